@@ -1,0 +1,105 @@
+"""The one place where an error becomes an HTTP answer: `application/problem+json` (RFC 9457)."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from drf_standardized_errors.formatter import flatten_errors
+from drf_standardized_errors.handler import ExceptionHandler
+from drf_standardized_errors.types import ExceptionHandlerContext
+from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+
+from coordinator.errors import CoordinatorError, InvalidRequest
+
+TYPE = "urn:durable-coordinator:problem:"
+# What the framework itself refuses, by the code that it gives: our code and title.
+FRAMEWORK = {
+    "not_authenticated": ("NOT_AUTHENTICATED", "A bearer token is required"),
+    "authentication_failed": ("NOT_AUTHENTICATED", "A bearer token is required"),
+    "permission_denied": ("PERMISSION_DENIED", "This is not allowed"),
+    "not_found": ("NOT_FOUND", "There is no such thing, or it belongs to another tenant"),
+    "method_not_allowed": ("METHOD_NOT_ALLOWED", "This resource does not have this method"),
+    "not_acceptable": ("NOT_ACCEPTABLE", "The answer is only to be had as JSON"),
+    "unsupported_media_type": ("UNSUPPORTED_MEDIA_TYPE", "The request's media type is not understood here"),
+    "parse_error": ("INVALID_REQUEST", InvalidRequest.title),
+    "throttled": ("THROTTLED", "Too many requests"),
+    "error": ("INTERNAL_ERROR", "The coordinator failed to answer; its log tells why"),
+}
+
+
+class ProblemRenderer(JSONRenderer):
+    media_type = "application/problem+json"
+    format = "problem"
+
+
+class ProblemHandler(ExceptionHandler):
+    """Renders the domain's errors and the framework's in one shape; unknown ones become a bare 500."""
+
+    def convert_known_exceptions(self, exc: Exception) -> Exception:
+        if isinstance(exc, CoordinatorError):
+            converted = APIException(exc.detail, code=exc.code)
+            converted.status_code = exc.status
+            return converted
+        return super().convert_known_exceptions(exc)
+
+    def format_exception(self, exc: APIException) -> dict[str, Any]:
+        if isinstance(self.exc, CoordinatorError):
+            return problem(self.exc)
+        if isinstance(exc, ValidationError):
+            return problem(invalid(exc))
+        detail = exc.detail
+        key = detail.code if isinstance(detail, ErrorDetail) else exc.default_code
+        code, title = FRAMEWORK.get(key, FRAMEWORK["error"])
+        return _document(code, title, exc.status_code, str(detail) if exc.status_code < 500 else title)
+
+    def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
+        response = super().get_response(exc, data)
+        response.content_type = ProblemRenderer.media_type
+        request = self.context.get("request")
+        if request is not None:
+            request.accepted_renderer = ProblemRenderer()
+            request.accepted_media_type = ProblemRenderer.media_type
+        return response
+
+
+def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
+    return ProblemHandler(exc, context).run()
+
+
+def problem(error: CoordinatorError) -> dict[str, Any]:
+    """The problem document of a domain error."""
+    document = _document(error.code, error.title, error.status, error.detail)
+    if error.errors:
+        document["errors"] = list(error.errors)
+    return {**document, **error.data}
+
+
+def problem_response(error: CoordinatorError) -> HttpResponse:
+    """The same for a view that is not the API's."""
+    return JsonResponse(problem(error), status=error.status, content_type=ProblemRenderer.media_type)
+
+
+def invalid(exc: ValidationError) -> InvalidRequest:
+    """A serializer's refusals as one error that names each field and the rule that it breaks."""
+    errors = [
+        {"field": found.attr or "", "code": found.code.upper(), "message": str(found.detail)}
+        for found in flatten_errors(exc.detail)
+    ]
+    named = "; ".join(f"{error['field'] or 'body'}: {error['message']}" for error in errors[:3])
+    return InvalidRequest(named, errors=errors)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler for a URL that nothing answers."""
+    code, title = FRAMEWORK["not_found"]
+    return JsonResponse(_document(code, title, 404, title), status=404, content_type=ProblemRenderer.media_type)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    code, title = FRAMEWORK["error"]
+    return JsonResponse(_document(code, title, 500, title), status=500, content_type=ProblemRenderer.media_type)
+
+
+def _document(code: str, title: str, status: int, detail: str) -> dict[str, Any]:
+    return {"type": TYPE + code, "title": title, "status": status, "detail": detail, "code": code}

@@ -1,0 +1,146 @@
+"""Typed readers of the environment: every setting of the product is declared here by the settings module.
+
+A wrong or missing variable never goes unnoticed: all problems are collected and raised together at boot, so that an
+operator mends them in one go. No message ever holds a variable's value.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A declared variable, as `docs/settings.md` lists it."""
+
+    name: str
+    kind: str
+    default: str | None
+    secret: bool
+
+
+class Environment:
+    """Reads declared variables from a mapping; call `raise_problems` once all are declared.
+
+    Any variable may instead be given as a file, by `<NAME>_FILE`; that is how secrets are best passed. An empty
+    value counts as absent.
+    """
+
+    def __init__(self, source: Mapping[str, str]) -> None:
+        self._source = source
+        self._problems: list[str] = []
+        self.declared: dict[str, Variable] = {}
+
+    def text(self, name: str, default: str | None = None) -> str:
+        return self._read(name, "text", default, str, fallback="")
+
+    def secret(self, name: str, *, shortest: int = 1) -> str:
+        """A required value of at least `shortest` characters that no page, log or error may show."""
+
+        def parse(value: str) -> str:
+            if len(value) < shortest:
+                raise ValueError(f"must have at least {shortest} characters")
+            return value
+
+        return self._read(name, "secret", None, parse, fallback="", secret=True)
+
+    def integer(self, name: str, default: int, *, least: int = 1) -> int:
+        def parse(value: str) -> int:
+            number = int(value) if value.removeprefix("-").isdecimal() else None
+            if number is None or number < least:
+                raise ValueError(f"must be a whole number of at least {least}")
+            return number
+
+        return self._read(name, "integer", str(default), parse, fallback=default)
+
+    def number(self, name: str, default: float, *, least: float = 0.0) -> float:
+        def parse(value: str) -> float:
+            try:
+                number = float(value)
+            except ValueError:
+                number = float("nan")
+            if not least <= number < float("inf"):
+                raise ValueError(f"must be a number of at least {least:g}")
+            return number
+
+        return self._read(name, "number", f"{default:g}", parse, fallback=default)
+
+    def flag(self, name: str, default: bool) -> bool:
+        def parse(value: str) -> bool:
+            if value not in {"true", "false"}:
+                raise ValueError("must be true or false")
+            return value == "true"
+
+        return self._read(name, "flag", str(default).lower(), parse, fallback=default)
+
+    def words(self, name: str, default: str = "") -> list[str]:
+        """A comma-separated list."""
+
+        def parse(value: str) -> list[str]:
+            return [word.strip() for word in value.split(",") if word.strip()]
+
+        return self._read(name, "list", default, parse, fallback=[])
+
+    def path(self, name: str, default: str | None = None) -> Path:
+        return self._read(name, "path", default, lambda value: Path(value).absolute(), fallback=Path())
+
+    def redis_url(self, name: str) -> str:
+        def parse(value: str) -> str:
+            if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+                raise ValueError("must be a redis://, rediss:// or unix:// URL")
+            return value
+
+        return self._read(name, "Redis URL", None, parse, fallback="", secret=True)
+
+    def database(self, name: str) -> dict[str, Any]:
+        """A `postgresql://user:password@host:port/name` URL as Django's connection settings."""
+        return self._read(name, "PostgreSQL URL", None, _database, fallback={}, secret=True)
+
+    def raise_problems(self) -> None:
+        """Raise `ImproperlyConfigured` with every problem met so far, if there is any."""
+        if self._problems:
+            raise ImproperlyConfigured("The environment is not right:\n" + "\n".join(self._problems))
+
+    def _read(
+        self, name: str, kind: str, default: str | None, parse: Callable[[str], Any], *, fallback: Any, secret: bool = False
+    ) -> Any:
+        self.declared[name] = Variable(name, kind, default, secret)
+        try:
+            value = self._value(name)
+            if value is None:
+                if default is None:
+                    raise ValueError("is required")
+                value = default
+            return parse(value)
+        except ValueError as error:
+            self._problems.append(f"  {name} {error}")
+            return fallback
+
+    def _value(self, name: str) -> str | None:
+        file = self._source.get(f"{name}_FILE")
+        if not file:
+            return self._source.get(name) or None
+        if self._source.get(name):
+            raise ValueError(f"and {name}_FILE are both set; set one")
+        try:
+            return Path(file).read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot be read from the file that {name}_FILE names ({type(error).__name__})") from error
+
+
+def _database(value: str) -> dict[str, Any]:
+    url = urlsplit(value)
+    if url.scheme not in {"postgresql", "postgres"} or not url.path.strip("/"):
+        raise ValueError("must be a postgresql://user:password@host:port/name URL")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(url.path.strip("/")),
+        "USER": unquote(url.username or ""),
+        "PASSWORD": unquote(url.password or ""),
+        "HOST": unquote(url.hostname or ""),
+        "PORT": str(url.port or ""),
+    }

@@ -1,0 +1,45 @@
+"""The one hierarchy of errors that a caller can see.
+
+Every subclass carries a stable `code`, the HTTP `status` that the API's one handler answers with, and a `title`
+that never changes between occurrences. `docs/errors.md` lists them all; a test holds the two together.
+"""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+
+class CoordinatorError(Exception):
+    """A refusal with a stable code.
+
+    `detail` tells what happened this time, in a sentence for a person. `errors` holds one entry for each thing that
+    is wrong, as `{"field", "code", "message"}`. `data` are further members of the problem document (RFC 9457,
+    section 3.2).
+    """
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, *, errors: Iterable[dict[str, str]] = (), **data: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.data = data
+
+
+class InvalidRequest(CoordinatorError):
+    code = "INVALID_REQUEST"
+    status = 400
+    title = "The request does not have the required form"
+
+
+class NotFound(CoordinatorError):
+    code = "NOT_FOUND"
+    status = 404
+    title = "There is no such thing, or it belongs to another tenant"
+
+
+class PayloadTooLarge(CoordinatorError):
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+    title = "The request is larger than this coordinator accepts"

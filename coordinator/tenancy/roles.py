@@ -1,0 +1,35 @@
+"""Who may do what: a role of a membership grants scopes; a token carries scopes of its own."""
+
+from enum import StrEnum
+
+from django.db import models
+
+
+class Scope(StrEnum):
+    """One kind of deed inside a tenant. Tokens name these; roles grant sets of them."""
+
+    READ = "read"
+    SUBMIT = "executions:submit"
+    OPERATE = "executions:operate"
+    REGISTER = "releases:register"
+    ACTIVATE = "releases:activate"
+    ADMINISTER = "tenant:administer"
+
+
+class Role(models.TextChoices):
+    VIEWER = "viewer", "Viewer"
+    OPERATOR = "operator", "Operator"
+    RELEASE_MANAGER = "release-manager", "Release manager"
+    TENANT_ADMIN = "tenant-admin", "Tenant admin"
+
+
+GRANTS: dict[Role, frozenset[Scope]] = {
+    Role.VIEWER: frozenset({Scope.READ}),
+    Role.OPERATOR: frozenset({Scope.READ, Scope.SUBMIT, Scope.OPERATE}),
+    Role.RELEASE_MANAGER: frozenset({Scope.READ, Scope.REGISTER, Scope.ACTIVATE}),
+    Role.TENANT_ADMIN: frozenset(Scope),
+}
+
+
+def roles_granting(scope: Scope) -> list[Role]:
+    return [role for role, scopes in GRANTS.items() if scope in scopes]

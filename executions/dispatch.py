@@ -1,0 +1,108 @@
+"""Sends due executions to the workers of the release that each is pinned to. Never looks at the active release."""
+
+import logging
+import socket
+from collections import defaultdict
+from functools import cache
+
+from celery import current_app
+from django.conf import settings
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+from executions import moves
+from executions.moves import Claim, LeasedMove
+from executions.protocol import (
+    EXECUTE_TASK,
+    Command,
+    CommandGroup,
+    queue_of,
+    seal,
+    transition_key,
+    worker_key,
+)
+from executions.states import State
+from releases.identity import ReleaseIdentity
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def owner() -> str:
+    """The name under which this process holds leases."""
+    return f"coordinator@{socket.gethostname()}"
+
+
+def dispatch() -> int:
+    """Claim what is due and send it out, group by group, until nothing claimable is left. Returns how many were sent.
+
+    The claim is committed before anything is sent. What the broker does not take goes back at once.
+    """
+    sent = 0
+    while True:
+        claims = moves.claim(
+            owner=owner(),
+            limit=settings.SWEEP_LIMIT,
+            lease_seconds=settings.LEASE_SECONDS,
+            stale_seconds=settings.WORKER_STALE_SECONDS,
+        )
+        groups: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
+        for claim in claims:
+            groups[identity_of(claim)].append(claim)
+        for identity, group in groups.items():
+            if not _send(identity, group):
+                return sent
+            sent += len(group)
+        if len(claims) < settings.SWEEP_LIMIT:
+            return sent
+
+
+def identity_of(claim: Claim) -> ReleaseIdentity:
+    return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
+
+
+def _send(identity: ReleaseIdentity, claims: list[Claim]) -> bool:
+    group = CommandGroup(commands=[_command(claim) for claim in claims])
+    envelope = seal(identity, group, worker_key(settings.WORKER_SECRET, identity.tenant_id))
+    try:
+        current_app.send_task(EXECUTE_TASK, args=(envelope,), queue=queue_of(identity), retry=False)
+    except (OperationalError, OSError) as error:
+        log.warning("The broker did not take %d commands for %s: %s", len(claims), identity, type(error).__name__)
+        _give_back(claims)
+        return False
+    return True
+
+
+def _command(claim: Claim) -> Command:
+    return Command(
+        execution_id=claim.execution_id,
+        current_step_index=claim.step_index,
+        stop_before_step_index=-1,
+        attempt=claim.attempt,
+        result_shape=claim.result_shape,
+        execution_version=claim.version,
+        transition_key=transition_key(claim.execution_id, claim.step_index, claim.attempt),
+        lease_token=claim.lease_token,
+        lease_seconds=settings.LEASE_SECONDS,
+        shape=claim.input_shape,
+        payload=claim.input,
+    )
+
+
+def _give_back(claims: list[Claim]) -> None:
+    returned = [
+        LeasedMove(
+            execution_id=claim.execution_id,
+            version=claim.version,
+            lease_token=claim.lease_token,
+            target=State.QUEUED,
+            kind="DISPATCH_FAILED",
+            actor=owner(),
+            data={"reason": "broker unavailable"},
+            step_index=claim.step_index,
+            attempt=claim.attempt,
+        )
+        for claim in claims
+    ]
+    with transaction.atomic():
+        moves.leave_lease(returned)

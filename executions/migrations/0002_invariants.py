@@ -1,0 +1,84 @@
+"""What no code path, and no hand at a SQL prompt, may do to an execution or its history."""
+
+from django.db import migrations
+
+FORWARD = """
+CREATE TRIGGER event_append_only BEFORE UPDATE OR DELETE ON executions_executionevent
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER event_not_truncated BEFORE TRUNCATE ON executions_executionevent
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER execution_not_deleted BEFORE DELETE ON executions_execution
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER execution_not_truncated BEFORE TRUNCATE ON executions_execution
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+        WHERE r.id = NEW.release_id AND r.status = 'REGISTERED' AND p.tenant_id = NEW.tenant_id
+            AND p.pipeline_id = NEW.pipeline_id AND r.contract_version = NEW.contract_version
+            AND r.release_version = NEW.release_version)
+    THEN
+        RAISE EXCEPTION 'execution %: the pin does not name a registered release of the tenant', NEW.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_exists';
+    END IF;
+    IF NEW.status <> 'QUEUED' OR NEW.version <> 0 OR NEW.attempt <> 0 THEN
+        RAISE EXCEPTION 'execution %: an execution starts QUEUED, at version 0 and attempt 0', NEW.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_starts_queued';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER execution_submission BEFORE INSERT ON executions_execution
+    FOR EACH ROW EXECUTE FUNCTION guard_submission();
+
+CREATE FUNCTION guard_execution() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (NEW.tenant_id, NEW.release_id, NEW.pipeline_id, NEW.contract_version, NEW.release_version)
+        IS DISTINCT FROM
+        (OLD.tenant_id, OLD.release_id, OLD.pipeline_id, OLD.contract_version, OLD.release_version)
+    THEN
+        RAISE EXCEPTION 'execution %: the pin never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_immutable';
+    END IF;
+    IF (NEW.id, NEW.execution_key, NEW.input_digest, NEW.input_shape, NEW.result_shape, NEW.submitted_by, NEW.created_at)
+        IS DISTINCT FROM
+        (OLD.id, OLD.execution_key, OLD.input_digest, OLD.input_shape, OLD.result_shape, OLD.submitted_by, OLD.created_at)
+        OR NEW.input IS DISTINCT FROM OLD.input
+    THEN
+        RAISE EXCEPTION 'execution %: what was submitted never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_submission_immutable';
+    END IF;
+    IF NEW.status <> OLD.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
+        'QUEUED>RUNNING', 'QUEUED>CANCELLED',
+        'RUNNING>SUCCEEDED', 'RUNNING>WAITING_EXTERNAL', 'RUNNING>WAIT_RETRY', 'RUNNING>FAILED', 'RUNNING>DLQ',
+        'RUNNING>QUEUED', 'RUNNING>CANCELLED',
+        'WAIT_RETRY>RUNNING', 'WAIT_RETRY>CANCELLED',
+        'WAITING_EXTERNAL>QUEUED', 'WAITING_EXTERNAL>FAILED', 'WAITING_EXTERNAL>CANCELLED',
+        'FAILED>QUEUED', 'DLQ>QUEUED'])
+    THEN
+        RAISE EXCEPTION 'execution %: there is no move from % to %', OLD.id, OLD.status, NEW.status
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_legal_move';
+    END IF;
+    IF NEW.version <> OLD.version + (NEW.status <> OLD.status)::int OR NEW.attempt < OLD.attempt
+        OR NEW.event_count < OLD.event_count
+    THEN
+        RAISE EXCEPTION 'execution %: every move counts its version up by one, and no count goes back', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_counts_up';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER execution_guard BEFORE UPDATE ON executions_execution FOR EACH ROW EXECUTE FUNCTION guard_execution();
+"""
+BACKWARD = """
+DROP FUNCTION guard_execution, guard_submission CASCADE;
+DROP TRIGGER event_append_only ON executions_executionevent;
+DROP TRIGGER event_not_truncated ON executions_executionevent;
+DROP TRIGGER execution_not_deleted ON executions_execution;
+DROP TRIGGER execution_not_truncated ON executions_execution;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = (("executions", "0001_initial"), ("releases", "0002_invariants"))
+    operations = (migrations.RunSQL(FORWARD, BACKWARD),)

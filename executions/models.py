@@ -1,0 +1,158 @@
+"""Executions, their history, and the workers that run them.
+
+An execution's automaton is in `states`; every move is one guarded UPDATE with its event in the same statement
+(`moves`). The pin is written once; triggers refuse any other write to it, any illegal move, and any change to an
+event.
+"""
+
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+
+from coordinator.tenancy.models import Tenant
+from executions.states import DUE, TERMINAL, State
+from releases.identity import ReleaseIdentity
+from releases.models import IDENTITY_LENGTH, Release
+
+TERMINAL_VALUES = sorted(state.value for state in TERMINAL)
+DUE_VALUES = sorted(state.value for state in DUE)
+
+
+class Execution(models.Model):
+    """One submitted run of a pipeline, pinned for good to `pipeline_id + contract_version + release_version`.
+
+    `version` counts moves, `event_count` events. `attempt` counts failed runs and is never reset, so that a
+    transition key never repeats. `lease_token` fences: only its holder's outcome is recorded.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="executions")
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="executions")
+    pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
+    contract_version = models.CharField(max_length=IDENTITY_LENGTH)
+    release_version = models.CharField(max_length=IDENTITY_LENGTH)
+    execution_key = models.CharField(max_length=1500)
+    input_digest = models.CharField(max_length=64)
+    input = models.JSONField()
+    input_shape = models.CharField(max_length=5, choices=[("UNI", "UNI"), ("MULTI", "MULTI")])
+    result_shape = models.CharField(
+        max_length=20, choices=[("SINGLE", "SINGLE"), ("MATERIALIZED_MULTI", "MATERIALIZED_MULTI")]
+    )
+    status = models.CharField(max_length=20, choices=[(state.value, state.value) for state in State])
+    version = models.BigIntegerField(default=0)
+    event_count = models.IntegerField(default=1)
+    current_step_index = models.IntegerField(default=0)
+    attempt = models.IntegerField(default=0)
+    next_due_at = models.DateTimeField()
+    lease_owner = models.CharField(max_length=200, null=True)
+    lease_token = models.UUIDField(null=True)
+    lease_expires_at = models.DateTimeField(null=True)
+    last_transition_key = models.CharField(max_length=200, null=True)
+    result = models.JSONField(null=True)
+    error_code = models.CharField(max_length=100, null=True)
+    error_message = models.CharField(max_length=512, null=True)
+    submitted_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "pipeline_id", "execution_key"), name="execution_key_once"),
+            models.CheckConstraint(condition=Q(status__in=[state.value for state in State]), name="execution_status_known"),
+            models.CheckConstraint(
+                condition=Q(
+                    status=State.RUNNING,
+                    lease_owner__isnull=False,
+                    lease_token__isnull=False,
+                    lease_expires_at__isnull=False,
+                )
+                | (
+                    ~Q(status=State.RUNNING)
+                    & Q(lease_owner__isnull=True, lease_token__isnull=True, lease_expires_at__isnull=True)
+                ),
+                name="execution_running_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=TERMINAL_VALUES, finished_at__isnull=False)
+                | (~Q(status__in=TERMINAL_VALUES) & Q(finished_at__isnull=True)),
+                name="execution_terminal_has_finish",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=State.SUCCEEDED, result__isnull=False)
+                | (~Q(status=State.SUCCEEDED) & Q(result__isnull=True)),
+                name="execution_success_has_result",
+            ),
+            models.CheckConstraint(
+                condition=Q(version__gte=0, event_count__gt=F("version"), current_step_index__gte=0, attempt__gte=0),
+                name="execution_counts",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("next_due_at",), condition=Q(status__in=DUE_VALUES), name="execution_due"),
+            models.Index(fields=("lease_expires_at",), condition=Q(status=State.RUNNING), name="execution_leased"),
+            models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
+            models.Index(
+                fields=("release",), condition=~Q(status__in=TERMINAL_VALUES), name="execution_live_by_release"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def pin(self) -> ReleaseIdentity:
+        return ReleaseIdentity(self.tenant.slug, self.pipeline_id, self.contract_version, self.release_version)
+
+
+class ExecutionEvent(models.Model):
+    """One line of an execution's history, append-only; `sequence` runs from 1 without a gap."""
+
+    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="events")
+    sequence = models.IntegerField()
+    kind = models.CharField(max_length=40)
+    status = models.CharField(max_length=20)
+    actor = models.CharField(max_length=200)
+    data = models.JSONField(default=dict)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("execution", "sequence")
+        constraints = (
+            models.UniqueConstraint(fields=("execution", "sequence"), name="event_sequence_once"),
+            models.CheckConstraint(condition=Q(sequence__gte=1), name="event_sequence_from_one"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} #{self.sequence} {self.kind}"
+
+
+class Worker(models.Model):
+    """A transition worker as its last heartbeat told of it. Its state is read off by `worker_registry`."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="workers")
+    pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
+    contract_version = models.CharField(max_length=IDENTITY_LENGTH)
+    release_version = models.CharField(max_length=IDENTITY_LENGTH)
+    worker_id = models.CharField(max_length=200)
+    protocol = models.CharField(max_length=20, default="celery")
+    artifact_id = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
+    artifact_digest = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
+    capacity = models.PositiveIntegerField()
+    registered_at = models.DateTimeField()
+    last_heartbeat_at = models.DateTimeField()
+    last_sent_at = models.DateTimeField()
+    draining_since = models.DateTimeField(null=True)
+    stopped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("pipeline_id", "worker_id")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "pipeline_id", "worker_id"), name="worker_once"),
+            models.CheckConstraint(condition=Q(capacity__gte=1), name="worker_capacity_positive"),
+        )
+
+    def __str__(self) -> str:
+        return self.worker_id

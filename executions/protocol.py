@@ -1,0 +1,225 @@
+"""What coordinator and transition worker say to each other over the broker. Pure, and the same on both sides.
+
+Each message is one signed envelope about one release. Its header names the identity, so that a worker can refuse
+what is not meant for it before it decodes a payload; its body carries a group of commands or outcomes as JSON text.
+The members of commands and outcomes are those of the wire protocol, D.5 and D.6, with payloads as plain JSON text.
+"""
+
+import hashlib
+import hmac
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from releases.identity import ReleaseIdentity
+
+PROTOCOL_VERSION = "1"
+OUTCOME_QUEUE = "outcomes"
+EXECUTE_TASK = "pipelines.execute"
+RECORD_TASK = "executions.record"
+HEARTBEAT_TASK = "executions.heartbeat"
+TOLERANCE = timedelta(minutes=2)
+
+
+class ProtocolError(Exception):
+    """A message that is refused, with a stable `code`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def queue_of(identity: ReleaseIdentity) -> str:
+    """The Celery queue of one release alone. Equal identities give equal names, different ones never do."""
+    text = json.dumps([identity.tenant_id, identity.pipeline_id, identity.contract_version, identity.release_version])
+    return "release." + hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, ser_json_inf_nan="null"
+    )
+
+
+class Envelope(_Wire):
+    """The header and signature around a body. `signature` is HMAC-SHA256 over all other members."""
+
+    protocol_version: Literal["1"] = PROTOCOL_VERSION
+    kind: Literal["commands", "outcomes", "heartbeat"]
+    tenant_id: str
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    timestamp: str
+    nonce: str = Field(min_length=1, max_length=100)
+    body: str
+    signature: str
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
+
+
+class Command(_Wire):
+    """One transition to run (wire protocol D.5). `stop_before_step_index` -1 means to the end.
+
+    `payload` is JSON text: one value when `shape` is UNI, a list of them when it is MULTI.
+    """
+
+    execution_id: uuid.UUID
+    current_step_index: int = Field(ge=0)
+    stop_before_step_index: int = Field(ge=-1)
+    attempt: int = Field(ge=0)
+    result_shape: Literal["SINGLE", "MATERIALIZED_MULTI"]
+    execution_version: int = Field(ge=0)
+    transition_key: str
+    lease_token: uuid.UUID
+    lease_seconds: float
+    shape: Literal["UNI", "MULTI"]
+    payload: str
+
+
+class CommandGroup(_Wire):
+    commands: list[Command] = Field(min_length=1)
+
+
+class Result(StrEnum):
+    COMPLETED = "COMPLETED"
+    WAITING_EXTERNAL = "WAITING_EXTERNAL"
+    FAILED = "FAILED"
+
+
+class Failure(_Wire):
+    """Why a transition failed. `retryable` is the worker's word: only it knows the exception's class."""
+
+    failure_class: str
+    message: str
+    retryable: bool
+    step_index: int | None = None
+
+
+class Outcome(_Wire):
+    """The answer to one command (wire protocol D.6); `output_payloads` are JSON texts."""
+
+    execution_id: uuid.UUID
+    execution_version: int
+    lease_token: uuid.UUID
+    transition_key: str
+    outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
+    output_payloads: list[str] = Field(default_factory=list)
+    suspended_step_index: int | None = None
+    failure: Failure | None = None
+
+
+class OutcomeGroup(_Wire):
+    worker_id: str
+    outcomes: list[Outcome] = Field(min_length=1)
+
+
+class HeldLease(_Wire):
+    execution_id: uuid.UUID
+    lease_token: uuid.UUID
+
+
+class Heartbeat(_Wire):
+    """A worker's sign of life. It registers the worker, and renews the leases of what it is running.
+
+    `capacity` is how many transitions it can hold at once.
+    """
+
+    worker_id: str = Field(min_length=1, max_length=200)
+    state: Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
+    capacity: int = Field(ge=1, le=10_000)
+    artifact_id: str = ""
+    artifact_digest: str = ""
+    running: list[HeldLease] = Field(default_factory=list)
+
+
+Body = TypeVar("Body", CommandGroup, OutcomeGroup, Heartbeat)
+KINDS: dict[type[BaseModel], Literal["commands", "outcomes", "heartbeat"]] = {
+    CommandGroup: "commands",
+    OutcomeGroup: "outcomes",
+    Heartbeat: "heartbeat",
+}
+
+
+def worker_key(secret: str, tenant_id: str) -> str:
+    """The key that signs between the coordinator and the workers of one tenant.
+
+    It is derived, so that a tenant's worker holds nothing with which it could speak for another tenant.
+    """
+    return hmac.new(secret.encode(), b"worker-key:" + tenant_id.encode(), hashlib.sha256).hexdigest()
+
+
+def seal(identity: ReleaseIdentity, body: CommandGroup | OutcomeGroup | Heartbeat, key: str) -> dict[str, Any]:
+    """`body` in a signed envelope, ready for the broker."""
+    unsigned = Envelope(
+        kind=KINDS[type(body)],
+        tenant_id=identity.tenant_id,
+        pipeline_id=identity.pipeline_id,
+        contract_version=identity.contract_version,
+        release_version=identity.release_version,
+        timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        nonce=str(uuid.uuid4()),
+        body=body.model_dump_json(by_alias=True),
+        signature="",
+    )
+    return {**unsigned.model_dump(by_alias=True), "signature": _signature(unsigned, key)}
+
+
+def verify(message: Any, key_of: Callable[[str], str]) -> Envelope:
+    """The envelope in `message`, its signature checked; the body is not decoded.
+
+    `key_of` gives a tenant's key. Raises `ProtocolError` ENVELOPE_MALFORMED or SIGNATURE_INVALID.
+    """
+    try:
+        envelope = Envelope.model_validate(message)
+    except ValidationError as error:
+        raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
+    if not hmac.compare_digest(_signature(envelope, key_of(envelope.tenant_id)), envelope.signature):
+        raise ProtocolError("SIGNATURE_INVALID", f"The signature of an envelope for {envelope.identity} is wrong.")
+    return envelope
+
+
+def decode(envelope: Envelope, body: type[Body]) -> Body:
+    """The body of a verified envelope. Raises `ProtocolError` ENVELOPE_MALFORMED."""
+    if envelope.kind != KINDS[body]:
+        raise ProtocolError("ENVELOPE_MALFORMED", f"An envelope of kind {envelope.kind!r} came where {KINDS[body]!r} belongs.")
+    try:
+        return body.model_validate_json(envelope.body)
+    except ValidationError as error:
+        raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
+
+
+def check_fresh(envelope: Envelope, *, now: datetime, longest: timedelta = TOLERANCE) -> datetime:
+    """The time of sending. Raises `ProtocolError` TIMESTAMP_REFUSED when it is further than `longest` from `now`."""
+    try:
+        sent = datetime.fromisoformat(envelope.timestamp)
+    except ValueError:
+        raise ProtocolError("TIMESTAMP_REFUSED", "The envelope's timestamp is not an ISO 8601 instant.") from None
+    if sent.tzinfo is None or abs(now - sent) > longest:
+        raise ProtocolError("TIMESTAMP_REFUSED", f"The envelope's timestamp is not within {longest} of the present.")
+    return sent
+
+
+def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int) -> str:
+    """Wire protocol E.4: a lease takeover repeats the key, a retry does not."""
+    return f"{execution_id}:{step_index}:{attempt}"
+
+
+def _signature(envelope: Envelope, key: str) -> str:
+    header = envelope.model_dump(by_alias=True, exclude={"signature", "body"})
+    header["bodySha256"] = hashlib.sha256(envelope.body.encode()).hexdigest()
+    canonical = json.dumps(header, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key.encode(), canonical.encode(), hashlib.sha256).hexdigest()
+
+
+def _brief(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,0 +1,45 @@
+"""The states of an execution and its legal moves (house plan, section 5; wire protocol E.3).
+
+Pure: the database holds the same table in a trigger, and a test holds the two together.
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    WAIT_RETRY = "WAIT_RETRY"
+    WAITING_EXTERNAL = "WAITING_EXTERNAL"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    DLQ = "DLQ"
+    CANCELLED = "CANCELLED"
+
+
+MOVES: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset(
+        {
+            State.SUCCEEDED,
+            State.WAITING_EXTERNAL,
+            State.WAIT_RETRY,
+            State.FAILED,
+            State.DLQ,
+            State.QUEUED,
+            State.CANCELLED,
+        }
+    ),
+    State.WAIT_RETRY: frozenset({State.RUNNING, State.CANCELLED}),
+    State.WAITING_EXTERNAL: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
+    State.FAILED: frozenset({State.QUEUED}),
+    State.DLQ: frozenset({State.QUEUED}),
+    State.SUCCEEDED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+DUE = frozenset({State.QUEUED, State.WAIT_RETRY})
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.DLQ, State.CANCELLED})
+
+
+def legal(source: State, target: State) -> bool:
+    return target in MOVES[source]

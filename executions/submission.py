@@ -1,0 +1,164 @@
+"""Takes an execution in: resolves the active release, checks it, and pins the execution to it for good."""
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+from psycopg.types.json import Jsonb
+
+from coordinator import bell
+from coordinator.tenancy.models import Tenant
+from executions.errors import IdempotencyKeyReused, InputInvalid
+from executions.models import Execution
+from executions.states import State
+from executions.worker_registry import DISPATCH_TASK, require_healthy
+from releases import registry
+from releases.canonical import mismatches
+from releases.contract import Contract, contract_from_json
+from releases.errors import ActiveReleaseChanged
+from releases.models import Release
+from releases.soundness import require_sound
+
+MANY = {"MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION"}
+
+
+@dataclass(frozen=True)
+class Submission:
+    execution: Execution
+    duplicate: bool
+
+
+def submit(
+    tenant: Tenant,
+    *,
+    pipeline_id: str,
+    input: Any,  # noqa: A002 - the wire's word
+    idempotency_key: str,
+    actor: str,
+    expected_release_version: str | None = None,
+) -> Submission:
+    """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
+
+    The same key with the same input returns the first execution, even where a new one would be refused by now.
+    Raises, in this order: `PipelineUnknown`, `IdempotencyKeyReused`, `NoActiveRelease`, `ActiveReleaseChanged`,
+    `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`, `WorkerUnavailable`.
+    """
+    pipeline = registry.pipeline(tenant, pipeline_id)
+    digest = input_digest(input)
+    first = _first(tenant, pipeline_id, idempotency_key, digest)
+    if first is not None:
+        return Submission(first, duplicate=True)
+    release = registry.active_release(pipeline)
+    if expected_release_version is not None and expected_release_version != release.release_version:
+        raise ActiveReleaseChanged(
+            f"Expected {expected_release_version!r} to be active, but it is {release.release_version!r}.",
+            activeReleaseVersion=release.release_version,
+        )
+    contract = contract_from_json(release.contract.document) if release.contract else None
+    shape = _input_shape(contract, input)
+    require_sound(release)
+    require_healthy(release)
+    with transaction.atomic():
+        execution_id = _insert(tenant, release, contract, input, digest, shape, idempotency_key, actor)
+        if execution_id is not None:
+            bell.ring(DISPATCH_TASK)
+    if execution_id is None:
+        first = _first(tenant, pipeline_id, idempotency_key, digest)
+        assert first is not None  # noqa: S101 - executions are never deleted
+        return Submission(first, duplicate=True)
+    return Submission(Execution.objects.get(pk=execution_id), duplicate=False)
+
+
+def input_digest(value: Any) -> str:
+    """Equal for equal JSON values, whatever the order of their members."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _first(tenant: Tenant, pipeline_id: str, idempotency_key: str, digest: str) -> Execution | None:
+    found = Execution.objects.filter(tenant=tenant, pipeline_id=pipeline_id, execution_key=idempotency_key).first()
+    if found is not None and found.input_digest != digest:
+        raise IdempotencyKeyReused(
+            f"The key {idempotency_key!r} belongs to execution {found.pk}, which has another input.",
+            executionId=str(found.pk),
+        )
+    return found
+
+
+def _input_shape(contract: Contract | None, value: Any) -> str:
+    """UNI for one value, MULTI for a list of items where the first step takes many. Raises `InputInvalid`."""
+    if contract is None or not contract.steps:
+        return "UNI"
+    first = contract.steps[0]
+    many = first.cardinality in MANY
+    if many and not isinstance(value, list):
+        raise InputInvalid("The first step takes many items.", errors=[_error("input", "must be an array of items")])
+    items = value if many else [value]
+    errors = [
+        _error(f"input[{index}]{path}" if many else f"input{path}", rule)
+        for index, item in enumerate(items)
+        for path, rule in (mismatches(contract.canonical_types, first.input_type_id, item) if first.input_type_id else ())
+    ]
+    if errors:
+        told = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
+        raise InputInvalid(told, errors=errors[:100])
+    return "MULTI" if many else "UNI"
+
+
+def _error(field: str, rule: str) -> dict[str, str]:
+    return {"field": field, "code": "INPUT_TYPE", "message": rule}
+
+
+_INSERT = """
+WITH accepted AS (
+    INSERT INTO executions_execution (
+        id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
+        input_shape, result_shape, status, version, event_count, current_step_index, attempt, next_due_at,
+        submitted_by, created_at, updated_at)
+    VALUES (%(id)s, %(tenant)s, %(release)s, %(pipeline_id)s, %(contract_version)s, %(release_version)s, %(key)s,
+        %(digest)s, %(input)s, %(input_shape)s, %(result_shape)s, %(status)s, 0, 1, 0, 0, now(), %(actor)s, now(), now())
+    ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
+    RETURNING id, status
+)
+INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+SELECT id, 1, 'SUBMITTED', status, %(actor)s, %(pin)s, now() FROM accepted
+RETURNING execution_id
+"""
+
+
+def _insert(
+    tenant: Tenant,
+    release: Release,
+    contract: Contract | None,
+    value: Any,
+    digest: str,
+    shape: str,
+    idempotency_key: str,
+    actor: str,
+) -> uuid.UUID | None:
+    pin = {"contractVersion": release.contract_version, "releaseVersion": release.release_version}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT,
+            {
+                "id": uuid.uuid4(),
+                "tenant": tenant.pk,
+                "release": release.pk,
+                "pipeline_id": release.pipeline.pipeline_id,
+                "contract_version": release.contract_version,
+                "release_version": release.release_version,
+                "key": idempotency_key,
+                "digest": digest,
+                "input": Jsonb(value),
+                "input_shape": shape,
+                "result_shape": contract.result_shape if contract else "SINGLE",
+                "status": State.QUEUED.value,
+                "actor": actor,
+                "pin": Jsonb(pin),
+            },
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None

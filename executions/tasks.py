@@ -1,0 +1,69 @@
+"""The execution side's Celery tasks: thin, and safe to run twice. Messages are refused here, with a log line."""
+
+import logging
+from typing import Any
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions import dispatch as dispatcher
+from executions import moves, outcome, worker_registry
+from executions.protocol import (
+    HEARTBEAT_TASK,
+    RECORD_TASK,
+    Heartbeat,
+    OutcomeGroup,
+    ProtocolError,
+    check_fresh,
+    decode,
+    verify,
+    worker_key,
+)
+
+log = logging.getLogger(__name__)
+
+
+def _key(tenant_id: str) -> str:
+    return worker_key(settings.WORKER_SECRET, tenant_id)
+
+
+@shared_task(name=worker_registry.DISPATCH_TASK)
+def dispatch() -> None:
+    dispatcher.dispatch()
+
+
+@shared_task(name=RECORD_TASK)
+def record(message: Any) -> None:
+    """A late outcome is as good as its lease, and a repeated one meets a version that has moved on: no age limit."""
+    try:
+        envelope = verify(message, _key)
+        group = decode(envelope, OutcomeGroup)
+        tenant = Tenant.objects.get(slug=envelope.tenant_id)
+    except (ProtocolError, Tenant.DoesNotExist) as error:
+        log.warning("Refused an outcome message: %s", error)
+        return
+    outcome.record(tenant, envelope.identity, group)
+
+
+@shared_task(name=HEARTBEAT_TASK)
+def heartbeat(message: Any) -> None:
+    try:
+        envelope = verify(message, _key)
+        sent_at = check_fresh(envelope, now=timezone.now())
+        beat = decode(envelope, Heartbeat)
+        tenant = Tenant.objects.get(slug=envelope.tenant_id)
+    except (ProtocolError, Tenant.DoesNotExist) as error:
+        log.warning("Refused a heartbeat: %s", error)
+        return
+    worker_registry.take_heartbeat(tenant, envelope.identity, beat, sent_at)
+
+
+@shared_task(name="executions.sweep")
+def sweep() -> None:
+    """What lost messages and dead workers left behind: expired leases and due rows. Any number of clocks may ring."""
+    expired = moves.expire_leases(actor=dispatcher.owner(), limit=settings.SWEEP_LIMIT)
+    if expired:
+        log.warning("%d leases had expired; their executions are queued again", expired)
+    dispatcher.dispatch()

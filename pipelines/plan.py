@@ -1,0 +1,248 @@
+"""A pipeline's steps with their types read and checked: what compiler and runner both work from."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from pipelines.catalogue import Catalogue, importable, plain, shown
+from pipelines.definition import Await, Cardinality, Pipeline, Step, StepContext
+from pipelines.errors import DefinitionError
+from pipelines.values import ValueType
+
+_LISTS: Final = (list, abc.Sequence)
+_STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step, checked.
+
+    ``function`` and ``runtime_class`` are None for an await, ``waits`` is None for a step. ``collects``: a
+    step that takes many wants a list and not an iterator.
+    """
+
+    index: int
+    name: str
+    kind: Literal["internal", "await"]
+    cardinality: Cardinality
+    input: ValueType
+    output: ValueType
+    function: Callable[..., Any] | None = None
+    runtime_class: str | None = None
+    wants_context: bool = False
+    collects: bool = False
+    waits: Await | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps in order, and the named types they use."""
+
+    steps: tuple[PlannedStep, ...]
+    catalogue: Catalogue
+
+
+def plan(pipeline: Pipeline) -> Plan:
+    """Read and check all steps. The answer is kept for as long as the pipeline does not grow.
+
+    Raises ``DefinitionError``: EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE,
+    TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE, ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE,
+    AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN.
+    """
+    return _plan(pipeline, len(pipeline.parts))
+
+
+@lru_cache(maxsize=64)
+def _plan(pipeline: Pipeline, size: int) -> Plan:
+    if size == 0:
+        raise DefinitionError(
+            "EMPTY_PIPELINE",
+            f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step",
+        )
+    catalogue = Catalogue()
+    steps = tuple(
+        _planned_step(index, part, catalogue)
+        if isinstance(part, Step)
+        else _planned_await(index, part, catalogue)
+        for index, part in enumerate(pipeline.parts)
+    )
+    _check_chain(steps)
+    return Plan(steps, catalogue)
+
+
+def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
+    where = f'step "{step.name}"'
+    function = step.function
+    _check_importable(where, function)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError("ASYNC_STEP", f"{where} is async; steps are ordinary functions, use def")
+    taken, wants_context = _parameters(where, function)
+    hints = _hints(where, function)
+    takes, takes_many, collects = _shape(
+        _hint(where, hints, taken.name), f"{where}, parameter {taken.name!r}"
+    )
+    gives, gives_many, _ = _shape(_hint(where, hints, "return"), f"{where}, its return value")
+    cardinality = Cardinality.of(takes_many=takes_many, gives_many=gives_many)
+    _check_cardinality(where, step, cardinality)
+    return PlannedStep(
+        index=index,
+        name=step.name,
+        kind="internal",
+        cardinality=cardinality,
+        input=ValueType(takes, catalogue, f"{where}, parameter {taken.name!r}"),
+        output=ValueType(gives, catalogue, f"{where}, its return value"),
+        function=function,
+        runtime_class=f"{function.__module__}.{function.__qualname__}",
+        wants_context=wants_context,
+        collects=collects,
+    )
+
+
+def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedStep:
+    where = f'await "{waits.name}"'
+    takes, takes_many, _ = _shape(waits.request, f"{where}, its request")
+    gives, gives_many, _ = _shape(waits.response, f"{where}, its response")
+    return PlannedStep(
+        index=index,
+        name=waits.name,
+        kind="await",
+        cardinality=Cardinality.of(takes_many=takes_many, gives_many=gives_many),
+        input=ValueType(takes, catalogue, f"{where}, its request"),
+        output=ValueType(gives, catalogue, f"{where}, its response"),
+        waits=waits,
+    )
+
+
+def _check_importable(where: str, function: Callable[..., Any]) -> None:
+    module, qualname = function.__module__, getattr(function, "__qualname__", "?")
+    if module == "__main__":
+        problem, advice = (
+            "is defined in __main__",
+            "move it to a module that can be imported and build MODULE:NAME",
+        )
+    elif "<lambda>" in qualname:
+        problem, advice = "is a lambda", "write it with def at module level"
+    elif "<locals>" in qualname:
+        problem, advice = (
+            f"is {qualname}, defined inside another function",
+            "move it to module level",
+        )
+    elif importable(module, qualname) is not function:
+        problem = f"is not what {module}.{qualname} leads to"
+        advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
+    else:
+        return
+    raise DefinitionError(
+        "STEP_NOT_IMPORTABLE",
+        f"{where} {problem}, so a worker cannot import it; {advice}",
+    )
+
+
+def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Parameter, bool]:
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    if not 1 <= len(parameters) <= 2 or any(parameter.kind not in positional for parameter in parameters):
+        raise DefinitionError(
+            "INVALID_SIGNATURE",
+            f"{where} has the signature {inspect.signature(function)}; a step takes one input and, if it "
+            "needs it, "
+            "context: StepContext",
+        )
+    return parameters[0], len(parameters) == 2
+
+
+def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise DefinitionError(
+            "UNRESOLVED_HINT",
+            f"{where}: its hints cannot be read: {error}; import the named types at the top of "
+            f"{function.__module__}, outside of TYPE_CHECKING",
+        ) from error
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) == 2 and hints.get(parameters[1]) is not StepContext:
+        raise DefinitionError(
+            "INVALID_SIGNATURE",
+            f"{where} has a second parameter {parameters[1]!r}; only context: StepContext may follow the "
+            "input",
+        )
+    return hints
+
+
+def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
+    if name not in hints:
+        missing = "its return value" if name == "return" else f"parameter {name!r}"
+        raise DefinitionError(
+            "NO_TYPE_HINTS",
+            f"{where} has no type hint for {missing}; write def step(order: Order) -> Receipt, the "
+            "contract is made "
+            "from the hints",
+        )
+    return hints[name]
+
+
+def _shape(hint: Any, where: str) -> tuple[Any, bool, bool]:
+    """The type of one item, whether there are many, and whether they are wanted as a list."""
+    bare = plain(hint)
+    if bare in _STREAMS:
+        raise DefinitionError(
+            "UNSUPPORTED_TYPE",
+            f"{where} is {shown(bare)} of nothing; say {shown(bare)}[T]",
+        )
+    if typing.get_origin(bare) not in _STREAMS:
+        return hint, False, False
+    item = typing.get_args(bare)[0]
+    if typing.get_origin(plain(item)) in _STREAMS:
+        raise DefinitionError(
+            "UNSUPPORTED_TYPE",
+            f"{where} is {shown(bare)}; wrap the inner list in a dataclass",
+        )
+    return (
+        item,
+        True,
+        typing.get_origin(bare) in _LISTS or typing.get_origin(bare) is abc.Collection,
+    )
+
+
+def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
+    if step.cardinality is not None and step.cardinality is not hinted:
+        raise DefinitionError(
+            "CARDINALITY_MISMATCH",
+            f"{where} says cardinality {step.cardinality}, but its hints say {hinted}; Iterable[T] and "
+            "list[T] mean "
+            "many, anything else means one",
+        )
+    if inspect.isgeneratorfunction(step.function) and not hinted.gives_many:
+        raise DefinitionError(
+            "CARDINALITY_MISMATCH",
+            f"{where} yields its results, but its return hint is one value; use Iterator[T]",
+        )
+
+
+def _check_chain(steps: tuple[PlannedStep, ...]) -> None:
+    many = False
+    for before, step in zip((None, *steps), steps, strict=False):
+        if before is not None and before.output.type_id != step.input.type_id:
+            raise DefinitionError(
+                "TYPES_DO_NOT_CHAIN",
+                f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
+                f"{before.output.type_id}; make the two types the same or put a step between them",
+            )
+        if step.kind == "await" and step.cardinality is Cardinality.ONE_TO_MANY and many:
+            raise DefinitionError(
+                "AWAIT_CARDINALITY",
+                f'await "{step.name}" is asked once per item and answers with many each time; make its '
+                "request "
+                f"list[{step.input.type_id}] or its response one value",
+            )
+        many = step.cardinality.gives_many or (many and step.cardinality is Cardinality.ONE_TO_ONE)

@@ -1,0 +1,304 @@
+"""Executes one transition of a pipeline: from a step to the end, to an await, or to the step to stop before.
+
+Pure: no broker, no clock, no files of its own. Values pass from step to step exactly as they would after a
+trip through JSON, so a step sees the same value whether it runs in the same transition or after a resume.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NoReturn
+
+from pipelines.definition import Cardinality, Pipeline, StepContext
+from pipelines.errors import NonRetryable
+from pipelines.plan import PlannedStep, plan
+from pipelines.values import Encoded, ValueMismatch, ValueType
+
+UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
+INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
+MAX_MESSAGE: Final = 512
+
+Shape = Literal["UNI", "MULTI"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """All steps asked for have run. ``many`` is False when ``outputs`` is one single value."""
+
+    outputs: list[Any]
+    many: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The run reached an await.
+
+    ``itemized``: one request per item of a stream (Wire protocol F.9); otherwise there is one request, and
+    it is a list when the await takes many.
+    """
+
+    step_index: int
+    step: PlannedStep
+    requests: list[Any]
+    itemized: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A step failed, or a value was not of its type. ``message`` has at most 512 characters."""
+
+    failure_class: str
+    message: str
+    retryable: bool
+    step_index: int
+    step_name: str
+
+
+Outcome = Completed | Suspended | Failed
+
+
+def run(
+    pipeline: Pipeline,
+    payload: Any,
+    *,
+    start: int,
+    stop: int,
+    context: StepContext,
+    shape: Shape = "UNI",
+) -> Outcome:
+    """Run the steps from ``start`` to before ``stop``; -1 means to the end (Wire protocol D.5).
+
+    ``payload`` is decoded JSON: one value when ``shape`` is UNI, a list of them when it is MULTI. ``stop ==
+    start`` runs nothing and gives the input back. Whatever a step raises becomes ``Failed``, SystemExit
+    included; KeyboardInterrupt and the worker's own shutdown signals pass through.
+
+    Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
+    """
+    steps = plan(pipeline).steps
+    end = len(steps) if stop == -1 else stop
+    if not 0 <= start <= end <= len(steps):
+        raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
+    transition = _Transition(context)
+    try:
+        return transition.run(steps, start, end, payload, shape)
+    except _StepFailed as failed:
+        return transition.failure or failed.failure
+
+
+class _StepFailed(BaseException):
+    """Unwinds a failed transition. Not an Exception: a later step that reads the stream of an earlier one,
+    and catches everything, must not swallow the earlier step's failure."""
+
+    def __init__(self, failure: Failed) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+@dataclass(slots=True)
+class _Many:
+    """A stream, read once."""
+
+    items: Iterator[Encoded]
+
+
+class _Transition:
+    """One run. The current position is either one value or a stream of them."""
+
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+        self.failure: Failed | None = None
+
+    def run(
+        self,
+        steps: tuple[PlannedStep, ...],
+        start: int,
+        end: int,
+        payload: Any,
+        shape: Shape,
+    ) -> Outcome:
+        current = self._input(steps, start, payload, shape)
+        for step in steps[start:end]:
+            if step.waits is None:
+                current = self._apply(step, current)
+                continue
+            suspended = self._suspend(step, current)
+            if self.failure is not None:
+                return self.failure
+            if suspended is not None:
+                return suspended
+            current = _Many(iter(()))
+        outputs = [encoded.document for encoded in _stream(current)]
+        return self.failure or Completed(outputs, isinstance(current, _Many))
+
+    def _input(
+        self, steps: tuple[PlannedStep, ...], start: int, payload: Any, shape: Shape
+    ) -> Encoded | _Many:
+        """All items are read before the first step runs, so that a bad one fails without side effects."""
+        if start < len(steps):
+            step, value_type = steps[start], steps[start].input
+        else:
+            step, value_type = steps[-1], steps[-1].output
+        if shape == "UNI":
+            return self._decoded(step, value_type, payload, "")
+        if not isinstance(payload, list):
+            self._fail(
+                step,
+                UNDECODABLE_PAYLOAD,
+                "the input is no list of items",
+                retryable=False,
+            )
+        items = [self._decoded(step, value_type, item, f"item {n}: ") for n, item in enumerate(payload)]
+        return _Many(iter(items))
+
+    def _decoded(self, step: PlannedStep, value_type: ValueType, document: Any, prefix: str) -> Encoded:
+        try:
+            return Encoded(document, value_type.decode(document))
+        except ValueMismatch as mismatch:
+            self._fail(
+                step,
+                UNDECODABLE_PAYLOAD,
+                f"{prefix}the input is no {value_type.type_id}: {mismatch}",
+                retryable=False,
+            )
+
+    def _suspend(self, step: PlannedStep, current: Encoded | _Many) -> Suspended | None:
+        """None when there is nothing to ask: an await per item over an empty stream."""
+        documents = [encoded.document for encoded in _stream(current)]
+        if step.cardinality.takes_many:
+            return Suspended(step.index, step, [documents], itemized=False)
+        itemized = isinstance(current, _Many)
+        if itemized and not documents:
+            return None
+        return Suspended(step.index, step, documents, itemized=itemized)
+
+    def _apply(self, step: PlannedStep, current: Encoded | _Many) -> Encoded | _Many:
+        if step.cardinality.takes_many:
+            values = (encoded.value for encoded in _stream(current))
+            produced = self._call(step, list(values) if step.collects else values, None)
+            if step.cardinality is Cardinality.MANY_TO_ONE:
+                return self._checked(step, produced)
+            return _Many(self._produced(step, produced))
+        if isinstance(current, _Many):
+            return _Many(self._mapped(step, current.items))
+        produced = self._call(step, current.value, None)
+        if step.cardinality is Cardinality.ONE_TO_ONE:
+            return self._checked(step, produced)
+        return _Many(self._produced(step, produced))
+
+    def _mapped(self, step: PlannedStep, items: Iterator[Encoded]) -> Iterator[Encoded]:
+        for item_index, encoded in enumerate(items):
+            produced = self._call(step, encoded.value, item_index)
+            if step.cardinality is Cardinality.ONE_TO_ONE:
+                yield self._checked(step, produced)
+            else:
+                yield from self._produced(step, produced)
+
+    def _produced(self, step: PlannedStep, produced: Any) -> Iterator[Encoded]:
+        """The items of a step that gives many. A generator runs here, item by item."""
+        if not isinstance(produced, Iterable) or isinstance(produced, str | bytes | dict):
+            self._fail(
+                step,
+                INVALID_STEP_OUTPUT,
+                f"returned {type(produced).__name__}, its hint says many {step.output.type_id}",
+                retryable=False,
+            )
+        iterator = iter(produced)
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            except (Exception, SystemExit) as error:
+                self._raised(step, error)
+            yield self._checked(step, item)
+
+    def _call(self, step: PlannedStep, value: Any, item_index: int | None) -> Any:
+        if step.function is None:
+            raise TypeError(f"step {step.name} is an await")
+        if self.failure is not None:
+            raise _StepFailed(self.failure)  # an author's bare except swallowed it
+        try:
+            if not step.wants_context:
+                return step.function(value)
+            context = dataclasses.replace(
+                self._context,
+                step_index=step.index,
+                step_name=step.name,
+                item_index=item_index,
+            )
+            return step.function(value, context)
+        except (Exception, SystemExit) as error:
+            self._raised(step, error)
+
+    def _checked(self, step: PlannedStep, value: Any) -> Encoded:
+        try:
+            return step.output.encode(value)
+        except ValueMismatch as mismatch:
+            self._fail(
+                step,
+                INVALID_STEP_OUTPUT,
+                f"returned what is no {step.output.type_id}: {mismatch}",
+                retryable=False,
+            )
+
+    def _raised(self, step: PlannedStep, error: Exception | SystemExit) -> NoReturn:
+        """Celery's shutdown requests are subclasses of SystemExit: those are the worker's, not the
+        author's."""
+        if isinstance(error, SystemExit) and type(error) is not SystemExit:
+            raise error
+        final = _non_retryable(error)
+        told = final or error
+        self._fail(
+            step,
+            _class_name(told),
+            str(told) or "no message",
+            retryable=final is None,
+            cause=error,
+        )
+
+    def _fail(
+        self,
+        step: PlannedStep,
+        failure_class: str,
+        message: str,
+        *,
+        retryable: bool,
+        cause: BaseException | None = None,
+    ) -> NoReturn:
+        failure = Failed(
+            failure_class,
+            _bounded(f'step "{step.name}": {message}'),
+            retryable,
+            step.index,
+            step.name,
+        )
+        self.failure = self.failure or failure
+        raise _StepFailed(failure) from cause
+
+
+def _stream(current: Encoded | _Many) -> Iterator[Encoded]:
+    return current.items if isinstance(current, _Many) else iter((current,))
+
+
+def _non_retryable(error: BaseException | None) -> NonRetryable | None:
+    """The NonRetryable among an error and its explicit causes."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, NonRetryable):
+            return error
+        seen.add(id(error))
+        error = error.__cause__
+    return None
+
+
+def _class_name(error: BaseException) -> str:
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _bounded(message: str) -> str:
+    """Storable text: no NUL, no lone surrogates, at most 512 characters."""
+    clean = message.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return clean if len(clean) <= MAX_MESSAGE else clean[: MAX_MESSAGE - 1] + "…"

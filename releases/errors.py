@@ -1,0 +1,74 @@
+"""What the release side refuses, each with its code and status."""
+
+from collections.abc import Iterable
+
+from coordinator.errors import CoordinatorError, NotFound
+from releases.findings import Finding
+
+
+class DescriptorInvalid(CoordinatorError):
+    code = "DESCRIPTOR_INVALID"
+    status = 400
+    title = "The release descriptor is not valid"
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        found = tuple(findings)
+        super().__init__("; ".join(finding.message for finding in found), errors=[finding.to_json() for finding in found])
+
+
+class PipelineUnknown(NotFound):
+    code = "PIPELINE_UNKNOWN"
+    title = "The tenant has no such pipeline"
+
+
+class ReleaseUnknown(NotFound):
+    code = "RELEASE_UNKNOWN"
+    title = "The pipeline has no such release"
+
+
+class ReleaseConflict(CoordinatorError):
+    code = "RELEASE_CONFLICT"
+    status = 409
+    title = "The release version is already registered with different metadata"
+
+
+class ReleaseNotRegistered(CoordinatorError):
+    code = "RELEASE_NOT_REGISTERED"
+    status = 409
+    title = "Only a registered release can be activated"
+
+
+class NoActiveRelease(CoordinatorError):
+    code = "NO_ACTIVE_RELEASE"
+    status = 409
+    title = "No release of the pipeline is active"
+
+
+class ActiveReleaseChanged(CoordinatorError):
+    code = "ACTIVE_RELEASE_CHANGED"
+    status = 409
+    title = "Another release is active than the caller expected"
+
+
+class OperationKeyReused(CoordinatorError):
+    code = "OPERATION_KEY_REUSED"
+    status = 409
+    title = "The operation key was used to activate another release"
+
+
+class ReasonRequired(CoordinatorError):
+    code = "REASON_REQUIRED"
+    status = 422
+    title = "The pipeline's policy asks for a reason"
+
+
+class ArtifactMissing(CoordinatorError):
+    code = "ARTIFACT_MISSING"
+    status = 409
+    title = "A stored artifact of the release is missing"
+
+
+class ArtifactAltered(CoordinatorError):
+    code = "ARTIFACT_ALTERED"
+    status = 409
+    title = "A stored artifact of the release is not what was verified"

@@ -1,0 +1,104 @@
+"""What no code path, and no hand at a SQL prompt, may do to a release, a contract or the history of activations."""
+
+from django.db import migrations
+
+FORWARD = """
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% of % is refused: its rows are never changed or removed', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+END $$;
+
+CREATE TRIGGER activation_append_only BEFORE UPDATE OR DELETE ON releases_activation
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER activation_not_truncated BEFORE TRUNCATE ON releases_activation
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER contract_immutable BEFORE UPDATE OR DELETE ON releases_contract
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER contract_not_truncated BEFORE TRUNCATE ON releases_contract
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER artifact_immutable BEFORE UPDATE OR DELETE ON releases_artifact
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER artifact_not_truncated BEFORE TRUNCATE ON releases_artifact
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER release_not_deleted BEFORE DELETE ON releases_release
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER release_not_truncated BEFORE TRUNCATE ON releases_release
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION guard_release() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.uploaded_by, NEW.created_at)
+        IS DISTINCT FROM
+        (OLD.id, OLD.pipeline_id, OLD.contract_version, OLD.release_version, OLD.descriptor, OLD.uploaded_by, OLD.created_at)
+    THEN
+        RAISE EXCEPTION 'release %: a release is immutable but for its status', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_immutable';
+    END IF;
+    IF NEW.status <> OLD.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
+        'UPLOADED>VERIFYING', 'VERIFYING>REGISTERED', 'VERIFYING>REJECTED', 'REGISTERED>REVOKED'])
+    THEN
+        RAISE EXCEPTION 'release %: there is no move from % to %', OLD.id, OLD.status, NEW.status
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_legal_move';
+    END IF;
+    IF OLD.status <> 'VERIFYING' AND (NEW.findings, NEW.contract_id, NEW.primary_artifact_id)
+        IS DISTINCT FROM (OLD.findings, OLD.contract_id, OLD.primary_artifact_id)
+    THEN
+        RAISE EXCEPTION 'release %: findings, contract and primary artifact are written with the verdict alone', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_verdict_once';
+    END IF;
+    IF NEW.contract_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM releases_contract c WHERE c.id = NEW.contract_id
+            AND c.pipeline_id = NEW.pipeline_id AND c.contract_version = NEW.contract_version)
+    THEN
+        RAISE EXCEPTION 'release %: the contract is of another pipeline or version', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_own_contract';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER release_guard BEFORE UPDATE ON releases_release FOR EACH ROW EXECUTE FUNCTION guard_release();
+
+CREATE FUNCTION guard_activation() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM releases_release r WHERE r.id = NEW.release_id
+        AND r.pipeline_id = NEW.pipeline_id AND r.status = 'REGISTERED')
+    THEN
+        RAISE EXCEPTION 'activation of release %: it is not a registered release of the pipeline', NEW.release_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_own_release';
+    END IF;
+    IF NEW.sequence <> 1 + (SELECT coalesce(max(a.sequence), 0) FROM releases_activation a WHERE a.pipeline_id = NEW.pipeline_id)
+        OR NEW.previous_id IS DISTINCT FROM (
+            SELECT a.release_id FROM releases_activation a
+            WHERE a.pipeline_id = NEW.pipeline_id ORDER BY a.sequence DESC LIMIT 1)
+    THEN
+        RAISE EXCEPTION 'activation %: it does not follow the newest one', NEW.sequence
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'activation_in_sequence';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER activation_guard BEFORE INSERT ON releases_activation FOR EACH ROW EXECUTE FUNCTION guard_activation();
+
+CREATE FUNCTION guard_pipeline() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND (NEW.id, NEW.tenant_id, NEW.pipeline_id) IS DISTINCT FROM (OLD.id, OLD.tenant_id, OLD.pipeline_id) THEN
+        RAISE EXCEPTION 'pipeline %: its tenant and id never change', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'pipeline_immutable';
+    END IF;
+    IF NEW.activation_id IS DISTINCT FROM (
+        SELECT a.id FROM releases_activation a WHERE a.pipeline_id = NEW.id ORDER BY a.sequence DESC LIMIT 1)
+    THEN
+        RAISE EXCEPTION 'pipeline %: its pointer names its newest activation and no other', NEW.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'pipeline_newest_activation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER pipeline_guard BEFORE INSERT OR UPDATE ON releases_pipeline FOR EACH ROW EXECUTE FUNCTION guard_pipeline();
+"""
+BACKWARD = """
+DROP FUNCTION guard_pipeline, guard_activation, guard_release, refuse_change CASCADE;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = (("releases", "0001_initial"),)
+    operations = (migrations.RunSQL(FORWARD, BACKWARD),)

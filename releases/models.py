@@ -1,0 +1,182 @@
+"""Pipelines, what they mean (contracts), what runs them (releases and artifacts), and which is active (activations).
+
+A release's row never changes but for its status and verdict; an activation's row never changes at all. Triggers see
+to both, and a pipeline's pointer can only ever name its newest activation.
+"""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from coordinator.tenancy.models import Tenant
+from releases.descriptor import ArtifactKind
+from releases.identity import ReleaseIdentity
+from releases.states import Status
+
+IDENTITY_LENGTH = 500
+
+
+class Pipeline(models.Model):
+    """A tenant's pipeline and its policy. `activation` is the newest activation; null until the first."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines")
+    pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
+    reason_required = models.BooleanField(default=False, help_text="An activation must say why.")
+    activation = models.OneToOneField("Activation", on_delete=models.PROTECT, null=True, editable=False, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("tenant", "pipeline_id")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "pipeline_id"), name="pipeline_once"),
+            models.CheckConstraint(condition=~Q(pipeline_id__regex=r"^\s*$"), name="pipeline_id_not_blank"),
+        )
+
+    def __str__(self) -> str:
+        return self.pipeline_id
+
+
+class Contract(models.Model):
+    """What a pipeline means at one contract version: the normalised document, immutable."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="contracts")
+    contract_version = models.CharField(max_length=IDENTITY_LENGTH)
+    document = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("pipeline", "contract_version"), name="contract_once"),)
+
+    def __str__(self) -> str:
+        return self.contract_version
+
+
+class Blob(models.Model):
+    """The bytes at one digest in the artifact store.
+
+    `fingerprint` is what the store told of the bytes (size, times, place) when they were last hashed: while it is
+    unchanged they need not be hashed again.
+    """
+
+    class State(models.TextChoices):
+        SOUND = "SOUND"
+        DAMAGED = "DAMAGED"
+
+    digest = models.CharField(max_length=71, primary_key=True)
+    size = models.BigIntegerField()
+    state = models.CharField(max_length=10, choices=State, default=State.SOUND)
+    fingerprint = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    checked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=Q(digest__regex=r"^sha256:[0-9a-f]{64}$"), name="blob_digest_well_formed"),
+            models.CheckConstraint(condition=Q(size__gte=0), name="blob_size_not_negative"),
+        )
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class Release(models.Model):
+    """One deployable version of one contract.
+
+    `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. Everything else is written once:
+    the descriptor at upload, the findings, contract and primary artifact with the verdict. A rejected upload leaves
+    its release version free for another try, so at most one release that is not rejected has a version.
+    """
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
+    contract_version = models.CharField(max_length=IDENTITY_LENGTH)
+    release_version = models.CharField(max_length=IDENTITY_LENGTH)
+    descriptor = models.JSONField()
+    status = models.CharField(max_length=12, choices=[(status.value, status.value) for status in Status])
+    findings = models.JSONField(default=list)
+    contract = models.ForeignKey(Contract, on_delete=models.PROTECT, null=True, related_name="releases")
+    primary_artifact_id = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
+    uploaded_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    status_changed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("pipeline", "release_version"), condition=~Q(status=Status.REJECTED), name="release_once"
+            ),
+            models.CheckConstraint(condition=Q(status__in=[status.value for status in Status]), name="release_status_known"),
+        )
+        indexes = (
+            models.Index(
+                fields=("status_changed_at",),
+                condition=Q(status__in=[Status.UPLOADED, Status.VERIFYING]),
+                name="release_pending",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.pipeline} {self.release_version}"
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        return ReleaseIdentity(
+            self.pipeline.tenant.slug, self.pipeline.pipeline_id, self.contract_version, self.release_version
+        )
+
+    @property
+    def is_active(self) -> bool:
+        return self.pipeline.activation is not None and self.pipeline.activation.release_id == self.pk
+
+
+class Artifact(models.Model):
+    """What a release pins by digest. `blob` is null for identities that stay elsewhere, such as container images."""
+
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="artifacts")
+    position = models.PositiveSmallIntegerField()
+    artifact_id = models.CharField(max_length=IDENTITY_LENGTH)
+    kind = models.CharField(max_length=20, choices=[(kind.value, kind.value) for kind in ArtifactKind])
+    uri = models.TextField()
+    digest = models.CharField(max_length=IDENTITY_LENGTH)
+    step_ids = ArrayField(models.TextField(), default=list)
+    capabilities = ArrayField(models.TextField(), default=list)
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, null=True, related_name="artifacts")
+
+    class Meta:
+        ordering = ("release", "position")
+        constraints = (
+            models.UniqueConstraint(fields=("release", "position"), name="artifact_position_once"),
+            models.CheckConstraint(condition=Q(blob=None) | Q(blob=models.F("digest")), name="artifact_blob_is_its_digest"),
+        )
+
+    def __str__(self) -> str:
+        return self.artifact_id
+
+
+class Activation(models.Model):
+    """The append-only event that makes a release the one that new executions get; `sequence` orders it, never a clock."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activations")
+    sequence = models.PositiveIntegerField()
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="activations")
+    previous = models.ForeignKey(Release, on_delete=models.PROTECT, null=True, related_name="+")
+    actor = models.CharField(max_length=200)
+    reason = models.CharField(max_length=1000, blank=True)
+    operation_key = models.CharField(max_length=200, null=True)
+    activated_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("pipeline", "-sequence")
+        constraints = (
+            models.UniqueConstraint(fields=("pipeline", "sequence"), name="activation_sequence_once"),
+            models.UniqueConstraint(fields=("pipeline", "operation_key"), name="activation_operation_once"),
+            models.CheckConstraint(condition=Q(sequence__gte=1), name="activation_sequence_from_one"),
+        )
+
+    def __str__(self) -> str:
+        return f"#{self.sequence} {self.release}"
+
+    @property
+    def is_rollback(self) -> bool:
+        """True where it went back to a release that was uploaded before the one it replaced."""
+        return self.previous_id is not None and self.release_id < self.previous_id

@@ -1,0 +1,205 @@
+"""Registers releases: takes a descriptor with its files, then verifies them (wire protocol A.3, A.5)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from coordinator import bell, transitions
+from coordinator.tenancy.models import Tenant
+from releases.artifact_store import StagedBlob, artifact_store
+from releases.descriptor import ArtifactRef, Descriptor, parse_descriptor
+from releases.errors import DescriptorInvalid, ReleaseConflict
+from releases.findings import DocumentError, Finding, Severity
+from releases.models import Artifact, Blob, Contract, Pipeline, Release
+from releases.states import MOVES, PENDING, Status
+from releases.verification import Verdict, verify
+
+VERIFY_TASK = "releases.verify"
+DESCRIPTOR = "pipeline-release.json"
+
+
+@dataclass(frozen=True)
+class UploadedArtifact:
+    """A file that came with the descriptor, staged in the artifact store."""
+
+    file_name: str
+    staged: StagedBlob
+
+
+@dataclass(frozen=True)
+class Registration:
+    release: Release
+    created: bool
+
+
+def register(
+    tenant: Tenant, document: bytes, files: Sequence[UploadedArtifact], *, actor: str, pipeline_id: str | None = None
+) -> Registration:
+    """Take a release in: its row is UPLOADED when this returns, and its verification is on the way.
+
+    Files find their artifacts by digest. Equal metadata returns the stored release. The staged files are consumed,
+    whatever happens. Raises `DescriptorInvalid` with all that is wrong, `ReleaseConflict` for other metadata.
+    """
+    try:
+        descriptor = _descriptor(document, pipeline_id)
+        existing = _existing(tenant, descriptor)
+        if existing is not None:
+            return Registration(existing, created=False)
+        return _take_in(tenant, descriptor, files, actor)
+    finally:
+        for file in files:
+            file.staged.discard()
+
+
+def _descriptor(document: bytes, pipeline_id: str | None) -> Descriptor:
+    try:
+        descriptor = parse_descriptor(document)
+    except DocumentError as error:
+        raise DescriptorInvalid(error.findings) from None
+    if pipeline_id is not None and descriptor.pipeline_id.strip() != pipeline_id.strip():
+        message = "Release descriptor pipelineId does not match request path"
+        raise DescriptorInvalid([Finding("DESCRIPTOR_PIPELINE_MISMATCH", f"{DESCRIPTOR}#pipelineId", message)])
+    return descriptor
+
+
+def _existing(tenant: Tenant, descriptor: Descriptor) -> Release | None:
+    found = (
+        Release.objects.select_related("pipeline__tenant", "pipeline__activation")
+        .exclude(status=Status.REJECTED)
+        .filter(
+            pipeline__tenant=tenant,
+            pipeline__pipeline_id=descriptor.pipeline_id,
+            release_version=descriptor.release_version,
+        )
+        .first()
+    )
+    if found is not None and found.descriptor != descriptor.normalised():
+        raise ReleaseConflict("Release version is already registered with different metadata")
+    return found
+
+
+def _take_in(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], actor: str) -> Registration:
+    wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
+    strangers = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
+    staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
+    fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
+    try:
+        with transaction.atomic():
+            for digest, fingerprint in fingerprints.items():
+                _note_blob(digest, staged[digest].size, fingerprint)
+            release = _write_release(tenant, descriptor, strangers, actor)
+            _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
+            bell.ring(VERIFY_TASK, release.pk)
+    except IntegrityError:
+        # Another upload of the same version was committed in between: it decides what this one is.
+        existing = _existing(tenant, descriptor)
+        if existing is None:
+            raise
+        return Registration(existing, created=False)
+    return Registration(release, created=True)
+
+
+def _note_blob(digest: str, size: int, fingerprint: str) -> None:
+    sound = {"fingerprint": fingerprint, "state": Blob.State.SOUND, "checked_at": timezone.now()}
+    Blob.objects.update_or_create(
+        digest=digest, defaults=sound, create_defaults={"size": size, "fingerprint": fingerprint}
+    )
+
+
+def _write_release(tenant: Tenant, descriptor: Descriptor, findings: Sequence[Finding], actor: str) -> Release:
+    pipeline, _ = Pipeline.objects.get_or_create(tenant=tenant, pipeline_id=descriptor.pipeline_id)
+    return Release.objects.create(
+        pipeline=pipeline,
+        contract_version=descriptor.contract_version,
+        release_version=descriptor.release_version,
+        descriptor=descriptor.normalised(),
+        status=Status.UPLOADED,
+        findings=[finding.to_json() for finding in findings],
+        uploaded_by=actor,
+    )
+
+
+def _owned(tenant: Tenant, digests: set[str]) -> set[str]:
+    """The digests whose bytes the tenant has brought before. Knowing another tenant's digest is no claim to its bytes."""
+    held = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests)
+    return set(held.values_list("blob", flat=True))
+
+
+def _write_artifacts(release: Release, descriptor: Descriptor, owned: set[str]) -> None:
+    Artifact.objects.bulk_create(
+        Artifact(
+            release=release,
+            position=position,
+            artifact_id=artifact.artifact_id,
+            kind=artifact.kind,
+            uri=artifact.uri,
+            digest=artifact.digest,
+            step_ids=list(artifact.step_ids),
+            capabilities=list(artifact.capabilities),
+            blob_id=artifact.digest if artifact.kind.is_stored and artifact.digest in owned else None,
+        )
+        for position, artifact in enumerate(descriptor.artifacts)
+    )
+
+
+def _matches_no_artifact(file: UploadedArtifact) -> Finding:
+    message = (
+        f"The uploaded file {file.file_name!r} has the digest {file.staged.digest}, "
+        "which no stored artifact of the descriptor names"
+    )
+    return Finding("UPLOAD_MATCHES_NO_ARTIFACT", DESCRIPTOR, message)
+
+
+def verify_release(release_id: int) -> None:
+    """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first verdict stands."""
+    release = Release.objects.select_related("pipeline").get(pk=release_id)
+    if release.status not in PENDING:
+        return
+    row = Release.objects.filter(pk=release_id)
+    transitions.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
+    verdict = _examine(release)
+    with transaction.atomic():
+        contract, conflict = _keep_contract(release.pipeline, release.contract_version, verdict.contract)
+        earlier = [Finding.from_json(finding) for finding in release.findings]
+        findings = [*earlier, *verdict.findings, *conflict]
+        refused = any(finding.severity is Severity.ERROR for finding in findings)
+        transitions.move(
+            row,
+            MOVES,
+            Status.VERIFYING,
+            Status.REJECTED if refused else Status.REGISTERED,
+            findings=[finding.to_json() for finding in findings],
+            contract=None if refused else contract,
+            primary_artifact_id=verdict.primary_artifact_id,
+            status_changed_at=timezone.now(),
+        )
+
+
+def _examine(release: Release) -> Verdict:
+    store = artifact_store()
+    descriptor = parse_descriptor(json.dumps(release.descriptor).encode())
+    held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
+
+    def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+        return store.open(artifact.digest) if artifact.digest in held else None
+
+    return verify(descriptor, open_artifact)
+
+
+def _keep_contract(
+    pipeline: Pipeline, version: str, document: dict[str, Any] | None
+) -> tuple[Contract | None, list[Finding]]:
+    """The contract's row, made by the first release that brings it; a different document of that version is a finding."""
+    if document is None:
+        return None, []
+    contract, _ = Contract.objects.get_or_create(
+        pipeline=pipeline, contract_version=version, defaults={"document": document}
+    )
+    if contract.document == document:
+        return contract, []
+    message = f"Contract version {version} is already registered with another document"
+    return None, [Finding("CONTRACT_CONFLICT", DESCRIPTOR + "#contractVersion", message)]

@@ -1,0 +1,24 @@
+"""The status of a release and its legal moves. Pure; a trigger holds the same table, and a test the two together.
+
+ACTIVE is not among them: a release is active while the newest activation of its pipeline names it.
+"""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    UPLOADED = "UPLOADED"
+    VERIFYING = "VERIFYING"
+    REGISTERED = "REGISTERED"
+    REJECTED = "REJECTED"
+    REVOKED = "REVOKED"
+
+
+MOVES: dict[Status, frozenset[Status]] = {
+    Status.UPLOADED: frozenset({Status.VERIFYING}),
+    Status.VERIFYING: frozenset({Status.REGISTERED, Status.REJECTED}),
+    Status.REGISTERED: frozenset({Status.REVOKED}),
+    Status.REJECTED: frozenset(),
+    Status.REVOKED: frozenset(),
+}
+PENDING = frozenset({Status.UPLOADED, Status.VERIFYING})

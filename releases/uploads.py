@@ -1,0 +1,74 @@
+"""Takes the files of a release out of a multipart request: straight into the artifact store, hashed on the way."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+from django.conf import settings
+from django.core.files.uploadedfile import InMemoryUploadedFile, UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler
+from django.http import HttpRequest
+
+from coordinator.errors import PayloadTooLarge
+from releases.artifact_store import StagedBlob, artifact_store
+from releases.descriptor import MAX_DESCRIPTOR_BYTES
+from releases.registrar import UploadedArtifact
+
+DESCRIPTOR_FIELD = "descriptor"
+
+
+class ReleaseUpload(FileUploadHandler):
+    """The field `descriptor` is read into memory, within its bound; every other file is staged in the store.
+
+    Raises `PayloadTooLarge` as soon as a bound is passed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[UploadedArtifact] = []
+        self._descriptor: bytearray | None = None
+        self._staged: StagedBlob | None = None
+
+    @property
+    def descriptor(self) -> bytes | None:
+        """The descriptor's bytes, or None when the request had none."""
+        return None if self._descriptor is None else bytes(self._descriptor)
+
+    def new_file(self, *args: object, **kwargs: object) -> None:
+        super().new_file(*args, **kwargs)
+        if self.field_name == DESCRIPTOR_FIELD:
+            self._descriptor, self._staged = bytearray(), None
+            return
+        self._staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)
+        self.files.append(UploadedArtifact(self.file_name or "", self._staged))
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        if self._staged is not None:
+            self._staged.write(raw_data)
+        elif self._descriptor is not None:
+            self._descriptor += raw_data
+            if len(self._descriptor) > MAX_DESCRIPTOR_BYTES:
+                raise PayloadTooLarge(
+                    f"A descriptor may have at most {MAX_DESCRIPTOR_BYTES} bytes.", limit=MAX_DESCRIPTOR_BYTES
+                )
+
+    def file_complete(self, file_size: int) -> UploadedFile:
+        """A stand-in for Django's form machinery: the bytes are where they belong already."""
+        return InMemoryUploadedFile(
+            BytesIO(), self.field_name, self.file_name or "", self.content_type or "", file_size, self.charset
+        )
+
+
+@contextmanager
+def receiving(request: HttpRequest) -> Iterator[ReleaseUpload]:
+    """Receive `request`'s files; call it before anything reads the body, and let in nobody who may not register.
+
+    Whatever was not registered by the end is discarded.
+    """
+    upload = ReleaseUpload()
+    request.upload_handlers = [upload]
+    try:
+        yield upload
+    finally:
+        for file in upload.files:
+            file.staged.discard()

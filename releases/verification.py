@@ -1,0 +1,158 @@
+"""Verifying a release's artifacts against its descriptor (wire protocol A.3, rules 11 to 17)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
+
+from releases.archive import read_contract_entry
+from releases.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, hash_findings, parse_contract
+from releases.descriptor import ArtifactKind, ArtifactRef, Descriptor, artifact_field
+from releases.document import read_object, shown
+from releases.findings import DocumentError, Finding, Severity
+
+_CHUNK = 1024 * 1024
+
+OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
+"""Opens a stored artifact's bytes, seekable, or returns None when there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What verification found.
+
+    `contract` is the normalised contract of the primary artifact, or None; it means something only when the
+    verdict is `accepted`.
+    """
+
+    findings: tuple[Finding, ...]
+    contract: dict[str, Any] | None
+    primary_artifact_id: str
+
+    @property
+    def accepted(self) -> bool:
+        """True when no finding is an error."""
+        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+
+
+def verify(descriptor: Descriptor, open_artifact: OpenArtifact) -> Verdict:
+    """Hold every stored artifact against the descriptor and keep every finding, the descriptor's warnings too.
+
+    Local artifacts are opened, hashed in constant memory, searched for a contract and closed; of the others nothing
+    is opened. The primary artifact is the last with a contract, else the first. An OSError from opening or reading
+    becomes an ARTIFACT_UNREADABLE finding, for which a later try may turn out otherwise.
+    """
+    findings = list(descriptor.warnings)
+    primary: _Inspected | None = None
+    for position, artifact in enumerate(descriptor.artifacts):
+        if not artifact.kind.is_stored:
+            continue
+        inspected = _Inspection(descriptor, artifact, position).run(open_artifact)
+        findings += inspected.findings
+        if inspected.contract is None:
+            continue
+        if primary is not None and primary.contract != inspected.contract:
+            findings.append(_contracts_differ(primary.artifact, position))
+        primary = inspected
+    return Verdict(
+        findings=tuple(findings),
+        contract=primary.contract.normalised() if primary and primary.contract else None,
+        primary_artifact_id=(primary.artifact if primary else descriptor.artifacts[0]).artifact_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Inspected:
+    artifact: ArtifactRef
+    findings: list[Finding]
+    contract: Contract | None
+
+
+@dataclass(slots=True)
+class _Inspection:
+    """The verification of one local artifact."""
+
+    descriptor: Descriptor
+    artifact: ArtifactRef
+    position: int
+    findings: list[Finding] = field(default_factory=list)
+
+    def run(self, open_artifact: OpenArtifact) -> _Inspected:
+        contract = None
+        try:
+            file = open_artifact(self.artifact)
+            if file is None:
+                self._missing_file()
+            else:
+                with file:
+                    self._check_digest(file)
+                    contract = self._read_contract(file)
+        except OSError as error:
+            reason = shown(error.strerror or type(error).__name__)
+            self._refuse("ARTIFACT_UNREADABLE", f"Failed to inspect release artifact: {reason}")
+        return _Inspected(self.artifact, self.findings, contract)
+
+    def _missing_file(self) -> None:
+        if self.artifact.kind is ArtifactKind.JAR:
+            message = "Release JAR artifact must point to a readable local file"
+        else:
+            message = "Release local artifact must point to a readable file"
+        self._refuse("ARTIFACT_FILE_MISSING", message)
+
+    def _check_digest(self, file: BinaryIO) -> None:
+        if self.artifact.digest != digest_of(file):
+            message = "Release artifact digest does not match local file checksum"
+            self._refuse("ARTIFACT_DIGEST_MISMATCH", message, "digest")
+
+    def _read_contract(self, file: BinaryIO) -> Contract | None:
+        try:
+            data = read_contract_entry(file)
+            if data is None:
+                if self.artifact.kind is ArtifactKind.JAR:
+                    self._refuse("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
+                return None
+            contract = parse_contract(data)
+        except DocumentError as error:
+            self.findings += [self._inside(finding) for finding in error.findings]
+            return None
+        raw = read_object(data, name=CONTRACT_ENTRY, limit=MAX_CONTRACT_BYTES)
+        self.findings += [self._inside(finding) for finding in hash_findings(raw)]
+        self._check_identity(contract)
+        return contract
+
+    def _check_identity(self, contract: Contract) -> None:
+        if contract.pipeline_id != self.descriptor.pipeline_id:
+            message = "Release artifact contract pipelineId does not match release descriptor"
+            self._refuse("ARTIFACT_PIPELINE_MISMATCH", message)
+        if contract.contract_version != self.descriptor.contract_version:
+            message = "Release artifact contractVersion does not match release descriptor"
+            self._refuse("ARTIFACT_CONTRACT_VERSION_MISMATCH", message)
+
+    def _refuse(self, code: str, message: str, *members: str) -> None:
+        self.findings.append(Finding(code, artifact_field(self.position, *members), message))
+
+    def _inside(self, finding: Finding) -> Finding:
+        """Return a finding about something in the artifact with the artifact's field before its own."""
+        outer = artifact_field(self.position)
+        return replace(finding, field=f"{outer}!{finding.field}" if finding.field else outer)
+
+
+def digest_of(file: BinaryIO) -> str:
+    """Return `sha256:` and the lower-case hex SHA-256 of a seekable file, in constant memory."""
+    file.seek(0, io.SEEK_SET)
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _contracts_differ(earlier: ArtifactRef, position: int) -> Finding:
+    return Finding(
+        code="CONTRACT_DIFFERS_BETWEEN_ARTIFACTS",
+        field=artifact_field(position),
+        message=f"this artifact's contract is not that of {shown(earlier.artifact_id)}; the last one counts",
+        severity=Severity.WARNING,
+    )
