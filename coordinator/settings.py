@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from coordinator.api.problem_shape import PROBLEM
 from coordinator.env import Environment
 
 env = Environment(os.environ)
@@ -116,12 +117,12 @@ REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["coordinator.api.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["coordinator.api.tenant_view.HoldsScope"],
+    "DEFAULT_PERMISSION_CLASSES": ["coordinator.api.permissions.HoldsScope"],
     "DEFAULT_PARSER_CLASSES": ["coordinator.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "coordinator.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "coordinator.api.schema.ProblemSchema",
     "EXCEPTION_HANDLER": "coordinator.api.problem.handle",
     "UNAUTHENTICATED_USER": None,
     "PAGE_SIZE": 50,
@@ -134,6 +135,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
+    "APPEND_COMPONENTS": {"schemas": {"Problem": PROBLEM}},
+    "SCHEMA_PATH_PREFIX": "/api/v1/tenants/{tenant}",
 }
 
 CELERY_BROKER_URL = env.redis_url("REDIS_URL")

@@ -3,8 +3,21 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView
+
+from coordinator import health
+from executions import api as executions_api
+from releases import api as releases_api
+
+tenant_api = [*releases_api.urlpatterns, *executions_api.urlpatterns]
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", admin.site.urls),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/v1/tenants/<str:tenant>/", include((tenant_api, "api"))),
+    path("health/live", health.live, name="live"),
+    path("health/ready", health.ready, name="ready"),
 ]
+handler404 = "coordinator.api.problem.not_found"
+handler500 = "coordinator.api.problem.failed"

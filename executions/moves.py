@@ -123,8 +123,9 @@ WITH room AS (
         AND r.release_version = w.release_version AND r.status <> 'REJECTED'
     WHERE w.draining_since IS NULL AND w.stopped_at IS NULL
         AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)
-        AND (w.artifact_digest = '' OR w.artifact_digest IN (
-            SELECT a.digest FROM releases_artifact a WHERE a.release_id = r.id))
+        AND (w.artifact_digest = '' OR NOT EXISTS (
+            SELECT FROM releases_artifact a WHERE a.release_id = r.id AND a.blob_id IS NOT NULL) OR w.artifact_digest IN (
+            SELECT a.blob_id FROM releases_artifact a WHERE a.release_id = r.id AND a.blob_id IS NOT NULL))
     GROUP BY r.id
 ), place AS (
     SELECT room.release_id, room.capacity - (

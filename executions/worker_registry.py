@@ -14,8 +14,9 @@ from executions import moves
 from executions.errors import WorkerUnavailable
 from executions.models import Worker
 from executions.protocol import Heartbeat
+from releases import registry
 from releases.identity import ReleaseIdentity
-from releases.models import Artifact, Release
+from releases.models import Release
 
 DISPATCH_TASK = "executions.dispatch"
 
@@ -58,10 +59,9 @@ def require_healthy(release: Release) -> None:
 
 
 def _hosts_same_artifact(worker: Worker, release: Release) -> bool:
-    """Compared only where the worker tells (wire protocol D.8 #4); the claim's SQL holds to the same rule."""
-    if not worker.artifact_digest:
-        return True
-    return Artifact.objects.filter(release=release, digest=worker.artifact_digest).exists()
+    """Compared only where both sides tell (wire protocol D.8 #4); the claim's SQL holds to the same rule."""
+    stored = {blob.digest for blob in registry.blobs(release)}
+    return not worker.artifact_digest or not stored or worker.artifact_digest in stored
 
 
 def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> None:

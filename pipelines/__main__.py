@@ -29,11 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pipelines", description="Build, release and run
-    pipelines.") commands = parser.add_subparsers(title="commands", required=True, metavar="build | release
-    | worker") _add_build(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
+    parser = argparse.ArgumentParser(prog="python -m pipelines", description="Build, release and run pipelines.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="build | release | worker")
+    _add_build(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
     _add_release(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
-    _add_worker(commands.add_parser("worker", help="run a transition worker for one release")) return parser
+    _add_worker(commands.add_parser("worker", help="run a transition worker for one release"))
+    return parser
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:

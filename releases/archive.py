@@ -1,8 +1,9 @@
-"""Reading the contract entry out of an artifact, without trusting the archive (wire protocol A.1, A.3 rule 13).
+"""Reading the contract entry out of an artifact, without trusting the archive (wire protocol A.1, A.3 rule
+13).
 
-An archive is whatever has a plausible end record, as the readers of the workers' platforms see it. Its directory is
-walked here, in bounded memory and before zipfile sees it; then zipfile extracts one entry, under a hard cap on the
-bytes that come out. Nothing else is ever extracted.
+An archive is whatever has a plausible end record, as the readers of the workers' platforms see it. Its
+directory is walked here, in bounded memory and before zipfile sees it; then zipfile extracts one entry,
+under a hard cap on the bytes that come out. Nothing else is ever extracted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from releases.findings import DocumentError, Finding
 
 
 class ArchiveError(DocumentError):
-    """An archive is refused; each finding's field is the entry's name, or empty for the archive as a whole."""
+    """An archive is refused; a finding's field is the entry's name, or empty for the archive as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ def is_archive(file: BinaryIO) -> bool:
 def read_contract_entry(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> bytes | None:
     """Return the contract entry's bytes, at most `limits.contract_bytes`; None when there is none.
 
-    A file that is no archive has none. Reads `file`, which must be seekable, in memory bounded by `limits`. Raises
-    ArchiveError with every finding about the archive, and OSError when `file` cannot be read.
+    A file that is no archive has none. Reads `file`, which must be seekable, in memory bounded by `limits`.
+    Raises ArchiveError with every finding about the archive, and OSError when `file` cannot be read.
     """
     directory = _find_directory(file)
     if directory is None:
@@ -106,10 +107,10 @@ def read_contract_entry(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> byte
     findings = [*_name_findings(entries), *(_contract_findings(contract, limits) if contract else ())]
     if findings:
         raise ArchiveError(bounded(findings, ""))
-    return _extract(file, entries, limits) if contract else None
+    return _extract(file, limits) if contract else None
 
 
-# --- the end record ---------------------------------------------------------------------------------
+# --- the end record -------------------------------------------------------------------------------
 
 
 def _find_directory(file: BinaryIO) -> _Directory | None:
@@ -123,11 +124,12 @@ def _find_directory(file: BinaryIO) -> _Directory | None:
         if len(record) == _END.size:
             directory = _directory_before(file, tail_start + at, record)
             if directory is not None:
-                comment = int(_END.unpack(record)[7])
-                if at != last or tail_start + at + _END.size + comment != length:
+                exact = tail_start + at + _END.size + int(_END.unpack(record)[7]) == length
+                if exact and at == last:
+                    return directory
+                if directory.entries:
                     # Readers disagree about which end record counts here, so about what the archive holds.
                     raise _malformed("bytes follow the archive's end record")
-                return directory
         at = tail.rfind(_END_SIGNATURE, 0, at)
     return None
 
@@ -150,7 +152,9 @@ def _directory_before(file: BinaryIO, end: int, record: bytes) -> _Directory | N
 
 
 def _wide_record(file: BinaryIO, end: int) -> tuple[int, int, int, int, int, int] | None:
-    """Return disk, first disk, entries, size, offset and position of a zip64 end record, where zipfile looks."""
+    """Return disk, first disk, entries, size, offset and position of a zip64 end record, where zipfile
+    looks.
+    """
     start = end - _LOCATOR64.size - _END64.size
     if start < 0:
         return None
@@ -163,11 +167,13 @@ def _wide_record(file: BinaryIO, end: int) -> tuple[int, int, int, int, int, int
     return fields[4], fields[5], fields[7], fields[8], fields[9], start
 
 
-# --- the directory ----------------------------------------------------------------------------------
+# --- the directory --------------------------------------------------------------------------------
 
 
 def _entries(file: BinaryIO, directory: _Directory, limits: Limits) -> list[_Entry]:
-    """Return the directory's entries, or raise ArchiveError if it is too large or not what the end record says."""
+    """Return the directory's entries, or raise ArchiveError if it is too large or not what the end record
+    says.
+    """
     if directory.entries > limits.entries:
         message = f"the archive has {directory.entries} entries; at most {limits.entries} are read"
         raise ArchiveError([_finding("ARCHIVE_TOO_MANY_ENTRIES", "", message)])
@@ -189,6 +195,8 @@ def _entries(file: BinaryIO, directory: _Directory, limits: Limits) -> list[_Ent
             raise ArchiveError([_finding("ARCHIVE_NAME_TOO_LONG", "", message)])
         entries.append(_entry(fields, data[position : position + name_size]))
         position += name_size + extra_size + comment_size
+    if position != len(data):
+        raise _malformed("the archive's directory is cut short")
     return entries
 
 
@@ -226,7 +234,7 @@ def _name_rule(name: str) -> str | None:
     return None
 
 
-# --- the contract entry -----------------------------------------------------------------------------
+# --- the contract entry ---------------------------------------------------------------------------
 
 
 def _contract_findings(entry: _Entry, limits: Limits) -> Iterator[Finding]:
@@ -246,16 +254,18 @@ def _contract_findings(entry: _Entry, limits: Limits) -> Iterator[Finding]:
         yield _finding("ARCHIVE_RATIO_TOO_HIGH", entry.name, message)
 
 
-def _extract(file: BinaryIO, entries: list[_Entry], limits: Limits) -> bytes:
+def _extract(file: BinaryIO, limits: Limits) -> bytes:
     """Return the contract's bytes, counted as they come out, whatever the directory says of their number."""
     try:
         with zipfile.ZipFile(file) as archive:
-            if [info.orig_filename for info in archive.infolist()] != [entry.name for entry in entries]:
-                raise _malformed("the archive's names can be read in two ways")
-            with archive.open(archive.getinfo(CONTRACT_ENTRY)) as stream:
+            # An extra field may give an entry a second name, which only some readers heed.
+            named = [
+                info for info in archive.infolist() if CONTRACT_ENTRY in (info.filename, info.orig_filename)
+            ]
+            if len(named) != 1 or named[0].filename != named[0].orig_filename:
+                raise _malformed("the contract's name can be read in two ways")
+            with archive.open(named[0]) as stream:
                 data = stream.read(limits.contract_bytes + 1)
-    except KeyError:
-        raise _malformed("the archive's names can be read in two ways") from None
     except _BROKEN as error:
         raise _malformed(shown(str(error)) or "the archive is damaged") from None
     if len(data) > limits.contract_bytes:

@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
+from releases.document import shown
+
 MAX_MISMATCHES = 100
 _MAX_DEPTH = 64
+_OPERATORS = frozenset(".^$*+?{}[]()\\")
 
 Mismatch = tuple[str, str]
-"""Where in the value, such as `payments[3].amount` (empty for the value itself), and the rule that it
-breaks.
-"""
+"""Where in the value, such as `.payments[3].amount` (empty for the value itself), and the rule that it
+breaks."""
 
 
 # --- bytes ----------------------------------------------------------------------------------------
@@ -61,10 +64,10 @@ def mismatches(canonical_types: Mapping[str, Any], type_id: str, value: Any) -> 
     """Return where `value` is no value of the type, as far as it can be told; at most MAX_MISMATCHES.
 
     `type_id` is the name of an entry of `canonical_types`, its definition's id, or its runtime class. What
-    cannot be told is accepted: types without an entry, unknown kinds and scalars, a wrapper's `pattern` (it
-    is another platform's dialect, and its cost has no bound) and `format`, and whatever lies deeper than 64
-    types. A union travels as an object of one member, which is named like the variant. Raises nothing on
-    any JSON value.
+    cannot be told is accepted: types without an entry, unknown kinds and scalars, a wrapper's `format` and
+    `pattern` (another platform's dialect, and its cost has no bound) unless it is a mere choice of literals,
+    and whatever lies deeper than 64 types. A union travels as an object of one member, which is named like
+    the variant. Raises nothing on any JSON value.
     """
     checker = _Checker(canonical_types)
     found: list[Mismatch] = []
@@ -164,7 +167,7 @@ class _Checker:
             return
         name = next(iter(value)) if isinstance(value, Mapping) and len(value) == 1 else None
         if name not in variants:
-            yield path, f"must be an object of one member, which is one of: {', '.join(variants)}"
+            yield path, shown(f"must be an object of one member, which is one of: {', '.join(variants)}")
             return
         yield from self._expression(
             variants[name].get("payload"), value[name], _member(path, name), depth + 1
@@ -178,7 +181,7 @@ class _Checker:
         if wrapped:
             return
         if isinstance(value, str):
-            yield from _length_rules(definition, value, path)
+            yield from _text_rules(definition, value, path)
         number = _number(value)
         if number is not None:
             yield from _bound_rules(definition, number, path)
@@ -197,7 +200,7 @@ def _named_objects(items: Any, name: str) -> dict[str, Mapping[str, Any]] | None
 
 
 def _member(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    return f"{path}.{shown(name)}"
 
 
 # --- scalars and bounds ---------------------------------------------------------------------------
@@ -243,7 +246,10 @@ def _scalar_rule(type_id: str, value: Any) -> str | None:
     return None if holds(value) else rule
 
 
-def _length_rules(definition: Mapping[str, Any], value: str, path: str) -> Iterator[Mismatch]:
+def _text_rules(definition: Mapping[str, Any], value: str, path: str) -> Iterator[Mismatch]:
+    choices = _choices(definition.get("pattern"))
+    if choices is not None and value not in choices:
+        yield path, shown(f"must be one of: {', '.join(choices)}")
     shortest: Any = definition.get("minLength")
     longest: Any = definition.get("maxLength")
     if _is_integer(shortest) and len(value) < shortest:
@@ -252,19 +258,19 @@ def _length_rules(definition: Mapping[str, Any], value: str, path: str) -> Itera
         yield path, f"must have at most {longest} characters"
 
 
-_LITERALS = re.compile(r"(?:[\w ]|\\[^0-9A-Za-z])*(?:\|(?:[\w ]|\\[^0-9A-Za-z])*)*", re.DOTALL)
-
-
-def _choice_rule(definition: Mapping[str, Any], value: str) -> str | None:
-    """Return the rule that `value` breaks when the pattern is a mere choice of literals: `^(?:a|b)$`."""
-    pattern = definition.get("pattern")
-    if not isinstance(pattern, str) or not (pattern.startswith("^(?:") and pattern.endswith(")$")):
+def _choices(pattern: Any) -> list[str] | None:
+    """Return the literals of a pattern that is a mere choice, `^(?:a|b)$`; None for any other."""
+    if not (isinstance(pattern, str) and pattern.startswith("^(?:") and pattern.endswith(")$")):
         return None
-    inner = pattern[4:-2]
-    if not _LITERALS.fullmatch(inner):
-        return None
-    choices = [re.sub(r"\\(.)", r"\1", choice, flags=re.DOTALL) for choice in _split_choices(inner)]
-    return None if value in choices else f"must be one of: {', '.join(choices)}"
+    choices = [""]
+    for part in re.findall(r"\\.|.", pattern[4:-2], flags=re.DOTALL):
+        if part == "|":
+            choices.append("")
+        elif part in _OPERATORS or (len(part) == 2 and part[1].isalnum()):
+            return None
+        else:
+            choices[-1] += part[-1]
+    return choices
 
 
 def _bound_rules(definition: Mapping[str, Any], number: Decimal, path: str) -> Iterator[Mismatch]:

@@ -67,12 +67,13 @@ def broken_rules(composition: Composition) -> Iterator[Broken]:
         return
     yield from _identity_rules(composition)
     known = frozenset(definition.definition_id for definition in composition.definitions)
+    root = composition.root_definition_id
     for position, definition in enumerate(composition.definitions):
         at: Path = ("definitions", position)
         yield from _node_rules(definition, known, at)
-        yield from _continuation_rules(
-            definition, definition.definition_id == composition.root_definition_id, at
-        )
+        # Without a root it cannot be told how a definition ends.
+        ending = None if root not in known else ROOT_TERMINAL if definition.definition_id == root else RETURN
+        yield from _continuation_rules(definition, ending, at)
     yield from _graph_rules(composition)
 
 
@@ -126,7 +127,7 @@ def _target_rules(node: Node, known: frozenset[str], here: Path) -> Iterator[Bro
         yield "COMPOSITION_NODE_KIND", (*here, "kind"), message
 
 
-def _continuation_rules(definition: Definition, is_root: bool, at: Path) -> Iterator[Broken]:
+def _continuation_rules(definition: Definition, ending: str | None, at: Path) -> Iterator[Broken]:
     nodes, continuations = definition.nodes, definition.continuations
     if len(nodes) != len(continuations):
         message = f"{len(nodes)} nodes need as many continuations, not {len(continuations)}"
@@ -137,8 +138,8 @@ def _continuation_rules(definition: Definition, is_root: bool, at: Path) -> Iter
         if continuation.node_id != node.node_id:
             message = f"the continuation at {position} belongs to the node {quoted(node.node_id)}"
             yield "COMPOSITION_CONTINUATION_NODE", (*here, "nodeId"), message
-        expected = NEXT_LOCAL if position < last else ROOT_TERMINAL if is_root else RETURN
-        if continuation.kind != expected:
+        expected = NEXT_LOCAL if position < last else ending
+        if expected is not None and continuation.kind != expected:
             message = f"the continuation must be {expected}, not {quoted(continuation.kind)}"
             yield "COMPOSITION_CONTINUATION_KIND", (*here, "kind"), message
         if position < last and continuation.next_node_id != nodes[position + 1].node_id:
@@ -172,11 +173,11 @@ def _uses(definition: Definition) -> list[tuple[int, str]]:
 
 def _cycles(composition: Composition, uses: dict[str, list[tuple[int, str]]]) -> Iterator[Broken]:
     """Yield each use that leads back to a definition still being walked; depth-first, without recursion."""
-    place = {
-        definition.definition_id: at for at, definition in reversed([*enumerate(composition.definitions)])
-    }
+    place: dict[str, int] = {}
+    for at, definition in enumerate(composition.definitions):
+        place.setdefault(definition.definition_id, at)
     done: set[str] = set()
-    for start in uses:
+    for start in place:
         if start in done:
             continue
         walking = {start}

@@ -18,7 +18,7 @@ from releases.findings import DocumentError, Finding
 
 MAX_DEPTH = 64
 """How deep objects and arrays may nest; the top-level object is level 1."""
-MAX_VALUES = 200_000
+MAX_VALUES = 100_000
 """How many JSON values one document may hold."""
 MAX_FINDINGS = 500
 """How many findings one document gets; one more says that there would be more."""

@@ -1,4 +1,6 @@
-"""What is wrong with a document or an artifact: findings with stable codes, and the error that carries them."""
+"""What is wrong with a document or an artifact: findings with stable codes, and the error that carries
+them.
+"""
 
 from __future__ import annotations
 

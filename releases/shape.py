@@ -76,7 +76,9 @@ ArrayOrNull = BeforeValidator(_tuple_or_empty)
 """Marks a tuple that is an array on the wire, and empty when null."""
 RequiredText = Annotated[str, AfterValidator(_refuse_blank), BeforeValidator(_refuse_null)]
 TextOrEmpty = Annotated[str, BeforeValidator(_empty_for_null)]
-Identity = Annotated[RequiredText, Field(max_length=IDENTITY_LENGTH)]
+Identity = Annotated[
+    str, Field(max_length=IDENTITY_LENGTH), AfterValidator(_refuse_blank), BeforeValidator(_refuse_null)
+]
 Texts = Annotated[tuple[str, ...], ArrayOrNull]
 Flag = Annotated[bool, BeforeValidator(_false_for_null)]
 Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), BeforeValidator(_zero_for_null)]
@@ -124,8 +126,8 @@ def _translated(detail: ErrorDetails, dialect: Dialect) -> Finding | None:
     if kind in _RULES:
         code, message = _RULES[kind]
         return dialect.finding(code.format(dialect.code), path, message.format(dialect.code, _label(path)))
-    # Only our own validators raise anything else: they name the code and word the message. Where one refuses a
-    # default, pydantic gives the attribute's name for the member's.
+    # Only our own validators raise anything else: they name the code and word the message. Where one refuses
+    # a default, pydantic gives the attribute's name for the member's.
     member = path[-1]
     here = (*path[:-1], to_camel(member) if isinstance(member, str) else member)
     return dialect.finding(kind, here, detail["msg"])

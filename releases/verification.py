@@ -24,8 +24,8 @@ OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 class Verdict:
     """What verification found.
 
-    `contract` is the normalised contract of the primary artifact, or None; it means something only when the
-    verdict is `accepted`.
+    `contract` is the normalised contract of the primary artifact; None when there is none, or when the
+    verdict is not `accepted`, so that a refused artifact's contract cannot be kept.
     """
 
     findings: tuple[Finding, ...]
@@ -35,15 +35,16 @@ class Verdict:
     @property
     def accepted(self) -> bool:
         """True when no finding is an error."""
-        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+        return not any(finding.severity is Severity.ERROR for finding in self.findings)
 
 
 def verify(descriptor: Descriptor, open_artifact: OpenArtifact) -> Verdict:
-    """Hold every stored artifact against the descriptor and keep every finding, the descriptor's warnings too.
+    """Hold every stored artifact against the descriptor and keep every finding, the descriptor's warnings
+    too.
 
-    Local artifacts are opened, hashed in constant memory, searched for a contract and closed; of the others nothing
-    is opened. The primary artifact is the last with a contract, else the first. An OSError from opening or reading
-    becomes an ARTIFACT_UNREADABLE finding, for which a later try may turn out otherwise.
+    Local artifacts are opened, hashed in constant memory, searched for a contract and closed; of the others
+    nothing is opened. The primary artifact is the last with a contract, else the first. An OSError from
+    opening or reading becomes an ARTIFACT_UNREADABLE finding, for which a later try may turn out otherwise.
     """
     findings = list(descriptor.warnings)
     primary: _Inspected | None = None
@@ -57,9 +58,10 @@ def verify(descriptor: Descriptor, open_artifact: OpenArtifact) -> Verdict:
         if primary is not None and primary.contract != inspected.contract:
             findings.append(_contracts_differ(primary.artifact, position))
         primary = inspected
+    accepted = not any(finding.severity is Severity.ERROR for finding in findings)
     return Verdict(
         findings=tuple(findings),
-        contract=primary.contract.normalised() if primary and primary.contract else None,
+        contract=primary.contract.normalised() if accepted and primary and primary.contract else None,
         primary_artifact_id=(primary.artifact if primary else descriptor.artifacts[0]).artifact_id,
     )
 
@@ -112,7 +114,9 @@ class _Inspection:
             data = read_contract_entry(file)
             if data is None:
                 if self.artifact.kind is ArtifactKind.JAR:
-                    self._refuse("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
+                    self._refuse(
+                        "ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}"
+                    )
                 return None
             contract = parse_contract(data)
         except DocumentError as error:

@@ -2,16 +2,19 @@
 
 from typing import Any
 
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import page_not_found, server_error
 from drf_standardized_errors.formatter import flatten_errors
 from drf_standardized_errors.handler import ExceptionHandler
 from drf_standardized_errors.types import ExceptionHandlerContext
-from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
+from rest_framework.exceptions import APIException, ErrorDetail, ParseError, ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from coordinator.errors import CoordinatorError, InvalidRequest
 
+API = "/api/"
 TYPE = "urn:durable-coordinator:problem:"
 # What the framework itself refuses, by the code that it gives: our code and title.
 FRAMEWORK = {
@@ -41,6 +44,8 @@ class ProblemHandler(ExceptionHandler):
             converted = APIException(exc.detail, code=exc.code)
             converted.status_code = exc.status
             return converted
+        if isinstance(exc, SuspiciousOperation):
+            return ParseError(str(exc))
         return super().convert_known_exceptions(exc)
 
     def format_exception(self, exc: APIException) -> dict[str, Any]:
@@ -75,11 +80,6 @@ def problem(error: CoordinatorError) -> dict[str, Any]:
     return {**document, **error.data}
 
 
-def problem_response(error: CoordinatorError) -> HttpResponse:
-    """The same for a view that is not the API's."""
-    return JsonResponse(problem(error), status=error.status, content_type=ProblemRenderer.media_type)
-
-
 def invalid(exc: ValidationError) -> InvalidRequest:
     """A serializer's refusals as one error that names each field and the rule that it breaks."""
     errors = [
@@ -91,12 +91,17 @@ def invalid(exc: ValidationError) -> InvalidRequest:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler for a URL that nothing answers."""
+    """Django's handler for an address that nothing answers: a problem below `/api/`, a page elsewhere."""
+    if not request.path.startswith(API):
+        return page_not_found(request, exception)
     code, title = FRAMEWORK["not_found"]
     return JsonResponse(_document(code, title, 404, title), status=404, content_type=ProblemRenderer.media_type)
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
+def failed(request: HttpRequest) -> HttpResponse:
+    """The same for what failed."""
+    if not request.path.startswith(API):
+        return server_error(request)
     code, title = FRAMEWORK["error"]
     return JsonResponse(_document(code, title, 500, title), status=500, content_type=ProblemRenderer.media_type)
 

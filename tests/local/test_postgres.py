@@ -122,7 +122,8 @@ def test_the_product_may_do_nothing_else(postgres: Postgres, statement: str) -> 
 def test_neither_role_is_a_superuser_or_may_pass_row_security(postgres: Postgres, kind: str) -> None:
     with psycopg.connect(getattr(postgres, kind)) as connection:
         row = connection.execute(
-            "SELECT rolsuper, rolcreaterole, rolbypassrls, rolreplication FROM pg_roles WHERE rolname = current_user"
+            "SELECT rolsuper, rolcreaterole, rolbypassrls, rolreplication FROM pg_roles"
+            " WHERE rolname = current_user"
         ).fetchone()
         assert row == (False, False, False, False)
 

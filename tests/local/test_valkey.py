@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from coordinator.local.children import ChildError
 from coordinator.local.valkey import Valkey
@@ -17,7 +19,7 @@ def test_it_answers_only_with_the_password(tmp_path: Path) -> None:
             assert client.ping()
             assert client.config_get("bind") == {"bind": "127.0.0.1"}
         with (
-            redis.Redis(host="127.0.0.1", port=server.port) as stranger,
+            redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger,
             pytest.raises(redis.exceptions.AuthenticationError),
         ):
             stranger.ping()

@@ -1,0 +1,45 @@
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PRODUCT := coordinator releases executions pipelines
+# Two processes share the servers that the run starts; recovery tests need a core to themselves.
+PYTEST_ARGS ?= -n 2
+# Enough for Django to load its settings. Nothing listens there: these checks need no server.
+UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
+	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
+
+.PHONY: help setup demo test check format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install everything into .venv (the other targets do it too)
+	@./bootstrap
+
+demo: setup ## Start everything on this machine and run the main job before your eyes
+	@$(BIN)/python -m coordinator.local.demo
+
+test: setup ## Run every test against real servers; PYTEST_ARGS='-k pin' chooses
+	@.ci/install-chromium
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup ## Format, lint, types, layers, migrations, lock file, dependencies, security
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@# The warning says that no database could be asked which migrations it has, and none is meant to be.
+	$(UNCONNECTED) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	$(BIN)/bandit -q -ll -r $(PRODUCT)
+	$(BIN)/deptry .
+	PATH="$$PWD/.boot/bin:$$PATH" UV_PYTHON_DOWNLOADS=never uv lock -q --check
+
+format: setup ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## Remove what the other targets made, .venv too
+	@rm -rf .venv .boot .local dist staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,30 @@
+"""Serializers that take requests literally: no unknown member, no coerced type."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+
+
+class Text(serializers.CharField):
+    """A JSON string and nothing else; NUL is refused by the parser already."""
+
+    default_error_messages = {"not_text": "must be a string"}
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("not_text")
+        return super().to_internal_value(data)
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A request body; members that it does not name are refused by name."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = sorted(set(data) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError(
+                    {str(name): serializers.ErrorDetail("there is no such member", code="unknown_member") for name in unknown}
+                )
+        return super().to_internal_value(data)

@@ -1,0 +1,29 @@
+"""Request bodies as strict JSON: bounded, UTF-8, no member twice, nothing that PostgreSQL could not keep."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from django.conf import settings
+from rest_framework.parsers import BaseParser
+
+from coordinator.errors import InvalidRequest, PayloadTooLarge
+from releases.document import read_object
+from releases.findings import DocumentError
+
+
+class StrictJSONParser(BaseParser):
+    """Gives the one JSON object in the body. Raises `InvalidRequest` with each finding, or `PayloadTooLarge`."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        limit = settings.MAX_REQUEST_BYTES
+        body = stream.read(limit + 1)
+        if len(body) > limit:
+            raise PayloadTooLarge(f"A request body may have at most {limit} bytes.", limit=limit)
+        try:
+            return read_object(body, name="body", limit=limit)
+        except DocumentError as error:
+            raise InvalidRequest(str(error), errors=[finding.to_json() for finding in error.findings]) from None

@@ -1,0 +1,143 @@
+"""The product's own processes on one machine, as children of this one: for the demo and for tests."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from coordinator.local.children import Child, ChildError, Children, free_port
+
+PROJECT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+STARTUP_SECONDS = 60.0
+
+
+class Product:
+    """Web, control worker and clock over given servers, and transition workers as they are asked for.
+
+    `servers` holds DATABASE_URL and REDIS_URL, and DATABASE_OWNER_URL where `prepare` is to migrate. `settings`
+    goes into the environment of every process. Everything else that a process writes is in `folder`.
+    """
+
+    def __init__(
+        self, folder: Path, servers: Mapping[str, str], settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.folder = folder
+        self.servers = dict(servers)
+        self.port = free_port()
+        self.children = Children(folder / "logs")
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TZ"}},
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(PROJECT),
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "WORKER_SECRET": secrets.token_urlsafe(48),
+            "ARTIFACT_ROOT": str(folder / "artifacts"),
+            "STATIC_ROOT": str(folder / "static"),
+            "HTTPS_ONLY": "false",
+            "DATABASE_URL": self.servers["DATABASE_URL"],
+            "REDIS_URL": self.servers["REDIS_URL"],
+            **(settings or {}),
+        }
+
+    @property
+    def url(self) -> str:
+        """Where the web process answers, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def manage(self, *arguments: str, **environment: str) -> str:
+        """Run a management command and return what it prints. Raises `ChildError` with what it complains of."""
+        done = subprocess.run(  # noqa: S603 - our own command line
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise ChildError(f"manage.py {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def prepare(self) -> None:
+        """Migrate as the owner of the tables, and gather the static files."""
+        self.manage("migrate", "--verbosity=0", DATABASE_URL=self.servers["DATABASE_OWNER_URL"])
+        self.gather_static_files()
+
+    def gather_static_files(self) -> None:
+        self.manage("collectstatic", "--noinput", "--verbosity=0")
+
+    def start(self) -> None:
+        """Start web, control worker and clock; returns once the web process is ready."""
+        self.start_control_worker()
+        self.start_clock()
+        self.start_web()
+        self.wait_until_ready()
+
+    def start_web(self) -> Child:
+        bind = f"--bind=127.0.0.1:{self.port}"
+        command = ["gunicorn", "coordinator.wsgi", bind, "--workers=1", "--threads=8", "--no-control-socket"]
+        return self._start("web", *command)
+
+    def start_control_worker(self) -> Child:
+        options = ["--concurrency=2", "--loglevel=INFO", "--without-gossip", "--without-mingle"]
+        return self._start("control-worker", "celery", "-A", "coordinator.celery", "worker", *options)
+
+    def start_clock(self) -> Child:
+        schedule = f"--schedule={self.folder / 'clock'}"
+        return self._start("clock", "celery", "-A", "coordinator.celery", "beat", schedule, "--pidfile=")
+
+    def start_worker(
+        self,
+        name: str,
+        reference: str,
+        *,
+        release: Path,
+        tenant: str,
+        key: str,
+        directory: Path,
+        concurrency: int = 2,
+    ) -> Child:
+        """Start a transition worker for the pipeline `reference`, importable from `directory`.
+
+        It gets the broker and its tenant's key, and nothing else that the product knows.
+        """
+        environment = {
+            name: value
+            for name, value in self.environment.items()
+            if name in {"PATH", "HOME", "LANG", "PYTHONUNBUFFERED"}
+        }
+        environment |= {
+            "PYTHONPATH": f"{directory}{os.pathsep}{PROJECT}",
+            "PIPELINES_TENANT": tenant,
+            "PIPELINES_BROKER_URL": self.servers["REDIS_URL"],
+            "PIPELINES_WORKER_KEY": key,
+        }
+        command = [sys.executable, "-m", "pipelines", "worker", reference, f"--release={release}"]
+        options = [f"--worker-id={name}", f"--concurrency={concurrency}"]
+        return self.children.start(name, [*command, *options], environment=environment, directory=directory)
+
+    def wait_until_ready(self) -> None:
+        """Return once the web process can serve. Raises `ChildError` when a process ends instead, or takes too long."""
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while time.monotonic() < deadline:
+            self.children.require_running()
+            try:
+                with urllib.request.urlopen(f"{self.url}/health/ready", timeout=5):
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.05)
+        raise ChildError("The web process is not ready:\n" + self.children.started[-1].log_tail())
+
+    def stop(self) -> None:
+        self.children.stop()
+
+    def _start(self, name: str, command: str, *arguments: str) -> Child:
+        return self.children.start(
+            name, [BIN / command, *arguments], environment=self.environment, directory=PROJECT
+        )

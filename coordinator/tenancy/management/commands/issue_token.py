@@ -1,0 +1,39 @@
+"""`manage.py issue_token TENANT NAME --user USERNAME`: prints a new API token, once and never again."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError
+
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.access import issue_token
+from coordinator.tenancy.models import Tenant
+from coordinator.tenancy.roles import Scope
+
+
+class Command(BaseCommand):
+    help = "Issue an API token of a tenant and print it. Only its digest is kept."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant")
+        parser.add_argument("name", help="unique in the tenant; history shows it")
+        parser.add_argument("--user", required=True, help="who issues it, and who must hold its scopes")
+        parser.add_argument("--scope", action="append", choices=[scope.value for scope in Scope], help="repeatable")
+        parser.add_argument("--days", type=int, default=90, help="how long it lives; 0 for ever")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tenant = Tenant.objects.filter(slug=options["tenant"]).first()
+        user = User.objects.filter(username=options["user"]).first()
+        if tenant is None or user is None:
+            raise CommandError("There is no such tenant or no such user.")
+        scopes = [Scope(scope) for scope in options["scope"] or [Scope.READ]]
+        lifetime = timedelta(days=options["days"]) if options["days"] else None
+        try:
+            _, plain = issue_token(tenant, user, options["name"], scopes, lifetime=lifetime)
+        except CoordinatorError as error:
+            raise CommandError(error.detail) from None
+        except IntegrityError:
+            raise CommandError(f"The tenant has a token named {options['name']!r} already.") from None
+        self.stdout.write(plain)

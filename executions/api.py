@@ -1,0 +1,228 @@
+"""REST: executions and workers of one tenant."""
+
+import uuid
+from typing import Any, ClassVar
+
+import django_filters
+from django.urls import path, reverse
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from rest_framework import serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.pagination import NewestFirst
+from coordinator.api.tenant_view import TenantView
+from coordinator.tenancy.roles import Scope
+from executions import queries
+from executions.models import Execution, ExecutionEvent, Worker
+from executions.states import State
+from executions.submission import submit
+from executions.worker_registry import state_of
+from releases.models import IDENTITY_LENGTH
+
+TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
+
+
+class SubmissionRequest(StrictSerializer):
+    pipelineId = Text(max_length=IDENTITY_LENGTH)
+    input = serializers.JSONField(help_text="The first step's input; an array of items where that step takes many.")
+    idempotencyKey = Text(max_length=200, help_text="Repeating a key with the same input returns the first execution.")
+    expectedReleaseVersion = Text(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Refuse unless this release is the active one.",
+    )
+
+
+class PinView(serializers.Serializer[Execution]):
+    pipelineId = serializers.CharField(source="pipeline_id")
+    contractVersion = serializers.CharField(source="contract_version")
+    releaseVersion = serializers.CharField(source="release_version")
+
+
+class ErrorView(serializers.Serializer[Execution]):
+    code = serializers.CharField(source="error_code")
+    message = serializers.CharField(source="error_message")
+
+
+class LinksView(serializers.Serializer[Any]):
+    self = serializers.URLField()
+    result = serializers.URLField()
+    events = serializers.URLField()
+
+
+class ExecutionView(serializers.Serializer[Execution]):
+    executionId = serializers.UUIDField(source="id")
+    pin = PinView(source="*")
+    idempotencyKey = serializers.CharField(source="execution_key")
+    status = serializers.ChoiceField(choices=[state.value for state in State])
+    version = serializers.IntegerField()
+    currentStepIndex = serializers.IntegerField(source="current_step_index")
+    attempt = serializers.IntegerField()
+    nextDueAt = serializers.DateTimeField(source="next_due_at")
+    error = serializers.SerializerMethodField()
+    submittedBy = serializers.CharField(source="submitted_by")
+    createdAt = serializers.DateTimeField(source="created_at")
+    updatedAt = serializers.DateTimeField(source="updated_at")
+    finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
+    links = serializers.SerializerMethodField()
+
+    @extend_schema_field(ErrorView(allow_null=True))
+    def get_error(self, execution: Execution) -> dict[str, Any] | None:
+        return dict(ErrorView(execution).data) if execution.error_code else None
+
+    @extend_schema_field(LinksView)
+    def get_links(self, execution: Execution) -> dict[str, str]:
+        request: Request = self.context["request"]
+        names = {"self": "api:execution", "result": "api:execution-result", "events": "api:execution-events"}
+        arguments = (execution.tenant.slug, execution.pk)
+        return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
+
+
+class AcceptedView(ExecutionView):
+    duplicate = serializers.BooleanField(default=False, help_text="The key was used before; this is what it made then.")
+
+
+class ResultView(serializers.Serializer[Execution]):
+    executionId = serializers.UUIDField(source="id")
+    pin = PinView(source="*")
+    status = serializers.ChoiceField(choices=[state.value for state in State])
+    result = serializers.SerializerMethodField(help_text="Null unless the execution succeeded.")
+
+    @extend_schema_field({})
+    def get_result(self, execution: Execution) -> Any:
+        return queries.result(execution)
+
+
+class EventView(serializers.Serializer[ExecutionEvent]):
+    sequence = serializers.IntegerField()
+    kind = serializers.CharField()
+    status = serializers.CharField()
+    actor = serializers.CharField()
+    data = serializers.JSONField()
+    at = serializers.DateTimeField()
+
+
+class WorkerView(serializers.Serializer[Worker]):
+    workerId = serializers.CharField(source="worker_id")
+    pin = PinView(source="*")
+    protocol = serializers.CharField()
+    state = serializers.SerializerMethodField()
+    capacity = serializers.IntegerField()
+    artifactId = serializers.CharField(source="artifact_id")
+    artifactDigest = serializers.CharField(source="artifact_digest")
+    registeredAt = serializers.DateTimeField(source="registered_at")
+    lastHeartbeatAt = serializers.DateTimeField(source="last_heartbeat_at")
+    drainingSince = serializers.DateTimeField(source="draining_since", allow_null=True)
+
+    @extend_schema_field({"type": "string", "enum": ["HEALTHY", "STALE", "DRAINING", "UNAVAILABLE"]})
+    def get_state(self, worker: Worker) -> str:
+        return state_of(worker, timezone.now())
+
+
+class ExecutionFilter(django_filters.FilterSet):
+    status = django_filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
+    pipelineId = django_filters.CharFilter(field_name="pipeline_id")
+    releaseVersion = django_filters.CharFilter(field_name="release_version")
+    idempotencyKey = django_filters.CharFilter(field_name="execution_key")
+
+
+class NewestExecutions(NewestFirst):
+    ordering = ("-created_at", "-id")
+
+
+class InSequence(NewestFirst):
+    ordering = "sequence"
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Executions(TenantView, ListAPIView[Execution]):
+    """The tenant's executions, newest first."""
+
+    scopes: ClassVar = {"POST": Scope.SUBMIT}
+    serializer_class = ExecutionView
+    filterset_class = ExecutionFilter
+    pagination_class = NewestExecutions
+    queryset = Execution.objects.none()
+
+    def get_queryset(self) -> Any:
+        return queries.executions(self.tenant)
+
+    @extend_schema(
+        operation_id="submitExecution", request=SubmissionRequest, responses={202: AcceptedView, 200: AcceptedView}
+    )
+    def post(self, request: Request, tenant: str) -> Response:
+        """Submit an execution. 202: it is durable, pinned to the active release, and will run.
+
+        200: the idempotency key was used before with the same input; this is the execution that it made.
+        """
+        asked = SubmissionRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        made = submit(
+            self.tenant,
+            pipeline_id=asked.validated_data["pipelineId"],
+            input=asked.validated_data["input"],
+            idempotency_key=asked.validated_data["idempotencyKey"],
+            expected_release_version=asked.validated_data["expectedReleaseVersion"],
+            actor=self.actor,
+        )
+        body = {**ExecutionView(made.execution, context={"request": request}).data, "duplicate": made.duplicate}
+        return Response(
+            body,
+            status=status.HTTP_200_OK if made.duplicate else status.HTTP_202_ACCEPTED,
+            headers={"Location": body["links"]["self"]},
+        )
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class OneExecution(TenantView):
+    @extend_schema(operation_id="execution", responses=ExecutionView)
+    def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
+        """One execution: its pin, status, attempt and last error."""
+        execution = queries.execution(self.tenant, execution_id)
+        return Response(ExecutionView(execution, context={"request": request}).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class ExecutionResult(TenantView):
+    @extend_schema(operation_id="executionResult", responses=ResultView)
+    def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
+        """What the execution came to; `result` is null while it is unfinished and where it failed."""
+        return Response(ResultView(queries.execution(self.tenant, execution_id)).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
+    """The execution's history, from its first event on."""
+
+    serializer_class = EventView
+    pagination_class = InSequence
+    queryset = ExecutionEvent.objects.none()
+
+    def get_queryset(self) -> Any:
+        return queries.events(queries.execution(self.tenant, self.kwargs["execution_id"]))
+
+
+@extend_schema(parameters=[TENANT], tags=["workers"])
+class Workers(TenantView, ListAPIView[Worker]):
+    """The tenant's workers, with what each hosts and whether it is alive."""
+
+    serializer_class = WorkerView
+    queryset = Worker.objects.none()
+
+    def get_queryset(self) -> Any:
+        return Worker.objects.filter(tenant=self.tenant)
+
+
+urlpatterns = [
+    path("executions", Executions.as_view(), name="executions"),
+    path("executions/<uuid:execution_id>", OneExecution.as_view(), name="execution"),
+    path("executions/<uuid:execution_id>/result", ExecutionResult.as_view(), name="execution-result"),
+    path("executions/<uuid:execution_id>/events", ExecutionEvents.as_view(), name="execution-events"),
+    path("workers", Workers.as_view(), name="workers"),
+]

@@ -1,0 +1,35 @@
+"""Reads of executions and their history; whoever asks has already been let into the tenant."""
+
+import uuid
+from typing import Any
+
+from django.db.models import QuerySet
+
+from coordinator.tenancy.models import Tenant
+from executions.errors import ExecutionUnknown
+from executions.models import Execution, ExecutionEvent
+
+
+def executions(tenant: Tenant) -> QuerySet[Execution]:
+    """The tenant's executions, newest first, without their inputs and results."""
+    return Execution.objects.filter(tenant=tenant).select_related("tenant").defer("input", "result")
+
+
+def execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
+    """Raises `ExecutionUnknown`."""
+    found = Execution.objects.filter(tenant=tenant, pk=execution_id).select_related("tenant").first()
+    if found is None:
+        raise ExecutionUnknown(f"There is no execution {execution_id}.")
+    return found
+
+
+def events(of: Execution) -> QuerySet[ExecutionEvent]:
+    """Its history, from the first event on."""
+    return of.events.order_by("sequence")
+
+
+def result(of: Execution) -> Any:
+    """The outcome's one value for SINGLE, the list of them for MATERIALIZED_MULTI; None unless it succeeded."""
+    if of.result is None or of.result_shape == "MATERIALIZED_MULTI":
+        return of.result
+    return of.result[0] if of.result else None

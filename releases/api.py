@@ -1,0 +1,209 @@
+"""REST: pipelines, releases and activations of one tenant."""
+
+from typing import Any, ClassVar
+
+from django.urls import path, reverse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.pagination import NewestFirst
+from coordinator.api.tenant_view import TenantView
+from coordinator.errors import InvalidRequest
+from coordinator.tenancy.roles import Scope
+from releases import activation, registrar, registry
+from releases.models import IDENTITY_LENGTH, Activation, Artifact, Pipeline, Release
+from releases.uploads import DESCRIPTOR_FIELD, receiving
+
+TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
+
+
+class PipelineView(serializers.Serializer[Pipeline]):
+    pipelineId = serializers.CharField(source="pipeline_id")
+    reasonRequired = serializers.BooleanField(source="reason_required")
+    activeReleaseVersion = serializers.CharField(source="activation.release.release_version", default=None, allow_null=True)
+    activeContractVersion = serializers.CharField(
+        source="activation.release.contract_version", default=None, allow_null=True
+    )
+    createdAt = serializers.DateTimeField(source="created_at")
+
+
+class ArtifactView(serializers.Serializer[Artifact]):
+    artifactId = serializers.CharField(source="artifact_id")
+    kind = serializers.CharField()
+    uri = serializers.CharField()
+    digest = serializers.CharField()
+    stepIds = serializers.ListField(child=serializers.CharField(), source="step_ids")
+    capabilities = serializers.ListField(child=serializers.CharField())
+    size = serializers.IntegerField(source="blob.size", default=None, allow_null=True)
+
+
+class FindingView(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    field = serializers.CharField()  # type: ignore[assignment]  # the wire's word hides a private name of DRF
+    message = serializers.CharField()
+    severity = serializers.ChoiceField(choices=["error", "warning"])
+
+
+class ReleaseSummary(serializers.Serializer[Release]):
+    pipelineId = serializers.CharField(source="pipeline.pipeline_id")
+    contractVersion = serializers.CharField(source="contract_version")
+    releaseVersion = serializers.CharField(source="release_version")
+    status = serializers.CharField()
+    active = serializers.BooleanField(source="is_active")
+    uploadedBy = serializers.CharField(source="uploaded_by")
+    createdAt = serializers.DateTimeField(source="created_at")
+    statusChangedAt = serializers.DateTimeField(source="status_changed_at")
+
+
+class ReleaseView(ReleaseSummary):
+    primaryArtifactId = serializers.CharField(source="primary_artifact_id")
+    findings = FindingView(many=True)
+    artifacts = ArtifactView(many=True)
+    contract = serializers.JSONField(source="contract.document", default=None)
+    descriptor = serializers.JSONField()
+
+
+class ActivationView(serializers.Serializer[Activation]):
+    sequence = serializers.IntegerField()
+    releaseVersion = serializers.CharField(source="release.release_version")
+    contractVersion = serializers.CharField(source="release.contract_version")
+    previousReleaseVersion = serializers.CharField(source="previous.release_version", default=None, allow_null=True)
+    rollback = serializers.BooleanField(source="is_rollback")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    activatedAt = serializers.DateTimeField(source="activated_at")
+
+
+class ActivationRequest(StrictSerializer):
+    releaseVersion = Text(max_length=IDENTITY_LENGTH)
+    reason = Text(max_length=1000, required=False, default="", allow_blank=True)
+    expectedReleaseVersion = Text(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        default=None,
+        help_text='Refuse unless this release is active; "" for none.',
+    )
+    operationKey = Text(max_length=200, required=False, allow_null=True, default=None)
+
+
+class ReleaseUploadRequest(serializers.Serializer[Any]):
+    descriptor = serializers.FileField(help_text="pipeline-release.json")
+    artifact = serializers.ListField(
+        child=serializers.FileField(), required=False, help_text="The files it names, under any field names."
+    )
+
+
+class OldestSequenceLast(NewestFirst):
+    ordering = "-sequence"
+
+
+@extend_schema(parameters=[TENANT], tags=["pipelines"])
+class Pipelines(TenantView, ListAPIView[Pipeline]):
+    """The tenant's pipelines, each with its active release."""
+
+    serializer_class = PipelineView
+    queryset = Pipeline.objects.none()
+
+    def get_queryset(self) -> Any:
+        return Pipeline.objects.filter(tenant=self.tenant).select_related("activation__release")
+
+
+@extend_schema(parameters=[TENANT], tags=["pipelines"])
+class OnePipeline(TenantView):
+    @extend_schema(operation_id="pipeline", responses=PipelineView)
+    def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """One pipeline with its active release."""
+        return Response(PipelineView(registry.pipeline(self.tenant, pipeline_id)).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class Releases(TenantView, ListAPIView[Release]):
+    """The pipeline's releases, newest first."""
+
+    scopes: ClassVar = {"POST": Scope.REGISTER}
+    parser_classes = (MultiPartParser,)
+    serializer_class = ReleaseSummary
+    queryset = Release.objects.none()
+
+    def get_queryset(self) -> Any:
+        pipeline = registry.pipeline(self.tenant, self.kwargs["pipeline_id"])
+        return pipeline.releases.select_related("pipeline__activation")
+
+    @extend_schema(
+        operation_id="registerRelease",
+        request={"multipart/form-data": ReleaseUploadRequest},
+        responses={202: ReleaseView, 200: ReleaseView},
+    )
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Register a release: the descriptor and the files of its artifacts in one multipart request.
+
+        202: taken in, and being verified; poll the release. 200: equal metadata was registered before.
+        """
+        with receiving(request._request) as upload:
+            _ = request.data
+            if upload.descriptor is None:
+                missing = {"field": DESCRIPTOR_FIELD, "code": "REQUIRED", "message": "a file of this name is required"}
+                raise InvalidRequest("The request has no file named 'descriptor'.", errors=[missing])
+            registration = registrar.register(
+                self.tenant, upload.descriptor, upload.files, actor=self.actor, pipeline_id=pipeline_id
+            )
+        release = registration.release
+        url = reverse("api:release", args=(tenant, pipeline_id, release.release_version))
+        return Response(
+            ReleaseView(release).data,
+            status=status.HTTP_202_ACCEPTED if registration.created else status.HTTP_200_OK,
+            headers={"Location": request.build_absolute_uri(url)},
+        )
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class OneRelease(TenantView):
+    @extend_schema(operation_id="release", responses=ReleaseView)
+    def get(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
+        """One release with its artifacts, its contract and every finding of its verification."""
+        pipeline = registry.pipeline(self.tenant, pipeline_id)
+        return Response(ReleaseView(registry.release(pipeline, release_version)).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class Activations(TenantView, ListAPIView[Activation]):
+    """The pipeline's history of activations, newest first."""
+
+    scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    serializer_class = ActivationView
+    pagination_class = OldestSequenceLast
+    queryset = Activation.objects.none()
+
+    def get_queryset(self) -> Any:
+        return registry.history(registry.pipeline(self.tenant, self.kwargs["pipeline_id"]))
+
+    @extend_schema(operation_id="activate", request=ActivationRequest, responses={201: ActivationView})
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Make a registered release the one that new executions get. Executions that exist stay on theirs."""
+        asked = ActivationRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        pipeline = registry.pipeline(self.tenant, pipeline_id)
+        made = activation.activate(
+            registry.release(pipeline, asked.validated_data["releaseVersion"]),
+            actor=self.actor,
+            reason=asked.validated_data["reason"],
+            expected_release_version=asked.validated_data["expectedReleaseVersion"],
+            operation_key=asked.validated_data["operationKey"],
+        )
+        return Response(ActivationView(made).data, status=status.HTTP_201_CREATED)
+
+
+urlpatterns = [
+    path("pipelines", Pipelines.as_view(), name="pipelines"),
+    path("pipelines/<str:pipeline_id>", OnePipeline.as_view(), name="pipeline"),
+    path("pipelines/<str:pipeline_id>/releases", Releases.as_view(), name="releases"),
+    path("pipelines/<str:pipeline_id>/releases/<path:release_version>", OneRelease.as_view(), name="release"),
+    path("pipelines/<str:pipeline_id>/activations", Activations.as_view(), name="activations"),
+]

@@ -1,0 +1,77 @@
+"""Fixtures: the running product, tenants in it, and a database that tests may commit to."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test.utils import setup_databases, teardown_databases
+from pytest_django import DjangoDbBlocker
+
+from coordinator.local.product import Product
+from tests.running import RunningProduct
+from tests.servers import ORDINARY_URL
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs the running product goes to one process, so that it is started once."""
+    for item in items:
+        if "running" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("running"))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """The test database, also for runs in which only the product's own processes use it."""
+    with django_db_blocker.unblock():
+        old = setup_databases(verbosity=0, interactive=False)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(old, verbosity=0)
+
+
+@pytest.fixture(scope="session")
+def running(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningProduct]:
+    """Web, control worker and clock as real processes, over this process's test database."""
+    database = urlunsplit(urlsplit(ORDINARY_URL)._replace(path="/" + str(settings.DATABASES["default"]["NAME"])))
+    folder = tmp_path_factory.mktemp("running")
+    product = Product(
+        folder,
+        {"DATABASE_URL": database, "REDIS_URL": settings.CELERY_BROKER_URL},
+        {
+            "SECRET_KEY": settings.SECRET_KEY,
+            "WORKER_SECRET": settings.WORKER_SECRET,
+            "LEASE_SECONDS": "3",
+            "SWEEP_SECONDS": "0.5",
+            "WORKER_STALE_SECONDS": "5",
+            "RETRY_LIMIT": "2",
+            "RETRY_DELAY_SECONDS": "1",
+            "RETRY_JITTER": "0",
+        },
+    )
+    product.gather_static_files()
+    with django_db_blocker.unblock():
+        try:
+            product.start()
+            yield RunningProduct(product)
+        finally:
+            product.stop()
+            connection.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test has."""
+    return f"t-{secrets.token_hex(5)}"
+
+
+@pytest.fixture(autouse=True)
+def artifact_root(tmp_path: Path, settings: object) -> None:
+    settings.ARTIFACT_ROOT = tmp_path / "artifacts"  # type: ignore[attr-defined]

@@ -1,0 +1,180 @@
+"""The database itself refuses: tried with raw SQL, as somebody with a prompt would."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+
+from executions import moves
+from executions.models import Execution, ExecutionEvent
+from executions.states import MOVES, TERMINAL, State
+from releases.models import Release
+from tests import making
+
+pytestmark = pytest.mark.django_db
+
+
+def refused(sql: str, *parameters: Any) -> str:
+    """The name of the constraint that refuses `sql`."""
+    with pytest.raises(IntegrityError) as caught, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+    name = caught.value.__cause__.diag.constraint_name  # type: ignore[union-attr]
+    return str(name)
+
+
+def rows(table: type[Any]) -> list[Any]:
+    return list(table.objects.order_by("pk").values())
+
+
+@pytest.fixture
+def execution() -> Execution:
+    owner, _ = making.ready()
+    made = making.execution(owner)
+    with connection.cursor() as cursor:
+        # Foreign keys are checked at commit, and no table is altered while a check is pending.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return made
+
+
+@pytest.mark.parametrize("column", ["pipeline_id", "contract_version", "release_version"])
+def test_no_part_of_the_pin_changes(execution: Execution, column: str) -> None:
+    before = rows(Execution)
+    sql = f"UPDATE executions_execution SET {column} = 'other' WHERE id = %s"
+    assert refused(sql, execution.pk) == "execution_pin_immutable"
+    assert rows(Execution) == before
+
+
+def test_the_pinned_release_and_tenant_do_not_change(execution: Execution) -> None:
+    other = making.active(execution.tenant, "2.0")
+    stranger = making.tenant()
+    sql = "UPDATE executions_execution SET release_id = %s WHERE id = %s"
+    assert refused(sql, other.pk, execution.pk) == "execution_pin_immutable"
+    sql = "UPDATE executions_execution SET tenant_id = %s WHERE id = %s"
+    assert refused(sql, stranger.pk, execution.pk) == "execution_pin_immutable"
+
+
+@pytest.mark.parametrize("change", ["execution_key = 'k'", "input = '{}'", "input_digest = ''", "submitted_by = 'x'"])
+def test_what_was_submitted_does_not_change(execution: Execution, change: str) -> None:
+    sql = f"UPDATE executions_execution SET {change} WHERE id = %s"
+    assert refused(sql, execution.pk) == "execution_submission_immutable"
+
+
+def test_a_pin_must_name_a_registered_release_of_the_tenant(execution: Execution) -> None:
+    sql = """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
+        'id', gen_random_uuid(), 'execution_key', 'other', {change}))).* FROM executions_execution e WHERE id = %s"""
+    assert refused(sql.format(change="'release_version', 'invented'"), execution.pk) == "execution_pin_exists"
+    assert refused(sql.format(change="'status', 'DLQ'"), execution.pk) == "execution_starts_queued"
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(State, State)))
+def test_the_database_holds_the_same_table_of_moves(execution: Execution, source: State, target: State) -> None:
+    """Every state × state: the trigger allows exactly what `MOVES` allows."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE executions_execution DISABLE TRIGGER execution_guard")
+        cursor.execute(set_state(source), [execution.pk])
+        cursor.execute("ALTER TABLE executions_execution ENABLE TRIGGER execution_guard")
+    bump = "" if source is target else ", version = version + 1, event_count = event_count + 1"
+    sql = set_state(target).replace(" WHERE", f"{bump} WHERE")
+    if source is target or target in MOVES[source]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [execution.pk])
+        assert Execution.objects.get(pk=execution.pk).status == target
+    else:
+        assert refused(sql, execution.pk) == "execution_legal_move"
+        assert Execution.objects.get(pk=execution.pk).status == source
+
+
+def set_state(state: State) -> str:
+    running = state is State.RUNNING
+    lease = "'w', gen_random_uuid(), now()" if running else "NULL, NULL, NULL"
+    finished = "now()" if state in TERMINAL else "NULL"
+    result = "'[1]'" if state is State.SUCCEEDED else "NULL"
+    return (
+        f"UPDATE executions_execution SET status = '{state}', finished_at = {finished}, result = {result}, "
+        f"(lease_owner, lease_token, lease_expires_at) = ROW({lease}) WHERE id = %s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ("status = 'RUNNING', version = 1, event_count = 2", "execution_running_has_lease"),
+        ("lease_owner = 'w'", "execution_running_has_lease"),
+        ("status = 'CANCELLED', version = 1, event_count = 2", "execution_terminal_has_finish"),
+        ("finished_at = now()", "execution_terminal_has_finish"),
+        ("result = '[1]'", "execution_success_has_result"),
+        ("version = 1, event_count = 2", "execution_counts_up"),
+        ("event_count = 0", "execution_counts_up"),
+        ("attempt = -1", "execution_counts_up"),
+        ("current_step_index = -1", "execution_counts"),
+    ],
+)
+def test_a_row_is_consistent_in_itself(execution: Execution, change: str, constraint: str) -> None:
+    before = rows(Execution)
+    assert refused(f"UPDATE executions_execution SET {change} WHERE id = %s", execution.pk) == constraint
+    assert rows(Execution) == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "constraint"),
+    [
+        ("UPDATE executions_executionevent SET kind = 'FORGED'", "event_append_only"),
+        ("DELETE FROM executions_executionevent", "event_append_only"),
+        ("TRUNCATE executions_executionevent", "event_not_truncated"),
+        ("DELETE FROM executions_execution", "execution_not_deleted"),
+        ("TRUNCATE executions_execution CASCADE", "execution_not_truncated"),
+    ],
+)
+def test_history_is_neither_changed_nor_removed(execution: Execution, sql: str, constraint: str) -> None:
+    before = rows(ExecutionEvent), rows(Execution)
+    assert refused(sql) == constraint
+    assert (rows(ExecutionEvent), rows(Execution)) == before
+
+
+def test_a_second_execution_of_one_key_is_refused(execution: Execution) -> None:
+    sql = """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
+        'id', gen_random_uuid()))).* FROM executions_execution e WHERE id = %s"""
+    assert refused(sql, execution.pk) == "execution_key_once"
+
+
+def test_an_event_has_its_place_once(execution: Execution) -> None:
+    sql = """INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+        VALUES (%s, 1, 'FORGED', 'QUEUED', '', '{}', now())"""
+    assert refused(sql, execution.pk) == "event_sequence_once"
+
+
+def test_the_code_refuses_an_illegal_move_too(execution: Execution) -> None:
+    asked = moves.LeasedMove(
+        execution_id=execution.pk,
+        version=0,
+        lease_token=execution.pk,
+        target=State.RUNNING,
+        kind="",
+        actor="",
+        data={},
+        step_index=0,
+        attempt=0,
+    )
+    with pytest.raises(ValueError, match="no move from RUNNING to RUNNING"):
+        moves.leave_lease([asked])
+
+
+def test_a_revoked_or_foreign_release_cannot_be_pinned(execution: Execution) -> None:
+    Release.objects.filter(pk=execution.release_id).update(status="REVOKED")
+    sql = """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
+        'id', gen_random_uuid(), 'execution_key', 'other'))).* FROM executions_execution e WHERE id = %s"""
+    assert refused(sql, execution.pk) == "execution_pin_exists"
+
+
+def test_the_ordinary_role_cannot_touch_the_tables_themselves(execution: Execution) -> None:
+    """The product runs as a role that may only read and write rows."""
+    for sql in (
+        "TRUNCATE releases_blob",
+        "ALTER TABLE executions_execution DISABLE TRIGGER ALL",
+        "DROP TABLE executions_executionevent",
+        "SET session_replication_role = replica",
+    ):
+        with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL ROLE coordinator")
+            cursor.execute(sql)

@@ -1,0 +1,128 @@
+"""Makes rows for domain tests, each by the domain's own call wherever there is one."""
+
+import hashlib
+import json
+import secrets
+import zipfile
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions.models import Execution, Worker
+from executions.submission import submit
+from releases.activation import activate
+from releases.artifact_store import artifact_store
+from releases.contract import CONTRACT_ENTRY, publish
+from releases.models import Release
+from releases.registrar import Registration, UploadedArtifact, register, verify_release
+
+PIPELINE = "org.example.orders"
+STEP = {
+    "index": 0,
+    "authoredName": "Validate",
+    "kind": "internal",
+    "cardinality": "ONE_TO_ONE",
+    "inputTypeId": "Order",
+    "outputTypeId": "Order",
+}
+
+
+def tenant(slug: str | None = None) -> Tenant:
+    slug = slug or f"t-{secrets.token_hex(5)}"
+    return Tenant.objects.create(slug=slug, name=slug)
+
+
+def contract(pipeline_id: str = PIPELINE, steps: Sequence[dict[str, Any]] = (STEP,), **more: Any) -> dict[str, Any]:
+    """A contract document as a build publishes it."""
+    return publish({"schemaVersion": 1, "pipelineId": pipeline_id, "steps": list(steps), **more})
+
+
+def archive(document: dict[str, Any] | None, **entries: str) -> bytes:
+    """A zip with the contract in its place and further entries."""
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        if document is not None:
+            file.writestr(CONTRACT_ENTRY, json.dumps(document))
+        for name, text in entries.items():
+            file.writestr(name, text)
+    return buffer.getvalue()
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def descriptor(
+    document: dict[str, Any], data: bytes, version: str = "1.0", kind: str = "local-file", **more: Any
+) -> dict[str, Any]:
+    artifact = {"artifactId": "app", "kind": kind, "uri": "app.zip", "digest": digest_of(data)}
+    return {
+        "schemaVersion": 1,
+        "pipelineId": document["pipelineId"],
+        "contractVersion": document["contractVersion"],
+        "releaseVersion": version,
+        "artifacts": [artifact],
+        **more,
+    }
+
+
+def staged(data: bytes, name: str = "app.zip") -> UploadedArtifact:
+    blob = artifact_store().stage(limit=10**9)
+    blob.write(data)
+    return UploadedArtifact(name, blob)
+
+
+def upload(owner: Tenant, document: dict[str, Any], *files: bytes) -> Registration:
+    return register(owner, json.dumps(document).encode(), [staged(data) for data in files], actor="user:test")
+
+
+def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:
+    """A release that was uploaded and verified."""
+    made = contract(**contract_members)
+    data = archive(made, code=body or version)
+    release = upload(owner, descriptor(made, data, version), data).release
+    verify_release(release.pk)
+    release.refresh_from_db()
+    assert release.status == "REGISTERED", release.findings
+    return release
+
+
+def active(owner: Tenant, version: str = "1.0", **members: Any) -> Release:
+    release = registered(owner, version, **members)
+    activate(release, actor="user:test")
+    return Release.objects.select_related("pipeline__tenant", "pipeline__activation", "contract").get(pk=release.pk)
+
+
+def worker(release: Release, name: str = "worker-1", capacity: int = 10, **changes: Any) -> Worker:
+    now = timezone.now()
+    members: dict[str, Any] = {
+        "tenant": release.pipeline.tenant,
+        "pipeline_id": release.pipeline.pipeline_id,
+        "contract_version": release.contract_version,
+        "release_version": release.release_version,
+        "worker_id": name,
+        "capacity": capacity,
+        "registered_at": now,
+        "last_heartbeat_at": now,
+        "last_sent_at": now,
+    }
+    return Worker.objects.create(**{**members, **changes})
+
+
+def execution(owner: Tenant, key: str = "key", value: Any = None, pipeline_id: str = PIPELINE) -> Execution:
+    """A submitted execution; its pipeline needs an active release and a worker."""
+    submission = submit(
+        owner, pipeline_id=pipeline_id, input={"n": 1} if value is None else value, idempotency_key=key, actor="token:test"
+    )
+    return submission.execution
+
+
+def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]:
+    """A tenant with an active release that a healthy worker hosts."""
+    owner = owner or tenant()
+    release = active(owner, **members)
+    worker(release)
+    return owner, release

@@ -1,0 +1,196 @@
+"""What tests do with the running product: make tenants, build releases, talk HTTP, start workers, wait."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from django.contrib.auth.models import User
+
+from coordinator.local.children import Child
+from coordinator.local.product import PROJECT, Product
+from coordinator.tenancy.access import issue_token
+from coordinator.tenancy.models import Membership, Tenant
+from coordinator.tenancy.roles import Role, Scope
+from executions.protocol import worker_key
+
+PASSWORD = "correct-horse-battery-staple"  # noqa: S105 - of people who live for one test
+T = TypeVar("T")
+
+
+def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str = "it") -> T:
+    """The first true thing that `probe` gives; fails the test after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = probe()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {seconds} s")
+
+
+@dataclass(frozen=True)
+class BuiltRelease:
+    """A pipeline that was built and released by the author's own commands."""
+
+    reference: str
+    directory: Path
+    descriptor: Path
+    artifact: Path
+    document: dict[str, Any]
+
+    @property
+    def pipeline_id(self) -> str:
+        return str(self.document["pipelineId"])
+
+    @property
+    def version(self) -> str:
+        return str(self.document["releaseVersion"])
+
+
+def build(reference: str, directory: Path, out: Path, version: str) -> BuiltRelease:
+    """`python -m pipelines build` and `release`, as an author would run them in `directory`."""
+    for command in (["build", reference], ["release", f"--release-version={version}"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines", *command, f"--out={out}"],
+            cwd=directory,
+            env={"PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    descriptor = out / "pipeline-release.json"
+    [artifact] = out.glob("*.zip")
+    return BuiltRelease(reference, directory, descriptor, artifact, json.loads(descriptor.read_text()))
+
+
+@dataclass
+class TenantInUse:
+    """A tenant of the running product with a client that holds a token of it."""
+
+    product: Product
+    tenant: Tenant
+    admin: User
+    workers: list[Child] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.http = requests.Session()
+        self.http.headers["Authorization"] = f"Bearer {self.token(Scope)}"
+
+    def token(self, scopes: Iterable[Scope], name: str | None = None) -> str:
+        count = self.tenant.tokens.count()
+        _, plain = issue_token(self.tenant, self.admin, name or f"client-{count}", list(scopes), lifetime=None)
+        return plain
+
+    def url(self, path: str) -> str:
+        return f"{self.product.url}/api/v1/tenants/{self.tenant.slug}/{path}"
+
+    def get(self, path: str) -> Any:
+        answer = self.http.get(self.url(path))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def upload(self, release: BuiltRelease) -> requests.Response:
+        with release.descriptor.open("rb") as descriptor, release.artifact.open("rb") as artifact:
+            files = {"descriptor": descriptor, "artifact": (release.artifact.name, artifact)}
+            return self.http.post(self.url(f"pipelines/{release.pipeline_id}/releases"), files=files)
+
+    def register(self, release: BuiltRelease) -> dict[str, Any]:
+        """Upload and wait for the verdict, which must be REGISTERED."""
+        answer = self.upload(release)
+        assert answer.status_code == 202, answer.text
+
+        def verdict() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.get(f"pipelines/{release.pipeline_id}/releases/{release.version}")
+            return found if found["status"] in {"REGISTERED", "REJECTED"} else None
+
+        verified = eventually(verdict, what="the verdict")
+        assert verified["status"] == "REGISTERED", verified["findings"]
+        return verified
+
+    def activate(self, release: BuiltRelease, reason: str = "") -> dict[str, Any]:
+        body = {"releaseVersion": release.version, "reason": reason}
+        answer = self.http.post(self.url(f"pipelines/{release.pipeline_id}/activations"), json=body)
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+    def start_worker(self, release: BuiltRelease, name: str) -> Child:
+        """Start a worker that hosts `release` and wait until the coordinator knows it as healthy."""
+        child = self.product.start_worker(
+            name,
+            release.reference,
+            release=release.descriptor,
+            tenant=self.tenant.slug,
+            key=worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug),
+            directory=release.directory,
+        )
+        self.workers.append(child)
+        self.wait_for_worker(name, "HEALTHY")
+        return child
+
+    def wait_for_worker(self, name: str, state: str) -> None:
+        def seen() -> bool:
+            return any(
+                worker["workerId"] == name and worker["state"] == state for worker in self.get("workers")["items"]
+            )
+
+        eventually(seen, what=f"worker {name} {state}")
+
+    def submit(self, pipeline_id: str, value: Any, key: str, **more: Any) -> requests.Response:
+        body = {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key, **more}
+        return self.http.post(self.url("executions"), json=body)
+
+    def accepted(self, pipeline_id: str, value: Any, key: str) -> dict[str, Any]:
+        answer = self.submit(pipeline_id, value, key)
+        assert answer.status_code == 202, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def execution(self, execution_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(f"executions/{execution_id}")
+        return found
+
+    def events(self, execution_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get(f"executions/{execution_id}/events?pageSize=500")["items"]
+        return found
+
+    def wait_for(self, execution_id: str, *states: str, seconds: float = 30) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            found = self.execution(execution_id)
+            return found if found["status"] in states else None
+
+        return eventually(reached, seconds=seconds, what=f"{execution_id} in {states}")
+
+    def result(self, execution_id: str) -> Any:
+        return self.get(f"executions/{execution_id}/result")["result"]
+
+    def stop_workers(self) -> None:
+        for child in self.workers:
+            child.stop()
+
+
+class RunningProduct:
+    """The product's processes; `tenant` makes a tenant of one's own in it."""
+
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        self.url = product.url
+
+    def user(self, username: str, **attributes: Any) -> User:
+        """A person who may log in to the admin with PASSWORD."""
+        return User.objects.create_user(username, password=PASSWORD, is_staff=True, **attributes)
+
+    def member(self, tenant: Tenant, role: Role, username: str | None = None) -> User:
+        user = self.user(username or f"{role.value}-{tenant.slug}")
+        Membership.objects.create(user=user, tenant=tenant, role=role)
+        return user
+
+    def tenant(self, slug: str) -> TenantInUse:
+        tenant = Tenant.objects.create(slug=slug, name=slug)
+        return TenantInUse(self.product, tenant, self.member(tenant, Role.TENANT_ADMIN))

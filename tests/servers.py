@@ -1,0 +1,29 @@
+"""Real servers for every test. Loaded with `-p`, since pytest-django reads the settings before any conftest.
+
+All processes of a run share one PostgreSQL and one Valkey; each has a database of its own in both.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from urllib.parse import urlsplit, urlunsplit
+
+from coordinator.local.backing import for_tests
+
+for_tests()
+NUMBER = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
+FOLDER = tempfile.mkdtemp(prefix="coordinator-tests-")
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+
+ORDINARY_URL = os.environ.setdefault("TEST_ORDINARY_URL", os.environ["DATABASE_URL"])
+os.environ |= {
+    # Tests make and migrate databases, so they are the owner; the processes that they start are not.
+    "DATABASE_URL": os.environ["DATABASE_OWNER_URL"],
+    "REDIS_URL": urlunsplit(urlsplit(os.environ["REDIS_URL"])._replace(path=f"/{NUMBER}")),
+    "SECRET_KEY": "a-key-that-only-tests-use-0123456789abcdef",
+    "WORKER_SECRET": "a-secret-that-only-tests-use-0123456789abcdef",
+    "ARTIFACT_ROOT": f"{FOLDER}/artifacts",
+    "STATIC_ROOT": f"{FOLDER}/static",
+    "HTTPS_ONLY": "false",
+}

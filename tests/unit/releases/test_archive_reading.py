@@ -1,0 +1,279 @@
+"""Contract entries out of archives, sound and hostile."""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from releases.archive import ArchiveError, Limits, is_archive, read_contract_entry
+from releases.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES
+
+BODY = b'{"schemaVersion": 1}'
+END = b"PK\x05\x06"
+HEADER = b"PK\x01\x02"
+
+
+def entry(
+    name: str, *, mode: int = stat.S_IFREG | 0o644, method: int = zipfile.ZIP_DEFLATED
+) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    info.compress_type = method
+    return info
+
+
+def archive(*entries: tuple[str | zipfile.ZipInfo, bytes], comment: bytes = b"") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, body in entries:
+            file.writestr(name, body)
+        file.comment = comment
+    return buffer.getvalue()
+
+
+SOUND = archive(("a/b.txt", b"x"), (CONTRACT_ENTRY, BODY))
+
+
+def read(data: bytes, limits: Limits | None = None) -> bytes | None:
+    return read_contract_entry(io.BytesIO(data), limits or Limits())
+
+
+def patched(data: bytes, signature: bytes, offset: int, value: bytes, *, last: bool = True) -> bytes:
+    """Return `data` with bytes replaced behind the last (or first) record of that signature."""
+    at = (data.rfind(signature) if last else data.find(signature)) + offset
+    return data[:at] + value + data[at + len(value) :]
+
+
+def renamed(data: bytes, old: str, new: str) -> bytes:
+    assert len(old) == len(new)
+    return data.replace(old.encode(), new.encode())
+
+
+def with_second_name(body: bytes) -> bytes:
+    """Return an archive whose first entry claims, in an Info-ZIP Unicode path field, to be the contract."""
+    info = entry("META-INF/other.json")
+    name = CONTRACT_ENTRY.encode()
+    crc = zipfile.crc32(b"META-INF/other.json") if hasattr(zipfile, "crc32") else 0
+    payload = struct.pack("<BL", 1, crc) + name
+    info.extra = struct.pack("<HH", 0x7075, len(payload)) + payload
+    return archive((info, body), (CONTRACT_ENTRY, BODY))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SOUND,
+        archive((entry(CONTRACT_ENTRY, method=zipfile.ZIP_STORED), BODY)),
+        archive((entry(CONTRACT_ENTRY, mode=0), BODY)),
+        archive(("META-INF/", b""), (CONTRACT_ENTRY, BODY), comment=b"a comment"),
+        b"#!/usr/bin/env python\n" + SOUND,
+        archive(("été/ü.txt", b"x"), (CONTRACT_ENTRY, BODY)),
+    ],
+    ids=["deflated", "stored", "no mode", "comment", "prefix", "UTF-8 names"],
+)
+def test_the_contract_is_read(data: bytes) -> None:
+    assert is_archive(io.BytesIO(data))
+    assert read(data) == BODY
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"MZ" + bytes(100_000),
+        END,
+        SOUND[:-1],
+        SOUND[:-22],
+        bytes(50) + END + bytes(18) + b"more",
+        b"text " + END + b"\xff" * 40,
+    ],
+    ids=["empty", "binary", "signature", "cut", "no end record", "an empty archive's bytes inside", "chance"],
+)
+def test_a_file_that_is_no_archive_has_no_contract(data: bytes) -> None:
+    assert not is_archive(io.BytesIO(data))
+    assert read(data) is None
+
+
+@pytest.mark.parametrize("data", [archive(), archive(("a", b"x")), archive(("x/" + CONTRACT_ENTRY, BODY))])
+def test_an_archive_without_the_entry_has_no_contract(data: bytes) -> None:
+    assert is_archive(io.BytesIO(data))
+    assert read(data) is None
+
+
+def test_an_archive_of_more_entries_than_a_plain_end_record_counts_is_read() -> None:
+    assert read(archive(*((f"f{number}", b"") for number in range(66_000)), (CONTRACT_ENTRY, BODY))) == BODY
+
+
+def test_a_file_on_disk_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "app.jar"
+    path.write_bytes(SOUND)
+    with path.open("rb") as file:
+        assert read_contract_entry(file) == BODY
+
+
+def doubled() -> bytes:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        return archive((CONTRACT_ENTRY, BODY), (CONTRACT_ENTRY, b"{}"))
+
+
+HOSTILE: list[tuple[str, Callable[[], bytes], list[tuple[str, str]]]] = [
+    ("a duplicate contract", doubled, [("ARCHIVE_DUPLICATE_NAME", CONTRACT_ENTRY)]),
+    ("an absolute name", lambda: archive(("/etc/passwd", b"")), [("ARCHIVE_NAME_UNSAFE", "/etc/passwd")]),
+    ("a drive", lambda: archive(("C:evil", b"")), [("ARCHIVE_NAME_UNSAFE", "C:evil")]),
+    ("a way out", lambda: archive(("a/../../b", b"")), [("ARCHIVE_NAME_UNSAFE", "a/../../b")]),
+    ("only dots", lambda: archive(("..", b"")), [("ARCHIVE_NAME_UNSAFE", "..")]),
+    ("a backslash", lambda: archive(("a\\b", b"")), [("ARCHIVE_NAME_UNSAFE", "a\\b")]),
+    (
+        "U+0000 in a name",
+        lambda: renamed(archive(("a!b", b"")), "a!b", "a\0b"),
+        [("ARCHIVE_NAME_UNSAFE", "a\\u0000b")],
+    ),
+    ("an empty name", lambda: archive(("", b"")), [("ARCHIVE_NAME_UNSAFE", "")]),
+    ("a long name", lambda: archive(("n" * 1025, b"")), [("ARCHIVE_NAME_TOO_LONG", "")]),
+    (
+        "two unsafe names",
+        lambda: archive(("/a", b""), ("b/..", b"")),
+        [("ARCHIVE_NAME_UNSAFE", "/a"), ("ARCHIVE_NAME_UNSAFE", "b/..")],
+    ),
+    (
+        "an encrypted contract",
+        lambda: patched(SOUND, HEADER, 8, b"\x01\x00"),
+        [("ARCHIVE_CONTRACT_ENCRYPTED", CONTRACT_ENTRY)],
+    ),
+    (
+        "a symbolic link",
+        lambda: archive((entry(CONTRACT_ENTRY, mode=stat.S_IFLNK | 0o777), b"/etc/passwd")),
+        [("ARCHIVE_CONTRACT_NOT_A_FILE", CONTRACT_ENTRY)],
+    ),
+    (
+        "a pipe",
+        lambda: archive((entry(CONTRACT_ENTRY, mode=stat.S_IFIFO), b"")),
+        [("ARCHIVE_CONTRACT_NOT_A_FILE", CONTRACT_ENTRY)],
+    ),
+    (
+        "an exotic method",
+        lambda: archive((entry(CONTRACT_ENTRY, method=zipfile.ZIP_LZMA), BODY)),
+        [("ARCHIVE_METHOD_UNSUPPORTED", CONTRACT_ENTRY)],
+    ),
+    (
+        "a contract too large",
+        lambda: archive((CONTRACT_ENTRY, bytes(MAX_CONTRACT_BYTES + 1))),
+        [("ARCHIVE_CONTRACT_TOO_LARGE", CONTRACT_ENTRY)],
+    ),
+    (
+        "a contract that unpacks too far",
+        lambda: archive((CONTRACT_ENTRY, bytes(1024 * 1024))),
+        [("ARCHIVE_RATIO_TOO_HIGH", CONTRACT_ENTRY)],
+    ),
+    ("a wrong CRC", lambda: patched(SOUND, HEADER, 16, b"\0\0\0\0"), [("ARCHIVE_MALFORMED", "")]),
+    ("a wrong size", lambda: patched(SOUND, HEADER, 24, b"\x01\0\0\0"), [("ARCHIVE_MALFORMED", "")]),
+    (
+        "a local header elsewhere",
+        lambda: patched(SOUND, HEADER, 42, b"\xff\0\0\0"),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    (
+        "a local header of another name",
+        lambda: SOUND.replace(CONTRACT_ENTRY.encode(), b"X" * 42, 1),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    (
+        "damaged data",
+        lambda: SOUND.replace(zipped(BODY), b"\xff" * len(zipped(BODY))),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    (
+        "more entries than there are",
+        lambda: patched(SOUND, END, 8, b"\x05\0\x05\0"),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    (
+        "fewer entries than there are",
+        lambda: patched(SOUND, END, 8, b"\x01\0\x01\0"),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    (
+        "a name past the directory",
+        lambda: patched(SOUND, HEADER, 28, b"\x00\x03"),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    (
+        "a directory elsewhere",
+        lambda: patched(SOUND, END, 16, b"\xff\xff\xff\0"),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    ("a second disk", lambda: patched(SOUND, END, 4, b"\x01\0"), [("ARCHIVE_MALFORMED", "")]),
+    ("bytes after the end", lambda: SOUND + b"trailer", [("ARCHIVE_MALFORMED", "")]),
+    (
+        "an end record in the comment",
+        lambda: archive((CONTRACT_ENTRY, BODY), comment=END + bytes(18)),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    (
+        "a name that is not UTF-8",
+        lambda: archive(("é", b"")).replace("é".encode(), b"\xff\xff"),
+        [("ARCHIVE_MALFORMED", "")],
+    ),
+    (
+        "many entries",
+        lambda: archive(*((f"f{number}", b"") for number in range(11))),
+        [("ARCHIVE_TOO_MANY_ENTRIES", "")],
+    ),
+    (
+        "a large directory",
+        lambda: archive(*(("n" * 200 + str(number), b"") for number in range(9))),
+        [("ARCHIVE_DIRECTORY_TOO_LARGE", "")],
+    ),
+]
+
+
+def zipped(body: bytes) -> bytes:
+    data = archive((CONTRACT_ENTRY, body))
+    start = 30 + len(CONTRACT_ENTRY)
+    return data[start : data.find(HEADER)]
+
+
+@pytest.mark.parametrize(("build", "expected"), [row[1:] for row in HOSTILE], ids=[row[0] for row in HOSTILE])
+def test_a_hostile_archive_gets_exactly_its_findings(
+    build: Callable[[], bytes], expected: list[tuple[str, str]]
+) -> None:
+    data = build()
+    with pytest.raises(ArchiveError) as caught:
+        read(data, Limits(entries=10, directory_bytes=2048))
+    assert [(finding.code, finding.field) for finding in caught.value.findings] == expected
+    assert all(
+        finding.message.startswith("Failed to inspect release artifact: ")
+        for finding in caught.value.findings
+    )
+    assert is_archive(io.BytesIO(data))
+
+
+def test_the_bytes_that_come_out_are_counted_whatever_the_directory_says() -> None:
+    bomb = archive((CONTRACT_ENTRY, bytes(64 * 1024 * 1024)))
+    lying = patched(bomb, HEADER, 24, struct.pack("<L", 100))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveError):
+            read(lying)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_second_name_in_an_extra_field_never_makes_an_entry_the_contract() -> None:
+    try:
+        assert read(with_second_name(b"{}")) == BODY
+    except ArchiveError as error:
+        assert [finding.code for finding in error.findings] == ["ARCHIVE_MALFORMED"]
+
+
+def test_a_file_that_cannot_be_read_raises_as_it_is(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as file, pytest.raises(OSError, match="read"):
+        read_contract_entry(file)  # type: ignore[arg-type]  # a file that was opened to write
