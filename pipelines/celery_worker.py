@@ -89,7 +89,6 @@ class _Pulse(threading.Thread):
         self._host = host
         self._state = "HEALTHY"
         self._stopped = threading.Event()
-        self._changed = threading.Event()
         signals.worker_ready.connect(self._on_ready, weak=False)
         signals.worker_shutting_down.connect(self._on_draining, weak=False)
         signals.worker_shutdown.connect(self._on_gone, weak=False)
@@ -97,20 +96,20 @@ class _Pulse(threading.Thread):
     def run(self) -> None:
         while not self._stopped.is_set():
             self._beat()
-            self._changed.wait(min(LONGEST_SILENCE, self._host.shortest_lease.total_seconds() / 3))
-            self._changed.clear()
+            self._host.changed.wait(min(LONGEST_SILENCE, self._host.shortest_lease.total_seconds() / 3))
+            self._host.changed.clear()
 
     def _on_ready(self, **_: Any) -> None:
         self.start()
 
     def _on_draining(self, **_: Any) -> None:
         self._state = "DRAINING"
-        self._changed.set()
+        self._host.changed.set()
 
     def _on_gone(self, **_: Any) -> None:
         self._state = "UNAVAILABLE"
         self._stopped.set()
-        self._changed.set()
+        self._host.changed.set()
         self._beat()
 
     def _beat(self) -> None:

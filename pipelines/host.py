@@ -109,6 +109,7 @@ class Host:
         self.worker_id = worker_id
         self.capacity = capacity
         self.shortest_lease = timedelta(seconds=30)
+        self.changed = threading.Event()  # set when heartbeats must come sooner than they did
         self._key = key
         self._lock = threading.Lock()
         self._running: dict[uuid.UUID, uuid.UUID] = {}
@@ -130,7 +131,9 @@ class Host:
             return None
         if envelope.identity != self.release.identity:
             return self._answer(envelope, [self._mismatch(envelope, command) for command in commands])
-        self.shortest_lease = min(self.shortest_lease, lease)
+        if lease < self.shortest_lease:
+            self.shortest_lease = lease
+            self.changed.set()
         fresh = [command for command in commands if self._is_new(command)]
         with self._holding(fresh):
             outcomes = [self._run(command) for command in fresh]

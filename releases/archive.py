@@ -114,24 +114,33 @@ def read_contract_entry(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> byte
 
 
 def _find_directory(file: BinaryIO) -> _Directory | None:
-    """Find the directory through the last end record that has one; None when the file is no archive."""
+    """Return the directory that the end record points at; None when the file is no archive.
+
+    Raises ArchiveError where readers could disagree about which end record counts, so about what the archive
+    holds: more than one reaches exactly to the end of the file, or the last one does not.
+    """
     length = file.seek(0, io.SEEK_END)
     tail_start = max(0, length - _END.size - _LONGEST_COMMENT)
     tail = _read_at(file, tail_start, length - tail_start)
-    last = at = tail.rfind(_END_SIGNATURE)
-    while at >= 0:
+    found: _Directory | None = None
+    at = len(tail)
+    while (at := tail.rfind(_END_SIGNATURE, 0, at)) >= 0:
         record = tail[at : at + _END.size]
-        if len(record) == _END.size:
-            directory = _directory_before(file, tail_start + at, record)
-            if directory is not None:
-                exact = tail_start + at + _END.size + int(_END.unpack(record)[7]) == length
-                if exact and at == last:
-                    return directory
-                if directory.entries:
-                    # Readers disagree about which end record counts here, so about what the archive holds.
-                    raise _malformed("bytes follow the archive's end record")
-        at = tail.rfind(_END_SIGNATURE, 0, at)
-    return None
+        if len(record) < _END.size:
+            continue
+        exact = at + _END.size + int(_END.unpack(record)[7]) == len(tail)
+        if found is not None and not exact:
+            continue  # such as the end of an archive inside this one
+        directory = _directory_before(file, tail_start + at, record)
+        if directory is None:
+            continue
+        if found is not None:
+            raise _malformed("the archive has two end records")
+        if exact:
+            found = directory
+        elif directory.entries:
+            raise _malformed("bytes follow the archive's end record")
+    return found
 
 
 def _directory_before(file: BinaryIO, end: int, record: bytes) -> _Directory | None:

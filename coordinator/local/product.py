@@ -29,6 +29,7 @@ class Product:
     ) -> None:
         self.folder = folder
         self.servers = dict(servers)
+        self.settings = dict(settings or {})
         self.port = free_port()
         self.children = Children(folder / "logs")
         self.environment = {
@@ -42,7 +43,7 @@ class Product:
             "HTTPS_ONLY": "false",
             "DATABASE_URL": self.servers["DATABASE_URL"],
             "REDIS_URL": self.servers["REDIS_URL"],
-            **(settings or {}),
+            **self.settings,
         }
 
     @property

@@ -1,30 +1,8 @@
 """The promise of the product: what was accepted under a release runs on that release, whatever is activated later."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import time
 
-import pytest
-
-from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
-
-PIPELINES = Path(__file__).parent / "pipelines"
-
-
-@pytest.fixture
-def tenant(running: RunningProduct, name: str) -> Iterator[TenantInUse]:
-    made = running.tenant(name)
-    yield made
-    made.stop_workers()
-
-
-@pytest.fixture
-def v1(tmp_path: Path) -> BuiltRelease:
-    return build("pinned:pipeline", PIPELINES / "v1", tmp_path / "v1", "1.0")
-
-
-@pytest.fixture
-def v2(tmp_path: Path) -> BuiltRelease:
-    return build("pinned:pipeline", PIPELINES / "v2", tmp_path / "v2", "2.0")
+from tests.running import BuiltRelease, TenantInUse
 
 
 def test_a_retry_goes_to_the_pinned_release_although_another_was_activated_in_between(
@@ -48,3 +26,48 @@ def test_a_retry_goes_to_the_pinned_release_although_another_was_activated_in_be
     kinds = [(event["kind"], event["actor"]) for event in tenant.events(first["executionId"])]
     assert [kind for kind, _ in kinds] == ["SUBMITTED", "CLAIMED", "RETRY_SCHEDULED", "CLAIMED", "SUCCEEDED"]
     assert {actor for _, actor in kinds if actor.startswith("worker:")} == {"worker:worker-v1"}
+
+
+def test_without_a_worker_of_its_release_an_execution_waits_and_never_moves(
+    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
+) -> None:
+    tenant.register(v1)
+    tenant.activate(v1)
+    worker = tenant.start_worker(v1, "worker-v1")
+    first = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "first")["executionId"]
+    tenant.wait_for(first, "WAIT_RETRY")
+    worker.stop()
+    tenant.wait_for_worker("worker-v1", "UNAVAILABLE")
+    tenant.register(v2)
+    tenant.activate(v2)
+    tenant.start_worker(v2, "worker-v2")
+    # v2's worker is idle and has run something: there was every opportunity to run v1's execution in the wrong place.
+    second = tenant.accepted("tests.pinned", {"number": 2}, "second")["executionId"]
+    tenant.wait_for(second, "SUCCEEDED")
+    time.sleep(2)
+    stranded = tenant.execution(first)
+    assert (stranded["status"], stranded["attempt"], stranded["pin"]["releaseVersion"]) == ("WAIT_RETRY", 1, "1.0")
+
+    tenant.start_worker(v1, "worker-v1-again")
+    tenant.wait_for(first, "SUCCEEDED")
+    assert tenant.result(first) == {"number": 1, "made_by": "code v1, attempt 1"}
+
+
+def test_a_rollback_sends_new_executions_back_and_leaves_the_others(
+    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
+) -> None:
+    for release, worker in ((v1, "worker-v1"), (v2, "worker-v2")):
+        tenant.register(release)
+        tenant.start_worker(release, worker)
+    assert tenant.activate(v1)["rollback"] is False
+    assert tenant.activate(v2)["rollback"] is False
+    on_v2 = tenant.accepted("tests.pinned", {"number": 2, "fail_times": 1}, "second")
+    rollback = tenant.activate(v1, "v2 is wrong")
+    on_v1 = tenant.accepted("tests.pinned", {"number": 3}, "third")
+
+    assert (rollback["rollback"], rollback["previousReleaseVersion"], rollback["sequence"]) == (True, "2.0", 3)
+    assert tenant.wait_for(on_v1["executionId"], "SUCCEEDED")["pin"]["releaseVersion"] == "1.0"
+    tenant.wait_for(on_v2["executionId"], "SUCCEEDED")
+    assert tenant.result(on_v2["executionId"])["made_by"] == "code v2, attempt 1"
+    history = tenant.get("pipelines/tests.pinned/activations")["items"]
+    assert [(event["sequence"], event["releaseVersion"]) for event in history] == [(3, "1.0"), (2, "2.0"), (1, "1.0")]

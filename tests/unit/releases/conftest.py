@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
+
+from releases.findings import DocumentError
+
+
+def _change(document: dict[str, Any], path: tuple[Any, ...]) -> None:
+    *way, last, value = path
+    place: Any = document
+    for segment in way:
+        place = place[segment]
+    if value is ...:
+        del place[last]
+    elif last == "append":
+        place.append(value)
+    else:
+        place[last] = value
+
+
+@pytest.fixture
+def change() -> Callable[[dict[str, Any], tuple[Any, ...]], None]:
+    """Sets the member at path[:-1] to path[-1]; `...` deletes it, and the name "append" adds to an array."""
+    return _change
+
+
+def _findings_of(parse: Callable[[bytes], object], data: bytes) -> list[tuple[str, str]]:
+    with pytest.raises(DocumentError) as caught:
+        parse(data)
+    return [(finding.code, finding.field) for finding in caught.value.findings]
+
+
+@pytest.fixture
+def findings_of() -> Callable[[Callable[[bytes], object], bytes], list[tuple[str, str]]]:
+    """Parses what must be refused and returns each finding's code and field."""
+    return _findings_of
 
 
 @pytest.fixture
@@ -69,7 +104,7 @@ def _node(index: int, **members: Any) -> dict[str, Any]:
 def _definition(name: str, nodes: list[dict[str, Any]], last: str) -> dict[str, Any]:
     following = [
         {"nodeId": node["nodeId"], "kind": "NEXT_LOCAL", "nextNodeId": after["nodeId"]}
-        for node, after in zip(nodes, nodes[1:], strict=False)
+        for node, after in pairwise(nodes)
     ]
     return {
         "definitionId": name,

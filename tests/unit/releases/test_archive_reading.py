@@ -7,6 +7,7 @@ import stat
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,9 +60,7 @@ def renamed(data: bytes, old: str, new: str) -> bytes:
 def with_second_name(body: bytes) -> bytes:
     """Return an archive whose first entry claims, in an Info-ZIP Unicode path field, to be the contract."""
     info = entry("META-INF/other.json")
-    name = CONTRACT_ENTRY.encode()
-    crc = zipfile.crc32(b"META-INF/other.json") if hasattr(zipfile, "crc32") else 0
-    payload = struct.pack("<BL", 1, crc) + name
+    payload = struct.pack("<BL", 1, zlib.crc32(info.filename.encode())) + CONTRACT_ENTRY.encode()
     info.extra = struct.pack("<HH", 0x7075, len(payload)) + payload
     return archive((info, body), (CONTRACT_ENTRY, BODY))
 
@@ -75,8 +74,9 @@ def with_second_name(body: bytes) -> bytes:
         archive(("META-INF/", b""), (CONTRACT_ENTRY, BODY), comment=b"a comment"),
         b"#!/usr/bin/env python\n" + SOUND,
         archive(("été/ü.txt", b"x"), (CONTRACT_ENTRY, BODY)),
+        archive((CONTRACT_ENTRY, BODY), (entry("lib.jar", method=zipfile.ZIP_STORED), archive(("a", b"x")))),
     ],
-    ids=["deflated", "stored", "no mode", "comment", "prefix", "UTF-8 names"],
+    ids=["deflated", "stored", "no mode", "comment", "prefix", "UTF-8 names", "an archive inside"],
 )
 def test_the_contract_is_read(data: bytes) -> None:
     assert is_archive(io.BytesIO(data))
@@ -135,7 +135,11 @@ HOSTILE: list[tuple[str, Callable[[], bytes], list[tuple[str, str]]]] = [
         lambda: renamed(archive(("a!b", b"")), "a!b", "a\0b"),
         [("ARCHIVE_NAME_UNSAFE", "a\\u0000b")],
     ),
-    ("an empty name", lambda: archive(("", b"")), [("ARCHIVE_NAME_UNSAFE", "")]),
+    (
+        "an empty name",
+        lambda: patched(archive(("a", b"")), HEADER, 28, b"\0\0\x01\0"),
+        [("ARCHIVE_NAME_UNSAFE", "")],
+    ),
     ("a long name", lambda: archive(("n" * 1025, b"")), [("ARCHIVE_NAME_TOO_LONG", "")]),
     (
         "two unsafe names",
@@ -268,12 +272,15 @@ def test_the_bytes_that_come_out_are_counted_whatever_the_directory_says() -> No
 
 
 def test_a_second_name_in_an_extra_field_never_makes_an_entry_the_contract() -> None:
+    codes: list[str] = []
+    data: bytes | None = BODY
     try:
-        assert read(with_second_name(b"{}")) == BODY
-    except ArchiveError as error:
-        assert [finding.code for finding in error.findings] == ["ARCHIVE_MALFORMED"]
+        data = read(with_second_name(b"{}"))
+    except ArchiveError as error:  # from a zipfile that heeds the field
+        codes = [finding.code for finding in error.findings]
+    assert (codes, data) in (([], BODY), (["ARCHIVE_MALFORMED"], BODY))
 
 
 def test_a_file_that_cannot_be_read_raises_as_it_is(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file, pytest.raises(OSError, match="read"):
-        read_contract_entry(file)  # type: ignore[arg-type]  # a file that was opened to write
+        read_contract_entry(file)

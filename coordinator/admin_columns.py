@@ -1,0 +1,29 @@
+"""Columns of the admin's lists: badges, and times that tell their zone."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.contrib import admin
+from django.utils import timezone
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def column(description: str, *, ordering: str | None = None, empty: str | None = None) -> Callable[[F], F]:
+    return admin.display(description=description, ordering=ordering, empty_value=empty)
+
+
+def badge(description: str, variants: Mapping[str, str], *, ordering: str | None = None) -> Callable[[F], F]:
+    """A column whose text is shown as a label in the colour that `variants` gives it."""
+
+    def decorate(function: F) -> F:
+        setattr(function, "label", dict(variants))  # noqa: B010 - what unfold's `display` sets, which has no types
+        return admin.display(description=description, ordering=ordering)(function)
+
+    return decorate
+
+
+def moment(at: datetime | None) -> str:
+    """A time to the second, with its zone; "" for none."""
+    return "" if at is None else timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S %Z")

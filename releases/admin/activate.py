@@ -1,0 +1,102 @@
+"""The page that asks before it activates: what changes, for whom, and what does not."""
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from coordinator.admin_base import problem_of
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.access import actor
+from coordinator.tenancy.roles import Scope
+from releases import activation, registry
+from releases.admin.contract_changes import changes
+from releases.contract import contract_from_json
+from releases.findings import DocumentError
+from releases.models import Activation, Release
+from releases.states import Status
+
+if TYPE_CHECKING:
+    from releases.admin.releases import ReleaseAdmin
+
+
+class ActivationForm(forms.Form):
+    """What the page showed when the button was pressed, and why it was pressed."""
+
+    expected_release_version = forms.CharField(required=False, strip=False, max_length=500)
+    operation_key = forms.CharField(max_length=200)
+    reason = forms.CharField(required=False, max_length=Activation._meta.get_field("reason").max_length)
+
+
+def activate(pages: "ReleaseAdmin", request: HttpRequest, release: Release) -> HttpResponse:
+    """GET asks, POST does. A second press of the button is the same activation, by its operation key."""
+    if not pages.may(request, Scope.ACTIVATE, release):
+        raise PermissionDenied
+    if request.method != "POST":
+        return _ask(pages, request, release, status=200 if release.status == Status.REGISTERED else 409)
+    form = ActivationForm(request.POST)
+    if not form.is_valid():
+        return _ask(pages, request, release, form=form, status=400)
+    try:
+        made = activation.activate(
+            release,
+            actor=actor(request.user),
+            reason=form.cleaned_data["reason"],
+            expected_release_version=form.cleaned_data["expected_release_version"],
+            operation_key=form.cleaned_data["operation_key"],
+        )
+    except CoordinatorError as error:
+        # Read anew: the page must show what is so now, not what it was refused for.
+        release = pages.row_or_404(request, release.pk)
+        return _ask(pages, request, release, form=form, error=error, status=error.status)
+    how = " This is a rollback." if made.is_rollback else ""
+    messages.success(request, f"Release {release.release_version} is active for new executions of {release.pipeline}.{how}")
+    return redirect("admin:releases_pipeline_change", release.pipeline_id)
+
+
+def _ask(
+    pages: "ReleaseAdmin",
+    request: HttpRequest,
+    release: Release,
+    *,
+    form: ActivationForm | None = None,
+    error: CoordinatorError | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    pipeline = registry.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    active = pipeline.activation.release if pipeline.activation else None
+    return pages.page(
+        request,
+        "releases/activate.html",
+        status=status,
+        title=f"Activate {release}",
+        original=release,
+        release=release,
+        pipeline=pipeline,
+        active=active,
+        can_be=release.status == Status.REGISTERED,
+        is_again=active is not None and active.pk == release.pk,
+        is_rollback=activation.is_rollback(release, active),
+        facts=activation.facts(release, active),
+        operation_key=str(uuid.uuid4()),
+        reason=form.data.get("reason", "") if form else "",
+        form_errors=form.errors if form else {},
+        problem=problem_of(error) if error else None,
+        **_contracts(release, active),
+    )
+
+
+def _contracts(release: Release, active: Release | None) -> dict[str, Any]:
+    if active is None or release.contract_version == active.contract_version:
+        return {"contract_changes": False}
+    if release.contract is None or active.contract is None:
+        return {"contract_changes": True, "step_changes": []}
+    try:
+        before, after = contract_from_json(active.contract.document), contract_from_json(release.contract.document)
+    except DocumentError:
+        return {"contract_changes": True, "step_changes": []}
+    return {"contract_changes": True, "step_changes": changes(before, after)}

@@ -1,0 +1,58 @@
+"""What differs between two contracts, step by step, for the person who activates. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from releases.contract import Contract, Step
+
+
+@dataclass(frozen=True)
+class Change:
+    """`kind` is added, removed, changed or moved; `told` says what exactly."""
+
+    step: str
+    kind: str
+    told: str
+
+
+TOLD = (
+    ("kind", "kind"),
+    ("cardinality", "cardinality"),
+    ("input_type_id", "input"),
+    ("output_type_id", "output"),
+    ("await_transport", "awaits over"),
+)
+
+
+def changes(before: Contract, after: Contract) -> list[Change]:
+    """The steps that were added, removed, changed or moved, told apart by their authored names."""
+    old, new = _by_name(before.steps), _by_name(after.steps)
+    made = [Change(name, "removed", _shape(step)) for name, step in old.items() if name not in new]
+    kept_before = [name for name in old if name in new]
+    kept_after = [name for name in new if name in old]
+    for name, step in new.items():
+        if name not in old:
+            made.append(Change(name, "added", _shape(step)))
+        elif told := _differences(old[name], step):
+            made.append(Change(name, "changed", told))
+        elif kept_before.index(name) != kept_after.index(name):
+            made.append(Change(name, "moved", f"from place {kept_before.index(name) + 1} to {kept_after.index(name) + 1}"))
+    return made
+
+
+def _by_name(steps: Sequence[Step]) -> dict[str, Step]:
+    named: dict[str, Step] = {}
+    for place, step in enumerate(steps):
+        name = step.authored_name or f"step {place}"
+        named[name if name not in named else f"{name} ({place})"] = step
+    return named
+
+
+def _shape(step: Step) -> str:
+    types = f"{step.input_type_id or '?'} → {step.output_type_id or '?'}"
+    return f"{types}, {step.cardinality}" if step.cardinality else types
+
+
+def _differences(old: Step, new: Step) -> str:
+    pairs = ((label, getattr(old, field), getattr(new, field)) for field, label in TOLD)
+    return "; ".join(f"{label} {was or 'none'} → {now or 'none'}" for label, was, now in pairs if was != now)

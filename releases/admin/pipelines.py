@@ -1,0 +1,87 @@
+"""The pipeline's page: what is active, its policy, its releases, and the history of its activations."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern
+
+from coordinator.admin_base import ReadOnlyAdmin, TenantFilter
+from coordinator.admin_columns import column, moment
+from coordinator.tenancy.roles import Scope
+from releases import registry
+from releases.models import Pipeline
+
+NEWEST_RELEASES = 50
+HISTORY_PAGE = 25
+
+
+class PolicyForm(forms.Form):
+    reason_required = forms.BooleanField(required=False)
+
+
+@admin.register(Pipeline)
+class PipelineAdmin(ReadOnlyAdmin):
+    list_display = ("pipeline_id", "tenant", "active_release", "since", "release_count")
+    list_select_related = ("tenant", "activation__release")
+    list_filter = (TenantFilter,)
+    search_fields = ("pipeline_id",)
+    search_help_text = "Search by pipeline id"
+    ordering = ("tenant__slug", "pipeline_id")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
+        return super().get_queryset(request).annotate(release_count=Count("releases"))
+
+    @column("Active release", empty="none yet")
+    def active_release(self, pipeline: Pipeline) -> str | None:
+        return pipeline.activation.release.release_version if pipeline.activation else None
+
+    @column("Active since", empty="-")
+    def since(self, pipeline: Pipeline) -> str | None:
+        return moment(pipeline.activation.activated_at) if pipeline.activation else None
+
+    @column("Releases", ordering="release_count")
+    def release_count(self, pipeline: Any) -> int:
+        count: int = pipeline.release_count
+        return count
+
+    def own_urls(self) -> list[URLPattern]:
+        return [self.own("<int:object_id>/policy/", "policy", self.policy)]
+
+    def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
+        pipeline = registry.pipeline(row.tenant, row.pipeline_id)
+        history = Paginator(registry.history(pipeline), HISTORY_PAGE).get_page(request.GET.get("page"))
+        releases = list(pipeline.releases.order_by("-id")[: NEWEST_RELEASES + 1])
+        return self.page(
+            request,
+            "releases/pipeline.html",
+            title=pipeline.pipeline_id,
+            original=pipeline,
+            pipeline=pipeline,
+            active=pipeline.activation,
+            history=history,
+            releases=releases[:NEWEST_RELEASES],
+            more_releases=len(releases) > NEWEST_RELEASES,
+            may_activate=self.may(request, Scope.ACTIVATE, pipeline),
+            may_administer=self.may(request, Scope.ADMINISTER, pipeline),
+        )
+
+    def policy(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Set the policy of the pipeline; tenant admins only."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        pipeline = self.row_or_404(request, object_id)
+        if not self.may(request, Scope.ADMINISTER, pipeline):
+            raise PermissionDenied
+        form = PolicyForm(request.POST)
+        if form.is_valid():
+            required = form.cleaned_data["reason_required"]
+            Pipeline.objects.filter(pk=pipeline.pk).update(reason_required=required)
+            told = "An activation must say why." if required else "An activation need not say why."
+            messages.success(request, f"The policy of {pipeline} was saved. {told}")
+        return redirect("admin:releases_pipeline_change", pipeline.pk)

@@ -1,0 +1,162 @@
+"""Releases: the list, the page of one with its live status, and the ways to upload and to activate."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
+from django.views.decorators.csrf import csrf_exempt
+
+from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from coordinator.admin_columns import badge, column, moment
+from coordinator.tenancy.access import tenants_of
+from coordinator.tenancy.roles import Scope
+from releases import activation
+from releases.admin.activate import activate
+from releases.admin.upload import upload
+from releases.contract import contract_from_json
+from releases.findings import DocumentError
+from releases.models import Pipeline, Release
+from releases.states import PENDING, Status
+
+VARIANTS = {
+    Status.UPLOADED.value: "info",
+    Status.VERIFYING.value: "info",
+    Status.REGISTERED.value: "success",
+    Status.REJECTED.value: "danger",
+    Status.REVOKED.value: "warning",
+}
+CHOICES_SHOWN = 100
+
+
+class StatusFilter(ScopedFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((status.value, status.value.capitalize()) for status in Status)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+class PipelineFilter(ScopedFilter):
+    title = "pipeline"
+    parameter_name = "pipeline"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        rows = Pipeline.objects.filter(tenant__in=tenants_of(person)).order_by("pipeline_id")
+        names = rows.values_list("pipeline_id", flat=True).distinct()
+        yield from ((name, name) for name in names[:CHOICES_SHOWN])
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
+        return queryset.filter(pipeline__pipeline_id=self.value()) if self.value() else queryset
+
+
+class ReleaseTenantFilter(TenantFilter):
+    lookup = "pipeline__tenant__slug"
+
+
+@admin.register(Release)
+class ReleaseAdmin(ReadOnlyAdmin):
+    tenant_path = "pipeline__tenant"
+    list_display = ("release_version", "pipeline_name", "tenant", "state", "activity", "uploaded_by", "uploaded_at")
+    list_select_related = ("pipeline__tenant", "pipeline__activation")
+    list_filter = (StatusFilter, PipelineFilter, ReleaseTenantFilter)
+    search_fields = ("release_version", "pipeline__pipeline_id")
+    search_help_text = "Search by version or pipeline"
+    ordering = ("-id",)
+    list_per_page = 50
+    change_list_template = "releases/release_list.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Release]:
+        return super().get_queryset(request).select_related("pipeline__tenant", "pipeline__activation")
+
+    @column("Pipeline", ordering="pipeline__pipeline_id")
+    def pipeline_name(self, release: Release) -> str:
+        return release.pipeline.pipeline_id
+
+    @column("Tenant", ordering="pipeline__tenant__slug")
+    def tenant(self, release: Release) -> str:
+        return release.pipeline.tenant.slug
+
+    @badge("Status", VARIANTS, ordering="status")
+    def state(self, release: Release) -> str:
+        return release.status
+
+    @badge("", {"active": "primary"})
+    def activity(self, release: Release) -> str | None:
+        return "active" if release.is_active else None
+
+    @column("Uploaded", ordering="id")
+    def uploaded_at(self, release: Release) -> str:
+        return moment(release.created_at)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        more = {"may_upload": tenants_of(request.user, Scope.REGISTER).exists()}
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    def own_urls(self) -> list[URLPattern]:
+        # Exempt on the outside only: `upload` checks the token itself, once the files go where they should.
+        return [
+            self.own("upload/", "upload", csrf_exempt(self.upload)),
+            self.own("<int:object_id>/activate/", "activate", self.activate),
+            self.fragment("<int:object_id>/status/", "status", self.status),
+        ]
+
+    def upload(self, request: HttpRequest) -> HttpResponse:
+        return upload(self, request)
+
+    def activate(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return activate(self, request, self.row_or_404(request, object_id))
+
+    def show(self, request: HttpRequest, row: Release) -> HttpResponse:
+        return self.page(request, "releases/release.html", title=str(row), original=row, **self._shown(request, row))
+
+    def status(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """The live part of the page; 204 while it is what the page already shows."""
+        release = self.row_or_404(request, object_id)
+        if request.GET.get("shown") == release.status:
+            return HttpResponse(status=204)
+        return self.page(request, "releases/release_live.html", **self._shown(request, release))
+
+    def _shown(self, request: HttpRequest, release: Release) -> dict[str, Any]:
+        active = release.pipeline.activation.release if release.pipeline.activation else None
+        return {
+            "release": release,
+            "stages": stages(release),
+            "pending": release.status in PENDING,
+            "active": active,
+            "is_rollback": activation.is_rollback(release, active),
+            "artifacts": release.artifacts.select_related("blob").order_by("position"),
+            "contract": steps_of(release),
+            "variant": VARIANTS[release.status],
+            "may_activate": self.may(request, Scope.ACTIVATE, release),
+        }
+
+
+def stages(release: Release) -> list[dict[str, str]]:
+    """The way of a release as a stepper: what is done, where it stands, what is to come."""
+    reached = {Status.UPLOADED: 0, Status.VERIFYING: 1}.get(Status(release.status), 2)
+    last = release.status if reached == 2 else Status.REGISTERED.value
+    kinds = {Status.REGISTERED.value: "good", Status.REJECTED.value: "bad", Status.REVOKED.value: "bad"}
+    icons = {"good": "check", "bad": "close", "done": "check", "now": "progress_activity", "todo": "more_horiz"}
+    made = []
+    for place, name in enumerate((Status.UPLOADED.value, Status.VERIFYING.value, last)):
+        kind = "done" if place < reached else "now" if place == reached else "todo"
+        if place == reached == 2:
+            kind = kinds[name]
+        made.append({"name": name, "kind": kind, "icon": icons[kind]})
+    return made
+
+
+def steps_of(release: Release) -> Any:
+    """The release's contract, None until its verification has found one."""
+    if release.contract is None:
+        return None
+    try:
+        return contract_from_json(release.contract.document)
+    except DocumentError:
+        return None
