@@ -106,7 +106,14 @@ class Environment:
             raise ImproperlyConfigured("The environment is not right:\n" + "\n".join(self._problems))
 
     def _read(
-        self, name: str, kind: str, default: str | None, parse: Callable[[str], Any], *, fallback: Any, secret: bool = False
+        self,
+        name: str,
+        kind: str,
+        default: str | None,
+        parse: Callable[[str], Any],
+        *,
+        fallback: Any,
+        secret: bool = False,
     ) -> Any:
         self.declared[name] = Variable(name, kind, default, secret)
         try:

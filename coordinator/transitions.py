@@ -18,9 +18,7 @@ def sources(moves: Mapping[S, Collection[S]], target: S) -> list[S]:
     return [state for state, targets in moves.items() if target in targets]
 
 
-def move(
-    rows: models.QuerySet[Any], moves: Mapping[S, Collection[S]], source: S, target: S, **changes: Any
-) -> bool:
+def move(rows: models.QuerySet[Any], moves: Mapping[S, Collection[S]], source: S, target: S, **changes: Any) -> bool:
     """Move the one row that `rows` names from `source` to `target`, with `changes`. False: it was not in `source`.
 
     Raises ValueError for a move that the table does not have, which is a mistake of the program and not of its user.

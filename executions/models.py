@@ -61,7 +61,9 @@ class Execution(models.Model):
         ordering = ("-created_at", "-id")
         constraints = (
             models.UniqueConstraint(fields=("tenant", "pipeline_id", "execution_key"), name="execution_key_once"),
-            models.CheckConstraint(condition=Q(status__in=[state.value for state in State]), name="execution_status_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=[state.value for state in State]), name="execution_status_known"
+            ),
             models.CheckConstraint(
                 condition=Q(
                     status=State.RUNNING,

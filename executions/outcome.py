@@ -77,7 +77,8 @@ def _move(execution: Execution, outcome: Outcome, worker_id: str) -> LeasedMove:
         message = "The pipeline asks to await an external answer, which this coordinator cannot hold yet"
         return move.failed(Failure(failure_class="AWAIT_UNSUPPORTED", message=message, retryable=False))
     return move.failed(
-        outcome.failure or Failure(failure_class="MALFORMED_OUTCOME", message="FAILED without a failure", retryable=True)
+        outcome.failure
+        or Failure(failure_class="MALFORMED_OUTCOME", message="FAILED without a failure", retryable=True)
     )
 
 
@@ -143,4 +144,3 @@ def _note_dropped(tenant: Tenant, move: LeasedMove) -> None:
     log.warning("Dropped an outcome for execution %s: its lease was lost", move.execution_id)
     data = {**move.data, "outcome": move.target.value, "version": move.version, "reason": "lease lost"}
     moves.note(move.execution_id, tenant.pk, "OUTCOME_DROPPED", actor=move.actor, data=data)
-

@@ -43,7 +43,12 @@ def queue_of(identity: ReleaseIdentity) -> str:
 
 class _Wire(BaseModel):
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, ser_json_inf_nan="null"
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        ser_json_inf_nan="null",
     )
 
 
@@ -190,7 +195,9 @@ def verify(message: Any, key_of: Callable[[str], str]) -> Envelope:
 def decode(envelope: Envelope, body: type[Body]) -> Body:
     """The body of a verified envelope. Raises `ProtocolError` ENVELOPE_MALFORMED."""
     if envelope.kind != KINDS[body]:
-        raise ProtocolError("ENVELOPE_MALFORMED", f"An envelope of kind {envelope.kind!r} came where {KINDS[body]!r} belongs.")
+        raise ProtocolError(
+            "ENVELOPE_MALFORMED", f"An envelope of kind {envelope.kind!r} came where {KINDS[body]!r} belongs."
+        )
     try:
         return body.model_validate_json(envelope.body)
     except ValidationError as error:

@@ -100,7 +100,9 @@ def _input_shape(contract: Contract | None, value: Any) -> str:
     errors = [
         _error(f"input[{index}]{path}" if many else f"input{path}", rule)
         for index, item in enumerate(items)
-        for path, rule in (mismatches(contract.canonical_types, first.input_type_id, item) if first.input_type_id else ())
+        for path, rule in (
+            mismatches(contract.canonical_types, first.input_type_id, item) if first.input_type_id else ()
+        )
     ]
     if errors:
         told = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])

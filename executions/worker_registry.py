@@ -53,9 +53,7 @@ def require_healthy(release: Release) -> None:
     states = {worker.worker_id: state_of(worker, now) for worker in fitting}
     if "HEALTHY" not in states.values():
         told = ", ".join(f"{worker}={state}" for worker, state in sorted(states.items()))
-        raise WorkerUnavailable(
-            f"No healthy celery worker lifecycle record for active release; current states: {told}"
-        )
+        raise WorkerUnavailable(f"No healthy celery worker lifecycle record for active release; current states: {told}")
 
 
 def _hosts_same_artifact(worker: Worker, release: Release) -> bool:

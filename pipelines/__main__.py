@@ -55,18 +55,15 @@ def _add_release(parser: argparse.ArgumentParser) -> None:
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     env = os.environ
     _add_reference(parser)
-    parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the "
-    "pipeline-release.json to serve")
+    parser.add_argument("--release", required=True, type=Path, metavar="FILE", help="the pipeline-release.json")
     parser.add_argument(
         "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
     )
     parser.add_argument(
-        "--broker-url", default=env.get("PIPELINES_BROKER_URL"), metavar="URL", help="default: "
-        "$PIPELINES_BROKER_URL"
+        "--broker-url", default=env.get("PIPELINES_BROKER_URL"), metavar="URL", help="default: $PIPELINES_BROKER_URL"
     )
     parser.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="holds the tenant's worker key; default: "
-        "$PIPELINES_WORKER_KEY"
+        "--key-file", type=Path, metavar="FILE", help="holds the tenant's worker key; default: $PIPELINES_WORKER_KEY"
     )
     parser.add_argument("--worker-id", metavar="ID", help="default: made from host and process")
     parser.add_argument("--concurrency", type=_positive, default=1, metavar="N", help="processes; default: 1")

@@ -36,8 +36,7 @@ SCALARS: Final[dict[Any, str]] = {
 _REPEATED: Final = (list, tuple, abc.Sequence)
 _MAPS: Final = (dict, abc.Mapping)
 _ADVICE: Final = (
-    "use a dataclass, a pydantic model, a string Enum, or one of str, int, float, bool, "
-    "Decimal, date, datetime, UUID"
+    "use a dataclass, a pydantic model, a string Enum, or one of str, int, float, bool, Decimal, date, datetime, UUID"
 )
 
 TypeExpression = dict[str, Any]
@@ -82,8 +81,7 @@ class Catalogue:
         return self._definitions[type_id]
 
     def canonical_types(self) -> dict[str, dict[str, Any]]:
-        """The member ``canonicalTypes`` of the contract: keys sorted, each definition with its
-        fingerprint."""
+        """The member ``canonicalTypes`` of the contract: keys sorted, each definition with its fingerprint."""
         return {
             type_id: {
                 "definition": definition,
@@ -124,9 +122,7 @@ class Catalogue:
             "value": self.expression(value, where),
         }
 
-    def _named(
-        self, cls: type, where: str, define: abc.Callable[[type, str], dict[str, Any]]
-    ) -> TypeExpression:
+    def _named(self, cls: type, where: str, define: abc.Callable[[type, str], dict[str, Any]]) -> TypeExpression:
         type_id = f"{cls.__module__}.{cls.__qualname__}"
         if cls.__module__ == "__main__" or importable(cls.__module__, cls.__qualname__) is not cls:
             raise DefinitionError(
@@ -217,8 +213,7 @@ def repeated_item(hint: Any, where: str) -> Any | None:
     if typing.get_origin(item) in _REPEATED or without_none(item)[1]:
         raise DefinitionError(
             "UNSUPPORTED_TYPE",
-            f"{where} has the type {shown(hint)}; an item may be neither a list nor None, wrap it in a "
-            "dataclass",
+            f"{where} has the type {shown(hint)}; an item may be neither a list nor None, wrap it in a dataclass",
         )
     return item
 
@@ -226,9 +221,7 @@ def repeated_item(hint: Any, where: str) -> Any | None:
 def shown(hint: Any) -> str:
     """A hint as an author would write it."""
     if isinstance(hint, type) and typing.get_origin(hint) is None:
-        return (
-            hint.__qualname__ if hint.__module__ == "builtins" else f"{hint.__module__}.{hint.__qualname__}"
-        )
+        return hint.__qualname__ if hint.__module__ == "builtins" else f"{hint.__module__}.{hint.__qualname__}"
     return str(hint).replace("typing.", "").replace("collections.abc.", "")
 
 
@@ -274,9 +267,7 @@ def _dataclass_fields(cls: type, where: str) -> list[_Field]:
                 "back; make it "
                 "a property",
             )
-        has_default = (
-            field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        )
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         found.append(_Field(field.name, hints[field.name], has_default))
     return found
 
@@ -286,8 +277,7 @@ def _model_field(name: str, info: FieldInfo, where: str) -> _Field:
     if (info.validation_alias or written) != written:
         raise DefinitionError(
             "UNSUPPORTED_TYPE",
-            f"{where}: field {name!r} is read under another alias than it is written; give both the same "
-            "alias",
+            f"{where}: field {name!r} is read under another alias than it is written; give both the same alias",
         )
     return _Field(written, info.annotation, not info.is_required())
 

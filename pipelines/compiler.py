@@ -21,8 +21,7 @@ def compile_contract(pipeline: Pipeline) -> dict[str, Any]:
     if pipeline.module == "__main__":
         raise DefinitionError(
             "STEP_NOT_IMPORTABLE",
-            f"pipeline {pipeline.pipeline_id} is defined in __main__; put it in a module and build "
-            "MODULE:NAME",
+            f"pipeline {pipeline.pipeline_id} is defined in __main__; put it in a module and build MODULE:NAME",
         )
     planned = plan(pipeline)
     return publish(_document(pipeline, planned))

@@ -1,5 +1,4 @@
-"""How an author writes a pipeline: named steps in order, with types from their hints, and awaits between
-them."""
+"""How an author writes a pipeline: named steps in order, with types from their hints, and awaits between."""
 
 from __future__ import annotations
 
@@ -98,8 +97,7 @@ class Await:
 
 
 def step_id(authored_name: str) -> str:
-    """``Await restaurant decision`` becomes ``ProcessAwaitRestaurantDecisionService`` (Wire protocol
-    A.1.2)."""
+    """``Await restaurant decision`` becomes ``ProcessAwaitRestaurantDecisionService`` (wire protocol A.1.2)."""
     words = authored_name.removeprefix("Process ").split(" ")
     return f"Process{''.join(word.lower().capitalize() for word in words)}Service"
 
@@ -209,8 +207,7 @@ class Pipeline:
         if not isinstance(timeout, timedelta) or timeout <= timedelta(0):
             raise DefinitionError(
                 "INVALID_TIMEOUT",
-                f'await "{name}" has timeout {timeout!r}; give a positive timedelta, such as '
-                "timedelta(days=1)",
+                f'await "{name}" has timeout {timeout!r}; give a positive timedelta, such as timedelta(days=1)',
             )
         self._append(Await(name, request, response, transport, timeout, assignee, group))
 

@@ -1,5 +1,4 @@
-"""What can go wrong on the author's side: a definition that cannot be built, a step that must not be
-retried."""
+"""What can go wrong on the author's side: a definition that cannot be built, a step that must not be retried."""
 
 from __future__ import annotations
 

@@ -36,10 +36,9 @@ class BuiltArtifact:
 
 
 def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
-    """Write ``<pipelineId>.zip`` into ``out_dir``, which is made if it is missing; the file appears whole
-    or not at all.
+    """Write ``<pipelineId>.zip`` into ``out_dir``, whole or not at all.
 
-    ``pipeline`` may be a reference MODULE:NAME. Raises ``DefinitionError``: those of ``load`` and ``plan``,
+    ``out_dir`` is made if it is missing. ``pipeline`` may be a reference MODULE:NAME. Raises ``DefinitionError``: those of ``load`` and ``plan``,
     PACKAGE_NOT_FOUND, STEP_NOT_PACKED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
     """
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
@@ -49,8 +48,7 @@ def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
     if any(target.is_relative_to(folder) for folder in _folders(loaded)):
         raise DefinitionError(
             "OUT_DIR_PACKED",
-            f"{out_dir} is inside a package that is packed, so the artifact would pack itself; choose "
-            "another --out",
+            f"{out_dir} is inside a package that is packed, so the artifact would pack itself; choose another --out",
         )
     data = _archive(sources, contract)
     write_atomically(target, data)

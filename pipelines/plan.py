@@ -67,9 +67,7 @@ def _plan(pipeline: Pipeline, size: int) -> Plan:
         )
     catalogue = Catalogue()
     steps = tuple(
-        _planned_step(index, part, catalogue)
-        if isinstance(part, Step)
-        else _planned_await(index, part, catalogue)
+        _planned_step(index, part, catalogue) if isinstance(part, Step) else _planned_await(index, part, catalogue)
         for index, part in enumerate(pipeline.parts)
     )
     _check_chain(steps)
@@ -84,9 +82,7 @@ def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
         raise DefinitionError("ASYNC_STEP", f"{where} is async; steps are ordinary functions, use def")
     taken, wants_context = _parameters(where, function)
     hints = _hints(where, function)
-    takes, takes_many, collects = _shape(
-        _hint(where, hints, taken.name), f"{where}, parameter {taken.name!r}"
-    )
+    takes, takes_many, collects = _shape(_hint(where, hints, taken.name), f"{where}, parameter {taken.name!r}")
     gives, gives_many, _ = _shape(_hint(where, hints, "return"), f"{where}, its return value")
     cardinality = Cardinality.of(takes_many=takes_many, gives_many=gives_many)
     _check_cardinality(where, step, cardinality)
@@ -173,8 +169,7 @@ def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
     if len(parameters) == 2 and hints.get(parameters[1]) is not StepContext:
         raise DefinitionError(
             "INVALID_SIGNATURE",
-            f"{where} has a second parameter {parameters[1]!r}; only context: StepContext may follow the "
-            "input",
+            f"{where} has a second parameter {parameters[1]!r}; only context: StepContext may follow the input",
         )
     return hints
 

@@ -31,9 +31,7 @@ class WrittenRelease:
     document: dict[str, Any]
 
 
-def release(
-    out_dir: Path, artifacts: Sequence[Path] = (), *, release_version: str | None = None
-) -> WrittenRelease:
+def release(out_dir: Path, artifacts: Sequence[Path] = (), *, release_version: str | None = None) -> WrittenRelease:
     """Write ``pipeline-release.json`` into ``out_dir`` for the artifacts named, or for those found there.
 
     All artifacts must hold the same contract. ``releaseVersion`` is the artifact's digest unless given, so
@@ -78,9 +76,7 @@ def _contract(path: Path) -> Contract:
             f"{path} is no zip file that holds {CONTRACT_ENTRY}; build it again",
         ) from error
     except DocumentError as error:
-        raise DefinitionError(
-            "NOT_AN_ARTIFACT", f"{path} holds a contract that cannot be read: {error}"
-        ) from error
+        raise DefinitionError("NOT_AN_ARTIFACT", f"{path} holds a contract that cannot be read: {error}") from error
 
 
 def _only_one(contracts: dict[Path, Contract]) -> Contract:

@@ -88,8 +88,11 @@ def run(
 
 
 class _StepFailed(BaseException):
-    """Unwinds a failed transition. Not an Exception: a later step that reads the stream of an earlier one,
-    and catches everything, must not swallow the earlier step's failure."""
+    """Unwinds a failed transition.
+
+    Not an Exception: a later step that reads the stream of an earlier one, and catches everything, must not
+    swallow the earlier step's failure.
+    """
 
     def __init__(self, failure: Failed) -> None:
         super().__init__(failure)
@@ -132,9 +135,7 @@ class _Transition:
         outputs = [encoded.document for encoded in _stream(current)]
         return self.failure or Completed(outputs, isinstance(current, _Many))
 
-    def _input(
-        self, steps: tuple[PlannedStep, ...], start: int, payload: Any, shape: Shape
-    ) -> Encoded | _Many:
+    def _input(self, steps: tuple[PlannedStep, ...], start: int, payload: Any, shape: Shape) -> Encoded | _Many:
         """All items are read before the first step runs, so that a bad one fails without side effects."""
         if start < len(steps):
             step, value_type = steps[start], steps[start].input
@@ -244,8 +245,7 @@ class _Transition:
             )
 
     def _raised(self, step: PlannedStep, error: Exception | SystemExit) -> NoReturn:
-        """Celery's shutdown requests are subclasses of SystemExit: those are the worker's, not the
-        author's."""
+        """Celery's shutdown requests are subclasses of SystemExit: those are the worker's, not the author's."""
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
             raise error
         final = _non_retryable(error)

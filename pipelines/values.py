@@ -79,18 +79,14 @@ class ValueType:
 
     def _dump(self, value: Any, *, mode: Literal["json", "python"]) -> Any:
         try:
-            return self._adapter.dump_python(
-                value, mode=mode, by_alias=True, round_trip=True, warnings="error"
-            )
+            return self._adapter.dump_python(value, mode=mode, by_alias=True, round_trip=True, warnings="error")
         except Exception as error:
             raise ValueMismatch(self._why_not(value, error)) from error
 
     def _why_not(self, value: Any, error: Exception) -> str:
         """Reading the value back names the whole path; the serializer alone names only the last field."""
         try:
-            loose = self._adapter.dump_python(
-                value, mode="json", by_alias=True, round_trip=True, warnings="none"
-            )
+            loose = self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="none")
             self._read(_json_bytes(loose))
         except ValueMismatch as mismatch:
             return str(mismatch)
@@ -168,9 +164,7 @@ def _at(path: str, message: str) -> str:
 
 def _summary(error: pydantic.ValidationError) -> str:
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [
-        _at(".".join(str(part) for part in entry["loc"]), entry["msg"]) for entry in found[:_SHOWN_ERRORS]
-    ]
+    lines = [_at(".".join(str(part) for part in entry["loc"]), entry["msg"]) for entry in found[:_SHOWN_ERRORS]]
     if len(found) > _SHOWN_ERRORS:
         lines.append(f"and {len(found) - _SHOWN_ERRORS} more")
     return "; ".join(lines)

@@ -59,8 +59,10 @@ def activate(
         raise ReasonRequired(f"Pipeline {release.pipeline.pipeline_id!r} asks for a reason.")
     require_sound(release)
     with transaction.atomic():
-        pipeline = Pipeline.objects.select_for_update(of=("self",)).select_related("activation__release").get(
-            pk=release.pipeline_id
+        pipeline = (
+            Pipeline.objects.select_for_update(of=("self",))
+            .select_related("activation__release")
+            .get(pk=release.pipeline_id)
         )
         # Only under the lock is it settled what came before.
         repeated = _repeated(release, operation_key)

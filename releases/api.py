@@ -25,7 +25,9 @@ TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
 class PipelineView(serializers.Serializer[Pipeline]):
     pipelineId = serializers.CharField(source="pipeline_id")
     reasonRequired = serializers.BooleanField(source="reason_required")
-    activeReleaseVersion = serializers.CharField(source="activation.release.release_version", default=None, allow_null=True)
+    activeReleaseVersion = serializers.CharField(
+        source="activation.release.release_version", default=None, allow_null=True
+    )
     activeContractVersion = serializers.CharField(
         source="activation.release.contract_version", default=None, allow_null=True
     )

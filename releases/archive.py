@@ -215,9 +215,7 @@ def _entry(fields: tuple[int, ...], name: bytes) -> _Entry:
         text = name.decode("utf-8" if flags & _UTF8_NAME else "cp437")
     except UnicodeDecodeError:
         raise _malformed("an entry's name is not UTF-8 although it says so") from None
-    return _Entry(
-        name=text, flags=flags, method=fields[4], compressed=fields[8], size=fields[9], mode=fields[15] >> 16
-    )
+    return _Entry(name=text, flags=flags, method=fields[4], compressed=fields[8], size=fields[9], mode=fields[15] >> 16)
 
 
 def _name_findings(entries: list[_Entry]) -> Iterator[Finding]:
@@ -268,9 +266,7 @@ def _extract(file: BinaryIO, limits: Limits) -> bytes:
     try:
         with zipfile.ZipFile(file) as archive:
             # An extra field may give an entry a second name, which only some readers heed.
-            named = [
-                info for info in archive.infolist() if CONTRACT_ENTRY in (info.filename, info.orig_filename)
-            ]
+            named = [info for info in archive.infolist() if CONTRACT_ENTRY in (info.filename, info.orig_filename)]
             if len(named) != 1 or named[0].filename != named[0].orig_filename:
                 raise _malformed("the contract's name can be read in two ways")
             with archive.open(named[0]) as stream:

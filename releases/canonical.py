@@ -169,13 +169,9 @@ class _Checker:
         if name not in variants:
             yield path, shown(f"must be an object of one member, which is one of: {', '.join(variants)}")
             return
-        yield from self._expression(
-            variants[name].get("payload"), value[name], _member(path, name), depth + 1
-        )
+        yield from self._expression(variants[name].get("payload"), value[name], _member(path, name), depth + 1)
 
-    def _wrapper(
-        self, definition: Mapping[str, Any], value: Any, path: str, depth: int
-    ) -> Iterator[Mismatch]:
+    def _wrapper(self, definition: Mapping[str, Any], value: Any, path: str, depth: int) -> Iterator[Mismatch]:
         wrapped = list(self._expression(definition.get("wraps"), value, path, depth + 1))
         yield from wrapped
         if wrapped:

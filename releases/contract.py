@@ -29,9 +29,7 @@ CONTRACT_ENTRY = "META-INF/pipeline/pipeline-contract.json"
 """The zip entry of an artifact that holds the contract."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
-_DIALECT = Dialect(
-    name="pipeline-contract.json", code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: "
-)
+_DIALECT = Dialect(name="pipeline-contract.json", code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
 _NEWEST_SCHEMA = 3
 _PROTOCOLS = ("local", "rest", "grpc", "sqs")
 
@@ -174,9 +172,7 @@ def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what no single member shows; parts whose shape is wrong are left to the shape's findings."""
     types = document.get("canonicalTypes")
     for path in _nulls(types):
-        yield _DIALECT.finding(
-            "CONTRACT_TYPE_HAS_NULL", ("canonicalTypes", *path), "null inside a canonical type"
-        )
+        yield _DIALECT.finding("CONTRACT_TYPE_HAS_NULL", ("canonicalTypes", *path), "null inside a canonical type")
     composition, broken = shape(Composition, document.get("composition") or {}, _DIALECT)
     if composition is None or broken:
         return
@@ -231,9 +227,7 @@ def hash_findings(document: Mapping[str, Any]) -> list[Finding]:
     if document.get("contractHash") == actual:
         return []
     message = f"contractHash is not the hash of this document, which is {actual}"
-    return [
-        Finding("CONTRACT_HASH_MISMATCH", f"{_DIALECT.name}#contractHash", message, severity=Severity.WARNING)
-    ]
+    return [Finding("CONTRACT_HASH_MISMATCH", f"{_DIALECT.name}#contractHash", message, severity=Severity.WARNING)]
 
 
 def publish(document: Mapping[str, Any]) -> dict[str, Any]:

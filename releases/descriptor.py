@@ -57,9 +57,7 @@ class ArtifactKind(StrEnum):
         return self in _STORED
 
 
-_STORED = frozenset(
-    {ArtifactKind.JAR, ArtifactKind.LOCAL_FILE, ArtifactKind.NATIVE_BINARY, ArtifactKind.LAMBDA_ZIP}
-)
+_STORED = frozenset({ArtifactKind.JAR, ArtifactKind.LOCAL_FILE, ArtifactKind.NATIVE_BINARY, ArtifactKind.LAMBDA_ZIP})
 
 
 def _supported_kind(value: Any) -> Any:

@@ -203,9 +203,7 @@ class _Parser:
 _Link = tuple["_Link", str | int] | None
 
 
-def _inspect(
-    document: dict[str, Any], name: str, duplicates: Mapping[int, list[str]]
-) -> tuple[bool, list[Finding]]:
+def _inspect(document: dict[str, Any], name: str, duplicates: Mapping[int, list[str]]) -> tuple[bool, list[Finding]]:
     """Walk every value once, without recursion; say whether the object is small enough to look into
     further.
     """

@@ -13,7 +13,9 @@ class DescriptorInvalid(CoordinatorError):
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         found = tuple(findings)
-        super().__init__("; ".join(finding.message for finding in found), errors=[finding.to_json() for finding in found])
+        super().__init__(
+            "; ".join(finding.message for finding in found), errors=[finding.to_json() for finding in found]
+        )
 
 
 class PipelineUnknown(NotFound):

@@ -22,7 +22,9 @@ class Pipeline(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines")
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     reason_required = models.BooleanField(default=False, help_text="An activation must say why.")
-    activation = models.OneToOneField("Activation", on_delete=models.PROTECT, null=True, editable=False, related_name="+")
+    activation = models.OneToOneField(
+        "Activation", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -105,7 +107,9 @@ class Release(models.Model):
             models.UniqueConstraint(
                 fields=("pipeline", "release_version"), condition=~Q(status=Status.REJECTED), name="release_once"
             ),
-            models.CheckConstraint(condition=Q(status__in=[status.value for status in Status]), name="release_status_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=[status.value for status in Status]), name="release_status_known"
+            ),
         )
         indexes = (
             models.Index(
@@ -146,7 +150,9 @@ class Artifact(models.Model):
         ordering = ("release", "position")
         constraints = (
             models.UniqueConstraint(fields=("release", "position"), name="artifact_position_once"),
-            models.CheckConstraint(condition=Q(blob=None) | Q(blob=models.F("digest")), name="artifact_blob_is_its_digest"),
+            models.CheckConstraint(
+                condition=Q(blob=None) | Q(blob=models.F("digest")), name="artifact_blob_is_its_digest"
+            ),
         )
 
     def __str__(self) -> str:

@@ -26,9 +26,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class Document(BaseModel):
     """The base of every model of a document: frozen, strict, closed, camelCase on the wire."""
 
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", alias_generator=to_camel, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, validate_default=True)
 
     def normalised(self) -> dict[str, Any]:
         """Return the document as JSON values: defaults filled in, nulls shown (wire protocol A.5)."""
@@ -88,9 +86,7 @@ ObjectOrNull = BeforeValidator(_no_members_for_null)
 # --- models against objects -----------------------------------------------------------------------
 
 
-def shape(
-    model: type[ModelT], document: Mapping[str, Any], dialect: Dialect
-) -> tuple[ModelT | None, list[Finding]]:
+def shape(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) -> tuple[ModelT | None, list[Finding]]:
     """Return the model and no findings, or no model and every finding, in the model's member order."""
     try:
         return model.model_validate(document), []
@@ -120,9 +116,7 @@ def _translated(detail: ErrorDetails, dialect: Dialect) -> Finding | None:
     if kind == "string_unicode":
         return None  # a lone surrogate, which the scan has reported
     if kind == "extra_forbidden":
-        return dialect.finding(
-            f"{dialect.code}_UNKNOWN_MEMBER", path, f"Unrecognized field {quoted(str(path[-1]))}"
-        )
+        return dialect.finding(f"{dialect.code}_UNKNOWN_MEMBER", path, f"Unrecognized field {quoted(str(path[-1]))}")
     if kind in _RULES:
         code, message = _RULES[kind]
         return dialect.finding(code.format(dialect.code), path, message.format(dialect.code, _label(path)))

@@ -114,9 +114,7 @@ class _Inspection:
             data = read_contract_entry(file)
             if data is None:
                 if self.artifact.kind is ArtifactKind.JAR:
-                    self._refuse(
-                        "ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}"
-                    )
+                    self._refuse("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
                 return None
             contract = parse_contract(data)
         except DocumentError as error:

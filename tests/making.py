@@ -115,7 +115,11 @@ def worker(release: Release, name: str = "worker-1", capacity: int = 10, **chang
 def execution(owner: Tenant, key: str = "key", value: Any = None, pipeline_id: str = PIPELINE) -> Execution:
     """A submitted execution; its pipeline needs an active release and a worker."""
     submission = submit(
-        owner, pipeline_id=pipeline_id, input={"n": 1} if value is None else value, idempotency_key=key, actor="token:test"
+        owner,
+        pipeline_id=pipeline_id,
+        input={"n": 1} if value is None else value,
+        idempotency_key=key,
+        actor="token:test",
     )
     return submission.execution
 

@@ -25,6 +25,9 @@ class StrictSerializer(serializers.Serializer[Any]):
             unknown = sorted(set(data) - set(self.fields))
             if unknown:
                 raise serializers.ValidationError(
-                    {str(name): serializers.ErrorDetail("there is no such member", code="unknown_member") for name in unknown}
+                    {
+                        str(name): serializers.ErrorDetail("there is no such member", code="unknown_member")
+                        for name in unknown
+                    }
                 )
         return super().to_internal_value(data)

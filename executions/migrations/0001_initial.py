@@ -7,144 +7,263 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('releases', '0001_initial'),
-        ('tenancy', '0001_initial'),
+        ("releases", "0001_initial"),
+        ("tenancy", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Execution',
+            name="Execution",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('pipeline_id', models.CharField(max_length=500)),
-                ('contract_version', models.CharField(max_length=500)),
-                ('release_version', models.CharField(max_length=500)),
-                ('execution_key', models.CharField(max_length=1500)),
-                ('input_digest', models.CharField(max_length=64)),
-                ('input', models.JSONField()),
-                ('input_shape', models.CharField(choices=[('UNI', 'UNI'), ('MULTI', 'MULTI')], max_length=5)),
-                ('result_shape', models.CharField(choices=[('SINGLE', 'SINGLE'), ('MATERIALIZED_MULTI', 'MATERIALIZED_MULTI')], max_length=20)),
-                ('status', models.CharField(choices=[('QUEUED', 'QUEUED'), ('RUNNING', 'RUNNING'), ('WAIT_RETRY', 'WAIT_RETRY'), ('WAITING_EXTERNAL', 'WAITING_EXTERNAL'), ('SUCCEEDED', 'SUCCEEDED'), ('FAILED', 'FAILED'), ('DLQ', 'DLQ'), ('CANCELLED', 'CANCELLED')], max_length=20)),
-                ('version', models.BigIntegerField(default=0)),
-                ('event_count', models.IntegerField(default=1)),
-                ('current_step_index', models.IntegerField(default=0)),
-                ('attempt', models.IntegerField(default=0)),
-                ('next_due_at', models.DateTimeField()),
-                ('lease_owner', models.CharField(max_length=200, null=True)),
-                ('lease_token', models.UUIDField(null=True)),
-                ('lease_expires_at', models.DateTimeField(null=True)),
-                ('last_transition_key', models.CharField(max_length=200, null=True)),
-                ('result', models.JSONField(null=True)),
-                ('error_code', models.CharField(max_length=100, null=True)),
-                ('error_message', models.CharField(max_length=512, null=True)),
-                ('submitted_by', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('release', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='executions', to='releases.release')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='executions', to='tenancy.tenant')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("pipeline_id", models.CharField(max_length=500)),
+                ("contract_version", models.CharField(max_length=500)),
+                ("release_version", models.CharField(max_length=500)),
+                ("execution_key", models.CharField(max_length=1500)),
+                ("input_digest", models.CharField(max_length=64)),
+                ("input", models.JSONField()),
+                ("input_shape", models.CharField(choices=[("UNI", "UNI"), ("MULTI", "MULTI")], max_length=5)),
+                (
+                    "result_shape",
+                    models.CharField(
+                        choices=[("SINGLE", "SINGLE"), ("MATERIALIZED_MULTI", "MATERIALIZED_MULTI")], max_length=20
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("QUEUED", "QUEUED"),
+                            ("RUNNING", "RUNNING"),
+                            ("WAIT_RETRY", "WAIT_RETRY"),
+                            ("WAITING_EXTERNAL", "WAITING_EXTERNAL"),
+                            ("SUCCEEDED", "SUCCEEDED"),
+                            ("FAILED", "FAILED"),
+                            ("DLQ", "DLQ"),
+                            ("CANCELLED", "CANCELLED"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("version", models.BigIntegerField(default=0)),
+                ("event_count", models.IntegerField(default=1)),
+                ("current_step_index", models.IntegerField(default=0)),
+                ("attempt", models.IntegerField(default=0)),
+                ("next_due_at", models.DateTimeField()),
+                ("lease_owner", models.CharField(max_length=200, null=True)),
+                ("lease_token", models.UUIDField(null=True)),
+                ("lease_expires_at", models.DateTimeField(null=True)),
+                ("last_transition_key", models.CharField(max_length=200, null=True)),
+                ("result", models.JSONField(null=True)),
+                ("error_code", models.CharField(max_length=100, null=True)),
+                ("error_message", models.CharField(max_length=512, null=True)),
+                ("submitted_by", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "release",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="executions", to="releases.release"
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="executions", to="tenancy.tenant"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created_at', '-id'),
+                "ordering": ("-created_at", "-id"),
             },
         ),
         migrations.CreateModel(
-            name='ExecutionEvent',
+            name="ExecutionEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sequence', models.IntegerField()),
-                ('kind', models.CharField(max_length=40)),
-                ('status', models.CharField(max_length=20)),
-                ('actor', models.CharField(max_length=200)),
-                ('data', models.JSONField(default=dict)),
-                ('at', models.DateTimeField()),
-                ('execution', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='executions.execution')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("sequence", models.IntegerField()),
+                ("kind", models.CharField(max_length=40)),
+                ("status", models.CharField(max_length=20)),
+                ("actor", models.CharField(max_length=200)),
+                ("data", models.JSONField(default=dict)),
+                ("at", models.DateTimeField()),
+                (
+                    "execution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="events", to="executions.execution"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('execution', 'sequence'),
+                "ordering": ("execution", "sequence"),
             },
         ),
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('pipeline_id', models.CharField(max_length=500)),
-                ('contract_version', models.CharField(max_length=500)),
-                ('release_version', models.CharField(max_length=500)),
-                ('worker_id', models.CharField(max_length=200)),
-                ('protocol', models.CharField(default='celery', max_length=20)),
-                ('artifact_id', models.CharField(blank=True, max_length=500)),
-                ('artifact_digest', models.CharField(blank=True, max_length=500)),
-                ('capacity', models.PositiveIntegerField()),
-                ('registered_at', models.DateTimeField()),
-                ('last_heartbeat_at', models.DateTimeField()),
-                ('last_sent_at', models.DateTimeField()),
-                ('draining_since', models.DateTimeField(null=True)),
-                ('stopped_at', models.DateTimeField(null=True)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='workers', to='tenancy.tenant')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("pipeline_id", models.CharField(max_length=500)),
+                ("contract_version", models.CharField(max_length=500)),
+                ("release_version", models.CharField(max_length=500)),
+                ("worker_id", models.CharField(max_length=200)),
+                ("protocol", models.CharField(default="celery", max_length=20)),
+                ("artifact_id", models.CharField(blank=True, max_length=500)),
+                ("artifact_digest", models.CharField(blank=True, max_length=500)),
+                ("capacity", models.PositiveIntegerField()),
+                ("registered_at", models.DateTimeField()),
+                ("last_heartbeat_at", models.DateTimeField()),
+                ("last_sent_at", models.DateTimeField()),
+                ("draining_since", models.DateTimeField(null=True)),
+                ("stopped_at", models.DateTimeField(null=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="workers", to="tenancy.tenant"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('pipeline_id', 'worker_id'),
+                "ordering": ("pipeline_id", "worker_id"),
             },
         ),
         migrations.AddIndex(
-            model_name='execution',
-            index=models.Index(condition=models.Q(('status__in', ['QUEUED', 'WAIT_RETRY'])), fields=['next_due_at'], name='execution_due'),
+            model_name="execution",
+            index=models.Index(
+                condition=models.Q(("status__in", ["QUEUED", "WAIT_RETRY"])),
+                fields=["next_due_at"],
+                name="execution_due",
+            ),
         ),
         migrations.AddIndex(
-            model_name='execution',
-            index=models.Index(condition=models.Q(('status', executions.states.State['RUNNING'])), fields=['lease_expires_at'], name='execution_leased'),
+            model_name="execution",
+            index=models.Index(
+                condition=models.Q(("status", executions.states.State["RUNNING"])),
+                fields=["lease_expires_at"],
+                name="execution_leased",
+            ),
         ),
         migrations.AddIndex(
-            model_name='execution',
-            index=models.Index(fields=['tenant', '-created_at', '-id'], name='execution_newest'),
+            model_name="execution",
+            index=models.Index(fields=["tenant", "-created_at", "-id"], name="execution_newest"),
         ),
         migrations.AddIndex(
-            model_name='execution',
-            index=models.Index(condition=models.Q(('status__in', ['CANCELLED', 'DLQ', 'FAILED', 'SUCCEEDED']), _negated=True), fields=['release'], name='execution_live_by_release'),
+            model_name="execution",
+            index=models.Index(
+                condition=models.Q(("status__in", ["CANCELLED", "DLQ", "FAILED", "SUCCEEDED"]), _negated=True),
+                fields=["release"],
+                name="execution_live_by_release",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='execution',
-            constraint=models.UniqueConstraint(fields=('tenant', 'pipeline_id', 'execution_key'), name='execution_key_once'),
+            model_name="execution",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "pipeline_id", "execution_key"), name="execution_key_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='execution',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['QUEUED', 'RUNNING', 'WAIT_RETRY', 'WAITING_EXTERNAL', 'SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED'])), name='execution_status_known'),
+            model_name="execution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        [
+                            "QUEUED",
+                            "RUNNING",
+                            "WAIT_RETRY",
+                            "WAITING_EXTERNAL",
+                            "SUCCEEDED",
+                            "FAILED",
+                            "DLQ",
+                            "CANCELLED",
+                        ],
+                    )
+                ),
+                name="execution_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='execution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_expires_at__isnull', False), ('lease_owner__isnull', False), ('lease_token__isnull', False), ('status', executions.states.State['RUNNING'])), models.Q(models.Q(('status', executions.states.State['RUNNING']), _negated=True), ('lease_expires_at__isnull', True), ('lease_owner__isnull', True), ('lease_token__isnull', True)), _connector='OR'), name='execution_running_has_lease'),
+            model_name="execution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("lease_expires_at__isnull", False),
+                        ("lease_owner__isnull", False),
+                        ("lease_token__isnull", False),
+                        ("status", executions.states.State["RUNNING"]),
+                    ),
+                    models.Q(
+                        models.Q(("status", executions.states.State["RUNNING"]), _negated=True),
+                        ("lease_expires_at__isnull", True),
+                        ("lease_owner__isnull", True),
+                        ("lease_token__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="execution_running_has_lease",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='execution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('status__in', ['CANCELLED', 'DLQ', 'FAILED', 'SUCCEEDED'])), models.Q(models.Q(('status__in', ['CANCELLED', 'DLQ', 'FAILED', 'SUCCEEDED']), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='execution_terminal_has_finish'),
+            model_name="execution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("finished_at__isnull", False), ("status__in", ["CANCELLED", "DLQ", "FAILED", "SUCCEEDED"])
+                    ),
+                    models.Q(
+                        models.Q(("status__in", ["CANCELLED", "DLQ", "FAILED", "SUCCEEDED"]), _negated=True),
+                        ("finished_at__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="execution_terminal_has_finish",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='execution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('result__isnull', False), ('status', executions.states.State['SUCCEEDED'])), models.Q(models.Q(('status', executions.states.State['SUCCEEDED']), _negated=True), ('result__isnull', True)), _connector='OR'), name='execution_success_has_result'),
+            model_name="execution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("result__isnull", False), ("status", executions.states.State["SUCCEEDED"])),
+                    models.Q(
+                        models.Q(("status", executions.states.State["SUCCEEDED"]), _negated=True),
+                        ("result__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="execution_success_has_result",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='execution',
-            constraint=models.CheckConstraint(condition=models.Q(('attempt__gte', 0), ('current_step_index__gte', 0), ('event_count__gt', models.F('version')), ('version__gte', 0)), name='execution_counts'),
+            model_name="execution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("attempt__gte", 0),
+                    ("current_step_index__gte", 0),
+                    ("event_count__gt", models.F("version")),
+                    ("version__gte", 0),
+                ),
+                name="execution_counts",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='executionevent',
-            constraint=models.UniqueConstraint(fields=('execution', 'sequence'), name='event_sequence_once'),
+            model_name="executionevent",
+            constraint=models.UniqueConstraint(fields=("execution", "sequence"), name="event_sequence_once"),
         ),
         migrations.AddConstraint(
-            model_name='executionevent',
-            constraint=models.CheckConstraint(condition=models.Q(('sequence__gte', 1)), name='event_sequence_from_one'),
+            model_name="executionevent",
+            constraint=models.CheckConstraint(condition=models.Q(("sequence__gte", 1)), name="event_sequence_from_one"),
         ),
         migrations.AddConstraint(
-            model_name='worker',
-            constraint=models.UniqueConstraint(fields=('tenant', 'pipeline_id', 'worker_id'), name='worker_once'),
+            model_name="worker",
+            constraint=models.UniqueConstraint(fields=("tenant", "pipeline_id", "worker_id"), name="worker_once"),
         ),
         migrations.AddConstraint(
-            model_name='worker',
-            constraint=models.CheckConstraint(condition=models.Q(('capacity__gte', 1)), name='worker_capacity_positive'),
+            model_name="worker",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("capacity__gte", 1)), name="worker_capacity_positive"
+            ),
         ),
     ]

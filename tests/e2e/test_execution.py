@@ -47,9 +47,7 @@ def test_spent_retries_end_in_the_dead_letter_state_with_the_error(hosted: Tenan
     assert [event["data"].get("delaySeconds") for event in events if event["kind"] == "RETRY_SCHEDULED"] == [1.0, 2.0]
 
 
-def test_what_a_killed_worker_was_running_runs_again_elsewhere(
-    tenant: TenantInUse, tmp_path: Path
-) -> None:
+def test_what_a_killed_worker_was_running_runs_again_elsewhere(tenant: TenantInUse, tmp_path: Path) -> None:
     slow = build("slow:pipeline", PIPELINES / "slow", tmp_path / "slow", "1.0")
     tenant.register(slow)
     tenant.activate(slow)
@@ -99,9 +97,7 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_runs(tenant: TenantInUse
 
 
 @pytest.fixture
-def own_broker(
-    running: RunningProduct, tmp_path: Path
-) -> Iterator[tuple[RunningProduct, Valkey]]:
+def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
     """The product once more, over the same database, with a broker of its own that a test may take away."""
     valkey = Valkey(tmp_path / "valkey")
     valkey.start()

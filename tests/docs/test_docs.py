@@ -1,0 +1,63 @@
+"""The documentation and the code are held together: settings, error codes, and the commands that the README shows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from coordinator.errors import CoordinatorError
+from coordinator.settings import env
+from executions import errors as _executions  # noqa: F401 - its errors are looked up below
+from releases import errors as _releases  # noqa: F401
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def table_rows(page: str) -> list[list[str]]:
+    """The cells of every table row whose first cell is code."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+
+
+def test_every_setting_is_documented_as_it_is_declared() -> None:
+    documented = {row[0].strip("`"): row[1:3] for row in table_rows("settings.md")}
+    declared = {}
+    for variable in env.declared.values():
+        default = {None: "required", "": "empty"}.get(variable.default, f"`{variable.default}`")
+        declared[variable.name] = [variable.kind, default]
+    assert documented == declared
+
+
+def errors(base: type[CoordinatorError]) -> set[type[CoordinatorError]]:
+    found = {base} if "code" in vars(base) else set()
+    return found.union(*(errors(child) for child in base.__subclasses__()))
+
+
+def test_every_error_is_documented_with_its_status_and_title() -> None:
+    from coordinator.api.problem import FRAMEWORK
+
+    documented = {row[0].strip("`"): (row[1], row[2]) for row in table_rows("errors.md") if row[1].isdigit()}
+    raised = {error.code: (str(error.status), error.title) for error in errors(CoordinatorError)}
+    assert {code: documented.get(code) for code in raised} == raised
+    assert {code for code, _ in FRAMEWORK.values()} <= documented.keys()
+
+
+def test_every_finding_is_documented() -> None:
+    """Findings are named where they are made; each such name must be on the page, and each on the page be made."""
+    root = DOCS.parent
+    sources = [*(root / "releases").glob("*.py"), *(root / "coordinator").glob("*.py")]
+    made = set()
+    for source in sources:
+        made |= set(re.findall(FINDING, source.read_text(encoding="utf-8")))
+    documented = {row[0].strip("`") for row in table_rows("errors.md") if not row[1].isdigit()}
+    assert made - documented == set()
+
+
+FINDING = r'"((?:DOCUMENT|CONTRACT|COMPOSITION|DESCRIPTOR|ARTIFACT|ARCHIVE|UPLOAD)_[A-Z_]+)"'
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (DOCS / target).exists(), target
