@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from coordinator.findings import DocumentError
 from executions.protocol import (
     TOLERANCE,
     Command,
@@ -41,7 +42,6 @@ from pipelines.packaging import artifact_digest
 from pipelines.runner import UNDECODABLE_PAYLOAD, Completed, Failed, run
 from pipelines.runner import Outcome as RunOutcome
 from releases.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
-from releases.findings import DocumentError
 from releases.identity import ReleaseIdentity
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from coordinator.findings import DocumentError
 from pipelines.errors import DefinitionError
 from pipelines.packaging import write_atomically
 from releases.contract import (
@@ -18,7 +19,6 @@ from releases.contract import (
     Contract,
     parse_contract,
 )
-from releases.findings import DocumentError
 
 DESCRIPTOR_NAME: Final = "pipeline-release.json"
 

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from coordinator.documents import bounded, shown
+from coordinator.findings import DocumentError, Finding
 from releases.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES
-from releases.document import bounded, shown
-from releases.findings import DocumentError, Finding
 
 
 class ArchiveError(DocumentError):

@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
-from releases.document import shown
+from coordinator.documents import shown
 
 MAX_MISMATCHES = 100
 _MAX_DEPTH = 64

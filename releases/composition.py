@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated
 
-from releases.document import Path, quoted
+from coordinator.documents import Path, quoted
 from releases.shape import ArrayOrNull, Document, Flag, Int32, RequiredText, TextOrEmpty, Texts
 
 NEXT_LOCAL, RETURN, ROOT_TERMINAL = "NEXT_LOCAL", "RETURN", "ROOT_TERMINAL"

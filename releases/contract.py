@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from coordinator.documents import Dialect, Path, bounded, inspect_value, scan
+from coordinator.findings import DocumentError, Finding, Severity
 from releases.canonical import compact, fingerprint, in_key_order
 from releases.composition import Composition, Continuation, Definition, Node, broken_rules
-from releases.document import Dialect, Path, bounded, inspect_value, scan
-from releases.findings import DocumentError, Finding, Severity
 from releases.shape import (
     ArrayOrNull,
     Document,

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from releases.document import Dialect, Path, bounded, field_of, inspect_value, scan, shown
-from releases.findings import DocumentError, Finding, Severity
+from coordinator.documents import Dialect, Path, bounded, field_of, inspect_value, scan, shown
+from coordinator.findings import DocumentError, Finding, Severity
 from releases.shape import ArrayOrNull, Document, Identity, Int32, RequiredText, Texts, shape
 
 MAX_DESCRIPTOR_BYTES = 1024 * 1024

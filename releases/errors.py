@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from coordinator.errors import CoordinatorError, NotFound
-from releases.findings import Finding
+from coordinator.findings import Finding
 
 
 class DescriptorInvalid(CoordinatorError):

@@ -1,6 +1,5 @@
 """Registers releases: takes a descriptor with its files, then verifies them (wire protocol A.3, A.5)."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -9,11 +8,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from coordinator import bell, transitions
+from coordinator.findings import DocumentError, Finding, Severity
 from coordinator.tenancy.models import Tenant
 from releases.artifact_store import StagedBlob, artifact_store
-from releases.descriptor import ArtifactRef, Descriptor, parse_descriptor
+from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
 from releases.errors import DescriptorInvalid, ReleaseConflict
-from releases.findings import DocumentError, Finding, Severity
 from releases.models import Artifact, Blob, Contract, Pipeline, Release
 from releases.states import MOVES, PENDING, Status
 from releases.verification import Verdict, verify
@@ -162,26 +161,31 @@ def verify_release(release_id: int) -> None:
     row = Release.objects.filter(pk=release_id)
     transitions.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
     verdict = _examine(release)
+    findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
     with transaction.atomic():
-        contract, conflict = _keep_contract(release.pipeline, release.contract_version, verdict.contract)
-        earlier = [Finding.from_json(finding) for finding in release.findings]
-        findings = [*earlier, *verdict.findings, *conflict]
-        refused = any(finding.severity is Severity.ERROR for finding in findings)
+        contract = None
+        if not _refused(findings):
+            contract, conflict = _keep_contract(release.pipeline, release.contract_version, verdict.contract)
+            findings += conflict
         transitions.move(
             row,
             MOVES,
             Status.VERIFYING,
-            Status.REJECTED if refused else Status.REGISTERED,
+            Status.REJECTED if _refused(findings) else Status.REGISTERED,
             findings=[finding.to_json() for finding in findings],
-            contract=None if refused else contract,
+            contract=contract,
             primary_artifact_id=verdict.primary_artifact_id,
             status_changed_at=timezone.now(),
         )
 
 
+def _refused(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
 def _examine(release: Release) -> Verdict:
     store = artifact_store()
-    descriptor = parse_descriptor(json.dumps(release.descriptor).encode())
+    descriptor = descriptor_from_json(release.descriptor)
     held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
 
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
@@ -193,7 +197,7 @@ def _examine(release: Release) -> Verdict:
 def _keep_contract(
     pipeline: Pipeline, version: str, document: dict[str, Any] | None
 ) -> tuple[Contract | None, list[Finding]]:
-    """The contract's row, made by the first release that brings it; a different document of that version is a finding."""
+    """The contract's row, made by the first release that brings it. Another document of that version is a finding."""
     if document is None:
         return None, []
     contract, _ = Contract.objects.get_or_create(

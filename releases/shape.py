@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from releases.document import Dialect, Path, quoted
-from releases.findings import Finding
+from coordinator.documents import Dialect, Path, quoted
+from coordinator.findings import Finding
 
 IDENTITY_LENGTH = 500
 """How many characters a string may have that serves as an identity."""

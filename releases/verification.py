@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
+from coordinator.documents import read_object, shown
+from coordinator.findings import DocumentError, Finding, Severity
 from releases.archive import read_contract_entry
 from releases.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES, Contract, hash_findings, parse_contract
 from releases.descriptor import ArtifactKind, ArtifactRef, Descriptor, artifact_field
-from releases.document import read_object, shown
-from releases.findings import DocumentError, Finding, Severity
 
 _CHUNK = 1024 * 1024
 

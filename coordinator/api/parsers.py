@@ -6,9 +6,9 @@ from typing import IO, Any
 from django.conf import settings
 from rest_framework.parsers import BaseParser
 
+from coordinator.documents import read_object
 from coordinator.errors import InvalidRequest, PayloadTooLarge
-from releases.document import read_object
-from releases.findings import DocumentError
+from coordinator.findings import DocumentError
 
 
 class StrictJSONParser(BaseParser):

@@ -11,12 +11,12 @@ from django.shortcuts import redirect
 
 from coordinator.admin_base import problem_of
 from coordinator.errors import CoordinatorError
+from coordinator.findings import DocumentError
 from coordinator.tenancy.access import actor
 from coordinator.tenancy.roles import Scope
 from releases import activation, registry
 from releases.admin.contract_changes import changes
 from releases.contract import contract_from_json
-from releases.findings import DocumentError
 from releases.models import Activation, Release
 from releases.states import Status
 

@@ -11,13 +11,13 @@ from django.views.decorators.csrf import csrf_exempt
 
 from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from coordinator.admin_columns import badge, column, moment
+from coordinator.findings import DocumentError
 from coordinator.tenancy.access import tenants_of
 from coordinator.tenancy.roles import Scope
 from releases import activation
 from releases.admin.activate import activate
 from releases.admin.upload import upload
 from releases.contract import contract_from_json
-from releases.findings import DocumentError
 from releases.models import Pipeline, Release
 from releases.states import PENDING, Status
 

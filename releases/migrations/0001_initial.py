@@ -2,8 +2,9 @@
 
 import django.contrib.postgres.fields
 import django.db.models.deletion
-import releases.states
 from django.db import migrations, models
+
+import releases.states
 
 
 class Migration(migrations.Migration):

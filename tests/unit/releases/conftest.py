@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from releases.findings import DocumentError
+from coordinator.findings import DocumentError
 
 
 def _change(document: dict[str, Any], path: tuple[Any, ...]) -> None:

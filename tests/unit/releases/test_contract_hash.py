@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.findings import Finding, Severity
 from releases.contract import (
     canonical_catalog_fingerprint,
     contract_from_json,
@@ -16,7 +17,6 @@ from releases.contract import (
     hash_input,
     publish,
 )
-from releases.findings import Finding, Severity
 
 VECTOR_INPUT = (
     '{"schemaVersion":1,"pipelineId":"org.x","platform":"COMPUTE","transport":"REST","pluginHost":false,'

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from coordinator.findings import Finding, Severity
 from releases.descriptor import ArtifactKind, Descriptor, descriptor_from_json, parse_descriptor
-from releases.findings import Finding, Severity
 
 
 def parse(document: dict[str, Any]) -> Descriptor:

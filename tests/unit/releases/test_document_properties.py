@@ -11,12 +11,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coordinator.documents import read_object
+from coordinator.findings import DocumentError, Finding
 from releases.archive import read_contract_entry
 from releases.canonical import mismatches
 from releases.contract import contract_from_json, contract_hash, hash_findings, parse_contract, publish
 from releases.descriptor import ArtifactKind, parse_descriptor
-from releases.document import read_object
-from releases.findings import DocumentError, Finding
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 filled = text.filter(lambda value: bool(value.strip()))

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from coordinator.findings import DocumentError
 from releases.descriptor import parse_descriptor
-from releases.findings import DocumentError
 
 Document = dict[str, Any]
 Change = Callable[[Document, tuple[Any, ...]], None]

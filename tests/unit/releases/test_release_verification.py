@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 
 import pytest
 
+from coordinator.findings import Severity
 from releases.contract import CONTRACT_ENTRY, parse_contract, publish
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json
-from releases.findings import Severity
 from releases.verification import Verdict, digest_of, verify
 
 AT = "pipeline-release.json#artifacts[0]"

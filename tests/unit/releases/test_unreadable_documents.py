@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from coordinator.findings import DocumentError
 from releases.contract import MAX_CONTRACT_BYTES, parse_contract
 from releases.descriptor import MAX_DESCRIPTOR_BYTES, parse_descriptor
-from releases.findings import DocumentError
 
 Findings = Callable[[Callable[[bytes], object], bytes], list[tuple[str, str]]]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from releases.findings import DocumentError, Finding
+from coordinator.findings import DocumentError, Finding
 
 MAX_DEPTH = 64
 """How deep objects and arrays may nest; the top-level object is level 1."""
