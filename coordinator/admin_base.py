@@ -78,7 +78,7 @@ class TenantScopedAdmin(_ModelAdmin):
     def page(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
         """A page of one's own in the admin's frame."""
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "model_admin": self}
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined] - as the admin's own views do
+        request.current_app = self.admin_site.name  # as the admin's own views do
         return TemplateResponse(request, template, {**frame, **context}, status=status)
 
 

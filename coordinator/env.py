@@ -7,10 +7,12 @@ operator mends them in one go. No message ever holds a variable's value.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,8 @@ class Environment:
             raise ImproperlyConfigured("The environment is not right:\n" + "\n".join(self._problems))
 
     def _read(
-        self,
-        name: str,
-        kind: str,
-        default: str | None,
-        parse: Callable[[str], Any],
-        *,
-        fallback: Any,
-        secret: bool = False,
-    ) -> Any:
+        self, name: str, kind: str, default: str | None, parse: Callable[[str], T], *, fallback: T, secret: bool = False
+    ) -> T:
         self.declared[name] = Variable(name, kind, default, secret)
         try:
             value = self._value(name)

@@ -3,3 +3,10 @@ from django.apps import AppConfig
 
 class ExecutionsConfig(AppConfig):
     name = "executions"
+
+    def ready(self) -> None:
+        from executions import impact
+        from releases import activation
+
+        if impact.facts not in activation.fact_sources:
+            activation.fact_sources.append(impact.facts)

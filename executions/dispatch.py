@@ -49,10 +49,14 @@ def dispatch() -> int:
         groups: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
         for claim in claims:
             groups[identity_of(claim)].append(claim)
-        for identity, group in groups.items():
+        unsent = list(groups.items())
+        while unsent:
+            identity, group = unsent[0]
             if not _send(identity, group):
+                _give_back([claim for _, waiting in unsent for claim in waiting])
                 return sent
             sent += len(group)
+            unsent.pop(0)
         if len(claims) < settings.SWEEP_LIMIT:
             return sent
 
@@ -68,7 +72,6 @@ def _send(identity: ReleaseIdentity, claims: list[Claim]) -> bool:
         current_app.send_task(EXECUTE_TASK, args=(envelope,), queue=queue_of(identity), retry=False)
     except (OperationalError, OSError) as error:
         log.warning("The broker did not take %d commands for %s: %s", len(claims), identity, type(error).__name__)
-        _give_back(claims)
         return False
     return True
 

@@ -14,6 +14,7 @@ from django.db import connection
 from psycopg.types.json import Jsonb
 
 from coordinator.transitions import sources
+from executions.protocol import ResultShape, Shape
 from executions.states import MOVES, TERMINAL, State
 
 
@@ -72,7 +73,7 @@ def leave_lease(moves: Sequence[LeasedMove]) -> set[uuid.UUID]:
     for move in moves:
         if move.target not in MOVES[State.RUNNING]:
             raise ValueError(f"There is no move from RUNNING to {move.target}.")
-    columns = {
+    columns: dict[str, Any] = {
         "ids": [move.execution_id for move in moves],
         "versions": [move.version for move in moves],
         "tokens": [move.lease_token for move in moves],
@@ -108,12 +109,12 @@ class Claim:
     step_index: int
     attempt: int
     input: str
-    input_shape: str
-    result_shape: str
+    input_shape: Shape
+    result_shape: ResultShape
 
 
-# A release's free places: what its healthy workers can hold, less what runs. Without a worker there is none, and its
-# executions stay due, stranded but unharmed, until one comes.
+# A release's free places: what its healthy workers can hold, less what runs. Without a worker there is none, and
+# its executions stay due, stranded but unharmed, until one comes.
 _CLAIM = """
 WITH room AS (
     SELECT r.id AS release_id, sum(w.capacity) AS capacity
@@ -123,9 +124,8 @@ WITH room AS (
         AND r.release_version = w.release_version AND r.status <> 'REJECTED'
     WHERE w.draining_since IS NULL AND w.stopped_at IS NULL
         AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)
-        AND (w.artifact_digest = '' OR NOT EXISTS (
-            SELECT FROM releases_artifact a WHERE a.release_id = r.id AND a.blob_id IS NOT NULL) OR w.artifact_digest IN (
-            SELECT a.blob_id FROM releases_artifact a WHERE a.release_id = r.id AND a.blob_id IS NOT NULL))
+        AND (w.artifact_digest = '' OR coalesce((
+            SELECT bool_or(a.blob_id = w.artifact_digest) FROM releases_artifact a WHERE a.release_id = r.id), true))
     GROUP BY r.id
 ), place AS (
     SELECT room.release_id, room.capacity - (
@@ -163,7 +163,7 @@ def claim(*, owner: str, limit: int, lease_seconds: float, stale_seconds: float)
 
     The lease runs from now by the database's clock. Two claims at once never take the same execution.
     """
-    parameters = {
+    parameters: dict[str, Any] = {
         "owner": owner,
         "limit": limit,
         "lease": lease_seconds,
@@ -188,7 +188,8 @@ WITH expired AS (
     RETURNING e.id, e.event_count, e.status, expired.lease_owner
 ), told AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
-    SELECT id, event_count, 'LEASE_EXPIRED', status, %(actor)s, jsonb_build_object('leaseOwner', lease_owner), now() FROM moved
+    SELECT id, event_count, 'LEASE_EXPIRED', status, %(actor)s, jsonb_build_object('leaseOwner', lease_owner), now()
+    FROM moved
 )
 SELECT id FROM moved
 """
@@ -215,7 +216,7 @@ def renew_leases(tenant_pk: int, held: Mapping[uuid.UUID, uuid.UUID], *, lease_s
             _RENEW,
             {"lease": lease_seconds, "ids": list(held), "tokens": list(held.values()), "tenant": tenant_pk},
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 _NOTE = """
@@ -230,7 +231,12 @@ SELECT id, event_count, %(kind)s, status, %(actor)s, %(data)s, now() FROM counte
 
 def note(execution_id: uuid.UUID, tenant_pk: int, kind: str, *, actor: str, data: Mapping[str, Any]) -> None:
     """Write an event that moves nothing."""
+    parameters: dict[str, Any] = {
+        "id": execution_id,
+        "tenant": tenant_pk,
+        "kind": kind,
+        "actor": actor,
+        "data": Jsonb(dict(data)),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            _NOTE, {"id": execution_id, "tenant": tenant_pk, "kind": kind, "actor": actor, "data": Jsonb(dict(data))}
-        )
+        cursor.execute(_NOTE, parameters)

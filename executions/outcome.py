@@ -1,4 +1,4 @@
-"""Records what workers answer: under version and fencing token, retried by `retry`, and dropped when the lease is lost."""
+"""Records what workers answer: under version and fencing token, and dropped where the lease is lost."""
 
 import json
 import logging
@@ -128,7 +128,7 @@ class _Answer:
 
 
 def storable(text: str) -> Any:
-    """The JSON value in `text`. Raises ValueError for what PostgreSQL's jsonb cannot keep: NUL, NaN, lone surrogates."""
+    """The JSON value in `text`. Raises ValueError for what jsonb cannot keep: NUL, NaN, lone surrogates."""
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not JSON")

@@ -11,15 +11,13 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from releases.identity import ReleaseIdentity
 
-PROTOCOL_VERSION = "1"
 OUTCOME_QUEUE = "outcomes"
 EXECUTE_TASK = "pipelines.execute"
 RECORD_TASK = "executions.record"
@@ -52,15 +50,25 @@ class _Wire(BaseModel):
     )
 
 
+Shape = Literal["UNI", "MULTI"]
+ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
+WorkerState = Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
+# What ends up in a column: bounded as the column is, and without the one character that PostgreSQL cannot keep.
+_Identity = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
+_WorkerId = Annotated[str, Field(min_length=1, max_length=150, pattern=r"^[^\x00]*$")]
+_TransitionKey = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+_Version = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class Envelope(_Wire):
     """The header and signature around a body. `signature` is HMAC-SHA256 over all other members."""
 
-    protocol_version: Literal["1"] = PROTOCOL_VERSION
+    protocol_version: Literal["1"] = "1"
     kind: Literal["commands", "outcomes", "heartbeat"]
-    tenant_id: str
-    pipeline_id: str
-    contract_version: str
-    release_version: str
+    tenant_id: _Identity
+    pipeline_id: _Identity
+    contract_version: _Identity
+    release_version: _Identity
     timestamp: str
     nonce: str = Field(min_length=1, max_length=100)
     body: str
@@ -81,23 +89,17 @@ class Command(_Wire):
     current_step_index: int = Field(ge=0)
     stop_before_step_index: int = Field(ge=-1)
     attempt: int = Field(ge=0)
-    result_shape: Literal["SINGLE", "MATERIALIZED_MULTI"]
-    execution_version: int = Field(ge=0)
-    transition_key: str
+    result_shape: ResultShape
+    execution_version: _Version
+    transition_key: _TransitionKey
     lease_token: uuid.UUID
     lease_seconds: float
-    shape: Literal["UNI", "MULTI"]
+    shape: Shape
     payload: str
 
 
 class CommandGroup(_Wire):
     commands: list[Command] = Field(min_length=1)
-
-
-class Result(StrEnum):
-    COMPLETED = "COMPLETED"
-    WAITING_EXTERNAL = "WAITING_EXTERNAL"
-    FAILED = "FAILED"
 
 
 class Failure(_Wire):
@@ -113,9 +115,9 @@ class Outcome(_Wire):
     """The answer to one command (wire protocol D.6); `output_payloads` are JSON texts."""
 
     execution_id: uuid.UUID
-    execution_version: int
+    execution_version: _Version
     lease_token: uuid.UUID
-    transition_key: str
+    transition_key: _TransitionKey
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
     output_payloads: list[str] = Field(default_factory=list)
     suspended_step_index: int | None = None
@@ -123,7 +125,7 @@ class Outcome(_Wire):
 
 
 class OutcomeGroup(_Wire):
-    worker_id: str
+    worker_id: _WorkerId
     outcomes: list[Outcome] = Field(min_length=1)
 
 
@@ -138,11 +140,11 @@ class Heartbeat(_Wire):
     `capacity` is how many transitions it can hold at once.
     """
 
-    worker_id: str = Field(min_length=1, max_length=200)
-    state: Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
+    worker_id: _WorkerId
+    state: WorkerState
     capacity: int = Field(ge=1, le=10_000)
-    artifact_id: str = ""
-    artifact_digest: str = ""
+    artifact_id: _Identity = ""
+    artifact_digest: _Identity = ""
     running: list[HeldLease] = Field(default_factory=list)
 
 
@@ -187,7 +189,12 @@ def verify(message: Any, key_of: Callable[[str], str]) -> Envelope:
         envelope = Envelope.model_validate(message)
     except ValidationError as error:
         raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
-    if not hmac.compare_digest(_signature(envelope, key_of(envelope.tenant_id)), envelope.signature):
+    try:
+        expected = _signature(envelope, key_of(envelope.tenant_id)).encode()
+        signature = envelope.signature.encode()
+    except UnicodeEncodeError:
+        raise ProtocolError("ENVELOPE_MALFORMED", "The envelope holds a lone surrogate.") from None
+    if not hmac.compare_digest(expected, signature):
         raise ProtocolError("SIGNATURE_INVALID", f"The signature of an envelope for {envelope.identity} is wrong.")
     return envelope
 

@@ -92,22 +92,24 @@ def _input_shape(contract: Contract | None, value: Any) -> str:
     """UNI for one value, MULTI for a list of items where the first step takes many. Raises `InputInvalid`."""
     if contract is None or not contract.steps:
         return "UNI"
-    first = contract.steps[0]
-    many = first.cardinality in MANY
+    many = contract.steps[0].cardinality in MANY
     if many and not isinstance(value, list):
         raise InputInvalid("The first step takes many items.", errors=[_error("input", "must be an array of items")])
     items = value if many else [value]
     errors = [
         _error(f"input[{index}]{path}" if many else f"input{path}", rule)
         for index, item in enumerate(items)
-        for path, rule in (
-            mismatches(contract.canonical_types, first.input_type_id, item) if first.input_type_id else ()
-        )
+        for path, rule in _mismatches(contract, item)
     ]
     if errors:
         told = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
         raise InputInvalid(told, errors=errors[:100])
     return "MULTI" if many else "UNI"
+
+
+def _mismatches(contract: Contract, item: Any) -> list[tuple[str, str]]:
+    type_id = contract.steps[0].input_type_id
+    return mismatches(contract.canonical_types, type_id, item) if type_id else []
 
 
 def _error(field: str, rule: str) -> dict[str, str]:
@@ -121,7 +123,8 @@ WITH accepted AS (
         input_shape, result_shape, status, version, event_count, current_step_index, attempt, next_due_at,
         submitted_by, created_at, updated_at)
     VALUES (%(id)s, %(tenant)s, %(release)s, %(pipeline_id)s, %(contract_version)s, %(release_version)s, %(key)s,
-        %(digest)s, %(input)s, %(input_shape)s, %(result_shape)s, %(status)s, 0, 1, 0, 0, now(), %(actor)s, now(), now())
+        %(digest)s, %(input)s, %(input_shape)s, %(result_shape)s, %(status)s, 0, 1, 0, 0, now(),
+        %(actor)s, now(), now())
     ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
     RETURNING id, status
 )
@@ -142,25 +145,23 @@ def _insert(
     actor: str,
 ) -> uuid.UUID | None:
     pin = {"contractVersion": release.contract_version, "releaseVersion": release.release_version}
+    columns: dict[str, Any] = {
+        "id": uuid.uuid4(),
+        "tenant": tenant.pk,
+        "release": release.pk,
+        "pipeline_id": release.pipeline.pipeline_id,
+        "contract_version": release.contract_version,
+        "release_version": release.release_version,
+        "key": idempotency_key,
+        "digest": digest,
+        "input": Jsonb(value),
+        "input_shape": shape,
+        "result_shape": contract.result_shape if contract else "SINGLE",
+        "status": State.QUEUED.value,
+        "actor": actor,
+        "pin": Jsonb(pin),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            _INSERT,
-            {
-                "id": uuid.uuid4(),
-                "tenant": tenant.pk,
-                "release": release.pk,
-                "pipeline_id": release.pipeline.pipeline_id,
-                "contract_version": release.contract_version,
-                "release_version": release.release_version,
-                "key": idempotency_key,
-                "digest": digest,
-                "input": Jsonb(value),
-                "input_shape": shape,
-                "result_shape": contract.result_shape if contract else "SINGLE",
-                "status": State.QUEUED.value,
-                "actor": actor,
-                "pin": Jsonb(pin),
-            },
-        )
+        cursor.execute(_INSERT, columns)
         row = cursor.fetchone()
     return row[0] if row else None

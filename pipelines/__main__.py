@@ -66,7 +66,9 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "--key-file", type=Path, metavar="FILE", help="holds the tenant's worker key; default: $PIPELINES_WORKER_KEY"
     )
     parser.add_argument("--worker-id", metavar="ID", help="default: made from host and process")
-    parser.add_argument("--concurrency", type=_positive, default=1, metavar="N", help="processes; default: 1")
+    parser.add_argument(
+        "--concurrency", type=_positive, default=1, metavar="N", help="transitions at a time; default: 1"
+    )
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
     parser.set_defaults(run=_worker)
 

@@ -124,7 +124,8 @@ class Catalogue:
 
     def _named(self, cls: type, where: str, define: abc.Callable[[type, str], dict[str, Any]]) -> TypeExpression:
         type_id = f"{cls.__module__}.{cls.__qualname__}"
-        if cls.__module__ == "__main__" or importable(cls.__module__, cls.__qualname__) is not cls:
+        found = None if "[" in cls.__qualname__ else importable(cls.__module__, cls.__qualname__)
+        if cls.__module__ == "__main__" or found is not cls:
             raise DefinitionError(
                 "TYPE_NOT_IMPORTABLE",
                 f"{where} has the type {type_id}, which cannot be imported under that name; define the "

@@ -17,7 +17,7 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from executions.protocol import EXECUTE_TASK, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, queue_of
+from executions.protocol import EXECUTE_TASK, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, WorkerState, queue_of
 from pipelines.errors import DefinitionError
 from pipelines.host import Host, host_release
 
@@ -87,7 +87,7 @@ class _Pulse(threading.Thread):
         super().__init__(name="pulse", daemon=True)
         self._app = app
         self._host = host
-        self._state = "HEALTHY"
+        self._state: WorkerState = "HEALTHY"
         self._stopped = threading.Event()
         signals.worker_ready.connect(self._on_ready, weak=False)
         signals.worker_shutting_down.connect(self._on_draining, weak=False)

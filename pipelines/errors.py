@@ -15,5 +15,5 @@ class DefinitionError(Exception):
         self.message = message
 
 
-class NonRetryable(Exception):  # noqa: N818 - it names a property that authors raise, not a mistake of theirs
+class NonRetryable(Exception):
     """Raised by a step for a failure that no retry can help. The execution then fails at once."""

@@ -29,6 +29,7 @@ from executions.protocol import (
     Outcome,
     OutcomeGroup,
     ProtocolError,
+    WorkerState,
     check_fresh,
     decode,
     seal,
@@ -139,7 +140,7 @@ class Host:
             outcomes = [self._run(command) for command in fresh]
         return self._answer(envelope, outcomes) if outcomes else None
 
-    def heartbeat(self, state: str) -> dict[str, Any]:
+    def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """A signed sign of life that also renews the leases held at this moment."""
         with self._lock:
             held = [HeldLease(execution_id=key, lease_token=token) for key, token in self._running.items()]

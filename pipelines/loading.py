@@ -16,7 +16,8 @@ def load(reference: str) -> Pipeline:
     NOT_A_PIPELINE, and whatever the definition itself raises while its module is imported.
     """
     module_name, colon, name = reference.partition(":")
-    if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
+    parts = module_name.split(".")
+    if not colon or not name.isidentifier() or parts[-1] == "py" or not all(part.isidentifier() for part in parts):
         raise DefinitionError(
             "INVALID_REFERENCE",
             f"{reference!r} is no pipeline reference; write MODULE:NAME, such as acme.payments:pipeline",

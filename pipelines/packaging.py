@@ -123,7 +123,9 @@ def _sources(pipeline: Pipeline) -> dict[str, Path]:
 def _roots(pipeline: Pipeline) -> dict[str, Path]:
     """Import name to folder, or to file for a module."""
     own = sys.modules[pipeline.module]
-    file = Path(own.__file__ or "")
+    if own.__file__ is None:
+        raise DefinitionError("PACKAGE_NOT_FOUND", f"{pipeline.module} has no source file; it cannot be packed")
+    file = Path(own.__file__)
     if file.name == "__init__.py":
         roots = {pipeline.module: file.parent}
     elif "." in pipeline.module:
@@ -138,7 +140,7 @@ def _roots(pipeline: Pipeline) -> dict[str, Path]:
                 "PACKAGE_NOT_FOUND",
                 f"{name} has no source on disk at {root}; it cannot be packed",
             )
-    return {name: root.resolve() for name, root in roots.items()}
+    return {name: root.absolute() for name, root in roots.items()}
 
 
 def _located(name: str) -> Path:
@@ -158,7 +160,7 @@ def _located(name: str) -> Path:
 
 
 def _folders(pipeline: Pipeline) -> Iterator[Path]:
-    return (root for root in _roots(pipeline).values() if root.is_dir())
+    return (root.resolve() for root in _roots(pipeline).values() if root.is_dir())
 
 
 def _files(root: Path) -> Iterator[Path]:

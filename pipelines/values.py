@@ -21,7 +21,7 @@ _INPUT_TYPE: Final = re.compile(r"input_type=(?P<given>\w+)")
 _SHOWN_ERRORS: Final = 3
 
 
-class ValueMismatch(Exception):  # noqa: N818 - it names a state of the value
+class ValueMismatch(Exception):
     """A value that is not of its type. The text names the field and holds none of the value's own data."""
 
 
@@ -91,7 +91,7 @@ class ValueType:
         except ValueMismatch as mismatch:
             return str(mismatch)
         except Exception as unwritable:
-            return str(unwritable).splitlines()[0]
+            return f"a {type(value).__qualname__} cannot be written: {str(unwritable).splitlines()[0]}"
         found = _SERIALIZER.search(str(error))
         if found is None:
             return str(error).splitlines()[0]

@@ -46,7 +46,7 @@ class ArtifactView(serializers.Serializer[Artifact]):
 
 class FindingView(serializers.Serializer[Any]):
     code = serializers.CharField()
-    field = serializers.CharField()  # type: ignore[assignment]  # the wire's word hides a private name of DRF
+    field = serializers.CharField()
     message = serializers.CharField()
     severity = serializers.ChoiceField(choices=["error", "warning"])
 

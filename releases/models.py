@@ -160,7 +160,7 @@ class Artifact(models.Model):
 
 
 class Activation(models.Model):
-    """The append-only event that makes a release the one that new executions get; `sequence` orders it, never a clock."""
+    """The append-only event that makes a release the one that new executions get, ordered by `sequence` alone."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="activations")
     sequence = models.PositiveIntegerField()

@@ -123,7 +123,7 @@ def _write_release(tenant: Tenant, descriptor: Descriptor, findings: Sequence[Fi
 
 
 def _owned(tenant: Tenant, digests: set[str]) -> set[str]:
-    """The digests whose bytes the tenant has brought before. Knowing another tenant's digest is no claim to its bytes."""
+    """The digests whose bytes the tenant has brought before: to know a digest is no claim to the bytes."""
     held = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests)
     return set(held.values_list("blob", flat=True))
 
@@ -154,7 +154,7 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
 
 
 def verify_release(release_id: int) -> None:
-    """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first verdict stands."""
+    """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first one stands."""
     release = Release.objects.select_related("pipeline").get(pk=release_id)
     if release.status not in PENDING:
         return
@@ -197,7 +197,7 @@ def _examine(release: Release) -> Verdict:
 def _keep_contract(
     pipeline: Pipeline, version: str, document: dict[str, Any] | None
 ) -> tuple[Contract | None, list[Finding]]:
-    """The contract's row, made by the first release that brings it. Another document of that version is a finding."""
+    """The contract's row, made by the first release that brings it; another document of it is a finding."""
     if document is None:
         return None, []
     contract, _ = Contract.objects.get_or_create(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import InMemoryUploadedFile, UploadedFile
@@ -34,7 +35,7 @@ class ReleaseUpload(FileUploadHandler):
         """The descriptor's bytes, or None when the request had none."""
         return None if self._descriptor is None else bytes(self._descriptor)
 
-    def new_file(self, *args: object, **kwargs: object) -> None:
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
         if self.field_name == DESCRIPTOR_FIELD:
             self._descriptor, self._staged = bytearray(), None
@@ -42,7 +43,7 @@ class ReleaseUpload(FileUploadHandler):
         self._staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)
         self.files.append(UploadedArtifact(self.file_name or "", self._staged))
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+    def receive_data_chunk(self, raw_data: bytes, _start: int) -> None:
         if self._staged is not None:
             self._staged.write(raw_data)
         elif self._descriptor is not None:
@@ -52,7 +53,7 @@ class ReleaseUpload(FileUploadHandler):
                     f"A descriptor may have at most {MAX_DESCRIPTOR_BYTES} bytes.", limit=MAX_DESCRIPTOR_BYTES
                 )
 
-    def file_complete(self, file_size: int) -> UploadedFile:
+    def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
         """A stand-in for Django's form machinery: the bytes are where they belong already."""
         return InMemoryUploadedFile(
             BytesIO(), self.field_name, self.file_name or "", self.content_type or "", file_size, self.charset

@@ -97,7 +97,7 @@ class TenantInUse:
 
     def upload(self, release: BuiltRelease) -> requests.Response:
         with release.descriptor.open("rb") as descriptor, release.artifact.open("rb") as artifact:
-            files = {"descriptor": descriptor, "artifact": (release.artifact.name, artifact)}
+            files: dict[str, Any] = {"descriptor": descriptor, "artifact": (release.artifact.name, artifact)}
             return self.http.post(self.url(f"pipelines/{release.pipeline_id}/releases"), files=files)
 
     def register(self, release: BuiltRelease) -> dict[str, Any]:

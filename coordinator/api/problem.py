@@ -54,7 +54,7 @@ class ProblemHandler(ExceptionHandler):
         if isinstance(exc, ValidationError):
             return problem(invalid(exc))
         detail = exc.detail
-        key = detail.code if isinstance(detail, ErrorDetail) else exc.default_code
+        key = str(detail.code if isinstance(detail, ErrorDetail) else exc.default_code)
         code, title = FRAMEWORK.get(key, FRAMEWORK["error"])
         return _document(code, title, exc.status_code, str(detail) if exc.status_code < 500 else title)
 

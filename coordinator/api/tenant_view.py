@@ -17,10 +17,14 @@ class TenantView(APIView):
     permission_classes = (HoldsScope,)
 
     @property
-    def tenant(self) -> Tenant:
+    def token(self) -> ApiToken:
         assert isinstance(self.request.auth, ApiToken)  # noqa: S101 - HoldsScope has seen to it
-        return self.request.auth.tenant
+        return self.request.auth
+
+    @property
+    def tenant(self) -> Tenant:
+        return self.token.tenant
 
     @property
     def actor(self) -> str:
-        return actor(self.request.user, self.request.auth)
+        return actor(self.token.user, self.token)

@@ -48,7 +48,7 @@ def issue_token(
     """
     for scope in scopes:
         require(issuer, tenant, scope)
-    token, plain = ApiToken.objects.create(
+    token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
         issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
     )
     return token, plain

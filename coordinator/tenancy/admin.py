@@ -104,8 +104,7 @@ class MembershipAdmin(TenantScopedAdmin):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "tenant":
             kwargs["queryset"] = tenants_of(request.user, Scope.ADMINISTER)
-        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
-        return field
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.has_module_permission(request)
@@ -117,7 +116,7 @@ class MembershipAdmin(TenantScopedAdmin):
         return self.has_view_permission(request, obj)
 
 
-class NewUserForm(UserCreationForm):  # type: ignore[misc] - unfold has no types
+class NewUserForm(UserCreationForm):
     """Whoever is made here is meant to log in here."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

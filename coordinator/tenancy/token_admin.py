@@ -75,7 +75,7 @@ class ApiTokenAdmin(TenantScopedAdmin):
 
     @column("Begins with")
     def begins_with(self, token: ApiToken) -> str:
-        return f"{token.token_key}…"
+        return f"{token.token_key[:8]}…"
 
     @column("Scopes")
     def told_scopes(self, token: ApiToken) -> str:
@@ -105,7 +105,9 @@ class ApiTokenAdmin(TenantScopedAdmin):
             issued = self._issue(request, form)
             if issued is not None:
                 token, plain = issued
-                shown = self.page(request, "tenancy/token_issued.html", title="API token issued", token=token, plain=plain)
+                shown = self.page(
+                    request, "tenancy/token_issued.html", title="API token issued", token=token, plain=plain
+                )
                 shown.headers["Cache-Control"] = "no-store"
                 return shown
         status = 400 if form.is_bound else 200

@@ -54,7 +54,9 @@ def activate(pages: "ReleaseAdmin", request: HttpRequest, release: Release) -> H
         release = pages.row_or_404(request, release.pk)
         return _ask(pages, request, release, form=form, error=error, status=error.status)
     how = " This is a rollback." if made.is_rollback else ""
-    messages.success(request, f"Release {release.release_version} is active for new executions of {release.pipeline}.{how}")
+    messages.success(
+        request, f"Release {release.release_version} is active for new executions of {release.pipeline}.{how}"
+    )
     return redirect("admin:releases_pipeline_change", release.pipeline_id)
 
 

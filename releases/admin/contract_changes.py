@@ -36,7 +36,9 @@ def changes(before: Contract, after: Contract) -> list[Change]:
         elif told := _differences(old[name], step):
             made.append(Change(name, "changed", told))
         elif kept_before.index(name) != kept_after.index(name):
-            made.append(Change(name, "moved", f"from place {kept_before.index(name) + 1} to {kept_after.index(name) + 1}"))
+            made.append(
+                Change(name, "moved", f"from place {kept_before.index(name) + 1} to {kept_after.index(name) + 1}")
+            )
     return made
 
 

@@ -35,7 +35,8 @@ class PipelineAdmin(ReadOnlyAdmin):
     ordering = ("tenant__slug", "pipeline_id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
-        return super().get_queryset(request).annotate(release_count=Count("releases"))
+        rows: QuerySet[Pipeline] = super().get_queryset(request).annotate(release_count=Count("releases"))
+        return rows
 
     @column("Active release", empty="none yet")
     def active_release(self, pipeline: Pipeline) -> str | None:

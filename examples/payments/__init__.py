@@ -1,0 +1,1 @@
+"""Checks a file of payment instructions and settles what is right."""

@@ -1,0 +1,115 @@
+"""The first page after the log-in: what is active, what runs it, what waits, what failed."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count
+from django.http import HttpRequest
+from django.utils import timezone
+
+from coordinator.tenancy.access import tenants_of
+from executions.hosting import Hosting, hosting
+from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Worker
+from executions.states import State
+from releases.models import Activation, Pipeline, Release
+
+PIPELINES_SHOWN = 100
+ACTIVATIONS_SHOWN = 8
+FAILED = (State.FAILED.value, State.DLQ.value)
+FAILURES_OF = timedelta(hours=24)
+
+
+@dataclass
+class Line:
+    """One pipeline of the overview."""
+
+    pipeline: Pipeline
+    workers: int
+    live: Counter[str] = field(default_factory=Counter)
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Stranded:
+    """Work that is due and pinned to a release that no healthy worker hosts."""
+
+    release: Release
+    count: int
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """unfold's hook: adds the overview of the person's tenants to the index page."""
+    tenant_ids = list(tenants_of(request.user).values_list("pk", flat=True))
+    hosts = [host for host in hosting(_recent_workers(tenant_ids)) if host.counts]
+    live = _live(tenant_ids)
+    lines = _lines(tenant_ids, hosts, live)
+    stranded = _stranded(live, hosts)
+    overview = {
+        "title": "Overview",
+        "has_tenants": bool(tenant_ids),
+        "many_tenants": len(tenant_ids) > 1,
+        "lines": lines,
+        "more_pipelines": len(lines) == PIPELINES_SHOWN,
+        "live_count": sum(live.values()),
+        "retry_count": sum(count for (_, status), count in live.items() if status == State.WAIT_RETRY.value),
+        "failed_count": sum(line.failed for line in lines),
+        "worker_count": len(hosts),
+        "stranded": stranded,
+        "stranded_count": sum(each.count for each in stranded),
+        "activations": _activations(tenant_ids),
+    }
+    return {**context, **overview}
+
+
+def _recent_workers(tenant_ids: list[int]) -> list[Worker]:
+    since = timezone.now() - timedelta(hours=1)
+    return list(Worker.objects.filter(tenant__in=tenant_ids, stopped_at=None, last_heartbeat_at__gte=since))
+
+
+def _live(tenant_ids: list[int]) -> Counter[tuple[int, str]]:
+    rows = Execution.objects.filter(tenant__in=tenant_ids).exclude(status__in=TERMINAL_VALUES).order_by()
+    counted = rows.values_list("release_id", "status").annotate(count=Count("pk"))
+    return Counter({(release_id, status): count for release_id, status, count in counted})
+
+
+def _lines(tenant_ids: list[int], hosts: list[Hosting], live: Counter[tuple[int, str]]) -> list[Line]:
+    rows = Pipeline.objects.filter(tenant__in=tenant_ids).select_related("tenant", "activation__release")
+    workers = Counter(host.release.pk for host in hosts if host.release)
+    pipelines = list(rows.order_by("tenant__slug", "pipeline_id")[:PIPELINES_SHOWN])
+    lines = {
+        pipeline.pk: Line(pipeline, workers[pipeline.activation.release_id] if pipeline.activation else 0)
+        for pipeline in pipelines
+    }
+    owners = dict(Release.objects.filter(pk__in={pk for pk, _ in live}).values_list("pk", "pipeline_id"))
+    for (release_id, status), count in live.items():
+        if line := lines.get(owners[release_id]):
+            line.live[status] += count
+    failed = _failed(tenant_ids)
+    for line in lines.values():
+        line.failed = failed[line.pipeline.tenant_id, line.pipeline.pipeline_id]
+    return list(lines.values())
+
+
+def _failed(tenant_ids: list[int]) -> defaultdict[tuple[int, str], int]:
+    """Failures among what was submitted lately: an index finds those, however many executions there ever were."""
+    since = timezone.now() - FAILURES_OF
+    rows = Execution.objects.filter(tenant__in=tenant_ids, created_at__gte=since, status__in=FAILED).order_by()
+    counted = rows.values_list("tenant_id", "pipeline_id").annotate(count=Count("pk"))
+    return defaultdict(int, {(tenant_id, pipeline_id): count for tenant_id, pipeline_id, count in counted})
+
+
+def _stranded(live: Counter[tuple[int, str]], hosts: list[Hosting]) -> list[Stranded]:
+    hosted = {host.release.pk for host in hosts if host.release}
+    due: Counter[int] = Counter()
+    for (release_id, status), count in live.items():
+        if status in DUE_VALUES and release_id not in hosted:
+            due[release_id] += count
+    releases = Release.objects.filter(pk__in=due).select_related("pipeline__tenant")
+    return sorted((Stranded(each, due[each.pk]) for each in releases), key=lambda each: -each.count)
+
+
+def _activations(tenant_ids: list[int]) -> list[Activation]:
+    rows = Activation.objects.filter(pipeline__tenant__in=tenant_ids)
+    return list(rows.select_related("pipeline__tenant", "release", "previous").order_by("-pk")[:ACTIVATIONS_SHOWN])

@@ -1,0 +1,49 @@
+"""What activating a release would mean for executions and workers: facts for the person who confirms it."""
+
+from executions.hosting import hosting
+from executions.models import TERMINAL_VALUES, Execution
+from executions.worker_registry import workers_of
+from releases.activation import Fact
+from releases.models import Release
+
+
+def facts(release: Release, active: Release | None) -> list[Fact]:
+    """How many executions stay where they are, and who would run the new ones."""
+    found = []
+    if active is not None and active.pk != release.pk:
+        stay = live_count(active)
+        found.append(
+            Fact(f"Executions that stay on {active.release_version}", f"{stay:,} live" if stay else "none is live")
+        )
+    if already := live_count(release):
+        found.append(Fact(f"Executions that {release.release_version} runs already", f"{already:,} live"))
+    return [*found, *_workers(release)]
+
+
+def live_count(release: Release) -> int:
+    """The executions of a release that are not over."""
+    return Execution.objects.filter(release=release).exclude(status__in=TERMINAL_VALUES).count()
+
+
+def _workers(release: Release) -> list[Fact]:
+    hosts = hosting(workers_of(release))
+    healthy = [host.worker for host in hosts if host.counts]
+    silent = [host.worker.worker_id for host in hosts if host.state == "STALE"]
+    strangers = [host.worker.worker_id for host in hosts if host.state == "HEALTHY" and host.fits is False]
+    found = []
+    if healthy:
+        room = sum(worker.capacity for worker in healthy)
+        found.append(Fact("Healthy workers that host it", f"{len(healthy)}, with room for {room:,} at a time"))
+    else:
+        told = "New executions will be refused until a worker that hosts this release is started."
+        found.append(Fact("No healthy worker hosts it", told, warning=True))
+    if silent:
+        found.append(Fact("Silent workers", f"Not heard of lately: {_named(silent)}", warning=True))
+    if strangers:
+        found.append(Fact("Workers with another artifact", f"They will get no work: {_named(strangers)}", warning=True))
+    return found
+
+
+def _named(worker_ids: list[str], shown: int = 5) -> str:
+    more = f" and {len(worker_ids) - shown} more" if len(worker_ids) > shown else ""
+    return ", ".join(worker_ids[:shown]) + more

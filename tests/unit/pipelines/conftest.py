@@ -1,0 +1,88 @@
+"""An author who writes modules into a folder of the test's own and loads pipelines from them."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from pipelines import Pipeline, StepContext
+from pipelines.loading import load
+
+IMPORTS = """
+import enum, functools, typing
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+from pydantic import BaseModel, Field
+from pipelines import Cardinality, NonRetryable, Pipeline, StepContext
+
+pipeline = Pipeline("org.acme.orders")
+
+@dataclass
+class Order:
+    number: int
+    total: Decimal = Decimal("1.50")
+
+@dataclass
+class Receipt:
+    number: int
+    note: str = ""
+"""
+
+
+class Author:
+    """Writes Python files and imports them afresh."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(text), encoding="utf-8")
+        return file
+
+    def pipeline(self, body: str, *, module: str = "authored") -> Pipeline:
+        """The pipeline of a module that starts with the imports above."""
+        self.write(f"{module.replace('.', '/')}.py", IMPORTS + dedent(body))
+        return self.load(f"{module}:pipeline")
+
+    def load(self, reference: str) -> Pipeline:
+        self.forget()
+        return load(reference)
+
+    def forget(self) -> None:
+        importlib.invalidate_caches()
+        for name, module in list(sys.modules.items()):
+            origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
+            if str(origin).startswith(str(self.folder)):
+                del sys.modules[name]
+
+
+@pytest.fixture
+def author(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Author]:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    author = Author(folder)
+    yield author
+    author.forget()
+
+
+@pytest.fixture
+def context() -> StepContext:
+    return StepContext(
+        tenant_id="acme",
+        execution_id="e-1",
+        pipeline_id="org.acme.orders",
+        contract_version="sha256:c",
+        release_version="sha256:r",
+        attempt=2,
+        transition_key="e-1:0:2",
+    )
