@@ -43,6 +43,10 @@ def stylesheet(request: HttpRequest) -> str:
     return static("coordinator/admin.css")
 
 
+def favicon(request: HttpRequest) -> str:
+    return static("coordinator/favicon.svg")
+
+
 def _group(title: str, items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"title": title, "separator": False, "items": items}
 

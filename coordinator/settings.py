@@ -176,6 +176,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,
     "STYLES": ["coordinator.admin_navigation.stylesheet"],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.admin_navigation.favicon"}],
     "DASHBOARD_CALLBACK": "executions.dashboard.dashboard",
     "SIDEBAR": {"navigation": "coordinator.admin_navigation.navigation"},
     "COLORS": {

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import random
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +24,8 @@ from releases.identity import ReleaseIdentity
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512
+LONGEST_CODE = 100
+DEEPEST = 500
 
 
 def retry_policy() -> RetryPolicy:
@@ -98,8 +101,8 @@ class _Answer:
         return self._to(State.SUCCEEDED, "SUCCEEDED", result=outputs)
 
     def failed(self, failure: Failure) -> LeasedMove:
-        message = failure.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:LONGEST_MESSAGE]
-        code = failure.failure_class[:100]
+        message = _cleaned(failure.message)[:LONGEST_MESSAGE]
+        code = _cleaned(failure.failure_class)[:LONGEST_CODE] or "UNKNOWN"
         self.data.update(errorCode=code, errorMessage=message, failedStepIndex=failure.step_index)
         if not failure.retryable:
             return self._to(State.FAILED, "FAILED", error_code=code, error_message=message)
@@ -128,16 +131,38 @@ class _Answer:
 
 
 def storable(text: str) -> Any:
-    """The JSON value in `text`. Raises ValueError for what jsonb cannot keep: NUL, NaN, lone surrogates."""
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
-
-    if "\\u0000" in text:
-        raise ValueError("a string holds the character U+0000")
-    value = json.loads(text, parse_constant=refuse)
-    json.dumps(value, ensure_ascii=False).encode()
+    """The JSON value in `text`. Raises ValueError for what cannot be kept as jsonb: NUL, lone surrogates, numbers that
+    are not finite, and whatever nests deeper than DEEPEST.
+    """
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"the value nests deeper than {DEEPEST} levels") from None
+    rest = [(value, 1)]
+    while rest:
+        inner, depth = rest.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"the value nests deeper than {DEEPEST} levels")
+        if isinstance(inner, dict):
+            rest += [(part, depth + 1) for member in inner.items() for part in member]
+        elif isinstance(inner, list):
+            rest += [(item, depth + 1) for item in inner]
+        elif isinstance(inner, str):
+            inner.encode()
+            if "\x00" in inner:
+                raise ValueError("a string holds the character U+0000")
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a number that JSON can carry")
+    return number
+
+
+def _cleaned(text: str) -> str:
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _note_dropped(tenant: Tenant, move: LeasedMove) -> None:

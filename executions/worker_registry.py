@@ -74,7 +74,9 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
             worker_id=beat.worker_id,
             defaults={**_told(identity, beat, sent_at), "registered_at": Now()},
         )
-        if not created and worker.last_sent_at < sent_at:
+        if not created:
+            if sent_at <= worker.last_sent_at:
+                return
             Worker.objects.filter(pk=worker.pk).update(**_told(identity, beat, sent_at))
         moves.renew_leases(
             tenant.pk,

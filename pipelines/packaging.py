@@ -38,8 +38,10 @@ class BuiltArtifact:
 def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
     """Write ``<pipelineId>.zip`` into ``out_dir``, whole or not at all.
 
-    ``out_dir`` is made if it is missing. ``pipeline`` may be a reference MODULE:NAME. Raises ``DefinitionError``: those of ``load`` and ``plan``,
-    PACKAGE_NOT_FOUND, STEP_NOT_PACKED, SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
+    ``out_dir`` is made if it is missing. ``pipeline`` may be a reference MODULE:NAME.
+
+    Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
+    SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
     """
     loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
     contract = compile_contract(loaded)

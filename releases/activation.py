@@ -100,7 +100,9 @@ def _repeated(release: Release, operation_key: str | None) -> Activation | None:
 
 def _require_registered(release: Release) -> None:
     if release.status != Status.REGISTERED:
-        raise ReleaseNotRegistered(f"Release {release.release_version!r} is {release.status}.", status=release.status)
+        raise ReleaseNotRegistered(
+            f"Release {release.release_version!r} is {release.status}.", releaseStatus=release.status
+        )
 
 
 def _require_expected(newest: Activation | None, expected: str | None) -> None:

@@ -59,7 +59,8 @@ class StagedBlob:
         target = self._store.path(self.digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         self.path.replace(target)
-        _fsync_directory(target.parent)
+        for directory in (target.parent, target.parent.parent, self._store.root):
+            _fsync_directory(directory)
         return _fingerprint(target.stat())
 
     def discard(self) -> None:

@@ -88,8 +88,9 @@ def _take_in(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArt
     fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
     try:
         with transaction.atomic():
-            for digest, fingerprint in fingerprints.items():
-                _note_blob(digest, staged[digest].size, fingerprint)
+            # In one order for everybody, so that two uploads of the same files never wait for each other in a circle.
+            for digest in sorted(fingerprints):
+                _note_blob(digest, staged[digest].size, fingerprints[digest])
             release = _write_release(tenant, descriptor, strangers, actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
             bell.ring(VERIFY_TASK, release.pk)

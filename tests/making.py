@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
 from executions.models import Execution, Worker
+from executions.protocol import Envelope, _signature
 from executions.submission import submit
 from releases.activation import activate
 from releases.artifact_store import artifact_store
@@ -130,3 +131,9 @@ def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]
     release = active(owner, **members)
     worker(release)
     return owner, release
+
+
+def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any]:
+    """A sealed message with other members, well signed all the same: what only a holder of the key can send."""
+    unsigned = Envelope.model_validate({**message, **changes, "signature": ""})
+    return {**unsigned.model_dump(by_alias=True), "signature": _signature(unsigned, key)}

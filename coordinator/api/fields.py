@@ -7,13 +7,18 @@ from rest_framework import serializers
 
 
 class Text(serializers.CharField):
-    """A JSON string and nothing else; NUL is refused by the parser already."""
+    """A JSON string and nothing else, with its spaces; NUL is refused by the parser already."""
 
     default_error_messages = {"not_text": "must be a string"}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("not_text")
+        if data.isspace() and not self.allow_blank:
+            self.fail("blank")
         return super().to_internal_value(data)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import page_not_found, server_error
 from drf_standardized_errors.formatter import flatten_errors
@@ -12,7 +12,7 @@ from rest_framework.exceptions import APIException, ErrorDetail, ParseError, Val
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
-from coordinator.errors import CoordinatorError, InvalidRequest
+from coordinator.errors import CoordinatorError, InvalidRequest, PayloadTooLarge
 
 API = "/api/"
 TYPE = "urn:durable-coordinator:problem:"
@@ -69,6 +69,8 @@ class ProblemHandler(ExceptionHandler):
 
 
 def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
+    if isinstance(exc, RequestDataTooBig):
+        exc = PayloadTooLarge("The form's fields are larger than this coordinator accepts.")
     return ProblemHandler(exc, context).run()
 
 
@@ -77,7 +79,8 @@ def problem(error: CoordinatorError) -> dict[str, Any]:
     document = _document(error.code, error.title, error.status, error.detail)
     if error.errors:
         document["errors"] = list(error.errors)
-    return {**document, **error.data}
+    # The members that RFC 9457 names are the error's own, whatever it tells besides.
+    return {**error.data, **document}
 
 
 def invalid(exc: ValidationError) -> InvalidRequest:

@@ -1,10 +1,12 @@
 """The base of every view below `/api/v1/tenants/{tenant}/`."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from coordinator.api.permissions import HoldsScope
+from coordinator.errors import NotFound
 from coordinator.tenancy.access import actor
 from coordinator.tenancy.models import ApiToken, Tenant
 from coordinator.tenancy.roles import Scope
@@ -15,6 +17,12 @@ class TenantView(APIView):
 
     scopes: ClassVar[dict[str, Scope]] = {}
     permission_classes = (HoldsScope,)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        # PostgreSQL keeps no such character, so nothing has it in its name.
+        if any("\x00" in str(name) for name in kwargs.values()):
+            raise NotFound("No name holds the character U+0000.")
 
     @property
     def token(self) -> ApiToken:

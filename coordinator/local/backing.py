@@ -27,13 +27,9 @@ class Backing:
     ) -> None:
         outside = os.environ if outside is None else outside
         self._temporary = folder is None
-        self.folder = (
-            Path(tempfile.mkdtemp(prefix="durable-coordinator-")) if folder is None else folder.absolute()
-        )
+        self.folder = Path(tempfile.mkdtemp(prefix="durable-coordinator-")) if folder is None else folder.absolute()
         self._named = {
-            name: outside[name]
-            for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
-            if outside.get(name)
+            name: outside[name] for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL") if outside.get(name)
         }
         self.postgres = None if "DATABASE_URL" in self._named else Postgres(self.folder, durable=durable)
         self.valkey = None if "REDIS_URL" in self._named else Valkey(self.folder, durable=durable)

@@ -77,7 +77,7 @@ class Child:
         guard = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(report_end), user]
         with log.open("ab") as output:
             try:
-                self._guard = subprocess.Popen(  # noqa: S603 - the caller's own command
+                self._guard = subprocess.Popen(
                     [*guard, *map(str, command)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,

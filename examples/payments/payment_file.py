@@ -31,4 +31,4 @@ def payments_in(file: PaymentFile) -> Iterator[Payment]:
                 surplus=_SURPLUS in row,
             )
     except csv.Error as error:
-        raise NonRetryable(f"{file.name}, line {reader.line_num}: {error}") from error
+        raise NonRetryable(f"{file.name}, line {reader.reader.line_num}: {error}") from error

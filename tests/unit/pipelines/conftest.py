@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 
 import pytest
 
@@ -58,10 +59,12 @@ class Author:
 
     def forget(self) -> None:
         importlib.invalidate_caches()
-        for name, module in list(sys.modules.items()):
-            origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
-            if str(origin).startswith(str(self.folder)):
-                del sys.modules[name]
+        for name in [name for name, module in list(sys.modules.items()) if self._is_own(module)]:
+            del sys.modules[name]
+
+    def _is_own(self, module: ModuleType) -> bool:
+        origins = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        return any(str(origin).startswith(str(self.folder)) for origin in origins)
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""What a release manager's script and a submitting service do over HTTP, for the demo."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+PATIENCE_SECONDS = 60.0
+
+
+class DemoError(Exception):
+    """Something that the demo shows did not happen."""
+
+
+class Client:
+    """A tenant's REST API, with a token. Raises `DemoError` for any answer but the expected one."""
+
+    def __init__(self, url: str, tenant: str, token: str) -> None:
+        self._base = f"{url}/api/v1/tenants/{tenant}/"
+        self._http = requests.Session()
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def upload(self, pipeline_id: str, descriptor: Path, artifact: Path) -> dict[str, Any]:
+        with descriptor.open("rb") as document, artifact.open("rb") as data:
+            files: dict[str, Any] = {"descriptor": document, "artifact": (artifact.name, data)}
+            return self._call("POST", f"pipelines/{pipeline_id}/releases", 202, files=files)
+
+    def verdict(self, pipeline_id: str, version: str) -> dict[str, Any]:
+        """The release, once it is verified."""
+        return self._until(f"pipelines/{pipeline_id}/releases/{version}", {"REGISTERED", "REJECTED"})
+
+    def activate(self, pipeline_id: str, version: str, reason: str) -> dict[str, Any]:
+        body = {"releaseVersion": version, "reason": reason}
+        return self._call("POST", f"pipelines/{pipeline_id}/activations", 201, json=body)
+
+    def wait_for_worker(self, worker_id: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            workers = self._call("GET", "workers", 200)["items"]
+            if any(worker["workerId"] == worker_id and worker["state"] == "HEALTHY" for worker in workers):
+                return
+            time.sleep(0.1)
+        raise DemoError(f"Worker {worker_id} did not register.")
+
+    def submit(self, pipeline_id: str, value: Any, key: str) -> dict[str, Any]:
+        body = {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key}
+        return self._call("POST", "executions", 202, json=body)
+
+    def execution(self, execution_id: str) -> dict[str, Any]:
+        return self._call("GET", f"executions/{execution_id}", 200)
+
+    def finished(self, execution_id: str) -> dict[str, Any]:
+        """The execution, once it has ended; it must have succeeded."""
+        ended = self._until(f"executions/{execution_id}", {"SUCCEEDED", "FAILED", "DLQ"})
+        if ended["status"] != "SUCCEEDED":
+            raise DemoError(f"Execution {execution_id} ended {ended['status']}: {ended['error']}")
+        return ended
+
+    def result(self, execution_id: str) -> Any:
+        return self._call("GET", f"executions/{execution_id}/result", 200)["result"]
+
+    def worker_of(self, execution_id: str) -> str:
+        """Who answered for it, as its history tells."""
+        events = self._call("GET", f"executions/{execution_id}/events", 200)["items"]
+        return str(events[-1]["actor"]).removeprefix("worker:")
+
+    def _until(self, path: str, states: set[str]) -> dict[str, Any]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found = self._call("GET", path, 200)
+            if found["status"] in states:
+                return found
+            time.sleep(0.05)
+        raise DemoError(f"{path} did not reach {' or '.join(sorted(states))}.")
+
+    def _call(self, method: str, path: str, expected: int, **body: Any) -> dict[str, Any]:
+        answer = self._http.request(method, self._base + path, timeout=PATIENCE_SECONDS, **body)
+        if answer.status_code != expected:
+            raise DemoError(f"{method} {path} answered {answer.status_code}: {answer.text}")
+        found: dict[str, Any] = answer.json()
+        return found

@@ -1,0 +1,99 @@
+"""The commands as an author runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+FLOW = """
+from pipelines import Pipeline
+
+pipeline = Pipeline("org.acme.double")
+
+@pipeline.step
+def double(n: int) -> int:
+    return 2 * n
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "flow.py").write_text(FLOW)
+    return tmp_path
+
+
+def command(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines", *arguments],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_build_and_release_say_what_they_made(project: Path) -> None:
+    built = command(project, "build", "flow:pipeline")
+    assert (built.returncode, built.stderr) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in built.stdout.splitlines())
+    assert lines["pipelineId"] == "org.acme.double"
+    assert lines["contractVersion"].startswith("sha256:")
+    assert lines["path"] == "dist/org.acme.double.zip"
+    released = command(project, "release")
+    assert (released.returncode, released.stderr) == (0, "")
+    document = json.loads((project / "dist/pipeline-release.json").read_bytes())
+    assert document["releaseVersion"] == lines["digest"]
+    assert lines["digest"] in released.stdout
+
+
+def test_json_is_for_machines(project: Path) -> None:
+    built = json.loads(command(project, "build", "flow:pipeline", "--out", "made", "--json").stdout)
+    assert set(built) == {"pipelineId", "contractVersion", "steps", "digest", "size", "path"}
+    released = json.loads(
+        command(project, "release", built["path"], "--out", "made", "--release-version", "v7", "--json").stdout
+    )
+    assert released["releaseVersion"] == "v7"
+    assert released["artifacts"] == ["org.acme.double.zip"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["build", "flow"], "error: INVALID_REFERENCE: "),
+        (["build", "flow:missing"], "error: NAME_NOT_FOUND: "),
+        (["build", "nowhere:pipeline"], "error: MODULE_NOT_FOUND: "),
+        (["release"], "error: NO_ARTIFACT: "),
+        (["release", "flow.py"], "error: NOT_AN_ARTIFACT: "),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(project: Path, arguments: list[str], says: str) -> None:
+    done = command(project, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(says)
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["biuld"], ["build"], ["worker", "flow:pipeline"]])
+def test_a_wrong_command_shows_its_usage(project: Path, arguments: list[str]) -> None:
+    done = command(project, *arguments)
+    assert done.returncode == 2
+    assert "usage: python -m pipelines" in done.stderr
+
+
+def test_build_loads_neither_a_web_framework_nor_a_broker(project: Path) -> None:
+    watch = (
+        "import sys; sys.path.insert(0, '.'); from pipelines.__main__ import main; "
+        "code = main(['build', 'flow:pipeline', '--json']); "
+        "print([name for name in ('django', 'celery', 'kombu', 'psycopg', 'boto3') if name in sys.modules], code)"
+    )
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", watch], cwd=project, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[] 0"

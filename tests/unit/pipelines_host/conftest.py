@@ -1,0 +1,84 @@
+"""A pipeline on disk, built and released, that leaves a mark for every run of its step."""
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executions.protocol import worker_key
+from pipelines.host import Host, host_release
+from pipelines.packaging import build
+from pipelines.release import release
+
+SOURCE = '''
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import NonRetryable, Pipeline, StepContext
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Order:
+    number: int
+
+
+pipeline = Pipeline("tests.hosted")
+
+
+@pipeline.step
+def settle(order: Order, context: StepContext) -> Order:
+    with (HERE / "marks").open("a") as marks:
+        marks.write(f"{order.number}\\n")
+    if order.number == 13:
+        raise RuntimeError("thirteen fails")
+    if order.number == 14:
+        raise NonRetryable("fourteen always will")
+    while order.number == 99 and not (HERE / "go").exists():
+        time.sleep(0.01)
+    return Order(order.number * 10 + context.attempt)
+'''
+
+
+@dataclass
+class Hosted:
+    """The pipeline's module, its descriptor, and a host for it; `marks` are the inputs that its step saw."""
+
+    folder: Path
+    module: str
+    descriptor: Path
+    key: str = worker_key("a secret", "acme")
+
+    @property
+    def reference(self) -> str:
+        return f"{self.module}:pipeline"
+
+    def host(self) -> Host:
+        return Host(host_release(self.reference, self.descriptor, "acme"), key=self.key, worker_id="w", capacity=2)
+
+    def marks(self) -> list[int]:
+        file = self.folder / "marks"
+        return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def change_descriptor(self, change: Callable[[dict[str, Any]], None]) -> None:
+        document = json.loads(self.descriptor.read_text())
+        change(document)
+        self.descriptor.write_text(json.dumps(document))
+
+
+@pytest.fixture
+def hosted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosted]:
+    module = f"hosted_{secrets.token_hex(4)}"
+    (tmp_path / f"{module}.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out = tmp_path / "dist"
+    build(f"{module}:pipeline", out)
+    yield Hosted(tmp_path, module, release(out, release_version="1.0").path)
+    sys.modules.pop(module, None)
