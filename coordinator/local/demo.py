@@ -4,8 +4,8 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +27,7 @@ PAYMENTS = PROJECT / "examples" / "payments" / "data" / "payments.csv"
 PIPELINE = "examples.payments"
 TENANT = "acme"
 USER = "demo"
+ENVIRONMENT = PROJECT / ".local" / "demo.env"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Demo:
         self.product = Product(folder, servers)
         self.password = secrets.token_urlsafe(12)
         self.client = Client(self.product.url, TENANT, "")
+        self.token = ""
         self.worker_key = ""
         self._began = began
 
@@ -66,9 +68,10 @@ class Demo:
             manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=self.password)
             manage("create_tenant", TENANT, f"--member={USER}")
             scopes = ("read", "executions:submit", "releases:register", "releases:activate")
-            token = manage("issue_token", TENANT, "demo", f"--user={USER}", *(f"--scope={scope}" for scope in scopes))
+            asked = [f"--scope={scope}" for scope in scopes]
+            self.token = manage("issue_token", TENANT, "demo", f"--user={USER}", *asked)
             self.worker_key = manage("worker_key", TENANT)
-        self.client = Client(self.product.url, TENANT, token)
+        self.client = Client(self.product.url, TENANT, self.token)
 
     def build(self, version: str, reference: str) -> Built:
         out = self.folder / f"v{version}"
@@ -181,10 +184,31 @@ class Demo:
         self.console.print(f"The API's description: {self.product.url}/api/schema/")
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             return
+        self.console.print(f"For a terminal of your own: [b]source {ENVIRONMENT.relative_to(PROJECT)}[/]")
         self.console.print("Ctrl-C stops everything.")
-        while True:
-            time.sleep(1)
-            self.product.children.require_running()
+        with self.environment_file():
+            while True:
+                time.sleep(1)
+                self.product.children.require_running()
+
+    @contextmanager
+    def environment_file(self) -> Iterator[None]:
+        """While it is up, what a person's own worker and curl need is in a file that only they can read."""
+        ENVIRONMENT.parent.mkdir(exist_ok=True)
+        ENVIRONMENT.unlink(missing_ok=True)
+        ENVIRONMENT.touch(mode=0o600)
+        told = {
+            "COORDINATOR_URL": self.product.url,
+            "COORDINATOR_TOKEN": self.token,
+            "PIPELINES_TENANT": TENANT,
+            "PIPELINES_BROKER_URL": self.product.servers["REDIS_URL"],
+            "PIPELINES_WORKER_KEY": self.worker_key,
+        }
+        ENVIRONMENT.write_text("".join(f"export {name}='{value}'\n" for name, value in told.items()))
+        try:
+            yield
+        finally:
+            ENVIRONMENT.unlink(missing_ok=True)
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from pipelines.host import Host, host_release
 from pipelines.packaging import build
 from pipelines.release import release
 
-SOURCE = '''
+SOURCE = """
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ def settle(order: Order, context: StepContext) -> Order:
     while order.number == 99 and not (HERE / "go").exists():
         time.sleep(0.01)
     return Order(order.number * 10 + context.attempt)
-'''
+"""
 
 
 @dataclass
