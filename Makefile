@@ -28,7 +28,7 @@ test: setup ## Run every test against real servers; PYTEST_ARGS='-k pin' chooses
 check: setup ## Format, lint, types, layers, migrations, lock file, dependencies, security
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(UNCONNECTED) $(BIN)/mypy
 	$(BIN)/lint-imports
 	@# The warning says that no database could be asked which migrations it has, and none is meant to be.
 	$(UNCONNECTED) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run

@@ -209,12 +209,21 @@ WHERE e.id = held.id AND e.lease_token = held.token AND e.status = 'RUNNING' AND
 """
 
 
-def renew_leases(tenant_pk: int, held: Mapping[uuid.UUID, uuid.UUID], *, lease_seconds: float) -> int:
-    """Give the leases that are still held their full time again, by the database's clock."""
+def renew_leases(tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *, lease_seconds: float) -> int:
+    """Give the leases that are still held their full time again, by the database's clock.
+
+    `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
+    got the execution again still runs both; only the lease that counts is renewed.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _RENEW,
-            {"lease": lease_seconds, "ids": list(held), "tokens": list(held.values()), "tenant": tenant_pk},
+            {
+                "lease": lease_seconds,
+                "ids": [execution_id for execution_id, _ in held],
+                "tokens": [token for _, token in held],
+                "tenant": tenant_pk,
+            },
         )
         return int(cursor.rowcount)
 

@@ -80,7 +80,7 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
             Worker.objects.filter(pk=worker.pk).update(**_told(identity, beat, sent_at))
         moves.renew_leases(
             tenant.pk,
-            {lease.execution_id: lease.lease_token for lease in beat.running},
+            [(lease.execution_id, lease.lease_token) for lease in beat.running],
             lease_seconds=settings.LEASE_SECONDS,
         )
         if beat.state == "HEALTHY":

@@ -106,6 +106,13 @@ class MembershipAdmin(TenantScopedAdmin):
             kwargs["queryset"] = tenants_of(request.user, Scope.ADMINISTER)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Without the links with which Django would let the person change the tenant beside it."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        for link in ("add", "change", "delete", "view"):
+            setattr(field.widget, f"can_{link}_related", False)
+        return field
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.has_module_permission(request)
 

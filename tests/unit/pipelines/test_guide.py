@@ -32,7 +32,7 @@ def test_the_pipeline_of_the_guide_builds_and_runs(author: Author, context: Step
 
 def test_the_await_of_the_guide_suspends(author: Author, context: StepContext) -> None:
     author.write("acme_orders.py", FIRST)
-    author.write("approved_orders.py", "from decimal import Decimal\n" + AWAITS)
+    author.write("approved_orders.py", AWAITS)
     pipeline = author.load("approved_orders:pipeline")
     basket = {"customer": "eva", "lines": ["a=10.00"]}
     suspended = run(pipeline, basket, start=0, stop=-1, context=context)

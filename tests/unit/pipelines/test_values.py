@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, Field, computed_field
 
 from pipelines.catalogue import Catalogue
 from pipelines.values import ValueMismatch, ValueType
@@ -39,7 +39,6 @@ class Order:
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
     amount: Decimal = Field(alias="theAmount", gt=0)
 
     @computed_field  # type: ignore[prop-decorator]  # mypy cannot follow a decorated property
@@ -84,9 +83,10 @@ def test_a_dataclass_makes_the_trip_and_money_travels_as_text() -> None:
 
 
 def test_a_model_makes_the_trip_under_its_alias_without_computed_fields() -> None:
-    encoded = typed(Model).encode(Model(theAmount=Decimal("2.50")))
+    model = Model.model_validate({"theAmount": Decimal("2.50")})
+    encoded = typed(Model).encode(model)
     assert encoded.document == {"theAmount": "2.50"}
-    assert encoded.value == Model(theAmount=Decimal("2.50"))
+    assert encoded.value == model
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,268 @@
+"""What the database itself refuses of pipelines, contracts, releases, artifacts, blobs and activations."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from releases.activation import activate
+from releases.models import Activation, Artifact, Blob, Contract, Pipeline, Release
+from releases.states import MOVES, Status
+from tests import making
+from tests.raw_sql import check_foreign_keys_now, refused, rows, run
+
+pytestmark = pytest.mark.django_db
+
+TABLES = (Pipeline, Contract, Release, Artifact, Blob, Activation)
+
+
+@pytest.fixture
+def release() -> Release:
+    made = making.active(making.tenant())
+    check_foreign_keys_now()
+    return made
+
+
+def refused_whole(sql: str, *parameters: Any) -> str:
+    """The constraint that refuses `sql`, which has changed nothing by then."""
+    before = [rows(table) for table in TABLES]
+    name = refused(sql, *parameters)
+    assert [rows(table) for table in TABLES] == before
+    return name
+
+
+# --- history and documents are for good ---
+
+
+@pytest.mark.parametrize(
+    ("sql", "constraint"),
+    [
+        ("UPDATE releases_activation SET reason = 'forged'", "activation_append_only"),
+        ("UPDATE releases_activation SET actor = 'somebody'", "activation_append_only"),
+        ("UPDATE releases_activation SET activated_at = now()", "activation_append_only"),
+        ("DELETE FROM releases_activation", "activation_append_only"),
+        ("TRUNCATE releases_activation CASCADE", "activation_not_truncated"),
+        ("UPDATE releases_contract SET document = '{}'", "contract_immutable"),
+        ("DELETE FROM releases_contract", "contract_immutable"),
+        ("TRUNCATE releases_contract CASCADE", "contract_not_truncated"),
+        ("UPDATE releases_artifact SET digest = 'sha256:0'", "artifact_immutable"),
+        ("UPDATE releases_artifact SET blob_id = NULL", "artifact_immutable"),
+        ("DELETE FROM releases_artifact", "artifact_immutable"),
+        ("TRUNCATE releases_artifact", "artifact_not_truncated"),
+        ("DELETE FROM releases_release", "release_not_deleted"),
+        ("TRUNCATE releases_release CASCADE", "release_not_truncated"),
+    ],
+)
+def test_nothing_is_changed_or_removed(release: Release, sql: str, constraint: str) -> None:
+    """`refuse_change` names the trigger, and TRUNCATE meets the first one of the tables that it cascades to."""
+    found = refused_whole(sql)
+    assert found == constraint or ("CASCADE" in sql and found.endswith("_not_truncated"))
+
+
+# --- a release ---
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "pipeline_id = pipeline_id + 1",
+        "contract_version = 'other'",
+        "release_version = 'other'",
+        "descriptor = '{}'",
+        "uploaded_by = 'other'",
+        "created_at = now() + interval '1 day'",
+        "id = id + 1000",
+    ],
+)
+def test_a_release_is_immutable(release: Release, change: str) -> None:
+    assert refused_whole(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_immutable"
+
+
+@pytest.mark.parametrize("change", ["findings = '[1]'", "contract_id = NULL", "primary_artifact_id = 'other'"])
+def test_a_verdict_is_written_once(release: Release, change: str) -> None:
+    assert refused_whole(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_verdict_once"
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(Status, Status)))
+def test_the_database_holds_the_same_table_of_moves(release: Release, source: Status, target: Status) -> None:
+    """Every status × status: the trigger allows exactly what `MOVES` allows."""
+    run("ALTER TABLE releases_release DISABLE TRIGGER release_guard")
+    run("UPDATE releases_release SET status = %s WHERE id = %s", source, release.pk)
+    run("ALTER TABLE releases_release ENABLE TRIGGER release_guard")
+    sql = "UPDATE releases_release SET status = %s WHERE id = %s"
+    if source is target or target in MOVES[source]:
+        run(sql, target, release.pk)
+        assert Release.objects.get(pk=release.pk).status == target
+    else:
+        assert refused_whole(sql, target, release.pk) == "release_legal_move"
+
+
+def test_a_status_that_nobody_knows_is_no_status(release: Release) -> None:
+    sql = """INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
+        'id', r.id + 1000, 'release_version', 'other', 'status', 'READY'))).* FROM releases_release r WHERE id = %s"""
+    assert refused_whole(sql, release.pk) == "release_status_known"
+
+
+def test_a_version_has_one_release_that_was_not_rejected(release: Release) -> None:
+    sql = """INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
+        'id', r.id + 1000, 'status', '{status}'))).* FROM releases_release r WHERE id = %s"""
+    for status in (status for status in Status if status is not Status.REJECTED):
+        assert refused_whole(sql.format(status=status), release.pk) == "release_once"
+    run(sql.format(status="REJECTED"), release.pk)
+
+
+def test_the_contract_of_a_release_is_of_its_own_pipeline_and_version(release: Release) -> None:
+    other = making.registered(release.pipeline.tenant, pipeline_id="org.example.other")
+    changed = making.registered(release.pipeline.tenant, "2.0", module="another")
+    check_foreign_keys_now()
+    assert other.contract_id
+    assert changed.contract_id not in {None, release.contract_id}
+    run("ALTER TABLE releases_release DISABLE TRIGGER release_guard")
+    run("UPDATE releases_release SET status = 'VERIFYING', contract_id = NULL WHERE id = %s", release.pk)
+    run("ALTER TABLE releases_release ENABLE TRIGGER release_guard")
+    sql = "UPDATE releases_release SET contract_id = %s WHERE id = %s"
+    assert refused_whole(sql, other.contract_id, release.pk) == "release_own_contract"
+    assert refused_whole(sql, changed.contract_id, release.pk) == "release_own_contract"
+    run(sql, release.contract_id, release.pk)
+
+
+# --- an activation, and the pointer to the newest ---
+
+ACTIVATION = """INSERT INTO releases_activation
+    (pipeline_id, sequence, release_id, previous_id, actor, reason, operation_key, activated_at)
+    VALUES (%s, %s, %s, %s, '', '', %s, now())"""
+
+
+def test_an_activation_names_a_registered_release_of_its_own_pipeline(release: Release) -> None:
+    other = making.registered(release.pipeline.tenant, pipeline_id="org.example.other")
+    contract = making.contract()
+    uploaded = making.upload(release.pipeline.tenant, making.descriptor(contract, b"", "3.0")).release
+    for named in (other, uploaded):
+        parameters = (release.pipeline_id, 2, named.pk, release.pk, None)
+        assert refused_whole(ACTIVATION, *parameters) == "activation_own_release"
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 3])
+def test_an_activation_follows_the_newest_without_a_gap(release: Release, sequence: int) -> None:
+    parameters = (release.pipeline_id, sequence, release.pk, release.pk, None)
+    assert refused_whole(ACTIVATION, *parameters) == "activation_in_sequence"
+
+
+def test_an_activation_names_what_it_replaced(release: Release) -> None:
+    second = making.registered(release.pipeline.tenant, "2.0")
+    for previous in (None, second.pk):
+        parameters = (release.pipeline_id, 2, second.pk, previous, None)
+        assert refused_whole(ACTIVATION, *parameters) == "activation_in_sequence"
+    run(ACTIVATION, release.pipeline_id, 2, second.pk, release.pk, None)
+
+
+def test_an_operation_key_is_used_once_in_a_pipeline(release: Release) -> None:
+    activate(release, actor="", operation_key="k")
+    parameters = (release.pipeline_id, 3, release.pk, release.pk, "k")
+    assert refused_whole(ACTIVATION, *parameters) == "activation_operation_once"
+
+
+@pytest.mark.parametrize("constraint", ["activation_sequence_once", "activation_sequence_from_one"])
+def test_without_the_trigger_the_sequence_is_still_kept(release: Release, constraint: str) -> None:
+    sequence = 1 if constraint == "activation_sequence_once" else 0
+    run("ALTER TABLE releases_activation DISABLE TRIGGER activation_guard")
+    parameters = (release.pipeline_id, sequence, release.pk, release.pk, None)
+    assert refused_whole(ACTIVATION, *parameters) == constraint
+
+
+def test_the_pointer_names_the_newest_activation_and_no_other(release: Release) -> None:
+    activate(release, actor="")
+    first = Activation.objects.get(pipeline=release.pipeline, sequence=1)
+    sql = "UPDATE releases_pipeline SET activation_id = %s WHERE id = %s"
+    for pointer in (first.pk, None):
+        assert refused_whole(sql, pointer, release.pipeline_id) == "pipeline_newest_activation"
+
+
+def test_an_activation_alone_does_not_leave_the_pointer_behind(release: Release) -> None:
+    """Whoever writes the event must move the pointer: the next write to the pipeline is refused until they do."""
+    run(ACTIVATION, release.pipeline_id, 2, release.pk, release.pk, None)
+    sql = "UPDATE releases_pipeline SET reason_required = true WHERE id = %s"
+    assert refused_whole(sql, release.pipeline_id) == "pipeline_newest_activation"
+
+
+@pytest.mark.parametrize("change", ["pipeline_id = 'other'", "tenant_id = tenant_id + 1", "id = id + 1000"])
+def test_a_pipelines_tenant_and_name_never_change(release: Release, change: str) -> None:
+    sql = f"UPDATE releases_pipeline SET {change} WHERE id = %s"
+    assert refused_whole(sql, release.pipeline_id) == "pipeline_immutable"
+
+
+def test_a_pipeline_is_born_without_an_activation(release: Release) -> None:
+    sql = """INSERT INTO releases_pipeline (tenant_id, pipeline_id, reason_required, activation_id, created_at)
+        SELECT tenant_id, 'other', false, activation_id, now() FROM releases_pipeline WHERE id = %s"""
+    assert refused_whole(sql, release.pipeline_id) == "pipeline_newest_activation"
+
+
+# --- one row at a time ---
+
+PIPELINE = """INSERT INTO releases_pipeline (tenant_id, pipeline_id, reason_required, created_at)
+    SELECT tenant_id, {name}, false, now() FROM releases_pipeline WHERE id = %s"""
+
+
+@pytest.mark.parametrize(
+    ("name", "constraint"),
+    [("pipeline_id", "pipeline_once"), ("''", "pipeline_id_not_blank"), (r"E' \t\n'", "pipeline_id_not_blank")],
+)
+def test_a_pipelines_name_is_not_blank_and_used_once_in_a_tenant(release: Release, name: str, constraint: str) -> None:
+    assert refused_whole(PIPELINE.format(name=name), release.pipeline_id) == constraint
+
+
+def test_a_contract_version_has_one_document(release: Release) -> None:
+    sql = """INSERT INTO releases_contract (pipeline_id, contract_version, document, created_at)
+        SELECT pipeline_id, contract_version, '{}', now() FROM releases_contract WHERE id = %s"""
+    assert refused_whole(sql, release.contract_id) == "contract_once"
+
+
+@pytest.mark.parametrize(
+    ("digest", "size", "constraint"),
+    [
+        ("sha256:" + "0" * 63, 0, "blob_digest_well_formed"),
+        ("sha256:" + "A" * 64, 0, "blob_digest_well_formed"),
+        ("sha512:" + "0" * 64, 0, "blob_digest_well_formed"),
+        ("sha256:" + "0" * 63 + "/", 0, "blob_digest_well_formed"),
+        ("sha256:" + "0" * 64, -1, "blob_size_not_negative"),
+    ],
+)
+def test_a_blob_has_a_digest_and_a_size(digest: str, size: int, constraint: str) -> None:
+    sql = """INSERT INTO releases_blob (digest, size, state, fingerprint, created_at, checked_at)
+        VALUES (%s, %s, 'SOUND', '', now(), now())"""
+    assert refused_whole(sql, digest, size) == constraint
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ("'position', 0", "artifact_position_once"),
+        ("'position', 9, 'digest', 'sha256:0'", "artifact_blob_is_its_digest"),
+    ],
+)
+def test_an_artifact_has_its_place_once_and_its_own_bytes(release: Release, change: str, constraint: str) -> None:
+    sql = f"""INSERT INTO releases_artifact SELECT (jsonb_populate_record(a, jsonb_build_object(
+        'id', a.id + 1000, {change}))).* FROM releases_artifact a WHERE release_id = %s"""
+    assert refused_whole(sql, release.pk) == constraint
+
+
+def test_bytes_that_an_artifact_names_are_not_removed(release: Release) -> None:
+    assert refused_whole("DELETE FROM releases_blob").startswith("releases_artifact_blob_id_")
+
+
+def test_every_trigger_and_constraint_of_the_release_side_is_tried_here() -> None:
+    """Read from the database itself, so that a new one without a test is noticed."""
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            SELECT conname FROM pg_constraint WHERE contype IN ('c', 'u') AND conrelid::regclass::text LIKE 'releases_%'
+            UNION SELECT indexname FROM pg_indexes WHERE tablename LIKE 'releases_%' AND indexdef LIKE '%UNIQUE%WHERE%'
+            UNION SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid::regclass::text LIKE 'releases_%'
+        """)
+        names = {row[0] for row in cursor.fetchall()}
+    framework = {name for name in names if name.endswith(("_check", "_key", "_pkey"))}
+    guards = {"release_guard", "activation_guard", "pipeline_guard"}
+    text = Path(__file__).read_text()
+    assert {name for name in names - framework - guards if f'"{name}"' not in text} == set()
+    assert guards <= names
