@@ -14,12 +14,14 @@ def column(description: str, *, ordering: str | None = None, empty: str | None =
     return admin.display(description=description, ordering=ordering, empty_value=empty)
 
 
-def badge(description: str, variants: Mapping[str, str], *, ordering: str | None = None) -> Callable[[F], F]:
+def badge(
+    description: str, variants: Mapping[str, str], *, ordering: str | None = None, empty: str | None = None
+) -> Callable[[F], F]:
     """A column whose text is shown as a label in the colour that `variants` gives it."""
 
     def decorate(function: F) -> F:
         setattr(function, "label", dict(variants))  # noqa: B010 - what unfold's `display` sets, which has no types
-        return admin.display(description=description, ordering=ordering)(function)
+        return admin.display(description=description, ordering=ordering, empty_value=empty)(function)
 
     return decorate
 
@@ -27,3 +29,9 @@ def badge(description: str, variants: Mapping[str, str], *, ordering: str | None
 def moment(at: datetime | None) -> str:
     """A time to the second, with its zone; "" for none."""
     return "" if at is None else timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def precise(at: datetime) -> str:
+    """A time to the millisecond, with its zone."""
+    local = timezone.localtime(at)
+    return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d} {local:%Z}"

@@ -151,8 +151,14 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "control"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300, "socket_connect_timeout": 2, "socket_timeout": 10}
-# The bell is a hint: where the broker is down, the caller must not wait for it.
+# The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
+# for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 300,
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
+    "max_retries": 0,
+}
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -172,6 +178,7 @@ LOGGING = {
 UNFOLD = {
     "SITE_TITLE": "Durable coordinator",
     "SITE_HEADER": "Durable coordinator",
+    "SITE_URL": None,
     "SITE_SYMBOL": "push_pin",
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,

@@ -12,7 +12,7 @@ from django.urls import URLPattern
 from unfold.paginator import InfinitePaginator
 
 from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
-from coordinator.admin_columns import badge, column, moment
+from coordinator.admin_columns import badge, column, moment, precise
 from coordinator.tenancy.access import tenants_of
 from executions import queries
 from executions.hosting import Hosting, hosting
@@ -44,7 +44,7 @@ class StatusFilter(ScopedFilter):
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         yield "live", "All that are live"
-        yield from ((state.value, state.value.replace("_", " ").capitalize()) for state in State)
+        yield from ((state.value, state.value) for state in State)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         if self.value() == "live":
@@ -118,8 +118,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
         return [self.fragment("<uuid:object_id>/live/", "live", self.live)]
 
     def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
-        more: dict[str, Any] = {"input": bounded_json(row.input), "title": str(row), "original": row}
-        return self.page(request, "executions/execution.html", **more, **_shown(row))
+        return self.page(request, "executions/execution.html", title=str(row), original=row, **_shown(row))
 
     def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
         """The live part of the page; 204 while it is what the page already shows."""
@@ -129,31 +128,50 @@ class ExecutionAdmin(ReadOnlyAdmin):
         return self.page(request, "executions/execution_live.html", **_shown(execution))
 
 
+def _is_stranded(execution: Execution) -> bool:
+    """Whether it is due and no healthy worker hosts the release that it is pinned to."""
+    if execution.status not in DUE_VALUES:
+        return False
+    return not any(host.counts for host in hosting(workers_of(execution.release)))
+
+
 def _mark(execution: Execution) -> str:
     """Changes whenever the page would."""
     lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
-    return f"{execution.event_count}.{lease}"
+    return f"{execution.event_count}.{lease}.{int(_is_stranded(execution))}"
 
 
 def _shown(execution: Execution) -> dict[str, Any]:
     events = list(execution.events.order_by("-sequence")[: EVENTS_SHOWN + 1])
     activation = execution.release.pipeline.activation
-    waits = execution.status in DUE_VALUES
     return {
         "execution": execution,
         "variant": STATE_VARIANTS[execution.status],
         "over": execution.status in TERMINAL_VALUES,
         "mark": _mark(execution),
-        "waits": waits,
-        "stranded": waits and not any(host.counts for host in hosting(workers_of(execution.release))),
+        "waits": execution.status in DUE_VALUES,
+        "stranded": _is_stranded(execution),
         "active": activation.release if activation else None,
+        "seconds": _seconds(execution),
+        "input": bounded_json(execution.input),
         "result": bounded_json(queries.result(execution)) if execution.status == State.SUCCEEDED else None,
         "events": [
-            {"event": event, "variant": STATE_VARIANTS.get(event.status, ""), "data": _compact(event.data)}
+            {
+                "event": event,
+                "at": precise(event.at),
+                "variant": STATE_VARIANTS.get(event.status, ""),
+                "data": _compact(event.data),
+            }
             for event in events[:EVENTS_SHOWN]
         ],
         "more_events": len(events) > EVENTS_SHOWN,
     }
+
+
+def _seconds(execution: Execution) -> str:
+    if execution.finished_at is None:
+        return ""
+    return f"{(execution.finished_at - execution.created_at).total_seconds():,.1f} s"
 
 
 def bounded_json(value: Any) -> dict[str, Any]:
@@ -163,7 +181,9 @@ def bounded_json(value: Any) -> dict[str, Any]:
 
 
 def _compact(data: Any) -> str:
-    text = json.dumps(data, ensure_ascii=False) if data else ""
+    """An event's details on one line."""
+    members = data.items() if isinstance(data, dict) else ()
+    text = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members)
     return text if len(text) <= EVENT_DATA_SHOWN else text[:EVENT_DATA_SHOWN] + "…"
 
 

@@ -45,7 +45,7 @@ WITH asked AS (
         %(keys)s::text[], %(delays)s::interval[], %(results)s::jsonb[], %(codes)s::text[], %(messages)s::text[])
         AS a(id, version, token, target, kind, actor, data, step, attempt, key, delay, result, code, message)
 ), locked AS (
-    SELECT e.id FROM executions_execution e JOIN asked a ON a.id = e.id
+    SELECT e.id, a.token FROM executions_execution e JOIN asked a ON a.id = e.id
     WHERE e.status = 'RUNNING' AND e.version = a.version AND e.lease_token = a.token
     ORDER BY e.id FOR UPDATE OF e
 ), moved AS (
@@ -56,18 +56,21 @@ WITH asked AS (
         last_transition_key = coalesce(a.key, e.last_transition_key), result = a.result,
         error_code = a.code, error_message = a.message, updated_at = now(),
         finished_at = CASE WHEN a.target = ANY(%(terminal)s) THEN now() END
-    FROM locked l JOIN asked a ON a.id = l.id WHERE e.id = l.id
-    RETURNING e.id, e.event_count, e.status, a.kind, a.actor, a.data
+    FROM locked l JOIN asked a ON a.id = l.id AND a.token = l.token WHERE e.id = l.id
+    RETURNING e.id, a.token, e.event_count, e.status, a.kind, a.actor, a.data
 ), told AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
     SELECT id, event_count, kind, status, actor, data, now() FROM moved
 )
-SELECT id FROM moved
+SELECT token FROM moved
 """
 
 
 def leave_lease(moves: Sequence[LeasedMove]) -> set[uuid.UUID]:
-    """Apply `moves`, at most one for an execution, and return the ids that moved."""
+    """Apply `moves`, at most one for a lease token, and return the tokens whose leases were held and are now given up.
+
+    Where several are for one execution, at most the one under the lease that is held counts.
+    """
     if not moves:
         return set()
     for move in moves:

@@ -43,27 +43,31 @@ def record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> in
     An outcome counts only for an execution of this tenant that is pinned to this very release, and only under the
     lease it was given. Any other is dropped, and an event says so.
     """
-    outcomes = {outcome.execution_id: outcome for outcome in group.outcomes}
+    outcomes = {(outcome.execution_id, outcome.lease_token): outcome for outcome in group.outcomes}.values()
     with transaction.atomic():
         known = {
             row.pk: row
             for row in Execution.objects.filter(
-                pk__in=list(outcomes),
+                pk__in=[outcome.execution_id for outcome in outcomes],
                 tenant=tenant,
                 pipeline_id=identity.pipeline_id,
                 contract_version=identity.contract_version,
                 release_version=identity.release_version,
             ).only("id", "attempt", "current_step_index", "result_shape")
         }
-        asked = [_move(known[key], outcome, group.worker_id) for key, outcome in outcomes.items() if key in known]
+        asked = [
+            _move(known[outcome.execution_id], outcome, group.worker_id)
+            for outcome in outcomes
+            if outcome.execution_id in known
+        ]
         moved = moves.leave_lease(asked)
         for move in asked:
-            if move.execution_id not in moved:
+            if move.lease_token not in moved:
                 _note_dropped(tenant, move)
         for delay in {move.delay for move in asked if move.target is State.WAIT_RETRY}:
             bell.ring(DISPATCH_TASK, delay=delay)
         bell.ring(DISPATCH_TASK)
-    for key in outcomes.keys() - known.keys():
+    for key in {outcome.execution_id for outcome in outcomes} - known.keys():
         log.warning("Dropped an outcome for %s, which is no execution of %s", key, identity)
     return len(moved)
 

@@ -59,11 +59,8 @@ def activate(
         raise ReasonRequired(f"Pipeline {release.pipeline.pipeline_id!r} asks for a reason.")
     require_sound(release)
     with transaction.atomic():
-        pipeline = (
-            Pipeline.objects.select_for_update(of=("self",))
-            .select_related("activation__release")
-            .get(pk=release.pipeline_id)
-        )
+        # Without a join: whoever waits here for the lock gets the pipeline anew, but joined rows as they were before.
+        pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)
         # Only under the lock is it settled what came before.
         repeated = _repeated(release, operation_key)
         if repeated is not None:

@@ -11,8 +11,10 @@ from typing import Any
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
+from executions import moves
 from executions.models import Execution, Worker
-from executions.protocol import Envelope, _signature
+from executions.moves import Claim
+from executions.protocol import Envelope, Failure, Outcome, _signature, transition_key
 from executions.submission import submit
 from releases.activation import activate
 from releases.artifact_store import artifact_store
@@ -84,7 +86,11 @@ def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contrac
     """A release that was uploaded and verified."""
     made = contract(**contract_members)
     data = archive(made, code=body or version)
-    release = upload(owner, descriptor(made, data, version), data).release
+    return verified(upload(owner, descriptor(made, data, version), data).release)
+
+
+def verified(release: Release) -> Release:
+    """The release after its verification, which must have registered it."""
     verify_release(release.pk)
     release.refresh_from_db()
     assert release.status == "REGISTERED", release.findings
@@ -137,3 +143,35 @@ def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any
     """A sealed message with other members, well signed all the same: what only a holder of the key can send."""
     unsigned = Envelope.model_validate({**message, **changes, "signature": ""})
     return {**unsigned.model_dump(by_alias=True), "signature": _signature(unsigned, key)}
+
+
+def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, stale_seconds: float = 30) -> list[Claim]:
+    """What of `owner` a dispatcher claims now, in the order in which it was due."""
+    claims = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds, stale_seconds=stale_seconds)
+    return [claim for claim in claims if claim.tenant == owner.slug]
+
+
+def answer(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outcome:
+    """What a worker answers to a claim that it was sent."""
+    defaults: dict[str, Any] = {
+        "execution_id": claim.execution_id,
+        "execution_version": claim.version,
+        "lease_token": claim.lease_token,
+        "transition_key": transition_key(claim.execution_id, claim.step_index, claim.attempt),
+        "outcome": result,
+        "output_payloads": ['{"n": 1}'] if result == "COMPLETED" else [],
+    }
+    return Outcome(**{**defaults, **members})
+
+
+def failure(claim: Claim, code: str = "SomeError", *, retryable: bool = True, message: str = "why") -> Outcome:
+    return answer(claim, "FAILED", failure=Failure(failure_class=code, message=message, retryable=retryable))
+
+
+def history(of: Execution) -> list[tuple[str, str]]:
+    """Kind and status of each event, whose sequence must have no gap."""
+    events = list(of.events.order_by("sequence"))
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    of.refresh_from_db()
+    assert of.event_count == len(events)
+    return [(event.kind, event.status) for event in events]

@@ -109,6 +109,7 @@ class MembershipAdmin(TenantScopedAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Without the links with which Django would let the person change the tenant beside it."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        assert field is not None  # noqa: S101 - none of the model's fields is kept from forms
         for link in ("add", "change", "delete", "view"):
             setattr(field.widget, f"can_{link}_related", False)
         return field

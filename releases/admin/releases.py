@@ -36,7 +36,7 @@ class StatusFilter(ScopedFilter):
     parameter_name = "status"
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
-        yield from ((status.value, status.value.capitalize()) for status in Status)
+        yield from ((status.value, status.value) for status in Status)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Release]) -> QuerySet[Release]:
         return queryset.filter(status=self.value()) if self.value() else queryset
@@ -86,7 +86,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
     def state(self, release: Release) -> str:
         return release.status
 
-    @badge("", {"active": "primary"})
+    @badge("", {"active": "primary"}, empty="")
     def activity(self, release: Release) -> str | None:
         return "active" if release.is_active else None
 

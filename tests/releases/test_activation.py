@@ -42,7 +42,7 @@ def refusal(release: Release, **more: Any) -> CoordinatorError:
 
 def newest(release: Release) -> str | None:
     pipeline = registry.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
-    return pipeline.activation and pipeline.activation.release.release_version
+    return pipeline.activation.release.release_version if pipeline.activation else None
 
 
 def test_before_the_first_activation_nothing_is_active(v1: Release) -> None:

@@ -1,0 +1,86 @@
+"""Two tenants with everything in them, people of every role, and a client that is logged in as one of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from coordinator.tenancy.access import issue_token
+from coordinator.tenancy.models import ApiToken, Membership, Tenant
+from coordinator.tenancy.roles import Role, Scope
+from executions.models import Execution, Worker
+from releases.models import Release
+from tests import making
+
+LogIn = Callable[..., Client]
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is in one tenant."""
+
+    tenant: Tenant
+    release: Release
+    worker: Worker
+    execution: Execution
+    token: ApiToken
+    plain_token: str
+
+
+@pytest.fixture(autouse=True)
+def static_files(settings: Any, tmp_path: Path) -> None:
+    """Without what `collectstatic` makes."""
+    settings.STATIC_ROOT = tmp_path / "static"
+    settings.STATIC_ROOT.mkdir()
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+
+
+def furnished(slug: str, pipeline_id: str) -> World:
+    tenant = making.tenant(slug)
+    admin = person(f"tenant-admin-of-{slug}", tenant, Role.TENANT_ADMIN)
+    release = making.active(tenant, pipeline_id=pipeline_id)
+    worker = making.worker(release, f"worker-of-{slug}")
+    execution = making.execution(tenant, f"key-of-{slug}", pipeline_id=pipeline_id)
+    token, plain = issue_token(tenant, admin, f"token-of-{slug}", [Scope.READ], lifetime=None)
+    return World(tenant, release, worker, execution, token, plain)
+
+
+def person(username: str, tenant: Tenant | None = None, role: Role | None = None) -> User:
+    user = User.objects.create_user(username, is_staff=True)
+    if tenant is not None and role is not None:
+        Membership.objects.create(user=user, tenant=tenant, role=role)
+    return user
+
+
+@pytest.fixture
+def acme(db: None) -> World:
+    world = furnished("acme", "acme.orders")
+    for role in (Role.VIEWER, Role.OPERATOR, Role.RELEASE_MANAGER):
+        person(role.value, world.tenant, role)
+    person("nobody")
+    User.objects.create_superuser("superuser")
+    return world
+
+
+@pytest.fixture
+def globex(db: None) -> World:
+    return furnished("globex", "globex.secrets")
+
+
+@pytest.fixture
+def log_in(acme: World, globex: World) -> LogIn:
+    """A client of someone: a role of acme, `stranger` who administers globex, `nobody`, `superuser`, `anonymous`."""
+    names = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
+
+    def client_of(who: str, **options: Any) -> Client:
+        client = Client(**options)
+        if who != "anonymous":
+            client.force_login(User.objects.get(username=names.get(who, who)))
+        return client
+
+    return client_of

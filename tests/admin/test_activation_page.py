@@ -1,0 +1,172 @@
+"""The page that asks before it activates: what it says, and that it does exactly what it said."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from executions.models import Worker
+from releases.activation import activate
+from releases.models import Activation, Pipeline, Release
+from tests import making
+from tests.admin.conftest import LogIn, World
+
+STEPS = (making.STEP, {**making.STEP, "index": 1, "authoredName": "Screen"})
+
+
+@pytest.fixture
+def newer(acme: World) -> Release:
+    return making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+
+
+def address(release: Release) -> str:
+    return reverse("admin:releases_release_activate", args=[release.pk])
+
+
+def asked(client: Client, release: Release) -> dict[str, str]:
+    """What the form of the page would send."""
+    page = client.get(address(release))
+    assert page.status_code == 200
+    active = page.context["active"]
+    return {
+        "expected_release_version": active.release_version if active else "",
+        "operation_key": page.context["operation_key"],
+        "reason": "",
+    }
+
+
+def history(release: Release) -> list[Activation]:
+    return list(Activation.objects.filter(pipeline=release.pipeline).order_by("sequence"))
+
+
+def test_it_says_what_changes_for_whom(log_in: LogIn, acme: World, newer: Release) -> None:
+    text = log_in("release-manager").get(address(newer)).text
+    assert "New executions of <strong>acme.orders</strong> in tenant <strong>acme</strong>" in text
+    assert "stay on the release that they are pinned to" in text
+    assert "Executions that stay on 1.0</dt><dd>1 live" in text
+    assert "The contract stays the same" in text
+
+
+def test_it_activates_and_the_history_shows_who_and_why(log_in: LogIn, newer: Release) -> None:
+    client = log_in("release-manager")
+    answer = client.post(address(newer), {**asked(client, newer), "reason": " It is time. "})
+    assert answer.status_code == 302
+    made = history(newer)[-1]
+    assert (made.release, made.reason, made.actor) == (newer, "It is time.", "user:release-manager")
+    page = client.get(answer["Location"]).text
+    assert "It is time." in page
+    assert "user:release-manager" in page
+
+
+def test_a_second_press_of_the_button_is_the_same_activation(log_in: LogIn, newer: Release) -> None:
+    client = log_in("release-manager")
+    form = asked(client, newer)
+    first, second = client.post(address(newer), form), client.post(address(newer), form)
+    assert first["Location"] == second["Location"]
+    assert len(history(newer)) == 2
+
+
+def test_it_is_refused_when_another_release_became_active_meanwhile(log_in: LogIn, acme: World, newer: Release) -> None:
+    client = log_in("release-manager")
+    form = asked(client, newer)
+    other = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
+    activate(other, actor="user:somebody")
+    answer = client.post(address(newer), {**form, "reason": "mine"})
+    assert answer.status_code == 409
+    assert "ACTIVE_RELEASE_CHANGED" in answer.text
+    assert 'name="expected_release_version" value="3.0"' in answer.text
+    assert ">mine</textarea>" in answer.text
+    assert "rollback" in answer.text
+    assert history(newer)[-1].release == other
+    again = {**form, "expected_release_version": "3.0", "operation_key": answer.context["operation_key"]}
+    assert client.post(address(newer), again).status_code == 302
+    assert history(newer)[-1].release == newer
+
+
+def test_going_back_is_shown_as_a_rollback(log_in: LogIn, acme: World, newer: Release) -> None:
+    activate(newer, actor="user:somebody")
+    client = log_in("release-manager")
+    assert "Roll back to 1.0" in client.get(address(acme.release)).text
+    answer = client.post(address(acme.release), asked(client, acme.release))
+    assert "This is a rollback" in client.get(answer["Location"]).text
+    assert history(newer)[-1].is_rollback
+
+
+def test_a_policy_that_asks_for_a_reason_is_met_or_refused(log_in: LogIn, newer: Release) -> None:
+    Pipeline.objects.filter(pk=newer.pipeline_id).update(reason_required=True)
+    client = log_in("release-manager")
+    form = asked(client, newer)
+    answer = client.post(address(newer), form)
+    assert answer.status_code == 422
+    assert "REASON_REQUIRED" in answer.text
+    assert len(history(newer)) == 1
+    assert client.post(address(newer), {**form, "reason": "Because"}).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"reason": "x" * 1001}, {"reason": "a\0b"}, {"operation_key": ""}, {"operation_key": "k" * 201}]
+)
+def test_a_form_that_cannot_be_kept_is_refused(wrong: dict[str, str], log_in: LogIn, newer: Release) -> None:
+    client = log_in("release-manager")
+    assert client.post(address(newer), {**asked(client, newer), **wrong}).status_code == 400
+    assert len(history(newer)) == 1
+
+
+@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("operator", 403), ("stranger", 404), ("nobody", 404)])
+def test_whoever_may_not_activate_changes_nothing(who: str, status: int, log_in: LogIn, newer: Release) -> None:
+    form = {"expected_release_version": "1.0", "operation_key": "key", "reason": "because"}
+    assert log_in(who).post(address(newer), form).status_code == status
+    assert len(history(newer)) == 1
+
+
+def test_it_needs_the_forms_token(log_in: LogIn, newer: Release) -> None:
+    client = log_in("release-manager", enforce_csrf_checks=True)
+    form = {"expected_release_version": "1.0", "operation_key": "key", "reason": ""}
+    assert client.post(address(newer), form).status_code == 403
+    assert len(history(newer)) == 1
+
+
+def test_a_release_that_is_not_registered_cannot_be_activated(log_in: LogIn, acme: World) -> None:
+    contract = making.contract("acme.orders")
+    pending = making.upload(acme.tenant, making.descriptor(contract, b"x", "9.0")).release
+    client = log_in("release-manager")
+    page = client.get(address(pending))
+    assert page.status_code == 409
+    assert "Only a registered release can be activated" in page.text
+    form = {"expected_release_version": "1.0", "operation_key": "key", "reason": ""}
+    assert client.post(address(pending), form).status_code == 409
+    assert len(history(pending)) == 1
+
+
+def test_the_steps_that_change_are_named(log_in: LogIn, acme: World) -> None:
+    changed = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders", steps=STEPS)
+    page = log_in("release-manager").get(address(changed))
+    assert [(change.step, change.kind) for change in page.context["step_changes"]] == [("Screen", "added")]
+    assert "The contract changes" in page.text
+
+
+WORKERS: dict[str, tuple[dict[str, Any], str, bool]] = {
+    "healthy": ({}, "Healthy workers that host it", False),
+    "stopped": ({"stopped_at": timezone.now()}, "No healthy worker hosts it", True),
+    "draining": ({"draining_since": timezone.now()}, "No healthy worker hosts it", True),
+    "silent": ({"last_heartbeat_at": timezone.now() - timedelta(hours=1)}, "Silent workers", True),
+    "of another artifact": ({"artifact_digest": "sha256:" + "0" * 64}, "Workers with another artifact", True),
+}
+
+
+@pytest.mark.parametrize("kind", WORKERS)
+def test_it_tells_who_would_run_the_new_executions(kind: str, log_in: LogIn, newer: Release) -> None:
+    members, label, is_warning = WORKERS[kind]
+    making.worker(newer, "new-worker", **members)
+    facts = log_in("release-manager").get(address(newer)).context["facts"]
+    assert (label, is_warning) in [(fact.label, fact.warning) for fact in facts]
+    assert any(fact.label == "No healthy worker hosts it" for fact in facts) == (kind != "healthy")
+
+
+def test_a_worker_of_another_release_is_no_worker_of_this_one(log_in: LogIn, newer: Release) -> None:
+    assert Worker.objects.filter(release_version="1.0").exists()
+    facts = log_in("release-manager").get(address(newer)).context["facts"]
+    assert any(fact.warning and fact.label == "No healthy worker hosts it" for fact in facts)

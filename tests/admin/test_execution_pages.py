@@ -1,0 +1,156 @@
+"""The operator's pages: executions, workers and the overview."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from executions.admin import JSON_SHOWN, bounded_json
+from executions.models import Execution, Worker
+from executions.moves import LeasedMove, leave_lease
+from executions.states import State
+from releases.activation import activate
+from tests import making
+from tests.admin.conftest import LogIn, World
+
+
+def page(execution: Execution) -> str:
+    return reverse("admin:executions_execution_change", args=[execution.pk])
+
+
+def live(execution: Execution) -> str:
+    return reverse("admin:executions_execution_live", args=[execution.pk])
+
+
+def run(execution: Execution, target: State, **told: Any) -> None:
+    """Let the execution be claimed and end, as its worker would have it."""
+    [claim] = [each for each in making.claimed(execution.tenant) if each.execution_id == execution.pk]
+    move = LeasedMove(
+        execution.pk, claim.version, claim.lease_token, target, "TESTED", "worker:w", {}, 0, claim.attempt, **told
+    )
+    assert leave_lease([move]) == {claim.lease_token}
+
+
+def test_the_pin_is_on_the_page_and_a_later_activation_does_not_move_it(log_in: LogIn, acme: World) -> None:
+    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+    activate(newer, actor="user:test")
+    text = log_in("viewer").get(page(acme.execution)).text
+    assert "2.0 is active now. This execution stays on 1.0." in text
+    assert acme.release.contract_version in text
+
+
+def test_the_page_asks_again_only_while_the_execution_is_live(log_in: LogIn, acme: World) -> None:
+    client = log_in("operator")
+    first = client.get(page(acme.execution))
+    mark = first.context["mark"]
+    assert f"{live(acme.execution)}?shown={mark}" in first.text
+    assert client.get(live(acme.execution), {"shown": mark}).status_code == 204
+    run(acme.execution, State.SUCCEEDED, result=[{"answer": 42}])
+    moved = client.get(live(acme.execution), {"shown": mark})
+    assert moved.status_code == 200
+    assert "hx-get" not in moved.text
+    assert "&quot;answer&quot;: 42" in moved.text
+
+
+def test_a_failure_shows_its_error(log_in: LogIn, acme: World) -> None:
+    run(acme.execution, State.FAILED, error_code="NO_FUNDS", error_message="<b>not</b> enough")
+    text = log_in("operator").get(page(acme.execution)).text
+    assert "NO_FUNDS" in text
+    assert "&lt;b&gt;not&lt;/b&gt; enough" in text
+
+
+def test_an_execution_without_a_worker_says_that_it_waits_for_one_of_its_release(log_in: LogIn, acme: World) -> None:
+    client = log_in("operator")
+    assert "data-stranded" not in client.get(page(acme.execution)).text
+    Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=timezone.now())
+    assert "No healthy worker hosts its release" in client.get(page(acme.execution)).text
+
+
+def test_large_json_is_cut() -> None:
+    shown = bounded_json({"text": "x" * 100_000})
+    assert len(shown["text"]) == JSON_SHOWN
+    assert shown["cut"]
+    assert bounded_json([1]) == {"text": "[\n  1\n]", "length": 7, "cut": False}
+
+
+def test_the_list_never_counts_the_whole_table(log_in: LogIn) -> None:
+    client = log_in("viewer")
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert client.get(reverse("admin:executions_execution_changelist")).status_code == 200
+    asked = [query["sql"] for query in queries if "executions_execution" in query["sql"]]
+    assert asked
+    assert not [sql for sql in asked if "COUNT(" in sql]
+    assert not [sql for sql in asked if '"input"' in sql or '"result"' in sql]
+
+
+def test_the_list_of_workers_asks_a_fixed_number_of_questions(log_in: LogIn, acme: World) -> None:
+    client = log_in("viewer")
+    address = reverse("admin:executions_worker_changelist")
+
+    def questions() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(address).status_code == 200
+        return len(queries)
+
+    before = questions()
+    for number in range(10):
+        making.worker(acme.release, f"more-{number}")
+    assert questions() == before
+
+
+@pytest.mark.parametrize(
+    ("question", "found"), [("status=live", True), ("status=SUCCEEDED", False), ("pipeline=acme.orders", True)]
+)
+def test_the_list_is_filtered(question: str, found: bool, log_in: LogIn, acme: World) -> None:
+    answer = log_in("viewer").get(f"{reverse('admin:executions_execution_changelist')}?{question}")
+    assert list(answer.context["cl"].result_list) == ([acme.execution] if found else [])
+
+
+WORKERS: dict[str, tuple[dict[str, Any], str]] = {
+    "HEALTHY": ({}, "not told"),
+    "STALE": ({"last_heartbeat_at": timezone.now() - timedelta(hours=1)}, "not told"),
+    "DRAINING": ({"draining_since": timezone.now()}, "not told"),
+    "UNAVAILABLE": ({"stopped_at": timezone.now()}, "not told"),
+    "another": ({"artifact_digest": "sha256:" + "0" * 64}, "another"),
+    "no such release": ({"release_version": "none"}, "no such release"),
+}
+
+
+@pytest.mark.parametrize("kind", WORKERS)
+def test_the_state_of_a_worker_and_its_artifact_are_told(kind: str, log_in: LogIn, acme: World) -> None:
+    changes, artifact = WORKERS[kind]
+    state = kind if kind.isupper() else "HEALTHY"
+    Worker.objects.filter(pk=acme.worker.pk).update(**changes)
+    text = log_in("viewer").get(reverse("admin:executions_worker_changelist")).text
+    assert state in text
+    assert artifact in text
+    assert state in log_in("viewer").get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
+
+
+def test_the_overview_tells_what_lives_what_failed_and_what_is_stranded(log_in: LogIn, acme: World) -> None:
+    failed = making.execution(acme.tenant, "second", pipeline_id="acme.orders")
+    run(failed, State.DLQ, error_code="E", error_message="m")
+    shown = log_in("viewer").get(reverse("admin:index"))
+    [line] = shown.context["lines"]
+    assert (line.live["RUNNING"], line.failed, line.workers) == (1, 1, 1)
+    assert shown.context["stranded"] == []
+    making.execution(acme.tenant, "third", pipeline_id="acme.orders")
+    Worker.objects.filter(pk=acme.worker.pk).update(last_heartbeat_at=timezone.now() - timedelta(minutes=10))
+    shown = log_in("viewer").get(reverse("admin:index"))
+    [stranded] = shown.context["stranded"]
+    assert (stranded.release, stranded.count) == (acme.release, 1)
+    assert "Stranded work" in shown.text
+
+
+def test_the_overview_shows_ones_own_tenants_alone(log_in: LogIn) -> None:
+    assert "acme" not in log_in("stranger").get(reverse("admin:index")).text
+    assert "not a member of any tenant" in log_in("nobody").get(reverse("admin:index")).text
+    everything = log_in("superuser").get(reverse("admin:index")).text
+    assert "acme.orders" in everything
+    assert "globex.secrets" in everything

@@ -1,0 +1,106 @@
+"""The pages of releases and pipelines."""
+
+import pytest
+from django.urls import reverse
+
+from releases.activation import activate
+from releases.models import Pipeline, Release
+from releases.registrar import verify_release
+from tests import making
+from tests.admin.conftest import LogIn, World
+
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+def pending(world: World, version: str = "2.0") -> Release:
+    contract = making.contract("acme.orders")
+    data = making.archive(contract, code=version)
+    return making.upload(world.tenant, making.descriptor(contract, data, version), data).release
+
+
+def test_the_page_asks_again_only_while_the_verdict_is_out(log_in: LogIn, acme: World) -> None:
+    release = pending(acme)
+    client = log_in("viewer")
+    page = reverse("admin:releases_release_change", args=[release.pk])
+    status = reverse("admin:releases_release_status", args=[release.pk])
+    assert f'hx-get="{status}?shown=UPLOADED"' in client.get(page).text
+    assert client.get(status, {"shown": "UPLOADED"}).status_code == 204
+    verify_release(release.pk)
+    moved = client.get(status, {"shown": "UPLOADED"})
+    assert moved.status_code == 200
+    assert 'data-status="REGISTERED"' in moved.text
+    assert "hx-get" not in moved.text
+    assert "<html" not in moved.text
+
+
+def test_a_rejected_release_shows_each_finding_and_no_way_to_activate_it(log_in: LogIn, acme: World) -> None:
+    contract = making.contract("acme.orders")
+    data = making.archive(contract)
+    release = making.upload(acme.tenant, making.descriptor(contract, data, "2.0"), b"not the artifact").release
+    verify_release(release.pk)
+    text = log_in("release-manager").get(reverse("admin:releases_release_change", args=[release.pk])).text
+    release.refresh_from_db()
+    assert len(release.findings) == 2
+    for finding in release.findings:
+        assert finding["code"] in text
+    assert "REJECTED" in text
+    assert reverse("admin:releases_release_activate", args=[release.pk]) not in text
+
+
+@pytest.mark.parametrize(("who", "shown"), [("viewer", False), ("operator", False), ("release-manager", True)])
+def test_the_buttons_are_there_for_whom_they_work(who: str, shown: bool, log_in: LogIn, acme: World) -> None:
+    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+    client = log_in(who)
+    activate = reverse("admin:releases_release_activate", args=[newer.pk])
+    upload = reverse("admin:releases_release_upload")
+    assert (activate in client.get(reverse("admin:releases_release_change", args=[newer.pk])).text) == shown
+    assert (activate in client.get(reverse("admin:releases_pipeline_change", args=[newer.pipeline_id])).text) == shown
+    assert (upload in client.get(reverse("admin:releases_release_changelist")).text) == shown
+
+
+def test_the_active_release_is_told_from_the_others(log_in: LogIn, acme: World) -> None:
+    newer = making.registered(acme.tenant, "2.0", pipeline_id="acme.orders")
+    client = log_in("viewer")
+    active = client.get(reverse("admin:releases_release_change", args=[acme.release.pk])).text
+    ready = client.get(reverse("admin:releases_release_change", args=[newer.pk])).text
+    assert "are pinned to this release" in active
+    assert "New executions still get <strong>1.0</strong>" in ready
+
+
+@pytest.mark.parametrize(("who", "status"), [("tenant-admin", 302), ("release-manager", 403), ("stranger", 404)])
+def test_the_policy_is_for_tenant_admins_to_set(who: str, status: int, log_in: LogIn, acme: World) -> None:
+    address = reverse("admin:releases_pipeline_policy", args=[acme.release.pipeline_id])
+    assert log_in(who).post(address, {"reason_required": "on"}).status_code == status
+    assert Pipeline.objects.get(pk=acme.release.pipeline_id).reason_required == (status == 302)
+    assert log_in("tenant-admin").get(address).status_code == 405
+
+
+def test_the_history_of_a_pipeline_is_paged_newest_first(log_in: LogIn, acme: World) -> None:
+    for number in range(30):
+        activate(acme.release, actor="user:test", reason=f"reason-{number:02}")
+    address = reverse("admin:releases_pipeline_change", args=[acme.release.pipeline_id])
+    first, second = log_in("viewer").get(address), log_in("viewer").get(address, {"page": 2})
+    assert [each.sequence for each in first.context["history"]] == list(range(31, 6, -1))
+    assert [each.sequence for each in second.context["history"]] == list(range(6, 0, -1))
+
+
+def test_text_from_outside_is_never_markup(log_in: LogIn, acme: World) -> None:
+    release = making.active(acme.tenant, MARKUP, pipeline_id=MARKUP, steps=[{**making.STEP, "authoredName": MARKUP}])
+    making.worker(release, MARKUP)
+    execution = making.execution(acme.tenant, MARKUP, {"n": MARKUP}, pipeline_id=MARKUP)
+    worker = execution.release.pipeline.tenant.workers.get(worker_id=MARKUP)
+    client = log_in("superuser")
+    addresses = [
+        reverse("admin:index"),
+        *(reverse(f"admin:{model}_changelist") for model in ("releases_release", "releases_pipeline")),
+        *(reverse(f"admin:{model}_changelist") for model in ("executions_execution", "executions_worker")),
+        reverse("admin:releases_release_change", args=[release.pk]),
+        reverse("admin:releases_release_activate", args=[release.pk]),
+        reverse("admin:releases_pipeline_change", args=[release.pipeline_id]),
+        reverse("admin:executions_execution_change", args=[execution.pk]),
+        reverse("admin:executions_worker_change", args=[worker.pk]),
+    ]
+    for address in addresses:
+        text = client.get(address).text
+        assert MARKUP not in text, address
+        assert "&lt;img src=x" in text, address

@@ -1,0 +1,164 @@
+"""Tenants, members, tokens and users: who hands out what, and what never leaves."""
+
+import logging
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.urls import reverse
+from knox.crypto import hash_token
+
+from coordinator.tenancy.models import ApiToken, Membership, Tenant
+from tests.admin.conftest import LogIn, World
+
+ISSUE = "admin:tenancy_apitoken_add"
+
+
+def token_form(world: World, **more: Any) -> dict[str, Any]:
+    return {"tenant": world.tenant.pk, "name": "robot", "scopes": ["read"], "lifetime": "30", **more}
+
+
+def test_a_tokens_plain_text_is_on_one_answer_and_nowhere_else(
+    log_in: LogIn, acme: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = log_in("tenant-admin")
+    with caplog.at_level(logging.DEBUG):
+        answer = client.post(reverse(ISSUE), token_form(acme, scopes=["read", "executions:submit"]))
+    plain = answer.context["plain"]
+    token = ApiToken.objects.get(name="robot")
+    assert answer.status_code == 200
+    assert answer.text.count(plain) == 1
+    assert "no-store" in answer["Cache-Control"]
+    assert (token.digest, token.scopes) == (hash_token(plain), ["executions:submit", "read"])
+    assert token.expiry is not None
+    assert plain not in caplog.text
+    assert plain not in str(client.cookies)
+    assert not any(plain in str(session.get_decoded()) for session in Session.objects.all())
+    for name, arguments in (("changelist", []), ("change", [token.pk]), ("delete", [token.pk]), ("add", [])):
+        assert plain not in client.get(reverse(f"admin:tenancy_apitoken_{name}", args=arguments)).text
+
+
+def test_a_revoked_token_is_gone(log_in: LogIn, acme: World) -> None:
+    address = reverse("admin:tenancy_apitoken_delete", args=[acme.token.pk])
+    assert log_in("tenant-admin").post(address, {"post": "yes"}).status_code == 302
+    assert not ApiToken.objects.filter(pk=acme.token.pk).exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": ""}, {"scopes": []}, {"scopes": ["everything"]}, {"lifetime": "1000000"}, {"name": "token-of-acme"}],
+)
+def test_a_token_that_makes_no_sense_is_not_issued(wrong: dict[str, Any], log_in: LogIn, acme: World) -> None:
+    before = ApiToken.objects.count()
+    answer = log_in("tenant-admin").post(reverse(ISSUE), token_form(acme, **wrong))
+    assert answer.status_code == 400
+    assert ApiToken.objects.count() == before
+
+
+def test_nobody_issues_or_revokes_a_token_of_a_tenant_that_is_not_theirs_to_administer(
+    log_in: LogIn, acme: World, globex: World
+) -> None:
+    before = ApiToken.objects.count()
+    assert log_in("stranger").post(reverse(ISSUE), token_form(acme)).status_code == 400
+    for who in ("viewer", "operator", "release-manager", "nobody"):
+        assert log_in(who).post(reverse(ISSUE), token_form(acme)).status_code == 403
+    revoke = reverse("admin:tenancy_apitoken_delete", args=[acme.token.pk])
+    assert log_in("stranger").post(revoke, {"post": "yes"}).status_code == 404
+    assert log_in("viewer").post(revoke, {"post": "yes"}).status_code in {403, 404}
+    assert ApiToken.objects.count() == before
+
+
+def member_form(world: World, username: str = "nobody", role: str = "viewer") -> dict[str, Any]:
+    return {"tenant": world.tenant.pk, "username": username, "role": role}
+
+
+def test_a_tenant_admin_adds_a_member_by_name_and_changes_the_role(log_in: LogIn, acme: World) -> None:
+    client = log_in("tenant-admin")
+    assert client.post(reverse("admin:tenancy_membership_add"), member_form(acme)).status_code == 302
+    made = Membership.objects.get(user__username="nobody")
+    assert (made.tenant, made.role) == (acme.tenant, "viewer")
+    address = reverse("admin:tenancy_membership_change", args=[made.pk])
+    assert client.post(address, {"role": "operator"}).status_code == 302
+    made.refresh_from_db()
+    assert made.role == "operator"
+    assert client.post(reverse("admin:tenancy_membership_delete", args=[made.pk]), {"post": "yes"}).status_code == 302
+    assert not Membership.objects.filter(pk=made.pk).exists()
+
+
+def test_the_form_lists_neither_people_nor_foreign_tenants(log_in: LogIn, acme: World) -> None:
+    text = log_in("tenant-admin").get(reverse("admin:tenancy_membership_add")).text
+    assert "globex" not in text
+    assert "nobody" not in text
+
+
+@pytest.mark.parametrize(("username", "role"), [("unknown", "viewer"), ("viewer", "operator"), ("nobody", "emperor")])
+def test_a_membership_that_makes_no_sense_is_refused(username: str, role: str, log_in: LogIn, acme: World) -> None:
+    before = list(Membership.objects.values_list("user", "tenant", "role"))
+    answer = log_in("tenant-admin").post(reverse("admin:tenancy_membership_add"), member_form(acme, username, role))
+    assert answer.status_code == 200
+    assert answer.context["adminform"].form.errors
+    assert list(Membership.objects.values_list("user", "tenant", "role")) == before
+
+
+def test_nobody_grants_anything_in_a_tenant_that_is_not_theirs_to_administer(
+    log_in: LogIn, acme: World, globex: World
+) -> None:
+    before = sorted(Membership.objects.values_list("user", "tenant", "role"))
+    theirs = Membership.objects.get(tenant=acme.tenant, role="viewer")
+    change = reverse("admin:tenancy_membership_change", args=[theirs.pk])
+    delete = reverse("admin:tenancy_membership_delete", args=[theirs.pk])
+    stranger = log_in("stranger")
+    assert "Select a valid choice" in stranger.post(reverse("admin:tenancy_membership_add"), member_form(acme)).text
+    assert stranger.post(change, {"role": "tenant-admin"}).status_code == 404
+    assert stranger.post(delete, {"post": "yes"}).status_code == 404
+    for who in ("viewer", "operator", "release-manager", "nobody"):
+        client = log_in(who)
+        assert client.post(reverse("admin:tenancy_membership_add"), member_form(acme, who)).status_code == 403
+        assert client.post(change, {"role": "tenant-admin"}).status_code in {403, 404}
+        assert client.post(delete, {"post": "yes"}).status_code in {403, 404}
+    assert sorted(Membership.objects.values_list("user", "tenant", "role")) == before
+
+
+def test_a_change_cannot_carry_a_membership_to_another_tenant_or_person(
+    log_in: LogIn, acme: World, globex: World
+) -> None:
+    mine = Membership.objects.get(tenant=acme.tenant, role="viewer")
+    other = User.objects.get(username="nobody")
+    form = {"role": "operator", "tenant": globex.tenant.pk, "user": other.pk, "username": "nobody"}
+    log_in("tenant-admin").post(reverse("admin:tenancy_membership_change", args=[mine.pk]), form)
+    kept = Membership.objects.get(pk=mine.pk)
+    assert (kept.tenant, kept.user) == (mine.tenant, mine.user)
+
+
+def test_superusers_make_tenants_whose_slug_then_stays(log_in: LogIn) -> None:
+    client = log_in("superuser")
+    form = {"slug": "initech", "name": "Initech"}
+    assert client.post(reverse("admin:tenancy_tenant_add"), form).status_code == 302
+    made = Tenant.objects.get(slug="initech")
+    change = reverse("admin:tenancy_tenant_change", args=[made.pk])
+    assert client.post(change, {"slug": "other", "name": "Initech & Co"}).status_code == 302
+    made.refresh_from_db()
+    assert (made.slug, made.name) == ("initech", "Initech & Co")
+    assert client.post(reverse("admin:tenancy_tenant_add"), {"slug": "No Slug", "name": "x"}).status_code == 200
+    assert log_in("tenant-admin").post(reverse("admin:tenancy_tenant_add"), form).status_code == 403
+
+
+def test_a_new_user_may_log_in_and_sees_nothing_until_made_a_member(log_in: LogIn) -> None:
+    password = "correct-horse-battery-staple"
+    form = {"username": "newcomer", "password1": password, "password2": password, "usable_password": "true"}
+    assert log_in("superuser").post(reverse("admin:auth_user_add"), form).status_code == 302
+    client = log_in("anonymous")
+    assert client.login(username="newcomer", password=password)
+    assert client.get(reverse("admin:index")).status_code == 200
+    assert client.get(reverse("admin:releases_release_changelist")).status_code == 403
+
+
+@pytest.mark.parametrize("who", ["tenant-admin", "viewer", "stranger"])
+def test_only_superusers_touch_users(who: str, log_in: LogIn) -> None:
+    victim = User.objects.get(username="superuser")
+    client = log_in(who)
+    assert client.get(reverse("admin:auth_user_change", args=[victim.pk])).status_code == 403
+    assert client.get(reverse("admin:auth_user_password_change", args=[victim.pk])).status_code == 403
+    assert client.post(reverse("admin:auth_user_delete", args=[victim.pk]), {"post": "yes"}).status_code == 403
+    assert User.objects.filter(pk=victim.pk).exists()

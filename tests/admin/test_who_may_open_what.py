@@ -1,0 +1,193 @@
+"""Every page against every kind of person."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from coordinator.tenancy.models import Membership, Tenant
+from tests.admin.conftest import LogIn, World
+
+MEMBERS = ("viewer", "operator", "release-manager", "tenant-admin", "superuser")
+RELEASERS = ("release-manager", "tenant-admin", "superuser")
+ADMINS = ("tenant-admin", "superuser")
+EVERYONE = (*MEMBERS, "stranger", "nobody")
+Address = Callable[[World], str]
+
+
+def of(name: str, what: Callable[[World], object]) -> Address:
+    return lambda world: reverse(f"admin:{name}", args=[what(world)])
+
+
+def plain(name: str) -> Address:
+    return lambda _: reverse(f"admin:{name}")
+
+
+def membership(world: World) -> object:
+    return Membership.objects.get(tenant=world.tenant, role="viewer").pk
+
+
+# Who gets the page; what an outsider and an insider without the right get instead.
+PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
+    "pipeline": (of("releases_pipeline_change", lambda w: w.release.pipeline_id), MEMBERS, 404),
+    "release": (of("releases_release_change", lambda w: w.release.pk), MEMBERS, 404),
+    "release status": (of("releases_release_status", lambda w: w.release.pk), MEMBERS, 404),
+    "execution": (of("executions_execution_change", lambda w: w.execution.pk), MEMBERS, 404),
+    "execution live": (of("executions_execution_live", lambda w: w.execution.pk), MEMBERS, 404),
+    "worker": (of("executions_worker_change", lambda w: w.worker.pk), MEMBERS, 404),
+    "activate": (of("releases_release_activate", lambda w: w.release.pk), RELEASERS, 404),
+    "upload": (plain("releases_release_upload"), (*RELEASERS, "stranger"), 403),
+    "pipelines": (plain("releases_pipeline_changelist"), (*MEMBERS, "stranger"), 403),
+    "releases": (plain("releases_release_changelist"), (*MEMBERS, "stranger"), 403),
+    "executions": (plain("executions_execution_changelist"), (*MEMBERS, "stranger"), 403),
+    "workers": (plain("executions_worker_changelist"), (*MEMBERS, "stranger"), 403),
+    "tenants": (plain("tenancy_tenant_changelist"), (*ADMINS, "stranger"), 403),
+    "memberships": (plain("tenancy_membership_changelist"), (*ADMINS, "stranger"), 403),
+    "tokens": (plain("tenancy_apitoken_changelist"), (*ADMINS, "stranger"), 403),
+    "new membership": (plain("tenancy_membership_add"), (*ADMINS, "stranger"), 403),
+    "new token": (plain("tenancy_apitoken_add"), (*ADMINS, "stranger"), 403),
+    "tenant": (of("tenancy_tenant_change", lambda w: w.tenant.pk), ADMINS, 404),
+    "membership": (of("tenancy_membership_change", membership), ADMINS, 404),
+    "revoke token": (of("tenancy_apitoken_delete", lambda w: w.token.pk), ADMINS, 404),
+    "token": (of("tenancy_apitoken_change", lambda w: w.token.pk), ADMINS, 404),
+    "new tenant": (plain("tenancy_tenant_add"), ("superuser",), 403),
+    "users": (plain("auth_user_changelist"), ("superuser",), 403),
+    "new user": (plain("auth_user_add"), ("superuser",), 403),
+    "overview": (plain("index"), EVERYONE, 200),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_opens_for_exactly_those_whose_role_allows_it(page: str, log_in: LogIn, acme: World) -> None:
+    address, allowed, _ = PAGES[page]
+    got = {who: log_in(who).get(address(acme)).status_code for who in EVERYONE}
+    assert {who for who, status in got.items() if status == 200} == set(allowed), got
+    assert {status for who, status in got.items() if who not in allowed} <= {403, 404}, got
+
+
+@pytest.mark.parametrize("page", [page for page, (_, _, outside) in PAGES.items() if outside == 404])
+def test_another_tenants_page_is_a_real_404_and_tells_nothing(page: str, log_in: LogIn, acme: World) -> None:
+    answer = log_in("stranger").get(PAGES[page][0](acme))
+    assert answer.status_code == 404
+    assert "acme" not in answer.text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_whoever_is_not_logged_in_is_sent_to_the_log_in(page: str, log_in: LogIn, acme: World) -> None:
+    answer = log_in("anonymous").get(PAGES[page][0](acme))
+    if page in {"release status", "execution live"}:
+        assert (answer.status_code, answer["HX-Refresh"]) == (403, "true")
+    else:
+        assert answer.status_code == 302
+        assert answer["Location"].startswith(reverse("admin:login"))
+
+
+READ_ONLY = ("releases_pipeline", "releases_release", "executions_execution", "executions_worker")
+
+
+@pytest.mark.parametrize("model", READ_ONLY)
+def test_nobody_adds_changes_or_deletes_what_only_domain_calls_may_change(
+    model: str, log_in: LogIn, acme: World
+) -> None:
+    rows = {
+        "releases_pipeline": acme.release.pipeline_id,
+        "releases_release": acme.release.pk,
+        "executions_execution": acme.execution.pk,
+        "executions_worker": acme.worker.pk,
+    }
+    client, key = log_in("superuser"), rows[model]
+    assert client.get(reverse(f"admin:{model}_add")).status_code == 403
+    assert client.post(reverse(f"admin:{model}_change", args=[key]), {"release_version": "9"}).status_code == 405
+    assert client.post(reverse(f"admin:{model}_delete", args=[key]), {"post": "yes"}).status_code == 403
+    answer = client.post(reverse(f"admin:{model}_changelist"), {"action": "delete_selected", "_selected_action": key})
+    assert answer.status_code in {200, 302}
+    type(acme.release).objects.get(pk=acme.release.pk)
+    type(acme.execution).objects.get(pk=acme.execution.pk)
+    type(acme.worker).objects.get(pk=acme.worker.pk)
+
+
+@pytest.mark.parametrize("unknown", ["0", "999999", "x", "99999999999999999999999", "1/change/../.."])
+@pytest.mark.parametrize("model", READ_ONLY)
+def test_an_unknown_object_is_a_404(model: str, unknown: str, log_in: LogIn) -> None:
+    answer = log_in("superuser").get(f"{reverse(f'admin:{model}_changelist')}{unknown}/change/")
+    assert answer.status_code == 404
+
+
+LISTS = ("releases_pipeline", "releases_release", "executions_execution", "executions_worker", "tenancy_apitoken")
+
+
+@pytest.mark.parametrize("model", [*LISTS, "tenancy_membership", "tenancy_tenant"])
+def test_a_list_with_its_filters_names_nothing_of_another_tenant(model: str, log_in: LogIn) -> None:
+    shown = log_in("stranger").get(reverse(f"admin:{model}_changelist")).text
+    assert "globex" in shown
+    assert "acme" not in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "question"),
+    [
+        ("releases_release", "q=acme"),
+        ("releases_release", "pipeline=acme.orders"),
+        ("releases_pipeline", "q=acme"),
+        ("executions_execution", "q=key-of-acme"),
+        ("executions_worker", "q=acme"),
+        ("tenancy_apitoken", "q=acme"),
+        ("tenancy_membership", "q=viewer"),
+    ],
+)
+def test_a_search_or_filter_for_another_tenants_things_finds_none(model: str, question: str, log_in: LogIn) -> None:
+    answer = log_in("stranger").get(f"{reverse(f'admin:{model}_changelist')}?{question}")
+    assert answer.status_code == 200
+    assert list(answer.context["cl"].result_list) == []
+
+
+@pytest.mark.parametrize(
+    "model", ["releases_pipeline", "releases_release", "executions_execution", "executions_worker"]
+)
+def test_the_filter_by_tenant_is_none_for_whoever_has_one_tenant(model: str, log_in: LogIn) -> None:
+    address = reverse(f"admin:{model}_changelist")
+    [theirs] = log_in("stranger").get(f"{address}?tenant=acme").context["cl"].result_list
+    [found] = log_in("superuser").get(f"{address}?tenant=acme").context["cl"].result_list
+    assert theirs != found
+
+
+@pytest.mark.parametrize(
+    ("model", "lookup"),
+    [
+        ("releases_release", "pipeline__tenant__slug__startswith=a"),
+        ("releases_release", "uploaded_by=user:test"),
+        ("tenancy_apitoken", "digest__startswith=0"),
+        ("tenancy_membership", "user__password__startswith=a"),
+        ("executions_execution", "input__n=1"),
+    ],
+)
+def test_the_address_takes_no_lookup_that_no_filter_offers(model: str, lookup: str, log_in: LogIn) -> None:
+    answer = log_in("stranger").get(f"{reverse(f'admin:{model}_changelist')}?{lookup}")
+    assert answer.status_code == 400
+
+
+def test_an_execution_is_not_found_by_the_id_in_another_tenant(log_in: LogIn, acme: World) -> None:
+    address = reverse("admin:executions_execution_changelist")
+    assert list(log_in("stranger").get(address, {"q": str(acme.execution.pk)}).context["cl"].result_list) == []
+    assert list(log_in("viewer").get(address, {"q": str(acme.execution.pk)}).context["cl"].result_list) == [
+        acme.execution
+    ]
+    assert list(log_in("viewer").get(address, {"q": "key-of-acme"}).context["cl"].result_list) == [acme.execution]
+
+
+def test_a_person_who_lost_the_membership_sees_nothing_any_more(log_in: LogIn, acme: World) -> None:
+    client: Client = log_in("viewer")
+    address = reverse("admin:releases_release_change", args=[acme.release.pk])
+    assert client.get(address).status_code == 200
+    Membership.objects.filter(user__username="viewer").delete()
+    assert client.get(address).status_code == 404
+
+
+def test_the_tenant_of_a_release_is_the_one_that_counts_not_any_membership(log_in: LogIn, acme: World) -> None:
+    """A release manager of one tenant who merely looks at another may not activate there."""
+    globex = Tenant.objects.get(slug="globex")
+    Membership.objects.create(user_id=log_in("viewer").session["_auth_user_id"], tenant=globex, role="release-manager")
+    client = log_in("viewer")
+    assert client.get(reverse("admin:releases_release_upload")).status_code == 200
+    assert client.get(reverse("admin:releases_release_activate", args=[acme.release.pk])).status_code == 403

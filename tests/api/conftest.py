@@ -1,0 +1,23 @@
+"""A tenant with something of everything in it, and a client that speaks with a token of any scopes."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.house import House, house
+
+
+@pytest.fixture(autouse=True)
+def static_root(settings: Any) -> None:
+    """The folder of static files is there in every installation, and its server warns where it is not."""
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def ours() -> House:
+    return house()
+
+
+@pytest.fixture
+def theirs() -> House:
+    return house()

@@ -1,0 +1,142 @@
+"""A tenant with something of everything in it, the endpoints to it, and the shape of every refusal."""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from coordinator.api.problem_shape import PROBLEM
+from coordinator.tenancy.access import issue_token
+from coordinator.tenancy.models import ApiToken, Membership, Tenant
+from coordinator.tenancy.roles import Role, Scope
+from executions.models import Execution
+from releases.models import Release
+from tests import making
+
+ENDPOINTS = {
+    ("GET", "pipelines"): Scope.READ,
+    ("GET", "pipelines/{pipeline_id}"): Scope.READ,
+    ("GET", "pipelines/{pipeline_id}/releases"): Scope.READ,
+    ("POST", "pipelines/{pipeline_id}/releases"): Scope.REGISTER,
+    ("GET", "pipelines/{pipeline_id}/releases/{release_version}"): Scope.READ,
+    ("GET", "pipelines/{pipeline_id}/activations"): Scope.READ,
+    ("POST", "pipelines/{pipeline_id}/activations"): Scope.ACTIVATE,
+    ("GET", "executions"): Scope.READ,
+    ("POST", "executions"): Scope.SUBMIT,
+    ("GET", "executions/{execution_id}"): Scope.READ,
+    ("GET", "executions/{execution_id}/result"): Scope.READ,
+    ("GET", "executions/{execution_id}/events"): Scope.READ,
+    ("GET", "workers"): Scope.READ,
+}
+"""Every endpoint of a tenant with the scope that it asks for; a test holds this to the OpenAPI document."""
+
+
+@dataclass
+class House:
+    """A tenant with an active release, a worker and an execution; it speaks to the API with a token of all scopes."""
+
+    tenant: Tenant
+    admin: User
+    release: Release
+    execution: Execution
+
+    def token(self, *scopes: Scope, lifetime: timedelta | None = None) -> str:
+        name = f"client-{self.tenant.tokens.count()}"
+        _, plain = issue_token(self.tenant, self.admin, name, scopes, lifetime=lifetime)
+        return plain
+
+    @cached_property
+    def all_scopes(self) -> str:
+        return self.token(*Scope)
+
+    def url(self, path: str) -> str:
+        """The address of `path`, in which the names of this house's things are filled in."""
+        names = {
+            "pipeline_id": making.PIPELINE,
+            "release_version": self.release.release_version,
+            "execution_id": self.execution.pk,
+        }
+        return f"/api/v1/tenants/{self.tenant.slug}/{path.format(**names)}"
+
+    def body(self, method: str, path: str) -> Any:
+        """What the endpoint accepts and would act on."""
+        if method == "GET":
+            return None
+        if path == "executions":
+            return {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"}
+        if path.endswith("activations"):
+            return {"releaseVersion": self.release.release_version}
+        return upload()
+
+    def call(self, method: str, url: str, body: Any = None, *, token: str | None = None, **more: Any) -> Any:
+        """Send `body`: as it is where it is bytes, as a form where it holds files, else as JSON."""
+        headers = {"Authorization": f"Bearer {self.all_scopes if token is None else token}", **more.pop("headers", {})}
+        if isinstance(body, dict) and any(isinstance(value, SimpleUploadedFile) for value in body.values()):
+            return Client().post(url, body, headers=headers, **more)
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        return Client().generic(
+            method, url, data, more.pop("content_type", "application/json"), headers=headers, **more
+        )
+
+    def get(self, path: str, **more: Any) -> Any:
+        return self.call("GET", self.url(path), **more)
+
+    def post(self, path: str, body: Any, **more: Any) -> Any:
+        return self.call("POST", self.url(path), body, **more)
+
+
+def house() -> House:
+    tenant, release = making.ready()
+    admin = User.objects.create_user(f"admin-{tenant.slug}")
+    Membership.objects.create(user=admin, tenant=tenant, role=Role.TENANT_ADMIN)
+    return House(tenant, admin, release, making.execution(tenant, "first"))
+
+
+def upload(version: str = "2.0", **changes: Any) -> dict[str, Any]:
+    """The form of a release that is in order."""
+    contract = making.contract()
+    data = making.archive(contract, code=version)
+    document = {**making.descriptor(contract, data, version), **changes}
+    return {"descriptor": file(json.dumps(document).encode(), "pipeline-release.json"), "artifact": file(data)}
+
+
+def file(data: bytes, name: str = "app.zip") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, data)
+
+
+def everything() -> list[Any]:
+    """All rows of the product, but for when a token was last used."""
+    models = [model for app in ("tenancy", "releases", "executions") for model in apps.get_app_config(app).get_models()]
+    return [
+        [
+            {**row, "last_used_at": None} if model is ApiToken else row
+            for row in model._default_manager.order_by("pk").values()
+        ]
+        for model in models
+    ]
+
+
+def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
+    """The problem document of an answer, which must be of the one shape and of this status and code."""
+    assert answer.status_code == status, answer.content
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    document: dict[str, Any] = json.loads(answer.content)
+    jsonschema.validate(document, PROBLEM)
+    assert document["code"] == code, document
+    assert document["status"] == status
+    assert document["type"] == f"urn:durable-coordinator:problem:{code}"
+    assert document["title"]
+    assert document["detail"]
+    return document
+
+
+def fields(document: dict[str, Any]) -> dict[str, str]:
+    """Field and code of each entry of a problem's `errors`."""
+    return {error["field"]: error["code"] for error in document.get("errors", ())}

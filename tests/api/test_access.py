@@ -1,0 +1,158 @@
+"""Who may do what over REST; and after each denial nothing has changed."""
+
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from coordinator.tenancy.models import ApiToken
+from coordinator.tenancy.roles import Scope
+from releases.artifact_store import artifact_store
+from tests import making
+from tests.api.house import ENDPOINTS, House, everything, refused, upload
+
+pytestmark = pytest.mark.django_db
+IMAGE = {"artifactId": "i", "kind": "container-image", "uri": "r/i", "digest": "sha256:" + "0" * 64}
+endpoint = pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
+
+
+def denied(answer: Any, before: list[Any], status: int, code: str) -> dict[str, Any]:
+    document = refused(answer, status, code)
+    assert everything() == before
+    assert list(artifact_store().staging.iterdir()) == []
+    return document
+
+
+@endpoint
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Bearer nonsense", "Bearer dc_" + "0" * 64, "Basic YTpi", "Bearer a b", "Bearer é"],
+)
+def test_without_a_token_nothing_is_shown_or_done(
+    ours: House, method: str, path: str, authorization: str | None
+) -> None:
+    before = everything()
+    headers = {} if authorization is None else {"Authorization": authorization}
+    body = ours.body(method, path)
+    if method == "POST" and path.endswith("releases"):
+        answer: Any = Client().post(ours.url(path), body, headers=headers)
+    else:
+        answer = Client().generic(method, ours.url(path), headers=headers)
+    denied(answer, before, 401, "NOT_AUTHENTICATED")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@endpoint
+def test_an_expired_token_is_none_and_stays_to_be_seen(ours: House, method: str, path: str) -> None:
+    token = ours.token(*Scope, lifetime=timedelta(hours=1))
+    ApiToken.objects.filter(tenant=ours.tenant).update(expiry=timezone.now())
+    before = everything()
+    answer = ours.call(method, ours.url(path), ours.body(method, path), token=token)
+    assert "expired" in denied(answer, before, 401, "NOT_AUTHENTICATED")["detail"]
+    assert ApiToken.objects.filter(tenant=ours.tenant).count() == 1
+
+
+def test_the_token_of_somebody_who_is_gone_is_none(ours: House) -> None:
+    token = ours.all_scopes
+    ours.admin.is_active = False
+    ours.admin.save()
+    refused(ours.get("pipelines", token=token), 401, "NOT_AUTHENTICATED")
+    ours.admin.delete()
+    refused(ours.get("pipelines", token=token), 401, "NOT_AUTHENTICATED")
+
+
+def test_a_session_of_the_admin_is_no_token(ours: House) -> None:
+    client = Client()
+    client.force_login(ours.admin)
+    refused(client.get(ours.url("pipelines")), 401, "NOT_AUTHENTICATED")
+
+
+@pytest.mark.parametrize(("where", "scope"), list(product(ENDPOINTS, Scope)))
+def test_each_endpoint_asks_for_exactly_one_scope(ours: House, where: tuple[str, str], scope: Scope) -> None:
+    method, path = where
+    needed = ENDPOINTS[where]
+    token = ours.token(scope)
+    before = everything()
+    answer = ours.call(method, ours.url(path), ours.body(method, path), token=token)
+    if scope is needed:
+        assert answer.status_code in {200, 201, 202}, answer.content
+        return
+    assert denied(answer, before, 403, "SCOPE_MISSING")["scope"] == needed.value
+
+
+@endpoint
+def test_another_tenants_address_is_a_404_and_no_403(ours: House, theirs: House, method: str, path: str) -> None:
+    token = ours.token(*Scope)
+    before = everything()
+    answer = ours.call(method, theirs.url(path), theirs.body(method, path), token=token)
+    document = denied(answer, before, 404, "NOT_FOUND")
+    nowhere = ours.url(path).replace(ours.tenant.slug, "nowhere")
+    other = refused(ours.call(method, nowhere, ours.body(method, path), token=token), 404, "NOT_FOUND")
+    same = document["detail"].replace(theirs.tenant.slug, "nowhere")
+    assert {**other, "detail": ""} == {**document, "detail": ""}
+    assert other["detail"] == same
+
+
+@pytest.mark.parametrize("path", ["executions/{}", "executions/{}/result", "executions/{}/events"])
+def test_another_tenants_execution_is_unknown_like_one_that_never_was(ours: House, theirs: House, path: str) -> None:
+    never = "00000000-0000-4000-8000-000000000000"
+    told = [
+        refused(ours.get(path.format(key)), 404, "EXECUTION_UNKNOWN")["detail"].replace(str(key), "")
+        for key in (theirs.execution.pk, never)
+    ]
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        where
+        for where in ENDPOINTS
+        if where[1].startswith("pipelines/{pipeline_id}") and where != ("POST", "pipelines/{pipeline_id}/releases")
+    ],
+)
+def test_another_tenants_pipeline_is_unknown(ours: House, theirs: House, method: str, path: str) -> None:
+    making.registered(theirs.tenant, pipeline_id="org.example.theirs")
+    token = ours.all_scopes
+    before = everything()
+    url = ours.url(path.replace("{pipeline_id}", "org.example.theirs"))
+    denied(ours.call(method, url, ours.body(method, path), token=token), before, 404, "PIPELINE_UNKNOWN")
+
+
+def test_an_upload_under_another_tenants_name_of_a_pipeline_makes_one_of_our_own(ours: House, theirs: House) -> None:
+    theirs.post("pipelines/{pipeline_id}/releases", upload("2.0"))
+    assert ours.post("pipelines/{pipeline_id}/releases", upload("2.0", artifacts=[IMAGE])).status_code == 202
+    shown = theirs.get("pipelines/{pipeline_id}/releases/2.0").json()
+    assert shown["artifacts"][0]["kind"] == "local-file"
+
+
+def test_lists_show_nothing_of_others(ours: House, theirs: House) -> None:
+    for path in ("pipelines", "executions", "workers"):
+        assert len(ours.get(path).json()["items"]) == 1
+    assert [item["executionId"] for item in ours.get("executions").json()["items"]] == [str(ours.execution.pk)]
+
+
+def test_a_filter_does_not_reach_beyond_the_tenant(ours: House, theirs: House) -> None:
+    body = {"pipelineId": "org.example.orders", "input": {"n": 2}, "idempotencyKey": "only-theirs"}
+    assert theirs.post("executions", body).status_code == 202
+    assert ours.get("executions?idempotencyKey=only-theirs").json()["items"] == []
+
+
+def test_what_was_used_is_noted_once_a_minute(ours: House) -> None:
+    token = ours.all_scopes
+    ours.get("pipelines", token=token)
+    first = ApiToken.objects.get(tenant=ours.tenant).last_used_at
+    assert first is not None
+    ours.get("pipelines", token=token)
+    assert ApiToken.objects.get(tenant=ours.tenant).last_used_at == first
+    ApiToken.objects.update(last_used_at=first - timedelta(minutes=2))
+    ours.get("pipelines", token=token)
+    assert ApiToken.objects.get(tenant=ours.tenant).last_used_at > first
+
+
+def test_health_asks_for_no_token_and_tells_nothing_of_tenants() -> None:
+    assert Client().get("/health/live").json() == {"status": "UP"}
+    assert Client().get("/health/ready").json() == {"status": "UP", "database": "UP"}

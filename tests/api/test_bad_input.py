@@ -1,0 +1,328 @@
+"""What cannot be meant is refused with the place and the rule named, is no 500, and changes nothing."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from releases.artifact_store import artifact_store
+from tests import making
+from tests.api.house import ENDPOINTS, House, everything, fields, file, refused, upload
+
+pytestmark = pytest.mark.django_db
+EXECUTIONS, ACTIVATIONS = "executions", "pipelines/{pipeline_id}/activations"
+RELEASES = "pipelines/{pipeline_id}/releases"
+GOOD: dict[str, dict[str, Any]] = {
+    EXECUTIONS: {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"},
+    ACTIVATIONS: {"releaseVersion": "1.0"},
+}
+takes_json = pytest.mark.parametrize("path", list(GOOD))
+
+
+def refusal(ours: House, path: str, body: Any, status: int = 400, code: str = "INVALID_REQUEST", **more: Any) -> Any:
+    token = ours.all_scopes
+    before = everything()
+    document = refused(ours.post(path, body, token=token, **more), status, code)
+    assert everything() == before
+    assert list(artifact_store().staging.iterdir()) == []
+    return document
+
+
+# --- JSON bodies ---
+
+
+@takes_json
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", "DOCUMENT_NOT_JSON"),
+        (b"{}{}", "DOCUMENT_NOT_JSON"),
+        (b"{'a': 1}", "DOCUMENT_NOT_JSON"),
+        (b'{"a": 1,}', "DOCUMENT_NOT_JSON"),
+        (b"\x00", "DOCUMENT_NOT_JSON"),
+        (b"null", "DOCUMENT_NOT_OBJECT"),
+        (b"[]", "DOCUMENT_NOT_OBJECT"),
+        (b'"text"', "DOCUMENT_NOT_OBJECT"),
+        (b"\xef\xbb\xbf{}", "DOCUMENT_HAS_BOM"),
+        (b'{"a": "\xff"}', "DOCUMENT_NOT_UTF8"),
+        ('{"a": "é"}'.encode("utf-16"), "DOCUMENT_NOT_UTF8"),
+        (b'{"a": 1, "a": 2}', "DOCUMENT_DUPLICATE_KEY"),
+        (b'{"input": {"b": [{"c": 1, "c": 1}]}}', "DOCUMENT_DUPLICATE_KEY"),
+        (b'{"input": NaN}', "DOCUMENT_NUMBER_OUT_OF_RANGE"),
+        (b'{"input": -Infinity}', "DOCUMENT_NUMBER_OUT_OF_RANGE"),
+        (b'{"input": 1e999}', "DOCUMENT_NUMBER_OUT_OF_RANGE"),
+        (b'{"input": ' + b"9" * 5_000 + b"}", "DOCUMENT_NUMBER_OUT_OF_RANGE"),
+        (b'{"input": "\\u0000"}', "DOCUMENT_BAD_CHARACTER"),
+        (b'{"input": {"\\u0000": 1}}', "DOCUMENT_BAD_CHARACTER"),
+        (b'{"input": "\\ud800"}', "DOCUMENT_BAD_CHARACTER"),
+        (b'{"input": ' + b"[" * 64 + b"]" * 64 + b"}", "DOCUMENT_TOO_DEEP"),
+        (b'{"input": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", "DOCUMENT_TOO_DEEP"),
+        (b'{"input": [' + b"0," * 100_000 + b"0]}", "DOCUMENT_TOO_MANY_VALUES"),
+    ],
+)
+def test_a_body_that_is_no_strict_json_object_is_refused(ours: House, path: str, body: bytes, code: str) -> None:
+    document = refusal(ours, path, body)
+    assert {error["code"] for error in document["errors"]} == {code}
+
+
+@takes_json
+def test_a_body_without_anything_in_it_lacks_every_member(ours: House, path: str) -> None:
+    required = dict.fromkeys(GOOD[path], "REQUIRED")
+    assert fields(refusal(ours, path, b"{}")) == required
+    assert fields(refusal(ours, path, b"")) == required
+
+
+@takes_json
+def test_a_body_beyond_the_limit_is_refused_whole(ours: House, settings: Any, path: str) -> None:
+    body = json.dumps({**GOOD[path], "x": "x" * 100}).encode()
+    settings.MAX_REQUEST_BYTES = len(body) - 1
+    assert refusal(ours, path, body, 413, "PAYLOAD_TOO_LARGE")["limit"] == len(body) - 1
+    settings.MAX_REQUEST_BYTES = len(body)
+    assert fields(refusal(ours, path, body)) == {"x": "UNKNOWN_MEMBER"}
+
+
+@takes_json
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "x", ""]
+)
+def test_another_media_type_is_refused(ours: House, path: str, content_type: str) -> None:
+    body = json.dumps(GOOD[path]).encode()
+    refusal(ours, path, body, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=content_type)
+
+
+def test_json_where_a_form_belongs_is_refused(ours: House) -> None:
+    refusal(ours, RELEASES, b"{}", 415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+WRONG: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+    (EXECUTIONS, {"extra": 1, "Input": 2}, {"Input": "UNKNOWN_MEMBER", "extra": "UNKNOWN_MEMBER"}),
+    (EXECUTIONS, {"pipelineId": 1}, {"pipelineId": "NOT_TEXT"}),
+    (EXECUTIONS, {"pipelineId": ["a"]}, {"pipelineId": "NOT_TEXT"}),
+    (EXECUTIONS, {"pipelineId": None}, {"pipelineId": "NULL"}),
+    (EXECUTIONS, {"pipelineId": ""}, {"pipelineId": "BLANK"}),
+    (EXECUTIONS, {"pipelineId": " \n"}, {"pipelineId": "BLANK"}),
+    (EXECUTIONS, {"pipelineId": "p" * 501}, {"pipelineId": "MAX_LENGTH"}),
+    (EXECUTIONS, {"idempotencyKey": True}, {"idempotencyKey": "NOT_TEXT"}),
+    (EXECUTIONS, {"idempotencyKey": "k" * 201}, {"idempotencyKey": "MAX_LENGTH"}),
+    (EXECUTIONS, {"idempotencyKey": ""}, {"idempotencyKey": "BLANK"}),
+    (EXECUTIONS, {"input": None}, {"input": "NULL"}),
+    (EXECUTIONS, {"expectedReleaseVersion": 1}, {"expectedReleaseVersion": "NOT_TEXT"}),
+    (EXECUTIONS, {"expectedReleaseVersion": ""}, {"expectedReleaseVersion": "BLANK"}),
+    (EXECUTIONS, {"pipelineId": 1, "idempotencyKey": 2}, {"pipelineId": "NOT_TEXT", "idempotencyKey": "NOT_TEXT"}),
+    (ACTIVATIONS, {"releaseVersion": 1.0}, {"releaseVersion": "NOT_TEXT"}),
+    (ACTIVATIONS, {"reason": None}, {"reason": "NULL"}),
+    (ACTIVATIONS, {"reason": "r" * 1_001}, {"reason": "MAX_LENGTH"}),
+    (ACTIVATIONS, {"operationKey": ""}, {"operationKey": "BLANK"}),
+    (ACTIVATIONS, {"operationKey": "k" * 201}, {"operationKey": "MAX_LENGTH"}),
+    (ACTIVATIONS, {"expectedReleaseVersion": False}, {"expectedReleaseVersion": "NOT_TEXT"}),
+    (ACTIVATIONS, {"actor": "user:root"}, {"actor": "UNKNOWN_MEMBER"}),
+]
+
+
+@pytest.mark.parametrize(("path", "changes", "expected"), WRONG)
+def test_each_member_that_is_wrong_is_named(
+    ours: House, path: str, changes: dict[str, Any], expected: dict[str, str]
+) -> None:
+    assert fields(refusal(ours, path, {**GOOD[path], **changes})) == expected
+
+
+def test_what_is_refused_by_meaning_has_a_code_of_its_own(ours: House) -> None:
+    def body(**changes: Any) -> dict[str, Any]:
+        return {**GOOD[EXECUTIONS], **changes}
+
+    refusal(ours, EXECUTIONS, body(pipelineId="org.example.none"), 404, "PIPELINE_UNKNOWN")
+    refusal(ours, EXECUTIONS, body(pipelineId=f" {making.PIPELINE}"), 404, "PIPELINE_UNKNOWN")
+    refusal(ours, EXECUTIONS, body(idempotencyKey="first"), 409, "IDEMPOTENCY_KEY_REUSED")
+    refusal(ours, EXECUTIONS, body(expectedReleaseVersion="0"), 409, "ACTIVE_RELEASE_CHANGED")
+    refusal(ours, ACTIVATIONS, {"releaseVersion": "9.9"}, 404, "RELEASE_UNKNOWN")
+    refusal(ours, ACTIVATIONS, {"releaseVersion": "1.0", "expectedReleaseVersion": ""}, 409, "ACTIVE_RELEASE_CHANGED")
+    contract = making.contract()
+    making.upload(ours.tenant, making.descriptor(contract, b"", "3.0"))
+    document = refusal(ours, ACTIVATIONS, {"releaseVersion": "3.0"}, 409, "RELEASE_NOT_REGISTERED")
+    assert document["releaseStatus"] == "UPLOADED"
+
+
+# --- addresses and queries ---
+
+
+@pytest.mark.parametrize("path", [path for method, path in ENDPOINTS if method == "GET" and "{" in path])
+@pytest.mark.parametrize(
+    "name", ["%00", "a%00b", "%FF", "%F0%9F%98%80", "..", "%2e%2e%2f", "a" * 3_000, "'; DROP TABLE x"]
+)
+def test_a_name_of_nothing_is_a_404_whatever_it_is_made_of(ours: House, path: str, name: str) -> None:
+    url = ours.url("") + path.replace("{pipeline_id}", name).replace("{release_version}", name).replace(
+        "{execution_id}", name
+    )
+    answer = ours.call("GET", url)
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["code"] in {"NOT_FOUND", "PIPELINE_UNKNOWN"}
+
+
+@pytest.mark.parametrize("name", ["%00", "1.0%00", "9.9", "1.0/", "%FF"])
+def test_a_release_of_no_such_name_is_a_404(ours: House, name: str) -> None:
+    answer = ours.get(f"pipelines/{making.PIPELINE}/releases/{name}")
+    assert (answer.status_code, answer.json()["code"]) in {(404, "RELEASE_UNKNOWN"), (404, "NOT_FOUND")}
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/v1/", "/api/v1/tenants/", "/api/v1/tenants/x/none", "/api/v2/"])
+def test_an_address_that_nothing_answers_is_a_problem_too(path: str) -> None:
+    refused(Client().get(path), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
+def test_methods_that_an_endpoint_has_not_are_refused_before_anything_is_done(
+    ours: House, method: str, path: str
+) -> None:
+    token = ours.all_scopes
+    before = everything()
+    for other in {"POST", "PUT", "PATCH", "DELETE"} - {method for method, each in ENDPOINTS if each == path}:
+        refused(ours.call(other, ours.url(path), {}, token=token), 405, "METHOD_NOT_ALLOWED")
+    assert everything() == before
+
+
+def cursor(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("path", [EXECUTIONS, "pipelines", "executions/{execution_id}/events", ACTIVATIONS, "workers"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *["x", "é", "%00", "=", "%FF%FE"],
+        *[cursor(text) for text in ("p=word", "p=\x00", "p=-1e5", "p=", "o=-1", "o=word", "r=word", "p=2026-13-45")],
+    ],
+)
+def test_a_cursor_that_was_never_given_out_is_refused(ours: House, path: str, value: str) -> None:
+    answer = ours.get(f"{path}?cursor={value}")
+    if answer.status_code == 200:
+        # Nothing at all, as base64 reads it, is the first page.
+        assert value in {"=", "%00", cursor("p=")}
+        return
+    assert fields(refused(answer, 400, "INVALID_REQUEST")) == {"cursor": "INVALID"}
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "word", "", "1.5", "%00"])
+def test_a_page_size_that_is_none_is_the_usual_one(ours: House, size: str) -> None:
+    assert len(ours.get(f"executions?pageSize={size}").json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("status=DONE", "status"),
+        ("status=queued", "status"),
+        ("pipelineId=%00", "pipelineId"),
+        ("idempotencyKey=a%00b", "idempotencyKey"),
+    ],
+)
+def test_a_filter_that_can_match_nothing_is_refused(ours: House, query: str, field: str) -> None:
+    assert set(fields(refused(ours.get(f"executions?{query}"), 400, "INVALID_REQUEST"))) == {field}
+
+
+def test_only_json_is_to_be_had(ours: House) -> None:
+    refused(ours.get("pipelines", headers={"Accept": "text/html"}), 406, "NOT_ACCEPTABLE")
+
+
+# --- forms ---
+
+
+def test_a_form_without_a_descriptor_is_refused(ours: House) -> None:
+    form = upload()
+    del form["descriptor"]
+    assert fields(refusal(ours, RELEASES, form)) == {"descriptor": "REQUIRED"}
+
+
+def test_a_descriptor_that_is_no_file_is_not_taken_for_one(ours: House) -> None:
+    form = upload()
+    form["descriptor"] = form["descriptor"].read().decode()
+    assert fields(refusal(ours, RELEASES, form)) == {"descriptor": "REQUIRED"}
+
+
+def test_more_files_than_a_release_may_have_are_refused(ours: House, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FILES = 3
+    refusal(ours, RELEASES, {**upload(), "more": [file(b"1"), file(b"2")]})
+
+
+def test_more_fields_than_a_form_has_are_refused(ours: House, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 3
+    refusal(ours, RELEASES, {**upload(), **{f"f{number}": "x" for number in range(4)}})
+
+
+def test_a_form_whose_texts_are_too_large_is_refused(ours: House, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000
+    refusal(ours, RELEASES, {**upload(), "text": "x" * 1_001}, 413, "PAYLOAD_TOO_LARGE")
+
+
+def test_an_artifact_beyond_the_limit_is_refused_and_nothing_of_it_stays(ours: House, settings: Any) -> None:
+    settings.MAX_ARTIFACT_BYTES = 1_000
+    form = {"first": file(b"x" * 500), "second": file(b"x" * 1_001), **upload()}
+    assert refusal(ours, RELEASES, form, 413, "PAYLOAD_TOO_LARGE")["limit"] == 1_000
+
+
+def test_a_descriptor_beyond_the_limit_is_refused(ours: House) -> None:
+    form = {**upload(), "descriptor": file(b" " * (1024 * 1024 + 1))}
+    assert refusal(ours, RELEASES, form, 413, "PAYLOAD_TOO_LARGE")["limit"] == 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"", "multipart/form-data"),
+        (b"nonsense", "multipart/form-data; boundary=x"),
+        (b"--x\r\nnonsense", "multipart/form-data; boundary=x"),
+        (b"--x\r\n", "multipart/form-data; boundary=" + "x" * 500),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="descriptor"; filename="d"\r\n\r\n{',
+            "multipart/form-data; boundary=x",
+        ),
+    ],
+)
+def test_a_form_that_is_cut_short_is_refused(ours: House, body: bytes, content_type: str) -> None:
+    token = ours.all_scopes
+    before = everything()
+    answer = ours.post(RELEASES, body, token=token, content_type=content_type)
+    assert (answer.status_code, answer.json()["code"]) in {
+        (400, "INVALID_REQUEST"),
+        (400, "DESCRIPTOR_INVALID"),
+        (415, "UNSUPPORTED_MEDIA_TYPE"),
+    }
+    assert everything() == before
+    assert list(artifact_store().staging.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "field"),
+    [
+        ({"schemaVersion": 2}, "DESCRIPTOR_SCHEMA_VERSION_UNSUPPORTED", "schemaVersion"),
+        ({"pipelineId": "org.example.other"}, "DESCRIPTOR_PIPELINE_MISMATCH", "pipelineId"),
+        ({"artifacts": []}, "DESCRIPTOR_NO_ARTIFACTS", "artifacts"),
+        ({"surprise": 1}, "DESCRIPTOR_UNKNOWN_MEMBER", "surprise"),
+        ({"releaseVersion": "a\x00b"}, "DOCUMENT_BAD_CHARACTER", "releaseVersion"),
+    ],
+)
+def test_a_descriptor_that_breaks_a_rule_is_refused_with_the_place(
+    ours: House, changes: dict[str, Any], code: str, field: str
+) -> None:
+    document = refusal(ours, RELEASES, upload(**changes), 400, "DESCRIPTOR_INVALID")
+    assert fields(document) == {f"pipeline-release.json#{field}": code}
+
+
+def test_other_metadata_for_a_version_is_a_conflict(ours: House) -> None:
+    image = {"artifactId": "i", "kind": "container-image", "uri": "r/i", "digest": "sha256:" + "0" * 64}
+    refusal(ours, RELEASES, upload("1.0", artifacts=[image]), 409, "RELEASE_CONFLICT")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a\x00b", "é😀.zip", "", "n" * 300, '"; drop', "a\nb"])
+def test_the_name_of_a_file_is_only_a_name(ours: House, name: str) -> None:
+    """Wherever it wants to be, the bytes land at their digest."""
+    form = upload()
+    stray = file(b"stray", "x")
+    vars(stray)["_name"] = name  # past the client's own care
+    answer = ours.post(RELEASES, {**form, "stray": stray})
+    assert answer.status_code in {202, 400}
+    stored = {path.relative_to(artifact_store().root).parts[0] for path in artifact_store().root.rglob("*")}
+    assert stored <= {"sha256", "staging"}
+    assert list(artifact_store().staging.iterdir()) == []

@@ -1,0 +1,83 @@
+"""What an operator and a tenant admin do, in a real browser."""
+
+from playwright.sync_api import expect
+
+from coordinator.tenancy.roles import Role
+from tests.browser.conftest import LogIn
+from tests.running import BuiltRelease, TenantInUse
+
+
+def test_an_execution_is_watched_from_a_retry_to_its_result(
+    tenant: TenantInUse, neighbour: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str
+) -> None:
+    tenant.register(v1)
+    tenant.activate(v1)
+    tenant.start_worker(v1, f"worker-{name}")
+    page = log_in(tenant, Role.OPERATOR)
+    accepted = tenant.accepted("tests.pinned", {"number": 7, "fail_times": 1}, "watched")
+    page.goto("/admin/executions/execution/")
+    page.get_by_role("link", name=accepted["executionId"][:13]).click()
+    page.wait_for_url("**/change/")
+    page.evaluate("window.neverReloaded = true")
+    live = page.locator("#execution-live")
+    expect(live).to_have_attribute("data-status", "SUCCEEDED")
+    expect(live).to_contain_text("code v1, attempt 1")
+    expect(page.locator("[data-pin]")).to_contain_text("1.0")
+    expect(page.locator("[data-events]")).to_contain_text("SUBMITTED")
+    assert page.evaluate("window.neverReloaded") is True
+    page.goto("/admin/executions/worker/")
+    expect(page.locator("#result_list")).to_contain_text("HEALTHY")
+
+    stranger = log_in(neighbour, Role.TENANT_ADMIN)
+    for part in ("change", "live"):
+        answer = stranger.goto(f"/admin/executions/execution/{accepted['executionId']}/{part}/")
+        assert answer is not None
+        assert answer.status == 404
+
+
+def test_a_token_is_shown_once_and_works(tenant: TenantInUse, log_in: LogIn) -> None:
+    page = log_in(tenant, Role.TENANT_ADMIN)
+    page.goto("/admin/tenancy/apitoken/add/")
+    page.fill("#id_name", "robot")
+    page.get_by_role("button", name="Issue the token").click()
+    plain = page.locator("[data-token] .dc-mono").inner_text()
+    tenant.http.headers["Authorization"] = f"Bearer {plain}"
+    assert tenant.get("workers")["items"] == []
+    assert plain not in page.url
+    page.get_by_role("link", name="I have copied it").click()
+    expect(page.locator("#result_list")).to_contain_text("robot")
+    assert plain not in page.content()
+    page.get_by_role("link", name="robot").click()
+    page.wait_for_url("**/change/")
+    assert plain not in page.content()
+    assert plain not in str(page.context.cookies())
+    page.get_by_role("link", name="Delete API token").click()
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(page.locator("body")).not_to_contain_text("Issue the token")
+    assert tenant.http.get(tenant.url("workers")).status_code == 401
+
+
+def test_a_page_that_outlives_its_session_leads_to_the_log_in(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str
+) -> None:
+    tenant.register(v1)
+    tenant.activate(v1)
+    worker = tenant.start_worker(v1, f"worker-{name}")
+    accepted = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 9}, "long")
+    worker.stop()
+    page = log_in(tenant, Role.OPERATOR)
+    page.goto(f"/admin/executions/execution/{accepted['executionId']}/change/")
+    page.context.clear_cookies()
+    page.wait_for_url("**/admin/login/**")
+
+
+def test_the_overview_follows_by_itself_until_the_session_ends(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease
+) -> None:
+    page = log_in(tenant, Role.VIEWER)
+    expect(page.locator("[data-pipelines]")).to_contain_text("there is no pipeline")
+    tenant.register(v1)
+    tenant.activate(v1, "seen at once")
+    expect(page.locator("[data-activations]")).to_contain_text("seen at once", timeout=20_000)
+    page.context.clear_cookies()
+    page.wait_for_url("**/admin/login/**")

@@ -1,0 +1,148 @@
+"""What a release manager does, in a real browser, with every process running."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from coordinator.tenancy.roles import Role
+from tests.browser.conftest import LogIn
+from tests.running import BuiltRelease, TenantInUse
+
+
+def upload(page: Page, descriptor: Path, *artifacts: Path) -> None:
+    page.goto("/admin/")
+    page.get_by_role("link", name="Upload a release").click()
+    page.set_input_files("#descriptor", str(descriptor))
+    page.set_input_files("#artifacts", [str(artifact) for artifact in artifacts])
+    page.get_by_role("button", name="Upload").click()
+
+
+def register(page: Page, release: BuiltRelease) -> None:
+    """Upload and watch it through to REGISTERED, without ever loading the page again."""
+    upload(page, release.descriptor, release.artifact)
+    page.wait_for_url("**/change/")
+    page.evaluate("window.neverReloaded = true")
+    expect(page.locator("#release-live")).to_have_attribute("data-status", "REGISTERED")
+    assert page.evaluate("window.neverReloaded") is True
+
+
+def activate(page: Page, button: str, reason: str) -> None:
+    page.get_by_role("link", name=button, exact=True).click()
+    page.wait_for_url("**/activate/")
+    page.fill("#reason", reason)
+    page.locator("#activate-form button[type=submit]").click()
+    page.wait_for_url("**/releases/pipeline/*/change/")
+
+
+def test_upload_verify_activate_and_roll_back(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, v2: BuiltRelease
+) -> None:
+    page = log_in(tenant, Role.RELEASE_MANAGER)
+    register(page, v1)
+    expect(page.locator("[data-steps]")).to_contain_text("Settle")
+    expect(page.get_by_text("Verification found nothing to complain about")).to_be_visible()
+    activate(page, "Activate", "The first release")
+
+    register(page, v2)
+    page.get_by_role("link", name="Activate", exact=True).click()
+    expect(page.locator("[data-step-changes]")).to_contain_text("Check")
+    expect(page.locator("[data-warning]")).to_contain_text("No healthy worker hosts it")
+    page.go_back()
+    activate(page, "Activate", "It checks before it settles")
+
+    page.get_by_role("link", name="Roll back", exact=True).click()
+    expect(page.get_by_text("rollback", exact=True)).to_be_visible()
+    page.fill("#reason", "The check refused too much")
+    page.get_by_role("button", name="Roll back to 1.0").click()
+    page.wait_for_url("**/releases/pipeline/*/change/")
+
+    rows = page.locator("[data-history] tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text(re.compile(r"3\s+1\.0\s+rollback\s+2\.0\s+user:\S+\s+The check refused", re.I))
+    expect(rows.nth(1)).to_contain_text("It checks before it settles")
+    expect(rows.nth(2)).to_contain_text("The first release")
+    [newest, *_] = tenant.get("pipelines/tests.pinned/activations")["items"]
+    assert (newest["releaseVersion"], newest["rollback"]) == ("1.0", True)
+
+
+def test_a_rejected_release_shows_its_findings_as_they_are_found(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, tmp_path: Path
+) -> None:
+    other = tmp_path / "another.zip"
+    other.write_bytes(b"this is not the artifact")
+    page = log_in(tenant, Role.RELEASE_MANAGER)
+    upload(page, v1.descriptor, other)
+    page.wait_for_url("**/change/")
+    expect(page.locator("#release-live")).to_have_attribute("data-status", "REJECTED")
+    expect(page.locator("[data-findings]")).to_contain_text("UPLOAD_MATCHES_NO_ARTIFACT")
+    expect(page.locator("[data-findings]")).to_contain_text("another.zip")
+    expect(page.get_by_role("link", name="Activate", exact=True)).to_have_count(0)
+
+
+def test_a_descriptor_that_breaks_the_rules_is_refused_with_every_finding(
+    tenant: TenantInUse, log_in: LogIn, tmp_path: Path
+) -> None:
+    descriptor = tmp_path / "pipeline-release.json"
+    descriptor.write_text(json.dumps({"schemaVersion": 9, "pipelineId": "", "artifacts": []}))
+    page = log_in(tenant, Role.RELEASE_MANAGER)
+    upload(page, descriptor)
+    findings = page.locator("[data-problem=DESCRIPTOR_INVALID] [data-findings] tbody tr")
+    expect(findings.filter(has_text="DESCRIPTOR_SCHEMA_VERSION_UNSUPPORTED")).to_be_visible()
+    expect(findings.filter(has_text="DESCRIPTOR_NO_ARTIFACTS")).to_be_visible()
+
+
+def test_an_activation_that_came_too_late_is_refused_and_shows_what_is_so_now(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, v2: BuiltRelease
+) -> None:
+    page = log_in(tenant, Role.RELEASE_MANAGER)
+    register(page, v1)
+    page.get_by_role("link", name="Activate", exact=True).click()
+    page.wait_for_url("**/activate/")
+    tenant.register(v2)
+    tenant.activate(v2)
+    page.get_by_role("button", name="Activate 1.0").click()
+    expect(page.locator("[data-problem=ACTIVE_RELEASE_CHANGED]")).to_be_visible()
+    expect(page.get_by_role("button", name="Roll back to 1.0")).to_be_visible()
+    [only] = tenant.get("pipelines/tests.pinned/activations")["items"]
+    assert only["releaseVersion"] == "2.0"
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+def test_whoever_may_not_release_sees_neither_button_nor_page(
+    role: Role, tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease
+) -> None:
+    tenant.register(v1)
+    page = log_in(tenant, role)
+    expect(page.get_by_role("link", name="Upload a release")).to_have_count(0)
+    page.goto("/admin/releases/release/")
+    page.get_by_role("link", name="1.0", exact=True).click()
+    expect(page.locator("#release-live")).to_have_attribute("data-status", "REGISTERED")
+    expect(page.get_by_role("link", name="Activate", exact=True)).to_have_count(0)
+    for address in (page.url.replace("/change/", "/activate/"), "/admin/releases/release/upload/"):
+        refused = page.goto(address)
+        assert refused is not None
+        assert refused.status == 403
+        expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+
+
+def test_another_tenants_pages_do_not_exist(
+    tenant: TenantInUse, neighbour: TenantInUse, log_in: LogIn, v1: BuiltRelease
+) -> None:
+    tenant.register(v1)
+    tenant.activate(v1)
+    page = log_in(tenant, Role.VIEWER)
+    page.goto("/admin/releases/release/")
+    page.get_by_role("link", name="1.0", exact=True).click()
+    page.wait_for_url("**/change/")
+    address = page.url
+    stranger = log_in(neighbour, Role.TENANT_ADMIN)
+    for each in (address, address.replace("/change/", "/activate/"), address.replace("/change/", "/status/")):
+        answer = stranger.goto(each)
+        assert answer is not None
+        assert answer.status == 404
+        assert tenant.tenant.slug not in stranger.content()
+    stranger.goto("/admin/releases/release/")
+    expect(stranger.locator("body")).not_to_contain_text("tests.pinned")

@@ -1,0 +1,216 @@
+"""Submissions, claims, outcomes and sweeps at the same time, over connections of their own."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+
+from coordinator.tenancy.models import Tenant
+from executions import moves, outcome
+from executions.models import Execution, Worker
+from executions.moves import Claim
+from executions.protocol import Heartbeat, Outcome, OutcomeGroup
+from executions.submission import submit
+from executions.worker_registry import take_heartbeat
+from releases.models import Release
+from tests import making
+from tests.concurrency.racing import given, parted, race
+
+pytestmark = pytest.mark.usefixtures("committed")
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+ROUNDS = range(5)
+
+
+def ready(capacity: int = 1_000) -> tuple[Tenant, Release]:
+    owner, release = making.ready()
+    Worker.objects.filter(tenant=owner).update(capacity=capacity)
+    return owner, release
+
+
+def submitting(owner: Tenant, key: str, value: Any) -> Any:
+    return partial(submit, owner, pipeline_id=making.PIPELINE, input=value, idempotency_key=key, actor="token:x")
+
+
+# --- submission ---
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_key_that_is_sent_many_times_at_once_makes_one_execution(_: int) -> None:
+    owner, _release = ready()
+    made = given(race(*[submitting(owner, "k", {"n": 1}) for _ in range(6)]))
+    assert len({each.execution.pk for each in made}) == 1
+    assert sorted(each.duplicate for each in made) == [False, *[True] * 5]
+    assert making.history(Execution.objects.get()) == [("SUBMITTED", "QUEUED")]
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_key_with_two_inputs_at_once_makes_one_execution_and_a_conflict(_: int) -> None:
+    owner, _release = ready()
+    won, lost = parted(race(submitting(owner, "k", {"n": 1}), submitting(owner, "k", {"n": 2})))
+    assert (len(won), lost) == (1, ["IdempotencyKeyReused"])
+    assert Execution.objects.get().input == won[0].execution.input
+
+
+# --- claims ---
+
+
+def claiming(owner: Tenant, limit: int) -> Any:
+    return partial(making.claimed, owner, limit=limit)
+
+
+def test_claims_at_once_never_take_the_same_execution() -> None:
+    owner, _ = ready()
+    for number in range(60):
+        making.execution(owner, f"k{number}")
+    claims: list[Claim] = []
+    while got := list(itertools.chain(*given(race(*[claiming(owner, 7)] * 4)))):
+        claims += got
+    assert len(claims) == 60
+    assert len({claim.execution_id for claim in claims}) == len({claim.lease_token for claim in claims}) == 60
+    for execution in Execution.objects.all():
+        assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING")]
+
+
+def test_a_claim_neither_waits_for_another_nor_takes_what_that_one_is_about_to() -> None:
+    owner, _ = ready()
+    for number in range(5):
+        making.execution(owner, f"k{number}")
+    claimed, release = Event(), Event()
+    first: list[Claim] = []
+
+    def claim_and_think_about_it() -> None:
+        try:
+            with transaction.atomic():
+                first.extend(making.claimed(owner, limit=3))
+                claimed.set()
+                release.wait(30)
+                transaction.set_rollback(True)
+        finally:
+            connections.close_all()
+
+    thread = Thread(target=claim_and_think_about_it)
+    thread.start()
+    assert claimed.wait(30)
+    second = making.claimed(owner)
+    assert thread.is_alive()
+    release.set()
+    thread.join(30)
+    assert (len(first), len(second)) == (3, 2)
+    assert not {claim.execution_id for claim in first} & {claim.execution_id for claim in second}
+    assert {claim.execution_id for claim in making.claimed(owner)} == {claim.execution_id for claim in first}
+
+
+# --- outcomes ---
+
+
+def recording(release: Release, *answers: Outcome) -> Any:
+    group = OutcomeGroup(worker_id="w", outcomes=list(answers))
+    return partial(outcome.record, release.pipeline.tenant, release.identity, group)
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_a_late_outcome_and_the_sweep_that_takes_its_lease_cannot_both_win(_: int) -> None:
+    owner, release = ready()
+    execution = making.execution(owner)
+    [claim] = making.claimed(owner)
+    Execution.objects.update(lease_expires_at=LONG_AGO)
+    recorded, expired = given(
+        race(recording(release, making.answer(claim)), partial(moves.expire_leases, actor="sweep", limit=10))
+    )
+    kinds = [kind for kind, _ in making.history(execution)][2:]
+    if recorded:
+        assert (expired, execution.status, kinds) == (0, "SUCCEEDED", ["SUCCEEDED"])
+    else:
+        assert (expired, execution.status, kinds) == (1, "QUEUED", ["LEASE_EXPIRED", "OUTCOME_DROPPED"])
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_an_outcome_that_comes_twice_at_once_is_recorded_once(_: int) -> None:
+    owner, release = ready()
+    execution = making.execution(owner)
+    [claim] = making.claimed(owner)
+    recorded = given(race(*[recording(release, making.answer(claim)) for _ in range(3)]))
+    assert sorted(recorded) == [0, 0, 1]
+    assert [kind for kind, _ in making.history(execution)][2:] == ["SUCCEEDED", "OUTCOME_DROPPED", "OUTCOME_DROPPED"]
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_a_failure_and_a_success_under_one_lease_are_one_move(_: int) -> None:
+    owner, release = ready()
+    execution = making.execution(owner)
+    [claim] = making.claimed(owner)
+    recorded = given(race(recording(release, making.answer(claim)), recording(release, making.failure(claim))))
+    assert sorted(recorded) == [0, 1]
+    execution.refresh_from_db()
+    assert execution.version == 2
+    assert execution.status in {"SUCCEEDED", "WAIT_RETRY"}
+    assert len(making.history(execution)) == 4
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_groups_that_overlap_in_another_order_do_not_wait_for_each_other_in_a_circle(_: int) -> None:
+    owner, release = ready()
+    for number in range(30):
+        making.execution(owner, f"k{number}")
+    answers = [making.answer(claim) for claim in making.claimed(owner)]
+    recorded = given(race(recording(release, *answers), recording(release, *answers[::-1])))
+    assert sum(recorded) == 30
+    assert set(Execution.objects.values_list("status", flat=True)) == {"SUCCEEDED"}
+
+
+# --- leases ---
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_a_renewal_and_the_sweep_agree_on_who_has_the_lease(_: int) -> None:
+    owner, _release = ready()
+    execution = making.execution(owner)
+    [claim] = making.claimed(owner)
+    Execution.objects.update(lease_expires_at=LONG_AGO)
+    held = [(claim.execution_id, claim.lease_token)]
+    renewed, expired = given(
+        race(
+            partial(moves.renew_leases, owner.pk, held, lease_seconds=60),
+            partial(moves.expire_leases, actor="sweep", limit=10),
+        )
+    )
+    assert renewed + expired == 1
+    execution.refresh_from_db()
+    assert execution.status == ("RUNNING" if renewed else "QUEUED")
+
+
+def test_any_number_of_sweeps_at_once_expire_each_lease_once() -> None:
+    owner, _ = ready()
+    for number in range(30):
+        making.execution(owner, f"k{number}")
+    making.claimed(owner)
+    Execution.objects.update(lease_expires_at=LONG_AGO)
+    expired = given(race(*[partial(moves.expire_leases, actor="sweep", limit=100)] * 4))
+    assert sum(expired) == 30
+    for execution in Execution.objects.all():
+        assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED"]
+
+
+# --- workers ---
+
+
+@pytest.mark.parametrize("_", ROUNDS)
+def test_heartbeats_of_one_worker_at_once_leave_the_newest(_: int) -> None:
+    release = making.active(making.tenant())
+    beats = [
+        partial(
+            take_heartbeat,
+            release.pipeline.tenant,
+            release.identity,
+            Heartbeat(worker_id="w", state="HEALTHY", capacity=number),
+            LONG_AGO + timedelta(seconds=number),
+        )
+        for number in (3, 1, 4, 2)
+    ]
+    given(race(*beats))
+    worker = Worker.objects.get()
+    assert (worker.capacity, worker.last_sent_at) == (4, LONG_AGO + timedelta(seconds=4))

@@ -1,0 +1,94 @@
+"""Sending claimed executions: each to the queue of its own release, signed, and given back where no broker takes it."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from executions import dispatch
+from executions.protocol import EXECUTE_TASK, Command, CommandGroup, decode, queue_of, verify, worker_key
+from releases.models import Release
+from tests import making
+from tests.broker import taken
+
+pytestmark = pytest.mark.django_db
+
+
+def commands(release: Release) -> list[list[Command]]:
+    """The groups that wait in the release's queue."""
+    groups = []
+    for task, [message] in taken(queue_of(release.identity)):
+        assert task == EXECUTE_TASK
+        envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+        assert envelope.identity == release.identity
+        groups.append(decode(envelope, CommandGroup).commands)
+    return groups
+
+
+def test_what_is_due_goes_to_its_own_release_as_one_group() -> None:
+    owner, v1 = making.ready()
+    on_v1 = [making.execution(owner, f"v1-{number}", {"n": number}) for number in range(2)]
+    v2 = making.active(owner, "2.0")
+    making.worker(v2, "worker-2")
+    on_v2 = making.execution(owner, "v2")
+    assert dispatch.dispatch() >= 3
+
+    [group] = commands(v1)
+    assert {command.execution_id for command in group} == {execution.pk for execution in on_v1}
+    assert sorted(json.loads(command.payload)["n"] for command in group) == [0, 1]
+    [[command]] = commands(v2)
+    on_v2.refresh_from_db()
+    assert command.execution_id == on_v2.pk
+    assert (command.execution_version, command.lease_token) == (on_v2.version, on_v2.lease_token)
+    assert (command.current_step_index, command.stop_before_step_index, command.attempt) == (0, -1, 0)
+    assert command.transition_key == f"{on_v2.pk}:0:0"
+    assert (command.shape, command.result_shape) == ("UNI", "SINGLE")
+    assert command.lease_seconds == settings.LEASE_SECONDS
+
+
+def test_a_second_dispatch_sends_nothing_again() -> None:
+    owner, release = making.ready()
+    making.execution(owner)
+    dispatch.dispatch()
+    dispatch.dispatch()
+    assert len(commands(release)) == 1
+
+
+def test_more_than_one_claims_worth_is_sent_until_nothing_is_left(settings: Any) -> None:
+    settings.SWEEP_LIMIT = 2
+    owner, release = making.ready()
+    made = [making.execution(owner, f"k{number}") for number in range(5)]
+    dispatch.dispatch()
+    groups = commands(release)
+    assert {command.execution_id for group in groups for command in group} == {each.pk for each in made}
+    assert max(len(group) for group in groups) <= 2
+
+
+def test_an_input_arrives_as_it_was_submitted() -> None:
+    owner, release = making.ready()
+    value = {"text": "é 😀 \u2028", "list": [1, -2.5, None, True], "": {}}
+    making.execution(owner, value=value)
+    dispatch.dispatch()
+    [[command]] = commands(release)
+    assert json.loads(command.payload) == value
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_without_a_broker_everything_that_was_claimed_is_queued_again() -> None:
+    """Of all releases, and not only of the one whose message failed first."""
+    owner, _ = making.ready()
+    first = making.execution(owner, "first")
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    second = making.execution(owner, "second")
+    began = time.monotonic()
+    assert dispatch.dispatch() == 0
+    assert time.monotonic() - began < 2
+    for execution in (first, second):
+        assert making.history(execution) == [
+            ("SUBMITTED", "QUEUED"),
+            ("CLAIMED", "RUNNING"),
+            ("DISPATCH_FAILED", "QUEUED"),
+        ]
+        assert (execution.attempt, execution.lease_token, execution.error_code) == (0, None, None)

@@ -1,0 +1,129 @@
+"""Leases: given up when they expire, renewed while they are held, and only by who holds them."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from executions import moves
+from executions.models import Execution
+from tests import making
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = timezone.now() - timedelta(days=1)
+
+
+@pytest.fixture
+def claim() -> moves.Claim:
+    owner, _ = making.ready()
+    making.execution(owner)
+    return making.claimed(owner)[0]
+
+
+def row(claim: moves.Claim) -> Execution:
+    return Execution.objects.select_related("tenant").get(pk=claim.execution_id)
+
+
+def let_expire(claim: moves.Claim) -> None:
+    Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=LONG_AGO)
+
+
+def expire(limit: int = 1_000) -> int:
+    return moves.expire_leases(actor="sweep", limit=limit)
+
+
+def test_a_lease_that_expired_queues_the_execution_again_under_the_same_key(claim: moves.Claim) -> None:
+    let_expire(claim)
+    assert expire() >= 1
+    execution = row(claim)
+    assert (execution.status, execution.version, execution.attempt) == ("QUEUED", 2, 0)
+    assert (execution.lease_owner, execution.lease_token, execution.lease_expires_at) == (None, None, None)
+    assert making.history(execution)[-1] == ("LEASE_EXPIRED", "QUEUED")
+    event = execution.events.get(kind="LEASE_EXPIRED")
+    assert (event.actor, event.data) == ("sweep", {"leaseOwner": "dispatcher"})
+    [again] = making.claimed(execution.tenant)
+    assert (again.attempt, again.step_index, again.version) == (claim.attempt, claim.step_index, claim.version + 2)
+    assert again.lease_token != claim.lease_token
+
+
+def test_a_lease_that_lasts_is_left_alone(claim: moves.Claim) -> None:
+    before = row(claim).lease_expires_at
+    expire()
+    assert (row(claim).status, row(claim).lease_expires_at) == ("RUNNING", before)
+
+
+def test_a_sweep_is_bounded_and_takes_the_oldest_first() -> None:
+    owner, _ = making.ready()
+    made = [making.execution(owner, f"k{number}") for number in range(3)]
+    making.claimed(owner)
+    for number, execution in enumerate(made):
+        # So long ago that nothing else in the database can have expired before.
+        expired = LONG_AGO - timedelta(days=1000 + number)
+        Execution.objects.filter(pk=execution.pk).update(lease_expires_at=expired)
+    states = []
+    for _ in range(2):
+        assert expire(limit=1) == 1
+        states.append([Execution.objects.get(pk=execution.pk).status for execution in made])
+    assert states == [["RUNNING", "RUNNING", "QUEUED"], ["RUNNING", "QUEUED", "QUEUED"]]
+
+
+def test_what_has_expired_twice_is_swept_once(claim: moves.Claim) -> None:
+    let_expire(claim)
+    expire()
+    expire()
+    assert [kind for kind, _ in making.history(row(claim))] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED"]
+
+
+def renew(claim: moves.Claim, token: uuid.UUID, *, tenant_pk: int | None = None) -> int:
+    pk = tenant_pk or row(claim).tenant_id
+    return moves.renew_leases(pk, [(claim.execution_id, token)], lease_seconds=3600)
+
+
+def test_the_holder_renews_a_lease_for_its_full_time(claim: moves.Claim) -> None:
+    before = row(claim)
+    assert renew(claim, claim.lease_token) == 1
+    after = row(claim)
+    assert after.lease_expires_at is not None
+    assert after.lease_expires_at > timezone.now() + timedelta(minutes=59)
+    assert (after.version, after.event_count) == (before.version, before.event_count)
+
+
+def test_a_lease_that_has_run_out_but_was_not_swept_yet_is_still_the_holders(claim: moves.Claim) -> None:
+    let_expire(claim)
+    assert renew(claim, claim.lease_token) == 1
+    expire()
+    assert row(claim).status == "RUNNING"
+
+
+def test_nobody_else_renews_it(claim: moves.Claim) -> None:
+    before = row(claim).lease_expires_at
+    assert renew(claim, uuid.uuid4()) == 0
+    assert renew(claim, claim.lease_token, tenant_pk=making.tenant().pk) == 0
+    assert row(claim).lease_expires_at == before
+
+
+def test_a_lost_lease_is_not_won_back(claim: moves.Claim) -> None:
+    let_expire(claim)
+    expire()
+    assert renew(claim, claim.lease_token) == 0
+    [takeover] = making.claimed(row(claim).tenant)
+    assert renew(claim, claim.lease_token) == 0
+    assert renew(takeover, takeover.lease_token) == 1
+
+
+def test_of_two_leases_of_one_execution_the_one_that_is_held_is_renewed(claim: moves.Claim) -> None:
+    held = [(claim.execution_id, claim.lease_token), (claim.execution_id, uuid.uuid4())]
+    for pairs in (held, held[::-1]):
+        assert moves.renew_leases(row(claim).tenant_id, pairs, lease_seconds=60) == 1
+
+
+def test_nothing_held_is_nothing_to_do(claim: moves.Claim) -> None:
+    assert moves.renew_leases(row(claim).tenant_id, [], lease_seconds=60) == 0
+    assert moves.leave_lease([]) == set()
+
+
+def test_a_note_of_another_tenant_is_not_written(claim: moves.Claim) -> None:
+    moves.note(claim.execution_id, making.tenant().pk, "FORGED", actor="", data={})
+    assert [kind for kind, _ in making.history(row(claim))] == ["SUBMITTED", "CLAIMED"]

@@ -1,0 +1,133 @@
+"""What comes over the broker is refused or taken by the tasks, and never ends in an error of theirs."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from executions import tasks
+from executions.models import Execution, ExecutionEvent, Worker
+from executions.moves import Claim
+from executions.protocol import Heartbeat, HeldLease, OutcomeGroup, seal, worker_key
+from releases.identity import ReleaseIdentity
+from tests import making
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def claim() -> Claim:
+    owner, _ = making.ready()
+    making.execution(owner)
+    return making.claimed(owner)[0]
+
+
+def identity(claim: Claim) -> ReleaseIdentity:
+    return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
+
+
+def key(tenant: str) -> str:
+    return worker_key(settings.WORKER_SECRET, tenant)
+
+
+def outcomes(claim: Claim, tenant: str | None = None) -> dict[str, Any]:
+    """The answer of the claim's own worker, signed with the key of `tenant`."""
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    return seal(identity(claim), group, key(tenant or claim.tenant))
+
+
+def beat(claim: Claim, tenant: str | None = None, **members: Any) -> dict[str, Any]:
+    lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
+    body = Heartbeat(**{"worker_id": "w", "state": "HEALTHY", "capacity": 1, "running": [lease], **members})
+    return seal(identity(claim), body, key(tenant or claim.tenant))
+
+
+def nothing_changes(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -> str:
+    """What is logged as `task` refuses `message`."""
+    tables = (Execution, ExecutionEvent, Worker)
+    before = [rows(table) for table in tables]
+    with caplog.at_level(logging.WARNING, "executions"):
+        task(message)
+    assert [rows(table) for table in tables] == before
+    assert "Refused" in caplog.text
+    return caplog.text
+
+
+def test_a_signed_outcome_is_recorded(claim: Claim) -> None:
+    tasks.record(outcomes(claim))
+    assert Execution.objects.get(pk=claim.execution_id).status == "SUCCEEDED"
+
+
+def test_a_late_outcome_is_as_good_as_its_lease(claim: Claim) -> None:
+    message = making.resealed(outcomes(claim), key(claim.tenant), timestamp="2001-01-01T00:00:00+00:00")
+    tasks.record(message)
+    assert Execution.objects.get(pk=claim.execution_id).status == "SUCCEEDED"
+
+
+def test_a_signed_heartbeat_registers_and_renews(claim: Claim) -> None:
+    Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=datetime(2026, 1, 1, tzinfo=UTC))
+    tasks.heartbeat(beat(claim))
+    assert Worker.objects.filter(tenant__slug=claim.tenant, worker_id="w").exists()
+    renewed = Execution.objects.get(pk=claim.execution_id).lease_expires_at
+    assert renewed is not None
+    assert renewed > timezone.now()
+
+
+@pytest.mark.parametrize("task", [tasks.record, tasks.heartbeat])
+@pytest.mark.parametrize("message", [None, "", 1, [], {}, {"kind": "outcomes"}, [{"body": "{}"}]])
+def test_what_is_no_envelope_is_refused(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -> None:
+    nothing_changes(task, message, caplog)
+
+
+@pytest.mark.parametrize("signer", ["another-tenant", ""])
+def test_what_another_tenants_key_signed_is_refused(
+    claim: Claim, signer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = nothing_changes(tasks.record, outcomes(claim, signer or "?"), caplog)
+    assert "signature" in told
+    nothing_changes(tasks.heartbeat, beat(claim, signer or "?"), caplog)
+
+
+def test_a_tenants_own_key_does_not_speak_for_another_tenants_execution(claim: Claim) -> None:
+    """The envelope is well signed for a tenant who is not the execution's: it names an execution of nobody."""
+    other, release = making.ready()
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    tasks.record(seal(release.identity, group, key(other.slug)))
+    execution = Execution.objects.get(pk=claim.execution_id)
+    assert (execution.status, execution.event_count) == ("RUNNING", 2)
+
+
+def test_one_kind_is_not_taken_for_the_other(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+    nothing_changes(tasks.record, beat(claim), caplog)
+    nothing_changes(tasks.heartbeat, outcomes(claim), caplog)
+
+
+def test_a_tenant_that_does_not_exist_is_refused_although_its_key_can_be_derived(
+    claim: Claim, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = ReleaseIdentity("nowhere", "p", "c", "r")
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    nothing_changes(tasks.record, seal(nowhere, group, key("nowhere")), caplog)
+    body = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
+    nothing_changes(tasks.heartbeat, seal(nowhere, body, key("nowhere")), caplog)
+
+
+@pytest.mark.parametrize("offset", [timedelta(minutes=-3), timedelta(minutes=3)])
+def test_a_heartbeat_of_another_time_is_refused(
+    claim: Claim, offset: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = (timezone.now() + offset).isoformat()
+    message = making.resealed(beat(claim), key(claim.tenant), timestamp=sent)
+    assert "timestamp" in nothing_changes(tasks.heartbeat, message, caplog)
+
+
+def test_the_sweep_takes_back_what_was_left_and_sends_it_again(claim: Claim) -> None:
+    Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=datetime(2026, 1, 1, tzinfo=UTC))
+    tasks.sweep()
+    execution = Execution.objects.get(pk=claim.execution_id)
+    assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED"]
+    assert execution.attempt == 0
