@@ -19,7 +19,7 @@ from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
 from executions.protocol import worker_key
 
-PASSWORD = "correct-horse-battery-staple"  # noqa: S105 - of people who live for one test
+PASSWORD = "correct-horse-battery-staple"
 T = TypeVar("T")
 
 

@@ -8,161 +8,273 @@ import releases.states
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenancy', '0001_initial'),
+        ("tenancy", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Activation',
+            name="Activation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sequence', models.PositiveIntegerField()),
-                ('actor', models.CharField(max_length=200)),
-                ('reason', models.CharField(blank=True, max_length=1000)),
-                ('operation_key', models.CharField(max_length=200, null=True)),
-                ('activated_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("sequence", models.PositiveIntegerField()),
+                ("actor", models.CharField(max_length=200)),
+                ("reason", models.CharField(blank=True, max_length=1000)),
+                ("operation_key", models.CharField(max_length=200, null=True)),
+                ("activated_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ('pipeline', '-sequence'),
+                "ordering": ("pipeline", "-sequence"),
             },
         ),
         migrations.CreateModel(
-            name='Blob',
+            name="Blob",
             fields=[
-                ('digest', models.CharField(max_length=71, primary_key=True, serialize=False)),
-                ('size', models.BigIntegerField()),
-                ('state', models.CharField(choices=[('SOUND', 'Sound'), ('DAMAGED', 'Damaged')], default='SOUND', max_length=10)),
-                ('fingerprint', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('checked_at', models.DateTimeField(auto_now_add=True)),
+                ("digest", models.CharField(max_length=71, primary_key=True, serialize=False)),
+                ("size", models.BigIntegerField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("SOUND", "Sound"), ("DAMAGED", "Damaged")], default="SOUND", max_length=10
+                    ),
+                ),
+                ("fingerprint", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("checked_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('digest__regex', '^sha256:[0-9a-f]{64}$')), name='blob_digest_well_formed'), models.CheckConstraint(condition=models.Q(('size__gte', 0)), name='blob_size_not_negative')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("digest__regex", "^sha256:[0-9a-f]{64}$")), name="blob_digest_well_formed"
+                    ),
+                    models.CheckConstraint(condition=models.Q(("size__gte", 0)), name="blob_size_not_negative"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Pipeline',
+            name="Pipeline",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('pipeline_id', models.CharField(max_length=500)),
-                ('reason_required', models.BooleanField(default=False, help_text='An activation must say why.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('activation', models.OneToOneField(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='releases.activation')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='pipelines', to='tenancy.tenant')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("pipeline_id", models.CharField(max_length=500)),
+                ("reason_required", models.BooleanField(default=False, help_text="An activation must say why.")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "activation",
+                    models.OneToOneField(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="releases.activation",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="pipelines", to="tenancy.tenant"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('tenant', 'pipeline_id'),
+                "ordering": ("tenant", "pipeline_id"),
             },
         ),
         migrations.CreateModel(
-            name='Contract',
+            name="Contract",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('contract_version', models.CharField(max_length=500)),
-                ('document', models.JSONField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('pipeline', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='contracts', to='releases.pipeline')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("contract_version", models.CharField(max_length=500)),
+                ("document", models.JSONField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "pipeline",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="contracts", to="releases.pipeline"
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='activation',
-            name='pipeline',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='activations', to='releases.pipeline'),
+            model_name="activation",
+            name="pipeline",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="activations", to="releases.pipeline"
+            ),
         ),
         migrations.CreateModel(
-            name='Release',
+            name="Release",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('contract_version', models.CharField(max_length=500)),
-                ('release_version', models.CharField(max_length=500)),
-                ('descriptor', models.JSONField()),
-                ('status', models.CharField(choices=[('UPLOADED', 'UPLOADED'), ('VERIFYING', 'VERIFYING'), ('REGISTERED', 'REGISTERED'), ('REJECTED', 'REJECTED'), ('REVOKED', 'REVOKED')], max_length=12)),
-                ('findings', models.JSONField(default=list)),
-                ('primary_artifact_id', models.CharField(blank=True, default='', max_length=500)),
-                ('uploaded_by', models.CharField(max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('status_changed_at', models.DateTimeField(auto_now_add=True)),
-                ('contract', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='releases', to='releases.contract')),
-                ('pipeline', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='releases', to='releases.pipeline')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("contract_version", models.CharField(max_length=500)),
+                ("release_version", models.CharField(max_length=500)),
+                ("descriptor", models.JSONField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("UPLOADED", "UPLOADED"),
+                            ("VERIFYING", "VERIFYING"),
+                            ("REGISTERED", "REGISTERED"),
+                            ("REJECTED", "REJECTED"),
+                            ("REVOKED", "REVOKED"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("findings", models.JSONField(default=list)),
+                ("primary_artifact_id", models.CharField(blank=True, default="", max_length=500)),
+                ("uploaded_by", models.CharField(max_length=200)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("status_changed_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "contract",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="releases",
+                        to="releases.contract",
+                    ),
+                ),
+                (
+                    "pipeline",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="releases", to="releases.pipeline"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='Artifact',
+            name="Artifact",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveSmallIntegerField()),
-                ('artifact_id', models.CharField(max_length=500)),
-                ('kind', models.CharField(choices=[('jar', 'jar'), ('local-file', 'local-file'), ('native-binary', 'native-binary'), ('lambda-zip', 'lambda-zip'), ('container-image', 'container-image'), ('lambda-image', 'lambda-image'), ('external-endpoint', 'external-endpoint')], max_length=20)),
-                ('uri', models.TextField()),
-                ('digest', models.CharField(max_length=500)),
-                ('step_ids', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None)),
-                ('capabilities', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None)),
-                ('blob', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='artifacts', to='releases.blob')),
-                ('release', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='artifacts', to='releases.release')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveSmallIntegerField()),
+                ("artifact_id", models.CharField(max_length=500)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("jar", "jar"),
+                            ("local-file", "local-file"),
+                            ("native-binary", "native-binary"),
+                            ("lambda-zip", "lambda-zip"),
+                            ("container-image", "container-image"),
+                            ("lambda-image", "lambda-image"),
+                            ("external-endpoint", "external-endpoint"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("uri", models.TextField()),
+                ("digest", models.CharField(max_length=500)),
+                (
+                    "step_ids",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None),
+                ),
+                (
+                    "capabilities",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None),
+                ),
+                (
+                    "blob",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="artifacts",
+                        to="releases.blob",
+                    ),
+                ),
+                (
+                    "release",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="artifacts", to="releases.release"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('release', 'position'),
+                "ordering": ("release", "position"),
             },
         ),
         migrations.AddField(
-            model_name='activation',
-            name='previous',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='releases.release'),
+            model_name="activation",
+            name="previous",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="releases.release"
+            ),
         ),
         migrations.AddField(
-            model_name='activation',
-            name='release',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='activations', to='releases.release'),
+            model_name="activation",
+            name="release",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="activations", to="releases.release"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pipeline',
-            constraint=models.UniqueConstraint(fields=('tenant', 'pipeline_id'), name='pipeline_once'),
+            model_name="pipeline",
+            constraint=models.UniqueConstraint(fields=("tenant", "pipeline_id"), name="pipeline_once"),
         ),
         migrations.AddConstraint(
-            model_name='pipeline',
-            constraint=models.CheckConstraint(condition=models.Q(('pipeline_id__regex', '^\\s*$'), _negated=True), name='pipeline_id_not_blank'),
+            model_name="pipeline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("pipeline_id__regex", "^\\s*$"), _negated=True), name="pipeline_id_not_blank"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.UniqueConstraint(fields=('pipeline', 'contract_version'), name='contract_once'),
+            model_name="contract",
+            constraint=models.UniqueConstraint(fields=("pipeline", "contract_version"), name="contract_once"),
         ),
         migrations.AddIndex(
-            model_name='release',
-            index=models.Index(condition=models.Q(('status__in', [releases.states.Status['UPLOADED'], releases.states.Status['VERIFYING']])), fields=['status_changed_at'], name='release_pending'),
+            model_name="release",
+            index=models.Index(
+                condition=models.Q(
+                    ("status__in", [releases.states.Status["UPLOADED"], releases.states.Status["VERIFYING"]])
+                ),
+                fields=["status_changed_at"],
+                name="release_pending",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='release',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', releases.states.Status['REJECTED']), _negated=True), fields=('pipeline', 'release_version'), name='release_once'),
+            model_name="release",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", releases.states.Status["REJECTED"]), _negated=True),
+                fields=("pipeline", "release_version"),
+                name="release_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='release',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['UPLOADED', 'VERIFYING', 'REGISTERED', 'REJECTED', 'REVOKED'])), name='release_status_known'),
+            model_name="release",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["UPLOADED", "VERIFYING", "REGISTERED", "REJECTED", "REVOKED"])),
+                name="release_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.UniqueConstraint(fields=('release', 'position'), name='artifact_position_once'),
+            model_name="artifact",
+            constraint=models.UniqueConstraint(fields=("release", "position"), name="artifact_position_once"),
         ),
         migrations.AddConstraint(
-            model_name='artifact',
-            constraint=models.CheckConstraint(condition=models.Q(('blob', None), ('blob', models.F('digest')), _connector='OR'), name='artifact_blob_is_its_digest'),
+            model_name="artifact",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("blob", None), ("blob", models.F("digest")), _connector="OR"),
+                name="artifact_blob_is_its_digest",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='activation',
-            constraint=models.UniqueConstraint(fields=('pipeline', 'sequence'), name='activation_sequence_once'),
+            model_name="activation",
+            constraint=models.UniqueConstraint(fields=("pipeline", "sequence"), name="activation_sequence_once"),
         ),
         migrations.AddConstraint(
-            model_name='activation',
-            constraint=models.UniqueConstraint(fields=('pipeline', 'operation_key'), name='activation_operation_once'),
+            model_name="activation",
+            constraint=models.UniqueConstraint(fields=("pipeline", "operation_key"), name="activation_operation_once"),
         ),
         migrations.AddConstraint(
-            model_name='activation',
-            constraint=models.CheckConstraint(condition=models.Q(('sequence__gte', 1)), name='activation_sequence_from_one'),
+            model_name="activation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("sequence__gte", 1)), name="activation_sequence_from_one"
+            ),
         ),
     ]

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def start_supervisor(folder: Path, *, prefix: list[str]) -> tuple[subprocess.Popen[str], dict[str, str]]:
-    process = subprocess.Popen(  # noqa: S603 - our own script
+    process = subprocess.Popen(
         [*prefix, sys.executable, str(SUPERVISOR), str(folder)],
         stdout=subprocess.PIPE,
         text=True,
@@ -93,9 +93,7 @@ def test_a_killed_supervisor_leaves_no_process_behind(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_supervisor_that_a_signal_ends_leaves_no_process_behind(
-    folder: Path, number: signal.Signals
-) -> None:
+def test_a_supervisor_that_a_signal_ends_leaves_no_process_behind(folder: Path, number: signal.Signals) -> None:
     process, _ = start_supervisor(folder, prefix=[])
     everyone = descendants(process.pid)
     process.send_signal(number)

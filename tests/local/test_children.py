@@ -58,35 +58,29 @@ def test_output_and_errors_go_to_the_log_and_into_the_message(log: Path) -> None
 
 
 def test_the_environment_and_the_folder_are_the_ones_given(log: Path, tmp_path: Path) -> None:
-    Child(
-        ["/bin/sh", "-c", "pwd; env"], name="child", log=log, environment={"ONLY": "this"}, directory=tmp_path
-    ).wait(10)
+    Child(["/bin/sh", "-c", "pwd; env"], name="child", log=log, environment={"ONLY": "this"}, directory=tmp_path).wait(
+        10
+    )
     lines = set(log.read_text().splitlines())
     assert {str(tmp_path), "ONLY=this"} <= lines
     assert not any(line.startswith("HOME=") for line in lines)
 
 
 def test_signals_reach_the_command_itself(log: Path) -> None:
-    child = Child(
-        ["sh", "-c", "trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done"], name="child", log=log
-    )
+    child = Child(["sh", "-c", "trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done"], name="child", log=log)
     assert within(10, lambda: "ready" in log.read_text())
     assert child.stop() == 5
 
 
 def test_a_command_that_will_not_end_is_killed_after_the_grace(log: Path) -> None:
-    child = Child(
-        ["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"], name="stubborn", log=log
-    )
+    child = Child(["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"], name="stubborn", log=log)
     assert within(10, lambda: "ready" in log.read_text())
     assert child.stop(grace=0.3) == 128 + signal.SIGKILL
     assert gone(child.pid)
 
 
 def test_a_killed_command_takes_its_children_and_daemons_along(log: Path) -> None:
-    child = Child(
-        ["sh", "-c", "setsid -f sleep 600; sleep 600 & echo ready; sleep 600"], name="family", log=log
-    )
+    child = Child(["sh", "-c", "setsid -f sleep 600; sleep 600 & echo ready; sleep 600"], name="family", log=log)
     assert within(10, lambda: len(descendants(os.getpid())) >= 5 and "ready" in log.read_text())
     everyone = descendants(child.guard_pid)
     assert len(everyone) == 4

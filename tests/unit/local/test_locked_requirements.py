@@ -39,9 +39,7 @@ def test_dependencies_and_groups_are_followed_to_the_end() -> None:
 
 def test_an_extra_is_followed_only_where_it_is_asked_for() -> None:
     library = package("a") | {"optional-dependencies": {"fast": [{"name": "b"}], "slow": [{"name": "c"}]}}
-    packages = lock(
-        library, package("b"), package("c"), dependencies=[{"name": "a"}, {"name": "a", "extra": ["fast"]}]
-    )
+    packages = lock(library, package("b"), package("c"), dependencies=[{"name": "a"}, {"name": "a", "extra": ["fast"]}])
     assert names(packages) == ["a", "b"]
 
 

@@ -22,9 +22,7 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize(
-    ("mode", "expected"), [(0o700, False), (0o711, False), (0o750, False), (0o755, True)]
-)
+@pytest.mark.parametrize(("mode", "expected"), [(0o700, False), (0o711, False), (0o750, False), (0o755, True)])
 def test_a_stranger_reaches_what_everyone_may_read(open_folder: Path, mode: int, expected: bool) -> None:
     inner = open_folder / "inner"
     inner.mkdir()

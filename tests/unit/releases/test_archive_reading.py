@@ -21,9 +21,7 @@ END = b"PK\x05\x06"
 HEADER = b"PK\x01\x02"
 
 
-def entry(
-    name: str, *, mode: int = stat.S_IFREG | 0o644, method: int = zipfile.ZIP_DEFLATED
-) -> zipfile.ZipInfo:
+def entry(name: str, *, mode: int = stat.S_IFREG | 0o644, method: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name)
     info.external_attr = mode << 16
     info.compress_type = method
@@ -252,10 +250,7 @@ def test_a_hostile_archive_gets_exactly_its_findings(
     with pytest.raises(ArchiveError) as caught:
         read(data, Limits(entries=10, directory_bytes=2048))
     assert [(finding.code, finding.field) for finding in caught.value.findings] == expected
-    assert all(
-        finding.message.startswith("Failed to inspect release artifact: ")
-        for finding in caught.value.findings
-    )
+    assert all(finding.message.startswith("Failed to inspect release artifact: ") for finding in caught.value.findings)
     assert is_archive(io.BytesIO(data))
 
 

@@ -156,9 +156,7 @@ def test_a_value_of_the_type_is_accepted(type_id: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("type_id", "value", "expected"), REFUSED)
-def test_a_value_of_another_type_is_refused(
-    type_id: str, value: Any, expected: list[tuple[str, str]]
-) -> None:
+def test_a_value_of_another_type_is_refused(type_id: str, value: Any, expected: list[tuple[str, str]]) -> None:
     assert mismatches(TYPES, type_id, value) == expected
 
 

@@ -70,9 +70,7 @@ def test_a_step_without_members_reads_as_defaults(step: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_present_capabilities_have_defaults_of_their_own(
-    written: dict[str, Any], read: dict[str, Any]
-) -> None:
+def test_present_capabilities_have_defaults_of_their_own(written: dict[str, Any], read: dict[str, Any]) -> None:
     assert parse(capabilities=written).normalised()["capabilities"] == read
 
 

@@ -103,10 +103,7 @@ def test_a_wrong_hash_is_only_a_warning(vector: dict[str, Any]) -> None:
 
 
 def test_the_fingerprint_of_no_types() -> None:
-    assert (
-        canonical_catalog_fingerprint({})
-        == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    )
+    assert canonical_catalog_fingerprint({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
 
 def test_the_fingerprint_is_over_sorted_keys_in_utf16_order() -> None:

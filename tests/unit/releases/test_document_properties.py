@@ -23,9 +23,7 @@ filled = text.filter(lambda value: bool(value.strip()))
 optional = st.none() | text
 int32 = st.integers(-(2**31), 2**31 - 1)
 scalars = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
-solid = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3)
-)
+solid = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3))
 json_values = st.recursive(
     st.none() | scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
@@ -131,9 +129,7 @@ def refusal(read: Callable[[bytes], object], data: bytes) -> tuple[Finding, ...]
 
 @given(contracts, st.sampled_from(["steps", "capabilities", "canonicalTypes", "composition"]), json_values)
 @settings(max_examples=300)
-def test_any_value_in_place_of_a_part_is_read_or_refused(
-    document: dict[str, Any], member: str, value: Any
-) -> None:
+def test_any_value_in_place_of_a_part_is_read_or_refused(document: dict[str, Any], member: str, value: Any) -> None:
     document[member] = value
     data = json.dumps(document).encode()
     if not refusal(parse_contract, data):

@@ -266,9 +266,7 @@ COMPOSITIONS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("path", "code", "field"), [row[1:] for row in CONTRACTS], ids=[row[0] for row in CONTRACTS]
-)
+@pytest.mark.parametrize(("path", "code", "field"), [row[1:] for row in CONTRACTS], ids=[row[0] for row in CONTRACTS])
 def test_a_broken_contract_gets_exactly_its_finding(
     contract_document: Document,
     change: Change,

@@ -84,9 +84,7 @@ def test_a_sound_jar_is_accepted_with_its_contract() -> None:
 
 
 @pytest.mark.parametrize("kind", ["local-file", "native-binary", "lambda-zip"])
-@pytest.mark.parametrize(
-    "body", [b"\x7fELF", b"", jar(None)], ids=["binary", "empty", "zip without contract"]
-)
+@pytest.mark.parametrize("body", [b"\x7fELF", b"", jar(None)], ids=["binary", "empty", "zip without contract"])
 def test_other_local_kinds_need_no_contract(kind: str, body: bytes) -> None:
     assert verify(descriptor(("app", kind, body)), Shelf(app=body)) == Verdict((), None, "app")
 
@@ -182,8 +180,7 @@ def test_a_jar_without_a_contract_is_a_finding(body: bytes) -> None:
                 (
                     "DOCUMENT_NOT_JSON",
                     INSIDE,
-                    f"{INVALID}malformed JSON: "
-                    "Expecting property name enclosed in double quotes, line 1 column 2",
+                    f"{INVALID}malformed JSON: Expecting property name enclosed in double quotes, line 1 column 2",
                 )
             ],
         ),
@@ -228,9 +225,7 @@ def test_a_read_that_fails_is_a_finding() -> None:
         raise PermissionError(13, "Permission denied")
 
     verdict = verify(descriptor(("app", "jar", b"")), open_artifact)
-    assert told(verdict) == [
-        ("ARTIFACT_UNREADABLE", AT, "Failed to inspect release artifact: Permission denied")
-    ]
+    assert told(verdict) == [("ARTIFACT_UNREADABLE", AT, "Failed to inspect release artifact: Permission denied")]
 
 
 def test_every_finding_of_every_artifact_is_kept() -> None:

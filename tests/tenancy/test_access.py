@@ -1,0 +1,197 @@
+"""Roles, scopes and tokens: who may do what in a tenant, and what a token is kept as."""
+
+from datetime import timedelta
+from io import StringIO
+from itertools import product
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError
+from django.utils import timezone
+from knox.crypto import hash_token
+
+from coordinator.errors import CoordinatorError, NotFound
+from coordinator.tenancy.access import ScopeMissing, actor, issue_token, may, require, tenants_of
+from coordinator.tenancy.models import ApiToken, Membership, Tenant
+from coordinator.tenancy.roles import GRANTS, Role, Scope
+from executions.protocol import worker_key
+from tests import making
+from tests.raw_sql import refused, rows
+
+pytestmark = pytest.mark.django_db
+
+R, S, O, G, A, T = Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.REGISTER, Scope.ACTIVATE, Scope.ADMINISTER
+HOLDS = {
+    Role.VIEWER: {R},
+    Role.OPERATOR: {R, S, O},
+    Role.RELEASE_MANAGER: {R, G, A},
+    Role.TENANT_ADMIN: {R, S, O, G, A, T},
+}
+
+
+@pytest.fixture
+def tenant() -> Tenant:
+    return making.tenant()
+
+
+def member(tenant: Tenant, role: Role, **attributes: Any) -> User:
+    user = User.objects.create_user(f"{role.value}-{tenant.slug}", **attributes)
+    Membership.objects.create(user=user, tenant=tenant, role=role)
+    return user
+
+
+@pytest.mark.parametrize(("role", "scope"), list(product(Role, Scope)))
+def test_each_role_holds_what_the_table_says_in_its_own_tenant_alone(tenant: Tenant, role: Role, scope: Scope) -> None:
+    user, other = member(tenant, role), making.tenant()
+    assert may(user, tenant, scope) is (scope in HOLDS[role])
+    assert not may(user, other, scope)
+    assert set(tenants_of(user, scope)) == ({tenant} if scope in HOLDS[role] else set())
+
+
+def test_every_role_has_its_grants() -> None:
+    assert set(GRANTS) == set(Role) == set(HOLDS)
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_who_is_nobody_in_a_tenant_sees_none_of_it(tenant: Tenant, scope: Scope) -> None:
+    for user in (User.objects.create_user("outsider"), AnonymousUser()):
+        with pytest.raises(NotFound) as caught:
+            require(user, tenant, scope)
+        assert caught.value.code == "NOT_FOUND"
+
+
+def test_who_may_see_but_not_do_is_told_what_is_missing(tenant: Tenant) -> None:
+    with pytest.raises(ScopeMissing, match="releases:activate"):
+        require(member(tenant, Role.VIEWER), tenant, Scope.ACTIVATE)
+
+
+def test_a_superuser_may_do_everything_everywhere(tenant: Tenant) -> None:
+    root = User.objects.create_superuser("root")
+    assert all(may(root, tenant, scope) for scope in Scope)
+
+
+@pytest.mark.parametrize("is_superuser", [True, False])
+def test_who_was_switched_off_may_do_nothing(tenant: Tenant, is_superuser: bool) -> None:
+    user = member(tenant, Role.TENANT_ADMIN, is_active=False, is_superuser=is_superuser)
+    assert not may(user, tenant, Scope.READ)
+
+
+def test_a_person_has_one_role_in_a_tenant(tenant: Tenant) -> None:
+    user = member(tenant, Role.VIEWER)
+    sql = "INSERT INTO tenancy_membership (user_id, tenant_id, role) VALUES (%s, %s, %s)"
+    assert refused(sql, user.pk, tenant.pk, "operator") == "membership_once"
+    assert refused(sql, user.pk, making.tenant().pk, "king") == "membership_role_known"
+
+
+# --- tokens ---
+
+
+def test_a_token_is_shown_once_and_kept_as_a_digest(tenant: Tenant) -> None:
+    token, plain = issue_token(tenant, member(tenant, Role.OPERATOR), "ci", [S, R], lifetime=timedelta(days=1))
+    assert plain.startswith("dc_")
+    assert len(plain) >= 60
+    assert token.scopes == ["executions:submit", "read"]
+    assert timedelta(hours=23) < token.expiry - timezone.now() < timedelta(hours=25)
+    kept = str(ApiToken.objects.filter(pk=token.pk).values().get())
+    assert plain not in kept
+    assert token.digest == hash_token(plain)
+
+
+@pytest.mark.parametrize(("role", "scope"), list(product(Role, Scope)))
+def test_nobody_hands_on_more_than_they_hold(tenant: Tenant, role: Role, scope: Scope) -> None:
+    issuer = member(tenant, role)
+    if scope in HOLDS[role]:
+        assert issue_token(tenant, issuer, "t", [scope], lifetime=None)[0].scopes == [scope.value]
+        return
+    with pytest.raises(ScopeMissing):
+        issue_token(tenant, issuer, "t", [R, scope], lifetime=None)
+    assert rows(ApiToken) == []
+
+
+def test_nobody_makes_a_token_of_another_tenant(tenant: Tenant) -> None:
+    with pytest.raises(NotFound):
+        issue_token(making.tenant(), member(tenant, Role.TENANT_ADMIN), "t", [R], lifetime=None)
+    assert rows(ApiToken) == []
+
+
+def test_a_name_is_used_once_in_a_tenant(tenant: Tenant) -> None:
+    issuer = member(tenant, Role.TENANT_ADMIN)
+    issue_token(tenant, issuer, "t", [R], lifetime=None)
+    with pytest.raises(IntegrityError, match="token_name_once"):
+        issue_token(tenant, issuer, "t", [R], lifetime=None)
+
+
+def test_history_names_a_token_or_a_person(tenant: Tenant) -> None:
+    user = member(tenant, Role.VIEWER)
+    token, _ = issue_token(tenant, user, "ci", [R], lifetime=None)
+    assert actor(user, token) == "token:ci"
+    assert actor(user) == f"user:{user.username}"
+
+
+# --- slugs and commands ---
+
+
+@pytest.mark.parametrize("slug", ["a", "a-b", "0", "a" * 63])
+def test_a_slug_is_what_an_address_can_carry(slug: str) -> None:
+    Tenant(slug=slug, name="x").full_clean()
+
+
+@pytest.mark.parametrize("slug", ["", "-a", "a-", "A", "a_b", "a.b", "a/b", "é", "a\n", "a b", "a" * 64])
+def test_what_is_no_slug_is_refused(slug: str) -> None:
+    with pytest.raises(ValidationError):
+        Tenant(slug=slug, name="x").full_clean()
+
+
+def said(command: str, *arguments: str) -> str:
+    out = StringIO()
+    call_command(command, *arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+def test_the_command_issues_a_token_that_works(tenant: Tenant) -> None:
+    user = member(tenant, Role.OPERATOR)
+    plain = said("issue_token", tenant.slug, "ci", "--user", user.username, "--scope", "executions:submit")
+    token = ApiToken.objects.get(digest=hash_token(plain))
+    assert (token.tenant, token.name, token.scopes, token.user) == (tenant, "ci", ["executions:submit"], user)
+    assert token.expiry is not None
+    eternal = said("issue_token", tenant.slug, "for-ever", "--user", user.username, "--days", "0")
+    assert ApiToken.objects.get(digest=hash_token(eternal)).expiry is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nowhere", "t", "--user", "{user}"), "no such tenant"),
+        (("{tenant}", "t", "--user", "nobody"), "no such user"),
+        (("{tenant}", "t", "--user", "{user}", "--scope", "tenant:administer"), "tenant:administer"),
+        (("{tenant}", "taken", "--user", "{user}"), "has a token named"),
+    ],
+)
+def test_the_command_refuses_in_a_sentence(tenant: Tenant, arguments: tuple[str, ...], told: str) -> None:
+    user = member(tenant, Role.VIEWER)
+    issue_token(tenant, user, "taken", [R], lifetime=None)
+    with pytest.raises(CommandError, match=told):
+        said("issue_token", *(argument.format(tenant=tenant.slug, user=user.username) for argument in arguments))
+
+
+def test_the_command_prints_the_key_of_a_tenants_workers(tenant: Tenant, settings: Any) -> None:
+    assert said("worker_key", tenant.slug) == worker_key(settings.WORKER_SECRET, tenant.slug)
+    with pytest.raises(CommandError, match="no tenant"):
+        said("worker_key", "nowhere")
+
+
+def test_every_error_says_what_a_caller_can_rely_on() -> None:
+    def below(base: type[CoordinatorError]) -> list[type[CoordinatorError]]:
+        return [found for child in base.__subclasses__() for found in (child, *below(child))]
+
+    found = below(CoordinatorError)
+    codes = [error.code for error in found]
+    assert len(set(codes)) == len(codes)
+    for error in found:
+        assert error.code.replace("_", "").isupper()
+        assert 400 <= error.status < 600
+        assert error.title
+        assert not error.title.endswith(".")
