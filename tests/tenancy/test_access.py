@@ -23,12 +23,12 @@ from tests.raw_sql import refused, rows
 
 pytestmark = pytest.mark.django_db
 
-R, S, O, G, A, T = Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.REGISTER, Scope.ACTIVATE, Scope.ADMINISTER
+R, S, P, G, A, T = Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.REGISTER, Scope.ACTIVATE, Scope.ADMINISTER
 HOLDS = {
     Role.VIEWER: {R},
-    Role.OPERATOR: {R, S, O},
+    Role.OPERATOR: {R, S, P},
     Role.RELEASE_MANAGER: {R, G, A},
-    Role.TENANT_ADMIN: {R, S, O, G, A, T},
+    Role.TENANT_ADMIN: {R, S, P, G, A, T},
 }
 
 
