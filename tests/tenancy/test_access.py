@@ -90,10 +90,11 @@ def test_a_person_has_one_role_in_a_tenant(tenant: Tenant) -> None:
 
 
 def test_a_token_is_shown_once_and_kept_as_a_digest(tenant: Tenant) -> None:
-    token, plain = issue_token(tenant, member(tenant, Role.OPERATOR), "ci", [S, R], lifetime=timedelta(days=1))
+    token, plain = issue_token(tenant, member(tenant, Role.OPERATOR), "ci", [SUBMIT, READ], lifetime=timedelta(days=1))
     assert plain.startswith("dc_")
     assert len(plain) >= 60
     assert token.scopes == ["executions:submit", "read"]
+    assert token.expiry is not None
     assert timedelta(hours=23) < token.expiry - timezone.now() < timedelta(hours=25)
     kept = str(ApiToken.objects.filter(pk=token.pk).values().get())
     assert plain not in kept
@@ -107,26 +108,26 @@ def test_nobody_hands_on_more_than_they_hold(tenant: Tenant, role: Role, scope: 
         assert issue_token(tenant, issuer, "t", [scope], lifetime=None)[0].scopes == [scope.value]
         return
     with pytest.raises(ScopeMissing):
-        issue_token(tenant, issuer, "t", [R, scope], lifetime=None)
+        issue_token(tenant, issuer, "t", [READ, scope], lifetime=None)
     assert rows(ApiToken) == []
 
 
 def test_nobody_makes_a_token_of_another_tenant(tenant: Tenant) -> None:
     with pytest.raises(NotFound):
-        issue_token(making.tenant(), member(tenant, Role.TENANT_ADMIN), "t", [R], lifetime=None)
+        issue_token(making.tenant(), member(tenant, Role.TENANT_ADMIN), "t", [READ], lifetime=None)
     assert rows(ApiToken) == []
 
 
 def test_a_name_is_used_once_in_a_tenant(tenant: Tenant) -> None:
     issuer = member(tenant, Role.TENANT_ADMIN)
-    issue_token(tenant, issuer, "t", [R], lifetime=None)
+    issue_token(tenant, issuer, "t", [READ], lifetime=None)
     with pytest.raises(IntegrityError, match="token_name_once"):
-        issue_token(tenant, issuer, "t", [R], lifetime=None)
+        issue_token(tenant, issuer, "t", [READ], lifetime=None)
 
 
 def test_history_names_a_token_or_a_person(tenant: Tenant) -> None:
     user = member(tenant, Role.VIEWER)
-    token, _ = issue_token(tenant, user, "ci", [R], lifetime=None)
+    token, _ = issue_token(tenant, user, "ci", [READ], lifetime=None)
     assert actor(user, token) == "token:ci"
     assert actor(user) == f"user:{user.username}"
 
@@ -172,9 +173,25 @@ def test_the_command_issues_a_token_that_works(tenant: Tenant) -> None:
 )
 def test_the_command_refuses_in_a_sentence(tenant: Tenant, arguments: tuple[str, ...], told: str) -> None:
     user = member(tenant, Role.VIEWER)
-    issue_token(tenant, user, "taken", [R], lifetime=None)
+    issue_token(tenant, user, "taken", [READ], lifetime=None)
     with pytest.raises(CommandError, match=told):
         said("issue_token", *(argument.format(tenant=tenant.slug, user=user.username) for argument in arguments))
+
+
+def test_the_command_makes_a_tenant_with_a_member_and_may_be_repeated() -> None:
+    user = User.objects.create_user("first")
+    for role in ("viewer", "tenant-admin"):
+        assert said("create_tenant", "acme", "--name", "Acme", "--member", "first", "--role", role)
+    tenant = Tenant.objects.get(slug="acme")
+    assert tenant.name == "Acme"
+    assert Membership.objects.get(user=user, tenant=tenant).role == "tenant-admin"
+
+
+@pytest.mark.parametrize("arguments", [("Not a slug",), ("acme", "--member", "nobody")])
+def test_the_command_makes_no_tenant_by_halves(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        said("create_tenant", *arguments)
+    assert not Tenant.objects.filter(slug__in=["acme", "Not a slug"]).exists()
 
 
 def test_the_command_prints_the_key_of_a_tenants_workers(tenant: Tenant, settings: Any) -> None:
