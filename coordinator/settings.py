@@ -154,7 +154,10 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 # The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
 # for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 300,
+    # What a killed control worker had in hand comes back while leases last: its tasks are short and safe to repeat.
+    "visibility_timeout": 15,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
     "socket_connect_timeout": 2,
     "socket_timeout": 10,
     "max_retries": 0,

@@ -17,6 +17,7 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
+from executions.broker import survive_broker_loss
 from executions.protocol import EXECUTE_TASK, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, WorkerState, queue_of
 from pipelines.errors import DefinitionError
 from pipelines.host import Host, host_release
@@ -54,6 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _application(broker_url: str, host: Host) -> Celery:
+    survive_broker_loss()
     app = Celery("pipelines", broker=broker_url, set_as_current=True)
     queue = queue_of(host.release.identity)
     app.conf.update(

@@ -56,10 +56,14 @@ class Valkey:
         if self.child is not None:
             self.child.kill()
 
+    def forget(self) -> None:
+        """Remove the data of a stopped server: the next start is an empty one."""
+        shutil.rmtree(self._data, ignore_errors=True)
+
     def remove(self) -> None:
         """Stop it and remove its data."""
         self.stop()
-        shutil.rmtree(self._data, ignore_errors=True)
+        self.forget()
 
     def _configuration(self) -> Path:
         """Write the configuration; a file, because every user can read a command line."""

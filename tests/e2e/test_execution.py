@@ -129,5 +129,33 @@ def test_with_the_broker_down_a_submission_is_accepted_and_runs_when_it_returns(
         valkey.start()
         tenant.wait_for(made, "SUCCEEDED", seconds=60)
         assert tenant.result(made)["made_by"] == "code v1, attempt 0"
+        running.product.children.require_running()
+    finally:
+        tenant.stop_workers()
+
+
+def test_no_process_falls_with_the_broker_whatever_it_has_in_hand(
+    own_broker: tuple[RunningProduct, Valkey], v1: BuiltRelease, name: str
+) -> None:
+    """Killed while messages are on their way, and empty when it is back: work is late, and none is lost."""
+    running, valkey = own_broker
+    tenant = running.tenant(name)
+    try:
+        tenant.register(v1)
+        tenant.activate(v1)
+        tenant.start_worker(v1, "worker-v1")
+        made = []
+        for round_number in range(4):
+            made += [
+                tenant.accepted("tests.pinned", {"number": number}, f"{round_number}:{number}")["executionId"]
+                for number in range(8)
+            ]
+            valkey.kill()
+            made.append(tenant.accepted("tests.pinned", {"number": 0}, f"{round_number}:down")["executionId"])
+            valkey.forget()
+            valkey.start()
+        for execution_id in made:
+            tenant.wait_for(execution_id, "SUCCEEDED", seconds=90)
+        running.product.children.require_running()
     finally:
         tenant.stop_workers()

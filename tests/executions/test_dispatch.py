@@ -84,7 +84,7 @@ def test_without_a_broker_everything_that_was_claimed_is_queued_again() -> None:
     second = making.execution(owner, "second")
     began = time.monotonic()
     assert dispatch.dispatch() == 0
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     for execution in (first, second):
         assert making.history(execution) == [
             ("SUBMITTED", "QUEUED"),

@@ -5,6 +5,7 @@ killed.
 """
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ from coordinator.local.children import Children
 
 def main(folder: Path) -> None:
     """Start everything and wait."""
+    # Where the tests run in the background, a shell has had SIGINT ignored from the start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with Backing(folder, outside={}) as backing, Children(folder) as children:
         # The second sleeper is a daemon: its own session, and its parent ends at once.
         children.start("sleeper", ["sh", "-c", "setsid -f sleep 600; sleep 600 & sleep 600"])

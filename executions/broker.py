@@ -1,0 +1,31 @@
+"""The broker's client with two mends, for the control worker and the transition worker alike.
+
+When the broker goes away while a message is in hand, kombu's channel is closed under it. Acknowledging or putting
+back the message then fails in a way that Celery does not expect, and the whole process ends. With these it goes on
+and connects again; the message is delivered again once its visibility times out.
+"""
+
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+from redis.exceptions import ConnectionError as ConnectionLostError
+
+
+class Channel(redis.Channel):
+    # Putting messages back over the connection that was lost cannot work, and need not.
+    do_restore = False
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        if self.connection is None:
+            raise ConnectionLostError("The channel was closed when the broker went away.")
+        parameters: dict[str, Any] = super()._connparams(asynchronous)
+        return parameters
+
+
+class Transport(redis.Transport):
+    Channel = Channel
+
+
+def survive_broker_loss() -> None:
+    """Have every `redis://` and `rediss://` connection of this process use the mended client."""
+    TRANSPORT_ALIASES.update({scheme: f"{__name__}:Transport" for scheme in ("redis", "rediss")})

@@ -1,0 +1,275 @@
+"""The shape of what is answered, held to the OpenAPI document, and pages that lose and repeat nothing."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+
+from coordinator.urls import tenant_api
+from executions import outcome
+from executions.models import Execution
+from executions.protocol import OutcomeGroup
+from releases.activation import activate
+from releases.models import Release
+from releases.registrar import verify_release
+from tests import making
+from tests.api.house import ENDPOINTS, House, upload
+
+pytestmark = pytest.mark.django_db
+TENANT = "/api/v1/tenants/{tenant}/"
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    answer = Client().get("/api/schema/?format=json")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path.removeprefix(TENANT)): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+
+
+def conforms(document: dict[str, Any], method: str, path: str, answer: Any) -> dict[str, Any]:
+    """The body of an answer, which must be as the document describes this status of this operation."""
+    responses = operations(document)[method, path]["responses"]
+    assert str(answer.status_code) in responses, answer.content
+    schema = responses[str(answer.status_code)]["content"]["application/json"]["schema"]
+    body: dict[str, Any] = answer.json()
+    assert answer.headers["Content-Type"] == "application/json"
+    validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
+    assert [error.message for error in validator.iter_errors(body)] == []
+    return body
+
+
+def names(value: Any, *, but: frozenset[str] = frozenset()) -> set[str]:
+    """Every member's name in `value`, not looking into what the members `but` hold."""
+    if isinstance(value, list):
+        return {name for item in value for name in names(item, but=but)}
+    if not isinstance(value, dict):
+        return set()
+    return set(value) | {name for key, item in value.items() if key not in but for name in names(item, but=but)}
+
+
+# --- the document ---
+
+
+def test_the_document_is_openapi_and_has_every_endpoint_once(document: dict[str, Any]) -> None:
+    validate_schema(document)  # type: ignore[no-untyped-call]  # drf-spectacular has none here
+    assert document["openapi"].startswith("3.1")
+    assert set(operations(document)) == set(ENDPOINTS)
+    identifiers = [operation["operationId"] for operation in operations(document).values()]
+    assert len(set(identifiers)) == len(identifiers)
+
+
+def test_every_operation_tells_of_its_token_its_tenant_and_its_refusals(document: dict[str, Any]) -> None:
+    for operation in operations(document).values():
+        assert operation["security"] == [{"bearerToken": []}]
+        assert operation["responses"]["default"]["content"] == {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+        }
+        assert operation["description"]
+        path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
+        assert "tenant" in path
+
+
+def test_the_table_of_endpoints_in_these_tests_has_every_address_of_the_product() -> None:
+    """`ENDPOINTS` drives the tests of access: an endpoint that is missing there would go untested."""
+    addresses = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(each.pattern)) for each in tenant_api}
+    assert addresses == {path for _, path in ENDPOINTS}
+
+
+# --- the shapes ---
+
+
+@pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
+def test_each_endpoint_answers_as_the_document_says(
+    ours: House, document: dict[str, Any], method: str, path: str
+) -> None:
+    answer = ours.call(method, ours.url(path), ours.body(method, path))
+    body = conforms(document, method, path, answer)
+    items = body.get("items", [body])
+    assert items
+    camel = re.compile(r"[a-z][a-zA-Z]*")
+    # Inputs, contracts and what events tell are the author's or the protocol's own words.
+    for name in names(items, but=frozenset({"contract", "descriptor", "result", "data"})):
+        assert camel.fullmatch(name), name
+
+
+def test_a_pipeline_tells_what_is_active(ours: House, document: dict[str, Any]) -> None:
+    assert ours.get("pipelines/{pipeline_id}").json() == ours.get("pipelines").json()["items"][0]
+    making.registered(ours.tenant, pipeline_id="org.example.idle")
+    idle = conforms(document, "GET", "pipelines/{pipeline_id}", ours.get("pipelines/org.example.idle"))
+    assert (idle["activeReleaseVersion"], idle["activeContractVersion"], idle["reasonRequired"]) == (None, None, False)
+    active = ours.get("pipelines/{pipeline_id}").json()
+    assert active["activeReleaseVersion"] == "1.0"
+    assert active["activeContractVersion"] == ours.release.contract_version
+
+
+def test_a_release_goes_from_its_upload_to_its_verdict(ours: House, document: dict[str, Any]) -> None:
+    path = "pipelines/{pipeline_id}/releases"
+    answer = ours.post(path, upload("2.0"))
+    taken = conforms(document, "POST", path, answer)
+    assert (answer.status_code, taken["status"], taken["contract"], taken["active"]) == (202, "UPLOADED", None, False)
+    assert answer.headers["Location"] == f"http://testserver{ours.url(path)}/2.0"
+    [artifact] = taken["artifacts"]
+    assert artifact["size"] > 0
+    assert artifact["stepIds"] == artifact["capabilities"] == []
+    verify_release(Release.objects.get(release_version="2.0", pipeline=ours.release.pipeline).pk)
+
+    answer = ours.post(path, upload("2.0"))
+    again = conforms(document, "POST", path, answer)
+    assert (answer.status_code, again["status"]) == (200, "REGISTERED")
+    assert again["contract"]["contractVersion"] == again["contractVersion"]
+    assert again["uploadedBy"].startswith("token:client-")
+    shown = conforms(document, "GET", f"{path}/{{release_version}}", ours.call("GET", answer.headers["Location"]))
+    assert shown == again
+
+
+def test_a_rejected_release_shows_each_finding(ours: House, document: dict[str, Any]) -> None:
+    form = upload("2.0")
+    del form["artifact"]
+    path = "pipelines/{pipeline_id}/releases"
+    assert ours.post(path, form).status_code == 202
+    verify_release(Release.objects.get(release_version="2.0", pipeline=ours.release.pipeline).pk)
+    shown = conforms(document, "GET", f"{path}/{{release_version}}", ours.get(f"{path}/2.0"))
+    assert shown["status"] == "REJECTED"
+    assert [(each["code"], each["severity"]) for each in shown["findings"]] == [("ARTIFACT_FILE_MISSING", "error")]
+
+
+def test_activations_tell_who_what_and_whether_it_went_back(ours: House, document: dict[str, Any]) -> None:
+    second = making.registered(ours.tenant, "2.0")
+    path = "pipelines/{pipeline_id}/activations"
+    ours.post(path, {"releaseVersion": second.release_version})
+    answer = ours.post(path, {"releaseVersion": "1.0", "reason": "2.0 is wrong", "expectedReleaseVersion": "2.0"})
+    made = conforms(document, "POST", path, answer)
+    assert answer.status_code == 201
+    assert (made["sequence"], made["rollback"], made["previousReleaseVersion"]) == (3, True, "2.0")
+    assert (made["reason"], made["actor"]) == ("2.0 is wrong", "token:client-0")
+    history = conforms(document, "GET", path, ours.get(path))["items"]
+    assert [event["sequence"] for event in history] == [3, 2, 1]
+    assert history[0] == made
+
+
+def test_an_operation_that_is_repeated_answers_the_same(ours: House) -> None:
+    path = "pipelines/{pipeline_id}/activations"
+    body = {"releaseVersion": "1.0", "operationKey": "deploy-7"}
+    first, again = ours.post(path, body), ours.post(path, body)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+
+
+def test_a_submission_answers_202_with_the_pin_and_links_that_lead_somewhere(
+    ours: House, document: dict[str, Any]
+) -> None:
+    body = ours.body("POST", "executions")
+    answer = ours.post("executions", body)
+    made = conforms(document, "POST", "executions", answer)
+    assert (answer.status_code, made["duplicate"], made["status"], made["error"]) == (202, False, "QUEUED", None)
+    assert made["pin"] == {
+        "pipelineId": making.PIPELINE,
+        "contractVersion": ours.release.contract_version,
+        "releaseVersion": "1.0",
+    }
+    assert answer.headers["Location"] == made["links"]["self"]
+    assert {key: ours.call("GET", url).status_code for key, url in made["links"].items()} == {
+        "self": 200,
+        "result": 200,
+        "events": 200,
+    }
+    again = ours.post("executions", body)
+    assert again.status_code == 200
+    assert conforms(document, "POST", "executions", again) == {**made, "duplicate": True}
+
+
+def finish(ours: House, *, failed: bool) -> None:
+    """Record the end of the house's one execution, as its worker would tell it."""
+    [claim] = making.claimed(ours.tenant)
+    answer = making.failure(claim, "BadThing", retryable=False) if failed else making.answer(claim)
+    outcome.record(ours.tenant, ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_an_execution_that_ended_shows_how(ours: House, document: dict[str, Any], failed: bool) -> None:
+    before = conforms(document, "GET", "executions/{execution_id}/result", ours.get("executions/{execution_id}/result"))
+    assert (before["status"], before["result"]) == ("QUEUED", None)
+    finish(ours, failed=failed)
+    shown = conforms(document, "GET", "executions/{execution_id}", ours.get("executions/{execution_id}"))
+    result = conforms(document, "GET", "executions/{execution_id}/result", ours.get("executions/{execution_id}/result"))
+    events = conforms(document, "GET", "executions/{execution_id}/events", ours.get("executions/{execution_id}/events"))
+    status = "FAILED" if failed else "SUCCEEDED"
+    assert shown["status"] == result["status"] == events["items"][-1]["status"] == status
+    assert shown["error"] == ({"code": "BadThing", "message": "why"} if failed else None)
+    assert result["result"] == (None if failed else {"n": 1})
+    assert [event["sequence"] for event in events["items"]] == [1, 2, 3]
+    assert datetime.fromisoformat(shown["finishedAt"]) >= datetime.fromisoformat(shown["createdAt"])
+
+
+def test_a_worker_tells_what_it_hosts_and_how_it_is(ours: House) -> None:
+    [worker] = ours.get("workers").json()["items"]
+    assert (worker["workerId"], worker["state"], worker["capacity"]) == ("worker-1", "HEALTHY", 10)
+    assert worker["pin"]["releaseVersion"] == "1.0"
+
+
+# --- pages ---
+
+
+def test_pages_lose_and_repeat_nothing_although_all_were_made_at_one_instant(ours: House) -> None:
+    """In one transaction the database's clock stands still: the position alone does not tell these rows apart."""
+    made = {str(ours.execution.pk)} | {str(making.execution(ours.tenant, f"k{number}").pk) for number in range(6)}
+    assert Execution.objects.filter(tenant=ours.tenant).values("created_at").distinct().count() == 1
+    url, seen, pages = ours.url("executions?pageSize=3"), [], []
+    while url:
+        page = ours.call("GET", url).json()
+        pages.append(page)
+        seen += [item["executionId"] for item in page["items"]]
+        url = page["next"]
+    assert len(seen) == len(set(seen)) == 7
+    assert set(seen) == made
+    assert [len(page["items"]) for page in pages] == [3, 3, 1]
+    assert pages[0]["previous"] is None
+
+
+def test_what_is_added_while_somebody_turns_pages_is_not_in_their_way(ours: House) -> None:
+    for _ in range(3):
+        activate(ours.release, actor="")
+    path = "pipelines/{pipeline_id}/activations?pageSize=2"
+    first = ours.get(path).json()
+    activate(ours.release, actor="")
+    second = ours.call("GET", first["next"]).json()
+    assert [event["sequence"] for event in first["items"] + second["items"]] == [4, 3, 2, 1]
+    assert ours.get(path).json()["items"][0]["sequence"] == 5
+    assert ours.call("GET", second["previous"]).json()["items"] == first["items"]
+    assert second["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 3),
+        ("status=QUEUED", 2),
+        ("status=RUNNING", 1),
+        ("status=DLQ", 0),
+        ("pipelineId=org.example.orders", 3),
+        ("pipelineId=org.example", 0),
+        ("releaseVersion=1.0", 3),
+        ("releaseVersion=2.0", 0),
+        ("idempotencyKey=first", 1),
+        ("status=QUEUED&idempotencyKey=first", 0),
+    ],
+)
+def test_filters_choose_by_equality(ours: House, query: str, count: int) -> None:
+    making.claimed(ours.tenant)
+    for number in range(2):
+        making.execution(ours.tenant, f"k{number}")
+    assert len(ours.get(f"executions?{query}").json()["items"]) == count
