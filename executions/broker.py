@@ -28,4 +28,4 @@ class Transport(redis.Transport):
 
 def survive_broker_loss() -> None:
     """Have every `redis://` and `rediss://` connection of this process use the mended client."""
-    TRANSPORT_ALIASES.update({scheme: f"{__name__}:Transport" for scheme in ("redis", "rediss")})
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
