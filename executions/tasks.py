@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
 from executions import dispatch as dispatcher
-from executions import moves, outcome, worker_registry
+from executions import outcome, worker_registry
+from executions import sweep as sweeper
 from executions.protocol import (
     HEARTBEAT_TASK,
     RECORD_TASK,
@@ -63,7 +64,5 @@ def heartbeat(message: Any) -> None:
 @shared_task(name="executions.sweep")
 def sweep() -> None:
     """What lost messages and dead workers left behind: expired leases and due rows. Any number of clocks may ring."""
-    expired = moves.expire_leases(actor=dispatcher.owner(), limit=settings.SWEEP_LIMIT)
-    if expired:
-        log.warning("%d leases had expired; their executions are queued again", expired)
+    sweeper.expire_leases()
     dispatcher.dispatch()

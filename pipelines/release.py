@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from coordinator.findings import DocumentError
 from pipelines.errors import DefinitionError
-from pipelines.packaging import write_atomically
+from pipelines.packaging import CAPABILITIES_ENTRY, write_atomically
 from releases.contract import (
     CONTRACT_ENTRY,
     MAX_CONTRACT_BYTES,
@@ -102,8 +102,17 @@ def _artifact(path: Path, contract: Contract) -> dict[str, Any]:
         "uri": path.name,
         "digest": f"sha256:{digest}",
         "stepIds": [step.authored_name for step in contract.steps],
-        "capabilities": [],
+        "capabilities": _capabilities(path),
     }
+
+
+def _capabilities(path: Path) -> list[str]:
+    """What the pipeline asks of whoever runs it, as ``build`` packed it."""
+    with zipfile.ZipFile(path) as archive:
+        if CAPABILITIES_ENTRY not in archive.namelist():
+            return []
+        asked: list[str] = json.loads(archive.read(CAPABILITIES_ENTRY))
+        return asked
 
 
 def _release_version(digests: list[str]) -> str:
