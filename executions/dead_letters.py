@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
+from coordinator.tenancy.models import Tenant
 from executions.models import DeadLetter
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,12 @@ def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, re
         cursor.execute(_WRITE, parameters)
         for row in cursor.fetchall():
             transaction.on_commit(partial(_tell, reason, retryable, *row))
+
+
+def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
+    """The tenant's dead letters, newest first, each with its execution as that is by now."""
+    rows = DeadLetter.objects.filter(tenant=tenant).select_related("execution__tenant")
+    return rows.defer("execution__input", "execution__result", "execution__progress")
 
 
 def _tell(

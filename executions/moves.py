@@ -123,7 +123,11 @@ def apply(moves: Sequence[Move]) -> list[Move]:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An execution that was just claimed, with what its command needs."""
+    """An execution that was just claimed, with what its command needs.
+
+    `checkpoints`: there is a step before which it is to stop. After the last step there is none: an execution whose
+    last step is an await has only its answer left to give out.
+    """
 
     execution_id: uuid.UUID
     tenant: str
@@ -181,7 +185,9 @@ WITH room AS (
 )
 SELECT c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
-    c.result_shape, c.checkpoints
+    c.result_shape, c.checkpoints AND c.current_step_index < coalesce((
+        SELECT jsonb_array_length(k.document -> 'steps') FROM releases_release r
+        JOIN releases_contract k ON k.id = r.contract_id WHERE r.id = c.release_id), 0)
 FROM claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id
 """
 

@@ -69,7 +69,7 @@ def _known(tenant: Tenant, identity: ReleaseIdentity, ids: list[uuid.UUID]) -> d
         pipeline_id=identity.pipeline_id,
         contract_version=identity.contract_version,
         release_version=identity.release_version,
-    ).only("id", "attempt", "budget_start", "current_step_index", "result_shape")
+    ).only("id", "attempt", "budget_start", "current_step_index", "result_shape", "checkpoints")
     return {row.pk: row for row in rows}
 
 
@@ -129,23 +129,36 @@ class _Answer:
     policy: RetryPolicy
 
     def completed(self, outputs: list[Any]) -> Move:
-        single = not self.outcome.many
         if self.outcome.stopped_before_step_index >= 0:
-            progress = outputs[0] if single and outputs else outputs
-            shape = "UNI" if single else "MULTI"
-            step = self.outcome.stopped_before_step_index
-            return self._to(State.QUEUED, "CHECKPOINT", step_index=step, progress=progress, progress_shape=shape)
+            return self._checkpoint(outputs)
         if self.execution.result_shape == "SINGLE" and len(outputs) > 1:
             message = f"The worker produced {len(outputs)} terminal items for SINGLE result shape"
             return self.failed(Failure(failure_class="RESULT_SHAPE_MISMATCH", message=message, retryable=True))
         return self._to(State.SUCCEEDED, "SUCCEEDED", result=outputs)
 
+    def _checkpoint(self, outputs: list[Any]) -> Move:
+        """Queued again at the next step, with what it starts from. Only the one step that was asked for counts."""
+        step, many = self.outcome.stopped_before_step_index, self.outcome.many
+        asked = self.execution.current_step_index + 1 if self.execution.checkpoints else -1
+        if step != asked or (not many and len(outputs) != 1):
+            told = f"{'a stream' if many else 'one value'} as {len(outputs)} items before step {step}"
+            message = f"The worker stopped with {told}; it was asked to stop before step {asked}"
+            return self.failed(Failure(failure_class="MALFORMED_OUTCOME", message=message, retryable=True))
+        return self._to(
+            State.QUEUED,
+            "CHECKPOINT",
+            {"nextStepIndex": step},
+            step_index=step,
+            progress=outputs if many else outputs[0],
+            progress_shape="MULTI" if many else "UNI",
+        )
+
     def suspended(self, suspension: Suspension) -> Move:
         """Parked at the await, with what it asks as progress: a re-drive of a lost await asks again."""
         requests = [storable(text) for text in suspension.requests]
-        if not suspension.itemized and len(requests) != 1:
-            message = f"The await asks {len(requests)} times where one answer would do; nobody could answer it"
-            return self.failed(Failure(failure_class="UNANSWERABLE_SUSPENSION", message=message, retryable=False))
+        why = awaits.why_unanswerable(suspension)
+        if why is not None:
+            return self.failed(Failure(failure_class="UNANSWERABLE_SUSPENSION", message=why, retryable=False))
         return self._to(
             State.WAITING_EXTERNAL,
             "AWAITING",

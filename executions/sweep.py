@@ -5,7 +5,8 @@ import logging
 from django.conf import settings
 from django.db import transaction
 
-from executions import dead_letters, moves
+from coordinator import bell
+from executions import awaits, dead_letters, moves, webhooks, worker_registry
 from executions.dispatch import owner
 from executions.models import DeadLetter
 from executions.states import State
@@ -22,3 +23,24 @@ def expire_leases() -> int:
     if went:
         log.warning("%d leases had expired; %d executions are given up", len(went), len(hopeless))
     return len(went)
+
+
+def awaits_due() -> int:
+    """See to awaits whose deadline has passed, batch after batch, and ring where a webhook is due that none rang for.
+
+    Returns how many executions were looked at.
+    """
+    seen = 0
+    while found := awaits.expire():
+        seen += found
+    if webhooks.due_exists():
+        bell.ring(awaits.SEND_TASK)
+    return seen
+
+
+def silent_workers() -> int:
+    """Note in their histories which workers have become silent. Returns how many."""
+    silent = worker_registry.note_silent(actor=owner(), limit=settings.SWEEP_LIMIT)
+    if silent:
+        log.warning("%d workers have not been heard of for %s seconds", silent, settings.WORKER_STALE_SECONDS)
+    return silent

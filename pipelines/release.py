@@ -21,6 +21,7 @@ from releases.contract import (
 )
 
 DESCRIPTOR_NAME: Final = "pipeline-release.json"
+MAX_CAPABILITIES_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,15 @@ def _capabilities(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         if CAPABILITIES_ENTRY not in archive.namelist():
             return []
-        asked: list[str] = json.loads(archive.read(CAPABILITIES_ENTRY))
-        return asked
+        with archive.open(CAPABILITIES_ENTRY) as entry:
+            data = entry.read(MAX_CAPABILITIES_BYTES + 1)
+    try:
+        asked = json.loads(data) if len(data) <= MAX_CAPABILITIES_BYTES else None
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, list) or not all(isinstance(each, str) for each in asked):
+        raise DefinitionError("NOT_AN_ARTIFACT", f"{path} has a {CAPABILITIES_ENTRY} that is no list of names")
+    return asked
 
 
 def _release_version(digests: list[str]) -> str:

@@ -11,13 +11,15 @@ from typing import Any
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
+from executions import moves, outcome
 from executions.models import Execution, Worker
-from executions.protocol import Envelope, _signature
+from executions.moves import Claim
+from executions.protocol import Envelope, Failure, Outcome, OutcomeGroup, Suspension, _signature, transition_key
 from executions.submission import submit
 from releases.activation import activate
 from releases.artifact_store import artifact_store
 from releases.contract import CONTRACT_ENTRY, publish
-from releases.models import Release
+from releases.models import Pipeline, Release
 from releases.registrar import Registration, UploadedArtifact, register, verify_release
 
 PIPELINE = "org.example.orders"
@@ -84,7 +86,11 @@ def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contrac
     """A release that was uploaded and verified."""
     made = contract(**contract_members)
     data = archive(made, code=body or version)
-    release = upload(owner, descriptor(made, data, version), data).release
+    return verified(upload(owner, descriptor(made, data, version), data).release)
+
+
+def verified(release: Release) -> Release:
+    """The release after its verification, which must have registered it."""
     verify_release(release.pk)
     release.refresh_from_db()
     assert release.status == "REGISTERED", release.findings
@@ -137,3 +143,62 @@ def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any
     """A sealed message with other members, well signed all the same: what only a holder of the key can send."""
     unsigned = Envelope.model_validate({**message, **changes, "signature": ""})
     return {**unsigned.model_dump(by_alias=True), "signature": _signature(unsigned, key)}
+
+
+def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, stale_seconds: float = 30) -> list[Claim]:
+    """What of `owner` a dispatcher claims now, in the order in which it was due."""
+    claims = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds, stale_seconds=stale_seconds)
+    return [claim for claim in claims if claim.tenant == owner.slug]
+
+
+def answer(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outcome:
+    """What a worker answers to a claim that it was sent."""
+    defaults: dict[str, Any] = {
+        "execution_id": claim.execution_id,
+        "execution_version": claim.version,
+        "lease_token": claim.lease_token,
+        "transition_key": transition_key(claim.execution_id, claim.step_index, claim.attempt),
+        "outcome": result,
+        "output_payloads": ['{"n": 1}'] if result == "COMPLETED" else [],
+    }
+    return Outcome(**{**defaults, **members})
+
+
+def failure(claim: Claim, code: str = "SomeError", *, retryable: bool = True, message: str = "why") -> Outcome:
+    return answer(claim, "FAILED", failure=Failure(failure_class=code, message=message, retryable=retryable))
+
+
+def history(of: Execution) -> list[tuple[str, str]]:
+    """Kind and status of each event, whose sequence must have no gap."""
+    events = list(of.events.order_by("sequence"))
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    of.refresh_from_db()
+    assert of.event_count == len(events)
+    return [(event.kind, event.status) for event in events]
+
+
+def dead(owner: Tenant, *keys: str, code: str = "SomeError", retryable: bool = True) -> list[Execution]:
+    """Executions that failed for good: DLQ where a retry might have helped, else FAILED. Nothing else may be due."""
+    made = [execution(owner, key) for key in keys]
+    Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
+    claims = claimed(owner, limit=len(keys))
+    answers = [failure(claim, code, retryable=retryable) for claim in claims]
+    release = made[0].release
+    assert outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=answers)) == len(keys)
+    return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
+
+
+def suspension(claim: Claim, request: str = '{"n": 1}', **members: Any) -> Outcome:
+    """A worker's answer that reached an await at the step it was sent to."""
+    asked: dict[str, Any] = {
+        "step_index": claim.step_index,
+        "step_id": "Approve",
+        "itemized": False,
+        "gives_many": False,
+        "requests": [request],
+        "request_shape": "UNI",
+        "output_type": "Order",
+        "transport": "interaction-api",
+        "timeout_seconds": 60.0,
+    }
+    return answer(claim, "WAITING_EXTERNAL", suspension=Suspension(**{**asked, **members}))

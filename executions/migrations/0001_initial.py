@@ -464,6 +464,14 @@ class Migration(migrations.Migration):
                 name="execution_live_by_release",
             ),
         ),
+        migrations.AddIndex(
+            model_name="execution",
+            index=models.Index(
+                condition=models.Q(("status__in", ["DLQ", "FAILED"])),
+                fields=["tenant", "finished_at", "id"],
+                name="execution_dead",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="execution",
             constraint=models.UniqueConstraint(
@@ -561,7 +569,11 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     models.Q(("progress__isnull", True), ("progress_shape__isnull", True)),
-                    models.Q(("progress__isnull", False), ("progress_shape__in", ["UNI", "MULTI"])),
+                    models.Q(
+                        ("progress__isnull", False),
+                        ("progress_shape__in", ["UNI", "MULTI"]),
+                        ("progress_shape__isnull", False),
+                    ),
                     _connector="OR",
                 ),
                 name="execution_progress_has_shape",

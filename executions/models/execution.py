@@ -104,7 +104,8 @@ class Execution(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(progress__isnull=True, progress_shape__isnull=True)
-                | Q(progress__isnull=False, progress_shape__in=["UNI", "MULTI"]),
+                # An unknown `IN` would let the row pass: the shape must be there in so many words.
+                | Q(progress__isnull=False, progress_shape__isnull=False, progress_shape__in=["UNI", "MULTI"]),
                 name="execution_progress_has_shape",
             ),
             models.CheckConstraint(
@@ -118,6 +119,10 @@ class Execution(models.Model):
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             models.Index(
                 fields=("release",), condition=~Q(status__in=TERMINAL_VALUES), name="execution_live_by_release"
+            ),
+            # What a campaign looks for, however many have succeeded.
+            models.Index(
+                fields=("tenant", "finished_at", "id"), condition=Q(status__in=["DLQ", "FAILED"]), name="execution_dead"
             ),
         )
 

@@ -1,0 +1,44 @@
+"""Lets calls race: each in a thread and over a connection of its own, all let go at once."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TypeVar
+
+from django.db import connections
+
+T = TypeVar("T")
+
+
+def race(*calls: Callable[[], T]) -> list[T | Exception]:
+    """What each call gave or raised, in the order of the calls."""
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T | Exception:
+        try:
+            connections["default"].ensure_connection()
+            barrier.wait(30)
+            return call()
+        except Exception as error:
+            return error
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def given(results: list[T | Exception]) -> list[T]:
+    """The results, none of which may be an error."""
+    errors = [result for result in results if isinstance(result, Exception)]
+    if errors:
+        raise errors[0]
+    return [result for result in results if not isinstance(result, Exception)]
+
+
+def parted(results: list[T | Exception]) -> tuple[list[T], list[str]]:
+    """What was given, and the class names of what was raised."""
+    return (
+        [result for result in results if not isinstance(result, Exception)],
+        [type(result).__name__ for result in results if isinstance(result, Exception)],
+    )
