@@ -6,6 +6,7 @@ operator mends them in one go. No message ever holds a variable's value.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -40,15 +41,15 @@ class Environment:
     def text(self, name: str, default: str | None = None) -> str:
         return self._read(name, "text", default, str, fallback="")
 
-    def secret(self, name: str, *, shortest: int = 1) -> str:
-        """A required value of at least `shortest` characters that no page, log or error may show."""
+    def secret(self, name: str, *, shortest: int = 1, required: bool = True) -> str:
+        """A value of at least `shortest` characters that no page, log or error may show; empty where not required."""
 
         def parse(value: str) -> str:
-            if len(value) < shortest:
+            if len(value) < shortest and (value or required):
                 raise ValueError(f"must have at least {shortest} characters")
             return value
 
-        return self._read(name, "secret", None, parse, fallback="", secret=True)
+        return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
 
     def integer(self, name: str, default: int, *, least: int = 1) -> int:
         def parse(value: str) -> int:
@@ -86,6 +87,17 @@ class Environment:
             return [word.strip() for word in value.split(",") if word.strip()]
 
         return self._read(name, "list", default, parse, fallback=[])
+
+    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
+        """A comma-separated list of networks such as 10.0.0.0/8, none by default."""
+
+        def parse(value: str) -> list[IPv4Network | IPv6Network]:
+            try:
+                return [ip_network(word.strip()) for word in value.split(",") if word.strip()]
+            except ValueError:
+                raise ValueError("must be networks in CIDR form, such as 10.0.0.0/8") from None
+
+        return self._read(name, "list", "", parse, fallback=[])
 
     def path(self, name: str, default: str | None = None) -> Path:
         return self._read(name, "path", default, lambda value: Path(value).absolute(), fallback=Path())

@@ -26,10 +26,19 @@ LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
+TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
 RETRY_LIMIT = env.integer("RETRY_LIMIT", 3, least=0)
 RETRY_DELAY_SECONDS = env.number("RETRY_DELAY_SECONDS", 10)
 RETRY_MULTIPLIER = env.number("RETRY_MULTIPLIER", 2, least=1)
 RETRY_JITTER = env.number("RETRY_JITTER", 0.1)
+
+PUBLIC_URL = env.text("PUBLIC_URL", "").rstrip("/")
+RESUME_TOKEN_SECRET = env.secret("RESUME_TOKEN_SECRET", shortest=32, required=False)
+WEBHOOK_ATTEMPTS = env.integer("WEBHOOK_ATTEMPTS", 8)
+WEBHOOK_DELAY_SECONDS = env.number("WEBHOOK_DELAY_SECONDS", 10)
+WEBHOOK_TIMEOUT_SECONDS = env.number("WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1)
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
+WEBHOOK_CA_FILE = env.text("WEBHOOK_CA_FILE", "")
 
 INSTALLED_APPS = [
     "unfold",
@@ -136,6 +145,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_AUTHENTICATION": [],
     "APPEND_COMPONENTS": {"schemas": {"Problem": PROBLEM}},
+    "ENUM_NAME_OVERRIDES": {
+        "ExecutionStatus": "executions.states.State",
+        "CampaignStatus": "executions.models.Campaign.Status",
+    },
     "SCHEMA_PATH_PREFIX": "/api/v1/tenants/{tenant}",
 }
 
@@ -151,6 +164,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "control"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
+# Receivers of webhooks may be slow: an installation can give them a worker of their own.
+CELERY_TASK_ROUTES = {"executions.send_webhooks": {"queue": "webhooks"}}
 # The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
 # for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
 CELERY_BROKER_TRANSPORT_OPTIONS = {

@@ -1,10 +1,9 @@
-"""REST: executions and workers of one tenant."""
+"""REST: executions of one tenant."""
 
 import uuid
 from typing import Any, ClassVar
 
 from django.urls import path, reverse
-from django.utils import timezone
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers, status
@@ -17,10 +16,9 @@ from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
 from executions import queries
-from executions.models import Execution, ExecutionEvent, Worker
+from executions.models import Execution, ExecutionEvent
 from executions.states import State
 from executions.submission import submit
-from executions.worker_registry import state_of
 from releases.models import IDENTITY_LENGTH
 
 TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
@@ -108,23 +106,6 @@ class EventView(serializers.Serializer[ExecutionEvent]):
     at = serializers.DateTimeField()
 
 
-class WorkerView(serializers.Serializer[Worker]):
-    workerId = serializers.CharField(source="worker_id")
-    pin = PinView(source="*")
-    protocol = serializers.CharField()
-    state = serializers.SerializerMethodField()
-    capacity = serializers.IntegerField()
-    artifactId = serializers.CharField(source="artifact_id")
-    artifactDigest = serializers.CharField(source="artifact_digest")
-    registeredAt = serializers.DateTimeField(source="registered_at")
-    lastHeartbeatAt = serializers.DateTimeField(source="last_heartbeat_at")
-    drainingSince = serializers.DateTimeField(source="draining_since", allow_null=True)
-
-    @extend_schema_field({"type": "string", "enum": ["HEALTHY", "STALE", "DRAINING", "UNAVAILABLE"]})
-    def get_state(self, worker: Worker) -> str:
-        return state_of(worker, timezone.now())
-
-
 class ExecutionFilter(filters.FilterSet):
     status = filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
     pipelineId = filters.CharFilter(field_name="pipeline_id")
@@ -208,21 +189,9 @@ class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
         return queries.events(queries.execution(self.tenant, self.kwargs["execution_id"]))
 
 
-@extend_schema(parameters=[TENANT], tags=["workers"])
-class Workers(TenantView, ListAPIView[Worker]):
-    """The tenant's workers, with what each hosts and whether it is alive."""
-
-    serializer_class = WorkerView
-    queryset = Worker.objects.none()
-
-    def get_queryset(self) -> Any:
-        return Worker.objects.filter(tenant=self.tenant)
-
-
 urlpatterns = [
     path("executions", Executions.as_view(), name="executions"),
     path("executions/<uuid:execution_id>", OneExecution.as_view(), name="execution"),
     path("executions/<uuid:execution_id>/result", ExecutionResult.as_view(), name="execution-result"),
     path("executions/<uuid:execution_id>/events", ExecutionEvents.as_view(), name="execution-events"),
-    path("workers", Workers.as_view(), name="workers"),
 ]

@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from coordinator.tenancy.access import tenants_of
 from executions.hosting import Hosting, hosting
-from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Worker
+from executions.models import TERMINAL_VALUES, Execution, Worker
 from executions.states import State
+from executions.stranded import stranded
 from releases.models import Activation, Pipeline, Release
 
 PIPELINES_SHOWN = 100
@@ -31,21 +32,13 @@ class Line:
     failed: int = 0
 
 
-@dataclass(frozen=True)
-class Stranded:
-    """Work that is due and pinned to a release that no healthy worker hosts."""
-
-    release: Release
-    count: int
-
-
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """unfold's hook: adds the overview of the person's tenants to the index page."""
     tenant_ids = list(tenants_of(request.user).values_list("pk", flat=True))
     hosts = [host for host in hosting(_recent_workers(tenant_ids)) if host.counts]
     live = _live(tenant_ids)
     lines = _lines(tenant_ids, hosts, live)
-    stranded = _stranded(live, hosts)
+    waiting = stranded(tenant_ids)
     overview = {
         "title": "Overview",
         "has_tenants": bool(tenant_ids),
@@ -56,8 +49,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "retry_count": sum(count for (_, status), count in live.items() if status == State.WAIT_RETRY.value),
         "failed_count": sum(line.failed for line in lines),
         "worker_count": len(hosts),
-        "stranded": stranded,
-        "stranded_count": sum(each.count for each in stranded),
+        "stranded": waiting,
+        "stranded_count": sum(each.count for each in waiting),
         "activations": _activations(tenant_ids),
     }
     return {**context, **overview}
@@ -98,16 +91,6 @@ def _failed(tenant_ids: list[int]) -> defaultdict[tuple[int, str], int]:
     rows = Execution.objects.filter(tenant__in=tenant_ids, created_at__gte=since, status__in=FAILED).order_by()
     counted = rows.values_list("tenant_id", "pipeline_id").annotate(count=Count("pk"))
     return defaultdict(int, {(tenant_id, pipeline_id): count for tenant_id, pipeline_id, count in counted})
-
-
-def _stranded(live: Counter[tuple[int, str]], hosts: list[Hosting]) -> list[Stranded]:
-    hosted = {host.release.pk for host in hosts if host.release}
-    due: Counter[int] = Counter()
-    for (release_id, status), count in live.items():
-        if status in DUE_VALUES and release_id not in hosted:
-            due[release_id] += count
-    releases = Release.objects.filter(pk__in=due).select_related("pipeline__tenant")
-    return sorted((Stranded(each, due[each.pk]) for each in releases), key=lambda each: -each.count)
 
 
 def _activations(tenant_ids: list[int]) -> list[Activation]:

@@ -11,7 +11,7 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 
 from executions import moves
-from executions.moves import Claim, LeasedMove
+from executions.moves import Claim, Move
 from executions.protocol import (
     EXECUTE_TASK,
     Command,
@@ -80,7 +80,7 @@ def _command(claim: Claim) -> Command:
     return Command(
         execution_id=claim.execution_id,
         current_step_index=claim.step_index,
-        stop_before_step_index=-1,
+        stop_before_step_index=claim.step_index + 1 if claim.checkpoints else -1,
         attempt=claim.attempt,
         result_shape=claim.result_shape,
         execution_version=claim.version,
@@ -94,7 +94,7 @@ def _command(claim: Claim) -> Command:
 
 def _give_back(claims: list[Claim]) -> None:
     returned = [
-        LeasedMove(
+        Move(
             execution_id=claim.execution_id,
             version=claim.version,
             lease_token=claim.lease_token,
@@ -108,4 +108,4 @@ def _give_back(claims: list[Claim]) -> None:
         for claim in claims
     ]
     with transaction.atomic():
-        moves.leave_lease(returned)
+        moves.apply(returned)

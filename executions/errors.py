@@ -20,7 +20,88 @@ class IdempotencyKeyReused(CoordinatorError):
     title = "The idempotency key belongs to an execution with another input"
 
 
+class WorkerUnknown(NotFound):
+    code = "WORKER_UNKNOWN"
+    title = "The pipeline has no such worker"
+
+
 class WorkerUnavailable(CoordinatorError):
     code = "WORKER_UNAVAILABLE"
     status = 503
     title = "No worker that hosts the active release is alive"
+
+
+class RedriveRefused(CoordinatorError):
+    code = "REDRIVE_REFUSED"
+    status = 409
+    title = "The execution's status does not allow a re-drive"
+
+
+class CancelRefused(CoordinatorError):
+    code = "CANCEL_REFUSED"
+    status = 409
+    title = "The execution is over and cannot be cancelled"
+
+
+class VersionMismatch(CoordinatorError):
+    code = "VERSION_MISMATCH"
+    status = 409
+    title = "The execution has another version than the caller expected"
+
+
+class ExecutionChanged(CoordinatorError):
+    code = "EXECUTION_CHANGED"
+    status = 409
+    title = "The execution moved while the order was being carried out"
+
+
+class CampaignUnknown(NotFound):
+    code = "CAMPAIGN_UNKNOWN"
+    title = "The tenant has no such campaign"
+
+
+class CampaignRefused(CoordinatorError):
+    code = "CAMPAIGN_REFUSED"
+    status = 409
+    title = "The campaign's status does not allow this"
+
+
+class CampaignEmpty(CoordinatorError):
+    code = "CAMPAIGN_EMPTY"
+    status = 409
+    title = "No execution matches the campaign's filters"
+
+
+class FilterRequired(CoordinatorError):
+    code = "FILTER_REQUIRED"
+    status = 422
+    title = "A campaign needs at least one filter"
+
+
+class InteractionUnknown(NotFound):
+    code = "INTERACTION_UNKNOWN"
+    title = "The tenant has no such interaction"
+
+
+class InteractionClosed(CoordinatorError):
+    code = "INTERACTION_CLOSED"
+    status = 409
+    title = "The interaction takes no answer"
+
+
+class AwaitTimedOut(CoordinatorError):
+    code = "AWAIT_TIMEOUT"
+    status = 409
+    title = "The answer came after the await's deadline"
+
+
+class ResumeTokenInvalid(CoordinatorError):
+    code = "RESUME_TOKEN_INVALID"
+    status = 400
+    title = "The resume token is none that this coordinator gave out for the interaction"
+
+
+class AnswerInvalid(CoordinatorError):
+    code = "ANSWER_INVALID"
+    status = 422
+    title = "The answer does not fit the type that the contract names for the await"

@@ -1,9 +1,9 @@
 """Records what workers answer: under version and fencing token, and dropped where the lease is lost."""
 
-import json
 import logging
-import math
 import random
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,26 +13,31 @@ from django.db import transaction
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import moves
-from executions.models import Execution
-from executions.moves import LeasedMove
-from executions.protocol import Failure, Outcome, OutcomeGroup
+from executions import awaits, dead_letters, moves
+from executions.models import DeadLetter, Execution
+from executions.moves import Move
+from executions.payloads import storable
+from executions.protocol import Failure, Outcome, OutcomeGroup, Suspension
 from executions.retry import RetryPolicy
 from executions.states import State
 from executions.worker_registry import DISPATCH_TASK
 from releases.identity import ReleaseIdentity
+from releases.models import Pipeline
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512
-LONGEST_CODE = 100
-DEEPEST = 500
 
 
-def retry_policy() -> RetryPolicy:
+def retry_policy(pipeline: Pipeline) -> RetryPolicy:
+    """The pipeline's own settings where it has any, and the coordinator's for the rest."""
+
+    def own(value: Any, default: Any) -> Any:
+        return default if value is None else value
+
     return RetryPolicy(
-        limit=settings.RETRY_LIMIT,
-        delay=timedelta(seconds=settings.RETRY_DELAY_SECONDS),
-        multiplier=settings.RETRY_MULTIPLIER,
+        limit=own(pipeline.retry_limit, settings.RETRY_LIMIT),
+        delay=timedelta(seconds=own(pipeline.retry_delay_seconds, settings.RETRY_DELAY_SECONDS)),
+        multiplier=own(pipeline.retry_multiplier, settings.RETRY_MULTIPLIER),
         jitter=settings.RETRY_JITTER,
     )
 
@@ -45,47 +50,72 @@ def record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> in
     """
     outcomes = {(outcome.execution_id, outcome.lease_token): outcome for outcome in group.outcomes}.values()
     with transaction.atomic():
-        known = {
-            row.pk: row
-            for row in Execution.objects.filter(
-                pk__in=[outcome.execution_id for outcome in outcomes],
-                tenant=tenant,
-                pipeline_id=identity.pipeline_id,
-                contract_version=identity.contract_version,
-                release_version=identity.release_version,
-            ).only("id", "attempt", "current_step_index", "result_shape")
-        }
-        asked = [
-            _move(known[outcome.execution_id], outcome, group.worker_id)
-            for outcome in outcomes
-            if outcome.execution_id in known
-        ]
-        moved = moves.leave_lease(asked)
-        for move in asked:
-            if move.lease_token not in moved:
+        known = _known(tenant, identity, [outcome.execution_id for outcome in outcomes])
+        answers = _answers(tenant, identity, known, group.worker_id, outcomes)
+        moved = moves.apply([move for move, _ in answers])
+        for move, _ in answers:
+            if move not in moved:
                 _note_dropped(tenant, move)
-        for delay in {move.delay for move in asked if move.target is State.WAIT_RETRY}:
-            bell.ring(DISPATCH_TASK, delay=delay)
-        bell.ring(DISPATCH_TASK)
+        _follow_up(tenant, [(move, outcome) for move, outcome in answers if move in moved])
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
         log.warning("Dropped an outcome for %s, which is no execution of %s", key, identity)
     return len(moved)
 
 
-def _move(execution: Execution, outcome: Outcome, worker_id: str) -> LeasedMove:
-    data: dict[str, Any] = {"transitionKey": outcome.transition_key, "attempt": execution.attempt}
-    move = _Answer(execution, outcome, f"worker:{worker_id}", data)
-    if outcome.outcome == "COMPLETED":
-        try:
-            return move.succeeded([storable(text) for text in outcome.output_payloads])
-        except ValueError as error:
-            return move.failed(Failure(failure_class="UNDECODABLE_OUTPUT", message=str(error), retryable=False))
-    if outcome.outcome == "WAITING_EXTERNAL":
-        message = "The pipeline asks to await an external answer, which this coordinator cannot hold yet"
-        return move.failed(Failure(failure_class="AWAIT_UNSUPPORTED", message=message, retryable=False))
-    return move.failed(
-        outcome.failure
-        or Failure(failure_class="MALFORMED_OUTCOME", message="FAILED without a failure", retryable=True)
+def _known(tenant: Tenant, identity: ReleaseIdentity, ids: list[uuid.UUID]) -> dict[uuid.UUID, Execution]:
+    rows = Execution.objects.filter(
+        pk__in=ids,
+        tenant=tenant,
+        pipeline_id=identity.pipeline_id,
+        contract_version=identity.contract_version,
+        release_version=identity.release_version,
+    ).only("id", "attempt", "budget_start", "current_step_index", "result_shape", "checkpoints")
+    return {row.pk: row for row in rows}
+
+
+def _answers(
+    tenant: Tenant,
+    identity: ReleaseIdentity,
+    known: Mapping[uuid.UUID, Execution],
+    worker_id: str,
+    outcomes: Iterable[Outcome],
+) -> list[tuple[Move, Outcome]]:
+    if not known:
+        return []
+    policy = retry_policy(Pipeline.objects.get(tenant=tenant, pipeline_id=identity.pipeline_id))
+    return [
+        (_move(_Answer(known[outcome.execution_id], outcome, worker_id, policy)), outcome)
+        for outcome in outcomes
+        if outcome.execution_id in known
+    ]
+
+
+def _follow_up(tenant: Tenant, recorded: list[tuple[Move, Outcome]]) -> None:
+    """What belongs to the moves in their transaction, and the bells for what comes next."""
+    for move, outcome in recorded:
+        if move.new_await_unit is not None and outcome.suspension is not None:
+            awaits.park(tenant, move.execution_id, move.new_await_unit, outcome.suspension)
+    failed = [move.execution_id for move, _ in recorded if move.target is State.FAILED]
+    spent = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
+    dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
+    dead_letters.write(spent, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
+    for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
+        bell.ring(DISPATCH_TASK, delay=delay)
+    bell.ring(DISPATCH_TASK)
+
+
+def _move(answer: "_Answer") -> Move:
+    outcome = answer.outcome
+    try:
+        if outcome.outcome == "COMPLETED":
+            return answer.completed([storable(text) for text in outcome.output_payloads])
+        if outcome.outcome == "WAITING_EXTERNAL" and outcome.suspension is not None:
+            return answer.suspended(outcome.suspension)
+    except ValueError as error:
+        return answer.failed(Failure(failure_class="UNDECODABLE_OUTPUT", message=str(error), retryable=False))
+    malformed = f"{outcome.outcome} without what belongs to it"
+    return answer.failed(
+        outcome.failure or Failure(failure_class="MALFORMED_OUTCOME", message=malformed, retryable=True)
     )
 
 
@@ -95,81 +125,84 @@ class _Answer:
 
     execution: Execution
     outcome: Outcome
-    actor: str
-    data: dict[str, Any]
+    worker_id: str
+    policy: RetryPolicy
 
-    def succeeded(self, outputs: list[Any]) -> LeasedMove:
+    def completed(self, outputs: list[Any]) -> Move:
+        if self.outcome.stopped_before_step_index >= 0:
+            return self._checkpoint(outputs)
         if self.execution.result_shape == "SINGLE" and len(outputs) > 1:
             message = f"The worker produced {len(outputs)} terminal items for SINGLE result shape"
             return self.failed(Failure(failure_class="RESULT_SHAPE_MISMATCH", message=message, retryable=True))
         return self._to(State.SUCCEEDED, "SUCCEEDED", result=outputs)
 
-    def failed(self, failure: Failure) -> LeasedMove:
-        message = _cleaned(failure.message)[:LONGEST_MESSAGE]
-        code = _cleaned(failure.failure_class)[:LONGEST_CODE] or "UNKNOWN"
-        self.data.update(errorCode=code, errorMessage=message, failedStepIndex=failure.step_index)
-        if not failure.retryable:
-            return self._to(State.FAILED, "FAILED", error_code=code, error_message=message)
-        wait = retry_policy().wait(self.execution.attempt + 1, random.random)
-        if wait is None:
-            return self._to(State.DLQ, "RETRIES_EXHAUSTED", error_code=code, error_message=message)
-        self.data["delaySeconds"] = round(wait.total_seconds(), 3)
+    def _checkpoint(self, outputs: list[Any]) -> Move:
+        """Queued again at the next step, with what it starts from. Only the one step that was asked for counts."""
+        step, many = self.outcome.stopped_before_step_index, self.outcome.many
+        asked = self.execution.current_step_index + 1 if self.execution.checkpoints else -1
+        if step != asked or (not many and len(outputs) != 1):
+            told = f"{'a stream' if many else 'one value'} as {len(outputs)} items before step {step}"
+            message = f"The worker stopped with {told}; it was asked to stop before step {asked}"
+            return self.failed(Failure(failure_class="MALFORMED_OUTCOME", message=message, retryable=True))
         return self._to(
-            State.WAIT_RETRY, "RETRY_SCHEDULED", attempt=1, delay=wait, error_code=code, error_message=message
+            State.QUEUED,
+            "CHECKPOINT",
+            {"nextStepIndex": step},
+            step_index=step,
+            progress=outputs if many else outputs[0],
+            progress_shape="MULTI" if many else "UNI",
         )
 
-    def _to(self, target: State, kind: str, *, attempt: int = 0, **changes: Any) -> LeasedMove:
-        return LeasedMove(
+    def suspended(self, suspension: Suspension) -> Move:
+        """Parked at the await, with what it asks as progress: a re-drive of a lost await asks again."""
+        requests = [storable(text) for text in suspension.requests]
+        why = awaits.why_unanswerable(suspension)
+        if why is not None:
+            return self.failed(Failure(failure_class="UNANSWERABLE_SUSPENSION", message=why, retryable=False))
+        return self._to(
+            State.WAITING_EXTERNAL,
+            "AWAITING",
+            step_index=suspension.step_index,
+            progress=requests if suspension.itemized else requests[0],
+            progress_shape="MULTI" if suspension.itemized else suspension.request_shape,
+            new_await_unit=uuid.uuid4(),
+        )
+
+    def failed(self, failure: Failure) -> Move:
+        message = _cleaned(failure.message)[:LONGEST_MESSAGE]
+        code = _cleaned(failure.failure_class)[:100]
+        told: dict[str, Any] = {"errorCode": code, "errorMessage": message, "failedStepIndex": failure.step_index}
+        error = {"error_code": code, "error_message": message}
+        if not failure.retryable:
+            return self._to(State.FAILED, "FAILED", told, **error)
+        retry = self.execution.attempt + 1 - self.execution.budget_start
+        wait = self.policy.wait(retry, random.random)
+        if wait is None:
+            return self._to(State.DLQ, "RETRIES_EXHAUSTED", told, **error)
+        told["delaySeconds"] = round(wait.total_seconds(), 3)
+        attempt = self.execution.attempt + 1
+        return self._to(State.WAIT_RETRY, "RETRY_SCHEDULED", told, attempt=attempt, delay=wait, **error)
+
+    def _to(self, target: State, kind: str, told: Mapping[str, Any] | None = None, **changes: Any) -> Move:
+        key = self.outcome.transition_key[:200]
+        return Move(
             execution_id=self.execution.pk,
             version=self.outcome.execution_version,
             lease_token=self.outcome.lease_token,
             target=target,
             kind=kind,
-            actor=self.actor,
-            data=self.data,
-            step_index=self.execution.current_step_index,
-            attempt=self.execution.attempt + attempt,
-            transition_key=self.outcome.transition_key[:200],
+            actor=f"worker:{self.worker_id}",
+            data={"transitionKey": key, "attempt": self.execution.attempt, **(told or {})},
+            transition_key=key,
             **changes,
         )
-
-
-def storable(text: str) -> Any:
-    """The JSON value in `text`. Raises ValueError for what cannot be kept as jsonb: NUL, lone surrogates, numbers that
-    are not finite, and whatever nests deeper than DEEPEST.
-    """
-    try:
-        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except RecursionError:
-        raise ValueError(f"the value nests deeper than {DEEPEST} levels") from None
-    rest = [(value, 1)]
-    while rest:
-        inner, depth = rest.pop()
-        if depth > DEEPEST:
-            raise ValueError(f"the value nests deeper than {DEEPEST} levels")
-        if isinstance(inner, dict):
-            rest += [(part, depth + 1) for member in inner.items() for part in member]
-        elif isinstance(inner, list):
-            rest += [(item, depth + 1) for item in inner]
-        elif isinstance(inner, str):
-            inner.encode()
-            if "\x00" in inner:
-                raise ValueError("a string holds the character U+0000")
-    return value
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a number that JSON can carry")
-    return number
 
 
 def _cleaned(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _note_dropped(tenant: Tenant, move: LeasedMove) -> None:
+def _note_dropped(tenant: Tenant, move: Move) -> None:
     log.warning("Dropped an outcome for execution %s: its lease was lost", move.execution_id)
     data = {**move.data, "outcome": move.target.value, "version": move.version, "reason": "lease lost"}
     moves.note(move.execution_id, tenant.pk, "OUTCOME_DROPPED", actor=move.actor, data=data)

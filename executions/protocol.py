@@ -111,8 +111,33 @@ class Failure(_Wire):
     step_index: int | None = None
 
 
+class Suspension(_Wire):
+    """An await that was reached: what to ask, how, and what comes back. `requests` are JSON texts.
+
+    There is one request for an `itemized` unit's every item, and one in all for any other. `gives_many`: the answers
+    are a stream to the next step. `transport_metadata` is the transport's own, such as a webhook's `url`.
+    """
+
+    step_index: int = Field(ge=0)
+    step_id: str = Field(min_length=1, max_length=300)
+    itemized: bool
+    gives_many: bool
+    requests: list[str] = Field(min_length=1)
+    request_shape: Shape
+    output_type: str
+    transport: str = Field(min_length=1, max_length=40)
+    transport_metadata: dict[str, str] = Field(default_factory=dict)
+    timeout_seconds: float = Field(gt=0)
+    assignee: str | None = Field(default=None, max_length=200)
+    group: str | None = Field(default=None, max_length=200)
+
+
 class Outcome(_Wire):
-    """The answer to one command (wire protocol D.6); `output_payloads` are JSON texts."""
+    """The answer to one command (wire protocol D.6); `output_payloads` are JSON texts.
+
+    `stopped_before_step_index` is -1 where the pipeline ran to its end; otherwise the outputs are what the step of
+    that index starts from, a stream where `many`.
+    """
 
     execution_id: uuid.UUID
     execution_version: _Version
@@ -120,7 +145,9 @@ class Outcome(_Wire):
     transition_key: _TransitionKey
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
     output_payloads: list[str] = Field(default_factory=list)
-    suspended_step_index: int | None = None
+    stopped_before_step_index: int = Field(default=-1, ge=-1)
+    many: bool = False
+    suspension: Suspension | None = None
     failure: Failure | None = None
 
 

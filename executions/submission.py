@@ -18,6 +18,7 @@ from executions.worker_registry import DISPATCH_TASK, require_healthy
 from releases import registry
 from releases.canonical import mismatches
 from releases.contract import Contract, contract_from_json
+from releases.descriptor import CHECKPOINTS
 from releases.errors import ActiveReleaseChanged
 from releases.models import Release
 from releases.soundness import require_sound
@@ -120,10 +121,11 @@ _INSERT = """
 WITH accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, status, version, event_count, current_step_index, attempt, next_due_at,
-        submitted_by, created_at, updated_at)
+        input_shape, result_shape, checkpoints, budget_start, takeovers, status, version, event_count,
+        current_step_index, attempt, next_due_at, submitted_by, created_at, updated_at)
     VALUES (%(id)s, %(tenant)s, %(release)s, %(pipeline_id)s, %(contract_version)s, %(release_version)s, %(key)s,
-        %(digest)s, %(input)s, %(input_shape)s, %(result_shape)s, %(status)s, 0, 1, 0, 0, now(),
+        %(digest)s, %(input)s, %(input_shape)s, %(result_shape)s,
+        %(checkpoints)s, 0, 0, %(status)s, 0, 1, 0, 0, now(),
         %(actor)s, now(), now())
     ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
     RETURNING id, status
@@ -157,6 +159,7 @@ def _insert(
         "input": Jsonb(value),
         "input_shape": shape,
         "result_shape": contract.result_shape if contract else "SINGLE",
+        "checkpoints": release.artifacts.filter(capabilities__contains=[CHECKPOINTS]).exists(),
         "status": State.QUEUED.value,
         "actor": actor,
         "pin": Jsonb(pin),

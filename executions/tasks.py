@@ -8,8 +8,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
+from executions import awaits, campaigns, outcome, webhooks, worker_registry
 from executions import dispatch as dispatcher
-from executions import moves, outcome, worker_registry
+from executions import sweep as sweeper
 from executions.protocol import (
     HEARTBEAT_TASK,
     RECORD_TASK,
@@ -60,10 +61,24 @@ def heartbeat(message: Any) -> None:
     worker_registry.take_heartbeat(tenant, envelope.identity, beat, sent_at)
 
 
+@shared_task(name=awaits.EXPIRE_TASK)
+def expire_awaits() -> None:
+    awaits.expire()
+
+
+@shared_task(name=awaits.SEND_TASK, soft_time_limit=webhooks.sending_seconds())
+def send_webhooks() -> None:
+    webhooks.send()
+
+
 @shared_task(name="executions.sweep")
 def sweep() -> None:
-    """What lost messages and dead workers left behind: expired leases and due rows. Any number of clocks may ring."""
-    expired = moves.expire_leases(actor=dispatcher.owner(), limit=settings.SWEEP_LIMIT)
-    if expired:
-        log.warning("%d leases had expired; their executions are queued again", expired)
+    """What lost messages and dead workers left behind: expired leases and due rows. And what campaigns admit by now.
+
+    Any number of clocks may ring.
+    """
+    sweeper.expire_leases()
+    sweeper.awaits_due()
+    sweeper.silent_workers()
     dispatcher.dispatch()
+    campaigns.advance()

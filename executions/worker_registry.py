@@ -1,24 +1,26 @@
 """Which transition workers there are, what they host, and whether they are alive (wire protocol B.3, D.8)."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
 from executions import moves
-from executions.errors import WorkerUnavailable
-from executions.models import Worker
+from executions.errors import WorkerUnavailable, WorkerUnknown
+from executions.models import Worker, WorkerEvent
 from executions.protocol import Heartbeat
 from releases import registry
 from releases.identity import ReleaseIdentity
 from releases.models import Release
 
 DISPATCH_TASK = "executions.dispatch"
+STATES = ("HEALTHY", "STALE", "DRAINING", "UNAVAILABLE")
 
 
 def workers_of(release: Release) -> QuerySet[Worker]:
@@ -31,14 +33,37 @@ def workers_of(release: Release) -> QuerySet[Worker]:
     )
 
 
+def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
+    """Raises `WorkerUnknown`."""
+    found = Worker.objects.filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id).first()
+    if found is None:
+        raise WorkerUnknown(f"Pipeline {pipeline_id!r} has no worker {worker_id!r}.")
+    return found
+
+
 def state_of(worker: Worker, now: datetime) -> str:
     """HEALTHY, DRAINING, STALE (silent for too long) or UNAVAILABLE (said good-bye)."""
     if worker.stopped_at is not None:
         return "UNAVAILABLE"
-    if worker.draining_since is not None:
+    if worker.draining_since is not None or worker.drained_by_operator_at is not None:
         return "DRAINING"
     silent = now - worker.last_heartbeat_at > timedelta(seconds=settings.WORKER_STALE_SECONDS)
     return "STALE" if silent else "HEALTHY"
+
+
+def in_state(rows: QuerySet[Worker], state: str, now: datetime) -> QuerySet[Worker]:
+    """Those of `rows` for which `state_of` says `state`."""
+    gone = ~Q(stopped_at=None)
+    draining = ~Q(draining_since=None) | ~Q(drained_by_operator_at=None)
+    silent = Q(last_heartbeat_at__lt=now - timedelta(seconds=settings.WORKER_STALE_SECONDS))
+    return rows.filter(
+        {
+            "UNAVAILABLE": gone,
+            "DRAINING": ~gone & draining,
+            "STALE": ~gone & ~draining & silent,
+            "HEALTHY": ~gone & ~draining & ~silent,
+        }[state]
+    )
 
 
 def require_healthy(release: Release) -> None:
@@ -65,25 +90,32 @@ def _hosts_same_artifact(worker: Worker, release: Release) -> bool:
 def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> None:
     """Register or refresh a worker, renew the leases that it holds, and ring for work that may have waited for it.
 
-    A heartbeat that was sent before the newest one known changes nothing.
+    A heartbeat that was sent before the newest one known changes nothing. One of a worker that was gone registers it
+    again, which ends a drain of its own but not one that an operator ordered (wire protocol B.3).
     """
     with transaction.atomic():
         worker, created = Worker.objects.select_for_update().get_or_create(
             tenant=tenant,
             pipeline_id=identity.pipeline_id,
             worker_id=beat.worker_id,
-            defaults={**_told(identity, beat, sent_at), "registered_at": Now()},
+            defaults={**_told(identity, beat, sent_at), "registered_at": Now(), **_since(beat, None)},
         )
-        if not created:
-            if sent_at <= worker.last_sent_at:
-                return
-            Worker.objects.filter(pk=worker.pk).update(**_told(identity, beat, sent_at))
+        if not created and sent_at <= worker.last_sent_at:
+            return
+        before = None if created else worker
+        if before is not None:
+            again = {"registered_at": Now()} if before.stopped_at and beat.state != "UNAVAILABLE" else {}
+            Worker.objects.filter(pk=before.pk).update(
+                **_told(identity, beat, sent_at), **_since(beat, before), **again
+            )
         moves.renew_leases(
             tenant.pk,
             [(lease.execution_id, lease.lease_token) for lease in beat.running],
             lease_seconds=settings.LEASE_SECONDS,
         )
-        if beat.state == "HEALTHY":
+        state = _state_told(beat, before)
+        _note_beat(worker.pk, identity, beat, before, state)
+        if state == "HEALTHY":
             bell.ring(DISPATCH_TASK)
 
 
@@ -96,6 +128,95 @@ def _told(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict
         "capacity": beat.capacity,
         "last_heartbeat_at": Now(),
         "last_sent_at": sent_at,
-        "draining_since": Now() if beat.state == "DRAINING" else None,
-        "stopped_at": Now() if beat.state == "UNAVAILABLE" else None,
     }
+
+
+def _since(beat: Heartbeat, before: Worker | None) -> dict[str, object]:
+    """Since when it drains or is gone: the first time that it said so, not the last."""
+    draining = before.draining_since if before and not before.stopped_at else None
+    stopped = before.stopped_at if before else None
+    return {
+        "draining_since": (draining or Now()) if beat.state == "DRAINING" else None,
+        "stopped_at": (stopped or Now()) if beat.state == "UNAVAILABLE" else None,
+    }
+
+
+def _state_told(beat: Heartbeat, before: Worker | None) -> str:
+    """The worker's state with this heartbeat: what it says, unless an operator drains it."""
+    drained = before is not None and before.drained_by_operator_at is not None
+    return "DRAINING" if beat.state == "HEALTHY" and drained else beat.state
+
+
+def _note_beat(pk: int, identity: ReleaseIdentity, beat: Heartbeat, before: Worker | None, state: str) -> None:
+    """An event where the heartbeat changed the state, or the release that is hosted."""
+    hosted = {"contractVersion": identity.contract_version, "releaseVersion": identity.release_version}
+    if before is None or (before.stopped_at and beat.state != "UNAVAILABLE"):
+        cause = "REGISTERED"
+    elif (before.contract_version, before.release_version) != (identity.contract_version, identity.release_version):
+        cause = "RELEASE_CHANGED"
+    elif before.noted_state != state:
+        cause, hosted = {"DRAINING": "WORKER_DRAINS", "UNAVAILABLE": "STOPPED"}.get(state, "HEARD_AGAIN"), {}
+    else:
+        return
+    _note(pk, state, actor=f"worker:{beat.worker_id}", cause=cause, **hosted)
+
+
+def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reason: str = "") -> Worker:
+    """Give a worker no more work until an operator says otherwise; it finishes what it has. No heartbeat undoes it.
+
+    A worker that an operator drains already is returned as it is. Raises `WorkerUnknown`.
+    """
+    with transaction.atomic():
+        found = find(tenant, pipeline_id, worker_id)
+        rows = Worker.objects.filter(pk=found.pk, drained_by_operator_at=None)
+        if rows.update(drained_by_operator_at=Now()):
+            found = _note_order(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
+        return found
+
+
+def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reason: str = "") -> Worker:
+    """Take an operator's drain back; what the worker says of itself counts again. Raises `WorkerUnknown`."""
+    with transaction.atomic():
+        found = find(tenant, pipeline_id, worker_id)
+        rows = Worker.objects.filter(pk=found.pk).exclude(drained_by_operator_at=None)
+        if rows.update(drained_by_operator_at=None):
+            found = _note_order(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
+            bell.ring(DISPATCH_TASK)
+        return found
+
+
+def _note_order(of: Worker, *, actor: str, cause: str, reason: str) -> Worker:
+    of.refresh_from_db()
+    _note(of.pk, state_of(of, timezone.now()), actor=actor, cause=cause, reason=reason)
+    of.refresh_from_db(fields=("noted_state",))
+    return of
+
+
+def _note(pk: int, state: str, *, actor: str, **data: str) -> None:
+    """Write an event and keep its state on the row, which the caller has locked by an update."""
+    WorkerEvent.objects.create(worker_id=pk, state=state, actor=actor, data=data, at=Now())
+    Worker.objects.filter(pk=pk).update(noted_state=state)
+
+
+_NOTE_SILENT = """
+WITH silent AS (
+    SELECT id FROM executions_worker
+    WHERE noted_state <> 'STALE' AND stopped_at IS NULL AND draining_since IS NULL AND drained_by_operator_at IS NULL
+        AND last_heartbeat_at < now() - make_interval(secs => %(stale)s)
+    ORDER BY last_heartbeat_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), noted AS (
+    UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id
+    RETURNING w.id, w.last_heartbeat_at
+)
+INSERT INTO executions_workerevent (worker_id, state, actor, data, at)
+SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartbeatAt', last_heartbeat_at), now()
+FROM noted
+"""
+
+
+def note_silent(*, actor: str, limit: int) -> int:
+    """Write an event for each worker that has become silent, at most `limit`. Returns how many there were."""
+    parameters: dict[str, Any] = {"stale": settings.WORKER_STALE_SECONDS, "limit": limit, "actor": actor}
+    with connection.cursor() as cursor:
+        cursor.execute(_NOTE_SILENT, parameters)
+        return int(cursor.rowcount)

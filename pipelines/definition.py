@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -91,6 +91,11 @@ class Await:
     group: str | None
 
     @property
+    def transport_metadata(self) -> Mapping[str, str]:
+        """What the transport needs to know beside the request."""
+        return {}
+
+    @property
     def step_id(self) -> str:
         """The id of this await on the wire (Wire protocol A.1.2)."""
         return step_id(self.name)
@@ -106,7 +111,8 @@ class Pipeline:
     """A named, ordered list of steps and awaits.
 
     ``packages`` names importable packages or modules that are packed into the artifact beside the package
-    that holds the pipeline. ``module`` is the module that defines the pipeline; it is found by itself
+    that holds the pipeline. ``checkpoint`` asks for one after each step: a retry then resumes at the failed step with
+    what the steps before it gave. ``module`` is the module that defines the pipeline; it is found by itself
     unless the object is made inside a function of another module.
     """
 
@@ -115,6 +121,7 @@ class Pipeline:
         pipeline_id: str,
         *,
         packages: Sequence[str] = (),
+        checkpoint: bool = False,
         module: str | None = None,
     ) -> None:
         if not isinstance(pipeline_id, str) or not _PIPELINE_ID.fullmatch(pipeline_id):
@@ -130,6 +137,7 @@ class Pipeline:
             )
         self.pipeline_id = pipeline_id
         self.packages = tuple(packages)
+        self.checkpoint = checkpoint
         self.module = module or str(sys._getframe(1).f_globals.get("__name__", "__main__"))
         self._parts: list[Step | Await] = []
 

@@ -29,6 +29,7 @@ from executions.protocol import (
     Outcome,
     OutcomeGroup,
     ProtocolError,
+    Suspension,
     WorkerState,
     check_fresh,
     decode,
@@ -40,7 +41,7 @@ from pipelines.definition import Pipeline, StepContext
 from pipelines.errors import DefinitionError
 from pipelines.loading import load
 from pipelines.packaging import artifact_digest
-from pipelines.runner import UNDECODABLE_PAYLOAD, Completed, Failed, run
+from pipelines.runner import UNDECODABLE_PAYLOAD, Completed, Failed, Suspended, run
 from pipelines.runner import Outcome as RunOutcome
 from releases.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
 from releases.identity import ReleaseIdentity
@@ -202,17 +203,23 @@ class Host:
             )
         except ValueError as error:
             return _failed(command, Failure(failure_class=UNDECODABLE_PAYLOAD, message=str(error), retryable=False))
-        return _outcome(command, outcome)
+        return _outcome(command, outcome, steps=len(self.release.pipeline.parts))
 
     def _mismatch(self, envelope: Envelope, command: Command) -> Outcome:
         message = f"Transition command targets {envelope.identity} but local worker is {self.release.identity}"
         return _failed(command, Failure(failure_class="IDENTITY_MISMATCH", message=message, retryable=False))
 
 
-def _outcome(command: Command, outcome: RunOutcome) -> Outcome:
+def _outcome(command: Command, outcome: RunOutcome, steps: int) -> Outcome:
     if isinstance(outcome, Completed):
         outputs = [json.dumps(output, ensure_ascii=False) for output in outcome.outputs]
-        return _base(command)(outcome="COMPLETED", output_payloads=outputs)
+        stopped = command.stop_before_step_index
+        return _base(command)(
+            outcome="COMPLETED",
+            output_payloads=outputs,
+            many=outcome.many,
+            stopped_before_step_index=stopped if stopped < steps else -1,
+        )
     if isinstance(outcome, Failed):
         failure = Failure(
             failure_class=outcome.failure_class,
@@ -221,7 +228,29 @@ def _outcome(command: Command, outcome: RunOutcome) -> Outcome:
             step_index=outcome.step_index,
         )
         return _failed(command, failure)
-    return _base(command)(outcome="WAITING_EXTERNAL", suspended_step_index=outcome.step_index)
+    return _base(command)(outcome="WAITING_EXTERNAL", suspension=_suspension(outcome))
+
+
+def _suspension(suspended: Suspended) -> Suspension:
+    """What the author wrote of the await, with the values to ask about."""
+    waits = suspended.step.waits
+    if waits is None:
+        raise TypeError(f"step {suspended.step.name} is no await")
+    cardinality = suspended.step.cardinality
+    return Suspension(
+        step_index=suspended.step_index,
+        step_id=waits.step_id,
+        itemized=suspended.itemized,
+        gives_many=suspended.itemized or cardinality.gives_many,
+        requests=[json.dumps(request, ensure_ascii=False) for request in suspended.requests],
+        request_shape="MULTI" if cardinality.takes_many else "UNI",
+        output_type=suspended.step.output.type_id,
+        transport=waits.transport,
+        transport_metadata=dict(waits.transport_metadata),
+        timeout_seconds=waits.timeout.total_seconds(),
+        assignee=waits.assignee,
+        group=waits.group,
+    )
 
 
 def _failed(command: Command, failure: Failure) -> Outcome:

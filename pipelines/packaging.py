@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import json
 import os
 import sys
 import zipfile
@@ -19,7 +20,9 @@ from pipelines.errors import DefinitionError
 from pipelines.loading import load
 from pipelines.plan import plan
 from releases.contract import CONTRACT_ENTRY
+from releases.descriptor import CHECKPOINTS
 
+CAPABILITIES_ENTRY: Final = "META-INF/pipeline/capabilities.json"
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644
 _UNIX: Final = 3
@@ -52,14 +55,14 @@ def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
             "OUT_DIR_PACKED",
             f"{out_dir} is inside a package that is packed, so the artifact would pack itself; choose another --out",
         )
-    data = _archive(sources, contract)
+    data = _archive(sources, _documents(loaded, contract))
     write_atomically(target, data)
     return BuiltArtifact(out_dir / target.name, _digest(data), len(data), contract)
 
 
 def artifact_digest(pipeline: Pipeline) -> str:
     """The digest that ``build`` would give for the source as it is on disk now, without writing anything."""
-    return _digest(_archive(_sources(pipeline), compile_contract(pipeline)))
+    return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline))))
 
 
 def write_atomically(target: Path, data: bytes) -> None:
@@ -76,18 +79,23 @@ def write_atomically(target: Path, data: bytes) -> None:
         raise DefinitionError("OUT_DIR_UNWRITABLE", f"cannot write {target}: {error.strerror}") from error
 
 
-def _archive(sources: dict[str, Path], contract: dict[str, Any]) -> bytes:
+def _documents(pipeline: Pipeline, contract: dict[str, Any]) -> dict[str, str]:
+    """What the artifact says of itself: the contract, and what the pipeline asks of whoever runs it, if anything."""
+    documents = {CONTRACT_ENTRY: contract_text(contract)}
+    if pipeline.checkpoint:
+        documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
+    return documents
+
+
+def _archive(sources: dict[str, Path], documents: dict[str, str]) -> bytes:
     """Stored, not deflated: another zlib would give other bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted([*sources, CONTRACT_ENTRY]):
+        for name in sorted([*sources, *documents]):
             entry = zipfile.ZipInfo(name, _TIMESTAMP)
             entry.create_system = _UNIX
             entry.external_attr = _MODE << 16
-            if name == CONTRACT_ENTRY:
-                archive.writestr(entry, contract_text(contract).encode())
-            else:
-                archive.writestr(entry, _read(sources[name]))
+            archive.writestr(entry, documents[name].encode() if name in documents else _read(sources[name]))
     return buffer.getvalue()
 
 

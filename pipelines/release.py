@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from coordinator.findings import DocumentError
 from pipelines.errors import DefinitionError
-from pipelines.packaging import write_atomically
+from pipelines.packaging import CAPABILITIES_ENTRY, write_atomically
 from releases.contract import (
     CONTRACT_ENTRY,
     MAX_CONTRACT_BYTES,
@@ -21,6 +21,7 @@ from releases.contract import (
 )
 
 DESCRIPTOR_NAME: Final = "pipeline-release.json"
+MAX_CAPABILITIES_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,24 @@ def _artifact(path: Path, contract: Contract) -> dict[str, Any]:
         "uri": path.name,
         "digest": f"sha256:{digest}",
         "stepIds": [step.authored_name for step in contract.steps],
-        "capabilities": [],
+        "capabilities": _capabilities(path),
     }
+
+
+def _capabilities(path: Path) -> list[str]:
+    """What the pipeline asks of whoever runs it, as ``build`` packed it."""
+    with zipfile.ZipFile(path) as archive:
+        if CAPABILITIES_ENTRY not in archive.namelist():
+            return []
+        with archive.open(CAPABILITIES_ENTRY) as entry:
+            data = entry.read(MAX_CAPABILITIES_BYTES + 1)
+    try:
+        asked = json.loads(data) if len(data) <= MAX_CAPABILITIES_BYTES else None
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, list) or not all(isinstance(each, str) for each in asked):
+        raise DefinitionError("NOT_AN_ARTIFACT", f"{path} has a {CAPABILITIES_ENTRY} that is no list of names")
+    return asked
 
 
 def _release_version(digests: list[str]) -> str:

@@ -10,12 +10,12 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.fields import Flag, Number, StrictSerializer, Text, WholeNumber
 from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from coordinator.errors import InvalidRequest
 from coordinator.tenancy.roles import Scope
-from releases import activation, registrar, registry
+from releases import activation, policy, registrar, registry
 from releases.models import IDENTITY_LENGTH, Activation, Artifact, Pipeline, Release
 from releases.uploads import DESCRIPTOR_FIELD, receiving
 
@@ -25,6 +25,12 @@ TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
 class PipelineView(serializers.Serializer[Pipeline]):
     pipelineId = serializers.CharField(source="pipeline_id")
     reasonRequired = serializers.BooleanField(source="reason_required")
+    validateAnswers = serializers.BooleanField(source="validate_answers")
+    retryLimit = serializers.IntegerField(
+        source="retry_limit", allow_null=True, help_text="How many retries; null: the coordinator's own."
+    )
+    retryDelaySeconds = serializers.FloatField(source="retry_delay_seconds", allow_null=True)
+    retryMultiplier = serializers.FloatField(source="retry_multiplier", allow_null=True)
     activeReleaseVersion = serializers.CharField(
         source="activation.release.release_version", default=None, allow_null=True
     )
@@ -32,6 +38,16 @@ class PipelineView(serializers.Serializer[Pipeline]):
         source="activation.release.contract_version", default=None, allow_null=True
     )
     createdAt = serializers.DateTimeField(source="created_at")
+
+
+class PolicyRequest(StrictSerializer):
+    """What is left out stays as it is; null takes a retry setting of the pipeline's own away."""
+
+    reasonRequired = Flag(required=False, help_text="An activation must say why.")
+    validateAnswers = Flag(required=False, help_text="An await's answer must fit the type that the contract names.")
+    retryLimit = WholeNumber(required=False, allow_null=True, help_text="How many retries follow a failed first run.")
+    retryDelaySeconds = Number(required=False, allow_null=True, help_text="The wait before the first retry.")
+    retryMultiplier = Number(required=False, allow_null=True, help_text="How the wait grows with each retry.")
 
 
 class ArtifactView(serializers.Serializer[Artifact]):
@@ -119,10 +135,20 @@ class Pipelines(TenantView, ListAPIView[Pipeline]):
 
 @extend_schema(parameters=[TENANT], tags=["pipelines"])
 class OnePipeline(TenantView):
+    scopes: ClassVar = {"PATCH": Scope.ADMINISTER}
+
     @extend_schema(operation_id="pipeline", responses=PipelineView)
     def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """One pipeline with its active release."""
         return Response(PipelineView(registry.pipeline(self.tenant, pipeline_id)).data)
+
+    @extend_schema(operation_id="changePolicy", request=PolicyRequest, responses=PipelineView)
+    def patch(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Change the pipeline's policy. It counts from the next activation, answer and failure on."""
+        asked = PolicyRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        pipeline = registry.pipeline(self.tenant, pipeline_id)
+        return Response(PipelineView(policy.change(pipeline, asked.validated_data, actor=self.actor)).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["releases"])

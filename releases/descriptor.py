@@ -14,6 +14,8 @@ from coordinator.documents import Dialect, Path, bounded, field_of, inspect_valu
 from coordinator.findings import DocumentError, Finding, Severity
 from releases.shape import ArrayOrNull, Document, Identity, Int32, RequiredText, Texts, shape
 
+CHECKPOINTS = "checkpoint-each-step"
+"""By this capability of an artifact a release asks for a checkpoint after each step."""
 MAX_DESCRIPTOR_BYTES = 1024 * 1024
 DESCRIPTOR_NAME = "pipeline-release.json"
 

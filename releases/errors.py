@@ -64,6 +64,12 @@ class ReasonRequired(CoordinatorError):
     title = "The pipeline's policy asks for a reason"
 
 
+class PolicyInvalid(CoordinatorError):
+    code = "POLICY_INVALID"
+    status = 422
+    title = "A pipeline's policy cannot be so"
+
+
 class ArtifactMissing(CoordinatorError):
     code = "ARTIFACT_MISSING"
     status = 409

@@ -22,6 +22,14 @@ class Pipeline(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines")
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     reason_required = models.BooleanField(default=False, help_text="An activation must say why.")
+    validate_answers = models.BooleanField(
+        default=True, help_text="An await's answer must fit the type that the contract names for it."
+    )
+    retry_limit = models.PositiveIntegerField(null=True, blank=True, help_text="How many retries; blank: the default.")
+    retry_delay_seconds = models.FloatField(
+        null=True, blank=True, help_text="The wait before the first retry; blank: the default."
+    )
+    retry_multiplier = models.FloatField(null=True, blank=True, help_text="How waits grow; blank: the default.")
     activation = models.OneToOneField(
         "Activation", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
     )
@@ -31,6 +39,11 @@ class Pipeline(models.Model):
         ordering = ("tenant", "pipeline_id")
         constraints = (
             models.UniqueConstraint(fields=("tenant", "pipeline_id"), name="pipeline_once"),
+            models.CheckConstraint(
+                condition=(Q(retry_delay_seconds=None) | Q(retry_delay_seconds__gte=0))
+                & (Q(retry_multiplier=None) | Q(retry_multiplier__gte=1)),
+                name="pipeline_retries_sane",
+            ),
             models.CheckConstraint(condition=~Q(pipeline_id__regex=r"^\s*$"), name="pipeline_id_not_blank"),
         )
 

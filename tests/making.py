@@ -11,15 +11,15 @@ from typing import Any
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
-from executions import moves
+from executions import moves, outcome
 from executions.models import Execution, Worker
 from executions.moves import Claim
-from executions.protocol import Envelope, Failure, Outcome, _signature, transition_key
+from executions.protocol import Envelope, Failure, Outcome, OutcomeGroup, Suspension, _signature, transition_key
 from executions.submission import submit
 from releases.activation import activate
 from releases.artifact_store import artifact_store
 from releases.contract import CONTRACT_ENTRY, publish
-from releases.models import Release
+from releases.models import Pipeline, Release
 from releases.registrar import Registration, UploadedArtifact, register, verify_release
 
 PIPELINE = "org.example.orders"
@@ -175,3 +175,30 @@ def history(of: Execution) -> list[tuple[str, str]]:
     of.refresh_from_db()
     assert of.event_count == len(events)
     return [(event.kind, event.status) for event in events]
+
+
+def dead(owner: Tenant, *keys: str, code: str = "SomeError", retryable: bool = True) -> list[Execution]:
+    """Executions that failed for good: DLQ where a retry might have helped, else FAILED. Nothing else may be due."""
+    made = [execution(owner, key) for key in keys]
+    Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
+    claims = claimed(owner, limit=len(keys))
+    answers = [failure(claim, code, retryable=retryable) for claim in claims]
+    release = made[0].release
+    assert outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=answers)) == len(keys)
+    return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
+
+
+def suspension(claim: Claim, request: str = '{"n": 1}', **members: Any) -> Outcome:
+    """A worker's answer that reached an await at the step it was sent to."""
+    asked: dict[str, Any] = {
+        "step_index": claim.step_index,
+        "step_id": "Approve",
+        "itemized": False,
+        "gives_many": False,
+        "requests": [request],
+        "request_shape": "UNI",
+        "output_type": "Order",
+        "transport": "interaction-api",
+        "timeout_seconds": 60.0,
+    }
+    return answer(claim, "WAITING_EXTERNAL", suspension=Suspension(**{**asked, **members}))

@@ -22,6 +22,42 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class WholeNumber(serializers.IntegerField):
+    """A JSON integer and nothing else: no string that reads like one, no fraction."""
+
+    default_error_messages = {"not_integer": "must be an integer"}
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("not_integer")
+        return super().to_internal_value(data)
+
+
+class Number(serializers.FloatField):
+    """A JSON number and nothing else: no string that reads like one."""
+
+    default_error_messages = {"not_number": "must be a number"}
+
+    def to_internal_value(self, data: Any) -> float:
+        if not isinstance(data, int | float) or isinstance(data, bool):
+            self.fail("not_number")
+        try:
+            return float(data)
+        except OverflowError:
+            self.fail("not_number")
+
+
+class Flag(serializers.BooleanField):
+    """true or false and nothing else."""
+
+    default_error_messages = {"not_boolean": "must be true or false"}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("not_boolean")
+        return data
+
+
 class StrictSerializer(serializers.Serializer[Any]):
     """A request body; members that it does not name are refused by name."""
 

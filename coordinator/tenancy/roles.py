@@ -11,6 +11,7 @@ class Scope(StrEnum):
     READ = "read"
     SUBMIT = "executions:submit"
     OPERATE = "executions:operate"
+    ANSWER = "interactions:complete"
     REGISTER = "releases:register"
     ACTIVATE = "releases:activate"
     ADMINISTER = "tenant:administer"
@@ -25,7 +26,7 @@ class Role(models.TextChoices):
 
 GRANTS: dict[Role, frozenset[Scope]] = {
     Role.VIEWER: frozenset({Scope.READ}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.SUBMIT, Scope.OPERATE}),
+    Role.OPERATOR: frozenset({Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.ANSWER}),
     Role.RELEASE_MANAGER: frozenset({Scope.READ, Scope.REGISTER, Scope.ACTIVATE}),
     Role.TENANT_ADMIN: frozenset(Scope),
 }

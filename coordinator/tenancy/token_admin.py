@@ -22,6 +22,7 @@ MEANING = {
     Scope.READ: "Look at pipelines, releases, executions and workers",
     Scope.SUBMIT: "Submit executions",
     Scope.OPERATE: "Operate on executions",
+    Scope.ANSWER: "Answer what executions wait for",
     Scope.REGISTER: "Upload releases",
     Scope.ACTIVATE: "Activate releases",
     Scope.ADMINISTER: "Administer the tenant",

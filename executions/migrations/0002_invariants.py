@@ -11,6 +11,49 @@ CREATE TRIGGER execution_not_deleted BEFORE DELETE ON executions_execution
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER execution_not_truncated BEFORE TRUNCATE ON executions_execution
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER deadletter_append_only BEFORE UPDATE OR DELETE ON executions_deadletter
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER deadletter_not_truncated BEFORE TRUNCATE ON executions_deadletter
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workerevent_append_only BEFORE UPDATE OR DELETE ON executions_workerevent
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER workerevent_not_truncated BEFORE TRUNCATE ON executions_workerevent
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER campaignevent_append_only BEFORE UPDATE OR DELETE ON executions_campaignevent
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER campaignevent_not_truncated BEFORE TRUNCATE ON executions_campaignevent
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION guard_interaction() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR OLD.status NOT IN ('WAITING', 'DISPATCHING', 'DISPATCHED') THEN
+        RAISE EXCEPTION 'interaction %: what is over never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_over_is_over';
+    END IF;
+    IF (NEW.id, NEW.tenant_id, NEW.unit_id, NEW.execution_id, NEW.step_id, NEW.step_index, NEW.item_index,
+        NEW.correlation_id, NEW.request, NEW.output_type, NEW.created_at)
+        IS DISTINCT FROM
+        (OLD.id, OLD.tenant_id, OLD.unit_id, OLD.execution_id, OLD.step_id, OLD.step_index, OLD.item_index,
+        OLD.correlation_id, OLD.request, OLD.output_type, OLD.created_at)
+    THEN
+        RAISE EXCEPTION 'interaction %: what was asked never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_request_immutable';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER interaction_guard BEFORE UPDATE OR DELETE ON executions_interaction
+    FOR EACH ROW EXECUTE FUNCTION guard_interaction();
+
+CREATE FUNCTION guard_await_unit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR OLD.status <> 'WAITING_EXTERNAL' THEN
+        RAISE EXCEPTION 'await unit %: what is over never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'await_unit_over_is_over';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER await_unit_guard BEFORE UPDATE OR DELETE ON executions_awaitunit
+    FOR EACH ROW EXECUTE FUNCTION guard_await_unit();
 
 CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -41,9 +84,11 @@ BEGIN
         RAISE EXCEPTION 'execution %: the pin never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_immutable';
     END IF;
-    IF (NEW.id, NEW.execution_key, NEW.input_digest, NEW.input_shape, NEW.result_shape, NEW.submitted_by, NEW.created_at)
+    IF (NEW.id, NEW.execution_key, NEW.input_digest, NEW.input_shape, NEW.result_shape,
+        NEW.checkpoints, NEW.submitted_by, NEW.created_at)
         IS DISTINCT FROM
-        (OLD.id, OLD.execution_key, OLD.input_digest, OLD.input_shape, OLD.result_shape, OLD.submitted_by, OLD.created_at)
+        (OLD.id, OLD.execution_key, OLD.input_digest, OLD.input_shape, OLD.result_shape,
+        OLD.checkpoints, OLD.submitted_by, OLD.created_at)
         OR NEW.input IS DISTINCT FROM OLD.input
     THEN
         RAISE EXCEPTION 'execution %: what was submitted never changes', OLD.id
@@ -71,7 +116,14 @@ END $$;
 CREATE TRIGGER execution_guard BEFORE UPDATE ON executions_execution FOR EACH ROW EXECUTE FUNCTION guard_execution();
 """
 BACKWARD = """
-DROP FUNCTION guard_execution, guard_submission CASCADE;
+DROP FUNCTION guard_execution, guard_submission, guard_interaction, guard_await_unit CASCADE;
+DROP TRIGGER deadletter_append_only ON executions_deadletter;
+DROP TRIGGER deadletter_not_truncated ON executions_deadletter;
+DROP TRIGGER workerevent_append_only ON executions_workerevent;
+DROP TRIGGER workerevent_not_truncated ON executions_workerevent;
+DROP TRIGGER campaignevent_append_only ON executions_campaignevent;
+DROP TRIGGER campaignevent_not_truncated ON executions_campaignevent;
+
 DROP TRIGGER event_append_only ON executions_executionevent;
 DROP TRIGGER event_not_truncated ON executions_executionevent;
 DROP TRIGGER execution_not_deleted ON executions_execution;

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from executions.admin import JSON_SHOWN, bounded_json
 from executions.models import Execution, Worker
-from executions.moves import LeasedMove, leave_lease
+from executions.moves import Move, apply
 from executions.states import State
 from releases.activation import activate
 from tests import making
@@ -29,10 +29,9 @@ def live(execution: Execution) -> str:
 def run(execution: Execution, target: State, **told: Any) -> None:
     """Let the execution be claimed and end, as its worker would have it."""
     [claim] = [each for each in making.claimed(execution.tenant) if each.execution_id == execution.pk]
-    move = LeasedMove(
-        execution.pk, claim.version, claim.lease_token, target, "TESTED", "worker:w", {}, 0, claim.attempt, **told
-    )
-    assert leave_lease([move]) == {claim.lease_token}
+    guard = {"version": claim.version, "lease_token": claim.lease_token}
+    move = Move(execution.pk, target, "TESTED", "worker:w", {}, **guard, **told)
+    assert apply([move]) == [move]
 
 
 def test_the_pin_is_on_the_page_and_a_later_activation_does_not_move_it(log_in: LogIn, acme: World) -> None:

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from executions import moves
-from executions.models import Execution, ExecutionEvent
+from executions.models import AwaitUnit, Execution, ExecutionEvent
 from executions.states import MOVES, TERMINAL, State
 from releases.models import Release
 from tests import making
@@ -61,12 +62,13 @@ def test_a_pin_must_name_a_registered_release_of_the_tenant(execution: Execution
 @pytest.mark.parametrize(("source", "target"), list(product(State, State)))
 def test_the_database_holds_the_same_table_of_moves(execution: Execution, source: State, target: State) -> None:
     """Every state × state: the trigger allows exactly what `MOVES` allows."""
+    open_unit(execution)
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE executions_execution DISABLE TRIGGER execution_guard")
         cursor.execute(set_state(source), [execution.pk])
         cursor.execute("ALTER TABLE executions_execution ENABLE TRIGGER execution_guard")
     bump = "" if source is target else ", version = version + 1, event_count = event_count + 1"
-    sql = set_state(target).replace(" WHERE", f"{bump} WHERE")
+    sql = set_state(target).replace(" WHERE id =", f"{bump} WHERE id =")
     if source is target or target in MOVES[source]:
         with connection.cursor() as cursor:
             cursor.execute(sql, [execution.pk])
@@ -76,13 +78,30 @@ def test_the_database_holds_the_same_table_of_moves(execution: Execution, source
         assert Execution.objects.get(pk=execution.pk).status == source
 
 
+def open_unit(execution: Execution) -> AwaitUnit:
+    now = timezone.now()
+    return AwaitUnit.objects.create(
+        tenant_id=execution.tenant_id,
+        execution=execution,
+        step_id="ProcessAskService",
+        step_index=0,
+        itemized=False,
+        gives_many=False,
+        expected_items=1,
+        created_at=now,
+        updated_at=now,
+    )
+
+
 def set_state(state: State) -> str:
     running = state is State.RUNNING
     lease = "'w', gen_random_uuid(), now()" if running else "NULL, NULL, NULL"
     finished = "now()" if state in TERMINAL else "NULL"
     result = "'[1]'" if state is State.SUCCEEDED else "NULL"
+    unit = "(SELECT u.id FROM executions_awaitunit u WHERE u.execution_id = executions_execution.id)"
     return (
         f"UPDATE executions_execution SET status = '{state}', finished_at = {finished}, result = {result}, "
+        f"await_unit_id = {unit if state is State.WAITING_EXTERNAL else 'NULL'}, "
         f"(lease_owner, lease_token, lease_expires_at) = ROW({lease}) WHERE id = %s"
     )
 
@@ -93,6 +112,10 @@ def set_state(state: State) -> str:
         ("status = 'RUNNING', version = 1, event_count = 2", "execution_running_has_lease"),
         ("lease_owner = 'w'", "execution_running_has_lease"),
         ("status = 'CANCELLED', version = 1, event_count = 2", "execution_terminal_has_finish"),
+        ("await_unit_id = id", "execution_waiting_has_unit"),
+        ("progress = '1'", "execution_progress_has_shape"),
+        ("progress_shape = 'UNI'", "execution_progress_has_shape"),
+        ("progress = '1', progress_shape = 'RAW'", "execution_progress_has_shape"),
         ("finished_at = now()", "execution_terminal_has_finish"),
         ("result = '[1]'", "execution_success_has_result"),
         ("version = 1, event_count = 2", "execution_counts_up"),
@@ -114,6 +137,9 @@ def test_a_row_is_consistent_in_itself(execution: Execution, change: str, constr
         ("DELETE FROM executions_executionevent", "event_append_only"),
         ("TRUNCATE executions_executionevent", "event_not_truncated"),
         ("DELETE FROM executions_execution", "execution_not_deleted"),
+        ("TRUNCATE executions_deadletter", "deadletter_not_truncated"),
+        ("TRUNCATE executions_workerevent", "workerevent_not_truncated"),
+        ("TRUNCATE executions_campaignevent", "campaignevent_not_truncated"),
         ("TRUNCATE executions_execution CASCADE", "execution_not_truncated"),
     ],
 )
@@ -135,20 +161,22 @@ def test_an_event_has_its_place_once(execution: Execution) -> None:
     assert refused(sql, execution.pk) == "event_sequence_once"
 
 
-def test_the_code_refuses_an_illegal_move_too(execution: Execution) -> None:
-    asked = moves.LeasedMove(
+@pytest.mark.parametrize(
+    ("source", "target"), [(source, target) for source, target in product(State, State) if target not in MOVES[source]]
+)
+def test_the_code_refuses_an_illegal_move_too(execution: Execution, source: State, target: State) -> None:
+    asked = moves.Move(
         execution_id=execution.pk,
-        version=0,
-        lease_token=execution.pk,
-        target=State.RUNNING,
+        source=source,
+        target=target,
         kind="",
         actor="",
         data={},
-        step_index=0,
-        attempt=0,
     )
-    with pytest.raises(ValueError, match="no move from RUNNING to RUNNING"):
-        moves.leave_lease([asked])
+    before = rows(Execution), rows(ExecutionEvent)
+    with pytest.raises(ValueError, match=f"no move from {source} to {target}"):
+        moves.apply([asked])
+    assert (rows(Execution), rows(ExecutionEvent)) == before
 
 
 def test_a_revoked_or_foreign_release_cannot_be_pinned(execution: Execution) -> None:

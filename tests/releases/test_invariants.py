@@ -194,15 +194,22 @@ def test_a_pipelines_tenant_and_name_never_change(release: Release, change: str)
 
 
 def test_a_pipeline_is_born_without_an_activation(release: Release) -> None:
-    sql = """INSERT INTO releases_pipeline (tenant_id, pipeline_id, reason_required, activation_id, created_at)
-        SELECT tenant_id, 'other', false, activation_id, now() FROM releases_pipeline WHERE id = %s"""
+    sql = """INSERT INTO releases_pipeline (
+            tenant_id, pipeline_id, reason_required, validate_answers, activation_id, created_at)
+        SELECT tenant_id, 'other', false, true, activation_id, now() FROM releases_pipeline WHERE id = %s"""
     assert refused_whole(sql, release.pipeline_id) == "pipeline_newest_activation"
 
 
 # --- one row at a time ---
 
-PIPELINE = """INSERT INTO releases_pipeline (tenant_id, pipeline_id, reason_required, created_at)
-    SELECT tenant_id, {name}, false, now() FROM releases_pipeline WHERE id = %s"""
+PIPELINE = """INSERT INTO releases_pipeline (tenant_id, pipeline_id, reason_required, validate_answers, created_at)
+    SELECT tenant_id, {name}, false, true, now() FROM releases_pipeline WHERE id = %s"""
+
+
+@pytest.mark.parametrize("change", ["retry_delay_seconds = -0.1", "retry_multiplier = 0.9"])
+def test_a_pipelines_retries_are_sane(release: Release, change: str) -> None:
+    sql = f"UPDATE releases_pipeline SET {change} WHERE id = %s"
+    assert refused_whole(sql, release.pipeline_id) == "pipeline_retries_sane"
 
 
 @pytest.mark.parametrize(

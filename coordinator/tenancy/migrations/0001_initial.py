@@ -96,6 +96,7 @@ class Migration(migrations.Migration):
                                 ("read", "read"),
                                 ("executions:submit", "executions:submit"),
                                 ("executions:operate", "executions:operate"),
+                                ("interactions:complete", "interactions:complete"),
                                 ("releases:register", "releases:register"),
                                 ("releases:activate", "releases:activate"),
                                 ("tenant:administer", "tenant:administer"),

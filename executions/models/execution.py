@@ -1,4 +1,4 @@
-"""Executions, their history, and the workers that run them.
+"""Executions, their history, and the record of those that failed for good.
 
 An execution's automaton is in `states`; every move is one guarded UPDATE with its event in the same statement
 (`moves`). The pin is written once; triggers refuse any other write to it, any illegal move, and any change to an
@@ -23,7 +23,11 @@ class Execution(models.Model):
     """One submitted run of a pipeline, pinned for good to `pipeline_id + contract_version + release_version`.
 
     `version` counts moves, `event_count` events. `attempt` counts failed runs and is never reset, so that a
-    transition key never repeats. `lease_token` fences: only its holder's outcome is recorded.
+    transition key never repeats; the retry budget counts from `budget_start`. `lease_token` fences: only its holder's
+    outcome is recorded. `takeovers` counts the leases lost since the last outcome.
+
+    The next transition starts at `current_step_index` with `progress`, or with the input while that is null: what
+    a checkpoint left, what an await was asked, or what it was answered.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -36,6 +40,7 @@ class Execution(models.Model):
     input_digest = models.CharField(max_length=64)
     input = models.JSONField()
     input_shape = models.CharField(max_length=5, choices=[("UNI", "UNI"), ("MULTI", "MULTI")])
+    checkpoints = models.BooleanField(default=False)
     result_shape = models.CharField(
         max_length=20, choices=[("SINGLE", "SINGLE"), ("MATERIALIZED_MULTI", "MATERIALIZED_MULTI")]
     )
@@ -44,6 +49,11 @@ class Execution(models.Model):
     event_count = models.IntegerField(default=1)
     current_step_index = models.IntegerField(default=0)
     attempt = models.IntegerField(default=0)
+    budget_start = models.IntegerField(default=0)
+    takeovers = models.IntegerField(default=0)
+    progress = models.JSONField(null=True)
+    progress_shape = models.CharField(max_length=5, null=True)
+    await_unit = models.ForeignKey("AwaitUnit", on_delete=models.PROTECT, null=True, related_name="+")
     next_due_at = models.DateTimeField()
     lease_owner = models.CharField(max_length=200, null=True)
     lease_token = models.UUIDField(null=True)
@@ -88,6 +98,17 @@ class Execution(models.Model):
                 name="execution_success_has_result",
             ),
             models.CheckConstraint(
+                condition=Q(status=State.WAITING_EXTERNAL, await_unit__isnull=False)
+                | (~Q(status=State.WAITING_EXTERNAL) & Q(await_unit__isnull=True)),
+                name="execution_waiting_has_unit",
+            ),
+            models.CheckConstraint(
+                condition=Q(progress__isnull=True, progress_shape__isnull=True)
+                # An unknown `IN` would let the row pass: the shape must be there in so many words.
+                | Q(progress__isnull=False, progress_shape__isnull=False, progress_shape__in=["UNI", "MULTI"]),
+                name="execution_progress_has_shape",
+            ),
+            models.CheckConstraint(
                 condition=Q(version__gte=0, event_count__gt=F("version"), current_step_index__gte=0, attempt__gte=0),
                 name="execution_counts",
             ),
@@ -98,6 +119,10 @@ class Execution(models.Model):
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             models.Index(
                 fields=("release",), condition=~Q(status__in=TERMINAL_VALUES), name="execution_live_by_release"
+            ),
+            # What a campaign looks for, however many have succeeded.
+            models.Index(
+                fields=("tenant", "finished_at", "id"), condition=Q(status__in=["DLQ", "FAILED"]), name="execution_dead"
             ),
         )
 
@@ -131,30 +156,33 @@ class ExecutionEvent(models.Model):
         return f"{self.execution_id} #{self.sequence} {self.kind}"
 
 
-class Worker(models.Model):
-    """A transition worker as its last heartbeat told of it. Its state is read off by `worker_registry`."""
+class DeadLetter(models.Model):
+    """What triage needs of one terminal failure (wire protocol E.6), append-only: one for each time it failed."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="workers")
-    pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
-    contract_version = models.CharField(max_length=IDENTITY_LENGTH)
-    release_version = models.CharField(max_length=IDENTITY_LENGTH)
-    worker_id = models.CharField(max_length=200)
-    protocol = models.CharField(max_length=20, default="celery")
-    artifact_id = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
-    artifact_digest = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
-    capacity = models.PositiveIntegerField()
-    registered_at = models.DateTimeField()
-    last_heartbeat_at = models.DateTimeField()
-    last_sent_at = models.DateTimeField()
-    draining_since = models.DateTimeField(null=True)
-    stopped_at = models.DateTimeField(null=True)
+    class Reason(models.TextChoices):
+        RETRY_EXHAUSTED = "retry_exhausted"
+        NON_RETRYABLE = "non_retryable"
+        AWAIT_TIMEOUT = "await_timeout"
+        AWAIT_FAILED = "await_failed"
+        LEASES_LOST = "leases_lost"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="dead_letters")
+    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="dead_letters")
+    execution_version = models.BigIntegerField()
+    transition_key = models.CharField(max_length=200)
+    terminal_status = models.CharField(max_length=20)
+    reason = models.CharField(max_length=30, choices=Reason)
+    error_code = models.CharField(max_length=100)
+    error_message = models.CharField(max_length=512)
+    retryable = models.BooleanField()
+    retries_observed = models.IntegerField()
+    step_index = models.IntegerField()
+    created_at = models.DateTimeField()
 
     class Meta:
-        ordering = ("pipeline_id", "worker_id")
-        constraints = (
-            models.UniqueConstraint(fields=("tenant", "pipeline_id", "worker_id"), name="worker_once"),
-            models.CheckConstraint(condition=Q(capacity__gte=1), name="worker_capacity_positive"),
-        )
+        ordering = ("-created_at", "-id")
+        constraints = (models.UniqueConstraint(fields=("execution", "execution_version"), name="dead_letter_once"),)
+        indexes = (models.Index(fields=("tenant", "-created_at", "-id"), name="dead_letter_newest"),)
 
     def __str__(self) -> str:
-        return self.worker_id
+        return f"{self.execution_id}: {self.error_code}"

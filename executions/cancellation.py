@@ -1,0 +1,65 @@
+"""Ends an execution by an operator's order, whatever it is waiting for."""
+
+import uuid
+
+from django.db import transaction
+
+from coordinator.tenancy.models import Tenant
+from coordinator.transitions import sources
+from executions import awaits, moves, queries
+from executions.errors import CancelRefused, ExecutionChanged
+from executions.models import Execution
+from executions.moves import Move
+from executions.redrive import require_version
+from executions.states import MOVES, State
+
+TRIES = 10
+
+
+def cancel(
+    tenant: Tenant,
+    execution_id: uuid.UUID,
+    *,
+    actor: str,
+    reason: str,
+    expected_version: int | None = None,
+) -> Execution:
+    """Cancel an execution, and what it asked of others with it. One that is cancelled already is returned as it is.
+
+    A worker that runs it is not stopped, but nothing that it answers counts: the lease is gone. Raises, in this order:
+    `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and `ExecutionChanged` where it moves on too fast.
+    """
+    for _ in range(TRIES):
+        execution = queries.execution(tenant, execution_id)
+        if execution.status == State.CANCELLED:
+            return execution
+        if State(execution.status) not in sources(MOVES, State.CANCELLED):
+            raise CancelRefused(
+                f"Execution {execution_id} cannot be cancelled from status {execution.status}",
+                executionStatus=execution.status,
+            )
+        require_version(execution, expected_version)
+        with transaction.atomic():
+            if moves.apply([_move(execution, actor, reason)]):
+                awaits.cancel([execution_id])
+                return queries.execution(tenant, execution_id)
+        # It moved on by itself, which is no reason to refuse where any state would do.
+    raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")
+
+
+def _move(execution: Execution, actor: str, reason: str) -> Move:
+    return Move(
+        execution_id=execution.pk,
+        source=State(execution.status),
+        version=execution.version,
+        target=State.CANCELLED,
+        kind="CANCELLED",
+        actor=actor,
+        data={
+            "reason": reason,
+            "previousStatus": execution.status,
+            "stepIndex": execution.current_step_index,
+            "errorCode": execution.error_code,
+            "errorMessage": execution.error_message,
+        },
+    )

@@ -1,0 +1,21 @@
+"""Executions, their history, awaits, workers, and campaigns."""
+
+from executions.models.awaits import AwaitUnit, Interaction
+from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
+from executions.models.execution import DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
+from executions.models.worker import Worker, WorkerEvent
+
+__all__ = [
+    "DUE_VALUES",
+    "TERMINAL_VALUES",
+    "AwaitUnit",
+    "Campaign",
+    "CampaignEvent",
+    "CampaignItem",
+    "DeadLetter",
+    "Execution",
+    "ExecutionEvent",
+    "Interaction",
+    "Worker",
+    "WorkerEvent",
+]

@@ -1,0 +1,122 @@
+"""Awaits: a suspended boundary of an execution (the unit), and each external request in it (an interaction)."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from coordinator.tenancy.models import Tenant
+from executions.models.execution import Execution
+
+
+class AwaitUnit(models.Model):
+    """One suspended boundary of one execution (wire protocol F.1). An execution has at most one that is open.
+
+    `expected_items` interactions must be answered before it goes on; `itemized` units resume with the list of all
+    answers in the order of their items, others with the one answer, read as many where `gives_many`.
+    """
+
+    class Status(models.TextChoices):
+        WAITING_EXTERNAL = "WAITING_EXTERNAL"
+        COMPLETED = "COMPLETED"
+        FAILED = "FAILED"
+        TIMED_OUT = "TIMED_OUT"
+        CANCELLED = "CANCELLED"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="await_units")
+    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="await_units")
+    step_id = models.CharField(max_length=300)
+    step_index = models.IntegerField()
+    itemized = models.BooleanField()
+    gives_many = models.BooleanField()
+    expected_items = models.IntegerField()
+    status = models.CharField(max_length=20, choices=Status, default=Status.WAITING_EXTERNAL)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("created_at", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("execution",), condition=Q(status="WAITING_EXTERNAL"), name="await_unit_one_open"
+            ),
+            models.CheckConstraint(condition=Q(expected_items__gte=1, step_index__gte=0), name="await_unit_counts"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.step_id} of {self.execution_id}"
+
+
+class Interaction(models.Model):
+    """One external request (wire protocol F.2). The first answer is kept, with who gave it and when.
+
+    A webhook is WAITING until it is sent, DISPATCHING while it is, DISPATCHED once it was received.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "WAITING"
+        DISPATCHING = "DISPATCHING"
+        DISPATCHED = "DISPATCHED"
+        COMPLETED = "COMPLETED"
+        FAILED = "FAILED"
+        TIMED_OUT = "TIMED_OUT"
+        CANCELLED = "CANCELLED"
+
+    OPEN = (Status.WAITING, Status.DISPATCHING, Status.DISPATCHED)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="interactions")
+    unit = models.ForeignKey(AwaitUnit, on_delete=models.PROTECT, related_name="interactions")
+    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="interactions")
+    step_id = models.CharField(max_length=300)
+    step_index = models.IntegerField()
+    item_index = models.IntegerField(null=True)
+    correlation_id = models.CharField(max_length=200)
+    transport = models.CharField(max_length=40)
+    transport_metadata = models.JSONField(default=dict)
+    request = models.JSONField()
+    output_type = models.CharField(max_length=500)
+    assignee = models.CharField(max_length=200, null=True)
+    group = models.CharField(max_length=200, null=True)
+    status = models.CharField(max_length=12, choices=Status)
+    version = models.BigIntegerField(default=0)
+    response = models.JSONField(null=True)
+    actor = models.CharField(max_length=200, null=True)
+    completed_at = models.DateTimeField(null=True)
+    deadline = models.DateTimeField()
+    dispatch_attempts = models.IntegerField(default=0)
+    next_dispatch_at = models.DateTimeField(null=True)
+    last_dispatch_error = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("deadline", "created_at", "id")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "correlation_id"), name="interaction_correlation_once"),
+            models.UniqueConstraint(fields=("unit", "item_index"), nulls_distinct=False, name="interaction_item_once"),
+            models.CheckConstraint(
+                condition=Q(status="COMPLETED", actor__isnull=False, completed_at__isnull=False)
+                | (~Q(status="COMPLETED") & Q(actor__isnull=True, completed_at__isnull=True, response__isnull=True)),
+                name="interaction_completed_by_somebody",
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("tenant", "deadline", "created_at", "id"),
+                condition=Q(status__in=["WAITING", "DISPATCHING", "DISPATCHED"]),
+                name="interaction_pending",
+            ),
+            models.Index(
+                fields=("deadline",),
+                condition=Q(status__in=["WAITING", "DISPATCHING", "DISPATCHED"]),
+                name="interaction_deadline",
+            ),
+            models.Index(
+                fields=("next_dispatch_at",), condition=Q(next_dispatch_at__isnull=False), name="interaction_to_send"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.step_id} {self.id}"

@@ -1,0 +1,93 @@
+"""Re-drive campaigns: many executions run again by one order, at a rate, with an account of each."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from coordinator.tenancy.models import Tenant
+from executions.models.execution import Execution
+
+
+class Campaign(models.Model):
+    """An operator's order to re-drive what a filter found when it was given.
+
+    `filters` is kept as it was asked. Items are admitted at `rate_per_minute`; `admitted` counts them from
+    `rate_since`, which a resume sets anew, so that a pause saves up nothing.
+    """
+
+    class Status(models.TextChoices):
+        RUNNING = "RUNNING"
+        PAUSED = "PAUSED"
+        COMPLETED = "COMPLETED"
+        CANCELLED = "CANCELLED"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="campaigns")
+    filters = models.JSONField()
+    allow_failed = models.BooleanField(default=False)
+    reason = models.CharField(max_length=1000)
+    rate_per_minute = models.PositiveIntegerField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
+    rate_since = models.DateTimeField()
+    admitted = models.PositiveIntegerField(default=0)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = (
+            models.CheckConstraint(condition=Q(rate_per_minute__gte=1), name="campaign_rate_positive"),
+            models.CheckConstraint(
+                condition=Q(status__in=["COMPLETED", "CANCELLED"], finished_at__isnull=False)
+                | Q(status__in=["RUNNING", "PAUSED"], finished_at__isnull=True),
+                name="campaign_over_has_finish",
+            ),
+        )
+        indexes = (models.Index(fields=("created_at",), condition=Q(status="RUNNING"), name="campaign_running"),)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class CampaignItem(models.Model):
+    """One execution of a campaign and what came of it; `expected_version` is its version when it was found."""
+
+    class Outcome(models.TextChoices):
+        PENDING = "PENDING"
+        REDRIVEN = "REDRIVEN"
+        SKIPPED = "SKIPPED"
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="items")
+    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="campaign_items")
+    expected_version = models.BigIntegerField()
+    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING)
+    code = models.CharField(max_length=60, blank=True)
+    at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (models.UniqueConstraint(fields=("campaign", "execution"), name="campaign_item_once"),)
+        indexes = (
+            models.Index(fields=("campaign", "id"), condition=Q(outcome="PENDING"), name="campaign_item_pending"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} {self.outcome}"
+
+
+class CampaignEvent(models.Model):
+    """Who did what to a campaign, append-only: started, paused, resumed, cancelled, completed."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="events")
+    kind = models.CharField(max_length=20)
+    actor = models.CharField(max_length=200)
+    data = models.JSONField(default=dict)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.campaign_id} {self.kind}"

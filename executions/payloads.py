@@ -1,0 +1,38 @@
+"""JSON texts that come from workers, and what of them the database can keep. Pure."""
+
+import json
+import math
+from typing import Any
+
+DEEPEST = 500
+
+
+def storable(text: str) -> Any:
+    """The JSON value in `text`. Raises ValueError for what cannot be kept as jsonb: NUL, lone surrogates, numbers that
+    are not finite, and whatever nests deeper than DEEPEST.
+    """
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"the value nests deeper than {DEEPEST} levels") from None
+    rest = [(value, 1)]
+    while rest:
+        inner, depth = rest.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"the value nests deeper than {DEEPEST} levels")
+        if isinstance(inner, dict):
+            rest += [(part, depth + 1) for member in inner.items() for part in member]
+        elif isinstance(inner, list):
+            rest += [(item, depth + 1) for item in inner]
+        elif isinstance(inner, str):
+            inner.encode()
+            if "\x00" in inner:
+                raise ValueError("a string holds the character U+0000")
+    return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a number that JSON can carry")
+    return number

@@ -1,0 +1,46 @@
+"""What lost messages, dead workers and the passing of time leave to do: bounded, and safe for any number of clocks."""
+
+import logging
+
+from django.conf import settings
+from django.db import transaction
+
+from coordinator import bell
+from executions import awaits, dead_letters, moves, webhooks, worker_registry
+from executions.dispatch import owner
+from executions.models import DeadLetter
+from executions.states import State
+
+log = logging.getLogger(__name__)
+
+
+def expire_leases() -> int:
+    """Queue again what lost its lease; what lost too many in a row ends in DLQ. Returns how many leases had expired."""
+    with transaction.atomic():
+        went = moves.expire_leases(actor=owner(), limit=settings.SWEEP_LIMIT, most_takeovers=settings.TAKEOVER_LIMIT)
+        hopeless = [execution_id for execution_id, state in went.items() if state is State.DLQ]
+        dead_letters.write(hopeless, DeadLetter.Reason.LEASES_LOST, retryable=True)
+    if went:
+        log.warning("%d leases had expired; %d executions are given up", len(went), len(hopeless))
+    return len(went)
+
+
+def awaits_due() -> int:
+    """See to awaits whose deadline has passed, batch after batch, and ring where a webhook is due that none rang for.
+
+    Returns how many executions were looked at.
+    """
+    seen = 0
+    while found := awaits.expire():
+        seen += found
+    if webhooks.due_exists():
+        bell.ring(awaits.SEND_TASK)
+    return seen
+
+
+def silent_workers() -> int:
+    """Note in their histories which workers have become silent. Returns how many."""
+    silent = worker_registry.note_silent(actor=owner(), limit=settings.SWEEP_LIMIT)
+    if silent:
+        log.warning("%d workers have not been heard of for %s seconds", silent, settings.WORKER_STALE_SECONDS)
+    return silent

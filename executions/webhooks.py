@@ -1,0 +1,217 @@
+"""Sends what an await asks to the URL that its author named, until it is received (wire protocol F.8).
+
+An interaction is WAITING, then DISPATCHING under an attempt of its own for as long as one sending may take, then
+DISPATCHED. An attempt whose process died is simply due again. No transaction is open while anything is sent; what comes
+back counts only for the attempt that it belongs to, and not at all once there is an answer.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import random
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from coordinator import bell
+from executions import awaits, outbound
+from executions.awaits import SEND_TASK, WEBHOOK, epoch_ms
+from executions.dispatch import owner
+from executions.models import Interaction
+from executions.outbound import Resolve, TargetRefused, Unreachable
+from executions.resume_token import derived
+from executions.retry import RetryPolicy
+
+log = logging.getLogger(__name__)
+SIGNATURE_HEADER = "X-Coordinator-Signature"
+RESUME_PATH = "/api/v1/resume"
+MARGIN_SECONDS = 5
+LONGEST_ERROR = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    why: str
+    final: bool
+
+
+def sending_seconds() -> int:
+    """The most that one attempt may take: to connect to each address, and for the answer."""
+    return int(settings.WEBHOOK_TIMEOUT_SECONDS * (outbound.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
+
+
+def webhook_key(tenant_id: str) -> str:
+    """The key under which the tenant's receivers find the signature of what they are sent."""
+    return derived(settings.WORKER_SECRET, f"webhook:{tenant_id}")
+
+
+def signature(key: str, moment: int, body: bytes) -> str:
+    """The value of SIGNATURE_HEADER: epoch seconds, and HMAC-SHA256 in hex over these, a dot, and the body."""
+    signed = hmac.new(key.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={moment},v1={signed}"
+
+
+def send(*, resolve: Resolve = outbound.resolve) -> bool:
+    """Send the one webhook that has been due for longest, and ring for the next. False where none was due."""
+    claimed = _claim()
+    if claimed is None:
+        return False
+    interaction = Interaction.objects.select_related("tenant").get(pk=claimed)
+    if interaction.dispatch_attempts > settings.WEBHOOK_ATTEMPTS:
+        # Every attempt was claimed, and the last one's process died.
+        _give_up(interaction, _Failure(interaction.last_dispatch_error or "every attempt broke off", final=True))
+    else:
+        failure = _attempt(interaction, resolve)
+        if failure is None:
+            _received(interaction)
+        else:
+            _not_received(interaction, failure)
+    bell.ring(SEND_TASK)
+    return True
+
+
+_DUE = """transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
+    AND deadline > now()"""
+_ANY_DUE = f"SELECT EXISTS (SELECT FROM executions_interaction WHERE {_DUE})"  # noqa: S608 - the text above
+_CLAIM = f"""
+UPDATE executions_interaction SET status = 'DISPATCHING', dispatch_attempts = dispatch_attempts + 1,
+    version = version + 1, next_dispatch_at = now() + make_interval(secs => %(lease)s), updated_at = now()
+WHERE id = (SELECT id FROM executions_interaction WHERE {_DUE}
+    ORDER BY next_dispatch_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id
+"""  # noqa: S608 - nothing but the text above
+
+
+def due_exists() -> bool:
+    """Whether there is anything to send, of which no message may tell."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ANY_DUE, {"webhook": WEBHOOK})
+        [found] = cursor.fetchone()
+    return bool(found)
+
+
+def _claim() -> uuid.UUID | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"webhook": WEBHOOK, "lease": sending_seconds() + MARGIN_SECONDS})
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _attempt(interaction: Interaction, resolve: Resolve) -> _Failure | None:
+    body = json.dumps(message(interaction), ensure_ascii=False).encode()
+    now = int(timezone.now().timestamp())
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "durable-coordinator",
+        "Idempotency-Key": str(interaction.pk),
+        SIGNATURE_HEADER: signature(webhook_key(interaction.tenant.slug), now, body),
+    }
+    try:
+        target = outbound.vet(
+            interaction.transport_metadata["url"], allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve
+        )
+        status = outbound.post(
+            target,
+            body,
+            headers=headers,
+            timeout=settings.WEBHOOK_TIMEOUT_SECONDS,
+            verify=settings.WEBHOOK_CA_FILE or True,
+        )
+    except TargetRefused as error:
+        return _Failure(str(error), final=True)
+    except Unreachable as error:
+        return _Failure(str(error), final=False)
+    except Exception as error:
+        # Whatever it was, the time limit of the task included, this attempt is over and the next may do better.
+        log.exception("Sending interaction %s failed", interaction.pk)
+        return _Failure(f"the sending failed ({type(error).__name__})", final=False)
+    if 200 <= status < 300:
+        return None
+    return _Failure(f"the receiver answered {status}", final=False)
+
+
+def message(interaction: Interaction) -> dict[str, Any]:
+    """What a receiver gets (wire protocol F.8), with the token that answers it."""
+    token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secret())
+    members: dict[str, Any] = {
+        "tenantId": interaction.tenant.slug,
+        "interactionId": str(interaction.pk),
+        "correlationId": interaction.correlation_id,
+        "resumeToken": token,
+        "executionId": str(interaction.execution_id),
+        "stepId": interaction.step_id,
+        "outputType": interaction.output_type,
+        "deadlineEpochMs": epoch_ms(interaction.deadline),
+        "requestPayload": interaction.request,
+    }
+    if settings.PUBLIC_URL:
+        members["callback"] = {"completionUrl": settings.PUBLIC_URL + RESUME_PATH}
+    return members
+
+
+_RECORD = """
+UPDATE executions_interaction SET status = %(status)s, version = version + 1, last_dispatch_error = %(error)s,
+    next_dispatch_at = now() + %(wait)s::interval, updated_at = now()
+WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
+"""
+
+
+def _record(interaction: Interaction, status: Interaction.Status, error: str, wait: timedelta | None) -> None:
+    parameters: dict[str, Any] = {
+        "id": interaction.pk,
+        "attempt": interaction.dispatch_attempts,
+        "status": status.value,
+        "error": error[:LONGEST_ERROR],
+        "wait": wait,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD, parameters)
+
+
+def _received(interaction: Interaction) -> None:
+    _record(interaction, Interaction.Status.DISPATCHED, "", None)
+
+
+def _not_received(interaction: Interaction, failure: _Failure) -> None:
+    policy = RetryPolicy(
+        limit=settings.WEBHOOK_ATTEMPTS - 1,
+        delay=timedelta(seconds=settings.WEBHOOK_DELAY_SECONDS),
+        jitter=settings.RETRY_JITTER,
+    )
+    wait = None if failure.final else policy.wait(interaction.dispatch_attempts, random.random)
+    if wait is None:
+        _give_up(interaction, failure)
+        return
+    log.warning("Webhook of interaction %s was not received: %s", interaction.pk, failure.why)
+    _record(interaction, Interaction.Status.WAITING, failure.why, wait)
+    bell.ring(SEND_TASK, delay=wait)
+
+
+_FAIL = """
+UPDATE executions_interaction SET status = 'FAILED', version = version + 1, last_dispatch_error = %(error)s,
+    next_dispatch_at = NULL, updated_at = now()
+WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
+"""
+
+
+def _give_up(interaction: Interaction, failure: _Failure) -> None:
+    """Fail the interaction, its unit and its execution, unless it was answered or sent anew in the meantime."""
+    told = f"Webhook of interaction {interaction.pk} could not be delivered: {failure.why}"
+    parameters: dict[str, Any] = {
+        "id": interaction.pk,
+        "attempt": interaction.dispatch_attempts,
+        "error": failure.why[:LONGEST_ERROR],
+    }
+    with transaction.atomic():
+        awaits.lock(interaction.execution_id, interaction.unit_id)
+        with connection.cursor() as cursor:
+            cursor.execute(_FAIL, parameters)
+            if cursor.rowcount == 0:
+                return
+        awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: told[:500]}, actor=owner())

@@ -1,0 +1,146 @@
+"""REST: the workers of one tenant, their histories, drains, and the work that has no worker."""
+
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+from django.urls import path
+from django.utils import timezone
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.tenant_view import TenantView
+from coordinator.tenancy.roles import Scope
+from executions import worker_registry
+from executions.api import TENANT, PinView
+from executions.models import Worker, WorkerEvent
+from executions.stranded import Stranded, stranded
+from executions.worker_registry import STATES, in_state, state_of
+
+
+class WorkerView(serializers.Serializer[Worker]):
+    workerId = serializers.CharField(source="worker_id")
+    pin = PinView(source="*")
+    protocol = serializers.CharField()
+    state = serializers.SerializerMethodField()
+    capacity = serializers.IntegerField()
+    artifactId = serializers.CharField(source="artifact_id")
+    artifactDigest = serializers.CharField(source="artifact_digest")
+    registeredAt = serializers.DateTimeField(source="registered_at")
+    lastHeartbeatAt = serializers.DateTimeField(source="last_heartbeat_at")
+    drainingSince = serializers.DateTimeField(
+        source="draining_since", allow_null=True, help_text="Since when the worker itself drains."
+    )
+    drainedByOperatorAt = serializers.DateTimeField(source="drained_by_operator_at", allow_null=True)
+    stoppedAt = serializers.DateTimeField(source="stopped_at", allow_null=True)
+
+    @extend_schema_field({"type": "string", "enum": list(STATES)})
+    def get_state(self, worker: Worker) -> str:
+        return state_of(worker, timezone.now())
+
+
+class WorkerEventView(serializers.Serializer[WorkerEvent]):
+    state = serializers.ChoiceField(choices=STATES)
+    actor = serializers.CharField()
+    data = serializers.JSONField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    at = serializers.DateTimeField()
+
+
+class StrandedView(serializers.Serializer[Any]):
+    pin = PinView(source="*")
+    executions = serializers.IntegerField(source="count")
+    since = serializers.DateTimeField(
+        help_text="When the last worker of the release took work, or the oldest became due, whichever is later."
+    )
+
+
+class StrandedList(serializers.Serializer[Any]):
+    items = StrandedView(many=True)
+
+
+class DrainRequest(StrictSerializer):
+    reason = Text(max_length=1000, required=False, default="", allow_blank=True)
+
+
+class WorkerFilter(filters.FilterSet):
+    pipelineId = filters.CharFilter(field_name="pipeline_id")
+    releaseVersion = filters.CharFilter(field_name="release_version")
+    state = filters.ChoiceFilter(choices=[(state, state) for state in STATES], method="of_state")
+
+    def of_state(self, rows: Any, name: str, value: str) -> Any:
+        return in_state(rows, value, timezone.now())
+
+
+@extend_schema(parameters=[TENANT], tags=["workers"])
+class Workers(TenantView, ListAPIView[Worker]):
+    """The tenant's workers, with what each hosts and whether it is alive."""
+
+    serializer_class = WorkerView
+    filterset_class = WorkerFilter
+    queryset = Worker.objects.none()
+
+    def get_queryset(self) -> Any:
+        return Worker.objects.filter(tenant=self.tenant)
+
+
+@extend_schema(parameters=[TENANT], tags=["workers"])
+class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
+    """Every change of the worker's state, newest first."""
+
+    serializer_class = WorkerEventView
+    queryset = WorkerEvent.objects.none()
+
+    def get_queryset(self) -> Any:
+        return worker_registry.find(self.tenant, self.kwargs["pipeline_id"], self.kwargs["worker_id"]).events.all()
+
+
+@extend_schema(parameters=[TENANT], tags=["workers"])
+class Drain(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+
+    @extend_schema(operation_id="drainWorker", request=DrainRequest, responses=WorkerView)
+    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
+        """Give the worker no more work until it is undrained; it finishes what it has. Harmless to repeat."""
+        reason = _reason(request)
+        made = worker_registry.drain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
+        return Response(WorkerView(made).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["workers"])
+class Undrain(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+
+    @extend_schema(operation_id="undrainWorker", request=DrainRequest, responses=WorkerView)
+    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
+        """Take an operator's drain back. Harmless to repeat."""
+        reason = _reason(request)
+        made = worker_registry.undrain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
+        return Response(WorkerView(made).data)
+
+
+def _reason(request: Request) -> str:
+    asked = DrainRequest(data=request.data)
+    asked.is_valid(raise_exception=True)
+    return str(asked.validated_data["reason"])
+
+
+@extend_schema(parameters=[TENANT], tags=["workers"])
+class StrandedWork(TenantView):
+    @extend_schema(operation_id="strandedWork", responses=StrandedList)
+    def get(self, request: Request, tenant: str) -> Response:
+        """Due executions whose release has no healthy worker: which release, how many, since when."""
+        found: list[Stranded] = stranded([self.tenant.pk])
+        return Response(StrandedList({"items": [asdict(each) for each in found]}).data)
+
+
+urlpatterns = [
+    path("workers", Workers.as_view(), name="workers"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/events", WorkerEvents.as_view(), name="worker-events"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/drain", Drain.as_view(), name="worker-drain"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/undrain", Undrain.as_view(), name="worker-undrain"),
+    path("stranded", StrandedWork.as_view(), name="stranded"),
+]

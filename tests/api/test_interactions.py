@@ -1,0 +1,316 @@
+"""REST of awaits: what waits for whom, the answers, and that bad input changes nothing."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from coordinator.tenancy.access import issue_token
+from coordinator.tenancy.models import Membership, Tenant
+from coordinator.tenancy.roles import GRANTS, Role, Scope
+from executions import awaits, outcome
+from executions.models import AwaitUnit, Execution, ExecutionEvent, Interaction
+from executions.protocol import OutcomeGroup
+from releases.models import Release
+from tests import making
+from tests.raw_sql import rows, run
+
+pytestmark = pytest.mark.django_db
+TABLES = (Execution, ExecutionEvent, AwaitUnit, Interaction)
+ANSWER = {"n": 5}
+
+
+class Client:
+    """A client of one tenant's API with a token that holds `scopes`."""
+
+    def __init__(self, tenant: Tenant, *scopes: Scope) -> None:
+        self.tenant = tenant
+        admin = User.objects.create_user(f"admin-{uuid.uuid4()}")
+        Membership.objects.create(user=admin, tenant=tenant, role=Role.TENANT_ADMIN)
+        _, plain = issue_token(tenant, admin, f"token-{tenant.tokens.count()}", scopes, lifetime=None)
+        self.http = APIClient(HTTP_AUTHORIZATION=f"Bearer {plain}")
+
+    def get(self, path: str, status: int = 200) -> Any:
+        answer = self.http.get(f"/api/v1/tenants/{self.tenant.slug}/{path}")
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    def complete(self, body: Any, status: int = 200) -> Any:
+        data = body if isinstance(body, str | bytes) else json.dumps(body)
+        url = f"/api/v1/tenants/{self.tenant.slug}/interactions/complete"
+        answer = self.http.post(url, data, content_type="application/json")
+        assert answer.status_code == status, answer.content
+        return answer.json()
+
+    def pending(self, query: str = "") -> list[str]:
+        return [item["stepId"] for item in self.get(f"interactions?status=pending&{query}")["items"]]
+
+
+@pytest.fixture(autouse=True)
+def static_root(settings: Any) -> None:
+    """The folder of static files is there in every installation, and its server warns where it is not."""
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def ready() -> tuple[Tenant, Release]:
+    return making.ready()
+
+
+@pytest.fixture
+def client(ready: tuple[Tenant, Release]) -> Client:
+    return Client(ready[0], Scope.READ, Scope.ANSWER)
+
+
+@pytest.fixture
+def anybody() -> APIClient:
+    return APIClient()
+
+
+def parked(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -> Interaction:
+    owner, release = ready
+    made = making.execution(owner, key)
+    [claim] = making.claimed(owner)
+    outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim, **members)]))
+    return Interaction.objects.get(execution=made)
+
+
+def token_of(one: Interaction) -> str:
+    return awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secret())
+
+
+def everything() -> list[Any]:
+    return [rows(table) for table in TABLES]
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_one_interaction_tells_what_is_asked_of_whom(ready: tuple[Tenant, Release], client: Client) -> None:
+    one = parked(ready, request='{"n": 3}', assignee="eva", group="finance")
+    told = client.get(f"interactions/{one.pk}")
+    links = told.pop("links")
+    times = [told.pop(name) for name in ("deadline", "createdAt", "updatedAt")]
+    assert told == {
+        "interactionId": str(one.pk),
+        "correlationId": one.correlation_id,
+        "executionId": str(one.execution_id),
+        "pipelineId": making.PIPELINE,
+        "stepId": "Approve",
+        "stepIndex": 0,
+        "itemIndex": None,
+        "outputType": "Order",
+        "status": "DISPATCHED",
+        "request": {"n": 3},
+        "assignee": "eva",
+        "group": "finance",
+        "transport": "interaction-api",
+        "transportMetadata": {},
+        "response": None,
+        "actor": None,
+        "completedAt": None,
+        "dispatchAttempts": 0,
+        "lastDispatchError": "",
+    }
+    assert all(times)
+    assert client.http.get(links["self"]).json()["interactionId"] == str(one.pk)
+    assert client.http.get(links["execution"]).json()["status"] == "WAITING_EXTERNAL"
+
+
+def test_pending_is_filtered_and_in_the_order_of_deadlines(ready: tuple[Tenant, Release], client: Client) -> None:
+    parked(ready, "a", step_id="A", timeout_seconds=300, assignee="eva")
+    parked(ready, "b", step_id="B", timeout_seconds=100, group="finance")
+    late = parked(ready, "c", step_id="C", timeout_seconds=200, assignee="eva", group="finance")
+    parked(making.ready(), "other", step_id="Foreign")
+    assert client.pending() == ["B", "C", "A"]
+    assert client.pending("assignee=eva") == ["C", "A"]
+    assert client.pending("group=finance") == ["B", "C"]
+    assert client.pending("assignee=eva&group=finance") == ["C"]
+    assert client.pending("stepId=B") == ["B"]
+    assert client.pending(f"pipelineId={making.PIPELINE}") == ["B", "C", "A"]
+    assert client.pending("pipelineId=other") == []
+    assert client.pending("transport=webhook") == []
+    assert client.pending(f"executionId={late.execution_id}") == ["C"]
+    # One whose deadline has passed waits for as long as nobody has seen to it.
+    run("UPDATE executions_interaction SET deadline = now() - interval '1 s' WHERE id = %s", late.pk)
+    assert client.pending() == ["C", "B", "A"]
+    client.complete({"interactionId": str(late.pk), "response": ANSWER}, 409)
+    assert client.pending() == ["B", "A"]
+    assert [item["stepId"] for item in client.get("interactions?status=TIMED_OUT")["items"]] == ["C"]
+    assert len(client.get("interactions")["items"]) == 3
+
+
+def test_pages_hold_everything_once(ready: tuple[Tenant, Release], client: Client) -> None:
+    for number in range(5):
+        parked(ready, f"k{number}", step_id=f"S{number}")
+    page = client.get("interactions?status=pending&pageSize=2")
+    seen = [item["stepId"] for item in page["items"]]
+    while page["next"]:
+        page = client.http.get(page["next"]).json()
+        seen += [item["stepId"] for item in page["items"]]
+    assert sorted(seen) == [f"S{number}" for number in range(5)]
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["interactions?status=nonsense", "interactions?executionId=x", "interactions?cursor=!", "interactions?cursor=cD14"],
+)
+def test_a_question_that_makes_no_sense_is_refused(client: Client, path: str) -> None:
+    assert client.get(path, 400)["code"] == "INVALID_REQUEST"
+
+
+def test_what_there_is_not_or_belongs_to_others_is_unknown(client: Client) -> None:
+    foreign = parked(making.ready())
+    assert client.get(f"interactions/{foreign.pk}", 404)["code"] == "INTERACTION_UNKNOWN"
+    assert client.get(f"interactions/{uuid.uuid4()}", 404)["code"] == "INTERACTION_UNKNOWN"
+    client.get("interactions/nonsense", 404)
+
+
+# --- answering ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["interactionId", "correlationId", "resumeToken"])
+def test_an_answer_by_each_name(ready: tuple[Tenant, Release], client: Client, name: str) -> None:
+    one = parked(ready)
+    body = {"interactionId": str(one.pk), "correlationId": one.correlation_id, "resumeToken": token_of(one)}
+    done = client.complete({name: body[name], "response": ANSWER})
+    assert done.pop("completedAt")
+    assert done == {
+        "interactionId": str(one.pk),
+        "executionId": str(one.execution_id),
+        "stepId": "Approve",
+        "status": "COMPLETED",
+        "response": ANSWER,
+        "actor": "token:token-0",
+        "duplicate": False,
+    }
+    assert client.get(f"executions/{one.execution_id}")["status"] == "QUEUED"
+    again = client.complete({**body, "response": None})
+    assert (again["duplicate"], again["response"]) == (True, ANSWER)
+
+
+def test_null_is_an_answer_and_no_answer_is_none(ready: tuple[Tenant, Release], client: Client) -> None:
+    one = parked(ready)
+    refused = client.complete({"interactionId": str(one.pk)}, 400)
+    assert [(error["field"], error["code"]) for error in refused["errors"]] == [("response", "REQUIRED")]
+    assert client.complete({"interactionId": str(one.pk), "response": None})["response"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"response": 1}, 400, "INVALID_REQUEST"),
+        ({"interactionId": "nonsense", "response": 1}, 400, "INVALID_REQUEST"),
+        ({"interactionId": 7, "response": 1}, 400, "INVALID_REQUEST"),
+        ({"correlationId": 7, "response": 1}, 400, "INVALID_REQUEST"),
+        ({"correlationId": "", "response": 1}, 400, "INVALID_REQUEST"),
+        ({"correlationId": "x" * 201, "response": 1}, 400, "INVALID_REQUEST"),
+        ({"correlationId": "x", "response": 1, "actor": "me"}, 400, "INVALID_REQUEST"),
+        ({"resumeToken": "x" * 5000, "response": 1}, 400, "INVALID_REQUEST"),
+        ({"resumeToken": "a.b", "response": 1}, 400, "RESUME_TOKEN_INVALID"),
+        ({"correlationId": "unknown", "response": 1}, 404, "INTERACTION_UNKNOWN"),
+        ({"interactionId": str(uuid.uuid4()), "response": 1}, 404, "INTERACTION_UNKNOWN"),
+        ([], 400, "INVALID_REQUEST"),
+        ("", 400, "INVALID_REQUEST"),
+        ('{"response": 1, "response": 2}', 400, "INVALID_REQUEST"),
+        ('{"correlationId": "a", "response": NaN}', 400, "INVALID_REQUEST"),
+        ('{"correlationId": "a\\u0000", "response": 1}', 400, "INVALID_REQUEST"),
+        ('{"correlationId": "a", "response": "\\u0000"}', 400, "INVALID_REQUEST"),
+        ('{"correlationId": "a", "response": "\\ud800"}', 400, "INVALID_REQUEST"),
+        ('{"correlationId": "a", "response": ' + "[" * 100 + "]" * 100 + "}", 400, "INVALID_REQUEST"),
+        (b'{"correlationId": "\xff"}', 400, "INVALID_REQUEST"),
+        (" " * (1024**2 + 1), 413, "PAYLOAD_TOO_LARGE"),
+    ],
+)
+def test_bad_input_has_a_code_and_changes_nothing(
+    ready: tuple[Tenant, Release], client: Client, body: Any, status: int, code: str
+) -> None:
+    parked(ready)
+    before = everything()
+    assert client.complete(body, status)["code"] == code
+    assert everything() == before
+
+
+def test_answering_needs_its_scope_and_operators_have_it(ready: tuple[Tenant, Release]) -> None:
+    one = parked(ready)
+    body = {"interactionId": str(one.pk), "response": ANSWER}
+    refused = Client(ready[0], *(set(Scope) - {Scope.ANSWER})).complete(body, 403)
+    assert (refused["code"], refused["scope"]) == ("SCOPE_MISSING", "interactions:complete")
+    Client(ready[0], Scope.ANSWER).complete(body)
+    assert Scope.ANSWER in GRANTS[Role.OPERATOR]
+
+
+def test_another_tenants_interaction_is_unknown_by_any_name(client: Client) -> None:
+    foreign = parked(making.ready())
+    before = everything()
+    for name in ({"interactionId": str(foreign.pk)}, {"correlationId": foreign.correlation_id}):
+        assert client.complete({**name, "response": 1}, 404)["code"] == "INTERACTION_UNKNOWN"
+    refused = client.complete({"resumeToken": token_of(foreign), "response": 1}, 404)
+    assert refused["code"] == "INTERACTION_UNKNOWN"
+    assert everything() == before
+
+
+def test_a_late_answer_is_told_so(ready: tuple[Tenant, Release], client: Client) -> None:
+    one = parked(ready)
+    run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
+    for _ in range(2):
+        refused = client.complete({"correlationId": one.correlation_id, "response": ANSWER}, 409)
+        assert (refused["code"], refused["interactionId"]) == ("AWAIT_TIMEOUT", str(one.pk))
+    assert client.get(f"executions/{one.execution_id}")["error"]["code"] == "AWAIT_TIMEOUT"
+
+
+# --- with a resume token alone --------------------------------------------------------------------
+
+
+def resume(anybody: APIClient, body: Any, status: int = 200) -> Any:
+    data = body if isinstance(body, str | bytes) else json.dumps(body)
+    answer = anybody.post("/api/v1/resume", data, content_type="application/json")
+    assert answer.status_code == status, answer.content
+    return answer.json()
+
+
+def test_a_resume_token_needs_no_other(ready: tuple[Tenant, Release], anybody: APIClient) -> None:
+    one = parked(ready)
+    done = resume(anybody, {"resumeToken": token_of(one), "response": ANSWER, "actor": "erp"})
+    assert (done["interactionId"], done["duplicate"], done["actor"]) == (str(one.pk), False, "resume-token:erp")
+    again = resume(anybody, {"resumeToken": token_of(one), "response": 0})
+    assert (again["duplicate"], again["response"], again["actor"]) == (True, ANSWER, "resume-token:erp")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"response": 1}, 400, "INVALID_REQUEST"),
+        ({"resumeToken": None, "response": 1}, 400, "INVALID_REQUEST"),
+        ({"resumeToken": "a.b", "response": 1, "more": 1}, 400, "INVALID_REQUEST"),
+        ({"resumeToken": "a.b", "response": 1, "actor": "x" * 151}, 400, "INVALID_REQUEST"),
+        ({"resumeToken": "a.b", "response": 1}, 400, "RESUME_TOKEN_INVALID"),
+        ({"resumeToken": "é.é", "response": 1}, 400, "RESUME_TOKEN_INVALID"),
+        ("{", 400, "INVALID_REQUEST"),
+    ],
+)
+def test_what_is_no_token_resumes_nothing(
+    ready: tuple[Tenant, Release], anybody: APIClient, body: Any, status: int, code: str
+) -> None:
+    parked(ready)
+    before = everything()
+    assert resume(anybody, body, status)["code"] == code
+    assert everything() == before
+
+
+def test_a_token_under_another_secret_or_of_a_tenant_that_is_gone_is_refused(
+    ready: tuple[Tenant, Release], anybody: APIClient, settings: Any
+) -> None:
+    one = parked(ready)
+    token = token_of(one)
+    one.tenant.slug = "another"
+    stray = token_of(one)
+    assert resume(anybody, {"resumeToken": stray, "response": ANSWER}, 400)["code"] == "RESUME_TOKEN_INVALID"
+    settings.RESUME_TOKEN_SECRET = "another secret that nobody knows of yet"
+    assert resume(anybody, {"resumeToken": token, "response": ANSWER}, 400)["code"] == "RESUME_TOKEN_INVALID"
+    assert Interaction.objects.get(pk=one.pk).status == "DISPATCHED"
