@@ -182,7 +182,7 @@ class CompleteInteraction(TenantView):
 
 @extend_schema(tags=["interactions"])
 class Resume(APIView):
-    """The one call without a bearer token: the resume token is the permission to give one answer before its deadline."""
+    """The one call without a bearer token: the resume token is the permission, for one answer before its deadline."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)

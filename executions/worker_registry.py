@@ -170,7 +170,8 @@ def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reaso
         found = find(tenant, pipeline_id, worker_id)
         rows = Worker.objects.filter(pk=found.pk, drained_by_operator_at=None)
         if rows.update(drained_by_operator_at=Now()):
-            found = _note_order(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
+            _note_order(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
+        found.refresh_from_db()
         return found
 
 
@@ -180,16 +181,15 @@ def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, rea
         found = find(tenant, pipeline_id, worker_id)
         rows = Worker.objects.filter(pk=found.pk).exclude(drained_by_operator_at=None)
         if rows.update(drained_by_operator_at=None):
-            found = _note_order(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
+            _note_order(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
             bell.ring(DISPATCH_TASK)
+        found.refresh_from_db()
         return found
 
 
-def _note_order(of: Worker, *, actor: str, cause: str, reason: str) -> Worker:
+def _note_order(of: Worker, *, actor: str, cause: str, reason: str) -> None:
     of.refresh_from_db()
     _note(of.pk, state_of(of, timezone.now()), actor=actor, cause=cause, reason=reason)
-    of.refresh_from_db(fields=("noted_state",))
-    return of
 
 
 def _note(pk: int, state: str, *, actor: str, **data: str) -> None:

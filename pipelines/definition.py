@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
+from urllib.parse import urlsplit
 
 from pipelines.errors import DefinitionError
 
-AWAIT_TRANSPORTS: Final = ("interaction-api",)
+AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
+TIMER: Final = "timer"
+LONGEST_WAIT: Final = timedelta(days=36_525)
 
 _MAX_NAME: Final = 200
 _PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -79,7 +82,8 @@ class Step:
 class Await:
     """A boundary at which an execution waits for an answer from outside.
 
-    ``timeout`` counts from the moment of suspension; ``assignee`` and ``group`` say who may be asked.
+    ``timeout`` counts from the moment of suspension; ``assignee`` and ``group`` say who may be asked. A timer's
+    ``request`` and ``response`` are one type, or None for whatever comes before it.
     """
 
     name: str
@@ -89,11 +93,12 @@ class Await:
     timeout: timedelta
     assignee: str | None
     group: str | None
+    url: str | None = None
 
     @property
     def transport_metadata(self) -> Mapping[str, str]:
         """What the transport needs to know beside the request."""
-        return {}
+        return {} if self.url is None else {"url": self.url}
 
     @property
     def step_id(self) -> str:
@@ -198,26 +203,33 @@ class Pipeline:
         transport: str = "interaction-api",
         assignee: str | None = None,
         group: str | None = None,
+        url: str | None = None,
     ) -> None:
         """Suspend the execution here: ``request`` goes out, and the run goes on with the ``response``.
 
         ``request=list[T]`` asks once about a whole stream; ``request=T`` after a step that gives many asks
-        once per item. ``timeout`` must be positive.
+        once per item. ``timeout`` must be positive. With ``transport="webhook"`` the coordinator sends the request to
+        ``url``, http or https.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
-        UNKNOWN_TRANSPORT.
+        UNKNOWN_TRANSPORT, INVALID_URL.
         """
         if transport not in AWAIT_TRANSPORTS:
             raise DefinitionError(
                 "UNKNOWN_TRANSPORT",
                 f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
             )
-        if not isinstance(timeout, timedelta) or timeout <= timedelta(0):
-            raise DefinitionError(
-                "INVALID_TIMEOUT",
-                f'await "{name}" has timeout {timeout!r}; give a positive timedelta, such as timedelta(days=1)',
-            )
-        self._append(Await(name, request, response, transport, timeout, assignee, group))
+        _check_url(name, transport, url)
+        self._append(Await(name, request, response, transport, _waiting_time(name, timeout), assignee, group, url))
+
+    def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:
+        """Suspend the execution here for ``delay``; the run then goes on with the very values that came here.
+
+        The type is that of the step before; only a pipeline that begins with a timer has to name it, ``of=T``.
+
+        Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT.
+        """
+        self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None))
 
     def _append(self, part: Step | Await) -> None:
         if (
@@ -241,6 +253,38 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.pipeline_id} in {self.module}, {len(self._parts)} steps>"
+
+
+def _waiting_time(name: str, time: timedelta) -> timedelta:
+    if not isinstance(time, timedelta) or not timedelta(0) < time <= LONGEST_WAIT:
+        raise DefinitionError(
+            "INVALID_TIMEOUT",
+            f'await "{name}" waits for {time!r}; give a positive timedelta of at most a hundred years, such as '
+            "timedelta(days=1)",
+        )
+    return time
+
+
+def _check_url(name: str, transport: str, url: str | None) -> None:
+    if (transport == "webhook") != (url is not None):
+        problem = "has no url" if url is None else f"has a url, which {transport} does not take"
+    elif url is not None and not _is_web_address(url):
+        problem = f"has the url {url!r}"
+    else:
+        return
+    raise DefinitionError(
+        "INVALID_URL",
+        f'await "{name}" {problem}; a webhook goes to an http or https url without credentials, such as '
+        'url="https://erp.example/approvals"',
+    )
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and url.isascii()
+    except (ValueError, AttributeError):
+        return False
 
 
 def humanised(function_name: str) -> str:

@@ -197,7 +197,7 @@ class Host:
                 self.release.pipeline,
                 payload,
                 start=command.current_step_index,
-                stop=command.stop_before_step_index,
+                stop=_stop(command, steps=len(self.release.pipeline.parts)),
                 context=context,
                 shape=command.shape,
             )
@@ -208,6 +208,11 @@ class Host:
     def _mismatch(self, envelope: Envelope, command: Command) -> Outcome:
         message = f"Transition command targets {envelope.identity} but local worker is {self.release.identity}"
         return _failed(command, Failure(failure_class="IDENTITY_MISMATCH", message=message, retryable=False))
+
+
+def _stop(command: Command, steps: int) -> int:
+    """After an await that came last no step is left to run, nor to stop before: the answer is the result."""
+    return steps if command.current_step_index == steps else command.stop_before_step_index
 
 
 def _outcome(command: Command, outcome: RunOutcome, steps: int) -> Outcome:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import typing
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 from pipelines.catalogue import Catalogue, importable, plain, shown
-from pipelines.definition import Await, Cardinality, Pipeline, Step, StepContext
+from pipelines.definition import TIMER, Await, Cardinality, Pipeline, Step, StepContext
 from pipelines.errors import DefinitionError
 from pipelines.values import ValueType
 
@@ -66,12 +66,16 @@ def _plan(pipeline: Pipeline, size: int) -> Plan:
             f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step",
         )
     catalogue = Catalogue()
-    steps = tuple(
-        _planned_step(index, part, catalogue) if isinstance(part, Step) else _planned_await(index, part, catalogue)
-        for index, part in enumerate(pipeline.parts)
-    )
-    _check_chain(steps)
-    return Plan(steps, catalogue)
+    steps: list[PlannedStep] = []
+    for index, part in enumerate(pipeline.parts):
+        if isinstance(part, Step):
+            steps.append(_planned_step(index, part, catalogue))
+        elif part.transport == TIMER:
+            steps.append(_planned_timer(index, part, catalogue, steps))
+        else:
+            steps.append(_planned_await(index, part, catalogue))
+    _check_chain(tuple(steps))
+    return Plan(tuple(steps), catalogue)
 
 
 def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
@@ -113,6 +117,39 @@ def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedSte
         output=ValueType(gives, catalogue, f"{where}, its response"),
         waits=waits,
     )
+
+
+def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[PlannedStep]) -> PlannedStep:
+    """One timer, also over a stream: it lets all of it go on together."""
+    where = f'timer "{timer.name}"'
+    many = _gives_many(before)
+    if timer.request is not None:
+        hint, named_many, _ = _shape(timer.request, f"{where}, its type")
+        value_type, many = ValueType(hint, catalogue, f"{where}, its type"), many or named_many
+    elif before:
+        value_type = before[-1].output
+    else:
+        raise DefinitionError(
+            "NO_TYPE_HINTS",
+            f"{where} is the first step and nothing tells what comes to it; add of=, such as of=Order",
+        )
+    return PlannedStep(
+        index=index,
+        name=timer.name,
+        kind="await",
+        cardinality=Cardinality.of(takes_many=many, gives_many=many),
+        input=value_type,
+        output=value_type,
+        waits=timer,
+    )
+
+
+def _gives_many(steps: Iterable[PlannedStep]) -> bool:
+    """Whether what comes out of these steps is a stream."""
+    many = False
+    for step in steps:
+        many = step.cardinality.gives_many or (many and step.cardinality is Cardinality.ONE_TO_ONE)
+    return many
 
 
 def _check_importable(where: str, function: Callable[..., Any]) -> None:
@@ -225,7 +262,6 @@ def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
 
 
 def _check_chain(steps: tuple[PlannedStep, ...]) -> None:
-    many = False
     for before, step in zip((None, *steps), steps, strict=False):
         if before is not None and before.output.type_id != step.input.type_id:
             raise DefinitionError(
@@ -233,11 +269,10 @@ def _check_chain(steps: tuple[PlannedStep, ...]) -> None:
                 f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
                 f"{before.output.type_id}; make the two types the same or put a step between them",
             )
-        if step.kind == "await" and step.cardinality is Cardinality.ONE_TO_MANY and many:
+        if step.kind == "await" and step.cardinality is Cardinality.ONE_TO_MANY and _gives_many(steps[: step.index]):
             raise DefinitionError(
                 "AWAIT_CARDINALITY",
                 f'await "{step.name}" is asked once per item and answers with many each time; make its '
                 "request "
                 f"list[{step.input.type_id}] or its response one value",
             )
-        many = step.cardinality.gives_many or (many and step.cardinality is Cardinality.ONE_TO_ONE)

@@ -158,7 +158,7 @@ def test_pages_hold_everything_once(ready: tuple[Tenant, Release], client: Clien
 
 @pytest.mark.parametrize(
     "path",
-    ["interactions?status=nonsense", "interactions?executionId=x", "interactions?cursor=!", "interactions?cursor=cD14"],
+    ["interactions?status=nonsense", "interactions?executionId=x", "interactions?cursor=cD14"],
 )
 def test_a_question_that_makes_no_sense_is_refused(client: Client, path: str) -> None:
     assert client.get(path, 400)["code"] == "INVALID_REQUEST"

@@ -237,6 +237,34 @@ MISTAKES = [
         '"Approve".*carrier-pigeon',
         "pipeline.awaits('Approve', request=Order, response=Order, timeout=timedelta(1), transport='carrier-pigeon')",
     ),
+    (
+        "UNKNOWN_TRANSPORT",
+        '"Cool off".*timer',
+        "pipeline.awaits('Cool off', request=Order, response=Order, timeout=timedelta(1), transport='timer')",
+    ),
+    *(
+        (
+            "INVALID_URL",
+            says,
+            "pipeline.awaits('Book', request=Order, response=Order, timeout=timedelta(1), " + members + ")",
+        )
+        for says, members in (
+            ('"Book" has no url', "transport='webhook'"),
+            ("has a url, which interaction-api does not take", "url='https://erp.example/'"),
+            ("ftp://erp.example/", "transport='webhook', url='ftp://erp.example/'"),
+            ("https:///hook", "transport='webhook', url='https:///hook'"),
+            ("eva@erp", "transport='webhook', url='https://eva@erp.example/'"),
+            ("7", "transport='webhook', url=7"),
+        )
+    ),
+    ("INVALID_TIMEOUT", '"Cool off".*positive', "pipeline.timer('Cool off', timedelta(0), of=Order)"),
+    ("INVALID_TIMEOUT", "hundred years", "pipeline.timer('Cool off', timedelta(days=40_000), of=Order)"),
+    ("NO_TYPE_HINTS", 'timer "Cool off".*of=Order', "pipeline.timer('Cool off', timedelta(1))"),
+    (
+        "TYPES_DO_NOT_CHAIN",
+        '"Cool off" takes authored.Receipt',
+        "@pipeline.step\ndef check(order: Order) -> Order: ...\npipeline.timer('Cool off', timedelta(1), of=Receipt)",
+    ),
 ]
 
 

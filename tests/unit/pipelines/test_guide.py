@@ -11,7 +11,7 @@ from tests.unit.pipelines.conftest import Author
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GUIDE = (REPOSITORY / "docs/pipelines.md").read_text(encoding="utf-8")
-FIRST, AWAITS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+FIRST, AWAITS, MORE = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def test_the_pipeline_of_the_guide_builds_and_runs(author: Author, context: StepContext, tmp_path: Path) -> None:
@@ -32,12 +32,18 @@ def test_the_pipeline_of_the_guide_builds_and_runs(author: Author, context: Step
 
 def test_the_await_of_the_guide_suspends(author: Author, context: StepContext) -> None:
     author.write("acme_orders.py", FIRST)
-    author.write("approved_orders.py", AWAITS)
+    author.write("approved_orders.py", AWAITS + MORE)
     pipeline = author.load("approved_orders:pipeline")
     basket = {"customer": "eva", "lines": ["a=10.00"]}
     suspended = run(pipeline, basket, start=0, stop=-1, context=context)
     assert isinstance(suspended, Suspended)
     assert suspended.requests == ["12.000"]
+    for start, payload, transport in ((4, True, "webhook"), (5, "booking 7", "timer")):
+        suspended = run(pipeline, payload, start=start, stop=-1, context=context)
+        assert isinstance(suspended, Suspended)
+        assert suspended.step.waits is not None
+        assert (suspended.step.waits.transport, suspended.requests) == (transport, [payload])
+    assert run(pipeline, "booking 7", start=6, stop=-1, context=context) == Completed(["booking 7"], many=False)
 
 
 def test_every_error_code_is_in_the_guide_and_no_other() -> None:

@@ -306,6 +306,35 @@ def test_an_await_per_item_over_an_empty_stream_asks_nobody(author: Author, cont
     assert run(author.pipeline(body), 0, start=0, stop=-1, context=context) == Completed(["[]"], many=False)
 
 
+@pytest.mark.parametrize(
+    ("body", "payload", "requests", "cardinality"),
+    [
+        ("pipeline.timer('Cool off', timedelta(1), of=int)", 4, [4], "ONE_TO_ONE"),
+        ("pipeline.timer('Cool off', timedelta(1), of=list[int])", 4, [[4]], "MANY_TO_MANY"),
+        (
+            "@pipeline.step\ndef double(n: int) -> int: return n * 2\npipeline.timer('Cool off', timedelta(1))",
+            4,
+            [8],
+            "ONE_TO_ONE",
+        ),
+        (
+            "@pipeline.step\ndef spread(n: int) -> Iterator[int]: yield from range(n)\n"
+            "@pipeline.step\ndef double(n: int) -> int: return n * 2\n"
+            "pipeline.timer('Cool off', timedelta(1))",
+            3,
+            [[0, 2, 4]],
+            "MANY_TO_MANY",
+        ),
+    ],
+)
+def test_a_timer_suspends_once_with_all_that_came_to_it(
+    author: Author, context: StepContext, body: str, payload: int, requests: list[Any], cardinality: str
+) -> None:
+    suspended = run(author.pipeline(body), payload, start=0, stop=-1, context=context)
+    assert isinstance(suspended, Suspended)
+    assert (suspended.requests, suspended.itemized, suspended.step.cardinality) == (requests, False, cardinality)
+
+
 def test_a_failure_before_an_await_is_no_suspension(author: Author, context: StepContext) -> None:
     body = AWAITING.format(request="int", response="bool", parameter="answer: bool", name="answer")
     pipeline = author.pipeline(body.replace("yield from range(n)", "yield 1; raise OSError('gone')"))

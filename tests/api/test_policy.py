@@ -1,0 +1,135 @@
+"""A pipeline's policy over REST: who may change it, what it may be, and that it counts."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from coordinator.tenancy.models import Tenant
+from coordinator.tenancy.roles import Scope
+from executions.outcome import retry_policy
+from releases.models import Pipeline, Release
+from tests import making
+from tests.api.caller import Caller
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+PATH = f"pipelines/{making.PIPELINE}"
+WHOLE = {
+    "reasonRequired": True,
+    "validateAnswers": False,
+    "retryLimit": 7,
+    "retryDelaySeconds": 0.5,
+    "retryMultiplier": 3.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def static_root(settings: Any) -> None:
+    """The folder of static files is there in every installation, and its server warns where it is not."""
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def release() -> Release:
+    return making.active(making.tenant())
+
+
+@pytest.fixture
+def owner(release: Release) -> Tenant:
+    return release.pipeline.tenant
+
+
+@pytest.fixture
+def admin(owner: Tenant) -> Caller:
+    return Caller(owner, Scope.ADMINISTER, Scope.READ)
+
+
+def test_the_parts_that_are_named_change_and_the_others_stay(admin: Caller) -> None:
+    first = admin.get(PATH)
+    defaults = {"reasonRequired": False, "validateAnswers": True, "retryLimit": None, "retryMultiplier": None}
+    assert {**first, **defaults, "retryDelaySeconds": None} == first
+    assert admin.call("PATCH", PATH, WHOLE) == {**first, **WHOLE}
+    changed = {**first, **WHOLE, "retryLimit": None}
+    assert admin.call("PATCH", PATH, {"retryLimit": None}) == changed
+    assert admin.call("PATCH", PATH, {}) == changed
+    assert admin.get(PATH) == changed
+
+
+def test_what_a_pipeline_sets_counts_and_the_rest_is_the_coordinators(
+    admin: Caller, owner: Tenant, settings: Any
+) -> None:
+    settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_MULTIPLIER = 3, 10, 2
+    admin.call("PATCH", PATH, {"retryLimit": 0, "retryMultiplier": 1})
+    policy = retry_policy(Pipeline.objects.get(tenant=owner))
+    assert (policy.limit, policy.delay, policy.multiplier) == (0, timedelta(seconds=10), 1.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"retryLimit": 0, "retryDelaySeconds": 0, "retryMultiplier": 1},
+        {"retryLimit": 1000, "retryDelaySeconds": 1800, "retryMultiplier": 100},
+    ],
+)
+def test_the_bounds_themselves_are_fine(admin: Caller, change: dict[str, Any]) -> None:
+    assert admin.call("PATCH", PATH, change).items() >= change.items()
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"retryLimit": -1}, {"retryLimit"}),
+        ({"retryLimit": 1001}, {"retryLimit"}),
+        ({"retryDelaySeconds": -0.1}, {"retryDelaySeconds"}),
+        ({"retryDelaySeconds": 1800.5}, {"retryDelaySeconds"}),
+        ({"retryMultiplier": 0.99}, {"retryMultiplier"}),
+        ({"retryMultiplier": 101, "retryLimit": -1, "reasonRequired": True}, {"retryMultiplier", "retryLimit"}),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused_with_all_that_is_wrong(
+    admin: Caller, change: dict[str, Any], fields: set[str]
+) -> None:
+    before = rows(Pipeline)
+    problem = admin.call("PATCH", PATH, change, 422)
+    assert problem["code"] == "POLICY_INVALID"
+    assert {(error["field"], error["code"]) for error in problem["errors"]} == {(field, "POLICY") for field in fields}
+    assert rows(Pipeline) == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"retryLimit": "3"},
+        {"retryLimit": 3.5},
+        {"retryLimit": True},
+        {"retryDelaySeconds": "1"},
+        {"retryDelaySeconds": False},
+        {"retryDelaySeconds": 10**400},
+        {"retryMultiplier": [2]},
+        {"reasonRequired": "true"},
+        {"reasonRequired": 1},
+        {"reasonRequired": None},
+        {"validateAnswers": None},
+        {"retryJitter": 0},
+        {"pipelineId": "another"},
+        [],
+        b'{"retryDelaySeconds": NaN}',
+        b'{"retryDelaySeconds": 1e999}',
+        b'{"retryLimit": 1, "retryLimit": 2}',
+        b"{",
+    ],
+)
+def test_a_malformed_change_changes_nothing(admin: Caller, body: Any) -> None:
+    before = rows(Pipeline)
+    assert admin.call("PATCH", PATH, body, 400)["code"] == "INVALID_REQUEST"
+    assert rows(Pipeline) == before
+
+
+def test_only_the_tenants_administrators_may(owner: Tenant, release: Release) -> None:
+    before = rows(Pipeline)
+    others = Caller(owner, *(scope for scope in Scope if scope is not Scope.ADMINISTER))
+    assert others.call("PATCH", PATH, WHOLE, 403)["code"] == "SCOPE_MISSING"
+    stranger = Caller(making.tenant(), *Scope)
+    assert stranger.call("PATCH", PATH, WHOLE, 404)["code"] == "PIPELINE_UNKNOWN"
+    assert rows(Pipeline) == before

@@ -1,0 +1,135 @@
+"""REST over workers: who there is, what became of them, drains, and stranded work."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from coordinator.tenancy.roles import Scope
+from executions.models import Worker, WorkerEvent
+from releases.models import Release
+from tests import making
+from tests.api.caller import Caller
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+PATH = f"workers/{making.PIPELINE}/worker-1"
+LONG_AGO = timezone.now() - timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def static_root(settings: Any) -> None:
+    """The folder of static files is there in every installation, and its server warns where it is not."""
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def ready() -> tuple[Tenant, Release]:
+    return making.ready()
+
+
+@pytest.fixture
+def operator(ready: tuple[Tenant, Release]) -> Caller:
+    return Caller(ready[0], Scope.OPERATE, Scope.READ)
+
+
+def test_a_worker_is_drained_and_undrained(operator: Caller) -> None:
+    drained = operator.call("POST", f"{PATH}/drain", {"reason": "new disk"})
+    assert (drained["workerId"], drained["state"], drained["drainingSince"]) == ("worker-1", "DRAINING", None)
+    assert drained["drainedByOperatorAt"] is not None
+    assert operator.call("POST", f"{PATH}/drain") == drained
+    undrained = operator.call("POST", f"{PATH}/undrain", {})
+    assert (undrained["state"], undrained["drainedByOperatorAt"]) == ("HEALTHY", None)
+    events = operator.get(f"{PATH}/events")["items"]
+    assert [(event["state"], event["actor"], event["data"]) for event in events] == [
+        ("HEALTHY", f"token:{operator.token}", {"cause": "OPERATOR_UNDRAINED", "reason": ""}),
+        ("DRAINING", f"token:{operator.token}", {"cause": "OPERATOR_DRAINED", "reason": "new disk"}),
+    ]
+
+
+@pytest.mark.parametrize("name", ["host/1", "a b", "ü", "drain", "w/drain/events"])
+def test_a_worker_of_any_name_has_its_addresses(ready: tuple[Tenant, Release], operator: Caller, name: str) -> None:
+    making.worker(ready[1], name)
+    assert operator.call("POST", f"workers/{making.PIPELINE}/{name}/drain")["workerId"] == name
+    assert len(operator.get(f"workers/{making.PIPELINE}/{name}/events")["items"]) == 1
+
+
+def test_workers_are_found_by_pipeline_release_and_state(ready: tuple[Tenant, Release], operator: Caller) -> None:
+    owner, release = ready
+    making.worker(release, "silent", last_heartbeat_at=LONG_AGO)
+    making.worker(making.active(owner, "2.0"), "second", drained_by_operator_at=LONG_AGO)
+    making.worker(making.active(owner, "1.0", pipeline_id="org.example.other"), "other", stopped_at=LONG_AGO)
+
+    def found(query: str) -> set[str]:
+        return {worker["workerId"] for worker in operator.get(f"workers?{query}")["items"]}
+
+    assert found("") == {"worker-1", "silent", "second", "other"}
+    assert found("pipelineId=org.example.other") == {"other"}
+    assert found("releaseVersion=1.0") == {"worker-1", "silent", "other"}
+    assert found(f"pipelineId={making.PIPELINE}&releaseVersion=1.0&state=HEALTHY") == {"worker-1"}
+    assert (found("state=STALE"), found("state=DRAINING"), found("state=UNAVAILABLE")) == (
+        {"silent"},
+        {"second"},
+        {"other"},
+    )
+    assert operator.get("workers?state=DEAD", 400)["code"] == "INVALID_REQUEST"
+
+
+def test_stranded_work_is_told_by_release(ready: tuple[Tenant, Release], operator: Caller) -> None:
+    owner, release = ready
+    made = making.execution(owner)
+    assert operator.get("stranded") == {"items": []}
+    Worker.objects.filter(tenant=owner).update(stopped_at=LONG_AGO)
+    [found] = operator.get("stranded")["items"]
+    since = datetime.fromisoformat(found.pop("since"))
+    made.refresh_from_db()
+    assert since == made.next_due_at
+    pin = {"pipelineId": making.PIPELINE, "contractVersion": release.contract_version, "releaseVersion": "1.0"}
+    assert found == {"pin": pin, "executions": 1}
+
+
+@pytest.mark.parametrize("order", ["drain", "undrain"])
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"reason": 1}, 400, "INVALID_REQUEST"),
+        ({"reason": None}, 400, "INVALID_REQUEST"),
+        ({"reason": "x" * 1001}, 400, "INVALID_REQUEST"),
+        ({"force": True}, 400, "INVALID_REQUEST"),
+        ([], 400, "INVALID_REQUEST"),
+        (b"{", 400, "INVALID_REQUEST"),
+        (b'{"reason": "\\u0000"}', 400, "INVALID_REQUEST"),
+        (b"\xff", 400, "INVALID_REQUEST"),
+    ],
+)
+def test_a_malformed_order_changes_nothing(
+    operator: Caller, order: str, body: Any, status: int, code: str
+) -> None:
+    before = rows(Worker), rows(WorkerEvent)
+    assert operator.call("POST", f"{PATH}/{order}", body, status)["code"] == code
+    assert (rows(Worker), rows(WorkerEvent)) == before
+
+
+@pytest.mark.parametrize(("method", "last"), [("POST", "drain"), ("POST", "undrain"), ("GET", "events")])
+def test_what_is_not_the_tenants_own_is_not_there(
+    ready: tuple[Tenant, Release], operator: Caller, method: str, last: str
+) -> None:
+    before = rows(Worker), rows(WorkerEvent)
+    stranger = Caller(making.tenant(), *Scope)
+    assert stranger.call(method, f"{PATH}/{last}", status=404)["code"] == "WORKER_UNKNOWN"
+    assert operator.call(method, f"{PATH}0/{last}", status=404)["code"] == "WORKER_UNKNOWN"
+    assert operator.call(method, f"{PATH}%00/{last}", status=404)["code"] == "NOT_FOUND"
+    assert (rows(Worker), rows(WorkerEvent)) == before
+
+
+def test_reading_is_not_enough_to_give_orders(ready: tuple[Tenant, Release]) -> None:
+    before = rows(Worker), rows(WorkerEvent)
+    reader = Caller(ready[0], Scope.READ, Scope.SUBMIT, Scope.ACTIVATE, Scope.ADMINISTER)
+    for order in ("drain", "undrain"):
+        assert reader.call("POST", f"{PATH}/{order}", status=403)["code"] == "SCOPE_MISSING"
+    assert (rows(Worker), rows(WorkerEvent)) == before
+    blind = Caller(ready[0], Scope.OPERATE)
+    for path in ("workers", "stranded", f"{PATH}/events"):
+        assert blind.get(path, 403)["code"] == "SCOPE_MISSING"

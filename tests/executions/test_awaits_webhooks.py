@@ -1,0 +1,280 @@
+"""Webhooks of awaits: sent to a real server, signed, sent again, given up, and answered in the middle of it all."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions import awaits, interactions, outbound, sweep, webhooks
+from executions.awaits import epoch_ms
+from executions.errors import InteractionClosed
+from executions.models import AwaitUnit, DeadLetter, Execution, Interaction
+from executions.resume_token import read
+from releases.models import Release
+from tests import making
+from tests.executions.parking import answer, asked, make_late, suspended
+from tests.raw_sql import run
+from tests.receiving import Receiver, receiving
+
+pytestmark = pytest.mark.django_db
+Ready = tuple[Tenant, Release]
+
+
+@pytest.fixture(autouse=True)
+def local_receivers(settings: Any) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+    settings.WEBHOOK_ATTEMPTS = 3
+    settings.WEBHOOK_DELAY_SECONDS = 10
+    settings.RETRY_JITTER = 0
+
+
+@pytest.fixture
+def ready() -> Ready:
+    return making.ready()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+def sent_to(ready: Ready, url: str, key: str = "key", **members: Any) -> Execution:
+    return suspended(ready, key, transport="webhook", transport_metadata={"url": url}, **members)
+
+
+def make_due(one: Interaction) -> None:
+    run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE id = %s", one.pk)
+
+
+def wait_of(one: Interaction) -> float:
+    assert one.next_dispatch_at is not None
+    return round((one.next_dispatch_at - one.updated_at).total_seconds(), 1)
+
+
+def test_what_a_receiver_gets(ready: Ready, receiver: Receiver, settings: Any) -> None:
+    settings.PUBLIC_URL = "https://coordinator.example"
+    made = sent_to(ready, receiver.url(), request='{"n": 3, "name": "Müller"}')
+    before = asked(made)
+    assert (before.status, before.next_dispatch_at is None) == ("WAITING", False)
+    assert webhooks.send()
+    one = asked(made)
+    assert (one.status, one.dispatch_attempts, one.next_dispatch_at, one.last_dispatch_error) == (
+        "DISPATCHED",
+        1,
+        None,
+        "",
+    )
+    [request] = receiver.requests
+    body = request.json
+    token = body.pop("resumeToken")
+    assert list(body) == [
+        "tenantId",
+        "interactionId",
+        "correlationId",
+        "executionId",
+        "stepId",
+        "outputType",
+        "deadlineEpochMs",
+        "requestPayload",
+        "callback",
+    ]
+    assert body == {
+        "tenantId": ready[0].slug,
+        "interactionId": str(one.pk),
+        "correlationId": one.correlation_id,
+        "executionId": str(made.pk),
+        "stepId": "Approve",
+        "outputType": "Order",
+        "deadlineEpochMs": epoch_ms(one.deadline),
+        "requestPayload": {"n": 3, "name": "Müller"},
+        "callback": {"completionUrl": "https://coordinator.example/api/v1/resume"},
+    }
+    assert read(token, awaits.resume_secret()).interaction_id == str(one.pk)
+    assert request.headers["Idempotency-Key"] == str(one.pk)
+    assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
+    assert not webhooks.send()
+
+
+def test_a_receiver_can_tell_who_sent_it(ready: Ready, receiver: Receiver) -> None:
+    sent_to(ready, receiver.url())
+    webhooks.send()
+    [request] = receiver.requests
+    moment, _, given = request.headers["X-Coordinator-Signature"].partition(",v1=")
+    key = webhooks.webhook_key(ready[0].slug)
+    signed = f"{moment.removeprefix('t=')}.".encode() + request.body
+    assert hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() == given
+    assert abs(int(moment.removeprefix("t=")) - timezone.now().timestamp()) < 60
+    assert webhooks.webhook_key("other") != key
+
+
+def test_without_a_public_address_there_is_no_callback(ready: Ready, receiver: Receiver) -> None:
+    sent_to(ready, receiver.url())
+    webhooks.send()
+    assert "callback" not in receiver.requests[0].json
+
+
+def test_it_is_sent_again_later_and_later(ready: Ready, receiver: Receiver) -> None:
+    receiver.statuses = [500, 302, 200]
+    made = sent_to(ready, receiver.url())
+    waits = []
+    for error in ("the receiver answered 500", "the receiver answered 302"):
+        assert webhooks.send()
+        one = asked(made)
+        assert (one.status, one.last_dispatch_error) == ("WAITING", error)
+        waits.append(wait_of(one))
+        assert not webhooks.send()
+        make_due(one)
+    assert webhooks.send()
+    one = asked(made)
+    assert (one.status, one.dispatch_attempts, waits) == ("DISPATCHED", 3, [10.0, 20.0])
+    assert {request.json["interactionId"] for request in receiver.requests} == {str(one.pk)}
+
+
+def assert_given_up(made: Execution, why: str) -> None:
+    made.refresh_from_db()
+    one = asked(made)
+    assert (made.status, made.error_code) == ("FAILED", "WEBHOOK_UNDELIVERABLE")
+    assert made.error_message == f"Webhook of interaction {one.pk} could not be delivered: {why}"
+    assert (one.status, one.last_dispatch_error, one.next_dispatch_at) == ("FAILED", why, None)
+    assert AwaitUnit.objects.get(execution=made).status == "FAILED"
+    assert making.history(made)[-1] == ("WEBHOOK_UNDELIVERABLE", "FAILED")
+    letter = DeadLetter.objects.get(execution=made)
+    assert (letter.reason, letter.retryable) == ("await_failed", True)
+    with pytest.raises(InteractionClosed):
+        answer(one)
+    assert not webhooks.send()
+
+
+def test_what_is_never_received_fails_the_execution(ready: Ready, receiver: Receiver) -> None:
+    receiver.statuses = [503]
+    made = sent_to(ready, receiver.url())
+    for _ in range(3):
+        make_due(asked(made))
+        webhooks.send()
+    assert len(receiver.requests) == 3
+    assert_given_up(made, "the receiver answered 503")
+
+
+def test_where_it_may_not_be_sent_the_execution_fails_at_once(ready: Ready, settings: Any, receiver: Receiver) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    made = sent_to(ready, receiver.url())
+    webhooks.send()
+    assert not receiver.requests
+    assert_given_up(made, "127.0.0.1 is at an address that may not be called")
+
+
+def test_a_name_that_does_not_resolve_is_tried_again(ready: Ready) -> None:
+    def unknown(host: str, port: int) -> Sequence[str]:
+        raise OSError(host)
+
+    made = sent_to(ready, "https://receiver.test/hook")
+    webhooks.send(resolve=unknown)
+    one = asked(made)
+    assert (one.status, one.last_dispatch_error) == ("WAITING", "the name receiver.test does not resolve")
+
+
+def test_an_attempt_whose_process_died_is_made_again(ready: Ready, receiver: Receiver) -> None:
+    made = sent_to(ready, receiver.url())
+    claimed = webhooks._claim()
+    one = asked(made)
+    assert (claimed, one.status, one.dispatch_attempts) == (one.pk, "DISPATCHING", 1)
+    assert wait_of(one) >= webhooks.sending_seconds()
+    assert not webhooks.send()
+    make_due(one)
+    assert webhooks.send()
+    one.refresh_from_db()
+    assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
+
+
+def test_attempts_that_all_died_are_given_up(ready: Ready, receiver: Receiver) -> None:
+    made = sent_to(ready, receiver.url())
+    for _ in range(3):
+        webhooks._claim()
+        make_due(asked(made))
+    webhooks.send()
+    assert not receiver.requests
+    assert_given_up(made, "every attempt broke off")
+
+
+def test_a_result_counts_only_for_its_own_attempt(ready: Ready) -> None:
+    made = sent_to(ready, "http://127.0.0.1:1/")
+    webhooks._claim()
+    first = asked(made)
+    make_due(first)
+    webhooks._claim()
+    webhooks._received(first)
+    webhooks._give_up(first, webhooks._Failure("late", final=True))
+    one = asked(made)
+    assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 2)
+    assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_while_it_is_being_sent_counts(ready: Ready, receiver: Receiver, status: int) -> None:
+    """The resolver is asked in the middle of an attempt: a place from which to answer."""
+    receiver.statuses = [status]
+    made = sent_to(ready, receiver.url("receiver.test"))
+
+    def answering(host: str, port: int) -> Sequence[str]:
+        answer(asked(made))
+        return ["127.0.0.1"]
+
+    assert webhooks.send(resolve=answering)
+    one = asked(made)
+    assert (one.status, one.response, one.next_dispatch_at) == ("COMPLETED", {"n": 2}, None)
+    assert Execution.objects.get(pk=made.pk).status == "QUEUED"
+
+
+def test_an_answer_before_it_is_sent_spares_the_sending(ready: Ready, receiver: Receiver) -> None:
+    answer(asked(sent_to(ready, receiver.url())))
+    assert not webhooks.send()
+    assert not receiver.requests
+
+
+def test_past_its_deadline_nothing_is_sent(ready: Ready, receiver: Receiver) -> None:
+    made = sent_to(ready, receiver.url())
+    make_late(asked(made))
+    assert not webhooks.send()
+    awaits.expire()
+    assert Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
+    assert (asked(made).status, asked(made).next_dispatch_at) == ("TIMED_OUT", None)
+
+
+def test_the_sweep_sees_what_is_due_and_no_more(ready: Ready, receiver: Receiver) -> None:
+    assert not webhooks.due_exists()
+    made = sent_to(ready, receiver.url())
+    assert webhooks.due_exists()
+    assert sweep.awaits_due() == 0
+    webhooks.send()
+    assert not webhooks.due_exists()
+    later = sent_to(ready, receiver.url(), "later")
+    Interaction.objects.filter(execution=later).update(next_dispatch_at=timezone.now() + timedelta(minutes=1))
+    assert not webhooks.due_exists()
+    assert json.loads(receiver.requests[0].body)["executionId"] == str(made.pk)
+
+
+def test_one_item_that_cannot_be_delivered_withdraws_the_others(ready: Ready, settings: Any) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = []
+    made = sent_to(ready, "http://127.0.0.1/", requests=["{}"] * 3, itemized=True, gives_many=True)
+    assert webhooks.send()
+    assert not webhooks.send()
+    made.refresh_from_db()
+    assert made.error_code == "WEBHOOK_UNDELIVERABLE"
+    assert sorted(Interaction.objects.filter(execution=made).values_list("status", flat=True)) == [
+        "CANCELLED",
+        "CANCELLED",
+        "FAILED",
+    ]
+
+
+def test_the_lease_of_an_attempt_outlasts_what_an_attempt_may_take(settings: Any) -> None:
+    settings.WEBHOOK_TIMEOUT_SECONDS = 7
+    assert webhooks.sending_seconds() > 7 * (outbound.MOST_ADDRESSES + 1)

@@ -1,0 +1,229 @@
+"""A worker's life as its events tell it: what it said of itself, what operators ordered, and when it fell silent."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from coordinator.tenancy.models import Tenant
+from executions import sweep, worker_registry
+from executions.errors import WorkerUnavailable, WorkerUnknown
+from executions.models import Worker, WorkerEvent
+from executions.protocol import Heartbeat
+from executions.worker_registry import STATES, drain, in_state, state_of, take_heartbeat, undrain
+from releases.models import Release
+from tests import making
+from tests.raw_sql import refused, rows
+
+pytestmark = pytest.mark.django_db
+SENT = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+LONG_AGO = timezone.now() - timedelta(hours=1)
+OPERATOR = "user:olga"
+
+
+@pytest.fixture
+def release() -> Release:
+    return making.active(making.tenant())
+
+
+@pytest.fixture
+def owner(release: Release) -> Tenant:
+    return release.pipeline.tenant
+
+
+def beat(release: Release, second: int = 0, state: str = "HEALTHY", **members: Any) -> Worker:
+    """A heartbeat of the worker w, sent in that second."""
+    told: dict[str, Any] = {"worker_id": "w", "state": state, "capacity": 2, **members}
+    take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**told), SENT + second * SECOND)
+    return Worker.objects.get(tenant=release.pipeline.tenant, worker_id="w")
+
+
+def state(worker: Worker) -> str:
+    return state_of(worker, timezone.now())
+
+
+def events(worker: Worker) -> list[tuple[str, str, str]]:
+    """State, cause and actor of each event, oldest first; the worker must remember the newest one's state."""
+    found = list(worker.events.order_by("id"))
+    worker.refresh_from_db()
+    assert worker.noted_state == (found[-1].state if found else "")
+    return [(event.state, event.data["cause"], event.actor) for event in found]
+
+
+def silence(*workers: Worker) -> None:
+    Worker.objects.filter(pk__in=[worker.pk for worker in workers]).update(last_heartbeat_at=LONG_AGO)
+
+
+def test_every_change_of_state_leaves_an_event_and_nothing_else_does(release: Release) -> None:
+    for second, told in enumerate(["HEALTHY", "HEALTHY", "DRAINING", "DRAINING", "UNAVAILABLE", "UNAVAILABLE"]):
+        worker = beat(release, second, told)
+    silence(worker)
+    worker = beat(release, 10)
+    silence(worker)
+    assert sweep.silent_workers() == 1
+    worker = beat(release, 20)
+    assert events(worker) == [
+        ("HEALTHY", "REGISTERED", "worker:w"),
+        ("DRAINING", "WORKER_DRAINS", "worker:w"),
+        ("UNAVAILABLE", "STOPPED", "worker:w"),
+        ("HEALTHY", "REGISTERED", "worker:w"),
+        ("STALE", "SILENT", sweep.owner()),
+        ("HEALTHY", "HEARD_AGAIN", "worker:w"),
+    ]
+    silent = worker.events.get(data__cause="SILENT")
+    assert datetime.fromisoformat(silent.data["lastHeartbeatAt"]) == LONG_AGO
+
+
+def test_the_first_event_names_the_release(release: Release) -> None:
+    [event] = beat(release).events.all()
+    pin = {"contractVersion": release.contract_version, "releaseVersion": "1.0"}
+    assert event.data == {"cause": "REGISTERED", **pin}
+
+
+def test_a_worker_may_host_another_release_under_its_old_name(release: Release, owner: Tenant) -> None:
+    beat(release)
+    worker = beat(making.active(owner, "2.0"), 1)
+    assert worker.release_version == "2.0"
+    assert [(cause, state) for state, cause, _ in events(worker)] == [
+        ("REGISTERED", "HEALTHY"),
+        ("RELEASE_CHANGED", "HEALTHY"),
+    ]
+    assert worker.events.get(data__cause="RELEASE_CHANGED").data["releaseVersion"] == "2.0"
+
+
+def test_a_worker_drains_and_is_gone_since_it_first_said_so(release: Release) -> None:
+    first = beat(release, 0, "DRAINING").draining_since
+    assert beat(release, 1, "DRAINING").draining_since == first
+    stopped = beat(release, 2, "UNAVAILABLE").stopped_at
+    assert beat(release, 3, "UNAVAILABLE").stopped_at == stopped
+    assert beat(release, 4, "DRAINING").draining_since != first
+
+
+def test_registering_again_ends_a_drain_of_its_own(release: Release) -> None:
+    first = beat(release)
+    beat(release, 1, "DRAINING")
+    beat(release, 2, "UNAVAILABLE")
+    again = beat(release, 3)
+    assert (state(again), again.draining_since, again.stopped_at) == ("HEALTHY", None, None)
+    assert again.registered_at > first.registered_at
+
+
+@pytest.mark.parametrize("life", [["HEALTHY"], ["DRAINING", "UNAVAILABLE", "HEALTHY"], ["UNAVAILABLE", "HEALTHY"]])
+def test_no_heartbeat_undoes_what_an_operator_drains(
+    release: Release,
+    owner: Tenant,
+    life: list[str],
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    beat(release)
+    making.execution(owner)
+    drained_at = drain(owner, making.PIPELINE, "w", actor=OPERATOR).drained_by_operator_at
+    with django_capture_on_commit_callbacks() as rung:
+        for second, told in enumerate(life, 1):
+            worker = beat(release, second, told)
+    assert (state(worker), worker.drained_by_operator_at) == ("DRAINING", drained_at)
+    assert rung == []
+    assert making.claimed(owner) == []
+    with pytest.raises(WorkerUnavailable, match="current states: w=DRAINING"):
+        making.execution(owner, "another")
+
+
+def test_an_operator_takes_a_drain_back_and_work_goes_on(
+    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    beat(release)
+    execution = making.execution(owner)
+    drain(owner, making.PIPELINE, "w", actor=OPERATOR, reason="new disk")
+    with django_capture_on_commit_callbacks() as rung:
+        worker = undrain(owner, making.PIPELINE, "w", actor="user:otto")
+    assert state(worker) == "HEALTHY"
+    assert len(rung) == 1
+    assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
+    assert events(worker)[1:] == [
+        ("DRAINING", "OPERATOR_DRAINED", OPERATOR),
+        ("HEALTHY", "OPERATOR_UNDRAINED", "user:otto"),
+    ]
+    assert worker.events.get(data__cause="OPERATOR_DRAINED").data["reason"] == "new disk"
+
+
+def test_repeating_an_order_changes_nothing(release: Release, owner: Tenant) -> None:
+    beat(release)
+    undrain(owner, making.PIPELINE, "w", actor=OPERATOR)
+    first = drain(owner, making.PIPELINE, "w", actor=OPERATOR)
+    before = rows(Worker), rows(WorkerEvent)
+    assert drain(owner, making.PIPELINE, "w", actor="user:otto") == first
+    assert (rows(Worker), rows(WorkerEvent)) == before
+
+
+@pytest.mark.parametrize("order", [drain, undrain])
+@pytest.mark.parametrize(("pipeline", "name"), [(making.PIPELINE, "x"), ("org.example.other", "w")])
+def test_only_a_tenants_own_workers_take_its_orders(
+    release: Release, owner: Tenant, order: Any, pipeline: str, name: str
+) -> None:
+    beat(release)
+    before = rows(Worker), rows(WorkerEvent)
+    with pytest.raises(WorkerUnknown):
+        order(owner, pipeline, name, actor=OPERATOR)
+    with pytest.raises(WorkerUnknown):
+        order(making.tenant(), making.PIPELINE, "w", actor=OPERATOR)
+    assert (rows(Worker), rows(WorkerEvent)) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "then"),
+    [
+        ({"last_heartbeat_at": LONG_AGO}, "STALE"),
+        ({"stopped_at": SENT}, "UNAVAILABLE"),
+        ({"draining_since": SENT}, "DRAINING"),
+    ],
+)
+def test_an_order_is_kept_in_the_history_whatever_the_worker_is(
+    release: Release, owner: Tenant, changes: dict[str, Any], then: str
+) -> None:
+    worker = making.worker(release, "w", **changes)
+    drain(owner, making.PIPELINE, "w", actor=OPERATOR)
+    undrain(owner, making.PIPELINE, "w", actor=OPERATOR)
+    assert [cause for _, cause, _ in events(worker)] == ["OPERATOR_DRAINED", "OPERATOR_UNDRAINED"]
+    assert worker.noted_state == then
+
+
+def test_silence_is_noted_once_and_only_of_those_who_should_be_heard(release: Release) -> None:
+    silent = [making.worker(release, f"silent-{n}", last_heartbeat_at=LONG_AGO) for n in range(3)]
+    others = [
+        making.worker(release, "healthy"),
+        making.worker(release, "gone", last_heartbeat_at=LONG_AGO, stopped_at=LONG_AGO),
+        making.worker(release, "draining", last_heartbeat_at=LONG_AGO, draining_since=LONG_AGO),
+        making.worker(release, "drained", last_heartbeat_at=LONG_AGO, drained_by_operator_at=LONG_AGO),
+    ]
+    assert [worker_registry.note_silent(actor="clock", limit=2) for _ in range(3)] == [2, 1, 0]
+    assert [events(worker) for worker in silent] == [[("STALE", "SILENT", "clock")]] * 3
+    assert [events(worker) for worker in others] == [[]] * 4
+
+
+def test_the_states_of_many_are_those_of_each(release: Release, owner: Tenant) -> None:
+    """`in_state` and `state_of` are one rule, told to the database and to Python."""
+    moments = [None, LONG_AGO]
+    for number in range(16):
+        making.worker(
+            release,
+            f"w-{number:02}",
+            last_heartbeat_at=LONG_AGO if number & 1 else timezone.now(),
+            draining_since=moments[number >> 1 & 1],
+            drained_by_operator_at=moments[number >> 2 & 1],
+            stopped_at=moments[number >> 3 & 1],
+        )
+    now = timezone.now()
+    workers = Worker.objects.filter(tenant=owner)
+    for each in STATES:
+        expected = {worker.worker_id for worker in workers if state_of(worker, now) == each}
+        assert {worker.worker_id for worker in in_state(workers, each, now)} == expected
+        assert expected
+
+
+@pytest.mark.parametrize("sql", ["UPDATE executions_workerevent SET actor = 'x'", "DELETE FROM executions_workerevent"])
+def test_a_workers_history_is_neither_changed_nor_removed(release: Release, sql: str) -> None:
+    beat(release)
+    assert refused(sql) == "workerevent_append_only"

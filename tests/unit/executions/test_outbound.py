@@ -1,0 +1,246 @@
+"""The guard over calls to addresses that others chose: what is refused, and where a call really goes."""
+
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executions.outbound import Target, TargetRefused, Unreachable, post, vet
+from tests.receiving import receiving
+
+CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
+LOCAL = [ip_network("127.0.0.0/8")]
+PUBLIC = "93.184.216.34"
+
+
+class Names:
+    """A resolver of its own: each look-up of a name gives the next of its answers, the last of them for good."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, int]] = []
+
+    def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked.append((host, port))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def nobody(host: str, port: int) -> Sequence[str]:
+    raise AssertionError(f"{host} was looked up")
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.org",
+        "//example.org/",
+        "ftp://example.org/",
+        "file:///etc/passwd",
+        "gopher://example.org/",
+        "javascript:alert(1)",
+        "http://",
+        "http:///path",
+        "http://.../",
+        "http://user@example.org/",
+        "http://user:password@example.org/",
+        "http://@example.org/",
+        "http://example.org:0/",
+        "http://example.org:99999/",
+        "http://example.org:port/",
+        "http://[::1/",
+        "http://exa mple.org/",
+        "http://example.org\\@127.0.0.1/",
+        "http://example.org/\r\nHost: other",
+        "http://example.org/\x00",
+        "http://exämple.org/",
+        "http://example.org/" + "x" * 2000,
+    ],
+)
+def test_a_url_that_is_none_is_refused_before_anything_is_looked_up(url: str) -> None:
+    with pytest.raises(TargetRefused):
+        vet(url, resolve=nobody)
+
+
+INTERNAL = [
+    "127.0.0.1",
+    "127.255.255.254",
+    "0.0.0.0",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.0.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "192.0.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fd12:3456::1",
+    "ff02::1",
+    "2001:db8::1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::1",
+    "2002:a00:1::1",
+    "2001:0:7f00:1::",
+]
+
+
+@pytest.mark.parametrize("address", INTERNAL)
+def test_a_name_that_leads_inside_is_refused(address: str) -> None:
+    with pytest.raises(TargetRefused):
+        vet("http://example.org/", resolve=Names([address]))
+    with pytest.raises(TargetRefused):
+        vet("http://example.org/", resolve=Names([PUBLIC, address]))
+
+
+@pytest.mark.parametrize("address", INTERNAL)
+def test_an_inner_address_is_refused_in_the_url_itself(address: str) -> None:
+    host = f"[{address}]" if ":" in address else address
+    with pytest.raises(TargetRefused):
+        vet(f"http://{host}/", resolve=nobody)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "127.1",
+        "127.0.1",
+        "0x7f.1",
+        "0177.0.0.1",
+        "0177.0.0.0x1",
+        "127.0.0.1.",
+        "0",
+        "3232235521",
+        "[::ffff:7f00:1]",
+    ],
+)
+def test_other_spellings_of_inner_addresses_are_refused_without_being_looked_up(host: str) -> None:
+    with pytest.raises(TargetRefused):
+        vet(f"http://{host}/", resolve=nobody)
+
+
+def test_public_addresses_are_allowed_and_resolved_once() -> None:
+    names = Names([PUBLIC, "2606:2800:220:1::1", PUBLIC])
+    target = vet("https://Example.ORG:8443/path?query", resolve=names)
+    assert names.asked == [("example.org", 8443)]
+    assert (target.host, target.port, target.host_header) == ("example.org", 8443, "example.org:8443")
+    assert target.addresses == (ip_address(PUBLIC), ip_address("2606:2800:220:1::1"))
+    assert vet(f"http://{PUBLIC}/", resolve=nobody).addresses == (IPv4Address(PUBLIC),)
+
+
+def test_allowed_networks_open_what_they_name_and_no_more() -> None:
+    allowed = [ip_network("10.1.0.0/16"), ip_network("fd00::/8")]
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00::1"):
+        assert vet("http://inner.test/", allowed=allowed, resolve=Names([address])).addresses
+    for address in ("10.2.0.1", "127.0.0.1", "fe80::1", "::1"):
+        with pytest.raises(TargetRefused):
+            vet("http://inner.test/", allowed=allowed, resolve=Names([address]))
+
+
+def test_a_name_that_does_not_resolve_may_do_so_later() -> None:
+    def unknown(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    for resolve in (unknown, Names([])):
+        with pytest.raises(Unreachable, match="does not resolve"):
+            vet("http://example.org/", resolve=resolve)
+
+
+# --- where a call goes ----------------------------------------------------------------------------
+
+
+def send(target: Target, **options: Any) -> int:
+    return post(target, b"{}", headers={"Content-Type": "application/json"}, timeout=5, **options)
+
+
+def test_a_call_goes_to_the_vetted_address_under_the_name() -> None:
+    with receiving() as receiver:
+        target = vet(receiver.url("receiver.test", "/hook?a=b"), allowed=LOCAL, resolve=Names(["127.0.0.1"]))
+        assert send(target) == 204
+    [request] = receiver.requests
+    assert (request.method, request.path, request.body) == ("POST", "/hook?a=b", b"{}")
+    assert request.headers["Host"] == f"receiver.test:{receiver.port}"
+    assert request.headers["Content-Type"] == "application/json"
+
+
+def test_a_name_that_is_pointed_elsewhere_after_it_was_vetted_makes_no_difference() -> None:
+    """DNS rebinding: the second look-up would lead to another server, so there must be none."""
+    with receiving("127.0.0.1") as vetted, receiving("127.0.0.2") as other:
+        names = Names(["127.0.0.1"], ["127.0.0.2"])
+        target = vet(vetted.url("receiver.test"), allowed=LOCAL, resolve=names)
+        assert send(target) == 204
+        assert send(target) == 204
+        assert (len(vetted.requests), len(other.requests), len(names.asked)) == (2, 0, 1)
+
+
+def test_redirects_are_not_followed() -> None:
+    with receiving() as receiver, receiving("127.0.0.2") as other:
+        receiver.statuses = [307]
+        receiver.answer_headers = {"Location": other.url("127.0.0.2")}
+        assert send(vet(receiver.url(), allowed=LOCAL)) == 307
+        assert not other.requests
+
+
+def test_no_proxy_and_no_credentials_are_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    netrc.chmod(0o600)
+    with receiving() as receiver, receiving("127.0.0.2") as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.2:{proxy.port}")
+        monkeypatch.setenv("NETRC", str(netrc))
+        assert send(vet(receiver.url(), allowed=LOCAL)) == 204
+        assert not proxy.requests
+    assert "Authorization" not in receiver.requests[0].headers
+
+
+def test_the_next_address_is_tried_where_one_refuses() -> None:
+    with receiving("127.0.0.2") as receiver:
+        target = vet(receiver.url("receiver.test"), allowed=LOCAL, resolve=Names(["127.0.0.9", "127.0.0.2"]))
+        assert send(target) == 204
+
+
+def test_tls_is_with_the_name_and_not_with_the_address() -> None:
+    with receiving(certificate=CERTIFICATE) as receiver:
+        names = Names(["127.0.0.1"])
+        target = vet(receiver.url("receiver.test", scheme="https"), allowed=LOCAL, resolve=names)
+        assert send(target, verify=str(CERTIFICATE)) == 204
+        wrong = vet(receiver.url("other.test", scheme="https"), allowed=LOCAL, resolve=names)
+        with pytest.raises(Unreachable, match="certificate"):
+            send(wrong, verify=str(CERTIFICATE))
+        with pytest.raises(Unreachable, match="certificate"):
+            send(target)
+    assert len(receiver.requests) == 1
+
+
+def test_a_receiver_that_is_not_there_or_never_answers_is_unreachable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        target = vet(f"http://127.0.0.1:{port}/", allowed=LOCAL)
+        with pytest.raises(Unreachable, match="too long to answer"):
+            post(target, b"{}", headers={}, timeout=0.2)
+    with pytest.raises(Unreachable, match="refused"):
+        send(target)
