@@ -24,6 +24,7 @@ from pipelines.host import Host, host_release
 
 log = logging.getLogger(__name__)
 LONGEST_SILENCE = 10.0
+LONGEST_NAME = 150
 # An outcome is worth waiting for the broker: by then the lease may be lost, but more often it is not.
 PATIENCE = {"max_retries": 300, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 2.0}
 
@@ -36,6 +37,8 @@ def main(arguments: argparse.Namespace) -> int:
     key = _key(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, tenant)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+    if len(worker_id) > LONGEST_NAME:
+        raise DefinitionError("INVALID_WORKER_ID", f"--worker-id has more than {LONGEST_NAME} characters")
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
     log.info("Hosting %s with artifact %s", release.identity, release.artifact_digest)
     app = _application(broker_url, host)

@@ -114,7 +114,7 @@ class Host:
         self.changed = threading.Event()  # set when heartbeats must come sooner than they did
         self._key = key
         self._lock = threading.Lock()
-        self._running: dict[uuid.UUID, uuid.UUID] = {}
+        self._running: dict[uuid.UUID, uuid.UUID] = {}  # lease token to execution: one may be run under two leases
         self._seen: OrderedDict[uuid.UUID, None] = OrderedDict()
 
     def execute(self, message: Any) -> dict[str, Any] | None:
@@ -144,7 +144,7 @@ class Host:
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """A signed sign of life that also renews the leases held at this moment."""
         with self._lock:
-            held = [HeldLease(execution_id=key, lease_token=token) for key, token in self._running.items()]
+            held = [HeldLease(execution_id=key, lease_token=token) for token, key in self._running.items()]
         beat = Heartbeat(
             worker_id=self.worker_id,
             state=state,
@@ -172,13 +172,13 @@ class Host:
     @contextmanager
     def _holding(self, commands: list[Command]) -> Iterator[None]:
         with self._lock:
-            self._running.update({command.execution_id: command.lease_token for command in commands})
+            self._running.update({command.lease_token: command.execution_id for command in commands})
         try:
             yield
         finally:
             with self._lock:
                 for command in commands:
-                    self._running.pop(command.execution_id, None)
+                    self._running.pop(command.lease_token, None)
 
     def _run(self, command: Command) -> Outcome:
         identity = self.release.identity

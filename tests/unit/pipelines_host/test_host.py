@@ -204,6 +204,22 @@ def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, hos
     assert held() == []
 
 
+def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Hosted, host: Host) -> None:
+    """The first run ends while the second, under a new lease of the same execution, still goes on."""
+    first, second = command(1), command(99)
+    again = second.model_copy(update={"execution_id": first.execution_id})
+    runner = threading.Thread(target=host.execute, args=(sealed(host, again, key=hosted.key),))
+    runner.start()
+    try:
+        eventually(hosted.marks, what="the second run's start")
+        host.execute(sealed(host, first, key=hosted.key))
+        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: hosted.key), Heartbeat)
+        assert [lease.lease_token for lease in beat.running] == [again.lease_token]
+    finally:
+        (hosted.folder / "go").touch()
+        runner.join(10)
+
+
 def test_shorter_leases_make_heartbeats_come_sooner(hosted: Hosted, host: Host) -> None:
     assert not host.changed.is_set()
     host.execute(sealed(host, command(1), command(2, lease_seconds=6.0), key=hosted.key))
