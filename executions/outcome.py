@@ -26,6 +26,7 @@ from releases.models import Pipeline
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512
+LONGEST_CODE = 100
 
 
 def retry_policy(pipeline: Pipeline) -> RetryPolicy:
@@ -170,7 +171,7 @@ class _Answer:
 
     def failed(self, failure: Failure) -> Move:
         message = _cleaned(failure.message)[:LONGEST_MESSAGE]
-        code = _cleaned(failure.failure_class)[:100]
+        code = _cleaned(failure.failure_class)[:LONGEST_CODE] or "UNKNOWN"
         told: dict[str, Any] = {"errorCode": code, "errorMessage": message, "failedStepIndex": failure.step_index}
         error = {"error_code": code, "error_message": message}
         if not failure.retryable:

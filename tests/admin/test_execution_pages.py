@@ -29,8 +29,9 @@ def live(execution: Execution) -> str:
 def run(execution: Execution, target: State, **told: Any) -> None:
     """Let the execution be claimed and end, as its worker would have it."""
     [claim] = [each for each in making.claimed(execution.tenant) if each.execution_id == execution.pk]
-    guard = {"version": claim.version, "lease_token": claim.lease_token}
-    move = Move(execution.pk, target, "TESTED", "worker:w", {}, **guard, **told)
+    move = Move(
+        execution.pk, target, "TESTED", "worker:w", {}, version=claim.version, lease_token=claim.lease_token, **told
+    )
     assert apply([move]) == [move]
 
 
@@ -143,7 +144,7 @@ def test_the_overview_tells_what_lives_what_failed_and_what_is_stranded(log_in: 
     Worker.objects.filter(pk=acme.worker.pk).update(last_heartbeat_at=timezone.now() - timedelta(minutes=10))
     shown = log_in("viewer").get(reverse("admin:index"))
     [stranded] = shown.context["stranded"]
-    assert (stranded.release, stranded.count) == (acme.release, 1)
+    assert (stranded.release_version, stranded.count) == (acme.release.release_version, 1)
     assert "Stranded work" in shown.text
 
 

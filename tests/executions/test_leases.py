@@ -42,7 +42,7 @@ def test_a_lease_that_expired_queues_the_execution_again_under_the_same_key(clai
     assert (execution.lease_owner, execution.lease_token, execution.lease_expires_at) == (None, None, None)
     assert making.history(execution)[-1] == ("LEASE_EXPIRED", "QUEUED")
     event = execution.events.get(kind="LEASE_EXPIRED")
-    assert (event.actor, event.data) == ("sweep", {"leaseOwner": "dispatcher"})
+    assert (event.actor, event.data) == ("sweep", {"leaseOwner": "dispatcher", "takeovers": 1})
     [again] = making.claimed(execution.tenant)
     assert (again.attempt, again.step_index, again.version) == (claim.attempt, claim.step_index, claim.version + 2)
     assert again.lease_token != claim.lease_token

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from coordinator.tenancy.models import Tenant
-from executions import outcome, queries
+from executions import outcome, payloads, queries
 from executions.models import Execution
 from executions.moves import Claim, expire_leases
 from executions.protocol import Outcome, OutcomeGroup
@@ -146,12 +146,6 @@ def test_a_failure_that_says_nothing_is_tried_again(claim: Claim, execution: Exe
     record(claim, making.answer(claim, "FAILED"))
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("WAIT_RETRY", "MALFORMED_OUTCOME")
-
-
-def test_an_await_that_cannot_be_held_yet_fails_and_is_not_forgotten(claim: Claim, execution: Execution) -> None:
-    record(claim, making.answer(claim, "WAITING_EXTERNAL", suspended_step_index=0))
-    execution.refresh_from_db()
-    assert (execution.status, execution.error_code) == ("FAILED", "AWAIT_UNSUPPORTED")
 
 
 # --- what is dropped ---

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.django_db
 READ, SUBMIT = Scope.READ, Scope.SUBMIT
 HOLDS = {
     Role.VIEWER: {READ},
-    Role.OPERATOR: {READ, SUBMIT, Scope.OPERATE},
+    Role.OPERATOR: {READ, SUBMIT, Scope.OPERATE, Scope.ANSWER},
     Role.RELEASE_MANAGER: {READ, Scope.REGISTER, Scope.ACTIVATE},
-    Role.TENANT_ADMIN: {READ, SUBMIT, Scope.OPERATE, Scope.REGISTER, Scope.ACTIVATE, Scope.ADMINISTER},
+    Role.TENANT_ADMIN: {READ, SUBMIT, Scope.OPERATE, Scope.ANSWER, Scope.REGISTER, Scope.ACTIVATE, Scope.ADMINISTER},
 }
 
 
