@@ -109,7 +109,7 @@ def _take_up(made: Campaign, found: QuerySet[Any]) -> int:
         WITH chosen AS MATERIALIZED ({sql})
         INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version, outcome, code)
         SELECT %s, id, version, 'PENDING', '' FROM chosen ORDER BY finished_at, id
-    """  # noqa: S608 - the ORM's own SQL, with its parameters apart
+    """  # noqa: S608 - the ORM's own SQL, with its parameters apart  # nosec B608
     with connection.cursor() as cursor:
         cursor.execute(take_up, (*parameters, made.pk))
         return int(cursor.rowcount)

@@ -76,16 +76,22 @@ def send(*, resolve: Resolve = outbound.resolve) -> bool:
     return True
 
 
-_DUE = """transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
-    AND deadline > now()"""
-_ANY_DUE = f"SELECT EXISTS (SELECT FROM executions_interaction WHERE {_DUE})"  # noqa: S608 - the text above
-_CLAIM = f"""
+_ANY_DUE = """
+SELECT EXISTS (
+    SELECT FROM executions_interaction
+    WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
+        AND deadline > now())
+"""
+_CLAIM = """
 UPDATE executions_interaction SET status = 'DISPATCHING', dispatch_attempts = dispatch_attempts + 1,
     version = version + 1, next_dispatch_at = now() + make_interval(secs => %(lease)s), updated_at = now()
-WHERE id = (SELECT id FROM executions_interaction WHERE {_DUE}
+WHERE id = (
+    SELECT id FROM executions_interaction
+    WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
+        AND deadline > now()
     ORDER BY next_dispatch_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id
-"""  # noqa: S608 - nothing but the text above
+"""
 
 
 def due_exists() -> bool:

@@ -54,6 +54,9 @@ def running(
             "RETRY_LIMIT": "2",
             "RETRY_DELAY_SECONDS": "1",
             "RETRY_JITTER": "0",
+            "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "WEBHOOK_DELAY_SECONDS": "0.2",
+            "WEBHOOK_ATTEMPTS": "3",
         },
     )
     product.gather_static_files()

@@ -39,6 +39,7 @@ class Product:
             "ARTIFACT_ROOT": str(folder / "artifacts"),
             "STATIC_ROOT": str(folder / "static"),
             "HTTPS_ONLY": "false",
+            "PUBLIC_URL": self.url,
             "DATABASE_URL": self.servers["DATABASE_URL"],
             "REDIS_URL": self.servers["REDIS_URL"],
             **self.settings,

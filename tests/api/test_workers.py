@@ -104,9 +104,7 @@ def test_stranded_work_is_told_by_release(ready: tuple[Tenant, Release], operato
         (b"\xff", 400, "INVALID_REQUEST"),
     ],
 )
-def test_a_malformed_order_changes_nothing(
-    operator: Caller, order: str, body: Any, status: int, code: str
-) -> None:
+def test_a_malformed_order_changes_nothing(operator: Caller, order: str, body: Any, status: int, code: str) -> None:
     before = rows(Worker), rows(WorkerEvent)
     assert operator.call("POST", f"{PATH}/{order}", body, status)["code"] == code
     assert (rows(Worker), rows(WorkerEvent)) == before

@@ -1,13 +1,11 @@
 """The life of an execution over real processes: refusals, retries, a killed worker, a broker that is down."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
-from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
 
@@ -94,22 +92,6 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_runs(tenant: TenantInUse
     tenant.wait_for_worker("leaving", "UNAVAILABLE")
     refused = tenant.submit("tests.slow", {"marks": str(marks), "seconds": 0.0}, "k2")
     assert (refused.status_code, refused.json()["code"]) == (503, "WORKER_UNAVAILABLE")
-
-
-@pytest.fixture
-def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """The product once more, over the same database, with a broker of its own that a test may take away."""
-    valkey = Valkey(tmp_path / "valkey")
-    valkey.start()
-    servers = {**running.product.servers, "REDIS_URL": valkey.url}
-    product = Product(tmp_path / "product", servers, running.product.settings)
-    product.environment["STATIC_ROOT"] = running.product.environment["STATIC_ROOT"]
-    try:
-        product.start()
-        yield RunningProduct(product), valkey
-    finally:
-        product.stop()
-        valkey.stop()
 
 
 def test_with_the_broker_down_a_submission_is_accepted_and_runs_when_it_returns(

@@ -16,6 +16,8 @@ from executions.moves import Claim
 from executions.protocol import OutcomeGroup
 from executions.redrive import redrive
 from executions.states import State
+from releases.activation import activate
+from releases.descriptor import CHECKPOINTS
 from releases.models import Pipeline, Release
 from tests import making
 from tests.executions.test_invariants import set_state
@@ -168,7 +170,15 @@ def test_it_rings_for_a_dispatch_once_it_is_committed(
     assert len(rung) == 1
 
 
-def test_what_failed_after_a_checkpoint_goes_on_at_the_failed_step(owner: Tenant) -> None:
+def test_what_failed_after_a_checkpoint_goes_on_at_the_failed_step() -> None:
+    owner = making.tenant()
+    contract = making.contract()
+    data = making.archive(contract)
+    document = making.descriptor(contract, data)
+    document["artifacts"][0]["capabilities"] = [CHECKPOINTS]
+    release = making.verified(making.upload(owner, document, data).release)
+    activate(release, actor="user:test")
+    making.worker(release)
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
     record(owner, claim, making.answer(claim, output_payloads=['{"n": 5}'], stopped_before_step_index=1))

@@ -58,9 +58,7 @@ def test_what_is_due_is_either_claimed_or_stranded(
     assert len(found) == strands
     assert len(making.claimed(owner)) == (not strands)
     for each in found:
-        assert (each.tenant, each.pipeline_id, each.contract_version, each.release_version) == astuple(
-            release.identity
-        )
+        assert (each.tenant, each.pipeline_id, each.contract_version, each.release_version) == astuple(release.identity)
         assert (each.release_id, each.count) == (release.pk, 1)
 
 

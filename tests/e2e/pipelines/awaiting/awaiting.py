@@ -1,0 +1,109 @@
+"""Pipelines that wait: for people, for other systems, for many answers, for time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pipelines import NonRetryable, Pipeline
+
+
+@dataclass
+class Order:
+    number: int
+
+
+@dataclass
+class Decision:
+    accepted: bool
+    note: str = ""
+
+
+@dataclass
+class Receipt:
+    text: str
+
+
+approval = Pipeline("tests.approval")
+
+
+@approval.step
+def price(order: Order) -> Order:
+    return Order(order.number * 2)
+
+
+approval.awaits(
+    "Approve", request=Order, response=Decision, timeout=timedelta(minutes=5), assignee="eva", group="finance"
+)
+
+
+@approval.step
+def settle(decision: Decision) -> Receipt:
+    if not decision.accepted:
+        raise NonRetryable(f"rejected: {decision.note}")
+    return Receipt(f"settled: {decision.note}")
+
+
+hasty = Pipeline("tests.hasty")
+hasty.awaits("Hurry", request=Order, response=Decision, timeout=timedelta(seconds=1))
+
+
+booking = Pipeline("tests.booking")
+booking.awaits(
+    "Book",
+    request=Order,
+    response=Receipt,
+    timeout=timedelta(minutes=5),
+    transport="webhook",
+    # Where the receiver of this test listens.
+    url=(Path(__file__).parent / "url.txt").read_text(),
+)
+
+
+@booking.step
+def file(receipt: Receipt) -> Receipt:
+    return Receipt(f"filed {receipt.text}")
+
+
+batch = Pipeline("tests.batch")
+
+
+@batch.step
+def spread(order: Order) -> Iterator[Order]:
+    for number in range(order.number):
+        yield Order(number)
+
+
+batch.awaits("Judge", request=Order, response=Decision, timeout=timedelta(minutes=5))
+
+
+@batch.step
+def count(decisions: list[Decision]) -> Receipt:
+    return Receipt(",".join(decision.note for decision in decisions if decision.accepted))
+
+
+cooling = Pipeline("tests.cooling")
+
+
+@cooling.step
+def several(order: Order) -> Iterator[Order]:
+    yield from (Order(number) for number in range(order.number))
+
+
+cooling.timer("Cool off", timedelta(seconds=1))
+
+
+@cooling.step
+def warm(order: Order) -> Receipt:
+    return Receipt(f"warm {order.number}")
+
+
+verdict = Pipeline("tests.verdict", checkpoint=True)
+
+
+@verdict.step
+def ponder(order: Order) -> Order:
+    return order
+
+
+verdict.awaits("Decide", request=Order, response=Decision, timeout=timedelta(minutes=5))

@@ -1,0 +1,64 @@
+"""Three steps, each of which leaves a mark for every run; the last one fails twice."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import Pipeline, StepContext
+
+
+@dataclass
+class Work:
+    marks: str
+    items: int
+    fail_times: int
+
+
+@dataclass
+class Item:
+    marks: str
+    number: int
+    fail_times: int
+
+
+@dataclass
+class Total:
+    count: int
+    sum: int
+    attempt: int
+
+
+pipeline = Pipeline("tests.checkpointed", checkpoint=True)
+
+
+def mark(folder: str, step: str) -> int:
+    """Leave one more mark of the step and count them."""
+    with (Path(folder) / step).open("a") as marks:
+        marks.write(f"{step}\n")
+    return len((Path(folder) / step).read_text().splitlines())
+
+
+@pipeline.step
+def split(work: Work) -> Iterator[Item]:
+    mark(work.marks, "split")
+    for number in range(work.items):
+        yield Item(work.marks, number + 1, work.fail_times)
+
+
+@pipeline.step
+def double(items: Iterable[Item]) -> Iterator[Item]:
+    counted = list(items)
+    for item in counted[:1]:
+        mark(item.marks, "double")
+    for item in counted:
+        yield Item(item.marks, item.number * 2, item.fail_times)
+
+
+@pipeline.step
+def add_up(items: Iterable[Item], context: StepContext) -> Total:
+    numbers = []
+    for item in items:
+        if not numbers and mark(item.marks, "add_up") <= item.fail_times:
+            raise RuntimeError("not yet")
+        numbers.append(item.number)
+    return Total(len(numbers), sum(numbers), context.attempt)

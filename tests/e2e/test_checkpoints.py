@@ -1,0 +1,75 @@
+"""Checkpoints over real processes: a retry repeats the step that failed and no other."""
+
+from pathlib import Path
+
+import pytest
+
+from coordinator.local.children import Child
+from tests.running import TenantInUse, build, eventually
+
+SOURCE = Path(__file__).parent / "pipelines" / "checkpointed"
+
+
+@pytest.fixture
+def worker(tenant: TenantInUse, tmp_path: Path) -> Child:
+    """A worker of the pipeline, whose release is active."""
+    release = build("checkpointed:pipeline", SOURCE, tmp_path / "release", "1.0")
+    assert release.document["artifacts"][0]["capabilities"] == ["checkpoint-each-step"]
+    tenant.register(release)
+    tenant.activate(release)
+    return tenant.start_worker(release, "worker")
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Path:
+    (tmp_path / "marks").mkdir()
+    return tmp_path / "marks"
+
+
+def runs(marks: Path) -> dict[str, int]:
+    """How often each step ran."""
+    return {file.name: len(file.read_text().splitlines()) for file in marks.iterdir()}
+
+
+def test_a_retry_resumes_at_the_failed_step_with_what_the_earlier_ones_gave(
+    tenant: TenantInUse, worker: Child, marks: Path
+) -> None:
+    value = {"marks": str(marks), "items": 3, "fail_times": 2}
+    made = tenant.accepted("tests.checkpointed", value, "k")["executionId"]
+    ended = tenant.wait_for(made, "SUCCEEDED", "FAILED", "DLQ")
+    assert ended["status"] == "SUCCEEDED"
+    assert runs(marks) == {"split": 1, "double": 1, "add_up": 3}
+    assert tenant.result(made) == {"count": 3, "sum": 12, "attempt": 2}
+    assert (ended["attempt"], ended["currentStepIndex"]) == (2, 2)
+    events = tenant.events(made)
+    assert [event["kind"] for event in events] == [
+        "SUBMITTED",
+        *["CLAIMED", "CHECKPOINT"] * 2,
+        *["CLAIMED", "RETRY_SCHEDULED"] * 2,
+        "CLAIMED",
+        "SUCCEEDED",
+    ]
+    claims = [event["data"] for event in events if event["kind"] == "CLAIMED"]
+    assert [(claim["stepIndex"], claim["attempt"]) for claim in claims] == [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)]
+
+
+def test_a_stream_of_nothing_passes_from_step_to_step(tenant: TenantInUse, worker: Child, marks: Path) -> None:
+    value = {"marks": str(marks), "items": 0, "fail_times": 2}
+    made = tenant.accepted("tests.checkpointed", value, "k")["executionId"]
+    tenant.wait_for(made, "SUCCEEDED")
+    assert tenant.result(made) == {"count": 0, "sum": 0, "attempt": 0}
+    assert runs(marks) == {"split": 1}
+
+
+def test_what_is_between_steps_outlives_its_worker(
+    tenant: TenantInUse, worker: Child, marks: Path, tmp_path: Path
+) -> None:
+    """The worker is gone before the step that failed runs again; another one goes on from the checkpoint."""
+    value = {"marks": str(marks), "items": 2, "fail_times": 1}
+    made = tenant.accepted("tests.checkpointed", value, "k")["executionId"]
+    eventually((marks / "add_up").exists, what="the last step's first run")
+    worker.kill()
+    tenant.start_worker(build("checkpointed:pipeline", SOURCE, tmp_path / "release", "1.0"), "successor")
+    tenant.wait_for(made, "SUCCEEDED", seconds=40)
+    assert runs(marks) == {"split": 1, "double": 1, "add_up": 2}
+    assert tenant.result(made)["sum"] == 6

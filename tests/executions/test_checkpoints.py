@@ -1,0 +1,353 @@
+"""Checkpoints: what one step gave is kept, and only the step that failed runs again."""
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from coordinator.tenancy.models import Tenant
+from executions import interactions, outcome, queries, tasks
+from executions.dispatch import _command
+from executions.models import Execution, Interaction
+from executions.moves import Claim
+from executions.protocol import CommandGroup, Outcome, OutcomeGroup, seal, worker_key
+from pipelines.host import Host, host_release
+from pipelines.packaging import build
+from pipelines.release import release as write_release
+from releases.activation import activate
+from releases.descriptor import CHECKPOINTS
+from releases.models import Release
+from tests import making
+
+pytestmark = pytest.mark.django_db
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+SOURCE = """
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from pipelines import Pipeline, StepContext
+
+HERE = Path(__file__).parent
+pipeline = Pipeline("tests.{name}", checkpoint={checkpoint})
+
+
+def mark(step: str) -> int:
+    with (HERE / step).open("a") as marks:
+        marks.write("x")
+    return (HERE / step).stat().st_size
+
+"""
+ONE = """
+@pipeline.step
+def step_{n}(number: int) -> int:
+    return number + 1
+"""
+SPREAD = """
+@pipeline.step
+def step_{n}(number: int) -> Iterator[int]:
+    if number % 3:
+        yield from (number, number * 10)
+"""
+TOTAL = """
+@pipeline.step
+def step_{n}(numbers: Iterable[int]) -> int:
+    return sum(numbers) + 1
+"""
+EACH = """
+@pipeline.step
+def step_{n}(numbers: list[int]) -> Iterator[int]:
+    yield from reversed(numbers[1:])
+"""
+FAILS_TWICE = """
+@pipeline.step
+def step_{n}(number: int, context: StepContext) -> int:
+    if mark("step_{n}") < 3:
+        raise RuntimeError("not yet")
+    return number * 100 + context.attempt
+"""
+MARKS = """
+@pipeline.step
+def step_{n}(number: int) -> int:
+    mark("step_{n}")
+    return number + 1
+"""
+ASKS = """
+pipeline.awaits("ask {n}", request=int, response=int, timeout=timedelta(days=1))
+"""
+
+
+@dataclass
+class Hosted:
+    """A pipeline whose release is active, and the code that runs it."""
+
+    owner: Tenant
+    release: Release
+    host: Host
+    folder: Path
+
+    def submit(self, value: Any) -> Execution:
+        return making.execution(self.owner, secrets.token_hex(4), value, self.release.pipeline.pipeline_id)
+
+    def claim(self) -> Claim:
+        [claim] = making.claimed(self.owner)
+        return claim
+
+    def answer(self, claim: Claim) -> None:
+        """Run what was claimed and record what came of it, as worker and coordinator would."""
+        key = worker_key(settings.WORKER_SECRET, self.owner.slug)
+        command = _command(claim)
+        tasks.record(self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key)))
+
+    def run(self, execution: Execution) -> Execution:
+        """Go on until nothing is due any more."""
+        while claims := making.claimed(self.owner):
+            for claim in claims:
+                self.answer(claim)
+            Execution.objects.filter(pk=execution.pk, status="WAIT_RETRY").update(next_due_at=LONG_AGO)
+        execution.refresh_from_db()
+        return execution
+
+
+@pytest.fixture
+def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hosted]]:
+    made: list[str] = []
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def hosted(*steps: str, checkpoint: bool = True) -> Hosted:
+        name = f"checked_{secrets.token_hex(4)}"
+        folder = tmp_path / name
+        folder.mkdir()
+        source = SOURCE.format(name=name, checkpoint=checkpoint) + "\n".join(
+            step.format(n=number) for number, step in enumerate(steps)
+        )
+        (folder / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(str(folder))
+        made.append(name)
+        artifact = build(f"{name}:pipeline", folder / "dist")
+        descriptor = write_release(folder / "dist", release_version="1.0")
+        owner = making.tenant()
+        release = making.verified(making.upload(owner, descriptor.document, artifact.path.read_bytes()).release)
+        activate(release, actor="user:test")
+        making.worker(release)
+        running = host_release(f"{name}:pipeline", descriptor.path, owner.slug)
+        key = worker_key(settings.WORKER_SECRET, owner.slug)
+        return Hosted(owner, release, Host(running, key=key, worker_id="worker-1", capacity=1), folder)
+
+    yield hosted
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def retries(settings: Any) -> None:
+    settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_JITTER = 3, 1, 0
+
+
+def test_only_the_step_that_failed_runs_again(hosting: Callable[..., Hosted]) -> None:
+    hosted = hosting(MARKS, MARKS, FAILS_TWICE)
+    execution = hosted.run(hosted.submit(1))
+    assert queries.result(execution) == 302
+    assert [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)] == [1, 1, 3]
+    assert [kind for kind, _ in making.history(execution)] == [
+        "SUBMITTED",
+        *["CLAIMED", "CHECKPOINT"] * 2,
+        *["CLAIMED", "RETRY_SCHEDULED"] * 2,
+        "CLAIMED",
+        "SUCCEEDED",
+    ]
+
+
+def test_without_checkpoints_all_steps_run_again(hosting: Callable[..., Hosted]) -> None:
+    hosted = hosting(MARKS, MARKS, FAILS_TWICE, checkpoint=False)
+    execution = hosted.run(hosted.submit(1))
+    assert queries.result(execution) == 302
+    assert [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)] == [3, 3, 3]
+    assert (execution.checkpoints, execution.progress, execution.current_step_index) == (False, None, 0)
+
+
+def test_the_retry_budget_is_that_of_the_whole_execution(hosting: Callable[..., Hosted], settings: Any) -> None:
+    settings.RETRY_LIMIT = 3
+    hosted = hosting(FAILS_TWICE, FAILS_TWICE)
+    execution = hosted.run(hosted.submit(1))
+    assert (execution.status, execution.current_step_index, execution.attempt) == ("DLQ", 1, 3)
+    assert execution.progress == 102
+
+
+def test_a_checkpoint_is_one_move_with_what_the_next_step_starts_from(hosting: Callable[..., Hosted]) -> None:
+    hosted = hosting(ONE, SPREAD, TOTAL)
+    execution = hosted.submit(4)
+    assert execution.checkpoints
+    first = hosted.claim()
+    assert (_command(first).stop_before_step_index, first.input, first.input_shape) == (1, "4", "UNI")
+    hosted.answer(first)
+    execution.refresh_from_db()
+    assert (execution.status, execution.version, execution.attempt) == ("QUEUED", 2, 0)
+    assert (execution.current_step_index, execution.progress, execution.progress_shape) == (1, 5, "UNI")
+    assert (execution.input, execution.input_shape, execution.result) == (4, "UNI", None)
+    assert execution.last_transition_key == f"{execution.pk}:0:0"
+    data = {"transitionKey": f"{execution.pk}:0:0", "attempt": 0, "nextStepIndex": 1}
+    assert execution.events.get(kind="CHECKPOINT").data == data
+
+    second = hosted.claim()
+    assert (second.step_index, second.input, second.input_shape) == (1, "5", "UNI")
+    hosted.answer(second)
+    third = hosted.claim()
+    assert (third.step_index, third.input, third.input_shape) == (2, "[5, 50]", "MULTI")
+    assert _command(third).stop_before_step_index == 3
+    hosted.answer(third)
+    execution.refresh_from_db()
+    assert (execution.status, execution.result) == ("SUCCEEDED", [56])
+
+
+def test_a_lost_lease_resumes_at_the_checkpoint_too(hosting: Callable[..., Hosted]) -> None:
+    hosted = hosting(ONE, ONE)
+    execution = hosted.submit(1)
+    hosted.answer(hosted.claim())
+    lost = hosted.claim()
+    Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
+    tasks.sweeper.expire_leases()
+    again = hosted.claim()
+    assert (again.step_index, again.input, again.attempt) == (lost.step_index, "2", 0)
+    hosted.answer(lost)
+    hosted.answer(again)
+    execution.refresh_from_db()
+    assert (execution.status, execution.result) == ("SUCCEEDED", [3])
+    assert "OUTCOME_DROPPED" in [kind for kind, _ in making.history(execution)]
+
+
+KINDS = {"one": ONE, "spread": SPREAD, "total": TOTAL, "each": EACH}
+# Each kind after one value and after a stream, with each kind to follow; and each kind that takes many as the first.
+ORDERS = [*product(("one", "spread"), KINDS, KINDS), *product(("total", "each"), KINDS)]
+
+
+@pytest.mark.parametrize("names", ORDERS, ids="-".join)
+def test_a_result_is_the_same_with_checkpoints_and_without(
+    hosting: Callable[..., Hosted], names: tuple[str, ...]
+) -> None:
+    """Every cardinality after every other: streams, empty ones too, are streams again after a checkpoint."""
+    steps = [KINDS[name] for name in names]
+    many = names[0] in {"total", "each"}
+    checked, straight = hosting(*steps), hosting(*steps, checkpoint=False)
+    for value in [[], [3], [1, 2, 4]] if many else [1, 2, 3]:
+        with_checkpoints = checked.run(checked.submit(value))
+        without = straight.run(straight.submit(value))
+        told = [(each.status, each.result_shape, each.error_code) for each in (with_checkpoints, without)]
+        assert told[0] == told[1]
+        assert with_checkpoints.result == without.result
+        kinds = [kind for kind, _ in making.history(with_checkpoints)]
+        assert kinds.count("CHECKPOINT") == len(steps) - 1
+        assert "CHECKPOINT" not in [kind for kind, _ in making.history(without)]
+
+
+def answer_all(owner: Tenant, *responses: int) -> None:
+    asked = Interaction.objects.filter(tenant=owner).order_by("item_index")
+    for one, response in zip(asked, responses, strict=True):
+        interactions.complete(owner, interaction_id=one.pk, response=response, actor="user:eva")
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+@pytest.mark.parametrize(
+    ("steps", "answers", "result"),
+    [
+        ((ASKS,), [7], [7]),
+        ((ONE, ASKS), [7], [7]),
+        ((ONE, ASKS, ONE), [7], [8]),
+        ((SPREAD, ASKS), [7, 8], [7, 8]),
+        ((SPREAD, ASKS, TOTAL), [7, 8], [16]),
+    ],
+)
+def test_an_answer_goes_on_to_the_end_wherever_it_was_asked_for(
+    hosting: Callable[..., Hosted], checkpoint: bool, steps: tuple[str, ...], answers: list[int], result: list[int]
+) -> None:
+    """Where the await is the last step the answer itself is the result, and there is no step left to stop before."""
+    hosted = hosting(*steps, checkpoint=checkpoint)
+    execution = hosted.run(hosted.submit(1))
+    assert execution.status == "WAITING_EXTERNAL"
+    answer_all(hosted.owner, *answers)
+    execution = hosted.run(execution)
+    assert (execution.status, execution.result, execution.error_message) == ("SUCCEEDED", result, None)
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_an_await_over_a_stream_of_nothing_asks_nobody(hosting: Callable[..., Hosted], checkpoint: bool) -> None:
+    hosted = hosting(SPREAD, ASKS, TOTAL, checkpoint=checkpoint)
+    execution = hosted.run(hosted.submit(3))
+    assert (execution.status, execution.result) == ("SUCCEEDED", [1])
+
+
+STEPS = [{**making.STEP, "index": index, "authoredName": f"Step {index}"} for index in range(2)]
+
+
+@pytest.fixture
+def claim() -> Claim:
+    """A claim of an execution of two steps that asks for checkpoints."""
+    owner = making.tenant()
+    contract = making.contract(steps=STEPS)
+    data = making.archive(contract)
+    descriptor = making.descriptor(contract, data)
+    descriptor["artifacts"][0]["capabilities"] = [CHECKPOINTS]
+    release = making.verified(making.upload(owner, descriptor, data).release)
+    activate(release, actor="user:test")
+    making.worker(release)
+    making.execution(owner)
+    [claimed] = making.claimed(owner)
+    return claimed
+
+
+def recorded(claim: Claim, answer: Outcome) -> Execution:
+    execution = Execution.objects.select_related("tenant").get(pk=claim.execution_id)
+    group = OutcomeGroup(worker_id="w", outcomes=[answer])
+    assert outcome.record(execution.tenant, execution.pin, group) == 1
+    execution.refresh_from_db()
+    return execution
+
+
+@pytest.mark.parametrize("value", [None, 0, "", [], [1], {}])
+def test_any_one_value_is_kept_as_one_value(claim: Claim, value: Any) -> None:
+    """null and an empty list are values like any other, and no reason to start from the input again."""
+    answer = making.answer(claim, output_payloads=[json.dumps(value)], stopped_before_step_index=1)
+    execution = recorded(claim, answer)
+    assert (execution.status, execution.progress, execution.progress_shape) == ("QUEUED", value, "UNI")
+    [again] = making.claimed(execution.tenant)
+    assert (again.step_index, again.input, again.input_shape) == (1, json.dumps(value), "UNI")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"stopped_before_step_index": 0},
+        {"stopped_before_step_index": 2},
+        {"stopped_before_step_index": 99},
+        {"stopped_before_step_index": 1, "output_payloads": []},
+        {"stopped_before_step_index": 1, "output_payloads": ["1", "2"]},
+    ],
+)
+def test_a_worker_that_stops_where_it_was_not_asked_to_has_failed(claim: Claim, members: dict[str, Any]) -> None:
+    execution = recorded(claim, making.answer(claim, **members))
+    assert (execution.status, execution.error_code) == ("WAIT_RETRY", "MALFORMED_OUTCOME")
+    assert (execution.current_step_index, execution.progress) == (0, None)
+
+
+def test_what_cannot_be_kept_between_steps_is_no_use_trying_again(claim: Claim) -> None:
+    answer = making.answer(claim, output_payloads=['"\\u0000"'], stopped_before_step_index=1)
+    execution = recorded(claim, answer)
+    assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
+
+
+def test_an_execution_without_checkpoints_takes_none() -> None:
+    owner, _ = making.ready()
+    making.execution(owner)
+    [claimed] = making.claimed(owner)
+    assert _command(claimed).stop_before_step_index == -1
+    execution = recorded(claimed, making.answer(claimed, stopped_before_step_index=1))
+    assert (execution.status, execution.error_code) == ("WAIT_RETRY", "MALFORMED_OUTCOME")
