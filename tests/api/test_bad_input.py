@@ -178,7 +178,9 @@ def test_methods_that_an_endpoint_has_not_are_refused_before_anything_is_done(
 ) -> None:
     token = ours.all_scopes
     before = everything()
-    for other in {"POST", "PUT", "PATCH", "DELETE"} - {method for method, each in ENDPOINTS | ELSEWHERE if each == path}:
+    for other in {"POST", "PUT", "PATCH", "DELETE"} - {
+        method for method, each in ENDPOINTS | ELSEWHERE if each == path
+    }:
         refused(ours.call(other, ours.url(path), {}, token=token), 405, "METHOD_NOT_ALLOWED")
     assert everything() == before
 

@@ -119,7 +119,10 @@ def test_a_late_outcome_and_the_sweep_that_takes_its_lease_cannot_both_win(_: in
     [claim] = making.claimed(owner)
     Execution.objects.update(lease_expires_at=LONG_AGO)
     recorded, expired = given(
-        race(recording(release, making.answer(claim)), partial(moves.expire_leases, actor="sweep", limit=10, most_takeovers=10))
+        race(
+            recording(release, making.answer(claim)),
+            partial(moves.expire_leases, actor="sweep", limit=10, most_takeovers=10),
+        )
     )
     kinds = [kind for kind, _ in making.history(execution)][2:]
     if recorded:
