@@ -59,7 +59,11 @@ ORDER BY w.executions DESC, r.id
 
 def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
     """What is stranded in these tenants now, one for each release, the most executions first."""
-    parameters: dict[str, Any] = {"tenants": list(tenant_ids), "stale": settings.WORKER_STALE_SECONDS, "due": DUE_VALUES}
+    parameters: dict[str, Any] = {
+        "tenants": list(tenant_ids),
+        "stale": settings.WORKER_STALE_SECONDS,
+        "due": DUE_VALUES,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_STRANDED, parameters)
         return [Stranded(*row) for row in cursor.fetchall()]
