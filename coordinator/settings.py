@@ -148,6 +148,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ExecutionStatus": "executions.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
+        "InteractionStatus": "executions.models.Interaction.Status",
     },
     "SCHEMA_PATH_PREFIX": "/api/v1/tenants/{tenant}",
 }

@@ -74,9 +74,14 @@ def _tell(
         transition_key,
         status,
         reason.value,
-        error,
+        _word(error),
         str(retryable).lower(),
         retries,
-        transport.upper(),
-        platform.upper(),
+        _word(transport.upper()),
+        _word(platform.upper()),
     )
+
+
+def _word(text: str) -> str:
+    """What others wrote, as one word: it can neither end the line nor pass for another member of it."""
+    return "".join(character if character.isprintable() and character != " " else "_" for character in text)

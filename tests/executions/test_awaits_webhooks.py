@@ -5,10 +5,12 @@ import hmac
 import json
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from io import StringIO
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
@@ -113,6 +115,9 @@ def test_a_receiver_can_tell_who_sent_it(ready: Ready, receiver: Receiver) -> No
     assert hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() == given
     assert abs(int(moment.removeprefix("t=")) - timezone.now().timestamp()) < 60
     assert webhooks.webhook_key("other") != key
+    printed = StringIO()
+    call_command("webhook_key", ready[0].slug, stdout=printed)
+    assert printed.getvalue().strip() == key
 
 
 def test_without_a_public_address_there_is_no_callback(ready: Ready, receiver: Receiver) -> None:

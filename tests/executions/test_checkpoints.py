@@ -1,151 +1,29 @@
 """Checkpoints: what one step gave is kept, and only the step that failed runs again."""
 
 import json
-import secrets
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from coordinator.tenancy.models import Tenant
 from executions import interactions, outcome, queries, tasks
 from executions.dispatch import _command
 from executions.models import Execution, Interaction
 from executions.moves import Claim
-from executions.protocol import CommandGroup, Outcome, OutcomeGroup, seal, worker_key
-from pipelines.host import Host, host_release
-from pipelines.packaging import build
-from pipelines.release import release as write_release
+from executions.protocol import Outcome, OutcomeGroup
 from releases.activation import activate
 from releases.descriptor import CHECKPOINTS
-from releases.models import Release
 from tests import making
+from tests.executions.hosting import ASKS, EACH, FAILS_TWICE, LONG_AGO, MARKS, ONE, SPREAD, TOTAL, Hosting
 
 pytestmark = pytest.mark.django_db
-LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
-
-SOURCE = """
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
-from pathlib import Path
-
-from pipelines import Pipeline, StepContext
-
-HERE = Path(__file__).parent
-pipeline = Pipeline("tests.{name}", checkpoint={checkpoint})
-
-
-def mark(step: str) -> int:
-    with (HERE / step).open("a") as marks:
-        marks.write("x")
-    return (HERE / step).stat().st_size
-
-"""
-ONE = """
-@pipeline.step
-def step_{n}(number: int) -> int:
-    return number + 1
-"""
-SPREAD = """
-@pipeline.step
-def step_{n}(number: int) -> Iterator[int]:
-    if number % 3:
-        yield from (number, number * 10)
-"""
-TOTAL = """
-@pipeline.step
-def step_{n}(numbers: Iterable[int]) -> int:
-    return sum(numbers) + 1
-"""
-EACH = """
-@pipeline.step
-def step_{n}(numbers: list[int]) -> Iterator[int]:
-    yield from reversed(numbers[1:])
-"""
-FAILS_TWICE = """
-@pipeline.step
-def step_{n}(number: int, context: StepContext) -> int:
-    if mark("step_{n}") < 3:
-        raise RuntimeError("not yet")
-    return number * 100 + context.attempt
-"""
-MARKS = """
-@pipeline.step
-def step_{n}(number: int) -> int:
-    mark("step_{n}")
-    return number + 1
-"""
-ASKS = """
-pipeline.awaits("ask {n}", request=int, response=int, timeout=timedelta(days=1))
-"""
-
-
-@dataclass
-class Hosted:
-    """A pipeline whose release is active, and the code that runs it."""
-
-    owner: Tenant
-    release: Release
-    host: Host
-    folder: Path
-
-    def submit(self, value: Any) -> Execution:
-        return making.execution(self.owner, secrets.token_hex(4), value, self.release.pipeline.pipeline_id)
-
-    def claim(self) -> Claim:
-        [claim] = making.claimed(self.owner)
-        return claim
-
-    def answer(self, claim: Claim) -> None:
-        """Run what was claimed and record what came of it, as worker and coordinator would."""
-        key = worker_key(settings.WORKER_SECRET, self.owner.slug)
-        command = _command(claim)
-        tasks.record(self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key)))
-
-    def run(self, execution: Execution) -> Execution:
-        """Go on until nothing is due any more."""
-        while claims := making.claimed(self.owner):
-            for claim in claims:
-                self.answer(claim)
-            Execution.objects.filter(pk=execution.pk, status="WAIT_RETRY").update(next_due_at=LONG_AGO)
-        execution.refresh_from_db()
-        return execution
 
 
 @pytest.fixture
-def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hosted]]:
-    made: list[str] = []
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-
-    def hosted(*steps: str, checkpoint: bool = True) -> Hosted:
-        name = f"checked_{secrets.token_hex(4)}"
-        folder = tmp_path / name
-        folder.mkdir()
-        source = SOURCE.format(name=name, checkpoint=checkpoint) + "\n".join(
-            step.format(n=number) for number, step in enumerate(steps)
-        )
-        (folder / f"{name}.py").write_text(source)
-        monkeypatch.syspath_prepend(str(folder))
-        made.append(name)
-        artifact = build(f"{name}:pipeline", folder / "dist")
-        descriptor = write_release(folder / "dist", release_version="1.0")
-        owner = making.tenant()
-        release = making.verified(making.upload(owner, descriptor.document, artifact.path.read_bytes()).release)
-        activate(release, actor="user:test")
-        making.worker(release)
-        running = host_release(f"{name}:pipeline", descriptor.path, owner.slug)
-        key = worker_key(settings.WORKER_SECRET, owner.slug)
-        return Hosted(owner, release, Host(running, key=key, worker_id="worker-1", capacity=1), folder)
-
-    yield hosted
-    for name in made:
-        sys.modules.pop(name, None)
+def hosting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosting:
+    return Hosting(tmp_path, monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +31,7 @@ def retries(settings: Any) -> None:
     settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_JITTER = 3, 1, 0
 
 
-def test_only_the_step_that_failed_runs_again(hosting: Callable[..., Hosted]) -> None:
+def test_only_the_step_that_failed_runs_again(hosting: Hosting) -> None:
     hosted = hosting(MARKS, MARKS, FAILS_TWICE)
     execution = hosted.run(hosted.submit(1))
     assert queries.result(execution) == 302
@@ -167,7 +45,7 @@ def test_only_the_step_that_failed_runs_again(hosting: Callable[..., Hosted]) ->
     ]
 
 
-def test_without_checkpoints_all_steps_run_again(hosting: Callable[..., Hosted]) -> None:
+def test_without_checkpoints_all_steps_run_again(hosting: Hosting) -> None:
     hosted = hosting(MARKS, MARKS, FAILS_TWICE, checkpoint=False)
     execution = hosted.run(hosted.submit(1))
     assert queries.result(execution) == 302
@@ -175,7 +53,7 @@ def test_without_checkpoints_all_steps_run_again(hosting: Callable[..., Hosted])
     assert (execution.checkpoints, execution.progress, execution.current_step_index) == (False, None, 0)
 
 
-def test_the_retry_budget_is_that_of_the_whole_execution(hosting: Callable[..., Hosted], settings: Any) -> None:
+def test_the_retry_budget_is_that_of_the_whole_execution(hosting: Hosting, settings: Any) -> None:
     settings.RETRY_LIMIT = 3
     hosted = hosting(FAILS_TWICE, FAILS_TWICE)
     execution = hosted.run(hosted.submit(1))
@@ -183,7 +61,7 @@ def test_the_retry_budget_is_that_of_the_whole_execution(hosting: Callable[..., 
     assert execution.progress == 102
 
 
-def test_a_checkpoint_is_one_move_with_what_the_next_step_starts_from(hosting: Callable[..., Hosted]) -> None:
+def test_a_checkpoint_is_one_move_with_what_the_next_step_starts_from(hosting: Hosting) -> None:
     hosted = hosting(ONE, SPREAD, TOTAL)
     execution = hosted.submit(4)
     assert execution.checkpoints
@@ -209,7 +87,7 @@ def test_a_checkpoint_is_one_move_with_what_the_next_step_starts_from(hosting: C
     assert (execution.status, execution.result) == ("SUCCEEDED", [56])
 
 
-def test_a_lost_lease_resumes_at_the_checkpoint_too(hosting: Callable[..., Hosted]) -> None:
+def test_a_lost_lease_resumes_at_the_checkpoint_too(hosting: Hosting) -> None:
     hosted = hosting(ONE, ONE)
     execution = hosted.submit(1)
     hosted.answer(hosted.claim())
@@ -231,9 +109,7 @@ ORDERS = [*product(("one", "spread"), KINDS, KINDS), *product(("total", "each"),
 
 
 @pytest.mark.parametrize("names", ORDERS, ids="-".join)
-def test_a_result_is_the_same_with_checkpoints_and_without(
-    hosting: Callable[..., Hosted], names: tuple[str, ...]
-) -> None:
+def test_a_result_is_the_same_with_checkpoints_and_without(hosting: Hosting, names: tuple[str, ...]) -> None:
     """Every cardinality after every other: streams, empty ones too, are streams again after a checkpoint."""
     steps = [KINDS[name] for name in names]
     many = names[0] in {"total", "each"}
@@ -267,7 +143,7 @@ def answer_all(owner: Tenant, *responses: int) -> None:
     ],
 )
 def test_an_answer_goes_on_to_the_end_wherever_it_was_asked_for(
-    hosting: Callable[..., Hosted], checkpoint: bool, steps: tuple[str, ...], answers: list[int], result: list[int]
+    hosting: Hosting, checkpoint: bool, steps: tuple[str, ...], answers: list[int], result: list[int]
 ) -> None:
     """Where the await is the last step the answer itself is the result, and there is no step left to stop before."""
     hosted = hosting(*steps, checkpoint=checkpoint)
@@ -279,7 +155,7 @@ def test_an_answer_goes_on_to_the_end_wherever_it_was_asked_for(
 
 
 @pytest.mark.parametrize("checkpoint", [True, False])
-def test_an_await_over_a_stream_of_nothing_asks_nobody(hosting: Callable[..., Hosted], checkpoint: bool) -> None:
+def test_an_await_over_a_stream_of_nothing_asks_nobody(hosting: Hosting, checkpoint: bool) -> None:
     hosted = hosting(SPREAD, ASKS, TOTAL, checkpoint=checkpoint)
     execution = hosted.run(hosted.submit(3))
     assert (execution.status, execution.result) == ("SUCCEEDED", [1])

@@ -1,0 +1,83 @@
+"""Answers, deadlines and cancellations that come at once, each over a connection of its own."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from django.db import transaction
+
+from coordinator.tenancy.models import Tenant
+from executions import awaits, cancellation
+from executions.models import AwaitUnit, Interaction
+from releases.models import Release
+from tests import making
+from tests.concurrency.racing import given, parted, race
+from tests.executions.parking import answer, asked, assert_timed_out, make_late, suspended
+from tests.raw_sql import run
+
+Ready = tuple[Tenant, Release]
+
+
+@pytest.fixture
+def ready(committed: None) -> Ready:
+    return making.ready()
+
+
+def test_the_last_answers_at_once_leave_none_behind(ready: Ready) -> None:
+    for round_number in range(5):
+        made = suspended(ready, f"k{round_number}", requests=["{}"] * 4, itemized=True, gives_many=True)
+        items = Interaction.objects.filter(execution=made).select_related("tenant")
+        given(race(*(partial(answer, item) for item in items)))
+        made.refresh_from_db()
+        assert (made.status, made.progress) == ("QUEUED", [{"n": 2}] * 4)
+        cancellation.cancel(ready[0], made.pk, actor="a", reason="")
+
+
+def test_two_answers_to_one_question_at_once_keep_one(ready: Ready) -> None:
+    made = suspended(ready)
+    one = asked(made)
+    done = given(race(*(partial(answer, one, {"n": number}, f"user:{number}") for number in range(6))))
+    assert sorted(result.duplicate for result in done) == [False] + [True] * 5
+    [first] = [result for result in done if not result.duplicate]
+    assert {result.interaction.actor for result in done} == {first.interaction.actor}
+    made.refresh_from_db()
+    assert made.progress == first.interaction.response
+
+
+def test_an_answer_a_cancellation_and_a_deadline_at_once_end_in_one_way(ready: Ready) -> None:
+    owner, _ = ready
+    for number in range(8):
+        made = suspended(ready, f"k{number}", timeout_seconds=0.05)
+        one = asked(made)
+        calls: list[Callable[[], object]] = [
+            partial(answer, one),
+            partial(cancellation.cancel, owner, made.pk, actor="user:op", reason=""),
+            awaits.expire,
+            awaits.expire,
+        ]
+        _, refusals = parted(race(*calls))
+        assert set(refusals) <= {"AwaitTimedOut", "InteractionClosed", "CancelRefused"}
+        run("SELECT pg_sleep(0.06)")
+        awaits.expire()
+        made.refresh_from_db()
+        one.refresh_from_db()
+        unit = AwaitUnit.objects.get(execution=made)
+        assert (made.status, unit.status) in {
+            ("QUEUED", "COMPLETED"),
+            ("CANCELLED", "COMPLETED"),
+            ("CANCELLED", "CANCELLED"),
+            ("FAILED", "TIMED_OUT"),
+        }
+        making.history(made)
+        if made.status == "QUEUED":
+            cancellation.cancel(owner, made.pk, actor="a", reason="")
+
+
+def test_what_another_sweep_holds_is_left_to_it(ready: Ready) -> None:
+    made = suspended(ready)
+    make_late(asked(made))
+    with transaction.atomic():
+        awaits.lock(made.pk, asked(made).unit_id)
+        assert race(awaits.expire) == [0]
+    assert race(awaits.expire) == [1]
+    assert_timed_out(made, asked(made))

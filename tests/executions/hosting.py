@@ -1,0 +1,143 @@
+"""Coordinator and worker in one process: pipelines that are really built, released, hosted and run."""
+
+import secrets
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from coordinator.tenancy.models import Tenant
+from executions import tasks
+from executions.dispatch import _command
+from executions.models import Execution
+from executions.moves import Claim
+from executions.protocol import CommandGroup, seal, worker_key
+from pipelines.host import Host, host_release
+from pipelines.packaging import build
+from pipelines.release import release as write_release
+from releases.activation import activate
+from releases.models import Release
+from tests import making
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+SOURCE = """
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from pipelines import NonRetryable, Pipeline, StepContext
+
+HERE = Path(__file__).parent
+pipeline = Pipeline("tests.{name}", checkpoint={checkpoint})
+
+
+def mark(step: str) -> int:
+    with (HERE / step).open("a") as marks:
+        marks.write("x")
+    return (HERE / step).stat().st_size
+
+"""
+ONE = """
+@pipeline.step
+def step_{n}(number: int) -> int:
+    return number + 1
+"""
+SPREAD = """
+@pipeline.step
+def step_{n}(number: int) -> Iterator[int]:
+    if number % 3:
+        yield from (number, number * 10)
+"""
+TOTAL = """
+@pipeline.step
+def step_{n}(numbers: Iterable[int]) -> int:
+    return sum(numbers) + 1
+"""
+EACH = """
+@pipeline.step
+def step_{n}(numbers: list[int]) -> Iterator[int]:
+    yield from reversed(numbers[1:])
+"""
+FAILS_TWICE = """
+@pipeline.step
+def step_{n}(number: int, context: StepContext) -> int:
+    if mark("step_{n}") < 3:
+        raise RuntimeError("not yet")
+    return number * 100 + context.attempt
+"""
+MARKS = """
+@pipeline.step
+def step_{n}(number: int) -> int:
+    mark("step_{n}")
+    return number + 1
+"""
+ASKS = """
+pipeline.awaits("ask {n}", request=int, response=int, timeout=timedelta(days=1))
+"""
+
+
+@dataclass
+class Hosted:
+    """A pipeline whose release is active, and the code that runs it."""
+
+    owner: Tenant
+    release: Release
+    host: Host
+    folder: Path
+
+    def submit(self, value: Any) -> Execution:
+        return making.execution(self.owner, secrets.token_hex(4), value, self.release.pipeline.pipeline_id)
+
+    def claim(self) -> Claim:
+        [claim] = making.claimed(self.owner)
+        return claim
+
+    def answer(self, claim: Claim) -> None:
+        """Run what was claimed and record what came of it, as worker and coordinator would."""
+        key = worker_key(settings.WORKER_SECRET, self.owner.slug)
+        command = _command(claim)
+        tasks.record(self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key)))
+
+    def run(self, execution: Execution) -> Execution:
+        """Go on until nothing is due any more."""
+        while claims := making.claimed(self.owner):
+            for claim in claims:
+                self.answer(claim)
+            Execution.objects.filter(pk=execution.pk, status="WAIT_RETRY").update(next_due_at=LONG_AGO)
+        execution.refresh_from_db()
+        return execution
+
+
+@dataclass
+class Hosting:
+    """Makes hosted pipelines in a folder of the test's own."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def __call__(self, *steps: str, checkpoint: bool = True) -> Hosted:
+        """A pipeline of these steps, in each of which `{n}` is its index."""
+        self.monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        name = f"hosted_{secrets.token_hex(4)}"
+        folder = self.folder / name
+        folder.mkdir()
+        body = "\n".join(step.format(n=number) for number, step in enumerate(steps))
+        (folder / f"{name}.py").write_text(SOURCE.format(name=name, checkpoint=checkpoint) + body)
+        self.monkeypatch.syspath_prepend(str(folder))
+        # Whatever the test leaves in there is forgotten with it.
+        self.monkeypatch.setitem(sys.modules, name, None)
+        self.monkeypatch.delitem(sys.modules, name)
+        artifact = build(f"{name}:pipeline", folder / "dist")
+        descriptor = write_release(folder / "dist", release_version="1.0")
+        owner = making.tenant()
+        release = making.verified(making.upload(owner, descriptor.document, artifact.path.read_bytes()).release)
+        activate(release, actor="user:test")
+        making.worker(release)
+        running = host_release(f"{name}:pipeline", descriptor.path, owner.slug)
+        key = worker_key(settings.WORKER_SECRET, owner.slug)
+        return Hosted(owner, release, Host(running, key=key, worker_id="worker-1", capacity=1), folder)
