@@ -81,7 +81,15 @@ class Product:
 
     def start_web(self) -> Child:
         bind = f"--bind=127.0.0.1:{self.port}"
-        command = ["gunicorn", "coordinator.wsgi", bind, "--workers=1", "--threads=8", "--no-control-socket"]
+        command = [
+            "gunicorn",
+            "coordinator.wsgi",
+            bind,
+            "--workers=1",
+            "--threads=8",
+            "--keep-alive=75",
+            "--no-control-socket",
+        ]
         return self._start("web", *command)
 
     def start_control_worker(self) -> Child:

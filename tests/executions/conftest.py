@@ -5,11 +5,6 @@ from typing import Any
 
 import pytest
 from celery import current_app
-from hypothesis import settings
-
-# A machine that is busy is slow, which is no mistake of the code.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 
 @pytest.fixture

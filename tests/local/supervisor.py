@@ -18,8 +18,9 @@ from coordinator.local.children import Children
 
 def main(folder: Path) -> None:
     """Start everything and wait."""
-    # Where the tests run in the background, a shell has had SIGINT ignored from the start.
+    # Where the tests run in the background, whoever started them may have had these ignored from the start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with Backing(folder, outside={}) as backing, Children(folder) as children:
         # The second sleeper is a daemon: its own session, and its parent ends at once.
         children.start("sleeper", ["sh", "-c", "setsid -f sleep 600; sleep 600 & sleep 600"])
