@@ -23,7 +23,7 @@ class Caller:
 
     def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         """The JSON answer, which must have `status`. A `body` of bytes is sent as it is."""
-        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        data: Any = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         url = f"/api/v1/tenants/{self.tenant.slug}/{path}"
         answer = self.http.generic(method, url, data, content_type="application/json")
         assert answer.status_code == status, answer.content

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coordinator.tenancy.models import Tenant
-from executions import interactions, outcome, queries, tasks
+from executions import interactions, outcome, queries, sweep
 from executions.dispatch import _command
 from executions.models import Execution, Interaction
 from executions.moves import Claim
@@ -93,7 +93,7 @@ def test_a_lost_lease_resumes_at_the_checkpoint_too(hosting: Hosting) -> None:
     hosted.answer(hosted.claim())
     lost = hosted.claim()
     Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
-    tasks.sweeper.expire_leases()
+    sweep.expire_leases()
     again = hosted.claim()
     assert (again.step_index, again.input, again.attempt) == (lost.step_index, "2", 0)
     hosted.answer(lost)

@@ -69,10 +69,11 @@ def lose_lease(execution: Execution) -> None:
 
 def letter(execution: Execution) -> dict[str, Any]:
     """The one dead letter of an execution, without its own id and time."""
-    [found] = DeadLetter.objects.filter(execution=execution).values()
+    [values] = DeadLetter.objects.filter(execution=execution).values()
+    found: dict[str, Any] = {**values}
     assert found.pop("created_at") == execution.finished_at
     found.pop("id")
-    return dict(found)
+    return found
 
 
 def test_spent_retries_leave_everything_that_triage_needs(execution: Execution) -> None:

@@ -9,6 +9,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from coordinator.tenancy.models import Tenant
 from executions import sweep, worker_registry
+from executions.dispatch import owner as owner_name
 from executions.errors import WorkerUnavailable, WorkerUnknown
 from executions.models import Worker, WorkerEvent
 from executions.protocol import Heartbeat
@@ -70,7 +71,7 @@ def test_every_change_of_state_leaves_an_event_and_nothing_else_does(release: Re
         ("DRAINING", "WORKER_DRAINS", "worker:w"),
         ("UNAVAILABLE", "STOPPED", "worker:w"),
         ("HEALTHY", "REGISTERED", "worker:w"),
-        ("STALE", "SILENT", sweep.owner()),
+        ("STALE", "SILENT", owner_name()),
         ("HEALTHY", "HEARD_AGAIN", "worker:w"),
     ]
     silent = worker.events.get(data__cause="SILENT")
