@@ -162,8 +162,9 @@ def _note_beat(pk: int, identity: ReleaseIdentity, beat: Heartbeat, before: Work
 
 
 def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reason: str = "") -> Worker:
-    """Give a worker no more work until an operator says otherwise; it finishes what it has. No heartbeat undoes it.
+    """Claim nothing on a worker's account until an operator says otherwise. No heartbeat undoes it.
 
+    Workers of one release share its queue: beside a healthy one, a drained worker still takes of what is sent there.
     A worker that an operator drains already is returned as it is. Raises `WorkerUnknown`.
     """
     with transaction.atomic():

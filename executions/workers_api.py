@@ -104,7 +104,10 @@ class Drain(TenantView):
 
     @extend_schema(operation_id="drainWorker", request=DrainRequest, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Give the worker no more work until it is undrained; it finishes what it has. Harmless to repeat."""
+        """Send nothing on the worker's account until it is undrained. Harmless to repeat.
+
+        Workers of one release share its queue: while another one is healthy, stop the process to keep it from working.
+        """
         reason = _reason(request)
         made = worker_registry.drain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
         return Response(WorkerView(made).data)
