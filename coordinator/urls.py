@@ -7,11 +7,12 @@ from drf_spectacular.views import SpectacularAPIView
 
 from coordinator import health
 from executions import api as executions_api
-from executions import campaigns_api, interactions_api, operators_api, workers_api
+from executions import campaigns_api, interactions_api, operators_api, submissions_api, workers_api
 from releases import api as releases_api
 
 tenant_api = [
     *releases_api.urlpatterns,
+    *submissions_api.urlpatterns,
     *executions_api.urlpatterns,
     *operators_api.urlpatterns,
     *campaigns_api.urlpatterns,

@@ -1,40 +1,23 @@
 """REST: executions of one tenant."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
-from rest_framework import serializers, status
+from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coordinator.api.fields import StrictSerializer, Text
 from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
-from coordinator.tenancy.roles import Scope
 from executions import queries
 from executions.models import Execution, ExecutionEvent
 from executions.states import State
-from executions.submission import submit
-from releases.models import IDENTITY_LENGTH
 
 TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
-
-
-class SubmissionRequest(StrictSerializer):
-    pipelineId = Text(max_length=IDENTITY_LENGTH)
-    input = serializers.JSONField(help_text="The first step's input; an array of items where that step takes many.")
-    idempotencyKey = Text(max_length=200, help_text="Repeating a key with the same input returns the first execution.")
-    expectedReleaseVersion = Text(
-        max_length=IDENTITY_LENGTH,
-        required=False,
-        allow_null=True,
-        default=None,
-        help_text="Refuse unless this release is the active one.",
-    )
 
 
 class PinView(serializers.Serializer[Execution]):
@@ -82,10 +65,6 @@ class ExecutionView(serializers.Serializer[Execution]):
         return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
 
 
-class AcceptedView(ExecutionView):
-    duplicate = serializers.BooleanField(default=False, help_text="The key was used before; this is what it made then.")
-
-
 class ResultView(serializers.Serializer[Execution]):
     executionId = serializers.UUIDField(source="id")
     pin = PinView(source="*")
@@ -125,7 +104,6 @@ class InSequence(NewestFirst):
 class Executions(TenantView, ListAPIView[Execution]):
     """The tenant's executions, newest first."""
 
-    scopes: ClassVar = {"POST": Scope.SUBMIT}
     serializer_class = ExecutionView
     filterset_class = ExecutionFilter
     pagination_class = NewestExecutions
@@ -133,31 +111,6 @@ class Executions(TenantView, ListAPIView[Execution]):
 
     def get_queryset(self) -> Any:
         return queries.executions(self.tenant)
-
-    @extend_schema(
-        operation_id="submitExecution", request=SubmissionRequest, responses={202: AcceptedView, 200: AcceptedView}
-    )
-    def post(self, request: Request, tenant: str) -> Response:
-        """Submit an execution. 202: it is durable, pinned to the active release, and will run.
-
-        200: the idempotency key was used before with the same input; this is the execution that it made.
-        """
-        asked = SubmissionRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
-        made = submit(
-            self.tenant,
-            pipeline_id=asked.validated_data["pipelineId"],
-            input=asked.validated_data["input"],
-            idempotency_key=asked.validated_data["idempotencyKey"],
-            expected_release_version=asked.validated_data["expectedReleaseVersion"],
-            actor=self.actor,
-        )
-        body = {**ExecutionView(made.execution, context={"request": request}).data, "duplicate": made.duplicate}
-        return Response(
-            body,
-            status=status.HTTP_200_OK if made.duplicate else status.HTTP_202_ACCEPTED,
-            headers={"Location": body["links"]["self"]},
-        )
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
@@ -190,7 +143,6 @@ class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
 
 
 urlpatterns = [
-    path("executions", Executions.as_view(), name="executions"),
     path("executions/<uuid:execution_id>", OneExecution.as_view(), name="execution"),
     path("executions/<uuid:execution_id>/result", ExecutionResult.as_view(), name="execution-result"),
     path("executions/<uuid:execution_id>/events", ExecutionEvents.as_view(), name="execution-events"),

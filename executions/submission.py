@@ -1,32 +1,47 @@
-"""Takes an execution in: resolves the active release, checks it, and pins the execution to it for good."""
+"""Takes executions in: checks the active release and pins each execution to it for good."""
 
+import contextlib
 import hashlib
 import json
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from coordinator import bell
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.access import require_valid
 from coordinator.tenancy.models import Tenant
-from executions.errors import IdempotencyKeyReused, InputInvalid
+from coordinator.tenancy.roles import Scope
+from executions import admission
+from executions.admission import Admission
+from executions.errors import IdempotencyKeyReused
+from executions.group_commit import GroupCommit
+from executions.identifiers import new_id
 from executions.models import Execution
 from executions.states import State
-from executions.worker_registry import DISPATCH_TASK, require_healthy
-from releases import registry
-from releases.canonical import mismatches
-from releases.contract import Contract, contract_from_json
-from releases.descriptor import CHECKPOINTS
+from executions.worker_registry import DISPATCH_TASK
 from releases.errors import ActiveReleaseChanged
-from releases.models import Release
-from releases.soundness import require_sound
 
-MANY = {"MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION"}
+MOST_IN_A_COMMIT = 500
+MOST_TRIES = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One execution that is asked for, under the caller's key."""
+
+    pipeline_id: str
+    input: Any
+    idempotency_key: str
+    expected_release_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     execution: Execution
     duplicate: bool
@@ -40,37 +55,49 @@ def submit(
     idempotency_key: str,
     actor: str,
     expected_release_version: str | None = None,
+    token: str | None = None,
 ) -> Submission:
     """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
 
     The same key with the same input returns the first execution, even where a new one would be refused by now.
-    Raises, in this order: `PipelineUnknown`, `IdempotencyKeyReused`, `NoActiveRelease`, `ActiveReleaseChanged`,
-    `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`, `WorkerUnavailable`.
+    `token` is the digest of the token that asks, where it was let in on a memory of it: it must still be valid when
+    the row is written. Raises, in this order: `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
+    `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
+    `WorkerUnavailable`.
     """
-    pipeline = registry.pipeline(tenant, pipeline_id)
-    digest = input_digest(input)
-    first = _first(tenant, pipeline_id, idempotency_key, digest)
-    if first is not None:
-        return Submission(first, duplicate=True)
-    release = registry.active_release(pipeline)
-    if expected_release_version is not None and expected_release_version != release.release_version:
-        raise ActiveReleaseChanged(
-            f"Expected {expected_release_version!r} to be active, but it is {release.release_version!r}.",
-            activeReleaseVersion=release.release_version,
-        )
-    contract = contract_from_json(release.contract.document) if release.contract else None
-    shape = _input_shape(contract, input)
-    require_sound(release)
-    require_healthy(release)
-    with transaction.atomic():
-        execution_id = _insert(tenant, release, contract, input, digest, shape, idempotency_key, actor)
-        if execution_id is not None:
-            bell.ring(DISPATCH_TASK)
-    if execution_id is None:
-        first = _first(tenant, pipeline_id, idempotency_key, digest)
-        assert first is not None  # noqa: S101 - executions are never deleted
-        return Submission(first, duplicate=True)
-    return Submission(Execution.objects.get(pk=execution_id), duplicate=False)
+    order = Order(pipeline_id, input, idempotency_key, expected_release_version)
+    [made] = submit_many(tenant, [order], actor=actor, token=token)
+    if isinstance(made, CoordinatorError):
+        raise made
+    return made
+
+
+def submit_many(
+    tenant: Tenant, orders: Sequence[Order], *, actor: str, token: str | None = None
+) -> list[Submission | CoordinatorError]:
+    """Accept each of `orders` by itself, as `submit` would: what became of each, in their order.
+
+    All that are accepted are durable when this returns; none suffers for another's refusal. Of two with the same key
+    the first is taken in, and the second is its duplicate.
+    """
+    _recall(tenant, {order.pipeline_id for order in orders})
+    rows = [_remembered_row(tenant, order, actor, token) for order in orders]
+    known = [row for row in rows if row is not None]
+    written = dict(zip((row.id for row in known), _commits.commit(known) if known else [], strict=True))
+    made: list[Submission | CoordinatorError | None] = [
+        _accepted(tenant, row, at) if row is not None and (at := written[row.id]) is not None else None for row in rows
+    ]
+    rest = [order for order, done in zip(orders, made, strict=True) if done is None]
+    settled = iter(_settle(tenant, rest, actor, token) if rest else [])
+    return [next(settled) if done is None else done for done in made]
+
+
+def _recall(tenant: Tenant, pipeline_ids: set[str]) -> None:
+    """Look at the facts of each pipeline once, for all orders; what they refuse is told for each order later."""
+    for pipeline_id in pipeline_ids:
+        if admission.remembered(tenant, pipeline_id) is None:
+            with contextlib.suppress(CoordinatorError):
+                admission.admission(tenant, pipeline_id).require_ready()
 
 
 def input_digest(value: Any) -> str:
@@ -79,92 +106,169 @@ def input_digest(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _first(tenant: Tenant, pipeline_id: str, idempotency_key: str, digest: str) -> Execution | None:
-    found = Execution.objects.filter(tenant=tenant, pipeline_id=pipeline_id, execution_key=idempotency_key).first()
-    if found is not None and found.input_digest != digest:
-        raise IdempotencyKeyReused(
-            f"The key {idempotency_key!r} belongs to execution {found.pk}, which has another input.",
-            executionId=str(found.pk),
-        )
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An execution on its way into the database."""
+
+    id: uuid.UUID
+    admission: Admission
+    order: Order
+    digest: str
+    shape: str
+    actor: str
+    token: str | None
+
+
+def _remembered_row(tenant: Tenant, order: Order, actor: str, token: str | None) -> _Row | None:
+    """The row, where what this process remembers lets it in; None where the facts must be looked at."""
+    given = admission.remembered(tenant, order.pipeline_id)
+    if given is None:
+        return None
+    try:
+        return _row(given, order, actor, token)
+    except CoordinatorError:
+        return None
+
+
+def _row(given: Admission, order: Order, actor: str, token: str | None) -> _Row:
+    given.require_expected(order.expected_release_version)
+    shape = given.input_shape(order.input)
+    return _Row(new_id(), given, order, input_digest(order.input), shape, actor, token)
+
+
+def _settle(
+    tenant: Tenant, orders: Sequence[Order], actor: str, token: str | None
+) -> Iterator[Submission | CoordinatorError]:
+    """What becomes of orders by the facts of this moment; only here is anything refused, or found to be there."""
+    firsts = _firsts(tenant, orders)
+    for order in orders:
+        try:
+            require_valid(token, Scope.SUBMIT)
+            first = firsts.get((order.pipeline_id, order.idempotency_key))
+            yield _repeated(order, first) if first is not None else _settled(tenant, order, actor, token)
+        except CoordinatorError as refusal:
+            yield refusal
+
+
+def _settled(tenant: Tenant, order: Order, actor: str, token: str | None) -> Submission:
+    for _ in range(MOST_TRIES):
+        given = admission.admission(tenant, order.pipeline_id)
+        row = _row(given, order, actor, token)
+        given.require_ready()
+        [at] = _commits.commit([row])
+        if at is not None:
+            return _accepted(tenant, row, at)
+        require_valid(token, Scope.SUBMIT)
+        for first in _firsts(tenant, [order]).values():
+            return _repeated(order, first)
+    raise ActiveReleaseChanged(f"The active release of {order.pipeline_id!r} keeps changing; submit again.")
+
+
+def _firsts(tenant: Tenant, orders: Sequence[Order]) -> dict[tuple[str, str], Execution]:
+    """The executions that have the keys of these orders, whatever their input."""
+    found: dict[tuple[str, str], Execution] = {}
+    for pipeline_id in {order.pipeline_id for order in orders}:
+        keys = [order.idempotency_key for order in orders if order.pipeline_id == pipeline_id]
+        for each in Execution.objects.filter(tenant=tenant, pipeline_id=pipeline_id, execution_key__in=keys):
+            each.tenant = tenant
+            found[pipeline_id, each.execution_key] = each
     return found
 
 
-def _input_shape(contract: Contract | None, value: Any) -> str:
-    """UNI for one value, MULTI for a list of items where the first step takes many. Raises `InputInvalid`."""
-    if contract is None or not contract.steps:
-        return "UNI"
-    many = contract.steps[0].cardinality in MANY
-    if many and not isinstance(value, list):
-        raise InputInvalid("The first step takes many items.", errors=[_error("input", "must be an array of items")])
-    items = value if many else [value]
-    errors = [
-        _error(f"input[{index}]{path}" if many else f"input{path}", rule)
-        for index, item in enumerate(items)
-        for path, rule in _mismatches(contract, item)
-    ]
-    if errors:
-        told = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
-        raise InputInvalid(told, errors=errors[:100])
-    return "MULTI" if many else "UNI"
+def _repeated(order: Order, first: Execution) -> Submission:
+    if first.input_digest != input_digest(order.input):
+        raise IdempotencyKeyReused(
+            f"The key {order.idempotency_key!r} belongs to execution {first.pk}, which has another input.",
+            executionId=str(first.pk),
+        )
+    return Submission(first, duplicate=True)
 
 
-def _mismatches(contract: Contract, item: Any) -> list[tuple[str, str]]:
-    type_id = contract.steps[0].input_type_id
-    return mismatches(contract.canonical_types, type_id, item) if type_id else []
-
-
-def _error(field: str, rule: str) -> dict[str, str]:
-    return {"field": field, "code": "INPUT_TYPE", "message": rule}
-
-
+# A row is written only where its release is still the active one, and registered, and the token that asks still
+# valid: whatever was remembered is worth nothing against the tables. The order of keys keeps two groups that share
+# some from waiting for each other in a circle.
 _INSERT = """
-WITH accepted AS (
+WITH asked AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(releases)s::bigint[], %(activations)s::bigint[], %(keys)s::text[],
+        %(digests)s::text[], %(inputs)s::jsonb[], %(shapes)s::text[], %(result_shapes)s::text[],
+        %(checkpoints)s::bool[], %(actors)s::text[], %(tokens)s::text[])
+        AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor, token)
+), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
         input_shape, result_shape, checkpoints, budget_start, takeovers, status, version, event_count,
         current_step_index, attempt, next_due_at, submitted_by, created_at, updated_at)
-    VALUES (%(id)s, %(tenant)s, %(release)s, %(pipeline_id)s, %(contract_version)s, %(release_version)s, %(key)s,
-        %(digest)s, %(input)s, %(input_shape)s, %(result_shape)s,
-        %(checkpoints)s, 0, 0, %(status)s, 0, 1, 0, 0, now(),
-        %(actor)s, now(), now())
+    SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input,
+        a.shape, a.result_shape, a.checkpoints, 0, 0, %(queued)s, 0, 1, 0, 0, now(), a.actor, now(), now()
+    FROM asked a
+    JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
+    JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
+    WHERE a.token IS NULL OR EXISTS (
+        SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
+        WHERE t.digest = a.token AND t.tenant_id = p.tenant_id AND u.is_active
+            AND (t.expiry IS NULL OR t.expiry > now()) AND %(scope)s = ANY (t.scopes))
+    ORDER BY p.tenant_id, p.pipeline_id, a.key
     ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
-    RETURNING id, status
+    RETURNING id, status, contract_version, release_version, submitted_by, created_at
+), told AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+    SELECT id, 1, 'SUBMITTED', status, submitted_by,
+        jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version), created_at
+    FROM accepted
 )
-INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
-SELECT id, 1, 'SUBMITTED', status, %(actor)s, %(pin)s, now() FROM accepted
-RETURNING execution_id
+SELECT id, created_at FROM accepted
 """
 
 
-def _insert(
-    tenant: Tenant,
-    release: Release,
-    contract: Contract | None,
-    value: Any,
-    digest: str,
-    shape: str,
-    idempotency_key: str,
-    actor: str,
-) -> uuid.UUID | None:
-    pin = {"contractVersion": release.contract_version, "releaseVersion": release.release_version}
+def _insert(rows: list[_Row]) -> list[datetime | None]:
+    """When each was written; None for what the tables did not let in."""
     columns: dict[str, Any] = {
-        "id": uuid.uuid4(),
-        "tenant": tenant.pk,
-        "release": release.pk,
-        "pipeline_id": release.pipeline.pipeline_id,
-        "contract_version": release.contract_version,
-        "release_version": release.release_version,
-        "key": idempotency_key,
-        "digest": digest,
-        "input": Jsonb(value),
-        "input_shape": shape,
-        "result_shape": contract.result_shape if contract else "SINGLE",
-        "checkpoints": release.artifacts.filter(capabilities__contains=[CHECKPOINTS]).exists(),
-        "status": State.QUEUED.value,
-        "actor": actor,
-        "pin": Jsonb(pin),
+        "ids": [row.id for row in rows],
+        "releases": [row.admission.release.pk for row in rows],
+        "activations": [row.admission.activation for row in rows],
+        "keys": [row.order.idempotency_key for row in rows],
+        "digests": [row.digest for row in rows],
+        "inputs": [Jsonb(row.order.input) for row in rows],
+        "shapes": [row.shape for row in rows],
+        "result_shapes": [row.admission.result_shape for row in rows],
+        "checkpoints": [row.admission.checkpoints for row in rows],
+        "actors": [row.actor for row in rows],
+        "tokens": [row.token for row in rows],
+        "queued": State.QUEUED.value,
+        "scope": Scope.SUBMIT.value,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, columns)
-        row = cursor.fetchone()
-    return row[0] if row else None
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_INSERT, columns)
+            written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
+        if written:
+            bell.ring(DISPATCH_TASK)
+    return [written.get(row.id) for row in rows]
+
+
+_commits = GroupCommit(_insert, limit=MOST_IN_A_COMMIT)
+
+
+def _accepted(tenant: Tenant, row: _Row, at: datetime) -> Submission:
+    """The execution as it was written, without reading it back."""
+    release = row.admission.release
+    execution = Execution(
+        id=row.id,
+        tenant=tenant,
+        release=release,
+        pipeline_id=release.pipeline.pipeline_id,
+        contract_version=release.contract_version,
+        release_version=release.release_version,
+        execution_key=row.order.idempotency_key,
+        input_digest=row.digest,
+        input=row.order.input,
+        input_shape=row.shape,
+        result_shape=row.admission.result_shape,
+        checkpoints=row.admission.checkpoints,
+        status=State.QUEUED.value,
+        next_due_at=at,
+        submitted_by=row.actor,
+        created_at=at,
+        updated_at=at,
+    )
+    return Submission(execution, duplicate=False)

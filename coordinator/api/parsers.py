@@ -16,10 +16,15 @@ class StrictJSONParser(BaseParser):
 
     media_type = "application/json"
 
+    @property
+    def limit(self) -> int:
+        """How many bytes a body may have."""
+        return int(settings.MAX_REQUEST_BYTES)
+
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        limit = settings.MAX_REQUEST_BYTES
+        limit = self.limit
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise PayloadTooLarge(f"A request body may have at most {limit} bytes.", limit=limit)

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from coordinator.errors import CoordinatorError, NotFound
 from coordinator.tenancy.models import ApiToken, Tenant
@@ -15,6 +16,12 @@ class ScopeMissing(CoordinatorError):
     code = "SCOPE_MISSING"
     status = 403
     title = "The token or role does not allow this"
+
+
+class TokenInvalid(CoordinatorError):
+    code = "NOT_AUTHENTICATED"
+    status = 401
+    title = "A bearer token is required"
 
 
 def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySet[Tenant]:
@@ -52,6 +59,15 @@ def issue_token(
         issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
     )
     return token, plain
+
+
+def require_valid(digest: str | None, scope: Scope) -> None:
+    """Raise `TokenInvalid` unless the token of that digest is good for `scope` now; None stands for no token at all."""
+    if digest is None:
+        return
+    unexpired = Q(expiry=None) | Q(expiry__gt=Now())
+    if not ApiToken.objects.filter(unexpired, digest=digest, user__is_active=True, scopes__contains=[scope]).exists():
+        raise TokenInvalid("The token is not valid.")
 
 
 def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:

@@ -1,0 +1,104 @@
+"""Several callers share one commit: whoever comes while a commit is under way waits for the next one, with the others.
+
+There is no timer and no thread of its own. A caller that finds nobody at work commits at once, so that a lone one
+never waits; the group grows by itself while the database is busy.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from django.db import connection
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+
+@dataclass
+class _Party(Generic[Row, Result]):
+    """One caller's rows, and what became of them. `leads` tells a woken caller that the next commit is its own."""
+
+    rows: Sequence[Row]
+    results: list[Result] | None = None
+    error: BaseException | None = None
+    leads: bool = False
+    woken: threading.Event = field(default_factory=threading.Event)
+
+
+class GroupCommit(Generic[Row, Result]):
+    """Calls `write` with the rows of all who wait, at most `limit` rows unless one caller alone has more.
+
+    `write` runs one transaction and gives one result for each row, in their order.
+    """
+
+    def __init__(self, write: Callable[[list[Row]], list[Result]], *, limit: int) -> None:
+        self._write = write
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._waiting: deque[_Party[Row, Result]] = deque()
+        self._busy = False
+
+    def commit(self, rows: Sequence[Row]) -> list[Result]:
+        """Return what `write` made of these rows, once their transaction is durable; raise what it raised.
+
+        A caller inside a transaction of its own shares with nobody: its rows are durable only when that one is.
+        """
+        if connection.in_atomic_block:
+            return self._write(list(rows))
+        party = _Party[Row, Result](rows)
+        with self._lock:
+            self._waiting.append(party)
+            leads, self._busy = not self._busy, True
+        if not leads:
+            party.woken.wait()
+        if leads or party.leads:
+            self._lead()
+        if party.error is not None:
+            raise party.error
+        assert party.results is not None  # noqa: S101 - whoever led has seen to it
+        return party.results
+
+    def _lead(self) -> None:
+        group = self._next_group()
+        try:
+            self._write_all(group)
+        finally:
+            with self._lock:
+                successor = self._waiting[0] if self._waiting else None
+                self._busy = successor is not None
+            if successor is not None:
+                successor.leads = True
+                successor.woken.set()
+            for party in group:
+                party.woken.set()
+
+    def _next_group(self) -> list[_Party[Row, Result]]:
+        with self._lock:
+            group = [self._waiting.popleft()]
+            count = len(group[0].rows)
+            while self._waiting and count + len(self._waiting[0].rows) <= self._limit:
+                group.append(self._waiting.popleft())
+                count += len(group[-1].rows)
+        return group
+
+    def _write_all(self, group: list[_Party[Row, Result]]) -> None:
+        """Where the group cannot be written as one, each caller's rows are: nobody suffers for another's."""
+        try:
+            results = self._write([row for party in group for row in party.rows])
+        except Exception as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for party in group:
+                self._write_all([party])
+            return
+        except BaseException as error:
+            for party in group:
+                party.error = error
+            raise
+        start = 0
+        for party in group:
+            party.results = results[start : start + len(party.rows)]
+            start += len(party.rows)

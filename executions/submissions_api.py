@@ -1,0 +1,218 @@
+"""REST: taking executions in, one by one and many at once. The hot path: it writes its answers without serializers."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import path, reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from coordinator.api.authentication import RememberedTokenAuthentication
+from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.parsers import StrictJSONParser
+from coordinator.api.problem import invalid, problem
+from coordinator.api.tenant_view import TenantView
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.roles import Scope
+from executions.api import TENANT, ExecutionView, Executions
+from executions.models import Execution
+from executions.submission import Order, Submission, submit_many
+from releases.models import IDENTITY_LENGTH
+
+LONGEST_KEY = 200
+MEMBERS = frozenset({"pipelineId", "input", "idempotencyKey", "expectedReleaseVersion"})
+
+
+class SubmissionRequest(StrictSerializer):
+    pipelineId = Text(max_length=IDENTITY_LENGTH)
+    input = serializers.JSONField(help_text="The first step's input; an array of items where that step takes many.")
+    idempotencyKey = Text(max_length=LONGEST_KEY, help_text="Repeating a key with the same input returns the first execution.")
+    expectedReleaseVersion = Text(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Refuse unless this release is the active one.",
+    )
+
+
+class AcceptedView(ExecutionView):
+    duplicate = serializers.BooleanField(default=False, help_text="The key was used before; this is what it made then.")
+
+
+class VerdictView(serializers.Serializer[Any]):
+    """One item of a batch: `execution` where it was accepted or known before, else `problem`."""
+
+    status = serializers.ChoiceField(choices=[200, 202, 400, 401, 404, 409, 422, 503])
+    execution = AcceptedView(required=False)
+    problem = serializers.DictField(required=False)
+
+
+class BatchRequest(StrictSerializer):
+    items = SubmissionRequest(many=True, min_length=1, max_length=settings.MAX_BATCH_ITEMS)
+
+
+class BatchView(serializers.Serializer[Any]):
+    items = VerdictView(many=True)
+
+
+class BatchParser(StrictJSONParser):
+    """The same strictness; a batch may be larger than other requests."""
+
+    @property
+    def limit(self) -> int:
+        return int(settings.MAX_BATCH_BYTES)
+
+
+class _TakesExecutions(TenantView):
+    scopes: ClassVar = {"POST": Scope.SUBMIT}
+
+    def get_authenticators(self) -> Sequence[BaseAuthentication]:
+        """A submission holds its token against the database as it is written."""
+        # While the API's schema is made there is no request.
+        submits = self.request is not None and self.request.method == "POST"
+        return [RememberedTokenAuthentication()] if submits else super().get_authenticators()
+
+    def take_in(self, orders: Sequence[Order]) -> list[Submission | CoordinatorError]:
+        return submit_many(self.tenant, orders, actor=self.actor, token=self.token.digest)
+
+    def address(self) -> str:
+        """Where this tenant's executions are."""
+        return self.request.build_absolute_uri(reverse("api:executions", args=(self.tenant.slug,)))
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class SubmittedExecutions(_TakesExecutions, Executions):
+    """The tenant's executions, newest first."""
+
+    @extend_schema(
+        operation_id="submitExecution", request=SubmissionRequest, responses={202: AcceptedView, 200: AcceptedView}
+    )
+    def post(self, request: Request, tenant: str) -> HttpResponse:
+        """Submit an execution. 202: it is durable, pinned to the active release, and will run.
+
+        200: the idempotency key was used before with the same input; this is the execution that it made.
+        """
+        [made] = self.take_in([_order(request.data)])
+        if isinstance(made, CoordinatorError):
+            raise made
+        body = accepted(made, self.address())
+        answer = _json(body, 200 if made.duplicate else 202)
+        answer["Location"] = body["links"]["self"]
+        return answer
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Batch(_TakesExecutions):
+    parser_classes = (BatchParser,)
+
+    @extend_schema(operation_id="submitExecutions", request=BatchRequest, responses={200: BatchView})
+    def post(self, request: Request, tenant: str) -> HttpResponse:
+        """Submit up to 1,000 executions at once. Each gets its own verdict, in the order of the items.
+
+        Everything with status 202 is durable once this answers. An item that is refused does not touch the others.
+        """
+        orders = [_verdict_on(item) for item in _items(request.data)]
+        made = iter(self.take_in([order for order in orders if isinstance(order, Order)]))
+        address = self.address()
+        verdicts = [next(made) if isinstance(order, Order) else order for order in orders]
+        return _json({"items": [_told(verdict, address) for verdict in verdicts]}, 200)
+
+
+def _order(asked: Any) -> Order:
+    """What the request asks for. The serializer has the last word; what is plainly right need not be put to it."""
+    if not _plain(asked):
+        checked = SubmissionRequest(data=asked)
+        checked.is_valid(raise_exception=True)
+        asked = checked.validated_data
+    return Order(asked["pipelineId"], asked["input"], asked["idempotencyKey"], asked.get("expectedReleaseVersion"))
+
+
+def _plain(asked: Any) -> bool:
+    """Whether the serializer could not object. It may have nothing against what is not plain, too."""
+    if not isinstance(asked, dict) or not MEMBERS.issuperset(asked) or asked.get("input") is None:
+        return False
+    return (
+        _is_text(asked.get("pipelineId"), IDENTITY_LENGTH)
+        and _is_text(asked.get("idempotencyKey"), LONGEST_KEY)
+        and asked.get("expectedReleaseVersion") is None
+    )
+
+
+def _is_text(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable() and not value.isspace()
+
+
+def _items(asked: Any) -> list[Any]:
+    """The items of a batch, not yet looked into."""
+    whole = isinstance(asked, dict) and set(asked) == {"items"} and isinstance(asked["items"], list)
+    if not whole or not 1 <= len(asked["items"]) <= settings.MAX_BATCH_ITEMS:
+        BatchRequest(data=asked).is_valid(raise_exception=True)
+    items: list[Any] = asked["items"]
+    return items
+
+
+def _verdict_on(item: Any) -> Order | CoordinatorError:
+    try:
+        return _order(item)
+    except ValidationError as error:
+        return invalid(error)
+
+
+def _told(verdict: Submission | CoordinatorError, address: str) -> dict[str, Any]:
+    if isinstance(verdict, CoordinatorError):
+        return {"status": verdict.status, "problem": problem(verdict)}
+    return {"status": 200 if verdict.duplicate else 202, "execution": accepted(verdict, address)}
+
+
+def accepted(made: Submission, address: str) -> dict[str, Any]:
+    """What `AcceptedView` describes, as the answer has it."""
+    execution = made.execution
+    here = f"{address}/{execution.pk}"
+    return {
+        "executionId": str(execution.pk),
+        "pin": {
+            "pipelineId": execution.pipeline_id,
+            "contractVersion": execution.contract_version,
+            "releaseVersion": execution.release_version,
+        },
+        "idempotencyKey": execution.execution_key,
+        "status": execution.status,
+        "version": execution.version,
+        "currentStepIndex": execution.current_step_index,
+        "attempt": execution.attempt,
+        "nextDueAt": _instant(execution.next_due_at),
+        "error": _error(execution),
+        "submittedBy": execution.submitted_by,
+        "createdAt": _instant(execution.created_at),
+        "updatedAt": _instant(execution.updated_at),
+        "finishedAt": _instant(execution.finished_at) if execution.finished_at else None,
+        "links": {"self": here, "result": f"{here}/result", "events": f"{here}/events"},
+        "duplicate": made.duplicate,
+    }
+
+
+def _error(execution: Execution) -> dict[str, Any] | None:
+    return {"code": execution.error_code, "message": execution.error_message} if execution.error_code else None
+
+
+def _instant(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def _json(body: dict[str, Any], status: int) -> HttpResponse:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return HttpResponse(text.encode(), status=status, content_type="application/json")
+
+
+urlpatterns = [
+    path("executions", SubmittedExecutions.as_view(), name="executions"),
+    path("executions:batch", Batch.as_view(), name="executions-batch"),
+]
