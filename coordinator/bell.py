@@ -5,17 +5,25 @@ error to the caller.
 """
 
 import logging
+import math
+import time
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
 # The due time is a column; a message may wait for it only where the broker holds it for less than a minute.
 LONGEST_DELAY = timedelta(seconds=55)
+# How long one that nobody answers keeps others from ringing: whoever was to answer it may have died.
+PATIENCE = timedelta(seconds=1)
+SLOT = timedelta(milliseconds=250)
 
 
 def ring(task: str, *arguments: Any, delay: timedelta | None = None) -> None:
@@ -23,9 +31,37 @@ def ring(task: str, *arguments: Any, delay: timedelta | None = None) -> None:
 
     With a `delay` beyond a minute nothing is sent: the sweep will see to the row when it is due.
     """
-    if delay is not None and delay > LONGEST_DELAY:
+    if delay is None or delay <= LONGEST_DELAY:
+        transaction.on_commit(partial(_send, task, arguments, delay))
+
+
+def ring_once(task: str, *, delay: timedelta = timedelta()) -> None:
+    """The same for a task that finds all work there is, and says so by `answered`: one bell does for many callers.
+
+    Delayed bells are as many as there are SLOTs in which one is due.
+    """
+    if delay <= LONGEST_DELAY:
+        transaction.on_commit(partial(_send_once, task, delay))
+
+
+def answered(task: str) -> None:
+    """Whoever rings from now on is to be heard. For the task itself, before it looks for work."""
+    try:
+        _redis().delete(_mark(task))
+    except RedisError as error:
+        log.warning("The broker was not told that %s is answered: %s", task, type(error).__name__)
+
+
+def _send_once(task: str, delay: timedelta) -> None:
+    slots = math.ceil((time.time() + delay.total_seconds()) / SLOT.total_seconds()) if delay else 0
+    wait = timedelta(seconds=slots * SLOT.total_seconds() - time.time()) if delay else None
+    try:
+        if not _redis().set(_mark(task, slots), 1, nx=True, px=delay + PATIENCE):
+            return
+    except RedisError as error:
+        log.warning("The broker did not take %s; the sweep will do its work: %s", task, type(error).__name__)
         return
-    transaction.on_commit(partial(_send, task, arguments, delay))
+    _send(task, (), wait)
 
 
 def _send(task: str, arguments: tuple[Any, ...], delay: timedelta | None) -> None:
@@ -33,3 +69,12 @@ def _send(task: str, arguments: tuple[Any, ...], delay: timedelta | None) -> Non
         current_app.send_task(task, args=arguments, countdown=delay.total_seconds() if delay else None, retry=False)
     except (OperationalError, OSError) as error:
         log.warning("The broker did not take %s; the sweep will do its work: %s", task, type(error).__name__)
+
+
+def _mark(task: str, slot: int = 0) -> str:
+    return f"bell:{task}:{slot}"
+
+
+@cache
+def _redis() -> Redis:
+    return Redis.from_url(settings.CELERY_BROKER_URL, socket_connect_timeout=2, socket_timeout=10)

@@ -2,7 +2,10 @@
 
 import os
 
-from celery import Celery
+from typing import Any
+
+from celery import Celery, signals
+from django.db import close_old_connections
 from kombu import Queue
 
 from executions.broker import survive_broker_loss
@@ -12,6 +15,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
 survive_broker_loss()
 app = Celery("coordinator")
+
+
+@signals.task_prerun.connect
+def _drop_dead_connections(**_: Any) -> None:
+    """Connections outlive tasks (CELERY_DB_REUSE_MAX), but not a database that was started anew."""
+    close_old_connections()
+
+
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue("control"), Queue(OUTCOME_QUEUE), Queue("webhooks")]
 app.autodiscover_tasks(["releases", "executions"])

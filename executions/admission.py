@@ -126,6 +126,5 @@ def forget(tenant: Tenant, pipeline_id: str) -> None:
         _kept.pop((tenant.pk, pipeline_id), None)
 
 
-
 def _error(field: str, rule: str) -> dict[str, str]:
     return {"field": field, "code": "INPUT_TYPE", "message": rule}

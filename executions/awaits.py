@@ -81,63 +81,95 @@ def correlation_id(tenant: str, execution_id: uuid.UUID, step_id: str, unit_id: 
     return str(uuid.UUID(bytes=digest, version=3))
 
 
-_OPEN_UNIT = """
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """An execution that reached an await, and the unit that is to be opened for it."""
+
+    execution_id: uuid.UUID
+    unit_id: uuid.UUID
+    suspension: Suspension
+
+
+_OPEN_UNITS = """
 INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
     expected_items, status, created_at, updated_at)
-VALUES (%(unit)s, %(tenant)s, %(execution)s, %(step)s, %(index)s, %(itemized)s, %(many)s, %(items)s, %(waiting)s,
-    now(), now())
+SELECT id, %(tenant)s, execution, step, index, itemized, many, items, %(waiting)s, now(), now()
+FROM unnest(%(units)s::uuid[], %(executions)s::uuid[], %(steps)s::text[], %(indexes)s::int[], %(itemized)s::bool[],
+    %(many)s::bool[], %(items)s::int[]) AS asked(id, execution, step, index, itemized, many, items)
 """
 _OPEN_INTERACTIONS = """
 INSERT INTO executions_interaction (id, tenant_id, unit_id, execution_id, step_id, step_index, item_index,
     correlation_id, transport, transport_metadata, request, output_type, assignee, "group", status, version, deadline,
     dispatch_attempts, next_dispatch_at, last_dispatch_error, created_at, updated_at)
-SELECT gen_random_uuid(), %(tenant)s, %(unit)s, %(execution)s, %(step)s, %(index)s,
-    CASE WHEN %(itemized)s THEN place - 1 END, correlation, %(transport)s, %(metadata)s, request, %(type)s,
-    %(assignee)s, %(group)s, %(status)s, 0, now() + make_interval(secs => %(seconds)s), 0,
-    CASE WHEN %(sent)s THEN now() END, '', now(), now()
-FROM unnest(%(requests)s::jsonb[], %(correlations)s::text[]) WITH ORDINALITY AS asked(request, correlation, place)
+SELECT gen_random_uuid(), %(tenant)s, unit, execution, step, index, item, correlation, transport, metadata, request,
+    type, assignee, "group", status, 0, now() + make_interval(secs => seconds), 0,
+    CASE WHEN transport = %(webhook)s THEN now() END, '', now(), now()
+FROM unnest(%(units)s::uuid[], %(executions)s::uuid[], %(steps)s::text[], %(indexes)s::int[], %(item_indexes)s::int[],
+    %(correlations)s::text[], %(transports)s::text[], %(metadata)s::jsonb[], %(requests)s::jsonb[], %(types)s::text[],
+    %(assignees)s::text[], %(groups)s::text[], %(statuses)s::text[], %(seconds)s::float[])
+    AS asked(unit, execution, step, index, item, correlation, transport, metadata, request, type, assignee, "group",
+        status, seconds)
 """
 
 
-def park(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension: Suspension) -> None:
-    """Write the unit and its interactions; deadlines run from now by the database's clock.
+def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
+    """Write the units and their interactions; deadlines run from now by the database's clock.
 
-    The caller has moved the execution to WAITING_EXTERNAL on `unit_id` in this same transaction, and
+    The caller has moved the executions to WAITING_EXTERNAL on these units in this same transaction, and
     `why_unanswerable` knew no reason not to (wire protocol E.10, F.3).
     """
-    count = len(suspension.requests)
-    places: Sequence[int | None] = range(count) if suspension.itemized else [None]
-    columns: dict[str, Any] = {
-        "unit": unit_id,
+    if not parkings:
+        return
+    suspensions = [parking.suspension for parking in parkings]
+    units: dict[str, Any] = {
         "tenant": tenant.pk,
-        "execution": execution_id,
-        "step": suspension.step_id,
-        "index": suspension.step_index,
-        "itemized": suspension.itemized,
-        "many": suspension.gives_many,
-        "items": count,
         "waiting": AwaitUnit.Status.WAITING_EXTERNAL.value,
-        "transport": suspension.transport,
-        "metadata": Jsonb(suspension.transport_metadata),
-        "type": suspension.output_type,
-        "assignee": suspension.assignee,
-        "group": suspension.group,
-        "status": FIRST_STATUS[suspension.transport].value,
-        "seconds": suspension.timeout_seconds,
-        "sent": suspension.transport == WEBHOOK,
-        "requests": [Jsonb(storable(text)) for text in suspension.requests],
-        "correlations": [
-            correlation_id(tenant.slug, execution_id, suspension.step_id, unit_id, place) for place in places
-        ],
+        "units": [parking.unit_id for parking in parkings],
+        "executions": [parking.execution_id for parking in parkings],
+        "steps": [each.step_id for each in suspensions],
+        "indexes": [each.step_index for each in suspensions],
+        "itemized": [each.itemized for each in suspensions],
+        "many": [each.gives_many for each in suspensions],
+        "items": [len(each.requests) for each in suspensions],
     }
     with connection.cursor() as cursor:
-        cursor.execute(_OPEN_UNIT, columns)
-        cursor.execute(_OPEN_INTERACTIONS, columns)
-    if suspension.transport == WEBHOOK:
-        for _ in range(min(count, MOST_SENDERS)):
-            bell.ring(SEND_TASK)
-    if suspension.transport == TIMER:
-        bell.ring(EXPIRE_TASK, delay=timedelta(seconds=suspension.timeout_seconds))
+        cursor.execute(_OPEN_UNITS, units)
+        cursor.execute(_OPEN_INTERACTIONS, _interactions(tenant, parkings))
+    sent = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
+    for _ in range(min(sent, MOST_SENDERS)):
+        bell.ring(SEND_TASK)
+    for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
+        bell.ring_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
+
+
+def _interactions(tenant: Tenant, parkings: Sequence[Parking]) -> dict[str, Any]:
+    """The columns of every interaction of these units."""
+    asked = [
+        (parking, parking.suspension, item if parking.suspension.itemized else None, text)
+        for parking in parkings
+        for item, text in enumerate(parking.suspension.requests)
+    ]
+    return {
+        "tenant": tenant.pk,
+        "webhook": WEBHOOK,
+        "units": [parking.unit_id for parking, *_ in asked],
+        "executions": [parking.execution_id for parking, *_ in asked],
+        "steps": [each.step_id for _, each, _, _ in asked],
+        "indexes": [each.step_index for _, each, _, _ in asked],
+        "item_indexes": [item for _, _, item, _ in asked],
+        "correlations": [
+            correlation_id(tenant.slug, parking.execution_id, each.step_id, parking.unit_id, item)
+            for parking, each, item, _ in asked
+        ],
+        "transports": [each.transport for _, each, _, _ in asked],
+        "metadata": [Jsonb(each.transport_metadata) for _, each, _, _ in asked],
+        "requests": [Jsonb(storable(text)) for _, _, _, text in asked],
+        "types": [each.output_type for _, each, _, _ in asked],
+        "assignees": [each.assignee for _, each, _, _ in asked],
+        "groups": [each.group for _, each, _, _ in asked],
+        "statuses": [FIRST_STATUS[each.transport].value for _, each, _, _ in asked],
+        "seconds": [each.timeout_seconds for _, each, _, _ in asked],
+    }
 
 
 def resume_secret() -> str:
@@ -227,7 +259,7 @@ def resume(unit_ids: Collection[uuid.UUID], *, actor: str) -> int:
         ]
     )
     if resumed:
-        bell.ring(DISPATCH_TASK)
+        bell.ring_once(DISPATCH_TASK)
     return len(resumed)
 
 

@@ -237,7 +237,7 @@ def _admit(of: Campaign, most: int) -> int:
     skipped[ExecutionChanged.code] += asked.keys() - set(redriven)
     _settle(of, redriven, skipped, admitted=len(chosen))
     if redriven:
-        bell.ring(DISPATCH_TASK)
+        bell.ring_once(DISPATCH_TASK)
     return len(redriven)
 
 

@@ -3,6 +3,7 @@
 import logging
 import socket
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
 
 from celery import current_app
@@ -11,6 +12,7 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 
 from executions import moves
+from executions.grouping import commands_in_a_message, groups
 from executions.moves import Claim, Move
 from executions.protocol import (
     EXECUTE_TASK,
@@ -25,6 +27,7 @@ from executions.states import State
 from releases.identity import ReleaseIdentity
 
 log = logging.getLogger(__name__)
+A_FEW = 10
 
 
 @cache
@@ -39,33 +42,39 @@ def dispatch() -> int:
     The claim is committed before anything is sent. What the broker does not take goes back at once.
     """
     sent = 0
-    while True:
-        claims = moves.claim(
-            owner=owner(),
-            limit=settings.SWEEP_LIMIT,
-            lease_seconds=settings.LEASE_SECONDS,
-            stale_seconds=settings.WORKER_STALE_SECONDS,
-        )
-        groups: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
-        for claim in claims:
-            groups[identity_of(claim)].append(claim)
-        unsent = list(groups.items())
+    while claims := moves.claim(
+        owner=owner(),
+        limit=settings.SWEEP_LIMIT,
+        lease_seconds=settings.LEASE_SECONDS,
+        stale_seconds=settings.WORKER_STALE_SECONDS,
+    ):
+        unsent = list(_messages(claims))
         while unsent:
-            identity, group = unsent[0]
-            if not _send(identity, group):
-                _give_back([claim for _, waiting in unsent for claim in waiting])
+            if not _send(unsent[0]):
+                _give_back([claim for message in unsent for claim in message])
                 return sent
-            sent += len(group)
-            unsent.pop(0)
-        if len(claims) < settings.SWEEP_LIMIT:
-            return sent
+            sent += len(unsent.pop(0))
+        if len(claims) < A_FEW:
+            break  # there was no more, or no room for it; what makes room rings again
+    return sent
+
+
+def _messages(claims: list[Claim]) -> Iterator[list[Claim]]:
+    """The claims of each release, in as many messages as are worth it."""
+    by_release: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
+    for claim in claims:
+        by_release[identity_of(claim)].append(claim)
+    for group in by_release.values():
+        most = commands_in_a_message(len(group), threads=group[0].threads, seconds=group[0].seconds)
+        yield from groups(group, [len(claim.input) for claim in group], most=most)
 
 
 def identity_of(claim: Claim) -> ReleaseIdentity:
     return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
 
 
-def _send(identity: ReleaseIdentity, claims: list[Claim]) -> bool:
+def _send(claims: list[Claim]) -> bool:
+    identity = identity_of(claims[0])
     group = CommandGroup(commands=[_command(claim) for claim in claims])
     envelope = seal(identity, group, worker_key(settings.WORKER_SECRET, identity.tenant_id))
     try:
@@ -80,7 +89,8 @@ def _command(claim: Claim) -> Command:
     return Command(
         execution_id=claim.execution_id,
         current_step_index=claim.step_index,
-        stop_before_step_index=claim.step_index + 1 if claim.checkpoints else -1,
+        stop_before_step_index=-1,
+        checkpoints=claim.checkpoints,
         attempt=claim.attempt,
         result_shape=claim.result_shape,
         execution_version=claim.version,

@@ -13,7 +13,6 @@ from typing import Any
 from django.db import connection
 from psycopg.types.json import Jsonb
 
-from coordinator.transitions import sources
 from executions.protocol import ResultShape, Shape
 from executions.states import MOVES, TERMINAL, State
 
@@ -125,8 +124,8 @@ def apply(moves: Sequence[Move]) -> list[Move]:
 class Claim:
     """An execution that was just claimed, with what its command needs.
 
-    `checkpoints`: there is a step before which it is to stop. After the last step there is none: an execution whose
-    last step is an await has only its answer left to give out.
+    `checkpoints`: its release keeps what each step gave. `threads` is how many transitions the release's workers run
+    at once, `seconds` how long one takes them on average, None where they have not told.
     """
 
     execution_id: uuid.UUID
@@ -142,33 +141,51 @@ class Claim:
     input_shape: Shape
     result_shape: ResultShape
     checkpoints: bool
+    threads: int
+    seconds: float | None
 
 
-# A release's free places: what its healthy workers can hold, less what runs. Without a worker there is none, and
-# its executions stay due, stranded but unharmed, until one comes.
+STOCK_SECONDS = 0.4
+MOST_STOCK = 1000
+
+# A release's room is what its healthy workers do in `span` seconds, at least one execution for each of their threads
+# and at most `most`; what runs there takes a place, but for what a draining worker finishes. So a slow pipeline is sent
+# only what its workers start on at once, and a fast one a stock. The stock is filled up by a quarter or more at a time.
+# Without a worker there is no room, and its executions stay due, stranded but unharmed, until one comes.
+# Releases that have something due share `limit` evenly, so that none waits for another's backlog.
 _CLAIM = """
-WITH room AS (
-    SELECT r.id AS release_id, sum(w.capacity) AS capacity
+WITH host AS (
+    SELECT r.id AS release_id, w.capacity, w.transition_seconds AS seconds, 'worker:' || w.worker_id AS name,
+        w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AS takes
     FROM executions_worker w
     JOIN releases_pipeline p ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id
     JOIN releases_release r ON r.pipeline_id = p.id AND r.contract_version = w.contract_version
         AND r.release_version = w.release_version AND r.status <> 'REJECTED'
-    WHERE w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AND w.stopped_at IS NULL
-        AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)
+    WHERE w.stopped_at IS NULL AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)
         AND (w.artifact_digest = '' OR coalesce((
             SELECT bool_or(a.blob_id = w.artifact_digest) FROM releases_artifact a WHERE a.release_id = r.id), true))
-    GROUP BY r.id
+), hosted AS (
+    SELECT release_id, sum(capacity) FILTER (WHERE takes) AS threads, max(seconds) FILTER (WHERE takes) AS seconds,
+        array_agg(name) FILTER (WHERE NOT takes) AS draining
+    FROM host GROUP BY release_id HAVING bool_or(takes)
 ), place AS (
-    SELECT room.release_id, room.capacity - (
-        SELECT count(*) FROM executions_execution x
-        WHERE x.release_id = room.release_id AND x.status = 'RUNNING') AS free
-    FROM room
+    SELECT h.release_id, h.threads, h.seconds,
+        h.threads * least(greatest(coalesce(%(span)s / greatest(h.seconds, 0.00001), 1), 1), %(most)s)::bigint AS room,
+        (SELECT count(*) FROM executions_execution x WHERE x.release_id = h.release_id AND x.status = 'RUNNING'
+            AND (h.draining IS NULL OR x.lease_owner <> ALL (h.draining))) AS running
+    FROM hosted h
+), ready AS (
+    SELECT release_id, threads, seconds, room - running AS free, count(*) OVER () AS releases
+    FROM place
+    WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
+        AND EXISTS (SELECT FROM executions_execution e WHERE e.release_id = place.release_id
+            AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now())
 ), due AS (
-    SELECT chosen.id FROM place
-    CROSS JOIN LATERAL (
+    SELECT chosen.id, ready.threads, ready.seconds
+    FROM ready CROSS JOIN LATERAL (
         SELECT e.id FROM executions_execution e
-        WHERE e.release_id = place.release_id AND e.status = ANY(%(sources)s) AND e.next_due_at <= now()
-        ORDER BY e.next_due_at LIMIT least(greatest(place.free, 0), %(limit)s)
+        WHERE e.release_id = ready.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
+        ORDER BY e.next_due_at LIMIT least(ready.free, greatest(%(limit)s / ready.releases, 1))
         FOR UPDATE SKIP LOCKED
     ) chosen
     LIMIT %(limit)s
@@ -176,8 +193,8 @@ WITH room AS (
     UPDATE executions_execution e SET
         status = 'RUNNING', version = e.version + 1, event_count = e.event_count + 1, lease_owner = %(owner)s,
         lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => %(lease)s), updated_at = now()
-    FROM due WHERE e.id = due.id AND e.status = ANY(%(sources)s)
-    RETURNING e.*
+    FROM due WHERE e.id = due.id AND e.status IN ('QUEUED', 'WAIT_RETRY')
+    RETURNING e.*, due.threads, due.seconds
 ), told AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
     SELECT id, event_count, 'CLAIMED', status, %(owner)s,
@@ -185,10 +202,9 @@ WITH room AS (
 )
 SELECT c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
-    c.result_shape, c.checkpoints AND c.current_step_index < coalesce((
-        SELECT jsonb_array_length(k.document -> 'steps') FROM releases_release r
-        JOIN releases_contract k ON k.id = r.contract_id WHERE r.id = c.release_id), 0)
+    c.result_shape, c.checkpoints, c.threads, c.seconds
 FROM claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id
+ORDER BY c.next_due_at, c.id
 """
 
 
@@ -202,7 +218,8 @@ def claim(*, owner: str, limit: int, lease_seconds: float, stale_seconds: float)
         "limit": limit,
         "lease": lease_seconds,
         "stale": stale_seconds,
-        "sources": [state.value for state in sources(MOVES, State.RUNNING)],
+        "span": STOCK_SECONDS,
+        "most": MOST_STOCK,
     }
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, parameters)
@@ -247,14 +264,16 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.U
 
 
 _RENEW = """
-UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s)
+UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(holder)s
 FROM unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS held(id, token)
 WHERE e.id = held.id AND e.lease_token = held.token AND e.status = 'RUNNING' AND e.tenant_id = %(tenant)s
 """
 
 
-def renew_leases(tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *, lease_seconds: float) -> int:
-    """Give the leases that are still held their full time again, by the database's clock.
+def renew_leases(
+    tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *, holder: str, lease_seconds: float
+) -> int:
+    """Give the leases that are still held their full time again, by the database's clock, and name their `holder`.
 
     `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
     got the execution again still runs both; only the lease that counts is renewed.
@@ -264,6 +283,7 @@ def renew_leases(tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *,
             _RENEW,
             {
                 "lease": lease_seconds,
+                "holder": holder,
                 "ids": [execution_id for execution_id, _ in held],
                 "tokens": [token for _, token in held],
                 "tenant": tenant_pk,
@@ -272,24 +292,44 @@ def renew_leases(tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *,
         return int(cursor.rowcount)
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An event that moves nothing."""
+
+    execution_id: uuid.UUID
+    actor: str
+    data: Mapping[str, Any]
+
+
 _NOTE = """
-WITH counted AS (
-    UPDATE executions_execution e SET event_count = e.event_count + 1
-    WHERE e.id = %(id)s AND e.tenant_id = %(tenant)s RETURNING e.id, e.event_count, e.status
+WITH asked AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(data)s::jsonb[]) WITH ORDINALITY
+        AS a(id, actor, data, place)
+), locked AS (
+    SELECT e.id FROM executions_execution e
+    WHERE e.id = ANY(%(ids)s) AND e.tenant_id = %(tenant)s ORDER BY e.id FOR UPDATE
+), counted AS (
+    UPDATE executions_execution e SET event_count = e.event_count + (SELECT count(*) FROM asked a WHERE a.id = e.id)
+    FROM locked l WHERE e.id = l.id
+    RETURNING e.id, e.event_count, e.status
 )
 INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
-SELECT id, event_count, %(kind)s, status, %(actor)s, %(data)s, now() FROM counted
+SELECT c.id, c.event_count + 1 - row_number() OVER (PARTITION BY c.id ORDER BY a.place DESC), %(kind)s, c.status,
+    a.actor, a.data, now()
+FROM counted c JOIN asked a ON a.id = c.id
 """
 
 
-def note(execution_id: uuid.UUID, tenant_pk: int, kind: str, *, actor: str, data: Mapping[str, Any]) -> None:
-    """Write an event that moves nothing."""
+def note(tenant_pk: int, kind: str, notes: Sequence[Note]) -> None:
+    """Write events that move nothing, in their order; those of another tenant's executions are not written."""
+    if not notes:
+        return
     parameters: dict[str, Any] = {
-        "id": execution_id,
         "tenant": tenant_pk,
         "kind": kind,
-        "actor": actor,
-        "data": Jsonb(dict(data)),
+        "ids": [each.execution_id for each in notes],
+        "actors": [each.actor for each in notes],
+        "data": [Jsonb(dict(each.data)) for each in notes],
     }
     with connection.cursor() as cursor:
         cursor.execute(_NOTE, parameters)

@@ -3,19 +3,20 @@
 import logging
 import random
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import awaits, dead_letters, moves
+from executions import awaits, checkpoints, dead_letters, moves
+from executions.awaits import Parking
 from executions.models import DeadLetter, Execution
-from executions.moves import Move
+from executions.moves import Move, Note
 from executions.payloads import storable
 from executions.protocol import Failure, Outcome, OutcomeGroup, Suspension
 from executions.retry import RetryPolicy
@@ -47,37 +48,70 @@ def record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> in
     """Commit a group of outcomes in one transaction and ring for what comes next. Returns how many were recorded.
 
     An outcome counts only for an execution of this tenant that is pinned to this very release, and only under the
-    lease it was given. Any other is dropped, and an event says so.
+    lease it was given. Any other is dropped, and an event says so. What the database refuses is refused alone: the
+    others of its group are recorded without it.
     """
+    try:
+        return _record(tenant, identity, group)
+    except (DataError, IntegrityError):
+        if len(group.outcomes) + len(group.checkpoints) == 1:
+            log.exception("An outcome of worker %s for %s could not be recorded", group.worker_id, identity)
+            return 0
+    return sum(record(tenant, identity, part) for part in _one_by_one(group))
+
+
+def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
+    for checkpoint in group.checkpoints:
+        yield group.model_copy(update={"checkpoints": [checkpoint], "outcomes": []})
+    for outcome in group.outcomes:
+        yield group.model_copy(update={"checkpoints": [], "outcomes": [outcome]})
+
+
+def _record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> int:
     outcomes = {(outcome.execution_id, outcome.lease_token): outcome for outcome in group.outcomes}.values()
     with transaction.atomic():
-        known = _known(tenant, identity, [outcome.execution_id for outcome in outcomes])
+        reached = [each.execution_id for each in group.checkpoints]
+        known = _hold(tenant, identity, [*reached, *(outcome.execution_id for outcome in outcomes)])
+        checkpoints.keep(tenant, identity, group.worker_id, group.checkpoints)
         answers = _answers(tenant, identity, known, group.worker_id, outcomes)
-        moved = moves.apply([move for move, _ in answers])
-        for move, _ in answers:
-            if move not in moved:
-                _note_dropped(tenant, move)
-        _follow_up(tenant, [(move, outcome) for move, outcome in answers if move in moved])
+        moved = {id(move) for move in moves.apply([move for move, _ in answers])}
+        _note_dropped(tenant, [move for move, _ in answers if id(move) not in moved])
+        _follow_up(tenant, [(move, outcome) for move, outcome in answers if id(move) in moved])
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
         log.warning("Dropped an outcome for %s, which is no execution of %s", key, identity)
     return len(moved)
 
 
-def _known(tenant: Tenant, identity: ReleaseIdentity, ids: list[uuid.UUID]) -> dict[uuid.UUID, Execution]:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An execution whose row is held, as it was before its outcome."""
+
+    pk: uuid.UUID
+    attempt: int
+    budget_start: int
+    current_step_index: int
+    result_shape: str
+    checkpoints: bool
+
+
+def _hold(tenant: Tenant, identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Held]:
+    """The executions that this is about, locked in the order of their ids before any is touched."""
     rows = Execution.objects.filter(
-        pk__in=ids,
+        pk__in=set(ids),
         tenant=tenant,
         pipeline_id=identity.pipeline_id,
         contract_version=identity.contract_version,
         release_version=identity.release_version,
-    ).only("id", "attempt", "budget_start", "current_step_index", "result_shape", "checkpoints")
-    return {row.pk: row for row in rows}
+    )
+    members = ("pk", "attempt", "budget_start", "current_step_index", "result_shape", "checkpoints")
+    held = rows.order_by("pk").select_for_update(no_key=True).values_list(*members)
+    return {row[0]: _Held(*row) for row in held}
 
 
 def _answers(
     tenant: Tenant,
     identity: ReleaseIdentity,
-    known: Mapping[uuid.UUID, Execution],
+    known: Mapping[uuid.UUID, _Held],
     worker_id: str,
     outcomes: Iterable[Outcome],
 ) -> list[tuple[Move, Outcome]]:
@@ -93,16 +127,21 @@ def _answers(
 
 def _follow_up(tenant: Tenant, recorded: list[tuple[Move, Outcome]]) -> None:
     """What belongs to the moves in their transaction, and the bells for what comes next."""
-    for move, outcome in recorded:
-        if move.new_await_unit is not None and outcome.suspension is not None:
-            awaits.park(tenant, move.execution_id, move.new_await_unit, outcome.suspension)
+    awaits.park(
+        tenant,
+        [
+            Parking(move.execution_id, move.new_await_unit, outcome.suspension)
+            for move, outcome in recorded
+            if move.new_await_unit is not None and outcome.suspension is not None
+        ],
+    )
     failed = [move.execution_id for move, _ in recorded if move.target is State.FAILED]
     spent = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
     dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
     dead_letters.write(spent, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
-        bell.ring(DISPATCH_TASK, delay=delay)
-    bell.ring(DISPATCH_TASK)
+        bell.ring_once(DISPATCH_TASK, delay=delay)
+    bell.ring_once(DISPATCH_TASK)
 
 
 def _move(answer: "_Answer") -> Move:
@@ -124,7 +163,7 @@ def _move(answer: "_Answer") -> Move:
 class _Answer:
     """One outcome, on its way to become a move."""
 
-    execution: Execution
+    execution: _Held
     outcome: Outcome
     worker_id: str
     policy: RetryPolicy
@@ -203,7 +242,18 @@ def _cleaned(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _note_dropped(tenant: Tenant, move: Move) -> None:
-    log.warning("Dropped an outcome for execution %s: its lease was lost", move.execution_id)
-    data = {**move.data, "outcome": move.target.value, "version": move.version, "reason": "lease lost"}
-    moves.note(move.execution_id, tenant.pk, "OUTCOME_DROPPED", actor=move.actor, data=data)
+def _note_dropped(tenant: Tenant, dropped: Sequence[Move]) -> None:
+    for move in dropped:
+        log.warning("Dropped an outcome for execution %s: its lease was lost", move.execution_id)
+    moves.note(
+        tenant.pk,
+        "OUTCOME_DROPPED",
+        [
+            Note(
+                move.execution_id,
+                move.actor,
+                {**move.data, "outcome": move.target.value, "version": move.version, "reason": "lease lost"},
+            )
+            for move in dropped
+        ],
+    )

@@ -242,7 +242,7 @@ def _insert(rows: list[_Row]) -> list[datetime | None]:
             cursor.execute(_INSERT, columns)
             written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
         if written:
-            bell.ring(DISPATCH_TASK)
+            bell.ring_once(DISPATCH_TASK)
     return [written.get(row.id) for row in rows]
 
 

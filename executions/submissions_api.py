@@ -21,7 +21,7 @@ from coordinator.api.problem import invalid, problem
 from coordinator.api.tenant_view import TenantView
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.roles import Scope
-from executions.api import TENANT, ExecutionView, Executions
+from executions.api import TENANT, Executions, ExecutionView
 from executions.models import Execution
 from executions.submission import Order, Submission, submit_many
 from releases.models import IDENTITY_LENGTH
@@ -33,7 +33,9 @@ MEMBERS = frozenset({"pipelineId", "input", "idempotencyKey", "expectedReleaseVe
 class SubmissionRequest(StrictSerializer):
     pipelineId = Text(max_length=IDENTITY_LENGTH)
     input = serializers.JSONField(help_text="The first step's input; an array of items where that step takes many.")
-    idempotencyKey = Text(max_length=LONGEST_KEY, help_text="Repeating a key with the same input returns the first execution.")
+    idempotencyKey = Text(
+        max_length=LONGEST_KEY, help_text="Repeating a key with the same input returns the first execution."
+    )
     expectedReleaseVersion = Text(
         max_length=IDENTITY_LENGTH,
         required=False,
@@ -56,7 +58,7 @@ class VerdictView(serializers.Serializer[Any]):
 
 
 class BatchRequest(StrictSerializer):
-    items = SubmissionRequest(many=True, min_length=1, max_length=settings.MAX_BATCH_ITEMS)
+    items = serializers.ListField(child=SubmissionRequest(), min_length=1, max_length=settings.MAX_BATCH_ITEMS)
 
 
 class BatchView(serializers.Serializer[Any]):
@@ -74,7 +76,7 @@ class BatchParser(StrictJSONParser):
 class _TakesExecutions(TenantView):
     scopes: ClassVar = {"POST": Scope.SUBMIT}
 
-    def get_authenticators(self) -> Sequence[BaseAuthentication]:
+    def get_authenticators(self) -> list[BaseAuthentication]:
         """A submission holds its token against the database as it is written."""
         # While the API's schema is made there is no request.
         submits = self.request is not None and self.request.method == "POST"

@@ -10,23 +10,38 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, signals
-from kombu import Queue
-from kombu.exceptions import OperationalError
+from celery import Celery, bootsteps, current_app, signals
+from kombu import Consumer, Queue
+from kombu.common import ignore_errors
+from kombu.exceptions import KombuError, OperationalError
+from kombu.message import Message
 
 from executions.broker import survive_broker_loss
-from executions.protocol import EXECUTE_TASK, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, WorkerState, queue_of
+from executions.protocol import (
+    EXECUTE_TASK,
+    HEARTBEAT_TASK,
+    OUTCOME_QUEUE,
+    RECORD_TASK,
+    WorkerState,
+    order_queue_of,
+    queue_of,
+)
 from pipelines.errors import DefinitionError
 from pipelines.host import Host, host_release
+from pipelines.outbox import Answer, Outbox
 
 log = logging.getLogger(__name__)
+# Seconds between heartbeats. A worker takes nothing before it is told to, so it asks again soon at first.
+FIRST_SILENCE = 1.0
 LONGEST_SILENCE = 10.0
 LONGEST_NAME = 150
-# An outcome is worth waiting for the broker: by then the lease may be lost, but more often it is not.
-PATIENCE = {"max_retries": 300, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 2.0}
+# How many seconds the last answers are worth waiting for a broker that is away, before the worker ends.
+PATIENCE = 60.0
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -41,8 +56,10 @@ def main(arguments: argparse.Namespace) -> int:
         raise DefinitionError("INVALID_WORKER_ID", f"--worker-id has more than {LONGEST_NAME} characters")
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
     log.info("Hosting %s with artifact %s", release.identity, release.artifact_digest)
-    app = _application(broker_url, host)
-    _Pulse(app, host)
+    outbox = Outbox(partial(_send, host))
+    app = _application(broker_url, host, outbox)
+    outbox.start()
+    _Pulse(app, host, outbox)
     worker = app.Worker(
         hostname=f"{worker_id}@{socket.gethostname()}",
         pool="threads",
@@ -52,12 +69,15 @@ def main(arguments: argparse.Namespace) -> int:
         without_mingle=True,
         without_heartbeat=True,
         task_events=False,
+        # Until the coordinator has told it otherwise: an operator may have drained a worker of this name.
+        exclude_queues=[queue_of(release.identity)],
+        host=host,
     )
     worker.start()
     return int(worker.exitcode or 0)
 
 
-def _application(broker_url: str, host: Host) -> Celery:
+def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
     survive_broker_loss()
     app = Celery("pipelines", broker=broker_url, set_as_current=True)
     queue = queue_of(host.release.identity)
@@ -78,20 +98,81 @@ def _application(broker_url: str, host: Host) -> Celery:
 
     @app.task(name=EXECUTE_TASK)
     def execute(message: Any) -> None:
-        answer = host.execute(message)
-        if answer is not None:
-            app.send_task(RECORD_TASK, args=(answer,), queue=OUTCOME_QUEUE, retry=True, retry_policy=PATIENCE)
+        host.execute(message, outbox.put)
 
+    app.steps["consumer"].add(_Orders)
     return app
+
+
+def _send(host: Host, answers: Sequence[Answer]) -> None:
+    current_app.send_task(RECORD_TASK, args=(host.sealed(answers),), queue=OUTCOME_QUEUE, retry=False)
+    host.let_go(answers)
+
+
+class _Orders(bootsteps.StartStopStep):
+    """Hears the coordinator's orders in Celery's own loop, where no busy thread of the pool is in their way.
+
+    Celery's `ConsumerStep` would do, but for a lost connection, at which its `stop` fails. To stop taking commands is
+    to cancel the queue: what was received is run. A message that the broker had handed out at that very moment goes
+    back into the queue (kombu's `_reject_inbound_message`). Celery remembers the choice over a new connection.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, *, host: Host, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._worker = parent
+        self._host = host
+        self._consumer: Consumer | None = None
+
+    def start(self, parent: Any) -> None:
+        queue = Queue(order_queue_of(self._host.release.identity, self._host.worker_id))
+        channel = parent.connection.channel()
+        self._consumer = Consumer(
+            channel,
+            [queue],
+            no_ack=True,
+            accept=["json"],
+            on_message=self._on_message,
+            on_decode_error=lambda _message, _error: self._host.obey(None),
+        )
+        self._consumer.consume()
+
+    def stop(self, parent: Any) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            ignore_errors(parent, consumer.cancel)
+            ignore_errors(parent, consumer.channel.close)
+
+    shutdown = stop
+
+    def _on_message(self, message: Message) -> None:
+        self._host.obey(_argument(message))
+        queue = queue_of(self._host.release.identity)
+        taking = self._worker.task_consumer.consuming_from(queue)
+        if self._host.taking and not taking:
+            self._worker.add_task_queue(queue)
+        elif taking and not self._host.taking:
+            self._worker.cancel_task_queue(queue)
+
+
+def _argument(message: Message) -> Any:
+    """The one argument of a task message, None where there is no such thing."""
+    try:
+        (argument,), _, _ = message.payload
+    except (KombuError, TypeError, ValueError):
+        return None
+    return argument
 
 
 class _Pulse(threading.Thread):
     """Sends heartbeats from when the worker is ready until it is gone, often enough for the leases it holds."""
 
-    def __init__(self, app: Celery, host: Host) -> None:
+    def __init__(self, app: Celery, host: Host, outbox: Outbox) -> None:
         super().__init__(name="pulse", daemon=True)
         self._app = app
         self._host = host
+        self._outbox = outbox
         self._state: WorkerState = "HEALTHY"
         self._stopped = threading.Event()
         signals.worker_ready.connect(self._on_ready, weak=False)
@@ -99,10 +180,12 @@ class _Pulse(threading.Thread):
         signals.worker_shutdown.connect(self._on_gone, weak=False)
 
     def run(self) -> None:
+        silence = FIRST_SILENCE
         while not self._stopped.is_set():
             self._beat()
-            self._host.changed.wait(min(LONGEST_SILENCE, self._host.shortest_lease.total_seconds() / 3))
+            self._host.changed.wait(min(silence, self._host.shortest_lease.total_seconds() / 3))
             self._host.changed.clear()
+            silence = min(2 * silence, LONGEST_SILENCE)
 
     def _on_ready(self, **_: Any) -> None:
         self.start()
@@ -112,6 +195,8 @@ class _Pulse(threading.Thread):
         self._host.changed.set()
 
     def _on_gone(self, **_: Any) -> None:
+        if not self._outbox.close(PATIENCE):
+            log.error("The broker did not take the last answers within %s seconds; their leases will expire", PATIENCE)
         self._state = "UNAVAILABLE"
         self._stopped.set()
         self._host.changed.set()

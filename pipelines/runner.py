@@ -7,7 +7,7 @@ trip through JSON, so a step sees the same value whether it runs in the same tra
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NoReturn
 
@@ -21,6 +21,8 @@ INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
 MAX_MESSAGE: Final = 512
 
 Shape = Literal["UNI", "MULTI"]
+Keep = Callable[[int, list[Any], bool], None]
+"""Is told the index of the next step, what it starts from as documents, and whether that is a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,15 @@ def run(
     stop: int,
     context: StepContext,
     shape: Shape = "UNI",
+    keep: Keep | None = None,
 ) -> Outcome:
     """Run the steps from ``start`` to before ``stop``; -1 means to the end (Wire protocol D.5).
 
-    ``payload`` is decoded JSON: one value when ``shape`` is UNI, a list of them when it is MULTI. ``stop ==
-    start`` runs nothing and gives the input back. Whatever a step raises becomes ``Failed``, SystemExit
-    included; KeyboardInterrupt and the worker's own shutdown signals pass through.
+    ``payload`` is decoded JSON: one value when ``shape`` is UNI, a list of them when it is MULTI. ``keep`` is
+    called after each step but the last and those before an await; a stream is then run to its end, as it would
+    be for a transition that stops there. ``stop == start`` runs nothing and gives the input back. Whatever a step
+    raises becomes ``Failed``, SystemExit included; KeyboardInterrupt and the worker's own shutdown signals pass
+    through.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -80,7 +85,7 @@ def run(
     end = len(steps) if stop == -1 else stop
     if not 0 <= start <= end <= len(steps):
         raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
-    transition = _Transition(context)
+    transition = _Transition(context, keep)
     try:
         return transition.run(steps, start, end, payload, shape)
     except _StepFailed as failed:
@@ -109,8 +114,9 @@ class _Many:
 class _Transition:
     """One run. The current position is either one value or a stream of them."""
 
-    def __init__(self, context: StepContext) -> None:
+    def __init__(self, context: StepContext, keep: Keep | None) -> None:
         self._context = context
+        self._keep = keep
         self.failure: Failed | None = None
 
     def run(
@@ -125,6 +131,8 @@ class _Transition:
         for step in steps[start:end]:
             if step.waits is None:
                 current = self._apply(step, current)
+                if self._keep is not None and step.index + 1 < end and steps[step.index + 1].waits is None:
+                    current = self._kept(self._keep, step.index + 1, current)
                 continue
             suspended = self._suspend(step, current)
             if self.failure is not None:
@@ -134,6 +142,13 @@ class _Transition:
             current = _Many(iter(()))
         outputs = [encoded.document for encoded in _stream(current)]
         return self.failure or Completed(outputs, isinstance(current, _Many))
+
+    def _kept(self, keep: Keep, next_index: int, current: Encoded | _Many) -> Encoded | _Many:
+        """Tell what there is by now; nothing is told of a stream that fails on the way."""
+        reached = list(_stream(current))
+        if self.failure is None:
+            keep(next_index, [encoded.document for encoded in reached], isinstance(current, _Many))
+        return _Many(iter(reached)) if isinstance(current, _Many) else current
 
     def _input(self, steps: tuple[PlannedStep, ...], start: int, payload: Any, shape: Shape) -> Encoded | _Many:
         """All items are read before the first step runs, so that a bad one fails without side effects."""

@@ -88,6 +88,9 @@ class Migration(migrations.Migration):
                 ("artifact_id", models.CharField(blank=True, max_length=500)),
                 ("artifact_digest", models.CharField(blank=True, max_length=500)),
                 ("capacity", models.PositiveIntegerField()),
+                ("taking", models.BooleanField(default=True)),
+                ("holding", models.PositiveIntegerField(default=0)),
+                ("transition_seconds", models.FloatField(null=True)),
                 ("registered_at", models.DateTimeField()),
                 ("last_heartbeat_at", models.DateTimeField()),
                 ("last_sent_at", models.DateTimeField()),
@@ -440,8 +443,16 @@ class Migration(migrations.Migration):
             model_name="execution",
             index=models.Index(
                 condition=models.Q(("status__in", ["QUEUED", "WAIT_RETRY"])),
-                fields=["next_due_at"],
+                fields=["release", "next_due_at"],
                 name="execution_due",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="execution",
+            index=models.Index(
+                condition=models.Q(("status", executions.states.State["RUNNING"])),
+                fields=["release"],
+                name="execution_running",
             ),
         ),
         migrations.AddIndex(

@@ -114,7 +114,8 @@ class Execution(models.Model):
             ),
         )
         indexes = (
-            models.Index(fields=("next_due_at",), condition=Q(status__in=DUE_VALUES), name="execution_due"),
+            models.Index(fields=("release", "next_due_at"), condition=Q(status__in=DUE_VALUES), name="execution_due"),
+            models.Index(fields=("release",), condition=Q(status=State.RUNNING), name="execution_running"),
             models.Index(fields=("lease_expires_at",), condition=Q(status=State.RUNNING), name="execution_leased"),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             models.Index(

@@ -1,0 +1,51 @@
+"""`python -m benchmarks [PART…]`: measure, show the ratios and write them down. Without a part: all but `growth`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+
+from benchmarks.growth import growth
+from benchmarks.latency import idle_latency
+from benchmarks.plan import Plan
+from benchmarks.report import Report
+from benchmarks.scaling import scaling
+from benchmarks.submission import submission
+from benchmarks.throughput import batch, checkpointed, one_by_one
+
+PARTS: dict[str, Callable[[Report, Plan], None]] = {
+    "one-by-one": one_by_one,
+    "batch": batch,
+    "checkpointed": checkpointed,
+    "submission": submission,
+    "idle-latency": idle_latency,
+    "scaling": scaling,
+    "growth": growth,
+}
+LONG = {"growth"}
+
+
+def main() -> int:
+    """0 when every bar was met, 1 when one was missed."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=Plan.rounds, help="how often each is measured, in turn")
+    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="about how long a round lasts")
+    parser.add_argument("--rows", type=int, default=Plan.rows, help="finished executions of the part growth")
+    parser.add_argument("--ours", action="store_true", help="leave the peers out: only the product and its profile")
+    arguments = parser.parse_args()
+    chosen = arguments.parts or [part for part in PARTS if part not in LONG]
+    if unknown := set(chosen) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    plan = Plan(arguments.rounds, arguments.seconds, not arguments.ours, arguments.rows)
+    report = Report(Console(width=None if sys.stdout.isatty() else 140), chosen)
+    for part in chosen:
+        PARTS[part](report, plan)
+    report.show()
+    report.console.print(f"Written to {report.write()}", highlight=False)
+    return 1 if any(measure.verdict == "MISSED" for measure in report.measures) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

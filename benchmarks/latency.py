@@ -1,0 +1,123 @@
+"""From submit to committed result on an idle system, in three ways of telling when the result is committed."""
+
+import http.client
+import json
+import random
+import time
+from statistics import median
+
+from benchmarks.celery_peer import CeleryPeer
+from benchmarks.plan import Plan
+from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, ProductUnderTest
+from benchmarks.report import Measure, Report
+
+SAMPLES = 200
+LONGEST_SECONDS = 12.0
+_FINISHED = """
+SELECT extract(epoch FROM finished_at)::float8 FROM executions_execution WHERE id = %s AND status = 'SUCCEEDED'
+"""
+
+
+class Submitter:
+    """One keep-alive connection to the REST API."""
+
+    def __init__(self, product: ProductUnderTest) -> None:
+        self._product = product
+        self._http = http.client.HTTPConnection("127.0.0.1", product.product.port)
+        self._headers = {"Authorization": f"Bearer {product.token}", "Content-Type": "application/json"}
+        self._path = f"/api/v1/tenants/{TENANT}/executions"
+
+    def submit(self, task_item: str, number: int) -> str:
+        """The new execution's id."""
+        body = task_item.replace("{key}", f"{number:09}")
+        return str(self._call("POST", self._path, 202, body)["executionId"])
+
+    def status(self, execution_id: str) -> str:
+        return str(self._call("GET", f"{self._path}/{execution_id}", 200)["status"])
+
+    def _call(self, method: str, path: str, expected: int, body: str | None = None) -> dict[str, object]:
+        self._http.request(method, path, body, self._headers)
+        answer = self._http.getresponse()
+        text = answer.read()
+        if answer.status != expected:
+            raise RuntimeError(f"{method} {path} answered {answer.status}: {text[:500].decode(errors='replace')}")
+        found: dict[str, object] = json.loads(text)
+        return found
+
+
+class IdleLatency:
+    """Seconds of single executions, each submitted when the one before is long done."""
+
+    def __init__(self, product: ProductUnderTest) -> None:
+        self._product = product
+        self._submitter = Submitter(product)
+        self._pauses = random.Random(1)  # noqa: S311 - not a secret
+
+    def measured(self, how: str) -> list[float]:
+        """`how`: `finish` (the database's clock), `seen` (a second session's look), or `told` (GET by the client)."""
+        task, prefix = self._product.task(THREE_STEPS, SAMPLES, connections=1)
+        watch = {"finish": self._finish, "seen": self._seen, "told": self._told}[how]
+        found: list[float] = []
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while len(found) < SAMPLES and time.monotonic() < deadline:
+            time.sleep(self._pauses.uniform(0.005, 0.025))  # never in step with anything that ticks
+            sent = time.time()
+            execution_id = self._submitter.submit(task.item, len(found))
+            found.append(watch(execution_id) - sent)
+        self._product.ledger.require_all_done(self._product.pipeline_id(THREE_STEPS), prefix, len(found), RESULT)
+        return found
+
+    def _finish(self, execution_id: str) -> float:
+        """The finish that the database wrote, looked up without haste: nothing disturbs the system meanwhile."""
+        while (at := self._row(execution_id)) is None:
+            time.sleep(0.02)
+        return at
+
+    def _seen(self, execution_id: str) -> float:
+        while self._row(execution_id) is None:
+            time.sleep(0.0002)
+        return time.time()
+
+    def _told(self, execution_id: str) -> float:
+        while self._submitter.status(execution_id) != "SUCCEEDED":
+            time.sleep(0.001)
+        return time.time()
+
+    def _row(self, execution_id: str) -> float | None:
+        row = self._product.ledger.connection.execute(_FINISHED, [execution_id]).fetchone()
+        return None if row is None else float(row[0])
+
+
+WAYS = {
+    "finish": "finish in the database",
+    "seen": "commit seen by another session",
+    "told": "client told by GET",
+}
+
+
+def idle_latency(report: Report, plan: Plan) -> None:
+    """Measure 6. The bar is held to the finish that the database wrote; the other two are told beside it."""
+    ours: dict[str, list[float]] = {how: [] for how in WAYS}
+    theirs: list[float] = []
+    with ProductUnderTest() as product:
+        report.say("The product is up")
+        product.host(THREE_STEPS)
+        latency = IdleLatency(product)
+        latency.measured("finish")  # warms everything up
+        celery = CeleryPeer(product) if plan.peers else None
+        for _ in range(plan.rounds):
+            for how, found in ours.items():
+                found.append(_p50(report, WAYS[how], latency.measured(how)))
+            if celery is not None:
+                theirs.append(_p50(report, "Celery round trip", celery.round_trips(SAMPLES)))
+    for how, found in ours.items():
+        name = f"idle, submit to {WAYS[how]}, p50 : Celery round trip"
+        report.add(Measure(name, found, theirs, "ms", 2.5 if how == "finish" else None, "at most"))
+
+
+def _p50(report: Report, name: str, taken: list[float]) -> float:
+    """In milliseconds."""
+    ordered = sorted(taken)
+    middle, slow = median(ordered) * 1e3, ordered[len(ordered) * 95 // 100] * 1e3
+    report.say(f"idle, {name}: p50 [b]{middle:.2f} ms[/], p95 {slow:.2f} ms, {len(ordered)} samples")
+    return middle

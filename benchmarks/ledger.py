@@ -1,0 +1,85 @@
+"""What the product's database says about the executions of one round; the judge of every figure."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+PATIENCE_SECONDS = 300.0
+_LIVE = """
+SELECT EXISTS (SELECT FROM executions_execution
+    WHERE status NOT IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED') AND release_id IN (
+        SELECT r.id FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+        WHERE p.pipeline_id = %(pipeline)s))
+"""
+_ROUND = """
+SELECT count(*), count(*) FILTER (WHERE e.status = 'SUCCEEDED' AND e.result = %(result)s),
+    count(*) FILTER (WHERE h.ends = 1), extract(epoch FROM max(e.finished_at))::float8, coalesce(sum(h.dropped), 0)
+FROM executions_execution e
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE status IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
+            AND kind <> 'OUTCOME_DROPPED') AS ends,
+        count(*) FILTER (WHERE kind = 'OUTCOME_DROPPED') AS dropped
+    FROM executions_executionevent v WHERE v.execution_id = e.id
+) h
+WHERE e.pipeline_id = %(pipeline)s AND starts_with(e.execution_key, %(prefix)s)
+"""
+
+
+class LedgerError(Exception):
+    """An accepted execution is lost, unfinished, failed, or ended twice. No figure is worth anything then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """PostgreSQL's own counts since its cluster was made: transactions that wrote, and bytes of its log."""
+
+    writes: int
+    wal_bytes: int
+
+
+class Ledger:
+    """Reads as the owner of the tables over a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = psycopg.connect(url, autocommit=True)
+
+    def wait_until_idle(self, pipeline_id: str) -> None:
+        """Return once no execution of the pipeline is live. Raises `LedgerError` when that takes too long."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._one(_LIVE, {"pipeline": pipeline_id})[0]:
+            if time.monotonic() > deadline:
+                raise LedgerError(f"{pipeline_id} has unfinished executions after {PATIENCE_SECONDS:g} s")
+            time.sleep(0.1)
+
+    def require_all_done(self, pipeline_id: str, prefix: str, accepted: int, result: Any) -> float:
+        """When the last one ended, as seconds since the epoch.
+
+        Raises `LedgerError` unless all that was accepted under keys of this prefix ended SUCCEEDED with `result`,
+        and with one terminal event each.
+        """
+        parameters = {"pipeline": pipeline_id, "prefix": prefix, "result": Jsonb([result])}
+        found, succeeded, ended_once, last, dropped = self._one(_ROUND, parameters)
+        if not found == succeeded == ended_once == accepted:
+            raise LedgerError(
+                f"{pipeline_id} {prefix}: {accepted} accepted, {found} found, {succeeded} succeeded with the right "
+                f"result, {ended_once} with exactly one terminal event, {dropped} outcomes dropped"
+            )
+        return float(last)
+
+    def counters(self) -> Counters:
+        row = self._one(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, (pg_current_wal_lsn() - '0/0')::bigint", {}
+        )
+        return Counters(*row)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _one(self, query: str, parameters: dict[str, Any]) -> tuple[Any, ...]:
+        row = self.connection.execute(query.encode(), parameters).fetchone()
+        if row is None:
+            raise LedgerError("The database has no answer.")
+        return row

@@ -1,0 +1,64 @@
+"""Celery with a task that does nothing; run in the peers' own environment.
+
+`python celery_app.py flood SECONDS` and `python celery_app.py round-trips COUNT` want a worker to be up. BROKER_URL
+names a Redis database that nobody else uses.
+"""
+
+import json
+import os
+import sys
+import time
+
+from celery import Celery
+
+app = Celery("benchmarks", broker=os.environ["BROKER_URL"], backend=os.environ["BROKER_URL"])
+app.conf.broker_connection_retry_on_startup = True
+WARM_UP = 500
+
+
+@app.task(ignore_result=True)
+def nothing() -> None:
+    pass
+
+
+@app.task
+def echo(value: int) -> int:
+    return value
+
+
+def flood(seconds: float) -> dict[str, float]:
+    """Enqueue as many as fill `seconds`, at once with the worker that drains them."""
+    _drained(WARM_UP)
+    rate = WARM_UP / _drained(WARM_UP)
+    count = max(WARM_UP, int(rate * seconds))
+    cpu = time.process_time()
+    took = _drained(count)
+    return {"count": count, "seconds": took, "rate": count / took, "producer_cpu": time.process_time() - cpu}
+
+
+def _drained(count: int) -> float:
+    """Seconds from the first message sent until none is waiting and none is in a worker's hands."""
+    redis = app.connection_for_write().default_channel.client
+    began = time.perf_counter()
+    for _ in range(count):
+        nothing.delay()
+    while redis.llen("celery") or redis.hlen("unacked"):
+        time.sleep(0.005)
+    return time.perf_counter() - began
+
+
+def round_trips(count: int) -> dict[str, list[float]]:
+    """Seconds from `delay` to the result, one at a time."""
+    taken = []
+    for number in range(count + 50):
+        time.sleep(0.005 + number % 20 / 1000)
+        began = time.perf_counter()
+        if echo.delay(number).get(timeout=30) != number:
+            raise RuntimeError("Celery gave another result")
+        taken.append(time.perf_counter() - began)
+    return {"seconds": taken[50:]}
+
+
+if __name__ == "__main__":
+    what, how_much = sys.argv[1:]
+    json.dump(flood(float(how_much)) if what == "flood" else round_trips(int(how_much)), sys.stdout)

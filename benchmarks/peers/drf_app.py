@@ -1,0 +1,77 @@
+"""A Django REST framework view that inserts one row, and nothing else: settings, model, view, URLs and WSGI in one.
+
+It has no authentication, no middleware but the one that tells the length, and a connection that stays open: what a submission costs at least.
+"""
+
+import os
+
+import django
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from psycopg.conninfo import conninfo_to_dict
+
+_TOLD = conninfo_to_dict(os.environ["DATABASE_URL"])
+settings.configure(
+    SECRET_KEY="benchmarks-only",  # noqa: S106 - it protects nothing
+    ALLOWED_HOSTS=["127.0.0.1"],
+    ROOT_URLCONF=__name__,
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
+    INSTALLED_APPS=["rest_framework"],
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": _TOLD["dbname"],
+            "USER": _TOLD["user"],
+            "PASSWORD": _TOLD["password"],
+            "HOST": _TOLD["host"],
+            "PORT": _TOLD["port"],
+            "CONN_MAX_AGE": None,
+        }
+    },
+    REST_FRAMEWORK={
+        "DEFAULT_AUTHENTICATION_CLASSES": [],
+        "DEFAULT_PERMISSION_CLASSES": [],
+        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+        "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+        "UNAUTHENTICATED_USER": None,
+    },
+    USE_TZ=True,
+)
+django.setup()
+
+from django.db import models  # noqa: E402
+from django.http import HttpRequest, HttpResponse  # noqa: E402
+from django.urls import path  # noqa: E402
+from rest_framework import generics, serializers  # noqa: E402
+
+
+class Submission(models.Model):
+    id = models.BigAutoField(primary_key=True)
+    pipeline = models.CharField(max_length=200)
+    input = models.JSONField()
+    key = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        app_label = "drf"
+        db_table = "submission"
+        managed = False
+
+
+class SubmissionSerializer(serializers.ModelSerializer[Submission]):
+    class Meta:
+        model = Submission
+        fields = ("id", "pipeline", "input", "key", "created_at")
+
+
+class Submissions(generics.CreateAPIView[Submission]):
+    queryset = Submission.objects.all()
+    serializer_class = SubmissionSerializer
+
+
+def ready(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+urlpatterns = [path("submissions", Submissions.as_view()), path("health/ready", ready)]
+application = get_wsgi_application()

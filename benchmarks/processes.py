@@ -1,0 +1,48 @@
+"""CPU time of process trees, as Linux counts it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from coordinator.local.children import Child
+from coordinator.local.guard import descendants
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def tree_seconds(child: Child) -> float:
+    """CPU seconds that a child and all it started have used so far, those that have ended included.
+
+    A process's account has its own time and that of the children it waited for, so nothing is counted twice.
+    """
+    return sum(_seconds(pid) for pid in descendants(child.guard_pid))
+
+
+def machine_seconds() -> float:
+    """CPU seconds that the whole machine has been busy since it started."""
+    user, nice, system, _idle, _wait, irq, softirq, *_ = map(
+        int, Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
+def _seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0  # it has ended since; its parent's account has its time
+    return sum(map(int, fields[11:15])) / _TICKS
+
+
+class CpuMeter:
+    """CPU seconds by name between its making and `read`; `rest` is what all other processes used meanwhile."""
+
+    def __init__(self, trees: Mapping[str, Child]) -> None:
+        self._trees = dict(trees)
+        self._machine = machine_seconds()
+        self._before = {name: tree_seconds(child) for name, child in self._trees.items()}
+
+    def read(self) -> dict[str, float]:
+        used = {name: tree_seconds(child) - self._before[name] for name, child in self._trees.items()}
+        used["rest"] = machine_seconds() - self._machine - sum(used.values())
+        return used

@@ -1,0 +1,210 @@
+"""The product as it is shipped, on durable servers of this run, with pipelines registered and hosted."""
+
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+from benchmarks import load
+from benchmarks.ledger import Ledger
+from benchmarks.load_client import Account, Task
+from benchmarks.processes import CpuMeter
+from coordinator.local.backing import Backing
+from coordinator.local.children import Child, Children
+from coordinator.local.client import Client
+from coordinator.local.product import PROJECT, Product
+
+TENANT = "bench"
+PIPELINES = Path(__file__).parent / "pipelines"
+THREE_STEPS = "three_steps"
+THREE_CHECKPOINTED = "three_checkpointed"
+INPUT, RESULT = 1, 4
+SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One measured round: all submitted, all committed, all found in the ledger.
+
+    `cpu` is seconds by process, `seconds` from the first request sent to the last finish in the database.
+    """
+
+    items: int
+    seconds: float
+    client: Account
+    cpu: dict[str, float]
+    writes: int
+    wal_bytes: int
+
+    @property
+    def rate(self) -> float:
+        return self.items / self.seconds
+
+    @property
+    def submission_rate(self) -> float:
+        return self.items / (self.client.ended - self.client.started)
+
+
+class ProductUnderTest:
+    """Servers, processes and a tenant; a context manager. Everything goes when it ends."""
+
+    def __init__(self) -> None:
+        self._up = ExitStack()
+        self._rounds = itertools.count(1)
+        self._hosted: dict[str, Path] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as up:
+            self.folder = Path(up.enter_context(TemporaryDirectory(prefix="coordinator-benchmarks-")))
+            self.backing = up.enter_context(Backing(self.folder / "servers", durable=True, outside={}))
+            if self.backing.postgres is not None:
+                up.callback(self.backing.postgres.remove)  # where root cannot use this folder, its data lie elsewhere
+            self.servers = self.backing.environment()
+            self.product = Product(self.folder / "product", self.servers, {"LOG_LEVEL": "WARNING"})
+            up.enter_context(self.product.children)
+            self.product.prepare()
+            self.product.start()
+            self._make_tenant()
+            self.ledger = Ledger(self.servers["DATABASE_OWNER_URL"])
+            up.callback(self.ledger.close)
+            self._up = up.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._up.close()
+
+    def _make_tenant(self) -> None:
+        manage = self.product.manage
+        # Nobody logs in, so the person needs no password.
+        manage("createsuperuser", "--username=bench", "--email=bench@example.org", "--noinput")
+        manage("create_tenant", TENANT, "--member=bench")
+        self.token = manage("issue_token", TENANT, "bench", "--user=bench", *(f"--scope={scope}" for scope in SCOPES))
+        self.worker_key = manage("worker_key", TENANT)
+        self.client = Client(self.product.url, TENANT, self.token)
+
+    @staticmethod
+    def pipeline_id(module: str) -> str:
+        return f"benchmarks.{module.replace('_', '-')}"
+
+    def host(self, module: str) -> Child:
+        """Build, register and activate a pipeline, and start a worker for it."""
+        self._release(module)
+        return self.start_worker(module)
+
+    def start_worker(self, module: str) -> Child:
+        """One more worker for the release, once the coordinator knows it."""
+        name = f"worker-{module}-{sum(child.name.startswith('worker-') for child in self.product.children.started)}"
+        child = self.product.start_worker(
+            name,
+            f"{module}:pipeline",
+            release=self._hosted[module],
+            tenant=TENANT,
+            key=self.worker_key,
+            directory=PIPELINES,
+        )
+        self.client.wait_for_worker(name)
+        return child
+
+    def start_control_worker(self) -> Child:
+        """One more of them; returns once it is likely to take its share."""
+        child = self.product.start_control_worker()
+        time.sleep(5)
+        return child
+
+    def make_database(self, name: str) -> str:
+        """A new database for a peer on the same server; the URL of its owner."""
+        url = self.servers["DATABASE_OWNER_URL"]
+        self.ledger.connection.execute(f"CREATE DATABASE {name}".encode())
+        return f"{url.rpartition('/')[0]}/{name}"
+
+    def also(self, children: Children) -> None:
+        """Stop these before the servers stop."""
+        self._up.enter_context(children)
+
+    def stop_process(self, child: Child) -> None:
+        child.stop()
+        self.product.children.started.remove(child)
+
+    def _release(self, module: str) -> None:
+        out = self.folder / module
+        for command in (["build", f"{module}:pipeline"], ["release", "--release-version=1"]):
+            subprocess.run(
+                [sys.executable, "-m", "pipelines", *command, f"--out={out}"],
+                cwd=PIPELINES,
+                env={"PYTHONPATH": str(PROJECT)},
+                check=True,
+                capture_output=True,
+            )
+        self._hosted[module] = out / "pipeline-release.json"
+        [artifact] = out.glob("*.zip")
+        self.client.upload(self.pipeline_id(module), self._hosted[module], artifact)
+        self.client.verdict(self.pipeline_id(module), "1")
+        self.client.activate(self.pipeline_id(module), "1", "to be measured")
+
+    def trees(self) -> dict[str, Child]:
+        """The processes whose CPU time is told apart."""
+        found = {child.name: child for child in self.product.children.started}
+        for server in (self.backing.postgres, self.backing.valkey):
+            if server is not None and server.child is not None:
+                found[server.child.name] = server.child
+        return found
+
+    def task(self, module: str, count: int, *, connections: int, batch: int = 0) -> tuple[Task, str]:
+        """What the load client is to submit, and the prefix of its keys, which no other round has."""
+        prefix = f"r{next(self._rounds)}-"
+        item = f'{{"pipelineId":"{self.pipeline_id(module)}","input":{INPUT},"idempotencyKey":"{prefix}{{key}}"}}'
+        path = f"/api/v1/tenants/{TENANT}/executions{':batch' if batch else ''}"
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return Task(self.product.port, path, headers, item, count, connections, batch), prefix
+
+    def round(
+        self, module: str, count: int, *, connections: int, batch: int = 0, paused: Iterable[Child] = ()
+    ) -> Round:
+        """Submit `count` executions and wait for the last; raises `LoadError` or `LedgerError` unless all is well.
+
+        `paused` processes stand still while the client submits: what is measured then is the submission alone.
+        """
+        task, prefix = self.task(module, count, connections=connections, batch=batch)
+        before = self.ledger.counters()
+        meter = CpuMeter(self.trees())
+        paused = list(paused)
+        for child in paused:
+            pause(child)
+        try:
+            account = load.submit(task)
+            submission = meter.read()
+        finally:
+            for child in paused:
+                resume(child)
+        self.ledger.wait_until_idle(self.pipeline_id(module))
+        cpu = submission if paused else meter.read()
+        last = self.ledger.require_all_done(self.pipeline_id(module), prefix, account.accepted, RESULT)
+        after = self.ledger.counters()
+        cpu["client"] = account.cpu
+        cpu["rest"] -= account.cpu
+        return Round(
+            count,
+            last - account.started,
+            account,
+            cpu,
+            after.writes - before.writes,
+            after.wal_bytes - before.wal_bytes,
+        )
+
+
+def pause(child: Child) -> None:
+    child.send(signal.SIGSTOP)
+
+
+def resume(child: Child) -> None:
+    child.send(signal.SIGCONT)

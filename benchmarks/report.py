@@ -1,0 +1,170 @@
+"""The ratios of a run against their bars: a table on the terminal, and a JSON document."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.product_under_test import Round
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One ratio of ours to a peer's, both medians of interleaved rounds. `bar` is None where there is none to reach."""
+
+    name: str
+    ours: list[float]
+    theirs: list[float]
+    unit: str
+    bar: float | None
+    sense: Literal["at least", "at most"] = "at least"
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return median(self.ours) / median(self.theirs) if self.ours and self.theirs else None
+
+    @property
+    def verdict(self) -> str:
+        if self.bar is None or self.ratio is None:
+            return "not judged"
+        met = self.ratio >= self.bar if self.sense == "at least" else self.ratio <= self.bar
+        return "met" if met else "MISSED"
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run measured, said as it comes and written at the end."""
+
+    console: Console
+    parts: list[str]
+    measures: list[Measure] = field(default_factory=list)
+    profiles: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    peers: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.console.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/]  {text}", highlight=False)
+
+    def add(self, measure: Measure) -> None:
+        self.measures.append(measure)
+
+    def skip(self, what: str, why: str) -> None:
+        self.skipped.append(f"{what}: {why}")
+        self.say(f"[yellow]Skipped[/] {what}: {why}")
+
+    def forget(self, name: str) -> None:
+        """The rounds so far only warmed things up."""
+        self.profiles.pop(name, None)
+
+    def peer_cpu(self, name: str, rounds: list[dict[str, float]]) -> None:
+        """Keep the CPU seconds by process of a peer's rounds."""
+        self.peers[name] = rounds
+
+    def round(self, name: str, round_: Round, *, submission_only: bool = False) -> None:
+        """Say a round's rate, and keep its profile. `submission_only`: its CPU time is that of the submission."""
+        rate = round_.submission_rate if submission_only else round_.rate
+        seconds = round_.items / rate
+        self.profiles.setdefault(name, []).append({**asdict(round_), "rate": rate, "seconds": seconds})
+        latency = f"answers p50 {round_.client.latency_p50 * 1e3:.1f} ms, p99 {round_.client.latency_p99 * 1e3:.1f} ms"
+        self.say(
+            f"{name}: [b]{rate:,.0f}/s[/] of {round_.items:,} in {seconds:.1f} s "
+            f"(submitted at {round_.submission_rate:,.0f}/s, {latency})"
+        )
+
+    def show(self) -> None:
+        for name, rounds in self.profiles.items():
+            self.console.print(_profile(name, rounds))
+        table = Table(title="Ratios within this run", title_justify="left")
+        for column in ("measure", "ours", "theirs", "unit", "ratio", "bar", "verdict"):
+            table.add_column(column, justify="left" if column in {"measure", "unit", "verdict"} else "right")
+        for measure in self.measures:
+            table.add_row(*_row(measure))
+        if self.measures:
+            self.console.print(table)
+        for line in self.skipped:
+            self.console.print(f"[yellow]Skipped[/] {line}", highlight=False)
+
+    def write(self) -> Path:
+        """Write the run to a file of its own in `benchmarks/results`."""
+        RESULTS.mkdir(exist_ok=True)
+        at = datetime.now(UTC)
+        file = RESULTS / f"{at:%Y%m%dT%H%M%SZ}-{'-'.join(self.parts)}.json"
+        document = {
+            "at": at.isoformat(),
+            "parts": self.parts,
+            "machine": machine(),
+            "measures": [
+                {**asdict(measure), "ratio": measure.ratio, "verdict": measure.verdict} for measure in self.measures
+            ],
+            "rounds": self.profiles,
+            "peers_cpu": self.peers,
+            "skipped": self.skipped,
+        }
+        file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        return file
+
+
+def machine() -> dict[str, Any]:
+    """What one must know of the machine and the code to repeat the run."""
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return {
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "revision": revision.stdout.strip(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def _row(measure: Measure) -> tuple[str, ...]:
+    bar = "" if measure.bar is None else f"{'≥' if measure.sense == 'at least' else '≤'} {measure.bar:g}"
+    colour = {"met": "green", "MISSED": "red"}.get(measure.verdict, "dim")
+    return (
+        measure.name + (f"\n[dim]{measure.note}[/]" if measure.note else ""),
+        _median(measure.ours),
+        _median(measure.theirs),
+        measure.unit,
+        "" if measure.ratio is None else f"{measure.ratio:.2f}",
+        bar,
+        f"[{colour}]{measure.verdict}[/]",
+    )
+
+
+def _median(values: list[float]) -> str:
+    return f"{median(values):,.4g}" if values and median(values) < 1000 else f"{median(values):,.0f}" if values else ""
+
+
+def _profile(name: str, rounds: list[dict[str, Any]]) -> Table:
+    """CPU microseconds per item by process, and how much of one core each had."""
+    items = sum(found["items"] for found in rounds)
+    seconds = sum(found["seconds"] for found in rounds)
+    spent: dict[str, float] = {}
+    for found in rounds:
+        cpu: Mapping[str, float] = found["cpu"]
+        for process, used in cpu.items():
+            spent[process] = spent.get(process, 0.0) + used
+    table = Table(title=f"{name}: {len(rounds)} rounds, {items:,} items", title_justify="left")
+    table.add_column("process")
+    table.add_column("CPU µs/item", justify="right")
+    table.add_column("of one core", justify="right")
+    for process, used in sorted(spent.items(), key=lambda pair: -pair[1]):
+        table.add_row(process, f"{used / items * 1e6:,.0f}", f"{used / seconds:.0%}")
+    ours = sum(used for process, used in spent.items() if process != "rest")
+    table.add_section()
+    table.add_row("all but the rest", f"{ours / items * 1e6:,.0f}", f"{ours / seconds:.0%}")
+    writes = sum(found["writes"] for found in rounds) / items
+    wal = sum(found["wal_bytes"] for found in rounds) / items
+    table.caption = f"{writes:.2f} writing transactions and {wal:,.0f} bytes of WAL per item"
+    return table

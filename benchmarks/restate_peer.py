@@ -1,0 +1,88 @@
+"""Restate with a service of its TypeScript SDK, both with their defaults."""
+
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import requests
+
+from benchmarks import load
+from benchmarks.load_client import Task
+from benchmarks.peer_environment import PeerMissing, node_peers
+from coordinator.local.children import Child, Children, free_port
+
+STARTUP_SECONDS = 60.0
+CONNECTIONS = 64
+WARM_UP = 500
+
+
+class RestatePeer:
+    """Server and service; a context manager. Raises `PeerMissing` where it cannot be installed or does not start."""
+
+    def __init__(self, folder: Path) -> None:
+        self._place = node_peers()
+        self._folder = folder / "restate"
+        self._ingress, self._admin, self._fabric, self._service = (free_port() for _ in range(4))
+        self._children = Children(folder / "logs")
+
+    def __enter__(self) -> Self:
+        inherited = {"PATH": os.environ["PATH"]}
+        server = {
+            **inherited,
+            "DO_NOT_TRACK": "1",
+            "RESTATE_BASE_DIR": str(self._folder),
+            "RESTATE_LISTEN_MODE": "tcp",
+            "RESTATE_BIND_IP": "127.0.0.1",
+            "RESTATE_BIND_PORT": str(self._fabric),
+            "RESTATE_INGRESS__BIND_PORT": str(self._ingress),
+            "RESTATE_ADMIN__BIND_PORT": str(self._admin),
+            "RESTATE_LOG_FILTER": "warn",
+        }
+        try:
+            self._start("restate-server", [self._place / "node_modules" / ".bin" / "restate-server"], server)
+            service = {**inherited, "PORT": str(self._service), "NODE_ENV": "production"}
+            self._start("restate-service", ["node", self._place / "restate_app.js"], service)
+            self._register()
+        except BaseException:
+            self._children.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._children.stop()
+
+    @property
+    def children(self) -> list[Child]:
+        return self._children.started
+
+    def rate(self, seconds: float) -> float:
+        """Invocations of three steps per second, each of which answers with its result."""
+        self._invoked(WARM_UP)
+        rough = self._invoked(WARM_UP)
+        return self._invoked(max(WARM_UP, int(rough * seconds)))
+
+    def _invoked(self, count: int) -> float:
+        task = Task(self._ingress, "/ThreeSteps/run", {}, "1", count, CONNECTIONS)
+        account = load.submit(task)
+        return count / (account.ended - account.started)
+
+    def _start(self, name: str, command: list[str | Path], environment: dict[str, str]) -> None:
+        self._children.start(name, command, environment=environment, directory=self._place)
+
+    def _register(self) -> None:
+        deadline = time.monotonic() + STARTUP_SECONDS
+        uri = f"http://127.0.0.1:{self._service}"
+        while time.monotonic() < deadline:
+            self._children.require_running()
+            try:
+                answer = requests.post(f"http://127.0.0.1:{self._admin}/deployments", json={"uri": uri}, timeout=10)
+                if answer.ok:
+                    return
+            except requests.RequestException:
+                pass
+            time.sleep(0.2)
+        raise PeerMissing(f"Restate does not take the service:\n{self._children.started[0].log_tail()}")

@@ -1,0 +1,80 @@
+"""What a running transition has behind it: kept as it arrives, so that a retry starts after it.
+
+The worker does not wait for this. A checkpoint that its execution's outcome, or a later checkpoint, has overtaken is
+worth nothing and is let go.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+from psycopg.types.json import Jsonb
+
+from coordinator.tenancy.models import Tenant
+from executions.payloads import storable
+from executions.protocol import Checkpoint
+from releases.identity import ReleaseIdentity
+
+log = logging.getLogger(__name__)
+
+_KEEP = """
+WITH asked AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[], %(tokens)s::uuid[], %(steps)s::int[],
+        %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[])
+        AS a(id, version, token, step, progress, shape, key)
+), locked AS (
+    SELECT e.id FROM executions_execution e JOIN asked a ON a.id = e.id
+    WHERE e.tenant_id = %(tenant)s AND e.pipeline_id = %(pipeline_id)s AND e.contract_version = %(contract_version)s
+        AND e.release_version = %(release_version)s AND e.checkpoints
+        AND e.status = 'RUNNING' AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
+    ORDER BY e.id FOR UPDATE OF e
+), kept AS (
+    UPDATE executions_execution e SET
+        current_step_index = a.step, progress = a.progress, progress_shape = a.shape,
+        event_count = e.event_count + 1, updated_at = now()
+    FROM locked l JOIN asked a ON a.id = l.id WHERE e.id = l.id
+    RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
+)
+INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+SELECT id, event_count, 'CHECKPOINT', status, %(actor)s,
+    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt), now()
+FROM kept
+"""
+
+
+def keep(tenant: Tenant, identity: ReleaseIdentity, worker_id: str, reached: Sequence[Checkpoint]) -> int:
+    """Keep the newest checkpoint of each execution, under the lease it was reached with; returns how many were kept."""
+    newest = {each.execution_id: each for each in sorted(reached, key=lambda each: each.next_step_index)}
+    rows = [(each, progress) for each in newest.values() if (progress := _progress(each)) is not None]
+    if not rows:
+        return 0
+    columns: dict[str, Any] = {
+        "tenant": tenant.pk,
+        "pipeline_id": identity.pipeline_id,
+        "contract_version": identity.contract_version,
+        "release_version": identity.release_version,
+        "actor": f"worker:{worker_id}",
+        "ids": [each.execution_id for each, _ in rows],
+        "versions": [each.execution_version for each, _ in rows],
+        "tokens": [each.lease_token for each, _ in rows],
+        "steps": [each.next_step_index for each, _ in rows],
+        "progress": [progress for _, progress in rows],
+        "shapes": ["MULTI" if each.many else "UNI" for each, _ in rows],
+        "keys": [each.transition_key for each, _ in rows],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_KEEP, columns)
+        return int(cursor.rowcount)
+
+
+def _progress(checkpoint: Checkpoint) -> Jsonb | None:
+    """What the next step starts from; None, and a log line, where it cannot be kept."""
+    try:
+        outputs = [storable(text) for text in checkpoint.output_payloads]
+    except ValueError as error:
+        log.warning("A checkpoint of execution %s cannot be kept: %s", checkpoint.execution_id, error)
+        return None
+    if checkpoint.many:
+        return Jsonb(outputs)
+    return Jsonb(outputs[0]) if len(outputs) == 1 else None
