@@ -1,8 +1,9 @@
 """DBOS over the same PostgreSQL server, in a database of its own."""
 
 import os
+from pathlib import Path
 
-from benchmarks.peer_environment import PEERS, python_peers, told
+from benchmarks.peer_environment import PEERS, PeerRound, converse, python_peers
 from benchmarks.product_under_test import ProductUnderTest
 
 DATABASE = "dbos"
@@ -11,9 +12,14 @@ DATABASE = "dbos"
 class DbosPeer:
     def __init__(self, product: ProductUnderTest) -> None:
         self._python = python_peers()
+        self._product = product
         url = product.make_database(DATABASE)
         self._environment = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
 
-    def rate(self, seconds: float) -> float:
-        """Workflows of three steps per second, from `start_workflow` to the last result."""
-        return float(told([self._python, PEERS / "dbos_app.py", str(seconds)], self._environment)["rate"])
+    def round(self, seconds: float) -> PeerRound:
+        """Workflows of three steps, from `start_workflow` to the last result."""
+        command: list[str | Path] = [self._python, PEERS / "dbos_app.py", str(seconds)]
+        log = self._product.folder / "logs" / "dbos.log"
+        trees = {"postgres": self._product.trees()["postgres"]}
+        done, cpu = converse(command, self._environment, log, trees)
+        return PeerRound(int(done["items"]), float(done["seconds"]), cpu)

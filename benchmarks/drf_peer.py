@@ -7,7 +7,8 @@ import psycopg
 
 from benchmarks import load
 from benchmarks.load_client import Task
-from benchmarks.peer_environment import PeerMissing
+from benchmarks.peer_environment import PeerMissing, PeerRound
+from benchmarks.processes import CpuMeter
 from benchmarks.product_under_test import ProductUnderTest
 from coordinator.local.children import Child
 from coordinator.local.product import Product
@@ -39,18 +40,22 @@ class DrfPeer:
         servers = {**product.servers, "DATABASE_URL": url}
         self._web = _Web(product.folder / "drf", servers, {"LOG_LEVEL": "WARNING"})
         self._url = url
+        self._product = product
         product.also(self._web.children)
         self._web.start_web()
         self._web.wait_until_ready()
 
-    def rate(self, count: int, connections: int) -> float:
-        """Rows per second; raises `LoadError` unless all are there."""
+    def round(self, count: int, connections: int) -> PeerRound:
+        """A row for each request; raises `LoadError` unless all are there."""
         item = '{"pipeline":"benchmarks.three-steps","input":1,"key":"{key}"}'
         before = self._rows()
-        account = load.submit(Task(self._web.port, "/submissions", {}, item, count, connections))
+        task = Task(self._web.port, "/submissions", {}, item, count, connections, accepted='"id"')
+        meter = CpuMeter({"web": self._web.children.started[0], "postgres": self._product.trees()["postgres"]})
+        account = load.submit(task)
+        cpu = meter.read()
         if self._rows() - before != count:
             raise load.LoadError("The view did not insert every row.")
-        return count / (account.ended - account.started)
+        return PeerRound(count, account.ended - account.started, load.with_client(cpu, account))
 
     def _rows(self) -> int:
         with psycopg.connect(self._url) as connection:

@@ -1,9 +1,106 @@
-"""What ten million finished executions cost those that come after them."""
+"""What millions of finished executions cost those that come after them."""
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from statistics import median
+
+from benchmarks import past
+from benchmarks.latency import Submitter
+from benchmarks.ledger import LedgerError
 from benchmarks.plan import Plan
-from benchmarks.report import Report
+from benchmarks.product_under_test import RESULT, THREE_STEPS, How, ProductUnderTest, pause, resume
+from benchmarks.report import Measure, Report
+from coordinator.local.product import PROJECT
+
+FEW = 1_000
+DUE = 200
+CLAIM = 50
+SAMPLES = 100
+MOST = 1.2
+LISTS = {
+    "list, newest first": "pageSize=50",
+    "list of what succeeded": "pageSize=50&status=SUCCEEDED",
+    "list of what failed, of which there is none": "pageSize=50&status=FAILED",
+    "one by its idempotency key": "idempotencyKey=past-500",
+}
+
+
+class Grown:
+    """A product with a past of so many executions."""
+
+    def __init__(self, product: ProductUnderTest) -> None:
+        self.product = product
+        self._submitter = Submitter(product)
+        self.found: dict[str, list[float]] = {}
+
+    def measure(self) -> None:
+        """One round of everything; medians in milliseconds are appended to `found`."""
+        for name, query in LISTS.items():
+            self._keep(name, self._submitter.timed_list(query, SAMPLES))
+        control = [child for child in self.product.product.children.started if child.name == "control-worker"]
+        for child in control:
+            pause(child)
+        try:
+            self._submissions_and_claims()
+        finally:
+            for child in control:
+                resume(child)
+        self.product.ledger.wait_until_idle(self.product.pipeline_id(THREE_STEPS))
+        self.product.ledger.require_all_done(self.product.pipeline_id(THREE_STEPS), self._prefix, DUE, RESULT)
+
+    def _submissions_and_claims(self) -> None:
+        task, self._prefix = self.product.task(THREE_STEPS, DUE, How(1))
+        self._keep("submit", self._submitter.timed_submissions(task.item, DUE))
+        self._keep("claim", self._claims())
+
+    def _claims(self) -> list[float]:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.claim_probe", str(SAMPLES), str(CLAIM)],
+            cwd=PROJECT,
+            env={**self.product.product.environment, "DJANGO_SETTINGS_MODULE": "coordinator.settings"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise LedgerError(f"The claims failed:\n{done.stderr}")
+        told = json.loads(done.stdout)
+        if not told["least"]:
+            raise LedgerError("A claim found nothing due, so nothing was measured.")
+        return [float(seconds) for seconds in told["seconds"]]
+
+    def _keep(self, name: str, seconds: list[float]) -> None:
+        self.found.setdefault(name, []).append(median(seconds) * 1e3)
 
 
 def growth(report: Report, plan: Plan) -> None:
-    """Measure 7."""
-    report.skip("growth", "not written yet")
+    """Measure 7: two products side by side, one with a short past and one with a long one, measured in turn."""
+    with ProductUnderTest() as small, ProductUnderTest() as large:
+        sides = {FEW: Grown(small), plan.rows: Grown(large)}
+        for rows, side in sides.items():
+            side.product.host(THREE_STEPS)
+            past.finished_template(side.product)
+            past.load(side.product, rows, _telling(report, rows))
+            side.product.round(THREE_STEPS, DUE, How(8))
+        for number in range(plan.rounds + 1):
+            for rows, side in sides.items():
+                side.measure()
+                if number == 0:
+                    side.found.clear()  # it only warmed the caches up
+                else:
+                    told = ", ".join(f"{name} {taken[-1]:.2f} ms" for name, taken in side.found.items())
+                    report.say(f"{rows:,} finished: {told}")
+        few, many = (side.found for side in sides.values())
+        for name, taken in many.items():
+            report.add(
+                Measure(f"{name}, p50: {plan.rows:,} finished : {FEW:,}", taken, few[name], "ms", MOST, "at most")
+            )
+
+
+def _telling(report: Report, rows: int) -> Callable[[str], None]:
+    def told(text: str) -> None:
+        if rows > FEW:
+            report.say(text)
+
+    return told

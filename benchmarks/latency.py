@@ -4,11 +4,13 @@ import http.client
 import json
 import random
 import time
+from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 from benchmarks.celery_peer import CeleryPeer
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, ProductUnderTest
+from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, How, ProductUnderTest
 from benchmarks.report import Measure, Report
 
 SAMPLES = 200
@@ -35,6 +37,19 @@ class Submitter:
     def status(self, execution_id: str) -> str:
         return str(self._call("GET", f"{self._path}/{execution_id}", 200)["status"])
 
+    def timed_submissions(self, task_item: str, count: int) -> list[float]:
+        """Seconds from request to answer of each."""
+        return [self._timed(partial(self.submit, task_item, number)) for number in range(count)]
+
+    def timed_list(self, query: str, count: int) -> list[float]:
+        return [self._timed(partial(self._call, "GET", f"{self._path}?{query}", 200)) for _ in range(count)]
+
+    @staticmethod
+    def _timed(call: Callable[[], object]) -> float:
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
     def _call(self, method: str, path: str, expected: int, body: str | None = None) -> dict[str, object]:
         self._http.request(method, path, body, self._headers)
         answer = self._http.getresponse()
@@ -55,7 +70,7 @@ class IdleLatency:
 
     def measured(self, how: str) -> list[float]:
         """`how`: `finish` (the database's clock), `seen` (a second session's look), or `told` (GET by the client)."""
-        task, prefix = self._product.task(THREE_STEPS, SAMPLES, connections=1)
+        task, prefix = self._product.task(THREE_STEPS, SAMPLES, How(1))
         watch = {"finish": self._finish, "seen": self._seen, "told": self._told}[how]
         found: list[float] = []
         deadline = time.monotonic() + LONGEST_SECONDS

@@ -20,8 +20,8 @@ LONGEST_READ = 262_144
 class Task:
     """`count` items in requests of `batch` items each (0: one item a request that is not a batch).
 
-    `item` is an item's JSON text with `{key}` where its number goes. `accepted` is in the answer once for each item
-    that was accepted.
+    `item` is an item's JSON text with `{key}` where its number goes. `accepted` is in an answer once for each item
+    that was accepted, and at least once where an answer is about one item.
     """
 
     port: int
@@ -172,7 +172,7 @@ class LoadClient:
         self._latencies.append(time.perf_counter() - connection.sent_at)
         self._statuses[status] += 1
         if status[0] == "2":
-            self._account.accepted += body.count(self._marker) if self._task.batch else 1
+            self._account.accepted += body.count(self._marker) if self._task.batch else self._marker in body
         if (status[0] != "2" or self._marker not in body) and not self._account.complaint:
             self._account.complaint = body[:500].decode(errors="replace")
 

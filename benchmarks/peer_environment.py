@@ -4,9 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import CpuMeter
+from coordinator.local.children import Child
 from coordinator.local.product import PROJECT
 
 PLACE = PROJECT / ".local" / "bench"
@@ -44,13 +48,44 @@ def node_peers() -> Path:
     return PLACE
 
 
-def told(command: list[str | Path], environment: dict[str, str]) -> dict[str, Any]:
-    """Run a peer's program and return the JSON that it prints. Raises `PeerMissing` with what it complains of."""
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise PeerMissing(f"{Path(command[1]).name} failed:\n{done.stdout}{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+@dataclass(frozen=True, slots=True)
+class PeerRound:
+    """One measured round of a peer; `cpu` is seconds by process."""
+
+    items: int
+    seconds: float
+    cpu: dict[str, float]
+
+    @property
+    def rate(self) -> float:
+        return self.items / self.seconds
+
+
+def converse(
+    command: list[str | Path], environment: dict[str, str], log: Path, trees: Mapping[str, Child]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Run a peer's program: it warms up and says so, is told to go, and prints its account as one line of JSON.
+
+    Returns the account, and the CPU seconds that `trees` and the program itself, which tells its `cpu`, used since
+    it was told to go. Raises `PeerMissing` with what it complains of.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("w") as complaints,
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True
+        ) as program,
+    ):
+        ready = program.stdout and program.stdout.readline()
+        meter = CpuMeter(trees)
+        account, _ = program.communicate("go\n" if ready else None)
+        cpu = meter.read()
+    if program.returncode != 0:
+        raise PeerMissing(f"{Path(command[1]).name} failed:\n{log.read_text()[-2000:]}")
+    found: dict[str, Any] = json.loads(account)
+    cpu["program"] = float(found["cpu"])
+    cpu["rest"] -= cpu["program"]
+    return found, cpu
 
 
 def _kept(file: Path) -> bool:

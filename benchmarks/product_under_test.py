@@ -31,6 +31,14 @@ SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
 
 
 @dataclass(frozen=True, slots=True)
+class How:
+    """How executions are submitted: over so many connections, one by one (0) or in batches of so many."""
+
+    connections: int
+    batch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Round:
     """One measured round: all submitted, all committed, all found in the ledger.
 
@@ -159,22 +167,20 @@ class ProductUnderTest:
                 found[server.child.name] = server.child
         return found
 
-    def task(self, module: str, count: int, *, connections: int, batch: int = 0) -> tuple[Task, str]:
+    def task(self, module: str, count: int, how: How) -> tuple[Task, str]:
         """What the load client is to submit, and the prefix of its keys, which no other round has."""
         prefix = f"r{next(self._rounds)}-"
         item = f'{{"pipelineId":"{self.pipeline_id(module)}","input":{INPUT},"idempotencyKey":"{prefix}{{key}}"}}'
-        path = f"/api/v1/tenants/{TENANT}/executions{':batch' if batch else ''}"
+        path = f"/api/v1/tenants/{TENANT}/executions{':batch' if how.batch else ''}"
         headers = {"Authorization": f"Bearer {self.token}"}
-        return Task(self.product.port, path, headers, item, count, connections, batch), prefix
+        return Task(self.product.port, path, headers, item, count, how.connections, how.batch), prefix
 
-    def round(
-        self, module: str, count: int, *, connections: int, batch: int = 0, paused: Iterable[Child] = ()
-    ) -> Round:
+    def round(self, module: str, count: int, how: How, paused: Iterable[Child] = ()) -> Round:
         """Submit `count` executions and wait for the last; raises `LoadError` or `LedgerError` unless all is well.
 
         `paused` processes stand still while the client submits: what is measured then is the submission alone.
         """
-        task, prefix = self.task(module, count, connections=connections, batch=batch)
+        task, prefix = self.task(module, count, how)
         before = self.ledger.counters()
         meter = CpuMeter(self.trees())
         paused = list(paused)
@@ -190,13 +196,11 @@ class ProductUnderTest:
         cpu = submission if paused else meter.read()
         last = self.ledger.require_all_done(self.pipeline_id(module), prefix, account.accepted, RESULT)
         after = self.ledger.counters()
-        cpu["client"] = account.cpu
-        cpu["rest"] -= account.cpu
         return Round(
             count,
             last - account.started,
             account,
-            cpu,
+            load.with_client(cpu, account),
             after.writes - before.writes,
             after.wal_bytes - before.wal_bytes,
         )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.peer_environment import PeerRound
 from benchmarks.product_under_test import Round
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,7 +52,6 @@ class Report:
     parts: list[str]
     measures: list[Measure] = field(default_factory=list)
     profiles: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    peers: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -68,9 +68,16 @@ class Report:
         """The rounds so far only warmed things up."""
         self.profiles.pop(name, None)
 
-    def peer_cpu(self, name: str, rounds: list[dict[str, float]]) -> None:
-        """Keep the CPU seconds by process of a peer's rounds."""
-        self.peers[name] = rounds
+    def peer_round(self, name: str, round_: PeerRound) -> None:
+        """Say a peer's rate, and keep its profile."""
+        self.profiles.setdefault(name, []).append({**asdict(round_), "rate": round_.rate})
+        self.say(f"{name}: [b]{round_.rate:,.0f}/s[/] of {round_.items:,} in {round_.seconds:.1f} s")
+
+    def compare_cpu(self, name: str, ours: str, theirs: str) -> None:
+        """What both would do in a second of CPU time: what is left of a ratio on a machine that others use, too."""
+        if ours in self.profiles and theirs in self.profiles:
+            own, other = (_per_cpu_second(self.profiles[side]) for side in (ours, theirs))
+            self.add(Measure(f"{name}, by CPU time : {theirs}", own, other, "items/CPU s", None))
 
     def round(self, name: str, round_: Round, *, submission_only: bool = False) -> None:
         """Say a round's rate, and keep its profile. `submission_only`: its CPU time is that of the submission."""
@@ -109,7 +116,6 @@ class Report:
                 {**asdict(measure), "ratio": measure.ratio, "verdict": measure.verdict} for measure in self.measures
             ],
             "rounds": self.profiles,
-            "peers_cpu": self.peers,
             "skipped": self.skipped,
         }
         file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -157,14 +163,22 @@ def _profile(name: str, rounds: list[dict[str, Any]]) -> Table:
             spent[process] = spent.get(process, 0.0) + used
     table = Table(title=f"{name}: {len(rounds)} rounds, {items:,} items", title_justify="left")
     table.add_column("process")
-    table.add_column("CPU µs/item", justify="right")
+    table.add_column("CPU µs/item", justify="right", min_width=12)
     table.add_column("of one core", justify="right")
     for process, used in sorted(spent.items(), key=lambda pair: -pair[1]):
         table.add_row(process, f"{used / items * 1e6:,.0f}", f"{used / seconds:.0%}")
     ours = sum(used for process, used in spent.items() if process != "rest")
     table.add_section()
     table.add_row("all but the rest", f"{ours / items * 1e6:,.0f}", f"{ours / seconds:.0%}")
-    writes = sum(found["writes"] for found in rounds) / items
-    wal = sum(found["wal_bytes"] for found in rounds) / items
-    table.caption = f"{writes:.2f} writing transactions and {wal:,.0f} bytes of WAL per item"
+    if "writes" in rounds[0]:
+        writes = sum(found["writes"] for found in rounds) / items
+        wal = sum(found["wal_bytes"] for found in rounds) / items
+        table.add_row("writing transactions", f"{writes:.2f}")
+        table.add_row("bytes of WAL", f"{wal:,.0f}")
     return table
+
+
+def _per_cpu_second(rounds: list[dict[str, Any]]) -> list[float]:
+    return [
+        found["items"] / sum(used for process, used in found["cpu"].items() if process != "rest") for found in rounds
+    ]

@@ -14,27 +14,27 @@ def scaling(report: Report, plan: Plan) -> None:
         product.host(THREE_STEPS)
         how = BATCH
         try:
-            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, **how)
+            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, how)
         except NotOffered as error:
             report.skip("scaling in batches", f"{error}; submitted one by one instead")
             how = ONE_BY_ONE
-            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, **how)
+            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, how)
 
         def second_transition_worker() -> float:
             child = product.start_worker(THREE_STEPS)
             try:
-                return product_rate(report, "two transition workers", product, THREE_STEPS, plan, **how)()
+                return product_rate(report, "two transition workers", product, THREE_STEPS, plan, how)()
             finally:
                 product.stop_process(child)
 
         def second_control_worker() -> float:
             child = product.start_control_worker()
             try:
-                return product_rate(report, "two control workers", product, THREE_STEPS, plan, **how)()
+                return product_rate(report, "two control workers", product, THREE_STEPS, plan, how)()
             finally:
                 product.stop_process(child)
 
         more = {"two transition workers": second_transition_worker, "two control workers": second_control_worker}
-        own, theirs = interleaved(report, plan, alone, more)
+        own, theirs = interleaved(plan, alone, more)
         for name, rates in theirs.items():
             report.add(Measure(f"{name} : one", rates, own, "executions/s", None))

@@ -4,7 +4,7 @@ from benchmarks.drf_peer import DrfPeer
 from benchmarks.plan import Plan
 from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest
 from benchmarks.report import Measure, Report
-from benchmarks.throughput import ONE_BY_ONE, Rate, interleaved
+from benchmarks.throughput import ONE_BY_ONE, Rate, interleaved, peer_rate
 
 WARM_UP = 200
 
@@ -12,23 +12,26 @@ WARM_UP = 200
 def submission(report: Report, plan: Plan) -> None:
     """Measure 5. Control worker and transition worker stand still meanwhile, so that both serve requests alone."""
     name = "submissions with all checks"
-    connections = ONE_BY_ONE["connections"]
+    connections = ONE_BY_ONE.connections
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
         others = [child for child in product.product.children.started if child.name not in {"web", "clock"}]
 
         def ours(count: int) -> float:
-            found = product.round(THREE_STEPS, count, connections=connections, paused=others)
+            found = product.round(THREE_STEPS, count, ONE_BY_ONE, paused=others)
             report.round(name, found, submission_only=True)
             return found.submission_rate
 
+        ours(WARM_UP)
         count = max(WARM_UP, int(ours(WARM_UP) * plan.seconds))
         report.forget(name)
         peers: dict[str, Rate] = {}
         if plan.peers:
             view = DrfPeer(product)
-            rows = max(WARM_UP, int(view.rate(WARM_UP, connections) * plan.seconds))
-            peers["DRF view"] = lambda: view.rate(rows, connections)
-        own, theirs = interleaved(report, plan, lambda: ours(count), peers)
+            view.round(WARM_UP, connections)
+            rows = max(WARM_UP, int(view.round(WARM_UP, connections).rate * plan.seconds))
+            peers["DRF view"] = peer_rate(report, "DRF view", lambda: view.round(rows, connections))
+        own, theirs = interleaved(plan, lambda: ours(count), peers)
         report.add(Measure(f"{name} : DRF view that inserts a row", own, theirs.get("DRF view", []), "requests/s", 0.8))
+        report.compare_cpu(name, name, "DRF view")

@@ -6,43 +6,42 @@ from contextlib import ExitStack
 from benchmarks.celery_peer import CeleryPeer
 from benchmarks.dbos_peer import DbosPeer
 from benchmarks.load import NotOffered
-from benchmarks.peer_environment import PeerMissing
+from benchmarks.peer_environment import PeerMissing, PeerRound
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import THREE_CHECKPOINTED, THREE_STEPS, ProductUnderTest
+from benchmarks.product_under_test import THREE_CHECKPOINTED, THREE_STEPS, How, ProductUnderTest
 from benchmarks.report import Measure, Report
 from benchmarks.restate_peer import RestatePeer
 
 # Many clients, each with one connection and one request under way.
-ONE_BY_ONE = {"connections": 48}
+ONE_BY_ONE = How(connections=48)
 # Few that send as much as a batch may hold.
-BATCH = {"connections": 4, "batch": 1000}
+BATCH = How(connections=4, batch=1000)
 STEPS = 3
+CELERY = "Celery no-op"
 Rate = Callable[[], float]
 
 
-def calibrated(product: ProductUnderTest, module: str, seconds: float, *, connections: int, batch: int = 0) -> int:
+def calibrated(product: ProductUnderTest, module: str, seconds: float, how: How) -> int:
     """How many executions fill `seconds`, found by two first rounds that also warm everything up."""
-    least = connections * (batch or 4)
-    rough = product.round(module, least, connections=connections, batch=batch)
-    better = product.round(module, max(least, int(rough.rate * 2)), connections=connections, batch=batch)
+    least = how.connections * (how.batch or 4)
+    rough = product.round(module, least, how)
+    better = product.round(module, max(least, int(rough.rate * 2)), how)
     return max(least, int(better.rate * seconds))
 
 
-def product_rate(report: Report, name: str, product: ProductUnderTest, module: str, plan: Plan, **how: int) -> Rate:
+def product_rate(report: Report, name: str, product: ProductUnderTest, module: str, plan: Plan, how: How) -> Rate:
     """A round of the product, ready to be repeated. Raises `NotOffered`."""
-    count = calibrated(product, module, plan.seconds, **how)
+    count = calibrated(product, module, plan.seconds, how)
 
     def measured() -> float:
-        found = product.round(module, count, **how)
+        found = product.round(module, count, how)
         report.round(name, found)
         return found.rate
 
     return measured
 
 
-def interleaved(
-    report: Report, plan: Plan, ours: Rate, peers: dict[str, Rate]
-) -> tuple[list[float], dict[str, list[float]]]:
+def interleaved(plan: Plan, ours: Rate, peers: dict[str, Rate]) -> tuple[list[float], dict[str, list[float]]]:
     """A, B, C, A, B, C…: what the machine does besides then meets all of them alike."""
     own: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
@@ -50,8 +49,18 @@ def interleaved(
         own.append(ours())
         for name, rate in peers.items():
             theirs[name].append(rate())
-            report.say(f"{name}: [b]{theirs[name][-1]:,.0f}/s[/]")
     return own, theirs
+
+
+def peer_rate(report: Report, name: str, measured: Callable[[], PeerRound], factor: int = 1) -> Rate:
+    """A round of a peer, ready to be repeated; its rate is counted `factor` times."""
+
+    def told() -> float:
+        found = measured()
+        report.peer_round(name, found)
+        return found.rate * factor
+
+    return told
 
 
 def one_by_one(report: Report, plan: Plan) -> None:
@@ -64,22 +73,21 @@ def batch(report: Report, plan: Plan) -> None:
     _against_celery(report, plan, "three steps, submitted in batches", 3.0, BATCH)
 
 
-def _against_celery(report: Report, plan: Plan, name: str, bar: float, how: dict[str, int]) -> None:
+def _against_celery(report: Report, plan: Plan, name: str, bar: float, how: How) -> None:
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
         peers: dict[str, Rate] = {}
         try:
-            ours = product_rate(report, name, product, THREE_STEPS, plan, **how)
+            ours = product_rate(report, name, product, THREE_STEPS, plan, how)
         except NotOffered as error:
             return report.skip(name, str(error))
         if plan.peers:
             celery = CeleryPeer(product)
-            peers["Celery no-op"] = lambda: celery.rate(plan.seconds)
-        own, theirs = interleaved(report, plan, ours, peers)
-        report.add(Measure(f"{name} : Celery no-op", own, theirs.get("Celery no-op", []), "executions/s", bar))
-        if plan.peers:
-            report.peer_cpu("Celery no-op", celery.cpu)
+            peers[CELERY] = peer_rate(report, CELERY, lambda: celery.round(plan.seconds))
+        own, theirs = interleaved(plan, ours, peers)
+        report.add(Measure(f"{name} : {CELERY}", own, theirs.get(CELERY, []), "executions/s", bar))
+        report.compare_cpu(name, name, CELERY)
     return None
 
 
@@ -91,27 +99,28 @@ def checkpointed(report: Report, plan: Plan) -> None:
         report.say("The product is up")
         product.host(THREE_CHECKPOINTED)
         try:
-            executions = product_rate(report, name, product, THREE_CHECKPOINTED, plan, **BATCH)
+            executions = product_rate(report, name, product, THREE_CHECKPOINTED, plan, BATCH)
         except NotOffered as error:
             report.skip(name, f"{error}; submitted one by one instead")
             name = "checkpointed steps, submitted one by one"
-            executions = product_rate(report, name, product, THREE_CHECKPOINTED, plan, **ONE_BY_ONE)
+            executions = product_rate(report, name, product, THREE_CHECKPOINTED, plan, ONE_BY_ONE)
         peers = _durable_peers(report, plan, up, product) if plan.peers else {}
-        own, theirs = interleaved(report, plan, lambda: executions() * STEPS, peers)
+        own, theirs = interleaved(plan, lambda: executions() * STEPS, peers)
         for peer, bar in {"DBOS": 10.0, "Restate": 1.5}.items():
             report.add(Measure(f"{name} : {peer}", own, theirs.get(peer, []), "steps/s", bar))
+            report.compare_cpu(name, name, peer)
 
 
 def _durable_peers(report: Report, plan: Plan, up: ExitStack, product: ProductUnderTest) -> dict[str, Rate]:
     peers: dict[str, Rate] = {}
     try:
         dbos = DbosPeer(product)
-        peers["DBOS"] = lambda: dbos.rate(plan.seconds) * STEPS
+        peers["DBOS"] = peer_rate(report, "DBOS", lambda: dbos.round(plan.seconds), STEPS)
     except PeerMissing as error:
         report.skip("DBOS", str(error))
     try:
         restate = up.enter_context(RestatePeer(product.folder))
-        peers["Restate"] = lambda: restate.rate(plan.seconds) * STEPS
+        peers["Restate"] = peer_rate(report, "Restate", lambda: restate.round(plan.seconds), STEPS)
     except PeerMissing as error:
         report.skip("Restate", str(error))
     return peers

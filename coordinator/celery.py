@@ -1,7 +1,6 @@
 """The control worker and the clock: `celery -A coordinator.celery worker` and `celery -A coordinator.celery beat`."""
 
 import os
-
 from typing import Any
 
 from celery import Celery, signals

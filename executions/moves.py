@@ -4,6 +4,7 @@ All functions take groups. A row whose guard fails is simply not among those ret
 Rows are locked in the order of their ids, so that two groups can never wait for each other in a circle.
 """
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Move:
     target: State
     kind: str
     actor: str
-    data: Mapping[str, Any]
+    data: dict[str, Any]
     source: State = State.RUNNING
     version: int | None = None
     lease_token: uuid.UUID | None = None
@@ -47,13 +48,14 @@ class Move:
     error_message: str | None = None
 
 
+# The moves come as one JSON document: the quickest way to hand the database many rows of many columns. What may be
+# JSON's null itself comes in an array of one.
 _APPLY = """
 WITH asked AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(sources)s::text[], %(versions)s::bigint[], %(tokens)s::uuid[],
-        %(units)s::uuid[], %(targets)s::text[], %(kinds)s::text[], %(actors)s::text[], %(data)s::jsonb[],
-        %(steps)s::int[], %(attempts)s::int[], %(budgets)s::int[], %(keys)s::text[], %(delays)s::interval[],
-        %(progress)s::jsonb[], %(shapes)s::text[], %(new_units)s::uuid[], %(results)s::jsonb[], %(codes)s::text[],
-        %(messages)s::text[]) WITH ORDINALITY
+    SELECT * FROM ROWS FROM (json_to_recordset(%(moves)s::json) AS (
+        id uuid, source text, version bigint, token uuid, unit uuid, target text, kind text, actor text, data jsonb,
+        step int, attempt int, budget int, key text, delay float, progress jsonb, shape text, new_unit uuid,
+        result jsonb, code text, message text)) WITH ORDINALITY
         AS a(id, source, version, token, unit, target, kind, actor, data, step, attempt, budget, key, delay, progress,
              shape, new_unit, result, code, message, place)
 ), locked AS (
@@ -65,10 +67,10 @@ WITH asked AS (
     UPDATE executions_execution e SET
         status = a.target, version = e.version + 1, event_count = e.event_count + 1, takeovers = 0,
         current_step_index = coalesce(a.step, e.current_step_index), attempt = coalesce(a.attempt, e.attempt),
-        budget_start = coalesce(a.budget, e.budget_start), next_due_at = now() + a.delay,
+        budget_start = coalesce(a.budget, e.budget_start), next_due_at = now() + make_interval(secs => a.delay),
         lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL,
         last_transition_key = coalesce(a.key, e.last_transition_key),
-        progress = CASE WHEN a.shape IS NULL THEN e.progress ELSE a.progress END,
+        progress = CASE WHEN a.shape IS NULL THEN e.progress ELSE a.progress -> 0 END,
         progress_shape = coalesce(a.shape, e.progress_shape), await_unit_id = a.new_unit, result = a.result,
         error_code = a.code, error_message = a.message, updated_at = now(),
         finished_at = CASE WHEN a.target = ANY(%(terminal)s) THEN now() END
@@ -92,32 +94,35 @@ def apply(moves: Sequence[Move]) -> list[Move]:
     for move in moves:
         if move.target not in MOVES[move.source]:
             raise ValueError(f"There is no move from {move.source} to {move.target}.")
-    columns: dict[str, Any] = {
-        "ids": [move.execution_id for move in moves],
-        "sources": [move.source.value for move in moves],
-        "versions": [move.version for move in moves],
-        "tokens": [move.lease_token for move in moves],
-        "units": [move.await_unit for move in moves],
-        "targets": [move.target.value for move in moves],
-        "kinds": [move.kind for move in moves],
-        "actors": [move.actor for move in moves],
-        "data": [Jsonb(dict(move.data)) for move in moves],
-        "steps": [move.step_index for move in moves],
-        "attempts": [move.attempt for move in moves],
-        "budgets": [move.budget_start for move in moves],
-        "keys": [move.transition_key for move in moves],
-        "delays": [move.delay for move in moves],
-        "progress": [None if move.progress_shape is None else Jsonb(move.progress) for move in moves],
-        "shapes": [move.progress_shape for move in moves],
-        "new_units": [move.new_await_unit for move in moves],
-        "results": [None if move.result is None else Jsonb(move.result) for move in moves],
-        "codes": [move.error_code for move in moves],
-        "messages": [move.error_message for move in moves],
-        "terminal": [state.value for state in TERMINAL],
-    }
+    asked = json.dumps([_as_row(move) for move in moves], ensure_ascii=False, default=str)
     with connection.cursor() as cursor:
-        cursor.execute(_APPLY, columns)
+        cursor.execute(_APPLY, {"moves": asked, "terminal": [state.value for state in TERMINAL]})
         return [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
+
+
+def _as_row(move: Move) -> dict[str, Any]:
+    return {
+        "id": move.execution_id,
+        "source": move.source,
+        "version": move.version,
+        "token": move.lease_token,
+        "unit": move.await_unit,
+        "target": move.target,
+        "kind": move.kind,
+        "actor": move.actor,
+        "data": move.data,
+        "step": move.step_index,
+        "attempt": move.attempt,
+        "budget": move.budget_start,
+        "key": move.transition_key,
+        "delay": move.delay.total_seconds(),
+        "progress": None if move.progress_shape is None else [move.progress],
+        "shape": move.progress_shape,
+        "new_unit": move.new_await_unit,
+        "result": move.result,
+        "code": move.error_code,
+        "message": move.error_message,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Takes executions in: checks the active release and pins each execution to it for good."""
 
-import contextlib
 import hashlib
 import json
 import uuid
@@ -10,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
-from psycopg.types.json import Jsonb
 
 from coordinator import bell
 from coordinator.errors import CoordinatorError
@@ -43,8 +41,22 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    execution: Execution
-    duplicate: bool
+    """What became of an order: the execution as it is at this moment, and whether the key had made it before."""
+
+    execution_id: uuid.UUID
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    idempotency_key: str
+    submitted_by: str
+    created_at: datetime
+    duplicate: bool = False
+    earlier: Execution | None = None
+
+    @property
+    def execution(self) -> Execution:
+        """Its row."""
+        return self.earlier or Execution.objects.select_related("tenant").get(pk=self.execution_id)
 
 
 def submit(
@@ -80,24 +92,29 @@ def submit_many(
     All that are accepted are durable when this returns; none suffers for another's refusal. Of two with the same key
     the first is taken in, and the second is its duplicate.
     """
-    _recall(tenant, {order.pipeline_id for order in orders})
-    rows = [_remembered_row(tenant, order, actor, token) for order in orders]
+    given = {pipeline_id: _recalled(tenant, pipeline_id) for pipeline_id in {order.pipeline_id for order in orders}}
+    rows = [_hopeful_row(given[order.pipeline_id], order, actor, token) for order in orders]
     known = [row for row in rows if row is not None]
     written = dict(zip((row.id for row in known), _commits.commit(known) if known else [], strict=True))
     made: list[Submission | CoordinatorError | None] = [
-        _accepted(tenant, row, at) if row is not None and (at := written[row.id]) is not None else None for row in rows
+        _accepted(row, at) if row is not None and (at := written[row.id]) is not None else None for row in rows
     ]
     rest = [order for order, done in zip(orders, made, strict=True) if done is None]
     settled = iter(_settle(tenant, rest, actor, token) if rest else [])
     return [next(settled) if done is None else done for done in made]
 
 
-def _recall(tenant: Tenant, pipeline_ids: set[str]) -> None:
-    """Look at the facts of each pipeline once, for all orders; what they refuse is told for each order later."""
-    for pipeline_id in pipeline_ids:
-        if admission.remembered(tenant, pipeline_id) is None:
-            with contextlib.suppress(CoordinatorError):
-                admission.admission(tenant, pipeline_id).require_ready()
+def _recalled(tenant: Tenant, pipeline_id: str) -> Admission | None:
+    """The pipeline's consent, for all orders at once; None where it refuses, which is told for each order later."""
+    kept = admission.remembered(tenant, pipeline_id)
+    if kept is not None:
+        return kept
+    try:
+        given = admission.admission(tenant, pipeline_id)
+        given.require_ready()
+    except CoordinatorError:
+        return None
+    return given
 
 
 def input_digest(value: Any) -> str:
@@ -119,9 +136,8 @@ class _Row:
     token: str | None
 
 
-def _remembered_row(tenant: Tenant, order: Order, actor: str, token: str | None) -> _Row | None:
-    """The row, where what this process remembers lets it in; None where the facts must be looked at."""
-    given = admission.remembered(tenant, order.pipeline_id)
+def _hopeful_row(given: Admission | None, order: Order, actor: str, token: str | None) -> _Row | None:
+    """The row, where the consent lets it in; None where the facts must be looked at once more."""
     if given is None:
         return None
     try:
@@ -157,7 +173,7 @@ def _settled(tenant: Tenant, order: Order, actor: str, token: str | None) -> Sub
         given.require_ready()
         [at] = _commits.commit([row])
         if at is not None:
-            return _accepted(tenant, row, at)
+            return _accepted(row, at)
         require_valid(token, Scope.SUBMIT)
         for first in _firsts(tenant, [order]).values():
             return _repeated(order, first)
@@ -181,7 +197,17 @@ def _repeated(order: Order, first: Execution) -> Submission:
             f"The key {order.idempotency_key!r} belongs to execution {first.pk}, which has another input.",
             executionId=str(first.pk),
         )
-    return Submission(first, duplicate=True)
+    return Submission(
+        first.pk,
+        first.pipeline_id,
+        first.contract_version,
+        first.release_version,
+        first.execution_key,
+        first.submitted_by,
+        first.created_at,
+        duplicate=True,
+        earlier=first,
+    )
 
 
 # A row is written only where its release is still the active one, and registered, and the token that asks still
@@ -189,16 +215,15 @@ def _repeated(order: Order, first: Execution) -> Submission:
 # some from waiting for each other in a circle.
 _INSERT = """
 WITH asked AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(releases)s::bigint[], %(activations)s::bigint[], %(keys)s::text[],
-        %(digests)s::text[], %(inputs)s::jsonb[], %(shapes)s::text[], %(result_shapes)s::text[],
-        %(checkpoints)s::bool[], %(actors)s::text[], %(tokens)s::text[])
-        AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor, token)
+    SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
+        id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
+        checkpoints bool, actor text, token text)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
         input_shape, result_shape, checkpoints, budget_start, takeovers, status, version, event_count,
         current_step_index, attempt, next_due_at, submitted_by, created_at, updated_at)
-    SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input,
+    SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
         a.shape, a.result_shape, a.checkpoints, 0, 0, %(queued)s, 0, 1, 0, 0, now(), a.actor, now(), now()
     FROM asked a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
@@ -222,21 +247,8 @@ SELECT id, created_at FROM accepted
 
 def _insert(rows: list[_Row]) -> list[datetime | None]:
     """When each was written; None for what the tables did not let in."""
-    columns: dict[str, Any] = {
-        "ids": [row.id for row in rows],
-        "releases": [row.admission.release.pk for row in rows],
-        "activations": [row.admission.activation for row in rows],
-        "keys": [row.order.idempotency_key for row in rows],
-        "digests": [row.digest for row in rows],
-        "inputs": [Jsonb(row.order.input) for row in rows],
-        "shapes": [row.shape for row in rows],
-        "result_shapes": [row.admission.result_shape for row in rows],
-        "checkpoints": [row.admission.checkpoints for row in rows],
-        "actors": [row.actor for row in rows],
-        "tokens": [row.token for row in rows],
-        "queued": State.QUEUED.value,
-        "scope": Scope.SUBMIT.value,
-    }
+    asked = json.dumps([_as_json(row) for row in rows], ensure_ascii=False, default=str)
+    columns = {"rows": asked, "queued": State.QUEUED.value, "scope": Scope.SUBMIT.value}
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_INSERT, columns)
@@ -246,29 +258,34 @@ def _insert(rows: list[_Row]) -> list[datetime | None]:
     return [written.get(row.id) for row in rows]
 
 
+def _as_json(row: _Row) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "release": row.admission.release.pk,
+        "activation": row.admission.activation,
+        "key": row.order.idempotency_key,
+        "digest": row.digest,
+        "input": [row.order.input],
+        "shape": row.shape,
+        "result_shape": row.admission.result_shape,
+        "checkpoints": row.admission.checkpoints,
+        "actor": row.actor,
+        "token": row.token,
+    }
+
+
 _commits = GroupCommit(_insert, limit=MOST_IN_A_COMMIT)
 
 
-def _accepted(tenant: Tenant, row: _Row, at: datetime) -> Submission:
+def _accepted(row: _Row, at: datetime) -> Submission:
     """The execution as it was written, without reading it back."""
     release = row.admission.release
-    execution = Execution(
-        id=row.id,
-        tenant=tenant,
-        release=release,
-        pipeline_id=release.pipeline.pipeline_id,
-        contract_version=release.contract_version,
-        release_version=release.release_version,
-        execution_key=row.order.idempotency_key,
-        input_digest=row.digest,
-        input=row.order.input,
-        input_shape=row.shape,
-        result_shape=row.admission.result_shape,
-        checkpoints=row.admission.checkpoints,
-        status=State.QUEUED.value,
-        next_due_at=at,
-        submitted_by=row.actor,
-        created_at=at,
-        updated_at=at,
+    return Submission(
+        row.id,
+        row.order.pipeline_id,
+        release.contract_version,
+        release.release_version,
+        row.order.idempotency_key,
+        row.actor,
+        at,
     )
-    return Submission(execution, duplicate=False)

@@ -23,6 +23,7 @@ from coordinator.errors import CoordinatorError
 from coordinator.tenancy.roles import Scope
 from executions.api import TENANT, Executions, ExecutionView
 from executions.models import Execution
+from executions.states import State
 from executions.submission import Order, Submission, submit_many
 from releases.models import IDENTITY_LENGTH
 
@@ -176,33 +177,45 @@ def _told(verdict: Submission | CoordinatorError, address: str) -> dict[str, Any
 
 def accepted(made: Submission, address: str) -> dict[str, Any]:
     """What `AcceptedView` describes, as the answer has it."""
-    execution = made.execution
-    here = f"{address}/{execution.pk}"
+    here = f"{address}/{made.execution_id}"
+    created = _instant(made.created_at)
     return {
-        "executionId": str(execution.pk),
+        "executionId": str(made.execution_id),
         "pin": {
-            "pipelineId": execution.pipeline_id,
-            "contractVersion": execution.contract_version,
-            "releaseVersion": execution.release_version,
+            "pipelineId": made.pipeline_id,
+            "contractVersion": made.contract_version,
+            "releaseVersion": made.release_version,
         },
-        "idempotencyKey": execution.execution_key,
-        "status": execution.status,
-        "version": execution.version,
-        "currentStepIndex": execution.current_step_index,
-        "attempt": execution.attempt,
-        "nextDueAt": _instant(execution.next_due_at),
-        "error": _error(execution),
-        "submittedBy": execution.submitted_by,
-        "createdAt": _instant(execution.created_at),
-        "updatedAt": _instant(execution.updated_at),
-        "finishedAt": _instant(execution.finished_at) if execution.finished_at else None,
+        "idempotencyKey": made.idempotency_key,
+        **(_AS_NEW if made.earlier is None else _as_it_is(made.earlier)),
+        "submittedBy": made.submitted_by,
+        "createdAt": created,
+        **(_times(made.earlier) if made.earlier else {"nextDueAt": created, "updatedAt": created, "finishedAt": None}),
         "links": {"self": here, "result": f"{here}/result", "events": f"{here}/events"},
         "duplicate": made.duplicate,
     }
 
 
-def _error(execution: Execution) -> dict[str, Any] | None:
-    return {"code": execution.error_code, "message": execution.error_message} if execution.error_code else None
+_AS_NEW = {"status": State.QUEUED.value, "version": 0, "currentStepIndex": 0, "attempt": 0, "error": None}
+
+
+def _as_it_is(earlier: Execution) -> dict[str, Any]:
+    error = {"code": earlier.error_code, "message": earlier.error_message} if earlier.error_code else None
+    return {
+        "status": earlier.status,
+        "version": earlier.version,
+        "currentStepIndex": earlier.current_step_index,
+        "attempt": earlier.attempt,
+        "error": error,
+    }
+
+
+def _times(earlier: Execution) -> dict[str, str | None]:
+    return {
+        "nextDueAt": _instant(earlier.next_due_at),
+        "updatedAt": _instant(earlier.updated_at),
+        "finishedAt": _instant(earlier.finished_at) if earlier.finished_at else None,
+    }
 
 
 def _instant(at: datetime) -> str:

@@ -19,7 +19,7 @@ from executions.protocol import Checkpoint, Outcome
 from releases.identity import ReleaseIdentity
 
 log = logging.getLogger(__name__)
-LINGER = 0.005
+LINGER = 0.01
 MOST_ANSWERS = 500
 AGAIN_AFTER = 1.0
 

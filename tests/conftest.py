@@ -12,7 +12,9 @@ from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 from pytest_django import DjangoDbBlocker
 
+from coordinator.api.authentication import forget_tokens
 from coordinator.local.product import Product
+from executions import admission
 from tests.running import RunningProduct
 from tests.servers import ORDINARY_URL
 
@@ -80,6 +82,13 @@ def running(
 def name() -> str:
     """A name that no other test has."""
     return f"t-{secrets.token_hex(5)}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> None:
+    """What a process remembers for a moment is not to pass from one test to the next."""
+    admission.forget_all()
+    forget_tokens()
 
 
 @pytest.fixture(autouse=True)

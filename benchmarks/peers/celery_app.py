@@ -1,13 +1,14 @@
 """Celery with a task that does nothing; run in the peers' own environment.
 
-`python celery_app.py flood SECONDS` and `python celery_app.py round-trips COUNT` want a worker to be up. BROKER_URL
-names a Redis database that nobody else uses.
+`python celery_app.py flood SECONDS` and `python celery_app.py round-trips COUNT` want a worker to be up. They warm up,
+say `ready`, wait for a line and print their account. BROKER_URL names a Redis database that nobody else uses.
 """
 
 import json
 import os
 import sys
 import time
+from typing import Any
 
 from celery import Celery
 
@@ -26,14 +27,14 @@ def echo(value: int) -> int:
     return value
 
 
-def flood(seconds: float) -> dict[str, float]:
+def flood(seconds: float) -> dict[str, Any]:
     """Enqueue as many as fill `seconds`, at once with the worker that drains them."""
     _drained(WARM_UP)
     rate = WARM_UP / _drained(WARM_UP)
     count = max(WARM_UP, int(rate * seconds))
-    cpu = time.process_time()
+    cpu = _told_to_go()
     took = _drained(count)
-    return {"count": count, "seconds": took, "rate": count / took, "producer_cpu": time.process_time() - cpu}
+    return {"items": count, "seconds": took, "cpu": time.process_time() - cpu}
 
 
 def _drained(count: int) -> float:
@@ -47,16 +48,28 @@ def _drained(count: int) -> float:
     return time.perf_counter() - began
 
 
-def round_trips(count: int) -> dict[str, list[float]]:
+def round_trips(count: int) -> dict[str, Any]:
     """Seconds from `delay` to the result, one at a time."""
-    taken = []
-    for number in range(count + 50):
-        time.sleep(0.005 + number % 20 / 1000)
-        began = time.perf_counter()
-        if echo.delay(number).get(timeout=30) != number:
-            raise RuntimeError("Celery gave another result")
-        taken.append(time.perf_counter() - began)
-    return {"seconds": taken[50:]}
+    for _ in range(50):
+        _round_trip(0)
+    cpu = _told_to_go()
+    taken = [_round_trip(number) for number in range(count)]
+    return {"seconds": taken, "cpu": time.process_time() - cpu}
+
+
+def _round_trip(number: int) -> float:
+    time.sleep(0.005 + number % 20 / 1000)
+    began = time.perf_counter()
+    if echo.delay(number).get(timeout=30) != number:
+        raise RuntimeError("Celery gave another result")
+    return time.perf_counter() - began
+
+
+def _told_to_go() -> float:
+    """The CPU seconds that this process has used until then."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+    return time.process_time()
 
 
 if __name__ == "__main__":

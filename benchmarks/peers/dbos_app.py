@@ -1,7 +1,7 @@
 """DBOS with a workflow of three steps; run in the peers' own environment.
 
-`python dbos_app.py SECONDS` starts workflows with `start_workflow` in this process and waits for their results.
-DATABASE_URL names a database for it alone.
+`python dbos_app.py SECONDS` warms up, says `ready`, waits for a line, starts workflows with `start_workflow` in this
+process, waits for their results and prints its account. DATABASE_URL names a database for it alone.
 """
 
 import json
@@ -59,11 +59,13 @@ def main(seconds: float) -> dict[str, float]:
     run(WARM_UP)
     rate = WARM_UP / run(WARM_UP)
     count = max(WARM_UP, int(rate * seconds))
+    print("ready", flush=True)
+    sys.stdin.readline()
     cpu = time.process_time()
     took = run(count)
     cpu = time.process_time() - cpu
     DBOS.destroy()
-    return {"count": count, "seconds": took, "rate": count / took, "cpu": cpu}
+    return {"items": count, "seconds": took, "cpu": cpu}
 
 
 if __name__ == "__main__":

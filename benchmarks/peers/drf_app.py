@@ -1,6 +1,7 @@
 """A Django REST framework view that inserts one row, and nothing else: settings, model, view, URLs and WSGI in one.
 
-It has no authentication, no middleware but the one that tells the length, and a connection that stays open: what a submission costs at least.
+It has no authentication, a connection that stays open, and no middleware but the one that tells the length of an
+answer: what a submission costs at least.
 """
 
 import os

@@ -1,6 +1,13 @@
 // A Restate service of three durable steps; it listens on PORT.
 import * as restate from "@restatedev/restate-sdk";
 
+// The SDK is written for Node 22; this is all that it lacks on Node 20.
+Promise.withResolvers ??= function () {
+  let resolve, reject;
+  const promise = new this((yes, no) => ([resolve, reject] = [yes, no]));
+  return { promise, resolve, reject };
+};
+
 const threeSteps = restate.service({
   name: "ThreeSteps",
   handlers: {

@@ -60,3 +60,7 @@ class RememberedTokenAuthentication(TokenAuthentication):
             _remembered.clear()
         _remembered[key] = (looked_up_at, user, found)
         return user, found
+
+
+def forget_tokens() -> None:
+    _remembered.clear()

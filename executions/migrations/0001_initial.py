@@ -328,6 +328,7 @@ class Migration(migrations.Migration):
                 (
                     "await_unit",
                     models.ForeignKey(
+                        db_index=False,
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
@@ -343,14 +344,20 @@ class Migration(migrations.Migration):
             model_name="execution",
             name="release",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="executions", to="releases.release"
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="executions",
+                to="releases.release",
             ),
         ),
         migrations.AddField(
             model_name="execution",
             name="tenant",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="executions", to="tenancy.tenant"
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="executions",
+                to="tenancy.tenant",
             ),
         ),
         migrations.AddField(
@@ -378,7 +385,10 @@ class Migration(migrations.Migration):
             model_name="executionevent",
             name="execution",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="events", to="executions.execution"
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="events",
+                to="executions.execution",
             ),
         ),
         migrations.AddField(
@@ -453,14 +463,6 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status", executions.states.State["RUNNING"])),
                 fields=["release"],
                 name="execution_running",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="execution",
-            index=models.Index(
-                condition=models.Q(("status", executions.states.State["RUNNING"])),
-                fields=["lease_expires_at"],
-                name="execution_leased",
             ),
         ),
         migrations.AddIndex(

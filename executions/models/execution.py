@@ -31,8 +31,9 @@ class Execution(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="executions")
-    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="executions")
+    # Each index is paid for with every move: only those that some question needs are there.
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="executions", db_index=False)
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="executions", db_index=False)
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)
     release_version = models.CharField(max_length=IDENTITY_LENGTH)
@@ -53,7 +54,7 @@ class Execution(models.Model):
     takeovers = models.IntegerField(default=0)
     progress = models.JSONField(null=True)
     progress_shape = models.CharField(max_length=5, null=True)
-    await_unit = models.ForeignKey("AwaitUnit", on_delete=models.PROTECT, null=True, related_name="+")
+    await_unit = models.ForeignKey("AwaitUnit", on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     next_due_at = models.DateTimeField()
     lease_owner = models.CharField(max_length=200, null=True)
     lease_token = models.UUIDField(null=True)
@@ -116,7 +117,6 @@ class Execution(models.Model):
         indexes = (
             models.Index(fields=("release", "next_due_at"), condition=Q(status__in=DUE_VALUES), name="execution_due"),
             models.Index(fields=("release",), condition=Q(status=State.RUNNING), name="execution_running"),
-            models.Index(fields=("lease_expires_at",), condition=Q(status=State.RUNNING), name="execution_leased"),
             models.Index(fields=("tenant", "-created_at", "-id"), name="execution_newest"),
             models.Index(
                 fields=("release",), condition=~Q(status__in=TERMINAL_VALUES), name="execution_live_by_release"
@@ -138,7 +138,7 @@ class Execution(models.Model):
 class ExecutionEvent(models.Model):
     """One line of an execution's history, append-only; `sequence` runs from 1 without a gap."""
 
-    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="events")
+    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="events", db_index=False)
     sequence = models.IntegerField()
     kind = models.CharField(max_length=40)
     status = models.CharField(max_length=20)

@@ -56,6 +56,7 @@ ELSEWHERE = {
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): "test_workers",
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): "test_workers",
     ("GET", "stranded"): "test_workers",
+    ("POST", "executions:batch"): "test_batch",
 }
 """Endpoints whose access and bad input are tested in a module of their own, beside this file."""
 

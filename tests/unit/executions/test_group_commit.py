@@ -1,0 +1,117 @@
+"""Callers that come while a commit is under way share the next one, and none suffers for another's rows."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from executions.group_commit import GroupCommit
+
+
+class Ledger:
+    """Writes rows one group at a time, and can be made to take as long as a test needs. Odd things are refused."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Semaphore(0)
+
+    def write(self, rows: list[int]) -> list[str]:
+        self.entered.release()
+        assert self.open.wait(10)
+        self.groups.append(rows)
+        if any(row < 0 for row in rows):
+            raise ValueError(f"{rows} holds a negative row")
+        return [f"wrote {row}" for row in rows]
+
+
+class Callers:
+    def __init__(self, commits: GroupCommit[int, str]) -> None:
+        self._commits = commits
+        self._threads: list[threading.Thread] = []
+        self.results: dict[tuple[int, ...], list[str] | Exception] = {}
+
+    def call(self, *rows: int) -> None:
+        def run() -> None:
+            try:
+                self.results[rows] = self._commits.commit(rows)
+            except Exception as error:
+                self.results[rows] = error
+
+        thread = threading.Thread(target=run)
+        self._threads.append(thread)
+        thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+def waiting(commits: GroupCommit[int, str], count: int) -> Callable[[], bool]:
+    return lambda: len(commits._waiting) == count
+
+
+def until(probe: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(1000):
+        if probe():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def crowd(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
+    """One caller whose commit is under way, and `others` who came meanwhile."""
+    callers = Callers(commits)
+    ledger.open.clear()
+    callers.call(1)
+    assert ledger.entered.acquire(timeout=10)
+    for number, rows in enumerate(others, start=1):
+        callers.call(*rows)
+        until(waiting(commits, number))
+    ledger.open.set()
+    callers.join()
+    return callers
+
+
+def test_a_lone_caller_commits_at_once(ledger: Ledger) -> None:
+    commits = GroupCommit(ledger.write, limit=10)
+    assert commits.commit([1, 2]) == ["wrote 1", "wrote 2"]
+    assert commits.commit([3]) == ["wrote 3"]
+    assert ledger.groups == [[1, 2], [3]]
+
+
+def test_whoever_comes_meanwhile_shares_the_next_commit(ledger: Ledger) -> None:
+    commits = GroupCommit(ledger.write, limit=10)
+    callers = crowd(ledger, commits, (2,), (3, 4), (5,))
+    assert ledger.groups == [[1], [2, 3, 4, 5]]
+    assert callers.results == {
+        (1,): ["wrote 1"],
+        (2,): ["wrote 2"],
+        (3, 4): ["wrote 3", "wrote 4"],
+        (5,): ["wrote 5"],
+    }
+    assert commits.commit([6]) == ["wrote 6"]
+
+
+def test_a_group_is_bounded_and_a_caller_is_never_split(ledger: Ledger) -> None:
+    commits = GroupCommit(ledger.write, limit=3)
+    crowd(ledger, commits, (2, 3), (4, 5), (6, 7, 8, 9, 10), (11,))
+    assert ledger.groups == [[1], [2, 3], [4, 5], [6, 7, 8, 9, 10], [11]]
+
+
+def test_what_one_caller_cannot_have_does_not_touch_the_others(ledger: Ledger) -> None:
+    commits = GroupCommit(ledger.write, limit=10)
+    callers = crowd(ledger, commits, (2,), (-3,), (4,))
+    assert callers.results[2,] == ["wrote 2"]
+    assert callers.results[4,] == ["wrote 4"]
+    assert isinstance(callers.results[-3,], ValueError)
+    assert ledger.groups == [[1], [2, -3, 4], [2], [-3], [4]]
+    assert commits.commit([5]) == ["wrote 5"]
