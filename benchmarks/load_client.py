@@ -20,8 +20,8 @@ LONGEST_READ = 262_144
 class Task:
     """`count` items in requests of `batch` items each (0: one item a request that is not a batch).
 
-    `item` is an item's JSON text with `{key}` where its number goes. `accepted` is in an answer once for each item
-    that was accepted, and at least once where an answer is about one item.
+    `item` is an item's JSON text with `{key}` where its number goes, if anywhere. `accepted` is in an answer once for
+    each item that was accepted, and at least once where an answer is about one item.
     """
 
     port: int
@@ -106,7 +106,8 @@ class LoadClient:
         lines = [f"POST {task.path} HTTP/1.1", f"Host: 127.0.0.1:{task.port}", "Content-Type: application/json"]
         lines += [f"{name}: {value}" for name, value in task.headers.items()]
         self._head = ("\r\n".join(lines) + "\r\nContent-Length: ").encode()
-        before, _, after = task.item.partition("{key}")
+        before, key, after = task.item.partition("{key}")
+        self._keyed = bool(key)
         self._before, self._after = before.encode(), after.encode()
         self._marker = task.accepted.encode()
         self._next = 0
@@ -157,7 +158,7 @@ class LoadClient:
             return None
         if not self._task.batch:
             self._next += 1
-            body = b"%b%09d%b" % (self._before, first, self._after)
+            body = b"%b%09d%b" % (self._before, first, self._after) if self._keyed else self._before
         else:
             self._next += min(self._task.batch, left)
             between = b"%b,%b" % (self._after, self._before)

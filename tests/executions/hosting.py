@@ -17,6 +17,7 @@ from executions.models import Execution
 from executions.moves import Claim
 from executions.protocol import CommandGroup, seal, worker_key
 from pipelines.host import Host, host_release
+from pipelines.outbox import Answer
 from pipelines.packaging import build
 from pipelines.release import release as write_release
 from releases.activation import activate
@@ -101,7 +102,10 @@ class Hosted:
         """Run what was claimed and record what came of it, as worker and coordinator would."""
         key = worker_key(settings.WORKER_SECRET, self.owner.slug)
         command = _command(claim)
-        tasks.record(self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key)))
+        told: list[Answer] = []
+        self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key), told.append)
+        for each in told:
+            tasks.record(self.host.sealed([each]))
 
     def run(self, execution: Execution) -> Execution:
         """Go on until nothing is due any more."""

@@ -1,6 +1,8 @@
 """Checkpoints: what one step gave is kept, and only the step that failed runs again."""
 
 import json
+import uuid
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,11 @@ from executions import interactions, outcome, queries, sweep
 from executions.dispatch import _command
 from executions.models import Execution, Interaction
 from executions.moves import Claim
-from executions.protocol import Outcome, OutcomeGroup
+from executions.protocol import Checkpoint, Outcome, OutcomeGroup, transition_key
 from releases.activation import activate
 from releases.descriptor import CHECKPOINTS
 from tests import making
-from tests.executions.hosting import ASKS, EACH, FAILS_TWICE, LONG_AGO, MARKS, ONE, SPREAD, TOTAL, Hosting
+from tests.executions.hosting import ASKS, EACH, FAILS_TWICE, LONG_AGO, MARKS, ONE, SPREAD, TOTAL, Hosted, Hosting
 
 pytestmark = pytest.mark.django_db
 
@@ -38,10 +40,9 @@ def test_only_the_step_that_failed_runs_again(hosting: Hosting) -> None:
     assert [(hosted.folder / f"step_{n}").stat().st_size for n in range(3)] == [1, 1, 3]
     assert [kind for kind, _ in making.history(execution)] == [
         "SUBMITTED",
-        *["CLAIMED", "CHECKPOINT"] * 2,
-        *["CLAIMED", "RETRY_SCHEDULED"] * 2,
-        "CLAIMED",
-        "SUCCEEDED",
+        *["CLAIMED", "CHECKPOINT", "CHECKPOINT", "RETRY_SCHEDULED"],
+        *["CLAIMED", "RETRY_SCHEDULED"],
+        *["CLAIMED", "SUCCEEDED"],
     ]
 
 
@@ -61,41 +62,125 @@ def test_the_retry_budget_is_that_of_the_whole_execution(hosting: Hosting, setti
     assert execution.progress == 102
 
 
-def test_a_checkpoint_is_one_move_with_what_the_next_step_starts_from(hosting: Hosting) -> None:
+def reached(claim: Claim, step: int, *outputs: str, **members: Any) -> Checkpoint:
+    """What a worker tells of a transition that goes on."""
+    told: dict[str, Any] = {
+        "execution_id": claim.execution_id,
+        "execution_version": claim.version,
+        "lease_token": claim.lease_token,
+        "transition_key": transition_key(claim.execution_id, claim.step_index, claim.attempt),
+        "next_step_index": step,
+        "output_payloads": list(outputs),
+    }
+    return Checkpoint(**{**told, **members})
+
+
+def tell(hosted: Hosted, *checkpoints: Checkpoint, outcomes: Sequence[Outcome] = ()) -> None:
+    group = OutcomeGroup(worker_id="w", checkpoints=list(checkpoints), outcomes=list(outcomes))
+    outcome.record(hosted.owner, hosted.release.identity, group)
+
+
+def test_a_checkpoint_is_kept_while_the_transition_goes_on(hosting: Hosting) -> None:
     hosted = hosting(ONE, SPREAD, TOTAL)
     execution = hosted.submit(4)
-    assert execution.checkpoints
-    first = hosted.claim()
-    assert (_command(first).stop_before_step_index, first.input, first.input_shape) == (1, "4", "UNI")
-    hosted.answer(first)
+    claim = hosted.claim()
+    command = _command(claim)
+    assert (command.checkpoints, command.stop_before_step_index) == (True, -1)
+    tell(hosted, reached(claim, 1, "5"))
     execution.refresh_from_db()
-    assert (execution.status, execution.version, execution.attempt) == ("QUEUED", 2, 0)
+    assert (execution.status, execution.version, execution.lease_token) == ("RUNNING", 1, claim.lease_token)
     assert (execution.current_step_index, execution.progress, execution.progress_shape) == (1, 5, "UNI")
     assert (execution.input, execution.input_shape, execution.result) == (4, "UNI", None)
-    assert execution.last_transition_key == f"{execution.pk}:0:0"
-    data = {"transitionKey": f"{execution.pk}:0:0", "attempt": 0, "nextStepIndex": 1}
-    assert execution.events.get(kind="CHECKPOINT").data == data
+    event = execution.events.get(kind="CHECKPOINT")
+    assert event.data == {"transitionKey": f"{execution.pk}:0:0", "attempt": 0, "nextStepIndex": 1}
+    assert (event.actor, event.status) == ("worker:w", "RUNNING")
 
-    second = hosted.claim()
-    assert (second.step_index, second.input, second.input_shape) == (1, "5", "UNI")
-    hosted.answer(second)
-    third = hosted.claim()
-    assert (third.step_index, third.input, third.input_shape) == (2, "[5, 50]", "MULTI")
-    assert _command(third).stop_before_step_index == 3
-    hosted.answer(third)
+    tell(hosted, reached(claim, 2, "5", "50", many=True))
+    tell(hosted, outcomes=[making.failure(claim)])
+    Execution.objects.filter(pk=execution.pk).update(next_due_at=LONG_AGO)
+    again = hosted.claim()
+    assert (again.step_index, again.input, again.input_shape, again.attempt) == (2, "[5, 50]", "MULTI", 1)
+    hosted.answer(again)
     execution.refresh_from_db()
     assert (execution.status, execution.result) == ("SUCCEEDED", [56])
+
+
+def test_of_many_at_once_the_newest_is_kept_and_an_older_one_that_comes_late_is_not(hosting: Hosting) -> None:
+    hosted = hosting(ONE, ONE, ONE, ONE)
+    execution = hosted.submit(1)
+    claim = hosted.claim()
+    tell(hosted, reached(claim, 2, "20"), reached(claim, 3, "30"), reached(claim, 1, "10"))
+    tell(hosted, reached(claim, 1, "10"))
+    execution.refresh_from_db()
+    assert (execution.current_step_index, execution.progress) == (3, 30)
+    assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "CHECKPOINT"]
+
+
+def test_a_failure_that_tells_how_far_it_came_resumes_there(hosting: Hosting) -> None:
+    """The message that told it first may have been overtaken, or lost."""
+    hosted = hosting(ONE, ONE)
+    execution = hosted.submit(1)
+    claim = hosted.claim()
+    tell(hosted, reached(claim, 1, "2"), outcomes=[making.failure(claim)])
+    tell(hosted, reached(claim, 1, "9"))
+    execution.refresh_from_db()
+    assert (execution.status, execution.current_step_index, execution.progress) == ("WAIT_RETRY", 1, 2)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"lease_token": uuid.uuid4()},
+        {"execution_version": 0},
+        {"execution_version": 2},
+        {"output_payloads": ['"\\u0000"']},
+        {"output_payloads": ["{no json"]},
+        {"output_payloads": []},
+        {"output_payloads": ["1", "2"]},
+    ],
+)
+def test_what_is_not_of_the_lease_or_cannot_be_kept_changes_nothing(hosting: Hosting, forged: dict[str, Any]) -> None:
+    hosted = hosting(ONE, ONE)
+    execution = hosted.submit(1)
+    other = hosted.submit(1)
+    claim, sound = sorted(making.claimed(hosted.owner), key=lambda each: each.execution_id != execution.pk)
+    tell(hosted, reached(claim, 1, "2", **forged), reached(sound, 1, "3"))
+    execution.refresh_from_db()
+    other.refresh_from_db()
+    assert (execution.status, execution.current_step_index, execution.progress) == ("RUNNING", 0, None)
+    assert (other.current_step_index, other.progress) == (1, 3)
+
+
+def test_another_tenant_and_another_release_cannot_tell_of_it(hosting: Hosting) -> None:
+    hosted, other = hosting(ONE, ONE), hosting(ONE, ONE)
+    execution = hosted.submit(1)
+    claim = hosted.claim()
+    group = OutcomeGroup(worker_id="w", checkpoints=[reached(claim, 1, "2")])
+    outcome.record(other.owner, hosted.release.identity, group)
+    outcome.record(hosted.owner, other.release.identity, group)
+    execution.refresh_from_db()
+    assert execution.current_step_index == 0
+
+
+def test_an_execution_without_checkpoints_keeps_none(hosting: Hosting) -> None:
+    hosted = hosting(ONE, ONE, checkpoint=False)
+    execution = hosted.submit(1)
+    claim = hosted.claim()
+    assert _command(claim).checkpoints is False
+    tell(hosted, reached(claim, 1, "2"))
+    execution.refresh_from_db()
+    assert (execution.current_step_index, execution.progress) == (0, None)
 
 
 def test_a_lost_lease_resumes_at_the_checkpoint_too(hosting: Hosting) -> None:
     hosted = hosting(ONE, ONE)
     execution = hosted.submit(1)
-    hosted.answer(hosted.claim())
     lost = hosted.claim()
+    tell(hosted, reached(lost, 1, "2"))
     Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
     sweep.expire_leases()
     again = hosted.claim()
-    assert (again.step_index, again.input, again.attempt) == (lost.step_index, "2", 0)
+    assert (again.step_index, again.input, again.attempt) == (1, "2", 0)
     hosted.answer(lost)
     hosted.answer(again)
     execution.refresh_from_db()
@@ -224,6 +309,5 @@ def test_an_execution_without_checkpoints_takes_none() -> None:
     owner, _ = making.ready()
     making.execution(owner)
     [claimed] = making.claimed(owner)
-    assert _command(claimed).stop_before_step_index == -1
     execution = recorded(claimed, making.answer(claimed, stopped_before_step_index=1))
     assert (execution.status, execution.error_code) == ("WAIT_RETRY", "MALFORMED_OUTCOME")

@@ -16,6 +16,7 @@ from executions.models import DeadLetter, Execution
 from executions.protocol import CommandGroup, Outcome, OutcomeGroup, seal, worker_key
 from executions.redrive import redrive
 from pipelines.host import Host
+from pipelines.outbox import Answer
 from releases import policy
 from releases.models import Pipeline, Release
 from tests import making
@@ -166,7 +167,9 @@ def answered(hosted: Hosted, host: Host, **changes: Any) -> Execution:
     execution = hosted.submit(1)
     command = _command(hosted.claim()).model_copy(update=changes)
     key = worker_key(configured.WORKER_SECRET, hosted.owner.slug)
-    tasks.record(host.execute(seal(hosted.release.identity, CommandGroup(commands=[command]), key)))
+    told: list[Answer] = []
+    host.execute(seal(hosted.release.identity, CommandGroup(commands=[command]), key), told.append)
+    tasks.record(host.sealed(told))
     execution.refresh_from_db()
     return execution
 

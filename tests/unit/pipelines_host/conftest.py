@@ -12,6 +12,7 @@ import pytest
 
 from executions.protocol import worker_key
 from pipelines.host import Host, host_release
+from pipelines.outbox import Answer
 from pipelines.packaging import build
 from pipelines.release import release
 
@@ -71,6 +72,14 @@ class Hosted:
         document = json.loads(self.descriptor.read_text())
         change(document)
         self.descriptor.write_text(json.dumps(document))
+
+
+def executed(host: Host, message: Any) -> dict[str, Any] | None:
+    """Everything that the host tells of a message, in one signed answer; None where it tells nothing."""
+    told: list[Answer] = []
+    host.execute(message, told.append)
+    host.let_go(told)
+    return host.sealed(told) if told else None
 
 
 @pytest.fixture

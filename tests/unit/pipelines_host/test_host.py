@@ -25,7 +25,7 @@ from pipelines.host import Host
 from releases.identity import ReleaseIdentity
 from tests.making import resealed
 from tests.running import eventually
-from tests.unit.pipelines_host.conftest import Hosted
+from tests.unit.pipelines_host.conftest import Hosted, executed
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def answer(message: dict[str, Any] | None, key: str) -> list[Outcome]:
 
 def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
     asked = command(4, attempt=2)
-    message = host.execute(sealed(host, asked, key=hosted.key))
+    message = executed(host, sealed(host, asked, key=hosted.key))
     [outcome] = answer(message, hosted.key)
     assert verify(message, lambda _: hosted.key).identity == host.release.identity
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 42}'])
@@ -73,18 +73,18 @@ def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(host
 
 @pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme"), ""])
 def test_what_another_key_signed_gets_no_answer(hosted: Hosted, host: Host, key: str) -> None:
-    assert host.execute(sealed(host, command(), key=key)) is None
+    assert executed(host, sealed(host, command(), key=key)) is None
     assert hosted.marks() == []
 
 
 @pytest.mark.parametrize("message", [None, "text", [], {}, {"kind": "commands"}])
 def test_what_is_no_envelope_gets_no_answer(host: Host, message: Any) -> None:
-    assert host.execute(message) is None
+    assert executed(host, message) is None
 
 
 def test_another_kind_of_message_gets_no_answer(hosted: Hosted, host: Host) -> None:
     beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    assert host.execute(seal(host.release.identity, beat, hosted.key)) is None
+    assert executed(host, seal(host.release.identity, beat, hosted.key)) is None
 
 
 @pytest.mark.parametrize("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
@@ -93,7 +93,7 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
 ) -> None:
     """Of the two commands one has a payload that would run and one that cannot even be parsed: the same answer."""
     meant = replace(host.release.identity, **{part: "elsewhere"})
-    message = host.execute(sealed(host, command(1), command(payload="{no json"), key=hosted.key, identity=meant))
+    message = executed(host, sealed(host, command(1), command(payload="{no json"), key=hosted.key, identity=meant))
     outcomes = answer(message, hosted.key)
     assert verify(message, lambda _: hosted.key).identity == meant
     for outcome in outcomes:
@@ -120,30 +120,30 @@ def test_a_command_is_run_while_its_lease_may_last_and_not_later(
 ) -> None:
     sent = (datetime.now(UTC) - age).isoformat()
     message = resealed(sealed(host, command(), key=hosted.key), hosted.key, timestamp=sent)
-    assert (host.execute(message) is not None) is runs
+    assert (executed(host, message) is not None) is runs
     assert (hosted.marks() == [1]) is runs
 
 
 def test_a_message_that_comes_twice_is_run_once(hosted: Hosted, host: Host) -> None:
     message = sealed(host, command(), key=hosted.key)
-    assert host.execute(message) is not None
-    assert host.execute(message) is None
+    assert executed(host, message) is not None
+    assert executed(host, message) is None
     assert hosted.marks() == [1]
 
 
 def test_a_lease_that_was_seen_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
     seen, new = command(1), command(2)
-    host.execute(sealed(host, seen, key=hosted.key))
-    outcomes = answer(host.execute(sealed(host, seen, new, key=hosted.key)), hosted.key)
+    executed(host, sealed(host, seen, key=hosted.key))
+    outcomes = answer(executed(host, sealed(host, seen, new, key=hosted.key)), hosted.key)
     assert [outcome.execution_id for outcome in outcomes] == [new.execution_id]
     assert hosted.marks() == [1, 2]
 
 
 def test_a_new_lease_of_the_same_execution_is_run(hosted: Hosted, host: Host) -> None:
     first = command(1)
-    host.execute(sealed(host, first, key=hosted.key))
+    executed(host, sealed(host, first, key=hosted.key))
     takeover = first.model_copy(update={"lease_token": uuid.uuid4(), "execution_version": 9})
-    [outcome] = answer(host.execute(sealed(host, takeover, key=hosted.key)), hosted.key)
+    [outcome] = answer(executed(host, sealed(host, takeover, key=hosted.key)), hosted.key)
     assert outcome.execution_version == 9
     assert hosted.marks() == [1, 1]
 
@@ -164,7 +164,7 @@ def test_a_new_lease_of_the_same_execution_is_run(hosted: Hosted, host: Host) ->
 def test_a_payload_that_cannot_be_decoded_is_no_use_trying_again(
     hosted: Hosted, host: Host, members: dict[str, Any]
 ) -> None:
-    [outcome] = answer(host.execute(sealed(host, command(**members), key=hosted.key)), hosted.key)
+    [outcome] = answer(executed(host, sealed(host, command(**members), key=hosted.key)), hosted.key)
     assert outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
     assert hosted.marks() == []
@@ -172,7 +172,7 @@ def test_a_payload_that_cannot_be_decoded_is_no_use_trying_again(
 
 def test_in_a_group_each_command_has_an_outcome_of_its_own(hosted: Hosted, host: Host) -> None:
     asked = [command(1), command(13), command(payload="?"), command(14), command(2)]
-    outcomes = answer(host.execute(sealed(host, *asked, key=hosted.key)), hosted.key)
+    outcomes = answer(executed(host, sealed(host, *asked, key=hosted.key)), hosted.key)
     assert [outcome.execution_id for outcome in outcomes] == [each.execution_id for each in asked]
     told = [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in outcomes]
     assert told == [
@@ -194,7 +194,13 @@ def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, hos
 
     assert held() == []
     asked = command(99)
-    runner = threading.Thread(target=host.execute, args=(sealed(host, asked, key=hosted.key),))
+    runner = threading.Thread(
+        target=executed,
+        args=(
+            host,
+            sealed(host, asked, key=hosted.key),
+        ),
+    )
     runner.start()
     try:
         assert eventually(held, what="the lease") == [asked.lease_token]
@@ -208,11 +214,17 @@ def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Ho
     """The first run ends while the second, under a new lease of the same execution, still goes on."""
     first, second = command(1), command(99)
     again = second.model_copy(update={"execution_id": first.execution_id})
-    runner = threading.Thread(target=host.execute, args=(sealed(host, again, key=hosted.key),))
+    runner = threading.Thread(
+        target=executed,
+        args=(
+            host,
+            sealed(host, again, key=hosted.key),
+        ),
+    )
     runner.start()
     try:
         eventually(hosted.marks, what="the second run's start")
-        host.execute(sealed(host, first, key=hosted.key))
+        executed(host, sealed(host, first, key=hosted.key))
         beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: hosted.key), Heartbeat)
         assert [lease.lease_token for lease in beat.running] == [again.lease_token]
     finally:
@@ -222,6 +234,6 @@ def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Ho
 
 def test_shorter_leases_make_heartbeats_come_sooner(hosted: Hosted, host: Host) -> None:
     assert not host.changed.is_set()
-    host.execute(sealed(host, command(1), command(2, lease_seconds=6.0), key=hosted.key))
+    executed(host, sealed(host, command(1), command(2, lease_seconds=6.0), key=hosted.key))
     assert host.shortest_lease == timedelta(seconds=6)
     assert host.changed.is_set()

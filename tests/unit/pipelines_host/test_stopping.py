@@ -13,7 +13,7 @@ from executions.protocol import Command, CommandGroup, Outcome, OutcomeGroup, de
 from pipelines.host import Host
 from pipelines.packaging import build
 from pipelines.release import release
-from tests.unit.pipelines_host.conftest import Hosted
+from tests.unit.pipelines_host.conftest import Hosted, executed
 from tests.unit.pipelines_host.test_host import command
 
 SOURCE = """
@@ -63,7 +63,7 @@ def asked(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -
     members = {"current_step_index": start, "stop_before_step_index": stop, "shape": shape}
     made: Command = command(payload=json.dumps(payload), **members)
     group = CommandGroup(commands=[made])
-    answer = host.execute(seal(host.release.identity, group, Hosted.key))
+    answer = executed(host, seal(host.release.identity, group, Hosted.key))
     [outcome] = decode(verify(answer, lambda _: Hosted.key), OutcomeGroup).outcomes
     return outcome
 
