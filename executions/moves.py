@@ -151,7 +151,7 @@ class Claim:
 
 
 STOCK_SECONDS = 0.4
-MOST_STOCK = 1000
+MOST_STOCK = 500
 
 # A release's room is what its healthy workers do in `span` seconds, at least one execution for each of their threads
 # and at most `most`; what runs there takes a place, but for what a draining worker finishes. So a slow pipeline is sent
@@ -175,7 +175,8 @@ WITH host AS (
     FROM host GROUP BY release_id HAVING bool_or(takes)
 ), place AS (
     SELECT h.release_id, h.threads, h.seconds,
-        h.threads * least(greatest(coalesce(%(span)s / greatest(h.seconds, 0.00001), 1), 1), %(most)s)::bigint AS room,
+        h.threads * CASE WHEN h.seconds IS NULL THEN 1
+            ELSE least(greatest(%(span)s / greatest(h.seconds, 0.00001), 1), %(most)s)::bigint END AS room,
         (SELECT count(*) FROM executions_execution x WHERE x.release_id = h.release_id AND x.status = 'RUNNING'
             AND (h.draining IS NULL OR x.lease_owner <> ALL (h.draining))) AS running
     FROM hosted h
