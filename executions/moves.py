@@ -144,24 +144,33 @@ class Claim:
     checkpoints: bool
 
 
-# A release's free places: what its healthy workers can hold, less what runs. Without a worker there is none, and
-# its executions stay due, stranded but unharmed, until one comes.
+# A release's free places: what its healthy workers can hold, less what runs there. What a draining worker finishes
+# takes no place of theirs. Without a worker there is none, and its executions stay due, stranded but unharmed, until
+# one comes.
 _CLAIM = """
-WITH room AS (
-    SELECT r.id AS release_id, sum(w.capacity) AS capacity
+WITH host AS (
+    SELECT r.id AS release_id, w.capacity, 'worker:' || w.worker_id AS name,
+        w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AS takes
     FROM executions_worker w
     JOIN releases_pipeline p ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id
     JOIN releases_release r ON r.pipeline_id = p.id AND r.contract_version = w.contract_version
         AND r.release_version = w.release_version AND r.status <> 'REJECTED'
-    WHERE w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AND w.stopped_at IS NULL
-        AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)
+    WHERE w.stopped_at IS NULL AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)
         AND (w.artifact_digest = '' OR coalesce((
             SELECT bool_or(a.blob_id = w.artifact_digest) FROM releases_artifact a WHERE a.release_id = r.id), true))
-    GROUP BY r.id
+), room AS (
+    SELECT release_id, sum(capacity) FILTER (WHERE takes) AS capacity,
+        array_agg(name) FILTER (WHERE NOT takes) AS draining
+    FROM host GROUP BY release_id HAVING bool_or(takes)
 ), place AS (
     SELECT room.release_id, room.capacity - (
         SELECT count(*) FROM executions_execution x
-        WHERE x.release_id = room.release_id AND x.status = 'RUNNING') AS free
+        WHERE x.release_id = room.release_id AND x.status = 'RUNNING'
+    ) + (
+        SELECT count(*) FROM executions_execution x
+        WHERE room.draining IS NOT NULL AND x.release_id = room.release_id AND x.status = 'RUNNING'
+            AND x.lease_owner = ANY(room.draining)
+    ) AS free
     FROM room
 ), due AS (
     SELECT chosen.id FROM place
@@ -247,14 +256,16 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.U
 
 
 _RENEW = """
-UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s)
+UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(holder)s
 FROM unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS held(id, token)
 WHERE e.id = held.id AND e.lease_token = held.token AND e.status = 'RUNNING' AND e.tenant_id = %(tenant)s
 """
 
 
-def renew_leases(tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *, lease_seconds: float) -> int:
-    """Give the leases that are still held their full time again, by the database's clock.
+def renew_leases(
+    tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *, holder: str, lease_seconds: float
+) -> int:
+    """Give the leases that are still held their full time again, by the database's clock, and name their `holder`.
 
     `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
     got the execution again still runs both; only the lease that counts is renewed.
@@ -264,6 +275,7 @@ def renew_leases(tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *,
             _RENEW,
             {
                 "lease": lease_seconds,
+                "holder": holder,
                 "ids": [execution_id for execution_id, _ in held],
                 "tokens": [token for _, token in held],
                 "tenant": tenant_pk,

@@ -21,6 +21,7 @@ from releases.identity import ReleaseIdentity
 OUTCOME_QUEUE = "outcomes"
 EXECUTE_TASK = "pipelines.execute"
 RECORD_TASK = "executions.record"
+ORDER_TASK = "pipelines.order"
 HEARTBEAT_TASK = "executions.heartbeat"
 TOLERANCE = timedelta(minutes=2)
 
@@ -37,6 +38,11 @@ def queue_of(identity: ReleaseIdentity) -> str:
     """The Celery queue of one release alone. Equal identities give equal names, different ones never do."""
     text = json.dumps([identity.tenant_id, identity.pipeline_id, identity.contract_version, identity.release_version])
     return "release." + hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def order_queue_of(identity: ReleaseIdentity, worker_id: str) -> str:
+    """The queue of one worker of one release, for orders to it alone."""
+    return "worker." + hashlib.sha256(json.dumps([queue_of(identity), worker_id]).encode()).hexdigest()[:40]
 
 
 class _Wire(BaseModel):
@@ -60,11 +66,14 @@ _TransitionKey = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 _Version = Annotated[int, Field(ge=0, lt=2**63)]
 
 
+Kind = Literal["commands", "outcomes", "heartbeat", "order"]
+
+
 class Envelope(_Wire):
     """The header and signature around a body. `signature` is HMAC-SHA256 over all other members."""
 
     protocol_version: Literal["1"] = "1"
-    kind: Literal["commands", "outcomes", "heartbeat"]
+    kind: Kind
     tenant_id: _Identity
     pipeline_id: _Identity
     contract_version: _Identity
@@ -164,7 +173,8 @@ class HeldLease(_Wire):
 class Heartbeat(_Wire):
     """A worker's sign of life. It registers the worker, and renews the leases of what it is running.
 
-    `capacity` is how many transitions it can hold at once.
+    `capacity` is how many transitions it can hold at once; `taking`, whether it takes any, as it was last ordered. A
+    worker that does not tell knows no orders, and takes.
     """
 
     worker_id: _WorkerId
@@ -172,14 +182,23 @@ class Heartbeat(_Wire):
     capacity: int = Field(ge=1, le=10_000)
     artifact_id: _Identity = ""
     artifact_digest: _Identity = ""
+    taking: bool = True
     running: list[HeldLease] = Field(default_factory=list)
 
 
-Body = TypeVar("Body", CommandGroup, OutcomeGroup, Heartbeat)
-KINDS: dict[type[BaseModel], Literal["commands", "outcomes", "heartbeat"]] = {
+class Order(_Wire):
+    """The coordinator's word to one worker: `drain`, and it finishes what it has and takes no more; else it takes."""
+
+    worker_id: _WorkerId
+    drain: bool
+
+
+Body = TypeVar("Body", CommandGroup, OutcomeGroup, Heartbeat, Order)
+KINDS: dict[type[BaseModel], Kind] = {
     CommandGroup: "commands",
     OutcomeGroup: "outcomes",
     Heartbeat: "heartbeat",
+    Order: "order",
 }
 
 
@@ -191,7 +210,7 @@ def worker_key(secret: str, tenant_id: str) -> str:
     return hmac.new(secret.encode(), b"worker-key:" + tenant_id.encode(), hashlib.sha256).hexdigest()
 
 
-def seal(identity: ReleaseIdentity, body: CommandGroup | OutcomeGroup | Heartbeat, key: str) -> dict[str, Any]:
+def seal(identity: ReleaseIdentity, body: CommandGroup | OutcomeGroup | Heartbeat | Order, key: str) -> dict[str, Any]:
     """`body` in a signed envelope, ready for the broker."""
     unsigned = Envelope(
         kind=KINDS[type(body)],

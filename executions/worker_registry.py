@@ -20,6 +20,7 @@ from releases.identity import ReleaseIdentity
 from releases.models import Release
 
 DISPATCH_TASK = "executions.dispatch"
+TELL_TASK = "executions.tell_worker"
 STATES = ("HEALTHY", "STALE", "DRAINING", "UNAVAILABLE")
 
 
@@ -91,7 +92,8 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
     """Register or refresh a worker, renew the leases that it holds, and ring for work that may have waited for it.
 
     A heartbeat that was sent before the newest one known changes nothing. One of a worker that was gone registers it
-    again, which ends a drain of its own but not one that an operator ordered (wire protocol B.3).
+    again, which ends a drain of its own but not one that an operator ordered (wire protocol B.3). A worker whose word
+    is not what the operators want of it is told again: it may have started anew, or the broker lost the order.
     """
     with transaction.atomic():
         worker, created = Worker.objects.select_for_update().get_or_create(
@@ -111,10 +113,13 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
         moves.renew_leases(
             tenant.pk,
             [(lease.execution_id, lease.lease_token) for lease in beat.running],
+            holder=f"worker:{beat.worker_id}",
             lease_seconds=settings.LEASE_SECONDS,
         )
         state = _state_told(beat, before)
         _note_beat(worker.pk, identity, beat, before, state)
+        if beat.state == "HEALTHY" and beat.taking != (state == "HEALTHY"):
+            bell.ring(TELL_TASK, worker.pk)
         if state == "HEALTHY":
             bell.ring(DISPATCH_TASK)
 
@@ -126,6 +131,8 @@ def _told(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict
         "artifact_id": beat.artifact_id,
         "artifact_digest": beat.artifact_digest,
         "capacity": beat.capacity,
+        "taking": beat.taking,
+        "holding": len(beat.running),
         "last_heartbeat_at": Now(),
         "last_sent_at": sent_at,
     }
@@ -162,16 +169,17 @@ def _note_beat(pk: int, identity: ReleaseIdentity, beat: Heartbeat, before: Work
 
 
 def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reason: str = "") -> Worker:
-    """Claim nothing on a worker's account until an operator says otherwise. No heartbeat undoes it.
+    """Have a worker finish what it holds and take no more, until an operator says otherwise. No heartbeat undoes it.
 
-    Workers of one release share its queue: beside a healthy one, a drained worker still takes of what is sent there.
-    A worker that an operator drains already is returned as it is. Raises `WorkerUnknown`.
+    From now on nothing is claimed on its account. The process is told by a message, and again at each heartbeat that
+    shows that it has not heard. A worker that an operator drains already is returned as it is. Raises `WorkerUnknown`.
     """
     with transaction.atomic():
         found = find(tenant, pipeline_id, worker_id)
         rows = Worker.objects.filter(pk=found.pk, drained_by_operator_at=None)
         if rows.update(drained_by_operator_at=Now()):
             _note_order(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
+            bell.ring(TELL_TASK, found.pk)
         found.refresh_from_db()
         return found
 
@@ -183,6 +191,7 @@ def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, rea
         rows = Worker.objects.filter(pk=found.pk).exclude(drained_by_operator_at=None)
         if rows.update(drained_by_operator_at=None):
             _note_order(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
+            bell.ring(TELL_TASK, found.pk)
             bell.ring(DISPATCH_TASK)
         found.refresh_from_db()
         return found

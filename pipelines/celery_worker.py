@@ -13,16 +13,28 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, signals
-from kombu import Queue
-from kombu.exceptions import OperationalError
+from celery import Celery, bootsteps, signals
+from kombu import Consumer, Queue
+from kombu.common import ignore_errors
+from kombu.exceptions import KombuError, OperationalError
+from kombu.message import Message
 
 from executions.broker import survive_broker_loss
-from executions.protocol import EXECUTE_TASK, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, WorkerState, queue_of
+from executions.protocol import (
+    EXECUTE_TASK,
+    HEARTBEAT_TASK,
+    OUTCOME_QUEUE,
+    RECORD_TASK,
+    WorkerState,
+    order_queue_of,
+    queue_of,
+)
 from pipelines.errors import DefinitionError
 from pipelines.host import Host, host_release
 
 log = logging.getLogger(__name__)
+# Seconds between heartbeats. A worker takes nothing before it is told to, so it asks again soon at first.
+FIRST_SILENCE = 1.0
 LONGEST_SILENCE = 10.0
 LONGEST_NAME = 150
 # An outcome is worth waiting for the broker: by then the lease may be lost, but more often it is not.
@@ -52,6 +64,9 @@ def main(arguments: argparse.Namespace) -> int:
         without_mingle=True,
         without_heartbeat=True,
         task_events=False,
+        # Until the coordinator has told it otherwise: an operator may have drained a worker of this name.
+        exclude_queues=[queue_of(release.identity)],
+        host=host,
     )
     worker.start()
     return int(worker.exitcode or 0)
@@ -82,7 +97,100 @@ def _application(broker_url: str, host: Host) -> Celery:
         if answer is not None:
             app.send_task(RECORD_TASK, args=(answer,), queue=OUTCOME_QUEUE, retry=True, retry_policy=PATIENCE)
 
+    app.steps["consumer"].update({_Orders, _Places})
     return app
+
+
+class _Places(bootsteps.StartStopStep):
+    """Takes a command from the broker only when a thread is free for it.
+
+    Celery takes as many again, to have them at hand. Their leases would run out in this process, unrenewed, while
+    another worker of the release may be idle. Celery's own `worker_disable_prefetch` notices a free thread only at
+    the loop's next tick, up to a second later; here the thread wakes the loop.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, *, host: Host, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._worker = parent
+        self._capacity = host.capacity
+        self._taken = 0
+        self._lock = threading.Lock()
+        signals.task_received.connect(self._on_received, weak=False)
+        signals.task_postrun.connect(self._on_done, weak=False)
+
+    def start(self, parent: Any) -> None:
+        qos = parent.task_consumer.channel.qos
+        as_celery_would = qos.can_consume
+        qos.can_consume = lambda: self._taken < self._capacity and as_celery_would()
+
+    def _on_received(self, **_: Any) -> None:
+        with self._lock:
+            self._taken += 1
+
+    def _on_done(self, **_: Any) -> None:
+        """In whatever way it ended: Celery sends this for each that it received."""
+        with self._lock:
+            self._taken -= 1
+        self._worker.call_soon(lambda: None)
+
+
+class _Orders(bootsteps.StartStopStep):
+    """Hears the coordinator's orders in Celery's own loop, where no busy thread of the pool is in their way.
+
+    Celery's `ConsumerStep` would do, but for a lost connection, at which its `stop` fails. To stop taking commands is
+    to cancel the queue: what was received is run. A message that the broker had handed out at that very moment goes
+    back into the queue (kombu's `_reject_inbound_message`). Celery remembers the choice over a new connection.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, *, host: Host, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._worker = parent
+        self._host = host
+        self._consumer: Consumer | None = None
+
+    def start(self, parent: Any) -> None:
+        queue = Queue(order_queue_of(self._host.release.identity, self._host.worker_id))
+        channel = parent.connection.channel()
+        self._consumer = Consumer(
+            channel,
+            [queue],
+            no_ack=True,
+            accept=["json"],
+            on_message=self._on_message,
+            on_decode_error=lambda _message, _error: self._host.obey(None),
+        )
+        self._consumer.consume()
+
+    def stop(self, parent: Any) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            ignore_errors(parent, consumer.cancel)
+            channel: Any = consumer.channel
+            ignore_errors(parent, channel.close)
+
+    shutdown = stop
+
+    def _on_message(self, message: Message) -> None:
+        self._host.obey(_argument(message))
+        queue = queue_of(self._host.release.identity)
+        taking = self._worker.task_consumer.consuming_from(queue)
+        if self._host.taking and not taking:
+            self._worker.add_task_queue(queue)
+        elif taking and not self._host.taking:
+            self._worker.cancel_task_queue(queue)
+
+
+def _argument(message: Message) -> Any:
+    """The one argument of a task message, None where there is no such thing."""
+    try:
+        (argument,), _, _ = message.payload
+    except (KombuError, TypeError, ValueError):
+        return None
+    return argument
 
 
 class _Pulse(threading.Thread):
@@ -99,10 +207,12 @@ class _Pulse(threading.Thread):
         signals.worker_shutdown.connect(self._on_gone, weak=False)
 
     def run(self) -> None:
+        silence = FIRST_SILENCE
         while not self._stopped.is_set():
             self._beat()
-            self._host.changed.wait(min(LONGEST_SILENCE, self._host.shortest_lease.total_seconds() / 3))
+            self._host.changed.wait(min(silence, self._host.shortest_lease.total_seconds() / 3))
             self._host.changed.clear()
+            silence = min(2 * silence, LONGEST_SILENCE)
 
     def _on_ready(self, **_: Any) -> None:
         self.start()

@@ -26,6 +26,7 @@ from executions.protocol import (
     Failure,
     Heartbeat,
     HeldLease,
+    Order,
     Outcome,
     OutcomeGroup,
     ProtocolError,
@@ -116,6 +117,35 @@ class Host:
         self._lock = threading.Lock()
         self._running: dict[uuid.UUID, uuid.UUID] = {}  # lease token to execution: one may be run under two leases
         self._seen: OrderedDict[uuid.UUID, None] = OrderedDict()
+        self._obeyed: datetime | None = None  # when the newest order that was obeyed was sent
+        self._taking = False
+
+    @property
+    def taking(self) -> bool:
+        """Whether commands are to be taken. Not before the coordinator said so: it may be that this worker drains."""
+        return self._taking
+
+    def obey(self, message: Any) -> None:
+        """Heed a signed order to take commands, or to finish what there is and take no more.
+
+        Ignored, with a log line, is what is not signed, is for another release or worker, is older than `TOLERANCE`,
+        or was not sent after the newest order that was obeyed: so no order can be replayed, nor overtake another.
+        Call it from one thread.
+        """
+        try:
+            envelope = verify(message, lambda _tenant: self._key)
+            order = decode(envelope, Order)
+            if (envelope.identity, order.worker_id) != (self.release.identity, self.worker_id):
+                raise ProtocolError("ORDER_MISDIRECTED", f"It is for worker {order.worker_id} of {envelope.identity}.")
+            sent = check_fresh(envelope, now=datetime.now(UTC))
+            if self._obeyed is not None and sent <= self._obeyed:
+                raise ProtocolError("ORDER_OUTDATED", "A newer order was obeyed before.")
+        except ProtocolError as error:
+            log.warning("Ignored an order: %s: %s", error.code, error)
+            return
+        self._obeyed, self._taking = sent, not order.drain
+        self.changed.set()
+        log.info("Ordered to %s", "drain" if order.drain else "take commands")
 
     def execute(self, message: Any) -> dict[str, Any] | None:
         """Run a signed group of commands and return the signed group of outcomes; None where there is nothing to say.
@@ -151,6 +181,7 @@ class Host:
             capacity=self.capacity,
             artifact_id=self.release.artifact_id,
             artifact_digest=self.release.artifact_digest,
+            taking=self.taking and state == "HEALTHY",
             running=held,
         )
         return seal(self.release.identity, beat, self._key)
@@ -179,6 +210,8 @@ class Host:
             with self._lock:
                 for command in commands:
                     self._running.pop(command.lease_token, None)
+            if not self.taking:
+                self.changed.set()  # somebody may be waiting for the last of them
 
     def _run(self, command: Command) -> Outcome:
         identity = self.release.identity

@@ -88,6 +88,8 @@ class Migration(migrations.Migration):
                 ("artifact_id", models.CharField(blank=True, max_length=500)),
                 ("artifact_digest", models.CharField(blank=True, max_length=500)),
                 ("capacity", models.PositiveIntegerField()),
+                ("taking", models.BooleanField(default=True)),
+                ("holding", models.PositiveIntegerField(default=0)),
                 ("registered_at", models.DateTimeField()),
                 ("last_heartbeat_at", models.DateTimeField()),
                 ("last_sent_at", models.DateTimeField()),

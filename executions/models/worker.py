@@ -11,7 +11,8 @@ class Worker(models.Model):
     """A transition worker as its last heartbeat told of it. Its state is read off by `worker_registry`.
 
     A worker drains because it said so (`draining_since`), or because an operator wants it to
-    (`drained_by_operator_at`), which no heartbeat undoes. `noted_state` is the state in its newest event.
+    (`drained_by_operator_at`), which no heartbeat undoes. `taking` and `holding` are its own word: whether it takes
+    commands, and how many it has not finished. `noted_state` is the state in its newest event.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
@@ -23,6 +24,8 @@ class Worker(models.Model):
     artifact_id = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
     artifact_digest = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
     capacity = models.PositiveIntegerField()
+    taking = models.BooleanField(default=True)
+    holding = models.PositiveIntegerField(default=0)
     registered_at = models.DateTimeField()
     last_heartbeat_at = models.DateTimeField()
     last_sent_at = models.DateTimeField()

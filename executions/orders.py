@@ -1,0 +1,39 @@
+"""Tells a worker what its row says: to take commands, or to finish what it holds and take no more.
+
+An order is a hint and the row is the truth, so that an order may be lost, late or repeated. Whoever changes the row
+rings for it, and so does every heartbeat that contradicts it.
+"""
+
+import logging
+
+from celery import current_app
+from django.conf import settings
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from executions.models import Worker
+from executions.protocol import ORDER_TASK, TOLERANCE, Order, order_queue_of, seal, worker_key
+from releases.identity import ReleaseIdentity
+
+log = logging.getLogger(__name__)
+
+
+def tell(worker_pk: int) -> bool:
+    """Send the worker its order; False where nobody is there to be told, or the broker does not take it.
+
+    The queue is the worker's own. It goes once no worker would believe what is in it, so that nothing is left of a
+    worker that is dead.
+    """
+    worker = Worker.objects.select_related("tenant").filter(pk=worker_pk, stopped_at=None, draining_since=None).first()
+    if worker is None:
+        return False
+    identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
+    order = Order(worker_id=worker.worker_id, drain=worker.drained_by_operator_at is not None)
+    envelope = seal(identity, order, worker_key(settings.WORKER_SECRET, identity.tenant_id))
+    queue = Queue(order_queue_of(identity, worker.worker_id), expires=TOLERANCE.total_seconds())
+    try:
+        current_app.send_task(ORDER_TASK, args=(envelope,), queue=queue, retry=False)  # type: ignore[arg-type]  # stubs
+    except (OperationalError, OSError) as error:
+        log.warning("The broker did not take an order for worker %s: %s", worker.worker_id, type(error).__name__)
+        return False
+    return True
