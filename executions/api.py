@@ -16,9 +16,11 @@ from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
 from executions import queries
+from executions.errors import ExecutionUnknown, IdempotencyKeyReused, InputInvalid, WorkerUnavailable
 from executions.models import Execution, ExecutionEvent
 from executions.states import State
 from executions.submission import submit
+from releases.errors import ActiveReleaseChanged, ArtifactAltered, ArtifactMissing, NoActiveRelease, PipelineUnknown
 from releases.models import IDENTITY_LENGTH
 
 TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
@@ -126,6 +128,12 @@ class Executions(TenantView, ListAPIView[Execution]):
     """The tenant's executions, newest first."""
 
     scopes: ClassVar = {"POST": Scope.SUBMIT}
+    refusals: ClassVar = {
+        "POST": (
+            *(PipelineUnknown, IdempotencyKeyReused, NoActiveRelease, ActiveReleaseChanged, InputInvalid),
+            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable),
+        )
+    }
     serializer_class = ExecutionView
     filterset_class = ExecutionFilter
     pagination_class = NewestExecutions
@@ -162,6 +170,8 @@ class Executions(TenantView, ListAPIView[Execution]):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class OneExecution(TenantView):
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
+
     @extend_schema(operation_id="execution", responses=ExecutionView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """One execution: its pin, status, attempt and last error."""
@@ -171,6 +181,8 @@ class OneExecution(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class ExecutionResult(TenantView):
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
+
     @extend_schema(operation_id="executionResult", responses=ResultView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """What the execution came to; `result` is null while it is unfinished and where it failed."""
@@ -181,6 +193,7 @@ class ExecutionResult(TenantView):
 class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
     """The execution's history, from its first event on."""
 
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
     serializer_class = EventView
     pagination_class = InSequence
     queryset = ExecutionEvent.objects.none()

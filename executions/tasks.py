@@ -5,15 +5,17 @@ from typing import Any
 
 from celery import shared_task
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, outcome, webhooks, worker_registry
+from executions import awaits, campaigns, orders, outcome, webhooks, worker_registry
 from executions import dispatch as dispatcher
 from executions import sweep as sweeper
 from executions.protocol import (
     HEARTBEAT_TASK,
     RECORD_TASK,
+    Envelope,
     Heartbeat,
     OutcomeGroup,
     ProtocolError,
@@ -30,20 +32,34 @@ def _key(tenant_id: str) -> str:
     return worker_key(settings.WORKER_SECRET, tenant_id)
 
 
+def _tenant(envelope: Envelope) -> Tenant:
+    """Raises `ProtocolError` TENANT_UNKNOWN: a key can be derived for any name, even where there is no such tenant."""
+    found = Tenant.objects.filter(slug=envelope.tenant_id).first()
+    if found is None:
+        raise ProtocolError("TENANT_UNKNOWN", f"There is no tenant {envelope.tenant_id!r}.")
+    return found
+
+
 @shared_task(name=worker_registry.DISPATCH_TASK)
 def dispatch() -> None:
     dispatcher.dispatch()
 
 
-@shared_task(name=RECORD_TASK)
+@shared_task(name=worker_registry.TELL_TASK)
+def tell_worker(worker_pk: int) -> None:
+    orders.tell(worker_pk)
+
+
+# While the database is away an outcome is tried again, or a finished step would have to run once more.
+@shared_task(name=RECORD_TASK, autoretry_for=(OperationalError, InterfaceError), default_retry_delay=1, max_retries=300)
 def record(message: Any) -> None:
     """A late outcome is as good as its lease, and a repeated one meets a version that has moved on: no age limit."""
     try:
         envelope = verify(message, _key)
         group = decode(envelope, OutcomeGroup)
-        tenant = Tenant.objects.get(slug=envelope.tenant_id)
-    except (ProtocolError, Tenant.DoesNotExist) as error:
-        log.warning("Refused an outcome message: %s", error)
+        tenant = _tenant(envelope)
+    except ProtocolError as error:
+        log.warning("Refused an outcome message: %s: %s", error.code, error)
         return
     outcome.record(tenant, envelope.identity, group)
 
@@ -54,9 +70,9 @@ def heartbeat(message: Any) -> None:
         envelope = verify(message, _key)
         sent_at = check_fresh(envelope, now=timezone.now())
         beat = decode(envelope, Heartbeat)
-        tenant = Tenant.objects.get(slug=envelope.tenant_id)
-    except (ProtocolError, Tenant.DoesNotExist) as error:
-        log.warning("Refused a heartbeat: %s", error)
+        tenant = _tenant(envelope)
+    except ProtocolError as error:
+        log.warning("Refused a heartbeat: %s: %s", error.code, error)
         return
     worker_registry.take_heartbeat(tenant, envelope.identity, beat, sent_at)
 
