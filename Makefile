@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n 2
 UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test recovery check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: setup ## Start everything on this machine and run the main job before your
 test: setup ## Run every test against real servers; PYTEST_ARGS='-k pin' chooses
 	@.ci/install-chromium
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+recovery: setup ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
+	@$(BIN)/python -m tests.recovery.campaign $(if $(SEED),--seed $(SEED)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))
 
 check: setup ## Format, lint, types, layers, migrations, lock file, dependencies, security
 	$(BIN)/ruff format --check .

@@ -8,10 +8,17 @@ from django.urls import reverse
 
 from coordinator.tenancy.access import tenants_of
 from coordinator.tenancy.roles import Scope
+from executions.dashboard import MOST_WAITING, waiting_count
 
 # Model, title, icon.
 RELEASING = (("releases_pipeline", "Pipelines", "account_tree"), ("releases_release", "Releases", "inventory_2"))
-RUNNING = (("executions_execution", "Executions", "play_circle"), ("executions_worker", "Workers", "memory"))
+RUNNING = (
+    ("executions_execution", "Executions", "play_circle"),
+    ("executions_interaction", "Waiting for answers", "rate_review"),
+    ("executions_deadletter", "Dead letters", "report"),
+    ("executions_campaign", "Campaigns", "campaign"),
+    ("executions_worker", "Workers", "memory"),
+)
 ADMINISTERING = (
     ("tenancy_tenant", "Tenants", "apartment"),
     ("tenancy_membership", "Members", "group"),
@@ -30,7 +37,11 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         if tenants_of(request.user, Scope.REGISTER).exists():
             releasing.append(_link(request, upload, "Upload a release", "upload", exact=True))
         groups.append(_group("Releases", releasing))
-        groups.append(_group("Executions", [_model(request, *entry) for entry in RUNNING]))
+        running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
+        if waiting := waiting_count(tenants_of(request.user, Scope.ANSWER)):
+            told = f"{waiting}" if waiting <= MOST_WAITING else f"{MOST_WAITING}+"
+            running["executions_interaction"].update(badge=told, badge_variant="warning")
+        groups.append(_group("Executions", list(running.values())))
     administering = []
     if request.user.is_superuser or tenants_of(request.user, Scope.ADMINISTER).exists():
         administering += [_model(request, *entry) for entry in ADMINISTERING]

@@ -133,8 +133,10 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["coordinator.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "coordinator.api.pagination.NewestFirst",
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["coordinator.api.filters.StrictFilters"],
     "DEFAULT_SCHEMA_CLASS": "coordinator.api.schema.ProblemSchema",
+    # An answer to OPTIONS is nothing that the OpenAPI document tells of.
+    "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "coordinator.api.problem.handle",
     "UNAUTHENTICATED_USER": None,
     "PAGE_SIZE": 50,
@@ -152,7 +154,11 @@ SPECTACULAR_SETTINGS = {
         "ExecutionStatus": "executions.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
+        "CampaignItemOutcome": "executions.models.CampaignItem.Outcome",
+        "DeadLetterReason": "executions.models.DeadLetter.Reason",
+        "WorkerState": "executions.worker_registry.STATES",
     },
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SCHEMA_PATH_PREFIX": "/api/v1/tenants/{tenant}",
 }
 

@@ -1,7 +1,7 @@
 """REST: executions of one tenant."""
 
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from executions import queries
+from executions.errors import ExecutionUnknown
 from executions.models import Execution, ExecutionEvent
 from executions.states import State
 
@@ -115,6 +116,8 @@ class Executions(TenantView, ListAPIView[Execution]):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class OneExecution(TenantView):
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
+
     @extend_schema(operation_id="execution", responses=ExecutionView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """One execution: its pin, status, attempt and last error."""
@@ -124,6 +127,8 @@ class OneExecution(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class ExecutionResult(TenantView):
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
+
     @extend_schema(operation_id="executionResult", responses=ResultView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
         """What the execution came to; `result` is null while it is unfinished and where it failed."""
@@ -134,6 +139,7 @@ class ExecutionResult(TenantView):
 class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
     """The execution's history, from its first event on."""
 
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
     serializer_class = EventView
     pagination_class = InSequence
     queryset = ExecutionEvent.objects.none()

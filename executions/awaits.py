@@ -41,6 +41,7 @@ FIRST_STATUS = {
 }
 LONGEST_WAIT = timedelta(days=36_525)
 LONGEST_TYPE = 500
+HIGHEST_STEP = 2**31 - 2  # the step after it must be a number that its column holds
 MOST_SENDERS = 8
 OPEN = [status.value for status in Interaction.OPEN]
 
@@ -56,6 +57,8 @@ def why_unanswerable(suspension: Suspension) -> str | None:
         return f"The await asks {len(suspension.requests)} times where one answer would do; nobody could answer it"
     if suspension.transport == WEBHOOK and not _is_web_address(suspension.transport_metadata.get("url", "")):
         return "The await is sent as a webhook, but names no http or https URL to send it to"
+    if suspension.step_index > HIGHEST_STEP:
+        return "The await is at a step that no pipeline has"
     if not suspension.timeout_seconds <= LONGEST_WAIT.total_seconds():
         return "The await would wait for more than a hundred years"
     if len(suspension.output_type) > LONGEST_TYPE:

@@ -27,6 +27,8 @@ from executions.worker_registry import DISPATCH_TASK
 Status = Campaign.Status
 Outcome = CampaignItem.Outcome
 CANCELLED = "CAMPAIGN_CANCELLED"
+HIGHEST_RATE = 100_000
+"""So many items a minute and no more, a campaign's rate may be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,16 @@ from coordinator.tenancy.roles import Scope
 from executions import campaigns
 from executions.api import TENANT, ErrorView, PinView
 from executions.campaign_filters import WIRE_NAMES, Filters, Preview, preview
+from executions.campaigns import HIGHEST_RATE
+from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, FilterRequired
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution
 from executions.operators_api import LONGEST_REASON, STATES, NewestCreated
 from releases.models import IDENTITY_LENGTH
 
-HIGHEST_RATE = 100_000
-
 
 class FiltersRequest(StrictSerializer):
+    told: ClassVar = {"minProperties": 1}
+
     pipelineId = Text(max_length=IDENTITY_LENGTH, required=False)
     contractVersion = Text(max_length=IDENTITY_LENGTH, required=False)
     releaseVersion = Text(max_length=IDENTITY_LENGTH, required=False)
@@ -137,6 +139,7 @@ class InOrder(NewestFirst):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPreview(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (FilterRequired,)}
 
     @extend_schema(operation_id="previewCampaign", request=PreviewRequest, responses=PreviewView)
     def post(self, request: Request, tenant: str) -> Response:
@@ -153,6 +156,7 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
     """The tenant's re-drive campaigns, newest first."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (FilterRequired, CampaignEmpty)}
     serializer_class = CampaignSummary
     filterset_class = CampaignFilter
     pagination_class = NewestCreated
@@ -187,6 +191,8 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class OneCampaign(TenantView):
+    refusals: ClassVar = {"GET": (CampaignUnknown,)}
+
     @extend_schema(operation_id="campaign", responses=CampaignView)
     def get(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
         """One campaign with its progress and its history."""
@@ -197,6 +203,7 @@ class OneCampaign(TenantView):
 class CampaignItems(TenantView, ListAPIView[CampaignItem]):
     """The executions of a campaign in their order, and what came of each."""
 
+    refusals: ClassVar = {"GET": (CampaignUnknown,)}
     serializer_class = CampaignItemView
     filterset_class = CampaignItemFilter
     pagination_class = InOrder
@@ -209,6 +216,7 @@ class CampaignItems(TenantView, ListAPIView[CampaignItem]):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignPause(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="pauseCampaign", request=CampaignOrderRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
@@ -220,6 +228,7 @@ class CampaignPause(TenantView):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignResume(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="resumeCampaign", request=CampaignOrderRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
@@ -231,6 +240,7 @@ class CampaignResume(TenantView):
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignCancel(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
     @extend_schema(operation_id="cancelCampaign", request=CampaignOrderRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:

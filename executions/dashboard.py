@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from coordinator.tenancy.access import tenants_of
+from coordinator.tenancy.models import Tenant
+from executions.awaits import TIMER
 from executions.hosting import Hosting, hosting
-from executions.models import TERMINAL_VALUES, Execution, Worker
+from executions.models import TERMINAL_VALUES, Execution, Interaction, Worker
 from executions.states import State
 from executions.stranded import stranded
 from releases.models import Activation, Pipeline, Release
@@ -20,6 +22,8 @@ PIPELINES_SHOWN = 100
 ACTIVATIONS_SHOWN = 8
 FAILED = (State.FAILED.value, State.DLQ.value)
 FAILURES_OF = timedelta(hours=24)
+MOST_WAITING = 999
+"""Up to here questions are counted; more are told as more."""
 
 
 @dataclass
@@ -49,11 +53,19 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "retry_count": sum(count for (_, status), count in live.items() if status == State.WAIT_RETRY.value),
         "failed_count": sum(line.failed for line in lines),
         "worker_count": len(hosts),
+        "waiting_count": waiting_count(tenant_ids),
+        "most_waiting": MOST_WAITING,
         "stranded": waiting,
         "stranded_count": sum(each.count for each in waiting),
         "activations": _activations(tenant_ids),
     }
     return {**context, **overview}
+
+
+def waiting_count(tenants: QuerySet[Tenant] | list[int]) -> int:
+    """How many questions wait for an answer, counted no further than one more than MOST_WAITING."""
+    rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN).exclude(transport=TIMER)
+    return rows.order_by()[: MOST_WAITING + 1].count()
 
 
 def _recent_workers(tenant_ids: list[int]) -> list[Worker]:

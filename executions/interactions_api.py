@@ -20,11 +20,13 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
 from executions import interactions
 from executions.api import TENANT
+from executions.errors import AnswerInvalid, AwaitTimedOut, InteractionClosed, InteractionUnknown, ResumeTokenInvalid
 from executions.interactions import Completion
 from executions.models import Interaction
 from executions.resume_token import LONGEST
 
 PENDING = "pending"
+ANSWERING = (ResumeTokenInvalid, InteractionUnknown, AwaitTimedOut, InteractionClosed, AnswerInvalid)
 ANSWER_HELP = "Any JSON; an array where the await takes many answers. Held against the contract's type."
 
 
@@ -39,6 +41,13 @@ class Id(serializers.UUIDField):
 
 class CompleteRequest(StrictSerializer):
     """An answer. What it answers is named in one way, or in several that agree."""
+
+    told: ClassVar = {
+        "anyOf": [
+            {"required": [name], "properties": {name: {"type": "string"}}}
+            for name in ("interactionId", "correlationId", "resumeToken")
+        ]
+    }
 
     interactionId = Id(required=False, allow_null=True, default=None)
     correlationId = Text(max_length=200, required=False, allow_null=True, default=None)
@@ -153,6 +162,8 @@ class Interactions(TenantView, ListAPIView[Interaction]):
 
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class OneInteraction(TenantView):
+    refusals: ClassVar = {"GET": (InteractionUnknown,)}
+
     @extend_schema(operation_id="interaction", responses=InteractionView)
     def get(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
         """One question: what, to whom, until when, and the answer once there is one."""
@@ -163,6 +174,7 @@ class OneInteraction(TenantView):
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class CompleteInteraction(TenantView):
     scopes: ClassVar = {"POST": Scope.ANSWER}
+    refusals: ClassVar = {"POST": ANSWERING}
 
     @extend_schema(operation_id="completeInteraction", request=CompleteRequest, responses=CompletionView)
     def post(self, request: Request, tenant: str) -> Response:
@@ -186,6 +198,7 @@ class Resume(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
+    refusals: ClassVar = {"POST": ANSWERING}
 
     @extend_schema(operation_id="resume", request=ResumeRequest, responses=CompletionView, auth=[])
     def post(self, request: Request) -> Response:

@@ -18,6 +18,7 @@ from coordinator.tenancy.roles import Scope
 from executions import dead_letters
 from executions.api import TENANT, ExecutionView, PinView
 from executions.cancellation import cancel
+from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown, RedriveRefused, VersionMismatch
 from executions.models import DeadLetter
 from executions.redrive import Redriven, redrive
 from executions.states import State
@@ -90,6 +91,7 @@ class NewestCreated(NewestFirst):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Redrive(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged)}
 
     @extend_schema(operation_id="redriveExecution", request=RedriveRequest, responses=RedriveView)
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
@@ -113,6 +115,7 @@ class Redrive(TenantView):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Cancel(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (ExecutionUnknown, CancelRefused, VersionMismatch, ExecutionChanged)}
 
     @extend_schema(operation_id="cancelExecution", request=OrderRequest, responses=ExecutionView)
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:

@@ -32,7 +32,7 @@ def tell(worker_pk: int) -> bool:
     envelope = seal(identity, order, worker_key(settings.WORKER_SECRET, identity.tenant_id))
     queue = Queue(order_queue_of(identity, worker.worker_id), expires=TOLERANCE.total_seconds())
     try:
-        current_app.send_task(ORDER_TASK, args=(envelope,), queue=queue, retry=False)
+        current_app.send_task(ORDER_TASK, args=(envelope,), queue=queue, retry=False)  # type: ignore[arg-type]  # stubs
     except (OperationalError, OSError) as error:
         log.warning("The broker did not take an order for worker %s: %s", worker.worker_id, type(error).__name__)
         return False

@@ -22,9 +22,11 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.roles import Scope
 from executions.api import TENANT, Executions, ExecutionView
+from executions.errors import IdempotencyKeyReused, InputInvalid, WorkerUnavailable
 from executions.models import Execution
 from executions.states import State
 from executions.submission import Order, Submission, submit_many
+from releases.errors import ActiveReleaseChanged, ArtifactAltered, ArtifactMissing, NoActiveRelease, PipelineUnknown
 from releases.models import IDENTITY_LENGTH
 
 LONGEST_KEY = 200
@@ -76,6 +78,12 @@ class BatchParser(StrictJSONParser):
 
 class _TakesExecutions(TenantView):
     scopes: ClassVar = {"POST": Scope.SUBMIT}
+    refusals: ClassVar = {
+        "POST": (
+            *(PipelineUnknown, IdempotencyKeyReused, NoActiveRelease, ActiveReleaseChanged, InputInvalid),
+            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable),
+        )
+    }
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """A submission holds its token against the database as it is written."""
@@ -115,6 +123,7 @@ class SubmittedExecutions(_TakesExecutions, Executions):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Batch(_TakesExecutions):
     parser_classes = (BatchParser,)
+    refusals: ClassVar = {}  # each item hears its own
 
     @extend_schema(operation_id="submitExecutions", request=BatchRequest, responses={200: BatchView})
     def post(self, request: Request, tenant: str) -> HttpResponse:

@@ -1,15 +1,11 @@
 """The execution side's Celery tasks: thin, and safe to run twice. Messages are refused here, with a log line."""
 
 import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from celery import shared_task
-from celery.exceptions import Reject
 from django.conf import settings
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from coordinator import bell
@@ -20,6 +16,7 @@ from executions import sweep as sweeper
 from executions.protocol import (
     HEARTBEAT_TASK,
     RECORD_TASK,
+    Envelope,
     Heartbeat,
     OutcomeGroup,
     ProtocolError,
@@ -30,22 +27,18 @@ from executions.protocol import (
 )
 
 log = logging.getLogger(__name__)
-AGAIN_AFTER = 0.5
 
 
 def _key(tenant_id: str) -> str:
     return worker_key(settings.WORKER_SECRET, tenant_id)
 
 
-@contextmanager
-def _kept_while_the_database_is_away() -> Iterator[None]:
-    """Put the message back, after a moment, where the database went away: nothing else has what it says."""
-    try:
-        yield
-    except OperationalError as error:
-        log.warning("The database did not take what workers told: %s", error)
-        time.sleep(AGAIN_AFTER)
-        raise Reject(error, requeue=True) from error
+def _tenant(envelope: Envelope) -> Tenant:
+    """Raises `ProtocolError` TENANT_UNKNOWN: a key can be derived for any name, even where there is no such tenant."""
+    found = Tenant.objects.filter(slug=envelope.tenant_id).first()
+    if found is None:
+        raise ProtocolError("TENANT_UNKNOWN", f"There is no tenant {envelope.tenant_id!r}.")
+    return found
 
 
 @shared_task(name=worker_registry.DISPATCH_TASK)
@@ -59,19 +52,18 @@ def tell_worker(worker_pk: int) -> None:
     orders.tell(worker_pk)
 
 
-@shared_task(name=RECORD_TASK)
+# While the database is away an outcome is tried again, or a finished step would have to run once more.
+@shared_task(name=RECORD_TASK, autoretry_for=(OperationalError, InterfaceError), default_retry_delay=1, max_retries=300)
 def record(message: Any) -> None:
     """A late outcome is as good as its lease, and a repeated one meets a version that has moved on: no age limit."""
     try:
         envelope = verify(message, _key)
         group = decode(envelope, OutcomeGroup)
-        with _kept_while_the_database_is_away():
-            tenant = Tenant.objects.get(slug=envelope.tenant_id)
-    except (ProtocolError, Tenant.DoesNotExist) as error:
-        log.warning("Refused an outcome message: %s", error)
+        tenant = _tenant(envelope)
+    except ProtocolError as error:
+        log.warning("Refused an outcome message: %s: %s", error.code, error)
         return
-    with _kept_while_the_database_is_away():
-        outcome.record(tenant, envelope.identity, group)
+    outcome.record(tenant, envelope.identity, group)
 
 
 @shared_task(name=HEARTBEAT_TASK)
@@ -80,9 +72,9 @@ def heartbeat(message: Any) -> None:
         envelope = verify(message, _key)
         sent_at = check_fresh(envelope, now=timezone.now())
         beat = decode(envelope, Heartbeat)
-        tenant = Tenant.objects.get(slug=envelope.tenant_id)
-    except (ProtocolError, Tenant.DoesNotExist) as error:
-        log.warning("Refused a heartbeat: %s", error)
+        tenant = _tenant(envelope)
+    except ProtocolError as error:
+        log.warning("Refused a heartbeat: %s: %s", error.code, error)
         return
     worker_registry.take_heartbeat(tenant, envelope.identity, beat, sent_at)
 

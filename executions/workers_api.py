@@ -17,6 +17,7 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
 from executions import worker_registry
 from executions.api import TENANT, PinView
+from executions.errors import WorkerUnknown
 from executions.models import Worker, WorkerEvent
 from executions.stranded import Stranded, stranded
 from executions.worker_registry import STATES, in_state, state_of
@@ -28,6 +29,8 @@ class WorkerView(serializers.Serializer[Worker]):
     protocol = serializers.CharField()
     state = serializers.SerializerMethodField()
     capacity = serializers.IntegerField()
+    taking = serializers.BooleanField(help_text="Whether it takes commands, by its own last word.")
+    holding = serializers.IntegerField(help_text="How many transitions it had not finished when it was last heard.")
     artifactId = serializers.CharField(source="artifact_id")
     artifactDigest = serializers.CharField(source="artifact_digest")
     registeredAt = serializers.DateTimeField(source="registered_at")
@@ -91,6 +94,7 @@ class Workers(TenantView, ListAPIView[Worker]):
 class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
     """Every change of the worker's state, newest first."""
 
+    refusals: ClassVar = {"GET": (WorkerUnknown,)}
     serializer_class = WorkerEventView
     queryset = WorkerEvent.objects.none()
 
@@ -101,12 +105,13 @@ class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Drain(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (WorkerUnknown,)}
 
     @extend_schema(operation_id="drainWorker", request=DrainRequest, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Send nothing on the worker's account until it is undrained. Harmless to repeat.
+        """Have the worker finish what it holds and take no more until it is undrained. Harmless to repeat.
 
-        Workers of one release share its queue: while another one is healthy, stop the process to keep it from working.
+        It is empty once it says that it is `taking` nothing and `holding` nothing.
         """
         reason = _reason(request)
         made = worker_registry.drain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
@@ -116,6 +121,7 @@ class Drain(TenantView):
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Undrain(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (WorkerUnknown,)}
 
     @extend_schema(operation_id="undrainWorker", request=DrainRequest, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:

@@ -100,13 +100,48 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
     def execute(message: Any) -> None:
         host.execute(message, outbox.put)
 
-    app.steps["consumer"].add(_Orders)
+    app.steps["consumer"].update({_Orders, _Places})
     return app
 
 
 def _send(host: Host, answers: Sequence[Answer]) -> None:
     current_app.send_task(RECORD_TASK, args=(host.sealed(answers),), queue=OUTCOME_QUEUE, retry=False)
     host.let_go(answers)
+
+
+class _Places(bootsteps.StartStopStep):
+    """Takes a command from the broker only when a thread is free for it.
+
+    Celery takes as many again, to have them at hand. Their leases would run out in this process, unrenewed, while
+    another worker of the release may be idle. Celery's own `worker_disable_prefetch` notices a free thread only at
+    the loop's next tick, up to a second later; here the thread wakes the loop.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, *, host: Host, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._worker = parent
+        self._capacity = host.capacity
+        self._taken = 0
+        self._lock = threading.Lock()
+        signals.task_received.connect(self._on_received, weak=False)
+        signals.task_postrun.connect(self._on_done, weak=False)
+
+    def start(self, parent: Any) -> None:
+        qos = parent.task_consumer.channel.qos
+        as_celery_would = qos.can_consume
+        qos.can_consume = lambda: self._taken < self._capacity and as_celery_would()
+
+    def _on_received(self, **_: Any) -> None:
+        with self._lock:
+            self._taken += 1
+
+    def _on_done(self, **_: Any) -> None:
+        """In whatever way it ended: Celery sends this for each that it received."""
+        with self._lock:
+            self._taken -= 1
+        self._worker.call_soon(lambda: None)
 
 
 class _Orders(bootsteps.StartStopStep):
@@ -142,7 +177,8 @@ class _Orders(bootsteps.StartStopStep):
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             ignore_errors(parent, consumer.cancel)
-            ignore_errors(parent, consumer.channel.close)
+            channel: Any = consumer.channel
+            ignore_errors(parent, channel.close)
 
     shutdown = stop
 

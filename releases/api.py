@@ -16,6 +16,19 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.errors import InvalidRequest
 from coordinator.tenancy.roles import Scope
 from releases import activation, policy, registrar, registry
+from releases.errors import (
+    ActiveReleaseChanged,
+    ArtifactAltered,
+    ArtifactMissing,
+    DescriptorInvalid,
+    OperationKeyReused,
+    PipelineUnknown,
+    PolicyInvalid,
+    ReasonRequired,
+    ReleaseConflict,
+    ReleaseNotRegistered,
+    ReleaseUnknown,
+)
 from releases.models import IDENTITY_LENGTH, Activation, Artifact, Pipeline, Release
 from releases.uploads import DESCRIPTOR_FIELD, receiving
 
@@ -45,9 +58,24 @@ class PolicyRequest(StrictSerializer):
 
     reasonRequired = Flag(required=False, help_text="An activation must say why.")
     validateAnswers = Flag(required=False, help_text="An await's answer must fit the type that the contract names.")
-    retryLimit = WholeNumber(required=False, allow_null=True, help_text="How many retries follow a failed first run.")
-    retryDelaySeconds = Number(required=False, allow_null=True, help_text="The wait before the first retry.")
-    retryMultiplier = Number(required=False, allow_null=True, help_text="How the wait grows with each retry.")
+    retryLimit = WholeNumber(
+        required=False,
+        allow_null=True,
+        limits=(0, policy.MOST_RETRIES),
+        help_text="How many retries follow a failed first run.",
+    )
+    retryDelaySeconds = Number(
+        required=False,
+        allow_null=True,
+        limits=(0, policy.LONGEST_DELAY_SECONDS),
+        help_text="The wait before the first retry.",
+    )
+    retryMultiplier = Number(
+        required=False,
+        allow_null=True,
+        limits=(1, policy.LARGEST_MULTIPLIER),
+        help_text="How the wait grows with each retry.",
+    )
 
 
 class ArtifactView(serializers.Serializer[Artifact]):
@@ -136,6 +164,7 @@ class Pipelines(TenantView, ListAPIView[Pipeline]):
 @extend_schema(parameters=[TENANT], tags=["pipelines"])
 class OnePipeline(TenantView):
     scopes: ClassVar = {"PATCH": Scope.ADMINISTER}
+    refusals: ClassVar = {"GET": (PipelineUnknown,), "PATCH": (PipelineUnknown, PolicyInvalid)}
 
     @extend_schema(operation_id="pipeline", responses=PipelineView)
     def get(self, request: Request, tenant: str, pipeline_id: str) -> Response:
@@ -156,6 +185,7 @@ class Releases(TenantView, ListAPIView[Release]):
     """The pipeline's releases, newest first."""
 
     scopes: ClassVar = {"POST": Scope.REGISTER}
+    refusals: ClassVar = {"GET": (PipelineUnknown,), "POST": (DescriptorInvalid, ReleaseConflict)}
     parser_classes = (MultiPartParser,)
     serializer_class = ReleaseSummary
     queryset = Release.objects.none()
@@ -193,6 +223,8 @@ class Releases(TenantView, ListAPIView[Release]):
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class OneRelease(TenantView):
+    refusals: ClassVar = {"GET": (PipelineUnknown, ReleaseUnknown)}
+
     @extend_schema(operation_id="release", responses=ReleaseView)
     def get(self, request: Request, tenant: str, pipeline_id: str, release_version: str) -> Response:
         """One release with its artifacts, its contract and every finding of its verification."""
@@ -205,6 +237,13 @@ class Activations(TenantView, ListAPIView[Activation]):
     """The pipeline's history of activations, newest first."""
 
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    refusals: ClassVar = {
+        "GET": (PipelineUnknown,),
+        "POST": (
+            *(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, ArtifactMissing, ArtifactAltered),
+            *(ActiveReleaseChanged, OperationKeyReused),
+        ),
+    }
     serializer_class = ActivationView
     pagination_class = OldestSequenceLast
     queryset = Activation.objects.none()

@@ -1,72 +1,23 @@
 """What tests do with the running product: make tenants, build releases, talk HTTP, start workers, wait."""
 
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from django.contrib.auth.models import User
 
 from coordinator.local.children import Child
-from coordinator.local.product import PROJECT, Product
+from coordinator.local.product import Product
 from coordinator.tenancy.access import issue_token
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
 from executions.protocol import worker_key
+from tests.building import BuiltRelease as BuiltRelease
+from tests.building import build as build
+from tests.building import eventually as eventually
 
 PASSWORD = "correct-horse-battery-staple"
-T = TypeVar("T")
-
-
-def eventually(probe: Callable[[], T | None], *, seconds: float = 30, what: str = "it") -> T:
-    """The first true thing that `probe` gives; fails the test after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = probe()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not happen within {seconds} s")
-
-
-@dataclass(frozen=True)
-class BuiltRelease:
-    """A pipeline that was built and released by the author's own commands."""
-
-    reference: str
-    directory: Path
-    descriptor: Path
-    artifact: Path
-    document: dict[str, Any]
-
-    @property
-    def pipeline_id(self) -> str:
-        return str(self.document["pipelineId"])
-
-    @property
-    def version(self) -> str:
-        return str(self.document["releaseVersion"])
-
-
-def build(reference: str, directory: Path, out: Path, version: str) -> BuiltRelease:
-    """`python -m pipelines build` and `release`, as an author would run them in `directory`."""
-    for command in (["build", reference], ["release", f"--release-version={version}"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "pipelines", *command, f"--out={out}"],
-            cwd=directory,
-            env={"PYTHONPATH": str(PROJECT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-    descriptor = out / "pipeline-release.json"
-    [artifact] = out.glob("*.zip")
-    return BuiltRelease(reference, directory, descriptor, artifact, json.loads(descriptor.read_text()))
 
 
 @dataclass
@@ -120,8 +71,8 @@ class TenantInUse:
         made: dict[str, Any] = answer.json()
         return made
 
-    def start_worker(self, release: BuiltRelease, name: str) -> Child:
-        """Start a worker that hosts `release` and wait until the coordinator knows it as healthy."""
+    def start_worker(self, release: BuiltRelease, name: str, state: str = "HEALTHY") -> Child:
+        """Start a worker that hosts `release` and wait until the coordinator knows it as healthy, or so."""
         child = self.product.start_worker(
             name,
             release.reference,
@@ -131,7 +82,7 @@ class TenantInUse:
             directory=release.directory,
         )
         self.workers.append(child)
-        self.wait_for_worker(name, "HEALTHY")
+        self.wait_for_worker(name, state)
         return child
 
     def wait_for_worker(self, name: str, state: str) -> None:

@@ -1,9 +1,11 @@
 """Serializers that take requests literally: no unknown member, no coerced type."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework import serializers
+
+Limits = tuple[float, float]
 
 
 class Text(serializers.CharField):
@@ -23,20 +25,33 @@ class Text(serializers.CharField):
 
 
 class WholeNumber(serializers.IntegerField):
-    """A JSON integer and nothing else: no string that reads like one, no fraction."""
+    """A JSON integer and nothing else: no string that reads like one, no fraction. 2.0 is one (JSON Schema, 6.1.1).
+
+    `limits`, where the domain holds the number to some, are only for the OpenAPI document.
+    """
 
     default_error_messages = {"not_integer": "must be an integer"}
 
+    def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.limits = limits
+
     def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, float) and data.is_integer():
+            return int(data)
         if not isinstance(data, int) or isinstance(data, bool):
             self.fail("not_integer")
         return super().to_internal_value(data)
 
 
 class Number(serializers.FloatField):
-    """A JSON number and nothing else: no string that reads like one."""
+    """A JSON number and nothing else: no string that reads like one. `limits` are as for a whole number."""
 
     default_error_messages = {"not_number": "must be a number"}
+
+    def __init__(self, *, limits: Limits | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.limits = limits
 
     def to_internal_value(self, data: Any) -> float:
         if not isinstance(data, int | float) or isinstance(data, bool):
@@ -60,6 +75,9 @@ class Flag(serializers.BooleanField):
 
 class StrictSerializer(serializers.Serializer[Any]):
     """A request body; members that it does not name are refused by name."""
+
+    # JSON Schema of rules between members, for the OpenAPI document alone: they are kept where they are checked.
+    told: ClassVar[dict[str, Any]] = {}
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):

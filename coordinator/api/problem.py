@@ -11,6 +11,7 @@ from drf_standardized_errors.types import ExceptionHandlerContext
 from rest_framework.exceptions import APIException, ErrorDetail, ParseError, ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
 from coordinator.errors import CoordinatorError, InvalidRequest, PayloadTooLarge
 
@@ -86,11 +87,16 @@ def problem(error: CoordinatorError) -> dict[str, Any]:
 def invalid(exc: ValidationError) -> InvalidRequest:
     """A serializer's refusals as one error that names each field and the rule that it breaks."""
     errors = [
-        {"field": found.attr or "", "code": found.code.upper(), "message": str(found.detail)}
+        {"field": _place(found.attr or ""), "code": found.code.upper(), "message": str(found.detail)}
         for found in flatten_errors(exc.detail)
     ]
     named = "; ".join(f"{error['field'] or 'body'}: {error['message']}" for error in errors[:3])
     return InvalidRequest(named, errors=errors)
+
+
+def _place(attr: str) -> str:
+    """The member that is meant; what is wrong with a body or a member as a whole is at no member in it."""
+    return ".".join(part for part in attr.split(".") if part != api_settings.NON_FIELD_ERRORS_KEY)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

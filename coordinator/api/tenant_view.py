@@ -6,16 +6,21 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from coordinator.api.permissions import HoldsScope
-from coordinator.errors import NotFound
+from coordinator.errors import CoordinatorError, NotFound
 from coordinator.tenancy.access import actor
 from coordinator.tenancy.models import ApiToken, Tenant
 from coordinator.tenancy.roles import Scope
 
 
 class TenantView(APIView):
-    """A view of one tenant. `scopes` names what each method needs; a method not named needs `read`."""
+    """A view of one tenant.
+
+    `scopes` names what each method needs; a method not named needs `read`. `refusals` names what a method's domain
+    call raises, for the OpenAPI document.
+    """
 
     scopes: ClassVar[dict[str, Scope]] = {}
+    refusals: ClassVar[dict[str, tuple[type[CoordinatorError], ...]]] = {}
     permission_classes = (HoldsScope,)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

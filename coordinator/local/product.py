@@ -85,9 +85,11 @@ class Product:
         options = ["--interface=wsgi", "--workers=1", f"--blocking-threads={WEB_THREADS}", "--no-ws"]
         return self._start("web", "granian", *where, *options, "coordinator.wsgi:application")
 
-    def start_control_worker(self) -> Child:
+    def start_control_worker(self, name: str = "control-worker") -> Child:
+        """Start a control worker; several need a name each, which the broker knows them by."""
         options = ["--concurrency=2", "--loglevel=INFO", "--without-gossip", "--without-mingle"]
-        return self._start("control-worker", "celery", "-A", "coordinator.celery", "worker", *options)
+        node = f"--hostname={name}@%h"
+        return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options, node)
 
     def start_clock(self) -> Child:
         schedule = f"--schedule={self.folder / 'clock'}"

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from executions.admin import JSON_SHOWN, bounded_json
+from executions.admin.documents import JSON_SHOWN, bounded_json
 from executions.models import Execution, Worker
 from executions.moves import Move, apply
 from executions.states import State

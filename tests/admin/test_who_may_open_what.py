@@ -7,10 +7,13 @@ from django.test import Client
 from django.urls import reverse
 
 from coordinator.tenancy.models import Membership, Tenant
+from executions.models import Campaign, DeadLetter, Interaction
+from tests.admin import asking
 from tests.admin.conftest import LogIn, World
 
 MEMBERS = ("viewer", "operator", "release-manager", "tenant-admin", "superuser")
 RELEASERS = ("release-manager", "tenant-admin", "superuser")
+OPERATORS = ("operator", "tenant-admin", "superuser")
 ADMINS = ("tenant-admin", "superuser")
 EVERYONE = (*MEMBERS, "stranger", "nobody")
 Address = Callable[[World], str]
@@ -26,6 +29,25 @@ def plain(name: str) -> Address:
 
 def membership(world: World) -> object:
     return Membership.objects.get(tenant=world.tenant, role="viewer").pk
+
+
+def question(world: World) -> object:
+    return (Interaction.objects.filter(tenant=world.tenant).first() or asking.question(world)).pk
+
+
+def letter(world: World) -> object:
+    known = DeadLetter.objects.filter(tenant=world.tenant).first()
+    return (known or asking.letter(asking.dead(world, "dead")[0])).pk
+
+
+def dead(world: World) -> object:
+    letter(world)
+    return DeadLetter.objects.get(tenant=world.tenant).execution_id
+
+
+def campaign(world: World) -> object:
+    dead(world)
+    return (Campaign.objects.filter(tenant=world.tenant).first() or asking.campaign(world)).pk
 
 
 # Who gets the page; what an outsider and an insider without the right get instead.
@@ -54,6 +76,19 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "new tenant": (plain("tenancy_tenant_add"), ("superuser",), 403),
     "users": (plain("auth_user_changelist"), ("superuser",), 403),
     "new user": (plain("auth_user_add"), ("superuser",), 403),
+    "question": (of("executions_interaction_change", question), MEMBERS, 404),
+    "dead letter": (of("executions_deadletter_change", letter), MEMBERS, 404),
+    "campaign": (of("executions_campaign_change", campaign), MEMBERS, 404),
+    "campaign live": (of("executions_campaign_live", campaign), MEMBERS, 404),
+    "re-drive": (of("executions_execution_redrive", dead), OPERATORS, 404),
+    "cancel": (of("executions_execution_cancel", lambda w: w.execution.pk), OPERATORS, 404),
+    "drain": (of("executions_worker_drain", lambda w: w.worker.pk), OPERATORS, 404),
+    "pause campaign": (of("executions_campaign_pause", campaign), OPERATORS, 404),
+    "cancel campaign": (of("executions_campaign_cancel", campaign), OPERATORS, 404),
+    "start a campaign": (plain("executions_campaign_start"), (*OPERATORS, "stranger"), 403),
+    "questions": (plain("executions_interaction_changelist"), (*MEMBERS, "stranger"), 403),
+    "dead letters": (plain("executions_deadletter_changelist"), (*MEMBERS, "stranger"), 403),
+    "campaigns": (plain("executions_campaign_changelist"), (*MEMBERS, "stranger"), 403),
     "overview": (plain("index"), EVERYONE, 200),
 }
 
@@ -76,27 +111,29 @@ def test_another_tenants_page_is_a_real_404_and_tells_nothing(page: str, log_in:
 @pytest.mark.parametrize("page", PAGES)
 def test_whoever_is_not_logged_in_is_sent_to_the_log_in(page: str, log_in: LogIn, acme: World) -> None:
     answer = log_in("anonymous").get(PAGES[page][0](acme))
-    if page in {"release status", "execution live"}:
+    if page in {"release status", "execution live", "campaign live"}:
         assert (answer.status_code, answer["HX-Refresh"]) == (403, "true")
     else:
         assert answer.status_code == 302
         assert answer["Location"].startswith(reverse("admin:login"))
 
 
-READ_ONLY = ("releases_pipeline", "releases_release", "executions_execution", "executions_worker")
+READ_ONLY: dict[str, Callable[[World], object]] = {
+    "releases_pipeline": lambda w: w.release.pipeline_id,
+    "releases_release": lambda w: w.release.pk,
+    "executions_execution": lambda w: w.execution.pk,
+    "executions_worker": lambda w: w.worker.pk,
+    "executions_interaction": question,
+    "executions_deadletter": letter,
+    "executions_campaign": campaign,
+}
 
 
 @pytest.mark.parametrize("model", READ_ONLY)
 def test_nobody_adds_changes_or_deletes_what_only_domain_calls_may_change(
     model: str, log_in: LogIn, acme: World
 ) -> None:
-    rows = {
-        "releases_pipeline": acme.release.pipeline_id,
-        "releases_release": acme.release.pk,
-        "executions_execution": acme.execution.pk,
-        "executions_worker": acme.worker.pk,
-    }
-    client, key = log_in("superuser"), rows[model]
+    client, key = log_in("superuser"), READ_ONLY[model](acme)
     assert client.get(reverse(f"admin:{model}_add")).status_code == 403
     assert client.post(reverse(f"admin:{model}_change", args=[key]), {"release_version": "9"}).status_code == 405
     assert client.post(reverse(f"admin:{model}_delete", args=[key]), {"post": "yes"}).status_code == 403
@@ -112,6 +149,37 @@ def test_nobody_adds_changes_or_deletes_what_only_domain_calls_may_change(
 def test_an_unknown_object_is_a_404(model: str, unknown: str, log_in: LogIn) -> None:
     answer = log_in("superuser").get(f"{reverse(f'admin:{model}_changelist')}{unknown}/change/")
     assert answer.status_code == 404
+
+
+ASKED = ("executions_interaction", "executions_deadletter", "executions_campaign")
+
+
+@pytest.mark.parametrize("model", ASKED)
+def test_a_list_shows_the_rows_of_ones_own_tenant_alone(model: str, log_in: LogIn, acme: World, globex: World) -> None:
+    mine, theirs = str(READ_ONLY[model](globex)), str(READ_ONLY[model](acme))
+    answer = log_in("stranger").get(reverse(f"admin:{model}_changelist"))
+    assert [str(row.pk) for row in answer.context["cl"].result_list] == [mine]
+    assert "acme" not in answer.text
+    everything = log_in("superuser").get(reverse(f"admin:{model}_changelist"))
+    assert {str(row.pk) for row in everything.context["cl"].result_list} == {mine, theirs}
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("executions_interaction", "assignee"),
+        ("executions_deadletter", "error"),
+        ("executions_deadletter", "q"),
+        ("executions_execution", "pipeline"),
+        ("executions_worker", "tenant"),
+        ("executions_interaction", "q"),
+    ],
+)
+def test_a_filter_takes_any_text(model: str, name: str, log_in: LogIn) -> None:
+    for text in ("\0", "'\"><script>alert(1)</script>", "%", "é" * 400):
+        answer = log_in("viewer").get(reverse(f"admin:{model}_changelist"), {name: text})
+        assert answer.status_code == 200
+        assert "<script>alert(1)" not in answer.text
 
 
 LISTS = ("releases_pipeline", "releases_release", "executions_execution", "executions_worker", "tenancy_apitoken")
@@ -132,11 +200,19 @@ def test_a_list_with_its_filters_names_nothing_of_another_tenant(model: str, log
         ("releases_pipeline", "q=acme"),
         ("executions_execution", "q=key-of-acme"),
         ("executions_worker", "q=acme"),
+        ("executions_worker", "release=1.0&pipeline=acme.orders"),
+        ("executions_interaction", "status=all&pipeline=acme.orders"),
+        ("executions_deadletter", "pipeline=acme.orders"),
+        ("executions_campaign", "tenant=acme"),
         ("tenancy_apitoken", "q=acme"),
         ("tenancy_membership", "q=viewer"),
     ],
 )
-def test_a_search_or_filter_for_another_tenants_things_finds_none(model: str, question: str, log_in: LogIn) -> None:
+def test_a_search_or_filter_for_another_tenants_things_finds_none(
+    model: str, question: str, log_in: LogIn, acme: World
+) -> None:
+    if model in ASKED:
+        READ_ONLY[model](acme)
     answer = log_in("stranger").get(f"{reverse(f'admin:{model}_changelist')}?{question}")
     assert answer.status_code == 200
     assert list(answer.context["cl"].result_list) == []
@@ -160,6 +236,10 @@ def test_the_filter_by_tenant_is_none_for_whoever_has_one_tenant(model: str, log
         ("tenancy_apitoken", "digest__startswith=0"),
         ("tenancy_membership", "user__password__startswith=a"),
         ("executions_execution", "input__n=1"),
+        ("executions_interaction", "response__isnull=1"),
+        ("executions_interaction", "execution__input__n=1"),
+        ("executions_deadletter", "execution__input__n=1"),
+        ("executions_campaign", "filters__pipelineId=acme.orders"),
     ],
 )
 def test_the_address_takes_no_lookup_that_no_filter_offers(model: str, lookup: str, log_in: LogIn) -> None:

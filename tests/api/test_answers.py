@@ -79,9 +79,14 @@ def test_every_operation_tells_of_its_token_its_tenant_and_its_refusals(document
         if address == RESUME:
             continue
         assert operation["security"] == [{"bearerToken": []}]
-        assert operation["responses"]["default"]["content"] == {
-            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-        }
+        refusals = {status: told for status, told in operation["responses"].items() if status >= "400"}
+        assert {"401", "403", "404", "406", "500"} <= refusals.keys()
+        for status, told in refusals.items():
+            assert told["content"].keys() == {"application/problem+json"}
+            problem, here = told["content"]["application/problem+json"]["schema"]["allOf"]
+            assert problem == {"$ref": "#/components/schemas/Problem"}
+            assert here["properties"]["status"] == {"const": int(status)}
+            assert here["properties"]["code"]["enum"]
         assert operation["description"]
         path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
         assert "tenant" in path

@@ -1,6 +1,30 @@
 """Operators and workers over real processes: a drain holds, its work is shown as stranded, and goes on afterwards."""
 
-from tests.running import BuiltRelease, TenantInUse, eventually
+from datetime import UTC, datetime
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.conf import settings
+from kombu import Queue
+
+from coordinator.local.valkey import Valkey
+from executions.protocol import (
+    EXECUTE_TASK,
+    ORDER_TASK,
+    TOLERANCE,
+    Order,
+    order_queue_of,
+    queue_of,
+    seal,
+    worker_key,
+)
+from releases.identity import ReleaseIdentity
+from tests import making
+from tests.e2e.conftest import PIPELINES
+from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
 
 
 def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(tenant: TenantInUse, v1: BuiltRelease) -> None:
@@ -40,3 +64,191 @@ def test_a_workers_life_is_in_its_history(tenant: TenantInUse, v1: BuiltRelease)
     tenant.wait_for_worker("mortal", "UNAVAILABLE")
     assert causes()[:1] == ["STOPPED"]
     assert causes()[-3:] == ["HEARD_AGAIN", "SILENT", "REGISTERED"]
+
+
+PATIENT = "tests.patient"
+
+
+class Two:
+    """The workers `drained` and `other` of one release whose only step lasts until its gate is open."""
+
+    def __init__(self, tenant: TenantInUse, folder: Path) -> None:
+        self.tenant = tenant
+        self.gate, self.open = folder / "gate", folder / "open"
+        self.open.touch()
+        self.release = build("patient:pipeline", PIPELINES / "patient", folder / "patient", "1.0")
+        tenant.register(self.release)
+        tenant.activate(self.release)
+        self.drained = tenant.start_worker(self.release, "drained")
+        self.count = 0
+
+    def log(self) -> str:
+        """What the worker has logged for this tenant; a worker of the same name may have written before it."""
+        return self.drained.log.read_text().split(self.tenant.tenant.slug, 1)[1]
+
+    def submit(self, gate: Path) -> str:
+        self.count += 1
+        value = {"number": self.count, "gate": str(gate)}
+        return str(self.tenant.accepted(PATIENT, value, f"k{self.count}")["executionId"])
+
+    def worker(self, name: str) -> dict[str, Any]:
+        [found] = [each for each in self.tenant.get("workers")["items"] if each["workerId"] == name]
+        return dict(found)
+
+    def order(self, order: str, name: str = "drained") -> None:
+        answer = self.tenant.http.post(self.tenant.url(f"workers/{PATIENT}/{name}/{order}"))
+        assert answer.status_code == 200, answer.text
+
+    def wait_until(self, name: str = "drained", **told: Any) -> None:
+        """Until the worker has said so of itself."""
+        eventually(lambda: told.items() <= self.worker(name).items(), what=f"worker {name} {told}")
+
+    def run_by(self, number: int = 6, *, seconds: float = 30) -> set[str]:
+        """Who runs that many new executions."""
+        made = [self.submit(self.open) for _ in range(number)]
+        for execution_id in made:
+            self.tenant.wait_for(execution_id, "SUCCEEDED", seconds=seconds)
+        return {self.tenant.events(execution_id)[-1]["actor"] for execution_id in made}
+
+    def send(self, message: Any) -> None:
+        """Whatever anybody who reaches the broker may put into the worker's queue of orders."""
+        app: Any = current_app
+        app.send_task(ORDER_TASK, args=(message,), queue=Queue(order_queue_of(self.identity, "drained"), expires=60))
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        members = ("pipelineId", "contractVersion", "releaseVersion")
+        return ReleaseIdentity(self.tenant.tenant.slug, *(self.release.document[member] for member in members))
+
+    def sealed(self, *, drain: bool, key: str | None = None, name: str = "drained") -> dict[str, Any]:
+        own = worker_key(settings.WORKER_SECRET, self.tenant.tenant.slug)
+        return seal(self.identity, Order(worker_id=name, drain=drain), own if key is None else key)
+
+    def log_has(self, text: str) -> None:
+        eventually(lambda: text in self.log(), what=f"{text!r} in the worker's log")
+
+
+@pytest.fixture
+def two(tenant: TenantInUse, tmp_path: Path) -> Two:
+    return Two(tenant, tmp_path)
+
+
+def test_one_of_two_busy_workers_is_drained_finishes_what_it_has_and_takes_no_more(two: Two) -> None:
+    busy = [two.submit(two.gate)]
+    two.wait_until(holding=1)
+    two.tenant.start_worker(two.release, "other")
+    # The broker gives each message to either of them.
+    while not two.worker("other")["holding"]:
+        busy.append(two.submit(two.gate))
+        assert len(busy) < 4
+        eventually(lambda: two.worker("drained")["holding"] + two.worker("other")["holding"] == len(busy), seconds=60)
+    held = two.worker("drained")["holding"]
+
+    two.order("drain")
+    two.wait_until(state="DRAINING", taking=False, holding=held)
+    # What it still holds takes no place of the other's: there is one left, or the last would have to wait for it.
+    assert two.run_by() == {"worker:other"}
+    assert two.worker("drained")["holding"] == held
+
+    two.gate.touch()
+    for execution_id in busy:
+        two.tenant.wait_for(execution_id, "SUCCEEDED")
+    actors = [two.tenant.events(execution_id)[-1]["actor"] for execution_id in busy]
+    assert actors.count("worker:drained") == held
+    two.wait_until(state="DRAINING", taking=False, holding=0)
+
+    two.order("undrain")
+    two.wait_until(state="HEALTHY", taking=True)
+    two.order("drain", "other")
+    two.wait_until("other", taking=False)
+    assert two.run_by() == {"worker:drained"}
+
+
+def test_a_command_goes_to_a_worker_with_a_free_place(two: Two) -> None:
+    """It does not wait at a busy one, where nobody would renew its lease."""
+    busy = [two.submit(two.gate), two.submit(two.gate)]
+    two.wait_until(holding=2)
+    two.tenant.start_worker(two.release, "other")
+    busy += [two.submit(two.gate), two.submit(two.gate)]
+    two.wait_until("other", holding=2)
+    assert two.worker("drained")["holding"] == 2
+    two.gate.touch()
+    for execution_id in busy:
+        two.tenant.wait_for(execution_id, "SUCCEEDED")
+        kinds = [event["kind"] for event in two.tenant.events(execution_id)]
+        assert kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+
+
+def test_what_is_no_command_takes_no_place_for_ever(two: Two) -> None:
+    app: Any = current_app
+    for arguments in ((), (1, 2), ("text",), (None,)) * 2:
+        app.send_task(EXECUTE_TASK, args=arguments, queue=Queue(queue_of(two.identity)))
+    assert two.run_by() == {"worker:drained"}
+
+
+@pytest.mark.parametrize("number", [Signals.SIGTERM, Signals.SIGKILL])
+def test_a_drained_worker_that_is_started_again_takes_nothing(two: Two, number: Signals) -> None:
+    two.tenant.start_worker(two.release, "other")
+    two.order("drain")
+    two.wait_until(taking=False)
+    before = two.worker("drained")
+    two.drained.stop(number=number)
+    two.drained = two.tenant.start_worker(two.release, "drained", "DRAINING")
+    eventually(lambda: two.worker("drained")["lastHeartbeatAt"] > before["lastHeartbeatAt"], what="its heartbeat")
+    assert two.run_by() == {"worker:other"}
+    assert two.worker("drained")["state"] == "DRAINING"
+
+    two.order("undrain")
+    two.wait_until(taking=True)
+    two.order("drain", "other")
+    two.wait_until("other", taking=False)
+    assert two.run_by() == {"worker:drained"}
+
+
+def test_orders_that_the_broker_lost_are_given_again(
+    own_broker: tuple[RunningProduct, Valkey], tmp_path: Path, name: str
+) -> None:
+    """It dies before the order is sent, and comes back empty: what the row says is told at the next heartbeat."""
+    running, valkey = own_broker
+    two = Two(running.tenant(name), tmp_path)
+    try:
+        two.tenant.start_worker(two.release, "other")
+        for order, taking, then in (("drain", False, "other"), ("undrain", True, "drained")):
+            valkey.kill()
+            two.order(order)
+            valkey.forget()
+            valkey.start()
+            two.wait_until(taking=taking)
+            if taking:
+                two.order("drain", "other")
+                two.wait_until("other", taking=False)
+            assert two.run_by(seconds=90) == {f"worker:{then}"}
+    finally:
+        two.tenant.stop_workers()
+
+
+def test_orders_of_others_and_old_orders_do_nothing(two: Two) -> None:
+    two.wait_until(taking=True)
+    foreign = two.sealed(drain=True, key=worker_key("another secret", two.tenant.tenant.slug))
+    own = worker_key(settings.WORKER_SECRET, two.tenant.tenant.slug)
+    long_ago = (datetime.now(UTC) - TOLERANCE * 2).isoformat()
+    for message, code in (
+        (foreign, "SIGNATURE_INVALID"),
+        (two.sealed(drain=True, name="other"), "ORDER_MISDIRECTED"),
+        (making.resealed(two.sealed(drain=True), own, timestamp=long_ago), "TIMESTAMP_REFUSED"),
+        ({"kind": "order"}, "ENVELOPE_MALFORMED"),
+    ):
+        two.send(message)
+        two.log_has(f"Ignored an order: {code}")
+        assert two.worker("drained")["taking"]
+
+    # Whoever holds the key may give an order. It lasts until the worker tells of it: the row is the truth.
+    order = two.sealed(drain=True)
+    two.send(order)
+    two.log_has("Ordered to drain")
+    eventually(lambda: "Ordered to take" in two.log().split("Ordered to drain")[1], what="the other")
+    two.wait_until(taking=True)
+    two.send(order)
+    two.log_has("Ignored an order: ORDER_OUTDATED")
+    assert two.run_by() == {"worker:drained"}
+    assert two.log().count("Ordered to drain") == 1

@@ -7,7 +7,10 @@ import pytest
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
+from executions import moves
 from executions.models import Execution, Worker
+from executions.outcome import record
+from executions.protocol import OutcomeGroup
 from executions.worker_registry import require_healthy
 from releases.activation import activate
 from releases.models import Release
@@ -101,6 +104,61 @@ def test_no_more_is_claimed_than_there_are_free_places() -> None:
     assert making.claimed(owner) == []
     making.worker(release, "third", capacity=1)
     assert len(making.claimed(owner)) == 1
+
+
+@pytest.mark.parametrize("drain", ["draining_since", "drained_by_operator_at"])
+def test_what_a_draining_worker_finishes_takes_no_place_of_the_others(drain: str) -> None:
+    owner, release = ready_with_two()
+    submitted(owner, 6)
+    held = making.claimed(owner, limit=2)
+    hold("worker-1", owner, *held)
+    Worker.objects.filter(tenant=owner, worker_id="worker-1").update(**{drain: timezone.now()})
+    assert len(making.claimed(owner)) == 2
+    assert making.claimed(owner) == []
+    # Its work being done gives the others no more than they have.
+    outcomes = OutcomeGroup(worker_id="worker-1", outcomes=[making.answer(claim) for claim in held])
+    assert record(owner, release.identity, outcomes) == 2
+    assert making.claimed(owner) == []
+
+
+def test_what_a_worker_holds_takes_its_place_until_it_drains() -> None:
+    owner, _ = ready_with_two()
+    submitted(owner, 6)
+    hold("worker-1", owner, *making.claimed(owner, limit=2))
+    assert len(making.claimed(owner)) == 2
+    assert making.claimed(owner) == []
+
+
+def test_what_no_worker_has_named_yet_takes_a_place_of_those_who_take() -> None:
+    owner, _ = ready_with_two()
+    submitted(owner, 6)
+    making.claimed(owner, limit=1)
+    Worker.objects.filter(tenant=owner, worker_id="worker-1").update(drained_by_operator_at=timezone.now())
+    assert len(making.claimed(owner)) == 1
+
+
+def test_a_draining_worker_of_that_name_elsewhere_makes_no_room() -> None:
+    """Names of workers are a pipeline's own."""
+    owner, _ = ready_with_two()
+    other = making.active(owner, pipeline_id="org.example.other")
+    making.worker(other, "worker-1", drained_by_operator_at=timezone.now())
+    making.worker(other, "worker-9", capacity=1)
+    submitted(owner, 6)
+    hold("worker-1", owner, *making.claimed(owner, limit=2))
+    assert len(making.claimed(owner)) == 2
+
+
+def ready_with_two() -> tuple[Tenant, Release]:
+    """A tenant whose release has the workers worker-1 and worker-2 with two places each."""
+    owner, release = making.ready()
+    Worker.objects.filter(tenant=owner).update(capacity=2)
+    making.worker(release, "worker-2", capacity=2)
+    return owner, release
+
+
+def hold(worker: str, owner: Tenant, *claims: moves.Claim) -> None:
+    leases = [(claim.execution_id, claim.lease_token) for claim in claims]
+    assert moves.renew_leases(owner.pk, leases, holder=f"worker:{worker}", lease_seconds=30) == len(leases)
 
 
 def test_fewer_places_than_what_runs_are_none_and_no_error() -> None:

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from executions import moves
 from executions.models import Execution
+from executions.moves import Note
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -48,6 +49,13 @@ def test_a_lease_that_expired_queues_the_execution_again_under_the_same_key(clai
     assert again.lease_token != claim.lease_token
 
 
+def test_a_lease_that_expires_tells_which_worker_lost_it(claim: moves.Claim) -> None:
+    renew(claim, claim.lease_token)
+    let_expire(claim)
+    expire()
+    assert row(claim).events.get(kind="LEASE_EXPIRED").data["leaseOwner"] == "worker:w"
+
+
 def test_a_lease_that_lasts_is_left_alone(claim: moves.Claim) -> None:
     before = row(claim).lease_expires_at
     expire()
@@ -78,7 +86,7 @@ def test_what_has_expired_twice_is_swept_once(claim: moves.Claim) -> None:
 
 def renew(claim: moves.Claim, token: uuid.UUID, *, tenant_pk: int | None = None) -> int:
     pk = tenant_pk or row(claim).tenant_id
-    return moves.renew_leases(pk, [(claim.execution_id, token)], lease_seconds=3600)
+    return moves.renew_leases(pk, [(claim.execution_id, token)], holder="worker:w", lease_seconds=3600)
 
 
 def test_the_holder_renews_a_lease_for_its_full_time(claim: moves.Claim) -> None:
@@ -87,6 +95,7 @@ def test_the_holder_renews_a_lease_for_its_full_time(claim: moves.Claim) -> None
     after = row(claim)
     assert after.lease_expires_at is not None
     assert after.lease_expires_at > timezone.now() + timedelta(minutes=59)
+    assert (before.lease_owner, after.lease_owner) == ("dispatcher", "worker:w")
     assert (after.version, after.event_count) == (before.version, before.event_count)
 
 
@@ -116,14 +125,14 @@ def test_a_lost_lease_is_not_won_back(claim: moves.Claim) -> None:
 def test_of_two_leases_of_one_execution_the_one_that_is_held_is_renewed(claim: moves.Claim) -> None:
     held = [(claim.execution_id, claim.lease_token), (claim.execution_id, uuid.uuid4())]
     for pairs in (held, held[::-1]):
-        assert moves.renew_leases(row(claim).tenant_id, pairs, lease_seconds=60) == 1
+        assert moves.renew_leases(row(claim).tenant_id, pairs, holder="worker:w", lease_seconds=60) == 1
 
 
 def test_nothing_held_is_nothing_to_do(claim: moves.Claim) -> None:
-    assert moves.renew_leases(row(claim).tenant_id, [], lease_seconds=60) == 0
+    assert moves.renew_leases(row(claim).tenant_id, [], holder="worker:w", lease_seconds=60) == 0
     assert moves.apply([]) == []
 
 
 def test_a_note_of_another_tenant_is_not_written(claim: moves.Claim) -> None:
-    moves.note(claim.execution_id, making.tenant().pk, "FORGED", actor="", data={})
+    moves.note(making.tenant().pk, "FORGED", [Note(claim.execution_id, "", {})])
     assert [kind for kind, _ in making.history(row(claim))] == ["SUBMITTED", "CLAIMED"]

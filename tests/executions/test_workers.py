@@ -11,9 +11,18 @@ from coordinator.tenancy.models import Tenant
 from executions import sweep, worker_registry
 from executions.dispatch import owner as owner_name
 from executions.errors import WorkerUnavailable, WorkerUnknown
-from executions.models import Worker, WorkerEvent
-from executions.protocol import Heartbeat
-from executions.worker_registry import STATES, drain, in_state, state_of, take_heartbeat, undrain
+from executions.models import Execution, Worker, WorkerEvent
+from executions.protocol import Heartbeat, HeldLease
+from executions.worker_registry import (
+    DISPATCH_TASK,
+    STATES,
+    TELL_TASK,
+    drain,
+    in_state,
+    state_of,
+    take_heartbeat,
+    undrain,
+)
 from releases.models import Release
 from tests import making
 from tests.raw_sql import refused, rows
@@ -40,6 +49,11 @@ def beat(release: Release, second: int = 0, state: str = "HEALTHY", **members: A
     told: dict[str, Any] = {"worker_id": "w", "state": state, "capacity": 2, **members}
     take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**told), SENT + second * SECOND)
     return Worker.objects.get(tenant=release.pipeline.tenant, worker_id="w")
+
+
+def tasks_of(rung: list[Any]) -> list[str]:
+    """The tasks that were rung for, in their order."""
+    return [callback.args[0] for callback in rung]
 
 
 def state(worker: Worker) -> str:
@@ -124,7 +138,7 @@ def test_no_heartbeat_undoes_what_an_operator_drains(
     drained_at = drain(owner, making.PIPELINE, "w", actor=OPERATOR).drained_by_operator_at
     with django_capture_on_commit_callbacks() as rung:
         for second, told in enumerate(life, 1):
-            worker = beat(release, second, told)
+            worker = beat(release, second, told, taking=False)
     assert (state(worker), worker.drained_by_operator_at) == ("DRAINING", drained_at)
     assert rung == []
     assert making.claimed(owner) == []
@@ -141,7 +155,7 @@ def test_an_operator_takes_a_drain_back_and_work_goes_on(
     with django_capture_on_commit_callbacks() as rung:
         worker = undrain(owner, making.PIPELINE, "w", actor="user:otto")
     assert state(worker) == "HEALTHY"
-    assert len(rung) == 1
+    assert tasks_of(rung) == [TELL_TASK, DISPATCH_TASK]
     assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
     assert events(worker)[1:] == [
         ("DRAINING", "OPERATOR_DRAINED", OPERATOR),
@@ -150,13 +164,65 @@ def test_an_operator_takes_a_drain_back_and_work_goes_on(
     assert worker.events.get(data__cause="OPERATOR_DRAINED").data["reason"] == "new disk"
 
 
-def test_repeating_an_order_changes_nothing(release: Release, owner: Tenant) -> None:
+def test_repeating_an_order_changes_nothing(
+    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
     beat(release)
-    undrain(owner, making.PIPELINE, "w", actor=OPERATOR)
-    first = drain(owner, making.PIPELINE, "w", actor=OPERATOR)
-    before = rows(Worker), rows(WorkerEvent)
-    assert drain(owner, making.PIPELINE, "w", actor="user:otto") == first
+    with django_capture_on_commit_callbacks() as rung:
+        undrain(owner, making.PIPELINE, "w", actor=OPERATOR)
+        first = drain(owner, making.PIPELINE, "w", actor=OPERATOR)
+        before = rows(Worker), rows(WorkerEvent)
+        assert drain(owner, making.PIPELINE, "w", actor="user:otto") == first
     assert (rows(Worker), rows(WorkerEvent)) == before
+    assert tasks_of(rung) == [TELL_TASK]
+
+
+@pytest.mark.parametrize(
+    ("told", "taking", "drained", "rings"),
+    [
+        ("HEALTHY", True, False, [DISPATCH_TASK]),
+        ("HEALTHY", False, False, [TELL_TASK, DISPATCH_TASK]),
+        ("HEALTHY", True, True, [TELL_TASK]),
+        ("HEALTHY", False, True, []),
+        # One that is leaving takes nothing, whatever anybody wants.
+        ("DRAINING", False, False, []),
+        ("DRAINING", False, True, []),
+        ("UNAVAILABLE", False, False, []),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_worker_whose_word_is_not_its_rows_is_told_again(
+    release: Release,
+    owner: Tenant,
+    told: str,
+    taking: bool,
+    drained: bool,
+    rings: list[str],
+    known: bool,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    if known or drained:
+        beat(release)
+    if drained:
+        drain(owner, making.PIPELINE, "w", actor=OPERATOR)
+    for second in (1, 2):
+        with django_capture_on_commit_callbacks() as rung:
+            worker = beat(release, second, told, taking=taking)
+        assert tasks_of(rung) == rings
+        told_of: list[Any] = [callback for callback in rung if tasks_of([callback]) == [TELL_TASK]]
+        assert {callback.args[1] for callback in told_of} <= {(worker.pk,)}
+
+
+def test_what_a_worker_says_of_itself_is_kept(release: Release, owner: Tenant) -> None:
+    making.worker(release, "other")
+    making.execution(owner)
+    [claim] = making.claimed(owner)
+    lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
+    worker = beat(release, running=[lease])
+    assert (worker.taking, worker.holding) == (True, 1)
+    assert Execution.objects.get(pk=claim.execution_id).lease_owner == "worker:w"
+    worker = beat(release, 1, taking=False)
+    assert (worker.taking, worker.holding) == (False, 0)
 
 
 @pytest.mark.parametrize("order", [drain, undrain])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.protocol import (
+    KINDS,
     TOLERANCE,
     Command,
     CommandGroup,
@@ -19,12 +20,14 @@ from executions.protocol import (
     Failure,
     Heartbeat,
     HeldLease,
+    Order,
     Outcome,
     OutcomeGroup,
     ProtocolError,
     _signature,
     check_fresh,
     decode,
+    order_queue_of,
     queue_of,
     seal,
     transition_key,
@@ -69,7 +72,8 @@ OUTCOMES = OutcomeGroup(
     ],
 )  # fmt: skip
 BEAT = Heartbeat(worker_id="w", state="HEALTHY", capacity=3, running=[HeldLease(execution_id=ID, lease_token=TOKEN)])
-BODIES = [COMMANDS, OUTCOMES, BEAT]
+ORDER = Order(worker_id="w", drain=True)
+BODIES = [COMMANDS, OUTCOMES, BEAT, ORDER]
 
 
 def key_of(tenant_id: str) -> str:
@@ -243,19 +247,24 @@ FIRST = ("outcomes", 0)
         ("heartbeat", changed(BEAT, ("capacity",), 10_001)),
         ("heartbeat", changed(BEAT, ("capacity",), 1.5)),
         ("heartbeat", changed(BEAT, ("state",), "SLEEPY")),
+        ("heartbeat", changed(BEAT, ("taking",), 1)),
+        ("order", changed(ORDER, ("workerId",), "w" * 151)),
+        ("order", changed(ORDER, ("drain",), "true")),
+        ("order", changed(ORDER, ("drain",), ...)),
+        ("order", changed(ORDER, ("until",), "noon")),
     ],
 )
 def test_a_body_that_has_not_its_form_is_malformed(kind: str, body: str) -> None:
-    bodies: dict[str, Any] = {"commands": CommandGroup, "outcomes": OutcomeGroup, "heartbeat": Heartbeat}
+    expected: Any = next(body for body, name in KINDS.items() if name == kind)
     envelope = resealed(body, kind)
     verify(envelope.model_dump(by_alias=True), key_of)
     with pytest.raises(ProtocolError) as caught:
-        decode(envelope, bodies[kind])
+        decode(envelope, expected)
     assert caught.value.code == "ENVELOPE_MALFORMED"
 
 
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("expected", [CommandGroup, OutcomeGroup, Heartbeat])
+@pytest.mark.parametrize("expected", KINDS)
 def test_a_body_is_read_only_as_what_its_header_says(body: Any, expected: Any) -> None:
     envelope = verify(seal(IDENTITY, body, KEY), key_of)
     if isinstance(body, expected):
@@ -311,8 +320,17 @@ def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: 
     assert (queue_of(one) == queue_of(other)) is (one == other)
 
 
+@given(st.tuples(identities, st.text(max_size=4)), st.tuples(identities, st.text(max_size=4)))
+def test_two_workers_share_a_queue_only_where_they_are_the_same(
+    one: tuple[ReleaseIdentity, str], other: tuple[ReleaseIdentity, str]
+) -> None:
+    assert (order_queue_of(*one) == order_queue_of(*other)) is (one == other)
+
+
 def test_a_queue_name_is_one_that_any_broker_takes() -> None:
-    assert re.fullmatch(r"release\.[0-9a-f]{40}", queue_of(ReleaseIdentity("t", "p é", "c\n", "v" * 500)))
+    identity = ReleaseIdentity("t", "p é", "c\n", "v" * 500)
+    assert re.fullmatch(r"release\.[0-9a-f]{40}", queue_of(identity))
+    assert re.fullmatch(r"worker\.[0-9a-f]{40}", order_queue_of(identity, "w é\n"))
 
 
 def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:

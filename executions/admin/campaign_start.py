@@ -1,0 +1,148 @@
+"""The page that starts a campaign: filters, what they find now, and only then a reason and a rate."""
+
+from typing import TYPE_CHECKING
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
+
+from coordinator.admin_base import problem_of
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.access import actor, tenants_of
+from coordinator.tenancy.models import Tenant
+from coordinator.tenancy.roles import Scope
+from executions import campaigns
+from executions.admin.confirmation import LONGEST_REASON
+from executions.admin.filters import STATE_VARIANTS
+from executions.campaign_filters import WIRE_NAMES, Filters, Preview, preview
+from executions.campaigns import HIGHEST_RATE
+from executions.models import DeadLetter
+from releases.models import IDENTITY_LENGTH
+
+if TYPE_CHECKING:
+    from executions.admin.campaigns import CampaignAdmin
+
+USUAL_RATE = 60
+
+
+def _text(label: str, longest: int = IDENTITY_LENGTH) -> forms.CharField:
+    widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
+    return forms.CharField(label=label, required=False, strip=False, max_length=longest, widget=widget)
+
+
+def _time(label: str, help_text: str) -> forms.DateTimeField:
+    widget = UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"})
+    return forms.DateTimeField(label=label, required=False, help_text=help_text, widget=widget)
+
+
+class FiltersForm(forms.Form):
+    """Which failed executions are meant. Only tenants in which the person may operate are a choice."""
+
+    tenant = forms.ModelChoiceField(
+        Tenant.objects.none(), to_field_name="slug", empty_label=None, widget=UnfoldAdminSelectWidget
+    )
+    pipeline_id = _text("Pipeline")
+    release_version = _text("Release version")
+    contract_version = _text("Contract version")
+    error_code = _text("Error code", 100)
+    reason = forms.ChoiceField(
+        label="Why it failed",
+        required=False,
+        choices=[("", "Any"), *((value, value) for value in DeadLetter.Reason.values)],
+        widget=UnfoldAdminSelectWidget,
+    )
+    finished_from = _time("Failed from", "UTC.")
+    finished_to = _time("Failed before", "UTC. The first time that is too late.")
+    allow_failed = forms.BooleanField(
+        label="Take up what is FAILED too, which no retry was expected to help",
+        required=False,
+        widget=UnfoldBooleanWidget,
+    )
+
+    def __init__(self, request: HttpRequest) -> None:
+        data = request.POST if request.method == "POST" else request.GET
+        super().__init__(data if set(data) & set(self.base_fields) else None)
+        field = self.fields["tenant"]
+        assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - declared above
+        field.queryset = tenants_of(request.user, Scope.OPERATE)
+
+    @property
+    def filters(self) -> Filters:
+        return Filters(**{name: self.cleaned_data[name] or None for name in WIRE_NAMES})
+
+
+class StartForm(forms.Form):
+    why = forms.CharField(
+        label="Reason",
+        max_length=LONGEST_REASON,
+        help_text="It is kept in the history of every execution for good.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+    )
+    rate_per_minute = forms.IntegerField(
+        label="At most so many a minute",
+        min_value=1,
+        max_value=HIGHEST_RATE,
+        initial=USUAL_RATE,
+        help_text="What the thing that broke can surely bear.",
+        widget=UnfoldAdminIntegerFieldWidget(attrs={"x-model.number": "rate"}),
+    )
+
+
+def start(pages: "CampaignAdmin", request: HttpRequest) -> HttpResponse:
+    """GET shows the filters, and what they find once there are some; POST starts a campaign with them."""
+    if not tenants_of(request.user, Scope.OPERATE).exists():
+        raise PermissionDenied
+    asked, starting = FiltersForm(request), StartForm(request.POST if request.method == "POST" else None)
+    if not asked.is_valid():
+        return _page(pages, request, asked, starting, status=400 if asked.is_bound else 200)
+    tenant, allow_failed = asked.cleaned_data["tenant"], asked.cleaned_data["allow_failed"]
+    try:
+        if not starting.is_valid():
+            found = preview(tenant, asked.filters, allow_failed=allow_failed)
+            return _page(pages, request, asked, starting, found=found, status=400 if starting.is_bound else 200)
+        made = campaigns.start(
+            tenant,
+            asked.filters,
+            reason=starting.cleaned_data["why"],
+            rate_per_minute=starting.cleaned_data["rate_per_minute"],
+            actor=actor(request.user),
+            allow_failed=allow_failed,
+        )
+    except CoordinatorError as error:
+        return _page(pages, request, asked, starting, error=error, status=error.status)
+    count = campaigns.progress([made.pk])[made.pk].total
+    messages.success(request, f"The campaign has taken up {count:,}, and re-drives {made.rate_per_minute:,} a minute.")
+    return redirect("admin:executions_campaign_change", made.pk)
+
+
+def _page(
+    pages: "CampaignAdmin",
+    request: HttpRequest,
+    asked: FiltersForm,
+    starting: StartForm,
+    *,
+    status: int,
+    found: Preview | None = None,
+    error: CoordinatorError | None = None,
+) -> HttpResponse:
+    return pages.page(
+        request,
+        "executions/campaign_start.html",
+        status=status,
+        title="Start a campaign",
+        asked=asked,
+        hidden=[field.as_hidden({"id": f"start_{field.name}"}) for field in asked] if asked.is_bound else [],
+        starting=starting,
+        found=found,
+        sample=[(each, STATE_VARIANTS[each.status]) for each in found.executions] if found else [],
+        problem=problem_of(error) if error else None,
+    )

@@ -1,0 +1,233 @@
+"""Campaigns: the list, the page of one that follows its progress, and the orders that steer it."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, reverse
+
+from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from coordinator.admin_columns import badge, column, moment
+from coordinator.tenancy.access import tenants_of
+from coordinator.tenancy.roles import Scope
+from executions import campaigns
+from executions.admin.campaign_start import start
+from executions.admin.confirmation import Given, Order, ask
+from executions.admin.documents import on_one_line
+from executions.admin.filters import STATE_VARIANTS
+from executions.campaigns import Progress
+from executions.models import TERMINAL_VALUES, Campaign, CampaignItem
+
+Status = Campaign.Status
+Outcome = CampaignItem.Outcome
+VARIANTS = {
+    Status.RUNNING.value: "primary",
+    Status.PAUSED.value: "warning",
+    Status.COMPLETED.value: "success",
+    Status.CANCELLED.value: "default",
+}
+OUTCOME_VARIANTS = {
+    Outcome.PENDING.value: "info",
+    Outcome.REDRIVEN.value: "success",
+    Outcome.SKIPPED.value: "warning",
+}
+ITEMS_SHOWN = 50
+EVENTS_SHOWN = 50
+LIVE = (Status.RUNNING, Status.PAUSED)
+
+
+class StatusFilter(ScopedFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((status.value, status.value) for status in Status)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Campaign]) -> QuerySet[Campaign]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+@admin.register(Campaign)
+class CampaignAdmin(ReadOnlyAdmin):
+    list_display = ("started", "state", "found", "progress", "rate", "reason", "created_by", "tenant")
+    list_select_related = ("tenant",)
+    list_filter = (StatusFilter, TenantFilter)
+    ordering = ("-created_at", "-id")
+    list_per_page = 50
+    sortable_by = ()
+    change_list_template = "executions/campaign_list.html"
+
+    @column("Started")
+    def started(self, campaign: Campaign) -> str:
+        return moment(campaign.created_at)
+
+    @badge("Status", VARIANTS)
+    def state(self, campaign: Campaign) -> str:
+        return campaign.status
+
+    @column("What")
+    def found(self, campaign: Campaign) -> str:
+        return on_one_line(campaign.filters)
+
+    @column("Done")
+    def progress(self, campaign: Campaign) -> str:
+        known: Progress = campaign._progress  # type: ignore[attr-defined]
+        return f"{known.total - known.pending:,} of {known.total:,}"
+
+    @column("Per minute")
+    def rate(self, campaign: Campaign) -> int:
+        return campaign.rate_per_minute
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Counts the items of all rows of the page at once."""
+        changelist = super().get_changelist_instance(request)
+        changelist.result_list = rows = list(changelist.result_list)
+        known = campaigns.progress([row.pk for row in rows])
+        for row in rows:
+            row._progress = known[row.pk]
+        return changelist
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        more = {"may_start": tenants_of(request.user, Scope.OPERATE).exists()}
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    def own_urls(self) -> list[URLPattern]:
+        return [
+            self.own("start/", "start", self.start),
+            self.own("<uuid:object_id>/pause/", "pause", self.pause),
+            self.own("<uuid:object_id>/resume/", "resume", self.resume),
+            self.own("<uuid:object_id>/cancel/", "cancel", self.cancel),
+            self.fragment("<uuid:object_id>/live/", "live", self.live),
+        ]
+
+    def start(self, request: HttpRequest) -> HttpResponse:
+        return start(self, request)
+
+    def pause(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return ask(self, request, self.row_or_404(request, object_id), _pause_order, _giving(campaigns.pause))
+
+    def resume(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return ask(self, request, self.row_or_404(request, object_id), _resume_order, _giving(campaigns.resume))
+
+    def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return ask(self, request, self.row_or_404(request, object_id), _cancel_order, _giving(campaigns.cancel))
+
+    def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
+        more: dict[str, Any] = {"title": _name(row), "original": row}
+        return self.page(request, "executions/campaign.html", **more, **self._shown(request, row))
+
+    def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        """The live part of the page; 204 while it is what the page already shows."""
+        shown = self._shown(request, self.row_or_404(request, object_id))
+        if request.GET.get("shown") == shown["mark"]:
+            return HttpResponse(status=204)
+        return self.page(request, "executions/campaign_live.html", **shown)
+
+    def _shown(self, request: HttpRequest, campaign: Campaign) -> dict[str, Any]:
+        progress = campaigns.progress([campaign.pk])[campaign.pk]
+        outcome = request.GET.get("outcome", "")
+        outcome = outcome if outcome in Outcome.values else ""
+        number = _page_number(request)
+        items = _items(campaign, outcome, number)
+        shown = items[:ITEMS_SHOWN]
+        events = list(campaign.events.order_by("-id")[:EVENTS_SHOWN])
+        return {
+            "campaign": campaign,
+            "variant": VARIANTS[campaign.status],
+            "progress": progress,
+            "events": [{"event": event, "data": on_one_line(event.data)} for event in events],
+            "items": [_line(item) for item in shown],
+            "outcome": outcome,
+            "outcomes": Outcome.values,
+            "number": number,
+            "more_items": len(items) > ITEMS_SHOWN,
+            "follows": campaign.status in LIVE or any(_runs(item) for item in shown),
+            "may_operate": self.may(request, Scope.OPERATE, campaign),
+            # Changes whenever the page would.
+            "mark": f"{campaign.status}.{progress.pending}.{progress.redriven}.{progress.skipped}.{len(events)}."
+            + "".join(item.outcome[0] + item.execution.status[:2] for item in shown),
+        }
+
+
+def _name(campaign: Campaign) -> str:
+    return f"Campaign of {moment(campaign.created_at)}"
+
+
+def _page_number(request: HttpRequest) -> int:
+    text = request.GET.get("page", "1")
+    return min(max(int(text), 1), 100_000) if text.isascii() and text.isdigit() and len(text) < 7 else 1
+
+
+def _items(campaign: Campaign, outcome: str, number: int) -> list[CampaignItem]:
+    """The items of one page, and one more where there is another page."""
+    rows = campaigns.items(campaign)
+    rows = rows.filter(outcome=outcome) if outcome else rows
+    first = (number - 1) * ITEMS_SHOWN
+    return list(rows[first : first + ITEMS_SHOWN + 1])
+
+
+def _line(item: CampaignItem) -> dict[str, Any]:
+    return {
+        "item": item,
+        "variant": OUTCOME_VARIANTS[item.outcome],
+        "became": STATE_VARIANTS[item.execution.status],
+    }
+
+
+def _runs(item: CampaignItem) -> bool:
+    return item.outcome == Outcome.REDRIVEN and item.execution.status not in TERMINAL_VALUES
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+Steer = Callable[..., Campaign]
+
+
+def _giving(steer: Steer) -> Callable[[Campaign, Given], str]:
+    def carry_out(campaign: Campaign, given: Given) -> str:
+        made = steer(campaign.tenant, campaign.pk, actor=given.actor, reason=given.reason)
+        return f"The campaign is {made.status}."
+
+    return carry_out
+
+
+def _order(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Order:
+    progress = campaigns.progress([campaign.pk])[campaign.pk]
+    return Order(
+        back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
+        facts=[
+            ("Campaign", campaign.pk),
+            ("Tenant", campaign.tenant.slug),
+            ("Status", campaign.status),
+            ("Pending", f"{progress.pending:,} of {progress.total:,}"),
+            ("Reason", campaign.reason),
+        ],
+        refusal="" if campaign.status in sources else f"It is {campaign.status}.",
+        **members,
+    )
+
+
+def _pause_order(campaign: Campaign) -> Order:
+    lead = "No more is admitted until it is resumed or cancelled. What was re-driven runs on."
+    return _order(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
+
+
+def _resume_order(campaign: Campaign) -> Order:
+    lead = f"It goes on at {campaign.rate_per_minute:,} a minute. The pause has saved nothing up."
+    return _order(campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow")
+
+
+def _cancel_order(campaign: Campaign) -> Order:
+    lead = "What is pending is given up, for good. What was re-driven runs on."
+    return _order(
+        campaign,
+        LIVE,
+        title="Cancel a campaign",
+        lead=lead,
+        button="Cancel the campaign",
+        icon="cancel",
+        danger=True,
+    )

@@ -1,0 +1,133 @@
+"""Dead letters: what failed for good, and everything that triage needs to know of it."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from unfold.paginator import InfinitePaginator
+
+from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter
+from coordinator.admin_columns import badge, column, moment
+from coordinator.tenancy.access import tenants_of
+from coordinator.tenancy.roles import Scope
+from executions.admin.filters import (
+    NEWEST,
+    STATE_VARIANTS,
+    ExecutionsPipelineFilter,
+    ExecutionsReleaseFilter,
+    SinceFilter,
+)
+from executions.models import DeadLetter
+from executions.redrive import redrivable
+from executions.states import State
+
+
+class ErrorCodeFilter(TextFilter):
+    """By the error's code. The newest letters suggest some."""
+
+    title = "error code"
+    parameter_name = "error"
+    lookup = "error_code"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        newest = DeadLetter.objects.filter(tenant__in=tenants_of(person)).order_by("-created_at", "-id")
+        codes = set(newest.values_list("error_code", flat=True)[:NEWEST])
+        yield from ((code, code) for code in sorted(codes))
+
+
+class ReasonFilter(ScopedFilter):
+    title = "reason"
+    parameter_name = "reason"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((reason, reason) for reason in DeadLetter.Reason.values)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        return queryset.filter(reason=self.value()) if self.value() else queryset
+
+
+class StandingFilter(ScopedFilter):
+    """By what has become of the execution since."""
+
+    title = "the execution's status"
+    parameter_name = "now"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((state.value, state.value) for state in State)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        return queryset.filter(execution__status=self.value()) if self.value() else queryset
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ReadOnlyAdmin):
+    list_display = ("failed", "pipeline", "release", "tenant", "error_code", "why", "step_index", "became")
+    list_filter = (
+        SinceFilter,
+        ReasonFilter,
+        ErrorCodeFilter,
+        ExecutionsPipelineFilter,
+        ExecutionsReleaseFilter,
+        StandingFilter,
+        TenantFilter,
+    )
+    search_fields = ("execution__id",)
+    search_help_text = "The id of the execution, in full"
+    ordering = ("-created_at", "-id")
+    list_per_page = 50
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
+        rows = super().get_queryset(request).select_related("tenant", "execution__tenant")
+        return rows.defer("execution__input", "execution__result", "execution__progress")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
+    ) -> tuple[QuerySet[DeadLetter], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(execution=uuid.UUID(term)), False
+        except ValueError:
+            return queryset.none(), False
+
+    @column("Failed")
+    def failed(self, letter: DeadLetter) -> str:
+        return moment(letter.created_at)
+
+    @column("Pipeline")
+    def pipeline(self, letter: DeadLetter) -> str:
+        return letter.execution.pipeline_id
+
+    @column("Release")
+    def release(self, letter: DeadLetter) -> str:
+        return letter.execution.release_version
+
+    @column("Reason")
+    def why(self, letter: DeadLetter) -> str:
+        return letter.reason
+
+    @badge("Now", STATE_VARIANTS)
+    def became(self, letter: DeadLetter) -> str:
+        return letter.execution.status
+
+    def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
+        execution = row.execution
+        others = DeadLetter.objects.filter(execution=execution).exclude(pk=row.pk)
+        more: dict[str, Any] = {
+            "title": f"{row.error_code} in {execution.pipeline_id}",
+            "original": row,
+            "variant": STATE_VARIANTS[row.terminal_status],
+            "became": STATE_VARIANTS[execution.status],
+            "moved_since": execution.version != row.execution_version,
+            "others": others.order_by("-created_at", "-id")[:20],
+            "may_operate": self.may(request, Scope.OPERATE, row),
+            "redrivable": State(execution.status) in redrivable(allow_failed=True),
+        }
+        return self.page(request, "executions/dead_letter.html", letter=row, execution=execution, **more)

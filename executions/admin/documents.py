@@ -1,0 +1,52 @@
+"""JSON on pages: bounded, and read strictly where a person typed it."""
+
+import json
+import re
+from typing import Any
+
+from django.conf import settings
+
+from coordinator.documents import read_object
+from coordinator.errors import InvalidRequest
+from coordinator.findings import DocumentError
+
+JSON_SHOWN = 20_000
+LINE_SHOWN = 500
+_LINE = re.compile(r"\bline (\d+)\b")
+
+
+def bounded_json(value: Any) -> dict[str, Any]:
+    """Pretty JSON, cut where it would swamp the page; `length` is of the whole."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return {"text": text[:JSON_SHOWN], "length": len(text), "cut": len(text) > JSON_SHOWN}
+
+
+def on_one_line(data: Any) -> str:
+    """An event's details."""
+    members = data.items() if isinstance(data, dict) else ()
+    text = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members)
+    return text if len(text) <= LINE_SHOWN else text[:LINE_SHOWN] + "…"
+
+
+def typed_value(text: str, *, field: str) -> Any:
+    """The one JSON value in `text`, by the rules that hold for request bodies.
+
+    Raises `InvalidRequest` with every finding; their paths begin with `field`.
+    """
+    # The strict reader reads objects, so the value becomes the one member of one, on a line of its own.
+    wrapped = f'{{"{field}":\n{text}}}'.encode("utf-8", "surrogatepass")
+    try:
+        found = read_object(wrapped, name="typed", limit=settings.MAX_REQUEST_BYTES)
+    except DocumentError as error:
+        errors = [_as_typed(finding.to_json(), field) for finding in error.findings]
+        raise InvalidRequest(errors[0]["message"], errors=errors) from None
+    if set(found) != {field}:
+        several = {"field": field, "code": "DOCUMENT_NOT_JSON", "message": "must be one JSON value"}
+        raise InvalidRequest("must be one JSON value", errors=[several])
+    return found[field]
+
+
+def _as_typed(finding: dict[str, str], field: str) -> dict[str, str]:
+    """The finding with places as they are in what was typed."""
+    path = finding["field"].removeprefix("typed").removeprefix("#") or field
+    return {**finding, "field": path, "message": _LINE.sub(lambda line: f"line {int(line[1]) - 1}", finding["message"])}

@@ -1,0 +1,264 @@
+"""Executions with their pins and histories, and the orders that an operator gives about one of them."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, reverse
+from unfold.paginator import InfinitePaginator
+
+from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from coordinator.admin_columns import badge, column, moment, precise
+from coordinator.tenancy.access import tenants_of
+from coordinator.tenancy.roles import Scope
+from executions import queries
+from executions.admin.confirmation import Given, Order, ask
+from executions.admin.documents import bounded_json, on_one_line
+from executions.admin.filters import STATE_VARIANTS, PipelineFilter
+from executions.cancellation import cancel
+from executions.hosting import hosting
+from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
+from executions.redrive import redrivable, redrive
+from executions.states import State, legal
+from executions.worker_registry import workers_of
+from releases.models import Pipeline
+
+EVENTS_SHOWN = 200
+ASKED_SHOWN = 20
+
+
+class StatusFilter(ScopedFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield "live", "All that are live"
+        yield from ((state.value, state.value) for state in State)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        if self.value() == "live":
+            return queryset.exclude(status__in=TERMINAL_VALUES)
+        return queryset.filter(status=self.value()) if self.value() else queryset
+
+
+@admin.register(Execution)
+class ExecutionAdmin(ReadOnlyAdmin):
+    list_display = ("short_id", "state", "pipeline_id", "release_version", "tenant", "attempt", "submitted", "finished")
+    list_select_related = ("tenant",)
+    list_filter = (StatusFilter, PipelineFilter, TenantFilter)
+    search_fields = ("execution_key",)
+    search_help_text = "The id or the idempotency key, in full"
+    ordering = ("-created_at", "-id")
+    list_per_page = 50
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
+        rows = super().get_queryset(request).select_related("tenant", "release__pipeline__activation__release")
+        return rows.defer("input", "result")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Execution], search_term: str
+    ) -> tuple[QuerySet[Execution], bool]:
+        """By whole id or whole key, which indexes answer however many executions there are."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(pk=uuid.UUID(term)), False
+        except ValueError:
+            pass
+        owners = list(
+            Pipeline.objects.filter(tenant__in=tenants_of(request.user)).values_list("pipeline_id", flat=True)
+        )
+        return queryset.filter(pipeline_id__in=owners, execution_key=term.replace("\0", "")), False
+
+    @column("Execution")
+    def short_id(self, execution: Execution) -> str:
+        return str(execution.pk)[:13] + "…"
+
+    @badge("Status", STATE_VARIANTS)
+    def state(self, execution: Execution) -> str:
+        return execution.status
+
+    @column("Submitted")
+    def submitted(self, execution: Execution) -> str:
+        return moment(execution.created_at)
+
+    @column("Finished", empty="-")
+    def finished(self, execution: Execution) -> str | None:
+        return moment(execution.finished_at) or None
+
+    def own_urls(self) -> list[URLPattern]:
+        return [
+            self.own("<uuid:object_id>/redrive/", "redrive", self.redrive),
+            self.own("<uuid:object_id>/cancel/", "cancel", self.cancel),
+            self.fragment("<uuid:object_id>/live/", "live", self.live),
+        ]
+
+    def redrive(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return ask(self, request, self.row_or_404(request, object_id), _redrive_order, _redrive)
+
+    def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        return ask(self, request, self.row_or_404(request, object_id), _cancel_order, _cancel)
+
+    def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
+        return self.page(
+            request, "executions/execution.html", title=str(row), original=row, **self._shown(request, row)
+        )
+
+    def live(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        """The live part of the page; 204 while it is what the page already shows."""
+        execution = self.row_or_404(request, object_id)
+        if request.GET.get("shown") == _mark(execution):
+            return HttpResponse(status=204)
+        return self.page(request, "executions/execution_live.html", **self._shown(request, execution))
+
+    def _shown(self, request: HttpRequest, execution: Execution) -> dict[str, Any]:
+        state = State(execution.status)
+        return {
+            **_shown(execution),
+            "may_operate": self.may(request, Scope.OPERATE, execution),
+            "may_answer": self.may(request, Scope.ANSWER, execution),
+            "redrivable": state in redrivable(allow_failed=True),
+            "cancellable": legal(state, State.CANCELLED),
+        }
+
+
+def _is_stranded(execution: Execution) -> bool:
+    """Whether it is due and no healthy worker hosts the release that it is pinned to."""
+    if execution.status not in DUE_VALUES:
+        return False
+    return not any(host.counts for host in hosting(workers_of(execution.release)))
+
+
+def _mark(execution: Execution) -> str:
+    """Changes whenever the page would."""
+    lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
+    return f"{execution.event_count}.{lease}.{int(_is_stranded(execution))}.{len(_asked(execution))}"
+
+
+def _asked(execution: Execution) -> list[Interaction]:
+    """What it waits for, nearest deadline first."""
+    if execution.status != State.WAITING_EXTERNAL:
+        return []
+    rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
+    return list(rows.defer("request", "response").order_by("deadline", "item_index")[: ASKED_SHOWN + 1])
+
+
+def _shown(execution: Execution) -> dict[str, Any]:
+    events = list(execution.events.order_by("-sequence")[: EVENTS_SHOWN + 1])
+    activation = execution.release.pipeline.activation
+    asked = _asked(execution)
+    return {
+        "execution": execution,
+        "variant": STATE_VARIANTS[execution.status],
+        "over": execution.status in TERMINAL_VALUES,
+        "mark": _mark(execution),
+        "waits": execution.status in DUE_VALUES,
+        "stranded": _is_stranded(execution),
+        "active": activation.release if activation else None,
+        "seconds": _seconds(execution),
+        "input": bounded_json(execution.input),
+        "result": bounded_json(queries.result(execution)) if execution.status == State.SUCCEEDED else None,
+        "events": [
+            {
+                "event": event,
+                "at": precise(event.at),
+                "variant": STATE_VARIANTS.get(event.status, ""),
+                "data": on_one_line(event.data),
+            }
+            for event in events[:EVENTS_SHOWN]
+        ],
+        "more_events": len(events) > EVENTS_SHOWN,
+        "asked": asked[:ASKED_SHOWN],
+        "more_asked": len(asked) > ASKED_SHOWN,
+    }
+
+
+def _seconds(execution: Execution) -> str:
+    if execution.finished_at is None:
+        return ""
+    return f"{(execution.finished_at - execution.created_at).total_seconds():,.1f} s"
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+def _facts(execution: Execution) -> list[tuple[str, Any]]:
+    facts = [
+        ("Execution", execution.pk),
+        ("Tenant", execution.tenant.slug),
+        ("Status", execution.status),
+        ("Pinned to", f"{execution.pipeline_id} {execution.release_version}"),
+        ("Contract version", execution.contract_version),
+        ("Step index", execution.current_step_index),
+        ("Failed attempts", execution.attempt),
+    ]
+    error = [("Error", f"{execution.error_code}: {execution.error_message}")] if execution.error_code else []
+    return [*facts, *error]
+
+
+def _page_of(execution: Execution) -> str:
+    return reverse("admin:executions_execution_change", args=[execution.pk])
+
+
+def _redrive_order(execution: Execution) -> Order:
+    state = State(execution.status)
+    failed = state not in redrivable(allow_failed=False)
+    refusal = (
+        "" if state in redrivable(allow_failed=True) else f"It is {state}. Only what failed for good is re-driven."
+    )
+    return Order(
+        title="Re-drive an execution",
+        lead=(
+            f"It runs again from the step where it failed, with a fresh retry budget. It stays on release "
+            f"{execution.release_version}, to which it is pinned, whatever is active by now."
+        ),
+        button="Re-drive",
+        icon="replay",
+        back=_page_of(execution),
+        facts=_facts(execution),
+        version=execution.version,
+        tick="It is FAILED: its worker said that no retry can help. Run it again all the same." if failed else "",
+        refusal=refusal,
+    )
+
+
+def _redrive(execution: Execution, given: Given) -> str:
+    done = redrive(
+        execution.tenant,
+        execution.pk,
+        actor=given.actor,
+        reason=given.reason,
+        expected_version=given.expected_version,
+        allow_failed=given.ticked,
+    )
+    return f"It was {done.previous_status} and is queued again, on release {done.execution.release_version}."
+
+
+def _cancel_order(execution: Execution) -> Order:
+    state = State(execution.status)
+    over = not legal(state, State.CANCELLED)
+    return Order(
+        title="Cancel an execution",
+        lead=(
+            "It ends now and for good, and what it asked of others is withdrawn. A worker that runs it is not "
+            "interrupted: it finishes, what it answers is dropped, and what the step did outside stays done."
+        ),
+        button="Cancel the execution",
+        icon="cancel",
+        back=_page_of(execution),
+        facts=_facts(execution),
+        danger=True,
+        refusal=f"It is {state}, so there is nothing to cancel." if over else "",
+    )
+
+
+def _cancel(execution: Execution, given: Given) -> str:
+    cancel(execution.tenant, execution.pk, actor=given.actor, reason=given.reason)
+    return "The execution is cancelled."

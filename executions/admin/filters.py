@@ -1,0 +1,75 @@
+"""List filters that several of the operator's lists have."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from coordinator.admin_base import Person, ScopedFilter, TextFilter
+from coordinator.tenancy.access import tenants_of
+from executions.states import State
+from releases.models import Pipeline
+
+STATE_VARIANTS = {
+    State.QUEUED.value: "info",
+    State.RUNNING.value: "primary",
+    State.WAIT_RETRY.value: "warning",
+    State.WAITING_EXTERNAL.value: "info",
+    State.SUCCEEDED.value: "success",
+    State.FAILED.value: "danger",
+    State.DLQ.value: "danger",
+    State.CANCELLED.value: "default",
+}
+PIPELINES_SHOWN = 100
+NEWEST = 500
+"""Of how many rows a typed filter's suggestions are taken."""
+
+
+class PipelineFilter(ScopedFilter):
+    """By the pipeline's id. `lookup` leads to it."""
+
+    title = "pipeline"
+    parameter_name = "pipeline"
+    lookup = "pipeline_id"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        rows = Pipeline.objects.filter(tenant__in=tenants_of(person)).order_by("pipeline_id")
+        names = rows.values_list("pipeline_id", flat=True).distinct()
+        yield from ((name, name) for name in names[:PIPELINES_SHOWN])
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.lookup: self.value()}) if self.value() else queryset
+
+
+class ExecutionsPipelineFilter(PipelineFilter):
+    lookup = "execution__pipeline_id"
+
+
+class ReleaseFilter(TextFilter):
+    title = "release version"
+    parameter_name = "release"
+    lookup = "release_version"
+
+
+class ExecutionsReleaseFilter(ReleaseFilter):
+    lookup = "execution__release_version"
+
+
+class SinceFilter(ScopedFilter):
+    """By how long ago it was. `lookup` leads to the time."""
+
+    title = "time"
+    parameter_name = "since"
+    lookup = "created_at"
+    spans = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
+    told = {"hour": "Last hour", "day": "Last 24 hours", "week": "Last 7 days"}
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from self.told.items()
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        span = self.spans.get(self.value() or "")
+        return queryset.filter(**{f"{self.lookup}__gte": timezone.now() - span}) if span else queryset

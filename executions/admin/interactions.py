@@ -1,0 +1,238 @@
+"""What executions ask: the list of what waits, the page of one question, and the form that answers it."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern
+from django.utils import timezone
+from django.utils.timesince import timeuntil
+from unfold.paginator import InfinitePaginator
+
+from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter, problem_of
+from coordinator.admin_columns import badge, column, moment
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.access import actor, tenants_of
+from coordinator.tenancy.roles import Scope
+from executions import interactions
+from executions.admin.documents import bounded_json, typed_value
+from executions.admin.filters import NEWEST, ExecutionsPipelineFilter
+from executions.awaits import FIRST_STATUS, TIMER
+from executions.models import Interaction
+
+Status = Interaction.Status
+VARIANTS = {
+    Status.WAITING.value: "warning",
+    Status.DISPATCHING.value: "info",
+    Status.DISPATCHED.value: "warning",
+    Status.COMPLETED.value: "success",
+    Status.FAILED.value: "danger",
+    Status.TIMED_OUT.value: "danger",
+    Status.CANCELLED.value: "default",
+}
+
+
+class StatusFilter(ScopedFilter):
+    """Without a choice: what somebody may still answer. Whoever searches finds whatever its status is."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield "all", "All"
+        yield from ((status.value, status.value) for status in Status)
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        first, *others = super().choices(changelist)
+        yield from ({**first, "display": "Waiting for answers"}, *others)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        if self.value() == "all" or (request.GET.get(SEARCH_VAR) and not self.value()):
+            return queryset
+        if self.value():
+            return queryset.filter(status=self.value())
+        return queryset.filter(status__in=Interaction.OPEN).exclude(transport=TIMER)
+
+
+class TransportFilter(ScopedFilter):
+    title = "transport"
+    parameter_name = "transport"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ((transport, transport) for transport in FIRST_STATUS)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        return queryset.filter(transport=self.value()) if self.value() else queryset
+
+
+class DeadlineFilter(ScopedFilter):
+    title = "deadline"
+    parameter_name = "deadline"
+    spans = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7)}
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from (("passed", "Has passed"), ("hour", "Within the hour"), ("day", "Within a day"))
+        yield "week", "Within a week"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Interaction]) -> QuerySet[Interaction]:
+        now = timezone.now()
+        if self.value() == "passed":
+            return queryset.filter(deadline__lte=now)
+        span = self.spans.get(self.value() or "")
+        return queryset.filter(deadline__gt=now, deadline__lte=now + span) if span else queryset
+
+
+class _NamedFilter(TextFilter):
+    """By whom it is put to. What waits longest suggests names."""
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        rows = Interaction.objects.filter(tenant__in=tenants_of(person), status__in=Interaction.OPEN)
+        names = set(rows.order_by("deadline").values_list(self.lookup, flat=True)[:NEWEST])
+        yield from ((name, name) for name in sorted(name for name in names if name))
+
+
+class AssigneeFilter(_NamedFilter):
+    title = parameter_name = lookup = "assignee"
+
+
+class GroupFilter(_NamedFilter):
+    title = parameter_name = lookup = "group"
+
+
+@admin.register(Interaction)
+class InteractionAdmin(ReadOnlyAdmin):
+    list_display = ("question", "pipeline", "tenant", "assignee", "group", "transport", "state", "due")
+    list_filter = (
+        StatusFilter,
+        ExecutionsPipelineFilter,
+        AssigneeFilter,
+        GroupFilter,
+        TransportFilter,
+        DeadlineFilter,
+        TenantFilter,
+    )
+    search_fields = ("execution__id",)
+    search_help_text = "The id of the question or of its execution, or the correlation id, in full"
+    ordering = ("deadline", "created_at", "id")
+    list_per_page = 50
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Interaction]:
+        rows = super().get_queryset(request).select_related("tenant", "execution")
+        big = ("execution__input", "execution__result", "execution__progress", "request", "response")
+        return rows.defer(*big)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
+    ) -> tuple[QuerySet[Interaction], bool]:
+        """By whole ids, which indexes answer."""
+        term = search_term.strip().replace("\0", "")
+        if not term:
+            return queryset, False
+        try:
+            given = uuid.UUID(term)
+        except ValueError:
+            return queryset.filter(correlation_id=term), False
+        named = Q(pk=given) | Q(execution=given) | Q(correlation_id=str(given))
+        return queryset.filter(named), False
+
+    @column("Question")
+    def question(self, interaction: Interaction) -> str:
+        return (
+            interaction.step_id
+            if interaction.item_index is None
+            else f"{interaction.step_id} #{interaction.item_index}"
+        )
+
+    @column("Pipeline")
+    def pipeline(self, interaction: Interaction) -> str:
+        return interaction.execution.pipeline_id
+
+    @badge("Status", VARIANTS)
+    def state(self, interaction: Interaction) -> str:
+        return interaction.status
+
+    @column("Deadline")
+    def due(self, interaction: Interaction) -> str:
+        return moment(interaction.deadline) + left(interaction)
+
+    def own_urls(self) -> list[URLPattern]:
+        return [self.own("<uuid:object_id>/answer/", "answer", self.answer)]
+
+    def show(self, request: HttpRequest, row: Interaction) -> HttpResponse:
+        return self._shown(request, row)
+
+    def answer(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
+        """Take a typed answer in; the domain decides whether it is one. A refused one stays in the form."""
+        row = self.row_or_404(request, object_id)
+        if not self.may(request, Scope.ANSWER, row):
+            raise PermissionDenied
+        if request.method != "POST":
+            return redirect("admin:executions_interaction_change", row.pk)
+        draft = request.POST.get("response", "")
+        try:
+            response = typed_value(draft, field="response")
+            done = interactions.complete(
+                row.tenant, interaction_id=row.pk, response=response, actor=actor(request.user)
+            )
+        except CoordinatorError as error:
+            return self._shown(request, self.row_or_404(request, object_id), draft=draft, error=error)
+        if done.duplicate:
+            told = f"{done.interaction.actor} was first, {moment(done.interaction.completed_at)}. That answer counts."
+            messages.warning(request, told)
+        else:
+            messages.success(request, "Your answer was taken. The execution goes on once it has all that it asked for.")
+        return redirect("admin:executions_interaction_change", row.pk)
+
+    def _shown(
+        self, request: HttpRequest, row: Interaction, *, draft: str = "", error: CoordinatorError | None = None
+    ) -> HttpResponse:
+        found = interactions.interaction(row.tenant, row.pk)
+        waits = found.status in Interaction.OPEN
+        return self.page(
+            request,
+            "executions/interaction.html",
+            status=error.status if error else 200,
+            title=f"{found.step_id} of {found.execution.pipeline_id}",
+            original=found,
+            interaction=found,
+            execution=found.execution,
+            variant=VARIANTS[found.status],
+            waits=waits,
+            left=left(found),
+            answerable=waits and found.transport != TIMER,
+            may_answer=self.may(request, Scope.ANSWER, found),
+            many=found.unit.gives_many and not found.unit.itemized,
+            items=found.unit.expected_items,
+            asked=bounded_json(found.request),
+            answered=bounded_json(found.response) if found.status == Status.COMPLETED else None,
+            expected=_definition(found),
+            draft=draft,
+            problem=problem_of(error) if error else None,
+        )
+
+
+def left(interaction: Interaction) -> str:
+    """How long it may still be answered, in words; "" once that does not matter any more."""
+    if interaction.status not in Interaction.OPEN:
+        return ""
+    now = timezone.now()
+    return f" (in {timeuntil(interaction.deadline, now)})" if interaction.deadline > now else " (has passed)"
+
+
+def _definition(of: Interaction) -> dict[str, Any] | None:
+    """What the contract says of the answer's type, where it says something."""
+    contract = of.execution.release.contract
+    types = contract.document.get("canonicalTypes") if contract else None
+    entry = types.get(of.output_type) if isinstance(types, dict) else None
+    definition = entry.get("definition") if isinstance(entry, dict) else None
+    return bounded_json(definition) if definition else None

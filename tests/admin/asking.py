@@ -1,0 +1,50 @@
+"""Rows of the operator's pages in a tenant that is furnished already: a question, a dead letter, a campaign."""
+
+from typing import Any
+
+from executions import campaigns, outcome
+from executions.campaign_filters import Filters
+from executions.models import Campaign, DeadLetter, Execution, Interaction
+from executions.protocol import Outcome, OutcomeGroup
+from releases.models import Pipeline, Release
+from tests import making
+from tests.admin.conftest import World
+
+
+def pipeline_of(world: World) -> str:
+    return world.release.pipeline.pipeline_id
+
+
+def question(world: World, key: str = "asks", **members: Any) -> Interaction:
+    """What an execution of the tenant asks, `members` as those of a suspension."""
+    made = making.execution(world.tenant, key, pipeline_id=pipeline_of(world))
+    claims = {claim.execution_id: claim for claim in making.claimed(world.tenant)}
+    _record(world, making.suspension(claims[made.pk], **members))
+    return Interaction.objects.filter(execution=made).order_by("item_index").first() or _missing()
+
+
+def dead(world: World, *keys: str, **members: Any) -> list[Execution]:
+    """Executions that failed for good, each with its dead letter; `members` as those of a failure."""
+    Pipeline.objects.filter(pk=world.release.pipeline_id).update(retry_limit=0)
+    made = [making.execution(world.tenant, key, pipeline_id=pipeline_of(world)) for key in keys]
+    claims = {claim.execution_id: claim for claim in making.claimed(world.tenant)}
+    _record(world, *[making.failure(claims[each.pk], **members) for each in made])
+    return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
+
+
+def letter(of: Execution) -> DeadLetter:
+    return DeadLetter.objects.get(execution=of)
+
+
+def campaign(world: World, **members: Any) -> Campaign:
+    asked = {"reason": "the bank is back", "rate_per_minute": 60, "actor": "user:ann", **members}
+    return campaigns.start(world.tenant, Filters(pipeline_id=pipeline_of(world)), **asked)
+
+
+def _record(world: World, *answers: Outcome) -> None:
+    identity = Release.objects.select_related("pipeline__tenant").get(pk=world.release.pk).identity
+    assert outcome.record(world.tenant, identity, OutcomeGroup(worker_id="w", outcomes=list(answers))) == len(answers)
+
+
+def _missing() -> Interaction:
+    raise AssertionError("nothing is asked")

@@ -1,0 +1,46 @@
+"""A house with more in it: something for each address of the API to lead to."""
+
+import base64
+
+from django.utils import timezone
+
+from executions import awaits, campaigns, outcome
+from executions.campaign_filters import Filters
+from executions.models import Interaction
+from executions.protocol import OutcomeGroup
+from tests import making
+from tests.api.house import House
+
+
+def furnished(ours: House) -> dict[str, list[str]]:
+    """What is in the house, by the names under which a request speaks of it."""
+    owner, release = ours.tenant, ours.release
+    making.claimed(owner)
+    dead = making.dead(owner, "dead-1", "dead-2", "dead-3")
+    campaign = campaigns.start(
+        owner, Filters(pipeline_id=making.PIPELINE), reason="mended", rate_per_minute=1, actor="user:eva"
+    )
+    making.execution(owner, "asks")
+    [claim] = making.claimed(owner)
+    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim)])
+    assert outcome.record(owner, release.identity, group) == 1
+    asked = Interaction.objects.get(tenant=owner)
+    live = making.execution(owner, "live")
+    token = awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secret())
+    return {
+        "tenant": [owner.slug],
+        "pipeline_id": [making.PIPELINE],
+        "pipelineId": [making.PIPELINE],
+        "release_version": [release.release_version],
+        "releaseVersion": [release.release_version],
+        "expectedReleaseVersion": [release.release_version],
+        "execution_id": [str(each.pk) for each in (ours.execution, live, *dead)],
+        "campaign_id": [str(campaign.pk)],
+        "interaction_id": [str(asked.pk)],
+        "interactionId": [str(asked.pk)],
+        "correlationId": [asked.correlation_id],
+        "resumeToken": [token],
+        "worker_id": ["worker-1"],
+        # The beginning of any list.
+        "cursor": [base64.b64encode(b"o=0").decode()],
+    }

@@ -1,0 +1,348 @@
+"""What no endpoint takes, tried on all of them: each answer has its code, and nothing in the database has changed."""
+
+import base64
+import json
+from itertools import product
+from typing import Any
+
+import pytest
+from django.conf import settings as configured
+
+from tests import making
+from tests.api.furnished import furnished
+from tests.api.house import ELSEWHERE, ENDPOINTS, House, everything, fields, refused
+
+# Each of these sends hundreds of requests, which takes its time where the machine is busy.
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
+RELEASES = "pipelines/{pipeline_id}/releases"
+ORDER = {"filters": {"pipelineId": making.PIPELINE}, "reason": "mended", "ratePerMinute": 1}
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "executions"): {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"},
+    ("POST", "pipelines/{pipeline_id}/activations"): {"releaseVersion": "1.0"},
+    ("PATCH", "pipelines/{pipeline_id}"): {"reasonRequired": True},
+    ("POST", "executions/{execution_id}/redrive"): {"reason": "mended"},
+    ("POST", "executions/{execution_id}/cancel"): {"reason": "a mistake"},
+    ("POST", "campaigns"): ORDER,
+    ("POST", "campaigns/preview"): {"filters": ORDER["filters"]},
+    ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},
+    ("POST", "campaigns/{campaign_id}/resume"): {"reason": "go on"},
+    ("POST", "campaigns/{campaign_id}/cancel"): {"reason": "enough"},
+    ("POST", "interactions/complete"): {"correlationId": "c", "response": {}},
+    ("POST", "workers/{pipeline_id}/{worker_id}/drain"): {"reason": "new disk"},
+    ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): {"reason": "new disk"},
+    ("POST", "/api/v1/resume"): {"resumeToken": "a.b", "response": {}},
+}
+"""A body of the right form for each endpoint that takes JSON."""
+EVERY = [*ENDPOINTS | ELSEWHERE, ("POST", "/api/v1/resume")]
+LISTS = [
+    path
+    for method, path in ENDPOINTS | ELSEWHERE
+    if method == "GET"
+    and path.rsplit("/", 1)[-1]
+    in {*("pipelines", "releases", "activations", "executions", "events")}
+    | {"workers", "dead-letters", "campaigns", "items", "interactions"}
+]
+
+
+class Furnished:
+    """A furnished house that is asked for what it must refuse."""
+
+    def __init__(self, ours: House) -> None:
+        self.ours = ours
+        self.names = {name: values[-1] for name, values in furnished(ours).items()}
+        self.token = ours.all_scopes
+        self.before = everything()
+
+    def url(self, path: str, **changes: str) -> str:
+        if path.startswith("/"):
+            return path
+        return self.ours.url("") + path.format(**{**self.names, **changes})
+
+    def refuses(
+        self, method: str, url: str, body: Any = None, status: int = 400, code: str = "INVALID_REQUEST", **more: Any
+    ) -> dict[str, Any]:
+        document = refused(self.ours.call(method, url, body, token=self.token, **more), status, code)
+        assert everything() == self.before
+        return document
+
+
+@pytest.fixture
+def here(ours: House) -> Furnished:
+    return Furnished(ours)
+
+
+@pytest.fixture
+def document(here: Furnished) -> dict[str, Any]:
+    found: dict[str, Any] = here.ours.call("GET", "/api/schema/?format=json").json()
+    return found
+
+
+def test_the_tables_in_this_file_have_every_endpoint_that_takes_json_and_every_list(document: dict[str, Any]) -> None:
+    prefix = "/api/v1/tenants/{tenant}/"
+    found = {
+        (method.upper(), path.removeprefix(prefix)): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    assert found.keys() == set(EVERY)
+    sending = {
+        key for key, each in found.items() if "application/json" in each.get("requestBody", {}).get("content", {})
+    }
+    assert sending == BODIES.keys()
+    pages = {
+        key[1] for key, each in found.items() if any(one["name"] == "cursor" for one in each.get("parameters", ()))
+    }
+    assert pages == set(LISTS)
+
+
+# --- bodies ---
+
+NO_OBJECTS: list[tuple[bytes, str]] = [
+    (b"{", "DOCUMENT_NOT_JSON"),
+    (b"{}{}", "DOCUMENT_NOT_JSON"),
+    (b"\x00", "DOCUMENT_NOT_JSON"),
+    (b"null", "DOCUMENT_NOT_OBJECT"),
+    (b"[]", "DOCUMENT_NOT_OBJECT"),
+    (b'"text"', "DOCUMENT_NOT_OBJECT"),
+    (b"\xef\xbb\xbf{}", "DOCUMENT_HAS_BOM"),
+    (b'{"reason": "\xff"}', "DOCUMENT_NOT_UTF8"),
+    ('{"reason": "é"}'.encode("utf-16"), "DOCUMENT_NOT_UTF8"),
+    (b'{"reason": "a", "reason": "a"}', "DOCUMENT_DUPLICATE_KEY"),
+    (b'{"response": NaN}', "DOCUMENT_NUMBER_OUT_OF_RANGE"),
+    (b'{"response": 1e999}', "DOCUMENT_NUMBER_OUT_OF_RANGE"),
+    (b'{"reason": "\\u0000"}', "DOCUMENT_BAD_CHARACTER"),
+    (b'{"reason": "\\ud800"}', "DOCUMENT_BAD_CHARACTER"),
+    (b'{"response": {"\\u0000": 1}}', "DOCUMENT_BAD_CHARACTER"),
+    (b'{"response": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", "DOCUMENT_TOO_DEEP"),
+    (b'{"response": [' + b"0," * 100_000 + b"0]}", "DOCUMENT_TOO_MANY_VALUES"),
+]
+
+
+def test_what_is_no_strict_json_object_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+    for (method, path), (body, code) in product(BODIES, NO_OBJECTS):
+        with subtests.test(f"{method} {path}", body=body[:50]):
+            found = here.refuses(method, here.url(path), body)
+            assert {error["code"] for error in found["errors"]} == {code}
+
+
+def test_a_body_beyond_the_limit_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+    body = b'{"reason": "' + b"x" * configured.MAX_REQUEST_BYTES + b'"}'
+    for method, path in BODIES:
+        with subtests.test(f"{method} {path}"):
+            found = here.refuses(method, here.url(path), body, 413, "PAYLOAD_TOO_LARGE")
+            assert found["limit"] == configured.MAX_REQUEST_BYTES
+
+
+MEDIA = ["text/plain", "application/xml", "multipart/form-data; boundary=x", "x", ""]
+
+
+def test_another_media_type_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+    for ((method, path), body), media in product(BODIES.items(), MEDIA):
+        with subtests.test(f"{method} {path}", media=media):
+            sent = json.dumps(body).encode()
+            here.refuses(method, here.url(path), sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=media)
+
+
+def test_a_member_that_there_is_not_is_refused_by_its_name(here: Furnished, subtests: pytest.Subtests) -> None:
+    for (method, path), body in BODIES.items():
+        with subtests.test(f"{method} {path}"):
+            found = here.refuses(method, here.url(path), {**body, "surprise": 1, "Reason": "x"})
+            assert {"surprise": "UNKNOWN_MEMBER", "Reason": "UNKNOWN_MEMBER"}.items() <= fields(found).items()
+
+
+WRONG: dict[str, Any] = {
+    "string": "text",
+    "integer": 7,
+    "number": 1.5,
+    "boolean": True,
+    "array": [],
+    "object": {"a": 1},
+    "null": None,
+}
+
+
+def test_a_member_of_another_type_is_refused_by_its_name(
+    here: Furnished, document: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    """The types that a member may have are those of the OpenAPI document."""
+    tried = 0
+    for (method, path), body in BODIES.items():
+        address = path if path.startswith("/") else f"/api/v1/tenants/{{tenant}}/{path}"
+        content = document["paths"][address][method.lower()]["requestBody"]["content"]["application/json"]
+        members = resolved(document, content["schema"])["properties"]
+        for member, (name, value) in product(members, WRONG.items()):
+            if name not in types_of(document, members[member]):
+                with subtests.test(f"{method} {path}", member=member, value=value):
+                    found = here.refuses(method, here.url(path), {**body, member: value})
+                    assert {field.split(".")[0] for field in fields(found)} == {member}
+                    tried += 1
+    assert tried > 100
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    [reference] = [part["$ref"] for part in [schema, *schema.get("allOf", ())] if "$ref" in part]
+    found: dict[str, Any] = document["components"]["schemas"][reference.rsplit("/", 1)[-1]]
+    return found
+
+
+def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
+    if "$ref" in schema or "allOf" in schema:
+        return types_of(document, resolved(document, schema))
+    named = schema.get("type", list(WRONG))
+    types = {named} if isinstance(named, str) else set(named)
+    return types | ({"integer"} if "number" in types else set())
+
+
+# --- addresses ---
+
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+
+
+def test_a_method_that_an_endpoint_has_not_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+    for path, method in product({path for _, path in EVERY}, METHODS):
+        if (method, path) not in EVERY:
+            with subtests.test(f"{method} {path}"):
+                here.refuses(method, here.url(path), {}, 405, "METHOD_NOT_ALLOWED")
+
+
+UNKNOWN = {
+    "pipeline_id": "PIPELINE_UNKNOWN",
+    "release_version": "RELEASE_UNKNOWN",
+    "execution_id": "EXECUTION_UNKNOWN",
+    "campaign_id": "CAMPAIGN_UNKNOWN",
+    "interaction_id": "INTERACTION_UNKNOWN",
+    "worker_id": "WORKER_UNKNOWN",
+}
+NO_ID = "00000000-0000-4000-8000-000000000000"
+NAMED = [
+    (method, path, name)
+    for method, path in EVERY
+    for name in UNKNOWN
+    if f"{{{name}}}" in path and (method, path) != ("POST", RELEASES)
+]
+"""An upload may name a pipeline that there is not: it makes one."""
+
+
+def code_of(path: str, name: str) -> str:
+    return "WORKER_UNKNOWN" if path.startswith("workers/") else UNKNOWN[name]
+
+
+def test_what_is_not_there_is_unknown(here: Furnished, subtests: pytest.Subtests) -> None:
+    for method, path, name in NAMED:
+        with subtests.test(f"{method} {path}", name=name):
+            url = here.url(path, **{name: NO_ID})
+            here.refuses(method, url, BODIES.get((method, path)), 404, code_of(path, name))
+
+
+def test_what_is_another_tenants_is_as_unknown(ours: House, theirs: House, subtests: pytest.Subtests) -> None:
+    making.registered(theirs.tenant, "7.0", pipeline_id="org.example.theirs")
+    making.worker(theirs.release, "their-worker")
+    others = {"pipeline_id": "org.example.theirs", "release_version": "7.0", "worker_id": "their-worker"}
+    names = {**Furnished(theirs).names, **others}
+    here = Furnished(ours)
+    for method, path, name in NAMED:
+        with subtests.test(f"{method} {path}", name=name):
+            url = here.url(path, **{name: names[name]})
+            here.refuses(method, url, BODIES.get((method, path)), 404, code_of(path, name))
+
+
+ODD = ["%00", "a%00b", "%FF", "%2e%2e%2f", "%F0%9F%98%80", "a" * 3_000, "%27%3B--", "%0A"]
+
+
+def test_a_name_that_nothing_has_is_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
+    for (method, path, name), odd in product(NAMED, ODD):
+        with subtests.test(f"{method} {path}", name=name, odd=odd[:20]):
+            answer = here.ours.call(method, here.url(path, **{name: odd}), BODIES.get((method, path)), token=here.token)
+            assert refused(answer, 404, answer.json()["code"])["code"] in {"NOT_FOUND", code_of(path, name)}
+    assert everything() == here.before
+
+
+def test_a_tenant_that_nothing_has_is_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
+    for (method, path), odd in product([*ENDPOINTS, *ELSEWHERE], ["%00", "%FF", "nowhere", "T", "a" * 3_000]):
+        with subtests.test(f"{method} {path}", odd=odd[:20]):
+            url = here.url(path).replace(here.ours.tenant.slug, odd)
+            refused(here.ours.call(method, url, BODIES.get((method, path)), token=here.token), 404, "NOT_FOUND")
+    assert everything() == here.before
+
+
+def test_an_answer_is_to_be_had_as_json_alone(here: Furnished, subtests: pytest.Subtests) -> None:
+    for method, path in EVERY:
+        with subtests.test(f"{method} {path}"):
+            body, accept = BODIES.get((method, path)), {"Accept": "text/html"}
+            here.refuses(method, here.url(path), body, 406, "NOT_ACCEPTABLE", headers=accept)
+
+
+# --- queries ---
+
+
+def cursor(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+QUERIES = {
+    "surprise=1": {"surprise": "UNKNOWN_PARAMETER"},
+    "Cursor=x&PAGESIZE=1": {"Cursor": "UNKNOWN_PARAMETER", "PAGESIZE": "UNKNOWN_PARAMETER"},
+    "%FF=1": {"\N{REPLACEMENT CHARACTER}": "UNKNOWN_PARAMETER"},
+    "format=json": {"format": "UNKNOWN_PARAMETER"},
+    "cursor=": {"cursor": "BLANK"},
+    "pageSize=": {"pageSize": "BLANK"},
+    "pageSize=0": {"pageSize": "INVALID"},
+    "pageSize=501": {"pageSize": "INVALID"},
+    "pageSize=word": {"pageSize": "INVALID"},
+    f"pageSize={'9' * 5_000}": {"pageSize": "INVALID"},
+    "cursor=x": {"cursor": "INVALID"},
+    "cursor=%FF": {"cursor": "INVALID"},
+    f"cursor={cursor('p=word')}": {"cursor": "INVALID"},
+    f"cursor={cursor('o=-1')}": {"cursor": "INVALID"},
+    f"cursor={cursor('o=word')}": {"cursor": "INVALID"},
+}
+
+
+def test_a_query_that_means_nothing_is_refused_by_its_name(here: Furnished, subtests: pytest.Subtests) -> None:
+    for path, (query, expected) in product(LISTS, QUERIES.items()):
+        with subtests.test(path, query=query[:40]):
+            assert fields(here.refuses("GET", f"{here.url(path)}?{query}")) == expected
+
+
+def test_each_filter_refuses_what_no_row_can_have(here: Furnished, document: dict[str, Any]) -> None:
+    tried = 0
+    for path in LISTS:
+        operation = document["paths"]["/api/v1/tenants/{tenant}/" + path]["get"]
+        filters = {each["name"]: each["schema"] for each in operation["parameters"] if each["in"] == "query"}
+        for name, schema in filters.items():
+            odd = ["", "%00"] + (["nonsense"] if "enum" in schema or schema.get("format") == "uuid" else [])
+            for value in odd:
+                found = here.refuses("GET", f"{here.url(path)}?{name}={value}")
+                assert set(fields(found)) == {name}, (path, name, value)
+                tried += 1
+    assert tried > 50
+
+
+# --- what was true when the caller looked ---
+
+SUBMISSION = BODIES["POST", "executions"]
+ACTIVATIONS = "pipelines/{pipeline_id}/activations"
+STALE: list[tuple[str, dict[str, Any], str]] = [
+    ("executions/{execution_id}/redrive", {"expectedVersion": 1}, "VERSION_MISMATCH"),
+    ("executions/{execution_id}/redrive", {"expectedVersion": 2**63 - 1}, "VERSION_MISMATCH"),
+    (ACTIVATIONS, {"releaseVersion": "1.0", "expectedReleaseVersion": "0"}, "ACTIVE_RELEASE_CHANGED"),
+    (ACTIVATIONS, {"releaseVersion": "1.0", "expectedReleaseVersion": ""}, "ACTIVE_RELEASE_CHANGED"),
+    ("executions", {**SUBMISSION, "expectedReleaseVersion": "0"}, "ACTIVE_RELEASE_CHANGED"),
+    ("executions", {**SUBMISSION, "idempotencyKey": "first"}, "IDEMPOTENCY_KEY_REUSED"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "code"), STALE)
+def test_what_was_true_when_the_caller_looked_is_a_conflict(
+    here: Furnished, path: str, body: dict[str, Any], code: str
+) -> None:
+    here.refuses("POST", here.url(path), body, 409, code)
+
+
+def test_a_cancellation_of_an_older_version_is_a_conflict(here: Furnished) -> None:
+    live = str(here.ours.execution.pk)
+    for version in (0, 2, 2**63 - 1):
+        url = here.url("executions/{execution_id}/cancel", execution_id=live)
+        found = here.refuses("POST", url, {"expectedVersion": version}, 409, "VERSION_MISMATCH")
+        assert found["currentVersion"] == 1

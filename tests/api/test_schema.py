@@ -1,0 +1,116 @@
+"""The API held to its own OpenAPI document: what is generated from it, good and bad, is answered as it says.
+
+Schemathesis sends what it makes of the document to a real web process over a database that holds something of
+everything. It is told the names of what is there, so that a good part of the addresses lead to something.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import requests
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from pytest_django import DjangoDbBlocker
+
+from coordinator.local.product import BIN, Product
+from tests.api.furnished import furnished
+from tests.api.house import house
+from tests.servers import ORDINARY_URL
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+
+
+@pytest.fixture
+def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """A database of its own, which a process of the product's may use beside the test."""
+    before = connection.settings_dict["NAME"]
+    name = f"{before}_schema"
+    with django_db_blocker.unblock():
+        _run(f'DROP DATABASE IF EXISTS "{name}"', f'CREATE DATABASE "{name}"')
+        try:
+            _connect(name)
+            call_command("migrate", verbosity=0)
+            yield name
+        finally:
+            _connect(before)
+            _run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def serving(database: str, folder: Path) -> Iterator[Product]:
+    """The web process alone: nothing moves but by a request."""
+    url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{database}"))
+    product = Product(
+        folder,
+        {"DATABASE_URL": url, "REDIS_URL": settings.CELERY_BROKER_URL},
+        {
+            "SECRET_KEY": settings.SECRET_KEY,
+            "WORKER_SECRET": settings.WORKER_SECRET,
+            "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),
+            "WORKER_STALE_SECONDS": "3600",
+        },
+    )
+    product.gather_static_files()
+    try:
+        product.start_web()
+        product.wait_until_ready()
+        yield product
+    finally:
+        product.stop()
+
+
+def test_the_document_is_made_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn")
+    assert "WorkerState" in capsys.readouterr().out
+
+
+@pytest.mark.timeout(600)
+def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(database: str, tmp_path: Path) -> None:
+    ours = house()
+    names = furnished(ours)
+    with serving(database, tmp_path) as product:
+        document = requests.get(f"{product.url}/api/schema/?format=json").json()
+        told = tmp_path / "openapi.json"
+        told.write_text(json.dumps(knowing(document, names)))
+        command = [f"{BIN}/st", f"--config-file={CONFIGURATION}", "run", f"{told}", f"--url={product.url}"]
+        done = subprocess.run(
+            [*command, f"--header=Authorization: Bearer {ours.all_scopes}", "--no-color"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    operations = sum(len(item) for item in document["paths"].values())
+    assert f"Tested: {operations}" in done.stdout
+
+
+def knowing(document: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
+    """The document with the names of what there is filled in where nothing else is acceptable."""
+    operations = [each for item in document["paths"].values() for each in item.values()]
+    for parameter in (each for operation in operations for each in operation.get("parameters", ())):
+        if parameter["in"] == "path" or parameter["name"] == "cursor":
+            parameter["schema"] = {"enum": names[parameter["name"]]}
+    for component in ("SubmissionRequest", "ActivationRequest", "CompleteRequest", "ResumeRequest"):
+        properties = document["components"]["schemas"][component]["properties"]
+        for member in properties.keys() & names.keys():
+            optional = [None] if "null" in properties[member]["type"] else []
+            properties[member] = {"enum": [*names[member], *optional]}
+    return document
+
+
+def _connect(name: str) -> None:
+    connection.close()
+    connection.settings_dict["NAME"] = name
+
+
+def _run(*statements: str) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)

@@ -1,0 +1,274 @@
+"""Messages that the broker should not have brought: each is refused with its code, and nothing in the database moves.
+
+Whoever reaches the broker can send anything; a tenant's own worker, which holds a key, can sign anything.
+"""
+
+import json
+import logging
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from executions import tasks
+from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Worker, WorkerEvent
+from executions.moves import Claim
+from executions.protocol import Heartbeat, HeldLease, Order, OutcomeGroup, seal, worker_key
+from releases.identity import ReleaseIdentity
+from tests import making
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+TABLES = (Execution, ExecutionEvent, DeadLetter, AwaitUnit, Interaction, Worker, WorkerEvent)
+TASKS: dict[str, Any] = {"outcomes": tasks.record, "heartbeat": tasks.heartbeat}
+kinds = pytest.mark.parametrize("kind", list(TASKS))
+
+
+@pytest.fixture
+def claim() -> Claim:
+    owner, _ = making.ready()
+    making.execution(owner)
+    [claim] = making.claimed(owner)
+    return claim
+
+
+def identity(claim: Claim) -> ReleaseIdentity:
+    return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
+
+
+def key(tenant: str) -> str:
+    return worker_key(settings.WORKER_SECRET, tenant)
+
+
+def good(claim: Claim, kind: str) -> dict[str, Any]:
+    """What the claim's own worker would send."""
+    body: Any = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    if kind == "heartbeat":
+        held = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
+        body = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=[held])
+    return seal(identity(claim), body, key(claim.tenant))
+
+
+def refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> str:
+    """The code with which the task refuses `message`."""
+    before = [rows(table) for table in TABLES]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        TASKS[kind](message)
+    assert [rows(table) for table in TABLES] == before
+    [record] = caplog.records
+    assert record.msg.startswith("Refused")
+    assert isinstance(record.args, tuple)
+    return str(record.args[0])
+
+
+# --- what anybody could send ---
+
+FORGED: list[tuple[dict[str, Any], str]] = [
+    ({"signature": "0" * 64}, "SIGNATURE_INVALID"),
+    ({"signature": ""}, "SIGNATURE_INVALID"),
+    ({"signature": "é"}, "SIGNATURE_INVALID"),
+    ({"signature": "\ud800"}, "ENVELOPE_MALFORMED"),
+    ({"signature": None}, "ENVELOPE_MALFORMED"),
+    ({"nonce": "another"}, "SIGNATURE_INVALID"),
+    ({"nonce": ""}, "ENVELOPE_MALFORMED"),
+    ({"nonce": "n" * 101}, "ENVELOPE_MALFORMED"),
+    ({"timestamp": "2026-01-01T00:00:00+00:00"}, "SIGNATURE_INVALID"),
+    ({"timestamp": 0}, "ENVELOPE_MALFORMED"),
+    ({"tenantId": "somebody-else"}, "SIGNATURE_INVALID"),
+    ({"tenantId": "\ud800"}, "ENVELOPE_MALFORMED"),
+    ({"tenantId": "\x00"}, "ENVELOPE_MALFORMED"),
+    ({"pipelineId": "org.example.other"}, "SIGNATURE_INVALID"),
+    ({"releaseVersion": "2.0"}, "SIGNATURE_INVALID"),
+    ({"releaseVersion": "v" * 501}, "ENVELOPE_MALFORMED"),
+    ({"contractVersion": {}}, "ENVELOPE_MALFORMED"),
+    ({"protocolVersion": "2"}, "ENVELOPE_MALFORMED"),
+    ({"kind": "commands"}, "SIGNATURE_INVALID"),
+    ({"kind": "anything"}, "ENVELOPE_MALFORMED"),
+    ({"body": "{}"}, "SIGNATURE_INVALID"),
+    ({"body": {}}, "ENVELOPE_MALFORMED"),
+    ({"unknown": 1}, "ENVELOPE_MALFORMED"),
+]
+
+
+@kinds
+@pytest.mark.parametrize(("changes", "code"), FORGED)
+def test_a_message_that_was_changed_on_its_way_is_refused(
+    claim: Claim, kind: str, changes: dict[str, Any], code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert refused(kind, {**good(claim, kind), **changes}, caplog) == code
+
+
+@kinds
+@pytest.mark.parametrize("missing", ["kind", "tenantId", "timestamp", "nonce", "body", "signature"])
+def test_a_message_that_lacks_a_part_is_refused(
+    claim: Claim, kind: str, missing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = good(claim, kind)
+    del message[missing]
+    assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
+
+
+@kinds
+@pytest.mark.parametrize("message", [None, True, 0, 1.5, "", "{}", b"\xff", [], [[]], {}, {"body": "x" * 10**6}])
+def test_what_is_no_message_at_all_is_refused(kind: str, message: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
+
+
+# --- what only the holder of a key could send ---
+
+BODIES = {
+    "not JSON": "{",
+    "no object": "[]",
+    "null": "null",
+    "NaN": '{"workerId": NaN}',
+    "a lone surrogate": '{"workerId": "\\ud800"}',
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "an empty group": '{"workerId": "w", "outcomes": []}',
+    "a worker without a name": '{"workerId": "", "outcomes": [], "state": "HEALTHY", "capacity": 1}',
+    "NUL in a name": '{"workerId": "\\u0000", "state": "HEALTHY", "capacity": 1}',
+    "an unknown member": '{"workerId": "w", "state": "HEALTHY", "capacity": 1, "more": 1}',
+    "no such state": '{"workerId": "w", "state": "ODD", "capacity": 1}',
+    "no capacity": '{"workerId": "w", "state": "HEALTHY", "capacity": 0}',
+    "too much capacity": '{"workerId": "w", "state": "HEALTHY", "capacity": 99999999999}',
+    "a number as text": '{"workerId": "w", "state": "HEALTHY", "capacity": "1"}',
+}
+
+
+@kinds
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_well_signed_body_without_its_form_is_refused(
+    claim: Claim, kind: str, body: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = making.resealed(good(claim, kind), key(claim.tenant), body=body)
+    assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
+
+
+@pytest.mark.parametrize("member", ["executionVersion", "outcome", "leaseToken", "transitionKey", "outputPayloads"])
+@pytest.mark.parametrize("value", [None, -1, 2**63, "\x00", [None], {}])
+def test_an_outcome_with_a_member_of_another_type_is_refused(
+    claim: Claim, member: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = good(claim, "outcomes")
+    body = json.loads(message["body"])
+    body["outcomes"][0][member] = value
+    message = making.resealed(message, key(claim.tenant), body=json.dumps(body))
+    assert refused("outcomes", message, caplog) == "ENVELOPE_MALFORMED"
+
+
+@kinds
+def test_another_kind_of_message_is_refused(claim: Claim, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    other = next(each for each in TASKS if each != kind)
+    assert refused(kind, good(claim, other), caplog) == "ENVELOPE_MALFORMED"
+    order = seal(identity(claim), Order(worker_id="w", drain=True), key(claim.tenant))
+    assert refused(kind, order, caplog) == "ENVELOPE_MALFORMED"
+
+
+@kinds
+def test_a_tenant_that_is_not_there_has_no_message(claim: Claim, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    message = making.resealed(good(claim, kind), key("nowhere"), tenantId="nowhere")
+    assert refused(kind, message, caplog) == "TENANT_UNKNOWN"
+
+
+@pytest.mark.parametrize("skew", [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)])
+def test_a_heartbeat_by_a_clock_that_is_wrong_is_refused(
+    claim: Claim, skew: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = (timezone.now() + skew).isoformat()
+    message = making.resealed(good(claim, "heartbeat"), key(claim.tenant), timestamp=sent)
+    assert refused("heartbeat", message, caplog) == "TIMESTAMP_REFUSED"
+
+
+@pytest.mark.parametrize("timestamp", ["", "now", "2026-13-01T00:00:00+00:00", "2026-11-24T00:00:00", "0", "9" * 5_000])
+def test_a_heartbeat_of_no_time_is_refused(claim: Claim, timestamp: str, caplog: pytest.LogCaptureFixture) -> None:
+    message = making.resealed(good(claim, "heartbeat"), key(claim.tenant), timestamp=timestamp)
+    assert refused("heartbeat", message, caplog) == "TIMESTAMP_REFUSED"
+
+
+def test_a_heartbeat_that_is_replayed_changes_nothing(claim: Claim) -> None:
+    message = good(claim, "heartbeat")
+    tasks.heartbeat(message)
+    Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=timezone.now() - timedelta(hours=1))
+    before = [rows(table) for table in TABLES]
+    tasks.heartbeat(message)
+    assert [rows(table) for table in TABLES] == before
+
+
+def test_an_outcome_that_is_replayed_moves_nothing_and_is_noted(claim: Claim) -> None:
+    message = good(claim, "outcomes")
+    tasks.record(message)
+    before = {**rows(Execution)[0], "event_count": 4}
+    tasks.record(message)
+    assert rows(Execution) == [before]
+    assert making.history(Execution.objects.get(pk=claim.execution_id))[2:] == [
+        ("SUCCEEDED", "SUCCEEDED"),
+        ("OUTCOME_DROPPED", "SUCCEEDED"),
+    ]
+
+
+def test_a_key_signs_for_its_own_tenants_executions_alone(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+    """The stranger's envelope is in order, and names an execution and a lease that are somebody else's."""
+    stranger, release = making.ready()
+    Execution.objects.update(lease_expires_at=timezone.now() + timedelta(seconds=1))
+    before = rows(Execution), rows(ExecutionEvent)
+    for kind, task in TASKS.items():
+        body = json.loads(good(claim, kind)["body"])
+        pin = {"contractVersion": release.contract_version, "releaseVersion": release.release_version}
+        task(
+            making.resealed(good(claim, kind), key(stranger.slug), tenantId=stranger.slug, body=json.dumps(body), **pin)
+        )
+    assert (rows(Execution), rows(ExecutionEvent)) == before
+    assert "Dropped an outcome" in caplog.text
+
+
+# --- what a worker in good standing could mean by mistake ---
+
+DEEP = "[" * 50_000 + "]" * 50_000
+ODD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no JSON": ({"output_payloads": ["{"]}, "FAILED", "UNDECODABLE_OUTPUT"),
+    "NUL": ({"output_payloads": ['"\\u0000"']}, "FAILED", "UNDECODABLE_OUTPUT"),
+    "a lone surrogate": ({"output_payloads": ['"\\ud800"']}, "FAILED", "UNDECODABLE_OUTPUT"),
+    "NaN": ({"output_payloads": ["NaN"]}, "FAILED", "UNDECODABLE_OUTPUT"),
+    "deep": ({"output_payloads": [DEEP]}, "FAILED", "UNDECODABLE_OUTPUT"),
+    "a huge number": ({"output_payloads": ["9" * 5_000]}, "FAILED", "UNDECODABLE_OUTPUT"),
+    "a failure without a cause": ({"outcome": "FAILED", "output_payloads": []}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
+    "an await without a question": ({"outcome": "WAITING_EXTERNAL"}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
+    "a stop that nobody asked for": ({"stopped_before_step_index": 2**40}, "WAIT_RETRY", "MALFORMED_OUTCOME"),
+}
+
+
+@pytest.mark.parametrize(("members", "status", "code"), ODD.values(), ids=ODD)
+def test_an_outcome_that_cannot_be_kept_fails_its_execution_and_no_other(
+    claim: Claim, members: dict[str, Any], status: str, code: str
+) -> None:
+    bad = making.answer(claim).model_copy(update=members)
+    tasks.record(seal(identity(claim), OutcomeGroup(worker_id="w", outcomes=[bad]), key(claim.tenant)))
+    execution = Execution.objects.get(pk=claim.execution_id)
+    assert (execution.status, execution.error_code) == (status, code)
+
+
+SUSPENSIONS: dict[str, dict[str, Any]] = {
+    "a step beyond any": {"step_index": 2**31 - 1},
+    "a step beyond any column": {"step_index": 2**70},
+    "NUL in the step's name": {"step_id": "\x00"},
+    "NUL in the assignee": {"assignee": "a\x00"},
+    "NUL in the type": {"output_type": "\x00"},
+    "a type without end": {"output_type": "t" * 10_000},
+    "no such transport": {"transport": "pigeon"},
+    "a webhook to nowhere": {"transport": "webhook", "transport_metadata": {"url": "file:///etc/passwd"}},
+    "a wait for ever": {"timeout_seconds": 1e300},
+    "two questions for one answer": {"requests": ["1", "2"]},
+}
+
+
+@pytest.mark.parametrize("members", SUSPENSIONS.values(), ids=SUSPENSIONS)
+def test_an_await_that_nobody_could_answer_fails_its_execution_and_no_other(
+    claim: Claim, members: dict[str, Any]
+) -> None:
+    bad = making.suspension(claim, **members)
+    tasks.record(seal(identity(claim), OutcomeGroup(worker_id="w", outcomes=[bad]), key(claim.tenant)))
+    execution = Execution.objects.get(pk=claim.execution_id)
+    assert (execution.status, execution.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
+    assert AwaitUnit.objects.count() == 0

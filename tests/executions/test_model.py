@@ -1,0 +1,408 @@
+"""Executions against a model of them: whatever is done in whatever order, rows and history are what it says.
+
+The model is plain Python, written from the diagram of states and not from the product. A machine does to both what
+workers, clocks, operators and forgers do, and holds them together after each step.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.models import Tenant
+from executions import awaits, interactions, moves, outcome, sweep
+from executions.cancellation import cancel
+from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction
+from executions.moves import Claim
+from executions.protocol import Outcome, OutcomeGroup
+from executions.redrive import redrive
+from executions.submission import submit
+from releases.activation import activate
+from releases.models import Release
+from tests import making
+from tests.executions.model import OVER, RETRIES, TAKEOVERS, Model
+from tests.raw_sql import run
+
+UNHURRIED = 3600.0
+STEPS = [{**making.STEP, "index": index, "authoredName": f"Step {index}"} for index in range(3)]
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is before anything is submitted: two releases with a worker each."""
+
+    owner: Tenant
+    releases: list[Release]
+    stranger: Tenant
+
+
+class Machine(RuleBasedStateMachine):
+    """Does to the product and to the model what happens to executions. Each run is rolled back at its end."""
+
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = transaction.atomic()
+        self.block.__enter__()
+        self.models: dict[uuid.UUID, Model] = {}
+        self.claims: list[Claim] = []
+        self.active = self.world.releases[0]
+
+    def teardown(self) -> None:
+        transaction.set_rollback(True)
+        self.block.__exit__(None, None, None)
+
+    # --- those who ask ---
+
+    @initialize()
+    def begin(self) -> None:
+        self.submit(key=0, value=0, release=0)
+        self.submit(key=1, value=0, release=0)
+
+    @rule(key=st.integers(0, 3), value=st.integers(0, 1), release=st.integers(0, 1))
+    def submit(self, key: int, value: int, release: int) -> None:
+        """What is active then is the pin; whoever repeats a key gets what it made the first time."""
+        if self.active != self.world.releases[release]:
+            self.active = self.world.releases[release]
+            activate(self.active, actor="user:test")
+
+        def order() -> Any:
+            return submit(
+                self.world.owner,
+                pipeline_id=making.PIPELINE,
+                input={"n": value},
+                idempotency_key=f"key-{key}",
+                actor="token:test",
+            )
+
+        first = Execution.objects.filter(tenant=self.world.owner, execution_key=f"key-{key}").first()
+        if first is not None and first.input != {"n": value}:
+            self.refused(order, "IDEMPOTENCY_KEY_REUSED")
+            return
+        made = order()
+        assert made.duplicate == (first is not None)
+        if first is None:
+            self.models[made.execution.pk] = Model(pin=self.active.release_version)
+        else:
+            assert made.execution.pk == first.pk
+
+    # --- dispatchers and clocks ---
+
+    @rule(limit=st.integers(1, 3))
+    def claim(self, limit: int) -> None:
+        due = [key for key in self.some("QUEUED", "WAIT_RETRY") if self.models[key].due]
+        # Of what is due at one instant the database takes any; a run that is to be repeated must know which.
+        postpone = "UPDATE executions_execution SET next_due_at = next_due_at + %s WHERE id = ANY(%s)"
+        run(postpone, timedelta(hours=1), due[limit:])
+        claims = making.claimed(self.world.owner, stale_seconds=UNHURRIED)
+        run(postpone, timedelta(hours=-1), due[limit:])
+        claims.sort(key=lambda claim: due.index(claim.execution_id))
+        assert [claim.execution_id for claim in claims] == due[:limit]
+        known = {claim.lease_token for claim in self.claims}
+        for claim in claims:
+            model = self.models[claim.execution_id]
+            assert claim.lease_token not in known
+            assert (claim.release_version, claim.version) == (model.pin, model.version + 1)
+            assert (claim.step_index, claim.attempt) == (model.step, model.attempt)
+            assert (model.step, model.attempt) not in model.keys
+            model.claimed(claim.lease_token)
+        self.claims += claims
+
+    @precondition(lambda self: self.some("WAIT_RETRY"))
+    @rule(data=st.data())
+    def wait_is_over(self, data: st.DataObject) -> None:
+        chosen = self.choose(data, "WAIT_RETRY")
+        run("UPDATE executions_execution SET next_due_at = now() WHERE id = %s", chosen)
+        self.models[chosen].due = True
+
+    @precondition(lambda self: self.some("RUNNING"))
+    @rule(data=st.data())
+    def lease_expires(self, data: st.DataObject) -> None:
+        lost = {self.choose(data, "RUNNING"), self.choose(data, "RUNNING")}
+        sql = "UPDATE executions_execution SET lease_expires_at = now() - interval '1 second' WHERE id = ANY(%s)"
+        run(sql, list(lost))
+        assert sweep.expire_leases() == len(lost)
+        assert sweep.expire_leases() == 0
+        for each in lost:
+            self.models[each].lost_lease()
+
+    @precondition(lambda self: self.some("WAITING_EXTERNAL"))
+    @rule(data=st.data(), swept=st.booleans())
+    def deadline_passes(self, data: st.DataObject, swept: bool) -> None:
+        """The sweep finds out, or whoever answers too late; both end it the same way."""
+        chosen = self.choose(data, "WAITING_EXTERNAL")
+        model = self.models[chosen]
+        assert model.unit is not None
+        answers = self.models[chosen].units[model.unit].answers
+        open_one = next(key for key, answer in answers.items() if answer is None)
+        late = "UPDATE executions_interaction SET deadline = now() - interval '1 second' WHERE id = %s"
+        run(late, open_one)
+        if swept:
+            assert (awaits.expire(), awaits.expire()) == (1, 0)
+        else:
+            self.refused(lambda: self.complete(open_one, {"late": True}), "AWAIT_TIMEOUT")
+        model.timed_out()
+
+    # --- workers, good and bad ---
+
+    @precondition(lambda self: self.claims)
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(["completed", "checkpoint", "fails", "hopeless", "malformed", "asks one", "asks two"]),
+        twice=st.booleans(),
+    )
+    def outcome(self, data: st.DataObject, kind: str, twice: bool) -> None:
+        """An outcome of any lease that ever was, mostly of one that holds; told once, or once more at once or later."""
+        held = [claim for claim in self.claims if self.holds(claim)]
+        stale = not held or data.draw(st.integers(0, 3), label="stale if 0") == 0
+        claim = data.draw(st.sampled_from(self.claims if stale else held))
+        if kind == "checkpoint" and not claim.checkpoints:
+            kind = "completed"
+        answer = self.answer(claim, kind)
+        counts = self.holds(claim)
+        assert self.tell(claim, *[answer] * (1 + twice)) == counts
+        model = self.models[claim.execution_id]
+        if not counts:
+            model.history.append(model.state)
+            return
+        model.recorded(kind)
+        if kind.startswith("asks"):
+            self.park(claim.execution_id)
+        if data.draw(st.booleans(), label="repeated"):
+            assert self.tell(claim, answer) == 0
+            model.history.append(model.state)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), what=st.sampled_from(["token", "version", "release", "tenant", "execution"]))
+    def forged_outcome(self, data: st.DataObject, what: str) -> None:
+        """Right in all but one thing. What names no execution of the sender's does not even get an event."""
+        claim = data.draw(st.sampled_from([each for each in self.claims if self.holds(each)] or self.claims))
+        model = self.models[claim.execution_id]
+        answer = self.answer(claim, "completed")
+        release = next(each for each in self.world.releases if each.release_version == claim.release_version)
+        owner = self.world.owner
+        if what == "token":
+            answer = answer.model_copy(update={"lease_token": uuid.uuid4()})
+        if what == "version":
+            answer = answer.model_copy(update={"execution_version": claim.version + 1})
+        if what == "execution":
+            answer = answer.model_copy(update={"execution_id": uuid.uuid4()})
+        if what == "release":
+            release = next(each for each in self.world.releases if each != release)
+        if what == "tenant":
+            owner = self.world.stranger
+        assert outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 0
+        if what in {"token", "version"}:
+            model.history.append(model.state)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        held = [(claim.execution_id, claim.lease_token), (claim.execution_id, uuid.uuid4())]
+        assert moves.renew_leases(self.world.owner.pk, held, holder="worker:w", lease_seconds=30) == self.holds(claim)
+        assert moves.renew_leases(self.world.stranger.pk, held, holder="worker:w", lease_seconds=30) == 0
+
+    # --- people ---
+
+    @precondition(lambda self: self.asked())
+    @rule(data=st.data(), value=st.integers(1, 9))
+    def answer_interaction(self, data: st.DataObject, value: int) -> None:
+        execution_id, unit_id, one = data.draw(st.sampled_from(self.asked()))
+        model = self.models[execution_id]
+        unit = model.units[unit_id]
+        first = unit.answers[one]
+        if first is None and unit.status != "WAITING_EXTERNAL":
+            late = Interaction.objects.get(pk=one).status == "TIMED_OUT"
+            assert not late or unit.status == "TIMED_OUT"
+            self.refused(lambda: self.complete(one, value), "AWAIT_TIMEOUT" if late else "INTERACTION_CLOSED")
+            return
+        done = self.complete(one, value)
+        assert done.duplicate == (first is not None)
+        assert done.interaction.response == (value if first is None else first)
+        if first is None:
+            model.answered(one, value)
+
+    @rule(data=st.data(), allow_failed=st.booleans(), stale=st.booleans())
+    def redrive(self, data: st.DataObject, allow_failed: bool, stale: bool) -> None:
+        chosen = self.choose(data, "DLQ", "FAILED", *([] if self.some("DLQ", "FAILED") else self.states()))
+        model = self.models[chosen]
+
+        def order() -> Any:
+            version = model.version - stale
+            more: dict[str, Any] = {"expected_version": version, "allow_failed": allow_failed}
+            return redrive(self.world.owner, chosen, actor="user:eva", reason="mended", **more)
+
+        if model.state != "DLQ" and not (allow_failed and model.state == "FAILED"):
+            self.refused(order, "REDRIVE_REFUSED")
+        elif stale:
+            self.refused(order, "VERSION_MISMATCH")
+        else:
+            assert order().previous_status == model.state
+            model.redriven()
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.sampled_from(list(self.models)))
+        model = self.models[chosen]
+
+        def order() -> Any:
+            return cancel(self.world.owner, chosen, actor="user:eva", reason="a mistake")
+
+        if model.state in OVER - {"CANCELLED"}:
+            self.refused(order, "CANCEL_REFUSED")
+            return
+        order()
+        if model.state != "CANCELLED":
+            model.cancelled()
+
+    # --- what always holds ---
+
+    @invariant()
+    def rows_are_as_the_model_says(self) -> None:
+        rows = {row.pk: row for row in Execution.objects.filter(tenant=self.world.owner)}
+        assert rows.keys() == self.models.keys()
+        for key, model in self.models.items():
+            row = rows[key]
+            assert (
+                row.status,
+                row.version,
+                row.current_step_index,
+                row.attempt,
+                row.lease_token,
+                row.await_unit_id,
+            ) == (*(model.state, model.version, model.step, model.attempt, model.lease, model.unit),)
+            assert (row.release_version, row.contract_version) == (model.pin, self.active.contract_version)
+            assert (row.finished_at is not None) == (model.state in OVER)
+            assert row.result == ([{"n": 1}] if model.state == "SUCCEEDED" else None)
+            assert len(set(model.keys)) == len(model.keys)
+
+    @invariant()
+    def histories_have_no_gap(self) -> None:
+        told: dict[uuid.UUID, list[tuple[int, str]]] = {key: [] for key in self.models}
+        events = ExecutionEvent.objects.filter(execution__tenant=self.world.owner).order_by("sequence")
+        for key, sequence, status in events.values_list("execution_id", "sequence", "status"):
+            told[key].append((sequence, status))
+        assert told == {key: list(enumerate(model.history, 1)) for key, model in self.models.items()}
+
+    @invariant()
+    def each_terminal_failure_has_one_letter(self) -> None:
+        rows = DeadLetter.objects.filter(tenant=self.world.owner)
+        found = rows.values_list("execution_id", "execution_version", "terminal_status", "reason")
+        assert Counter(found) == Counter((key, *each) for key, model in self.models.items() for each in model.letters)
+        assert len(set(rows.values_list("transition_key", flat=True))) == len(found)
+
+    @invariant()
+    def awaits_are_as_the_model_says(self) -> None:
+        units = dict(AwaitUnit.objects.filter(tenant=self.world.owner).values_list("id", "status"))
+        told = {key: unit for model in self.models.values() for key, unit in model.units.items()}
+        assert units == {key: unit.status for key, unit in told.items()}
+        answers = dict(Interaction.objects.filter(tenant=self.world.owner).values_list("id", "response"))
+        assert answers == {key: answer for unit in told.values() for key, answer in unit.answers.items()}
+
+    # --- by what means ---
+
+    def states(self) -> list[str]:
+        return sorted({model.state for model in self.models.values()})
+
+    def some(self, *states: str) -> list[uuid.UUID]:
+        return [key for key, model in self.models.items() if model.state in states]
+
+    def choose(self, data: st.DataObject, *states: str) -> uuid.UUID:
+        return data.draw(st.sampled_from(self.some(*states)))
+
+    def asked(self) -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
+        return [
+            (key, unit_id, one)
+            for key, model in self.models.items()
+            for unit_id, unit in model.units.items()
+            for one in unit.answers
+        ]
+
+    def holds(self, claim: Claim) -> bool:
+        return self.models[claim.execution_id].lease == claim.lease_token
+
+    def answer(self, claim: Claim, kind: str) -> Outcome:
+        if kind == "checkpoint":
+            return making.answer(claim, stopped_before_step_index=claim.step_index + 1)
+        if kind == "malformed":
+            return making.answer(claim, stopped_before_step_index=claim.step_index + 2)
+        if kind == "asks one":
+            return making.suspension(claim)
+        if kind == "asks two":
+            return making.suspension(claim, itemized=True, requests=["1", "2"], request_shape="MULTI")
+        if kind == "completed":
+            return making.answer(claim)
+        return making.failure(claim, retryable=kind == "fails")
+
+    def tell(self, claim: Claim, *answers: Outcome) -> int:
+        release = next(each for each in self.world.releases if each.release_version == claim.release_version)
+        group = OutcomeGroup(worker_id="w", outcomes=list(answers))
+        return outcome.record(self.world.owner, release.identity, group)
+
+    def park(self, execution_id: uuid.UUID) -> None:
+        unit = Execution.objects.get(pk=execution_id).await_unit_id
+        assert unit is not None
+        asked = Interaction.objects.filter(unit=unit).order_by("item_index")
+        self.models[execution_id].parked(unit, list(asked.values_list("pk", flat=True)))
+
+    def complete(self, one: uuid.UUID, answer: Any) -> interactions.Completion:
+        return interactions.complete(self.world.owner, interaction_id=one, response=answer, actor="user:eva")
+
+    def refused(self, order: Callable[[], Any], code: str) -> None:
+        with pytest.raises(CoordinatorError) as caught:
+            order()
+        assert caught.value.code == code
+
+
+@pytest.mark.timeout(600)  # a failing run is made smaller before it is told
+@pytest.mark.django_db
+def test_whatever_happens_in_whatever_order_executions_are_as_the_model_says(settings: Any) -> None:
+    settings.RETRY_LIMIT, settings.TAKEOVER_LIMIT, settings.WORKER_STALE_SECONDS = RETRIES, TAKEOVERS, UNHURRIED
+    owner = making.tenant()
+    releases = [release_of(owner, version) for version in ("1.0", "2.0")]
+    activate(releases[0], actor="user:test")
+    stranger, _ = making.ready()
+
+    class Here(Machine):
+        world = World(owner, releases, stranger)
+
+    run_state_machine_as_test(Here, settings=RUNS)
+
+
+RUNS = settings(
+    max_examples=35,
+    stateful_step_count=40,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def release_of(owner: Tenant, version: str) -> Release:
+    """A release whose worker is asked to stop after each step."""
+    contract = making.contract(steps=STEPS)
+    data = making.archive(contract, code=version)
+    document = making.descriptor(contract, data, version)
+    document["artifacts"][0]["capabilities"] = ["checkpoint-each-step"]
+    release = making.verified(making.upload(owner, document, data).release)
+    making.worker(release, f"worker-{version}", capacity=100)
+    return release

@@ -1,0 +1,89 @@
+"""What a worker is told: what its row says, over a queue of its own that goes when nobody reads it."""
+
+import logging
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+from kombu import Connection
+
+from executions import orders, tasks
+from executions.models import Worker
+from executions.protocol import (
+    ORDER_TASK,
+    TOLERANCE,
+    Order,
+    check_fresh,
+    decode,
+    order_queue_of,
+    queue_of,
+    verify,
+    worker_key,
+)
+from releases.models import Release
+from tests import making
+from tests.broker import taken
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def release() -> Release:
+    return making.active(making.tenant())
+
+
+def queue(worker: Worker, release: Release) -> str:
+    return order_queue_of(release.identity, worker.worker_id)
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_worker_is_told_what_its_row_says(release: Release, drained: bool) -> None:
+    worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
+    tasks.tell_worker(worker.pk)
+    [(task, [message])] = taken(queue(worker, release))
+    assert task == ORDER_TASK
+    envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+    assert envelope.identity == release.identity
+    check_fresh(envelope, now=timezone.now())
+    assert decode(envelope, Order) == Order(worker_id="w", drain=drained)
+
+
+def test_only_its_own_queue_has_the_order(release: Release) -> None:
+    worker, other = making.worker(release, "w"), making.worker(release, "v")
+    assert orders.tell(worker.pk)
+    assert taken(queue(other, release)) == []
+    assert taken(queue_of(release.identity)) == []
+    assert len(taken(queue(worker, release))) == 1
+
+
+@pytest.mark.parametrize("changes", [{"stopped_at": timezone.now()}, {"draining_since": timezone.now()}])
+def test_a_worker_that_is_leaving_is_told_nothing(release: Release, changes: dict[str, Any]) -> None:
+    worker = making.worker(release, "w", **changes)
+    assert not orders.tell(worker.pk)
+    assert taken(queue(worker, release)) == []
+
+
+def test_a_worker_that_is_not_there_is_told_nothing() -> None:
+    assert not orders.tell(0)
+
+
+def test_what_nobody_reads_is_gone_once_nobody_would_believe_it(release: Release) -> None:
+    worker = making.worker(release, "dead")
+    for _ in range(3):
+        orders.tell(worker.pk)
+    with Connection(settings.CELERY_BROKER_URL) as connection:
+        channel: Any = connection.channel()
+        client = channel.client
+        assert client.llen(queue(worker, release)) == 3
+        assert 0 < client.pttl(queue(worker, release)) <= TOLERANCE.total_seconds() * 1000
+        # And nothing else is kept of the queue.
+        assert client.keys(f"*{queue(worker, release)}*") == [queue(worker, release).encode()]
+    taken(queue(worker, release))
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_a_broker_that_does_not_take_the_order_is_logged(release: Release, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "executions.orders"):
+        assert not orders.tell(making.worker(release, "w").pk)
+    assert "did not take an order for worker w" in caplog.text
