@@ -28,6 +28,9 @@ test: setup ## Run every test against real servers; PYTEST_ARGS='-k pin' chooses
 recovery: setup ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
 	@$(BIN)/python -m tests.recovery.campaign $(if $(SEED),--seed $(SEED)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))
 
+bench: setup ## Measure the product against its peers; PART='batch growth' chooses (see docs/performance.md)
+	@$(BIN)/python -m benchmarks $(PART) $(BENCH_ARGS)
+
 check: setup ## Format, lint, types, layers, migrations, lock file, dependencies, security
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -8,11 +8,16 @@ from rich.console import Console
 
 from benchmarks.growth import growth
 from benchmarks.latency import idle_latency
+from benchmarks.ledger import LedgerError
+from benchmarks.load import LoadError
+from benchmarks.peer_environment import PeerMissing
 from benchmarks.plan import Plan
 from benchmarks.report import Report
 from benchmarks.scaling import scaling
 from benchmarks.submission import submission
 from benchmarks.throughput import batch, checkpointed, one_by_one
+from coordinator.local.children import ChildError
+from coordinator.local.client import DemoError
 
 PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "one-by-one": one_by_one,
@@ -24,10 +29,11 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "growth": growth,
 }
 LONG = {"growth"}
+FAILURES = (LedgerError, LoadError, PeerMissing, ChildError, DemoError)
 
 
 def main() -> int:
-    """0 when every bar was met, 1 when one was missed."""
+    """0 when every bar was met; 1 when one was missed, or when a part failed. What the others measured is told."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help="how often each is measured, in turn")
@@ -41,10 +47,13 @@ def main() -> int:
     plan = Plan(arguments.rounds, arguments.seconds, not arguments.ours, arguments.rows)
     report = Report(Console(width=None if sys.stdout.isatty() else 140), chosen)
     for part in chosen:
-        PARTS[part](report, plan)
+        try:
+            PARTS[part](report, plan)
+        except FAILURES as error:
+            report.fail(part, error)
     report.show()
     report.console.print(f"Written to {report.write()}", highlight=False)
-    return 1 if any(measure.verdict == "MISSED" for measure in report.measures) else 0
+    return 1 if report.failed or any(measure.verdict == "MISSED" for measure in report.measures) else 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.peer_environment import PeerRound
@@ -53,6 +54,7 @@ class Report:
     measures: list[Measure] = field(default_factory=list)
     profiles: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         self.console.print(f"[dim]{datetime.now(UTC):%H:%M:%S}[/]  {text}", highlight=False)
@@ -62,7 +64,12 @@ class Report:
 
     def skip(self, what: str, why: str) -> None:
         self.skipped.append(f"{what}: {why}")
-        self.say(f"[yellow]Skipped[/] {what}: {why}")
+        self.say(f"[yellow]Skipped[/] {escape(self.skipped[-1])}")
+
+    def fail(self, part: str, error: Exception) -> None:
+        """The part gives no figure, and the run fails."""
+        self.failed.append(f"{part}: {type(error).__name__}: {error}")
+        self.say(f"[red]Failed[/] {escape(self.failed[-1])}")
 
     def forget(self, name: str) -> None:
         """The rounds so far only warmed things up."""
@@ -101,7 +108,9 @@ class Report:
         if self.measures:
             self.console.print(table)
         for line in self.skipped:
-            self.console.print(f"[yellow]Skipped[/] {line}", highlight=False)
+            self.console.print(f"[yellow]Skipped[/] {escape(line)}", highlight=False)
+        for line in self.failed:
+            self.console.print(f"[red]Failed[/] {escape(line)}", highlight=False)
 
     def write(self) -> Path:
         """Write the run to a file of its own in `benchmarks/results`."""
@@ -117,6 +126,7 @@ class Report:
             ],
             "rounds": self.profiles,
             "skipped": self.skipped,
+            "failed": self.failed,
         }
         file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         return file

@@ -54,7 +54,7 @@ def dispatch() -> int:
                 _give_back([claim for message in unsent for claim in message])
                 return sent
             sent += len(unsent.pop(0))
-        if len(claims) < A_FEW:
+        if len(claims) < min(A_FEW, settings.SWEEP_LIMIT):
             break  # there was no more, or no room for it; what makes room rings again
     return sent
 

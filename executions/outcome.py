@@ -49,15 +49,20 @@ def record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> in
 
     An outcome counts only for an execution of this tenant that is pinned to this very release, and only under the
     lease it was given. Any other is dropped, and an event says so. What the database refuses is refused alone: the
-    others of its group are recorded without it.
+    others of its group are recorded without it. Raises `DataError` or `IntegrityError` where it was the only one.
     """
     try:
         return _record(tenant, identity, group)
     except (DataError, IntegrityError):
         if len(group.outcomes) + len(group.checkpoints) == 1:
+            raise
+    recorded = 0
+    for part in _one_by_one(group):
+        try:
+            recorded += _record(tenant, identity, part)
+        except (DataError, IntegrityError):
             log.exception("An outcome of worker %s for %s could not be recorded", group.worker_id, identity)
-            return 0
-    return sum(record(tenant, identity, part) for part in _one_by_one(group))
+    return recorded
 
 
 def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:

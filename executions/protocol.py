@@ -11,9 +11,9 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from releases.identity import ReleaseIdentity
@@ -183,6 +183,12 @@ class OutcomeGroup(_Wire):
     worker_id: _WorkerId
     outcomes: list[Outcome] = Field(default_factory=list)
     checkpoints: list[Checkpoint] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _tells_something(self) -> Self:
+        if not self.outcomes and not self.checkpoints:
+            raise ValueError("a group tells of one command at least")
+        return self
 
 
 class HeldLease(_Wire):

@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 
 from executions import dispatch
+from executions.models import Worker
 from executions.protocol import EXECUTE_TASK, Command, CommandGroup, decode, queue_of, verify, worker_key
 from releases.models import Release
 from tests import making
@@ -29,6 +30,7 @@ def commands(release: Release) -> list[list[Command]]:
 
 def test_what_is_due_goes_to_its_own_release_as_one_group() -> None:
     owner, v1 = making.ready()
+    Worker.objects.update(transition_seconds=0.001)
     on_v1 = [making.execution(owner, f"v1-{number}", {"n": number}) for number in range(2)]
     v2 = making.active(owner, "2.0")
     making.worker(v2, "worker-2")

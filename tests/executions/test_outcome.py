@@ -359,7 +359,7 @@ def test_a_recording_rings_for_the_place_that_is_free_and_for_the_retry(
     with django_capture_on_commit_callbacks() as rung:
         record(claim, making.failure(claim))
     delays = [callback.args[1] for callback in rung]  # type: ignore[attr-defined]
-    assert delays == [timedelta(seconds=10), None]
+    assert delays == [timedelta(seconds=10), timedelta()]
 
 
 def test_a_wait_of_more_than_a_minute_is_left_to_the_sweep(

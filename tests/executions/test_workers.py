@@ -131,8 +131,10 @@ def test_no_heartbeat_undoes_what_an_operator_drains(
     release: Release,
     owner: Tenant,
     life: list[str],
+    settings: Any,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
+    settings.SUBMISSION_CACHE_SECONDS = 0
     beat(release)
     making.execution(owner)
     drained_at = drain(owner, making.PIPELINE, "w", actor=OPERATOR).drained_by_operator_at
