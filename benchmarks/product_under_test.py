@@ -161,7 +161,9 @@ class ProductUnderTest:
 
     def trees(self) -> dict[str, Child]:
         """The processes whose CPU time is told apart."""
-        found = {child.name: child for child in self.product.children.started}
+        found: dict[str, Child] = {}
+        for child in self.product.children.started:
+            found[f"{child.name}-2" if child.name in found else child.name] = child
         for server in (self.backing.postgres, self.backing.valkey):
             if server is not None and server.child is not None:
                 found[server.child.name] = server.child

@@ -15,7 +15,6 @@ from coordinator.local.children import Child, ChildError, Children, free_port
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
-WEB_THREADS = 16
 
 
 class Product:
@@ -81,9 +80,17 @@ class Product:
         self.wait_until_ready()
 
     def start_web(self) -> Child:
-        where = ["--host=127.0.0.1", f"--port={self.port}"]
-        options = ["--interface=wsgi", "--workers=1", f"--blocking-threads={WEB_THREADS}", "--no-ws"]
-        return self._start("web", "granian", *where, *options, "coordinator.wsgi:application")
+        bind = f"--bind=127.0.0.1:{self.port}"
+        command = [
+            "gunicorn",
+            "coordinator.wsgi",
+            bind,
+            "--workers=1",
+            "--threads=16",
+            "--keep-alive=75",
+            "--no-control-socket",
+        ]
+        return self._start("web", *command)
 
     def start_control_worker(self, name: str = "control-worker") -> Child:
         """Start a control worker; several need a name each, which the broker knows them by."""
