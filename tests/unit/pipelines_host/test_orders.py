@@ -15,8 +15,12 @@ from tests.running import eventually
 from tests.unit.pipelines_host.conftest import Hosted
 from tests.unit.pipelines_host.test_host import command, sealed
 
-NOW = datetime.now(UTC)
 SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -54,10 +58,10 @@ def test_a_worker_takes_nothing_until_it_is_told_to(host: Host) -> None:
     assert (host.taking, told(host)) == (True, True)
 
 
-def test_it_drains_and_takes_again_as_it_is_told_and_says_so_at_once(host: Host) -> None:
+def test_it_drains_and_takes_again_as_it_is_told_and_says_so_at_once(now: datetime, host: Host) -> None:
     for second, drain in enumerate([True, False, True, True, False]):
         host.changed.clear()
-        host.obey(order(host, drain=drain, sent=NOW + second * SECOND))
+        host.obey(order(host, drain=drain, sent=now + second * SECOND))
         assert told(host) is host.taking is not drain
         assert host.changed.is_set()
 
@@ -74,8 +78,10 @@ def test_an_order_that_another_key_signed_is_ignored(host: Host, key: str, caplo
     assert ignored(host, forged, caplog) == "SIGNATURE_INVALID"
 
 
-def test_an_order_that_was_altered_on_its_way_is_ignored(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    host.obey(order(host, drain=False, sent=NOW))
+def test_an_order_that_was_altered_on_its_way_is_ignored(
+    now: datetime, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.obey(order(host, drain=False, sent=now))
     altered = {**order(host, drain=False), "body": '{"workerId":"w","drain":true}'}
     assert ignored(host, altered, caplog) == "SIGNATURE_INVALID"
 
@@ -97,22 +103,26 @@ def test_an_order_of_another_time_is_ignored(host: Host, age: timedelta, caplog:
     assert ignored(host, message, caplog) == "TIMESTAMP_REFUSED"
 
 
-def test_an_order_is_obeyed_once_and_no_older_one_after_it(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    first, second = order(host, drain=False, sent=NOW), order(host, drain=True, sent=NOW + SECOND)
+def test_an_order_is_obeyed_once_and_no_older_one_after_it(
+    now: datetime, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = order(host, drain=False, sent=now), order(host, drain=True, sent=now + SECOND)
     host.obey(first)
     host.obey(second)
-    for message in (first, second, order(host, drain=False, sent=NOW + SECOND), order(host, drain=False, sent=NOW)):
+    for message in (first, second, order(host, drain=False, sent=now + SECOND), order(host, drain=False, sent=now)):
         assert ignored(host, message, caplog) == "ORDER_OUTDATED"
-    host.obey(order(host, drain=False, sent=NOW + 2 * SECOND))
+    host.obey(order(host, drain=False, sent=now + 2 * SECOND))
     assert host.taking
 
 
-def test_an_order_that_was_ignored_does_not_outdate_a_true_one(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    later = (NOW + 60 * SECOND).isoformat()
+def test_an_order_that_was_ignored_does_not_outdate_a_true_one(
+    now: datetime, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    later = (now + 60 * SECOND).isoformat()
     key = worker_key("a secret", "other")
     forged = resealed(order(host, drain=True), key, timestamp=later)
     assert ignored(host, forged, caplog) == "SIGNATURE_INVALID"
-    host.obey(order(host, drain=False, sent=NOW))
+    host.obey(order(host, drain=False, sent=now))
     assert host.taking
 
 
@@ -127,14 +137,14 @@ def test_one_kind_is_not_taken_for_the_other(hosted: Hosted, host: Host, caplog:
     assert hosted.marks() == []
 
 
-def test_a_drained_worker_finishes_what_it_has_and_says_so_at_once(hosted: Hosted, host: Host) -> None:
-    host.obey(order(host, drain=False, sent=NOW))
+def test_a_drained_worker_finishes_what_it_has_and_says_so_at_once(now: datetime, hosted: Hosted, host: Host) -> None:
+    host.obey(order(host, drain=False, sent=now))
     asked = command(99)
     runner = threading.Thread(target=host.execute, args=(sealed(host, asked, key=hosted.key),))
     runner.start()
     try:
         eventually(hosted.marks, what="the run's start")
-        host.obey(order(host, drain=True, sent=NOW + SECOND))
+        host.obey(order(host, drain=True, sent=now + SECOND))
         beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: hosted.key), Heartbeat)
         assert (beat.taking, [lease.lease_token for lease in beat.running]) == (False, [asked.lease_token])
         host.changed.clear()
