@@ -1,0 +1,146 @@
+"""Kills and freezes the processes of a cluster, one after the other, as a seed has it."""
+
+import contextlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from signal import SIGKILL
+
+from coordinator.local.children import Child
+from tests.recovery.cluster import Cluster
+
+# How often each is chosen. A frozen process outlives its leases and then goes on as if nothing had been.
+WEIGHTS = {
+    "kill transition worker": 30,
+    "kill control worker": 20,
+    "kill control pool": 8,
+    "kill web": 10,
+    "kill clock": 6,
+    "freeze transition worker": 8,
+    "freeze control worker": 4,
+    "empty the broker": 4,
+    "kill PostgreSQL": 4,
+}
+ROLES = ("worker-v1", "worker-v2", "control-", "web", "clock")
+BREATHES = 0.85
+LONGEST_BREATH = 10.0
+
+
+class Chaos(threading.Thread):
+    """Strikes every `pause` seconds until `stop`; `strikes` counts how often each kind did.
+
+    Most strikes wait until of every role somebody does its work: the machine is to spend its time on executions and
+    not on starting processes alone. A member that ended by itself is told in `fallen`, and started again.
+    """
+
+    def __init__(self, cluster: Cluster, rng: Random, *, pause: tuple[float, float], lease_seconds: float) -> None:
+        super().__init__(name="chaos", daemon=True)
+        self.strikes: Counter[str] = Counter()
+        self.fallen: list[str] = []
+        self.error: BaseException | None = None
+        self._cluster = cluster
+        self._rng = rng
+        self._pause = pause
+        self._lease = lease_seconds
+        self._over = threading.Event()
+        self._frozen: list[threading.Thread] = []
+        self._settled: set[Child] = set()
+
+    def run(self) -> None:
+        try:
+            while not self._over.wait(self._rng.uniform(*self._pause)):
+                self._mourn()
+                self._breathe()
+                self._strike()
+        except BaseException as error:
+            self.error = error
+
+    @property
+    def kills(self) -> int:
+        return sum(count for kind, count in self.strikes.items() if not kind.startswith("freeze"))
+
+    def stop(self) -> None:
+        """Strike no more; every member is running when this returns. Raises what stopped the chaos, if anything."""
+        self._over.set()
+        self.join()
+        for thread in self._frozen:
+            thread.join()
+        self._mourn()
+        if self.error is not None:
+            raise self.error
+
+    def _mourn(self) -> None:
+        for name, log in self._cluster.fallen().items():
+            self.fallen.append(f"{name} ended by itself:\n{log}")
+            self._cluster.restart(name)
+
+    def _breathe(self) -> None:
+        deadline = time.monotonic() + (LONGEST_BREATH if self._rng.random() < BREATHES else 0)
+        while time.monotonic() < deadline and not self._over.is_set() and not self._is_whole():
+            time.sleep(0.05)
+
+    def _is_whole(self) -> bool:
+        ready = [name for name in self._cluster.members if self._cluster.is_ready(name)]
+        return all(any(name.startswith(role) for name in ready) for role in ROLES)
+
+    def _strike(self) -> None:
+        kind = self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        strikes: dict[str, Callable[[], None]] = {
+            "kill transition worker": lambda: self._kill("worker-"),
+            "kill control worker": lambda: self._kill("control-"),
+            "kill control pool": self._kill_pool,
+            "kill web": lambda: self._kill("web"),
+            "kill clock": lambda: self._kill("clock"),
+            "freeze transition worker": lambda: self._freeze("worker-"),
+            "freeze control worker": lambda: self._freeze("control-"),
+            "empty the broker": self._empty_broker,
+            "kill PostgreSQL": self._kill_postgres,
+        }
+        strikes[kind]()
+        self.strikes[kind] += 1
+        ready = [name for name in self._cluster.members if self._cluster.is_ready(name)]
+        self._settled = {self._cluster.process(name) for name in ready}
+
+    def _chosen(self, prefix: str) -> str:
+        return self._rng.choice([name for name in self._cluster.members if name.startswith(prefix)])
+
+    def _kill(self, prefix: str) -> None:
+        self._cluster.restart(self._chosen(prefix))
+
+    def _kill_pool(self) -> None:
+        """The processes that do the tasks die, and the one that started them lives: it has long been at work, for
+        Celery gives up where its pool dies at the very start.
+        """
+        name = self._chosen("control-")
+        if self._cluster.process(name) not in self._settled:
+            return
+        for pid in self._cluster.pool_of(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, SIGKILL)
+
+    def _freeze(self, prefix: str) -> None:
+        name = self._chosen(prefix)
+        child = self._cluster.process(name)
+        seconds = self._rng.uniform(0.5, 2.0) * self._lease
+
+        def hold() -> None:
+            with self._cluster.stopped(child):
+                self._over.wait(seconds)
+
+        thread = threading.Thread(target=hold, name=f"freeze-{name}", daemon=True)
+        thread.start()
+        self._frozen.append(thread)
+
+    def _empty_broker(self) -> None:
+        self._cluster.valkey.kill()
+        self._cluster.valkey.forget()
+        self._over.wait(self._rng.uniform(0, 1.5))
+        self._cluster.valkey.start()
+
+    def _kill_postgres(self) -> None:
+        self._cluster.postgres.kill()
+        self._over.wait(self._rng.uniform(0, 1.0))
+        self._cluster.postgres.start()

@@ -1,0 +1,197 @@
+"""The product on servers of its own, each process by its name, to be killed and started again. Needs no Django."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+
+import psycopg
+import requests
+
+from coordinator.local.children import Child
+from coordinator.local.client import Client
+from coordinator.local.guard import descendants
+from coordinator.local.postgres import Postgres
+from coordinator.local.product import Product
+from coordinator.local.valkey import Valkey
+from executions.protocol import worker_key
+from tests.building import BuiltRelease, eventually
+
+TENANT = "recovery"
+USER = "operator"
+LEASE_SECONDS = 2.5
+RETRY_LIMIT = 3
+SETTINGS = {
+    "LEASE_SECONDS": str(LEASE_SECONDS),
+    "SWEEP_SECONDS": "0.5",
+    # Longer than any process takes to start: what is claimed for a dead worker is part of the proof.
+    "WORKER_STALE_SECONDS": "30",
+    # Losing many leases in a row is what a campaign is for, and no reason to give an execution up.
+    "TAKEOVER_LIMIT": "1000",
+    "RETRY_LIMIT": str(RETRY_LIMIT),
+    "RETRY_DELAY_SECONDS": "0.3",
+    "RETRY_MULTIPLIER": "1",
+    "LOG_LEVEL": "WARNING",
+}
+# What a process logs once it does its work.
+READY = {"web": "Booting worker", "clock": "is starting", "": " ready."}
+
+
+class Cluster:
+    """PostgreSQL, Valkey, and the product's processes over them; one tenant, with a token of every scope.
+
+    Members are `web`, `clock` and `control-1`, more control workers, and the transition workers that `host` names.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.postgres = Postgres(folder / "postgres")
+        self.valkey = Valkey(folder / "valkey")
+        servers = {
+            "DATABASE_URL": self.postgres.url,
+            "DATABASE_OWNER_URL": self.postgres.owner_url,
+            "REDIS_URL": self.valkey.url,
+        }
+        self.product = Product(folder / "product", servers, SETTINGS)
+        self.token = ""
+        self._running: dict[str, tuple[Child, int]] = {}
+        self._starters: dict[str, Callable[[], Child]] = {
+            "control-1": partial(self.product.start_control_worker, "control-1"),
+            "clock": self.product.start_clock,
+            "web": self.product.start_web,
+        }
+
+    def set_up(self) -> None:
+        """Start everything and make the tenant. Raises `ChildError`."""
+        self.valkey.start()
+        self.postgres.start()
+        self.product.manage("migrate", "--verbosity=0", DATABASE_URL=self.postgres.owner_url)
+        self.restore()
+        manage = self.product.manage
+        manage("createsuperuser", f"--username={USER}", "--email=o@example.org", "--noinput", **_password())
+        manage("create_tenant", TENANT, f"--member={USER}")
+        scopes = ("read", "executions:submit", "executions:operate", "interactions:complete")
+        asked = [f"--scope={scope}" for scope in (*scopes, "releases:register", "releases:activate")]
+        self.token = manage("issue_token", TENANT, "test", f"--user={USER}", *asked)
+
+    def tear_down(self) -> None:
+        for name in list(self._running):
+            self.kill(name)
+        self.valkey.remove()
+        self.postgres.remove()
+
+    # --- members ----------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> list[str]:
+        return list(self._starters)
+
+    def add_control_worker(self, name: str) -> None:
+        self._starters[name] = partial(self.product.start_control_worker, name)
+        self.start(name)
+
+    def host(self, name: str, release: BuiltRelease, *, concurrency: int = 2) -> None:
+        """From now on `name` is a transition worker that hosts `release`; it is started."""
+        self._starters[name] = partial(
+            self.product.start_worker,
+            name,
+            release.reference,
+            release=release.descriptor,
+            tenant=TENANT,
+            key=worker_key(self.product.environment["WORKER_SECRET"], TENANT),
+            directory=release.directory,
+            concurrency=concurrency,
+        )
+        self.start(name)
+
+    def dismiss(self, name: str) -> None:
+        """Kill a member for good."""
+        if name in self._running:
+            self.kill(name)
+        del self._starters[name]
+
+    def start(self, name: str) -> None:
+        log = self.product.folder / "logs" / f"{name}.log"
+        written = log.stat().st_size if log.exists() else 0
+        self._running[name] = (self._starters[name](), written)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a member and what it started. It is gone when this returns."""
+        child, _ = self._running.pop(name)
+        child.kill()
+        self.product.children.started.remove(child)
+
+    def restart(self, name: str) -> None:
+        self.kill(name)
+        self.start(name)
+
+    def process(self, name: str) -> Child:
+        return self._running[name][0]
+
+    def pool_of(self, name: str) -> list[int]:
+        """The processes that do a control worker's tasks."""
+        return descendants(self.process(name).pid)
+
+    @contextlib.contextmanager
+    def stopped(self, child: Child) -> Iterator[None]:
+        """The process stands still (SIGSTOP) within the block, and goes on after it where it is still there."""
+        child.send(SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, SIGCONT)
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a member has said that it does its work."""
+        if name not in self._running:
+            return False
+        child, written = self._running[name]
+        with child.log.open("rb") as log:
+            log.seek(written)
+            return READY.get(name, READY[""]).encode() in log.read()
+
+    def fallen(self) -> dict[str, str]:
+        """Members that ended though nobody killed them, with the end of their logs."""
+        return {name: child.log_tail(40) for name, (child, _) in self._running.items() if not child.running}
+
+    def restore(self) -> None:
+        """Start whatever is not running and return once all are ready."""
+        for name in self._starters:
+            if name not in self._running:
+                self.start(name)
+        for name in self._starters:
+            eventually(partial(self.is_ready, name), seconds=60, what=f"{name} ready")
+        self.product.wait_until_ready()
+
+    # --- what stands behind -----------------------------------------------------------------------
+
+    def client(self) -> Client:
+        return Client(self.product.url, TENANT, self.token)
+
+    def post(self, path: str, body: dict[str, Any]) -> requests.Response:
+        url = f"{self.product.url}/api/v1/tenants/{TENANT}/{path}"
+        return requests.post(url, json=body, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
+
+    def connect(self) -> psycopg.Connection:
+        """A connection of the test's own, past the product."""
+        return psycopg.connect(self.postgres.superuser_url(), autocommit=True)
+
+    def empty_broker(self) -> None:
+        """Kill the broker and start it again with nothing in it."""
+        self.valkey.kill()
+        self.valkey.forget()
+        self.valkey.start()
+
+    def publish(self, release: BuiltRelease) -> None:
+        """Upload a release and wait until it is registered."""
+        client = self.client()
+        client.upload(release.pipeline_id, release.descriptor, release.artifact)
+        verified = client.verdict(release.pipeline_id, release.version)
+        assert verified["status"] == "REGISTERED", verified["findings"]
+
+
+def _password() -> dict[str, str]:
+    return {"DJANGO_SUPERUSER_PASSWORD": "correct-horse-battery-staple"}

@@ -1,0 +1,95 @@
+"""What the database says of executions when all is over, read past the product."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    sequence: int
+    kind: str
+    status: str
+    actor: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One execution with all that belongs to it. `units` and `interactions` are statuses, `answers` what was given."""
+
+    execution_id: str
+    key: str
+    pin: tuple[str, str, str]
+    status: str
+    version: int
+    event_count: int
+    attempt: int
+    leased: bool
+    result: list[Any] | None
+    created_at: datetime
+    finished_at: datetime | None
+    events: list[Event] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    interactions: list[str] = field(default_factory=list)
+    answers: list[Any] = field(default_factory=list)
+    dead_letters: int = 0
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+    def count(self, kind: str) -> int:
+        return self.kinds.count(kind)
+
+
+_EXECUTIONS = """
+SELECT e.id::text AS execution_id, execution_key AS key, pipeline_id, contract_version, release_version, status,
+    version, event_count, attempt, result, created_at, finished_at,
+    num_nonnulls(lease_token, lease_owner, lease_expires_at) > 0 AS leased,
+    (SELECT count(*) FROM executions_deadletter d WHERE d.execution_id = e.id) AS dead_letters
+FROM executions_execution e WHERE pipeline_id = %s ORDER BY created_at
+"""
+_EVENTS = """
+SELECT v.execution_id::text, sequence, kind, v.status, actor, data FROM executions_executionevent v
+JOIN executions_execution e ON e.id = v.execution_id WHERE pipeline_id = %s ORDER BY v.execution_id, sequence
+"""
+_UNITS = "SELECT execution_id::text, status FROM executions_awaitunit"
+_INTERACTIONS = """
+SELECT execution_id::text, status, response FROM executions_interaction ORDER BY step_index, item_index
+"""
+
+
+def histories(connection: psycopg.Connection, *, pipeline_id: str) -> list[History]:
+    """All executions of one pipeline, oldest first."""
+    asked = [pipeline_id]
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_EXECUTIONS, asked).fetchall()
+    events: dict[str, list[Event]] = defaultdict(list)
+    for execution_id, *event in connection.execute(_EVENTS, asked):
+        events[execution_id].append(Event(*event))
+    units: dict[str, list[str]] = defaultdict(list)
+    for execution_id, status in connection.execute(_UNITS):
+        units[execution_id].append(status)
+    asked_of: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+    for execution_id, status, response in connection.execute(_INTERACTIONS):
+        asked_of[execution_id].append((status, response))
+    found = []
+    for row in rows:
+        pin = (row.pop("pipeline_id"), row.pop("contract_version"), row.pop("release_version"))
+        key = row["execution_id"]
+        found.append(
+            History(
+                **row,
+                pin=pin,
+                events=events[key],
+                units=units[key],
+                interactions=[status for status, _ in asked_of[key]],
+                answers=[response for _, response in asked_of[key]],
+            )
+        )
+    return found

@@ -1,0 +1,79 @@
+"""Version 2 of the campaign's pipeline: one more step at the start, so another contract.
+
+Every run of a step leaves a line that says what ran: execution, step, version, attempt.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from pipelines import NonRetryable, Pipeline, StepContext
+
+VERSION = "v2"
+
+
+@dataclass
+class Order:
+    """Fails `early` times before the person is asked and `late` times after; a step takes `seconds`."""
+
+    number: int
+    runs: str
+    seconds: float
+    early: int
+    late: int
+    trail: str = ""
+
+
+@dataclass
+class Decision:
+    accepted: bool
+    order: Order
+
+
+@dataclass
+class Receipt:
+    number: int
+    trail: str
+
+
+pipeline = Pipeline("tests.chaotic", checkpoint=True)
+
+
+def work(order: Order, context: StepContext, step: str, failures: int) -> Order:
+    with Path(order.runs).open("a") as runs:
+        runs.write(f"{context.execution_id} {step} {VERSION} {context.attempt}\n")
+    time.sleep(order.seconds)
+    if context.attempt < failures:
+        raise RuntimeError(f"attempt {context.attempt} of {step} fails")
+    return replace(order, trail=f"{order.trail} {VERSION}.{step}".strip())
+
+
+@pipeline.step
+def check(order: Order, context: StepContext) -> Order:
+    return work(order, context, "check", 0)
+
+
+@pipeline.step
+def prepare(order: Order, context: StepContext) -> Order:
+    return work(order, context, "prepare", order.early)
+
+
+pipeline.awaits("Approve", request=Order, response=Decision, timeout=timedelta(minutes=30))
+
+
+@pipeline.step
+def settle(decision: Decision, context: StepContext) -> Order:
+    order = work(decision.order, context, "settle", decision.order.early + decision.order.late)
+    if not decision.accepted:
+        raise NonRetryable("rejected")
+    return order
+
+
+pipeline.timer("Cool off", timedelta(seconds=0.3))
+
+
+@pipeline.step
+def file(order: Order, context: StepContext) -> Receipt:
+    done = work(order, context, "file", 0)
+    return Receipt(done.number, done.trail)

@@ -1,0 +1,129 @@
+"""One scene of a kill: a worker whose steps wait for a gate, and means to hold the product at a certain point.
+
+Nothing in the product knows of tests. What holds it is what could hold it in life: a row or a table that another
+connection has locked, a server or a process that stands still or is gone.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import psycopg
+import redis
+
+from executions.protocol import OUTCOME_QUEUE, queue_of
+from executions.states import TERMINAL
+from releases.identity import ReleaseIdentity
+from tests.building import BuiltRelease, eventually
+from tests.recovery.cluster import TENANT, Cluster
+from tests.recovery.history import History, histories
+from tests.recovery.verdict import unlawful
+
+WORKER = "worker"
+BEGINNING = 60
+
+
+class Scene:
+    def __init__(self, cluster: Cluster, release: BuiltRelease, folder: Path) -> None:
+        self.cluster = cluster
+        self.release = release
+        self.folder = folder
+        identity = release.document
+        self._queue = queue_of(
+            ReleaseIdentity(TENANT, identity["pipelineId"], identity["contractVersion"], identity["releaseVersion"])
+        )
+
+    # --- executions -------------------------------------------------------------------------------
+
+    def place(self, key: str) -> Path:
+        """The folder of one execution's gate and marks."""
+        made = self.folder / key
+        made.mkdir(exist_ok=True)
+        return made
+
+    def submit(self, key: str) -> str:
+        value = {"folder": str(self.place(key))}
+        made = self.cluster.client().submit(self.release.pipeline_id, value, f"{self.folder.name}-{key}")
+        return str(made["executionId"])
+
+    def open_gate(self, key: str) -> None:
+        (self.place(key) / "gate").touch()
+
+    def runs(self, key: str, mark: str = "started") -> int:
+        """How often the step was started, or ended."""
+        file = self.place(key) / mark
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def wait_for_run(self, key: str, mark: str = "started") -> None:
+        eventually(lambda: self.runs(key, mark), what=f"the step of {key} {mark}")
+
+    def history(self, execution_id: str) -> History:
+        with self.cluster.connect() as connection:
+            found = histories(connection, pipeline_id=self.release.pipeline_id)
+        [one] = [one for one in found if one.execution_id == execution_id]
+        return one
+
+    def wait_for_event(self, execution_id: str, kind: str, seconds: float = 45) -> None:
+        eventually(lambda: self.history(execution_id).count(kind), seconds=seconds, what=f"{kind} of {execution_id}")
+
+    def ended(self, execution_id: str, seconds: float = 45) -> History:
+        """The history of an execution, once it has ended; it must be lawful, and pinned as it was."""
+
+        def over() -> History | None:
+            found = self.history(execution_id)
+            return found if found.status in TERMINAL else None
+
+        found = eventually(over, seconds=seconds, what=f"the end of {execution_id}")
+        document = self.release.document
+        assert found.pin == (document["pipelineId"], document["contractVersion"], document["releaseVersion"])
+        assert list(unlawful(found)) == []
+        return found
+
+    # --- holding the product ----------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self, statement: str, *parameters: object) -> Iterator[psycopg.Connection]:
+        """Hold a lock over a connection of the test's own within the block; on leaving it is let go."""
+        with psycopg.connect(self.cluster.postgres.superuser_url()) as connection:
+            connection.execute(statement.encode(), parameters)
+            yield connection
+            connection.rollback()
+
+    def locked_row(self, execution_id: str) -> AbstractContextManager[psycopg.Connection]:
+        return self.locked("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", execution_id)
+
+    def wait_for_lock(self, statement: str) -> None:
+        """Until a statement of the product's waits for a lock. PostgreSQL tells only how it begins."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, %s) > 0"
+        beginning = statement.strip()[:BEGINNING]
+
+        def waits() -> bool:
+            with self.cluster.connect() as connection:
+                return connection.execute(query, [beginning]).fetchone() != (0,)
+
+        eventually(waits, seconds=60, what=f"{beginning!r} waiting for a lock")
+
+    def stop_the_clock(self) -> None:
+        """From now on no lease is taken away: the clock is dead, and its last ring is heard.
+
+        Of earlier tests nothing may come back either: what their dead processes had in hand is removed.
+        """
+        self.cluster.kill("clock")
+        eventually(lambda: self._length("control") == 0, what="the end of what the clock rang for")
+        with redis.Redis.from_url(self.cluster.valkey.url) as client:
+            client.delete("unacked", "unacked_index")
+
+    # --- the broker -------------------------------------------------------------------------------
+
+    @property
+    def commands(self) -> int:
+        """How many messages wait in the queue of the release."""
+        return self._length(self._queue)
+
+    @property
+    def outcomes(self) -> int:
+        return self._length(OUTCOME_QUEUE)
+
+    def _length(self, queue: str) -> int:
+        with redis.Redis.from_url(self.cluster.valkey.url) as client:
+            return int(client.llen(queue))

@@ -1,0 +1,22 @@
+"""A short campaign as part of every test run; `make recovery` runs long ones."""
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.recovery.campaign import Campaign, Plan
+from tests.recovery.cluster import Cluster
+
+EXECUTIONS = 60
+
+
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_and_nothing_happens_twice_whatever_dies(cluster: Cluster, tmp_path: Path) -> None:
+    seed = int(os.environ.get("SEED") or secrets.randbelow(1_000_000))
+    report = Campaign(Plan(seed, EXECUTIONS, kills=12, calm=0.9), cluster, tmp_path).run()
+    print(report)
+    assert report.faults == [], str(report)
+    assert len(report.histories) == EXECUTIONS, str(report)
+    assert {history.pin[2] for history in report.histories} == {"v1", "v2"}

@@ -1,0 +1,56 @@
+"""The web process dies in the middle of a submission, and the client gets no answer."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from executions import submission
+from tests.building import eventually
+from tests.recovery.scene import Scene
+
+
+def kept(scene: Scene, key: str) -> list[str]:
+    query = "SELECT id::text FROM executions_execution WHERE execution_key = %s"
+    with scene.cluster.connect() as connection:
+        return [execution_id for (execution_id,) in connection.execute(query, [f"{scene.folder.name}-{key}"])]
+
+
+def test_a_submission_that_was_committed_and_never_answered_runs_once(scene: Scene) -> None:
+    """The broker stands still, so the bell after the commit waits for its answer, and there the process is killed."""
+    scene.open_gate("x")
+    broker = scene.cluster.valkey
+    assert broker.child is not None
+    with ThreadPoolExecutor(1) as pool, scene.cluster.stopped(broker.child):
+        answer = pool.submit(scene.submit, "x")
+        [made] = eventually(lambda: kept(scene, "x"), what="the committed submission")
+        assert not answer.done()
+        scene.cluster.kill("web")
+        with pytest.raises(requests.ConnectionError):
+            answer.result(timeout=30)
+
+    scene.cluster.start("web")
+    scene.cluster.product.wait_until_ready()
+    value = {"folder": str(scene.place("x"))}
+    body = {"pipelineId": scene.release.pipeline_id, "input": value, "idempotencyKey": f"{scene.folder.name}-x"}
+    again = scene.cluster.post("executions", body)
+    assert (again.status_code, again.json()["executionId"], again.json()["duplicate"]) == (200, made, True)
+    assert scene.ended(made).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    assert (scene.runs("x"), kept(scene, "x")) == (1, [made])
+
+
+def test_a_submission_that_was_not_committed_leaves_nothing(scene: Scene) -> None:
+    """Its INSERT waits to write the first event, inside a transaction that nobody is left to commit."""
+    scene.open_gate("x")
+    with ThreadPoolExecutor(1) as pool, scene.locked("LOCK TABLE executions_executionevent IN EXCLUSIVE MODE"):
+        answer = pool.submit(scene.submit, "x")
+        scene.wait_for_lock(submission._INSERT)
+        scene.cluster.kill("web")
+        with pytest.raises(requests.ConnectionError):
+            answer.result(timeout=30)
+    scene.cluster.start("web")
+    scene.cluster.product.wait_until_ready()
+    assert kept(scene, "x") == []
+    made = scene.submit("x")
+    assert scene.ended(made).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    assert scene.runs("x") == 1
