@@ -21,8 +21,9 @@ from psycopg.types.json import Jsonb
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import dead_letters, moves
+from executions import dead_letters, imported_awaits, moves
 from executions.dispatch import owner
+from executions.imported import ImportedSuspension
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.moves import Move
 from executions.payloads import storable
@@ -50,6 +51,8 @@ OPEN = [status.value for status in Interaction.OPEN]
 
 def why_unanswerable(suspension: Suspension) -> str | None:
     """Why nobody could ever answer this; None where somebody can. Such an execution fails and is not parked."""
+    if isinstance(suspension, ImportedSuspension):
+        return imported_awaits.why_unanswerable(suspension)
     if suspension.transport not in FIRST_STATUS:
         return f"The await uses the transport {suspension.transport!r}, which this coordinator does not have"
     if not suspension.itemized and len(suspension.requests) != 1:
@@ -122,7 +125,7 @@ def park(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension
         "type": suspension.output_type,
         "assignee": suspension.assignee,
         "group": suspension.group,
-        "status": FIRST_STATUS[suspension.transport].value,
+        "status": FIRST_STATUS.get(suspension.transport, Interaction.Status.DISPATCHED).value,
         "seconds": suspension.timeout_seconds,
         "sent": suspension.transport == WEBHOOK,
         "requests": [Jsonb(storable(text)) for text in suspension.requests],
@@ -132,7 +135,11 @@ def park(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension
     }
     with connection.cursor() as cursor:
         cursor.execute(_OPEN_UNIT, columns)
-        cursor.execute(_OPEN_INTERACTIONS, columns)
+        if isinstance(suspension, ImportedSuspension):
+            imported_awaits.keep(tenant, execution_id, unit_id, suspension)
+            resume([unit_id], actor="worker")
+        else:
+            cursor.execute(_OPEN_INTERACTIONS, columns)
     if suspension.transport == WEBHOOK:
         for _ in range(min(count, MOST_SENDERS)):
             bell.ring(SEND_TASK)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from executions import moves
+from executions import moves, rest_assignment
 from executions.moves import Claim, Move
 from executions.protocol import (
     EXECUTE_TASK,
@@ -47,7 +47,7 @@ def dispatch() -> int:
             stale_seconds=settings.WORKER_STALE_SECONDS,
         )
         groups: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
-        for claim in claims:
+        for claim in rest_assignment.share(claims, _give_back):
             groups[identity_of(claim)].append(claim)
         unsent = list(groups.items())
         while unsent:

@@ -145,7 +145,8 @@ class Claim:
 
 
 # A release's free places: what its healthy workers can hold, less what runs. Without a worker there is none, and
-# its executions stay due, stranded but unharmed, until one comes.
+# its executions stay due, stranded but unharmed, until one comes. A REST worker may be silent: only whoever submits
+# beats for it, and what is in flight goes on (wire protocol D.8).
 _CLAIM = """
 WITH room AS (
     SELECT r.id AS release_id, sum(w.capacity) AS capacity
@@ -154,7 +155,8 @@ WITH room AS (
     JOIN releases_release r ON r.pipeline_id = p.id AND r.contract_version = w.contract_version
         AND r.release_version = w.release_version AND r.status <> 'REJECTED'
     WHERE w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AND w.stopped_at IS NULL
-        AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)
+        AND (w.protocol = 'rest'
+            OR (w.protocol = 'celery' AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)))
         AND (w.artifact_digest = '' OR coalesce((
             SELECT bool_or(a.blob_id = w.artifact_digest) FROM releases_artifact a WHERE a.release_id = r.id), true))
     GROUP BY r.id

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +41,13 @@ def submit(
     idempotency_key: str,
     actor: str,
     expected_release_version: str | None = None,
+    input_shape: str | None = None,
+    beside: Callable[[uuid.UUID], None] | None = None,
 ) -> Submission:
     """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
+
+    `input_shape` says whether the input is one value or the items of a stream, in place of the contract's first step.
+    `beside` is called in the transaction with the new execution's id, to keep something beside it.
 
     The same key with the same input returns the first execution, even where a new one would be refused by now.
     Raises, in this order: `PipelineUnknown`, `IdempotencyKeyReused`, `NoActiveRelease`, `ActiveReleaseChanged`,
@@ -59,12 +65,14 @@ def submit(
             activeReleaseVersion=release.release_version,
         )
     contract = contract_from_json(release.contract.document) if release.contract else None
-    shape = _input_shape(contract, input)
+    shape = _input_shape(contract, input, input_shape)
     require_sound(release)
     require_healthy(release)
     with transaction.atomic():
         execution_id = _insert(tenant, release, contract, input, digest, shape, idempotency_key, actor)
         if execution_id is not None:
+            if beside is not None:
+                beside(execution_id)
             bell.ring(DISPATCH_TASK)
     if execution_id is None:
         first = _first(tenant, pipeline_id, idempotency_key, digest)
@@ -89,11 +97,14 @@ def _first(tenant: Tenant, pipeline_id: str, idempotency_key: str, digest: str) 
     return found
 
 
-def _input_shape(contract: Contract | None, value: Any) -> str:
-    """UNI for one value, MULTI for a list of items where the first step takes many. Raises `InputInvalid`."""
+def _input_shape(contract: Contract | None, value: Any, asked: str | None) -> str:
+    """UNI for one value, MULTI for a list of items where that is asked, or else where the first step takes many.
+
+    Raises `InputInvalid`.
+    """
     if contract is None or not contract.steps:
-        return "UNI"
-    many = contract.steps[0].cardinality in MANY
+        return asked or "UNI"
+    many = asked == "MULTI" if asked else contract.steps[0].cardinality in MANY
     if many and not isinstance(value, list):
         raise InputInvalid("The first step takes many items.", errors=[_error("input", "must be an array of items")])
     items = value if many else [value]

@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 import threading
-from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -21,6 +20,7 @@ from executions.broker import survive_broker_loss
 from executions.protocol import EXECUTE_TASK, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, WorkerState, queue_of
 from pipelines.errors import DefinitionError
 from pipelines.host import Host, host_release
+from pipelines.options import needed, worker_key
 
 log = logging.getLogger(__name__)
 LONGEST_SILENCE = 10.0
@@ -32,9 +32,9 @@ PATIENCE = {"max_retries": 300, "interval_start": 0.1, "interval_step": 0.2, "in
 def main(arguments: argparse.Namespace) -> int:
     """Host the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    tenant = _needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
-    broker_url = _needed(arguments.broker_url, "--broker-url", "PIPELINES_BROKER_URL")
-    key = _key(arguments.key_file)
+    tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
+    broker_url = needed(arguments.broker_url, "--broker-url", "PIPELINES_BROKER_URL")
+    key = worker_key(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, tenant)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
     if len(worker_id) > LONGEST_NAME:
@@ -123,19 +123,3 @@ class _Pulse(threading.Thread):
             self._app.send_task(HEARTBEAT_TASK, args=(message,), queue="control", retry=False)
         except (OperationalError, OSError) as error:
             log.warning("The broker did not take a heartbeat: %s", type(error).__name__)
-
-
-def _needed(value: str | None, option: str, variable: str) -> str:
-    if not value:
-        raise DefinitionError("MISSING_OPTION", f"{option} is needed, or ${variable}")
-    return value
-
-
-def _key(file: Path | None) -> str:
-    """The tenant's worker key, from a file or the environment: never from the command line, which others can see."""
-    if file is None:
-        return _needed(os.environ.get("PIPELINES_WORKER_KEY"), "--key-file", "PIPELINES_WORKER_KEY")
-    try:
-        return _needed(file.read_text(encoding="utf-8").strip(), "--key-file", "PIPELINES_WORKER_KEY")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DefinitionError("MISSING_OPTION", f"the key file {file} cannot be read") from error
