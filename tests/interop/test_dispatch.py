@@ -199,7 +199,8 @@ def test_a_retry_and_a_redrive_after_an_await_send_the_same_decision(flow: Flow)
     made.refresh_from_db()
     assert made.status == "SUCCEEDED"
     resumes = flow.double.commands[1:]
-    assert {each["payload"] for each in resumes} == {json.dumps(DECISION, separators=(",", ":"))}
+    assert len({each["payload"] for each in resumes}) == 1
+    assert json.loads(resumes[0]["payload"]) == DECISION
     assert [each["attempt"] for each in resumes] == [0, 1, 2, 3, 4]
     assert len({each["transitionKey"] for each in resumes}) == 5
 
