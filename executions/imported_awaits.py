@@ -5,8 +5,8 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.postgres.functions import TransactionNow
 from django.db.models import JSONField, Value
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
@@ -67,7 +67,7 @@ def _row(
 ) -> Interaction:
     fresh = uuid.uuid4()
     completed = each.status == "COMPLETED"
-    now: Any = Now()
+    now: Any = TransactionNow()
     return Interaction(
         id=fresh if taken else each.id,
         tenant=tenant,

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +41,12 @@ def submit(
     actor: str,
     expected_release_version: str | None = None,
     input_shape: str | None = None,
-    beside: Callable[[uuid.UUID], None] | None = None,
+    wire_input: Any = None,
 ) -> Submission:
     """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
 
     `input_shape` says whether the input is one value or the items of a stream, in place of the contract's first step.
-    `beside` is called in the transaction with the new execution's id, to keep something beside it.
+    `wire_input` is the input in the payloads in which it came, to be kept beside it.
 
     The same key with the same input returns the first execution, even where a new one would be refused by now.
     Raises, in this order: `PipelineUnknown`, `IdempotencyKeyReused`, `NoActiveRelease`, `ActiveReleaseChanged`,
@@ -69,10 +68,8 @@ def submit(
     require_sound(release)
     require_healthy(release)
     with transaction.atomic():
-        execution_id = _insert(tenant, release, contract, input, digest, shape, idempotency_key, actor)
+        execution_id = _insert(tenant, release, contract, input, wire_input, digest, shape, idempotency_key, actor)
         if execution_id is not None:
-            if beside is not None:
-                beside(execution_id)
             bell.ring(DISPATCH_TASK)
     if execution_id is None:
         first = _first(tenant, pipeline_id, idempotency_key, digest)
@@ -140,6 +137,9 @@ WITH accepted AS (
         %(actor)s, now(), now())
     ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
     RETURNING id, status
+), kept AS (
+    INSERT INTO executions_wireform (execution_id, input)
+    SELECT id, %(wire_input)s::jsonb FROM accepted WHERE %(wire_input)s::jsonb IS NOT NULL
 )
 INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
 SELECT id, 1, 'SUBMITTED', status, %(actor)s, %(pin)s, now() FROM accepted
@@ -152,6 +152,7 @@ def _insert(
     release: Release,
     contract: Contract | None,
     value: Any,
+    wire_input: Any,
     digest: str,
     shape: str,
     idempotency_key: str,
@@ -168,6 +169,7 @@ def _insert(
         "key": idempotency_key,
         "digest": digest,
         "input": Jsonb(value),
+        "wire_input": None if wire_input is None else Jsonb(wire_input),
         "input_shape": shape,
         "result_shape": contract.result_shape if contract else "SINGLE",
         "checkpoints": release.artifacts.filter(capabilities__contains=[CHECKPOINTS]).exists(),

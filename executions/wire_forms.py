@@ -10,12 +10,6 @@ from psycopg.types.json import Jsonb
 from executions.envelopes import Snapshot, TypedPayload
 from executions.models import WireForm
 
-
-def keep_input(execution_id: uuid.UUID, snapshot: Snapshot) -> None:
-    """For the transaction that accepts the execution."""
-    WireForm.objects.create(execution_id=execution_id, input=snapshot.document())
-
-
 _KEEP_RESULT = """
 INSERT INTO executions_wireform (execution_id, result)
 SELECT id, %(result)s FROM executions_execution

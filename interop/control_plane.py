@@ -130,7 +130,7 @@ def _accepted(tenant: Tenant, release: Release, ingress: Ingress, key: str) -> S
             actor=CONTROL_PLANE.actor,
             expected_release_version=release.release_version,
             input_shape=ingress.shape,
-            beside=lambda execution_id: wire_forms.keep_input(execution_id, ingress.snapshot),
+            wire_input=ingress.snapshot.document(),
         )
     except IdempotencyKeyReused as error:
         # Here a key alone says what is the same: the payload is never compared (wire protocol C.1.2).

@@ -56,7 +56,7 @@ class ExistingClient:
 
     def place(self, contract: dict[str, Any], version: str) -> Path:
         """A jar with its descriptor, in the folder from which releases are registered."""
-        folder = self.product.folder / "releases" / self.tenant
+        folder = Path(self.product.settings["TPF_RELEASE_ROOTS"]) / self.tenant
         folder.mkdir(parents=True, exist_ok=True)
         data = making.archive(contract, code=version)
         jar = folder / f"{version.replace(':', '-')}.jar"
@@ -351,3 +351,22 @@ def test_a_submission_in_typed_payloads_is_run_by_a_celery_worker(tenant: Tenant
     told = client.result(made)
     assert told["payloadTypeId"] == "orders.pipeline.FinishedOrder"
     assert json.loads(told["payload"])["state"] == "REJECTED"
+
+
+def test_a_control_worker_that_is_killed_in_the_middle_of_a_call_loses_nothing(client: ExistingClient) -> None:
+    """Its lease runs out, and the command goes out once more: the same key, a higher version (wire protocol E.4)."""
+    product = client.product
+    with hosted(client) as double:
+        double.slow_seconds, double.faults = 1.5, ["slow"]
+        made = client.submit("order")
+        eventually(lambda: double.commands, what="the first call")
+        control = [child for child in product.children.started if child.name == "control-worker"][-1]
+        control.kill()
+        product.start_control_worker()
+        waiting = client.wait_for(made, "WAITING_EXTERNAL", "FAILED", "DLQ", seconds=60)
+        assert (waiting["status"], waiting["attempt"]) == ("WAITING_EXTERNAL", 0)
+        first, second = double.commands
+        assert first["transitionKey"] == second["transitionKey"]
+        assert second["executionVersion"] == first["executionVersion"] + 2
+        client.decide(made)
+        client.wait_for(made, "SUCCEEDED")

@@ -1,22 +1,29 @@
 """A REST worker is called with the one command it is due, and its answer is recorded (wire protocol D, F)."""
 
+import base64
 import json
 import uuid
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 import requests
 from django.utils import timezone
 
-from executions import interactions, rest_dispatch
+from executions import interactions, rest_assignment, rest_calls, rest_dispatch, webhooks
+from executions.awaits import expire
 from executions.errors import InteractionUnknown
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction, WireForm
 from executions.redrive import redrive
+from executions.rest_workers import register
+from executions.sweep import expire_leases
 from tests import making
 from tests.executions.hosting import LONG_AGO
 from tests.executions.parking import make_late
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed, name_uuid, result
+from tests.raw_sql import run
+from tests.receiving import receiving
 
 FAILED = "TransitionWorkerFailureException"
 DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
@@ -112,8 +119,6 @@ def test_a_message_that_is_delivered_twice_or_made_up_calls_nobody(flow: Flow) -
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
     assert not rest_dispatch.run(made.pk, claim.lease_token), "it is not leased in a worker's name yet"
-    from executions import rest_assignment
-
     assert rest_assignment.share([claim], give_back=lambda _: None) == []
     assert not rest_dispatch.run(made.pk, uuid.uuid4())
     assert rest_dispatch.run(made.pk, claim.lease_token)
@@ -123,21 +128,12 @@ def test_a_message_that_is_delivered_twice_or_made_up_calls_nobody(flow: Flow) -
 
 def test_the_lease_outlives_the_request(flow: Flow, settings: Any) -> None:
     settings.LEASE_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 1, 30
-    leases: list[float] = []
-
-    def answer(_: Any) -> Any:
-        return completed()
-
-    flow.double.answers = [answer]
     made = submit(flow)
     [claim] = making.claimed(flow.owner, lease_seconds=1)
-    from executions import rest_assignment
-
     rest_assignment.share([claim], give_back=lambda _: None)
     made.refresh_from_db()
     assert made.lease_expires_at is not None
-    leases.append((made.lease_expires_at - timezone.now()).total_seconds())
-    assert leases[0] > 30
+    assert (made.lease_expires_at - timezone.now()).total_seconds() > 30
     assert made.lease_owner == f"rest:{flow.worker.pk}:java-1"
 
 
@@ -302,22 +298,16 @@ def test_a_worker_of_another_release_refuses_and_is_asked_again(flow: Flow) -> N
 
 
 def test_an_outcome_that_comes_after_the_lease_was_lost_is_dropped(flow: Flow) -> None:
-    from executions.sweep import expire_leases
-    from tests.raw_sql import run
-
     def late(_: Any) -> Any:
         return completed({"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"late"'})
 
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    from executions import rest_assignment, rest_calls
-
     rest_assignment.share([claim], give_back=lambda _: None)
     taken = Execution.objects.get(pk=made.pk)
     flow.double.answers = [late]
 
-    real = rest_calls.lease_seconds()
-    assert real > 5
+    assert rest_calls.lease_seconds() > 5
     run("UPDATE executions_execution SET lease_expires_at = now() - interval '1 second' WHERE id = %s", made.pk)
     assert expire_leases() == 1
     assert not rest_dispatch.run(made.pk, claim.lease_token)
@@ -338,8 +328,6 @@ def test_past_the_last_step_the_answer_itself_is_the_result(flow: Flow) -> None:
     steps = [making.STEP, {**making.STEP, "index": 1, "authoredName": "Await It", "kind": "await"}]
     release = making.active(flow.owner, "3.0", pipeline_id=PIPELINE, steps=steps)
     flow.double.contract_version, flow.double.release_version = release.contract_version, "3.0"
-    from executions.rest_workers import register
-
     register(
         flow.owner, release.identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint, actor="t"
     )
@@ -451,8 +439,6 @@ def test_an_id_that_is_no_uuid_is_kept_under_one_made_from_it(flow: Flow) -> Non
 
 
 def test_a_durable_payload_is_unwrapped(flow: Flow) -> None:
-    import base64
-
     wrapped = {
         "canonicalTypeId": "Pending",
         "typeExpressionFingerprint": "f",
@@ -512,8 +498,6 @@ def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new
     flow.dispatch()
     first = Interaction.objects.get(execution=made)
     make_late(first)
-    from executions.awaits import expire
-
     expire()
     made.refresh_from_db()
     assert (made.status, made.error_code) == ("FAILED", "AWAIT_TIMEOUT")
@@ -526,6 +510,61 @@ def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new
     assert second.pk != first.pk
     assert second.deadline > timezone.now()
     answered(flow, second)
+    flow.dispatch()
+    made.refresh_from_db()
+    assert made.status == "SUCCEEDED"
+
+
+# --- what the worker leaves to the coordinator ----------------------------------------------------
+
+
+def left(flow: Flow, transport: str, **metadata: Any) -> Execution:
+    def change(told: Any) -> None:
+        told["interactions"][0].update(status="WAITING", transportType=transport, transportMetadata=metadata, version=0)
+
+    return altered(flow, change)
+
+
+def test_a_webhook_that_the_worker_did_not_send_is_sent(flow: Flow, settings: Any) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+    with receiving() as receiver:
+        made = left(flow, "webhook", url=receiver.url())
+        assert webhooks.send()
+        [sent] = receiver.requests
+    assert made.status == "WAITING_EXTERNAL"
+    assert sent.json["outputType"] == DTO + "RestaurantDecisionDto"
+    interactions.resume(sent.json["resumeToken"], response=DECISION, actor="erp")
+    flow.dispatch()
+    made.refresh_from_db()
+    assert made.status == "SUCCEEDED"
+
+
+def test_a_webhook_that_the_worker_sent_itself_is_not_sent_again(flow: Flow) -> None:
+    made = altered(flow, lambda told: told["interactions"][0].update(transportType="webhook"))
+    assert made.status == "WAITING_EXTERNAL"
+    assert not webhooks.send()
+
+
+def test_a_timer_runs_out_and_goes_on_with_what_it_was_given(flow: Flow) -> None:
+    made = left(flow, "timer")
+    asked = Interaction.objects.get(execution=made)
+    make_late(asked)
+    expire()
+    made.refresh_from_db()
+    assert (made.status, made.progress) == ("QUEUED", asked.request)
+
+
+@pytest.mark.parametrize(("transport", "metadata"), [("webhook", {}), ("webhook", {"url": "file:///x"})])
+def test_what_nobody_can_send_fails_the_execution(flow: Flow, transport: str, metadata: dict[str, Any]) -> None:
+    made = left(flow, transport, **metadata)
+    assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
+
+
+def test_another_transport_is_the_workers_own_affair(flow: Flow) -> None:
+    made = altered(flow, lambda told: told["interactions"][0].update(transportType="kafka"))
+    asked = Interaction.objects.get(execution=made)
+    assert (asked.transport, asked.status) == ("kafka", "DISPATCHED")
+    interactions.complete(flow.owner, correlation_id=asked.correlation_id, response=DECISION, actor="bridge")
     flow.dispatch()
     made.refresh_from_db()
     assert made.status == "SUCCEEDED"
