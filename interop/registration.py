@@ -6,7 +6,7 @@ nothing of any other file.
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -62,9 +62,9 @@ def _is_error(finding: Mapping[str, str]) -> bool:
     return finding.get("severity", Severity.ERROR.value) == Severity.ERROR.value
 
 
-def _refuse_first(messages: object) -> None:
-    for message in messages:  # type: ignore[attr-defined]
-        raise Refusal(400, str(message))
+def _refuse_first(messages: Iterable[str]) -> None:
+    for message in messages:
+        raise Refusal(400, message)
 
 
 def _descriptor_bytes(path: Path) -> bytes:

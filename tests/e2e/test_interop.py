@@ -362,6 +362,7 @@ def test_a_control_worker_that_is_killed_in_the_middle_of_a_call_loses_nothing(c
         eventually(lambda: double.commands, what="the first call")
         control = [child for child in product.children.started if child.name == "control-worker"][-1]
         control.kill()
+        product.children.started.remove(control)
         product.start_control_worker()
         waiting = client.wait_for(made, "WAITING_EXTERNAL", "FAILED", "DLQ", seconds=60)
         assert (waiting["status"], waiting["attempt"]) == ("WAITING_EXTERNAL", 0)
