@@ -3,7 +3,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-PRODUCT := coordinator releases executions pipelines
+PRODUCT := coordinator releases executions interop pipelines
 # Two processes share the servers that the run starts; recovery tests need a core to themselves.
 PYTEST_ARGS ?= -n 2
 # Enough for Django to load its settings. Nothing listens there: these checks need no server.

@@ -4,7 +4,7 @@ A wrong or missing variable never goes unnoticed: all problems are collected and
 operator mends them in one go. No message ever holds a variable's value.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -87,6 +87,45 @@ class Environment:
             return [word.strip() for word in value.split(",") if word.strip()]
 
         return self._read(name, "list", default, parse, fallback=[])
+
+    def choice(self, name: str, default: str, choices: Collection[str]) -> str:
+        def parse(value: str) -> str:
+            if value not in choices:
+                raise ValueError(f"must be one of {', '.join(choices)}")
+            return value
+
+        return self._read(name, "text", default, parse, fallback=default)
+
+    def paths(self, name: str) -> list[Path]:
+        """A comma-separated list of absolute paths, none by default."""
+
+        def parse(value: str) -> list[Path]:
+            paths = [Path(word.strip()) for word in value.split(",") if word.strip()]
+            if not all(path.is_absolute() for path in paths):
+                raise ValueError("must be absolute paths")
+            return paths
+
+        return self._read(name, "list", "", parse, fallback=[])
+
+    def origins(self, name: str) -> list[str]:
+        """A comma-separated list of origins such as https://worker.example:8443, none by default."""
+
+        def parse(value: str) -> list[str]:
+            origins = [word.strip() for word in value.split(",") if word.strip()]
+            for origin in origins:
+                url = urlsplit(origin)
+                if url.scheme not in {"http", "https"} or not url.hostname or origin != f"{url.scheme}://{url.netloc}":
+                    raise ValueError(
+                        "must be origins, such as https://worker.example:8443, with nothing after the port"
+                    )
+            return origins
+
+        return self._read(name, "list", "", parse, fallback=[])
+
+    def require(self, condition: bool, problem: str) -> None:
+        """Note `problem` unless `condition` holds; for what several variables say together."""
+        if not condition:
+            self._problems.append(f"  {problem}")
 
     def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
         """A comma-separated list of networks such as 10.0.0.0/8, none by default."""

@@ -43,6 +43,41 @@ WEBHOOK_TIMEOUT_SECONDS = env.number("WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1)
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 WEBHOOK_CA_FILE = env.text("WEBHOOK_CA_FILE", "")
 
+PAYLOAD_TYPE_PREFIXES = env.words("PAYLOAD_TYPE_PREFIXES", "org.pipelineframework.")
+REST_WORKER_ORIGINS = env.origins("REST_WORKER_ORIGINS")
+REST_WORKER_BASE_URL = env.text("REST_WORKER_BASE_URL", "").rstrip("/")
+REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", required=False)
+REST_WORKER_CONNECT_SECONDS = env.number("REST_WORKER_CONNECT_SECONDS", 2, least=0.1)
+REST_WORKER_TIMEOUT_SECONDS = env.number("REST_WORKER_TIMEOUT_SECONDS", 30, least=0.1)
+REST_WORKER_MAX_ANSWER_BYTES = env.integer("REST_WORKER_MAX_ANSWER_BYTES", 16 * 1024**2)
+REST_WORKER_CA_FILE = env.text("REST_WORKER_CA_FILE", "")
+REST_WORKER_STALE_SECONDS = env.number("REST_WORKER_STALE_SECONDS", 120)
+REST_WORKER_CAPACITY = env.integer("REST_WORKER_CAPACITY", 8)
+REST_WORKER_NON_RETRYABLE = env.words("REST_WORKER_NON_RETRYABLE")
+
+TPF_ADMIN_ENABLED = env.flag("TPF_ADMIN_ENABLED", False)
+TPF_ADMIN_TOKEN = env.secret("TPF_ADMIN_TOKEN", required=False)
+TPF_ADMIN_TOKEN_REF = env.text("TPF_ADMIN_TOKEN_REF", "")
+TPF_CONTROL_PLANE_ENABLED = env.flag("TPF_CONTROL_PLANE_ENABLED", False)
+TPF_CONTROL_PLANE_TOKEN = env.secret("TPF_CONTROL_PLANE_TOKEN", required=False)
+TPF_CONTROL_PLANE_TOKEN_REF = env.text("TPF_CONTROL_PLANE_TOKEN_REF", "")
+for surface, enabled, token, reference in (
+    ("TPF_ADMIN", TPF_ADMIN_ENABLED, TPF_ADMIN_TOKEN, TPF_ADMIN_TOKEN_REF),
+    ("TPF_CONTROL_PLANE", TPF_CONTROL_PLANE_ENABLED, TPF_CONTROL_PLANE_TOKEN, TPF_CONTROL_PLANE_TOKEN_REF),
+):
+    names = f"{surface}_TOKEN or {surface}_TOKEN_REF"
+    env.require(not enabled or bool(token or reference), f"{names} is required when {surface}_ENABLED=true")
+    env.require(not (token and reference), f"Configure only one of {names}")
+    env.require(
+        not reference or reference.startswith(("env:", "file:")),
+        f"{surface}_TOKEN_REF must be env:NAME or file:/path",
+    )
+TPF_CREATE_TENANTS = env.flag("TPF_CREATE_TENANTS", False)
+TPF_RELEASE_ROOTS = env.paths("TPF_RELEASE_ROOTS")
+TPF_IDEMPOTENCY = env.choice(
+    "TPF_IDEMPOTENCY", "OPTIONAL_CLIENT_KEY", ("OPTIONAL_CLIENT_KEY", "CLIENT_KEY_REQUIRED", "SERVER_KEY_ONLY")
+)
+
 INSTALLED_APPS = [
     "unfold",
     "django.contrib.admin",
@@ -174,8 +209,11 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "control"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
-# Receivers of webhooks may be slow: an installation can give them a worker of their own.
-CELERY_TASK_ROUTES = {"executions.send_webhooks": {"queue": "webhooks"}}
+# Receivers of webhooks and REST workers may be slow: an installation can give them workers of their own.
+CELERY_TASK_ROUTES = {
+    "executions.send_webhooks": {"queue": "webhooks"},
+    "executions.call_rest_worker": {"queue": "rest"},
+}
 # The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
 # for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
 CELERY_BROKER_TRANSPORT_OPTIONS = {

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from coordinator import health
 from executions import api as executions_api
 from executions import campaigns_api, interactions_api, operators_api, submissions_api, workers_api
+from interop import urls as interop_urls
 from releases import api as releases_api
 
 tenant_api = [
@@ -28,6 +29,7 @@ urlpatterns = [
     path("api/v1/resume", interactions_api.Resume.as_view(), name="resume"),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),
+    *interop_urls.urlpatterns,
 ]
 handler404 = "coordinator.api.problem.not_found"
 handler500 = "coordinator.api.problem.failed"

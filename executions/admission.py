@@ -60,11 +60,14 @@ class Admission:
                 f"Expected {release_version!r} to be active, but it is {active!r}.", activeReleaseVersion=active
             )
 
-    def input_shape(self, value: Any) -> str:
-        """UNI for one value, MULTI for a list of items where the first step takes many. Raises `InputInvalid`."""
+    def input_shape(self, value: Any, asked: str | None = None) -> str:
+        """UNI for one value, MULTI for a list of items where that is asked, or else where the first step takes many.
+
+        Raises `InputInvalid`.
+        """
         if self.contract is None or not self.contract.steps:
-            return "UNI"
-        many = self.contract.steps[0].cardinality in MANY
+            return asked or "UNI"
+        many = asked == "MULTI" if asked else self.contract.steps[0].cardinality in MANY
         if many and not isinstance(value, list):
             raise InputInvalid(
                 "The first step takes many items.", errors=[_error("input", "must be an array of items")]

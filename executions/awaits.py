@@ -21,8 +21,9 @@ from psycopg.types.json import Jsonb
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import dead_letters, moves
+from executions import dead_letters, imported_awaits, moves
 from executions.dispatch import owner
+from executions.imported import ImportedSuspension
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.moves import Move
 from executions.payloads import storable
@@ -51,6 +52,8 @@ OPEN = [status.value for status in Interaction.OPEN]
 
 def why_unanswerable(suspension: Suspension) -> str | None:
     """Why nobody could ever answer this; None where somebody can. Such an execution fails and is not parked."""
+    if isinstance(suspension, ImportedSuspension):
+        return imported_awaits.why_unanswerable(suspension)
     if suspension.transport not in FIRST_STATUS:
         return f"The await uses the transport {suspension.transport!r}, which this coordinator does not have"
     if not suspension.itemized and len(suspension.requests) != 1:
@@ -138,6 +141,10 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_OPEN_UNITS, units)
         cursor.execute(_OPEN_INTERACTIONS, _interactions(tenant, parkings))
+    for parking in parkings:
+        if isinstance(parking.suspension, ImportedSuspension):
+            imported_awaits.keep(tenant, parking.execution_id, parking.unit_id, parking.suspension)
+            resume([parking.unit_id], actor="worker")
     sent = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(sent, MOST_SENDERS)):
         bell.ring(SEND_TASK)
@@ -146,10 +153,11 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
 
 
 def _interactions(tenant: Tenant, parkings: Sequence[Parking]) -> dict[str, Any]:
-    """The columns of every interaction of these units."""
+    """The columns of every interaction of these units, but for those that a worker has opened already."""
     asked = [
         (parking, parking.suspension, item if parking.suspension.itemized else None, text)
         for parking in parkings
+        if not isinstance(parking.suspension, ImportedSuspension)
         for item, text in enumerate(parking.suspension.requests)
     ]
     return {

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from executions import moves
+from executions import moves, rest_assignment
 from executions.grouping import commands_in_a_message, groups
 from executions.moves import Claim, Move
 from executions.protocol import (
@@ -48,7 +48,7 @@ def dispatch() -> int:
         lease_seconds=settings.LEASE_SECONDS,
         stale_seconds=settings.WORKER_STALE_SECONDS,
     ):
-        unsent = list(_messages(claims))
+        unsent = list(_messages(rest_assignment.share(claims, _give_back)))
         while unsent:
             if not _send(unsent[0]):
                 _give_back([claim for message in unsent for claim in message])

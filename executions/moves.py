@@ -157,20 +157,25 @@ MOST_STOCK = 500
 # and at most `most`; what runs there takes a place, but for what a draining worker finishes. So a slow pipeline is sent
 # only what its workers start on at once, and a fast one a stock. The stock is filled up by a quarter or more at a time.
 # Without a worker there is no room, and its executions stay due, stranded but unharmed, until one comes.
+# A REST worker may be silent: only whoever submits beats for it, and what is in flight goes on (wire protocol D.8). Each
+# call is one command, so a release that has such a worker keeps no stock.
 # Releases that have something due share `limit` evenly, so that none waits for another's backlog.
 _CLAIM = """
 WITH host AS (
-    SELECT r.id AS release_id, w.capacity, w.transition_seconds AS seconds, 'worker:' || w.worker_id AS name,
+    SELECT r.id AS release_id, w.protocol, w.capacity, w.transition_seconds AS seconds,
+        'worker:' || w.worker_id AS name,
         w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AS takes
     FROM executions_worker w
     JOIN releases_pipeline p ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id
     JOIN releases_release r ON r.pipeline_id = p.id AND r.contract_version = w.contract_version
         AND r.release_version = w.release_version AND r.status <> 'REJECTED'
-    WHERE w.stopped_at IS NULL AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)
+    WHERE w.stopped_at IS NULL AND (w.protocol = 'rest'
+            OR (w.protocol = 'celery' AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)))
         AND (w.artifact_digest = '' OR coalesce((
             SELECT bool_or(a.blob_id = w.artifact_digest) FROM releases_artifact a WHERE a.release_id = r.id), true))
 ), hosted AS (
-    SELECT release_id, sum(capacity) FILTER (WHERE takes) AS threads, max(seconds) FILTER (WHERE takes) AS seconds,
+    SELECT release_id, sum(capacity) FILTER (WHERE takes) AS threads,
+        CASE WHEN bool_and(protocol = 'celery') THEN max(seconds) FILTER (WHERE takes) END AS seconds,
         array_agg(name) FILTER (WHERE NOT takes) AS draining
     FROM host GROUP BY release_id HAVING bool_or(takes)
 ), place AS (

@@ -30,7 +30,9 @@ _STRANDED = """
 WITH host AS (
     SELECT r.id AS release_id,
         w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AND w.stopped_at IS NULL
-            AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s) AS healthy,
+            AND (w.protocol = 'rest'
+                OR (w.protocol = 'celery' AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)))
+            AS healthy,
         least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) AS until
     FROM executions_worker w
     JOIN releases_pipeline p ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id

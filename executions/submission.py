@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from django.db import connection, transaction
 
@@ -37,6 +37,8 @@ class Order:
     input: Any
     idempotency_key: str
     expected_release_version: str | None = None
+    input_shape: str | None = None
+    wire_input: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,21 @@ class Submission:
     duplicate: bool = False
     earlier: Execution | None = None
 
+    @classmethod
+    def repeated(cls, first: Execution) -> Self:
+        """What a key gives that was used before."""
+        return cls(
+            first.pk,
+            first.pipeline_id,
+            first.contract_version,
+            first.release_version,
+            first.execution_key,
+            first.submitted_by,
+            first.created_at,
+            duplicate=True,
+            earlier=first,
+        )
+
     @property
     def execution(self) -> Execution:
         """Its row."""
@@ -68,8 +85,13 @@ def submit(
     actor: str,
     expected_release_version: str | None = None,
     token: str | None = None,
+    input_shape: str | None = None,
+    wire_input: Any = None,
 ) -> Submission:
     """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
+
+    `input_shape` says whether the input is one value or the items of a stream, in place of the contract's first step.
+    `wire_input` is the input in the payloads in which it came, to be kept beside it.
 
     The same key with the same input returns the first execution, even where a new one would be refused by now.
     `token` is the digest of the token that asks, where it was let in on a memory of it: it must still be valid when
@@ -77,7 +99,7 @@ def submit(
     `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
     `WorkerUnavailable`.
     """
-    order = Order(pipeline_id, input, idempotency_key, expected_release_version)
+    order = Order(pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input)
     [made] = submit_many(tenant, [order], actor=actor, token=token)
     if isinstance(made, CoordinatorError):
         raise made
@@ -148,7 +170,7 @@ def _hopeful_row(given: Admission | None, order: Order, actor: str, token: str |
 
 def _row(given: Admission, order: Order, actor: str, token: str | None) -> _Row:
     given.require_expected(order.expected_release_version)
-    shape = given.input_shape(order.input)
+    shape = given.input_shape(order.input, order.input_shape)
     return _Row(new_id(), given, order, input_digest(order.input), shape, actor, token)
 
 
@@ -197,17 +219,7 @@ def _repeated(order: Order, first: Execution) -> Submission:
             f"The key {order.idempotency_key!r} belongs to execution {first.pk}, which has another input.",
             executionId=str(first.pk),
         )
-    return Submission(
-        first.pk,
-        first.pipeline_id,
-        first.contract_version,
-        first.release_version,
-        first.execution_key,
-        first.submitted_by,
-        first.created_at,
-        duplicate=True,
-        earlier=first,
-    )
+    return Submission.repeated(first)
 
 
 # A row is written only where its release is still the active one, and registered, and the token that asks still
@@ -217,7 +229,7 @@ _INSERT = """
 WITH asked AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, actor text, token text)
+        checkpoints bool, actor text, token text, wire_input jsonb)
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
@@ -235,6 +247,9 @@ WITH asked AS (
     ORDER BY p.tenant_id, p.pipeline_id, a.key
     ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
     RETURNING id, status, contract_version, release_version, submitted_by, created_at
+), kept AS (
+    INSERT INTO executions_wireform (execution_id, input)
+    SELECT accepted.id, a.wire_input FROM accepted JOIN asked a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
 ), told AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
     SELECT id, 1, 'SUBMITTED', status, submitted_by,
@@ -271,6 +286,7 @@ def _as_json(row: _Row) -> dict[str, Any]:
         "checkpoints": row.admission.checkpoints,
         "actor": row.actor,
         "token": row.token,
+        "wire_input": row.order.wire_input,
     }
 
 

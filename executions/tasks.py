@@ -1,6 +1,7 @@
 """The execution side's Celery tasks: thin, and safe to run twice. Messages are refused here, with a log line."""
 
 import logging
+import uuid
 from typing import Any
 
 from celery import shared_task
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, orders, outcome, webhooks, worker_registry
+from executions import awaits, campaigns, orders, outcome, rest_dispatch, webhooks, worker_registry
 from executions import dispatch as dispatcher
 from executions import sweep as sweeper
 from executions.protocol import (
@@ -25,6 +26,7 @@ from executions.protocol import (
     verify,
     worker_key,
 )
+from executions.rest_assignment import CALL_TASK
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,12 @@ def heartbeat(message: Any) -> None:
         log.warning("Refused a heartbeat: %s: %s", error.code, error)
         return
     worker_registry.take_heartbeat(tenant, envelope.identity, beat, sent_at)
+
+
+@shared_task(name=CALL_TASK, acks_late=False)
+def call_rest_worker(execution_id: str, lease_token: str) -> None:
+    """May take as long as a request may, so it is acknowledged at once: where it is lost, the lease sees to it."""
+    rest_dispatch.run(uuid.UUID(execution_id), uuid.UUID(lease_token))
 
 
 @shared_task(name=awaits.EXPIRE_TASK)

@@ -15,6 +15,7 @@ from executions import moves
 from executions.errors import WorkerUnavailable, WorkerUnknown
 from executions.models import Worker, WorkerEvent
 from executions.protocol import Heartbeat
+from executions.rest_capabilities import artifact_conflict, require_capable
 from releases import registry
 from releases.identity import ReleaseIdentity
 from releases.models import Release
@@ -22,6 +23,7 @@ from releases.models import Release
 DISPATCH_TASK = "executions.dispatch"
 TELL_TASK = "executions.tell_worker"
 STATES = ("HEALTHY", "STALE", "DRAINING", "UNAVAILABLE")
+CELERY, REST = "celery", "rest"
 
 
 def workers_of(release: Release) -> QuerySet[Worker]:
@@ -48,15 +50,27 @@ def state_of(worker: Worker, now: datetime) -> str:
         return "UNAVAILABLE"
     if worker.draining_since is not None or worker.drained_by_operator_at is not None:
         return "DRAINING"
-    silent = now - worker.last_heartbeat_at > timedelta(seconds=settings.WORKER_STALE_SECONDS)
+    longest = stale_after(worker.protocol)
+    silent = longest is not None and now - worker.last_heartbeat_at > longest
     return "STALE" if silent else "HEALTHY"
+
+
+def stale_after(protocol: str) -> timedelta | None:
+    """How long a worker may be silent; None for ever. Only others can beat for what is called over HTTP (B.3)."""
+    if protocol == CELERY:
+        return timedelta(seconds=settings.WORKER_STALE_SECONDS)
+    seconds = settings.REST_WORKER_STALE_SECONDS
+    return timedelta(seconds=seconds) if seconds > 0 else None
 
 
 def in_state(rows: QuerySet[Worker], state: str, now: datetime) -> QuerySet[Worker]:
     """Those of `rows` for which `state_of` says `state`."""
     gone = ~Q(stopped_at=None)
     draining = ~Q(draining_since=None) | ~Q(drained_by_operator_at=None)
-    silent = Q(last_heartbeat_at__lt=now - timedelta(seconds=settings.WORKER_STALE_SECONDS))
+    others = stale_after(REST)
+    silent = Q(protocol=CELERY, last_heartbeat_at__lt=now - timedelta(seconds=settings.WORKER_STALE_SECONDS))
+    if others is not None:
+        silent |= ~Q(protocol=CELERY) & Q(last_heartbeat_at__lt=now - others)
     return rows.filter(
         {
             "UNAVAILABLE": gone,
@@ -68,22 +82,36 @@ def in_state(rows: QuerySet[Worker], state: str, now: datetime) -> QuerySet[Work
 
 
 def require_healthy(release: Release) -> None:
-    """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release."""
-    workers = list(workers_of(release))
+    """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
+
+    Where only REST workers are healthy, one of them must say so itself: that is a network call (wire protocol D.8).
+    """
+    workers = list(workers_of(release).filter(protocol__in=(CELERY, REST)))
     if not workers:
         raise WorkerUnavailable("No worker lifecycle record for active release")
     fitting = [worker for worker in workers if _hosts_same_artifact(worker, release)]
     if not fitting:
         raise WorkerUnavailable("Registered worker artifact identity does not match active release")
     now = timezone.now()
-    states = {worker.worker_id: state_of(worker, now) for worker in fitting}
-    if "HEALTHY" not in states.values():
-        told = ", ".join(f"{worker}={state}" for worker, state in sorted(states.items()))
-        raise WorkerUnavailable(f"No healthy celery worker lifecycle record for active release; current states: {told}")
+    healthy = [worker for worker in fitting if state_of(worker, now) == "HEALTHY"]
+    if not healthy:
+        provider = "/".join(sorted({worker.protocol for worker in fitting}))
+        told = ", ".join(f"{each.worker_id}={state_of(each, now)}" for each in sorted(fitting, key=_by_id))
+        raise WorkerUnavailable(
+            f"No healthy {provider} worker lifecycle record for active release; current states: {told}"
+        )
+    if all(worker.protocol == REST for worker in healthy):
+        require_capable(release, healthy)
+
+
+def _by_id(worker: Worker) -> str:
+    return worker.worker_id
 
 
 def _hosts_same_artifact(worker: Worker, release: Release) -> bool:
     """Compared only where both sides tell (wire protocol D.8 #4); the claim's SQL holds to the same rule."""
+    if worker.protocol == REST:
+        return artifact_conflict(release, worker.artifact_id, worker.artifact_digest) is None
     stored = {blob.digest for blob in registry.blobs(release)}
     return not worker.artifact_digest or not stored or worker.artifact_digest in stored
 
@@ -128,6 +156,8 @@ def _told(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict
     return {
         "contract_version": identity.contract_version,
         "release_version": identity.release_version,
+        "protocol": CELERY,
+        "endpoint": "",
         "artifact_id": beat.artifact_id,
         "artifact_digest": beat.artifact_digest,
         "capacity": beat.capacity,
@@ -166,7 +196,7 @@ def _note_beat(pk: int, identity: ReleaseIdentity, beat: Heartbeat, before: Work
         cause, hosted = {"DRAINING": "WORKER_DRAINS", "UNAVAILABLE": "STOPPED"}.get(state, "HEARD_AGAIN"), {}
     else:
         return
-    _note(pk, state, actor=f"worker:{beat.worker_id}", cause=cause, **hosted)
+    note(pk, state, actor=f"worker:{beat.worker_id}", cause=cause, **hosted)
 
 
 def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reason: str = "") -> Worker:
@@ -200,10 +230,10 @@ def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, rea
 
 def _note_order(of: Worker, *, actor: str, cause: str, reason: str) -> None:
     of.refresh_from_db()
-    _note(of.pk, state_of(of, timezone.now()), actor=actor, cause=cause, reason=reason)
+    note(of.pk, state_of(of, timezone.now()), actor=actor, cause=cause, reason=reason)
 
 
-def _note(pk: int, state: str, *, actor: str, **data: str) -> None:
+def note(pk: int, state: str, *, actor: str, **data: str) -> None:
     """Write an event and keep its state on the row, which the caller has locked by an update."""
     WorkerEvent.objects.create(worker_id=pk, state=state, actor=actor, data=data, at=Now())
     Worker.objects.filter(pk=pk).update(noted_state=state)
@@ -213,7 +243,7 @@ _NOTE_SILENT = """
 WITH silent AS (
     SELECT id FROM executions_worker
     WHERE noted_state <> 'STALE' AND stopped_at IS NULL AND draining_since IS NULL AND drained_by_operator_at IS NULL
-        AND last_heartbeat_at < now() - make_interval(secs => %(stale)s)
+        AND last_heartbeat_at < now() - CASE protocol WHEN 'celery' THEN %(stale)s::interval ELSE %(others)s END
     ORDER BY last_heartbeat_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), noted AS (
     UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id
@@ -227,7 +257,12 @@ FROM noted
 
 def note_silent(*, actor: str, limit: int) -> int:
     """Write an event for each worker that has become silent, at most `limit`. Returns how many there were."""
-    parameters: dict[str, Any] = {"stale": settings.WORKER_STALE_SECONDS, "limit": limit, "actor": actor}
+    parameters: dict[str, Any] = {
+        "stale": stale_after(CELERY),
+        "others": stale_after(REST),
+        "limit": limit,
+        "actor": actor,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_NOTE_SILENT, parameters)
         return int(cursor.rowcount)

@@ -69,6 +69,15 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--concurrency", type=_positive, default=1, metavar="N", help="transitions at a time; default: 1"
     )
+    parser.add_argument(
+        "--protocol", choices=("celery", "rest"), default="celery", help="how the coordinator calls it; default: celery"
+    )
+    parser.add_argument(
+        "--bind", default="127.0.0.1:8090", metavar="HOST:PORT", help="rest: where to listen; default: 127.0.0.1:8090"
+    )
+    parser.add_argument(
+        "--payload-prefix", action="append", metavar="PREFIX", help="rest: types to accept, beside the pipeline's own"
+    )
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
     parser.set_defaults(run=_worker)
 
@@ -125,6 +134,10 @@ def _release(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace) -> int:
     """Celery is loaded here only: building needs no broker."""
+    if arguments.protocol == "rest":
+        from pipelines import rest_worker
+
+        return rest_worker.main(arguments)
     from pipelines import celery_worker
 
     return celery_worker.main(arguments)

@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from celery import Celery, bootsteps, current_app, signals
@@ -33,6 +32,7 @@ from executions.protocol import (
 )
 from pipelines.errors import DefinitionError
 from pipelines.host import Host, host_release
+from pipelines.options import needed, worker_key
 from pipelines.outbox import Answer, Outbox
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ PATIENCE = 60.0
 def main(arguments: argparse.Namespace) -> int:
     """Host the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    tenant = _needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
-    broker_url = _needed(arguments.broker_url, "--broker-url", "PIPELINES_BROKER_URL")
-    key = _key(arguments.key_file)
+    tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
+    broker_url = needed(arguments.broker_url, "--broker-url", "PIPELINES_BROKER_URL")
+    key = worker_key(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, tenant)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
     if len(worker_id) > LONGEST_NAME:
@@ -244,19 +244,3 @@ class _Pulse(threading.Thread):
             self._app.send_task(HEARTBEAT_TASK, args=(message,), queue="control", retry=False)
         except (OperationalError, OSError) as error:
             log.warning("The broker did not take a heartbeat: %s", type(error).__name__)
-
-
-def _needed(value: str | None, option: str, variable: str) -> str:
-    if not value:
-        raise DefinitionError("MISSING_OPTION", f"{option} is needed, or ${variable}")
-    return value
-
-
-def _key(file: Path | None) -> str:
-    """The tenant's worker key, from a file or the environment: never from the command line, which others can see."""
-    if file is None:
-        return _needed(os.environ.get("PIPELINES_WORKER_KEY"), "--key-file", "PIPELINES_WORKER_KEY")
-    try:
-        return _needed(file.read_text(encoding="utf-8").strip(), "--key-file", "PIPELINES_WORKER_KEY")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DefinitionError("MISSING_OPTION", f"the key file {file} cannot be read") from error

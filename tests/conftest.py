@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 from coordinator.api.authentication import forget_tokens
 from coordinator.local.product import Product
 from executions import admission
-from tests.running import RunningProduct
+from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.servers import ORDINARY_URL
 
 # A machine that is busy is slow, which is no mistake of the code.
@@ -66,6 +66,15 @@ def running(
             "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
             "WEBHOOK_DELAY_SECONDS": "0.2",
             "WEBHOOK_ATTEMPTS": "3",
+            "TPF_ADMIN_ENABLED": "true",
+            "TPF_ADMIN_TOKEN": TPF_ADMIN_TOKEN,
+            "TPF_CONTROL_PLANE_ENABLED": "true",
+            "TPF_CONTROL_PLANE_TOKEN": TPF_CONTROL_TOKEN,
+            "TPF_CREATE_TENANTS": "true",
+            "TPF_RELEASE_ROOTS": str(folder / "releases"),
+            "REST_WORKER_ORIGINS": f"http://127.0.0.1:{REST_PORT}",
+            "REST_WORKER_TIMEOUT_SECONDS": "2",
+            "REST_WORKER_CAPACITY": "2",
         },
     )
     product.gather_static_files()

@@ -1,5 +1,7 @@
 """What tests do with the running product: make tenants, build releases, talk HTTP, start workers, wait."""
 
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,8 +9,8 @@ from typing import Any
 import requests
 from django.contrib.auth.models import User
 
-from coordinator.local.children import Child
-from coordinator.local.product import Product
+from coordinator.local.children import Child, free_port
+from coordinator.local.product import PROJECT, Product
 from coordinator.tenancy.access import issue_token
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
@@ -18,6 +20,9 @@ from tests.building import build as build
 from tests.building import eventually as eventually
 
 PASSWORD = "correct-horse-battery-staple"
+TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN = "tpf-admin-token", "tpf-control-token"
+REST_PORT = free_port()
+"""Where the running product may call a REST worker; one test at a time has one there."""
 
 
 @dataclass
@@ -83,6 +88,21 @@ class TenantInUse:
         )
         self.workers.append(child)
         self.wait_for_worker(name, state)
+        return child
+
+    def start_rest_worker(self, release: BuiltRelease, name: str) -> Child:
+        """Start a worker over HTTP that hosts `release`. It registers nowhere by itself."""
+        command = [sys.executable, "-m", "pipelines", "worker", release.reference, f"--release={release.descriptor}"]
+        child = self.product.children.start(
+            name,
+            [*command, "--protocol=rest", f"--bind=127.0.0.1:{REST_PORT}"],
+            environment={
+                "PYTHONPATH": f"{release.directory}{os.pathsep}{PROJECT}",
+                "PIPELINES_WORKER_KEY": worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug),
+            },
+            directory=release.directory,
+        )
+        self.workers.append(child)
         return child
 
     def wait_for_worker(self, name: str, state: str) -> None:

@@ -85,6 +85,7 @@ class Migration(migrations.Migration):
                 ("release_version", models.CharField(max_length=500)),
                 ("worker_id", models.CharField(max_length=200)),
                 ("protocol", models.CharField(default="celery", max_length=20)),
+                ("endpoint", models.CharField(blank=True, default="", max_length=2000)),
                 ("artifact_id", models.CharField(blank=True, max_length=500)),
                 ("artifact_digest", models.CharField(blank=True, max_length=500)),
                 ("capacity", models.PositiveIntegerField()),
@@ -339,6 +340,23 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-created_at", "-id"),
             },
+        ),
+        migrations.CreateModel(
+            name="WireForm",
+            fields=[
+                (
+                    "execution",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="wire_form",
+                        serialize=False,
+                        to="executions.execution",
+                    ),
+                ),
+                ("input", models.JSONField(null=True)),
+                ("result", models.JSONField(null=True)),
+            ],
         ),
         migrations.AddField(
             model_name="execution",

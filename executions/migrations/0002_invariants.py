@@ -55,6 +55,19 @@ END $$;
 CREATE TRIGGER await_unit_guard BEFORE UPDATE OR DELETE ON executions_awaitunit
     FOR EACH ROW EXECUTE FUNCTION guard_await_unit();
 
+CREATE FUNCTION guard_wire_form() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR NEW.execution_id <> OLD.execution_id OR NEW.input IS DISTINCT FROM OLD.input
+        OR OLD.result IS NOT NULL
+    THEN
+        RAISE EXCEPTION 'execution %: what travelled never changes', OLD.execution_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'wire_form_written_once';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER wire_form_guard BEFORE UPDATE OR DELETE ON executions_wireform
+    FOR EACH ROW EXECUTE FUNCTION guard_wire_form();
+
 CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
@@ -116,7 +129,7 @@ END $$;
 CREATE TRIGGER execution_guard BEFORE UPDATE ON executions_execution FOR EACH ROW EXECUTE FUNCTION guard_execution();
 """
 BACKWARD = """
-DROP FUNCTION guard_execution, guard_submission, guard_interaction, guard_await_unit CASCADE;
+DROP FUNCTION guard_execution, guard_submission, guard_interaction, guard_await_unit, guard_wire_form CASCADE;
 DROP TRIGGER deadletter_append_only ON executions_deadletter;
 DROP TRIGGER deadletter_not_truncated ON executions_deadletter;
 DROP TRIGGER workerevent_append_only ON executions_workerevent;

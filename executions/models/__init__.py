@@ -3,6 +3,7 @@
 from executions.models.awaits import AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
 from executions.models.execution import DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
+from executions.models.wire_form import WireForm
 from executions.models.worker import Worker, WorkerEvent
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Execution",
     "ExecutionEvent",
     "Interaction",
+    "WireForm",
     "Worker",
     "WorkerEvent",
 ]

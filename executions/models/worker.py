@@ -13,7 +13,7 @@ class Worker(models.Model):
     A worker drains because it said so (`draining_since`), or because an operator wants it to
     (`drained_by_operator_at`), which no heartbeat undoes. `taking`, `holding` and `transition_seconds` are its own
     word: whether it takes commands, how many it has not finished, and how long one takes it on average. `noted_state`
-    is the state in its newest event.
+    is the state in its newest event. `endpoint` is where a REST worker is called; others have none.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
@@ -22,6 +22,7 @@ class Worker(models.Model):
     release_version = models.CharField(max_length=IDENTITY_LENGTH)
     worker_id = models.CharField(max_length=200)
     protocol = models.CharField(max_length=20, default="celery")
+    endpoint = models.CharField(max_length=2000, blank=True, default="")
     artifact_id = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
     artifact_digest = models.CharField(max_length=IDENTITY_LENGTH, blank=True)
     capacity = models.PositiveIntegerField()

@@ -1,0 +1,104 @@
+"""Validate an order, create it, wait for the restaurant's decision, and finalise it.
+
+    python -m pipelines build examples.orders.pipeline:pipeline --out dist/
+    python -m pipelines release --out dist/
+    python -m pipelines worker examples.orders.pipeline:pipeline --release dist/pipeline-release.json
+    python -m pipelines worker examples.orders.pipeline:pipeline --release dist/pipeline-release.json --protocol rest
+
+The last two host the same release, one over the broker and one over HTTP; either may run any part of an execution.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID, uuid5
+
+from pipelines import NonRetryable, Pipeline, StepContext
+
+ORDERS = UUID("6f1d3c1e-6a0f-4f0e-9a59-3d5f0f6f7f10")
+
+
+@dataclass
+class OrderLine:
+    dish: str
+    quantity: int
+    price: Decimal
+
+
+@dataclass
+class OrderRequest:
+    """What a customer asks for; `request_id` is theirs, and the same for the same order."""
+
+    request_id: str
+    customer: str
+    lines: list[OrderLine]
+
+
+@dataclass
+class ValidOrder:
+    request_id: str
+    customer: str
+    lines: list[OrderLine]
+    total: Decimal
+
+
+@dataclass
+class PendingApproval:
+    """What the restaurant is asked."""
+
+    order_id: UUID
+    customer: str
+    total: Decimal
+    dishes: list[str]
+
+
+@dataclass
+class Decision:
+    """What the restaurant answers, for which order, and why."""
+
+    order_id: UUID
+    accepted: bool
+    note: str
+
+
+@dataclass
+class FinishedOrder:
+    order_id: UUID
+    state: str
+    note: str
+
+
+pipeline = Pipeline("org.example.restaurant-orders")
+
+
+@pipeline.step
+def validate_order(order: OrderRequest) -> ValidOrder:
+    """An order without a dish, or with a negative price, will never be right: no retry can help it."""
+    if not order.lines:
+        raise NonRetryable(f"order {order.request_id} names no dish")
+    if any(line.quantity < 1 or line.price < 0 for line in order.lines):
+        raise NonRetryable(f"order {order.request_id} has a line without a quantity or a price")
+    total = sum((line.price * line.quantity for line in order.lines), Decimal(0))
+    return ValidOrder(order.request_id, order.customer, order.lines, total)
+
+
+@pipeline.step
+def create_order(order: ValidOrder, context: StepContext) -> PendingApproval:
+    """The id is made from what identifies the order, so that a second attempt creates the same one."""
+    order_id = uuid5(ORDERS, f"{context.tenant_id}:{order.request_id}")
+    return PendingApproval(order_id, order.customer, order.total, [line.dish for line in order.lines])
+
+
+pipeline.awaits(
+    "Await restaurant decision",
+    request=PendingApproval,
+    response=Decision,
+    timeout=timedelta(minutes=30),
+    group="restaurant",
+)
+
+
+@pipeline.step
+def finalise_order(decision: Decision) -> FinishedOrder:
+    state = "ACCEPTED" if decision.accepted else "REJECTED"
+    return FinishedOrder(decision.order_id, state, decision.note)

@@ -1,0 +1,124 @@
+"""One HTTP request and its whole answer, to an address that was vetted: bounded in time and size. Pure.
+
+Redirects are not followed, nothing is taken from the environment, and no encoding of the answer is undone. The time
+is that of the whole exchange: an answer that drips in is cut off as well as one that never comes.
+"""
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from executions.outbound import MOST_ADDRESSES, Target
+
+
+class TimedOut(Exception):
+    """No whole answer came in time; what was asked may have been done all the same."""
+
+
+class NotConnected(Exception):
+    """No connection could be made; nothing was asked."""
+
+
+class Broken(Exception):
+    """The connection broke off, or what came is no HTTP; what was asked may have been done all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, and the body as it came; `complete` is False where it had more than the bytes that were allowed."""
+
+    status: int
+    body: bytes
+    complete: bool
+
+
+def exchange(
+    target: Target,
+    method: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    connect_seconds: float,
+    seconds: float,
+    limit: int,
+    ca_file: str = "",
+) -> Answer:
+    """Send one request and read at most `limit` bytes of its answer.
+
+    Connecting to each address may take `connect_seconds`, and all that follows `seconds`. Raises `NotConnected`,
+    `TimedOut`, `Broken`.
+    """
+    connection = _connected(target, connect_seconds, ca_file)
+    with _cut_off(connection, seconds) as deadline:
+        client = http.client.HTTPConnection(target.host, target.port, timeout=seconds)
+        client.sock = connection
+        try:
+            client.request(
+                method, _path(target), body or None, {**headers, "Host": target.host_header, "Connection": "close"}
+            )
+            response = client.getresponse()
+            text = response.read(limit + 1)
+            if len(text) <= limit and response.length:
+                raise http.client.IncompleteRead(text, response.length)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if time.monotonic() >= deadline or isinstance(error, TimeoutError):
+                raise TimedOut("no whole answer came in time") from None
+            raise Broken(f"the exchange broke off ({type(error).__name__})") from None
+        # A socket that was cut off looks like an answer that ended.
+        if time.monotonic() >= deadline:
+            raise TimedOut("no whole answer came in time")
+    return Answer(response.status, text[:limit], complete=len(text) <= limit)
+
+
+def _connected(target: Target, seconds: float, ca_file: str) -> socket.socket:
+    failure = "there is no address"
+    for address in target.addresses[:MOST_ADDRESSES]:
+        plain = None
+        try:
+            plain = socket.create_connection((str(address), target.port), timeout=seconds)
+            if target.scheme == "http":
+                return plain
+            context = ssl.create_default_context(cafile=ca_file or None)
+            return context.wrap_socket(plain, server_hostname=target.host)
+        except OSError as error:
+            failure = (
+                "the certificate or TLS is not acceptable"
+                if isinstance(error, ssl.SSLError)
+                else "refused, or too slow"
+            )
+            if plain is not None:
+                plain.close()
+    raise NotConnected(failure)
+
+
+@contextmanager
+def _cut_off(connection: socket.socket, seconds: float) -> Iterator[float]:
+    """Closes the connection at the end, and shuts it down under whoever still waits for it after `seconds`."""
+
+    def shut_down() -> None:
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it is closed already
+
+    deadline = time.monotonic() + seconds
+    connection.settimeout(seconds)
+    timer = threading.Timer(seconds, shut_down)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield deadline
+    finally:
+        timer.cancel()
+        connection.close()
+
+
+def _path(target: Target) -> str:
+    parts = urlsplit(target.url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -1,0 +1,184 @@
+"""A suspension that a worker opened by itself (wire protocol F.3). Pure.
+
+The worker has made the interactions, and has sent out what it sends; the coordinator learns of them here, keeps
+them under the names that the worker gave them, and takes their answers.
+"""
+
+import base64
+import binascii
+import json
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from executions.payloads import storable
+from executions.protocol import Suspension
+from executions.rest_protocol import TransitionCommand, WireInteraction, WireSuspension, WireUnit, name_uuid
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_WAIT = timedelta(days=36_525)
+_MANY_IN = ("MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION")
+_MANY_OUT = ("ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION")
+_DURABLE = {
+    "canonicalTypeId",
+    "typeExpressionFingerprint",
+    "catalogFingerprint",
+    "encoding",
+    "encodingVersion",
+    "payload",
+}
+_DURABLE_ENCODING = "application/tpf-canonical+json"
+
+Status = Literal["WAITING", "DISPATCHING", "DISPATCHED", "COMPLETED"]
+_KEPT: dict[str, Status] = {
+    "WAITING": "WAITING",
+    "DISPATCHING": "DISPATCHING",
+    "DISPATCHED": "DISPATCHED",
+    "COMPLETED": "COMPLETED",
+}
+
+
+class Unanswerable(Exception):
+    """A suspension that nobody could ever answer. Its execution fails with the reason and is not parked."""
+
+
+class ImportedInteraction(BaseModel):
+    """One interaction as its worker made it; `response` is JSON text where it is COMPLETED already."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    id: uuid.UUID
+    correlation_id: str = Field(min_length=1, max_length=200)
+    status: Status
+    deadline: datetime
+    metadata: dict[str, Any]
+    assignee: str | None = Field(max_length=200)
+    group: str | None = Field(max_length=200)
+    actor: str | None
+    response: str | None
+
+
+class ImportedSuspension(Suspension):
+    """A suspension whose interactions exist already, one for each of its requests and in their order."""
+
+    interactions: list[ImportedInteraction]
+
+
+def interaction_id(tenant_id: str, told: str) -> uuid.UUID:
+    """The id under which an interaction is kept: the worker's own where it is a UUID, else one made from it."""
+    try:
+        return uuid.UUID(told)
+    except ValueError:
+        return uuid.UUID(name_uuid(tenant_id, "interaction", told))
+
+
+def imported(command: TransitionCommand, suspension: WireSuspension) -> ImportedSuspension:
+    """The suspension that answers `command`.
+
+    Raises `Unanswerable` for what could only hang: a unit that is missing or over, of another execution, or with
+    other interactions than it needs; pydantic's ValidationError for what is beyond the coordinator's bounds.
+    """
+    unit, asked = _checked(command, suspension)
+    first = asked[0]
+    itemized = unit.primary_interaction_id is None
+    waits = min(first.deadline_epoch_ms - first.created_at_epoch_ms, LONGEST_WAIT // timedelta(milliseconds=1))
+    return ImportedSuspension(
+        step_index=suspension.step_index,
+        step_id=unit.step_id,
+        itemized=itemized,
+        gives_many=itemized or unit.cardinality in _MANY_OUT,
+        requests=[_json(_request(each.request_payload)) for each in asked],
+        request_shape="MULTI" if unit.cardinality in _MANY_IN else "UNI",
+        output_type=first.output_type,
+        transport=first.transport_type or "interaction-api",
+        transport_metadata={},
+        timeout_seconds=max(waits, 1) / 1000,
+        assignee=first.assignee,
+        group=first.group,
+        interactions=[_interaction(command.tenant_id, each) for each in asked],
+    )
+
+
+def _checked(command: TransitionCommand, suspension: WireSuspension) -> tuple[WireUnit, Sequence[WireInteraction]]:
+    unit = suspension.unit
+    if unit is None:
+        raise Unanswerable("The suspension has no unit")
+    named = (command.tenant_id, command.execution_id, suspension.unit_id, suspension.step_index)
+    found = {(suspension.tenant_id, suspension.execution_id, suspension.unit_id, suspension.step_index)}
+    found.add((unit.tenant_id, unit.execution_id, unit.unit_id, unit.step_index))
+    if found != {named}:
+        raise Unanswerable("The suspension is of another execution, unit or step than the command")
+    if suspension.step_index < command.current_step_index:
+        raise Unanswerable("The suspension is at a step before the command's")
+    if unit.status not in ("WAITING_EXTERNAL", "COMPLETED"):
+        raise Unanswerable(f"The suspended unit is {unit.status}")
+    asked = _asked(unit, [each for each in suspension.interactions if each.unit_id == unit.unit_id])
+    for each in asked:
+        if (each.tenant_id, each.execution_id, each.step_index) != (named[0], named[1], named[3]):
+            raise Unanswerable("An interaction of the suspension is of another execution or step")
+    return unit, asked
+
+
+def _asked(unit: WireUnit, known: Sequence[WireInteraction]) -> Sequence[WireInteraction]:
+    """The one interaction of a scalar unit; those of an itemized one in the order of their items."""
+    if unit.primary_interaction_id is not None:
+        primary = [each for each in known if each.interaction_id == unit.primary_interaction_id]
+        if len(primary) != 1:
+            raise Unanswerable("The unit's primary interaction is not among those of the suspension")
+        return primary
+    items = sorted(known, key=lambda each: -1 if each.item_index is None else each.item_index)
+    if not items or [each.item_index for each in items] != list(range(len(items))):
+        raise Unanswerable("The interactions of the itemized unit are not one for each item")
+    if not unit.dispatch_complete or unit.expected_item_count not in (None, len(items)):
+        raise Unanswerable("The itemized unit has not asked for all of its items yet")
+    return items
+
+
+def _interaction(tenant_id: str, told: WireInteraction) -> ImportedInteraction:
+    completed = told.status == "COMPLETED"
+    return ImportedInteraction(
+        id=interaction_id(tenant_id, told.interaction_id),
+        correlation_id=told.correlation_id,
+        status=_open_status(told.status),
+        deadline=_moment(told.deadline_epoch_ms),
+        metadata=storable(_json(told.transport_metadata)),
+        assignee=told.assignee,
+        group=told.group,
+        actor=told.actor,
+        response=_json(storable(_json(_request(told.response_payload)))) if completed else None,
+    )
+
+
+def _open_status(status: str) -> Status:
+    if status not in _KEPT:
+        raise Unanswerable(f"An interaction of the suspension is {status}")
+    return _KEPT[status]
+
+
+def _moment(epoch_ms: int) -> datetime:
+    try:
+        moment = EPOCH + timedelta(milliseconds=epoch_ms)
+    except OverflowError:
+        moment = None
+    if moment is None or moment > datetime.now(UTC) + LONGEST_WAIT:
+        raise Unanswerable("The await would wait for more than a hundred years")
+    return moment
+
+
+def _request(value: Any) -> Any:
+    """Plain JSON, also where it comes as a typed durable payload (wire protocol D.6)."""
+    if not isinstance(value, dict) or value.keys() != _DURABLE or value["encoding"] != _DURABLE_ENCODING:
+        return value
+    if type(value["encodingVersion"]) is not int:
+        return value
+    try:
+        return storable(base64.b64decode(value["payload"], validate=True).decode())
+    except (binascii.Error, ValueError, TypeError):
+        raise Unanswerable("A durable payload of the suspension cannot be read") from None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

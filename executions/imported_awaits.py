@@ -1,0 +1,104 @@
+"""Keeps the interactions that a worker opened by itself, under the ids that it gave them (wire protocol F.3)."""
+
+import json
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db.models import JSONField, Value
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions.imported import ImportedInteraction, ImportedSuspension
+from executions.models import Interaction
+
+WEBHOOK, TIMER = "webhook", "timer"
+WAITING = "WAITING"
+
+
+def why_unanswerable(suspension: ImportedSuspension) -> str | None:
+    """Why nobody could ever answer this; None where somebody can.
+
+    The worker sends out what it asks. What it left WAITING is sent by the coordinator, which has to know how.
+    """
+    metadata = [each.metadata for each in suspension.interactions]
+    texts: list[str | None] = [suspension.step_id, suspension.output_type, suspension.transport]
+    for each in suspension.interactions:
+        texts += [each.correlation_id, each.assignee, each.group, each.actor]
+    if any("\x00" in (text or "") for text in texts) or len(suspension.output_type) > 500:
+        return "The await names something with a character or of a length that cannot be kept"
+    waiting = any(each.status == WAITING for each in suspension.interactions)
+    if suspension.transport == TIMER and not all(each.status == WAITING for each in suspension.interactions):
+        return "The await is a timer that does not wait"
+    if suspension.transport == WEBHOOK and waiting and not all(_is_web_address(each.get("url")) for each in metadata):
+        return "The await is sent as a webhook, but names no http or https URL to send it to"
+    return None
+
+
+def _is_web_address(url: Any) -> bool:
+    return isinstance(url, str) and url.startswith(("http://", "https://"))
+
+
+def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension: ImportedSuspension) -> None:
+    """Write the interactions. One whose id or correlation is taken was asked before and is over by now: what was asked
+    then never changes, so it is asked anew under a fresh id and with its whole time (wire protocol F.5).
+    """
+    asked = suspension.interactions
+    ids = set(Interaction.objects.filter(pk__in=[each.id for each in asked]).values_list("pk", flat=True))
+    correlations = Interaction.objects.filter(tenant=tenant, correlation_id__in=[each.correlation_id for each in asked])
+    names = set(correlations.values_list("correlation_id", flat=True))
+    rows = []
+    for place, (each, request) in enumerate(zip(asked, suspension.requests, strict=True)):
+        taken = each.id in ids or each.correlation_id in names
+        rows.append(_row(tenant, execution_id, unit_id, suspension, each, request, place, taken))
+    Interaction.objects.bulk_create(rows)
+
+
+def _row(
+    tenant: Tenant,
+    execution_id: uuid.UUID,
+    unit_id: uuid.UUID,
+    suspension: ImportedSuspension,
+    each: ImportedInteraction,
+    request: str,
+    place: int,
+    taken: bool,
+) -> Interaction:
+    fresh = uuid.uuid4()
+    completed = each.status == "COMPLETED"
+    now: Any = TransactionNow()
+    return Interaction(
+        id=fresh if taken else each.id,
+        tenant=tenant,
+        unit_id=unit_id,
+        execution_id=execution_id,
+        step_id=suspension.step_id,
+        step_index=suspension.step_index,
+        item_index=place if suspension.itemized else None,
+        correlation_id=str(fresh) if taken else each.correlation_id,
+        transport=suspension.transport,
+        transport_metadata=each.metadata,
+        request=_json(request),
+        output_type=suspension.output_type,
+        assignee=each.assignee,
+        group=each.group,
+        status=each.status,
+        response=_json(each.response) if each.response is not None else None,
+        actor=(each.actor or "worker")[:200] if completed else None,
+        completed_at=now if completed else None,
+        deadline=_deadline(suspension, each, taken),
+        next_dispatch_at=now if suspension.transport == WEBHOOK and each.status == WAITING else None,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _deadline(suspension: ImportedSuspension, each: ImportedInteraction, taken: bool) -> datetime:
+    return timezone.now() + timedelta(seconds=suspension.timeout_seconds) if taken else each.deadline
+
+
+def _json(text: str) -> Any:
+    """JSON's null is not the database's."""
+    value = json.loads(text)
+    return Value(None, JSONField()) if value is None else value

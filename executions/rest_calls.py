@@ -1,0 +1,70 @@
+"""Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3)."""
+
+from collections.abc import Sequence
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.utils import timezone
+
+from executions import outbound
+from executions.exchange import Answer, exchange
+from executions.outbound import PORTS, TargetRefused
+from executions.protocol import worker_key
+from executions.rest_protocol import signed_headers
+
+# The installation vouches for the origins on its list, so their addresses may be private. Each call still goes to
+# the very addresses that the name had when it was looked at.
+ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def lease_seconds() -> float:
+    """How long a lease must last to outlive one request: connecting to each address, the exchange, and recording."""
+    seconds: float = settings.REST_WORKER_CONNECT_SECONDS * outbound.MOST_ADDRESSES
+    return seconds + float(settings.REST_WORKER_TIMEOUT_SECONDS) + 10
+
+
+def base_of(endpoint: str) -> str:
+    """Where a worker with this endpoint is reached; one without is reached at the installation's base URL."""
+    return (endpoint or settings.REST_WORKER_BASE_URL).rstrip("/")
+
+
+def may_call(endpoint: str) -> bool:
+    """Whether the installation lets a worker with this endpoint be called."""
+    base = base_of(endpoint)
+    own = [settings.REST_WORKER_BASE_URL] if settings.REST_WORKER_BASE_URL else []
+    return bool(base) and _origin(base) in {_origin(allowed) for allowed in [*settings.REST_WORKER_ORIGINS, *own]}
+
+
+def call(endpoint: str, tenant: str, method: str, path: str, body: bytes = b"") -> Answer:
+    """One signed request to the worker at `endpoint`.
+
+    Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
+    what `exchange` raises.
+    """
+    if not may_call(endpoint):
+        raise TargetRefused("the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows")
+    target = outbound.vet(base_of(endpoint) + path, allowed=ANYWHERE)
+    return exchange(
+        target,
+        method,
+        body,
+        headers=signed_headers(secret_of(tenant), method, path, body, now=timezone.now()),
+        connect_seconds=settings.REST_WORKER_CONNECT_SECONDS,
+        seconds=settings.REST_WORKER_TIMEOUT_SECONDS,
+        limit=settings.REST_WORKER_MAX_ANSWER_BYTES,
+        ca_file=settings.REST_WORKER_CA_FILE,
+    )
+
+
+def secret_of(tenant: str) -> str:
+    """What signs the calls: the secret of all REST workers where there is one, else the tenant's worker key."""
+    return settings.REST_WORKER_SECRET or worker_key(settings.WORKER_SECRET, tenant)
+
+
+def _origin(url: str) -> Sequence[object]:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return ()

@@ -1,0 +1,78 @@
+"""Calls a REST worker with one command and records what comes of it (wire protocol D.9).
+
+Whoever takes up a message first changes the lease's token, so a message that is delivered twice, or was made up, finds
+nothing. The lease then outlives the request, and no transaction is open while the worker works.
+"""
+
+import logging
+import uuid
+
+from django.db import connection, transaction
+
+from coordinator.tenancy.models import Tenant
+from executions import outcome, wire_forms
+from executions.envelopes import PayloadRefused, natural
+from executions.exchange import Broken, NotConnected, TimedOut
+from executions.models import Execution, Worker
+from executions.outbound import TargetRefused, Unreachable
+from executions.protocol import OutcomeGroup
+from executions.rest_answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
+from executions.rest_assignment import worker_pk
+from executions.rest_calls import call, lease_seconds
+from executions.rest_commands import command_of, non_retryable, payload_of, steps_of
+from executions.rest_protocol import EXECUTE_PATH
+
+log = logging.getLogger(__name__)
+UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
+
+_TAKE_UP = """
+UPDATE executions_execution SET lease_token = gen_random_uuid(),
+    lease_expires_at = now() + make_interval(secs => %(lease)s)
+WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_owner LIKE 'rest:%%'
+RETURNING lease_token
+"""
+
+
+def run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
+    """Run one transition at the worker in whose name it is leased. False where the lease is no longer that one."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_UP, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
+        row = cursor.fetchone()
+    if row is None:
+        log.info("The lease of %s was lost before its call", execution_id)
+        return False
+    execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
+    if execution.lease_token != row[0] or execution.lease_owner is None:
+        return False
+    worker = Worker.objects.get(pk=worker_pk(execution.lease_owner))
+    _record(execution.tenant, execution, worker, _answer(execution, row[0], worker))
+    return True
+
+
+def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Heard:
+    steps = steps_of(execution)
+    count = None if steps is None else len(steps)
+    try:
+        command = command_of(execution, payload_of(execution))
+    except PayloadRefused as error:
+        sent = Sent(execution.pk, lease_token, command_of(execution, natural(None)), count)
+        return failed(sent, UNDECODABLE_PAYLOAD, f"The payload cannot travel: {error}", retryable=False)
+    sent = Sent(execution.pk, lease_token, command, count)
+    try:
+        answer = call(worker.endpoint, execution.tenant.slug, "POST", EXECUTE_PATH, command.to_json().encode())
+    except TimedOut as error:
+        return failed(sent, TIMED_OUT, f"REST transition worker: {error}")
+    except (NotConnected, Unreachable, TargetRefused) as error:
+        return failed(sent, NOT_CONNECTED, f"REST transition worker: {error}")
+    except Broken as error:
+        return failed(sent, BROKEN, f"REST transition worker: {error}")
+    return heard(sent, answer, non_retryable=non_retryable())
+
+
+def _record(tenant: Tenant, execution: Execution, worker: Worker, found: Heard) -> None:
+    """The outcome, and the outputs in the payloads in which they came, in one transaction."""
+    group = OutcomeGroup(worker_id=worker.worker_id[:150], outcomes=[found.outcome])
+    with transaction.atomic():
+        outcome.record(tenant, execution.pin, group)
+        if found.outputs is not None:
+            wire_forms.keep_result(execution.pk, found.outputs, version=found.outcome.execution_version + 1)

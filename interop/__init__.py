@@ -1,0 +1,1 @@
+"""The compatibility surface of the founding framework, `/tpf`: thin adapters over the domain (wire protocol B, C)."""

@@ -1,0 +1,213 @@
+"""`/tpf/admin`: releases, workers and re-drive (wire protocol B.2)."""
+
+import uuid
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import path
+
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.models import Tenant
+from executions import redrive, rest_workers, worker_registry
+from executions.errors import ExecutionUnknown, WorkerUnknown
+from executions.models import Worker
+from interop import records
+from interop.registration import register_from
+from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, required, text_of
+from releases import activation, registry
+from releases.errors import NoActiveRelease, PipelineUnknown
+from releases.identity import ReleaseIdentity
+from releases.models import Pipeline, Release
+from releases.states import Status
+
+LONGEST_REASON = 80
+
+
+class ReleaseView(TpfView):
+    surface = ADMIN
+    unavailable = "Release admin token is unavailable"
+
+    def pipeline(self, tenant_id: str, pipeline_id: str) -> Pipeline | None:
+        tenant = self.tenant(tenant_id)
+        try:
+            return None if tenant is None else registry.pipeline(tenant, pipeline_id)
+        except PipelineUnknown:
+            return None
+
+    def registered(self, tenant_id: str, pipeline_id: str, release_version: str) -> Release:
+        """Raises `Refusal` 404 for what was not registered, or is no longer."""
+        pipeline = self.pipeline(tenant_id, pipeline_id)
+        found = None if pipeline is None else _registered(pipeline).filter(release_version=release_version).first()
+        if found is None:
+            raise Refusal(404)
+        return found
+
+
+def _registered(pipeline: Pipeline) -> QuerySet[Release]:
+    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation", "contract")
+    return rows.filter(pipeline=pipeline, status=Status.REGISTERED)
+
+
+class RegisterRelease(ReleaseView):
+    creates_tenant = True
+
+    def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
+        body = body_of(request) or {}
+        descriptor_path = required(body, "releaseDescriptorPath", 4096)
+        tenant = self.known_tenant(tenant_id)
+        release = register_from(tenant, pipeline_id, descriptor_path, actor=ADMIN.actor)
+        return records.release(release, release.pipeline.activation)
+
+
+class Releases(ReleaseView):
+    def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> list[dict[str, Any]]:
+        pipeline = self.pipeline(tenant_id, pipeline_id)
+        rows = [] if pipeline is None else _registered(pipeline).order_by("created_at", "pk")
+        return [records.release(row, row.pipeline.activation) for row in rows]
+
+
+class ActiveRelease(ReleaseView):
+    def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
+        pipeline = self.pipeline(tenant_id, pipeline_id)
+        try:
+            active = None if pipeline is None else registry.active_release(pipeline)
+        except NoActiveRelease:
+            active = None
+        if pipeline is None or active is None:
+            raise Refusal(404)
+        return records.release(active, pipeline.activation, activated=True)
+
+
+class OneRelease(ReleaseView):
+    def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str, release_version: str) -> dict[str, Any]:
+        found = self.registered(tenant_id, pipeline_id, release_version)
+        return records.release(found, found.pipeline.activation)
+
+
+class Activate(ReleaseView):
+    def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, release_version: str) -> dict[str, Any]:
+        found = self.registered(tenant_id, pipeline_id, release_version)
+        try:
+            event = activation.activate(found, actor=ADMIN.actor)
+        except CoordinatorError as error:
+            raise Refusal(409, error.detail) from None
+        return records.release(found, event, activated=True)
+
+
+class WorkerView(TpfView):
+    surface = ADMIN
+    unavailable = "Worker lifecycle admin token is unavailable"
+
+
+class RegisterWorker(WorkerView):
+    creates_tenant = True
+
+    def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
+        body = body_of(request)
+        if body is None:
+            raise Refusal(400, "request is required")
+        worker_id = required(body, "workerId", 200)
+        identity = ReleaseIdentity(
+            tenant_id,
+            bounded(pipeline_id, "pipelineId"),
+            required(body, "contractVersion"),
+            required(body, "releaseVersion"),
+        )
+        protocol = required(body, "protocol", 20).lower()
+        tenant = self.known_tenant(tenant_id)
+        made = rest_workers.register(
+            tenant,
+            identity,
+            worker_id=worker_id,
+            protocol=protocol,
+            endpoint=bounded(text_of(body, "endpoint"), "endpoint", 2000),
+            artifact_id=bounded(text_of(body, "artifactId"), "artifactId"),
+            artifact_digest=bounded(text_of(body, "artifactDigest"), "artifactDigest"),
+            actor=ADMIN.actor,
+        )
+        return records.worker(made, tenant)
+
+
+class Heartbeat(WorkerView):
+    def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
+        tenant = _or_404(self.tenant(tenant_id))
+        try:
+            made = rest_workers.heartbeat(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
+        except WorkerUnknown:
+            raise Refusal(404) from None
+        return records.worker(made, tenant)
+
+
+class Drain(WorkerView):
+    def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
+        tenant = _or_404(self.tenant(tenant_id))
+        try:
+            made = worker_registry.drain(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
+        except WorkerUnknown:
+            raise Refusal(404) from None
+        return records.worker(made, tenant)
+
+
+class Workers(WorkerView):
+    def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> list[dict[str, Any]]:
+        tenant = self.tenant(tenant_id)
+        if tenant is None:
+            return []
+        asked = {
+            "contract_version": request.GET.get("contractVersion", "").strip(),
+            "release_version": request.GET.get("releaseVersion", "").strip(),
+        }
+        names = {name: value for name, value in asked.items() if value and "\x00" not in value}
+        rows = Worker.objects.filter(tenant=tenant, pipeline_id=pipeline_id, **names)
+        return [records.worker(row, tenant) for row in rows.order_by("worker_id")]
+
+
+class Redrive(TpfView):
+    surface = ADMIN
+    unavailable = "Execution admin token is unavailable"
+
+    def post(self, request: HttpRequest, tenant_id: str, execution_id: str) -> dict[str, Any]:
+        body = body_of(request) or {}
+        expected = body.get("expectedVersion")
+        if expected is not None and type(expected) is not int:
+            raise Refusal(400)
+        unknown = Refusal(404, f"Execution not found: {execution_id}")
+        tenant = self.tenant(tenant_id)
+        if tenant is None:
+            raise unknown
+        try:
+            made = redrive.redrive(
+                tenant,
+                uuid.UUID(execution_id),
+                actor=ADMIN.actor,
+                reason=(text_of(body, "reason") or "operator")[:LONGEST_REASON],
+                expected_version=expected,
+                allow_failed=flag_of(body, "allowFailed"),
+            )
+        except (ExecutionUnknown, ValueError):
+            raise unknown from None
+        except CoordinatorError as error:
+            raise Refusal(409, error.detail) from None
+        return records.redriven(made)
+
+
+def _or_404(tenant: Tenant | None) -> Tenant:
+    if tenant is None:
+        raise Refusal(404)
+    return tenant
+
+
+_PIPELINE = "tenants/<str:tenantId>/pipelines/<str:pipelineId>/"
+urlpatterns = [
+    path(_PIPELINE + "releases/register", RegisterRelease.as_view()),
+    path(_PIPELINE + "releases", Releases.as_view()),
+    path(_PIPELINE + "releases/active", ActiveRelease.as_view()),
+    path(_PIPELINE + "releases/<str:releaseVersion>", OneRelease.as_view()),
+    path(_PIPELINE + "releases/<str:releaseVersion>/activate", Activate.as_view()),
+    path(_PIPELINE + "workers/register", RegisterWorker.as_view()),
+    path(_PIPELINE + "workers/<str:workerId>/heartbeat", Heartbeat.as_view()),
+    path(_PIPELINE + "workers/<str:workerId>/drain", Drain.as_view()),
+    path(_PIPELINE + "workers", Workers.as_view()),
+    path("tenants/<str:tenantId>/executions/<str:executionId>/redrive", Redrive.as_view()),
+]

@@ -1,0 +1,257 @@
+"""`/tpf/control-plane`: submit, poll, results, and what waits for people (wire protocol C)."""
+
+import re
+import uuid
+from typing import Any, cast
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import path
+from django.utils import timezone
+
+from coordinator.errors import CoordinatorError, NotFound
+from coordinator.tenancy.models import Tenant
+from executions import interactions, queries, wire_forms
+from executions.awaits import TIMER, epoch_ms
+from executions.envelopes import PayloadRefused, TypedPayload, listed, plain, read_payload, travelling_type, typed
+from executions.errors import ExecutionUnknown, IdempotencyKeyReused, InputInvalid, WorkerUnavailable
+from executions.imported import interaction_id
+from executions.models import Execution, Interaction
+from executions.rest_protocol import execution_key
+from executions.states import State
+from executions.submission import Submission, submit
+from interop import records
+from interop.ingress import Ingress, InputShape, allowed_types, server_key, taken_in
+from interop.surface import (
+    CONTROL_PLANE,
+    INVALID,
+    NOT_FOUND,
+    Refusal,
+    TpfView,
+    body_of,
+    bounded,
+    flag_of,
+    required,
+    text_of,
+)
+from releases import registry
+from releases.errors import ActiveReleaseChanged, NoActiveRelease, PipelineUnknown
+from releases.models import Release
+
+NO_ACTIVE = "No active release is registered for the requested pipeline"
+INVALID_PAYLOAD = "Invalid request payload"
+KEY_REQUIRED = "Idempotency-Key header is required."
+NO_STREAMING = "Async queue mode does not support streaming pipeline outputs yet."
+SHAPES = ("UNI", "MULTI", "RAW")
+MOST_PENDING = 1000
+LONGEST_KEY = 200
+RACES = 5
+
+
+class ControlPlaneView(TpfView):
+    surface = CONTROL_PLANE
+    unavailable = "Hosted control-plane admin token is unavailable"
+
+    def execution(self, tenant_id: str, execution_id: str) -> Execution:
+        tenant = self.known_tenant(tenant_id)
+        try:
+            return queries.execution(tenant, uuid.UUID(execution_id))
+        except (ExecutionUnknown, ValueError):
+            raise Refusal(404, NOT_FOUND) from None
+
+
+class Executions(ControlPlaneView):
+    creates_tenant = True
+
+    def post(self, request: HttpRequest, tenant_id: str) -> dict[str, Any]:
+        body = body_of(request)
+        if body is None:
+            raise Refusal(400, "pipelineId is required")
+        pipeline_id = required(body, "pipelineId")
+        shape = required(body, "inputShape")
+        if shape not in SHAPES:
+            raise Refusal(400)
+        if body.get("inputPayload") is None:
+            raise Refusal(400, "inputPayload is required")
+        tenant = self.tenant(tenant_id)
+        if tenant is None:
+            raise Refusal(409, NO_ACTIVE)
+        if flag_of(body, "outputStreaming"):
+            raise Refusal(400, NO_STREAMING)
+        made = _submitted(tenant, pipeline_id, cast("InputShape", shape), body)
+        return {
+            "executionId": str(made.execution.pk),
+            "duplicate": made.duplicate,
+            "statusUrl": f"/pipeline/executions/{made.execution.pk}",
+            "submittedAtEpochMs": epoch_ms(timezone.now()),
+        }
+
+
+def _submitted(tenant: Tenant, pipeline_id: str, shape: InputShape, body: dict[str, Any]) -> Submission:
+    """Submitted under the key that the release is part of, so it must still be the active one when it is accepted."""
+    for _ in range(RACES):
+        release = _active(tenant, pipeline_id)
+        try:
+            payload = read_payload(body["inputPayload"], lenient=True)
+            ingress = taken_in(release, shape, payload)
+        except PayloadRefused:
+            raise Refusal(400, INVALID_PAYLOAD) from None
+        key = execution_key(pipeline_id, release.release_version, _key(tenant, body, ingress))
+        try:
+            return _accepted(tenant, release, ingress, key)
+        except ActiveReleaseChanged:
+            continue
+    raise Refusal(409, "Releases are being activated too fast to submit to one of them")
+
+
+def _active(tenant: Tenant, pipeline_id: str) -> Release:
+    try:
+        return registry.active_release(registry.pipeline(tenant, pipeline_id))
+    except (PipelineUnknown, NoActiveRelease):
+        raise Refusal(409, NO_ACTIVE) from None
+
+
+def _key(tenant: Tenant, body: dict[str, Any], ingress: Ingress) -> str:
+    own = bounded(text_of(body, "idempotencyKey"), "idempotencyKey", LONGEST_KEY)
+    if settings.TPF_IDEMPOTENCY == "CLIENT_KEY_REQUIRED" and not own:
+        raise Refusal(400, KEY_REQUIRED)
+    if own and settings.TPF_IDEMPOTENCY != "SERVER_KEY_ONLY":
+        return own
+    return server_key(tenant.slug, ingress.value)
+
+
+def _accepted(tenant: Tenant, release: Release, ingress: Ingress, key: str) -> Submission:
+    try:
+        return submit(
+            tenant,
+            pipeline_id=release.pipeline.pipeline_id,
+            input=ingress.value,
+            idempotency_key=key,
+            actor=CONTROL_PLANE.actor,
+            expected_release_version=release.release_version,
+            input_shape=ingress.shape,
+            wire_input=ingress.snapshot.document(),
+        )
+    except IdempotencyKeyReused as error:
+        # Here a key alone says what is the same: the payload is never compared (wire protocol C.1.2).
+        first = queries.execution(tenant, uuid.UUID(str(error.data["executionId"])))
+        return Submission.repeated(first)
+    except InputInvalid:
+        raise Refusal(400, INVALID_PAYLOAD) from None
+    except WorkerUnavailable as error:
+        raise Refusal(503, f"No worker available for active release: {error.detail}") from None
+    except ActiveReleaseChanged:
+        raise
+    except CoordinatorError as error:
+        raise Refusal(error.status, error.detail) from None
+
+
+class OneExecution(ControlPlaneView):
+    def get(self, request: HttpRequest, tenant_id: str, execution_id: str) -> dict[str, Any]:
+        return records.status(self.execution(tenant_id, execution_id))
+
+
+class Result(ControlPlaneView):
+    def get(self, request: HttpRequest, tenant_id: str, execution_id: str) -> dict[str, Any]:
+        found = self.execution(tenant_id, execution_id)
+        payload = _result(found)
+        return {"status": records.status(found), "resultPayload": payload.document() if payload else None}
+
+
+def _result(of: Execution) -> TypedPayload | None:
+    """The outputs as their worker gave them; those of a worker that knows no types, under the contract's."""
+    if of.status != State.SUCCEEDED:
+        return None
+    outputs = wire_forms.outputs(of.pk)
+    if outputs is None:
+        contract = of.release.contract
+        steps = (contract.document.get("steps") or []) if contract else []
+        type_id = steps[-1].get("outputTypeId") if steps else None
+        if type_id and contract:
+            type_id = travelling_type(type_id, contract.document.get("transport"))
+        outputs = [typed(output, type_id) for output in of.result or []]
+    if of.result_shape == "MATERIALIZED_MULTI":
+        return listed(outputs)
+    return outputs[0] if outputs else None
+
+
+class Pending(ControlPlaneView):
+    def get(self, request: HttpRequest, tenant_id: str) -> list[dict[str, Any]]:
+        asked = {name: request.GET.get(name, "").strip() for name in ("assignee", "group", "stepId", "limit")}
+        limit = asked.pop("limit") or "100"
+        if not re.fullmatch(r"[+-]?[0-9]{1,19}", limit):
+            raise Refusal(404)
+        tenant = self.tenant(tenant_id)
+        if tenant is None or any("\x00" in value for value in asked.values()):
+            return []
+        names = {{"stepId": "step_id"}.get(name, name): value for name, value in asked.items() if value}
+        rows = interactions.interactions(tenant).filter(status__in=Interaction.OPEN, **names).exclude(transport=TIMER)
+        return [records.pending(row) for row in rows[: min(max(int(limit), 1), MOST_PENDING)]]
+
+
+class Complete(ControlPlaneView):
+    def post(self, request: HttpRequest, tenant_id: str) -> dict[str, Any]:
+        body = body_of(request)
+        if body is None:
+            raise Refusal(400, "Await completion request is required")
+        named = {name: text_of(body, name) for name in ("interactionId", "correlationId", "resumeToken")}
+        if not any(named.values()):
+            raise Refusal(400, "interactionId, correlationId, or resumeToken is required")
+        if body.get("responsePayload") is None:
+            raise Refusal(400, "responsePayload is required")
+        actor = bounded(text_of(body, "actor"), "actor", 150)
+        tenant = self.known_tenant(tenant_id)
+        try:
+            done = interactions.complete(
+                tenant,
+                **_names(tenant, named),
+                response=_response(tenant, named, body["responsePayload"]),
+                actor=f"{CONTROL_PLANE.actor}:{actor}" if actor else CONTROL_PLANE.actor,
+            )
+        except NotFound:
+            raise Refusal(404, NOT_FOUND) from None
+        except CoordinatorError:
+            raise Refusal(400, INVALID) from None
+        return {
+            "interactionId": str(done.interaction.pk),
+            "executionId": str(done.interaction.execution_id),
+            "stepId": done.interaction.step_id,
+            "status": done.interaction.status,
+            "duplicate": done.duplicate,
+        }
+
+
+def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
+    """An interaction's id comes before its correlation; a token is held against whichever was found (F.4)."""
+    names: dict[str, Any] = {"resume_token": named["resumeToken"] or None}
+    if named["interactionId"]:
+        return {**names, "interaction_id": interaction_id(tenant.slug, named["interactionId"])}
+    return {**names, "correlation_id": named["correlationId"] or None}
+
+
+def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
+    """The answer as plain JSON; beside the usual types, that which the await itself asks for is read."""
+    allowed = allowed_types(None)
+    asked = Interaction.objects.filter(tenant=tenant, **_lookup(tenant, named)).first()
+    if asked is not None:
+        allowed = type(allowed)(allowed.prefixes, frozenset({asked.output_type}))
+    try:
+        return plain(read_payload(document, lenient=True), allowed)
+    except PayloadRefused:
+        raise Refusal(400, INVALID_PAYLOAD) from None
+
+
+def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
+    if named["interactionId"]:
+        return {"pk": interaction_id(tenant.slug, named["interactionId"])}
+    return {"correlation_id": named["correlationId"]}
+
+
+_TENANT = "tenants/<str:tenantId>/"
+urlpatterns = [
+    path(_TENANT + "executions", Executions.as_view()),
+    path(_TENANT + "executions/<str:executionId>", OneExecution.as_view()),
+    path(_TENANT + "executions/<str:executionId>/result", Result.as_view()),
+    path(_TENANT + "interactions/pending", Pending.as_view()),
+    path(_TENANT + "interactions/complete", Complete.as_view()),
+]

@@ -1,0 +1,121 @@
+"""The domain's rows in the words of the compatibility surface (wire protocol A.5, B.2, C.2)."""
+
+from typing import Any
+
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions.awaits import epoch_ms
+from executions.models import Execution, Interaction, Worker
+from executions.redrive import Redriven
+from executions.states import State
+from executions.worker_registry import state_of
+from releases.artifact_store import artifact_store
+from releases.models import Activation, Artifact, Release
+
+FOREVER = 2**63 - 1
+
+
+def release(row: Release, active: Activation | None, *, activated: bool = False) -> dict[str, Any]:
+    """A release record. `active` is the pipeline's newest activation; `activated`: the record tells of that event."""
+    is_active = active is not None and active.release_id == row.pk
+    at = epoch_ms(active.activated_at) if active is not None and is_active else 0
+    return {
+        "tenantId": row.pipeline.tenant.slug,
+        "pipelineId": row.pipeline.pipeline_id,
+        "contractVersion": row.contract_version,
+        "releaseVersion": row.release_version,
+        "status": "ACTIVE" if is_active else "REGISTERED",
+        "descriptor": row.descriptor,
+        **_primary(row),
+        "contract": row.contract.document if row.contract else None,
+        "createdAtEpochMs": epoch_ms(row.created_at),
+        "updatedAtEpochMs": at if activated and at else epoch_ms(row.status_changed_at),
+        "activatedAtEpochMs": at,
+    }
+
+
+def _primary(row: Release) -> dict[str, Any]:
+    """The last artifact with a contract, else the first; what is kept elsewhere has no address here."""
+    artifacts = row.artifacts.select_related("blob").filter(artifact_id=row.primary_artifact_id)
+    found: Artifact | None = artifacts.order_by("-position").first()
+    blob = found.blob if found else None
+    return {
+        "primaryArtifactId": found.artifact_id if found else "",
+        "primaryArtifactDigest": found.digest if found else "",
+        "primaryArtifactUri": artifact_store().path(blob.digest).absolute().as_uri() if blob else "",
+        "primaryArtifactSizeBytes": blob.size if blob else 0,
+        "primaryArtifactChecksum": blob.digest if blob else "",
+    }
+
+
+def worker(row: Worker, tenant: Tenant) -> dict[str, Any]:
+    since = [moment for moment in (row.draining_since, row.drained_by_operator_at) if moment is not None]
+    return {
+        "tenantId": tenant.slug,
+        "pipelineId": row.pipeline_id,
+        "contractVersion": row.contract_version,
+        "releaseVersion": row.release_version,
+        "workerId": row.worker_id,
+        "protocol": row.protocol,
+        "endpoint": row.endpoint,
+        "artifactId": row.artifact_id,
+        "artifactDigest": row.artifact_digest,
+        "state": state_of(row, timezone.now()),
+        "registeredAtEpochMs": epoch_ms(row.registered_at),
+        "lastHeartbeatAtEpochMs": epoch_ms(row.last_heartbeat_at),
+        "drainingSinceEpochMs": epoch_ms(min(since)) if since else 0,
+    }
+
+
+def redriven(made: Redriven) -> dict[str, Any]:
+    row = made.execution
+    return {
+        "tenantId": row.tenant.slug,
+        "executionId": str(row.pk),
+        "previousStatus": made.previous_status.value,
+        "status": row.status,
+        "version": row.version,
+        "currentStepIndex": row.current_step_index,
+        "attempt": row.attempt,
+        "pipelineId": row.pipeline_id,
+        "contractVersion": row.contract_version,
+        "releaseVersion": row.release_version,
+        "updatedAtEpochMs": epoch_ms(row.updated_at),
+    }
+
+
+def status(row: Execution) -> dict[str, Any]:
+    """A status; the protocol knows no cancelled execution, so one is FAILED with the code CANCELLED."""
+    cancelled = row.status == State.CANCELLED
+    return {
+        "executionId": str(row.pk),
+        "status": State.FAILED.value if cancelled else row.status,
+        "stepIndex": row.current_step_index,
+        "attempt": row.attempt,
+        "version": row.version,
+        "nextDueAtEpochMs": FOREVER if row.status == State.WAITING_EXTERNAL else epoch_ms(row.next_due_at),
+        "updatedAtEpochMs": epoch_ms(row.updated_at),
+        "errorCode": "CANCELLED" if cancelled else row.error_code,
+        "errorMessage": "The execution was cancelled" if cancelled else row.error_message,
+    }
+
+
+def pending(row: Interaction) -> dict[str, Any]:
+    return {
+        "interactionId": str(row.pk),
+        "correlationId": row.correlation_id,
+        "executionId": str(row.execution_id),
+        "stepId": row.step_id,
+        "stepIndex": row.step_index,
+        "outputType": row.output_type,
+        "status": row.status,
+        "requestPayload": row.request,
+        "assignee": row.assignee,
+        "group": row.group,
+        "transportType": row.transport,
+        "transportMetadata": row.transport_metadata,
+        "deadlineEpochMs": epoch_ms(row.deadline),
+        "createdAtEpochMs": epoch_ms(row.created_at),
+        "updatedAtEpochMs": epoch_ms(row.updated_at),
+    }

@@ -1,0 +1,145 @@
+"""Registers a release from files on the coordinator's own host (wire protocol A.2.3, A.3).
+
+Only files below the folders that the installation names are ever opened, wherever a link leads; whoever calls learns
+nothing of any other file.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+
+from coordinator.errors import PayloadTooLarge
+from coordinator.findings import DocumentError, Severity
+from coordinator.tenancy.models import Tenant
+from interop.surface import Refusal
+from releases.artifact_store import CHUNK, artifact_store
+from releases.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
+from releases.errors import DescriptorInvalid, ReleaseConflict
+from releases.models import Release
+from releases.registrar import UploadedArtifact, register, verify_release
+from releases.states import Status
+from releases.verification import verify
+
+NOT_ABSOLUTE = "releaseDescriptorPath must be absolute"
+NOT_READABLE = "releaseDescriptorPath must point to a readable file"
+
+
+def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, actor: str) -> Release:
+    """Register what the descriptor at `descriptor_path` names, and verify it before this returns.
+
+    Raises `Refusal` with the first thing that is wrong, in the protocol's words and order. What is refused leaves
+    nothing behind.
+    """
+    path = Path(descriptor_path)
+    if not path.is_absolute():
+        raise Refusal(400, NOT_ABSOLUTE)
+    document = _descriptor_bytes(path)
+    descriptor = _descriptor(document, pipeline_id)
+    verdict = verify(descriptor, _open)
+    _refuse_first(finding.message for finding in verdict.findings if finding.severity is Severity.ERROR)
+    files = _staged(descriptor)
+    try:
+        release = register(tenant, document, files, actor=actor, pipeline_id=pipeline_id).release
+    except DescriptorInvalid as error:
+        raise Refusal(400, error.errors[0]["message"]) from None
+    except ReleaseConflict as error:
+        raise Refusal(409, error.detail) from None
+    verify_release(release.pk)
+    release.refresh_from_db()
+    if release.status == Status.REJECTED:
+        _refuse_first(each["message"] for each in release.findings if _is_error(each))
+    if release.status != Status.REGISTERED:
+        raise Refusal(409, f"Release {release.release_version} is {release.status}")
+    return release
+
+
+def _is_error(finding: Mapping[str, str]) -> bool:
+    return finding.get("severity", Severity.ERROR.value) == Severity.ERROR.value
+
+
+def _refuse_first(messages: Iterable[str]) -> None:
+    for message in messages:
+        raise Refusal(400, message)
+
+
+def _descriptor_bytes(path: Path) -> bytes:
+    file = _opened(path)
+    if file is None:
+        raise Refusal(400, NOT_READABLE)
+    with file:
+        return file.read(MAX_DESCRIPTOR_BYTES + 1)
+
+
+def _descriptor(document: bytes, pipeline_id: str) -> Descriptor:
+    try:
+        descriptor = parse_descriptor(document)
+    except DocumentError as error:
+        raise Refusal(400, error.findings[0].message) from None
+    if descriptor.pipeline_id.strip() != pipeline_id:
+        raise Refusal(400, "Release descriptor pipelineId does not match request path")
+    return descriptor
+
+
+def _open(artifact: ArtifactRef) -> BinaryIO | None:
+    path = local_path(artifact.uri)
+    return None if path is None else _opened(path)
+
+
+def local_path(uri: str) -> Path | None:
+    """Where the file of a local artifact is: a `file:` URI, or a path, relative ones from the working directory."""
+    if not uri.startswith("file:"):
+        return Path(uri).absolute()
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.netloc in {"", "localhost"} and parts.path.startswith("/") else None
+
+
+def _opened(path: Path) -> BinaryIO | None:
+    """The regular file that `path` leads to in the end, if that is below a folder that the installation names."""
+    try:
+        real = path.resolve(strict=True)
+        roots = [root.resolve(strict=True) for root in settings.TPF_RELEASE_ROOTS if root.exists()]
+        if not any(real.is_relative_to(root) for root in roots):
+            return None
+        # Between the look and the opening nobody can put a link, nor a pipe that would never end, in its place.
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
+    return os.fdopen(descriptor, "rb")
+
+
+def _staged(descriptor: Descriptor) -> list[UploadedArtifact]:
+    """The bytes of the local artifacts on their way into the store."""
+    files: list[UploadedArtifact] = []
+    try:
+        for artifact in descriptor.artifacts:
+            if artifact.kind.is_stored and artifact.digest not in {each.staged.digest for each in files}:
+                files.append(_stage(artifact))
+    except (OSError, PayloadTooLarge) as error:
+        for each in files:
+            each.staged.discard()
+        reason = error.detail if isinstance(error, PayloadTooLarge) else type(error).__name__
+        raise Refusal(400, f"Failed to inspect release artifact: {reason}") from None
+    return files
+
+
+def _stage(artifact: ArtifactRef) -> UploadedArtifact:
+    file = _open(artifact)
+    if file is None:
+        raise OSError("the file is gone")
+    staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)
+    try:
+        with file:
+            while chunk := file.read(CHUNK):
+                staged.write(chunk)
+    except BaseException:
+        staged.discard()
+        raise
+    return UploadedArtifact(Path(artifact.uri).name, staged)

@@ -1,0 +1,178 @@
+"""What every call of the compatibility surface goes through: guard, body, and errors as text (wire protocol B.1).
+
+Two surfaces, each switched on by itself and opened by a bearer token of its own. Errors are plain text in a body that
+says it is JSON, since that is what existing clients get.
+"""
+
+import hmac
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, ValidationError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+from coordinator.documents import read_object
+from coordinator.findings import DocumentError
+from coordinator.tenancy.models import SLUG, Tenant
+
+log = logging.getLogger(__name__)
+BEARER = "Bearer "
+NOT_FOUND, INVALID, UNEXPECTED = "Not Found", "Invalid request", "An unexpected error occurred"
+
+
+class Refusal(Exception):
+    """An answer that is no success: a status, and a text that may be empty."""
+
+    def __init__(self, status: int, text: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """One of the two surfaces, by the first part of its settings' names."""
+
+    name: str
+    actor: str
+
+    @property
+    def enabled(self) -> bool:
+        return bool(getattr(settings, f"{self.name}_ENABLED"))
+
+    def token(self) -> str | None:
+        """The token that opens it, or None where the one that its reference names cannot be had just now."""
+        token = str(getattr(settings, f"{self.name}_TOKEN"))
+        return token or _referred(str(getattr(settings, f"{self.name}_TOKEN_REF")))
+
+
+ADMIN = Surface("TPF_ADMIN", "tpf-admin")
+CONTROL_PLANE = Surface("TPF_CONTROL_PLANE", "tpf-control-plane")
+
+
+def _referred(reference: str) -> str | None:
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        return os.environ.get(name, "").strip() or None
+    try:
+        return Path(name).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError, ValueError):
+        return None
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class TpfView(View):
+    """A view behind the guard. Its methods return what is answered as JSON, or raise `Refusal`.
+
+    The path's names come trimmed. `creates_tenant`: a tenant that there is not is made, where the settings say so.
+    """
+
+    surface: ClassVar[Surface]
+    unavailable: ClassVar[str]
+    creates_tenant: ClassVar[bool] = False
+
+    def dispatch(self, request: HttpRequest, *_: Any, **names: str) -> HttpResponse:
+        try:
+            _guard(self.surface, self.unavailable, request, names)
+            handler = getattr(self, (request.method or "").lower(), None)
+            if handler is None or request.method not in {"GET", "POST"}:
+                raise Refusal(405)
+            trimmed = {_snake(name): value.strip() for name, value in names.items()}
+            if any("\x00" in value for value in trimmed.values()):
+                raise Refusal(404)
+            return JsonResponse(handler(request, **trimmed), safe=False, json_dumps_params={"ensure_ascii": False})
+        except Refusal as refusal:
+            return HttpResponse(refusal.text, status=refusal.status, content_type="application/json")
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return HttpResponse(UNEXPECTED, status=500, content_type="application/json")
+
+    def tenant(self, tenant_id: str) -> Tenant | None:
+        """The tenant that the path names, made on its first use where the settings say so."""
+        found = Tenant.objects.filter(slug=tenant_id).first()
+        if found is not None or not (self.creates_tenant and settings.TPF_CREATE_TENANTS):
+            return found
+        try:
+            SLUG(tenant_id)
+        except ValidationError:
+            raise Refusal(400, f"tenantId is not acceptable: {SLUG.message}") from None
+        return Tenant.objects.get_or_create(slug=tenant_id, defaults={"name": tenant_id})[0]
+
+    def known_tenant(self, tenant_id: str) -> Tenant:
+        found = self.tenant(tenant_id)
+        if found is None:
+            raise Refusal(404, NOT_FOUND)
+        return found
+
+
+def _guard(surface: Surface, unavailable: str, request: HttpRequest, names: dict[str, str]) -> None:
+    if not surface.enabled:
+        raise Refusal(404)
+    for name, value in names.items():
+        if not value.strip():
+            raise Refusal(400, f"{name} is required")
+    header = request.headers.get("Authorization", "")
+    presented = header.removeprefix(BEARER).strip() if header.startswith(BEARER) else ""
+    if not presented:
+        raise Refusal(401)
+    expected = surface.token()
+    if expected is None:
+        raise Refusal(503, unavailable)
+    if not hmac.compare_digest(presented.encode("utf-8", "replace"), expected.strip().encode()):
+        raise Refusal(401)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+# --- bodies ---------------------------------------------------------------------------------------
+
+
+def body_of(request: HttpRequest) -> dict[str, Any] | None:
+    """The JSON object in the body; None for an empty body or null. Raises `Refusal`."""
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        raise Refusal(413, INVALID) from None
+    if body.strip() in {b"", b"null"}:
+        return None
+    try:
+        return read_object(body, name="body", limit=settings.MAX_REQUEST_BYTES)
+    except DocumentError:
+        raise Refusal(400, INVALID) from None
+
+
+def text_of(body: dict[str, Any], name: str) -> str:
+    """A text member, trimmed; empty where it is absent or null. Raises `Refusal` for anything else."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Refusal(400)
+    return (value or "").strip()
+
+
+def required(body: dict[str, Any], name: str, longest: int = 500) -> str:
+    value = text_of(body, name)
+    if not value:
+        raise Refusal(400, f"{name} is required")
+    return bounded(value, name, longest)
+
+
+def bounded(value: str, name: str, longest: int = 500) -> str:
+    if len(value) > longest:
+        raise Refusal(400, f"{name} is too long")
+    return value
+
+
+def flag_of(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise Refusal(400)
+    return bool(value)

@@ -1,0 +1,25 @@
+"""What a worker is told by its command line or its environment, whichever way it is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipelines.errors import DefinitionError
+
+
+def needed(value: str | None, option: str, variable: str) -> str:
+    """Raises ``DefinitionError`` MISSING_OPTION where there is no value."""
+    if not value:
+        raise DefinitionError("MISSING_OPTION", f"{option} is needed, or ${variable}")
+    return value
+
+
+def worker_key(file: Path | None) -> str:
+    """The tenant's worker key, from a file or the environment: never from the command line, which others can see."""
+    if file is None:
+        return needed(os.environ.get("PIPELINES_WORKER_KEY"), "--key-file", "PIPELINES_WORKER_KEY")
+    try:
+        return needed(file.read_text(encoding="utf-8").strip(), "--key-file", "PIPELINES_WORKER_KEY")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError("MISSING_OPTION", f"the key file {file} cannot be read") from error

@@ -1,0 +1,92 @@
+"""The transition worker that is called over HTTP: one release, no broker, no database (wire protocol D).
+
+It speaks plain HTTP: put it behind whatever ends TLS, on a network that only coordinators reach. Every request is
+signed all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from executions.envelopes import DEFAULT_PREFIXES
+from pipelines.errors import DefinitionError
+from pipelines.host import host_release
+from pipelines.options import worker_key
+from pipelines.rest_host import RestHost
+
+log = logging.getLogger(__name__)
+LARGEST_BODY = 32 * 1024**2
+IDLE_SECONDS = 30.0
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Serve the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
+    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    secret = worker_key(arguments.key_file)
+    release = host_release(arguments.pipeline, arguments.release, arguments.tenant or "")
+    prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
+    host = RestHost(release, secret=secret, prefixes=prefixes)
+    try:
+        server = Server(arguments.bind, host, capacity=arguments.concurrency)
+    except (OSError, OverflowError) as error:
+        raise DefinitionError("INVALID_ADDRESS", f"--bind {arguments.bind}: {error}") from error
+    log.info("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(poll_interval=0.1)
+    server.server_close()
+    return 0
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a host; at most `capacity` transitions run at a time, the others wait for their turn."""
+
+    daemon_threads = False
+
+    def __init__(self, address: str, host: RestHost, *, capacity: int) -> None:
+        name, _, port = address.rpartition(":")
+        self.host = host
+        self.turns = threading.BoundedSemaphore(capacity)
+        super().__init__((name or "127.0.0.1", int(port)), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = IDLE_SECONDS
+    server: Server
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            self._send(411, b"")
+        elif int(length) > LARGEST_BODY:
+            self._send(413, b"")
+        else:
+            body = self.rfile.read(int(length))
+            with self.server.turns:
+                self._answer(body)
+
+    def _answer(self, body: bytes) -> None:
+        try:
+            status, text = self.server.host.answer(self.command, self.path, dict(self.headers.items()), body)
+        except Exception:
+            log.exception("A request failed")
+            status, text = 500, b""
+        self._send(status, text)
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *values: Any) -> None:  # noqa: A002 - its parent's name
+        log.debug(format, *values)

@@ -1,0 +1,66 @@
+"""Messages that are delivered twice at once, and submissions that race for one key."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+
+from executions import rest_assignment, rest_dispatch
+from executions.models import Execution, WireForm
+from executions.protocol import worker_key
+from executions.rest_workers import register
+from tests import making
+from tests.concurrency.racing import given, race
+from tests.interop.client import call, payload, switch_on
+from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
+from tests.interop.strict_worker import CONTRACT_STEPS, StrictWorker, serving
+
+
+@pytest.fixture
+def flow(committed: None, settings: Any) -> Any:
+    owner = making.tenant()
+    release = making.active(owner, pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
+    secret = worker_key(django_settings.WORKER_SECRET, owner.slug)
+    double = StrictWorker(PIPELINE, release.contract_version, release.release_version, secret)
+    with serving(double):
+        settings.REST_WORKER_ORIGINS = [double.origin]
+        worker = register(
+            owner, release.identity, worker_id="java-1", protocol="rest", endpoint=double.endpoint, actor="user:test"
+        )
+        yield Flow(owner, release, double, worker)
+
+
+def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) -> None:
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    assert rest_assignment.share([claim], give_back=lambda _: None) == []
+    taken = given(race(*(partial(rest_dispatch.run, claim.execution_id, claim.lease_token) for _ in range(6))))
+    assert sorted(taken) == [False] * 5 + [True]
+    assert len(flow.double.commands) == 1
+    made.refresh_from_db()
+    assert made.status == "WAITING_EXTERNAL"
+
+
+def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings: Any) -> None:
+    switch_on(settings)
+
+    def submit(number: int) -> tuple[str, bool]:
+        body = {
+            "pipelineId": PIPELINE,
+            "inputShape": "UNI",
+            "inputPayload": payload(ORDER_TYPE, {**ORDER, "requestId": f"r{number}"}),
+            "idempotencyKey": "one",
+        }
+        answer = call("POST", f"control-plane/tenants/{flow.owner.slug}/executions", body)
+        assert answer.status_code == 200, answer.content
+        return answer.json()["executionId"], answer.json()["duplicate"]
+
+    made = given(race(*(partial(submit, number) for number in range(6))))
+    assert len({execution_id for execution_id, _ in made}) == 1
+    assert sorted(duplicate for _, duplicate in made) == [False] + [True] * 5
+    kept = Execution.objects.get(tenant=flow.owner)
+    form = WireForm.objects.get()
+    assert isinstance(form.input, dict)
+    assert form.execution_id == kept.pk
+    assert kept.input["requestId"] in form.input["payload"]["payload"]

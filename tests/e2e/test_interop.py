@@ -1,0 +1,373 @@
+"""Existing clients and workers of the founding framework, and the product's own processes between them."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from coordinator.local.product import PROJECT, Product
+from executions.protocol import worker_key
+from tests import making
+from tests.interop.strict_worker import CONTRACT_STEPS, DTO, ENCODING, StrictWorker, serving
+from tests.running import (
+    REST_PORT,
+    TPF_ADMIN_TOKEN,
+    TPF_CONTROL_TOKEN,
+    BuiltRelease,
+    RunningProduct,
+    TenantInUse,
+    build,
+    eventually,
+)
+
+PIPELINE = "org.pipelineframework.restaurantapproval"
+ORDER = {"requestId": "r1", "customerId": "c1", "amount": 27.5}
+DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
+LINES = [{"dish": "soup", "quantity": 2, "price": "4.50"}]
+
+
+def payload(type_id: str, value: Any) -> dict[str, str]:
+    return {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": json.dumps(value)}
+
+
+@dataclass
+class ExistingClient:
+    """Does what a client of the founding framework does, with nothing but HTTP, files, and an eye on the log."""
+
+    product: Product
+    tenant: str
+
+    def call(self, method: str, path: str, body: Any = None) -> requests.Response:
+        token = TPF_ADMIN_TOKEN if path.startswith("admin") else TPF_CONTROL_TOKEN
+        url = f"{self.product.url}/tpf/{path.format(t=f'tenants/{self.tenant}')}"
+        return requests.request(method, url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+    def ok(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.call(method, path, body)
+        assert answer.status_code == 200, (path, answer.status_code, answer.text)
+        return answer.json()
+
+    def place(self, contract: dict[str, Any], version: str) -> Path:
+        """A jar with its descriptor, in the folder from which releases are registered."""
+        folder = Path(self.product.settings["TPF_RELEASE_ROOTS"]) / self.tenant
+        folder.mkdir(parents=True, exist_ok=True)
+        data = making.archive(contract, code=version)
+        jar = folder / f"{version.replace(':', '-')}.jar"
+        jar.write_bytes(data)
+        document = making.descriptor(contract, data, version, "jar")
+        document["artifacts"][0]["uri"] = jar.as_uri()
+        path = jar.with_suffix(".json")
+        path.write_text(json.dumps(document))
+        return path
+
+    def release(self, version: str = "sha256:one") -> dict[str, Any]:
+        """Register and activate the order flow."""
+        contract = making.contract(PIPELINE, CONTRACT_STEPS, transport="REST")
+        base = f"admin/{{t}}/pipelines/{PIPELINE}/releases"
+        made = self.ok("POST", f"{base}/register", {"releaseDescriptorPath": str(self.place(contract, version))})
+        assert made["status"] == "REGISTERED"
+        active = self.ok("POST", f"{base}/{version}/activate")
+        assert active["status"] == "ACTIVE"
+        assert self.ok("GET", f"{base}/active")["releaseVersion"] == version
+        return dict(active)
+
+    def host(self, pipeline: str, contract: str, version: str, endpoint: str, worker_id: str = "java-1") -> None:
+        base = f"admin/{{t}}/pipelines/{pipeline}/workers"
+        body = {
+            "workerId": worker_id,
+            "contractVersion": contract,
+            "releaseVersion": version,
+            "protocol": "rest",
+            "endpoint": endpoint,
+        }
+        assert self.ok("POST", f"{base}/register", body)["state"] == "HEALTHY"
+        assert self.ok("POST", f"{base}/{worker_id}/heartbeat")["state"] == "HEALTHY"
+
+    def submit(self, key: str, order: Any = ORDER, pipeline: str = PIPELINE, type_id: str = "") -> str:
+        body = {
+            "pipelineId": pipeline,
+            "inputShape": "UNI",
+            "inputPayload": payload(type_id or DTO + "PlaceRestaurantOrderRequestDto", order),
+            "idempotencyKey": key,
+        }
+        return str(self.ok("POST", "control-plane/{t}/executions", body)["executionId"])
+
+    def status(self, execution_id: str) -> Any:
+        return self.ok("GET", f"control-plane/{{t}}/executions/{execution_id}")
+
+    def wait_for(self, execution_id: str, *states: str, seconds: float = 40) -> Any:
+        def reached() -> Any:
+            found = self.status(execution_id)
+            return found if found["status"] in states else None
+
+        return eventually(reached, seconds=seconds, what=f"{execution_id} in {states}")
+
+    def asked(self, execution_id: str) -> Any:
+        def found() -> Any:
+            pending = self.ok("GET", "control-plane/{t}/interactions/pending?limit=1000")
+            return next((each for each in pending if each["executionId"] == execution_id), None)
+
+        return eventually(found, what="the question")
+
+    def answer(self, asked: Any, response: dict[str, str]) -> Any:
+        body = {"interactionId": asked["interactionId"], "responsePayload": response, "actor": "restaurant"}
+        return self.ok("POST", "control-plane/{t}/interactions/complete", body)
+
+    def decide(self, execution_id: str, decision: Any = None) -> Any:
+        return self.answer(
+            self.asked(execution_id), payload(DTO + "RestaurantDecisionDto", DECISION if decision is None else decision)
+        )
+
+    def result(self, execution_id: str) -> Any:
+        return self.ok("GET", f"control-plane/{{t}}/executions/{execution_id}/result")["resultPayload"]
+
+    def log(self) -> str:
+        return (self.product.children.logs / "control-worker.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def client(running: RunningProduct, name: str) -> ExistingClient:
+    return ExistingClient(running.product, name)
+
+
+@contextmanager
+def hosted(client: ExistingClient) -> Iterator[StrictWorker]:
+    """The order flow, released and active, and the strict double that hosts it."""
+    active = client.release()
+    secret = worker_key(client.product.environment["WORKER_SECRET"], client.tenant)
+    double = StrictWorker(PIPELINE, active["contractVersion"], "sha256:one", secret)
+    with serving(double, REST_PORT):
+        client.host(PIPELINE, active["contractVersion"], "sha256:one", double.endpoint)
+        yield double
+
+
+def test_an_existing_client_works_unchanged(client: ExistingClient) -> None:
+    """Register, activate, register a worker and beat for it, submit, poll, list, complete, read, re-drive, the log."""
+    assert requests.get(f"{client.product.url}/q/health/live", timeout=10).ok
+    with hosted(client) as double:
+        made = client.submit("order-1")
+        assert client.submit("order-1") == made
+        waiting = client.wait_for(made, "WAITING_EXTERNAL")
+        assert (waiting["stepIndex"], waiting["version"], waiting["nextDueAtEpochMs"]) == (2, 2, 2**63 - 1)
+        assert client.result(made) is None
+        asked = client.asked(made)
+        assert asked["requestPayload"]["requestId"] == "r1"
+        done = client.decide(made)
+        assert (done["status"], done["duplicate"]) == ("COMPLETED", False)
+        ended = client.wait_for(made, "SUCCEEDED")
+        assert (ended["stepIndex"], ended["version"], ended["attempt"]) == (3, 5, 0)
+        assert client.answer(asked, payload("null", None))["duplicate"] is True
+        told = client.result(made)
+        assert told["payloadTypeId"] == DTO + "TerminalOrderStateDto"
+        assert told["payload"].endswith('"total":27.50 }')
+
+        # The incident drill: a nonsense decision is taken, the execution dies, the log tells, a re-drive does not help.
+        drilled = client.submit("order-2")
+        client.decide(drilled, {"accepted": {"orderId": "nonsense"}})
+        dead = client.wait_for(drilled, "FAILED", "DLQ")
+        assert dead["errorCode"] == "TransitionWorkerFailureException"
+        assert dead["attempt"] == 2
+        line = eventually(
+            lambda: [
+                each for each in client.log().splitlines() if "Execution moved to DLQ" in each and drilled in each
+            ],
+            what="the line in the log",
+        )
+        assert "reason=retry_exhausted" in line[0]
+        path = f"admin/{{t}}/executions/{drilled}/redrive"
+        again = client.ok("POST", path, {"allowFailed": True, "expectedVersion": dead["version"], "reason": "drill"})
+        assert (again["previousStatus"], again["attempt"]) == (dead["status"], 3)
+        client.wait_for(drilled, "FAILED", "DLQ")
+        resumes = [each for each in double.commands if each["executionId"] == drilled and each["currentStepIndex"] == 3]
+        assert {json.loads(each["payload"])["accepted"]["orderId"] for each in resumes} == {"nonsense"}
+        assert all(status in {200} for status in double.statuses)
+
+
+def test_an_execution_survives_a_worker_that_misbehaves(client: ExistingClient) -> None:
+    with hosted(client) as double:
+        for key, faults in {
+            "a": ["drop", "200 <html>garbage"],
+            "b": ["slow", "503"],
+            "c": ["redirect", "half"],
+        }.items():
+            double.faults = list(faults)
+            made = client.submit(key)
+            assert client.wait_for(made, "WAITING_EXTERNAL", "DLQ", "FAILED")["status"] == "WAITING_EXTERNAL"
+            assert client.status(made)["attempt"] == 2
+            mine = [each for each in double.commands if each["executionId"] == made]
+            assert [each["attempt"] for each in mine] == [0, 1, 2]
+            assert len({each["payload"] for each in mine}) == 1
+        sent = next(seen for seen in double.requests if seen.method == "POST")
+        url = double.origin + sent.path
+        assert requests.post(url, data=sent.body, headers=sent.headers, timeout=10).status_code == 401
+        refused = client.call("POST", "control-plane/{t}/executions", {"pipelineId": PIPELINE})
+        assert (refused.status_code, refused.text) == (400, "inputShape is required")
+
+
+def test_what_is_pinned_stays_pinned_whatever_its_worker_says(client: ExistingClient) -> None:
+    with hosted(client) as double:
+        made = client.submit("order")
+        client.wait_for(made, "WAITING_EXTERNAL")
+        client.release("sha256:two")
+        refused = client.call(
+            "POST",
+            "control-plane/{t}/executions",
+            {
+                "pipelineId": PIPELINE,
+                "inputShape": "UNI",
+                "inputPayload": payload(DTO + "PlaceRestaurantOrderRequestDto", ORDER),
+                "idempotencyKey": "order",
+            },
+        )
+        assert (refused.status_code, refused.text) == (
+            503,
+            "No worker available for active release: No worker lifecycle record for active release",
+        )
+        double.release_version = "sha256:two"
+        client.decide(made)
+        retried = eventually(
+            lambda: found if (found := client.status(made))["attempt"] >= 1 else None, what="the refusal of the worker"
+        )
+        assert "releaseVersion=sha256:one but local worker" in retried["errorMessage"]
+        double.release_version = "sha256:one"
+        client.wait_for(made, "SUCCEEDED")
+        assert {each["releaseVersion"] for each in double.commands} == {"sha256:one"}
+
+
+# --- pipelines in Python --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> BuiltRelease:
+    folder = tmp_path / "source"
+    shutil.copytree(PROJECT / "examples" / "orders", folder / "orders", ignore=shutil.ignore_patterns("__pycache__"))
+    return build("orders.pipeline:pipeline", folder, tmp_path / "dist", "1.0")
+
+
+def host_over_http(tenant: TenantInUse, release: BuiltRelease) -> ExistingClient:
+    client = ExistingClient(tenant.product, tenant.tenant.slug)
+    tenant.start_rest_worker(release, f"rest-{tenant.tenant.slug}")
+    endpoint = f"http://127.0.0.1:{REST_PORT}"
+
+    def listens() -> bool:
+        try:
+            return requests.get(f"{endpoint}/", timeout=1).status_code == 404
+        except requests.RequestException:
+            return False
+
+    eventually(listens, what="the worker's port")
+    client.host(release.pipeline_id, release.document["contractVersion"], release.version, endpoint, "rest-1")
+    return client
+
+
+def order(number: int) -> dict[str, Any]:
+    return {"request_id": f"r{number}", "customer": "eva", "lines": LINES}
+
+
+def decision(asked: Any, accepted: bool = True) -> dict[str, Any]:
+    return {"order_id": asked["order_id"], "accepted": accepted, "note": "ok"}
+
+
+def workers(tenant: TenantInUse, execution_id: str) -> set[str]:
+    return {event["actor"] for event in tenant.events(execution_id) if event["actor"].startswith("worker:")}
+
+
+def test_a_pipeline_in_python_is_hosted_over_http_alone(tenant: TenantInUse, orders: BuiltRelease) -> None:
+    tenant.register(orders)
+    tenant.activate(orders)
+    host_over_http(tenant, orders)
+    made = tenant.accepted(orders.pipeline_id, order(1), "k")["executionId"]
+    tenant.wait_for(made, "WAITING_EXTERNAL")
+    [asked] = tenant.get(f"interactions?status=pending&executionId={made}")["items"]
+    assert asked["request"]["total"] == "9.00"
+    wrong = {"interactionId": asked["interactionId"], "response": {"accepted": "perhaps"}}
+    assert tenant.http.post(tenant.url("interactions/complete"), json=wrong).status_code == 422
+    body = {"interactionId": asked["interactionId"], "response": decision(asked["request"])}
+    assert tenant.http.post(tenant.url("interactions/complete"), json=body).status_code == 200
+    tenant.wait_for(made, "SUCCEEDED")
+    assert tenant.result(made) == {"order_id": asked["request"]["order_id"], "state": "ACCEPTED", "note": "ok"}
+    assert workers(tenant, made) == {"worker:rest-1"}
+    hopeless = tenant.accepted(orders.pipeline_id, {**order(2), "lines": []}, "k2")["executionId"]
+    failed = tenant.wait_for(hopeless, "FAILED")
+    assert failed["error"]["code"] == "NonRetryableException"
+    assert "names no dish" in failed["error"]["message"]
+
+
+def test_one_pipeline_is_hosted_by_both_kinds_of_worker_at_once(tenant: TenantInUse, orders: BuiltRelease) -> None:
+    """Submitted through either API, begun and ended by whichever worker has room, over the same awaits."""
+    tenant.register(orders)
+    tenant.activate(orders)
+    celery = tenant.start_worker(orders, "celery-1")
+    client = host_over_http(tenant, orders)
+    type_id = "orders.pipeline.OrderRequest"
+    made = [tenant.accepted(orders.pipeline_id, order(n), f"native-{n}")["executionId"] for n in range(8)]
+    made += [client.submit(f"tpf-{n}", order(n), orders.pipeline_id, type_id) for n in range(8)]
+    for each in made:
+        tenant.wait_for(each, "WAITING_EXTERNAL")
+    begun = [workers(tenant, each) for each in made]
+    assert {worker for each in begun for worker in each} == {"worker:celery-1", "worker:rest-1"}
+
+    # Whoever is left goes on with what the other one began.
+    celery.stop()
+    for each in made:
+        asked = client.asked(each)
+        assert asked["outputType"] == "orders.pipeline.Decision"
+        client.answer(asked, payload("orders.pipeline.Decision", decision(asked["requestPayload"])))
+    for each in made:
+        tenant.wait_for(each, "SUCCEEDED", seconds=60)
+        assert "worker:rest-1" in workers(tenant, each)
+        assert tenant.result(each)["state"] == "ACCEPTED"
+        told = client.result(each)
+        assert told["payloadTypeId"] == "orders.pipeline.FinishedOrder"
+        assert json.loads(told["payload"]) == tenant.result(each)
+
+
+def test_a_submission_in_typed_payloads_is_run_by_a_celery_worker(tenant: TenantInUse, orders: BuiltRelease) -> None:
+    tenant.register(orders)
+    tenant.activate(orders)
+    tenant.start_worker(orders, "celery-1")
+    client = ExistingClient(tenant.product, tenant.tenant.slug)
+    members = {
+        "request_id": payload("java.lang.String", "r1"),
+        "customer": payload("java.lang.String", "eva"),
+        "lines": payload("java.util.List", {"items": [payload("orders.pipeline.OrderLine", LINES[0])]}),
+    }
+    made = client.submit("k", {"items": members}, orders.pipeline_id, "java.util.Map")
+    asked = client.asked(made)
+    answer = {
+        "order_id": payload("java.util.UUID", asked["requestPayload"]["order_id"]),
+        "accepted": payload("java.lang.Boolean", False),
+        "note": payload("java.lang.String", "closed"),
+    }
+    client.answer(asked, payload("java.util.Map", {"items": answer}))
+    client.wait_for(made, "SUCCEEDED")
+    told = client.result(made)
+    assert told["payloadTypeId"] == "orders.pipeline.FinishedOrder"
+    assert json.loads(told["payload"])["state"] == "REJECTED"
+
+
+def test_a_control_worker_that_is_killed_in_the_middle_of_a_call_loses_nothing(client: ExistingClient) -> None:
+    """Its lease runs out, and the command goes out once more: the same key, a higher version (wire protocol E.4)."""
+    product = client.product
+    with hosted(client) as double:
+        double.slow_seconds, double.faults = 1.5, ["slow"]
+        made = client.submit("order")
+        eventually(lambda: double.commands, what="the first call")
+        control = [child for child in product.children.started if child.name == "control-worker"][-1]
+        control.kill()
+        product.children.started.remove(control)
+        product.start_control_worker()
+        waiting = client.wait_for(made, "WAITING_EXTERNAL", "FAILED", "DLQ", seconds=60)
+        assert (waiting["status"], waiting["attempt"]) == ("WAITING_EXTERNAL", 0)
+        first, second = double.commands
+        assert first["transitionKey"] == second["transitionKey"]
+        assert second["executionVersion"] == first["executionVersion"] + 2
+        client.decide(made)
+        client.wait_for(made, "SUCCEEDED")

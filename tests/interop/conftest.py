@@ -1,0 +1,69 @@
+"""A release of the order flow, hosted by the strict double."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+
+from coordinator.tenancy.models import Tenant
+from executions import rest_assignment, rest_dispatch
+from executions.models import Worker
+from executions.protocol import worker_key
+from executions.rest_workers import register
+from releases.models import Release
+from tests import making
+from tests.executions.conftest import broken_broker
+from tests.interop.strict_worker import CONTRACT_STEPS, DTO, StrictWorker, serving
+
+__all__ = ["broken_broker"]
+PIPELINE = "org.pipelineframework.restaurantapproval"
+ORDER = {"requestId": "r1", "customerId": "c1", "amount": 27.5}
+ORDER_TYPE = DTO + "PlaceRestaurantOrderRequestDto"
+
+
+@dataclass
+class Flow:
+    """An active release of the order flow, and the worker that is registered for it."""
+
+    owner: Tenant
+    release: Release
+    double: StrictWorker
+    worker: Worker
+
+    def dispatch(self) -> int:
+        """Claim what is due, share it out, and call the worker, as the dispatcher and its task would."""
+        called = 0
+        while claims := making.claimed(self.owner):
+            left = rest_assignment.share(claims, give_back=_never)
+            assert not left
+            for claim in claims:
+                assert rest_dispatch.run(claim.execution_id, claim.lease_token)
+                called += 1
+        return called
+
+
+def _never(claims: Any) -> None:
+    raise AssertionError(f"the broker did not take {claims}")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[StrictWorker], StrictWorker]]:
+    with ExitStack() as stack:
+        yield lambda worker: stack.enter_context(serving(worker))
+
+
+@pytest.fixture
+def flow(db: None, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
+    owner = making.tenant()
+    release = making.active(owner, pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
+    secret = worker_key(django_settings.WORKER_SECRET, owner.slug)
+    double = serve(StrictWorker(PIPELINE, release.contract_version, release.release_version, secret))
+    settings.REST_WORKER_ORIGINS = [double.origin]
+    settings.REST_WORKER_TIMEOUT_SECONDS = 5
+    worker = register(
+        owner, release.identity, worker_id="java-1", protocol="rest", endpoint=double.endpoint, actor="user:test"
+    )
+    return Flow(owner, release, double, worker)

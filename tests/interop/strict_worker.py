@@ -1,0 +1,442 @@
+"""A strict double of the founding framework's REST worker, written from the protocol alone.
+
+It shares no code with the product: it reads commands, checks signatures, and writes results by itself. It hosts an
+order flow of four steps (validate, create, await a decision, finalise) and can be told to misbehave.
+"""
+
+import hashlib
+import hmac
+import json
+import socket
+import struct
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+EXECUTE = "/pipeline/worker/transitions/execute"
+CAPABILITIES = "/pipeline/worker/capabilities"
+ENCODING = "application/tpf-transition+json"
+SNAPSHOT = "org.pipelineframework.orchestrator.ExecutionInputSnapshot"
+DTO = "org.pipelineframework.restaurantapproval.common.dto."
+DOMAIN = "org.pipelineframework.restaurantapproval.common.domain."
+STEP_ID = "ProcessAwaitRestaurantDecisionService"
+ILLEGAL = "java.lang.IllegalArgumentException"
+STEPS = 4
+TEXTS = {
+    "tenantId", "executionId", "pipelineId", "contractVersion", "releaseVersion", "resultShape", "transitionKey",
+    "traceId", "payloadTypeId", "payloadEncoding", "payload",
+}  # fmt: skip
+NUMBERS = {"currentStepIndex", "stopBeforeStepIndex", "attempt", "executionVersion"}
+
+CONTRACT_STEPS = [
+    {
+        "index": 0,
+        "authoredName": "Process Validate Order",
+        "kind": "internal",
+        "cardinality": "ONE_TO_ONE",
+        "inputTypeId": DOMAIN + "PlaceRestaurantOrderRequest",
+        "outputTypeId": DOMAIN + "ValidatedOrder",
+    },
+    {
+        "index": 1,
+        "authoredName": "Process Create Order",
+        "kind": "internal",
+        "cardinality": "ONE_TO_ONE",
+        "inputTypeId": DOMAIN + "ValidatedOrder",
+        "outputTypeId": DOMAIN + "PendingRestaurantApproval",
+    },
+    {
+        "index": 2,
+        "authoredName": "Await Restaurant Decision",
+        "kind": "await",
+        "cardinality": "ONE_TO_ONE",
+        "inputTypeId": DOMAIN + "PendingRestaurantApproval",
+        "outputTypeId": DOMAIN + "RestaurantDecision",
+        "awaitTransport": "interaction-api",
+    },
+    {
+        "index": 3,
+        "authoredName": "Process Finalise Order",
+        "kind": "internal",
+        "cardinality": "ONE_TO_ONE",
+        "inputTypeId": DOMAIN + "RestaurantDecision",
+        "outputTypeId": DOMAIN + "TerminalOrderState",
+    },
+]
+
+
+class BadRequestError(Exception):
+    """A command that is not of the protocol's form."""
+
+
+class FailedTransitionError(Exception):
+    def __init__(self, failure_class: str, message: str | None) -> None:
+        super().__init__(message)
+        self.failure_class = failure_class
+        self.message = message
+
+
+@dataclass
+class Seen:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def command(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class StrictWorker:
+    """`faults` are used up one by one, by execute requests; `quirks` are answers to give instead of the flow's own."""
+
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    secret: str
+    tolerance: float = 120.0
+    timeout_ms: int = 1_800_000
+    prefix: str = ""
+    requests: list[Seen] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    answers: list[Any] = field(default_factory=list)
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    slow_seconds: float = 3.0
+    nonces: set[str] = field(default_factory=set)
+    port: int = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def commands(self) -> list[Any]:
+        return [seen.command for seen in self.requests if seen.method == "POST"]
+
+    # --- authentication (D.3, D.4) ---
+
+    def refusal(self, seen: Seen) -> int | None:
+        path = seen.path.removeprefix(self.prefix)
+        if (seen.method, path) not in {("POST", EXECUTE), ("GET", CAPABILITIES)}:
+            return 404
+        names = ("X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X-TPF-Worker-Signature")
+        timestamp, nonce, signature = (seen.headers.get(name, "") for name in names)
+        if not (timestamp.strip() and nonce.strip() and signature.strip()):
+            return 401
+        try:
+            sent = datetime.fromisoformat(timestamp)
+        except ValueError:
+            return 401
+        if sent.tzinfo is None or abs((datetime.now(UTC) - sent).total_seconds()) > self.tolerance:
+            return 401
+        digest = hashlib.sha256(seen.body).hexdigest()
+        canonical = f"{seen.method}\n{path}\n{timestamp}\n{nonce}\n{digest}"
+        expected = hmac.new(self.secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected, signature) or nonce in self.nonces:
+            return 401
+        self.nonces.add(nonce)
+        return None
+
+    # --- commands (D.5) ---
+
+    def parse(self, body: bytes) -> dict[str, Any]:
+        try:
+            command = json.loads(body)
+        except ValueError:
+            raise BadRequestError("malformed") from None
+        if not isinstance(command, dict) or set(command) - TEXTS - NUMBERS:
+            raise BadRequestError("unknown member")
+        for name in NUMBERS:
+            value = command.get(name)
+            command[name] = 0 if value is None else value
+            if type(command[name]) is not int:
+                raise BadRequestError(name)
+        for name in TEXTS - {"contractVersion", "releaseVersion"}:
+            if not isinstance(command.get(name), str):
+                raise BadRequestError(name)
+        if not (command.get("contractVersion") or "").strip():
+            command["contractVersion"] = "local-contract"
+        if not (command.get("releaseVersion") or "").strip():
+            command["releaseVersion"] = command["contractVersion"]
+        start, stop = command["currentStepIndex"], command["stopBeforeStepIndex"]
+        if start < 0 or command["attempt"] < 0 or command["executionVersion"] < 0 or stop < -1 or 0 <= stop < start:
+            raise BadRequestError("numbers")
+        if not command["transitionKey"].strip() or command["resultShape"] not in {"SINGLE", "MATERIALIZED_MULTI"}:
+            raise BadRequestError("key or shape")
+        return command
+
+    # --- the flow (F.7) ---
+
+    def run(self, command: dict[str, Any]) -> dict[str, Any]:
+        own = (self.pipeline_id, self.contract_version, self.release_version)
+        if (command["pipelineId"], command["contractVersion"], command["releaseVersion"]) != own:
+            raise FailedTransitionError(
+                ILLEGAL,
+                f"Transition command targets pipelineId={command['pipelineId']}, "
+                f"contractVersion={command['contractVersion']}, releaseVersion={command['releaseVersion']} but local "
+                f"worker is pipelineId={own[0]}, contractVersion={own[1]}, releaseVersion={own[2]}",
+            )
+        start, stop = command["currentStepIndex"], command["stopBeforeStepIndex"]
+        if start > STEPS or stop > STEPS:
+            raise FailedTransitionError(ILLEGAL, "step index out of range")
+        payload = {name: command[name] for name in ("payloadTypeId", "payloadEncoding", "payload")}
+        if stop == start:
+            return completed(payload)
+        if start == STEPS:
+            return {**completed(), "terminalInputPassthrough": True}
+        if start == 3:
+            return self.finalise(decode(payload, DTO + "RestaurantDecisionDto"))
+        if start != 0:
+            raise FailedTransitionError(ILLEGAL, f"the flow does not start at {start}")
+        snapshot = strict(payload, SNAPSHOT, {"shape", "payload", "items"})
+        if snapshot["shape"] != "UNI" or snapshot["items"]:
+            raise FailedTransitionError(ILLEGAL, "one order at a time")
+        return self.suspend(command, decode(snapshot["payload"], DTO + "PlaceRestaurantOrderRequestDto"))
+
+    def suspend(self, command: dict[str, Any], order: Any) -> dict[str, Any]:
+        """Validate and create the order, then await the restaurant's decision."""
+        if (
+            not isinstance(order, dict)
+            or set(order) - {"requestId", "customerId", "amount"}
+            or "requestId" not in order
+        ):
+            raise FailedTransitionError(
+                ILLEGAL, f"Failed to decode transition payload type {DTO}PlaceRestaurantOrderRequestDto"
+            )
+        if order.get("amount", 0) < 0:
+            raise FailedTransitionError("org.pipelineframework.step.NonRetryableException", "the amount is negative")
+        tenant, execution = command["tenantId"], command["executionId"]
+        now = int(time.time() * 1000)
+        order_id = str(uuid.uuid5(uuid.NAMESPACE_OID, order["requestId"]))
+        unit_id, interaction_id = name_uuid(f"{tenant}:{execution}:{STEP_ID}:2"), str(uuid.uuid4())
+        key = f"{STEP_ID}:orderId={order_id}"
+        common = {"tenantId": tenant, "executionId": execution, "stepId": STEP_ID, "stepIndex": 2}
+        times = {"createdAtEpochMs": now, "updatedAtEpochMs": now, "ttlEpochS": (now + self.timeout_ms) // 1000 + 86400}
+        unit = {
+            **common,
+            "unitId": unit_id,
+            "cardinality": "ONE_TO_ONE",
+            "version": 1,
+            "status": "WAITING_EXTERNAL",
+            "primaryInteractionId": interaction_id,
+            "expectedItemCount": None,
+            "completedItemCount": 0,
+            "completedItemKeys": [],
+            "dispatchComplete": False,
+            **times,
+        }
+        interaction = {
+            **common,
+            "outputType": DTO + "RestaurantDecisionDto",
+            "interactionId": interaction_id,
+            "correlationId": name_uuid(f"{tenant}:{execution}:{STEP_ID}:{key}"),
+            "causationId": f"{execution}:2",
+            "idempotencyKey": key,
+            "version": 2,
+            "status": "DISPATCHED",
+            "requestPayload": {"orderId": order_id, "requestId": order["requestId"], "status": "PENDING"},
+            "responsePayload": None,
+            "unitId": unit_id,
+            "itemIndex": None,
+            "actor": None,
+            "assignee": None,
+            "group": "restaurant",
+            "transportType": "interaction-api",
+            "transportMetadata": {"adapter": "interaction-api", "dispatchedAtEpochMs": now},
+            "deadlineEpochMs": now + self.timeout_ms,
+            **times,
+            "transportOutputType": DTO + "RestaurantDecisionDto",
+        }
+        suspension = {
+            "tenantId": tenant,
+            "executionId": execution,
+            "unitId": unit_id,
+            "stepIndex": 2,
+            "unit": unit,
+            "interactions": [interaction],
+        }
+        return {**result("WAITING_EXTERNAL"), "awaitSuspension": suspension}
+
+    def finalise(self, decision: Any) -> dict[str, Any]:
+        failure = FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {DTO}RestaurantDecisionDto")
+        if not isinstance(decision, dict) or len(decision) != 1 or next(iter(decision)) not in {"accepted", "rejected"}:
+            raise failure
+        [(variant, told)] = decision.items()
+        try:
+            order_id = str(uuid.UUID(told["orderId"]))
+        except (ValueError, TypeError, KeyError):
+            raise failure from None
+        # Odd spaces, an odd order and a trailing zero: whoever reads this result must get it as it is.
+        text = f'{{ "state":"{variant.upper()}",  "orderId":"{order_id}", "total":27.50 }}'
+        return completed({"payloadTypeId": DTO + "TerminalOrderStateDto", "payloadEncoding": ENCODING, "payload": text})
+
+    def capability_document(self) -> dict[str, Any]:
+        return {
+            "protocolVersion": "1",
+            "providerName": "rest",
+            "pipelineId": self.pipeline_id,
+            "contractVersion": self.contract_version,
+            "releaseVersion": self.release_version,
+            "artifactId": "",
+            "artifactDigest": "",
+            "payloadEncodings": ["application/tpf-transition-envelope+json"],
+            "workerProtocols": ["local", "rest", "grpc", "sqs"],
+            **self.capabilities,
+        }
+
+
+def result(outcome: str, **members: Any) -> dict[str, Any]:
+    return {
+        "outcome": outcome,
+        "outputPayloads": [],
+        "awaitSuspension": None,
+        "failure": None,
+        "terminalOutputPublished": False,
+        "terminalInputPassthrough": False,
+        **members,
+    }
+
+
+def completed(*payloads: dict[str, str]) -> dict[str, Any]:
+    return result("COMPLETED", outputPayloads=list(payloads))
+
+
+def strict(payload: Any, type_id: str, members: set[str]) -> Any:
+    """The document inside a payload, which must be of this type and have these members alone."""
+    if not isinstance(payload, dict) or set(payload) != {"payloadTypeId", "payloadEncoding", "payload"}:
+        raise FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {type_id}")
+    if payload["payloadEncoding"] != ENCODING:
+        raise FailedTransitionError(ILLEGAL, f"Unsupported transition payload encoding: {payload['payloadEncoding']}")
+    if payload["payloadTypeId"] != type_id:
+        raise FailedTransitionError(ILLEGAL, f"{payload['payloadTypeId']} cannot be cast to {type_id}")
+    document = json.loads(payload["payload"])
+    if members and (not isinstance(document, dict) or set(document) - members):
+        raise FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {type_id}")
+    return document
+
+
+def decode(payload: Any, type_id: str) -> Any:
+    return strict(payload, type_id, set())
+
+
+def name_uuid(name: str) -> str:
+    return str(uuid.UUID(bytes=hashlib.md5(name.encode()).digest(), version=3))
+
+
+@contextmanager
+def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
+    """The worker on a port of this machine, any unless one is given; `worker.endpoint` tells which."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen = self._seen(b"")
+            refused = worker.refusal(seen)
+            if refused is not None:
+                self._send(refused, b"")
+                return
+            self._send(200, json.dumps(worker.capability_document()).encode())
+
+        def do_POST(self) -> None:
+            seen = self._seen(self.rfile.read(int(self.headers["Content-Length"])))
+            refused = worker.refusal(seen)
+            if refused is not None:
+                self._send(refused, b"")
+                return
+            fault = worker.faults.pop(0) if worker.faults else ""
+            if fault:
+                self._misbehave(fault)
+                return
+            try:
+                command = worker.parse(seen.body)
+            except BadRequestError:
+                self._send(400, b"")
+                return
+            try:
+                answer = worker.answers.pop(0) if worker.answers else worker.run(command)
+            except FailedTransitionError as error:
+                failure = {"failureClass": error.failure_class, "message": error.message}
+                answer = result("FAILED", failure=failure)
+            self._send(200, json.dumps(answer(command) if callable(answer) else answer).encode())
+
+        def _seen(self, body: bytes) -> Seen:
+            seen = Seen(self.command, self.path, dict(self.headers), body)
+            worker.requests.append(seen)
+            return seen
+
+        def _misbehave(self, fault: str) -> None:
+            if fault == "slow":
+                time.sleep(worker.slow_seconds)
+                self._send(200, json.dumps(completed()).encode())
+            elif fault == "drop":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+            elif fault == "half":
+                self._send(200, b'{"outcome": "COMPL', length=1000)
+            elif fault == "drip":
+                self._drip()
+            elif fault == "redirect":
+                self._send(307, b"", {"Location": f"{worker.endpoint}/elsewhere"})
+            elif fault == "huge":
+                self._send(200, b'"' + b"x" * 200_000 + b'"')
+            else:
+                status, _, text = fault.partition(" ")
+                self._send(int(status), text.encode())
+
+        def _drip(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            for _ in range(600):
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+
+        def _send(
+            self, status: int, body: bytes, headers: dict[str, str] | None = None, length: int | None = None
+        ) -> None:
+            worker.statuses.append(status)
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body) if length is None else length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except OSError:
+                return  # whoever asked has hung up
+
+        def finish(self) -> None:
+            try:
+                super().finish()
+            except (OSError, ValueError):
+                return
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    worker.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)

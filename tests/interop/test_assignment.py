@@ -1,0 +1,154 @@
+"""Which worker gets what was claimed, and what is never sent to anybody."""
+
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from executions import awaits, dispatch, rest_assignment, rest_dispatch
+from executions.models import Execution, Interaction, WireForm, Worker
+from executions.stranded import stranded
+from executions.worker_registry import drain, note_silent
+from tests import making
+from tests.interop.conftest import ORDER, PIPELINE, Flow
+from tests.raw_sql import run
+
+
+def submitted(flow: Flow, count: int) -> list[Execution]:
+    return [making.execution(flow.owner, f"k{number}", ORDER, PIPELINE) for number in range(count)]
+
+
+def shared(flow: Flow) -> tuple[list[str], list[Any]]:
+    """In whose names what was claimed is leased, and what is left for the release's queue."""
+    claims = making.claimed(flow.owner)
+    left = rest_assignment.share(claims, give_back=lambda _: None)
+    owners = Execution.objects.filter(tenant=flow.owner, status="RUNNING").values_list("lease_owner", flat=True)
+    return [owner or "" for owner in owners], left
+
+
+def test_workers_share_by_their_free_places(flow: Flow) -> None:
+    making.worker(flow.release, "celery-1", capacity=8)
+    submitted(flow, 16)
+    owners, left = shared(flow)
+    assert sorted(owners) == ["dispatcher"] * 8 + [f"rest:{flow.worker.pk}:java-1"] * 8
+    assert len(left) == 8
+
+
+def test_nothing_is_claimed_beyond_what_workers_hold(flow: Flow) -> None:
+    submitted(flow, 12)
+    owners, left = shared(flow)
+    assert owners == [f"rest:{flow.worker.pk}:java-1"] * 8
+    assert left == []
+    assert making.claimed(flow.owner) == []
+
+
+@pytest.mark.parametrize("without", ["origin", "protocol", "release"])
+def test_what_may_not_be_called_gets_nothing(flow: Flow, settings: Any, without: str) -> None:
+    submitted(flow, 2)
+    making.worker(flow.release, "celery-1", capacity=2)
+    if without == "origin":
+        settings.REST_WORKER_ORIGINS = ["https://another.example"]
+    elif without == "protocol":
+        Worker.objects.filter(pk=flow.worker.pk).update(protocol="grpc")
+    else:
+        Worker.objects.filter(pk=flow.worker.pk).update(contract_version="another")
+    owners, left = shared(flow)
+    assert owners == ["dispatcher"] * 2
+    assert len(left) == 2
+
+
+def test_a_worker_of_another_protocol_is_no_place_to_run(flow: Flow) -> None:
+    submitted(flow, 1)
+    Worker.objects.filter(pk=flow.worker.pk).update(protocol="sqs")
+    assert making.claimed(flow.owner) == []
+    assert [each.count for each in stranded([flow.owner.pk])] == [1]
+
+
+def test_a_silent_worker_still_gets_what_was_accepted(flow: Flow) -> None:
+    """Wire protocol D.8: lifecycle counts at submission, and never at dispatch."""
+    [made] = submitted(flow, 1)
+    run("UPDATE executions_worker SET last_heartbeat_at = now() - interval '1 hour' WHERE id = %s", flow.worker.pk)
+    assert note_silent(actor="test", limit=10) == 1
+    assert stranded([flow.owner.pk]) == []
+    assert flow.dispatch() == 1
+    made.refresh_from_db()
+    assert made.status == "WAITING_EXTERNAL"
+
+
+def test_a_worker_that_never_becomes_silent_is_not_noted(flow: Flow, settings: Any) -> None:
+    settings.REST_WORKER_STALE_SECONDS = 0
+    run("UPDATE executions_worker SET last_heartbeat_at = now() - interval '1 hour' WHERE id = %s", flow.worker.pk)
+    assert note_silent(actor="test", limit=10) == 0
+
+
+def test_a_drained_worker_gets_nothing_more(flow: Flow) -> None:
+    submitted(flow, 1)
+    drain(flow.owner, PIPELINE, "java-1", actor="user:test")
+    assert making.claimed(flow.owner) == []
+    assert [each.count for each in stranded([flow.owner.pk])] == [1]
+
+
+def test_the_dispatcher_hands_over_and_sends_nothing_to_the_releases_queue(flow: Flow) -> None:
+    [made] = submitted(flow, 1)
+    assert dispatch.dispatch() == 0
+    made.refresh_from_db()
+    assert made.lease_owner == f"rest:{flow.worker.pk}:java-1"
+    assert made.lease_token is not None
+    assert rest_dispatch.run(made.pk, made.lease_token)
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_what_the_broker_does_not_take_is_due_again_at_once(flow: Flow) -> None:
+    made = submitted(flow, 3)
+    dispatch.dispatch()
+    for each in made:
+        each.refresh_from_db()
+        assert (each.status, each.attempt, each.lease_owner) == ("QUEUED", 0, None)
+        assert making.history(each)[-1] == ("DISPATCH_FAILED", "QUEUED")
+
+
+def test_what_cannot_travel_fails_and_is_told(flow: Flow) -> None:
+    owner = flow.owner
+    step = {**making.STEP, "inputTypeId": "json"}
+    release = making.active(owner, "5.0", pipeline_id=PIPELINE, steps=[step])
+    Worker.objects.filter(pk=flow.worker.pk).update(
+        contract_version=release.contract_version, release_version="5.0", capacity=1
+    )
+    flow.double.contract_version, flow.double.release_version = release.contract_version, "5.0"
+    made = making.execution(owner, "blank", {" ": 1}, PIPELINE)
+    flow.dispatch()
+    made.refresh_from_db()
+    assert (made.status, made.error_code) == ("FAILED", "UNDECODABLE_PAYLOAD")
+    assert flow.double.commands == []
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+def test_parking_and_importing_are_one(flow: Flow) -> None:
+    """Where the interactions cannot be kept, the execution is not parked (wire protocol E.10)."""
+    [made] = submitted(flow, 1)
+    run(
+        "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE EXCEPTION ''no interaction''; END'"
+    )
+    run("CREATE TRIGGER refuse BEFORE INSERT ON executions_interaction EXECUTE FUNCTION pg_temp.refuse()")
+    with pytest.raises(Exception, match="no interaction"):
+        flow.dispatch()
+    made.refresh_from_db()
+    assert (made.status, made.version) == ("RUNNING", 1)
+    assert not Interaction.objects.filter(execution=made).exists()
+    assert made.await_units.count() == 0
+    assert awaits.expire() == 0
+
+
+def test_what_travelled_is_written_once(flow: Flow) -> None:
+    [made] = submitted(flow, 1)
+    form = WireForm.objects.create(execution=made, input={"shape": "UNI"})
+    form.result = [1]
+    form.save()
+    for change in ("input = '1'", "result = '[2]'", "result = NULL"):
+        with pytest.raises(IntegrityError, match="never changes"), transaction.atomic():
+            run(f"UPDATE executions_wireform SET {change} WHERE execution_id = %s", made.pk)
+    with pytest.raises(IntegrityError, match="never changes"), transaction.atomic():
+        run("DELETE FROM executions_wireform WHERE execution_id = %s", made.pk)
