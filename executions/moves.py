@@ -157,8 +157,8 @@ MOST_STOCK = 500
 # and at most `most`; what runs there takes a place, but for what a draining worker finishes. So a slow pipeline is sent
 # only what its workers start on at once, and a fast one a stock. The stock is filled up by a quarter or more at a time.
 # Without a worker there is no room, and its executions stay due, stranded but unharmed, until one comes.
-# A REST worker may be silent: only whoever submits beats for it, and what is in flight goes on (wire protocol D.8). Each
-# call is one command, so a release that has such a worker keeps no stock.
+# A REST worker may be silent: only whoever submits beats for it, and what is in flight goes on (wire protocol D.8).
+# Each call is one command, so a release that has such a worker keeps no stock.
 # Releases that have something due share `limit` evenly, so that none waits for another's backlog.
 _CLAIM = """
 WITH host AS (
