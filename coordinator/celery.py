@@ -13,5 +13,5 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 survive_broker_loss()
 app = Celery("coordinator")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue("control"), Queue(OUTCOME_QUEUE), Queue("webhooks")]
+app.conf.task_queues = [Queue("control"), Queue(OUTCOME_QUEUE), Queue("webhooks"), Queue("artifacts")]
 app.autodiscover_tasks(["releases", "executions"])

@@ -4,7 +4,7 @@ A wrong or missing variable never goes unnoticed: all problems are collected and
 operator mends them in one go. No message ever holds a variable's value.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -79,6 +79,21 @@ class Environment:
             return value == "true"
 
         return self._read(name, "flag", str(default).lower(), parse, fallback=default)
+
+    def choice(self, name: str, choices: Collection[str], default: str) -> str:
+        """One of the given words."""
+
+        def parse(value: str) -> str:
+            if value not in choices:
+                raise ValueError(f"must be one of {', '.join(choices)}")
+            return value
+
+        return self._read(name, "choice", default, parse, fallback=default)
+
+    def require(self, name: str, present: bool, why: str) -> None:
+        """Note as a problem that `name` is absent although other settings ask for it."""
+        if not present:
+            self._problems.append(f"  {name} {why}")
 
     def words(self, name: str, default: str = "") -> list[str]:
         """A comma-separated list."""

@@ -16,7 +16,7 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.errors import InvalidRequest
 from coordinator.tenancy.roles import Scope
 from releases import activation, policy, registrar, registry
-from releases.models import IDENTITY_LENGTH, Activation, Artifact, Pipeline, Release
+from releases.models import IDENTITY_LENGTH, Activation, Artifact, Blob, Pipeline, Release
 from releases.uploads import DESCRIPTOR_FIELD, receiving
 
 TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
@@ -58,6 +58,13 @@ class ArtifactView(serializers.Serializer[Artifact]):
     stepIds = serializers.ListField(child=serializers.CharField(), source="step_ids")
     capabilities = serializers.ListField(child=serializers.CharField())
     size = serializers.IntegerField(source="blob.size", default=None, allow_null=True)
+    state = serializers.ChoiceField(
+        source="blob.state",
+        choices=Blob.State.values,
+        default=None,
+        allow_null=True,
+        help_text="The last verdict on the stored bytes; null where the coordinator keeps none.",
+    )
 
 
 class FindingView(serializers.Serializer[Any]):

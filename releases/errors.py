@@ -80,3 +80,9 @@ class ArtifactAltered(CoordinatorError):
     code = "ARTIFACT_ALTERED"
     status = 409
     title = "A stored artifact of the release is not what was verified"
+
+
+class ArtifactStoreUnavailable(CoordinatorError):
+    code = "ARTIFACT_STORE_UNAVAILABLE"
+    status = 503
+    title = "The artifact store cannot be used at the moment"

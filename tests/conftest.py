@@ -14,7 +14,10 @@ from pytest_django import DjangoDbBlocker
 
 from coordinator.local.product import Product
 from tests.running import RunningProduct
+from tests.s3 import s3_place, s3_server
 from tests.servers import ORDINARY_URL
+
+__all__ = ["s3_place", "s3_server"]
 
 # A machine that is busy is slow, which is no mistake of the code.
 hypothesis.settings.register_profile(
@@ -24,10 +27,12 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the running product goes to one process, so that it is started once."""
+    """Whatever needs the running product, or the S3 server, goes to one process, so that it is started once."""
     for item in items:
-        if "running" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("running"))
+        for shared in ("running", "s3_server"):
+            if shared in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(shared))
+                break
 
 
 @pytest.fixture(scope="session")
