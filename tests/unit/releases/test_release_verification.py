@@ -217,7 +217,7 @@ def test_an_unsafe_archive_is_a_finding_with_the_entry_named() -> None:
         file.writestr("../evil", b"")
     verdict = verify(descriptor(("app", "lambda-zip", buffer.getvalue())), Shelf(app=buffer.getvalue()))
     message = "Failed to inspect release artifact: an entry's name leads out of the archive"
-    assert told(verdict) == [("ARCHIVE_NAME_UNSAFE", f"{AT}!../evil", message)]
+    assert told(verdict) == [("ARCHIVE_NAME_CLIMBS_OUT", f"{AT}!../evil", message)]
 
 
 def test_a_read_that_fails_is_no_verdict() -> None:
