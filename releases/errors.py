@@ -37,7 +37,7 @@ class ReleaseConflict(CoordinatorError):
 class ReleaseNotRegistered(CoordinatorError):
     code = "RELEASE_NOT_REGISTERED"
     status = 409
-    title = "Only a registered release can be activated"
+    title = "Only a registered release can be activated or revoked"
 
 
 class NoActiveRelease(CoordinatorError):
@@ -61,7 +61,7 @@ class OperationKeyReused(CoordinatorError):
 class ReasonRequired(CoordinatorError):
     code = "REASON_REQUIRED"
     status = 422
-    title = "The pipeline's policy asks for a reason"
+    title = "A reason is required"
 
 
 class PolicyInvalid(CoordinatorError):

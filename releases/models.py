@@ -229,3 +229,18 @@ class Activation(models.Model):
     def is_rollback(self) -> bool:
         """True where it went back to a release that was uploaded before the one it replaced."""
         return self.previous_id is not None and self.release_id < self.previous_id
+
+
+class Revocation(models.Model):
+    """The append-only event that took a release out of use for good."""
+
+    release = models.OneToOneField(Release, on_delete=models.PROTECT, related_name="revocation")
+    actor = models.CharField(max_length=200)
+    reason = models.CharField(max_length=1000)
+    revoked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="revocation_says_why"),)
+
+    def __str__(self) -> str:
+        return f"{self.release} revoked"

@@ -265,6 +265,30 @@ class Migration(migrations.Migration):
                 "ordering": ("release", "position"),
             },
         ),
+        migrations.CreateModel(
+            name="Revocation",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("actor", models.CharField(max_length=200)),
+                ("reason", models.CharField(max_length=1000)),
+                ("revoked_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "release",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="revocation",
+                        to="releases.release",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("reason__regex", "^\\s*$"), _negated=True), name="revocation_says_why"
+                    )
+                ],
+            },
+        ),
         migrations.AddField(
             model_name="activation",
             name="previous",

@@ -8,20 +8,22 @@ import pytest
 from django.db import connection
 
 from releases.activation import activate
-from releases.models import Activation, Artifact, Blob, BlobEvent, Contract, Pipeline, Release
+from releases.models import Activation, Artifact, Blob, BlobEvent, Contract, Pipeline, Release, Revocation
+from releases.revocation import revoke
 from releases.states import MOVES, Status
 from tests import making
 from tests.raw_sql import check_foreign_keys_now, refused, rows, run
 
 pytestmark = pytest.mark.django_db
 
-TABLES = (Pipeline, Contract, Release, Artifact, Blob, BlobEvent, Activation)
+TABLES = (Pipeline, Contract, Release, Artifact, Blob, BlobEvent, Activation, Revocation)
 
 
 @pytest.fixture
 def release() -> Release:
     made = making.active(making.tenant())
     BlobEvent.objects.create(digest=made.artifacts.get().digest, kind=BlobEvent.Kind.DAMAGED)
+    revoke(making.registered(made.pipeline.tenant, "0.1"), actor="user:test", reason="leaked")
     check_foreign_keys_now()
     return made
 
@@ -57,6 +59,9 @@ def refused_whole(sql: str, *parameters: Any) -> str:
         ("TRUNCATE releases_blobevent", "blob_event_not_truncated"),
         ("DELETE FROM releases_blob", "blob_not_deleted"),
         ("TRUNCATE releases_blob CASCADE", "blob_not_truncated"),
+        ("UPDATE releases_revocation SET reason = 'forged'", "revocation_append_only"),
+        ("DELETE FROM releases_revocation", "revocation_append_only"),
+        ("TRUNCATE releases_revocation", "revocation_not_truncated"),
         ("DELETE FROM releases_release", "release_not_deleted"),
         ("TRUNCATE releases_release CASCADE", "release_not_truncated"),
     ],
@@ -259,6 +264,11 @@ def test_an_artifact_has_its_place_once_and_its_own_bytes(release: Release, chan
     sql = f"""INSERT INTO releases_artifact SELECT (jsonb_populate_record(a, jsonb_build_object(
         'id', a.id + 1000, {change}))).* FROM releases_artifact a WHERE release_id = %s"""
     assert refused_whole(sql, release.pk) == constraint
+
+
+def test_a_revocation_says_why(release: Release) -> None:
+    sql = "INSERT INTO releases_revocation (release_id, actor, reason, revoked_at) VALUES (%s, '', ' ', now())"
+    assert refused_whole(sql, release.pk) == "revocation_says_why"
 
 
 def test_a_blob_has_a_state_that_there_is(release: Release) -> None:
