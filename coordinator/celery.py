@@ -23,5 +23,5 @@ def _drop_dead_connections(**_: Any) -> None:
 
 
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue("control"), Queue(OUTCOME_QUEUE), Queue("webhooks"), Queue("rest")]
+app.conf.task_queues = [Queue(name) for name in ("control", OUTCOME_QUEUE, "webhooks", "rest", "artifacts")]
 app.autodiscover_tasks(["releases", "executions"])

@@ -80,6 +80,16 @@ class Environment:
 
         return self._read(name, "flag", str(default).lower(), parse, fallback=default)
 
+    def choice(self, name: str, choices: Collection[str], default: str) -> str:
+        """One of the given words."""
+
+        def parse(value: str) -> str:
+            if value not in choices:
+                raise ValueError(f"must be one of {', '.join(choices)}")
+            return value
+
+        return self._read(name, "choice", default, parse, fallback=default)
+
     def words(self, name: str, default: str = "") -> list[str]:
         """A comma-separated list."""
 
@@ -87,14 +97,6 @@ class Environment:
             return [word.strip() for word in value.split(",") if word.strip()]
 
         return self._read(name, "list", default, parse, fallback=[])
-
-    def choice(self, name: str, default: str, choices: Collection[str]) -> str:
-        def parse(value: str) -> str:
-            if value not in choices:
-                raise ValueError(f"must be one of {', '.join(choices)}")
-            return value
-
-        return self._read(name, "text", default, parse, fallback=default)
 
     def paths(self, name: str) -> list[Path]:
         """A comma-separated list of absolute paths, none by default."""

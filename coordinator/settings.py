@@ -17,8 +17,29 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 HTTPS_ONLY = env.flag("HTTPS_ONLY", True)
 
+ARTIFACT_STORE = env.choice("ARTIFACT_STORE", ("local", "s3"), "local")
 ARTIFACT_ROOT = env.path("ARTIFACT_ROOT", "artifacts")
+S3_BUCKET = env.text("S3_BUCKET", "")
+S3_PREFIX = env.text("S3_PREFIX", "")
+S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL", "")
+S3_REGION = env.text("S3_REGION", "us-east-1")
+S3_ACCESS_KEY_ID = env.secret("S3_ACCESS_KEY_ID", required=False)
+S3_SECRET_ACCESS_KEY = env.secret("S3_SECRET_ACCESS_KEY", required=False)
+env.require(
+    bool(S3_ACCESS_KEY_ID) == bool(S3_SECRET_ACCESS_KEY),
+    "S3_SECRET_ACCESS_KEY goes with S3_ACCESS_KEY_ID: set both",
+)
+S3_CA_FILE = env.text("S3_CA_FILE", "")
+S3_TIMEOUT_SECONDS = env.number("S3_TIMEOUT_SECONDS", 20, least=0.1)
+SCRUB_DAYS = env.number("SCRUB_DAYS", 7, least=0.01)
+ORPHAN_HOURS = env.number("ORPHAN_HOURS", 24, least=1)
+ORPHAN_SWEEP = env.flag("ORPHAN_SWEEP", False)
 MAX_ARTIFACT_BYTES = env.integer("MAX_ARTIFACT_BYTES", 2 * 1024**3)
+env.require(ARTIFACT_STORE != "s3" or bool(S3_BUCKET), "S3_BUCKET is required where ARTIFACT_STORE is s3")
+env.require(
+    ARTIFACT_STORE != "s3" or MAX_ARTIFACT_BYTES <= 5 * 1024**3,
+    "MAX_ARTIFACT_BYTES must be at most 5368709120 where ARTIFACT_STORE is s3, which takes no more in one request",
+)
 MAX_RELEASE_ARTIFACTS = env.integer("MAX_RELEASE_ARTIFACTS", 100)
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 
@@ -75,7 +96,7 @@ for surface, enabled, token, reference in (
 TPF_CREATE_TENANTS = env.flag("TPF_CREATE_TENANTS", False)
 TPF_RELEASE_ROOTS = env.paths("TPF_RELEASE_ROOTS")
 TPF_IDEMPOTENCY = env.choice(
-    "TPF_IDEMPOTENCY", "OPTIONAL_CLIENT_KEY", ("OPTIONAL_CLIENT_KEY", "CLIENT_KEY_REQUIRED", "SERVER_KEY_ONLY")
+    "TPF_IDEMPOTENCY", ("OPTIONAL_CLIENT_KEY", "CLIENT_KEY_REQUIRED", "SERVER_KEY_ONLY"), "OPTIONAL_CLIENT_KEY"
 )
 
 INSTALLED_APPS = [
@@ -186,6 +207,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "APPEND_COMPONENTS": {"schemas": {"Problem": PROBLEM}},
     "ENUM_NAME_OVERRIDES": {
+        "ArtifactState": "releases.models.Blob.State",
         "ExecutionStatus": "executions.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
@@ -213,6 +235,10 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_TASK_ROUTES = {
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
+    # Reading whole artifacts may take long, too.
+    "releases.scrub": {"queue": "artifacts"},
+    "releases.check_blob": {"queue": "artifacts"},
+    "releases.remove_orphans": {"queue": "artifacts"},
 }
 # The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
 # for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
@@ -233,7 +259,10 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep-executions": {"task": "executions.sweep", "schedule": timedelta(seconds=SWEEP_SECONDS)},
     "sweep-releases": {"task": "releases.sweep", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5))},
+    "scrub-blobs": {"task": "releases.scrub", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 60))},
 }
+if ORPHAN_SWEEP:
+    CELERY_BEAT_SCHEDULE["remove-orphans"] = {"task": "releases.remove_orphans", "schedule": timedelta(hours=1)}
 
 LOGGING = {
     "version": 1,

@@ -43,7 +43,7 @@ def _primary(row: Release) -> dict[str, Any]:
     return {
         "primaryArtifactId": found.artifact_id if found else "",
         "primaryArtifactDigest": found.digest if found else "",
-        "primaryArtifactUri": artifact_store().path(blob.digest).absolute().as_uri() if blob else "",
+        "primaryArtifactUri": artifact_store().address(blob.digest) if blob else "",
         "primaryArtifactSizeBytes": blob.size if blob else 0,
         "primaryArtifactChecksum": blob.digest if blob else "",
     }

@@ -17,7 +17,8 @@ from coordinator.errors import PayloadTooLarge
 from coordinator.findings import DocumentError, Severity
 from coordinator.tenancy.models import Tenant
 from interop.surface import Refusal
-from releases.artifact_store import CHUNK, artifact_store
+from releases.artifact_store import artifact_store
+from releases.artifact_store.store import CHUNK
 from releases.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Release

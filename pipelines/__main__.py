@@ -1,4 +1,4 @@
-"""The author's commands: ``python -m pipelines build | release | worker``."""
+"""The author's commands: ``python -m pipelines build | release | publish | worker``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipelines.errors import DefinitionError
 from pipelines.packaging import build
@@ -30,9 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Build, release and run pipelines.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="build | release | worker")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="build | release | publish | worker")
     _add_build(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
     _add_release(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
+    _add_publish(commands.add_parser("publish", help="upload a release, wait for the verdict, activate it"))
     _add_worker(commands.add_parser("worker", help="run a transition worker for one release"))
     return parser
 
@@ -50,6 +51,21 @@ def _add_release(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release-version", metavar="V", help="default: the digest of the artifact")
     _add_json(parser)
     parser.set_defaults(run=_release)
+
+
+def _add_publish(parser: argparse.ArgumentParser) -> None:
+    env = os.environ
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("dist"), metavar="DIR", help="default: dist")
+    parser.add_argument("--url", default=env.get("PIPELINES_URL"), help="the coordinator; default: $PIPELINES_URL")
+    parser.add_argument(
+        "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
+    )
+    parser.add_argument("--token", metavar="TOKEN", help="better: --token-file, or $PIPELINES_TOKEN")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds an API token")
+    parser.add_argument("--activate", action="store_true", help="activate the release once it is registered")
+    parser.add_argument("--reason", default="", help="why it is activated")
+    _add_json(parser)
+    parser.set_defaults(run=_publish)
 
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +146,66 @@ def _release(arguments: argparse.Namespace) -> int:
         arguments,
     )
     return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    """Exit status 1 says that the release was not registered; a mistake is 2, as everywhere."""
+    from pipelines import publish
+
+    target = publish.Target(_required(arguments, "url"), _required(arguments, "tenant"), _token(arguments))
+    shown = _Bar(sys.stderr)
+    release = publish.publish(arguments.folder, target, progress=shown.progress)
+    activation = None
+    if release["status"] == "REGISTERED" and arguments.activate:
+        activation = publish.activate(release, target, reason=arguments.reason)
+    if arguments.json:
+        print(json.dumps({"release": release, "activation": activation}))
+    else:
+        for finding in release["findings"]:
+            print(
+                f"{finding['severity']}: {finding['code']}: {finding['field']}: {finding['message']}", file=sys.stderr
+            )
+        facts = {name: release[name] for name in ("pipelineId", "contractVersion", "releaseVersion", "status")}
+        _show({**facts, **({"activation": f"#{activation['sequence']}"} if activation else {})}, arguments)
+    return 0 if release["status"] == "REGISTERED" else 1
+
+
+def _required(arguments: argparse.Namespace, name: str) -> str:
+    value: str | None = getattr(arguments, name)
+    if not value:
+        raise DefinitionError("MISSING_OPTION", f"give --{name}, or set PIPELINES_{name.upper()}")
+    return value
+
+
+def _token(arguments: argparse.Namespace) -> str:
+    try:
+        file = arguments.token_file.read_text(encoding="utf-8").strip() if arguments.token_file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError("MISSING_OPTION", f"--token-file cannot be read: {type(error).__name__}") from error
+    token: str = file or arguments.token or os.environ.get("PIPELINES_TOKEN", "")
+    if not token or not token.isascii() or not token.isprintable():
+        raise DefinitionError("MISSING_OPTION", "give --token-file FILE, or set PIPELINES_TOKEN")
+    return token
+
+
+class _Bar:
+    """A progress bar on a terminal; elsewhere nothing."""
+
+    WIDTH = 40
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._shown = -1
+
+    def progress(self, sent: int, total: int) -> None:
+        percent = sent * 100 // total
+        if not self._out.isatty() or percent == self._shown:
+            return
+        self._shown = percent
+        full = self.WIDTH * sent // total
+        end = "\n" if sent == total else ""
+        self._out.write(f"\r[{'#' * full}{'.' * (self.WIDTH - full)}] {percent:3d} % of {total / 2**20:.1f} MiB{end}")
+        self._out.flush()
 
 
 def _worker(arguments: argparse.Namespace) -> int:

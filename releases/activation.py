@@ -11,7 +11,7 @@ from django.db import transaction
 from releases import registry
 from releases.errors import ActiveReleaseChanged, OperationKeyReused, ReasonRequired, ReleaseNotRegistered
 from releases.models import Activation, Pipeline, Release
-from releases.soundness import require_sound
+from releases.soundness import require_verified
 from releases.states import Status
 
 
@@ -49,7 +49,7 @@ def activate(
 
     With `expected_release_version` it is refused unless that release ("" for none) is active. Activating the active
     release again is an event too. Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`,
-    `ArtifactAltered`, `ActiveReleaseChanged`, `OperationKeyReused`.
+    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`.
     """
     repeated = _repeated(release, operation_key)
     if repeated is not None:
@@ -57,7 +57,7 @@ def activate(
     _require_registered(release)
     if release.pipeline.reason_required and not reason.strip():
         raise ReasonRequired(f"Pipeline {release.pipeline.pipeline_id!r} asks for a reason.")
-    require_sound(release)
+    require_verified(release)
     with transaction.atomic():
         # Without a join: whoever waits here for the lock gets the pipeline anew, but joined rows as they were before.
         pipeline = Pipeline.objects.select_for_update().get(pk=release.pipeline_id)

@@ -15,7 +15,7 @@ from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from coordinator.errors import InvalidRequest
 from coordinator.tenancy.roles import Scope
-from releases import activation, policy, registrar, registry
+from releases import activation, policy, registrar, registry, revocation
 from releases.errors import (
     ActiveReleaseChanged,
     ArtifactAltered,
@@ -29,7 +29,7 @@ from releases.errors import (
     ReleaseNotRegistered,
     ReleaseUnknown,
 )
-from releases.models import IDENTITY_LENGTH, Activation, Artifact, Pipeline, Release
+from releases.models import IDENTITY_LENGTH, Activation, Artifact, Blob, Pipeline, Release, Revocation
 from releases.uploads import DESCRIPTOR_FIELD, receiving
 
 TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
@@ -86,6 +86,13 @@ class ArtifactView(serializers.Serializer[Artifact]):
     stepIds = serializers.ListField(child=serializers.CharField(), source="step_ids")
     capabilities = serializers.ListField(child=serializers.CharField())
     size = serializers.IntegerField(source="blob.size", default=None, allow_null=True)
+    state = serializers.ChoiceField(
+        source="blob.state",
+        choices=Blob.State.values,
+        default=None,
+        allow_null=True,
+        help_text="The last verdict on the stored bytes; null where the coordinator keeps none.",
+    )
 
 
 class FindingView(serializers.Serializer[Any]):
@@ -106,7 +113,15 @@ class ReleaseSummary(serializers.Serializer[Release]):
     statusChangedAt = serializers.DateTimeField(source="status_changed_at")
 
 
+class RevocationView(serializers.Serializer[Revocation]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    revokedAt = serializers.DateTimeField(source="revoked_at")
+
+
 class ReleaseView(ReleaseSummary):
+    revocation = RevocationView(default=None, allow_null=True)
     primaryArtifactId = serializers.CharField(source="primary_artifact_id")
     findings = FindingView(many=True)
     artifacts = ArtifactView(many=True)
@@ -137,6 +152,11 @@ class ActivationRequest(StrictSerializer):
         help_text='Refuse unless this release is active; "" for none.',
     )
     operationKey = Text(max_length=200, required=False, allow_null=True, default=None)
+
+
+class RevocationRequest(StrictSerializer):
+    releaseVersion = Text(max_length=IDENTITY_LENGTH)
+    reason = Text(max_length=1000)
 
 
 class ReleaseUploadRequest(serializers.Serializer[Any]):
@@ -267,10 +287,26 @@ class Activations(TenantView, ListAPIView[Activation]):
         return Response(ActivationView(made).data, status=status.HTTP_201_CREATED)
 
 
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class Revocations(TenantView):
+    scopes: ClassVar = {"POST": Scope.ACTIVATE}
+
+    @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Take a registered release out of use for good. Executions that exist stay on theirs."""
+        asked = RevocationRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        pipeline = registry.pipeline(self.tenant, pipeline_id)
+        release = registry.release(pipeline, asked.validated_data["releaseVersion"])
+        made = revocation.revoke(release, actor=self.actor, reason=asked.validated_data["reason"])
+        return Response(RevocationView(made).data, status=status.HTTP_201_CREATED)
+
+
 urlpatterns = [
     path("pipelines", Pipelines.as_view(), name="pipelines"),
     path("pipelines/<str:pipeline_id>", OnePipeline.as_view(), name="pipeline"),
     path("pipelines/<str:pipeline_id>/releases", Releases.as_view(), name="releases"),
     path("pipelines/<str:pipeline_id>/releases/<path:release_version>", OneRelease.as_view(), name="release"),
+    path("pipelines/<str:pipeline_id>/revocations", Revocations.as_view(), name="revocations"),
     path("pipelines/<str:pipeline_id>/activations", Activations.as_view(), name="activations"),
 ]

@@ -37,7 +37,7 @@ class ReleaseConflict(CoordinatorError):
 class ReleaseNotRegistered(CoordinatorError):
     code = "RELEASE_NOT_REGISTERED"
     status = 409
-    title = "Only a registered release can be activated"
+    title = "Only a registered release can be activated or revoked"
 
 
 class NoActiveRelease(CoordinatorError):
@@ -61,7 +61,7 @@ class OperationKeyReused(CoordinatorError):
 class ReasonRequired(CoordinatorError):
     code = "REASON_REQUIRED"
     status = 422
-    title = "The pipeline's policy asks for a reason"
+    title = "A reason is required"
 
 
 class PolicyInvalid(CoordinatorError):
@@ -80,3 +80,9 @@ class ArtifactAltered(CoordinatorError):
     code = "ARTIFACT_ALTERED"
     status = 409
     title = "A stored artifact of the release is not what was verified"
+
+
+class ArtifactStoreUnavailable(CoordinatorError):
+    code = "ARTIFACT_STORE_UNAVAILABLE"
+    status = 503
+    title = "The artifact store cannot be used at the moment"

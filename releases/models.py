@@ -67,15 +67,18 @@ class Contract(models.Model):
 
 
 class Blob(models.Model):
-    """The bytes at one digest in the artifact store.
+    """The bytes at one digest in the artifact store, and the last verdict on them.
 
     `fingerprint` is what the store told of the bytes (size, times, place) when they were last hashed: while it is
-    unchanged they need not be hashed again.
+    unchanged they need not be hashed again. Rows are never deleted: REMOVED says that nothing needed the bytes.
+    `checking_until` is the claim of whoever reads them now.
     """
 
     class State(models.TextChoices):
         SOUND = "SOUND"
         DAMAGED = "DAMAGED"
+        MISSING = "MISSING"
+        REMOVED = "REMOVED"
 
     digest = models.CharField(max_length=71, primary_key=True)
     size = models.BigIntegerField()
@@ -83,15 +86,42 @@ class Blob(models.Model):
     fingerprint = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
     checked_at = models.DateTimeField(auto_now_add=True)
+    checking_until = models.DateTimeField(null=True)
 
     class Meta:
         constraints = (
             models.CheckConstraint(condition=Q(digest__regex=r"^sha256:[0-9a-f]{64}$"), name="blob_digest_well_formed"),
             models.CheckConstraint(condition=Q(size__gte=0), name="blob_size_not_negative"),
+            models.CheckConstraint(
+                condition=Q(state__in=["SOUND", "DAMAGED", "MISSING", "REMOVED"]), name="blob_state_known"
+            ),
         )
+        indexes = (models.Index(fields=("checked_at",), condition=~Q(state="REMOVED"), name="blob_to_check"),)
 
     def __str__(self) -> str:
         return self.digest
+
+
+class BlobEvent(models.Model):
+    """The append-only history of what became of a blob's bytes. It names the digest and outlives the bytes."""
+
+    class Kind(models.TextChoices):
+        DAMAGED = "DAMAGED"
+        MISSING = "MISSING"
+        HEALED = "HEALED"
+        REMOVED = "REMOVED"
+
+    digest = models.CharField(max_length=71)
+    kind = models.CharField(max_length=10, choices=Kind)
+    data = models.JSONField(default=dict)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (models.Index(fields=("digest", "-id"), name="blob_history"),)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.digest}"
 
 
 class Release(models.Model):
@@ -199,3 +229,18 @@ class Activation(models.Model):
     def is_rollback(self) -> bool:
         """True where it went back to a release that was uploaded before the one it replaced."""
         return self.previous_id is not None and self.release_id < self.previous_id
+
+
+class Revocation(models.Model):
+    """The append-only event that took a release out of use for good."""
+
+    release = models.OneToOneField(Release, on_delete=models.PROTECT, related_name="revocation")
+    actor = models.CharField(max_length=200)
+    reason = models.CharField(max_length=1000)
+    revoked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="revocation_says_why"),)
+
+    def __str__(self) -> str:
+        return f"{self.release} revoked"

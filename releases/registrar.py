@@ -1,6 +1,7 @@
 """Registers releases: takes a descriptor with its files, then verifies them (wire protocol A.3, A.5)."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -10,15 +11,17 @@ from django.utils import timezone
 from coordinator import bell, transitions
 from coordinator.findings import DocumentError, Finding, Severity
 from coordinator.tenancy.models import Tenant
+from releases import blob_lock, blobs
 from releases.artifact_store import StagedBlob, artifact_store
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
-from releases.errors import DescriptorInvalid, ReleaseConflict
+from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
 from releases.models import Artifact, Blob, Contract, Pipeline, Release
 from releases.states import MOVES, PENDING, Status
 from releases.verification import Verdict, verify
 
 VERIFY_TASK = "releases.verify"
 DESCRIPTOR = "pipeline-release.json"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def register(
         descriptor = _descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor)
         if existing is not None:
+            _heal(existing, files)
             return Registration(existing, created=False)
         return _take_in(tenant, descriptor, files, actor)
     finally:
@@ -85,12 +89,26 @@ def _take_in(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArt
     wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
     strangers = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
     staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
-    fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
+    # From the look at the bytes to the commit: what this upload refers to is not removed meanwhile.
+    with blob_lock.shared(wanted):
+        fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
+        return _commit(tenant, descriptor, strangers, actor, wanted, staged, fingerprints)
+
+
+def _commit(
+    tenant: Tenant,
+    descriptor: Descriptor,
+    strangers: Sequence[Finding],
+    actor: str,
+    wanted: set[str],
+    staged: Mapping[str, StagedBlob],
+    fingerprints: Mapping[str, str],
+) -> Registration:
     try:
         with transaction.atomic():
             # In one order for everybody, so that two uploads of the same files never wait for each other in a circle.
             for digest in sorted(fingerprints):
-                _note_blob(digest, staged[digest].size, fingerprints[digest])
+                blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
             release = _write_release(tenant, descriptor, strangers, actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
             bell.ring(VERIFY_TASK, release.pk)
@@ -103,11 +121,14 @@ def _take_in(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArt
     return Registration(release, created=True)
 
 
-def _note_blob(digest: str, size: int, fingerprint: str) -> None:
-    sound = {"fingerprint": fingerprint, "state": Blob.State.SOUND, "checked_at": timezone.now()}
-    Blob.objects.update_or_create(
-        digest=digest, defaults=sound, create_defaults={"size": size, "fingerprint": fingerprint}
-    )
+def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
+    """An upload of bytes that a stored release has lost puts them right."""
+    staged = {file.staged.digest: file.staged for file in files}
+    held = release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True)
+    for digest in sorted(set(held)):
+        with blob_lock.shared([digest]):
+            fingerprint = staged[digest].keep()
+            blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
 
 
 def _write_release(tenant: Tenant, descriptor: Descriptor, findings: Sequence[Finding], actor: str) -> Release:
@@ -125,7 +146,9 @@ def _write_release(tenant: Tenant, descriptor: Descriptor, findings: Sequence[Fi
 
 def _owned(tenant: Tenant, digests: set[str]) -> set[str]:
     """The digests whose bytes the tenant has brought before: to know a digest is no claim to the bytes."""
-    held = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests)
+    held = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests).exclude(
+        blob__state=Blob.State.REMOVED
+    )
     return set(held.values_list("blob", flat=True))
 
 
@@ -155,13 +178,20 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
 
 
 def verify_release(release_id: int) -> None:
-    """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first one stands."""
+    """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first one stands.
+
+    A store that cannot be read is no verdict: the release stays in verification, and the sweep has it tried again.
+    """
     release = Release.objects.select_related("pipeline").get(pk=release_id)
     if release.status not in PENDING:
         return
     row = Release.objects.filter(pk=release_id)
     transitions.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
-    verdict = _examine(release)
+    try:
+        verdict = _examine(release)
+    except (ArtifactStoreUnavailable, OSError) as error:
+        log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
+        return
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
     with transaction.atomic():
         contract = None

@@ -1,36 +1,94 @@
-"""Whether the bytes that a release pins are still in the store, and still what was verified."""
+"""Whether the bytes that a release pins are in the store, and are what was verified.
 
-from django.utils import timezone
+The last verdict is a column that scrubbing, uploads and activations keep (`releases.blobs`). A submission reads the
+verdicts of its release in one query and never reads bytes; an activation reads those that may have changed.
+"""
 
-from releases.artifact_store import LocalArtifactStore, artifact_store
-from releases.errors import ArtifactAltered, ArtifactMissing
+import time
+
+from coordinator import bell
+from coordinator.errors import CoordinatorError
+from releases import blobs
+from releases.artifact_store import ArtifactStore, Seen, artifact_store
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, Release
-from releases.registry import blobs
+from releases.registry import blobs as blobs_of
+
+CHECK_TASK = "releases.check_blob"
+# A remote store is asked about a blob this often by one process; the verdict itself is always the newest.
+LOOK_SECONDS = 30.0
+_looks: dict[str, tuple[float, Seen | None]] = {}
 
 
 def require_sound(release: Release) -> None:
-    """Raise `ArtifactMissing` or `ArtifactAltered` unless every stored artifact is what was verified.
+    """Raise `ArtifactMissing` or `ArtifactAltered` where any stored artifact is known, or seen, not to be right.
 
-    Cheap: bytes are hashed again only where their fingerprint in the store has changed since they last were.
+    Cheap: the last verdict, then presence and size. Bytes that were touched since they were hashed are checked soon
+    after, not here. A store that does not answer changes nothing: what runs does not need it.
     """
     store = artifact_store()
-    for blob in blobs(release):
-        _require_sound(store, blob)
+    for blob in blobs_of(release):
+        refuse_unsound(blob)
+        try:
+            seen = _look(store, blob.digest)
+        except ArtifactStoreUnavailable:
+            continue
+        if seen is None or seen.size != blob.size:
+            bell.ring(CHECK_TASK, blob.digest)
+            raise _altered(blob.digest) if seen else _missing(blob.digest)
+        if seen.fingerprint != blob.fingerprint:
+            bell.ring(CHECK_TASK, blob.digest)
 
 
-def _require_sound(store: LocalArtifactStore, blob: Blob) -> None:
-    fingerprint = store.fingerprint(blob.digest)
-    if fingerprint is None:
-        raise ArtifactMissing(f"The bytes of {blob.digest} are not in the artifact store.", digest=blob.digest)
-    if blob.state == Blob.State.SOUND and fingerprint == blob.fingerprint:
+def require_verified(release: Release) -> None:
+    """As `require_sound`, but bytes that may have changed since they were hashed are hashed again, and noted.
+
+    Raises `ArtifactStoreUnavailable` too: what cannot be looked at is not verified.
+    """
+    store = artifact_store()
+    for blob in blobs_of(release):
+        _require_verified(store, blob)
+
+
+def refuse_unsound(blob: Blob) -> None:
+    """Raise by the last verdict alone."""
+    if blob.state == Blob.State.DAMAGED:
+        raise _altered(blob.digest)
+    if blob.state != Blob.State.SOUND:
+        raise _missing(blob.digest)
+
+
+def _require_verified(store: ArtifactStore, blob: Blob) -> None:
+    seen = store.look(blob.digest)
+    if seen is not None and blob.state == Blob.State.SOUND and seen.fingerprint == blob.fingerprint:
         return
-    verified = store.verified_fingerprint(blob.digest)
-    if verified is None:
-        note_state(blob.digest, Blob.State.DAMAGED, fingerprint)
-        raise ArtifactAltered(f"The bytes stored for {blob.digest} have another digest.", digest=blob.digest)
-    note_state(blob.digest, Blob.State.SOUND, verified)
+    verified = store.verified(blob.digest) if seen else None
+    if verified is not None:
+        blobs.note_sound(blob.digest, size=verified.size, fingerprint=verified.fingerprint)
+        return
+    if seen is None and blob.state != Blob.State.DAMAGED:
+        blobs.note_unsound(blob.digest, Blob.State.MISSING)
+        raise _missing(blob.digest)
+    blobs.note_unsound(blob.digest, Blob.State.DAMAGED)
+    raise _altered(blob.digest)
 
 
-def note_state(digest: str, state: Blob.State, fingerprint: str) -> None:
-    """Keep what was just found out about a blob."""
-    Blob.objects.filter(digest=digest).update(state=state, fingerprint=fingerprint, checked_at=timezone.now())
+def _look(store: ArtifactStore, digest: str) -> Seen | None:
+    if not store.is_remote:
+        return store.look(digest)
+    now = time.monotonic()
+    at, seen = _looks.get(digest, (-LOOK_SECONDS, None))
+    if seen is None or now - at >= LOOK_SECONDS:
+        if len(_looks) > 10_000:
+            _looks.clear()
+        seen = store.look(digest)
+        _looks[digest] = (now, seen)
+    return seen
+
+
+def _missing(digest: str) -> CoordinatorError:
+    return ArtifactMissing(f"The bytes of {digest} are not in the artifact store.", digest=digest)
+
+
+def _altered(digest: str) -> CoordinatorError:
+    return ArtifactAltered(f"The bytes stored for {digest} have another digest.", digest=digest)

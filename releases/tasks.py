@@ -3,15 +3,17 @@
 from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
 from coordinator import bell
-from releases import registrar
+from releases import registrar, retention, scrub, soundness
 from releases.models import Release
 from releases.states import PENDING
 
 # A verification that has not moved for this long has lost its message or its worker.
 STALLED = timedelta(minutes=2)
+SCRUB_BUDGET_SECONDS = 50.0
 
 
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
@@ -28,3 +30,24 @@ def sweep() -> None:
     for release_id in stalled.order_by("status_changed_at").values_list("pk", flat=True)[:100]:
         if stalled.filter(pk=release_id).update(status_changed_at=now):
             bell.ring(registrar.VERIFY_TASK, release_id)
+
+
+@shared_task(name="releases.scrub", acks_late=False, expires=55)
+def scrub_blobs() -> None:
+    """Re-read what is due. The clock rings again before the budget is spent, and others find the lock taken."""
+    for _ in scrub.scrub(SCRUB_BUDGET_SECONDS):
+        pass
+
+
+@shared_task(name=soundness.CHECK_TASK, acks_late=False)
+def check_blob(digest: str) -> None:
+    """Re-read one blob that looked otherwise than it did when it was hashed."""
+    scrub.check(digest)
+
+
+@shared_task(name="releases.remove_orphans", acks_late=False, expires=3000)
+def remove_orphans() -> None:
+    """Remove what nothing needs; scheduled by the setting ORPHAN_SWEEP."""
+    age = timedelta(hours=settings.ORPHAN_HOURS)
+    for _ in retention.remove(retention.orphans(age), age):
+        pass

@@ -43,8 +43,8 @@ def verify(descriptor: Descriptor, open_artifact: OpenArtifact) -> Verdict:
     too.
 
     Local artifacts are opened, hashed in constant memory, searched for a contract and closed; of the others
-    nothing is opened. The primary artifact is the last with a contract, else the first. An OSError from
-    opening or reading becomes an ARTIFACT_UNREADABLE finding, for which a later try may turn out otherwise.
+    nothing is opened. The primary artifact is the last with a contract, else the first. What opening or reading
+    raises is passed on, since a later try may turn out otherwise: only bytes can be wrong.
     """
     findings = list(descriptor.warnings)
     primary: _Inspected | None = None
@@ -84,17 +84,13 @@ class _Inspection:
 
     def run(self, open_artifact: OpenArtifact) -> _Inspected:
         contract = None
-        try:
-            file = open_artifact(self.artifact)
-            if file is None:
-                self._missing_file()
-            else:
-                with file:
-                    self._check_digest(file)
-                    contract = self._read_contract(file)
-        except OSError as error:
-            reason = shown(error.strerror or type(error).__name__)
-            self._refuse("ARTIFACT_UNREADABLE", f"Failed to inspect release artifact: {reason}")
+        file = open_artifact(self.artifact)
+        if file is None:
+            self._missing_file()
+        else:
+            with file:
+                self._check_digest(file)
+                contract = self._read_contract(file)
         return _Inspected(self.artifact, self.findings, contract)
 
     def _missing_file(self) -> None:
@@ -111,7 +107,8 @@ class _Inspection:
 
     def _read_contract(self, file: BinaryIO) -> Contract | None:
         try:
-            data = read_contract_entry(file)
+            # An executable may carry its archive at its end.
+            data = read_contract_entry(file, prefixed=self.artifact.kind is ArtifactKind.NATIVE_BINARY)
             if data is None:
                 if self.artifact.kind is ArtifactKind.JAR:
                     self._refuse("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")

@@ -16,7 +16,10 @@ from coordinator.api.authentication import forget_tokens
 from coordinator.local.product import Product
 from executions import admission
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
+from tests.s3 import s3_place, s3_server
 from tests.servers import ORDINARY_URL
+
+__all__ = ["s3_place", "s3_server"]
 
 # A machine that is busy is slow, which is no mistake of the code.
 hypothesis.settings.register_profile(
@@ -26,10 +29,12 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the running product goes to one process, so that it is started once."""
+    """Whatever needs the running product, or the S3 server, goes to one process, so that it is started once."""
     for item in items:
-        if "running" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("running"))
+        for shared in ("running", "s3_server"):
+            if shared in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(shared))
+                break
 
 
 @pytest.fixture(scope="session")

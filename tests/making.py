@@ -6,6 +6,7 @@ import secrets
 import zipfile
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
@@ -17,7 +18,7 @@ from executions.moves import Claim
 from executions.protocol import Envelope, Failure, Outcome, OutcomeGroup, Suspension, _signature, transition_key
 from executions.submission import submit
 from releases.activation import activate
-from releases.artifact_store import artifact_store
+from releases.artifact_store import LocalArtifactStore, artifact_store
 from releases.contract import CONTRACT_ENTRY, publish
 from releases.models import Pipeline, Release
 from releases.registrar import Registration, UploadedArtifact, register, verify_release
@@ -44,13 +45,13 @@ def contract(pipeline_id: str = PIPELINE, steps: Sequence[dict[str, Any]] = (STE
 
 
 def archive(document: dict[str, Any] | None, **entries: str) -> bytes:
-    """A zip with the contract in its place and further entries."""
+    """A zip with the contract in its place and further entries; equal ones are equal bytes at any time."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         if document is not None:
-            file.writestr(CONTRACT_ENTRY, json.dumps(document))
+            file.writestr(zipfile.ZipInfo(CONTRACT_ENTRY), json.dumps(document))
         for name, text in entries.items():
-            file.writestr(name, text)
+            file.writestr(zipfile.ZipInfo(name), text)
     return buffer.getvalue()
 
 
@@ -76,6 +77,13 @@ def staged(data: bytes, name: str = "app.zip") -> UploadedArtifact:
     blob = artifact_store().stage(limit=10**9)
     blob.write(data)
     return UploadedArtifact(name, blob)
+
+
+def stored_file(digest: str) -> Path:
+    """Where the local store keeps a blob."""
+    store = artifact_store()
+    assert isinstance(store, LocalArtifactStore)
+    return store.path(digest)
 
 
 def upload(owner: Tenant, document: dict[str, Any], *files: bytes) -> Registration:

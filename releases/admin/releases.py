@@ -3,22 +3,25 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
 from django.urls import URLPattern
 from django.views.decorators.csrf import csrf_exempt
 
 from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from coordinator.admin_columns import badge, column, moment
+from coordinator.errors import CoordinatorError
 from coordinator.findings import DocumentError
-from coordinator.tenancy.access import tenants_of
+from coordinator.tenancy.access import actor, tenants_of
 from coordinator.tenancy.roles import Scope
-from releases import activation
+from releases import activation, revocation
 from releases.admin.activate import activate
 from releases.admin.upload import upload
 from releases.contract import contract_from_json
-from releases.models import Pipeline, Release
+from releases.models import Pipeline, Release, Revocation
 from releases.states import PENDING, Status
 
 VARIANTS = {
@@ -103,6 +106,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
         return [
             self.own("upload/", "upload", csrf_exempt(self.upload)),
             self.own("<int:object_id>/activate/", "activate", self.activate),
+            self.own("<int:object_id>/revoke/", "revoke", self.revoke),
             self.fragment("<int:object_id>/status/", "status", self.status),
         ]
 
@@ -111,6 +115,21 @@ class ReleaseAdmin(ReadOnlyAdmin):
 
     def activate(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return activate(self, request, self.row_or_404(request, object_id))
+
+    def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Take the release out of use for good, by the form on its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        release = self.row_or_404(request, object_id)
+        if not self.may(request, Scope.ACTIVATE, release):
+            raise PermissionDenied
+        try:
+            revocation.revoke(release, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
+        except CoordinatorError as error:
+            messages.error(request, f"{error.title}: {error.detail}")
+        else:
+            messages.success(request, f"Release {release} is revoked and can never be activated again.")
+        return redirect("admin:releases_release_change", release.pk)
 
     def show(self, request: HttpRequest, row: Release) -> HttpResponse:
         return self.page(request, "releases/release.html", title=str(row), original=row, **self._shown(request, row))
@@ -133,6 +152,7 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "artifacts": release.artifacts.select_related("blob").order_by("position"),
             "contract": steps_of(release),
             "variant": VARIANTS[release.status],
+            "revocation": Revocation.objects.filter(release=release).first(),
             "may_activate": self.may(request, Scope.ACTIVATE, release),
         }
 

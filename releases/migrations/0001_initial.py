@@ -37,20 +37,64 @@ class Migration(migrations.Migration):
                 (
                     "state",
                     models.CharField(
-                        choices=[("SOUND", "Sound"), ("DAMAGED", "Damaged")], default="SOUND", max_length=10
+                        choices=[
+                            ("SOUND", "Sound"),
+                            ("DAMAGED", "Damaged"),
+                            ("MISSING", "Missing"),
+                            ("REMOVED", "Removed"),
+                        ],
+                        default="SOUND",
+                        max_length=10,
                     ),
                 ),
                 ("fingerprint", models.CharField(max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("checked_at", models.DateTimeField(auto_now_add=True)),
+                ("checking_until", models.DateTimeField(null=True)),
             ],
             options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "REMOVED"), _negated=True),
+                        fields=["checked_at"],
+                        name="blob_to_check",
+                    )
+                ],
                 "constraints": [
                     models.CheckConstraint(
                         condition=models.Q(("digest__regex", "^sha256:[0-9a-f]{64}$")), name="blob_digest_well_formed"
                     ),
                     models.CheckConstraint(condition=models.Q(("size__gte", 0)), name="blob_size_not_negative"),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["SOUND", "DAMAGED", "MISSING", "REMOVED"])),
+                        name="blob_state_known",
+                    ),
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="BlobEvent",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=71)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("DAMAGED", "Damaged"),
+                            ("MISSING", "Missing"),
+                            ("HEALED", "Healed"),
+                            ("REMOVED", "Removed"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("data", models.JSONField(default=dict)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                "ordering": ("-id",),
+                "indexes": [models.Index(fields=["digest", "-id"], name="blob_history")],
             },
         ),
         migrations.CreateModel(
@@ -219,6 +263,30 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("release", "position"),
+            },
+        ),
+        migrations.CreateModel(
+            name="Revocation",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("actor", models.CharField(max_length=200)),
+                ("reason", models.CharField(max_length=1000)),
+                ("revoked_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "release",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="revocation",
+                        to="releases.release",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("reason__regex", "^\\s*$"), _negated=True), name="revocation_says_why"
+                    )
+                ],
             },
         ),
         migrations.AddField(

@@ -21,6 +21,18 @@ CREATE TRIGGER artifact_immutable BEFORE UPDATE OR DELETE ON releases_artifact
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER artifact_not_truncated BEFORE TRUNCATE ON releases_artifact
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER revocation_append_only BEFORE UPDATE OR DELETE ON releases_revocation
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER revocation_not_truncated BEFORE TRUNCATE ON releases_revocation
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blob_event_append_only BEFORE UPDATE OR DELETE ON releases_blobevent
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blob_event_not_truncated BEFORE TRUNCATE ON releases_blobevent
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blob_not_deleted BEFORE DELETE ON releases_blob
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER blob_not_truncated BEFORE TRUNCATE ON releases_blob
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER release_not_deleted BEFORE DELETE ON releases_release
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER release_not_truncated BEFORE TRUNCATE ON releases_release

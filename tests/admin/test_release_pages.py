@@ -4,7 +4,7 @@ import pytest
 from django.urls import reverse
 
 from releases.activation import activate
-from releases.models import Pipeline, Release
+from releases.models import Pipeline, Release, Revocation
 from releases.registrar import verify_release
 from tests import making
 from tests.admin.conftest import LogIn, World
@@ -104,3 +104,25 @@ def test_text_from_outside_is_never_markup(log_in: LogIn, acme: World) -> None:
         text = client.get(address).text
         assert MARKUP not in text, address
         assert "&lt;img src=x" in text, address
+
+
+def test_a_release_is_revoked_by_the_form_on_its_page_and_only_by_who_may_activate(log_in: LogIn, acme: World) -> None:
+    page = reverse("admin:releases_release_change", args=[acme.release.pk])
+    address = reverse("admin:releases_release_revoke", args=[acme.release.pk])
+    viewer = log_in("viewer")
+    assert "data-revoke" not in viewer.get(page).text
+    assert viewer.post(address, {"reason": "x"}).status_code == 403
+    assert not Revocation.objects.exists()
+
+    manager = log_in("release-manager")
+    assert "data-revoke" in manager.get(page).text
+    assert manager.get(address).status_code == 405
+    assert "A reason is required" in manager.post(address, {"reason": " "}, follow=True).text
+    assert not Revocation.objects.exists()
+    shown = manager.post(address, {"reason": MARKUP}, follow=True).text
+    assert "is revoked and can never be activated again" in shown
+    assert MARKUP not in shown
+    assert "data-revoke" not in shown
+    assert Revocation.objects.get().reason == MARKUP
+    stranger = log_in("stranger")
+    assert stranger.post(address, {"reason": "x"}).status_code == 404

@@ -38,6 +38,7 @@ ENDPOINTS = {
 """Endpoints of a tenant with the scope that each asks for."""
 ELSEWHERE = {
     ("PATCH", "pipelines/{pipeline_id}"): "test_policy",
+    ("POST", "pipelines/{pipeline_id}/revocations"): "test_revocations",
     ("POST", "executions/{execution_id}/redrive"): "test_operators",
     ("POST", "executions/{execution_id}/cancel"): "test_operators",
     ("GET", "dead-letters"): "test_operators",

@@ -13,7 +13,6 @@ from coordinator.tenancy.models import Tenant
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.submission import Submission, input_digest, submit
 from releases.activation import activate
-from releases.artifact_store import artifact_store
 from releases.models import Release
 from tests import making
 from tests.raw_sql import rows
@@ -102,7 +101,7 @@ def test_another_active_release_than_expected_is_told() -> None:
 @pytest.mark.parametrize(("damage", "code"), [(None, "ARTIFACT_MISSING"), (b"other", "ARTIFACT_ALTERED")])
 def test_without_sound_bytes_nothing_is_taken_in(damage: bytes | None, code: str) -> None:
     owner, release = making.ready()
-    file = artifact_store().path(release.artifacts.get().digest)
+    file = making.stored_file(release.artifacts.get().digest)
     file.unlink()
     if damage is not None:
         file.write_bytes(damage)
@@ -162,7 +161,7 @@ def test_refusals_come_in_the_order_that_is_promised() -> None:
     wrong: dict[str, Any] = {"input": {"n": "one"}, "expected_release_version": "0.9"}
     assert refusal(owner, **wrong).code == "PIPELINE_UNKNOWN"
     release = making.registered(owner, **TYPED)
-    file = artifact_store().path(release.artifacts.get().digest)
+    file = making.stored_file(release.artifacts.get().digest)
     good = file.read_bytes()
     assert refusal(owner, **wrong).code == "NO_ACTIVE_RELEASE"
     activate(release, actor="")
@@ -187,7 +186,7 @@ def test_a_repeat_gives_the_first_execution_even_where_a_new_one_would_be_refuse
     first = send(owner, input={"a": 1, "b": [1, {"c": 2, "d": 3}]}).execution
     making.active(owner, "2.0")
     Worker.objects.filter(tenant=owner).delete()
-    artifact_store().path(first_release.artifacts.get().digest).unlink()
+    making.stored_file(first_release.artifacts.get().digest).unlink()
     again = send(owner, input={"b": [1, {"d": 3, "c": 2}], "a": 1}, expected_release_version="3.0")
     assert (again.execution.pk, again.duplicate) == (first.pk, True)
     assert again.execution.release_version == "1.0"

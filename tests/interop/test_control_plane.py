@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from coordinator.tenancy.models import Tenant
 from executions import outcome
@@ -14,6 +15,7 @@ from executions.models import Execution, Interaction, WireForm
 from executions.protocol import OutcomeGroup
 from executions.rest_workers import register
 from releases.activation import activate
+from releases.artifact_store.local import LocalArtifactStore
 from releases.models import Release
 from tests import making
 from tests.executions.parking import make_late
@@ -237,10 +239,8 @@ def test_without_an_active_release_nothing_is_accepted(flow: Flow) -> None:
 
 
 def test_a_release_whose_bytes_were_altered_is_refused(flow: Flow) -> None:
-    from releases.artifact_store import artifact_store
-
     [artifact] = flow.release.artifacts.all()
-    stored = artifact_store().path(artifact.digest)
+    stored = LocalArtifactStore(settings.ARTIFACT_ROOT).path(artifact.digest)
     stored.chmod(0o644)
     stored.write_bytes(b"other")
     status, text = refused(submit(flow.owner))

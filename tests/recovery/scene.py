@@ -95,7 +95,7 @@ class Scene:
     def wait_for_lock(self, statement: str) -> None:
         """Until a statement of the product's waits for a lock. PostgreSQL tells only how it begins."""
         query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, %s) > 0"
-        beginning = statement.strip()[:BEGINNING]
+        beginning = statement.strip().partition("%")[0][:BEGINNING]  # up to its first parameter
 
         def waits() -> bool:
             with self.cluster.connect() as connection:

@@ -13,25 +13,23 @@ ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 TAKEN_OVER = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
 
 
-def test_a_command_that_was_received_and_not_begun_runs_elsewhere(scene: Scene) -> None:
-    """Two commands come in one message and run one after the other: while the first waits at its gate, the second is
-    in the worker's hand, and the queue is empty. With the first it dies in the middle of a step.
-    """
+def test_commands_that_were_received_together_run_elsewhere(scene: Scene) -> None:
+    """Both are in the worker's hand and at their gates, and the queue is empty, when it dies."""
     scene.cluster.kill("control-1")
-    first, second = scene.submit("first"), scene.submit("second")
+    made = [scene.submit("first"), scene.submit("second")]
     scene.cluster.start("control-1")
-    eventually(lambda: scene.runs("first") or scene.runs("second"), what="one of the two steps")
-    begun, waiting = ("first", "second") if scene.runs("first") else ("second", "first")
-    assert [scene.history(each).kinds for each in (first, second)] == [["SUBMITTED", "CLAIMED"]] * 2
+    for key in ("first", "second"):
+        scene.wait_for_run(key)
+    assert [scene.history(each).kinds for each in made] == [["SUBMITTED", "CLAIMED"]] * 2
     assert scene.commands == 0
     scene.cluster.kill(WORKER)
-    assert scene.runs(waiting) == 0
+    assert [scene.runs(key, "ended") for key in ("first", "second")] == [0, 0]
 
     scene.open_gate("first")
     scene.open_gate("second")
     scene.cluster.start(WORKER)
-    assert [scene.ended(each).kinds[:5] for each in (first, second)] == [TAKEN_OVER] * 2
-    assert (scene.runs(begun, "ended"), scene.runs(waiting, "ended")) == (1, 1)
+    assert [scene.ended(each).kinds[:5] for each in made] == [TAKEN_OVER] * 2
+    assert [scene.runs(key, "ended") for key in ("first", "second")] == [1, 1]
 
 
 def test_an_outcome_that_was_never_sent_is_made_again(scene: Scene) -> None:
@@ -54,11 +52,9 @@ def test_an_outcome_that_was_never_sent_is_made_again(scene: Scene) -> None:
     assert scene.runs("x", "ended") == 2
 
 
-def test_command_and_outcome_outlive_who_sent_them(scene: Scene) -> None:
-    """Of those who sent the command and who ran it nobody is alive when the outcome is recorded.
-
-    With the clock stopped no lease is taken away, so that each message must do its work by itself: the queue holds the
-    command when the control worker is killed, and the outcome when the worker is.
+def test_a_command_outlives_who_sent_it(scene: Scene) -> None:
+    """The queue holds the command when the control worker is killed; its worker was killed before. With the clock
+    stopped no lease is taken away, so that the message must do its work by itself.
     """
     scene.stop_the_clock()
     scene.cluster.kill(WORKER)
@@ -66,7 +62,23 @@ def test_command_and_outcome_outlive_who_sent_them(scene: Scene) -> None:
     eventually(lambda: scene.commands == 1, what="the command in its queue")
     scene.cluster.kill("control-1")
     scene.open_gate("x")
+    assert (scene.history(made).kinds, scene.runs("x")) == (["SUBMITTED", "CLAIMED"], 0)
+
     scene.cluster.start(WORKER)
+    scene.cluster.start("control-1")
+    assert scene.ended(made).kinds == ONCE
+    assert scene.runs("x") == 1
+
+
+def test_an_outcome_outlives_its_worker(scene: Scene) -> None:
+    """Of those who sent the command and who ran it nobody is alive when the outcome is recorded: the control worker is
+    killed during the step, and the worker once the queue holds its outcome. The clock is stopped, as above.
+    """
+    scene.stop_the_clock()
+    made = scene.submit("x")
+    scene.wait_for_run("x")
+    scene.cluster.kill("control-1")
+    scene.open_gate("x")
     eventually(lambda: scene.outcomes == 1, what="the outcome in its queue")
     scene.cluster.kill(WORKER)
     assert scene.history(made).kinds == ["SUBMITTED", "CLAIMED"]

@@ -7,7 +7,6 @@ import pytest
 from coordinator.errors import CoordinatorError
 from releases import registry
 from releases.activation import activate
-from releases.artifact_store import artifact_store
 from releases.errors import NoActiveRelease
 from releases.models import Activation, Pipeline, Release
 from releases.registrar import verify_release
@@ -97,7 +96,7 @@ def test_an_expected_release_must_be_the_active_one(
 def test_an_operation_key_makes_a_repeat_harmless_whatever_happened_since(v1: Release, v2: Release) -> None:
     first = go(v1, operation_key="k")
     go(v2)
-    artifact_store().path(v1.artifacts.get().digest).unlink()
+    making.stored_file(v1.artifacts.get().digest).unlink()
     again = go(v1, operation_key="k", expected_release_version="not the active one")
     assert again.pk == first.pk
     assert newest(v1) == "2.0"
@@ -160,7 +159,7 @@ def test_a_revoked_release_is_no_longer_the_active_one(v1: Release) -> None:
 def test_a_release_whose_bytes_are_not_what_was_verified_is_not_activated(
     v1: Release, damage: bytes | None, code: str
 ) -> None:
-    file = artifact_store().path(v1.artifacts.get().digest)
+    file = making.stored_file(v1.artifacts.get().digest)
     file.unlink()
     if damage is not None:
         file.write_bytes(damage)

@@ -8,19 +8,22 @@ import pytest
 from django.db import connection
 
 from releases.activation import activate
-from releases.models import Activation, Artifact, Blob, Contract, Pipeline, Release
+from releases.models import Activation, Artifact, Blob, BlobEvent, Contract, Pipeline, Release, Revocation
+from releases.revocation import revoke
 from releases.states import MOVES, Status
 from tests import making
 from tests.raw_sql import check_foreign_keys_now, refused, rows, run
 
 pytestmark = pytest.mark.django_db
 
-TABLES = (Pipeline, Contract, Release, Artifact, Blob, Activation)
+TABLES = (Pipeline, Contract, Release, Artifact, Blob, BlobEvent, Activation, Revocation)
 
 
 @pytest.fixture
 def release() -> Release:
     made = making.active(making.tenant())
+    BlobEvent.objects.create(digest=made.artifacts.get().digest, kind=BlobEvent.Kind.DAMAGED)
+    revoke(making.registered(made.pipeline.tenant, "0.1"), actor="user:test", reason="leaked")
     check_foreign_keys_now()
     return made
 
@@ -51,6 +54,14 @@ def refused_whole(sql: str, *parameters: Any) -> str:
         ("UPDATE releases_artifact SET blob_id = NULL", "artifact_immutable"),
         ("DELETE FROM releases_artifact", "artifact_immutable"),
         ("TRUNCATE releases_artifact", "artifact_not_truncated"),
+        ("UPDATE releases_blobevent SET kind = 'HEALED'", "blob_event_append_only"),
+        ("DELETE FROM releases_blobevent", "blob_event_append_only"),
+        ("TRUNCATE releases_blobevent", "blob_event_not_truncated"),
+        ("DELETE FROM releases_blob", "blob_not_deleted"),
+        ("TRUNCATE releases_blob CASCADE", "blob_not_truncated"),
+        ("UPDATE releases_revocation SET reason = 'forged'", "revocation_append_only"),
+        ("DELETE FROM releases_revocation", "revocation_append_only"),
+        ("TRUNCATE releases_revocation", "revocation_not_truncated"),
         ("DELETE FROM releases_release", "release_not_deleted"),
         ("TRUNCATE releases_release CASCADE", "release_not_truncated"),
     ],
@@ -255,8 +266,13 @@ def test_an_artifact_has_its_place_once_and_its_own_bytes(release: Release, chan
     assert refused_whole(sql, release.pk) == constraint
 
 
-def test_bytes_that_an_artifact_names_are_not_removed(release: Release) -> None:
-    assert refused_whole("DELETE FROM releases_blob").startswith("releases_artifact_blob_id_")
+def test_a_revocation_says_why(release: Release) -> None:
+    sql = "INSERT INTO releases_revocation (release_id, actor, reason, revoked_at) VALUES (%s, '', ' ', now())"
+    assert refused_whole(sql, release.pk) == "revocation_says_why"
+
+
+def test_a_blob_has_a_state_that_there_is(release: Release) -> None:
+    assert refused_whole("UPDATE releases_blob SET state = 'FINE'") == "blob_state_known"
 
 
 def test_every_trigger_and_constraint_of_the_release_side_is_tried_here() -> None:

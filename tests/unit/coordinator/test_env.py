@@ -66,9 +66,9 @@ def test_paths_are_absolute() -> None:
 
 
 def test_a_choice_is_one_of_those_that_there_are() -> None:
-    assert Environment({"ONE": "b"}).choice("ONE", "a", ("a", "b")) == "b"
+    assert Environment({"ONE": "b"}).choice("ONE", ("a", "b"), "a") == "b"
     env = Environment({"ONE": "c"})
-    assert env.choice("ONE", "a", ("a", "b")) == "a"
+    assert env.choice("ONE", ("a", "b"), "a") == "a"
     assert "ONE must be one of a, b" in problem(env)
 
 

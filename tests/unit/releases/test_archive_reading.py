@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from releases.archive import ArchiveError, Limits, is_archive, read_contract_entry
+from releases.archive import ArchiveError, Limits, read_contract_entry
 from releases.contract import CONTRACT_ENTRY, MAX_CONTRACT_BYTES
 
 BODY = b'{"schemaVersion": 1}'
@@ -40,8 +40,8 @@ def archive(*entries: tuple[str | zipfile.ZipInfo, bytes], comment: bytes = b"")
 SOUND = archive(("a/b.txt", b"x"), (CONTRACT_ENTRY, BODY))
 
 
-def read(data: bytes, limits: Limits | None = None) -> bytes | None:
-    return read_contract_entry(io.BytesIO(data), limits or Limits())
+def read(data: bytes, limits: Limits | None = None, *, prefixed: bool = False) -> bytes | None:
+    return read_contract_entry(io.BytesIO(data), limits or Limits(), prefixed=prefixed)
 
 
 def patched(data: bytes, signature: bytes, offset: int, value: bytes, *, last: bool = True) -> bytes:
@@ -70,14 +70,12 @@ def with_second_name(body: bytes) -> bytes:
         archive((entry(CONTRACT_ENTRY, method=zipfile.ZIP_STORED), BODY)),
         archive((entry(CONTRACT_ENTRY, mode=0), BODY)),
         archive(("META-INF/", b""), (CONTRACT_ENTRY, BODY), comment=b"a comment"),
-        b"#!/usr/bin/env python\n" + SOUND,
         archive(("été/ü.txt", b"x"), (CONTRACT_ENTRY, BODY)),
         archive((CONTRACT_ENTRY, BODY), (entry("lib.jar", method=zipfile.ZIP_STORED), archive(("a", b"x")))),
     ],
-    ids=["deflated", "stored", "no mode", "comment", "prefix", "UTF-8 names", "an archive inside"],
+    ids=["deflated", "stored", "no mode", "comment", "UTF-8 names", "an archive inside"],
 )
 def test_the_contract_is_read(data: bytes) -> None:
-    assert is_archive(io.BytesIO(data))
     assert read(data) == BODY
 
 
@@ -87,21 +85,17 @@ def test_the_contract_is_read(data: bytes) -> None:
         b"",
         b"MZ" + bytes(100_000),
         END,
-        SOUND[:-1],
-        SOUND[:-22],
         bytes(50) + END + bytes(18) + b"more",
         b"text " + END + b"\xff" * 40,
     ],
-    ids=["empty", "binary", "signature", "cut", "no end record", "an empty archive's bytes inside", "chance"],
+    ids=["empty", "binary", "signature", "an empty archive's bytes inside", "chance"],
 )
 def test_a_file_that_is_no_archive_has_no_contract(data: bytes) -> None:
-    assert not is_archive(io.BytesIO(data))
     assert read(data) is None
 
 
 @pytest.mark.parametrize("data", [archive(), archive(("a", b"x")), archive(("x/" + CONTRACT_ENTRY, BODY))])
 def test_an_archive_without_the_entry_has_no_contract(data: bytes) -> None:
-    assert is_archive(io.BytesIO(data))
     assert read(data) is None
 
 
@@ -123,10 +117,10 @@ def doubled() -> bytes:
 
 HOSTILE: list[tuple[str, Callable[[], bytes], list[tuple[str, str]]]] = [
     ("a duplicate contract", doubled, [("ARCHIVE_DUPLICATE_NAME", CONTRACT_ENTRY)]),
-    ("an absolute name", lambda: archive(("/etc/passwd", b"")), [("ARCHIVE_NAME_UNSAFE", "/etc/passwd")]),
-    ("a drive", lambda: archive(("C:evil", b"")), [("ARCHIVE_NAME_UNSAFE", "C:evil")]),
-    ("a way out", lambda: archive(("a/../../b", b"")), [("ARCHIVE_NAME_UNSAFE", "a/../../b")]),
-    ("only dots", lambda: archive(("..", b"")), [("ARCHIVE_NAME_UNSAFE", "..")]),
+    ("an absolute name", lambda: archive(("/etc/passwd", b"")), [("ARCHIVE_NAME_ABSOLUTE", "/etc/passwd")]),
+    ("a drive", lambda: archive(("C:evil", b"")), [("ARCHIVE_NAME_ABSOLUTE", "C:evil")]),
+    ("a way out", lambda: archive(("a/../../b", b"")), [("ARCHIVE_NAME_CLIMBS_OUT", "a/../../b")]),
+    ("only dots", lambda: archive(("..", b"")), [("ARCHIVE_NAME_CLIMBS_OUT", "..")]),
     ("a backslash", lambda: archive(("a\\b", b"")), [("ARCHIVE_NAME_UNSAFE", "a\\b")]),
     (
         "U+0000 in a name",
@@ -142,22 +136,22 @@ HOSTILE: list[tuple[str, Callable[[], bytes], list[tuple[str, str]]]] = [
     (
         "two unsafe names",
         lambda: archive(("/a", b""), ("b/..", b"")),
-        [("ARCHIVE_NAME_UNSAFE", "/a"), ("ARCHIVE_NAME_UNSAFE", "b/..")],
+        [("ARCHIVE_NAME_ABSOLUTE", "/a"), ("ARCHIVE_NAME_CLIMBS_OUT", "b/..")],
     ),
     (
         "an encrypted contract",
         lambda: patched(SOUND, HEADER, 8, b"\x01\x00"),
-        [("ARCHIVE_CONTRACT_ENCRYPTED", CONTRACT_ENTRY)],
+        [("ARCHIVE_ENCRYPTED", CONTRACT_ENTRY)],
     ),
     (
         "a symbolic link",
         lambda: archive((entry(CONTRACT_ENTRY, mode=stat.S_IFLNK | 0o777), b"/etc/passwd")),
-        [("ARCHIVE_CONTRACT_NOT_A_FILE", CONTRACT_ENTRY)],
+        [("ARCHIVE_NOT_A_FILE", CONTRACT_ENTRY)],
     ),
     (
         "a pipe",
         lambda: archive((entry(CONTRACT_ENTRY, mode=stat.S_IFIFO), b"")),
-        [("ARCHIVE_CONTRACT_NOT_A_FILE", CONTRACT_ENTRY)],
+        [("ARCHIVE_NOT_A_FILE", CONTRACT_ENTRY)],
     ),
     (
         "an exotic method",
@@ -175,16 +169,16 @@ HOSTILE: list[tuple[str, Callable[[], bytes], list[tuple[str, str]]]] = [
         [("ARCHIVE_RATIO_TOO_HIGH", CONTRACT_ENTRY)],
     ),
     ("a wrong CRC", lambda: patched(SOUND, HEADER, 16, b"\0\0\0\0"), [("ARCHIVE_MALFORMED", "")]),
-    ("a wrong size", lambda: patched(SOUND, HEADER, 24, b"\x01\0\0\0"), [("ARCHIVE_MALFORMED", "")]),
+    ("a wrong size", lambda: patched(SOUND, HEADER, 24, b"\x01\0\0\0"), [("ARCHIVE_HEADERS_DISAGREE", CONTRACT_ENTRY)]),
     (
         "a local header elsewhere",
         lambda: patched(SOUND, HEADER, 42, b"\xff\0\0\0"),
-        [("ARCHIVE_MALFORMED", "")],
+        [("ARCHIVE_HEADERS_DISAGREE", ""), ("ARCHIVE_HEADERS_DISAGREE", CONTRACT_ENTRY)],
     ),
     (
         "a local header of another name",
-        lambda: SOUND.replace(CONTRACT_ENTRY.encode(), b"X" * 42, 1),
-        [("ARCHIVE_MALFORMED", "")],
+        lambda: SOUND.replace(CONTRACT_ENTRY.encode(), b"X" * len(CONTRACT_ENTRY), 1),
+        [("ARCHIVE_HEADERS_DISAGREE", CONTRACT_ENTRY)],
     ),
     (
         "damaged data",
@@ -251,7 +245,6 @@ def test_a_hostile_archive_gets_exactly_its_findings(
         read(data, Limits(entries=10, directory_bytes=2048))
     assert [(finding.code, finding.field) for finding in caught.value.findings] == expected
     assert all(finding.message.startswith("Failed to inspect release artifact: ") for finding in caught.value.findings)
-    assert is_archive(io.BytesIO(data))
 
 
 def test_the_bytes_that_come_out_are_counted_whatever_the_directory_says() -> None:

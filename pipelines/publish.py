@@ -1,0 +1,173 @@
+"""Publishes a release: uploads it, waits for the verdict, tells the findings, and activates it where that is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from coordinator.findings import DocumentError
+from pipelines.errors import DefinitionError
+from pipelines.release import DESCRIPTOR_NAME
+from releases.descriptor import Descriptor, parse_descriptor
+
+CHUNK: Final = 256 * 1024
+PATIENCE_SECONDS: Final = 600.0
+_PAUSE_SECONDS: Final = 0.5
+_TIMEOUT: Final = (10, 120)
+_DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED"})
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes of how many have been sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A coordinator's tenant, and the token that may register there."""
+
+    url: str
+    tenant: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Target({self.url!r}, {self.tenant!r})"
+
+
+def publish(folder: Path, target: Target, *, progress: Progress, patience: float = PATIENCE_SECONDS) -> dict[str, Any]:
+    """Upload the release in ``folder`` and return it with its verdict, as the API shows it.
+
+    Equal metadata that is there already is no mistake: its verdict is returned. Raises ``DefinitionError``:
+    INVALID_RELEASE, NO_ARTIFACT, INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED, VERDICT_OVERDUE.
+    """
+    descriptor = _descriptor(folder / DESCRIPTOR_NAME)
+    files = _files(folder, descriptor)
+    with _session(target) as http:
+        pipeline = _address(target, descriptor)
+        body = _Multipart([("descriptor", folder / DESCRIPTOR_NAME), *(("artifact", path) for path in files)], progress)
+        headers = {"Content-Type": body.content_type}
+        _asked(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
+        address = f"{pipeline}/releases/{quote(descriptor.release_version, safe='/')}"
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            release = _asked(http, "GET", address, (200,))
+            if release["status"] in _DECIDED:
+                return release
+            time.sleep(_PAUSE_SECONDS)
+    raise DefinitionError(
+        "VERDICT_OVERDUE", f"the release is still {release['status']} after {patience:g} s; look later"
+    )
+
+
+def activate(release: dict[str, Any], target: Target, *, reason: str) -> dict[str, Any]:
+    """Activate a published release and return the event. Raises ``DefinitionError`` as ``publish`` does."""
+    address = f"{_base(target)}/pipelines/{quote(str(release['pipelineId']), safe='')}/activations"
+    body = {"releaseVersion": release["releaseVersion"], "reason": reason, "operationKey": secrets.token_hex(16)}
+    with _session(target) as http:
+        return _asked(http, "POST", address, (201,), json=body)
+
+
+def _descriptor(path: Path) -> Descriptor:
+    try:
+        return parse_descriptor(path.read_bytes())
+    except (OSError, DocumentError) as error:
+        raise DefinitionError("INVALID_RELEASE", f"{path} is no release descriptor: {error}") from error
+
+
+def _files(folder: Path, descriptor: Descriptor) -> list[Path]:
+    """The files of the stored artifacts, each of which must be what the descriptor says, and once only."""
+    found: dict[str, Path] = {}
+    for artifact in descriptor.artifacts:
+        if not artifact.kind.is_stored or artifact.digest in found:
+            continue
+        path = folder / Path(artifact.uri).name
+        try:
+            with path.open("rb") as file:
+                digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        except OSError as error:
+            raise DefinitionError("NO_ARTIFACT", f"the artifact {path} cannot be read") from error
+        if digest != artifact.digest:
+            raise DefinitionError("INVALID_RELEASE", f"{path} is not what the descriptor says; release it again")
+        found[digest] = path
+    return list(found.values())
+
+
+def _session(target: Target) -> requests.Session:
+    http = requests.Session()
+    http.headers.update({"Authorization": f"Bearer {target.token}", "Accept": "application/json"})
+    # Otherwise an entry of ~/.netrc for the host would replace the token.
+    http.trust_env = False
+    return http
+
+
+def _base(target: Target) -> str:
+    if urlsplit(target.url).scheme not in {"http", "https"} or not urlsplit(target.url).hostname:
+        raise DefinitionError("INVALID_URL", "--url must be the http or https address of the coordinator")
+    return f"{target.url.rstrip('/')}/api/v1/tenants/{quote(target.tenant, safe='')}"
+
+
+def _address(target: Target, descriptor: Descriptor) -> str:
+    return f"{_base(target)}/pipelines/{quote(descriptor.pipeline_id, safe='')}"
+
+
+def _asked(http: requests.Session, method: str, url: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
+    try:
+        answer = http.request(method, url, timeout=_TIMEOUT, allow_redirects=False, **more)
+    except requests.RequestException as error:
+        message = f"the coordinator does not answer: {type(error).__name__}"
+        raise DefinitionError("COORDINATOR_UNREACHABLE", message) from error
+    try:
+        document = answer.json()
+    except ValueError:
+        document = None
+    if answer.status_code in expected and isinstance(document, dict):
+        return document
+    told = document if isinstance(document, dict) else {}
+    lines = [f"{answer.status_code} {told.get('code', '')} {told.get('detail', '')}".strip()]
+    lines += [f"  {error.get('field', '')}: {error.get('message', '')}" for error in told.get("errors", ())]
+    raise DefinitionError("COORDINATOR_REFUSED", "\n".join(lines))
+
+
+class _Multipart:
+    """A multipart body that is read from disk as it is sent, in constant memory."""
+
+    def __init__(self, parts: list[tuple[str, Path]], progress: Progress) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self._progress = progress
+        self._parts = [(self._head(boundary, name, path), path) for name, path in parts]
+        self._end = f"--{boundary}--\r\n".encode()
+        sizes = [len(head) + path.stat().st_size + 2 for head, path in self._parts]
+        self._length = sum(sizes) + len(self._end)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        sent = 0
+        for chunk in self._chunks():
+            yield chunk
+            sent += len(chunk)
+            self._progress(sent, self._length)
+
+    def _chunks(self) -> Iterator[bytes]:
+        for head, path in self._parts:
+            yield head
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
+            yield b"\r\n"
+        yield self._end
+
+    @staticmethod
+    def _head(boundary: str, name: str, path: Path) -> bytes:
+        file_name = json.dumps(path.name, ensure_ascii=False)
+        disposition = f"Content-Disposition: form-data; name={json.dumps(name)}; filename={file_name}"
+        return f"--{boundary}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()

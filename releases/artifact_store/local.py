@@ -1,0 +1,133 @@
+"""The artifact store of one host: blobs as files (wire protocol A.4)."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from releases.artifact_store.staging import StagedBlob, disk, staging_folder
+from releases.artifact_store.store import CHUNK, Seen, Stored, hexadecimal
+
+
+class LocalArtifactStore:
+    """Blobs at `<root>/sha256/<first two hex digits>/<hex>`, read-only, put there by an atomic rename."""
+
+    is_remote = False
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.staging = staging_folder(root / "staging")
+
+    def stage(self, limit: int) -> StagedBlob:
+        return StagedBlob(self.staging, limit, self.keep)
+
+    def path(self, digest: str) -> Path:
+        digits = hexadecimal(digest)
+        return self.root / "sha256" / digits[:2] / digits
+
+    def address(self, digest: str) -> str:
+        return self.path(digest).absolute().as_uri()
+
+    def keep(self, staged: StagedBlob) -> str:
+        staged.sync()
+        there = self.verified(staged.digest)
+        if there is not None:
+            staged.discard()
+            return there.fingerprint
+        target = self.path(staged.digest)
+        with disk():
+            staged.path.chmod(0o444)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.path.replace(target)
+            for directory in (target.parent, target.parent.parent, self.root):
+                _fsync_directory(directory)
+            return _seen(target.stat()).fingerprint
+
+    def open(self, digest: str) -> BinaryIO | None:
+        path = self.path(digest)
+        with disk():
+            try:
+                return path.open("rb")
+            except FileNotFoundError:
+                return None
+
+    def look(self, digest: str) -> Seen | None:
+        """The change time is in the fingerprint, which no program can set back: an alteration of any kind shows."""
+        path = self.path(digest)
+        with disk():
+            try:
+                return _seen(path.stat())
+            except FileNotFoundError:
+                return None
+
+    def verified(self, digest: str) -> Seen | None:
+        file = self.open(digest)
+        if file is None:
+            return None
+        with disk(), file:
+            before = _seen(os.fstat(file.fileno()))
+            actual = hashlib.sha256()
+            while chunk := file.read(CHUNK):
+                actual.update(chunk)
+            return (
+                before
+                if f"sha256:{actual.hexdigest()}" == digest and _seen(os.fstat(file.fileno())) == before
+                else None
+            )
+
+    def list(self) -> Iterator[Stored]:
+        with disk():
+            folders = sorted((self.root / "sha256").glob("??"))
+        for folder in folders:
+            with disk():
+                paths = sorted(folder.iterdir())
+            for path in paths:
+                found = _stored(path)
+                if found is not None:
+                    yield found
+
+    def remove(self, digest: str) -> None:
+        path = self.path(digest)
+        with disk():
+            path.unlink(missing_ok=True)
+
+    def quarantine(self, digest: str) -> str | None:
+        path = self.path(digest)
+        now = datetime.now(UTC)
+        target = self.root / "quarantine" / f"{path.name}-{now:%Y%m%dT%H%M%S%fZ}"
+        with disk():
+            target.parent.mkdir(exist_ok=True)
+            try:
+                path.rename(target)
+            except FileNotFoundError:
+                return None
+        return str(target.relative_to(self.root))
+
+
+def _stored(path: Path) -> Stored | None:
+    digest = f"sha256:{path.name}"
+    try:
+        hexadecimal(digest)
+    except ValueError:  # nothing that this store has put there
+        return None
+    with disk():
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # removed meanwhile
+            return None
+    return Stored(digest, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _seen(stat: os.stat_result) -> Seen:
+    tag = f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_dev}:{stat.st_ino}"
+    return Seen(stat.st_size, tag)
+
+
+def _fsync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,99 @@
+"""Bytes on their way into a store: a file of this machine's that is hashed as it grows."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from coordinator.errors import PayloadTooLarge
+from releases.errors import ArtifactStoreUnavailable
+
+
+@contextmanager
+def disk() -> Iterator[None]:
+    """What goes wrong with the disk says nothing about a blob: it is `ArtifactStoreUnavailable`, with no path in it."""
+    try:
+        yield
+    except OSError as error:
+        raise ArtifactStoreUnavailable(
+            f"The artifact store's disk cannot be used: {error.strerror or type(error).__name__}."
+        ) from error
+
+
+class StagedBlob:
+    """`write` the bytes, then `keep` or `discard`. Memory stays constant at any size.
+
+    `write` raises `PayloadTooLarge` beyond `limit` bytes, after which only `discard` makes sense.
+    """
+
+    def __init__(self, folder: Path, limit: int, keep: "Callable[[StagedBlob], str]") -> None:
+        self._limit = limit
+        self._keep = keep
+        self._hash = hashlib.sha256()
+        with disk():
+            descriptor, name = tempfile.mkstemp(dir=folder)
+        self._file = os.fdopen(descriptor, "wb")
+        self.path = Path(name)
+        self.size = 0
+
+    def write(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > self._limit:
+            raise PayloadTooLarge(f"An artifact may have at most {self._limit} bytes.", limit=self._limit)
+        self._hash.update(chunk)
+        with disk():
+            self._file.write(chunk)
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+    @property
+    def checksum(self) -> bytes:
+        """The SHA-256 itself."""
+        return self._hash.digest()
+
+    def sync(self) -> None:
+        """Have every byte on disk."""
+        if not self._file.closed:
+            with disk():
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+
+    def open(self) -> BinaryIO:
+        """The bytes as they are on disk, once `sync` was called."""
+        return self.path.open("rb")
+
+    def keep(self) -> str:
+        """Make the bytes durable in the store and return their fingerprint. See `ArtifactStore.keep`."""
+        return self._keep(self)
+
+    def discard(self) -> None:
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def staging_folder(path: Path) -> Path:
+    """The folder of a machine in which uploads grow, made where it is not there."""
+    with disk():
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def left_over(folder: Path, before: datetime) -> list[Path]:
+    """Files that nobody has written to since `before`: their process has died."""
+    with disk():
+        found = sorted(path for path in folder.iterdir() if path.is_file())
+    return [path for path in found if _modified_at(path) < before]
+
+
+def _modified_at(path: Path) -> datetime:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:  # discarded meanwhile
+        return datetime.now(UTC)

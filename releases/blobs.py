@@ -1,0 +1,50 @@
+"""Notes what was found out about a blob: the verdict, and the event beside it in the same transaction."""
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from releases.models import Blob, BlobEvent
+
+State, Kind = Blob.State, BlobEvent.Kind
+
+
+def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
+    """The bytes are there and are what the digest says. Makes the row of a blob that is new."""
+    with transaction.atomic():
+        blob, created = Blob.objects.select_for_update().get_or_create(
+            digest=digest, defaults={"size": size, "fingerprint": fingerprint}
+        )
+        if created:
+            return
+        if blob.state != State.SOUND:
+            BlobEvent.objects.create(digest=digest, kind=Kind.HEALED, data={"was": blob.state})
+        _write(digest, state=State.SOUND, size=size, fingerprint=fingerprint)
+
+
+def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
+    """The bytes are DAMAGED or MISSING; returns which. What was found damaged and put away stays DAMAGED."""
+    with transaction.atomic():
+        blob = Blob.objects.select_for_update().get(digest=digest)
+        if state == State.MISSING and blob.state == State.DAMAGED:
+            state = State.DAMAGED
+        if blob.state != state:
+            BlobEvent.objects.create(digest=digest, kind=Kind(state.value), data=data)
+        _write(digest, state=state)
+    return state
+
+
+def note_removed(digest: str, *, size: int, **data: Any) -> None:
+    """The bytes were removed, since nothing needed them."""
+    with transaction.atomic():
+        Blob.objects.update_or_create(
+            digest=digest,
+            defaults={"state": State.REMOVED, "checking_until": None},
+            create_defaults={"state": State.REMOVED, "size": size, "fingerprint": ""},
+        )
+        BlobEvent.objects.create(digest=digest, kind=Kind.REMOVED, data={"size": size, **data})
+
+
+def _write(digest: str, **changes: Any) -> None:
+    Blob.objects.filter(digest=digest).update(checked_at=Now(), checking_until=None, **changes)

@@ -1,0 +1,40 @@
+"""`manage.py sweep_artifacts`: says which bytes nothing needs, and with --remove takes them away."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from releases import retention
+from releases.errors import ArtifactStoreUnavailable
+
+
+class Command(BaseCommand):
+    help = "Say which stored bytes no release needs (a dry run, the default), or remove them."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument("--dry-run", action="store_true", help="only say what would be removed (the default)")
+        what.add_argument("--remove", action="store_true", help="remove it")
+        parser.add_argument(
+            "--older-than-hours",
+            type=float,
+            default=settings.ORPHAN_HOURS,
+            help="spare what is younger: it may belong to an upload in flight (default: ORPHAN_HOURS)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["older_than_hours"] < 0:
+            raise CommandError("An age cannot be negative.")
+        age = timedelta(hours=options["older_than_hours"])
+        count = size = 0
+        try:
+            found = retention.orphans(age)
+            for orphan in retention.remove(found, age) if options["remove"] else found:
+                count, size = count + 1, size + orphan.size
+                self.stdout.write(f"{orphan.name}  {orphan.size} bytes  since {orphan.since:%F %T}  {orphan.why.value}")
+        except ArtifactStoreUnavailable as error:
+            raise CommandError(error.detail) from error
+        done = "were removed" if options["remove"] else "would be removed; --remove does it"
+        self.stdout.write(f"{count} files of {size} bytes {done}")

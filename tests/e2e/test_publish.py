@@ -1,0 +1,78 @@
+"""`python -m pipelines publish` against the running product."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordinator.tenancy.roles import Scope
+from tests.running import BuiltRelease, TenantInUse
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def token(tenant: TenantInUse) -> str:
+    return tenant.token([Scope.READ, Scope.REGISTER, Scope.ACTIVATE])
+
+
+def publish(
+    tenant: TenantInUse, release: BuiltRelease, token: str, *options: str, url: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PIPELINES_TOKEN": token}
+    command = [sys.executable, "-m", "pipelines", "publish", str(release.descriptor.parent), *options]
+    command += [f"--url={url or tenant.product.url}", f"--tenant={tenant.tenant.slug}"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_it_uploads_waits_and_activates_and_may_be_repeated(tenant: TenantInUse, v1: BuiltRelease, token: str) -> None:
+    done = publish(tenant, v1, token)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert dict(line.split(maxsplit=1) for line in done.stdout.splitlines())["status"] == "REGISTERED"
+    assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
+
+    again = publish(tenant, v1, token, "--activate", "--reason=first", "--json")
+    assert again.returncode == 0, again.stderr
+    told = json.loads(again.stdout)
+    assert (told["release"]["status"], told["activation"]["reason"]) == ("REGISTERED", "first")
+    assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
+
+
+def test_a_rejected_release_prints_its_findings_and_is_not_activated(
+    tenant: TenantInUse, v1: BuiltRelease, token: str
+) -> None:
+    document = {**v1.document, "contractVersion": "other"}
+    v1.descriptor.write_text(json.dumps(document))
+    done = publish(tenant, v1, token, "--activate")
+    assert done.returncode == 1
+    assert "error: ARTIFACT_CONTRACT_VERSION_MISMATCH: pipeline-release.json#artifacts[0]" in done.stderr
+    assert "REJECTED" in done.stdout
+    assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
+
+
+def test_what_is_wrong_is_told_by_its_code_and_without_the_token(
+    tenant: TenantInUse, v1: BuiltRelease, token: str
+) -> None:
+    wrong = publish(tenant, v1, "dc_nobody")
+    gone = publish(tenant, v1, token, url="http://127.0.0.1:1")
+    odd = publish(tenant, v1, token, url="ftp://example.org")
+    missing = publish(tenant, v1, "")
+    v1.artifact.write_bytes(b"other")
+    altered = publish(tenant, v1, token)
+    v1.artifact.unlink()
+    absent = publish(tenant, v1, token)
+    tries = {
+        "COORDINATOR_REFUSED: 401 NOT_AUTHENTICATED": wrong,
+        "COORDINATOR_UNREACHABLE": gone,
+        "INVALID_URL": odd,
+        "MISSING_OPTION": missing,
+        "INVALID_RELEASE": altered,
+        "NO_ARTIFACT": absent,
+    }
+    for code, done in tries.items():
+        assert done.returncode == 2, done
+        assert done.stderr.startswith(f"error: {code}"), done.stderr
+        assert token not in done.stderr + done.stdout

@@ -1,0 +1,126 @@
+"""Two coordinators that share PostgreSQL, Redis and S3, and no disk: either does what the other began, and may die."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from coordinator.local.backing import Backing
+from coordinator.local.children import Child
+from coordinator.local.client import Client
+from coordinator.local.product import Product
+from releases.artifact_store import S3Settings
+from tests.running import BuiltRelease
+from tests.s3 import client_of
+
+PIPELINE = "tests.pinned"
+TENANT = "acme"
+SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
+
+
+@dataclass
+class Pair:
+    one: Product
+    other: Product
+    token: str
+    worker_key: str
+
+    def client(self, of: Product) -> Client:
+        return Client(of.url, TENANT, self.token)
+
+    def host(self, release: BuiltRelease, name: str) -> Child:
+        started = self.other.start_worker(
+            name,
+            release.reference,
+            release=release.descriptor,
+            tenant=TENANT,
+            key=self.worker_key,
+            directory=release.directory,
+        )
+        self.client(self.other).wait_for_worker(name)
+        return started
+
+
+def kill(product: Product) -> None:
+    """SIGKILL every process of a coordinator, as the loss of its host would."""
+    for child in product.children.started:
+        child.kill()
+    product.children.started.clear()
+
+
+@pytest.fixture
+def pair(s3_place: S3Settings, tmp_path: Path) -> Iterator[Pair]:
+    with Backing(tmp_path / "servers", outside={}) as backing:
+        servers = backing.environment()
+        settings = {
+            "ARTIFACT_STORE": "s3",
+            "S3_ENDPOINT_URL": s3_place.endpoint_url,
+            "S3_BUCKET": s3_place.bucket,
+            "S3_PREFIX": s3_place.prefix,
+            "S3_ACCESS_KEY_ID": s3_place.access_key_id,
+            "S3_SECRET_ACCESS_KEY": s3_place.secret_access_key,
+            "SECRET_KEY": "one-key-for-all-coordinators-0123456789",
+            "WORKER_SECRET": "one-secret-for-all-coordinators-0123456789",
+            "SWEEP_SECONDS": "0.5",
+            "LEASE_SECONDS": "3",
+            "RETRY_DELAY_SECONDS": "1",
+        }
+        one, other = (Product(tmp_path / name, servers, settings) for name in ("one", "other"))
+        try:
+            one.prepare()
+            other.gather_static_files()
+            for product in (one, other):
+                product.start()
+            person = ["--username=ann", "--email=a@example.org", "--noinput"]
+            one.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD="x" * 20)
+            one.manage("create_tenant", TENANT, "--member=ann")
+            token = one.manage("issue_token", TENANT, "ci", "--user=ann", *(f"--scope={scope}" for scope in SCOPES))
+            yield Pair(one, other, token, one.manage("worker_key", TENANT))
+        finally:
+            for product in (one, other):
+                product.stop()
+
+
+def test_each_goes_on_with_what_the_other_began_and_either_may_be_killed(
+    pair: Pair, v1: BuiltRelease, v2: BuiltRelease, s3_place: S3Settings
+) -> None:
+    one, other = pair.client(pair.one), pair.client(pair.other)
+    one.upload(PIPELINE, v1.descriptor, v1.artifact)
+    assert other.verdict(PIPELINE, "1.0")["status"] == "REGISTERED"
+    other.activate(PIPELINE, "1.0", "registered through the other one")
+    pair.host(v1, "worker-v1")
+    first = one.submit(PIPELINE, {"number": 1}, "first")["executionId"]
+    assert other.finished(first)["pin"]["releaseVersion"] == "1.0"
+    assert other.result(first) == {"number": 1, "made_by": "code v1, attempt 0"}
+
+    # Registered through one, which dies before anybody asks it anything else.
+    one.upload(PIPELINE, v2.descriptor, v2.artifact)
+    between = one.submit(PIPELINE, {"number": 2, "fail_times": 1}, "between")["executionId"]
+    kill(pair.one)
+    assert other.verdict(PIPELINE, "2.0")["status"] == "REGISTERED"
+    assert other.finished(between)["pin"]["releaseVersion"] == "1.0"
+    other.activate(PIPELINE, "2.0", "after the loss of a host")
+    pair.host(v2, "worker-v2")
+    second = other.submit(PIPELINE, {"number": 3}, "second")["executionId"]
+    assert other.finished(second)["pin"]["releaseVersion"] == "2.0"
+
+    # It comes back, and now the other one goes.
+    pair.one.start()
+    one = pair.client(pair.one)
+    kill_all_but_workers(pair.other)
+    third = one.submit(PIPELINE, {"number": 4}, "third")["executionId"]
+    assert one.finished(third)["pin"]["releaseVersion"] == "2.0"
+    assert one.execution(second)["status"] == "SUCCEEDED"
+
+    keys = client_of(s3_place).list_objects_v2(Bucket=s3_place.bucket, Prefix=s3_place.prefix)["Contents"]
+    assert len(keys) == 2
+    for product in (pair.one, pair.other):
+        files = [path for path in (product.folder / "artifacts").rglob("*") if path.is_file()]
+        assert files == [], "no coordinator keeps anything on its own disk"
+
+
+def kill_all_but_workers(product: Product) -> None:
+    for child in [child for child in product.children.started if not child.name.startswith("worker-")]:
+        child.kill()
+        product.children.started.remove(child)

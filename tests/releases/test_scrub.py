@@ -1,0 +1,186 @@
+"""Stored bytes are read again within the set time; what is wrong is put away, told, refused, and healed."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models import F
+from django.utils import timezone
+
+from executions.submission import submit
+from releases import blob_lock, scrub, tasks
+from releases.activation import activate
+from releases.artifact_store import LocalArtifactStore, S3ArtifactStore, S3Settings, artifact_store
+from releases.errors import ArtifactAltered, ArtifactMissing
+from releases.models import Blob, BlobEvent, Release
+from tests import making
+from tests.releases.artifact_store.bench import Bench, LocalBench, S3Bench
+from tests.s3 import use_s3
+
+pytestmark = pytest.mark.django_db
+ALL = float("inf")
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))])
+def bench(request: pytest.FixtureRequest, settings: Any) -> Iterator[Bench]:
+    """The store that the settings name, each kind in turn."""
+    if request.param == "s3":
+        where: S3Settings = request.getfixturevalue("s3_place")
+        use_s3(settings, where)
+    store = artifact_store()
+    if isinstance(store, S3ArtifactStore):
+        yield S3Bench(store)
+    else:
+        assert isinstance(store, LocalArtifactStore)
+        yield LocalBench(store)
+
+
+def told(budget: float = ALL, *, everything: bool = True) -> list[tuple[str, str | None]]:
+    return [(checked.digest, checked.state) for checked in scrub.scrub(budget, everything=everything)]
+
+
+def blob_of(release: Release) -> Blob:
+    found = release.artifacts.get().blob
+    assert found is not None
+    return found
+
+
+def events(digest: str) -> list[tuple[str, Any]]:
+    rows = BlobEvent.objects.filter(digest=digest).order_by("pk")
+    return [(event.kind, event.data) for event in rows]
+
+
+def test_sound_bytes_are_noted_as_checked_and_nothing_else_changes(bench: Bench) -> None:
+    before = blob_of(making.registered(making.tenant()))
+    assert told() == [(before.digest, "SOUND")]
+    after = Blob.objects.get(pk=before.pk)
+    assert after.checked_at > before.checked_at
+    assert (after.state, after.fingerprint, after.checking_until) == ("SOUND", before.fingerprint, None)
+    assert events(before.digest) == []
+    assert told(everything=False) == []
+
+
+def test_damage_is_put_away_told_and_refused_and_an_upload_heals_it(bench: Bench) -> None:
+    owner, release = making.ready()
+    digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
+    bench.overwrite(digest, bytes(len(data)))
+
+    assert told() == [(digest, "DAMAGED")]
+    [(kind, details)] = events(digest)
+    assert kind == "DAMAGED"
+    assert details["quarantined"].removeprefix(getattr(bench.store, "where", S3Settings("")).prefix).lstrip("/") in (
+        bench.everything()
+    )
+    assert bench.store.look(digest) is None
+    order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
+    with pytest.raises(ArtifactAltered):
+        submit(owner, idempotency_key="k", **order)
+    with pytest.raises(ArtifactAltered):
+        activate(release, actor="user:test")
+
+    assert told() == [(digest, "DAMAGED")], "what was put away stays damaged, and is told once"
+    assert [kind for kind, _ in events(digest)] == ["DAMAGED"]
+
+    again = making.upload(owner, release.descriptor, data)
+    assert (again.created, again.release.pk) == (False, release.pk)
+    assert [kind for kind, _ in events(digest)] == ["DAMAGED", "HEALED"]
+    assert submit(owner, idempotency_key="k", **order).duplicate is False
+    assert activate(release, actor="user:test").release_id == release.pk
+    assert told() == [(digest, "SOUND")]
+
+
+def test_missing_bytes_are_told_and_refused_and_heal_when_they_are_put_back(bench: Bench) -> None:
+    owner, release = making.ready()
+    digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
+    bench.store.remove(digest)
+    assert told() == [(digest, "MISSING")]
+    assert events(digest) == [("MISSING", {})]
+    with pytest.raises(ArtifactMissing):
+        submit(owner, pipeline_id=making.PIPELINE, input={}, idempotency_key="k", actor="")
+    bench.overwrite(digest, data)
+    assert told() == [(digest, "SOUND")]
+    assert events(digest) == [("MISSING", {}), ("HEALED", {"was": "MISSING"})]
+
+
+def test_a_store_that_cannot_be_read_is_no_verdict(bench: Bench, settings: Any) -> None:
+    digest = blob_of(making.registered(making.tenant())).digest
+    if settings.ARTIFACT_STORE == "s3":
+        settings.S3_ENDPOINT_URL = "http://127.0.0.1:1"
+    else:
+        bench.break_down()
+    assert told() == [(digest, None)]
+    blob = Blob.objects.get(pk=digest)
+    assert (blob.state, blob.checking_until) == ("SOUND", None)
+    assert events(digest) == []
+
+
+def test_bytes_that_an_upload_is_about_to_replace_are_left_to_it(bench: Bench, committed_session: str) -> None:
+    """The lock that an upload holds in its own session."""
+    digest = committed_session
+    bench.overwrite(digest, b"damage")
+    Blob.objects.create(digest=digest, size=1, fingerprint="")
+    assert scrub.check(digest).state is None
+    assert bench.store.look(digest) is not None
+    assert events(digest) == []
+
+
+@pytest.fixture
+def committed_session(settings: Any) -> Iterator[str]:
+    """A digest that another session shares the lock of."""
+    digest = making.digest_of(b"about to be uploaded")
+    parameters = connection.get_connection_params()
+    parameters.pop("cursor_factory", None)
+    parameters.pop("context", None)
+    with psycopg.connect(**parameters) as other:
+        other.execute("SELECT pg_advisory_lock_shared(%s)", (blob_lock._key(digest),))
+        yield digest
+
+
+def test_each_is_due_within_the_set_time_and_the_longest_unchecked_comes_first(settings: Any) -> None:
+    settings.SCRUB_DAYS = 8
+    owner = making.tenant()
+    ages = {"1.0": 5, "2.0": 7, "3.0": 100, "4.0": 0}
+    digests = {}
+    for version, days in ages.items():
+        digests[version] = blob_of(making.registered(owner, version)).digest
+        Blob.objects.filter(pk=digests[version]).update(checked_at=timezone.now() - timedelta(days=days))
+    assert told(0.0, everything=False) == []
+    assert told(everything=False) == [(digests["3.0"], "SOUND"), (digests["2.0"], "SOUND")]
+    assert told(everything=False) == []
+
+
+def test_what_another_process_reads_or_was_removed_is_left_alone() -> None:
+    owner = making.tenant()
+    mine, others, removed, dead = (blob_of(making.registered(owner, f"{n}.0")).digest for n in range(4))
+    Blob.objects.filter(pk=others).update(checking_until=timezone.now() + timedelta(minutes=5))
+    Blob.objects.filter(pk=dead).update(checking_until=timezone.now() - timedelta(minutes=5))
+    Blob.objects.filter(pk=removed).update(state="REMOVED")
+    assert {digest for digest, _ in told()} == {mine, dead}
+
+
+def test_the_clocks_task_checks_what_is_due() -> None:
+    digest = blob_of(making.registered(making.tenant())).digest
+    making.stored_file(digest).unlink()
+    Blob.objects.update(checked_at=F("checked_at") - timedelta(days=365))
+    tasks.scrub_blobs()
+    assert Blob.objects.get(pk=digest).state == "MISSING"
+    tasks.check_blob(digest)
+    assert [kind for kind, _ in events(digest)] == ["MISSING"]
+
+
+def test_the_command_tells_what_is_wrong_and_fails_by_it(capsys: pytest.CaptureFixture[str]) -> None:
+    owner = making.tenant()
+    good, bad = (blob_of(making.registered(owner, version)).digest for version in ("1.0", "2.0"))
+    call_command("scrub_artifacts")
+    assert capsys.readouterr().out == "nothing is due\n"
+    making.stored_file(bad).unlink()
+    with pytest.raises(CommandError, match="Not all blobs are sound"):
+        call_command("scrub_artifacts", "--all")
+    out = capsys.readouterr().out
+    assert f"{bad} MISSING" in out
+    assert good not in out
+    assert "1 MISSING, 1 SOUND" in out
