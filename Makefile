@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n 2
 UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help setup demo test recovery check format clean
+.PHONY: help setup demo test recovery bench check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -20,6 +20,7 @@ from releases.errors import (
     ActiveReleaseChanged,
     ArtifactAltered,
     ArtifactMissing,
+    ArtifactStoreUnavailable,
     DescriptorInvalid,
     OperationKeyReused,
     PipelineUnknown,
@@ -205,7 +206,10 @@ class Releases(TenantView, ListAPIView[Release]):
     """The pipeline's releases, newest first."""
 
     scopes: ClassVar = {"POST": Scope.REGISTER}
-    refusals: ClassVar = {"GET": (PipelineUnknown,), "POST": (DescriptorInvalid, ReleaseConflict)}
+    refusals: ClassVar = {
+        "GET": (PipelineUnknown,),
+        "POST": (DescriptorInvalid, ReleaseConflict, ArtifactStoreUnavailable),
+    }
     parser_classes = (MultiPartParser,)
     serializer_class = ReleaseSummary
     queryset = Release.objects.none()
@@ -260,7 +264,15 @@ class Activations(TenantView, ListAPIView[Activation]):
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
         "POST": (
-            *(PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired, ArtifactMissing, ArtifactAltered),
+            *(
+                PipelineUnknown,
+                ReleaseUnknown,
+                ReleaseNotRegistered,
+                ReasonRequired,
+                ArtifactMissing,
+                ArtifactStoreUnavailable,
+                ArtifactAltered,
+            ),
             *(ActiveReleaseChanged, OperationKeyReused),
         ),
     }
@@ -290,6 +302,7 @@ class Activations(TenantView, ListAPIView[Activation]):
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class Revocations(TenantView):
     scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired)}
 
     @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:

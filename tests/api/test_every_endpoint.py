@@ -18,7 +18,11 @@ RELEASES = "pipelines/{pipeline_id}/releases"
 ORDER = {"filters": {"pipelineId": making.PIPELINE}, "reason": "mended", "ratePerMinute": 1}
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "executions"): {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"},
+    ("POST", "executions:batch"): {
+        "items": [{"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"}]
+    },
     ("POST", "pipelines/{pipeline_id}/activations"): {"releaseVersion": "1.0"},
+    ("POST", "pipelines/{pipeline_id}/revocations"): {"releaseVersion": "1.0", "reason": "a mistake"},
     ("PATCH", "pipelines/{pipeline_id}"): {"reasonRequired": True},
     ("POST", "executions/{execution_id}/redrive"): {"reason": "mended"},
     ("POST", "executions/{execution_id}/cancel"): {"reason": "a mistake"},
@@ -126,11 +130,12 @@ def test_what_is_no_strict_json_object_is_refused(here: Furnished, subtests: pyt
 
 
 def test_a_body_beyond_the_limit_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
-    body = b'{"reason": "' + b"x" * configured.MAX_REQUEST_BYTES + b'"}'
     for method, path in BODIES:
+        limit = configured.MAX_BATCH_BYTES if path.endswith(":batch") else configured.MAX_REQUEST_BYTES
         with subtests.test(f"{method} {path}"):
+            body = b'{"reason": "' + b"x" * limit + b'"}'
             found = here.refuses(method, here.url(path), body, 413, "PAYLOAD_TOO_LARGE")
-            assert found["limit"] == configured.MAX_REQUEST_BYTES
+            assert found["limit"] == limit
 
 
 MEDIA = ["text/plain", "application/xml", "multipart/form-data; boundary=x", "x", ""]

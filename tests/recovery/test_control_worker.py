@@ -9,7 +9,8 @@ from tests.recovery.scene import Scene
 
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 TAKEN_OVER = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
-CLAIM, RECORD = moves._CLAIM, moves._APPLY
+# An outcome's transaction begins by holding the rows that it is about.
+CLAIM, RECORD = moves._CLAIM, 'SELECT "executions_execution"."id", "executions_execution"."attempt"'
 HOLD_EVENTS = "LOCK TABLE executions_executionevent IN EXCLUSIVE MODE"
 
 
