@@ -12,9 +12,9 @@ import django
 
 django.setup()
 
-from django.db import transaction  # noqa: E402
+from django.db import transaction
 
-from executions import moves  # noqa: E402
+from executions import moves
 
 WARM_UP = 5
 

@@ -24,6 +24,9 @@ class ReleaseUpload(FileUploadHandler):
     Raises `PayloadTooLarge` as soon as a bound is passed.
     """
 
+    # Django asks for the boundary once a piece, so larger pieces cost less; memory is a few of them.
+    chunk_size = 1024 * 1024
+
     def __init__(self) -> None:
         super().__init__()
         self.files: list[UploadedArtifact] = []

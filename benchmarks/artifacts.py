@@ -1,0 +1,158 @@
+"""How fast an artifact is registered over HTTP, and in how much memory, beside sha256sum and cp in the same run.
+
+    python benchmarks/artifacts.py [--mebibytes 1024] [--store local|s3]
+
+Everything is on this machine, so a rate is worth only its ratio to the others.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from coordinator.local.backing import Backing
+from coordinator.local.product import Product
+from coordinator.local.s3 import S3Server
+from pipelines.publish import Target, publish
+
+MEBIBYTE = 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mebibytes", type=int, default=1024)
+    parser.add_argument("--store", choices=("local", "s3"), default="local")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-artifacts-") as name, ExitStack() as stack:
+        folder = Path(name)
+        dist = made(folder / "dist", asked.mebibytes)
+        artifact = dist / "large.bin"
+        settings = {}
+        if asked.store == "s3":
+            settings = stack.enter_context(S3Server(folder / "s3-server")).environment()
+        servers = stack.enter_context(Backing(folder / "servers", outside={})).environment()
+        product = Product(folder / "product", servers, settings)
+        product.prepare()
+        stack.callback(product.stop)
+        product.start()
+        target = Target(product.url, "bench", token_of(product))
+        idle = {child.name: memory(child.pid) for child in product.children.started}
+        rows = [
+            ("sha256sum", seconds(lambda: run("sha256sum", str(artifact)))),
+            ("cp", seconds(lambda: run("cp", str(artifact), str(folder / "copy")))),
+        ]
+        peaks = Peaks({child.name: child.pid for child in product.children.started})
+        with peaks:
+            sent: list[float] = []
+            began = time.monotonic()
+            release = publish(
+                dist, target, progress=lambda done, all_: sent.append(time.monotonic()) if done == all_ else None
+            )
+            whole = time.monotonic() - began
+        if release["status"] != "REGISTERED":
+            sys.exit(f"not registered: {release['findings']}")
+        rows += [("upload sent", sent[-1] - began), ("registered", whole)]
+        report(asked.mebibytes, rows)
+        for process, kibibytes in peaks.found.items():
+            print(f"{process:<16} peak {kibibytes / 1024:7.1f} MiB, idle {idle[process] / 1024:7.1f} MiB")
+
+
+def made(dist: Path, mebibytes: int) -> Path:
+    """A release of one file that is no archive, of bytes that nothing can compress."""
+    dist.mkdir(parents=True)
+    digest = hashlib.sha256()
+    with (dist / "large.bin").open("wb") as file:
+        for _ in range(mebibytes):
+            chunk = os.urandom(MEBIBYTE)
+            digest.update(chunk)
+            file.write(chunk)
+    artifact = {
+        "artifactId": "large",
+        "kind": "native-binary",
+        "uri": "large.bin",
+        "digest": f"sha256:{digest.hexdigest()}",
+    }
+    document = {
+        "schemaVersion": 1,
+        "pipelineId": "bench.large",
+        "contractVersion": "1",
+        "releaseVersion": "1",
+        "artifacts": [artifact],
+    }
+    (dist / "pipeline-release.json").write_text(json.dumps(document))
+    return dist
+
+
+def token_of(product: Product) -> str:
+    person = ["--username=bench", "--email=bench@example.org", "--noinput"]
+    product.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD="correct-horse-battery-staple")
+    product.manage("create_tenant", "bench", "--member=bench")
+    scopes = ("--scope=read", "--scope=releases:register")
+    return product.manage("issue_token", "bench", "bench", "--user=bench", *scopes)
+
+
+class Peaks:
+    """The most memory that each process and its children hold while the block runs, in KiB."""
+
+    def __init__(self, processes: dict[str, int]) -> None:
+        self.found = dict.fromkeys(processes, 0)
+        self._processes = processes
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            for name, pid in self._processes.items():
+                self.found[name] = max(self.found[name], memory(pid))
+
+
+def memory(pid: int) -> int:
+    """Resident memory of a process and all below it, in KiB."""
+    total, pending = 0, [pid]
+    while pending:
+        each = pending.pop()
+        try:
+            status = Path(f"/proc/{each}/status").read_text()
+            children = Path(f"/proc/{each}/task/{each}/children").read_text()
+        except OSError:  # it has ended
+            continue
+        total += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+        pending += [int(child) for child in children.split()]
+    return total
+
+
+def seconds(call: Callable[[], None]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def report(mebibytes: int, rows: list[tuple[str, float]]) -> None:
+    base = rows[0][1]
+    for name, taken in rows:
+        print(f"{name:<16} {taken:7.2f} s  {mebibytes / taken:8.1f} MiB/s  {taken / base:5.2f} × sha256sum")
+
+
+if __name__ == "__main__":
+    main()
