@@ -16,12 +16,14 @@ SELECT EXISTS (SELECT FROM executions_execution
 """
 _ROUND = """
 SELECT count(*), count(*) FILTER (WHERE e.status = 'SUCCEEDED' AND e.result = %(result)s),
-    count(*) FILTER (WHERE h.ends = 1), extract(epoch FROM max(e.finished_at))::float8, coalesce(sum(h.dropped), 0)
+    count(*) FILTER (WHERE h.ends = 1), extract(epoch FROM max(e.finished_at))::float8, coalesce(sum(h.dropped), 0),
+    coalesce(sum(h.kept), 0)::bigint
 FROM executions_execution e
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE status IN ('SUCCEEDED', 'FAILED', 'DLQ', 'CANCELLED')
             AND kind <> 'OUTCOME_DROPPED') AS ends,
-        count(*) FILTER (WHERE kind = 'OUTCOME_DROPPED') AS dropped
+        count(*) FILTER (WHERE kind = 'OUTCOME_DROPPED') AS dropped,
+        count(*) FILTER (WHERE kind = 'CHECKPOINT') AS kept
     FROM executions_executionevent v WHERE v.execution_id = e.id
 ) h
 WHERE e.pipeline_id = %(pipeline)s AND starts_with(e.execution_key, %(prefix)s)
@@ -40,6 +42,14 @@ class Counters:
     wal_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """When the last execution of a round ended, in seconds since the epoch, and how many checkpoints all kept."""
+
+    last: float
+    checkpoints: int
+
+
 class Ledger:
     """Reads as the owner of the tables over a connection of its own."""
 
@@ -54,20 +64,20 @@ class Ledger:
                 raise LedgerError(f"{pipeline_id} has unfinished executions after {PATIENCE_SECONDS:g} s")
             time.sleep(0.1)
 
-    def require_all_done(self, pipeline_id: str, prefix: str, accepted: int, result: Any) -> float:
-        """When the last one ended, as seconds since the epoch.
+    def require_all_done(self, pipeline_id: str, prefix: str, accepted: int, result: Any) -> Ending:
+        """How the round ended.
 
         Raises `LedgerError` unless all that was accepted under keys of this prefix ended SUCCEEDED with `result`,
         and with one terminal event each.
         """
         parameters = {"pipeline": pipeline_id, "prefix": prefix, "result": Jsonb([result])}
-        found, succeeded, ended_once, last, dropped = self._one(_ROUND, parameters)
+        found, succeeded, ended_once, last, dropped, kept = self._one(_ROUND, parameters)
         if not found == succeeded == ended_once == accepted:
             raise LedgerError(
                 f"{pipeline_id} {prefix}: {accepted} accepted, {found} found, {succeeded} succeeded with the right "
                 f"result, {ended_once} with exactly one terminal event, {dropped} outcomes dropped"
             )
-        return float(last)
+        return Ending(float(last), int(kept))
 
     def counters(self) -> Counters:
         row = self._one(

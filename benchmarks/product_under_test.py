@@ -51,6 +51,7 @@ class Round:
     cpu: dict[str, float]
     writes: int
     wal_bytes: int
+    checkpoints: int
 
     @property
     def rate(self) -> float:
@@ -196,15 +197,16 @@ class ProductUnderTest:
                 resume(child)
         self.ledger.wait_until_idle(self.pipeline_id(module))
         cpu = submission if paused else meter.read()
-        last = self.ledger.require_all_done(self.pipeline_id(module), prefix, account.accepted, RESULT)
+        ending = self.ledger.require_all_done(self.pipeline_id(module), prefix, account.accepted, RESULT)
         after = self.ledger.counters()
         return Round(
             count,
-            last - account.started,
+            ending.last - account.started,
             account,
             load.with_client(cpu, account),
             after.writes - before.writes,
             after.wal_bytes - before.wal_bytes,
+            ending.checkpoints,
         )
 
 

@@ -80,6 +80,11 @@ class Report:
         self.profiles.setdefault(name, []).append({**asdict(round_), "rate": round_.rate})
         self.say(f"{name}: [b]{round_.rate:,.0f}/s[/] of {round_.items:,} in {round_.seconds:.1f} s")
 
+    def checkpoints_kept(self, name: str) -> float:
+        """How many checkpoints an execution of these rounds left in the database."""
+        rounds = self.profiles[name]
+        return float(sum(found["checkpoints"] for found in rounds) / sum(found["items"] for found in rounds))
+
     def compare_cpu(self, name: str, ours: str, theirs: str) -> None:
         """What both would do in a second of CPU time: what is left of a ratio on a machine that others use, too."""
         if ours in self.profiles and theirs in self.profiles:
@@ -185,6 +190,7 @@ def _profile(name: str, rounds: list[dict[str, Any]]) -> Table:
         wal = sum(found["wal_bytes"] for found in rounds) / items
         table.add_row("writing transactions", f"{writes:.2f}")
         table.add_row("bytes of WAL", f"{wal:,.0f}")
+        table.add_row("checkpoints kept", f"{sum(found['checkpoints'] for found in rounds) / items:.2f}")
     return table
 
 
