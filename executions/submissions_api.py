@@ -14,7 +14,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from coordinator.api.authentication import RememberedTokenAuthentication
+from coordinator.api.authentication import TokenAuthentication
 from coordinator.api.fields import StrictSerializer, Text
 from coordinator.api.parsers import StrictJSONParser
 from coordinator.api.problem import invalid, problem
@@ -53,15 +53,20 @@ class AcceptedView(ExecutionView):
 
 
 class VerdictView(serializers.Serializer[Any]):
-    """One item of a batch: `execution` where it was accepted or known before, else `problem`."""
+    """One item of a batch: `execution` where it was accepted or known before, else `problem`; the other is null."""
 
-    status = serializers.ChoiceField(choices=[200, 202, 400, 401, 404, 409, 422, 503])
-    execution = AcceptedView(required=False)
-    problem = serializers.DictField(required=False)
+    status = serializers.IntegerField(help_text="What the item would have been answered with by itself.")
+    execution = AcceptedView(allow_null=True)
+    problem = serializers.DictField(allow_null=True)
 
 
 class BatchRequest(StrictSerializer):
-    items = serializers.ListField(child=SubmissionRequest(), min_length=1, max_length=settings.MAX_BATCH_ITEMS)
+    items = serializers.ListField(
+        child=serializers.JSONField(allow_null=True),
+        min_length=1,
+        max_length=settings.MAX_BATCH_ITEMS,
+        help_text="Each as it would be submitted by itself; what is none gets its verdict like any other.",
+    )
 
 
 class BatchView(serializers.Serializer[Any]):
@@ -89,7 +94,7 @@ class _TakesExecutions(TenantView):
         """A submission holds its token against the database as it is written."""
         # While the API's schema is made there is no request.
         submits = self.request is not None and self.request.method == "POST"
-        return [RememberedTokenAuthentication()] if submits else super().get_authenticators()
+        return [TokenAuthentication(from_memory=True)] if submits else super().get_authenticators()
 
     def take_in(self, orders: Sequence[Order]) -> list[Submission | CoordinatorError]:
         return submit_many(self.tenant, orders, actor=self.actor, token=self.token.digest)
@@ -180,8 +185,8 @@ def _verdict_on(item: Any) -> Order | CoordinatorError:
 
 def _told(verdict: Submission | CoordinatorError, address: str) -> dict[str, Any]:
     if isinstance(verdict, CoordinatorError):
-        return {"status": verdict.status, "problem": problem(verdict)}
-    return {"status": 200 if verdict.duplicate else 202, "execution": accepted(verdict, address)}
+        return {"status": verdict.status, "execution": None, "problem": problem(verdict)}
+    return {"status": 200 if verdict.duplicate else 202, "execution": accepted(verdict, address), "problem": None}
 
 
 def accepted(made: Submission, address: str) -> dict[str, Any]:

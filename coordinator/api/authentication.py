@@ -14,15 +14,36 @@ from rest_framework.exceptions import AuthenticationFailed
 from coordinator.tenancy.models import ApiToken
 
 LAST_USE_PRECISION = timedelta(minutes=1)
+MOST_REMEMBERED = 10_000
+_remembered: dict[bytes, tuple[float, User, ApiToken]] = {}
 
 
 class TokenAuthentication(KnoxAuthentication):
     """Authenticates `Authorization: Bearer …` as the token itself, in one query.
 
     Knox would delete expired tokens as it meets them; here they stay, so that a tenant's admin sees what expired.
+    With `from_memory` a token that was good within SUBMISSION_CACHE_SECONDS is not looked up again: for views alone
+    that hold the token against the database in the very statement that writes.
     """
 
+    def __init__(self, *, from_memory: bool = False) -> None:
+        self._from_memory = from_memory
+
     def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
+        if not self._from_memory:
+            return self._looked_up(token)
+        key = hashlib.sha256(token).digest()
+        kept = _remembered.get(key)
+        if kept is not None and time.monotonic() - kept[0] < settings.SUBMISSION_CACHE_SECONDS:
+            return kept[1], kept[2]
+        looked_up_at = time.monotonic()
+        user, found = self._looked_up(token)
+        if len(_remembered) >= MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[key] = (looked_up_at, user, found)
+        return user, found
+
+    def _looked_up(self, token: bytes) -> tuple[User, ApiToken]:
         now = timezone.now()
         try:
             digest = hash_token(token.decode("ascii"))
@@ -37,29 +58,6 @@ class TokenAuthentication(KnoxAuthentication):
         if found.last_used_at is None or found.last_used_at < now - LAST_USE_PRECISION:
             ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
         return found.user, found
-
-
-_remembered: dict[bytes, tuple[float, User, ApiToken]] = {}
-MOST_REMEMBERED = 10_000
-
-
-class RememberedTokenAuthentication(TokenAuthentication):
-    """The same, but a token that was good within SUBMISSION_CACHE_SECONDS is not looked up again.
-
-    For views alone that hold the token against the database in the very statement that writes.
-    """
-
-    def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
-        key = hashlib.sha256(token).digest()
-        kept = _remembered.get(key)
-        if kept is not None and time.monotonic() - kept[0] < settings.SUBMISSION_CACHE_SECONDS:
-            return kept[1], kept[2]
-        looked_up_at = time.monotonic()
-        user, found = super().authenticate_credentials(token)
-        if len(_remembered) >= MOST_REMEMBERED:
-            _remembered.clear()
-        _remembered[key] = (looked_up_at, user, found)
-        return user, found
 
 
 def forget_tokens() -> None:

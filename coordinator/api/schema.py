@@ -81,7 +81,6 @@ class ProblemSchema(AutoSchema):
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "coordinator.api.authentication.TokenAuthentication"
-    match_subclasses = True
     name = "bearerToken"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:

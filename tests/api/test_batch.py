@@ -70,7 +70,8 @@ def test_one_refusal_does_not_touch_the_others(ours: House) -> None:
         item("last"),
     )
     assert [each["status"] for each in told] == [202, 409, 404, 400, 400, 409, 200, 202]
-    codes = [each["problem"]["code"] for each in told if "problem" in each]
+    codes = [each["problem"]["code"] for each in told if each["problem"]]
+    assert [each["execution"] is None for each in told] == [each["problem"] is not None for each in told]
     assert codes == [
         "IDEMPOTENCY_KEY_REUSED",
         "PIPELINE_UNKNOWN",

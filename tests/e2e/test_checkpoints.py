@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.local.children import Child
-from tests.running import TenantInUse, build, eventually
+from tests.running import TenantInUse, build
 
 SOURCE = Path(__file__).parent / "pipelines" / "checkpointed"
 
@@ -42,15 +42,16 @@ def test_a_retry_resumes_at_the_failed_step_with_what_the_earlier_ones_gave(
     assert tenant.result(made) == {"count": 3, "sum": 12, "attempt": 2}
     assert (ended["attempt"], ended["currentStepIndex"]) == (2, 2)
     events = tenant.events(made)
-    assert [event["kind"] for event in events] == [
+    kinds = [event["kind"] for event in events]
+    assert kinds[2] == "CHECKPOINT"  # with the failure at the latest; one may have gone ahead
+    assert [kind for kind in kinds if kind != "CHECKPOINT"] == [
         "SUBMITTED",
-        *["CLAIMED", "CHECKPOINT"] * 2,
         *["CLAIMED", "RETRY_SCHEDULED"] * 2,
         "CLAIMED",
         "SUCCEEDED",
     ]
     claims = [event["data"] for event in events if event["kind"] == "CLAIMED"]
-    assert [(claim["stepIndex"], claim["attempt"]) for claim in claims] == [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)]
+    assert [(claim["stepIndex"], claim["attempt"]) for claim in claims] == [(0, 0), (2, 1), (2, 2)]
 
 
 def test_a_stream_of_nothing_passes_from_step_to_step(tenant: TenantInUse, worker: Child, marks: Path) -> None:
@@ -67,7 +68,7 @@ def test_what_is_between_steps_outlives_its_worker(
     """The worker is gone before the step that failed runs again; another one goes on from the checkpoint."""
     value = {"marks": str(marks), "items": 2, "fail_times": 1}
     made = tenant.accepted("tests.checkpointed", value, "k")["executionId"]
-    eventually((marks / "add_up").exists, what="the last step's first run")
+    tenant.wait_for(made, "WAIT_RETRY")
     worker.kill()
     tenant.start_worker(build("checkpointed:pipeline", SOURCE, tmp_path / "release", "1.0"), "successor")
     tenant.wait_for(made, "SUCCEEDED", seconds=40)

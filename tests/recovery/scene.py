@@ -7,10 +7,12 @@ connection has locked, a server or a process that stands still or is gone.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
 
+from coordinator.celery import app
 from executions.protocol import OUTCOME_QUEUE, queue_of
 from executions.states import TERMINAL
 from releases.identity import ReleaseIdentity
@@ -123,6 +125,13 @@ class Scene:
     @property
     def outcomes(self) -> int:
         return self._length(OUTCOME_QUEUE)
+
+    def lock_search_for_dead_hands(self) -> None:
+        """Take the lock under which control workers look for messages in dead hands, for as long as they would."""
+        with app.connection_for_read() as connection, redis.Redis.from_url(self.cluster.valkey.url) as client:
+            channel: Any = connection.default_channel
+            taken = client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire)
+            assert taken.acquire(blocking_timeout=5)
 
     def _length(self, queue: str) -> int:
         with redis.Redis.from_url(self.cluster.valkey.url) as client:

@@ -26,18 +26,19 @@ TOLD: list[tuple[str, str, str | None]] = [
     ("RETRY_SCHEDULED", "WAIT_RETRY", "0:0"),
     ("OUTCOME_DROPPED", "WAIT_RETRY", "0:0"),
     ("CLAIMED", "RUNNING", None),
-    ("CHECKPOINT", "QUEUED", "0:1"),
-    ("CLAIMED", "RUNNING", None),
+    ("CHECKPOINT", "RUNNING", "0:1"),
     ("AWAITING", "WAITING_EXTERNAL", "1:1"),
     ("AWAIT_COMPLETED", "QUEUED", None),
     ("CLAIMED", "RUNNING", None),
-    ("CHECKPOINT", "QUEUED", "2:1"),
-    ("CLAIMED", "RUNNING", None),
+    ("CHECKPOINT", "RUNNING", "2:1"),
     ("AWAITING", "WAITING_EXTERNAL", "3:1"),
     ("AWAIT_COMPLETED", "QUEUED", None),
     ("CLAIMED", "RUNNING", None),
     ("SUCCEEDED", "SUCCEEDED", "4:1"),
 ]
+
+
+NOTED = 3  # of these move nothing
 
 
 def events(told: list[tuple[str, str, str | None]]) -> list[Event]:
@@ -52,7 +53,7 @@ HONEST = History(
     key="job-7",
     pin=PIN,
     status="SUCCEEDED",
-    version=len(TOLD) - 2,
+    version=len(TOLD) - NOTED - 1,
     event_count=len(TOLD),
     attempt=1,
     leased=False,
@@ -83,7 +84,7 @@ def without(place: int) -> History:
 
 
 def retold(told: list[tuple[str, str, str | None]]) -> History:
-    return replace(HONEST, events=events(told), event_count=len(told), version=len(told) - 2)
+    return replace(HONEST, events=events(told), event_count=len(told), version=len(told) - NOTED - 1)
 
 
 def twice(place: int) -> History:
@@ -94,10 +95,10 @@ FALSE: dict[str, tuple[Callable[[], History], str]] = {
     "an event is gone": (lambda: without(9), "its events are numbered"),
     "the count of events is off": (lambda: replace(HONEST, event_count=99), "it counts 99 events"),
     "a move was not counted": (lambda: replace(HONEST, version=3), "it is at version 3"),
-    "it ended twice": (lambda: twice(17), "it ended 2 times"),
+    "it ended twice": (lambda: twice(15), "it ended 2 times"),
     "an outcome was recorded twice": (
-        lambda: retold([*TOLD[:8], ("CLAIMED", "RUNNING", None), TOLD[7], *TOLD[8:]]),
-        "the outcome of e:0:1 was recorded 2 times",
+        lambda: retold([*TOLD[:5], ("CLAIMED", "RUNNING", None), TOLD[4], *TOLD[5:]]),
+        "the outcome of e:0:0 was recorded 2 times",
     ),
     "a move is illegal": (lambda: retold([*TOLD[:1], *TOLD[2:]]), "it moved from QUEUED to QUEUED"),
     "it never ended": (lambda: replace(HONEST, status="RUNNING", finished_at=None), "it never ended"),
@@ -109,7 +110,7 @@ FALSE: dict[str, tuple[Callable[[], History], str]] = {
     "the pin changed": (lambda: replace(HONEST, pin=(*PIN[:2], "v2")), "its pin was"),
     "the state is another": (lambda: replace(HONEST, status="DLQ"), "it should be SUCCEEDED"),
     "it failed too often": (lambda: replace(HONEST, attempt=2), "it should have failed 1 times"),
-    "a step was left out": (lambda: retold([*TOLD[:11], *TOLD[13:]]), "its way should be"),
+    "a step was left out": (lambda: retold([*TOLD[:12], *TOLD[14:]]), "its way should be"),
     "the result is other code's": (
         lambda: replace(HONEST, result=[{"number": 7, "trail": "v2.prepare v1.settle v1.file"}]),
         "its result should be",

@@ -9,8 +9,9 @@ from typing import Any
 from executions.states import TERMINAL, State, legal
 from tests.recovery.history import History
 
-# Events that move nothing, and moves that no outcome and no answer made: how often they occur is chance.
-NOTES = frozenset({"OUTCOME_DROPPED"})
+# Events that move nothing, and moves that no outcome and no answer made: how often they occur is chance. Nor is a
+# checkpoint told that was overtaken before it was sent.
+NOTES = frozenset({"OUTCOME_DROPPED", "CHECKPOINT"})
 CHANCE = frozenset({"CLAIMED", "LEASE_EXPIRED", "DISPATCH_FAILED"}) | NOTES
 
 

@@ -57,19 +57,17 @@ class Job:
 
     def path(self, version: str) -> Iterator[str]:
         yield "SUBMITTED"
-        if version == "v2":
-            yield "CHECKPOINT"
         if self.hopeless:
             yield from ["RETRY_SCHEDULED"] * RETRY_LIMIT
             yield "RETRIES_EXHAUSTED"
             return
         yield from ["RETRY_SCHEDULED"] * self.early
-        yield from ("CHECKPOINT", "AWAITING", "AWAIT_COMPLETED")
+        yield from ("AWAITING", "AWAIT_COMPLETED")
         yield from ["RETRY_SCHEDULED"] * self.late
         if not self.accepted:
             yield "FAILED"
             return
-        yield from ("CHECKPOINT", "AWAITING", "AWAIT_COMPLETED", "SUCCEEDED")
+        yield from ("AWAITING", "AWAIT_COMPLETED", "SUCCEEDED")
 
     def promise(self, execution_id: str, pin: tuple[str, str, str], runs: str) -> Promise:
         version = pin[2]
