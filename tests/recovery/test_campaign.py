@@ -9,7 +9,7 @@ import pytest
 from tests.recovery.campaign import Campaign, Plan
 from tests.recovery.cluster import Cluster
 
-EXECUTIONS = 60
+EXECUTIONS = 40
 
 
 @pytest.mark.timeout(400)

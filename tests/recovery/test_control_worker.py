@@ -10,7 +10,7 @@ from tests.recovery.scene import Scene
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 TAKEN_OVER = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
 # An outcome's transaction begins by holding the rows that it is about.
-CLAIM, RECORD = moves._CLAIM, 'SELECT "executions_execution"."id", "executions_execution"."attempt"'
+CLAIM, RECORD = moves._CLAIM, "FOR NO KEY UPDATE"
 HOLD_EVENTS = "LOCK TABLE executions_executionevent IN EXCLUSIVE MODE"
 
 
