@@ -11,10 +11,10 @@ def test_a_retry_goes_to_the_pinned_release_although_another_was_activated_in_be
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, "worker-v1")
-    first = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "first")
-    assert first["pin"]["releaseVersion"] == "1.0"
     tenant.register(v2)
     tenant.start_worker(v2, "worker-v2")
+    first = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "first")
+    assert first["pin"]["releaseVersion"] == "1.0"
     tenant.wait_for(first["executionId"], "WAIT_RETRY")
     tenant.activate(v2, "while v1 is between attempts")
     second = tenant.accepted("tests.pinned", {"number": 2, "fail_times": 0}, "second")
