@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import redis
 
+from coordinator.celery import app
 from executions.protocol import OUTCOME_QUEUE, queue_of
 from executions.states import TERMINAL
 from releases.identity import ReleaseIdentity
@@ -95,7 +96,7 @@ class Scene:
     def wait_for_lock(self, statement: str) -> None:
         """Until a statement of the product's waits for a lock. PostgreSQL tells only how it begins."""
         query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, %s) > 0"
-        beginning = statement.strip()[:BEGINNING]
+        beginning = statement.strip().partition("%")[0][:BEGINNING]  # up to its first parameter
 
         def waits() -> bool:
             with self.cluster.connect() as connection:
@@ -123,6 +124,13 @@ class Scene:
     @property
     def outcomes(self) -> int:
         return self._length(OUTCOME_QUEUE)
+
+    def lock_search_for_dead_hands(self) -> None:
+        """Take the lock under which control workers look for messages in dead hands, for as long as they would."""
+        with app.connection_for_read() as connection, redis.Redis.from_url(self.cluster.valkey.url) as client:
+            channel = connection.default_channel
+            taken = client.lock(channel.unacked_mutex_key, timeout=channel.unacked_mutex_expire)
+            assert taken.acquire(blocking_timeout=5)
 
     def _length(self, queue: str) -> int:
         with redis.Redis.from_url(self.cluster.valkey.url) as client:

@@ -63,6 +63,9 @@ def test_what_was_claimed_and_never_sent_is_taken_over(scene: Scene) -> None:
 def test_an_outcome_in_hand_comes_back_and_is_recorded(scene: Scene) -> None:
     """The outcome's UPDATE waits for a row that the test has locked; what it did is rolled back with its connection.
     With the clock stopped no lease is taken away: only the message itself can end the execution.
+
+    Control workers look for messages in dead hands one at a time, under a lock in the broker. Here it is held by a
+    process that died at it: the test takes it, as they do, and never gives it back.
     """
     scene.stop_the_clock()
     made = scene.submit("x")
@@ -72,6 +75,7 @@ def test_an_outcome_in_hand_comes_back_and_is_recorded(scene: Scene) -> None:
         scene.wait_for_lock(RECORD)
         scene.cluster.kill("control-1")
     assert (scene.history(made).kinds, scene.outcomes) == (["SUBMITTED", "CLAIMED"], 0)
+    scene.lock_search_for_dead_hands()
 
     scene.cluster.start("control-1")
     assert scene.ended(made).kinds == ONCE

@@ -54,11 +54,9 @@ def test_an_outcome_that_was_never_sent_is_made_again(scene: Scene) -> None:
     assert scene.runs("x", "ended") == 2
 
 
-def test_command_and_outcome_outlive_who_sent_them(scene: Scene) -> None:
-    """Of those who sent the command and who ran it nobody is alive when the outcome is recorded.
-
-    With the clock stopped no lease is taken away, so that each message must do its work by itself: the queue holds the
-    command when the control worker is killed, and the outcome when the worker is.
+def test_a_command_outlives_who_sent_it(scene: Scene) -> None:
+    """The queue holds the command when the control worker is killed; its worker was killed before. With the clock
+    stopped no lease is taken away, so that the message must do its work by itself.
     """
     scene.stop_the_clock()
     scene.cluster.kill(WORKER)
@@ -66,7 +64,23 @@ def test_command_and_outcome_outlive_who_sent_them(scene: Scene) -> None:
     eventually(lambda: scene.commands == 1, what="the command in its queue")
     scene.cluster.kill("control-1")
     scene.open_gate("x")
+    assert (scene.history(made).kinds, scene.runs("x")) == (["SUBMITTED", "CLAIMED"], 0)
+
     scene.cluster.start(WORKER)
+    scene.cluster.start("control-1")
+    assert scene.ended(made).kinds == ONCE
+    assert scene.runs("x") == 1
+
+
+def test_an_outcome_outlives_its_worker(scene: Scene) -> None:
+    """Of those who sent the command and who ran it nobody is alive when the outcome is recorded: the control worker is
+    killed during the step, and the worker once the queue holds its outcome. The clock is stopped, as above.
+    """
+    scene.stop_the_clock()
+    made = scene.submit("x")
+    scene.wait_for_run("x")
+    scene.cluster.kill("control-1")
+    scene.open_gate("x")
     eventually(lambda: scene.outcomes == 1, what="the outcome in its queue")
     scene.cluster.kill(WORKER)
     assert scene.history(made).kinds == ["SUBMITTED", "CLAIMED"]
