@@ -249,6 +249,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_mutex_expire": 15,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
+    # They look for it under a lock, one at a time. Who is killed at it keeps the others from it for so long.
+    "unacked_mutex_expire": 10,
     "socket_connect_timeout": 2,
     "socket_timeout": 10,
     "max_retries": 0,
