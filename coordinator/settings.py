@@ -245,8 +245,6 @@ CELERY_TASK_ROUTES = {
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     # What a killed control worker had in hand comes back while leases last: its tasks are short and safe to repeat.
     "visibility_timeout": 15,
-    # Nor may one that dies while it looks for such messages keep the others from looking.
-    "unacked_mutex_expire": 15,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     # They look for it under a lock, one at a time. Who is killed at it keeps the others from it for so long.
