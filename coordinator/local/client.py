@@ -26,9 +26,9 @@ class Client:
             files: dict[str, Any] = {"descriptor": document, "artifact": (artifact.name, data)}
             return self._call("POST", f"pipelines/{pipeline_id}/releases", 202, files=files)
 
-    def verdict(self, pipeline_id: str, version: str) -> dict[str, Any]:
+    def verdict(self, pipeline_id: str, version: str, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The release, once it is verified."""
-        return self._until(f"pipelines/{pipeline_id}/releases/{version}", {"REGISTERED", "REJECTED"})
+        return self._until(f"pipelines/{pipeline_id}/releases/{version}", {"REGISTERED", "REJECTED"}, seconds)
 
     def activate(self, pipeline_id: str, version: str, reason: str) -> dict[str, Any]:
         body = {"releaseVersion": version, "reason": reason}
@@ -65,8 +65,8 @@ class Client:
         events = self._call("GET", f"executions/{execution_id}/events", 200)["items"]
         return str(events[-1]["actor"]).removeprefix("worker:")
 
-    def _until(self, path: str, states: set[str]) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _until(self, path: str, states: set[str], seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = self._call("GET", path, 200)
             if found["status"] in states:
