@@ -65,8 +65,13 @@ SELECT execution_id::text, status, response FROM executions_interaction ORDER BY
 
 
 def histories(connection: psycopg.Connection, *, pipeline_id: str) -> list[History]:
-    """All executions of one pipeline, oldest first."""
-    asked = [pipeline_id]
+    """All executions of one pipeline, oldest first, as they were at one moment: late outcomes may still come in."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        return _read(connection, [pipeline_id])
+
+
+def _read(connection: psycopg.Connection, asked: list[str]) -> list[History]:
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(_EXECUTIONS, asked).fetchall()
     events: dict[str, list[Event]] = defaultdict(list)
