@@ -44,6 +44,7 @@ MAX_RELEASE_ARTIFACTS = env.integer("MAX_RELEASE_ARTIFACTS", 100)
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
+WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
 MAX_BATCH_ITEMS = 1000
 MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
@@ -150,7 +151,8 @@ DATABASES = {
         **env.database("DATABASE_URL"),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 5},
+        # Only `coordinator.prepared` prepares statements; a threshold of None would forbid it to.
+        "OPTIONS": {"connect_timeout": 5, "prepare_threshold": 5},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connection
 from psycopg.types.json import Jsonb
 
+from coordinator import prepared
 from executions.protocol import ResultShape, Shape
 from executions.states import MOVES, TERMINAL, State
 
@@ -95,7 +96,7 @@ def apply(moves: Sequence[Move]) -> list[Move]:
         if move.target not in MOVES[move.source]:
             raise ValueError(f"There is no move from {move.source} to {move.target}.")
     asked = json.dumps([_as_row(move) for move in moves], ensure_ascii=False, default=str)
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute(_APPLY, {"moves": asked, "terminal": [state.value for state in TERMINAL]})
         return [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
 
@@ -232,7 +233,7 @@ def claim(*, owner: str, limit: int, lease_seconds: float, stale_seconds: float)
         "span": STOCK_SECONDS,
         "most": MOST_STOCK,
     }
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute(_CLAIM, parameters)
         return [Claim(*row) for row in cursor.fetchall()]
 
@@ -289,7 +290,7 @@ def renew_leases(
     `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
     got the execution again still runs both; only the lease that counts is renewed.
     """
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute(
             _RENEW,
             {

@@ -45,7 +45,7 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
 
 
 def record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> int:
-    """Commit a group of outcomes in one transaction and ring for what comes next. Returns how many were recorded.
+    """Commit a group of outcomes in one transaction. Returns how many were recorded; there is room for as many now.
 
     An outcome counts only for an execution of this tenant that is pinned to this very release, and only under the
     lease it was given. Any other is dropped, and an event says so. What the database refuses is refused alone: the
@@ -146,7 +146,6 @@ def _follow_up(tenant: Tenant, recorded: list[tuple[Move, Outcome]]) -> None:
     dead_letters.write(spent, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
         bell.ring_once(DISPATCH_TASK, delay=delay)
-    bell.ring_once(DISPATCH_TASK)
 
 
 def _move(answer: "_Answer") -> Move:

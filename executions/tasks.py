@@ -65,7 +65,16 @@ def record(message: Any) -> None:
     except ProtocolError as error:
         log.warning("Refused an outcome message: %s: %s", error.code, error)
         return
-    outcome.record(tenant, envelope.identity, group)
+    if outcome.record(tenant, envelope.identity, group):
+        _send_more()
+
+
+def _send_more() -> None:
+    """Fill the room that was made. A failure must not have the outcomes recorded once more; the sweep comes by."""
+    try:
+        dispatcher.dispatch()
+    except (OperationalError, InterfaceError) as error:
+        log.warning("What is due was not sent out; the sweep will: %s", type(error).__name__)
 
 
 @shared_task(name=HEARTBEAT_TASK)
