@@ -52,6 +52,8 @@ SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
 TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
+RETENTION_DAYS = env.integer("RETENTION_DAYS", 0, least=0)
+FAILED_RETENTION_DAYS = env.integer("FAILED_RETENTION_DAYS", 0, least=0)
 RETRY_LIMIT = env.integer("RETRY_LIMIT", 3, least=0)
 RETRY_DELAY_SECONDS = env.number("RETRY_DELAY_SECONDS", 10)
 RETRY_MULTIPLIER = env.number("RETRY_MULTIPLIER", 2, least=1)
@@ -241,6 +243,8 @@ CELERY_TASK_ROUTES = {
     "releases.scrub": {"queue": "artifacts"},
     "releases.check_blob": {"queue": "artifacts"},
     "releases.remove_orphans": {"queue": "artifacts"},
+    # So may removing what is long over.
+    "executions.remove_old": {"queue": "artifacts"},
 }
 # The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
 # for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
@@ -262,6 +266,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep-executions": {"task": "executions.sweep", "schedule": timedelta(seconds=SWEEP_SECONDS)},
+    "remove-old-executions": {"task": "executions.remove_old", "schedule": timedelta(minutes=1)},
     "sweep-releases": {"task": "releases.sweep", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5))},
     "scrub-blobs": {"task": "releases.scrub", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 60))},
 }

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, orders, outcome, rest_dispatch, webhooks, worker_registry
+from executions import awaits, campaigns, orders, outcome, rest_dispatch, retention, webhooks, worker_registry
 from executions import dispatch as dispatcher
 from executions import sweep as sweeper
 from executions.protocol import (
@@ -29,6 +29,7 @@ from executions.protocol import (
 from executions.rest_assignment import CALL_TASK
 
 log = logging.getLogger(__name__)
+REMOVAL_SECONDS = 10.0
 
 
 def _key(tenant_id: str) -> str:
@@ -118,3 +119,9 @@ def sweep() -> None:
     sweeper.silent_workers()
     dispatcher.dispatch()
     campaigns.advance()
+
+
+@shared_task(name="executions.remove_old")
+def remove_old() -> None:
+    """What takes longer is left to the next minute. Two at once only share the work."""
+    retention.remove(seconds=REMOVAL_SECONDS)
