@@ -1,6 +1,5 @@
 """Checkpoints: what one step gave is kept, and only the step that failed runs again."""
 
-import json
 import uuid
 from collections.abc import Sequence
 from itertools import product
