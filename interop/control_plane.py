@@ -18,6 +18,7 @@ from executions.errors import ExecutionUnknown, IdempotencyKeyReused, InputInval
 from executions.imported import interaction_id
 from executions.models import Execution, Interaction
 from executions.rest_protocol import execution_key
+from executions.resume_token import claimed_interaction
 from executions.states import State
 from executions.submission import Submission, submit
 from interop import records
@@ -213,7 +214,7 @@ class Complete(ControlPlaneView):
         except CoordinatorError:
             raise Refusal(400, INVALID) from None
         return {
-            "interactionId": str(done.interaction.pk),
+            "interactionId": done.interaction.known_as,
             "executionId": str(done.interaction.execution_id),
             "stepId": done.interaction.step_id,
             "status": done.interaction.status,
@@ -242,9 +243,12 @@ def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
 
 
 def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
+    """By the id, else the correlation, else the id in the token, which is not verified yet (wire protocol F.4)."""
     if named["interactionId"]:
         return {"pk": interaction_id(tenant.slug, named["interactionId"])}
-    return {"correlation_id": named["correlationId"]}
+    if named["correlationId"]:
+        return {"correlation_id": named["correlationId"]}
+    return {"pk": interaction_id(tenant.slug, claimed_interaction(named["resumeToken"]))}
 
 
 _TENANT = "tenants/<str:tenantId>/"

@@ -103,7 +103,7 @@ def status(row: Execution) -> dict[str, Any]:
 
 def pending(row: Interaction) -> dict[str, Any]:
     return {
-        "interactionId": str(row.pk),
+        "interactionId": row.known_as,
         "correlationId": row.correlation_id,
         "executionId": str(row.execution_id),
         "stepId": row.step_id,
