@@ -64,10 +64,10 @@ def read(token: str, secret: str) -> ResumeToken:
     return ResumeToken(*(members[name] for name in (*_TEXTS, *_TIMES)))
 
 
-def claimed_interaction(token: str) -> str:
-    """The interaction that a token says it answers, empty where it says nothing. Nothing is verified by this."""
+def claimed(token: str, name: str) -> str:
+    """What a token says of itself under `name`, empty where it says nothing. Nothing is verified by this."""
     members = _members(token.partition(".")[0]) if len(token) <= LONGEST and token.isascii() else None
-    told = members.get("interactionId") if isinstance(members, dict) else None
+    told = members.get(name) if isinstance(members, dict) else None
     return told if isinstance(told, str) else ""
 
 

@@ -18,7 +18,7 @@ from executions.errors import ExecutionUnknown, IdempotencyKeyReused, InputInval
 from executions.imported import interaction_id
 from executions.models import Execution, Interaction
 from executions.rest_protocol import execution_key
-from executions.resume_token import claimed_interaction
+from executions.resume_token import claimed
 from executions.states import State
 from executions.submission import Submission, submit
 from interop import records
@@ -202,24 +202,23 @@ class Complete(ControlPlaneView):
             raise Refusal(400, "responsePayload is required")
         actor = bounded(text_of(body, "actor"), "actor", 150)
         tenant = self.known_tenant(tenant_id)
-        try:
-            done = interactions.complete(
-                tenant,
-                **_names(tenant, named),
-                response=_response(tenant, named, body["responsePayload"]),
-                actor=f"{CONTROL_PLANE.actor}:{actor}" if actor else CONTROL_PLANE.actor,
-            )
-        except NotFound:
-            raise Refusal(404, NOT_FOUND) from None
-        except CoordinatorError:
-            raise Refusal(400, INVALID) from None
-        return {
-            "interactionId": done.interaction.known_as,
-            "executionId": str(done.interaction.execution_id),
-            "stepId": done.interaction.step_id,
-            "status": done.interaction.status,
-            "duplicate": done.duplicate,
-        }
+        return answered(tenant, named, _response(tenant, named, body["responsePayload"]), actor)
+
+
+def answered(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -> dict[str, Any]:
+    """The answer to what `named` names, taken; raises `Refusal` (wire protocol C.4)."""
+    try:
+        done = interactions.complete(
+            tenant,
+            **_names(tenant, named),
+            response=response,
+            actor=f"{CONTROL_PLANE.actor}:{actor}" if actor else CONTROL_PLANE.actor,
+        )
+    except NotFound:
+        raise Refusal(404, NOT_FOUND) from None
+    except CoordinatorError:
+        raise Refusal(400, INVALID) from None
+    return records.completed(done)
 
 
 def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
@@ -248,7 +247,7 @@ def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
         return {"pk": interaction_id(tenant.slug, named["interactionId"])}
     if named["correlationId"]:
         return {"correlation_id": named["correlationId"]}
-    return {"pk": interaction_id(tenant.slug, claimed_interaction(named["resumeToken"]))}
+    return {"pk": interaction_id(tenant.slug, claimed(named["resumeToken"], "interactionId"))}
 
 
 _TENANT = "tenants/<str:tenantId>/"
