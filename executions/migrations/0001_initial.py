@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ("step_id", models.CharField(max_length=300)),
                 ("step_index", models.IntegerField()),
                 ("item_index", models.IntegerField(null=True)),
+                ("worker_name", models.CharField(max_length=200, null=True)),
                 ("correlation_id", models.CharField(max_length=200)),
                 ("transport", models.CharField(max_length=40)),
                 ("transport_metadata", models.JSONField(default=dict)),
@@ -126,6 +127,7 @@ class Migration(migrations.Migration):
                 ("itemized", models.BooleanField()),
                 ("gives_many", models.BooleanField()),
                 ("expected_items", models.IntegerField()),
+                ("worker_name", models.CharField(max_length=200, null=True)),
                 (
                     "status",
                     models.CharField(

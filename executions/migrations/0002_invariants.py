@@ -57,10 +57,10 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_over_is_over';
     END IF;
     IF (NEW.id, NEW.tenant_id, NEW.unit_id, NEW.execution_id, NEW.step_id, NEW.step_index, NEW.item_index,
-        NEW.correlation_id, NEW.request, NEW.output_type, NEW.created_at)
+        NEW.correlation_id, NEW.worker_name, NEW.request, NEW.output_type, NEW.created_at)
         IS DISTINCT FROM
         (OLD.id, OLD.tenant_id, OLD.unit_id, OLD.execution_id, OLD.step_id, OLD.step_index, OLD.item_index,
-        OLD.correlation_id, OLD.request, OLD.output_type, OLD.created_at)
+        OLD.correlation_id, OLD.worker_name, OLD.request, OLD.output_type, OLD.created_at)
     THEN
         RAISE EXCEPTION 'interaction %: what was asked never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_request_immutable';

@@ -56,6 +56,8 @@ ELSEWHERE = {
     ("GET", "workers/{pipeline_id}/{worker_id}/events"): "test_workers",
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): "test_workers",
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): "test_workers",
+    ("POST", "workers"): "test_workers",
+    ("POST", "workers/{pipeline_id}/{worker_id}/heartbeat"): "test_workers",
     ("GET", "stranded"): "test_workers",
     ("POST", "executions:batch"): "test_batch",
 }

@@ -32,6 +32,13 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "campaigns/{campaign_id}/resume"): {"reason": "go on"},
     ("POST", "campaigns/{campaign_id}/cancel"): {"reason": "enough"},
     ("POST", "interactions/complete"): {"correlationId": "c", "response": {}},
+    ("POST", "workers"): {
+        "pipelineId": making.PIPELINE,
+        "contractVersion": "c",
+        "releaseVersion": "1.0",
+        "workerId": "rest-1",
+        "endpoint": "http://worker.example",
+    },
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): {"reason": "new disk"},
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): {"reason": "new disk"},
     ("POST", "/api/v1/resume"): {"resumeToken": "a.b", "response": {}},
