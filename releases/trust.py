@@ -77,6 +77,20 @@ class Trust:
         )
 
 
+@dataclass(frozen=True)
+class Attached:
+    """An attachment with who signed it, if it is signed."""
+
+    attachment: Attachment
+    signers: tuple[Signer, ...]
+
+
+def attached(release: Release) -> list[Attached]:
+    """What is attached to `release`, in the order in which it came; the contents are loaded where they are signed."""
+    keys = list(trusted_keys.of(release.pipeline.tenant))
+    return [Attached(row, signers_of(row, keys)) for row in release.attachments.defer("content")]
+
+
 def of(release: Release) -> Trust:
     """What the signatures of `release` are worth now, under the policy of its pipeline."""
     return _trust(release, release.pipeline, list(trusted_keys.of(release.pipeline.tenant)))
