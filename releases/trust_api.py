@@ -17,6 +17,7 @@ from coordinator.errors import InvalidRequest
 from coordinator.tenancy.roles import Scope
 from releases import attachments, registry, trusted_keys
 from releases.api import TENANT, ReleaseView
+from releases.downloads import download
 from releases.errors import (
     AttachmentInvalid,
     AttachmentsFull,
@@ -29,7 +30,7 @@ from releases.errors import (
     ReleaseNotRegistered,
     ReleaseUnknown,
 )
-from releases.models import IDENTITY_LENGTH, Attachment, TrustedKey
+from releases.models import IDENTITY_LENGTH, TrustedKey
 from releases.signing import MAX_KEY_CHARACTERS
 from releases.trust_views import TrustedKeyView
 from releases.uploads import ATTACHMENT_FIELD, receiving
@@ -129,13 +130,6 @@ class OneAttachment(TenantView):
     def get(self, request: Request, tenant: str, pipeline_id: str, digest: str) -> HttpResponse:
         """The bytes of an attachment, as they came."""
         return download(attachments.find(registry.pipeline(self.tenant, pipeline_id), digest))
-
-
-def download(attachment: Attachment) -> HttpResponse:
-    """Somebody else's JSON: to be saved, and never shown or run by a browser."""
-    name = f"{attachment.kind}-{attachment.digest.removeprefix('sha256:')[:12]}.json"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(bytes(attachment.content), content_type="application/json", headers=headers)
 
 
 urlpatterns = [
