@@ -43,7 +43,7 @@ TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
 class PipelineView(serializers.Serializer[Pipeline]):
     pipelineId = serializers.CharField(source="pipeline_id")
     reasonRequired = serializers.BooleanField(source="reason_required")
-    signaturePolicy = serializers.ChoiceField(source="signature_policy", choices=SignaturePolicy.values)
+    signaturePolicy = serializers.ChoiceField(source="signature_policy", choices=SignaturePolicy.choices)
     validateAnswers = serializers.BooleanField(source="validate_answers")
     retryLimit = serializers.IntegerField(
         source="retry_limit", allow_null=True, help_text="How many retries; null: the coordinator's own."
@@ -64,7 +64,7 @@ class PolicyRequest(StrictSerializer):
 
     reasonRequired = Flag(required=False, help_text="An activation must say why.")
     signaturePolicy = serializers.ChoiceField(
-        choices=SignaturePolicy.values,
+        choices=SignaturePolicy.choices,
         required=False,
         help_text="Whether an activation asks for a signature of a trusted key.",
     )

@@ -19,7 +19,7 @@ class SignerView(serializers.Serializer[Any]):
 
 
 class TrustView(serializers.Serializer[Trust]):
-    policy = serializers.ChoiceField(choices=SignaturePolicy.values)
+    policy = serializers.ChoiceField(choices=SignaturePolicy.choices)
     standing = serializers.ChoiceField(choices=[standing.value for standing in Standing])
     met = serializers.BooleanField(source="is_met", help_text="Whether the policy lets the release be activated.")
     signers = SignerView(many=True)
