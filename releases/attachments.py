@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from coordinator.findings import DocumentError
+from coordinator.findings import DocumentError, Finding
 from releases.descriptor import Descriptor, descriptor_from_json
 from releases.errors import AttachmentInvalid, AttachmentsFull, AttachmentUnknown, ReleaseNotRegistered
 from releases.evidence import Evidence, examine
@@ -15,7 +15,7 @@ from releases.states import PENDING, Status
 def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Evidence]:
     """Each of `contents` once, read and held against `descriptor`. Raises `AttachmentInvalid` with all findings."""
     found: dict[str, Evidence] = {}
-    findings = []
+    findings: list[Finding] = []
     for content in contents:
         try:
             evidence = examine(content, descriptor)

@@ -109,7 +109,7 @@ class Attachments(TenantView):
         """Attach signatures, provenance or SBOMs to a release. What it has already is no mistake."""
         pipeline = registry.pipeline(self.tenant, pipeline_id)
         with receiving(request._request) as upload:
-            asked = request.data
+            asked: Any = request.data
             if upload.files or upload.descriptor is not None or set(asked) - {"releaseVersion", ATTACHMENT_FIELD}:
                 raise InvalidRequest("The request may have nothing but 'releaseVersion' and files named 'attachment'.")
             version = asked.get("releaseVersion")

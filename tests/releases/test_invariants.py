@@ -30,8 +30,8 @@ from tests.raw_sql import check_foreign_keys_now, refused, rows, run
 
 pytestmark = pytest.mark.django_db
 
-TABLES = (Pipeline, Contract, Release, Artifact, Blob, BlobEvent, Activation, Revocation)
-TABLES += (Attachment, TrustedKey, KeyRevocation)
+TRUST = (Attachment, TrustedKey, KeyRevocation)
+TABLES = (Pipeline, Contract, Release, Artifact, Blob, BlobEvent, Activation, Revocation, *TRUST)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from securesystemslib.dsse import Envelope
 
 from coordinator.findings import DocumentError
 from releases import signing
@@ -131,7 +132,7 @@ def test_what_dsse_allows_is_read() -> None:
     """The alphabet for addresses, no key id, and members that others add (DSSE envelope, parsing rules)."""
     payload = b"\xff\xfe\xfd?>"
     key = making.private_key()
-    signature = key.sign(signing.dsse.Envelope(payload, "t", {}).pae())
+    signature = key.sign(Envelope(payload, "t", {}).pae())
     envelope = signing.read_envelope(
         {
             "payload": base64.urlsafe_b64encode(payload).decode(),
