@@ -11,10 +11,11 @@ from django.utils import timezone
 from coordinator import bell, transitions
 from coordinator.findings import DocumentError, Finding, Severity
 from coordinator.tenancy.models import Tenant
-from releases import blob_lock, blobs
+from releases import attachments, blob_lock, blobs
 from releases.artifact_store import StagedBlob, artifact_store
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
+from releases.evidence import Evidence
 from releases.models import Artifact, Blob, Contract, Pipeline, Release
 from releases.states import MOVES, PENDING, Status
 from releases.verification import Verdict, verify
@@ -39,20 +40,32 @@ class Registration:
 
 
 def register(
-    tenant: Tenant, document: bytes, files: Sequence[UploadedArtifact], *, actor: str, pipeline_id: str | None = None
+    tenant: Tenant,
+    document: bytes,
+    files: Sequence[UploadedArtifact],
+    *,
+    actor: str,
+    pipeline_id: str | None = None,
+    attached: Sequence[bytes] = (),
 ) -> Registration:
     """Take a release in: its row is UPLOADED when this returns, and its verification is on the way.
 
     Files find their artifacts by digest. Equal metadata returns the stored release. The staged files are consumed,
-    whatever happens. Raises `DescriptorInvalid` with all that is wrong, `ReleaseConflict` for other metadata.
+    whatever happens. What is `attached` is kept with the release, also with one that is stored already. Raises
+    `DescriptorInvalid` with all that is wrong, `ReleaseConflict` for other metadata, and as `attachments.attach` does.
     """
     try:
         descriptor = _descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor)
         if existing is not None:
             _heal(existing, files)
+            attachments.attach(existing, attached, actor=actor)
             return Registration(existing, created=False)
-        return _take_in(tenant, descriptor, files, actor)
+        evidence = attachments.examined(attached, descriptor)
+        made = _take_in(tenant, descriptor, files, evidence, actor)
+        if not made.created:
+            attachments.attach(made.release, attached, actor=actor)
+        return made
     finally:
         for file in files:
             file.staged.discard()
@@ -85,20 +98,27 @@ def _existing(tenant: Tenant, descriptor: Descriptor) -> Release | None:
     return found
 
 
-def _take_in(tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], actor: str) -> Registration:
+def _take_in(
+    tenant: Tenant,
+    descriptor: Descriptor,
+    files: Sequence[UploadedArtifact],
+    evidence: Sequence[Evidence],
+    actor: str,
+) -> Registration:
     wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
     strangers = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
     staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
     # From the look at the bytes to the commit: what this upload refers to is not removed meanwhile.
     with blob_lock.shared(wanted):
         fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
-        return _commit(tenant, descriptor, strangers, actor, wanted, staged, fingerprints)
+        return _commit(tenant, descriptor, strangers, evidence, actor, wanted, staged, fingerprints)
 
 
 def _commit(
     tenant: Tenant,
     descriptor: Descriptor,
     strangers: Sequence[Finding],
+    evidence: Sequence[Evidence],
     actor: str,
     wanted: set[str],
     staged: Mapping[str, StagedBlob],
@@ -109,7 +129,9 @@ def _commit(
             # In one order for everybody, so that two uploads of the same files never wait for each other in a circle.
             for digest in sorted(fingerprints):
                 blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
-            release = _write_release(tenant, descriptor, strangers, actor)
+            findings = [*strangers, *(finding for each in evidence for finding in each.findings)]
+            release = _write_release(tenant, descriptor, findings, actor)
+            attachments.keep(release, evidence, actor=actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
             bell.ring(VERIFY_TASK, release.pk)
     except IntegrityError:

@@ -13,13 +13,17 @@ from django.http import HttpRequest
 from coordinator.errors import PayloadTooLarge
 from releases.artifact_store import StagedBlob, artifact_store
 from releases.descriptor import MAX_DESCRIPTOR_BYTES
+from releases.evidence import MAX_ATTACHMENT_BYTES
+from releases.models import Attachment
 from releases.registrar import UploadedArtifact
 
 DESCRIPTOR_FIELD = "descriptor"
+ATTACHMENT_FIELD = "attachment"
 
 
 class ReleaseUpload(FileUploadHandler):
-    """The field `descriptor` is read into memory, within its bound; every other file is staged in the store.
+    """The fields `descriptor` and `attachment` are read into memory, within their bounds: of attachments all together
+    as much as one of the largest. Every other file is staged in the store.
 
     Raises `PayloadTooLarge` as soon as a bound is passed.
     """
@@ -31,6 +35,7 @@ class ReleaseUpload(FileUploadHandler):
         super().__init__()
         self.files: list[UploadedArtifact] = []
         self._descriptor: bytearray | None = None
+        self._attached: list[bytearray] = []
         self._staged: StagedBlob | None = None
 
     @property
@@ -38,10 +43,21 @@ class ReleaseUpload(FileUploadHandler):
         """The descriptor's bytes, or None when the request had none."""
         return None if self._descriptor is None else bytes(self._descriptor)
 
+    @property
+    def attached(self) -> list[bytes]:
+        """What came to be attached to the release."""
+        return [bytes(each) for each in self._attached]
+
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
         if self.field_name == DESCRIPTOR_FIELD:
             self._descriptor, self._staged = bytearray(), None
+            return
+        if self.field_name == ATTACHMENT_FIELD:
+            if len(self._attached) == Attachment.MOST:
+                raise PayloadTooLarge(f"At most {Attachment.MOST} files can be attached.", limit=Attachment.MOST)
+            self._attached.append(bytearray())
+            self._staged = None
             return
         self._staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)
         self.files.append(UploadedArtifact(self.file_name or "", self._staged))
@@ -49,6 +65,12 @@ class ReleaseUpload(FileUploadHandler):
     def receive_data_chunk(self, raw_data: bytes, _start: int) -> None:
         if self._staged is not None:
             self._staged.write(raw_data)
+        elif self.field_name == ATTACHMENT_FIELD:
+            self._attached[-1] += raw_data
+            if sum(map(len, self._attached)) > MAX_ATTACHMENT_BYTES:
+                raise PayloadTooLarge(
+                    f"Attachments may have at most {MAX_ATTACHMENT_BYTES} bytes together.", limit=MAX_ATTACHMENT_BYTES
+                )
         elif self._descriptor is not None:
             self._descriptor += raw_data
             if len(self._descriptor) > MAX_DESCRIPTOR_BYTES:

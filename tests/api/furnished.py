@@ -8,7 +8,8 @@ from executions import awaits, campaigns, outcome
 from executions.campaign_filters import Filters
 from executions.models import Interaction
 from executions.protocol import OutcomeGroup
-from tests import making
+from releases import attachments
+from tests import making, signing
 from tests.api.house import House
 
 
@@ -27,6 +28,8 @@ def furnished(ours: House) -> dict[str, list[str]]:
     asked = Interaction.objects.get(tenant=owner)
     live = making.execution(owner, "live")
     token = awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secret())
+    key = signing.trusted(owner)
+    [kept] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     return {
         "tenant": [owner.slug],
         "pipeline_id": [making.PIPELINE],
@@ -41,6 +44,8 @@ def furnished(ours: House) -> dict[str, list[str]]:
         "correlationId": [asked.correlation_id],
         "resumeToken": [token],
         "worker_id": ["worker-1"],
+        "key_id": [key.key_id],
+        "digest": [kept.digest],
         # The beginning of any list.
         "cursor": [base64.b64encode(b"o=0").decode()],
     }

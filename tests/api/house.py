@@ -39,6 +39,11 @@ ENDPOINTS = {
 ELSEWHERE = {
     ("PATCH", "pipelines/{pipeline_id}"): "test_policy",
     ("POST", "pipelines/{pipeline_id}/revocations"): "test_revocations",
+    ("POST", "pipelines/{pipeline_id}/attachments"): "test_trust",
+    ("GET", "pipelines/{pipeline_id}/attachments/{digest}"): "test_trust",
+    ("GET", "trusted-keys"): "test_trust",
+    ("POST", "trusted-keys"): "test_trust",
+    ("POST", "trusted-keys/{key_id}/revoke"): "test_trust",
     ("POST", "executions/{execution_id}/redrive"): "test_operators",
     ("POST", "executions/{execution_id}/cancel"): "test_operators",
     ("GET", "dead-letters"): "test_operators",
