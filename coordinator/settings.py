@@ -41,6 +41,13 @@ env.require(
     "MAX_ARTIFACT_BYTES must be at most 5368709120 where ARTIFACT_STORE is s3, which takes no more in one request",
 )
 MAX_RELEASE_ARTIFACTS = env.integer("MAX_RELEASE_ARTIFACTS", 100)
+IMAGE_REGISTRY_CHECK = env.flag("IMAGE_REGISTRY_CHECK", False)
+IMAGE_REGISTRIES = env.words("IMAGE_REGISTRIES")
+IMAGE_REGISTRIES_PLAIN_HTTP = env.words("IMAGE_REGISTRIES_PLAIN_HTTP")
+IMAGE_REGISTRY_CREDENTIALS = env.credentials("IMAGE_REGISTRY_CREDENTIALS")
+IMAGE_REGISTRY_ALLOWED_NETWORKS = env.networks("IMAGE_REGISTRY_ALLOWED_NETWORKS")
+IMAGE_REGISTRY_SECONDS = env.number("IMAGE_REGISTRY_SECONDS", 10, least=0.1)
+IMAGE_REGISTRY_CA_FILE = env.text("IMAGE_REGISTRY_CA_FILE", "")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
@@ -177,8 +184,8 @@ SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("BEHIND_PROXY", False) else None
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
-# A release form has a handful of fields, and as many files as a release may have artifacts, and the descriptor.
-DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 1
+# A release form has a handful of fields, and as many files as a release may have artifacts, and two documents.
+DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 2
 
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}

@@ -19,6 +19,8 @@ from pipelines.errors import DefinitionError
 from pipelines.release import DESCRIPTOR_NAME
 from releases.descriptor import Descriptor, parse_descriptor
 
+CONTRACT_NAME: Final = "pipeline-contract.json"
+"""A contract in the release's folder goes beside the descriptor: a release of images alone has no other place."""
 CHUNK: Final = 256 * 1024
 PATIENCE_SECONDS: Final = 600.0
 _PAUSE_SECONDS: Final = 0.5
@@ -51,7 +53,10 @@ def publish(folder: Path, target: Target, *, progress: Progress, patience: float
     files = _files(folder, descriptor)
     with _session(target) as http:
         pipeline = _address(target, descriptor)
-        body = _Multipart([("descriptor", folder / DESCRIPTOR_NAME), *(("artifact", path) for path in files)], progress)
+        documents = [("descriptor", folder / DESCRIPTOR_NAME)]
+        if (folder / CONTRACT_NAME).is_file():
+            documents.append(("contract", folder / CONTRACT_NAME))
+        body = _Multipart([*documents, *(("artifact", path) for path in files)], progress)
         headers = {"Content-Type": body.content_type}
         _asked(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
         address = f"{pipeline}/releases/{quote(descriptor.release_version, safe='/')}"

@@ -162,6 +162,9 @@ class RevocationRequest(StrictSerializer):
 
 class ReleaseUploadRequest(serializers.Serializer[Any]):
     descriptor = serializers.FileField(help_text="pipeline-release.json")
+    contract = serializers.FileField(
+        required=False, help_text="pipeline-contract.json, where no artifact holds the contract."
+    )
     artifact = serializers.ListField(
         child=serializers.FileField(), required=False, help_text="The files it names, under any field names."
     )
@@ -234,7 +237,12 @@ class Releases(TenantView, ListAPIView[Release]):
                 missing = {"field": DESCRIPTOR_FIELD, "code": "REQUIRED", "message": "a file of this name is required"}
                 raise InvalidRequest("The request has no file named 'descriptor'.", errors=[missing])
             registration = registrar.register(
-                self.tenant, upload.descriptor, upload.files, actor=self.actor, pipeline_id=pipeline_id
+                self.tenant,
+                upload.descriptor,
+                upload.files,
+                actor=self.actor,
+                pipeline_id=pipeline_id,
+                contract=upload.contract,
             )
         release = registration.release
         url = reverse("api:release", args=(tenant, pipeline_id, release.release_version))

@@ -128,8 +128,9 @@ class Release(models.Model):
     """One deployable version of one contract.
 
     `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. Everything else is written once:
-    the descriptor at upload, the findings, contract and primary artifact with the verdict. A rejected upload leaves
-    its release version free for another try, so at most one release that is not rejected has a version.
+    the descriptor and the contract beside it at upload, the findings, contract and primary artifact with the
+    verdict. A rejected upload leaves its release version free for another try, so at most one release that is not
+    rejected has a version.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
@@ -138,6 +139,7 @@ class Release(models.Model):
     descriptor = models.JSONField()
     status = models.CharField(max_length=12, choices=[(status.value, status.value) for status in Status])
     findings = models.JSONField(default=list)
+    contract_document = models.BinaryField(null=True, help_text="The contract beside the descriptor.")
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, null=True, related_name="releases")
     primary_artifact_id = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
     uploaded_by = models.CharField(max_length=200)

@@ -190,6 +190,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("findings", models.JSONField(default=list)),
+                ("contract_document", models.BinaryField(help_text="The contract beside the descriptor.", null=True)),
                 ("primary_artifact_id", models.CharField(blank=True, default="", max_length=500)),
                 ("uploaded_by", models.CharField(max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),

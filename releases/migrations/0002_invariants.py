@@ -40,9 +40,9 @@ CREATE TRIGGER release_not_truncated BEFORE TRUNCATE ON releases_release
 
 CREATE FUNCTION guard_release() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.uploaded_by, NEW.created_at)
+    IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.contract_document, NEW.uploaded_by, NEW.created_at)
         IS DISTINCT FROM
-        (OLD.id, OLD.pipeline_id, OLD.contract_version, OLD.release_version, OLD.descriptor, OLD.uploaded_by, OLD.created_at)
+        (OLD.id, OLD.pipeline_id, OLD.contract_version, OLD.release_version, OLD.descriptor, OLD.contract_document, OLD.uploaded_by, OLD.created_at)
     THEN
         RAISE EXCEPTION 'release %: a release is immutable but for its status', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_immutable';

@@ -13,7 +13,9 @@ from releases import errors as _releases  # noqa: F401
 from releases import shape
 
 DOCS = Path(__file__).parents[2] / "docs"
-FINDING = re.compile(r'"((?:DOCUMENT|CONTRACT|COMPOSITION|DESCRIPTOR|ARTIFACT|ARCHIVE|UPLOAD|IDENTITY)_[A-Z0-9_]+)"')
+FINDING = re.compile(
+    r'"((?:DOCUMENT|DESCRIPTOR|CONTRACT|COMPOSITION|IDENTITY|ARTIFACT|ARCHIVE|UPLOAD|IMAGE)_[A-Z0-9_]+)"'
+)
 
 
 def table_rows(page: str) -> list[list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.tenancy.roles import Scope
+from tests import making
 from tests.running import BuiltRelease, TenantInUse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -76,3 +77,16 @@ def test_what_is_wrong_is_told_by_its_code_and_without_the_token(
         assert done.returncode == 2, done
         assert done.stderr.startswith(f"error: {code}"), done.stderr
         assert token not in done.stderr + done.stdout
+
+
+def test_a_release_of_images_alone_is_published_with_its_contract(
+    tenant: TenantInUse, tmp_path: Path, token: str
+) -> None:
+    contract = making.contract()
+    document = making.descriptor(contract, b"manifest", kind="container-image")
+    (tmp_path / "pipeline-release.json").write_text(json.dumps(document))
+    (tmp_path / "pipeline-contract.json").write_text(json.dumps(contract))
+    release = BuiltRelease("", tmp_path, tmp_path / "pipeline-release.json", tmp_path, document)
+    done = publish(tenant, release, token, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["release"]["contract"]["steps"][0]["authoredName"] == "Validate"
