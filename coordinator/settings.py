@@ -22,6 +22,7 @@ ARTIFACT_ROOT = env.path("ARTIFACT_ROOT", "artifacts")
 S3_BUCKET = env.text("S3_BUCKET", "")
 S3_PREFIX = env.text("S3_PREFIX", "")
 S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL", "")
+S3_PUBLIC_ENDPOINT_URL = env.text("S3_PUBLIC_ENDPOINT_URL", "")
 S3_REGION = env.text("S3_REGION", "us-east-1")
 S3_ACCESS_KEY_ID = env.secret("S3_ACCESS_KEY_ID", required=False)
 S3_SECRET_ACCESS_KEY = env.secret("S3_SECRET_ACCESS_KEY", required=False)
@@ -40,6 +41,8 @@ env.require(
     ARTIFACT_STORE != "s3" or MAX_ARTIFACT_BYTES <= 5 * 1024**3,
     "MAX_ARTIFACT_BYTES must be at most 5368709120 where ARTIFACT_STORE is s3, which takes no more in one request",
 )
+UPLOAD_PART_BYTES = env.integer("UPLOAD_PART_BYTES", 64 * 1024**2, least=5 * 1024**2)
+UPLOAD_HOURS = env.number("UPLOAD_HOURS", 24, least=0.01)
 MAX_RELEASE_ARTIFACTS = env.integer("MAX_RELEASE_ARTIFACTS", 100)
 IMAGE_REGISTRY_CHECK = env.flag("IMAGE_REGISTRY_CHECK", False)
 IMAGE_REGISTRIES = env.words("IMAGE_REGISTRIES")
@@ -215,6 +218,7 @@ SPECTACULAR_SETTINGS = {
     "APPEND_COMPONENTS": {"schemas": {"Problem": PROBLEM}},
     "ENUM_NAME_OVERRIDES": {
         "ArtifactState": "releases.models.Blob.State",
+        "ArtifactUploadStatus": "releases.states.UploadStatus",
         "ExecutionStatus": "executions.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
@@ -245,6 +249,7 @@ CELERY_TASK_ROUTES = {
     # Reading whole artifacts may take long, too.
     "releases.scrub": {"queue": "artifacts"},
     "releases.check_blob": {"queue": "artifacts"},
+    "releases.finish_upload": {"queue": "artifacts"},
     "releases.remove_orphans": {"queue": "artifacts"},
 }
 # The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection

@@ -86,3 +86,32 @@ class ArtifactStoreUnavailable(CoordinatorError):
     code = "ARTIFACT_STORE_UNAVAILABLE"
     status = 503
     title = "The artifact store cannot be used at the moment"
+
+
+class UploadUnknown(NotFound):
+    code = "UPLOAD_UNKNOWN"
+    title = "The tenant has no such upload"
+
+
+class UploadNotOpen(CoordinatorError):
+    code = "UPLOAD_NOT_OPEN"
+    status = 409
+    title = "The upload is over"
+
+
+class UploadIncomplete(CoordinatorError):
+    code = "UPLOAD_INCOMPLETE"
+    status = 409
+    title = "Not every part of the upload is there"
+
+
+class DirectUploadsUnavailable(CoordinatorError):
+    code = "DIRECT_UPLOADS_UNAVAILABLE"
+    status = 409
+    title = "The artifact store takes no direct uploads"
+
+
+class DirectUploadsFull(CoordinatorError):
+    code = "DIRECT_UPLOADS_FULL"
+    status = 409
+    title = "The tenant has too many open uploads"

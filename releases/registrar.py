@@ -17,8 +17,8 @@ from releases.artifact_store import StagedBlob, artifact_store
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
 from releases.image_registry import RegistryUnavailable
-from releases.models import Artifact, Blob, Contract, Pipeline, Release
-from releases.states import MOVES, PENDING, Status
+from releases.models import Artifact, ArtifactUpload, Blob, Contract, Pipeline, Release
+from releases.states import MOVES, PENDING, Status, UploadStatus
 from releases.verification import Verdict, verify
 
 VERIFY_TASK = "releases.verify"
@@ -183,7 +183,9 @@ def _owned(tenant: Tenant, digests: set[str]) -> set[str]:
     held = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests).exclude(
         blob__state=Blob.State.REMOVED
     )
-    return set(held.values_list("blob", flat=True))
+    sent = ArtifactUpload.objects.filter(tenant=tenant, status=UploadStatus.STORED, digest__in=digests)
+    sound = Blob.objects.filter(state=Blob.State.SOUND, digest__in=sent.values("digest"))
+    return set(held.values_list("blob", flat=True)) | set(sound.values_list("digest", flat=True))
 
 
 def _write_artifacts(release: Release, descriptor: Descriptor, owned: set[str]) -> None:

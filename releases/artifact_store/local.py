@@ -15,6 +15,7 @@ class LocalArtifactStore:
     """Blobs at `<root>/sha256/<first two hex digits>/<hex>`, read-only, put there by an atomic rename."""
 
     is_remote = False
+    direct = None
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -26,6 +27,9 @@ class LocalArtifactStore:
     def path(self, digest: str) -> Path:
         digits = hexadecimal(digest)
         return self.root / "sha256" / digits[:2] / digits
+
+    def key(self, digest: str) -> str:
+        return str(self.path(digest).relative_to(self.root))
 
     def address(self, digest: str) -> str:
         return self.path(digest).absolute().as_uri()

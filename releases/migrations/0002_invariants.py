@@ -70,6 +70,24 @@ BEGIN
 END $$;
 CREATE TRIGGER release_guard BEFORE UPDATE ON releases_release FOR EACH ROW EXECUTE FUNCTION guard_release();
 
+CREATE FUNCTION guard_artifact_upload() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (NEW.id, NEW.tenant_id, NEW.digest, NEW.size, NEW.part_size, NEW.uploaded_by, NEW.created_at) IS DISTINCT FROM
+        (OLD.id, OLD.tenant_id, OLD.digest, OLD.size, OLD.part_size, OLD.uploaded_by, OLD.created_at)
+    THEN
+        RAISE EXCEPTION 'upload %: what it declares never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_immutable';
+    END IF;
+    IF NEW.status <> OLD.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
+        'OPEN>VERIFYING', 'OPEN>EXPIRED', 'VERIFYING>STORED', 'VERIFYING>REJECTED'])
+    THEN
+        RAISE EXCEPTION 'upload %: there is no move from % to %', OLD.id, OLD.status, NEW.status
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_legal_move';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER upload_guard BEFORE UPDATE ON releases_artifactupload FOR EACH ROW EXECUTE FUNCTION guard_artifact_upload();
+
 CREATE FUNCTION guard_activation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM releases_release r WHERE r.id = NEW.release_id
@@ -107,7 +125,7 @@ END $$;
 CREATE TRIGGER pipeline_guard BEFORE INSERT OR UPDATE ON releases_pipeline FOR EACH ROW EXECUTE FUNCTION guard_pipeline();
 """
 BACKWARD = """
-DROP FUNCTION guard_pipeline, guard_activation, guard_release, refuse_change CASCADE;
+DROP FUNCTION guard_pipeline, guard_artifact_upload, guard_activation, guard_release, refuse_change CASCADE;
 """
 
 

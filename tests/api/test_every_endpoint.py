@@ -34,6 +34,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "interactions/complete"): {"correlationId": "c", "response": {}},
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): {"reason": "new disk"},
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): {"reason": "new disk"},
+    ("POST", "artifact-uploads"): {"digest": "sha256:" + "0" * 64, "size": 1},
     ("POST", "/api/v1/resume"): {"resumeToken": "a.b", "response": {}},
 }
 """A body of the right form for each endpoint that takes JSON."""
@@ -218,6 +219,7 @@ UNKNOWN = {
     "campaign_id": "CAMPAIGN_UNKNOWN",
     "interaction_id": "INTERACTION_UNKNOWN",
     "worker_id": "WORKER_UNKNOWN",
+    "upload_id": "UPLOAD_UNKNOWN",
 }
 NO_ID = "00000000-0000-4000-8000-000000000000"
 NAMED = [
