@@ -62,7 +62,8 @@ class _Sending:
         deadline = time.monotonic() + patience
         while upload["status"] == "VERIFYING":
             if time.monotonic() > deadline:
-                raise DefinitionError("VERDICT_OVERDUE", f"{self.path.name} is still being verified; look later")
+                message = f"{self.path.name} is still being verified; publish again later"
+                raise DefinitionError("VERDICT_OVERDUE", message)
             time.sleep(_POLL_SECONDS)
             upload = self.ask("GET", self.address, (200,))
         if upload["status"] != "STORED":
@@ -95,7 +96,7 @@ class _Sending:
         if self.failures >= _MOST_FAILURES:
             raise DefinitionError(
                 "STORE_UNREACHABLE",
-                f"the artifact store takes no part of {self.path.name}: {told}; publish again to go on where it stopped",
+                f"the artifact store takes no part of {self.path.name}: {told}; publish again to go on from there",
             )
         time.sleep(min(0.25 * 2**self.failures, 10))
         return False

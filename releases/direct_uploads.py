@@ -86,6 +86,8 @@ def missing(upload: ArtifactUpload) -> tuple[int, list[Part]]:
     if upload.status != UploadStatus.OPEN:
         return (upload.size, []) if upload.status in (UploadStatus.VERIFYING, UploadStatus.STORED) else (0, [])
     direct = _direct()
+    if not upload.storage_id:
+        _open(direct, upload)
     there = direct.parts(str(upload.pk), upload.storage_id)
     wanted = [(number, size) for number, size in _sizes(upload) if there.get(number) != size]
     parts = [
@@ -137,23 +139,25 @@ def expire() -> int:
     closed = sum(_move(upload, UploadStatus.OPEN, UploadStatus.EXPIRED) for upload in late[:100])
     over = (UploadStatus.STORED, UploadStatus.REJECTED, UploadStatus.EXPIRED)
     for upload in ArtifactUpload.objects.filter(status__in=over, cleared=False)[:100]:
-        clear(upload)
+        if not clear(upload):
+            break
     return closed
 
 
-def clear(upload: ArtifactUpload) -> None:
+def clear(upload: ArtifactUpload) -> bool:
     """Take away what an upload that is over left under its staging key; the sweep does what fails here."""
     direct = artifact_store().direct
     if direct is None:
-        return
+        return False
     try:
         direct.discard(str(upload.pk), upload.storage_id)
     except ArtifactStoreUnavailable as error:
         log.warning("upload %s is not cleared yet: %s", upload.pk, error.detail)
-        return
+        return False
     ArtifactUpload.objects.filter(pk=upload.pk).exclude(status__in=(UploadStatus.OPEN, UploadStatus.VERIFYING)).update(
         cleared=True
     )
+    return True
 
 
 def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:

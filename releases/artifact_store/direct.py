@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -111,6 +111,16 @@ class DirectUploads:
         """
         if verified() is not None:
             return True
+        # What is there all the same is damaged, unless somebody else has just put it there.
+        return (
+            self._copied(name, staged, key, once=True)
+            or verified() is not None
+            or self._copied(name, staged, key, once=False)
+        )
+
+    def _copied(self, name: str, staged: Staged, key: str, *, once: bool) -> bool:
+        """False: there is an object at `key`, for all that the server heeds `once`, or the source is another."""
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if once else {}
         with self._told():
             try:
                 self._client.copy_object(
@@ -118,11 +128,12 @@ class DirectUploads:
                     Key=key,
                     CopySource={"Bucket": self._bucket, "Key": self._key(name)},
                     CopySourceIfMatch=staged.tag,
+                    **condition,
                 )
             except ClientError as error:
-                if _code(error) in _GONE | _TAKEN:
-                    return verified() is not None
-                raise
+                if _code(error) not in _GONE | _TAKEN:
+                    raise
+                return False
         return True
 
     def discard(self, name: str, storage_id: str) -> None:
