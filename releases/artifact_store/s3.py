@@ -59,7 +59,7 @@ class S3ArtifactStore:
         self._client = _client(replace(where, prefix=""), os.getpid())
         known = replace(where, prefix="", endpoint_url=where.public_endpoint_url or where.endpoint_url)
         presigning = _client(known, os.getpid())
-        self.direct = DirectUploads(self._client, presigning, where.bucket, self._under, _told)
+        self.direct: DirectUploads | None = DirectUploads(self._client, presigning, where.bucket, self._under, _told)
 
     def stage(self, limit: int) -> StagedBlob:
         return StagedBlob(self.staging, limit, self.keep)

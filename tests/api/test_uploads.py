@@ -16,7 +16,7 @@ from tests.s3 import use_s3
 
 pytestmark = pytest.mark.django_db
 DATA = os.urandom(100_000)
-DECLARED = {"digest": making.digest_of(DATA), "size": len(DATA)}
+DECLARED: dict[str, Any] = {"digest": making.digest_of(DATA), "size": len(DATA)}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from coordinator.errors import PayloadTooLarge
 from releases import direct_uploads, retention, tasks
-from releases.artifact_store import S3Settings, artifact_store
+from releases.artifact_store import S3Settings, Stored, artifact_store
 from releases.errors import (
     DirectUploadsFull,
     DirectUploadsUnavailable,
@@ -163,7 +163,7 @@ def test_a_fresh_proof_spares_bytes_that_were_there_long_before(place: S3Setting
     ArtifactUpload.objects.update(status_changed_at=long_ago)
     seen = artifact_store().look(digest)
     assert seen is not None
-    old = [retention.Stored(digest, seen.size, long_ago)]
+    old = [Stored(digest, seen.size, long_ago)]
     before = timezone.now() - timedelta(days=1)
     assert [orphan.name for orphan in retention._unneeded(old, before)] == [digest]
     stored(owner, DATA)
