@@ -3,7 +3,9 @@
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ import pytest
 from releases.errors import ReleaseConflict
 from releases.models import Release
 from releases.registrar import verify_release
-from tests import making
-from tests.image_registry import ImageRegistry, image_registry
+from tests import distribution_server, making
+from tests.image_registry import REPOSITORY, ImageRegistry, image_registry
 
 pytestmark = pytest.mark.django_db
 
@@ -226,3 +228,29 @@ def test_another_contract_document_under_a_known_version_is_a_conflict() -> None
     with pytest.raises(ReleaseConflict):
         making.upload(owner, IMAGE, contract=BESIDE + b" ")
     assert making.upload(owner, IMAGE).created is False
+
+
+@contextmanager
+def somewhere(folder: Path) -> Iterator[tuple[str, str]]:
+    """The host of a registry and the digest of an image in it: Docker's own server where there is one, else ours."""
+    if distribution_server.BINARY:
+        with distribution_server.distribution_server(folder) as host:
+            yield host, distribution_server.push(host)
+    else:
+        with image_registry() as registry:
+            registry.digests.add(DIGEST)
+            yield registry.host, DIGEST
+
+
+def test_a_registry_server_tells_what_it_has(settings: Any, tmp_path: Path) -> None:
+    settings.IMAGE_REGISTRY_CHECK = True
+    settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
+    with somewhere(tmp_path) as (host, digest):
+        settings.IMAGE_REGISTRIES_PLAIN_HTTP = [host]
+        for pinned, expected in (
+            (digest, ("REGISTERED", [])),
+            (making.digest_of(b"gone"), ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
+        ):
+            wanted = document(f"{host}/{REPOSITORY}@{pinned}")
+            wanted["artifacts"][0]["digest"] = pinned
+            assert verdict(making.upload(making.tenant(), wanted).release) == expected
