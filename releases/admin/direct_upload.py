@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
 from coordinator.admin_base import problem_of
 from coordinator.errors import CoordinatorError, InvalidRequest
@@ -49,7 +49,9 @@ def _number(request: HttpRequest) -> int | None:
 def _tenant(request: HttpRequest, slug: str) -> Tenant:
     tenant = tenants_of(request.user, Scope.REGISTER).filter(slug=slug).first()
     if tenant is None:
-        raise PermissionDenied
+        if tenants_of(request.user).filter(slug=slug).exists():
+            raise PermissionDenied
+        raise Http404
     return tenant
 
 
