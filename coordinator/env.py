@@ -124,6 +124,20 @@ class Environment:
 
         return self._read(name, "list", "", parse, fallback=[])
 
+    def credentials(self, name: str) -> dict[str, str]:
+        """Lines or comma-separated words of the form `host=user:password`, by host. A secret."""
+
+        def parse(value: str) -> dict[str, str]:
+            found: dict[str, str] = {}
+            for entry in value.replace(",", "\n").split():
+                host, _, pair = entry.partition("=")
+                if not host or not all(pair.partition(":")) or not pair.isascii():
+                    raise ValueError("must be of the form host=user:password")
+                found[host] = pair
+            return found
+
+        return self._read(name, "secret", "", parse, fallback={}, secret=True)
+
     def require(self, condition: bool, problem: str) -> None:
         """Note `problem` unless `condition` holds; for what several variables say together."""
         if not condition:

@@ -22,6 +22,7 @@ ARTIFACT_ROOT = env.path("ARTIFACT_ROOT", "artifacts")
 S3_BUCKET = env.text("S3_BUCKET", "")
 S3_PREFIX = env.text("S3_PREFIX", "")
 S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL", "")
+S3_PUBLIC_ENDPOINT_URL = env.text("S3_PUBLIC_ENDPOINT_URL", "")
 S3_REGION = env.text("S3_REGION", "us-east-1")
 S3_ACCESS_KEY_ID = env.secret("S3_ACCESS_KEY_ID", required=False)
 S3_SECRET_ACCESS_KEY = env.secret("S3_SECRET_ACCESS_KEY", required=False)
@@ -40,7 +41,16 @@ env.require(
     ARTIFACT_STORE != "s3" or MAX_ARTIFACT_BYTES <= 5 * 1024**3,
     "MAX_ARTIFACT_BYTES must be at most 5368709120 where ARTIFACT_STORE is s3, which takes no more in one request",
 )
+UPLOAD_PART_BYTES = env.integer("UPLOAD_PART_BYTES", 64 * 1024**2, least=5 * 1024**2)
+UPLOAD_HOURS = env.number("UPLOAD_HOURS", 24, least=0.01)
 MAX_RELEASE_ARTIFACTS = env.integer("MAX_RELEASE_ARTIFACTS", 100)
+IMAGE_REGISTRY_CHECK = env.flag("IMAGE_REGISTRY_CHECK", False)
+IMAGE_REGISTRIES = env.words("IMAGE_REGISTRIES")
+IMAGE_REGISTRIES_PLAIN_HTTP = env.words("IMAGE_REGISTRIES_PLAIN_HTTP")
+IMAGE_REGISTRY_CREDENTIALS = env.credentials("IMAGE_REGISTRY_CREDENTIALS")
+IMAGE_REGISTRY_ALLOWED_NETWORKS = env.networks("IMAGE_REGISTRY_ALLOWED_NETWORKS")
+IMAGE_REGISTRY_SECONDS = env.number("IMAGE_REGISTRY_SECONDS", 10, least=0.1)
+IMAGE_REGISTRY_CA_FILE = env.text("IMAGE_REGISTRY_CA_FILE", "")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
@@ -181,8 +191,8 @@ SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("BEHIND_PROXY", False) else None
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
-# A release form has a handful of fields, and as many files as a release may have artifacts, and the descriptor.
-DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 1
+# A release form has a handful of fields, and as many files as a release may have artifacts, and two documents.
+DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 2
 
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}
@@ -213,6 +223,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ArtifactState": "releases.models.Blob.State",
         "SignaturePolicy": "releases.models.SignaturePolicy",
+        "ArtifactUploadStatus": "releases.states.UploadStatus",
         "ExecutionStatus": "executions.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
@@ -243,6 +254,7 @@ CELERY_TASK_ROUTES = {
     # Reading whole artifacts may take long, too.
     "releases.scrub": {"queue": "artifacts"},
     "releases.check_blob": {"queue": "artifacts"},
+    "releases.finish_upload": {"queue": "artifacts"},
     "releases.remove_orphans": {"queue": "artifacts"},
     # So may removing what is long over.
     "executions.remove_old": {"queue": "artifacts"},

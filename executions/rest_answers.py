@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from coordinator.exchange import Answer
 from executions.envelopes import (
     LIST,
     SNAPSHOT,
@@ -16,7 +17,6 @@ from executions.envelopes import (
     plain,
     read_snapshot,
 )
-from executions.exchange import Answer
 from executions.imported import Unanswerable, imported
 from executions.protocol import Failure, Outcome
 from executions.rest_protocol import (

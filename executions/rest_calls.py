@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.utils import timezone
 
-from executions import outbound
-from executions.exchange import Answer, exchange
-from executions.outbound import PORTS, TargetRefused
+from coordinator import outbound
+from coordinator.exchange import Answer, exchange
+from coordinator.outbound import PORTS, TargetRefused
 from executions.protocol import worker_key
 from executions.rest_protocol import signed_headers
 

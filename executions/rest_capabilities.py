@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from coordinator.documents import shown
+from coordinator.exchange import Broken, NotConnected, TimedOut
+from coordinator.outbound import TargetRefused, Unreachable
 from executions.errors import WorkerUnavailable
-from executions.exchange import Broken, NotConnected, TimedOut
 from executions.models import Worker
-from executions.outbound import TargetRefused, Unreachable
 from executions.rest_calls import call
 from executions.rest_protocol import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed, parse
 from releases.models import Release

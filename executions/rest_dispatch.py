@@ -10,12 +10,12 @@ import uuid
 from django.db import connection, transaction
 
 from coordinator import bell
+from coordinator.exchange import Broken, NotConnected, TimedOut
+from coordinator.outbound import TargetRefused, Unreachable
 from coordinator.tenancy.models import Tenant
 from executions import outcome, wire_forms
 from executions.envelopes import PayloadRefused, natural
-from executions.exchange import Broken, NotConnected, TimedOut
 from executions.models import Execution, Worker
-from executions.outbound import TargetRefused, Unreachable
 from executions.protocol import OutcomeGroup
 from executions.rest_answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
 from executions.rest_assignment import worker_pk

@@ -19,12 +19,12 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from coordinator import bell
-from executions import awaits, outbound
+from coordinator import bell, outbound
+from coordinator.outbound import Resolve, TargetRefused, Unreachable
+from executions import awaits
 from executions.awaits import SEND_TASK, WEBHOOK, epoch_ms
 from executions.dispatch import owner
 from executions.models import Interaction
-from executions.outbound import Resolve, TargetRefused, Unreachable
 from executions.resume_token import derived
 from executions.retry import RetryPolicy
 

@@ -45,7 +45,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     _refuse_first(finding.message for finding in verdict.findings if finding.severity is Severity.ERROR)
     files = _staged(descriptor)
     try:
-        release = register(tenant, document, files, actor=actor, pipeline_id=pipeline_id).release
+        release = register(tenant, document, files, actor=actor, pipeline_id=pipeline_id, any_reference=True).release
     except DescriptorInvalid as error:
         raise Refusal(400, error.errors[0]["message"]) from None
     except ReleaseConflict as error:

@@ -16,10 +16,13 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from coordinator.findings import DocumentError
+from pipelines.direct_upload import DIRECT_BYTES, send
 from pipelines.errors import DefinitionError
 from pipelines.release import DESCRIPTOR_NAME, ENVELOPE_NAME
 from releases.descriptor import Descriptor, parse_descriptor
 
+CONTRACT_NAME: Final = "pipeline-contract.json"
+"""A contract in the release's folder goes beside the descriptor: a release of images alone has no other place."""
 CHUNK: Final = 256 * 1024
 PATIENCE_SECONDS: Final = 600.0
 _PAUSE_SECONDS: Final = 0.5
@@ -52,21 +55,26 @@ def publish(
     progress: Progress,
     patience: float = PATIENCE_SECONDS,
     attach: Sequence[Path] = (),
+    direct_bytes: int = DIRECT_BYTES,
 ) -> dict[str, Any]:
     """Upload the release in ``folder`` and return it with its verdict, as the API shows it.
 
-    Along go what is to ``attach``, and what lies there under a name of ATTACHED.
+    Along go what is to ``attach``, and what lies there under a name of ATTACHED. Files of at least ``direct_bytes`` go
+    straight to the artifact store where the coordinator offers that.
 
     Equal metadata that is there already is no mistake: its verdict is returned. Raises ``DefinitionError``:
     INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED,
-    VERDICT_OVERDUE.
+    VERDICT_OVERDUE, and those of ``direct_upload.send``.
     """
     descriptor = _descriptor(folder / DESCRIPTOR_NAME)
     files = _files(folder, descriptor)
+    attachments = [("attachment", path) for path in _attached(folder, attach)]
     with _session(target) as http:
         pipeline = _address(target, descriptor)
-        parts = [("descriptor", folder / DESCRIPTOR_NAME), *(("artifact", path) for path in files)]
-        body = _Multipart([*parts, *(("attachment", path) for path in _attached(folder, attach))], progress)
+        large = {path: digest for path, digest in files.items() if path.stat().st_size >= direct_bytes}
+        sent = _sent_directly(http, target, large, progress, patience)
+        artifacts = [("artifact", path) for path in files if path not in sent]
+        body = _Multipart([*_documents(folder), *artifacts, *attachments], progress)
         headers = {"Content-Type": body.content_type}
         _asked(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
         address = f"{pipeline}/releases/{quote(descriptor.release_version, safe='/')}"
@@ -96,8 +104,24 @@ def _descriptor(path: Path) -> Descriptor:
         raise DefinitionError("INVALID_RELEASE", f"{path} is no release descriptor: {error}") from error
 
 
-def _files(folder: Path, descriptor: Descriptor) -> list[Path]:
-    """The files of the stored artifacts, each of which must be what the descriptor says, and once only."""
+def _documents(folder: Path) -> list[tuple[str, Path]]:
+    contract = folder / CONTRACT_NAME
+    return [("descriptor", folder / DESCRIPTOR_NAME), *([("contract", contract)] if contract.is_file() else [])]
+
+
+def _sent_directly(
+    http: requests.Session, target: Target, files: dict[Path, str], progress: Progress, patience: float
+) -> set[Path]:
+    """The files that are in the artifact store by now, so that the release need not bring them."""
+
+    def ask(method: str, path: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
+        return _asked(http, method, f"{_base(target)}/{path}", expected, **more)
+
+    return {path for path, digest in files.items() if send(path, digest, ask, progress, patience=patience)}
+
+
+def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
+    """The files of the stored artifacts, once each, with their digests; each must be what the descriptor says."""
     found: dict[str, Path] = {}
     for artifact in descriptor.artifacts:
         if not artifact.kind.is_stored or artifact.digest in found:
@@ -111,7 +135,7 @@ def _files(folder: Path, descriptor: Descriptor) -> list[Path]:
         if digest != artifact.digest:
             raise DefinitionError("INVALID_RELEASE", f"{path} is not what the descriptor says; release it again")
         found[digest] = path
-    return list(found.values())
+    return {path: digest for digest, path in found.items()}
 
 
 def _attached(folder: Path, more: Sequence[Path]) -> list[Path]:

@@ -182,6 +182,9 @@ class RevocationRequest(StrictSerializer):
 
 class ReleaseUploadRequest(serializers.Serializer[Any]):
     descriptor = serializers.FileField(help_text="pipeline-release.json")
+    contract = serializers.FileField(
+        required=False, help_text="pipeline-contract.json, where no artifact holds the contract."
+    )
     artifact = serializers.ListField(
         child=serializers.FileField(), required=False, help_text="The files it names, under any field names."
     )
@@ -267,6 +270,7 @@ class Releases(TenantView, ListAPIView[Release]):
                 upload.files,
                 actor=self.actor,
                 pipeline_id=pipeline_id,
+                contract=upload.contract,
                 attached=upload.attached,
             )
         release = registration.release

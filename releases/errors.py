@@ -132,3 +132,32 @@ class KeyConflict(CoordinatorError):
     code = "KEY_CONFLICT"
     status = 409
     title = "The tenant has this key, or a key of this name, already"
+
+
+class UploadUnknown(NotFound):
+    code = "UPLOAD_UNKNOWN"
+    title = "The tenant has no such upload"
+
+
+class UploadNotOpen(CoordinatorError):
+    code = "UPLOAD_NOT_OPEN"
+    status = 409
+    title = "The upload is over"
+
+
+class UploadIncomplete(CoordinatorError):
+    code = "UPLOAD_INCOMPLETE"
+    status = 409
+    title = "Not every part of the upload is there"
+
+
+class DirectUploadsUnavailable(CoordinatorError):
+    code = "DIRECT_UPLOADS_UNAVAILABLE"
+    status = 409
+    title = "The artifact store takes no direct uploads"
+
+
+class DirectUploadsFull(CoordinatorError):
+    code = "DIRECT_UPLOADS_FULL"
+    status = 409
+    title = "The tenant has too many open uploads"

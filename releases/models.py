@@ -4,6 +4,8 @@ A release's row never changes but for its status and verdict; an activation's ro
 to both, and a pipeline's pointer can only ever name its newest activation.
 """
 
+import uuid
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
@@ -12,7 +14,7 @@ from coordinator.tenancy.models import Tenant
 from releases.descriptor import ArtifactKind
 from releases.evidence import Kind
 from releases.identity import ReleaseIdentity
-from releases.states import Status
+from releases.states import Status, UploadStatus
 
 IDENTITY_LENGTH = 500
 
@@ -137,12 +139,66 @@ class BlobEvent(models.Model):
         return f"{self.kind} {self.digest}"
 
 
+class ArtifactUpload(models.Model):
+    """Bytes on their way straight to the artifact store, which a tenant declares by digest and size.
+
+    `OPEN > VERIFYING > STORED | REJECTED`, and `OPEN > EXPIRED`. A tenant has one live upload of the same bytes.
+    `storage_id` is the store's own id of the multipart upload; `cleared` says that nothing is left under the staging
+    key, which is named by the row's id.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="artifact_uploads")
+    digest = models.CharField(max_length=71)
+    size = models.BigIntegerField()
+    part_size = models.BigIntegerField()
+    storage_id = models.CharField(max_length=1024, default="", blank=True)
+    status = models.CharField(max_length=10, choices=[(status.value, status.value) for status in UploadStatus])
+    finding = models.JSONField(null=True)
+    cleared = models.BooleanField(default=False)
+    uploaded_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    status_changed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "digest", "size"),
+                condition=Q(status__in=[UploadStatus.OPEN, UploadStatus.VERIFYING]),
+                name="upload_live_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(digest__regex=r"^sha256:[0-9a-f]{64}$"), name="upload_digest_well_formed"
+            ),
+            models.CheckConstraint(condition=Q(size__gte=1) & Q(part_size__gte=1), name="upload_size_positive"),
+            models.CheckConstraint(
+                condition=Q(status__in=[status.value for status in UploadStatus]), name="upload_status_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(finding=None) | Q(status=UploadStatus.REJECTED), name="upload_finding_of_rejected"
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("status_changed_at",),
+                condition=Q(status__in=[UploadStatus.OPEN, UploadStatus.VERIFYING]) | Q(cleared=False),
+                name="upload_pending",
+            ),
+            models.Index(fields=("digest",), condition=Q(status=UploadStatus.STORED), name="upload_stored"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.digest} by {self.uploaded_by}"
+
+
 class Release(models.Model):
     """One deployable version of one contract.
 
     `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. Everything else is written once:
-    the descriptor at upload, the findings, contract and primary artifact with the verdict. A rejected upload leaves
-    its release version free for another try, so at most one release that is not rejected has a version.
+    the descriptor and the contract beside it at upload, the findings, contract and primary artifact with the
+    verdict. A rejected upload leaves its release version free for another try, so at most one release that is not
+    rejected has a version.
     """
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
@@ -151,6 +207,7 @@ class Release(models.Model):
     descriptor = models.JSONField()
     status = models.CharField(max_length=12, choices=[(status.value, status.value) for status in Status])
     findings = models.JSONField(default=list)
+    contract_document = models.BinaryField(null=True, help_text="The contract beside the descriptor.")
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, null=True, related_name="releases")
     primary_artifact_id = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
     uploaded_by = models.CharField(max_length=200)

@@ -2,22 +2,24 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from coordinator import bell, transitions
 from coordinator.findings import DocumentError, Finding, Severity
 from coordinator.tenancy.models import Tenant
-from releases import attachments, blob_lock, blobs
+from releases import attachments, blob_lock, blobs, image_reference, image_registry
 from releases.artifact_store import StagedBlob, artifact_store
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
 from releases.evidence import Evidence
-from releases.models import Artifact, Blob, Contract, Pipeline, Release
-from releases.states import MOVES, PENDING, Status
+from releases.image_registry import RegistryUnavailable
+from releases.models import Artifact, ArtifactUpload, Blob, Contract, Pipeline, Release
+from releases.states import MOVES, PENDING, Status, UploadStatus
 from releases.verification import Verdict, verify
 
 VERIFY_TASK = "releases.verify"
@@ -34,6 +36,18 @@ class UploadedArtifact:
 
 
 @dataclass(frozen=True)
+class Brought:
+    """What an upload brings beside descriptor and files: who sent it, a contract document, what it has attached, and
+    what is wrong so far.
+    """
+
+    actor: str
+    contract: bytes | None
+    evidence: Sequence[Evidence]
+    findings: Sequence[Finding]
+
+
+@dataclass(frozen=True)
 class Registration:
     release: Release
     created: bool
@@ -46,23 +60,28 @@ def register(
     *,
     actor: str,
     pipeline_id: str | None = None,
+    contract: bytes | None = None,
     attached: Sequence[bytes] = (),
+    any_reference: bool = False,
 ) -> Registration:
     """Take a release in: its row is UPLOADED when this returns, and its verification is on the way.
 
-    Files find their artifacts by digest. Equal metadata returns the stored release. The staged files are consumed,
-    whatever happens. What is `attached` is kept with the release, also with one that is stored already. Raises
-    `DescriptorInvalid` with all that is wrong, `ReleaseConflict` for other metadata, and as `attachments.attach` does.
+    Files find their artifacts by digest. `contract` is a contract document that came beside the descriptor. What is
+    `attached` is kept with the release, also with one that is stored already. With `any_reference` an image whose
+    reference does not pin it is told of, and not refused for it. Equal metadata returns the stored release. The staged
+    files are consumed, whatever happens. Raises `DescriptorInvalid` with all that is wrong, `ReleaseConflict` for other
+    metadata, and as `attachments.attach` does.
     """
     try:
         descriptor = _descriptor(document, pipeline_id)
-        existing = _existing(tenant, descriptor)
+        existing = _existing(tenant, descriptor, contract)
         if existing is not None:
             _heal(existing, files)
             attachments.attach(existing, attached, actor=actor)
             return Registration(existing, created=False)
+        told = image_reference.findings(descriptor, _severity(any_reference))
         evidence = attachments.examined(attached, descriptor)
-        made = _take_in(tenant, descriptor, files, evidence, actor)
+        made = _take_in(tenant, descriptor, files, Brought(actor, contract, evidence, told))
         if not made.created:
             attachments.attach(made.release, attached, actor=actor)
         return made
@@ -82,7 +101,12 @@ def _descriptor(document: bytes, pipeline_id: str | None) -> Descriptor:
     return descriptor
 
 
-def _existing(tenant: Tenant, descriptor: Descriptor) -> Release | None:
+def _severity(any_reference: bool) -> Severity:
+    """Where registries are asked, what cannot be asked about is refused, whoever brings it."""
+    return Severity.WARNING if any_reference and not settings.IMAGE_REGISTRY_CHECK else Severity.ERROR
+
+
+def _existing(tenant: Tenant, descriptor: Descriptor, contract: bytes | None) -> Release | None:
     found = (
         Release.objects.select_related("pipeline__tenant", "pipeline__activation")
         .exclude(status=Status.REJECTED)
@@ -95,31 +119,32 @@ def _existing(tenant: Tenant, descriptor: Descriptor) -> Release | None:
     )
     if found is not None and found.descriptor != descriptor.normalised():
         raise ReleaseConflict("Release version is already registered with different metadata")
+    if found is not None and contract is not None and contract != _bytes(found.contract_document):
+        raise ReleaseConflict("Release version is already registered with another contract document, or without one")
     return found
 
 
+def _bytes(column: bytes | memoryview | None) -> bytes | None:
+    return None if column is None else bytes(column)
+
+
 def _take_in(
-    tenant: Tenant,
-    descriptor: Descriptor,
-    files: Sequence[UploadedArtifact],
-    evidence: Sequence[Evidence],
-    actor: str,
+    tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], brought: Brought
 ) -> Registration:
     wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
     strangers = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
+    findings = [*brought.findings, *strangers, *(finding for each in brought.evidence for finding in each.findings)]
     staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
     # From the look at the bytes to the commit: what this upload refers to is not removed meanwhile.
     with blob_lock.shared(wanted):
         fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
-        return _commit(tenant, descriptor, strangers, evidence, actor, wanted, staged, fingerprints)
+        return _commit(tenant, descriptor, replace(brought, findings=findings), wanted, staged, fingerprints)
 
 
 def _commit(
     tenant: Tenant,
     descriptor: Descriptor,
-    strangers: Sequence[Finding],
-    evidence: Sequence[Evidence],
-    actor: str,
+    brought: Brought,
     wanted: set[str],
     staged: Mapping[str, StagedBlob],
     fingerprints: Mapping[str, str],
@@ -129,14 +154,13 @@ def _commit(
             # In one order for everybody, so that two uploads of the same files never wait for each other in a circle.
             for digest in sorted(fingerprints):
                 blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
-            findings = [*strangers, *(finding for each in evidence for finding in each.findings)]
-            release = _write_release(tenant, descriptor, findings, actor)
-            attachments.keep(release, evidence, actor=actor)
+            release = _write_release(tenant, descriptor, brought)
+            attachments.keep(release, brought.evidence, actor=brought.actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
             bell.ring(VERIFY_TASK, release.pk)
     except IntegrityError:
         # Another upload of the same version was committed in between: it decides what this one is.
-        existing = _existing(tenant, descriptor)
+        existing = _existing(tenant, descriptor, brought.contract)
         if existing is None:
             raise
         return Registration(existing, created=False)
@@ -153,7 +177,7 @@ def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
             blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
 
 
-def _write_release(tenant: Tenant, descriptor: Descriptor, findings: Sequence[Finding], actor: str) -> Release:
+def _write_release(tenant: Tenant, descriptor: Descriptor, brought: Brought) -> Release:
     pipeline, _ = Pipeline.objects.get_or_create(tenant=tenant, pipeline_id=descriptor.pipeline_id)
     return Release.objects.create(
         pipeline=pipeline,
@@ -161,8 +185,9 @@ def _write_release(tenant: Tenant, descriptor: Descriptor, findings: Sequence[Fi
         release_version=descriptor.release_version,
         descriptor=descriptor.normalised(),
         status=Status.UPLOADED,
-        findings=[finding.to_json() for finding in findings],
-        uploaded_by=actor,
+        findings=[finding.to_json() for finding in brought.findings],
+        contract_document=brought.contract,
+        uploaded_by=brought.actor,
     )
 
 
@@ -171,7 +196,9 @@ def _owned(tenant: Tenant, digests: set[str]) -> set[str]:
     held = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests).exclude(
         blob__state=Blob.State.REMOVED
     )
-    return set(held.values_list("blob", flat=True))
+    sent = ArtifactUpload.objects.filter(tenant=tenant, status=UploadStatus.STORED, digest__in=digests)
+    sound = Blob.objects.filter(state=Blob.State.SOUND, digest__in=sent.values("digest"))
+    return set(held.values_list("blob", flat=True)) | set(sound.values_list("digest", flat=True))
 
 
 def _write_artifacts(release: Release, descriptor: Descriptor, owned: set[str]) -> None:
@@ -202,7 +229,8 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
 def verify_release(release_id: int) -> None:
     """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first one stands.
 
-    A store that cannot be read is no verdict: the release stays in verification, and the sweep has it tried again.
+    A store that cannot be read, or a registry that does not answer, is no verdict: the release stays in
+    verification, and the sweep has it tried again.
     """
     release = Release.objects.select_related("pipeline").get(pk=release_id)
     if release.status not in PENDING:
@@ -211,7 +239,7 @@ def verify_release(release_id: int) -> None:
     transitions.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
     try:
         verdict = _examine(release)
-    except (ArtifactStoreUnavailable, OSError) as error:
+    except (ArtifactStoreUnavailable, RegistryUnavailable, OSError) as error:
         log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
         return
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
@@ -244,7 +272,10 @@ def _examine(release: Release) -> Verdict:
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
         return store.open(artifact.digest) if artifact.digest in held else None
 
-    return verify(descriptor, open_artifact)
+    verdict = verify(descriptor, open_artifact, _bytes(release.contract_document))
+    if not settings.IMAGE_REGISTRY_CHECK:
+        return verdict
+    return verdict.with_findings(image_registry.findings(descriptor))
 
 
 def _keep_contract(

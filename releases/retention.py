@@ -19,8 +19,8 @@ from django.utils import timezone
 from releases import blob_lock, blobs
 from releases.artifact_store import ArtifactStore, Stored, artifact_store
 from releases.artifact_store.staging import left_over
-from releases.models import Artifact, Blob
-from releases.states import Status
+from releases.models import Artifact, ArtifactUpload, Blob
+from releases.states import Status, UploadStatus
 
 log = logging.getLogger(__name__)
 _BATCH = 500
@@ -59,9 +59,8 @@ def orphans(age: timedelta) -> Iterator[Orphan]:
             yield from _unneeded(listed, before)
             listed = []
     yield from _unneeded(listed, before)
-    for path in left_over(store.staging, before):
-        stat = path.stat()
-        yield Orphan(str(path), stat.st_size, datetime.fromtimestamp(stat.st_mtime, before.tzinfo), Why.STAGED, path)
+    for left in left_over(store.staging, before):
+        yield Orphan(str(left.path), left.size, left.modified_at, Why.STAGED, left.path)
 
 
 def remove(found: Iterable[Orphan], age: timedelta) -> Iterator[Orphan]:
@@ -87,9 +86,11 @@ def _unneeded(listed: list[Stored], before: datetime) -> Iterator[Orphan]:
         .annotate(since=Greatest("created_at", "told"))
         .values("digest", "since", "told")
     }
+    sent = ArtifactUpload.objects.filter(digest__in=digests, status=UploadStatus.STORED)
+    proved = dict(sent.values_list("digest").annotate(Max("status_changed_at")))
     for stored in listed:
         row = known.get(stored.digest, {})
-        since = max(filter(None, (stored.modified_at, row.get("since"))))
+        since = max(filter(None, (stored.modified_at, row.get("since"), proved.get(stored.digest))))
         if stored.digest not in needed and since < before:
             why = Why.REJECTED if row.get("told") else Why.STRAY
             yield Orphan(stored.digest, stored.size, since, why)

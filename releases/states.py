@@ -22,3 +22,22 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.REVOKED: frozenset(),
 }
 PENDING = frozenset({Status.UPLOADED, Status.VERIFYING})
+
+
+class UploadStatus(StrEnum):
+    """A direct upload: it takes parts, is verified, and is then at its digest, or was refused, or came to nothing."""
+
+    OPEN = "OPEN"
+    VERIFYING = "VERIFYING"
+    STORED = "STORED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+
+
+UPLOAD_MOVES: dict[UploadStatus, frozenset[UploadStatus]] = {
+    UploadStatus.OPEN: frozenset({UploadStatus.VERIFYING, UploadStatus.EXPIRED}),
+    UploadStatus.VERIFYING: frozenset({UploadStatus.STORED, UploadStatus.REJECTED}),
+    UploadStatus.STORED: frozenset(),
+    UploadStatus.REJECTED: frozenset(),
+    UploadStatus.EXPIRED: frozenset(),
+}

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from coordinator import bell
-from releases import registrar, retention, scrub, soundness
-from releases.models import Release
-from releases.states import PENDING
+from releases import direct_uploads, registrar, retention, scrub, soundness
+from releases.models import ArtifactUpload, Release
+from releases.states import PENDING, UploadStatus
 
 # A verification that has not moved for this long has lost its message or its worker.
 STALLED = timedelta(minutes=2)
@@ -24,12 +24,26 @@ def verify(release_id: int) -> None:
 
 @shared_task(name="releases.sweep")
 def sweep() -> None:
-    """Send off again, once for each time that it stalls, whatever verification was lost on the way."""
+    """Send off again, once for each time that it stalls, whatever verification was lost on the way.
+
+    Direct uploads that nobody finishes are closed.
+    """
     now = timezone.now()
     stalled = Release.objects.filter(status__in=PENDING, status_changed_at__lt=now - STALLED)
     for release_id in stalled.order_by("status_changed_at").values_list("pk", flat=True)[:100]:
         if stalled.filter(pk=release_id).update(status_changed_at=now):
             bell.ring(registrar.VERIFY_TASK, release_id)
+    waiting = ArtifactUpload.objects.filter(status=UploadStatus.VERIFYING, status_changed_at__lt=now - STALLED)
+    for upload_id in waiting.order_by("status_changed_at").values_list("pk", flat=True)[:100]:
+        if waiting.filter(pk=upload_id).update(status_changed_at=now):
+            bell.ring(direct_uploads.FINISH_TASK, str(upload_id))
+    direct_uploads.expire()
+
+
+@shared_task(name=direct_uploads.FINISH_TASK, acks_late=False)
+def finish_upload(upload_id: str) -> None:
+    """Hash what was sent straight to the store; the sweep sees to one that was lost."""
+    direct_uploads.finish(upload_id)
 
 
 @shared_task(name="releases.scrub", acks_late=False, expires=55)

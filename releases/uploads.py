@@ -12,18 +12,22 @@ from django.http import HttpRequest
 
 from coordinator.errors import PayloadTooLarge
 from releases.artifact_store import StagedBlob, artifact_store
+from releases.contract import MAX_CONTRACT_BYTES
 from releases.descriptor import MAX_DESCRIPTOR_BYTES
 from releases.evidence import MAX_ATTACHMENT_BYTES
 from releases.models import Attachment
 from releases.registrar import UploadedArtifact
 
 DESCRIPTOR_FIELD = "descriptor"
+CONTRACT_FIELD = "contract"
 ATTACHMENT_FIELD = "attachment"
+_DOCUMENTS = {DESCRIPTOR_FIELD: MAX_DESCRIPTOR_BYTES, CONTRACT_FIELD: MAX_CONTRACT_BYTES}
+"""Fields that hold one document, with the most bytes of each."""
 
 
 class ReleaseUpload(FileUploadHandler):
-    """The fields `descriptor` and `attachment` are read into memory, within their bounds: of attachments all together
-    as much as one of the largest. Every other file is staged in the store.
+    """The documents and the files of the field `attachment` are read into memory, within their bounds: of attachments
+    all together as much as one of the largest. Every other file is an artifact and staged in the store.
 
     Raises `PayloadTooLarge` as soon as a bound is passed.
     """
@@ -34,14 +38,22 @@ class ReleaseUpload(FileUploadHandler):
     def __init__(self) -> None:
         super().__init__()
         self.files: list[UploadedArtifact] = []
-        self._descriptor: bytearray | None = None
+        self._documents: dict[str, bytearray] = {}
         self._attached: list[bytearray] = []
         self._staged: StagedBlob | None = None
 
     @property
     def descriptor(self) -> bytes | None:
         """The descriptor's bytes, or None when the request had none."""
-        return None if self._descriptor is None else bytes(self._descriptor)
+        return self._document(DESCRIPTOR_FIELD)
+
+    @property
+    def contract(self) -> bytes | None:
+        """The bytes of the contract beside the descriptor, or None when the request had none."""
+        return self._document(CONTRACT_FIELD)
+
+    def _document(self, field: str) -> bytes | None:
+        return bytes(self._documents[field]) if field in self._documents else None
 
     @property
     def attached(self) -> list[bytes]:
@@ -50,8 +62,8 @@ class ReleaseUpload(FileUploadHandler):
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
-        if self.field_name == DESCRIPTOR_FIELD:
-            self._descriptor, self._staged = bytearray(), None
+        if self.field_name in _DOCUMENTS:
+            self._documents[self.field_name], self._staged = bytearray(), None
             return
         if self.field_name == ATTACHMENT_FIELD:
             if len(self._attached) == Attachment.MOST:
@@ -71,12 +83,11 @@ class ReleaseUpload(FileUploadHandler):
                 raise PayloadTooLarge(
                     f"Attachments may have at most {MAX_ATTACHMENT_BYTES} bytes together.", limit=MAX_ATTACHMENT_BYTES
                 )
-        elif self._descriptor is not None:
-            self._descriptor += raw_data
-            if len(self._descriptor) > MAX_DESCRIPTOR_BYTES:
-                raise PayloadTooLarge(
-                    f"A descriptor may have at most {MAX_DESCRIPTOR_BYTES} bytes.", limit=MAX_DESCRIPTOR_BYTES
-                )
+        elif self.field_name in self._documents:
+            document, limit = self._documents[self.field_name], _DOCUMENTS[self.field_name]
+            document += raw_data
+            if len(document) > limit:
+                raise PayloadTooLarge(f"A {self.field_name} may have at most {limit} bytes.", limit=limit)
 
     def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
         """A stand-in for Django's form machinery: the bytes are where they belong already."""

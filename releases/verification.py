@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
@@ -37,10 +37,15 @@ class Verdict:
         """True when no finding is an error."""
         return not any(finding.severity is Severity.ERROR for finding in self.findings)
 
+    def with_findings(self, more: Iterable[Finding]) -> Verdict:
+        """The verdict with what was found elsewhere."""
+        whole = replace(self, findings=(*self.findings, *more))
+        return whole if whole.accepted else replace(whole, contract=None)
 
-def verify(descriptor: Descriptor, open_artifact: OpenArtifact) -> Verdict:
+
+def verify(descriptor: Descriptor, open_artifact: OpenArtifact, contract_document: bytes | None = None) -> Verdict:
     """Hold every stored artifact against the descriptor and keep every finding, the descriptor's warnings
-    too.
+    too. `contract_document` is the contract that was uploaded beside the descriptor; one in an artifact must be equal.
 
     Local artifacts are opened, hashed in constant memory, searched for a contract and closed; of the others
     nothing is opened. The primary artifact is the last with a contract, else the first. What opening or reading
@@ -58,10 +63,17 @@ def verify(descriptor: Descriptor, open_artifact: OpenArtifact) -> Verdict:
         if primary is not None and primary.contract != inspected.contract:
             findings.append(_contracts_differ(primary.artifact, position))
         primary = inspected
+    beside = None
+    if contract_document is not None:
+        beside, told = read_contract_document(descriptor, contract_document)
+        findings += told
+        if beside is not None and primary is not None and primary.contract != beside:
+            findings.append(_document_differs(primary.artifact))
     accepted = not any(finding.severity is Severity.ERROR for finding in findings)
+    contract = primary.contract if primary else beside
     return Verdict(
         findings=tuple(findings),
-        contract=primary.contract.normalised() if accepted and primary and primary.contract else None,
+        contract=contract.normalised() if accepted and contract else None,
         primary_artifact_id=(primary.artifact if primary else descriptor.artifacts[0]).artifact_id,
     )
 
@@ -139,6 +151,22 @@ class _Inspection:
         return replace(finding, field=f"{outer}!{finding.field}" if finding.field else outer)
 
 
+def read_contract_document(descriptor: Descriptor, data: bytes) -> tuple[Contract | None, list[Finding]]:
+    """Read a contract that came beside the descriptor, by the rules for one in an artifact."""
+    try:
+        contract = parse_contract(data)
+    except DocumentError as error:
+        return None, list(error.findings)
+    findings = hash_findings(read_object(data, name=CONTRACT_ENTRY, limit=MAX_CONTRACT_BYTES))
+    if contract.pipeline_id != descriptor.pipeline_id:
+        message = "The contract's pipelineId does not match the release descriptor"
+        findings.append(Finding("CONTRACT_PIPELINE_MISMATCH", "pipeline-contract.json#pipelineId", message))
+    if contract.contract_version != descriptor.contract_version:
+        message = "The contract's contractVersion does not match the release descriptor"
+        findings.append(Finding("CONTRACT_VERSION_MISMATCH", "pipeline-contract.json#contractVersion", message))
+    return contract, findings
+
+
 def digest_of(file: BinaryIO) -> str:
     """Return `sha256:` and the lower-case hex SHA-256 of a seekable file, in constant memory."""
     file.seek(0, io.SEEK_SET)
@@ -146,6 +174,11 @@ def digest_of(file: BinaryIO) -> str:
     while chunk := file.read(_CHUNK):
         digest.update(chunk)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _document_differs(artifact: ArtifactRef) -> Finding:
+    message = f"the contract that was uploaded is not the one in {shown(artifact.artifact_id)}"
+    return Finding("CONTRACT_DOCUMENT_DIFFERS", "pipeline-contract.json", message)
 
 
 def _contracts_differ(earlier: ArtifactRef, position: int) -> Finding:

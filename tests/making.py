@@ -64,7 +64,8 @@ def digest_of(data: bytes) -> str:
 def descriptor(
     document: dict[str, Any], data: bytes, version: str = "1.0", kind: str = "local-file", **more: Any
 ) -> dict[str, Any]:
-    artifact = {"artifactId": "app", "kind": kind, "uri": "app.zip", "digest": digest_of(data)}
+    uri = f"registry.example/app@{digest_of(data)}" if kind.lower().endswith("-image") else "app.zip"
+    artifact = {"artifactId": "app", "kind": kind, "uri": uri, "digest": digest_of(data)}
     return {
         "schemaVersion": 1,
         "pipelineId": document["pipelineId"],
@@ -88,8 +89,8 @@ def stored_file(digest: str) -> Path:
     return store.path(digest)
 
 
-def upload(owner: Tenant, document: dict[str, Any], *files: bytes) -> Registration:
-    return register(owner, json.dumps(document).encode(), [staged(data) for data in files], actor="user:test")
+def upload(owner: Tenant, document: dict[str, Any], *files: bytes, **more: Any) -> Registration:
+    return register(owner, json.dumps(document).encode(), [staged(data) for data in files], actor="user:test", **more)
 
 
 def registered(owner: Tenant, version: str = "1.0", *, body: str = "", **contract_members: Any) -> Release:

@@ -18,7 +18,7 @@ from coordinator.findings import DocumentError
 from coordinator.tenancy.access import actor, tenants_of
 from coordinator.tenancy.roles import Scope
 from releases import activation, revocation, trust
-from releases.admin import attach
+from releases.admin import attach, direct_upload
 from releases.admin.activate import activate
 from releases.admin.upload import upload
 from releases.contract import contract_from_json
@@ -106,6 +106,8 @@ class ReleaseAdmin(ReadOnlyAdmin):
         # Exempt on the outside only: `upload` checks the token itself, once the files go where they should.
         return [
             self.own("upload/", "upload", csrf_exempt(self.upload)),
+            self.own("upload/direct/<slug:tenant>/", "direct", self.direct),
+            self.own("upload/direct/<slug:tenant>/<str:upload_id>/", "direct_one", self.direct_one),
             self.own("<int:object_id>/activate/", "activate", self.activate),
             self.own("<int:object_id>/revoke/", "revoke", self.revoke),
             self.own("<int:object_id>/attach/", "attach", csrf_exempt(self.attach)),
@@ -115,6 +117,12 @@ class ReleaseAdmin(ReadOnlyAdmin):
 
     def upload(self, request: HttpRequest) -> HttpResponse:
         return upload(self, request)
+
+    def direct(self, request: HttpRequest, tenant: str) -> HttpResponse:
+        return direct_upload.begin(request, tenant)
+
+    def direct_one(self, request: HttpRequest, tenant: str, upload_id: str) -> HttpResponse:
+        return direct_upload.one(request, tenant, upload_id)
 
     def activate(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return activate(self, request, self.row_or_404(request, object_id))

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied, TooManyFilesSent
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.csrf import csrf_protect
 
 from coordinator.admin_base import problem_of
@@ -14,11 +15,15 @@ from coordinator.errors import CoordinatorError, InvalidRequest
 from coordinator.tenancy.access import actor, tenants_of
 from coordinator.tenancy.models import Tenant
 from coordinator.tenancy.roles import Scope
-from releases import registrar
+from releases import direct_uploads, registrar
 from releases.uploads import ReleaseUpload, receiving
 
 if TYPE_CHECKING:
     from releases.admin.releases import ReleaseAdmin
+
+
+DIRECT_BYTES = 16 * 1024**2
+"""Files of at least this size go straight to the artifact store, where it takes them so."""
 
 
 class TenantForm(forms.Form):
@@ -58,7 +63,12 @@ def _protected(request: HttpRequest, pages: "ReleaseAdmin", received: ReleaseUpl
         raise InvalidRequest("Choose a release descriptor, the file pipeline-release.json.")
     tenant: Tenant = form.cleaned_data["tenant"]
     made = registrar.register(
-        tenant, received.descriptor, received.files, actor=actor(request.user), attached=received.attached
+        tenant,
+        received.descriptor,
+        received.files,
+        actor=actor(request.user),
+        contract=received.contract or None,
+        attached=received.attached,
     )
     if made.created:
         messages.success(request, f"Release {made.release} was uploaded. Its verification is on the way.")
@@ -75,5 +85,7 @@ def _form(pages: "ReleaseAdmin", request: HttpRequest, error: CoordinatorError |
         status=error.status if error else 200,
         title="Upload a release",
         tenants=tenants_of(request.user, Scope.REGISTER),
+        direct=reverse("admin:releases_release_upload") + "direct/" if direct_uploads.offered() else "",
+        direct_bytes=DIRECT_BYTES,
         problem=problem_of(error) if error else None,
     )

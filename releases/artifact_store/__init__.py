@@ -6,6 +6,7 @@ of whatever row was to name it.
 
 from django.conf import settings
 
+from releases.artifact_store.direct import DirectUploads
 from releases.artifact_store.local import LocalArtifactStore
 from releases.artifact_store.s3 import S3ArtifactStore, S3Settings
 from releases.artifact_store.staging import StagedBlob
@@ -13,6 +14,7 @@ from releases.artifact_store.store import ArtifactStore, Seen, Stored
 
 __all__ = [
     "ArtifactStore",
+    "DirectUploads",
     "LocalArtifactStore",
     "S3ArtifactStore",
     "S3Settings",
@@ -36,6 +38,7 @@ def store_named(name: str) -> ArtifactStore:
             bucket=settings.S3_BUCKET,
             prefix=settings.S3_PREFIX,
             endpoint_url=settings.S3_ENDPOINT_URL,
+            public_endpoint_url=settings.S3_PUBLIC_ENDPOINT_URL,
             region=settings.S3_REGION,
             access_key_id=settings.S3_ACCESS_KEY_ID,
             secret_access_key=settings.S3_SECRET_ACCESS_KEY,

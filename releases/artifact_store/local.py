@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from releases.artifact_store.direct import DirectUploads
 from releases.artifact_store.staging import StagedBlob, disk, staging_folder
 from releases.artifact_store.store import CHUNK, Seen, Stored, hexadecimal
 
@@ -15,6 +16,7 @@ class LocalArtifactStore:
     """Blobs at `<root>/sha256/<first two hex digits>/<hex>`, read-only, put there by an atomic rename."""
 
     is_remote = False
+    direct: DirectUploads | None = None
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -26,6 +28,9 @@ class LocalArtifactStore:
     def path(self, digest: str) -> Path:
         digits = hexadecimal(digest)
         return self.root / "sha256" / digits[:2] / digits
+
+    def key(self, digest: str) -> str:
+        return str(self.path(digest).relative_to(self.root))
 
     def address(self, digest: str) -> str:
         return self.path(digest).absolute().as_uri()

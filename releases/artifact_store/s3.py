@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from releases.artifact_store.direct import DirectUploads
 from releases.artifact_store.staging import StagedBlob, disk, staging_folder
 from releases.artifact_store.store import CHUNK, Seen, Stored, hexadecimal
 from releases.errors import ArtifactStoreUnavailable
@@ -36,6 +37,7 @@ class S3Settings:
     bucket: str
     prefix: str = ""
     endpoint_url: str = ""
+    public_endpoint_url: str = ""
     region: str = "us-east-1"
     access_key_id: str = field(default="", repr=False)
     secret_access_key: str = field(default="", repr=False)
@@ -55,6 +57,9 @@ class S3ArtifactStore:
         self.where = where
         self.staging = staging_folder(scratch / "staging")
         self._client = _client(replace(where, prefix=""), os.getpid())
+        known = replace(where, prefix="", endpoint_url=where.public_endpoint_url or where.endpoint_url)
+        presigning = _client(known, os.getpid())
+        self.direct: DirectUploads | None = DirectUploads(self._client, presigning, where.bucket, self._under, _told)
 
     def stage(self, limit: int) -> StagedBlob:
         return StagedBlob(self.staging, limit, self.keep)

@@ -5,8 +5,10 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 from coordinator.errors import PayloadTooLarge
@@ -85,15 +87,27 @@ def staging_folder(path: Path) -> Path:
     return path
 
 
-def left_over(folder: Path, before: datetime) -> list[Path]:
-    """Files that nobody has written to since `before`: their process has died."""
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    path: Path
+    size: int
+    modified_at: datetime
+
+
+def left_over(folder: Path, before: datetime) -> Iterator[LeftOver]:
+    """Files that nobody has written to since `before`: their process has died. What vanishes meanwhile is left out."""
     with disk():
-        found = sorted(path for path in folder.iterdir() if path.is_file())
-    return [path for path in found if _modified_at(path) < before]
+        paths = sorted(folder.iterdir())
+    for path in paths:
+        found = _seen(path)
+        if found is not None and found.modified_at < before:
+            yield found
 
 
-def _modified_at(path: Path) -> datetime:
-    try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    except FileNotFoundError:  # discarded meanwhile
-        return datetime.now(UTC)
+def _seen(path: Path) -> LeftOver | None:
+    with disk():
+        try:
+            seen = path.stat()
+        except FileNotFoundError:  # kept or discarded meanwhile
+            return None
+    return LeftOver(path, seen.st_size, datetime.fromtimestamp(seen.st_mtime, UTC)) if S_ISREG(seen.st_mode) else None

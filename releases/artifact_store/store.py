@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from releases.artifact_store.staging import StagedBlob
+
+if TYPE_CHECKING:
+    from releases.artifact_store.direct import DirectUploads
 
 CHUNK = 1024 * 1024
 _HEX = frozenset("0123456789abcdef")
@@ -44,6 +47,9 @@ class ArtifactStore(Protocol):
     staging: Path
     """The folder of this machine in which uploads grow."""
 
+    direct: "DirectUploads | None"
+    """How artifacts are sent straight to the store; None where that cannot be."""
+
     def stage(self, limit: int) -> StagedBlob:
         """Begin to take bytes in, at most `limit` of them."""
 
@@ -57,6 +63,9 @@ class ArtifactStore(Protocol):
         """The bytes as a seekable file, None where there are none. They are unverified: whoever reads them hashes
         them.
         """
+
+    def key(self, digest: str) -> str:
+        """The name that the bytes have in the store."""
 
     def address(self, digest: str) -> str:
         """Where the bytes are, as a URI; for people and other programs to be told, never to be opened by."""

@@ -55,9 +55,9 @@ CREATE TRIGGER release_not_truncated BEFORE TRUNCATE ON releases_release
 
 CREATE FUNCTION guard_release() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.uploaded_by, NEW.created_at)
+    IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.contract_document, NEW.uploaded_by, NEW.created_at)
         IS DISTINCT FROM
-        (OLD.id, OLD.pipeline_id, OLD.contract_version, OLD.release_version, OLD.descriptor, OLD.uploaded_by, OLD.created_at)
+        (OLD.id, OLD.pipeline_id, OLD.contract_version, OLD.release_version, OLD.descriptor, OLD.contract_document, OLD.uploaded_by, OLD.created_at)
     THEN
         RAISE EXCEPTION 'release %: a release is immutable but for its status', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_immutable';
@@ -84,6 +84,24 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER release_guard BEFORE UPDATE ON releases_release FOR EACH ROW EXECUTE FUNCTION guard_release();
+
+CREATE FUNCTION guard_artifact_upload() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (NEW.id, NEW.tenant_id, NEW.digest, NEW.size, NEW.part_size, NEW.uploaded_by, NEW.created_at) IS DISTINCT FROM
+        (OLD.id, OLD.tenant_id, OLD.digest, OLD.size, OLD.part_size, OLD.uploaded_by, OLD.created_at)
+    THEN
+        RAISE EXCEPTION 'upload %: what it declares never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_immutable';
+    END IF;
+    IF NEW.status <> OLD.status AND (OLD.status || '>' || NEW.status) <> ALL (ARRAY[
+        'OPEN>VERIFYING', 'OPEN>EXPIRED', 'VERIFYING>STORED', 'VERIFYING>REJECTED'])
+    THEN
+        RAISE EXCEPTION 'upload %: there is no move from % to %', OLD.id, OLD.status, NEW.status
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_legal_move';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER upload_guard BEFORE UPDATE ON releases_artifactupload FOR EACH ROW EXECUTE FUNCTION guard_artifact_upload();
 
 CREATE FUNCTION guard_activation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -123,7 +141,7 @@ CREATE TRIGGER pipeline_guard BEFORE INSERT OR UPDATE ON releases_pipeline FOR E
 """
 BACKWARD = """
 ALTER TABLE releases_attachment DROP CONSTRAINT attachment_digest_of_content, DROP CONSTRAINT attachment_not_too_large;
-DROP FUNCTION guard_pipeline, guard_activation, guard_release, refuse_change CASCADE;
+DROP FUNCTION guard_pipeline, guard_artifact_upload, guard_activation, guard_release, refuse_change CASCADE;
 """
 
 

@@ -144,3 +144,16 @@ def test_only_tenants_in_which_one_may_register_are_a_choice(log_in: LogIn, acme
     assert "globex" not in one
     everywhere = log_in("superuser").get(reverse("admin:releases_release_upload")).text
     assert '<option value="globex">' in everywhere
+
+
+def test_a_contract_beside_the_descriptor_is_shown_with_the_release(log_in: LogIn, acme: World) -> None:
+    contract = making.contract("acme.orders")
+    document = json.dumps(making.descriptor(contract, b"", "3.0", kind="container-image")).encode()
+    client = log_in("release-manager")
+    answer = post(
+        client, document, contract=SimpleUploadedFile("pipeline-contract.json", json.dumps(contract).encode())
+    )
+    release = making.verified(Release.objects.get(release_version="3.0"))
+    assert release.contract is not None
+    assert "Validate" in client.get(answer["Location"]).text
+    assert left_behind() == []

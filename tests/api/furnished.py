@@ -1,6 +1,7 @@
 """A house with more in it: something for each address of the API to lead to."""
 
 import base64
+from datetime import timedelta
 
 from django.utils import timezone
 
@@ -9,6 +10,7 @@ from executions.campaign_filters import Filters
 from executions.models import Interaction
 from executions.protocol import OutcomeGroup
 from releases import attachments
+from releases.models import ArtifactUpload
 from tests import making, signing
 from tests.api.house import House
 
@@ -30,7 +32,16 @@ def furnished(ours: House) -> dict[str, list[str]]:
     token = awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secret())
     key = signing.trusted(owner)
     [kept] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
+    upload = ArtifactUpload.objects.create(
+        tenant=owner,
+        digest=making.digest_of(b"x"),
+        size=1,
+        part_size=1,
+        status="OPEN",
+        expires_at=timezone.now() + timedelta(days=1),
+    )
     return {
+        "upload_id": [str(upload.pk)],
         "tenant": [owner.slug],
         "pipeline_id": [making.PIPELINE],
         "pipelineId": [making.PIPELINE],

@@ -65,6 +65,9 @@ ELSEWHERE = {
     ("POST", "workers/{pipeline_id}/{worker_id}/heartbeat"): "test_workers",
     ("GET", "stranded"): "test_workers",
     ("POST", "executions:batch"): "test_batch",
+    ("POST", "artifact-uploads"): "test_uploads",
+    ("GET", "artifact-uploads/{upload_id}"): "test_uploads",
+    ("POST", "artifact-uploads/{upload_id}/complete"): "test_uploads",
 }
 """Endpoints whose access and bad input are tested in a module of their own, beside this file."""
 

@@ -15,7 +15,12 @@ from tests import making
 from tests.api.house import ENDPOINTS, House, everything, refused, upload
 
 pytestmark = pytest.mark.django_db
-IMAGE = {"artifactId": "i", "kind": "container-image", "uri": "r/i", "digest": "sha256:" + "0" * 64}
+IMAGE = {
+    "artifactId": "i",
+    "kind": "container-image",
+    "uri": "r.example/i@sha256:" + "0" * 64,
+    "digest": "sha256:" + "0" * 64,
+}
 endpoint = pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
 
 

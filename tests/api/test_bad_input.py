@@ -322,7 +322,12 @@ def test_a_descriptor_that_breaks_a_rule_is_refused_with_the_place(
 
 
 def test_other_metadata_for_a_version_is_a_conflict(ours: House) -> None:
-    image = {"artifactId": "i", "kind": "container-image", "uri": "r/i", "digest": "sha256:" + "0" * 64}
+    image = {
+        "artifactId": "i",
+        "kind": "container-image",
+        "uri": "r.example/i@sha256:" + "0" * 64,
+        "digest": "sha256:" + "0" * 64,
+    }
     refusal(ours, RELEASES, upload("1.0", artifacts=[image]), 409, "RELEASE_CONFLICT")
 
 

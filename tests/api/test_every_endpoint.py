@@ -43,6 +43,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): {"reason": "new disk"},
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): {"reason": "new disk"},
+    ("POST", "artifact-uploads"): {"digest": "sha256:" + "0" * 64, "size": 1},
     ("POST", "/api/v1/resume"): {"resumeToken": "a.b", "response": {}},
 }
 """A body of the right form for each endpoint that takes JSON."""
@@ -227,6 +228,7 @@ UNKNOWN = {
     "campaign_id": "CAMPAIGN_UNKNOWN",
     "interaction_id": "INTERACTION_UNKNOWN",
     "worker_id": "WORKER_UNKNOWN",
+    "upload_id": "UPLOAD_UNKNOWN",
     "key_id": "KEY_UNKNOWN",
     "digest": "ATTACHMENT_UNKNOWN",
 }

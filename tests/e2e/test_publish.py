@@ -11,7 +11,7 @@ import pytest
 from coordinator.tenancy.roles import Scope
 from releases import trusted_keys
 from releases.models import Pipeline
-from tests import signing
+from tests import making, signing
 from tests.running import BuiltRelease, TenantInUse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -127,3 +127,16 @@ def test_a_signature_over_another_descriptor_is_found_before_it_is_sent(
         assert wrong.stderr.startswith(("error: INVALID_RELEASE", "error: NO_ATTACHMENT"))
     (dist / "pipeline-release.dsse.json").write_text("[]")
     assert publish(tenant, v1, token).stderr.startswith("error: INVALID_RELEASE")
+
+
+def test_a_release_of_images_alone_is_published_with_its_contract(
+    tenant: TenantInUse, tmp_path: Path, token: str
+) -> None:
+    contract = making.contract()
+    document = making.descriptor(contract, b"manifest", kind="container-image")
+    (tmp_path / "pipeline-release.json").write_text(json.dumps(document))
+    (tmp_path / "pipeline-contract.json").write_text(json.dumps(contract))
+    release = BuiltRelease("", tmp_path, tmp_path / "pipeline-release.json", tmp_path, document)
+    done = publish(tenant, release, token, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["release"]["contract"]["steps"][0]["authoredName"] == "Validate"

@@ -13,8 +13,9 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from coordinator import outbound
 from coordinator.tenancy.models import Tenant
-from executions import awaits, interactions, outbound, sweep, webhooks
+from executions import awaits, interactions, sweep, webhooks
 from executions.awaits import epoch_ms
 from executions.errors import InteractionClosed
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from releases import attachments, trusted_keys
 from releases.activation import activate
 from releases.models import (
     Activation,
     Artifact,
+    ArtifactUpload,
     Attachment,
     Blob,
     BlobEvent,
@@ -24,14 +26,14 @@ from releases.models import (
     TrustedKey,
 )
 from releases.revocation import revoke
-from releases.states import MOVES, Status
+from releases.states import MOVES, UPLOAD_MOVES, Status, UploadStatus
 from tests import making, signing
 from tests.raw_sql import check_foreign_keys_now, refused, rows, run
 
 pytestmark = pytest.mark.django_db
 
 TRUST = (Attachment, TrustedKey, KeyRevocation)
-TABLES = (Pipeline, Contract, Release, Artifact, Blob, BlobEvent, Activation, Revocation, *TRUST)
+TABLES = (Pipeline, Contract, Release, Artifact, ArtifactUpload, Blob, BlobEvent, Activation, Revocation, *TRUST)
 
 
 @pytest.fixture
@@ -353,6 +355,65 @@ def test_a_blob_has_a_state_that_there_is(release: Release) -> None:
     assert refused_whole("UPDATE releases_blob SET state = 'FINE'") == "blob_state_known"
 
 
+@pytest.fixture
+def upload() -> ArtifactUpload:
+    made = ArtifactUpload.objects.create(
+        tenant=making.tenant(),
+        digest="sha256:" + "0" * 64,
+        size=1,
+        part_size=1,
+        status="OPEN",
+        expires_at=timezone.now(),
+    )
+    check_foreign_keys_now()
+    return made
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("size = 2", "part_size = 2", "digest = 'sha256:" + "1" * 64 + "'", "uploaded_by = 'somebody'"),
+        *("created_at = now()", "id = '00000000-0000-4000-8000-000000000000'", "tenant_id = tenant_id + 1"),
+    ],
+)
+def test_what_an_upload_declares_never_changes(upload: ArtifactUpload, change: str) -> None:
+    sql = f"UPDATE releases_artifactupload SET {change} WHERE id = %s"
+    assert refused_whole(sql, upload.pk) == "upload_immutable"
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(UploadStatus, UploadStatus)))
+def test_the_database_holds_the_same_table_of_an_uploads_moves(
+    upload: ArtifactUpload, source: UploadStatus, target: UploadStatus
+) -> None:
+    run("ALTER TABLE releases_artifactupload DISABLE TRIGGER upload_guard")
+    run("UPDATE releases_artifactupload SET status = %s WHERE id = %s", source, upload.pk)
+    run("ALTER TABLE releases_artifactupload ENABLE TRIGGER upload_guard")
+    sql = "UPDATE releases_artifactupload SET status = %s WHERE id = %s"
+    if source is target or target in UPLOAD_MOVES[source]:
+        run(sql, target, upload.pk)
+        assert ArtifactUpload.objects.get(pk=upload.pk).status == target
+    else:
+        assert refused_whole(sql, target, upload.pk) == "upload_legal_move"
+
+
+@pytest.mark.parametrize(
+    ("changes", "constraint"),
+    [
+        ("", "upload_live_once"),
+        ("'status', 'VERIFYING'", "upload_live_once"),
+        ("'status', 'READY'", "upload_status_known"),
+        ("'size', 0", "upload_size_positive"),
+        ("'part_size', 0", "upload_size_positive"),
+        ("'digest', 'sha256:0'", "upload_digest_well_formed"),
+        ("'size', 2, 'finding', '{}'::jsonb", "upload_finding_of_rejected"),
+    ],
+)
+def test_an_upload_is_well_formed_and_live_once(upload: ArtifactUpload, changes: str, constraint: str) -> None:
+    sql = f"""INSERT INTO releases_artifactupload SELECT (jsonb_populate_record(u, jsonb_build_object(
+        'id', gen_random_uuid() {"," if changes else ""} {changes}))).* FROM releases_artifactupload u WHERE id = %s"""
+    assert refused_whole(sql, upload.pk) == constraint
+
+
 def test_every_trigger_and_constraint_of_the_release_side_is_tried_here() -> None:
     """Read from the database itself, so that a new one without a test is noticed."""
     with connection.cursor() as cursor:
@@ -363,7 +424,7 @@ def test_every_trigger_and_constraint_of_the_release_side_is_tried_here() -> Non
         """)
         names = {row[0] for row in cursor.fetchall()}
     framework = {name for name in names if name.endswith(("_check", "_key", "_pkey"))}
-    guards = {"release_guard", "activation_guard", "pipeline_guard"}
+    guards = {"release_guard", "upload_guard", "activation_guard", "pipeline_guard"}
     text = Path(__file__).read_text()
     assert {name for name in names - framework - guards if f'"{name}"' not in text} == set()
     assert guards <= names

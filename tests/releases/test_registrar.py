@@ -70,6 +70,7 @@ def test_every_finding_is_kept_and_not_only_the_first() -> None:
     assert status == "REJECTED"
     assert set(findings) == {
         ("ARTIFACT_DIGEST_UNUSUAL", "pipeline-release.json#artifacts[2].digest"),
+        ("IMAGE_REFERENCE_NOT_PINNED", "pipeline-release.json#artifacts[2].uri"),
         ("ARTIFACT_PIPELINE_MISMATCH", "pipeline-release.json#artifacts[0]"),
         ("ARTIFACT_CONTRACT_VERSION_MISMATCH", "pipeline-release.json#artifacts[0]"),
         ("ARTIFACT_FILE_MISSING", "pipeline-release.json#artifacts[1]"),

@@ -141,6 +141,17 @@ def test_what_a_killed_process_left_in_staging_is_removed() -> None:
     staged.discard()
 
 
+def test_what_vanishes_from_staging_during_the_search_is_left_out() -> None:
+    both = [making.staged(data).staged for data in (b"one", b"two")]
+    for staged in both:
+        os.utime(staged.path, (0, 0))
+    search = retention.orphans(timedelta(hours=1))
+    assert next(search).why is retention.Why.STAGED
+    for staged in both:
+        staged.discard()
+    assert list(search) == []
+
+
 def test_what_came_into_use_since_it_was_named_is_spared() -> None:
     data = b"stray"
     stray(data)

@@ -223,7 +223,8 @@ def test_a_store_that_cannot_be_used_says_so_and_never_that_a_blob_is_missing_or
 def test_what_a_killed_process_left_in_staging_is_told_from_what_still_grows(bench: Bench) -> None:
     old, new = bench.store.stage(limit=10), bench.store.stage(limit=10)
     os.utime(old.path, (0, 0))
-    assert left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC)) == [old.path]
+    found = left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))
+    assert [left.path for left in found] == [old.path]
     for staged in (old, new):
         staged.discard()
-    assert left_over(bench.store.staging, datetime.now(UTC)) == []
+    assert list(left_over(bench.store.staging, datetime.now(UTC))) == []

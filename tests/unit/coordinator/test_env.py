@@ -100,3 +100,18 @@ def test_a_surface_of_another_protocol_has_one_token(surface: str, given: dict[s
     assert done.returncode != 0
     assert told.format(surface) in done.stderr
     assert "a-secret" not in done.stderr
+
+
+def test_credentials_are_read_by_host_and_never_told() -> None:
+    given = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
+    assert Environment({"KEYS": given}).credentials("KEYS") == {
+        "registry.example:5000": "eva:p=a:ss",
+        "other.example": "ci:word",
+    }
+    assert Environment({}).credentials("KEYS") == {}
+    for wrong in ("registry.example", "registry.example=eva", "=eva:secret", "r=:secret", "r=eva:", "r=eva:sécret"):
+        env = Environment({"KEYS": wrong})
+        env.credentials("KEYS")
+        told = problem(env)
+        assert "KEYS must be of the form host=user:password" in told
+        assert "secret" not in told

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.exchange import Answer
 from executions.envelopes import ENCODING
-from executions.exchange import Answer
 from executions.protocol import Outcome
 from executions.rest_answers import Sent, heard
 from executions.rest_protocol import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from executions.outbound import Target, TargetRefused, Unreachable, post, vet
+from coordinator.outbound import Target, TargetRefused, Unreachable, post, vet
 from tests.receiving import receiving
 
 CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from executions.exchange import Broken, NotConnected, TimedOut, exchange
-from executions.outbound import vet
+from coordinator.exchange import Broken, NotConnected, TimedOut, exchange
+from coordinator.outbound import vet
 from tests.receiving import receiving
 
-CERTIFICATE = Path(__file__).parents[1] / "executions" / "tls" / "receiver.pem"
+CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
 LOCAL = [ip_network("127.0.0.0/8")]
 
 

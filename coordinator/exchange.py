@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from executions.outbound import MOST_ADDRESSES, Target
+from coordinator.outbound import MOST_ADDRESSES, Target
 
 
 class TimedOut(Exception):
@@ -31,11 +31,15 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, and the body as it came; `complete` is False where it had more than the bytes that were allowed."""
+    """A status, and the body as it came; `complete` is False where it had more than the bytes that were allowed.
+
+    `headers` has the names in lower case; of one that came several times, the last.
+    """
 
     status: int
     body: bytes
     complete: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def exchange(
@@ -73,7 +77,8 @@ def exchange(
         # A socket that was cut off looks like an answer that ended.
         if time.monotonic() >= deadline:
             raise TimedOut("no whole answer came in time")
-    return Answer(response.status, text[:limit], complete=len(text) <= limit)
+    told = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, text[:limit], complete=len(text) <= limit, headers=told)
 
 
 def _connected(target: Target, seconds: float, ca_file: str) -> socket.socket:

@@ -1,0 +1,79 @@
+"""Direct uploads over REST."""
+
+import os
+from typing import Any
+
+import pytest
+import requests
+
+from coordinator.tenancy.roles import Scope
+from releases import direct_uploads
+from releases.artifact_store import S3Settings
+from releases.models import ArtifactUpload
+from tests import making
+from tests.api.house import House, fields, refused
+from tests.s3 import use_s3
+
+pytestmark = pytest.mark.django_db
+DATA = os.urandom(100_000)
+DECLARED: dict[str, Any] = {"digest": making.digest_of(DATA), "size": len(DATA)}
+
+
+@pytest.fixture
+def s3(settings: Any, s3_place: S3Settings) -> None:
+    use_s3(settings, s3_place)
+
+
+def test_an_upload_is_begun_sent_completed_and_stored(ours: House, s3: None) -> None:
+    begun = ours.post("artifact-uploads", DECLARED)
+    assert begun.status_code == 201, begun.content
+    upload = begun.json()
+    assert begun["Location"].endswith(f"/artifact-uploads/{upload['uploadId']}")
+    assert (upload["status"], upload["received"], upload["finding"]) == ("OPEN", 0, None)
+    [part] = upload["missing"]
+    path = f"artifact-uploads/{upload['uploadId']}"
+    refused(ours.post(f"{path}/complete", None), 409, "UPLOAD_INCOMPLETE")
+    assert requests.put(part["url"], data=DATA, timeout=20).status_code == 200
+    assert ours.get(path).json()["received"] == len(DATA)
+    completed = ours.post(f"{path}/complete", None)
+    assert (completed.status_code, completed.json()["status"]) == (202, "VERIFYING")
+    direct_uploads.finish(upload["uploadId"])
+    assert ours.get(path).json()["status"] == "STORED"
+    again = ours.post("artifact-uploads", DECLARED).json()
+    assert (again["uploadId"], again["status"], again["missing"]) == (upload["uploadId"], "STORED", [])
+
+
+def test_a_store_that_takes_none_says_so(ours: House) -> None:
+    refused(ours.post("artifact-uploads", DECLARED), 409, "DIRECT_UPLOADS_UNAVAILABLE")
+    assert not ArtifactUpload.objects.exists()
+
+
+def test_only_who_may_register_has_anything_to_do_with_uploads(ours: House, theirs: House, s3: None) -> None:
+    upload = ours.post("artifact-uploads", DECLARED).json()["uploadId"]
+    before = list(ArtifactUpload.objects.values())
+    for method, path in (
+        ("POST", "artifact-uploads"),
+        ("GET", f"artifact-uploads/{upload}"),
+        ("POST", f"artifact-uploads/{upload}/complete"),
+    ):
+        body = DECLARED if path == "artifact-uploads" else None
+        others = ours.token(*(set(Scope) - {Scope.REGISTER}))
+        refused(ours.call(method, ours.url(path), body, token=others), 403, "SCOPE_MISSING")
+        refused(ours.call(method, ours.url(path), body, token=theirs.all_scopes), 404, "NOT_FOUND")
+        if body is None:
+            refused(theirs.call(method, theirs.url(path)), 404, "UPLOAD_UNKNOWN")
+    assert list(ArtifactUpload.objects.values()) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ({}, {"digest": "REQUIRED", "size": "REQUIRED"}),
+        ({**DECLARED, "digest": "sha256:ABC"}, {"digest": "INVALID"}),
+        ({**DECLARED, "digest": DECLARED["digest"] + "\n"}, {"digest": "INVALID"}),
+        ({**DECLARED, "size": 0}, {"size": "MIN_VALUE"}),
+        ({**DECLARED, "size": 5 * 1024**3 + 1}, {"size": "MAX_VALUE"}),
+    ],
+)
+def test_what_is_declared_wrongly_is_refused(ours: House, body: dict[str, Any], wrong: dict[str, str]) -> None:
+    assert fields(refused(ours.post("artifact-uploads", body), 400, "INVALID_REQUEST")) == wrong

@@ -1,0 +1,68 @@
+"""The upload page over an S3 store: a large file goes there straight from the browser, and goes on after a break."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Request, Route, expect
+
+from releases.artifact_store import S3Settings
+from tests import making
+from tests.running import PASSWORD
+from tests.s3 import client_of
+from tests.s3_product import PERSON, s3_product
+
+SIZE = 17 * 2**20
+
+
+@pytest.mark.timeout(300)
+def test_a_large_file_goes_straight_to_the_store_and_on_after_a_break(
+    browser: Browser, tmp_path: Path, s3_place: S3Settings
+) -> None:
+    contract = making.contract("acme.large")
+    large, small = os.urandom(SIZE), making.archive(contract)
+    document = making.descriptor(contract, small)
+    artifact = {"artifactId": "large", "kind": "native-binary", "uri": "x/large.bin", "digest": making.digest_of(large)}
+    document["artifacts"].append(artifact)
+    files = {"large.bin": large, "app.zip": small, "pipeline-release.json": json.dumps(document).encode()}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with s3_product(tmp_path, s3_place) as there:
+        cors = {"AllowedMethods": ["PUT"], "AllowedOrigins": [there.product.url], "AllowedHeaders": ["*"]}
+        client_of(s3_place).put_bucket_cors(Bucket=s3_place.bucket, CORSConfiguration={"CORSRules": [cors]})
+        context = browser.new_context(base_url=there.product.url)
+        context.set_default_timeout(30_000)
+        page = context.new_page()
+        sent: list[str] = []
+        asked: list[Request] = []
+
+        def break_off(route: Route) -> None:
+            sent.append(route.request.url)
+            if len(sent) in (2, 3, 4, 5, 6, 7):  # until the page gives up
+                route.abort()
+            else:
+                route.continue_()
+
+        page.route(f"{s3_place.endpoint_url}/**", break_off)
+        page.on("request", lambda request: asked.append(request))
+        page.goto("/admin/releases/release/upload/")
+        page.fill("#id_username", PERSON)
+        page.fill("#id_password", PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url("**/admin/releases/release/upload/")
+        page_url = page.url
+        page.set_input_files("#descriptor", str(tmp_path / "pipeline-release.json"))
+        page.set_input_files("#artifacts", [str(tmp_path / "large.bin"), str(tmp_path / "app.zip")])
+        page.get_by_role("button", name="Upload").click()
+        expect(page.locator("#direct-told")).to_contain_text("Press Upload to go on where it stopped", timeout=60_000)
+        expect(page.locator("#direct-progress")).to_be_visible()
+        page.get_by_role("button", name="Upload").click()
+        page.wait_for_url("**/change/", timeout=60_000)
+        expect(page.locator("#release-live")).to_have_attribute("data-status", "REGISTERED", timeout=60_000)
+        expect(page.locator("[data-artifacts]")).to_contain_text("17.0")
+        parts = [url.partition("partNumber=")[2].partition("&")[0] for url in sent]
+        assert parts.count("1") == 1, "what was there was not sent again"
+        [form] = [each for each in asked if each.method == "POST" and each.url == page_url]
+        assert len(small) < form.sizes()["requestBodySize"] < SIZE // 4, "the form went off without the large file"
+        context.close()

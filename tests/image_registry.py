@@ -1,0 +1,77 @@
+"""A real HTTP server that speaks the part of the OCI distribution API that is asked: manifests and their tokens."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+REPOSITORY = "acme/app"
+
+
+class ImageRegistry:
+    """Has manifests of `digests` in one repository. With `token` it asks for that one, and hands it out itself."""
+
+    def __init__(self) -> None:
+        self.digests: set[str] = set()
+        self.answers_with: str | None = None
+        self.token: str | None = None
+        self.password: str | None = None
+        self.status: int | None = None
+        self.realm: str | None = None
+        self.location: str | None = None
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                registry.asked.append((self.command, self.path, dict(self.headers)))
+                status, headers, body = registry.answer(self.path, self.headers.get("Authorization", ""))
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.host = f"localhost:{self.server.server_address[1]}"
+
+    def reference(self, digest: str) -> str:
+        return f"{self.host}/{REPOSITORY}@{digest}"
+
+    def answer(self, path: str, authorization: str) -> tuple[int, dict[str, str], bytes]:
+        if self.status is not None:
+            return self.status, {"Location": self.location or ""}, b""
+        if path.startswith("/token"):
+            if self.password is not None and not authorization.startswith("Basic "):
+                return 401, {}, b"{}"
+            return 200, {}, json.dumps({"token": self.token}).encode()
+        if self.token is not None and authorization != f"Bearer {self.token}":
+            realm = self.realm or f"http://{self.host}/token"
+            return 401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="registry"'}, b""
+        prefix = f"/v2/{REPOSITORY}/manifests/"
+        digest = path.removeprefix(prefix)
+        if not path.startswith(prefix) or digest not in self.digests:
+            return 404, {}, b""
+        return 200, {"Docker-Content-Digest": self.answers_with or digest}, b'{"schemaVersion": 2}'
+
+
+@contextmanager
+def image_registry() -> Iterator[ImageRegistry]:
+    registry = ImageRegistry()
+    thread = threading.Thread(target=registry.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield registry
+    finally:
+        registry.server.shutdown()
+        registry.server.server_close()
+        thread.join(10)

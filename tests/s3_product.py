@@ -1,0 +1,55 @@
+"""The whole product over an S3 store, with databases of its own: what goes straight to the store, end to end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from coordinator.local.backing import Backing
+from coordinator.local.product import Product
+from releases.artifact_store import S3Settings
+from tests.running import PASSWORD
+
+TENANT = "acme"
+PERSON = "ann"
+
+
+@dataclass(frozen=True)
+class S3Product:
+    product: Product
+    token: str
+
+    def get(self, path: str) -> Any:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = requests.get(f"{self.product.url}/api/v1/tenants/{TENANT}/{path}", headers=headers, timeout=20)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@contextmanager
+def s3_product(folder: Path, where: S3Settings, **settings: str) -> Iterator[S3Product]:
+    with Backing(folder / "servers", outside={}) as backing:
+        named = {
+            "ARTIFACT_STORE": "s3",
+            "S3_ENDPOINT_URL": where.endpoint_url,
+            "S3_BUCKET": where.bucket,
+            "S3_PREFIX": where.prefix,
+            "S3_ACCESS_KEY_ID": where.access_key_id,
+            "S3_SECRET_ACCESS_KEY": where.secret_access_key,
+            "SWEEP_SECONDS": "0.5",
+            "UPLOAD_PART_BYTES": str(5 * 2**20),
+        }
+        product = Product(folder / "product", backing.environment(), {**named, **settings})
+        try:
+            product.prepare()
+            product.start()
+            person = [f"--username={PERSON}", "--email=ann@example.org", "--noinput"]
+            product.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
+            product.manage("create_tenant", TENANT, f"--member={PERSON}")
+            scopes = ("--scope=read", "--scope=releases:register")
+            yield S3Product(product, product.manage("issue_token", TENANT, "ci", f"--user={PERSON}", *scopes))
+        finally:
+            product.stop()
