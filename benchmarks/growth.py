@@ -80,7 +80,9 @@ class Grown:
 
 def growth(report: Report, plan: Plan) -> None:
     """Measure 7: two products side by side, one with a short past and one with a long one, measured in turn."""
-    with ProductUnderTest() as small, ProductUnderTest() as large:
+    # What is submitted is to stay where it is until the probe claims it.
+    kept = {"WEB_DISPATCHES": "false"}
+    with ProductUnderTest(**kept) as small, ProductUnderTest(**kept) as large:
         sides = {FEW: Grown(small), plan.rows: Grown(large)}
         for rows, side in sides.items():
             side.product.host(THREE_STEPS)

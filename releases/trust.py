@@ -4,9 +4,12 @@ The policy is a rule of activation. Submissions never look at it: a release that
 revoked, or another one activated.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from django.db.models import QuerySet
 
 from releases import signing, trusted_keys
 from releases.errors import SignatureRequired
@@ -96,6 +99,19 @@ def of(release: Release) -> Trust:
     return _trust(release, release.pipeline, list(trusted_keys.of(release.pipeline.tenant)))
 
 
+def standings(releases: Iterable[Release]) -> dict[int, Standing]:
+    """The standing of each of `releases`, by its primary key, with two queries for all of them."""
+    tenants = {release.pk: release.pipeline.tenant_id for release in releases}
+    keys = defaultdict(list)
+    for key in TrustedKey.objects.filter(tenant__in=set(tenants.values())).select_related("revocation"):
+        keys[key.tenant_id].append(key)
+    verdicts: dict[int, list[Verdict]] = defaultdict(list)
+    for envelope in _envelopes(Attachment.objects.filter(release__in=tenants)):
+        signers = signers_of(envelope, keys[tenants[envelope.release_id]])
+        verdicts[envelope.release_id] += [signer.verdict for signer in signers]
+    return {release: _standing(verdicts[release]) for release in tenants}
+
+
 def require_met(release: Release, pipeline: Pipeline) -> Trust:
     """Raise `SignatureRequired` where the policy of `pipeline`, whose row the caller has locked, is not met.
 
@@ -119,10 +135,15 @@ def signers_of(attachment: Attachment, keys: Sequence[TrustedKey]) -> tuple[Sign
 
 
 def _trust(release: Release, pipeline: Pipeline, keys: Sequence[TrustedKey]) -> Trust:
-    # What contradicts its release can be attached to a rejected one alone, and is no signature over it.
-    envelopes = release.attachments.filter(kind=Kind.SIGNATURE, findings=[])
-    signers = tuple(signer for envelope in envelopes for signer in signers_of(envelope, keys))
+    signers = tuple(
+        signer for envelope in _envelopes(release.attachments.all()) for signer in signers_of(envelope, keys)
+    )
     return Trust(pipeline.signature_policy, _standing(signer.verdict for signer in signers), signers)
+
+
+def _envelopes(rows: QuerySet[Attachment]) -> QuerySet[Attachment]:
+    """What contradicts its release can be attached to a rejected one alone, and is no signature over it."""
+    return rows.filter(kind=Kind.SIGNATURE, findings=[])
 
 
 def _signer(envelope: signing.Envelope, signature: signing.Signature, keys: Sequence[TrustedKey]) -> Signer:

@@ -65,7 +65,7 @@ class NewestFirst(CursorPagination):
         self._fields = [name.lstrip("-") for name in names]
         descending = names[0].startswith("-") is not backwards
         rows = queryset.order_by(*(f"-{name}" if descending else name for name in self._fields))
-        if self.cursor is None:
+        if self.cursor is None or not self.cursor.position:
             found = list(rows[: size + 1])
         else:
             try:
@@ -85,7 +85,7 @@ class NewestFirst(CursorPagination):
 
         The first part stands once more on its own, so that an index finds where to begin.
         """
-        values = json.loads(position or "")
+        values = json.loads(position)
         if not isinstance(values, list) or len(values) != len(self._fields):
             raise ValueError("no position")
         side = "lt" if descending else "gt"

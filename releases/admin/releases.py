@@ -32,6 +32,12 @@ VARIANTS = {
     Status.REJECTED.value: "danger",
     Status.REVOKED.value: "warning",
 }
+TOLD = {
+    trust.Standing.SIGNED: "signed",
+    trust.Standing.REVOKED_KEYS: "revoked keys",
+    trust.Standing.UNTRUSTED: "untrusted",
+}
+SIGNATURES = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
 CHOICES_SHOWN = 100
 
 
@@ -66,7 +72,16 @@ class ReleaseTenantFilter(TenantFilter):
 @admin.register(Release)
 class ReleaseAdmin(ReadOnlyAdmin):
     tenant_path = "pipeline__tenant"
-    list_display = ("release_version", "pipeline_name", "tenant", "state", "activity", "uploaded_by", "uploaded_at")
+    list_display = (
+        "release_version",
+        "pipeline_name",
+        "tenant",
+        "state",
+        "activity",
+        "signed",
+        "uploaded_by",
+        "uploaded_at",
+    )
     list_select_related = ("pipeline__tenant", "pipeline__activation")
     list_filter = (StatusFilter, PipelineFilter, ReleaseTenantFilter)
     search_fields = ("release_version", "pipeline__pipeline_id")
@@ -94,6 +109,10 @@ class ReleaseAdmin(ReadOnlyAdmin):
     def activity(self, release: Release) -> str | None:
         return "active" if release.is_active else None
 
+    @badge("Signatures", SIGNATURES, empty="")
+    def signed(self, release: Any) -> str | None:
+        return TOLD.get(release.standing)
+
     @column("Uploaded", ordering="id")
     def uploaded_at(self, release: Release) -> str:
         return moment(release.created_at)
@@ -101,6 +120,14 @@ class ReleaseAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         more = {"may_upload": tenants_of(request.user, Scope.REGISTER).exists()}
         return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """With what the signatures of all the rows are worth, which no query can tell."""
+        shown = super().get_changelist_instance(request)
+        found = trust.standings(shown.result_list)
+        for release in shown.result_list:
+            release.standing = found[release.pk]
+        return shown
 
     def own_urls(self) -> list[URLPattern]:
         # Exempt on the outside only: `upload` checks the token itself, once the files go where they should.

@@ -8,7 +8,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
-from releases import attachments, policy, trusted_keys
+from releases import attachments, policy, trust, trusted_keys
 from releases.models import Attachment, KeyRevocation, Pipeline, Release, TrustedKey
 from tests import making, signing
 from tests.admin.conftest import LogIn, World
@@ -192,3 +192,22 @@ def test_under_require_the_activation_is_refused_and_told_before_and_after(log_i
     attachments.attach(acme.release, [signed(acme)], actor="user:x")
     assert "Signed by" in client.get(address).text
     assert client.post(address, body).status_code == 302
+
+
+def test_the_list_flags_each_release_with_as_many_queries_for_many_as_for_one(
+    log_in: LogIn, acme: World, django_assert_num_queries: Any
+) -> None:
+    signing.trusted(acme.tenant, "good")
+    trusted_keys.revoke(signing.trusted(acme.tenant, "old"), actor="user:x", reason="left")
+    told = {"1.0": None, "2.0": "signed", "3.0": "revoked keys", "4.0": "untrusted"}
+    for version, name in (("2.0", "good"), ("3.0", "old"), ("4.0", "stranger")):
+        release = making.registered(acme.tenant, version, pipeline_id="acme.orders")
+        attachments.attach(release, [signing.envelope(release.descriptor, name)], actor="user:x")
+    client = log_in("viewer")
+    address = reverse("admin:releases_release_changelist")
+    pages = client.get(address).context["cl"]
+    assert {row.release_version: pages.model_admin.signed(row) for row in pages.result_list} == told
+    rows_shown = list(Release.objects.select_related("pipeline"))
+    with django_assert_num_queries(2):
+        assert len(trust.standings(rows_shown)) == len(rows_shown)
+    assert trust.standings([]) == {}

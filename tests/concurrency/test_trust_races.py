@@ -1,13 +1,15 @@
 """Keys, signatures and activations at the same time, over connections of their own."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from django.db import connections, transaction
 
-from releases import attachments, policy, trusted_keys
+from releases import attachments, policy, trust, trusted_keys
 from releases.activation import activate
-from releases.models import Activation, Attachment, KeyRevocation, Release
+from releases.models import Activation, Attachment, KeyRevocation, Release, TrustedKey
 from tests import making, signing
 from tests.concurrency.racing import given, parted, race
 
@@ -31,6 +33,28 @@ def test_a_revocation_of_the_key_comes_before_an_activation_or_after_it(_: int) 
     assert lost in ([], ["SignatureRequired"])
     assert KeyRevocation.objects.filter(key=key).count() == 1
     assert Activation.objects.count() == len(won) - 1
+
+
+def test_a_revocation_waits_for_the_activation_that_counts_on_the_key() -> None:
+    release = making.registered(making.tenant())
+    attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
+    key = signing.trusted(release.pipeline.tenant)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert trust.require_met(release, release.pipeline).standing is trust.Standing.SIGNED
+            revoking = pool.submit(revoked, key)
+            with pytest.raises(TimeoutError):
+                revoking.result(0.5)
+            assert trust.of(release).standing is trust.Standing.SIGNED
+        assert revoking.result(30).key_id == key.pk
+    assert trust.of(release).standing is trust.Standing.REVOKED_KEYS
+
+
+def revoked(key: TrustedKey) -> KeyRevocation:
+    try:
+        return trusted_keys.revoke(key, actor="user:y", reason="leaked")
+    finally:
+        connections.close_all()
 
 
 @pytest.mark.parametrize("_", ROUNDS)

@@ -105,6 +105,8 @@ def test_a_signed_release_goes_from_the_command_line_to_activation_under_require
     assert [each["kind"] for each in told["attachments"]] == ["signature", "provenance", "sbom"]
     assert told["trust"]["standing"] == "UNTRUSTED"
     Pipeline.objects.filter(tenant=tenant.tenant).update(signature_policy="require")
+    warned = publish(tenant, v1, token)
+    assert (warned.returncode, warned.stderr.split(":")[:2]) == (0, ["warning", " UNTRUSTED"])
     refused = publish(tenant, v1, token, "--activate")
     assert refused.returncode == 2
     assert "error: COORDINATOR_REFUSED: 409 SIGNATURE_REQUIRED" in refused.stderr

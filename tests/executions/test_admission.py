@@ -122,7 +122,7 @@ def revoke(token: ApiToken) -> None:
 
 
 def expire(token: ApiToken) -> None:
-    ApiToken.objects.filter(pk=token.pk).update(expiry=timezone.now() - timedelta(seconds=1))
+    ApiToken.objects.filter(pk=token.pk).update(expiry=timezone.now() - timedelta(hours=1))
 
 
 def narrow(token: ApiToken) -> None:

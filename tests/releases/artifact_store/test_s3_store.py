@@ -1,6 +1,7 @@
 """What a server can do to us: be gone, be slow, refuse us, and answer in part. None of it is a verdict on a blob."""
 
 import base64
+import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from botocore.exceptions import ClientError
 from coordinator.local.s3 import S3Server
 from releases.artifact_store import S3ArtifactStore, S3Settings, artifact_store
 from releases.errors import ArtifactStoreUnavailable
+from tests.building import eventually
 from tests.faults import Relay
 from tests.making import digest_of
 from tests.releases.artifact_store.bench import S3Bench
@@ -155,7 +157,14 @@ def test_the_server_restarts_and_what_was_kept_is_there(tmp_path: Path) -> None:
         server.stop()
         unavailable(bench.store.look, DIGEST)
         server.start()
-        assert bench.store.verified(DIGEST) is not None
+
+        def verified() -> object:
+            # The server takes new objects a moment before it finds all of the old ones.
+            with contextlib.suppress(ArtifactStoreUnavailable):
+                return bench.store.verified(DIGEST)
+            return None
+
+        assert eventually(verified, what="the blob that was kept") is not None
         client_of(where).head_bucket(Bucket=where.bucket)
 
 
