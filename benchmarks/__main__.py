@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from benchmarks.fairness import fairness
 from benchmarks.growth import growth
 from benchmarks.latency import idle_latency
 from benchmarks.ledger import LedgerError
@@ -25,6 +26,7 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "checkpointed": checkpointed,
     "submission": submission,
     "idle-latency": idle_latency,
+    "fairness": fairness,
     "scaling": scaling,
     "growth": growth,
 }

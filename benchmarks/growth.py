@@ -20,10 +20,12 @@ CLAIM = 50
 SAMPLES = 100
 MOST = 1.2
 LISTS = {
-    "list, newest first": "pageSize=50",
-    "list of what succeeded": "pageSize=50&status=SUCCEEDED",
-    "list of what failed, of which there is none": "pageSize=50&status=FAILED",
-    "one by its idempotency key": "idempotencyKey=past-500",
+    "list, newest first": "executions?pageSize=50",
+    "list of what succeeded": "executions?pageSize=50&status=SUCCEEDED",
+    "list of what failed, of which there is none": "executions?pageSize=50&status=FAILED",
+    "one by its idempotency key": "executions?idempotencyKey=past-500",
+    "pending interactions": "interactions?pageSize=50",
+    "stranded": "stranded",
 }
 
 
@@ -54,22 +56,23 @@ class Grown:
     def _submissions_and_claims(self) -> None:
         task, self._prefix = self.product.task(THREE_STEPS, DUE, How(1))
         self._keep("submit", self._submitter.timed_submissions(task.item, DUE))
-        self._keep("claim", self._claims())
+        for name, seconds in self._probe().items():
+            self._keep(name, seconds)
 
-    def _claims(self) -> list[float]:
+    def _probe(self) -> dict[str, list[float]]:
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.claim_probe", str(SAMPLES), str(CLAIM)],
+            [sys.executable, "-m", "benchmarks.probe", str(SAMPLES), str(CLAIM)],
             cwd=PROJECT,
             env={**self.product.product.environment, "DJANGO_SETTINGS_MODULE": "coordinator.settings"},
             capture_output=True,
             text=True,
         )
         if done.returncode != 0:
-            raise LedgerError(f"The claims failed:\n{done.stderr}")
+            raise LedgerError(f"The probe failed:\n{done.stderr}")
         told = json.loads(done.stdout)
-        if told["least"] < CLAIM:
-            raise LedgerError(f"A claim took {told['least']} of {CLAIM}, so it was not what is to be measured.")
-        return [float(seconds) for seconds in told["seconds"]]
+        if (least := told.pop("least")) < CLAIM:
+            raise LedgerError(f"A claim took {least} of {CLAIM}, so it was not what is to be measured.")
+        return {str(name): list(seconds) for name, seconds in told.items()}
 
     def _keep(self, name: str, seconds: list[float]) -> None:
         self.found.setdefault(name, []).append(median(seconds) * 1e3)
@@ -77,7 +80,9 @@ class Grown:
 
 def growth(report: Report, plan: Plan) -> None:
     """Measure 7: two products side by side, one with a short past and one with a long one, measured in turn."""
-    with ProductUnderTest() as small, ProductUnderTest() as large:
+    # What is submitted is to stay where it is until the probe claims it.
+    kept = {"WEB_DISPATCHES": "false"}
+    with ProductUnderTest(**kept) as small, ProductUnderTest(**kept) as large:
         sides = {FEW: Grown(small), plan.rows: Grown(large)}
         for rows, side in sides.items():
             side.product.host(THREE_STEPS)

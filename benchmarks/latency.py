@@ -46,7 +46,9 @@ class Submitter:
         return [self._timed(partial(self.submit, task_item, number)) for number in range(count)]
 
     def timed_list(self, query: str, count: int) -> list[float]:
-        return [self._timed(partial(self._call, "GET", f"{self._path}?{query}", 200)) for _ in range(count)]
+        """`query` is a path below the tenant's, with its parameters."""
+        address = f"/api/v1/tenants/{TENANT}/{query}"
+        return [self._timed(partial(self._call, "GET", address, 200)) for _ in range(count)]
 
     @staticmethod
     def _timed(call: Callable[[], object]) -> float:

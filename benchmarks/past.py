@@ -50,6 +50,8 @@ def load(product: ProductUnderTest, rows: int, told: Callable[[str], None]) -> N
             told(f"{rows - first + 1:,} of {rows:,} loaded in {time.monotonic() - began:.0f} s")
         connection.execute("VACUUM (ANALYZE) executions_execution, executions_executionevent")
         connection.execute("CHECKPOINT")
+        [size] = _one(connection, "SELECT pg_size_pretty(pg_database_size(current_database()))")
+        told(f"The database takes {size}")
 
 
 def finished_template(product: ProductUnderTest) -> None:

@@ -65,7 +65,8 @@ class Round:
 class ProductUnderTest:
     """Servers, processes and a tenant; a context manager. Everything goes when it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        self._settings = {"LOG_LEVEL": "WARNING", **settings}
         self._up = ExitStack()
         self._rounds = itertools.count(1)
         self._hosted: dict[str, Path] = {}
@@ -77,7 +78,7 @@ class ProductUnderTest:
             if self.backing.postgres is not None:
                 up.callback(self.backing.postgres.remove)  # where root cannot use this folder, its data lie elsewhere
             self.servers = self.backing.environment()
-            self.product = Product(self.folder / "product", self.servers, {"LOG_LEVEL": "WARNING"})
+            self.product = Product(self.folder / "product", self.servers, self._settings)
             up.enter_context(self.product.children)
             self.product.prepare()
             self.product.start()

@@ -11,7 +11,11 @@ from coordinator.tenancy.roles import Scope
 from executions.dashboard import MOST_WAITING, waiting_count
 
 # Model, title, icon.
-RELEASING = (("releases_pipeline", "Pipelines", "account_tree"), ("releases_release", "Releases", "inventory_2"))
+RELEASING = (
+    ("releases_pipeline", "Pipelines", "account_tree"),
+    ("releases_release", "Releases", "inventory_2"),
+    ("releases_trustedkey", "Trusted keys", "verified_user"),
+)
 RUNNING = (
     ("executions_execution", "Executions", "play_circle"),
     ("executions_interaction", "Waiting for answers", "rate_review"),

@@ -7,6 +7,7 @@ error to the caller.
 import logging
 import math
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
@@ -18,7 +19,10 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from coordinator.answering import Answering
+
 log = logging.getLogger(__name__)
+_here: dict[str, Answering] = {}
 # The due time is a column; a message may wait for it only where the broker holds it for less than a minute.
 LONGEST_DELAY = timedelta(seconds=55)
 # How long one that nobody answers keeps others from ringing: whoever was to answer it may have died.
@@ -40,8 +44,16 @@ def ring_once(task: str, *, delay: timedelta = timedelta()) -> None:
 
     Delayed bells are as many as there are SLOTs in which one is due.
     """
-    if delay <= LONGEST_DELAY:
+    if task in _here and not delay:
+        transaction.on_commit(_here[task].wake)
+    elif delay <= LONGEST_DELAY:
         transaction.on_commit(partial(_send_once, task, delay))
+
+
+def answer_here(task: str, answer: Callable[[], object]) -> None:
+    """From now on `answer` is called in this process for each `ring_once` of `task` in it; where it fails, a message
+    goes to the others."""
+    _here[task] = Answering(answer, failed=partial(_send_once, task, timedelta()))
 
 
 def answered(task: str) -> None:

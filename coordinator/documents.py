@@ -106,20 +106,22 @@ def _whole(name: str, code: str, message: str) -> Finding:
 # --- bytes to object ------------------------------------------------------------------------------
 
 
-def read_object(data: bytes, *, name: str, limit: int) -> dict[str, Any]:
+def read_object(data: bytes, *, name: str, limit: int, most_values: int = MAX_VALUES) -> dict[str, Any]:
     """Return the JSON object in `data`.
 
-    The document is UTF-8 without a byte order mark, at most `limit` bytes, MAX_DEPTH levels and MAX_VALUES
+    The document is UTF-8 without a byte order mark, at most `limit` bytes, MAX_DEPTH levels and `most_values`
     values; no object names a member twice, every number is finite, and no string holds U+0000 or a lone
     surrogate. Raises DocumentError, and nothing else, with all findings.
     """
-    document, findings = scan(data, name=name, limit=limit)
+    document, findings = scan(data, name=name, limit=limit, most_values=most_values)
     if document is None or findings:
         raise DocumentError(findings)
     return document
 
 
-def scan(data: bytes, *, name: str, limit: int) -> tuple[dict[str, Any] | None, tuple[Finding, ...]]:
+def scan(
+    data: bytes, *, name: str, limit: int, most_values: int = MAX_VALUES
+) -> tuple[dict[str, Any] | None, tuple[Finding, ...]]:
     """Return the object and the findings about it; the object is None when there is nothing to look into
     further.
 
@@ -147,14 +149,14 @@ def scan(data: bytes, *, name: str, limit: int) -> tuple[dict[str, Any] | None, 
         return None, (_whole(name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message),)
     if not isinstance(value, dict):
         return None, (_whole(name, "DOCUMENT_NOT_OBJECT", "the document is not a JSON object"),)
-    usable, found = _inspect(value, name, parser.duplicates())
+    usable, found = _inspect(value, name, parser.duplicates(), most_values)
     findings = bounded([*parser.findings, *found], name)
     return (value if usable else None), findings
 
 
 def inspect_value(document: Mapping[str, Any], name: str) -> tuple[Finding, ...]:
     """Return what `scan` would find inside an object that is already parsed: depth, size, characters."""
-    return bounded(_inspect(dict(document), name, {})[1], name)
+    return bounded(_inspect(dict(document), name, {}, MAX_VALUES)[1], name)
 
 
 @dataclass(slots=True)
@@ -203,7 +205,9 @@ class _Parser:
 _Link = tuple["_Link", str | int] | None
 
 
-def _inspect(document: dict[str, Any], name: str, duplicates: Mapping[int, list[str]]) -> tuple[bool, list[Finding]]:
+def _inspect(
+    document: dict[str, Any], name: str, duplicates: Mapping[int, list[str]], most_values: int
+) -> tuple[bool, list[Finding]]:
     """Walk every value once, without recursion; say whether the object is small enough to look into
     further.
     """
@@ -213,8 +217,8 @@ def _inspect(document: dict[str, Any], name: str, duplicates: Mapping[int, list[
     while stack:
         value, link, depth = stack.pop()
         count += 1
-        if count > MAX_VALUES:
-            message = f"the document holds more than {MAX_VALUES} values"
+        if count > most_values:
+            message = f"the document holds more than {most_values} values"
             findings.append(_whole(name, "DOCUMENT_TOO_MANY_VALUES", message))
             return False, findings
         if isinstance(value, str):

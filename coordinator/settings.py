@@ -54,6 +54,7 @@ IMAGE_REGISTRY_CA_FILE = env.text("IMAGE_REGISTRY_CA_FILE", "")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
+WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
 MAX_BATCH_ITEMS = 1000
 MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
@@ -61,6 +62,8 @@ SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
 TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
+RETENTION_DAYS = env.integer("RETENTION_DAYS", 0, least=0)
+FAILED_RETENTION_DAYS = env.integer("FAILED_RETENTION_DAYS", 0, least=0)
 RETRY_LIMIT = env.integer("RETRY_LIMIT", 3, least=0)
 RETRY_DELAY_SECONDS = env.number("RETRY_DELAY_SECONDS", 10)
 RETRY_MULTIPLIER = env.number("RETRY_MULTIPLIER", 2, least=1)
@@ -160,7 +163,8 @@ DATABASES = {
         **env.database("DATABASE_URL"),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 5},
+        # Only `coordinator.prepared` prepares statements; a threshold of None would forbid it to.
+        "OPTIONS": {"connect_timeout": 5, "prepare_threshold": 5},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -219,6 +223,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ArtifactState": "releases.models.Blob.State",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
+        "SignaturePolicy": "releases.models.SignaturePolicy",
         "ExecutionStatus": "executions.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
@@ -251,6 +256,8 @@ CELERY_TASK_ROUTES = {
     "releases.check_blob": {"queue": "artifacts"},
     "releases.finish_upload": {"queue": "artifacts"},
     "releases.remove_orphans": {"queue": "artifacts"},
+    # So may removing what is long over.
+    "executions.remove_old": {"queue": "artifacts"},
 }
 # The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
 # for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
@@ -272,6 +279,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "sweep-executions": {"task": "executions.sweep", "schedule": timedelta(seconds=SWEEP_SECONDS)},
+    "remove-old-executions": {"task": "executions.remove_old", "schedule": timedelta(minutes=1)},
     "sweep-releases": {"task": "releases.sweep", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 5))},
     "scrub-blobs": {"task": "releases.scrub", "schedule": timedelta(seconds=max(SWEEP_SECONDS, 60))},
 }

@@ -10,11 +10,12 @@ from executions import api as executions_api
 from executions import campaigns_api, interactions_api, operators_api, submissions_api, workers_api
 from interop import urls as interop_urls
 from releases import api as releases_api
-from releases import uploads_api
+from releases import trust_api, uploads_api
 
 tenant_api = [
     *releases_api.urlpatterns,
     *uploads_api.urlpatterns,
+    *trust_api.urlpatterns,
     *submissions_api.urlpatterns,
     *executions_api.urlpatterns,
     *operators_api.urlpatterns,

@@ -7,7 +7,7 @@ revocation that has returned is seen by every later submission, whatever any pro
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,7 @@ class Admission:
     release: Release
     activation: int
     made_at: float
+    renewal: threading.Lock = field(default_factory=threading.Lock)  # taken once, by whoever looks anew
 
     @cached_property
     def contract(self) -> Contract | None:
@@ -117,9 +118,17 @@ _lock = threading.Lock()
 
 
 def remembered(tenant: Tenant, pipeline_id: str) -> Admission | None:
-    """A consent that is at most SUBMISSION_CACHE_SECONDS old, or None."""
+    """A consent that is at most SUBMISSION_CACHE_SECONDS old, or None.
+
+    One caller gets None at half that time already and looks anew, so that not all who are under way have to at once.
+    """
     kept = _kept.get((tenant.pk, pipeline_id))
-    if kept is None or time.monotonic() - kept.made_at >= settings.SUBMISSION_CACHE_SECONDS:
+    if kept is None:
+        return None
+    age = time.monotonic() - kept.made_at
+    if age >= settings.SUBMISSION_CACHE_SECONDS:
+        return None
+    if age >= settings.SUBMISSION_CACHE_SECONDS / 2 and kept.renewal.acquire(blocking=False):
         return None
     return kept
 

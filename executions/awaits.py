@@ -98,10 +98,11 @@ class Parking:
 
 _OPEN_UNITS = """
 INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
-    expected_items, status, created_at, updated_at)
-SELECT id, %(tenant)s, execution, step, index, itemized, many, items, %(waiting)s, now(), now()
+    expected_items, worker_name, status, created_at, updated_at)
+SELECT id, %(tenant)s, execution, step, index, itemized, many, items, name, %(waiting)s, now(), now()
 FROM unnest(%(units)s::uuid[], %(executions)s::uuid[], %(steps)s::text[], %(indexes)s::int[], %(itemized)s::bool[],
-    %(many)s::bool[], %(items)s::int[]) AS asked(id, execution, step, index, itemized, many, items)
+    %(many)s::bool[], %(items)s::int[], %(names)s::text[])
+    AS asked(id, execution, step, index, itemized, many, items, name)
 """
 _OPEN_INTERACTIONS = """
 INSERT INTO executions_interaction (id, tenant_id, unit_id, execution_id, step_id, step_index, item_index,
@@ -137,6 +138,7 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
         "itemized": [each.itemized for each in suspensions],
         "many": [each.gives_many for each in suspensions],
         "items": [len(each.requests) for each in suspensions],
+        "names": [each.unit_name if isinstance(each, ImportedSuspension) else None for each in suspensions],
     }
     with connection.cursor() as cursor:
         cursor.execute(_OPEN_UNITS, units)
@@ -192,7 +194,7 @@ def resume_token_of(interaction: Interaction, *, issued_at: datetime) -> ResumeT
     """The token that answers an interaction (wire protocol F.8), not signed yet."""
     return ResumeToken(
         tenant_id=interaction.tenant.slug,
-        interaction_id=str(interaction.pk),
+        interaction_id=interaction.known_as,
         correlation_id=interaction.correlation_id,
         execution_id=str(interaction.execution_id),
         step_id=interaction.step_id,

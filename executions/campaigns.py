@@ -19,7 +19,7 @@ from coordinator.errors import CoordinatorError
 from coordinator.tenancy.models import Tenant
 from executions import moves
 from executions.campaign_filters import Filters, matching
-from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, ExecutionChanged
+from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, ExecutionChanged, ExecutionUnknown
 from executions.models import Campaign, CampaignEvent, CampaignItem
 from executions.redrive import check, move_of
 from executions.worker_registry import DISPATCH_TASK
@@ -58,7 +58,7 @@ def campaign(tenant: Tenant, campaign_id: uuid.UUID) -> Campaign:
 
 
 def items(of: Campaign) -> QuerySet[CampaignItem]:
-    """Its items in their order, each with its execution as that is by now."""
+    """Its items in their order, each with its execution as that is by now, or None where it was removed."""
     rows = of.items.select_related("execution").order_by("id")
     return rows.only("campaign_id", "expected_version", "outcome", "code", "at", "execution__status")
 
@@ -227,6 +227,9 @@ def _admit(of: Campaign, most: int) -> int:
     skipped: dict[str, list[int]] = defaultdict(list)
     asked = {}
     for item in chosen:
+        if item.execution is None:  # removed meanwhile: it was over for longer than its tenant keeps such
+            skipped[ExecutionUnknown.code].append(item.pk)
+            continue
         try:
             check(item.execution, item.expected_version, of.allow_failed)
         except CoordinatorError as refusal:

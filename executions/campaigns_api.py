@@ -119,9 +119,13 @@ class CampaignItemView(serializers.Serializer[CampaignItem]):
     outcome = serializers.ChoiceField(choices=CampaignItem.Outcome.choices)
     code = serializers.CharField(help_text="Why it was skipped.")
     at = serializers.DateTimeField(allow_null=True)
-    executionStatus = serializers.ChoiceField(
-        choices=STATES, source="execution.status", help_text="What has become of the execution since."
+    executionStatus = serializers.SerializerMethodField(
+        help_text="What has become of the execution since. Null: it was removed, being over for long."
     )
+
+    @extend_schema_field(serializers.ChoiceField(choices=STATES, allow_null=True))
+    def get_executionStatus(self, item: CampaignItem) -> str | None:  # noqa: N802 - named for its field
+        return item.execution.status if item.execution else None
 
 
 class CampaignFilter(filters.FilterSet):

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection
 from psycopg.types.json import Jsonb
 
+from coordinator import prepared
 from coordinator.tenancy.models import Tenant
 from executions.payloads import storable
 from executions.protocol import Checkpoint
@@ -63,7 +63,7 @@ def keep(tenant: Tenant, identity: ReleaseIdentity, worker_id: str, reached: Seq
         "shapes": ["MULTI" if each.many else "UNI" for each, _ in rows],
         "keys": [each.transition_key for each, _ in rows],
     }
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute(_KEEP, columns)
         return int(cursor.rowcount)
 

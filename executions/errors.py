@@ -25,6 +25,18 @@ class WorkerUnknown(NotFound):
     title = "The pipeline has no such worker"
 
 
+class WorkerEndpointRefused(CoordinatorError):
+    code = "WORKER_ENDPOINT_REFUSED"
+    status = 422
+    title = "The installation lets no worker be called at this endpoint"
+
+
+class WorkerBeatsItself(CoordinatorError):
+    code = "WORKER_BEATS_ITSELF"
+    status = 409
+    title = "The worker speaks for itself over the broker"
+
+
 class WorkerUnavailable(CoordinatorError):
     code = "WORKER_UNAVAILABLE"
     status = 503

@@ -51,6 +51,7 @@ class ImportedInteraction(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     id: uuid.UUID
+    worker_name: str | None = Field(max_length=200)
     correlation_id: str = Field(min_length=1, max_length=200)
     status: Status
     deadline: datetime
@@ -64,11 +65,15 @@ class ImportedInteraction(BaseModel):
 class ImportedSuspension(Suspension):
     """A suspension whose interactions exist already, one for each of its requests and in their order."""
 
+    unit_name: str = Field(max_length=200)
     interactions: list[ImportedInteraction]
 
 
 def interaction_id(tenant_id: str, told: str) -> uuid.UUID:
-    """The id under which an interaction is kept: the worker's own where it is a UUID, else one made from it."""
+    """The id under which an interaction is kept: the worker's own where it is a UUID, else one made from it.
+
+    What the worker said itself is kept beside it, and is what others are told.
+    """
     try:
         return uuid.UUID(told)
     except ValueError:
@@ -86,6 +91,7 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
     itemized = unit.primary_interaction_id is None
     waits = min(first.deadline_epoch_ms - first.created_at_epoch_ms, LONGEST_WAIT // timedelta(milliseconds=1))
     return ImportedSuspension(
+        unit_name=suspension.unit_id,
         step_index=suspension.step_index,
         step_id=unit.step_id,
         itemized=itemized,
@@ -139,8 +145,10 @@ def _asked(unit: WireUnit, known: Sequence[WireInteraction]) -> Sequence[WireInt
 
 def _interaction(tenant_id: str, told: WireInteraction) -> ImportedInteraction:
     completed = told.status == "COMPLETED"
+    own = interaction_id(tenant_id, told.interaction_id)
     return ImportedInteraction(
-        id=interaction_id(tenant_id, told.interaction_id),
+        id=own,
+        worker_name=None if told.interaction_id == str(own) else told.interaction_id,
         correlation_id=told.correlation_id,
         status=_open_status(told.status),
         deadline=_moment(told.deadline_epoch_ms),

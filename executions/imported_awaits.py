@@ -23,9 +23,9 @@ def why_unanswerable(suspension: ImportedSuspension) -> str | None:
     The worker sends out what it asks. What it left WAITING is sent by the coordinator, which has to know how.
     """
     metadata = [each.metadata for each in suspension.interactions]
-    texts: list[str | None] = [suspension.step_id, suspension.output_type, suspension.transport]
+    texts: list[str | None] = [suspension.unit_name, suspension.step_id, suspension.output_type, suspension.transport]
     for each in suspension.interactions:
-        texts += [each.correlation_id, each.assignee, each.group, each.actor]
+        texts += [each.worker_name, each.correlation_id, each.assignee, each.group, each.actor]
     if any("\x00" in (text or "") for text in texts) or len(suspension.output_type) > 500:
         return "The await names something with a character or of a length that cannot be kept"
     waiting = any(each.status == WAITING for each in suspension.interactions)
@@ -70,6 +70,7 @@ def _row(
     now: Any = TransactionNow()
     return Interaction(
         id=fresh if taken else each.id,
+        worker_name=None if taken else each.worker_name,
         tenant=tenant,
         unit_id=unit_id,
         execution_id=execution_id,

@@ -18,6 +18,7 @@ from coordinator.tenancy.models import Tenant
 from executions import awaits
 from executions.awaits import TIMER, epoch_ms
 from executions.errors import AnswerInvalid, AwaitTimedOut, InteractionClosed, InteractionUnknown, ResumeTokenInvalid
+from executions.imported import interaction_id as interaction_id_of
 from executions.models import Interaction
 from executions.resume_token import ResumeToken, ResumeTokenError, read
 from executions.worker_registry import DISPATCH_TASK
@@ -123,7 +124,7 @@ def _find(
     """The one interaction that all the given names name, its token held against it."""
     names: dict[str, Any] = {}
     if token is not None:
-        names["pk"] = _uuid(token.interaction_id)
+        names["pk"] = interaction_id_of(tenant.slug, token.interaction_id)
     if correlation_id is not None:
         names["correlation_id"] = correlation_id
     if interaction_id is not None:
@@ -142,13 +143,6 @@ def _find(
     if token is not None:
         _hold_against(token, found)
     return found
-
-
-def _uuid(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise ResumeTokenInvalid("The resume token names no interaction.") from None
 
 
 def _hold_against(token: ResumeToken, found: Interaction) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connection
 from psycopg.types.json import Jsonb
 
+from coordinator import prepared
 from executions.protocol import ResultShape, Shape
 from executions.states import MOVES, TERMINAL, State
 
@@ -95,7 +96,7 @@ def apply(moves: Sequence[Move]) -> list[Move]:
         if move.target not in MOVES[move.source]:
             raise ValueError(f"There is no move from {move.source} to {move.target}.")
     asked = json.dumps([_as_row(move) for move in moves], ensure_ascii=False, default=str)
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute(_APPLY, {"moves": asked, "terminal": [state.value for state in TERMINAL]})
         return [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
 
@@ -159,10 +160,12 @@ MOST_STOCK = 500
 # Without a worker there is no room, and its executions stay due, stranded but unharmed, until one comes.
 # A REST worker may be silent: only whoever submits beats for it, and what is in flight goes on (wire protocol D.8).
 # Each call is one command, so a release that has such a worker keeps no stock.
-# Releases that have something due share `limit` evenly, so that none waits for another's backlog.
+# Tenants that have something due share `limit` evenly, and the releases of each its share, so that none waits for
+# another's backlog, nor for another tenant's many pipelines. Where that is less than one for each, the tenants of few
+# releases come first, and chance decides among the releases of one.
 _CLAIM = """
 WITH host AS (
-    SELECT r.id AS release_id, w.protocol, w.capacity, w.transition_seconds AS seconds,
+    SELECT r.id AS release_id, w.tenant_id, w.protocol, w.capacity, w.transition_seconds AS seconds,
         'worker:' || w.worker_id AS name,
         w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AS takes
     FROM executions_worker w
@@ -174,29 +177,34 @@ WITH host AS (
         AND (w.artifact_digest = '' OR coalesce((
             SELECT bool_or(a.blob_id = w.artifact_digest) FROM releases_artifact a WHERE a.release_id = r.id), true))
 ), hosted AS (
-    SELECT release_id, sum(capacity) FILTER (WHERE takes) AS threads,
+    SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE takes) AS threads,
         CASE WHEN bool_and(protocol = 'celery') THEN max(seconds) FILTER (WHERE takes) END AS seconds,
         array_agg(name) FILTER (WHERE NOT takes) AS draining
-    FROM host GROUP BY release_id HAVING bool_or(takes)
+    FROM host GROUP BY release_id, tenant_id HAVING bool_or(takes)
 ), place AS (
-    SELECT h.release_id, h.threads, h.seconds,
+    SELECT h.release_id, h.tenant_id, h.threads, h.seconds,
         h.threads * CASE WHEN h.seconds IS NULL THEN 1
             ELSE least(greatest(%(span)s / greatest(h.seconds, 0.00001), 1), %(most)s)::bigint END AS room,
         (SELECT count(*) FROM executions_execution x WHERE x.release_id = h.release_id AND x.status = 'RUNNING'
             AND (h.draining IS NULL OR x.lease_owner <> ALL (h.draining))) AS running
     FROM hosted h
 ), ready AS (
-    SELECT release_id, threads, seconds, room - running AS free, count(*) OVER () AS releases
+    SELECT release_id, tenant_id, threads, seconds, room - running AS free,
+        count(*) OVER (PARTITION BY tenant_id) AS releases
     FROM place
     WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
         AND EXISTS (SELECT FROM executions_execution e WHERE e.release_id = place.release_id
             AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now())
+), fair AS (
+    SELECT release_id, threads, seconds,
+        least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share
+    FROM ready ORDER BY releases, random()
 ), due AS (
-    SELECT chosen.id, ready.threads, ready.seconds
-    FROM ready CROSS JOIN LATERAL (
+    SELECT chosen.id, fair.threads, fair.seconds
+    FROM fair CROSS JOIN LATERAL (
         SELECT e.id FROM executions_execution e
-        WHERE e.release_id = ready.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
-        ORDER BY e.next_due_at LIMIT least(ready.free, greatest(%(limit)s / ready.releases, 1))
+        WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
+        ORDER BY e.next_due_at LIMIT fair.share
         FOR UPDATE SKIP LOCKED
     ) chosen
     LIMIT %(limit)s
@@ -232,7 +240,7 @@ def claim(*, owner: str, limit: int, lease_seconds: float, stale_seconds: float)
         "span": STOCK_SECONDS,
         "most": MOST_STOCK,
     }
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute(_CLAIM, parameters)
         return [Claim(*row) for row in cursor.fetchall()]
 
@@ -289,7 +297,7 @@ def renew_leases(
     `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
     got the execution again still runs both; only the lease that counts is renewed.
     """
-    with connection.cursor() as cursor:
+    with prepared.cursor() as cursor:
         cursor.execute(
             _RENEW,
             {

@@ -13,18 +13,24 @@ from kombu.exceptions import OperationalError
 
 from executions.models import Worker
 from executions.protocol import ORDER_TASK, TOLERANCE, Order, order_queue_of, seal, worker_key
+from executions.worker_registry import CELERY
 from releases.identity import ReleaseIdentity
 
 log = logging.getLogger(__name__)
 
 
 def tell(worker_pk: int) -> bool:
-    """Send the worker its order; False where nobody is there to be told, or the broker does not take it.
+    """Send the worker its order; False where nobody is there to be told, or the broker does not take it. Who is
+    called over HTTP needs no telling.
 
     The queue is the worker's own. It goes once no worker would believe what is in it, so that nothing is left of a
     worker that is dead.
     """
-    worker = Worker.objects.select_related("tenant").filter(pk=worker_pk, stopped_at=None, draining_since=None).first()
+    worker = (
+        Worker.objects.select_related("tenant")
+        .filter(pk=worker_pk, protocol=CELERY, stopped_at=None, draining_since=None)
+        .first()
+    )
     if worker is None:
         return False
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)

@@ -45,7 +45,7 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
 
 
 def record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> int:
-    """Commit a group of outcomes in one transaction and ring for what comes next. Returns how many were recorded.
+    """Commit a group of outcomes in one transaction. Returns how many were recorded; there is room for as many now.
 
     An outcome counts only for an execution of this tenant that is pinned to this very release, and only under the
     lease it was given. Any other is dropped, and an event says so. What the database refuses is refused alone: the
@@ -94,9 +94,7 @@ class _Held:
     pk: uuid.UUID
     attempt: int
     budget_start: int
-    current_step_index: int
     result_shape: str
-    checkpoints: bool
 
 
 def _hold(tenant: Tenant, identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Held]:
@@ -108,7 +106,7 @@ def _hold(tenant: Tenant, identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -
         contract_version=identity.contract_version,
         release_version=identity.release_version,
     )
-    members = ("pk", "attempt", "budget_start", "current_step_index", "result_shape", "checkpoints")
+    members = ("pk", "attempt", "budget_start", "result_shape")
     held = rows.order_by("pk").select_for_update(no_key=True).values_list(*members)
     return {row[0]: _Held(*row) for row in held}
 
@@ -146,7 +144,6 @@ def _follow_up(tenant: Tenant, recorded: list[tuple[Move, Outcome]]) -> None:
     dead_letters.write(spent, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
         bell.ring_once(DISPATCH_TASK, delay=delay)
-    bell.ring_once(DISPATCH_TASK)
 
 
 def _move(answer: "_Answer") -> Move:
@@ -174,29 +171,13 @@ class _Answer:
     policy: RetryPolicy
 
     def completed(self, outputs: list[Any]) -> Move:
-        if self.outcome.stopped_before_step_index >= 0:
-            return self._checkpoint(outputs)
+        if self.outcome.stopped_before_step_index != -1:
+            message = f"The worker stopped before step {self.outcome.stopped_before_step_index}; nobody asked it to"
+            return self.failed(Failure(failure_class="MALFORMED_OUTCOME", message=message, retryable=True))
         if self.execution.result_shape == "SINGLE" and len(outputs) > 1:
             message = f"The worker produced {len(outputs)} terminal items for SINGLE result shape"
             return self.failed(Failure(failure_class="RESULT_SHAPE_MISMATCH", message=message, retryable=True))
         return self._to(State.SUCCEEDED, "SUCCEEDED", result=outputs)
-
-    def _checkpoint(self, outputs: list[Any]) -> Move:
-        """Queued again at the next step, with what it starts from. Only the one step that was asked for counts."""
-        step, many = self.outcome.stopped_before_step_index, self.outcome.many
-        asked = self.execution.current_step_index + 1 if self.execution.checkpoints else -1
-        if step != asked or (not many and len(outputs) != 1):
-            told = f"{'a stream' if many else 'one value'} as {len(outputs)} items before step {step}"
-            message = f"The worker stopped with {told}; it was asked to stop before step {asked}"
-            return self.failed(Failure(failure_class="MALFORMED_OUTCOME", message=message, retryable=True))
-        return self._to(
-            State.QUEUED,
-            "CHECKPOINT",
-            {"nextStepIndex": step},
-            step_index=step,
-            progress=outputs if many else outputs[0],
-            progress_shape="MULTI" if many else "UNI",
-        )
 
     def suspended(self, suspension: Suspension) -> Move:
         """Parked at the await, with what it asks as progress: a re-drive of a lost await asks again."""

@@ -146,8 +146,7 @@ class Suspension(_Wire):
 class Outcome(_Wire):
     """The answer to one command (wire protocol D.6); `output_payloads` are JSON texts.
 
-    `stopped_before_step_index` is -1 where the pipeline ran to its end; otherwise the outputs are what the step of
-    that index starts from, a stream where `many`.
+    `stopped_before_step_index` is -1 where the pipeline ran to its end, as every command asks it to.
     """
 
     execution_id: uuid.UUID
@@ -157,7 +156,6 @@ class Outcome(_Wire):
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
     output_payloads: list[str] = Field(default_factory=list)
     stopped_before_step_index: int = Field(default=-1, ge=-1)
-    many: bool = False
     suspension: Suspension | None = None
     failure: Failure | None = None
 

@@ -95,6 +95,8 @@ def _by_identity(claims: Sequence[Claim]) -> dict[ReleaseIdentity, list[Claim]]:
 
 def _rest_workers(claims: Sequence[Claim]) -> dict[ReleaseIdentity, list[Worker]]:
     """Those that may be called, by the release that they host."""
+    # Whose pace is known has no REST worker: the claim tells it only of releases that Celery workers alone host.
+    claims = [claim for claim in claims if claim.seconds is None]
     if not claims:
         return {}
     rows = Worker.objects.select_related("tenant").filter(

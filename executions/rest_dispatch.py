@@ -9,6 +9,7 @@ import uuid
 
 from django.db import connection, transaction
 
+from coordinator import bell
 from coordinator.exchange import Broken, NotConnected, TimedOut
 from coordinator.outbound import TargetRefused, Unreachable
 from coordinator.tenancy.models import Tenant
@@ -21,6 +22,7 @@ from executions.rest_assignment import worker_pk
 from executions.rest_calls import call, lease_seconds
 from executions.rest_commands import command_of, non_retryable, payload_of, steps_of
 from executions.rest_protocol import EXECUTE_PATH
+from executions.worker_registry import DISPATCH_TASK
 
 log = logging.getLogger(__name__)
 UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
@@ -76,3 +78,4 @@ def _record(tenant: Tenant, execution: Execution, worker: Worker, found: Heard) 
         outcome.record(tenant, execution.pin, group)
         if found.outputs is not None:
             wire_forms.keep_result(execution.pk, found.outputs, version=found.outcome.execution_version + 1)
+        bell.ring_once(DISPATCH_TASK)

@@ -8,8 +8,10 @@ from django.db.models.functions import Now
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
+from executions.errors import WorkerBeatsItself, WorkerEndpointRefused
 from executions.models import Worker
-from executions.worker_registry import DISPATCH_TASK, find, note
+from executions.rest_calls import may_call
+from executions.worker_registry import CELERY, DISPATCH_TASK, REST, find, note
 from releases.identity import ReleaseIdentity
 
 
@@ -59,6 +61,32 @@ def register(
         )
         bell.ring(DISPATCH_TASK)
         return find(tenant, identity.pipeline_id, worker_id)
+
+
+def admit(
+    tenant: Tenant, identity: ReleaseIdentity, *, worker_id: str, endpoint: str, actor: str, **told: str
+) -> Worker:
+    """Register a worker that is to be called at `endpoint`; `told` is as for `register`.
+
+    Raises `WorkerEndpointRefused` where the installation lets nobody be called there, and `WorkerBeatsItself` where
+    the id is that of a worker which speaks for itself and has not said good-bye.
+    """
+    if not may_call(endpoint):
+        raise WorkerEndpointRefused("REST_WORKER_ORIGINS does not name the endpoint's origin.")
+    with transaction.atomic():
+        known = Worker.objects.select_for_update().filter(
+            tenant=tenant, pipeline_id=identity.pipeline_id, worker_id=worker_id
+        )
+        if known.filter(protocol=CELERY, stopped_at=None).exists():
+            raise WorkerBeatsItself(f"Worker {worker_id!r} is on the broker; register another under another id.")
+        return register(tenant, identity, worker_id=worker_id, protocol=REST, endpoint=endpoint, actor=actor, **told)
+
+
+def beat_for(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -> Worker:
+    """A heartbeat on behalf of a worker that has none of its own. Raises `WorkerUnknown` and `WorkerBeatsItself`."""
+    if find(tenant, pipeline_id, worker_id).protocol == CELERY:
+        raise WorkerBeatsItself(f"Worker {worker_id!r} sends its own heartbeats.")
+    return heartbeat(tenant, pipeline_id, worker_id, actor=actor)
 
 
 def heartbeat(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -> Worker:

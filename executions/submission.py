@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from django.db import connection, transaction
+from django.db import transaction
 
-from coordinator import bell
+from coordinator import bell, prepared
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import require_valid
 from coordinator.tenancy.models import Tenant
@@ -265,7 +265,7 @@ def _insert(rows: list[_Row]) -> list[datetime | None]:
     asked = json.dumps([_as_json(row) for row in rows], ensure_ascii=False, default=str)
     columns = {"rows": asked, "queued": State.QUEUED.value, "scope": Scope.SUBMIT.value}
     with transaction.atomic():
-        with connection.cursor() as cursor:
+        with prepared.cursor() as cursor:
             cursor.execute(_INSERT, columns)
             written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
         if written:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.http import HttpResponse
-from django.urls import path, reverse
+from django.urls import path
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
@@ -100,8 +100,8 @@ class _TakesExecutions(TenantView):
         return submit_many(self.tenant, orders, actor=self.actor, token=self.token.digest)
 
     def address(self) -> str:
-        """Where this tenant's executions are."""
-        return self.request.build_absolute_uri(reverse("api:executions", args=(self.tenant.slug,)))
+        """Where this tenant's executions are, whichever of the two paths was called."""
+        return self.request.build_absolute_uri(self.request.path.removesuffix(":batch"))
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, orders, outcome, rest_dispatch, webhooks, worker_registry
+from executions import awaits, campaigns, orders, outcome, rest_dispatch, retention, webhooks, worker_registry
 from executions import dispatch as dispatcher
 from executions import sweep as sweeper
 from executions.protocol import (
@@ -29,6 +29,7 @@ from executions.protocol import (
 from executions.rest_assignment import CALL_TASK
 
 log = logging.getLogger(__name__)
+REMOVAL_SECONDS = 10.0
 
 
 def _key(tenant_id: str) -> str:
@@ -65,7 +66,16 @@ def record(message: Any) -> None:
     except ProtocolError as error:
         log.warning("Refused an outcome message: %s: %s", error.code, error)
         return
-    outcome.record(tenant, envelope.identity, group)
+    if outcome.record(tenant, envelope.identity, group):
+        _send_more()
+
+
+def _send_more() -> None:
+    """Fill the room that was made. A failure must not have the outcomes recorded once more; the sweep comes by."""
+    try:
+        dispatcher.dispatch()
+    except (OperationalError, InterfaceError) as error:
+        log.warning("What is due was not sent out; the sweep will: %s", type(error).__name__)
 
 
 @shared_task(name=HEARTBEAT_TASK)
@@ -109,3 +119,9 @@ def sweep() -> None:
     sweeper.silent_workers()
     dispatcher.dispatch()
     campaigns.advance()
+
+
+@shared_task(name="executions.remove_old")
+def remove_old() -> None:
+    """What takes longer is left to the next minute. Two at once only share the work."""
+    retention.remove(seconds=REMOVAL_SECONDS)

@@ -147,7 +147,7 @@ def message(interaction: Interaction) -> dict[str, Any]:
     token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secret())
     members: dict[str, Any] = {
         "tenantId": interaction.tenant.slug,
-        "interactionId": str(interaction.pk),
+        "interactionId": interaction.known_as,
         "correlationId": interaction.correlation_id,
         "resumeToken": token,
         "executionId": str(interaction.execution_id),

@@ -15,18 +15,21 @@ from rest_framework.response import Response
 from coordinator.api.fields import StrictSerializer, Text
 from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
-from executions import worker_registry
+from executions import rest_workers, worker_registry
 from executions.api import TENANT, PinView
-from executions.errors import WorkerUnknown
+from executions.errors import WorkerBeatsItself, WorkerEndpointRefused, WorkerUnknown
 from executions.models import Worker, WorkerEvent
 from executions.stranded import Stranded, stranded
 from executions.worker_registry import STATES, in_state, state_of
+from releases.identity import ReleaseIdentity
+from releases.models import IDENTITY_LENGTH
 
 
 class WorkerView(serializers.Serializer[Worker]):
     workerId = serializers.CharField(source="worker_id")
     pin = PinView(source="*")
-    protocol = serializers.CharField()
+    protocol = serializers.CharField(help_text="`celery` takes commands from the broker; `rest` is called over HTTP.")
+    endpoint = serializers.CharField(help_text="Where a `rest` worker is called; empty for others.")
     state = serializers.SerializerMethodField()
     capacity = serializers.IntegerField()
     taking = serializers.BooleanField(help_text="Whether it takes commands, by its own last word.")
@@ -69,6 +72,16 @@ class DrainRequest(StrictSerializer):
     reason = Text(max_length=1000, required=False, default="", allow_blank=True)
 
 
+class RegisterRequest(StrictSerializer):
+    pipelineId = Text(max_length=IDENTITY_LENGTH)
+    contractVersion = Text(max_length=IDENTITY_LENGTH)
+    releaseVersion = Text(max_length=IDENTITY_LENGTH)
+    workerId = Text(max_length=150)
+    endpoint = Text(max_length=2000, help_text="Its base URL, at an origin that REST_WORKER_ORIGINS names.")
+    artifactId = Text(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
+    artifactDigest = Text(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
+
+
 class WorkerFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
@@ -82,12 +95,37 @@ class WorkerFilter(filters.FilterSet):
 class Workers(TenantView, ListAPIView[Worker]):
     """The tenant's workers, with what each hosts and whether it is alive."""
 
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (WorkerEndpointRefused, WorkerBeatsItself)}
     serializer_class = WorkerView
     filterset_class = WorkerFilter
     queryset = Worker.objects.none()
 
     def get_queryset(self) -> Any:
         return Worker.objects.filter(tenant=self.tenant)
+
+    @extend_schema(operation_id="registerWorker", request=RegisterRequest, responses=WorkerView, filters=False)
+    def post(self, request: Request, tenant: str) -> Response:
+        """Make a worker known that is called over HTTP, healthy as of now.
+
+        Under a known id it replaces all that was told, and ends a drain. Workers on the broker register themselves.
+        """
+        asked = RegisterRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        told = asked.validated_data
+        identity = ReleaseIdentity(
+            self.tenant.slug, told["pipelineId"], told["contractVersion"], told["releaseVersion"]
+        )
+        made = rest_workers.admit(
+            self.tenant,
+            identity,
+            worker_id=told["workerId"],
+            endpoint=told["endpoint"],
+            artifact_id=told["artifactId"],
+            artifact_digest=told["artifactDigest"],
+            actor=self.actor,
+        )
+        return Response(WorkerView(made).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
@@ -100,6 +138,18 @@ class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
 
     def get_queryset(self) -> Any:
         return worker_registry.find(self.tenant, self.kwargs["pipeline_id"], self.kwargs["worker_id"]).events.all()
+
+
+@extend_schema(parameters=[TENANT], tags=["workers"])
+class Heartbeat(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (WorkerUnknown, WorkerBeatsItself)}
+
+    @extend_schema(operation_id="beatForWorker", request=None, responses=WorkerView)
+    def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
+        """Note that a worker which is called over HTTP is alive. A drain stays."""
+        made = rest_workers.beat_for(self.tenant, pipeline_id, worker_id, actor=self.actor)
+        return Response(WorkerView(made).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
@@ -149,6 +199,7 @@ class StrandedWork(TenantView):
 urlpatterns = [
     path("workers", Workers.as_view(), name="workers"),
     path("workers/<str:pipeline_id>/<path:worker_id>/events", WorkerEvents.as_view(), name="worker-events"),
+    path("workers/<str:pipeline_id>/<path:worker_id>/heartbeat", Heartbeat.as_view(), name="worker-heartbeat"),
     path("workers/<str:pipeline_id>/<path:worker_id>/drain", Drain.as_view(), name="worker-drain"),
     path("workers/<str:pipeline_id>/<path:worker_id>/undrain", Undrain.as_view(), name="worker-undrain"),
     path("stranded", StrandedWork.as_view(), name="stranded"),

@@ -18,6 +18,7 @@ from executions.errors import ExecutionUnknown, IdempotencyKeyReused, InputInval
 from executions.imported import interaction_id
 from executions.models import Execution, Interaction
 from executions.rest_protocol import execution_key
+from executions.resume_token import claimed
 from executions.states import State
 from executions.submission import Submission, submit
 from interop import records
@@ -201,24 +202,23 @@ class Complete(ControlPlaneView):
             raise Refusal(400, "responsePayload is required")
         actor = bounded(text_of(body, "actor"), "actor", 150)
         tenant = self.known_tenant(tenant_id)
-        try:
-            done = interactions.complete(
-                tenant,
-                **_names(tenant, named),
-                response=_response(tenant, named, body["responsePayload"]),
-                actor=f"{CONTROL_PLANE.actor}:{actor}" if actor else CONTROL_PLANE.actor,
-            )
-        except NotFound:
-            raise Refusal(404, NOT_FOUND) from None
-        except CoordinatorError:
-            raise Refusal(400, INVALID) from None
-        return {
-            "interactionId": str(done.interaction.pk),
-            "executionId": str(done.interaction.execution_id),
-            "stepId": done.interaction.step_id,
-            "status": done.interaction.status,
-            "duplicate": done.duplicate,
-        }
+        return answered(tenant, named, _response(tenant, named, body["responsePayload"]), actor)
+
+
+def answered(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -> dict[str, Any]:
+    """The answer to what `named` names, taken; raises `Refusal` (wire protocol C.4)."""
+    try:
+        done = interactions.complete(
+            tenant,
+            **_names(tenant, named),
+            response=response,
+            actor=f"{CONTROL_PLANE.actor}:{actor}" if actor else CONTROL_PLANE.actor,
+        )
+    except NotFound:
+        raise Refusal(404, NOT_FOUND) from None
+    except CoordinatorError:
+        raise Refusal(400, INVALID) from None
+    return records.completed(done)
 
 
 def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
@@ -242,9 +242,12 @@ def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
 
 
 def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
+    """By the id, else the correlation, else the id in the token, which is not verified yet (wire protocol F.4)."""
     if named["interactionId"]:
         return {"pk": interaction_id(tenant.slug, named["interactionId"])}
-    return {"correlation_id": named["correlationId"]}
+    if named["correlationId"]:
+        return {"correlation_id": named["correlationId"]}
+    return {"pk": interaction_id(tenant.slug, claimed(named["resumeToken"], "interactionId"))}
 
 
 _TENANT = "tenants/<str:tenantId>/"

@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
 from executions.awaits import epoch_ms
+from executions.interactions import Completion
 from executions.models import Execution, Interaction, Worker
 from executions.redrive import Redriven
 from executions.states import State
@@ -103,7 +104,7 @@ def status(row: Execution) -> dict[str, Any]:
 
 def pending(row: Interaction) -> dict[str, Any]:
     return {
-        "interactionId": str(row.pk),
+        "interactionId": row.known_as,
         "correlationId": row.correlation_id,
         "executionId": str(row.execution_id),
         "stepId": row.step_id,
@@ -118,4 +119,14 @@ def pending(row: Interaction) -> dict[str, Any]:
         "deadlineEpochMs": epoch_ms(row.deadline),
         "createdAtEpochMs": epoch_ms(row.created_at),
         "updatedAtEpochMs": epoch_ms(row.updated_at),
+    }
+
+
+def completed(done: Completion) -> dict[str, Any]:
+    return {
+        "interactionId": done.interaction.known_as,
+        "executionId": str(done.interaction.execution_id),
+        "stepId": done.interaction.step_id,
+        "status": done.interaction.status,
+        "duplicate": done.duplicate,
     }

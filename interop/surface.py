@@ -71,16 +71,20 @@ def _referred(reference: str) -> str | None:
 class TpfView(View):
     """A view behind the guard. Its methods return what is answered as JSON, or raise `Refusal`.
 
-    The path's names come trimmed. `creates_tenant`: a tenant that there is not is made, where the settings say so.
+    The path's names come trimmed. `bearer`: the surface's token is asked for; a view that does not ask has to see by
+    itself who calls. `creates_tenant`: a tenant that there is not is made, where the settings say so.
     """
 
     surface: ClassVar[Surface]
     unavailable: ClassVar[str]
     creates_tenant: ClassVar[bool] = False
+    bearer: ClassVar[bool] = True
 
     def dispatch(self, request: HttpRequest, *_: Any, **names: str) -> HttpResponse:
         try:
-            _guard(self.surface, self.unavailable, request, names)
+            _guard(self.surface, names)
+            if self.bearer:
+                _require_bearer(self.surface, self.unavailable, request)
             handler = getattr(self, (request.method or "").lower(), None)
             if handler is None or request.method not in {"GET", "POST"}:
                 raise Refusal(405)
@@ -112,12 +116,15 @@ class TpfView(View):
         return found
 
 
-def _guard(surface: Surface, unavailable: str, request: HttpRequest, names: dict[str, str]) -> None:
+def _guard(surface: Surface, names: dict[str, str]) -> None:
     if not surface.enabled:
         raise Refusal(404)
     for name, value in names.items():
         if not value.strip():
             raise Refusal(400, f"{name} is required")
+
+
+def _require_bearer(surface: Surface, unavailable: str, request: HttpRequest) -> None:
     header = request.headers.get("Authorization", "")
     presented = header.removeprefix(BEARER).strip() if header.startswith(BEARER) else ""
     if not presented:

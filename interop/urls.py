@@ -3,7 +3,7 @@
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
-from interop import admin, control_plane
+from interop import admin, application, control_plane
 
 
 def live(request: HttpRequest) -> JsonResponse:
@@ -14,5 +14,6 @@ def live(request: HttpRequest) -> JsonResponse:
 urlpatterns = [
     path("tpf/admin/", include(admin.urlpatterns)),
     path("tpf/control-plane/", include(control_plane.urlpatterns)),
+    path("pipeline/", include(application.urlpatterns)),
     path("q/health/live", live),
 ]

@@ -1,4 +1,4 @@
-"""The author's commands: ``python -m pipelines build | release | publish | worker``."""
+"""The author's commands: ``python -m pipelines build | key | release | publish | worker``."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="Build, release and run pipelines.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="build | release | publish | worker")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="build | key | release | publish | worker"
+    )
     _add_build(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
+    _add_key(commands.add_parser("key", help="make a key that signs releases"))
     _add_release(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
     _add_publish(commands.add_parser("publish", help="upload a release, wait for the verdict, activate it"))
     _add_worker(commands.add_parser("worker", help="run a transition worker for one release"))
@@ -45,10 +48,19 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_build)
 
 
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="for the private key; the public one goes beside it")
+    _add_json(parser)
+    parser.set_defaults(run=_key)
+
+
 def _add_release(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifacts", nargs="*", type=Path, metavar="ARTIFACT", help="default: those in --out")
     _add_out(parser)
     parser.add_argument("--release-version", metavar="V", help="default: the digest of the artifact")
+    parser.add_argument(
+        "--sign", action="append", default=[], type=Path, metavar="KEY", help="sign with this key; may be repeated"
+    )
     _add_json(parser)
     parser.set_defaults(run=_release)
 
@@ -62,6 +74,9 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token", metavar="TOKEN", help="better: --token-file, or $PIPELINES_TOKEN")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds an API token")
+    parser.add_argument(
+        "--attach", action="append", default=[], type=Path, metavar="FILE", help="a signature, provenance or SBOM"
+    )
     parser.add_argument("--activate", action="store_true", help="activate the release once it is registered")
     parser.add_argument("--reason", default="", help="why it is activated")
     _add_json(parser)
@@ -133,8 +148,20 @@ def _build(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _key(arguments: argparse.Namespace) -> int:
+    """Cryptography is loaded here only."""
+    from pipelines import signing_key
+
+    made = signing_key.make(arguments.file)
+    facts = {"keyId": made.key_id, "private": str(made.private), "public": str(made.public)}
+    _show({**facts, "encrypted": made.encrypted}, arguments)
+    return 0
+
+
 def _release(arguments: argparse.Namespace) -> int:
-    written = release(arguments.out, arguments.artifacts, release_version=arguments.release_version)
+    written = release(
+        arguments.out, arguments.artifacts, release_version=arguments.release_version, sign_with=arguments.sign
+    )
     _show(
         {
             "pipelineId": written.document["pipelineId"],
@@ -142,6 +169,7 @@ def _release(arguments: argparse.Namespace) -> int:
             "releaseVersion": written.document["releaseVersion"],
             "artifacts": [artifact["uri"] for artifact in written.document["artifacts"]],
             "path": str(written.path),
+            **({"signature": str(written.envelope)} if written.envelope else {}),
         },
         arguments,
     )
@@ -154,7 +182,7 @@ def _publish(arguments: argparse.Namespace) -> int:
 
     target = publish.Target(_required(arguments, "url"), _required(arguments, "tenant"), _token(arguments))
     shown = _Bar(sys.stderr)
-    release = publish.publish(arguments.folder, target, progress=shown.progress)
+    release = publish.publish(arguments.folder, target, progress=shown.progress, attach=arguments.attach)
     activation = None
     if release["status"] == "REGISTERED" and arguments.activate:
         activation = publish.activate(release, target, reason=arguments.reason)
@@ -165,6 +193,10 @@ def _publish(arguments: argparse.Namespace) -> int:
             print(
                 f"{finding['severity']}: {finding['code']}: {finding['field']}: {finding['message']}", file=sys.stderr
             )
+        trust = release["trust"]
+        if trust["policy"] != "off" and trust["standing"] != "SIGNED":
+            told = f"no trusted key signed the release, and the pipeline's policy is {trust['policy']}"
+            print(f"warning: {trust['standing']}: {told}", file=sys.stderr)
         facts = {name: release[name] for name in ("pipelineId", "contractVersion", "releaseVersion", "status")}
         _show({**facts, **({"activation": f"#{activation['sequence']}"} if activation else {})}, arguments)
     return 0 if release["status"] == "REGISTERED" else 1

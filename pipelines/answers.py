@@ -19,7 +19,6 @@ def outcome_of(command: Command, outcome: RunOutcome, *, steps: int) -> Outcome:
         return _base(command)(
             outcome="COMPLETED",
             output_payloads=_texts(outcome.outputs),
-            many=outcome.many,
             stopped_before_step_index=stopped if stopped < steps else -1,
         )
     if isinstance(outcome, Failed):

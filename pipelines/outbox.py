@@ -1,7 +1,7 @@
 """What a worker has to tell the coordinator, on its way out in groups.
 
-The first answer after a pause goes at once. Those that follow within LINGER travel together, so that a busy worker
-sends a message every few milliseconds however many transitions end in them.
+The first answer after a pause goes at once. Those that follow within a few milliseconds travel together: the more
+there were the last time, the longer, since a message costs the coordinator as much as many answers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from executions.protocol import Checkpoint, Outcome
 from releases.identity import ReleaseIdentity
 
 log = logging.getLogger(__name__)
-LINGER = 0.01
+LINGER_EACH = 0.002
+LONGEST_LINGER = 0.03
 MOST_ANSWERS = 500
 AGAIN_AFTER = 1.0
 
@@ -82,15 +83,15 @@ class Outbox(threading.Thread):
         return not self.is_alive()
 
     def run(self) -> None:
-        sent_at = 0.0
-        while answers := self._next(sent_at + LINGER):
+        not_before = 0.0
+        while answers := self._next(not_before):
             by_release: dict[ReleaseIdentity, list[Answer]] = defaultdict(list)
             for answer in answers:
                 by_release[answer.identity].append(answer)
             for told in by_release.values():
                 for group in groups(told, [answer.size for answer in told], most=MOST_ANSWERS):
                     self._insist(group)
-            sent_at = time.monotonic()
+            not_before = time.monotonic() + min(LINGER_EACH * len(answers), LONGEST_LINGER)
 
     def _next(self, not_before: float) -> list[Answer]:
         """Everything there is to tell, once there is something and it is time; nothing once it is closed and empty."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ import requests
 from coordinator.findings import DocumentError
 from pipelines.direct_upload import DIRECT_BYTES, send
 from pipelines.errors import DefinitionError
-from pipelines.release import DESCRIPTOR_NAME
+from pipelines.release import DESCRIPTOR_NAME, ENVELOPE_NAME
 from releases.descriptor import Descriptor, parse_descriptor
 
 CONTRACT_NAME: Final = "pipeline-contract.json"
@@ -27,6 +28,9 @@ PATIENCE_SECONDS: Final = 600.0
 _PAUSE_SECONDS: Final = 0.5
 _TIMEOUT: Final = (10, 120)
 _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED"})
+
+ATTACHED: Final = (ENVELOPE_NAME, "*.intoto.json", "*.intoto.jsonl", "*.cdx.json", "bom.json", "*.spdx.json")
+"""How a release's signatures, provenance and SBOM are named by those who make them."""
 
 Progress = Callable[[int, int], None]
 """Told how many bytes of how many have been sent."""
@@ -50,26 +54,30 @@ def publish(
     *,
     progress: Progress,
     patience: float = PATIENCE_SECONDS,
+    attach: Sequence[Path] = (),
     direct_bytes: int = DIRECT_BYTES,
 ) -> dict[str, Any]:
     """Upload the release in ``folder`` and return it with its verdict, as the API shows it.
 
-    Files of at least ``direct_bytes`` go straight to the artifact store where the coordinator offers that.
+    Along go what is to ``attach``, and what lies there under a name of ATTACHED. Files of at least ``direct_bytes`` go
+    straight to the artifact store where the coordinator offers that.
 
     Equal metadata that is there already is no mistake: its verdict is returned. Raises ``DefinitionError``:
-    INVALID_RELEASE, NO_ARTIFACT, INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED, VERDICT_OVERDUE,
-    and those of ``direct_upload.send``.
+    INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED,
+    VERDICT_OVERDUE, and those of ``direct_upload.send``.
     """
     descriptor = _descriptor(folder / DESCRIPTOR_NAME)
     files = _files(folder, descriptor)
     with _session(target) as http:
         pipeline = _address(target, descriptor)
+        attached = _attached(folder, attach)
         large = {path: digest for path, digest in files.items() if path.stat().st_size >= direct_bytes}
         sent = _sent_directly(http, target, large, progress, patience)
-        documents = [("descriptor", folder / DESCRIPTOR_NAME)]
+        parts = [("descriptor", folder / DESCRIPTOR_NAME)]
         if (folder / CONTRACT_NAME).is_file():
-            documents.append(("contract", folder / CONTRACT_NAME))
-        body = _Multipart([*documents, *(("artifact", path) for path in files if path not in sent)], progress)
+            parts.append(("contract", folder / CONTRACT_NAME))
+        parts += [("artifact", path) for path in files if path not in sent]
+        body = _Multipart([*parts, *(("attachment", path) for path in attached)], progress)
         headers = {"Content-Type": body.content_type}
         _asked(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
         address = f"{pipeline}/releases/{quote(descriptor.release_version, safe='/')}"
@@ -126,6 +134,28 @@ def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
             raise DefinitionError("INVALID_RELEASE", f"{path} is not what the descriptor says; release it again")
         found[digest] = path
     return {path: digest for digest, path in found.items()}
+
+
+def _attached(folder: Path, more: Sequence[Path]) -> list[Path]:
+    missing = [str(path) for path in more if not path.is_file()]
+    if missing:
+        raise DefinitionError("NO_ATTACHMENT", f"there is no file {', '.join(missing)}")
+    _check_envelope(folder)
+    found = [path for pattern in ATTACHED for path in sorted(folder.glob(pattern)) if path.is_file()]
+    return list({path.resolve(): path for path in [*found, *more]}.values())
+
+
+def _check_envelope(folder: Path) -> None:
+    """A signature over an earlier descriptor would have the release rejected."""
+    path = folder / ENVELOPE_NAME
+    if not path.is_file():
+        return
+    try:
+        signed = base64.b64decode(json.loads(path.read_bytes())["payload"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DefinitionError("INVALID_RELEASE", f"{path} is no DSSE envelope; sign the release again") from error
+    if signed != (folder / DESCRIPTOR_NAME).read_bytes():
+        raise DefinitionError("INVALID_RELEASE", f"{path} is over another descriptor; sign the release again")
 
 
 def _session(target: Target) -> requests.Session:

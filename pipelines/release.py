@@ -21,6 +21,7 @@ from releases.contract import (
 )
 
 DESCRIPTOR_NAME: Final = "pipeline-release.json"
+ENVELOPE_NAME: Final = "pipeline-release.dsse.json"
 MAX_CAPABILITIES_BYTES: Final = 64 * 1024
 
 
@@ -30,14 +31,24 @@ class WrittenRelease:
 
     path: Path
     document: dict[str, Any]
+    envelope: Path | None = None
 
 
-def release(out_dir: Path, artifacts: Sequence[Path] = (), *, release_version: str | None = None) -> WrittenRelease:
+def release(
+    out_dir: Path,
+    artifacts: Sequence[Path] = (),
+    *,
+    release_version: str | None = None,
+    sign_with: Sequence[Path] = (),
+) -> WrittenRelease:
     """Write ``pipeline-release.json`` into ``out_dir`` for the artifacts named, or for those found there.
 
     All artifacts must hold the same contract. ``releaseVersion`` is the artifact's digest unless given, so
     the same source gives the same release. Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT,
-    MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, OUT_DIR_UNWRITABLE.
+    MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, OUT_DIR_UNWRITABLE, and as ``signing_key.load`` does.
+
+    With keys to ``sign_with``, a DSSE envelope over its bytes is written beside it. Without, none is left there: an
+    earlier one would be over an earlier descriptor.
     """
     if release_version is not None and not release_version.strip():
         raise DefinitionError(
@@ -61,8 +72,22 @@ def release(out_dir: Path, artifacts: Sequence[Path] = (), *, release_version: s
         "artifacts": entries,
     }
     target = out_dir / DESCRIPTOR_NAME
-    write_atomically(target, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
-    return WrittenRelease(target, document)
+    data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    envelope = _signed(data, sign_with) if sign_with else None
+    write_atomically(target, data)
+    if envelope is None:
+        (out_dir / ENVELOPE_NAME).unlink(missing_ok=True)
+        return WrittenRelease(target, document)
+    write_atomically(out_dir / ENVELOPE_NAME, envelope)
+    return WrittenRelease(target, document, out_dir / ENVELOPE_NAME)
+
+
+def _signed(data: bytes, keys: Sequence[Path]) -> bytes:
+    """Cryptography is loaded here only: most releases of a developer's day are not signed."""
+    from pipelines import signing_key
+    from releases import signing
+
+    return signing.sign(data, signing.RELEASE_TYPE, [signing_key.load(path) for path in keys])
 
 
 def _contract(path: Path) -> Contract:

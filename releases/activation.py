@@ -3,16 +3,19 @@
 Activations of one pipeline are serialised by its row lock and ordered by sequence. What runs already is never touched.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.db import transaction
 
-from releases import registry
+from releases import registry, trust
 from releases.errors import ActiveReleaseChanged, OperationKeyReused, ReasonRequired, ReleaseNotRegistered
 from releases.models import Activation, Pipeline, Release
 from releases.soundness import require_verified
 from releases.states import Status
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,16 @@ fact_sources: list[Callable[[Release, Release | None], list[Fact]]] = []
 
 def facts(release: Release, active: Release | None) -> list[Fact]:
     """What activating `release` in place of `active` would mean, as far as anyone knows."""
-    return [fact for source in fact_sources for fact in source(release, active)]
+    return [*_signature_facts(release), *(fact for source in fact_sources for fact in source(release, active))]
+
+
+def _signature_facts(release: Release) -> list[Fact]:
+    found = trust.of(release)
+    if found.warns or not found.is_met:
+        asked = " The policy of the pipeline refuses it." if not found.is_met else ""
+        return [Fact("Signatures", found.told + asked, warning=True)]
+    names = [signer.key.name for signer in found.signers if signer.verdict is trust.Verdict.VALID and signer.key]
+    return [Fact("Signed by", ", ".join(dict.fromkeys(names)))] if names else []
 
 
 def is_rollback(release: Release, active: Release | None) -> bool:
@@ -49,7 +61,7 @@ def activate(
 
     With `expected_release_version` it is refused unless that release ("" for none) is active. Activating the active
     release again is an event too. Raises `ReleaseNotRegistered`, `ReasonRequired`, `ArtifactMissing`,
-    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`.
+    `ArtifactAltered`, `ArtifactStoreUnavailable`, `ActiveReleaseChanged`, `OperationKeyReused`, `SignatureRequired`.
     """
     repeated = _repeated(release, operation_key)
     if repeated is not None:
@@ -69,6 +81,7 @@ def activate(
         _require_registered(release)
         newest = pipeline.activation
         _require_expected(newest, expected_release_version)
+        signed = trust.require_met(release, pipeline)
         activation = Activation.objects.create(
             pipeline=pipeline,
             sequence=newest.sequence + 1 if newest else 1,
@@ -80,6 +93,8 @@ def activate(
         )
         pipeline.activation = activation
         pipeline.save(update_fields=("activation",))
+    if signed.warns:
+        log.warning("%s activated %s of %s: %s", actor, release, release.pipeline.tenant, signed.told)
     return activation
 
 

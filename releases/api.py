@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from django.urls import path, reverse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
 from rest_framework.parsers import MultiPartParser
@@ -15,12 +15,14 @@ from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from coordinator.errors import InvalidRequest
 from coordinator.tenancy.roles import Scope
-from releases import activation, policy, registrar, registry, revocation
+from releases import activation, policy, registrar, registry, revocation, trust
 from releases.errors import (
     ActiveReleaseChanged,
     ArtifactAltered,
     ArtifactMissing,
     ArtifactStoreUnavailable,
+    AttachmentInvalid,
+    AttachmentsFull,
     DescriptorInvalid,
     OperationKeyReused,
     PipelineUnknown,
@@ -29,8 +31,10 @@ from releases.errors import (
     ReleaseConflict,
     ReleaseNotRegistered,
     ReleaseUnknown,
+    SignatureRequired,
 )
-from releases.models import IDENTITY_LENGTH, Activation, Artifact, Blob, Pipeline, Release, Revocation
+from releases.models import IDENTITY_LENGTH, Activation, Artifact, Blob, Pipeline, Release, Revocation, SignaturePolicy
+from releases.trust_views import AttachmentView, TrustView
 from releases.uploads import DESCRIPTOR_FIELD, receiving
 
 TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
@@ -39,6 +43,7 @@ TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
 class PipelineView(serializers.Serializer[Pipeline]):
     pipelineId = serializers.CharField(source="pipeline_id")
     reasonRequired = serializers.BooleanField(source="reason_required")
+    signaturePolicy = serializers.ChoiceField(source="signature_policy", choices=SignaturePolicy.choices)
     validateAnswers = serializers.BooleanField(source="validate_answers")
     retryLimit = serializers.IntegerField(
         source="retry_limit", allow_null=True, help_text="How many retries; null: the coordinator's own."
@@ -58,6 +63,11 @@ class PolicyRequest(StrictSerializer):
     """What is left out stays as it is; null takes a retry setting of the pipeline's own away."""
 
     reasonRequired = Flag(required=False, help_text="An activation must say why.")
+    signaturePolicy = serializers.ChoiceField(
+        choices=SignaturePolicy.choices,
+        required=False,
+        help_text="Whether an activation asks for a signature of a trusted key.",
+    )
     validateAnswers = Flag(required=False, help_text="An await's answer must fit the type that the contract names.")
     retryLimit = WholeNumber(
         required=False,
@@ -126,8 +136,18 @@ class ReleaseView(ReleaseSummary):
     primaryArtifactId = serializers.CharField(source="primary_artifact_id")
     findings = FindingView(many=True)
     artifacts = ArtifactView(many=True)
+    trust = serializers.SerializerMethodField()
+    attachments = serializers.SerializerMethodField()
     contract = serializers.JSONField(source="contract.document", default=None)
     descriptor = serializers.JSONField()
+
+    @extend_schema_field(TrustView)
+    def get_trust(self, release: Release) -> Any:
+        return TrustView(trust.of(release)).data
+
+    @extend_schema_field(AttachmentView(many=True))
+    def get_attachments(self, release: Release) -> Any:
+        return AttachmentView(trust.attached(release), many=True).data
 
 
 class ActivationView(serializers.Serializer[Activation]):
@@ -167,6 +187,11 @@ class ReleaseUploadRequest(serializers.Serializer[Any]):
     )
     artifact = serializers.ListField(
         child=serializers.FileField(), required=False, help_text="The files it names, under any field names."
+    )
+    attachment = serializers.ListField(
+        child=serializers.FileField(),
+        required=False,
+        help_text="Signatures (DSSE), provenance (in-toto) and SBOMs (CycloneDX, SPDX).",
     )
 
 
@@ -211,7 +236,10 @@ class Releases(TenantView, ListAPIView[Release]):
     scopes: ClassVar = {"POST": Scope.REGISTER}
     refusals: ClassVar = {
         "GET": (PipelineUnknown,),
-        "POST": (DescriptorInvalid, ReleaseConflict, ArtifactStoreUnavailable),
+        "POST": (
+            *(DescriptorInvalid, ReleaseConflict, ArtifactStoreUnavailable),
+            *(AttachmentInvalid, AttachmentsFull, ReleaseNotRegistered),
+        ),
     }
     parser_classes = (MultiPartParser,)
     serializer_class = ReleaseSummary
@@ -243,6 +271,7 @@ class Releases(TenantView, ListAPIView[Release]):
                 actor=self.actor,
                 pipeline_id=pipeline_id,
                 contract=upload.contract,
+                attached=upload.attached,
             )
         release = registration.release
         url = reverse("api:release", args=(tenant, pipeline_id, release.release_version))
@@ -281,7 +310,7 @@ class Activations(TenantView, ListAPIView[Activation]):
                 ArtifactStoreUnavailable,
                 ArtifactAltered,
             ),
-            *(ActiveReleaseChanged, OperationKeyReused),
+            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired),
         ),
     }
     serializer_class = ActivationView

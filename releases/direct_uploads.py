@@ -1,4 +1,4 @@
-"""Direct uploads: large artifacts go straight to S3, and the coordinator verifies what came (ADR 12).
+"""Direct uploads: large artifacts go straight to S3, and the coordinator verifies what came (ADR 18).
 
 An upload belongs to its tenant. Once it is STORED, the tenant's releases may name the digest without sending the
 bytes: it has proved that it has them, which knowing the digest does not.

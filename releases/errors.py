@@ -18,6 +18,18 @@ class DescriptorInvalid(CoordinatorError):
         )
 
 
+class AttachmentInvalid(CoordinatorError):
+    code = "ATTACHMENT_INVALID"
+    status = 400
+    title = "What was attached cannot be read, or is not about this release"
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        found = tuple(findings)
+        super().__init__(
+            "; ".join(finding.message for finding in found[:10]), errors=[finding.to_json() for finding in found]
+        )
+
+
 class PipelineUnknown(NotFound):
     code = "PIPELINE_UNKNOWN"
     title = "The tenant has no such pipeline"
@@ -115,3 +127,37 @@ class DirectUploadsFull(CoordinatorError):
     code = "DIRECT_UPLOADS_FULL"
     status = 409
     title = "The tenant has too many open uploads"
+
+
+class SignatureRequired(CoordinatorError):
+    code = "SIGNATURE_REQUIRED"
+    status = 409
+    title = "The pipeline's policy asks for a release that a trusted key has signed"
+
+
+class AttachmentUnknown(NotFound):
+    code = "ATTACHMENT_UNKNOWN"
+    title = "Nothing of that digest is attached to a release of the pipeline"
+
+
+class AttachmentsFull(CoordinatorError):
+    code = "ATTACHMENTS_FULL"
+    status = 409
+    title = "The release has as many attachments as it may have"
+
+
+class KeyUnknown(NotFound):
+    code = "KEY_UNKNOWN"
+    title = "The tenant has no such trusted key"
+
+
+class KeyInvalid(CoordinatorError):
+    code = "KEY_INVALID"
+    status = 422
+    title = "The trusted key cannot be so"
+
+
+class KeyConflict(CoordinatorError):
+    code = "KEY_CONFLICT"
+    status = 409
+    title = "The tenant has this key, or a key of this name, already"

@@ -12,10 +12,19 @@ from django.db.models import Q
 
 from coordinator.tenancy.models import Tenant
 from releases.descriptor import ArtifactKind
+from releases.evidence import Kind
 from releases.identity import ReleaseIdentity
 from releases.states import Status, UploadStatus
 
 IDENTITY_LENGTH = 500
+
+
+class SignaturePolicy(models.TextChoices):
+    """What an activation asks of the signatures over a release."""
+
+    OFF = "off", "Signatures are shown and not asked for"
+    WARN = "warn", "A release that no trusted key signed can be activated, with a warning"
+    REQUIRE = "require", "A release can be activated only if a trusted key signed it"
 
 
 class Pipeline(models.Model):
@@ -24,6 +33,7 @@ class Pipeline(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines")
     pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
     reason_required = models.BooleanField(default=False, help_text="An activation must say why.")
+    signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
     validate_answers = models.BooleanField(
         default=True, help_text="An await's answer must fit the type that the contract names for it."
     )
@@ -47,6 +57,9 @@ class Pipeline(models.Model):
                 name="pipeline_retries_sane",
             ),
             models.CheckConstraint(condition=~Q(pipeline_id__regex=r"^\s*$"), name="pipeline_id_not_blank"),
+            models.CheckConstraint(
+                condition=Q(signature_policy__in=SignaturePolicy.values), name="pipeline_signature_policy_known"
+            ),
         )
 
     def __str__(self) -> str:
@@ -301,3 +314,76 @@ class Revocation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.release} revoked"
+
+
+class Attachment(models.Model):
+    """What was attached to a release: a signature, provenance or a bill of materials. Never changed or removed.
+
+    `summary` and `findings` are what was read in `content` when it came. The database holds `digest` to `content`, and
+    the positions bound how many a release may have.
+    """
+
+    MOST = 32
+
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="attachments")
+    position = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=10, choices=[(kind.value, kind.value) for kind in Kind])
+    digest = models.CharField(max_length=71)
+    content = models.BinaryField()
+    summary = models.JSONField()
+    findings = models.JSONField(default=list)
+    attached_by = models.CharField(max_length=200)
+    attached_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("release", "position")
+        constraints = (
+            models.UniqueConstraint(fields=("release", "position"), name="attachment_position_once"),
+            models.UniqueConstraint(fields=("release", "digest"), name="attachment_once"),
+            models.CheckConstraint(condition=Q(position__lt=32), name="attachment_not_too_many"),
+            models.CheckConstraint(condition=Q(kind__in=[kind.value for kind in Kind]), name="attachment_kind_known"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.release}"
+
+
+class TrustedKey(models.Model):
+    """An ed25519 key whose signatures a tenant trusts, until it is revoked. Never changed or removed.
+
+    So a key that was revoked can never be added anew.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="trusted_keys")
+    name = models.CharField(max_length=100)
+    key_id = models.CharField(max_length=64)
+    public_key = models.TextField()
+    added_by = models.CharField(max_length=200)
+    added_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("tenant", "name")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="trusted_key_name_once"),
+            models.UniqueConstraint(fields=("tenant", "key_id"), name="trusted_key_once"),
+            models.CheckConstraint(condition=Q(key_id__regex=r"^[0-9a-f]{64}$"), name="trusted_key_id_well_formed"),
+            models.CheckConstraint(condition=~Q(name__regex=r"^\s*$"), name="trusted_key_name_not_blank"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class KeyRevocation(models.Model):
+    """The append-only event that took a trusted key out of use for good."""
+
+    key = models.OneToOneField(TrustedKey, on_delete=models.PROTECT, related_name="revocation")
+    actor = models.CharField(max_length=200)
+    reason = models.CharField(max_length=1000)
+    revoked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="key_revocation_says_why"),)
+
+    def __str__(self) -> str:
+        return f"{self.key} revoked"

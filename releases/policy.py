@@ -7,7 +7,7 @@ from typing import Any
 
 from releases import registry
 from releases.errors import PolicyInvalid
-from releases.models import Pipeline
+from releases.models import Pipeline, SignaturePolicy
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,15 @@ def _between(least: float, most: float) -> Callable[[Any], str | None]:
     return rule
 
 
+def _signatures(value: Any) -> str | None:
+    known = SignaturePolicy.values
+    return None if value in known else f"must be one of {', '.join(known)}"
+
+
 # Member on the wire, column, and the rule that it keeps.
 _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
     "reasonRequired": ("reason_required", _flag),
+    "signaturePolicy": ("signature_policy", _signatures),
     "validateAnswers": ("validate_answers", _flag),
     "retryLimit": ("retry_limit", _count),
     "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_DELAY_SECONDS)),

@@ -12,10 +12,11 @@ from django.utils import timezone
 from coordinator import bell, transitions
 from coordinator.findings import DocumentError, Finding, Severity
 from coordinator.tenancy.models import Tenant
-from releases import blob_lock, blobs, image_reference, image_registry
+from releases import attachments, blob_lock, blobs, image_reference, image_registry
 from releases.artifact_store import StagedBlob, artifact_store
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
+from releases.evidence import Evidence
 from releases.image_registry import RegistryUnavailable
 from releases.models import Artifact, ArtifactUpload, Blob, Contract, Pipeline, Release
 from releases.states import MOVES, PENDING, Status, UploadStatus
@@ -36,10 +37,11 @@ class UploadedArtifact:
 
 @dataclass(frozen=True)
 class Brought:
-    """What an upload brings beside descriptor and files: who sent it, a contract document, what is wrong so far."""
+    """What an upload brings beside descriptor and files: who sent it, what is attached, what is wrong so far."""
 
     actor: str
     contract: bytes | None
+    evidence: Sequence[Evidence]
     findings: Sequence[Finding]
 
 
@@ -57,23 +59,30 @@ def register(
     actor: str,
     pipeline_id: str | None = None,
     contract: bytes | None = None,
+    attached: Sequence[bytes] = (),
     any_reference: bool = False,
 ) -> Registration:
     """Take a release in: its row is UPLOADED when this returns, and its verification is on the way.
 
-    Files find their artifacts by digest. `contract` is a contract document that came beside the descriptor. With
-    `any_reference` an image whose reference does not pin it is told of, and not refused for it. Equal metadata returns
-    the stored release. The staged files are consumed, whatever happens. Raises `DescriptorInvalid` with all that is
-    wrong, `ReleaseConflict` for other metadata.
+    Files find their artifacts by digest. `contract` is a contract document that came beside the descriptor. What is
+    `attached` is kept with the release, also with one that is stored already. With `any_reference` an image whose
+    reference does not pin it is told of, and not refused for it. Equal metadata returns the stored release. The staged
+    files are consumed, whatever happens. Raises `DescriptorInvalid` with all that is wrong, `ReleaseConflict` for other
+    metadata, and as `attachments.attach` does.
     """
     try:
         descriptor = _descriptor(document, pipeline_id)
         existing = _existing(tenant, descriptor, contract)
         if existing is not None:
             _heal(existing, files)
+            attachments.attach(existing, attached, actor=actor)
             return Registration(existing, created=False)
+        evidence = attachments.examined(attached, descriptor)
         told = image_reference.findings(descriptor, _severity(any_reference))
-        return _take_in(tenant, descriptor, files, Brought(actor, contract, told))
+        made = _take_in(tenant, descriptor, files, Brought(actor, contract, evidence, told))
+        if not made.created:
+            attachments.attach(made.release, attached, actor=actor)
+        return made
     finally:
         for file in files:
             file.staged.discard()
@@ -121,7 +130,8 @@ def _take_in(
     tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], brought: Brought
 ) -> Registration:
     wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
-    strangers = [*brought.findings, *(_matches_no_artifact(file) for file in files if file.staged.digest not in wanted)]
+    told = [*brought.findings, *(finding for each in brought.evidence for finding in each.findings)]
+    strangers = [*told, *(_matches_no_artifact(file) for file in files if file.staged.digest not in wanted)]
     staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
     # From the look at the bytes to the commit: what this upload refers to is not removed meanwhile.
     with blob_lock.shared(wanted):
@@ -143,6 +153,7 @@ def _commit(
             for digest in sorted(fingerprints):
                 blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
             release = _write_release(tenant, descriptor, brought)
+            attachments.keep(release, brought.evidence, actor=brought.actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
             bell.ring(VERIFY_TASK, release.pk)
     except IntegrityError:

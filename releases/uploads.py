@@ -14,16 +14,20 @@ from coordinator.errors import PayloadTooLarge
 from releases.artifact_store import StagedBlob, artifact_store
 from releases.contract import MAX_CONTRACT_BYTES
 from releases.descriptor import MAX_DESCRIPTOR_BYTES
+from releases.evidence import MAX_ATTACHMENT_BYTES
+from releases.models import Attachment
 from releases.registrar import UploadedArtifact
 
 DESCRIPTOR_FIELD = "descriptor"
 CONTRACT_FIELD = "contract"
+ATTACHMENT_FIELD = "attachment"
 _DOCUMENTS = {DESCRIPTOR_FIELD: MAX_DESCRIPTOR_BYTES, CONTRACT_FIELD: MAX_CONTRACT_BYTES}
-"""Fields that are documents, with the most bytes of each; files under any other name are artifacts."""
+"""Fields that are one document each, with the most bytes of it."""
 
 
 class ReleaseUpload(FileUploadHandler):
-    """The documents are read into memory, each within its bound; every other file is staged in the store.
+    """The documents and the field `attachment` are read into memory, within their bounds: of attachments all together
+    as much as one of the largest. Every other file is staged in the store.
 
     Raises `PayloadTooLarge` as soon as a bound is passed.
     """
@@ -35,6 +39,7 @@ class ReleaseUpload(FileUploadHandler):
         super().__init__()
         self.files: list[UploadedArtifact] = []
         self._documents: dict[str, bytearray] = {}
+        self._attached: list[bytearray] = []
         self._staged: StagedBlob | None = None
 
     @property
@@ -50,10 +55,21 @@ class ReleaseUpload(FileUploadHandler):
     def _document(self, field: str) -> bytes | None:
         return bytes(self._documents[field]) if field in self._documents else None
 
+    @property
+    def attached(self) -> list[bytes]:
+        """What came to be attached to the release."""
+        return [bytes(each) for each in self._attached]
+
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
         if self.field_name in _DOCUMENTS:
             self._documents[self.field_name], self._staged = bytearray(), None
+            return
+        if self.field_name == ATTACHMENT_FIELD:
+            if len(self._attached) == Attachment.MOST:
+                raise PayloadTooLarge(f"At most {Attachment.MOST} files can be attached.", limit=Attachment.MOST)
+            self._attached.append(bytearray())
+            self._staged = None
             return
         self._staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)
         self.files.append(UploadedArtifact(self.file_name or "", self._staged))
@@ -61,6 +77,12 @@ class ReleaseUpload(FileUploadHandler):
     def receive_data_chunk(self, raw_data: bytes, _start: int) -> None:
         if self._staged is not None:
             self._staged.write(raw_data)
+        elif self.field_name == ATTACHMENT_FIELD:
+            self._attached[-1] += raw_data
+            if sum(map(len, self._attached)) > MAX_ATTACHMENT_BYTES:
+                raise PayloadTooLarge(
+                    f"Attachments may have at most {MAX_ATTACHMENT_BYTES} bytes together.", limit=MAX_ATTACHMENT_BYTES
+                )
         elif self.field_name in self._documents:
             document, limit = self._documents[self.field_name], _DOCUMENTS[self.field_name]
             document += raw_data

@@ -1,7 +1,9 @@
 """Bearer tokens (RFC 6750) over knox's hashed token model."""
 
 import hashlib
+import threading
 import time
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.conf import settings
@@ -15,7 +17,23 @@ from coordinator.tenancy.models import ApiToken
 
 LAST_USE_PRECISION = timedelta(minutes=1)
 MOST_REMEMBERED = 10_000
-_remembered: dict[bytes, tuple[float, User, ApiToken]] = {}
+_remembered: dict[bytes, "_Remembered"] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """`renewal` is taken once, by whoever looks the token up anew before the others have to."""
+
+    at: float
+    user: User
+    token: ApiToken
+    renewal: threading.Lock = field(default_factory=threading.Lock)
+
+    def good(self) -> bool:
+        age = time.monotonic() - self.at
+        if age >= settings.SUBMISSION_CACHE_SECONDS / 2 and self.renewal.acquire(blocking=False):
+            return False
+        return age < settings.SUBMISSION_CACHE_SECONDS
 
 
 class TokenAuthentication(KnoxAuthentication):
@@ -34,13 +52,13 @@ class TokenAuthentication(KnoxAuthentication):
             return self._looked_up(token)
         key = hashlib.sha256(token).digest()
         kept = _remembered.get(key)
-        if kept is not None and time.monotonic() - kept[0] < settings.SUBMISSION_CACHE_SECONDS:
-            return kept[1], kept[2]
+        if kept is not None and kept.good():
+            return kept.user, kept.token
         looked_up_at = time.monotonic()
         user, found = self._looked_up(token)
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
-        _remembered[key] = (looked_up_at, user, found)
+        _remembered[key] = _Remembered(looked_up_at, user, found)
         return user, found
 
     def _looked_up(self, token: bytes) -> tuple[User, ApiToken]:

@@ -1,12 +1,14 @@
 """Cursor pages: stable under concurrent inserts, and as fast on the last page as on the first."""
 
 import base64
+import json
 import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.db.models import Q
 from rest_framework.exceptions import NotFound
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -24,7 +26,9 @@ def _unknown_cursor() -> InvalidRequest:
 
 
 class NewestFirst(CursorPagination):
-    """Newest first. `items` holds the page; `next` and `previous` are whole URLs or null.
+    """Newest first, or in the order of `ordering`, whose fields all lead one way and are unique together.
+
+    `items` holds the page; `next` and `previous` are whole URLs or null.
 
     Raises `InvalidRequest` for a page size that is none, and for a cursor that was never given out.
     """
@@ -53,13 +57,57 @@ class NewestFirst(CursorPagination):
             raise _unknown_cursor() from None
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
-        try:
-            return super().paginate_queryset(queryset, request, view)
-        except (ValueError, ValidationError):
-            # The position in the cursor is not even of the column's type: it was forged.
-            if self.cursor is None or self.cursor.position is None:
-                raise
-            raise _unknown_cursor() from None
+        self.base_url = request.build_absolute_uri()
+        self.cursor = self.decode_cursor(request)
+        size = self.get_page_size(request)
+        names = [self.ordering] if isinstance(self.ordering, str) else list(self.ordering)
+        backwards = self.cursor is not None and self.cursor.reverse
+        self._fields = [name.lstrip("-") for name in names]
+        descending = names[0].startswith("-") is not backwards
+        rows = queryset.order_by(*(f"-{name}" if descending else name for name in self._fields))
+        if self.cursor is None:
+            found = list(rows[: size + 1])
+        else:
+            try:
+                found = list(rows.filter(self._beyond(self.cursor.position, descending))[: size + 1])
+            except (TypeError, ValueError, ValidationError):
+                # The position in the cursor is not even of the columns' types: it was forged.
+                raise _unknown_cursor() from None
+        self.page = found[:size]
+        more = len(found) > size
+        if backwards:
+            self.page.reverse()
+        self.has_next, self.has_previous = (True, more) if backwards else (more, self.cursor is not None)
+        return self.page
+
+    def _beyond(self, position: Any, descending: bool) -> Q:
+        """What comes after a position, of which every part counts: many rows may share the first ones.
+
+        The first part stands once more on its own, so that an index finds where to begin.
+        """
+        values = json.loads(position or "")
+        if not isinstance(values, list) or len(values) != len(self._fields):
+            raise ValueError("no position")
+        side = "lt" if descending else "gt"
+        parts = dict(zip(self._fields, values, strict=True))
+        beyond = Q()
+        for number, name in enumerate(self._fields):
+            equal = {before: parts[before] for before in self._fields[:number]}
+            beyond |= Q(**equal, **{f"{name}__{side}": parts[name]})
+        return Q(**{f"{self._fields[0]}__{side}e": values[0]}) & beyond
+
+    def _link(self, row: Any, *, reverse: bool) -> str:
+        # Beyond an empty page lies what lay before its own position.
+        position: Any = self.cursor and self.cursor.position
+        if row is not None:
+            position = json.dumps([str(getattr(row, name)) for name in self._fields])
+        return str(self.encode_cursor(Cursor(offset=0, reverse=reverse, position=position)))
+
+    def get_next_link(self) -> str | None:
+        return self._link(self.page[-1] if self.page else None, reverse=False) if self.has_next else None
+
+    def get_previous_link(self) -> str | None:
+        return self._link(self.page[0] if self.page else None, reverse=True) if self.has_previous else None
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({"items": data, "next": self.get_next_link(), "previous": self.get_previous_link()})

@@ -86,7 +86,7 @@ class Product:
             "coordinator.wsgi",
             bind,
             "--workers=1",
-            "--threads=16",
+            "--threads=32",
             "--keep-alive=75",
             "--no-control-socket",
         ]

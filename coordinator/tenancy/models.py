@@ -2,24 +2,67 @@
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from knox.models import AbstractAuthToken
 
 from coordinator.tenancy.roles import Role, Scope
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
+LONGEST_TERM = 36_500
+TERM = (MinValueValidator(1), MaxValueValidator(LONGEST_TERM))
+
+
+def _term() -> int | None:
+    """What a tenant is made with; 0 in the setting keeps for ever."""
+    return settings.RETENTION_DAYS or None
+
+
+def _term_of_failed() -> int | None:
+    return settings.FAILED_RETENTION_DAYS or None
 
 
 class Tenant(models.Model):
-    """The owner of pipelines, releases, executions, workers and tokens; nothing crosses it."""
+    """The owner of pipelines, releases, executions, workers and tokens; nothing crosses it.
+
+    `retention_days` is how long executions are kept after they have succeeded or were cancelled,
+    `failed_retention_days` after they have failed for good, since those wait for somebody. None: for ever. The
+    database's guards read the terms here, so no other place may have one.
+    """
 
     slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
+    retention_days = models.PositiveIntegerField(
+        "days kept after success or cancellation",
+        null=True,
+        blank=True,
+        default=_term,
+        validators=TERM,
+        help_text="Older executions are removed with their histories, for good. Empty: they are kept for ever.",
+    )
+    failed_retention_days = models.PositiveIntegerField(
+        "days kept after failure",
+        null=True,
+        blank=True,
+        default=_term_of_failed,
+        validators=TERM,
+        help_text="The same for FAILED and DLQ, which can be re-driven until then.",
+    )
 
     class Meta:
         ordering = ("slug",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(retention_days=None) | models.Q(retention_days__range=(1, LONGEST_TERM)),
+                name="tenant_retention_days",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(failed_retention_days=None)
+                | models.Q(failed_retention_days__range=(1, LONGEST_TERM)),
+                name="tenant_failed_retention_days",
+            ),
+        )
 
     def __str__(self) -> str:
         return self.slug

@@ -34,6 +34,7 @@ OUTCOME_VARIANTS = {
     Outcome.REDRIVEN.value: "success",
     Outcome.SKIPPED.value: "warning",
 }
+REMOVED = "REMOVED"
 ITEMS_SHOWN = 50
 EVENTS_SHOWN = 50
 LIVE = (Status.RUNNING, Status.PAUSED)
@@ -148,7 +149,7 @@ class CampaignAdmin(ReadOnlyAdmin):
             "may_operate": self.may(request, Scope.OPERATE, campaign),
             # Changes whenever the page would.
             "mark": f"{campaign.status}.{progress.pending}.{progress.redriven}.{progress.skipped}.{len(events)}."
-            + "".join(item.outcome[0] + item.execution.status[:2] for item in shown),
+            + "".join(item.outcome[0] + _became(item)[:2] for item in shown),
         }
 
 
@@ -173,12 +174,18 @@ def _line(item: CampaignItem) -> dict[str, Any]:
     return {
         "item": item,
         "variant": OUTCOME_VARIANTS[item.outcome],
-        "became": STATE_VARIANTS[item.execution.status],
+        "status": _became(item),
+        "became": STATE_VARIANTS.get(_became(item), "default"),
     }
 
 
+def _became(item: CampaignItem) -> str:
+    """What has become of its execution."""
+    return item.execution.status if item.execution else REMOVED
+
+
 def _runs(item: CampaignItem) -> bool:
-    return item.outcome == Outcome.REDRIVEN and item.execution.status not in TERMINAL_VALUES
+    return item.outcome == Outcome.REDRIVEN and _became(item) not in (*TERMINAL_VALUES, REMOVED)
 
 
 # --- orders ---------------------------------------------------------------------------------------

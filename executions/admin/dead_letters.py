@@ -19,6 +19,7 @@ from executions.admin.filters import (
     ExecutionsPipelineFilter,
     ExecutionsReleaseFilter,
     SinceFilter,
+    newest_first,
 )
 from executions.models import DeadLetter
 from executions.redrive import redrivable
@@ -76,11 +77,13 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     )
     search_fields = ("execution__id",)
     search_help_text = "The id of the execution, in full"
-    ordering = ("-created_at", "-id")
     list_per_page = 50
     paginator = InfinitePaginator
     show_full_result_count = False
     sortable_by = ()
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        return newest_first(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         rows = super().get_queryset(request).select_related("tenant", "execution__tenant")

@@ -17,7 +17,7 @@ from coordinator.tenancy.roles import Scope
 from executions import queries
 from executions.admin.confirmation import Given, Order, ask
 from executions.admin.documents import bounded_json, on_one_line
-from executions.admin.filters import STATE_VARIANTS, PipelineFilter
+from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
 from executions.cancellation import cancel
 from executions.hosting import hosting
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
@@ -51,11 +51,13 @@ class ExecutionAdmin(ReadOnlyAdmin):
     list_filter = (StatusFilter, PipelineFilter, TenantFilter)
     search_fields = ("execution_key",)
     search_help_text = "The id or the idempotency key, in full"
-    ordering = ("-created_at", "-id")
     list_per_page = 50
     paginator = InfinitePaginator
     show_full_result_count = False
     sortable_by = ()
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        return newest_first(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
         rows = super().get_queryset(request).select_related("tenant", "release__pipeline__activation__release")

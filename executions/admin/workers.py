@@ -18,8 +18,10 @@ from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
 from executions.hosting import Hosting, hosting
 from executions.models import Execution, Worker, WorkerEvent
+from executions.rest_assignment import owner_of
+from executions.rest_calls import base_of, may_call
 from executions.states import State
-from executions.worker_registry import STATES, in_state
+from executions.worker_registry import REST, STATES, in_state
 from releases.models import Release
 
 WORKER_VARIANTS = {"HEALTHY": "success", "DRAINING": "warning", "STALE": "danger", "UNAVAILABLE": "default"}
@@ -43,6 +45,7 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
         "worker_id",
         "state",
+        "protocol",
         "pipeline_id",
         "release_version",
         "tenant",
@@ -114,6 +117,8 @@ class WorkerAdmin(ReadOnlyAdmin):
             "original": row,
             "variant": WORKER_VARIANTS[host.state],
             "order": _newest_order(row) if row.drained_by_operator_at else None,
+            "called_at": base_of(row.endpoint) if row.protocol == REST else "",
+            "may_be_called": row.protocol != REST or may_call(row.endpoint),
             "may_operate": self.may(request, Scope.OPERATE, row),
             "running": running[:RUNNING_SHOWN],
             "more_running": len(running) > RUNNING_SHOWN,
@@ -132,10 +137,11 @@ def _newest_order(worker: Worker) -> WorkerEvent | None:
 
 
 def _running(worker: Worker, release: Release | None) -> list[Execution]:
-    """What it runs, longest first, by the leases that its heartbeats renew."""
+    """What it runs, longest first, by the leases that are held in its name."""
     if release is None:
         return []
-    rows = Execution.objects.filter(release=release, status=State.RUNNING, lease_owner=f"worker:{worker.worker_id}")
+    owner = owner_of(worker) if worker.protocol == REST else f"worker:{worker.worker_id}"
+    rows = Execution.objects.filter(release=release, status=State.RUNNING, lease_owner=owner)
     return list(rows.defer("input", "result", "progress").order_by("updated_at")[: RUNNING_SHOWN + 1])
 
 

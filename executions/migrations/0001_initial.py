@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ("step_id", models.CharField(max_length=300)),
                 ("step_index", models.IntegerField()),
                 ("item_index", models.IntegerField(null=True)),
+                ("worker_name", models.CharField(max_length=200, null=True)),
                 ("correlation_id", models.CharField(max_length=200)),
                 ("transport", models.CharField(max_length=40)),
                 ("transport_metadata", models.JSONField(default=dict)),
@@ -126,6 +127,7 @@ class Migration(migrations.Migration):
                 ("itemized", models.BooleanField()),
                 ("gives_many", models.BooleanField()),
                 ("expected_items", models.IntegerField()),
+                ("worker_name", models.CharField(max_length=200, null=True)),
                 (
                     "status",
                     models.CharField(
@@ -389,7 +391,11 @@ class Migration(migrations.Migration):
             model_name="campaignitem",
             name="execution",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="campaign_items", to="executions.execution"
+                db_constraint=False,
+                null=True,
+                on_delete=django.db.models.deletion.DO_NOTHING,
+                related_name="campaign_items",
+                to="executions.execution",
             ),
         ),
         migrations.AddField(
@@ -493,6 +499,22 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status__in", ["CANCELLED", "DLQ", "FAILED", "SUCCEEDED"]), _negated=True),
                 fields=["release"],
                 name="execution_live_by_release",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="execution",
+            index=models.Index(
+                condition=models.Q(("await_unit__isnull", False)),
+                fields=["await_unit"],
+                name="execution_waiting_for_unit",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="execution",
+            index=models.Index(
+                condition=models.Q(("status__in", ["SUCCEEDED", "CANCELLED"])),
+                fields=["tenant", "finished_at"],
+                name="execution_over",
             ),
         ),
         migrations.AddIndex(
@@ -634,6 +656,12 @@ class Migration(migrations.Migration):
             model_name="campaignitem",
             index=models.Index(
                 condition=models.Q(("outcome", "PENDING")), fields=["campaign", "id"], name="campaign_item_pending"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="campaignitem",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("execution__isnull", False)), name="campaign_item_names_execution"
             ),
         ),
         migrations.AddConstraint(

@@ -3,16 +3,39 @@
 from django.db import migrations
 
 FORWARD = """
+CREATE FUNCTION guard_removal() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    term int := (SELECT CASE WHEN OLD.status IN ('FAILED', 'DLQ') THEN t.failed_retention_days ELSE t.retention_days END
+        FROM tenancy_tenant t WHERE t.id = OLD.tenant_id);
+BEGIN
+    IF OLD.finished_at IS NULL OR term IS NULL OR OLD.finished_at > now() - make_interval(days => term) THEN
+        RAISE EXCEPTION 'execution %: only what has been over for longer than its tenant keeps it is removed', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN OLD;
+END $$;
+
+-- A history is removed with its execution or not at all: after it, and in its transaction, whose foreign keys are
+-- checked at the end.
+CREATE FUNCTION guard_history() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION '% of % is refused: history goes with its execution alone', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+END $$;
+
 CREATE TRIGGER event_append_only BEFORE UPDATE OR DELETE ON executions_executionevent
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+    FOR EACH ROW EXECUTE FUNCTION guard_history();
 CREATE TRIGGER event_not_truncated BEFORE TRUNCATE ON executions_executionevent
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER execution_not_deleted BEFORE DELETE ON executions_execution
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+    FOR EACH ROW EXECUTE FUNCTION guard_removal();
 CREATE TRIGGER execution_not_truncated BEFORE TRUNCATE ON executions_execution
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER deadletter_append_only BEFORE UPDATE OR DELETE ON executions_deadletter
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+    FOR EACH ROW EXECUTE FUNCTION guard_history();
 CREATE TRIGGER deadletter_not_truncated BEFORE TRUNCATE ON executions_deadletter
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER workerevent_append_only BEFORE UPDATE OR DELETE ON executions_workerevent
@@ -26,15 +49,18 @@ CREATE TRIGGER campaignevent_not_truncated BEFORE TRUNCATE ON executions_campaig
 
 CREATE FUNCTION guard_interaction() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
+        RETURN OLD;
+    END IF;
     IF TG_OP = 'DELETE' OR OLD.status NOT IN ('WAITING', 'DISPATCHING', 'DISPATCHED') THEN
         RAISE EXCEPTION 'interaction %: what is over never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_over_is_over';
     END IF;
     IF (NEW.id, NEW.tenant_id, NEW.unit_id, NEW.execution_id, NEW.step_id, NEW.step_index, NEW.item_index,
-        NEW.correlation_id, NEW.request, NEW.output_type, NEW.created_at)
+        NEW.correlation_id, NEW.worker_name, NEW.request, NEW.output_type, NEW.created_at)
         IS DISTINCT FROM
         (OLD.id, OLD.tenant_id, OLD.unit_id, OLD.execution_id, OLD.step_id, OLD.step_index, OLD.item_index,
-        OLD.correlation_id, OLD.request, OLD.output_type, OLD.created_at)
+        OLD.correlation_id, OLD.worker_name, OLD.request, OLD.output_type, OLD.created_at)
     THEN
         RAISE EXCEPTION 'interaction %: what was asked never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_request_immutable';
@@ -46,6 +72,9 @@ CREATE TRIGGER interaction_guard BEFORE UPDATE OR DELETE ON executions_interacti
 
 CREATE FUNCTION guard_await_unit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
+        RETURN OLD;
+    END IF;
     IF TG_OP = 'DELETE' OR OLD.status <> 'WAITING_EXTERNAL' THEN
         RAISE EXCEPTION 'await unit %: what is over never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'await_unit_over_is_over';
@@ -57,6 +86,9 @@ CREATE TRIGGER await_unit_guard BEFORE UPDATE OR DELETE ON executions_awaitunit
 
 CREATE FUNCTION guard_wire_form() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
+        RETURN OLD;
+    END IF;
     IF TG_OP = 'DELETE' OR NEW.execution_id <> OLD.execution_id OR NEW.input IS DISTINCT FROM OLD.input
         OR OLD.result IS NOT NULL
     THEN
@@ -118,6 +150,13 @@ BEGIN
         RAISE EXCEPTION 'execution %: there is no move from % to %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_legal_move';
     END IF;
+    -- Retention counts from the finish, so nobody makes an execution older than it is.
+    IF NEW.finished_at IS DISTINCT FROM
+        (CASE WHEN NEW.status = OLD.status THEN OLD.finished_at WHEN NEW.finished_at IS NOT NULL THEN now() END)
+    THEN
+        RAISE EXCEPTION 'execution %: it finishes when it does, once for each end', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_finish_is_now';
+    END IF;
     IF NEW.version <> OLD.version + (NEW.status <> OLD.status)::int OR NEW.attempt < OLD.attempt
         OR NEW.event_count < OLD.event_count
     THEN
@@ -129,17 +168,15 @@ END $$;
 CREATE TRIGGER execution_guard BEFORE UPDATE ON executions_execution FOR EACH ROW EXECUTE FUNCTION guard_execution();
 """
 BACKWARD = """
-DROP FUNCTION guard_execution, guard_submission, guard_interaction, guard_await_unit, guard_wire_form CASCADE;
-DROP TRIGGER deadletter_append_only ON executions_deadletter;
+DROP FUNCTION guard_execution, guard_submission, guard_interaction, guard_await_unit, guard_wire_form, guard_removal,
+    guard_history CASCADE;
 DROP TRIGGER deadletter_not_truncated ON executions_deadletter;
 DROP TRIGGER workerevent_append_only ON executions_workerevent;
 DROP TRIGGER workerevent_not_truncated ON executions_workerevent;
 DROP TRIGGER campaignevent_append_only ON executions_campaignevent;
 DROP TRIGGER campaignevent_not_truncated ON executions_campaignevent;
 
-DROP TRIGGER event_append_only ON executions_executionevent;
 DROP TRIGGER event_not_truncated ON executions_executionevent;
-DROP TRIGGER execution_not_deleted ON executions_execution;
 DROP TRIGGER execution_not_truncated ON executions_execution;
 """
 

@@ -13,7 +13,8 @@ class AwaitUnit(models.Model):
     """One suspended boundary of one execution (wire protocol F.1). An execution has at most one that is open.
 
     `expected_items` interactions must be answered before it goes on; `itemized` units resume with the list of all
-    answers in the order of their items, others with the one answer, read as many where `gives_many`.
+    answers in the order of their items, others with the one answer, read as many where `gives_many`. `worker_name` is
+    the id by which the worker that opened it knows it, to the letter; null where the coordinator opened it.
     """
 
     class Status(models.TextChoices):
@@ -31,6 +32,7 @@ class AwaitUnit(models.Model):
     itemized = models.BooleanField()
     gives_many = models.BooleanField()
     expected_items = models.IntegerField()
+    worker_name = models.CharField(max_length=200, null=True)
     status = models.CharField(max_length=20, choices=Status, default=Status.WAITING_EXTERNAL)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
@@ -51,7 +53,8 @@ class AwaitUnit(models.Model):
 class Interaction(models.Model):
     """One external request (wire protocol F.2). The first answer is kept, with who gave it and when.
 
-    A webhook is WAITING until it is sent, DISPATCHING while it is, DISPATCHED once it was received.
+    A webhook is WAITING until it is sent, DISPATCHING while it is, DISPATCHED once it was received. `worker_name` is
+    the id that the worker gave it, to the letter, where that is not how our own is written.
     """
 
     class Status(models.TextChoices):
@@ -72,6 +75,7 @@ class Interaction(models.Model):
     step_id = models.CharField(max_length=300)
     step_index = models.IntegerField()
     item_index = models.IntegerField(null=True)
+    worker_name = models.CharField(max_length=200, null=True)
     correlation_id = models.CharField(max_length=200)
     transport = models.CharField(max_length=40)
     transport_metadata = models.JSONField(default=dict)
@@ -120,3 +124,8 @@ class Interaction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.step_id} {self.id}"
+
+    @property
+    def known_as(self) -> str:
+        """The id by which others know it: the one that its worker gave it, else our own (wire protocol F.3)."""
+        return self.worker_name or str(self.id)

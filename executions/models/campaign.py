@@ -52,7 +52,10 @@ class Campaign(models.Model):
 
 
 class CampaignItem(models.Model):
-    """One execution of a campaign and what came of it; `expected_version` is its version when it was found."""
+    """One execution of a campaign and what came of it; `expected_version` is its version when it was found.
+
+    An item outlives its execution: `execution_id` still names what retention has removed, and `execution` is None.
+    """
 
     class Outcome(models.TextChoices):
         PENDING = "PENDING"
@@ -60,7 +63,10 @@ class CampaignItem(models.Model):
         SKIPPED = "SKIPPED"
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="items")
-    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="campaign_items")
+    # Nullable for the ORM's sake, which joins only what may be absent from the left; the constraint keeps it filled.
+    execution = models.ForeignKey(
+        Execution, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="campaign_items"
+    )
     expected_version = models.BigIntegerField()
     outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING)
     code = models.CharField(max_length=60, blank=True)
@@ -68,7 +74,10 @@ class CampaignItem(models.Model):
 
     class Meta:
         ordering = ("id",)
-        constraints = (models.UniqueConstraint(fields=("campaign", "execution"), name="campaign_item_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("campaign", "execution"), name="campaign_item_once"),
+            models.CheckConstraint(condition=Q(execution__isnull=False), name="campaign_item_names_execution"),
+        )
         indexes = (
             models.Index(fields=("campaign", "id"), condition=Q(outcome="PENDING"), name="campaign_item_pending"),
         )

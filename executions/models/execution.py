@@ -121,7 +121,17 @@ class Execution(models.Model):
             models.Index(
                 fields=("release",), condition=~Q(status__in=TERMINAL_VALUES), name="execution_live_by_release"
             ),
-            # What a campaign looks for, however many have succeeded.
+            # Who removes an await unit asks who waits for it.
+            models.Index(
+                fields=("await_unit",), condition=Q(await_unit__isnull=False), name="execution_waiting_for_unit"
+            ),
+            # What retention removes, the longest finished first.
+            models.Index(
+                fields=("tenant", "finished_at"),
+                condition=Q(status__in=["SUCCEEDED", "CANCELLED"]),
+                name="execution_over",
+            ),
+            # What a campaign looks for, however many have succeeded; and retention of what failed.
             models.Index(
                 fields=("tenant", "finished_at", "id"), condition=Q(status__in=["DLQ", "FAILED"]), name="execution_dead"
             ),

@@ -13,9 +13,10 @@ from django.urls import URLPattern
 
 from coordinator.admin_base import ReadOnlyAdmin, TenantFilter
 from coordinator.admin_columns import column, moment
+from coordinator.tenancy.access import actor
 from coordinator.tenancy.roles import Scope
-from releases import registry
-from releases.models import Pipeline
+from releases import policy, registry, trust
+from releases.models import Pipeline, SignaturePolicy
 
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
@@ -23,6 +24,7 @@ HISTORY_PAGE = 25
 
 class PolicyForm(forms.Form):
     reason_required = forms.BooleanField(required=False)
+    signature_policy = forms.ChoiceField(choices=SignaturePolicy, required=False)
 
 
 @admin.register(Pipeline)
@@ -65,6 +67,8 @@ class PipelineAdmin(ReadOnlyAdmin):
             original=pipeline,
             pipeline=pipeline,
             active=pipeline.activation,
+            trust=_trust(pipeline),
+            signature_policies=SignaturePolicy.choices,
             history=history,
             releases=releases[:NEWEST_RELEASES],
             more_releases=len(releases) > NEWEST_RELEASES,
@@ -81,8 +85,21 @@ class PipelineAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         form = PolicyForm(request.POST)
         if form.is_valid():
-            required = form.cleaned_data["reason_required"]
-            Pipeline.objects.filter(pk=pipeline.pk).update(reason_required=required)
-            told = "An activation must say why." if required else "An activation need not say why."
-            messages.success(request, f"The policy of {pipeline} was saved. {told}")
+            asked = form.cleaned_data
+            changes = {"reasonRequired": asked["reason_required"]}
+            if asked["signature_policy"]:
+                changes["signaturePolicy"] = asked["signature_policy"]
+            made = policy.change(pipeline, changes, actor=actor(request.user))
+            reason = "must" if made.reason_required else "need not"
+            signatures = SignaturePolicy(made.signature_policy).label
+            messages.success(
+                request, f"The policy of {pipeline} was saved. An activation {reason} say why. {signatures}."
+            )
+        else:
+            messages.error(request, "Choose one of the policies for signatures. Nothing changed.")
         return redirect("admin:releases_pipeline_change", pipeline.pk)
+
+
+def _trust(pipeline: Pipeline) -> trust.Trust | None:
+    """What the signatures of the active release are worth."""
+    return trust.of(pipeline.activation.release) if pipeline.activation else None

@@ -17,8 +17,8 @@ from coordinator.errors import CoordinatorError
 from coordinator.findings import DocumentError
 from coordinator.tenancy.access import actor, tenants_of
 from coordinator.tenancy.roles import Scope
-from releases import activation, revocation
-from releases.admin import direct_upload
+from releases import activation, revocation, trust
+from releases.admin import attach, direct_upload
 from releases.admin.activate import activate
 from releases.admin.upload import upload
 from releases.contract import contract_from_json
@@ -110,6 +110,8 @@ class ReleaseAdmin(ReadOnlyAdmin):
             self.own("upload/direct/<slug:tenant>/<str:upload_id>/", "direct_one", self.direct_one),
             self.own("<int:object_id>/activate/", "activate", self.activate),
             self.own("<int:object_id>/revoke/", "revoke", self.revoke),
+            self.own("<int:object_id>/attach/", "attach", csrf_exempt(self.attach)),
+            self.own("<int:object_id>/attachments/<int:attachment_id>/", "attachment", self.attachment),
             self.fragment("<int:object_id>/status/", "status", self.status),
         ]
 
@@ -140,6 +142,12 @@ class ReleaseAdmin(ReadOnlyAdmin):
             messages.success(request, f"Release {release} is revoked and can never be activated again.")
         return redirect("admin:releases_release_change", release.pk)
 
+    def attach(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return attach.attach(self, request, self.row_or_404(request, object_id))
+
+    def attachment(self, request: HttpRequest, object_id: int, attachment_id: int) -> HttpResponse:
+        return attach.copy(self.row_or_404(request, object_id), attachment_id)
+
     def show(self, request: HttpRequest, row: Release) -> HttpResponse:
         return self.page(request, "releases/release.html", title=str(row), original=row, **self._shown(request, row))
 
@@ -162,6 +170,10 @@ class ReleaseAdmin(ReadOnlyAdmin):
             "contract": steps_of(release),
             "variant": VARIANTS[release.status],
             "revocation": Revocation.objects.filter(release=release).first(),
+            "trust": trust.of(release),
+            "attached": trust.attached(release),
+            "may_attach": release.status in {*PENDING, Status.REGISTERED}
+            and self.may(request, Scope.REGISTER, release),
             "may_activate": self.may(request, Scope.ACTIVATE, release),
         }
 

@@ -63,7 +63,12 @@ def _protected(request: HttpRequest, pages: "ReleaseAdmin", received: ReleaseUpl
         raise InvalidRequest("Choose a release descriptor, the file pipeline-release.json.")
     tenant: Tenant = form.cleaned_data["tenant"]
     made = registrar.register(
-        tenant, received.descriptor, received.files, actor=actor(request.user), contract=received.contract or None
+        tenant,
+        received.descriptor,
+        received.files,
+        actor=actor(request.user),
+        contract=received.contract or None,
+        attached=received.attached,
     )
     if made.created:
         messages.success(request, f"Release {made.release} was uploaded. Its verification is on the way.")

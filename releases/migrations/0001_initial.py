@@ -106,6 +106,18 @@ class Migration(migrations.Migration):
                 ("pipeline_id", models.CharField(max_length=500)),
                 ("reason_required", models.BooleanField(default=False, help_text="An activation must say why.")),
                 (
+                    "signature_policy",
+                    models.CharField(
+                        choices=[
+                            ("off", "Signatures are shown and not asked for"),
+                            ("warn", "A release that no trusted key signed can be activated, with a warning"),
+                            ("require", "A release can be activated only if a trusted key signed it"),
+                        ],
+                        default="off",
+                        max_length=10,
+                    ),
+                ),
+                (
                     "validate_answers",
                     models.BooleanField(
                         default=True, help_text="An await's answer must fit the type that the contract names for it."
@@ -465,5 +477,123 @@ class Migration(migrations.Migration):
                     ),
                 ],
             },
+        ),
+        migrations.CreateModel(
+            name="Attachment",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveSmallIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("signature", "signature"), ("provenance", "provenance"), ("sbom", "sbom")],
+                        max_length=10,
+                    ),
+                ),
+                ("digest", models.CharField(max_length=71)),
+                ("content", models.BinaryField()),
+                ("summary", models.JSONField()),
+                ("findings", models.JSONField(default=list)),
+                ("attached_by", models.CharField(max_length=200)),
+                ("attached_at", models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                "ordering": ("release", "position"),
+            },
+        ),
+        migrations.CreateModel(
+            name="KeyRevocation",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("actor", models.CharField(max_length=200)),
+                ("reason", models.CharField(max_length=1000)),
+                ("revoked_at", models.DateTimeField(auto_now_add=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="TrustedKey",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100)),
+                ("key_id", models.CharField(max_length=64)),
+                ("public_key", models.TextField()),
+                ("added_by", models.CharField(max_length=200)),
+                ("added_at", models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                "ordering": ("tenant", "name"),
+            },
+        ),
+        migrations.AddConstraint(
+            model_name="pipeline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("signature_policy__in", ["off", "warn", "require"])),
+                name="pipeline_signature_policy_known",
+            ),
+        ),
+        migrations.AddField(
+            model_name="attachment",
+            name="release",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="attachments", to="releases.release"
+            ),
+        ),
+        migrations.AddField(
+            model_name="trustedkey",
+            name="tenant",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="trusted_keys", to="tenancy.tenant"
+            ),
+        ),
+        migrations.AddField(
+            model_name="keyrevocation",
+            name="key",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="revocation", to="releases.trustedkey"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="attachment",
+            constraint=models.UniqueConstraint(fields=("release", "position"), name="attachment_position_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="attachment",
+            constraint=models.UniqueConstraint(fields=("release", "digest"), name="attachment_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="attachment",
+            constraint=models.CheckConstraint(condition=models.Q(("position__lt", 32)), name="attachment_not_too_many"),
+        ),
+        migrations.AddConstraint(
+            model_name="attachment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["signature", "provenance", "sbom"])), name="attachment_kind_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="trustedkey",
+            constraint=models.UniqueConstraint(fields=("tenant", "name"), name="trusted_key_name_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="trustedkey",
+            constraint=models.UniqueConstraint(fields=("tenant", "key_id"), name="trusted_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="trustedkey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("key_id__regex", "^[0-9a-f]{64}$")), name="trusted_key_id_well_formed"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="trustedkey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("name__regex", "^\\s*$"), _negated=True), name="trusted_key_name_not_blank"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="keyrevocation",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("reason__regex", "^\\s*$"), _negated=True), name="key_revocation_says_why"
+            ),
         ),
     ]

@@ -33,6 +33,21 @@ CREATE TRIGGER blob_not_deleted BEFORE DELETE ON releases_blob
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER blob_not_truncated BEFORE TRUNCATE ON releases_blob
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER attachment_append_only BEFORE UPDATE OR DELETE ON releases_attachment
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER attachment_not_truncated BEFORE TRUNCATE ON releases_attachment
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER trusted_key_append_only BEFORE UPDATE OR DELETE ON releases_trustedkey
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER trusted_key_not_truncated BEFORE TRUNCATE ON releases_trustedkey
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER key_revocation_append_only BEFORE UPDATE OR DELETE ON releases_keyrevocation
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER key_revocation_not_truncated BEFORE TRUNCATE ON releases_keyrevocation
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE releases_attachment
+    ADD CONSTRAINT attachment_digest_of_content CHECK (digest = 'sha256:' || encode(sha256(content), 'hex')),
+    ADD CONSTRAINT attachment_not_too_large CHECK (octet_length(content) <= 8388608);
 CREATE TRIGGER release_not_deleted BEFORE DELETE ON releases_release
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER release_not_truncated BEFORE TRUNCATE ON releases_release
@@ -125,6 +140,7 @@ END $$;
 CREATE TRIGGER pipeline_guard BEFORE INSERT OR UPDATE ON releases_pipeline FOR EACH ROW EXECUTE FUNCTION guard_pipeline();
 """
 BACKWARD = """
+ALTER TABLE releases_attachment DROP CONSTRAINT attachment_digest_of_content, DROP CONSTRAINT attachment_not_too_large;
 DROP FUNCTION guard_pipeline, guard_artifact_upload, guard_activation, guard_release, refuse_change CASCADE;
 """
 

@@ -10,6 +10,7 @@ from django.urls import reverse
 from executions import campaigns, moves, worker_registry
 from executions.models import Campaign, Execution, Worker
 from executions.redrive import redrive
+from executions.rest_assignment import owner_of
 from tests import making
 from tests.admin import asking
 from tests.admin.conftest import LogIn, World
@@ -199,6 +200,24 @@ def test_a_worker_shows_what_it_runs(log_in: LogIn, acme: World) -> None:
     assert link in client.get(of("worker_change", acme.worker)).text
     other = making.worker(acme.release, "another")
     assert link not in client.get(of("worker_change", other)).text
+
+
+def test_a_worker_that_is_called_over_http_shows_where_and_whether_it_may_be(
+    log_in: LogIn, acme: World, settings: Any
+) -> None:
+    settings.REST_WORKER_ORIGINS = ["https://orders.internal"]
+    made = making.worker(acme.release, "rest-1", protocol="rest", endpoint="https://orders.internal/base")
+    client = log_in("viewer")
+    page = client.get(of("worker_change", made)).text
+    assert "https://orders.internal/base" in page
+    assert "data-not-called" not in page
+    [claim] = making.claimed(acme.tenant)
+    link = of("execution_change", acme.execution)
+    assert link not in page
+    Execution.objects.filter(pk=claim.execution_id).update(lease_owner=owner_of(made))
+    assert link in client.get(of("worker_change", made)).text
+    settings.REST_WORKER_ORIGINS = []
+    assert "data-not-called" in client.get(of("worker_change", made)).text
 
 
 # --- campaigns ------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from django.urls import reverse
 from knox.crypto import hash_token
 
 from coordinator.tenancy.models import ApiToken, Membership, Tenant
+from executions.cancellation import cancel
+from tests import making
 from tests.admin.conftest import LogIn, World
 
 ISSUE = "admin:tenancy_apitoken_add"
@@ -162,3 +164,18 @@ def test_only_superusers_touch_users(who: str, log_in: LogIn) -> None:
     assert client.get(reverse("admin:auth_user_password_change", args=[victim.pk])).status_code == 403
     assert client.post(reverse("admin:auth_user_delete", args=[victim.pk]), {"post": "yes"}).status_code == 403
     assert User.objects.filter(pk=victim.pk).exists()
+
+
+def test_a_superuser_sets_terms_and_sees_beforehand_what_each_would_remove(log_in: LogIn, acme: World) -> None:
+    address = reverse("admin:tenancy_tenant_change", args=[acme.tenant.pk])
+    client = log_in("superuser")
+    cancel(acme.tenant, acme.execution.pk, actor="user:ann", reason="")
+    making.aged(acme.execution, days=40)
+    shown = client.get(address).text
+    assert "cancelled: over 1 days ago 1; over 7 days ago 1; over 30 days ago 1; over 90 days ago 0" in shown
+    form = {"name": "Acme", "retention_days": "45", "failed_retention_days": ""}
+    assert client.post(address, form).status_code == 302
+    acme.tenant.refresh_from_db()
+    assert (acme.tenant.retention_days, acme.tenant.failed_retention_days) == (45, None)
+    assert "over 45 days ago 0" in client.get(address).text
+    assert client.post(address, {**form, "retention_days": "0"}).status_code == 200

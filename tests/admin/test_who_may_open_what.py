@@ -8,6 +8,8 @@ from django.urls import reverse
 
 from coordinator.tenancy.models import Membership, Tenant
 from executions.models import Campaign, DeadLetter, Interaction
+from releases import attachments
+from tests import signing
 from tests.admin import asking
 from tests.admin.conftest import LogIn, World
 
@@ -50,6 +52,17 @@ def campaign(world: World) -> object:
     return (Campaign.objects.filter(tenant=world.tenant).first() or asking.campaign(world)).pk
 
 
+def key(world: World) -> object:
+    return (world.tenant.trusted_keys.first() or signing.trusted(world.tenant)).pk
+
+
+def attachment(world: World) -> str:
+    kept = world.release.attachments.first()
+    if kept is None:
+        [kept] = attachments.attach(world.release, [signing.envelope(world.release.descriptor)], actor="user:test")
+    return reverse("admin:releases_release_attachment", args=[world.release.pk, kept.pk])
+
+
 # Who gets the page; what an outsider and an insider without the right get instead.
 PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "pipeline": (of("releases_pipeline_change", lambda w: w.release.pipeline_id), MEMBERS, 404),
@@ -58,6 +71,10 @@ PAGES: dict[str, tuple[Address, tuple[str, ...], int]] = {
     "execution": (of("executions_execution_change", lambda w: w.execution.pk), MEMBERS, 404),
     "execution live": (of("executions_execution_live", lambda w: w.execution.pk), MEMBERS, 404),
     "worker": (of("executions_worker_change", lambda w: w.worker.pk), MEMBERS, 404),
+    "attachment": (attachment, MEMBERS, 404),
+    "trusted key": (of("releases_trustedkey_change", key), MEMBERS, 404),
+    "trusted keys": (plain("releases_trustedkey_changelist"), (*MEMBERS, "stranger"), 403),
+    "new trusted key": (plain("releases_trustedkey_new"), (*ADMINS, "stranger"), 403),
     "activate": (of("releases_release_activate", lambda w: w.release.pk), RELEASERS, 404),
     "upload": (plain("releases_release_upload"), (*RELEASERS, "stranger"), 403),
     "pipelines": (plain("releases_pipeline_changelist"), (*MEMBERS, "stranger"), 403),
@@ -121,6 +138,7 @@ def test_whoever_is_not_logged_in_is_sent_to_the_log_in(page: str, log_in: LogIn
 READ_ONLY: dict[str, Callable[[World], object]] = {
     "releases_pipeline": lambda w: w.release.pipeline_id,
     "releases_release": lambda w: w.release.pk,
+    "releases_trustedkey": key,
     "executions_execution": lambda w: w.execution.pk,
     "executions_worker": lambda w: w.worker.pk,
     "executions_interaction": question,
@@ -151,7 +169,7 @@ def test_an_unknown_object_is_a_404(model: str, unknown: str, log_in: LogIn) -> 
     assert answer.status_code == 404
 
 
-ASKED = ("executions_interaction", "executions_deadletter", "executions_campaign")
+ASKED = ("releases_trustedkey", "executions_interaction", "executions_deadletter", "executions_campaign")
 
 
 @pytest.mark.parametrize("model", ASKED)

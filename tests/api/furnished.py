@@ -9,8 +9,9 @@ from executions import awaits, campaigns, outcome
 from executions.campaign_filters import Filters
 from executions.models import Interaction
 from executions.protocol import OutcomeGroup
+from releases import attachments
 from releases.models import ArtifactUpload
-from tests import making
+from tests import making, signing
 from tests.api.house import House
 
 
@@ -37,6 +38,8 @@ def furnished(ours: House) -> dict[str, list[str]]:
         status="OPEN",
         expires_at=timezone.now() + timedelta(days=1),
     )
+    key = signing.trusted(owner)
+    [kept] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     return {
         "upload_id": [str(upload.pk)],
         "tenant": [owner.slug],
@@ -52,6 +55,8 @@ def furnished(ours: House) -> dict[str, list[str]]:
         "correlationId": [asked.correlation_id],
         "resumeToken": [token],
         "worker_id": ["worker-1"],
+        "key_id": [key.key_id],
+        "digest": [kept.digest],
         # The beginning of any list.
         "cursor": [base64.b64encode(b"o=0").decode()],
     }

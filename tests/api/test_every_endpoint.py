@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.conf import settings as configured
 
-from tests import making
+from tests import making, signing
 from tests.api.furnished import furnished
 from tests.api.house import ELSEWHERE, ENDPOINTS, House, everything, fields, refused
 
@@ -24,6 +24,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "pipelines/{pipeline_id}/activations"): {"releaseVersion": "1.0"},
     ("POST", "pipelines/{pipeline_id}/revocations"): {"releaseVersion": "1.0", "reason": "a mistake"},
     ("PATCH", "pipelines/{pipeline_id}"): {"reasonRequired": True},
+    ("POST", "trusted-keys"): {"name": "next", "publicKey": signing.public_pem("next")},
+    ("POST", "trusted-keys/{key_id}/revoke"): {"reason": "leaked"},
     ("POST", "executions/{execution_id}/redrive"): {"reason": "mended"},
     ("POST", "executions/{execution_id}/cancel"): {"reason": "a mistake"},
     ("POST", "campaigns"): ORDER,
@@ -32,6 +34,13 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "campaigns/{campaign_id}/resume"): {"reason": "go on"},
     ("POST", "campaigns/{campaign_id}/cancel"): {"reason": "enough"},
     ("POST", "interactions/complete"): {"correlationId": "c", "response": {}},
+    ("POST", "workers"): {
+        "pipelineId": making.PIPELINE,
+        "contractVersion": "c",
+        "releaseVersion": "1.0",
+        "workerId": "rest-1",
+        "endpoint": "http://worker.example",
+    },
     ("POST", "workers/{pipeline_id}/{worker_id}/drain"): {"reason": "new disk"},
     ("POST", "workers/{pipeline_id}/{worker_id}/undrain"): {"reason": "new disk"},
     ("POST", "artifact-uploads"): {"digest": "sha256:" + "0" * 64, "size": 1},
@@ -45,7 +54,7 @@ LISTS = [
     if method == "GET"
     and path.rsplit("/", 1)[-1]
     in {*("pipelines", "releases", "activations", "executions", "events")}
-    | {"workers", "dead-letters", "campaigns", "items", "interactions"}
+    | {"workers", "dead-letters", "campaigns", "items", "interactions", "trusted-keys"}
 ]
 
 
@@ -220,6 +229,8 @@ UNKNOWN = {
     "interaction_id": "INTERACTION_UNKNOWN",
     "worker_id": "WORKER_UNKNOWN",
     "upload_id": "UPLOAD_UNKNOWN",
+    "key_id": "KEY_UNKNOWN",
+    "digest": "ATTACHMENT_UNKNOWN",
 }
 NO_ID = "00000000-0000-4000-8000-000000000000"
 NAMED = [
@@ -245,7 +256,14 @@ def test_what_is_not_there_is_unknown(here: Furnished, subtests: pytest.Subtests
 def test_what_is_another_tenants_is_as_unknown(ours: House, theirs: House, subtests: pytest.Subtests) -> None:
     making.registered(theirs.tenant, "7.0", pipeline_id="org.example.theirs")
     making.worker(theirs.release, "their-worker")
-    others = {"pipeline_id": "org.example.theirs", "release_version": "7.0", "worker_id": "their-worker"}
+    theirs_key = signing.trusted(theirs.tenant, "theirs").key_id
+    others = {
+        "key_id": theirs_key,
+        "digest": "sha256:" + "0" * 64,
+        "pipeline_id": "org.example.theirs",
+        "release_version": "7.0",
+        "worker_id": "their-worker",
+    }
     names = {**Furnished(theirs).names, **others}
     here = Furnished(ours)
     for method, path, name in NAMED:

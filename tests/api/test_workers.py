@@ -131,3 +131,48 @@ def test_reading_is_not_enough_to_give_orders(ready: tuple[Tenant, Release]) -> 
     blind = Caller(ready[0], Scope.OPERATE)
     for path in ("workers", "stranded", f"{PATH}/events"):
         assert blind.get(path, 403)["code"] == "SCOPE_MISSING"
+
+
+REST_WORKER = {
+    "pipelineId": making.PIPELINE,
+    "contractVersion": "c",
+    "releaseVersion": "1.0",
+    "workerId": "rest-1",
+    "endpoint": "https://orders.internal:8443/base/",
+}
+
+
+def test_a_worker_that_is_called_over_http_is_registered_beaten_for_and_drained(
+    operator: Caller, settings: Any
+) -> None:
+    settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
+    made = operator.call("POST", "workers", REST_WORKER)
+    assert (made["protocol"], made["endpoint"], made["state"]) == ("rest", REST_WORKER["endpoint"], "HEALTHY")
+    assert made["pin"] == {name: REST_WORKER[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
+    assert made in operator.get("workers")["items"]
+    path = f"workers/{making.PIPELINE}/rest-1"
+    Worker.objects.filter(worker_id="rest-1").update(last_heartbeat_at=LONG_AGO)
+    assert operator.get("workers?state=STALE")["items"][0]["workerId"] == "rest-1"
+    assert operator.call("POST", f"{path}/heartbeat")["state"] == "HEALTHY"
+    assert operator.call("POST", f"{path}/drain")["state"] == "DRAINING"
+    assert operator.call("POST", f"{path}/heartbeat")["state"] == "DRAINING"
+    assert operator.call("POST", f"{path}/undrain")["state"] == "HEALTHY"
+    operator.call("POST", f"{path}/drain")
+    assert operator.call("POST", "workers", REST_WORKER)["state"] == "HEALTHY"
+
+
+@pytest.mark.parametrize("endpoint", ["https://orders.internal", "http://orders.internal:8443", "file:///etc", "x"])
+def test_a_worker_at_an_origin_that_is_not_allowed_is_refused(operator: Caller, settings: Any, endpoint: str) -> None:
+    settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
+    refused = operator.call("POST", "workers", {**REST_WORKER, "endpoint": endpoint}, 422)
+    assert refused["code"] == "WORKER_ENDPOINT_REFUSED"
+    assert not Worker.objects.filter(worker_id="rest-1").exists()
+
+
+def test_nobody_speaks_for_a_worker_that_speaks_for_itself(operator: Caller, settings: Any) -> None:
+    settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
+    before = rows(Worker)
+    assert operator.call("POST", f"{PATH}/heartbeat", None, 409)["code"] == "WORKER_BEATS_ITSELF"
+    taken = operator.call("POST", "workers", {**REST_WORKER, "workerId": "worker-1"}, 409)
+    assert taken["code"] == "WORKER_BEATS_ITSELF"
+    assert rows(Worker) == before

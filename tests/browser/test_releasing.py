@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from coordinator.tenancy.roles import Role
+from tests import signing
 from tests.browser.conftest import LogIn
 from tests.running import BuiltRelease, TenantInUse
 
@@ -146,3 +147,64 @@ def test_another_tenants_pages_do_not_exist(
         assert tenant.tenant.slug not in stranger.content()
     stranger.goto("/admin/releases/release/")
     expect(stranger.locator("body")).not_to_contain_text("tests.pinned")
+
+
+def test_a_signature_is_asked_for_given_and_taken_away(
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, tmp_path: Path
+) -> None:
+    """An administrator asks for signatures and trusts a key; the manager's unsigned release is refused, its signature
+    attached and the release activated; the key is revoked and the release flagged.
+    """
+    manager = log_in(tenant, Role.RELEASE_MANAGER)
+    register(manager, v1)
+    release_page = manager.url
+    expect(manager.locator("[data-standing=UNSIGNED]")).to_be_visible()
+
+    admin = log_in(tenant, Role.TENANT_ADMIN)
+    admin.get_by_role("link", name="Trusted keys").click()
+    admin.get_by_role("link", name="Trust a key").click()
+    admin.fill("#id_name", "CI 2026")
+    admin.fill("#id_public_key", signing.public_pem())
+    admin.get_by_role("button", name="Trust the key").click()
+    expect(admin.get_by_text(signing.key_id())).to_be_visible()
+    key_page = admin.url
+    admin.goto("/admin/releases/pipeline/")
+    admin.get_by_role("link", name=v1.pipeline_id, exact=True).click()
+    admin.select_option("#signature-policy", "require")
+    admin.get_by_role("button", name="Save the policy").click()
+    expect(admin.get_by_text("was saved")).to_be_visible()
+
+    manager.get_by_role("link", name="Activate", exact=True).click()
+    expect(manager.locator("[data-warning]").filter(has_text="Nobody signed it")).to_be_visible()
+    manager.get_by_role("button", name="Activate 1.0").click()
+    expect(manager.locator("[data-problem=SIGNATURE_REQUIRED]")).to_be_visible()
+
+    files = {
+        "pipeline-release.dsse.json": signing.envelope(v1.document),
+        "build.intoto.json": json.dumps(signing.statement(v1.document["artifacts"][0]["digest"])).encode(),
+        "bom.json": json.dumps(signing.cyclone()).encode(),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    manager.goto(release_page)
+    manager.locator("[data-attach] summary").click()
+    manager.set_input_files("[data-attach] input[type=file]", [str(tmp_path / name) for name in files])
+    manager.get_by_role("button", name="Attach", exact=True).click()
+    expect(manager.locator("[data-signers] tr[data-verdict=VALID]")).to_contain_text("CI 2026")
+    expect(manager.locator("[data-attachment=provenance]")).to_contain_text("https://ci.example/builder")
+    expect(manager.locator("[data-attachment=sbom]")).to_contain_text("CycloneDX 1.6")
+    with manager.expect_download() as download:
+        manager.locator("[data-attachment=sbom]").get_by_role("link", name="Download").click()
+    assert Path(download.value.path()).read_bytes() == files["bom.json"]
+    activate(manager, "Activate", "Signed at last")
+
+    admin.goto(key_page)
+    admin.locator("[data-revoke] summary").click()
+    admin.fill("#revoke-reason", "The build host was broken into")
+    admin.get_by_role("button", name="Revoke", exact=True).click()
+    expect(admin.get_by_text("Its signatures count no more. user:")).to_be_visible()
+    manager.goto(release_page)
+    expect(manager.locator("[data-standing=REVOKED_KEYS]")).to_be_visible()
+    expect(manager.locator("tr[data-verdict=KEY_REVOKED]")).to_be_visible()
+    manager.get_by_role("link", name="Open").click()
+    expect(manager.locator("[data-trust]")).to_contain_text("nothing but revoked keys")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,7 +24,6 @@ from tests.concurrency.racing import given, parted, race
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
-LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
 EVERY = Filters(pipeline_id=making.PIPELINE)
 
@@ -212,7 +211,7 @@ def test_a_start_locks_in_the_order_of_moves_and_so_never_waits_with_one_in_a_ci
     """What failed first comes first in a campaign, which is not the order in which moves lock: that is by id."""
     owner, _release = ready()
     first, *_, last = sorted(dead(owner, 10), key=lambda execution: execution.pk)
-    Execution.objects.filter(pk=last.pk).update(finished_at=LONG_AGO)
+    making.aged(last, days=30)
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         hold(first)
         started = pool.submit(in_a_thread, partial(start, owner))

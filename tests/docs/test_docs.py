@@ -14,8 +14,10 @@ from releases import shape
 
 DOCS = Path(__file__).parents[2] / "docs"
 FINDING = re.compile(
-    r'"((?:DOCUMENT|DESCRIPTOR|CONTRACT|COMPOSITION|IDENTITY|ARTIFACT|ARCHIVE|UPLOAD|IMAGE)_[A-Z0-9_]+)"'
+    r'"((?:DOCUMENT|CONTRACT|COMPOSITION|DESCRIPTOR|ARTIFACT|ARCHIVE|UPLOAD|IDENTITY|IMAGE|ATTACHMENT|ENVELOPE|SIGNATURE|PROVENANCE|SBOM)_[A-Z0-9_]+)"'
 )
+
+SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
 
 
 def table_rows(page: str) -> list[list[str]]:
@@ -46,10 +48,10 @@ def test_every_error_is_documented_with_its_status_and_title() -> None:
 
 
 def test_every_finding_is_documented_and_every_documented_one_is_made() -> None:
-    """Findings are named where they are made; those of `releases.shape` are made for both documents."""
+    """Findings are named where they are made; those of `releases.shape` are made for each kind of document."""
     sources = [*(DOCS.parent / "releases").glob("*.py"), *(DOCS.parent / "coordinator").glob("*.py")]
     named = {code for source in sources for code in FINDING.findall(source.read_text(encoding="utf-8"))}
-    shaped = {code.format(document) for code, _ in shape._RULES.values() for document in ("DESCRIPTOR", "CONTRACT")}
+    shaped = {code.format(document) for code, _ in shape._RULES.values() for document in SHAPED}
     shaped |= {"DESCRIPTOR_UNKNOWN_MEMBER", "CONTRACT_UNKNOWN_MEMBER"}
     raised = {error.code for error in errors(CoordinatorError)}
     documented = {row[0].strip("`") for row in table_rows("errors.md") if len(row) == 2}

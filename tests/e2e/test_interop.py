@@ -283,6 +283,17 @@ def test_a_pipeline_in_python_is_hosted_over_http_alone(tenant: TenantInUse, ord
     tenant.register(orders)
     tenant.activate(orders)
     host_over_http(tenant, orders)
+    body = {
+        "pipelineId": orders.pipeline_id,
+        "contractVersion": orders.document["contractVersion"],
+        "releaseVersion": orders.version,
+        "workerId": "rest-1",
+        "endpoint": f"http://127.0.0.1:{REST_PORT}",
+    }
+    registered = tenant.http.post(tenant.url("workers"), json=body)
+    assert (registered.status_code, registered.json()["state"]) == (200, "HEALTHY"), registered.text
+    elsewhere = tenant.http.post(tenant.url("workers"), json={**body, "endpoint": "http://127.0.0.1:1"})
+    assert (elsewhere.status_code, elsewhere.json()["code"]) == (422, "WORKER_ENDPOINT_REFUSED")
     made = tenant.accepted(orders.pipeline_id, order(1), "k")["executionId"]
     tenant.wait_for(made, "WAITING_EXTERNAL")
     [asked] = tenant.get(f"interactions?status=pending&executionId={made}")["items"]

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from coordinator.tenancy.roles import Scope
-from tests import making
+from releases import trusted_keys
+from releases.models import Pipeline
+from tests import making, signing
 from tests.running import BuiltRelease, TenantInUse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -90,3 +92,51 @@ def test_a_release_of_images_alone_is_published_with_its_contract(
     done = publish(tenant, release, token, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["release"]["contract"]["steps"][0]["authoredName"] == "Validate"
+
+
+def pipelines(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "pipelines", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+
+def test_a_signed_release_goes_from_the_command_line_to_activation_under_require(
+    tenant: TenantInUse, v1: BuiltRelease, token: str, tmp_path: Path
+) -> None:
+    """With every process running: sign, upload, refused for want of trust, trust the key, activate."""
+    dist = v1.descriptor.parent
+    key = json.loads(pipelines("key", str(tmp_path / "ci.pem"), "--json").stdout)
+    pipelines("release", f"--out={dist}", f"--release-version={v1.version}", f"--sign={key['private']}")
+    digest = v1.document["artifacts"][0]["digest"]
+    (dist / "build.intoto.json").write_text(json.dumps(signing.statement(digest)))
+    elsewhere = tmp_path / "made-elsewhere.json"
+    elsewhere.write_text(json.dumps(signing.cyclone(digest=digest)))
+
+    first = publish(tenant, v1, token, f"--attach={elsewhere}", "--json")
+    assert (first.returncode, first.stderr) == (0, "")
+    told = json.loads(first.stdout)["release"]
+    assert [each["kind"] for each in told["attachments"]] == ["signature", "provenance", "sbom"]
+    assert told["trust"]["standing"] == "UNTRUSTED"
+    Pipeline.objects.filter(tenant=tenant.tenant).update(signature_policy="require")
+    refused = publish(tenant, v1, token, "--activate")
+    assert refused.returncode == 2
+    assert "error: COORDINATOR_REFUSED: 409 SIGNATURE_REQUIRED" in refused.stderr
+
+    trusted_keys.add(tenant.tenant, name="ci", public_key=Path(key["public"]).read_text(), actor="user:test")
+    done = publish(tenant, v1, token, "--activate")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
+
+
+def test_a_signature_over_another_descriptor_is_found_before_it_is_sent(
+    tenant: TenantInUse, v1: BuiltRelease, token: str, tmp_path: Path
+) -> None:
+    dist = v1.descriptor.parent
+    key = json.loads(pipelines("key", str(tmp_path / "ci.pem"), "--json").stdout)
+    pipelines("release", f"--out={dist}", f"--sign={key['private']}")
+    v1.descriptor.write_text(json.dumps(v1.document))
+    for wrong in (publish(tenant, v1, token), publish(tenant, v1, token, "--attach=gone.json")):
+        assert wrong.returncode == 2
+        assert wrong.stderr.startswith(("error: INVALID_RELEASE", "error: NO_ATTACHMENT"))
+    (dist / "pipeline-release.dsse.json").write_text("[]")
+    assert publish(tenant, v1, token).stderr.startswith("error: INVALID_RELEASE")

@@ -24,6 +24,8 @@ class Model:
     state: str = "QUEUED"
     version: int = 0
     step: int = 0
+    begun: int = 0
+    """The step that the newest command starts from."""
     attempt: int = 0
     retries: int = 0
     """Of the present budget."""
@@ -51,17 +53,15 @@ class Model:
         assert self.due
         self.move("RUNNING")
         self.lease = lease
+        self.begun = self.step
 
     def recorded(self, kind: str) -> None:
         """An outcome of the lease's holder."""
         assert self.state == "RUNNING"
-        self.keys.append((self.step, self.attempt))
+        self.keys.append((self.begun, self.attempt))
         self.takeovers = 0
         if kind == "completed":
             self.move("SUCCEEDED")
-        elif kind == "checkpoint":
-            self.step += 1
-            self.move("QUEUED")
         elif kind.startswith("asks"):
             self.move("WAITING_EXTERNAL")
         elif kind == "hopeless" or self.retries == RETRIES:
@@ -70,6 +70,11 @@ class Model:
             self.retries += 1
             self.attempt += 1
             self.move("WAIT_RETRY")
+
+    def reached(self) -> None:
+        """A checkpoint: the next command starts after it, and this one goes on."""
+        self.step += 1
+        self.history.append(self.state)
 
     def end(self, state: str, reason: str | None = None) -> None:
         self.move(state)

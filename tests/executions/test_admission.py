@@ -94,6 +94,13 @@ def test_what_was_found_is_forgotten_in_time(owner: Tenant, settings: Any) -> No
     assert caught.value.code == "WORKER_UNAVAILABLE"
 
 
+def test_one_caller_alone_looks_anew_before_all_have_to(owner: Tenant, settings: Any) -> None:
+    kept = admission.remembered(owner, making.PIPELINE)
+    assert kept is not None
+    kept.made_at -= settings.SUBMISSION_CACHE_SECONDS * 0.6
+    assert [admission.remembered(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
+
+
 def test_the_first_execution_of_a_key_is_found_whatever_is_remembered(owner: Tenant) -> None:
     again = send(owner, "warm")
     assert again.duplicate is True

@@ -116,7 +116,7 @@ def set_state(state: State) -> str:
         ("progress = '1'", "execution_progress_has_shape"),
         ("progress_shape = 'UNI'", "execution_progress_has_shape"),
         ("progress = '1', progress_shape = 'RAW'", "execution_progress_has_shape"),
-        ("finished_at = now()", "execution_terminal_has_finish"),
+        ("finished_at = now()", "execution_finish_is_now"),
         ("result = '[1]'", "execution_success_has_result"),
         ("version = 1, event_count = 2", "execution_counts_up"),
         ("event_count = 0", "execution_counts_up"),

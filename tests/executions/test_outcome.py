@@ -353,13 +353,13 @@ def test_a_result_of_many_is_a_list_of_any_length(outputs: list[str]) -> None:
 # --- the bell ---
 
 
-def test_a_recording_rings_for_the_place_that_is_free_and_for_the_retry(
+def test_a_recording_rings_for_the_retry(
     claim: Claim, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks() as rung:
         record(claim, making.failure(claim))
     delays = [callback.args[1] for callback in rung]  # type: ignore[attr-defined]
-    assert delays == [timedelta(seconds=10), timedelta()]
+    assert delays == [timedelta(seconds=10)]
 
 
 def test_a_wait_of_more_than_a_minute_is_left_to_the_sweep(
@@ -368,4 +368,4 @@ def test_a_wait_of_more_than_a_minute_is_left_to_the_sweep(
     settings.RETRY_DELAY_SECONDS = 61
     with django_capture_on_commit_callbacks() as rung:
         record(claim, making.failure(claim))
-    assert len(rung) == 1
+    assert rung == []

@@ -13,7 +13,7 @@ from executions import awaits, outcome
 from executions.errors import ExecutionUnknown, RedriveRefused, VersionMismatch
 from executions.models import AwaitUnit, Execution, ExecutionEvent, Interaction
 from executions.moves import Claim
-from executions.protocol import OutcomeGroup
+from executions.protocol import Checkpoint, OutcomeGroup, transition_key
 from executions.redrive import redrive
 from executions.states import State
 from releases.activation import activate
@@ -181,10 +181,17 @@ def test_what_failed_after_a_checkpoint_goes_on_at_the_failed_step() -> None:
     making.worker(release)
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    record(owner, claim, making.answer(claim, output_payloads=['{"n": 5}'], stopped_before_step_index=1))
+    reached = Checkpoint(
+        execution_id=claim.execution_id,
+        execution_version=claim.version,
+        lease_token=claim.lease_token,
+        transition_key=transition_key(claim.execution_id, 0, 0),
+        next_step_index=1,
+        output_payloads=['{"n": 5}'],
+    )
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
-    [claim] = making.claimed(owner)
-    record(owner, claim, making.failure(claim))
+    group = OutcomeGroup(worker_id="w", checkpoints=[reached], outcomes=[making.failure(claim)])
+    outcome.record(owner, release.identity, group)
     redrive(owner, execution.pk, actor="", reason="")
     [claim] = making.claimed(owner)
     assert (claim.step_index, claim.input, claim.input_shape, claim.attempt) == (1, '{"n": 5}', "UNI", 1)

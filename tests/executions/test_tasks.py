@@ -57,6 +57,16 @@ def nothing_changes(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -
     return caplog.text
 
 
+def test_what_is_due_is_sent_into_the_place_that_an_outcome_leaves() -> None:
+    owner, release = making.ready()
+    Worker.objects.filter(release_version=release.release_version, tenant=owner).update(capacity=1)
+    first, second = making.execution(owner, "first"), making.execution(owner, "second")
+    [claim] = making.claimed(owner)
+    tasks.record(outcomes(claim))
+    waiting = second if claim.execution_id == first.pk else first
+    assert making.history(waiting)[-1][0] == "CLAIMED"
+
+
 def test_a_signed_outcome_is_recorded(claim: Claim) -> None:
     tasks.record(outcomes(claim))
     assert Execution.objects.get(pk=claim.execution_id).status == "SUCCEEDED"

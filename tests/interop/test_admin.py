@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
-from executions.models import Worker, WorkerEvent
+from executions.models import Execution, Worker, WorkerEvent
 from releases.models import Release
 from tests import making
 from tests.interop.client import call, ok, refused, switch_on
@@ -330,7 +330,16 @@ def test_a_dead_execution_is_driven_again(root: Path) -> None:
     version = spent.version
     told = f"Execution {spent.pk} version mismatch: expected 99 but current version is {version}"
     assert refused(call("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": 99})) == (409, told)
+    before: dict[str, Any] = {**Execution.objects.values().get(pk=spent.pk)}
     made = ok("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": version, "reason": "x" * 200})
+    after: dict[str, Any] = {**Execution.objects.values().get(pk=spent.pk)}
+    # Status, errors and what counts or tells of the move; input, step, progress, pin and key stay.
+    may_change = {"next_due_at", "updated_at"}  # both are the time of the transaction
+    assert {name for name in before if before[name] != after[name]} - may_change == {
+        *("status", "version", "attempt", "budget_start", "error_code", "error_message", "finished_at"),
+        *("last_transition_key", "event_count"),
+    }
+    assert (after["error_code"], after["error_message"], after["lease_token"]) == (None, None, None)
     assert made.pop("updatedAtEpochMs") > 0
     assert made == {
         "tenantId": owner.slug,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.test import Client
 
 from coordinator.tenancy.models import Tenant
 from executions import outcome
@@ -580,3 +581,37 @@ def test_a_token_that_the_worker_signed_answers(flow: Flow, asked: Interaction, 
         flow, {"resumeToken": f"{body}.{encoded(signed)}", "responsePayload": payload(DECISION_TYPE, DECISION)}
     )
     assert answer.status_code == 200, answer.content
+
+
+def called_back(body: Any, **headers: str) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    url = "/pipeline/interactions/complete"
+    return Client().post(url, data, content_type="application/json", headers=headers)
+
+
+def test_a_webhook_is_answered_where_its_worker_says_by_default(flow: Flow, asked: Interaction) -> None:
+    """Plain JSON, no bearer: the resume token lets in (wire protocol C.6, F.8)."""
+    body = {"correlationId": asked.correlation_id, "responsePayload": DECISION, **names_by_token(asked)}
+    answer = called_back(body, **{"x-tenant-id": flow.owner.slug})
+    assert (answer.status_code, answer.json()["status"], answer.json()["duplicate"]) == (200, "COMPLETED", False)
+    again = called_back({**body, "interactionId": str(asked.pk)})
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+    flow.dispatch()
+    assert json.loads(flow.double.commands[-1]["payload"]) == DECISION
+
+
+def test_without_its_token_nothing_is_answered_there(flow: Flow, asked: Interaction, settings: Any) -> None:
+    good = {"interactionId": str(asked.pk), "responsePayload": DECISION}
+    token = names_by_token(asked)
+    forged = {"resumeToken": token["resumeToken"][:-4] + "AAAA"}
+    here = {"x-tenant-id": flow.owner.slug}
+    assert refused(called_back(good, **here)) == (401, "")
+    assert refused(called_back({**good, **forged}, **here)) == (400, "Invalid request")
+    assert refused(called_back({**good, **token}, **{"x-tenant-id": "nobody"})) == (404, "Not Found")
+    assert refused(called_back({"responsePayload": 1, **token})) == (400, "interactionId or correlationId is required")
+    assert refused(called_back({**good, **token, "responsePayload": None})) == (400, "responsePayload is required")
+    assert refused(called_back(b"{")) == (400, "Invalid request")
+    settings.TPF_CONTROL_PLANE_ENABLED = False
+    assert refused(called_back({**good, **token}, **here)) == (404, "")
+    asked.refresh_from_db()
+    assert asked.status == "DISPATCHED"

@@ -10,7 +10,7 @@ import pytest
 import requests
 from django.utils import timezone
 
-from executions import interactions, rest_assignment, rest_calls, rest_dispatch, webhooks
+from executions import awaits, interactions, rest_assignment, rest_calls, rest_dispatch, webhooks
 from executions.awaits import expire
 from executions.errors import InteractionUnknown
 from executions.models import AwaitUnit, DeadLetter, Execution, Interaction, WireForm
@@ -20,6 +20,7 @@ from executions.sweep import expire_leases
 from tests import making
 from tests.executions.hosting import LONG_AGO
 from tests.executions.parking import make_late
+from tests.interop.client import ok, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed, name_uuid, result
 from tests.raw_sql import run
@@ -436,6 +437,33 @@ def test_an_id_that_is_no_uuid_is_kept_under_one_made_from_it(flow: Flow) -> Non
     made = altered(flow, change)
     expected = name_uuid(f"{flow.owner.slug}:interaction:int-1")
     assert str(Interaction.objects.get(execution=made).pk) == expected
+
+
+def test_the_ids_that_a_worker_chose_are_told_to_the_letter(flow: Flow, settings: Any) -> None:
+    """Its own token, which holds them, answers; so does a type that the await alone names (wire protocol F.3, F.4)."""
+    switch_on(settings)
+
+    def change(told: Any) -> None:
+        told["unitId"] = told["unit"]["unitId"] = told["interactions"][0]["unitId"] = "unit-1"
+        told["unit"]["primaryInteractionId"] = told["interactions"][0]["interactionId"] = "int-1"
+        told["interactions"][0]["outputType"] = "com.acme.Decision"
+
+    made = altered(flow, change)
+    base = f"control-plane/tenants/{flow.owner.slug}/interactions"
+    assert made.await_units.get().worker_name == "unit-1"
+    [item] = ok("GET", f"{base}/pending")
+    assert item["interactionId"] == "int-1"
+    token = awaits.resume_token_of(made.interactions.get(), issued_at=timezone.now())
+    assert token.interaction_id == "int-1"
+    answer = {
+        "resumeToken": token.sign(awaits.resume_secret()),
+        "responsePayload": payload("com.acme.Decision", DECISION),
+    }
+    assert ok("POST", f"{base}/complete", answer)["interactionId"] == "int-1"
+    repeated = ok("POST", f"{base}/complete", {**answer, "resumeToken": "", "interactionId": "int-1"})
+    assert (repeated["interactionId"], repeated["duplicate"]) == ("int-1", True)
+    flow.dispatch()
+    assert flow.double.commands[-1]["payloadTypeId"] == "com.acme.Decision"
 
 
 def test_a_durable_payload_is_unwrapped(flow: Flow) -> None:

@@ -105,6 +105,22 @@ class Scene:
 
         eventually(waits, seconds=60, what=f"{beginning!r} waiting for a lock")
 
+    @contextmanager
+    def without_dispatch_from_web(self) -> Iterator[None]:
+        """What is submitted meanwhile is left to the control workers."""
+        environment = self.cluster.product.environment
+        environment["WEB_DISPATCHES"] = "false"
+        self.cluster.restart("web")
+        self.cluster.product.wait_until_ready()
+        try:
+            yield
+        finally:
+            del environment["WEB_DISPATCHES"]
+            if self.cluster.is_ready("web"):
+                self.cluster.kill("web")
+            self.cluster.start("web")
+            self.cluster.product.wait_until_ready()
+
     def stop_the_clock(self) -> None:
         """From now on no lease is taken away: the clock is dead, and its last ring is heard.
 

@@ -21,7 +21,7 @@ def test_a_submission_that_was_committed_and_never_answered_runs_once(scene: Sce
     scene.open_gate("x")
     broker = scene.cluster.valkey
     assert broker.child is not None
-    with ThreadPoolExecutor(1) as pool, scene.cluster.stopped(broker.child):
+    with scene.without_dispatch_from_web(), ThreadPoolExecutor(1) as pool, scene.cluster.stopped(broker.child):
         answer = pool.submit(scene.submit, "x")
         [made] = eventually(lambda: kept(scene, "x"), what="the committed submission")
         assert not answer.done()
@@ -29,14 +29,31 @@ def test_a_submission_that_was_committed_and_never_answered_runs_once(scene: Sce
         with pytest.raises(requests.ConnectionError):
             answer.result(timeout=30)
 
-    scene.cluster.start("web")
-    scene.cluster.product.wait_until_ready()
     value = {"folder": str(scene.place("x"))}
     body = {"pipelineId": scene.release.pipeline_id, "input": value, "idempotencyKey": f"{scene.folder.name}-x"}
     again = scene.cluster.post("executions", body)
     assert (again.status_code, again.json()["executionId"], again.json()["duplicate"]) == (200, made, True)
     assert scene.ended(made).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
     assert (scene.runs("x"), kept(scene, "x")) == (1, [made])
+
+
+def test_what_it_claimed_and_never_sent_is_taken_over(scene: Scene) -> None:
+    """It sends out itself what it took in. The broker stands still, so the claim is committed and cannot be sent."""
+    scene.stop_the_clock()
+    scene.open_gate("x")
+    broker = scene.cluster.valkey
+    assert broker.child is not None
+    with scene.cluster.stopped(broker.child):
+        made = scene.submit("x")
+        scene.wait_for_event(made, "CLAIMED")
+        scene.cluster.kill("web")
+        broker.kill()
+    broker.start()
+    assert (scene.commands, scene.runs("x")) == (0, 0)
+
+    scene.cluster.restore()
+    assert scene.ended(made).kinds == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
+    assert scene.runs("x") == 1
 
 
 def test_a_submission_that_was_not_committed_leaves_nothing(scene: Scene) -> None:

@@ -1,5 +1,6 @@
 """What the database itself refuses of pipelines, contracts, releases, artifacts, blobs and activations."""
 
+import json
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -8,26 +9,31 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from releases import attachments, trusted_keys
 from releases.activation import activate
 from releases.models import (
     Activation,
     Artifact,
     ArtifactUpload,
+    Attachment,
     Blob,
     BlobEvent,
     Contract,
+    KeyRevocation,
     Pipeline,
     Release,
     Revocation,
+    TrustedKey,
 )
 from releases.revocation import revoke
 from releases.states import MOVES, UPLOAD_MOVES, Status, UploadStatus
-from tests import making
+from tests import making, signing
 from tests.raw_sql import check_foreign_keys_now, refused, rows, run
 
 pytestmark = pytest.mark.django_db
 
-TABLES = (Pipeline, Contract, Release, Artifact, ArtifactUpload, Blob, BlobEvent, Activation, Revocation)
+TRUST = (Attachment, TrustedKey, KeyRevocation)
+TABLES = (Pipeline, Contract, Release, Artifact, ArtifactUpload, Blob, BlobEvent, Activation, Revocation, *TRUST)
 
 
 @pytest.fixture
@@ -35,6 +41,9 @@ def release() -> Release:
     made = making.active(making.tenant())
     BlobEvent.objects.create(digest=made.artifacts.get().digest, kind=BlobEvent.Kind.DAMAGED)
     revoke(making.registered(made.pipeline.tenant, "0.1"), actor="user:test", reason="leaked")
+    attachments.attach(made, [signing.envelope(made.descriptor)], actor="user:test")
+    signing.trusted(made.pipeline.tenant, "new")
+    trusted_keys.revoke(signing.trusted(made.pipeline.tenant, "old"), actor="user:test", reason="left")
     check_foreign_keys_now()
     return made
 
@@ -73,6 +82,17 @@ def refused_whole(sql: str, *parameters: Any) -> str:
         ("UPDATE releases_revocation SET reason = 'forged'", "revocation_append_only"),
         ("DELETE FROM releases_revocation", "revocation_append_only"),
         ("TRUNCATE releases_revocation", "revocation_not_truncated"),
+        ("UPDATE releases_attachment SET content = '{}'", "attachment_append_only"),
+        ("UPDATE releases_attachment SET findings = '[]'", "attachment_append_only"),
+        ("DELETE FROM releases_attachment", "attachment_append_only"),
+        ("TRUNCATE releases_attachment", "attachment_not_truncated"),
+        ("UPDATE releases_trustedkey SET name = 'other'", "trusted_key_append_only"),
+        ("UPDATE releases_trustedkey SET public_key = 'other'", "trusted_key_append_only"),
+        ("DELETE FROM releases_trustedkey", "trusted_key_append_only"),
+        ("TRUNCATE releases_trustedkey CASCADE", "trusted_key_not_truncated"),
+        ("UPDATE releases_keyrevocation SET reason = 'forged'", "key_revocation_append_only"),
+        ("DELETE FROM releases_keyrevocation", "key_revocation_append_only"),
+        ("TRUNCATE releases_keyrevocation", "key_revocation_not_truncated"),
         ("DELETE FROM releases_release", "release_not_deleted"),
         ("TRUNCATE releases_release CASCADE", "release_not_truncated"),
     ],
@@ -81,6 +101,54 @@ def test_nothing_is_changed_or_removed(release: Release, sql: str, constraint: s
     """`refuse_change` names the trigger, and TRUNCATE meets the first one of the tables that it cascades to."""
     found = refused_whole(sql)
     assert found == constraint or ("CASCADE" in sql and found.endswith("_not_truncated"))
+
+
+# --- trust ---
+
+
+def copied(table: str, **changes: Any) -> tuple[str, str]:
+    """An INSERT of a row like the newest one of `table`, but for its id and `changes`."""
+    sql = f"""INSERT INTO {table} SELECT (jsonb_populate_record(r, jsonb_build_object('id', r.id + 1000) || %s)).*
+        FROM {table} r ORDER BY r.id DESC LIMIT 1"""
+    return sql, json.dumps(changes)
+
+
+EMPTY = making.digest_of(b"")
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "constraint"),
+    [
+        ("attachment", {"position": 1}, "attachment_once"),
+        ("attachment", {"digest": EMPTY, "content": "\\x"}, "attachment_position_once"),
+        ("attachment", {"position": 1, "digest": EMPTY}, "attachment_digest_of_content"),
+        ("attachment", {"position": 1, "content": "\\x7b7d"}, "attachment_digest_of_content"),
+        ("attachment", {"position": 32, "digest": EMPTY, "content": "\\x"}, "attachment_not_too_many"),
+        ("attachment", {"position": 1, "digest": EMPTY, "content": "\\x", "kind": "seal"}, "attachment_kind_known"),
+        ("trustedkey", {"name": "other"}, "trusted_key_once"),
+        ("trustedkey", {"key_id": "0" * 64}, "trusted_key_name_once"),
+        ("trustedkey", {"key_id": "0" * 63, "name": "other"}, "trusted_key_id_well_formed"),
+        ("trustedkey", {"key_id": "0" * 64, "name": " "}, "trusted_key_name_not_blank"),
+        ("keyrevocation", {"reason": "again"}, "releases_keyrevocation_key_id_key"),
+        ("keyrevocation", {"reason": " "}, "key_revocation_says_why"),
+    ],
+)
+def test_what_trust_stands_on_is_held_by_the_database(
+    release: Release, table: str, changes: dict[str, Any], constraint: str
+) -> None:
+    assert refused_whole(*copied(f"releases_{table}", **changes)) == constraint
+
+
+def test_an_attachment_has_an_end(release: Release) -> None:
+    content = b" " * (8 * 1024 * 1024 + 1)
+    sql = """INSERT INTO releases_attachment (release_id, position, kind, digest, content, summary, findings,
+        attached_by, attached_at) VALUES (%s, 1, 'sbom', %s, %s, '{}', '[]', 'x', now())"""
+    assert refused_whole(sql, release.pk, making.digest_of(content), content) == "attachment_not_too_large"
+
+
+def test_a_signature_policy_that_nobody_knows_is_none(release: Release) -> None:
+    sql = "UPDATE releases_pipeline SET signature_policy = 'perhaps'"
+    assert refused_whole(sql) == "pipeline_signature_policy_known"
 
 
 # --- a release ---
@@ -224,8 +292,9 @@ def test_a_pipeline_is_born_without_an_activation(release: Release) -> None:
 
 # --- one row at a time ---
 
-PIPELINE = """INSERT INTO releases_pipeline (tenant_id, pipeline_id, reason_required, validate_answers, created_at)
-    SELECT tenant_id, {name}, false, true, now() FROM releases_pipeline WHERE id = %s"""
+PIPELINE = """INSERT INTO releases_pipeline
+        (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers, created_at)
+    SELECT tenant_id, {name}, false, 'off', true, now() FROM releases_pipeline WHERE id = %s"""
 
 
 @pytest.mark.parametrize("change", ["retry_delay_seconds = -0.1", "retry_multiplier = 0.9"])

@@ -6,6 +6,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+import coordinator.tenancy.models
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -33,9 +35,53 @@ class Migration(migrations.Migration):
                 ),
                 ("name", models.CharField(max_length=200)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "retention_days",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        default=coordinator.tenancy.models._term,
+                        help_text="Older executions are removed with their histories, for good. Empty: they are kept for ever.",
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(36500),
+                        ],
+                        verbose_name="days kept after success or cancellation",
+                    ),
+                ),
+                (
+                    "failed_retention_days",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        default=coordinator.tenancy.models._term_of_failed,
+                        help_text="The same for FAILED and DLQ, which can be re-driven until then.",
+                        null=True,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(36500),
+                        ],
+                        verbose_name="days kept after failure",
+                    ),
+                ),
             ],
             options={
                 "ordering": ("slug",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("retention_days", None), ("retention_days__range", (1, 36500)), _connector="OR"
+                        ),
+                        name="tenant_retention_days",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("failed_retention_days", None),
+                            ("failed_retention_days__range", (1, 36500)),
+                            _connector="OR",
+                        ),
+                        name="tenant_failed_retention_days",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(

@@ -69,27 +69,27 @@ def asked(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -
 
 
 @pytest.mark.parametrize(
-    ("start", "stop", "payload", "shape", "outputs", "many"),
+    ("start", "stop", "payload", "shape", "outputs"),
     [
-        (0, 1, 3, "UNI", ["0", "1", "2"], True),
-        (0, 1, 0, "UNI", [], True),
-        (0, 2, 3, "UNI", ["0", "2", "4"], True),
-        (0, 3, 3, "UNI", ["6"], False),
-        (1, 2, [0, 1, 2], "MULTI", ["0", "2", "4"], True),
-        (1, 2, [], "MULTI", [], True),
-        (1, 2, 5, "UNI", ["10"], False),
-        (2, 3, [0, 2, 4], "MULTI", ["6"], False),
-        (2, 3, [], "MULTI", ["0"], False),
+        (0, 1, 3, "UNI", ["0", "1", "2"]),
+        (0, 1, 0, "UNI", []),
+        (0, 2, 3, "UNI", ["0", "2", "4"]),
+        (0, 3, 3, "UNI", ["6"]),
+        (1, 2, [0, 1, 2], "MULTI", ["0", "2", "4"]),
+        (1, 2, [], "MULTI", []),
+        (1, 2, 5, "UNI", ["10"]),
+        (2, 3, [0, 2, 4], "MULTI", ["6"]),
+        (2, 3, [], "MULTI", ["0"]),
         # To run nothing is to echo the input (wire protocol D.5).
-        (1, 1, 5, "UNI", ["5"], False),
-        (2, 2, [5, 6], "MULTI", ["5", "6"], True),
+        (1, 1, 5, "UNI", ["5"]),
+        (2, 2, [5, 6], "MULTI", ["5", "6"]),
     ],
 )
 def test_a_stop_gives_out_what_the_step_behind_it_starts_from(
-    host: Host, start: int, stop: int, payload: Any, shape: str, outputs: list[str], many: bool
+    host: Host, start: int, stop: int, payload: Any, shape: str, outputs: list[str]
 ) -> None:
     outcome = asked(host, start, stop, payload, shape)
-    assert (outcome.outcome, outcome.output_payloads, outcome.many) == ("COMPLETED", outputs, many)
+    assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", outputs)
     assert outcome.stopped_before_step_index == stop
 
 
@@ -107,15 +107,15 @@ def test_an_await_before_the_stop_suspends(host: Host) -> None:
 
 @pytest.mark.parametrize("stop", [-1, 4])
 @pytest.mark.parametrize(
-    ("payload", "shape", "outputs", "many"),
-    [("yes", "UNI", ['"yes"'], False), (["a", "b"], "MULTI", ['"a"', '"b"'], True), ([], "MULTI", [], True)],
+    ("payload", "shape", "outputs"),
+    [("yes", "UNI", ['"yes"']), (["a", "b"], "MULTI", ['"a"', '"b"']), ([], "MULTI", [])],
 )
 def test_behind_the_last_step_the_answer_is_the_result(
-    host: Host, stop: int, payload: Any, shape: str, outputs: list[str], many: bool
+    host: Host, stop: int, payload: Any, shape: str, outputs: list[str]
 ) -> None:
     """An end that was reached is no stop, whether it was named or not."""
     outcome = asked(host, 4, stop, payload, shape)
-    assert (outcome.outcome, outcome.output_payloads, outcome.many) == ("COMPLETED", outputs, many)
+    assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", outputs)
     assert outcome.stopped_before_step_index == -1
 
 

@@ -1,0 +1,99 @@
+"""Claims, records and opens admin pages again and again, inside the product's own code.
+
+A process of its own with the product's settings: `python -m benchmarks.probe TIMES LIMIT`. What is claimed and recorded
+is given back each time. Prints the seconds of each, and how many executions each claimed at least.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from itertools import groupby
+
+import django
+
+django.setup()
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.test import Client
+
+from coordinator.tenancy.models import Tenant
+from executions import moves, outcome
+from executions.dispatch import identity_of
+from executions.moves import Claim
+from executions.protocol import Outcome, OutcomeGroup, transition_key
+
+WARM_UP = 5
+PAGES = {
+    "dashboard": "/admin/",
+    "admin list": "/admin/executions/execution/",
+    "admin list of what is live": "/admin/executions/execution/?status=live",
+    "admin list of dead letters": "/admin/executions/deadletter/",
+}
+
+
+def claims_and_records(times: int, limit: int) -> dict[str, object]:
+    """One group of outcomes is recorded for all that was claimed, and both are rolled back."""
+    claimed, recorded, least = [], [], limit
+    for _ in range(times + WARM_UP):
+        with transaction.atomic():
+            began = time.perf_counter()
+            # What has not beaten for so long may well stand still on purpose.
+            found = moves.claim(owner="benchmarks", limit=limit, lease_seconds=30, stale_seconds=3600)
+            claimed.append(time.perf_counter() - began)
+            recorded.append(_recorded(found))
+            transaction.set_rollback(True)
+        least = min(least, len(found))
+    return {"claim": claimed[WARM_UP:], "record": recorded[WARM_UP:], "least": least}
+
+
+def _recorded(claims: list[Claim]) -> float:
+    tenant = Tenant.objects.get(slug=claims[0].tenant)
+    [(identity, group)] = [(key, list(each)) for key, each in groupby(claims, key=identity_of)]
+    outcomes = OutcomeGroup(worker_id="benchmarks", outcomes=[_outcome(claim) for claim in group])
+    began = time.perf_counter()
+    if outcome.record(tenant, identity, outcomes) != len(group):
+        raise RuntimeError("Not all outcomes were recorded.")
+    return time.perf_counter() - began
+
+
+def _outcome(claim: Claim) -> Outcome:
+    return Outcome(
+        execution_id=claim.execution_id,
+        execution_version=claim.version,
+        lease_token=claim.lease_token,
+        transition_key=transition_key(claim.execution_id, claim.step_index, claim.attempt),
+        outcome="COMPLETED",
+        output_payloads=["4"],
+    )
+
+
+def pages(times: int) -> dict[str, list[float]]:
+    """As a superuser sees them, without the server in front."""
+    client = Client(headers={"host": "127.0.0.1"})
+    client.force_login(User.objects.filter(is_superuser=True).earliest("pk"))
+
+    def opened(address: str) -> Callable[[], None]:
+        def open_it() -> None:
+            answer = client.get(address, secure=True)
+            if answer.status_code != 200:
+                raise RuntimeError(f"{address} answered {answer.status_code}")
+
+        return open_it
+
+    return {name: _timed(opened(address), times) for name, address in PAGES.items()}
+
+
+def _timed(call: Callable[[], None], times: int) -> list[float]:
+    taken = []
+    for _ in range(times + WARM_UP):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return taken[WARM_UP:]
+
+
+if __name__ == "__main__":
+    times, limit = int(sys.argv[1]), int(sys.argv[2])
+    json.dump({**claims_and_records(times, limit), **pages(times)}, sys.stdout)

@@ -1,0 +1,41 @@
+"""The tenant's page, with what terms of retention would remove."""
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from coordinator.admin_columns import column
+from coordinator.tenancy.admin import TenantAdmin
+from coordinator.tenancy.models import Tenant
+from executions import retention
+
+TERMS = (1, 7, 30, 90, 365)
+
+admin.site.unregister(Tenant)
+
+
+@admin.register(Tenant)
+class TenantWithRetentionAdmin(TenantAdmin):
+    """Beside each term stands what it would remove, before anybody saves it."""
+
+    def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
+        members = (*self.fields, "retention_days", "failed_retention_days")
+        return (*members, "over") if obj else members
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
+        return (*super().get_readonly_fields(request, obj), "over")
+
+    @column("Executions that a term would remove now")
+    def over(self, tenant: Tenant) -> str:
+        return ". ".join(f"{kind.name.capitalize()}: {_told(tenant, kind)}" for kind in retention.KINDS)
+
+
+def _told(tenant: Tenant, kind: retention.Kind) -> str:
+    """For each term; the tenant's own is among them."""
+    own: int | None = getattr(tenant, kind.term)
+    terms = sorted({*TERMS, *([own] if own else [])})
+    return "; ".join(f"over {days} days ago {_count(tenant, kind, days)}" for days in terms)
+
+
+def _count(tenant: Tenant, kind: retention.Kind, days: int) -> str:
+    count = retention.over_for(tenant, kind, days)
+    return f"{count:,}" if count <= retention.MOST_COUNTED else f"more than {retention.MOST_COUNTED:,}"

@@ -1,0 +1,133 @@
+"""Trusted keys: what they are, who added and revoked them, and the forms that do it."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from coordinator.admin_base import ReadOnlyAdmin, TenantFilter, problem_of
+from coordinator.admin_columns import badge, column, moment
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.access import actor, tenants_of
+from coordinator.tenancy.models import Tenant
+from coordinator.tenancy.roles import Scope
+from releases import trusted_keys
+from releases.models import TrustedKey
+from releases.signing import MAX_KEY_CHARACTERS
+from releases.trust import is_revoked
+
+
+class NewKeyForm(forms.Form):
+    """Only tenants that the person administers are a choice."""
+
+    tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
+    name = forms.CharField(
+        max_length=trusted_keys.NAME_LENGTH,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Whose key it is, such as “CI 2026”.",
+    )
+    public_key = forms.CharField(
+        max_length=MAX_KEY_CHARACTERS,
+        widget=UnfoldAdminTextareaWidget,
+        help_text="The public part of an ed25519 key in PEM form. “python -m pipelines key” writes it.",
+    )
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request.POST if request.method == "POST" else None)
+        field = self.fields["tenant"]
+        assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - declared above
+        field.queryset = tenants_of(request.user, Scope.ADMINISTER)
+
+
+@admin.register(TrustedKey)
+class TrustedKeyAdmin(ReadOnlyAdmin):
+    list_display = ("name", "tenant", "state", "short_id", "added_by", "added")
+    list_select_related = ("tenant", "revocation")
+    list_filter = (TenantFilter,)
+    search_fields = ("name", "key_id")
+    search_help_text = "Search by name or key id"
+    ordering = ("-id",)
+    change_list_template = "releases/trusted_key_list.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TrustedKey]:
+        rows: QuerySet[TrustedKey] = super().get_queryset(request).select_related("tenant", "revocation")
+        return rows
+
+    @badge("", {"trusted": "success", "revoked": "danger"})
+    def state(self, key: TrustedKey) -> str:
+        return "revoked" if is_revoked(key) else "trusted"
+
+    @column("Key id", ordering="key_id")
+    def short_id(self, key: TrustedKey) -> str:
+        return f"{key.key_id[:16]}…"
+
+    @column("Added", ordering="id")
+    def added(self, key: TrustedKey) -> str:
+        return moment(key.added_at)
+
+    def own_urls(self) -> list[URLPattern]:
+        return [
+            self.own("new/", "new", self.new),
+            self.own("<int:object_id>/revoke/", "revoke", self.revoke),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        more = {"may_administer": tenants_of(request.user, Scope.ADMINISTER).exists()}
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    def show(self, request: HttpRequest, row: TrustedKey) -> HttpResponse:
+        return self.page(
+            request,
+            "releases/trusted_key.html",
+            title=row.name,
+            original=row,
+            key=row,
+            revocation=row.revocation if is_revoked(row) else None,
+            may_administer=self.may(request, Scope.ADMINISTER, row),
+        )
+
+    def new(self, request: HttpRequest) -> HttpResponse:
+        """Trust a key; tenant admins only."""
+        if not tenants_of(request.user, Scope.ADMINISTER).exists():
+            raise PermissionDenied
+        form, error = NewKeyForm(request), None
+        if request.method == "POST" and form.is_valid():
+            asked = form.cleaned_data
+            try:
+                made = trusted_keys.add(
+                    asked["tenant"], name=asked["name"], public_key=asked["public_key"], actor=actor(request.user)
+                )
+            except CoordinatorError as refused:
+                error = refused
+            else:
+                messages.success(request, f"Signatures of {made.name} are trusted from now on.")
+                return redirect("admin:releases_trustedkey_change", made.pk)
+        return self.page(
+            request,
+            "releases/new_trusted_key.html",
+            status=error.status if error else 400 if form.is_bound else 200,
+            title="Trust a key",
+            form=form,
+            problem=problem_of(error) if error else None,
+        )
+
+    def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Trust the key no more, by the form on its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        key = self.row_or_404(request, object_id)
+        if not self.may(request, Scope.ADMINISTER, key):
+            raise PermissionDenied
+        try:
+            trusted_keys.revoke(key, actor=actor(request.user), reason=request.POST.get("reason", "")[:1000])
+        except CoordinatorError as error:
+            messages.error(request, f"{error.title}: {error.detail}")
+        else:
+            messages.success(request, f"{key.name} is revoked: its signatures count no more.")
+        return redirect("admin:releases_trustedkey_change", key.pk)

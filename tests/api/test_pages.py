@@ -1,0 +1,68 @@
+"""Cursor pages of rows of which hundreds were made at one moment: none is lost, none is there twice."""
+
+import base64
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from django.db import connection
+
+from executions.models import Execution
+from tests import making
+from tests.api.house import House, house, refused
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def crowded() -> House:
+    """As a batch leaves it: 300 executions with one time of making."""
+    made = house()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
+            'id', gen_random_uuid(), 'execution_key', 'k' || n))).*
+            FROM executions_execution e, generate_series(1, 300) n WHERE e.id = %s""",
+            [made.execution.pk],
+        )
+    assert Execution.objects.values("created_at").distinct().count() == 1
+    return made
+
+
+def pages(of: House, link: str | None, way: str) -> list[list[str]]:
+    found = []
+    while link is not None:
+        page: dict[str, Any] = of.call("GET", link.removeprefix("http://testserver")).json()
+        found.append([item["executionId"] for item in page["items"]])
+        link = page[way]
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 301, 500])
+def test_there_and_back_every_row_is_met_once_and_in_order(crowded: House, size: int) -> None:
+    ids = [str(pk) for pk in Execution.objects.order_by("-created_at", "-id").values_list("pk", flat=True)]
+    there = pages(crowded, crowded.url("executions") + f"?pageSize={size}", "next")
+    assert [each for page in there for each in page] == ids
+    assert {len(page) for page in there[:-1]} <= {size}
+    last = ""
+    link = crowded.url("executions") + f"?pageSize={size}"
+    while link:
+        last, link = link, crowded.call("GET", link.removeprefix("http://testserver")).json()["next"]
+    back = pages(crowded, last, "previous")
+    assert [each for page in reversed(back) for each in page] == ids
+
+
+def test_what_is_made_meanwhile_moves_no_page(crowded: House) -> None:
+    ids = set(Execution.objects.values_list("pk", flat=True))
+    first = crowded.get("executions?pageSize=100").json()
+    making.execution(crowded.tenant, "later")
+    shown = [item["executionId"] for item in first["items"]]
+    shown += [each for page in pages(crowded, first["next"], "next") for each in page]
+    assert len(shown) == len(set(shown))
+    assert {str(pk) for pk in ids} <= set(shown)
+
+
+@pytest.mark.parametrize("position", ["2026-01-01", '["2026-01-01"]', '["x","y"]', "[{},[]]", "[null,null]", "7", "[["])
+def test_a_forged_position_is_refused(crowded: House, position: str) -> None:
+    cursor = quote(base64.b64encode(urlencode({"p": position}).encode()).decode())
+    refused(crowded.get(f"executions?cursor={cursor}"), 400, "INVALID_REQUEST")

@@ -1,0 +1,219 @@
+"""Trusted keys, attachments and the signature policy over REST: who may, what it answers, and that it counts."""
+
+import json
+from itertools import product
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from coordinator.tenancy.roles import Scope
+from releases.models import Attachment, KeyRevocation, Release, TrustedKey
+from tests import making, signing
+from tests.api.house import House, fields, file, house, refused, upload
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+KEYS = "trusted-keys"
+KEY = f"{KEYS}/{signing.key_id()}"
+RELEASES = "pipelines/{pipeline_id}/releases"
+RELEASE = "pipelines/{pipeline_id}/releases/{release_version}"
+ATTACHMENTS = "pipelines/{pipeline_id}/attachments"
+ACTIVATIONS = "pipelines/{pipeline_id}/activations"
+NEW = {"name": "ci", "publicKey": signing.public_pem()}
+
+
+@pytest.fixture(autouse=True)
+def static_root(settings: Any) -> None:
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def ours() -> House:
+    return house()
+
+
+def signed(ours: House, *names: str) -> bytes:
+    return signing.envelope(ours.release.descriptor, *names)
+
+
+def attach(ours: House, *contents: bytes, version: str = "1.0", **more: Any) -> Any:
+    body = {"releaseVersion": version, "attachment": [file(each, "attached.json") for each in contents]}
+    url = ours.url(ATTACHMENTS)
+    token = more.pop("token", ours.all_scopes)
+    return Client().post(url, {**body, **more}, headers={"Authorization": f"Bearer {token}"})
+
+
+def test_a_key_is_added_shown_and_revoked_for_good(ours: House) -> None:
+    made = ours.post(KEYS, NEW)
+    assert made.status_code == 201
+    key = made.json()
+    assert (key["keyId"], key["name"], key["publicKey"], key["revocation"]) == (
+        signing.key_id(),
+        "ci",
+        signing.public_pem(),
+        None,
+    )
+    assert key["addedBy"].startswith("token:client-")
+    assert ours.get(KEYS).json()["items"] == [key]
+    revoked = ours.post(f"{KEY}/revoke", {"reason": "leaked"}).json()
+    assert {**revoked, "revocation": None} == key
+    assert (revoked["revocation"]["reason"], revoked["revocation"]["actor"]) == ("leaked", key["addedBy"])
+    assert ours.post(f"{KEY}/revoke", {"reason": "again"}).json() == revoked
+    refused(ours.post(KEYS, NEW), 409, "KEY_CONFLICT")
+    assert ours.get(KEYS).json()["items"] == [revoked]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "wrong"),
+    [
+        ({**NEW, "publicKey": "none"}, 422, "KEY_INVALID", {"publicKey": "KEY"}),
+        ({"name": "ci"}, 400, "INVALID_REQUEST", {"publicKey": "REQUIRED"}),
+        ({**NEW, "name": "n" * 101}, 400, "INVALID_REQUEST", {"name": "MAX_LENGTH"}),
+        ({**NEW, "keyId": "0"}, 400, "INVALID_REQUEST", {"keyId": "UNKNOWN_MEMBER"}),
+    ],
+)
+def test_what_is_no_key_is_refused(ours: House, body: Any, status: int, code: str, wrong: dict[str, str]) -> None:
+    assert fields(refused(ours.post(KEYS, body), status, code)) == wrong
+    assert rows(TrustedKey) == []
+
+
+def test_the_whole_way_from_signature_to_activation_under_require(ours: House) -> None:
+    policy = ours.call("PATCH", ours.url("pipelines/{pipeline_id}"), {"signaturePolicy": "require"}).json()
+    assert policy["signaturePolicy"] == "require"
+    body = {"releaseVersion": "1.0"}
+    problem = refused(ours.post(ACTIVATIONS, body), 409, "SIGNATURE_REQUIRED")
+    assert problem["standing"] == "UNSIGNED"
+    assert ours.get(RELEASE).json()["trust"] == {
+        "policy": "require",
+        "standing": "UNSIGNED",
+        "met": False,
+        "signers": [],
+    }
+    assert attach(ours, signed(ours)).status_code == 200
+    assert refused(ours.post(ACTIVATIONS, body), 409, "SIGNATURE_REQUIRED")["standing"] == "UNTRUSTED"
+    ours.post(KEYS, NEW)
+    assert ours.get(RELEASE).json()["trust"] == {
+        "policy": "require",
+        "standing": "SIGNED",
+        "met": True,
+        "signers": [{"verdict": "VALID", "keyId": signing.key_id(), "keyName": "ci"}],
+    }
+    assert ours.post(ACTIVATIONS, body).status_code == 201
+    ours.post(f"{KEY}/revoke", {"reason": "leaked"})
+    assert refused(ours.post(ACTIVATIONS, body), 409, "SIGNATURE_REQUIRED")["standing"] == "REVOKED_KEYS"
+    assert ours.get(RELEASE).json()["trust"]["signers"][0]["verdict"] == "KEY_REVOKED"
+
+
+@pytest.mark.parametrize("value", ["", "Require", "on", True, 1, [], {}])
+def test_a_policy_that_there_is_not_is_refused(ours: House, value: Any) -> None:
+    answer = ours.call("PATCH", ours.url("pipelines/{pipeline_id}"), {"signaturePolicy": value})
+    assert "signaturePolicy" in fields(refused(answer, 400, "INVALID_REQUEST"))
+    assert ours.get("pipelines/{pipeline_id}").json()["signaturePolicy"] == "off"
+
+
+def test_attachments_come_with_the_upload_are_told_and_downloaded_to_the_letter(ours: House) -> None:
+    form = upload()
+    document = json.loads(form["descriptor"].read())
+    form["descriptor"].seek(0)
+    digest = document["artifacts"][0]["digest"]
+    sent = [
+        signing.envelope(document),
+        json.dumps(signing.statement(digest)).encode(),
+        json.dumps(signing.spdx(digest=digest)).encode(),
+    ]
+    made = ours.post(RELEASES, {**form, "attachment": [file(each, "attached.json") for each in sent]})
+    assert made.status_code == 202, made.content
+    shown = made.json()["attachments"]
+    assert [each["kind"] for each in shown] == ["signature", "provenance", "sbom"]
+    assert shown[1]["summary"]["builder"] == "https://ci.example/builder"
+    assert (shown[2]["summary"]["format"], shown[2]["summary"]["components"]) == ("SPDX 2.3", 2)
+    for content, each in zip(sent, shown, strict=True):
+        got = ours.get(f"{ATTACHMENTS}/{each['digest']}")
+        assert (got.status_code, got.content) == (200, content)
+        assert got.headers["Content-Type"] == "application/json"
+        assert got.headers["Content-Disposition"].startswith("attachment;")
+        assert got.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "DOCUMENT_NOT_JSON"),
+        (b"{}", "ATTACHMENT_KIND_UNKNOWN"),
+        (signing.envelope({"schemaVersion": 1}), "SIGNATURE_OTHER_DESCRIPTOR"),
+        (json.dumps(signing.statement("sha256:" + "0" * 64)).encode(), "PROVENANCE_SUBJECT_UNKNOWN"),
+    ],
+)
+def test_what_cannot_be_attached_is_refused_with_its_findings(ours: House, content: bytes, code: str) -> None:
+    document = refused(attach(ours, signed(ours), content), 400, "ATTACHMENT_INVALID")
+    assert code in {error["code"] for error in document["errors"]}
+    assert rows(Attachment) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "version", "status", "code"),
+    [
+        ({"surprise": "1"}, "1.0", 400, "INVALID_REQUEST"),
+        ({"artifact": file(b"x")}, "1.0", 400, "INVALID_REQUEST"),
+        ({"descriptor": file(b"x")}, "1.0", 400, "INVALID_REQUEST"),
+        ({"attachment": []}, "1.0", 400, "INVALID_REQUEST"),
+        ({}, "", 400, "INVALID_REQUEST"),
+        ({}, "9.9", 404, "RELEASE_UNKNOWN"),
+        ({"attachment": [file(b"{}")] * 33}, "1.0", 413, "PAYLOAD_TOO_LARGE"),
+        ({"attachment": [file(b" " * 5_000_000), file(b" " * 5_000_000)]}, "1.0", 413, "PAYLOAD_TOO_LARGE"),
+    ],
+)
+def test_a_request_of_another_form_attaches_nothing(
+    ours: House, more: dict[str, Any], version: str, status: int, code: str
+) -> None:
+    for each in (value for values in more.values() for value in (values if isinstance(values, list) else [values])):
+        if not isinstance(each, str):
+            each.seek(0)
+    refused(attach(ours, signed(ours), version=version, **more), status, code)
+    assert rows(Attachment) == []
+
+
+def test_a_revoked_release_takes_no_more(ours: House) -> None:
+    ours.post("pipelines/{pipeline_id}/revocations", {"releaseVersion": "1.0", "reason": "leaked"})
+    refused(attach(ours, signed(ours)), 409, "RELEASE_NOT_REGISTERED")
+    assert rows(Attachment) == []
+
+
+def test_each_deed_asks_for_its_scope_and_a_denial_changes_nothing(ours: House) -> None:
+    ours.post(KEYS, NEW)
+    attach(ours, signed(ours))
+    digest = Attachment.objects.get().digest
+    deeds: dict[Scope, list[Any]] = {
+        Scope.READ: [
+            lambda token: ours.get(KEYS, token=token),
+            lambda token: ours.get(f"{ATTACHMENTS}/{digest}", token=token),
+        ],
+        Scope.REGISTER: [lambda token: attach(ours, signed(ours, "b"), token=token)],
+        Scope.ADMINISTER: [
+            lambda token: ours.post(KEYS, {"name": "b", "publicKey": signing.public_pem("b")}, token=token),
+            lambda token: ours.post(f"{KEY}/revoke", {"reason": "leaked"}, token=token),
+        ],
+    }
+    for held, (needed, calls) in product(Scope, deeds.items()):
+        token = ours.token(held)
+        for call in calls:
+            if held is not needed:
+                before = rows(TrustedKey), rows(KeyRevocation), rows(Attachment)
+                refused(call(token), 403, "SCOPE_MISSING")
+                assert (rows(TrustedKey), rows(KeyRevocation), rows(Attachment)) == before
+    for needed, calls in deeds.items():
+        assert [call(ours.token(needed)).status_code for call in calls] in ([200, 200], [200], [201, 200])
+
+
+def test_another_tenants_keys_and_attachments_do_not_exist(ours: House) -> None:
+    ours.post(KEYS, NEW)
+    attach(ours, signed(ours))
+    theirs = house()
+    making.registered(theirs.tenant, pipeline_id="org.example.theirs")
+    digest = Attachment.objects.get().digest
+    refused(theirs.post(f"{KEY}/revoke", {"reason": "mine now"}), 404, "KEY_UNKNOWN")
+    refused(theirs.get(f"{ATTACHMENTS}/{digest}"), 404, "ATTACHMENT_UNKNOWN")
+    assert theirs.get(KEYS).json()["items"] == []
+    refused(theirs.call("GET", ours.url(f"{ATTACHMENTS}/{digest}")), 404, "NOT_FOUND")
+    assert (rows(KeyRevocation), Release.objects.filter(attachments__digest=digest).get()) == ([], ours.release)

@@ -1,0 +1,112 @@
+"""Removing what is long over, at the same time as re-drives, late outcomes and other sweeps, and killed at it."""
+
+import threading
+from functools import partial
+
+import pytest
+from django.conf import settings
+from django.db import connection, connections, transaction
+
+from coordinator.tenancy.models import Tenant
+from executions import outcome, retention
+from executions.models import Execution, ExecutionEvent
+from executions.moves import Claim
+from executions.protocol import OutcomeGroup
+from executions.redrive import redrive
+from tests import making
+from tests.concurrency.racing import given, parted, race
+from tests.concurrency.test_operators import dead, hold, wait_until_somebody_waits_for_a_lock
+
+pytestmark = pytest.mark.usefixtures("committed")
+remove = partial(retention.remove, seconds=60)
+
+
+def old(count: int) -> tuple[Tenant, list[Execution]]:
+    """Executions that failed long ago."""
+    owner, _ = making.ready()
+    Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
+    made = dead(owner, count)
+    making.aged(*made, days=31)
+    return owner, made
+
+
+def left() -> tuple[int, int]:
+    return Execution.objects.count(), ExecutionEvent.objects.count()
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_of_a_redrive_and_a_removal_one_wins(_: int) -> None:
+    owner, [execution] = old(1)
+    removed, redriven = race(remove, partial(redrive, owner, execution.pk, actor="user:bob", reason=""))
+    if removed:
+        assert type(redriven).__name__ in {"ExecutionUnknown", "ExecutionChanged"}
+        assert left() == (0, 0)
+    else:
+        assert given([redriven])
+        making.history(execution)
+        assert execution.status == "QUEUED"
+
+
+@pytest.mark.parametrize("_", range(5))
+def test_sweeps_at_once_remove_each_once(_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "SWEEP_LIMIT", 7)
+    old(50)
+    removed, errors = parted(race(*[remove] * 4))
+    assert errors == []
+    assert sum(removed) + remove() == 50
+    assert left() == (0, 0)
+
+
+def test_a_late_outcome_of_what_is_being_removed_finds_nothing() -> None:
+    """The outcome waits for the removal, and leaves no event behind."""
+    owner, [execution] = old(1)
+    claim = Claim(
+        execution.pk, owner.slug, execution.pipeline_id, execution.contract_version, execution.release_version,
+        1, execution.pk, 0, 0, "1", "UNI", "SINGLE", False, 1, None,
+    )  # fmt: skip
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    late: list[int] = []
+
+    def answer() -> None:
+        late.append(outcome.record(owner, execution.release.identity, group))
+        connections.close_all()
+
+    answering = threading.Thread(target=answer)
+    with transaction.atomic():
+        assert remove() == 1
+        answering.start()
+        wait_until_somebody_waits_for_a_lock()
+    answering.join(30)
+    assert late == [0]
+    assert left() == (0, 0)
+
+
+def test_killed_in_the_middle_it_leaves_each_execution_whole() -> None:
+    _, made = old(20)
+    before = left()
+    sweeping = threading.Thread(target=race, args=(remove,))
+    with transaction.atomic():
+        # An event that somebody holds stops it after the executions and before their histories are gone.
+        event = made[3].events.order_by("sequence")[1]
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM executions_executionevent WHERE id = %s FOR UPDATE", [event.pk])
+        sweeping.start()
+        wait_until_somebody_waits_for_a_lock()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM executions_executionevent%%'"
+            )
+            assert cursor.rowcount == 1
+    sweeping.join(30)
+    assert left() == before
+    assert remove() == 20
+    assert left() == (0, 0)
+
+
+def test_what_somebody_holds_is_left_to_the_next_sweep() -> None:
+    _, made = old(3)
+    with transaction.atomic():
+        hold(made[1])
+        assert given(race(remove)) == [2]
+    assert remove() == 1

@@ -1,0 +1,92 @@
+"""Keys, envelopes, provenance and bills of materials, as an author's build would make them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from coordinator.tenancy.models import Tenant
+from releases import signing, trusted_keys
+from releases.models import TrustedKey
+from releases.provenance import PREDICATE, STATEMENT
+
+
+def private_key(name: str = "ci") -> Ed25519PrivateKey:
+    """The same key for the same name, so that a test that fails fails again."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def public_pem(name: str = "ci") -> str:
+    return signing.to_pem(private_key(name).public_key())
+
+
+def key_id(name: str = "ci") -> str:
+    return signing.key_id(private_key(name).public_key())
+
+
+def trusted(owner: Tenant, name: str = "ci") -> TrustedKey:
+    return trusted_keys.add(owner, name=name, public_key=public_pem(name), actor="user:admin")
+
+
+def envelope(document: dict[str, Any], *names: str, payload_type: str = signing.RELEASE_TYPE) -> bytes:
+    """A DSSE envelope over the JSON of `document`, signed with the keys of these names."""
+    keys = [private_key(name) for name in names or ("ci",)]
+    return signing.sign(json.dumps(document).encode(), payload_type, keys)
+
+
+def statement(*digests: str, **predicate: Any) -> dict[str, Any]:
+    """SLSA provenance of artifacts with these digests (`sha256:<hex>`)."""
+    return {
+        "_type": STATEMENT,
+        "predicateType": PREDICATE,
+        "subject": [{"name": "app.zip", "digest": {"sha256": digest.removeprefix("sha256:")}} for digest in digests],
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "https://ci.example/build/v1",
+                "externalParameters": {
+                    "workflow": {"repository": "https://git.example/acme/orders", "ref": "refs/tags/v1"}
+                },
+                "resolvedDependencies": [
+                    {"uri": "git+https://git.example/acme/orders", "digest": {"gitCommit": "c0ffee"}}
+                ],
+            },
+            "runDetails": {
+                "builder": {"id": "https://ci.example/builder"},
+                "metadata": {"invocationId": "run-7", "finishedOn": "2026-11-24T10:00:00Z"},
+            },
+            **predicate,
+        },
+    }
+
+
+def cyclone(components: Sequence[str] = ("requests", "urllib3"), digest: str = "") -> dict[str, Any]:
+    """A CycloneDX document, about the artifact of that digest where one is given."""
+    hashes = [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}] if digest else []
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": {"type": "application", "name": "app", "hashes": hashes}},
+        "components": [{"type": "library", "name": name, "version": "1.0"} for name in components],
+    }
+
+
+def spdx(packages: Sequence[str] = ("requests",), digest: str = "") -> dict[str, Any]:
+    """An SPDX document that describes a package `app`, of that digest where one is given."""
+    checksums = [{"algorithm": "SHA256", "checksumValue": digest.removeprefix("sha256:")}] if digest else []
+    described = {"SPDXID": "SPDXRef-app", "name": "app", "checksums": checksums}
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": "app",
+        "packages": [described, *({"SPDXID": f"SPDXRef-{name}", "name": name} for name in packages)],
+        "relationships": [
+            {
+                "spdxElementId": "SPDXRef-DOCUMENT",
+                "relationshipType": "DESCRIBES",
+                "relatedSpdxElement": "SPDXRef-app",
+            }
+        ],
+    }
