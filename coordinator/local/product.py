@@ -85,8 +85,8 @@ class Product:
             "gunicorn",
             "coordinator.wsgi",
             bind,
-            "--workers=1",
-            "--threads=32",
+            "--workers=2",
+            "--threads=16",
             "--keep-alive=75",
             "--no-control-socket",
         ]
