@@ -13,8 +13,8 @@ from benchmarks.throughput import BATCH
 
 SAMPLES = 60
 HOG = 20_000
-_TAKEN = """
-SELECT extract(epoch FROM finished_at)::float8 FROM executions_execution WHERE id = ANY(%s::uuid[])
+_FINISHED = """
+SELECT id::text, extract(epoch FROM finished_at)::float8 FROM executions_execution WHERE id = ANY(%s::uuid[])
 """
 _LEFT = "SELECT count(*) FROM executions_execution WHERE pipeline_id = %s AND finished_at IS NULL"
 
@@ -38,12 +38,8 @@ class Trickle:
             sent[self._submitter.submit(task.item, number)] = at
         self._product.ledger.wait_until_idle(self._product.pipeline_id(THREE_STEPS))
         self._product.ledger.require_all_done(self._product.pipeline_id(THREE_STEPS), prefix, SAMPLES, RESULT)
-        connection = self._product.ledger.connection
-        finished = [
-            connection.execute(_TAKEN, [[execution_id]]).fetchone()[0]  # type: ignore[index]
-            for execution_id in sent
-        ]
-        return sorted((end - began) * 1e3 for end, began in zip(finished, sent.values(), strict=True))
+        finished = self._product.ledger.connection.execute(_FINISHED, [list(sent)]).fetchall()
+        return sorted((float(end) - sent[execution_id]) * 1e3 for execution_id, end in finished)
 
 
 def fairness(report: Report, plan: Plan) -> None:
