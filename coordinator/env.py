@@ -206,7 +206,7 @@ def _database(value: str) -> dict[str, Any]:
     if url.scheme not in {"postgresql", "postgres"} or not url.path.strip("/"):
         raise ValueError("must be a postgresql://user:password@host:port/name URL")
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "coordinator.postgresql",
         "NAME": unquote(url.path.strip("/")),
         "USER": unquote(url.username or ""),
         "PASSWORD": unquote(url.password or ""),
