@@ -18,7 +18,6 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
 
-from coordinator.tenancy.models import Tenant
 from executions import moves, outcome
 from executions.dispatch import identity_of
 from executions.moves import Claim
@@ -49,11 +48,10 @@ def claims_and_records(times: int, limit: int) -> dict[str, object]:
 
 
 def _recorded(claims: list[Claim]) -> float:
-    tenant = Tenant.objects.get(slug=claims[0].tenant)
     [(identity, group)] = [(key, list(each)) for key, each in groupby(claims, key=identity_of)]
     outcomes = OutcomeGroup(worker_id="benchmarks", outcomes=[_outcome(claim) for claim in group])
     began = time.perf_counter()
-    if outcome.record(tenant, identity, outcomes) != len(group):
+    if outcome.record(identity, outcomes) != len(group):
         raise RuntimeError("Not all outcomes were recorded.")
     return time.perf_counter() - began
 

@@ -125,8 +125,6 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     The caller has moved the executions to WAITING_EXTERNAL on these units in this same transaction, and
     `why_unanswerable` knew no reason not to (wire protocol E.10, F.3).
     """
-    if not parkings:
-        return
     suspensions = [parking.suspension for parking in parkings]
     units: dict[str, Any] = {
         "tenant": tenant.pk,

@@ -326,7 +326,7 @@ WITH asked AS (
         AS a(id, actor, data, place)
 ), locked AS (
     SELECT e.id FROM executions_execution e
-    WHERE e.id = ANY(%(ids)s) AND e.tenant_id = %(tenant)s ORDER BY e.id FOR UPDATE
+    WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR UPDATE
 ), counted AS (
     UPDATE executions_execution e SET event_count = e.event_count + (SELECT count(*) FROM asked a WHERE a.id = e.id)
     FROM locked l WHERE e.id = l.id
@@ -339,12 +339,11 @@ FROM counted c JOIN asked a ON a.id = c.id
 """
 
 
-def note(tenant_pk: int, kind: str, notes: Sequence[Note]) -> None:
-    """Write events that move nothing, in their order; those of another tenant's executions are not written."""
+def note(kind: str, notes: Sequence[Note]) -> None:
+    """Write events that move nothing, in their order."""
     if not notes:
         return
     parameters: dict[str, Any] = {
-        "tenant": tenant_pk,
         "kind": kind,
         "ids": [each.execution_id for each in notes],
         "actors": [each.actor for each in notes],

@@ -3,19 +3,20 @@
 import logging
 import random
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache, partial
 from typing import Any
 
 from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
 
-from coordinator import bell
+from coordinator import bell, prepared
 from coordinator.tenancy.models import Tenant
 from executions import awaits, checkpoints, dead_letters, moves
 from executions.awaits import Parking
-from executions.models import DeadLetter, Execution
+from executions.models import DeadLetter
 from executions.moves import Move, Note
 from executions.payloads import storable
 from executions.protocol import Failure, Outcome, OutcomeGroup, Suspension
@@ -44,22 +45,22 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
     )
 
 
-def record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> int:
+def record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
     """Commit a group of outcomes in one transaction. Returns how many were recorded; there is room for as many now.
 
-    An outcome counts only for an execution of this tenant that is pinned to this very release, and only under the
+    An outcome counts only for an execution that is pinned to this very release of this tenant, and only under the
     lease it was given. Any other is dropped, and an event says so. What the database refuses is refused alone: the
     others of its group are recorded without it. Raises `DataError` or `IntegrityError` where it was the only one.
     """
     try:
-        return _record(tenant, identity, group)
+        return _record(identity, group)
     except (DataError, IntegrityError):
         if len(group.outcomes) + len(group.checkpoints) == 1:
             raise
     recorded = 0
     for part in _one_by_one(group):
         try:
-            recorded += _record(tenant, identity, part)
+            recorded += _record(identity, part)
         except (DataError, IntegrityError):
             log.exception("An outcome of worker %s for %s could not be recorded", group.worker_id, identity)
     return recorded
@@ -72,16 +73,16 @@ def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
         yield group.model_copy(update={"checkpoints": [], "outcomes": [outcome]})
 
 
-def _record(tenant: Tenant, identity: ReleaseIdentity, group: OutcomeGroup) -> int:
+def _record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
     outcomes = {(outcome.execution_id, outcome.lease_token): outcome for outcome in group.outcomes}.values()
     with transaction.atomic():
         reached = [each.execution_id for each in group.checkpoints]
-        known = _hold(tenant, identity, [*reached, *(outcome.execution_id for outcome in outcomes)])
-        checkpoints.keep(tenant, identity, group.worker_id, group.checkpoints)
-        answers = _answers(tenant, identity, known, group.worker_id, outcomes)
+        known = _hold(identity, [*reached, *(outcome.execution_id for outcome in outcomes)])
+        checkpoints.keep(identity, group.worker_id, group.checkpoints)
+        answers = list(_answers(identity, known, group.worker_id, outcomes))
         moved = {id(move) for move in moves.apply([move for move, _ in answers])}
-        _note_dropped(tenant, [move for move, _ in answers if id(move) not in moved])
-        _follow_up(tenant, [(move, outcome) for move, outcome in answers if id(move) in moved])
+        _note_dropped([move for move, _ in answers if id(move) not in moved])
+        _follow_up(identity, [(move, outcome) for move, outcome in answers if id(move) in moved])
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
         log.warning("Dropped an outcome for %s, which is no execution of %s", key, identity)
     return len(moved)
@@ -97,47 +98,51 @@ class _Held:
     result_shape: str
 
 
-def _hold(tenant: Tenant, identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Held]:
+_HOLD = """
+SELECT e.id, e.attempt, e.budget_start, e.result_shape
+FROM executions_execution e JOIN tenancy_tenant t ON t.id = e.tenant_id
+WHERE e.id = ANY(%(ids)s) AND t.slug = %(tenant)s AND e.pipeline_id = %(pipeline)s
+    AND e.contract_version = %(contract)s AND e.release_version = %(release)s
+ORDER BY e.id FOR NO KEY UPDATE OF e
+"""
+
+
+def _hold(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Held]:
     """The executions that this is about, locked in the order of their ids before any is touched."""
-    rows = Execution.objects.filter(
-        pk__in=set(ids),
-        tenant=tenant,
-        pipeline_id=identity.pipeline_id,
-        contract_version=identity.contract_version,
-        release_version=identity.release_version,
-    )
-    members = ("pk", "attempt", "budget_start", "result_shape")
-    held = rows.order_by("pk").select_for_update(no_key=True).values_list(*members)
-    return {row[0]: _Held(*row) for row in held}
+    columns: dict[str, Any] = {
+        "ids": list(set(ids)),
+        "tenant": identity.tenant_id,
+        "pipeline": identity.pipeline_id,
+        "contract": identity.contract_version,
+        "release": identity.release_version,
+    }
+    with prepared.cursor() as cursor:
+        cursor.execute(_HOLD, columns)
+        return {row[0]: _Held(*row) for row in cursor.fetchall()}
 
 
 def _answers(
-    tenant: Tenant,
-    identity: ReleaseIdentity,
-    known: Mapping[uuid.UUID, _Held],
-    worker_id: str,
-    outcomes: Iterable[Outcome],
-) -> list[tuple[Move, Outcome]]:
-    if not known:
-        return []
-    policy = retry_policy(Pipeline.objects.get(tenant=tenant, pipeline_id=identity.pipeline_id))
-    return [
-        (_move(_Answer(known[outcome.execution_id], outcome, worker_id, policy)), outcome)
-        for outcome in outcomes
-        if outcome.execution_id in known
-    ]
+    identity: ReleaseIdentity, known: Mapping[uuid.UUID, _Held], worker_id: str, outcomes: Iterable[Outcome]
+) -> Iterator[tuple[Move, Outcome]]:
+    policy = cache(partial(_policy_of, identity))  # most groups need none
+    for outcome in outcomes:
+        if outcome.execution_id in known:
+            yield _move(_Answer(known[outcome.execution_id], outcome, worker_id, policy)), outcome
 
 
-def _follow_up(tenant: Tenant, recorded: list[tuple[Move, Outcome]]) -> None:
+def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
+    return retry_policy(Pipeline.objects.get(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id))
+
+
+def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]]) -> None:
     """What belongs to the moves in their transaction, and the bells for what comes next."""
-    awaits.park(
-        tenant,
-        [
-            Parking(move.execution_id, move.new_await_unit, outcome.suspension)
-            for move, outcome in recorded
-            if move.new_await_unit is not None and outcome.suspension is not None
-        ],
-    )
+    parkings = [
+        Parking(move.execution_id, move.new_await_unit, outcome.suspension)
+        for move, outcome in recorded
+        if move.new_await_unit is not None and outcome.suspension is not None
+    ]
+    if parkings:
+        awaits.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
     failed = [move.execution_id for move, _ in recorded if move.target is State.FAILED]
     spent = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
     dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
@@ -168,7 +173,7 @@ class _Answer:
     execution: _Held
     outcome: Outcome
     worker_id: str
-    policy: RetryPolicy
+    policy: Callable[[], RetryPolicy]
 
     def completed(self, outputs: list[Any]) -> Move:
         if self.outcome.stopped_before_step_index != -1:
@@ -202,7 +207,7 @@ class _Answer:
         if not failure.retryable:
             return self._to(State.FAILED, "FAILED", told, **error)
         retry = self.execution.attempt + 1 - self.execution.budget_start
-        wait = self.policy.wait(retry, random.random)
+        wait = self.policy().wait(retry, random.random)
         if wait is None:
             return self._to(State.DLQ, "RETRIES_EXHAUSTED", told, **error)
         told["delaySeconds"] = round(wait.total_seconds(), 3)
@@ -228,11 +233,10 @@ def _cleaned(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _note_dropped(tenant: Tenant, dropped: Sequence[Move]) -> None:
+def _note_dropped(dropped: Sequence[Move]) -> None:
     for move in dropped:
         log.warning("Dropped an outcome for execution %s: its lease was lost", move.execution_id)
     moves.note(
-        tenant.pk,
         "OUTCOME_DROPPED",
         [
             Note(

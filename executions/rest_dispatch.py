@@ -12,7 +12,6 @@ from django.db import connection, transaction
 from coordinator import bell
 from coordinator.exchange import Broken, NotConnected, TimedOut
 from coordinator.outbound import TargetRefused, Unreachable
-from coordinator.tenancy.models import Tenant
 from executions import outcome, wire_forms
 from executions.envelopes import PayloadRefused, natural
 from executions.models import Execution, Worker
@@ -47,7 +46,7 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     if execution.lease_token != row[0] or execution.lease_owner is None:
         return False
     worker = Worker.objects.get(pk=worker_pk(execution.lease_owner))
-    _record(execution.tenant, execution, worker, _answer(execution, row[0], worker))
+    _record(execution, worker, _answer(execution, row[0], worker))
     return True
 
 
@@ -71,11 +70,11 @@ def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Hea
     return heard(sent, answer, non_retryable=non_retryable())
 
 
-def _record(tenant: Tenant, execution: Execution, worker: Worker, found: Heard) -> None:
+def _record(execution: Execution, worker: Worker, found: Heard) -> None:
     """The outcome, and the outputs in the payloads in which they came, in one transaction."""
     group = OutcomeGroup(worker_id=worker.worker_id[:150], outcomes=[found.outcome])
     with transaction.atomic():
-        outcome.record(tenant, execution.pin, group)
+        outcome.record(execution.pin, group)
         if found.outputs is not None:
             wire_forms.keep_result(execution.pk, found.outputs, version=found.outcome.execution_version + 1)
         bell.ring_once(DISPATCH_TASK)

@@ -62,11 +62,10 @@ def record(message: Any) -> None:
     try:
         envelope = verify(message, _key)
         group = decode(envelope, OutcomeGroup)
-        tenant = _tenant(envelope)
     except ProtocolError as error:
         log.warning("Refused an outcome message: %s: %s", error.code, error)
         return
-    if outcome.record(tenant, envelope.identity, group):
+    if outcome.record(envelope.identity, group):
         _send_more()
 
 

@@ -43,7 +43,7 @@ def campaign(world: World, **members: Any) -> Campaign:
 
 def _record(world: World, *answers: Outcome) -> None:
     identity = Release.objects.select_related("pipeline__tenant").get(pk=world.release.pk).identity
-    assert outcome.record(world.tenant, identity, OutcomeGroup(worker_id="w", outcomes=list(answers))) == len(answers)
+    assert outcome.record(identity, OutcomeGroup(worker_id="w", outcomes=list(answers))) == len(answers)
 
 
 def _missing() -> Interaction:

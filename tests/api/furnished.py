@@ -26,7 +26,7 @@ def furnished(ours: House) -> dict[str, list[str]]:
     making.execution(owner, "asks")
     [claim] = making.claimed(owner)
     group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim)])
-    assert outcome.record(owner, release.identity, group) == 1
+    assert outcome.record(release.identity, group) == 1
     asked = Interaction.objects.get(tenant=owner)
     live = making.execution(owner, "live")
     token = awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secret())

@@ -205,7 +205,7 @@ def finish(ours: House, *, failed: bool) -> None:
     """Record the end of the house's one execution, as its worker would tell it."""
     [claim] = making.claimed(ours.tenant)
     answer = making.failure(claim, "BadThing", retryable=False) if failed else making.answer(claim)
-    outcome.record(ours.tenant, ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
 
 
 @pytest.mark.parametrize("failed", [True, False])

@@ -75,7 +75,7 @@ def parked(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -> I
     owner, release = ready
     made = making.execution(owner, key)
     [claim] = making.claimed(owner)
-    outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim, **members)]))
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim, **members)]))
     return Interaction.objects.get(execution=made)
 
 

@@ -109,7 +109,7 @@ def test_a_claim_neither_waits_for_another_nor_takes_what_that_one_is_about_to()
 
 def recording(release: Release, *answers: Outcome) -> Any:
     group = OutcomeGroup(worker_id="w", outcomes=list(answers))
-    return partial(outcome.record, release.pipeline.tenant, release.identity, group)
+    return partial(outcome.record, release.identity, group)
 
 
 @pytest.mark.parametrize("_", range(10))

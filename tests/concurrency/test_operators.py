@@ -56,7 +56,7 @@ def cancelling(owner: Tenant, execution: Execution) -> Any:
 
 def recording(release: Release, *answers: Outcome) -> Any:
     group = OutcomeGroup(worker_id="w", outcomes=list(answers))
-    return partial(outcome.record, release.pipeline.tenant, release.identity, group)
+    return partial(outcome.record, release.identity, group)
 
 
 def redrives_of(execution: Execution) -> int:

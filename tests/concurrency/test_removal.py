@@ -68,7 +68,7 @@ def test_a_late_outcome_of_what_is_being_removed_finds_nothing() -> None:
     late: list[int] = []
 
     def answer() -> None:
-        late.append(outcome.record(owner, execution.release.identity, group))
+        late.append(outcome.record(execution.release.identity, group))
         connections.close_all()
 
     answering = threading.Thread(target=answer)

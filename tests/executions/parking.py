@@ -17,7 +17,7 @@ def suspended(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -
     made = making.execution(owner, key)
     [claim] = making.claimed(owner)
     answer = making.suspension(claim, **members)
-    assert outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 1
+    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 1
     made.refresh_from_db()
     return made
 

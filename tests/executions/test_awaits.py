@@ -298,7 +298,7 @@ def test_a_timed_out_await_asks_again_when_it_is_redriven(ready: tuple[Tenant, R
     [claim] = making.claimed(owner)
     assert (claim.step_index, claim.input) == (0, '{"n": 7}')
     again = making.suspension(claim, request='{"n": 7}')
-    outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[again]))
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[again]))
     fresh = Interaction.objects.get(execution=made, status="DISPATCHED")
     answer(fresh)
     made.refresh_from_db()
@@ -424,7 +424,7 @@ def test_where_the_await_cannot_be_written_the_execution_is_not_parked(ready: tu
     )
     group = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)])
     with pytest.raises(IntegrityError, match="await_unit_one_open"), transaction.atomic():
-        outcome.record(owner, release.identity, group)
+        outcome.record(release.identity, group)
     made.refresh_from_db()
     assert (made.status, made.version) == ("RUNNING", 1)
     assert not Interaction.objects.filter(execution=made).exists()

@@ -166,10 +166,19 @@ def test_another_kind_of_message_is_refused(claim: Claim, kind: str, caplog: pyt
     assert refused(kind, order, caplog) == "ENVELOPE_MALFORMED"
 
 
-@kinds
-def test_a_tenant_that_is_not_there_has_no_message(claim: Claim, kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    message = making.resealed(good(claim, kind), key("nowhere"), tenantId="nowhere")
-    assert refused(kind, message, caplog) == "TENANT_UNKNOWN"
+def test_a_tenant_that_is_not_there_has_no_heartbeat(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+    message = making.resealed(good(claim, "heartbeat"), key("nowhere"), tenantId="nowhere")
+    assert refused("heartbeat", message, caplog) == "TENANT_UNKNOWN"
+
+
+def test_a_tenant_that_is_not_there_has_no_outcomes(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
+    message = making.resealed(good(claim, "outcomes"), key("nowhere"), tenantId="nowhere")
+    before = [rows(table) for table in TABLES]
+    with caplog.at_level(logging.WARNING):
+        TASKS["outcomes"](message)
+    assert [rows(table) for table in TABLES] == before
+    [told] = caplog.records
+    assert "is no execution of tenantId=nowhere" in told.getMessage()
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)])

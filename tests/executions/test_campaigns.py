@@ -55,9 +55,9 @@ def events(campaign: Campaign) -> list[tuple[str, str]]:
     return [(event.kind, event.actor) for event in campaign.events.order_by("id")]
 
 
-def record(owner: Tenant, answer: Outcome) -> None:
+def record(answer: Outcome) -> None:
     release = Execution.objects.get(pk=answer.execution_id).release
-    assert outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 1
+    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 1
 
 
 def everything() -> list[Any]:
@@ -134,7 +134,7 @@ def test_the_reason_is_that_of_the_last_failure(owner: Tenant) -> None:
     [execution] = making.dead(owner, "key")
     redrive(owner, execution.pk, actor="", reason="")
     [claim] = making.claimed(owner)
-    record(owner, making.failure(claim, retryable=False))
+    record(making.failure(claim, retryable=False))
     assert preview(owner, Filters(reason=DeadLetter.Reason.RETRY_EXHAUSTED), allow_failed=True).count == 0
     assert preview(owner, Filters(reason=DeadLetter.Reason.NON_RETRYABLE), allow_failed=True).count == 1
 
@@ -279,7 +279,7 @@ def test_items_that_changed_since_are_skipped_each_with_its_reason(owner: Tenant
         redrive(owner, execution.pk, actor="", reason="")
     for claim in making.claimed(owner):
         again = claim.execution_id == failed_again.pk
-        record(owner, making.failure(claim) if again else making.answer(claim))
+        record(making.failure(claim) if again else making.answer(claim))
     redrive(owner, by_hand.pk, actor="", reason="")
     before = list(Execution.objects.filter(pk__in=[by_hand.pk, failed_again.pk, done.pk]).order_by("pk").values())
     pass_time(60)

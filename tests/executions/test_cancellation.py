@@ -28,9 +28,9 @@ def execution(owner: Tenant) -> Execution:
     return making.execution(owner)
 
 
-def record(owner: Tenant, claim: Claim, answer: Any) -> int:
+def record(claim: Claim, answer: Any) -> int:
     release = Execution.objects.get(pk=claim.execution_id).release
-    return outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
 
 
 def bring_to(status: str, owner: Tenant) -> None:
@@ -44,7 +44,7 @@ def bring_to(status: str, owner: Tenant) -> None:
         "FAILED": making.failure(claim, retryable=False),
     }
     if status in answers:
-        assert record(owner, claim, answers[status]) == 1
+        assert record(claim, answers[status]) == 1
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "RUNNING", "WAIT_RETRY", "WAITING_EXTERNAL"])
@@ -71,7 +71,7 @@ def test_whatever_is_live_is_cancelled_with_an_account_of_it(owner: Tenant, exec
 def test_what_a_worker_answers_after_the_cancellation_is_dropped(owner: Tenant, execution: Execution) -> None:
     [claim] = making.claimed(owner)
     cancel(owner, execution.pk, actor="", reason="")
-    assert record(owner, claim, making.answer(claim)) == 0
+    assert record(claim, making.answer(claim)) == 0
     assert making.history(execution)[-2:] == [("CANCELLED", "CANCELLED"), ("OUTCOME_DROPPED", "CANCELLED")]
     assert (execution.status, execution.result) == ("CANCELLED", None)
 
@@ -79,7 +79,7 @@ def test_what_a_worker_answers_after_the_cancellation_is_dropped(owner: Tenant, 
 def test_what_it_asked_of_others_is_withdrawn(owner: Tenant, execution: Execution) -> None:
     other = making.execution(owner, "other")
     for claim in making.claimed(owner):
-        record(owner, claim, making.suspension(claim, itemized=True, requests=['{"n": 1}', '{"n": 2}']))
+        record(claim, making.suspension(claim, itemized=True, requests=['{"n": 1}', '{"n": 2}']))
     cancel(owner, execution.pk, actor="", reason="")
     assert AwaitUnit.objects.get(execution=execution).status == "CANCELLED"
     statuses = Interaction.objects.filter(execution=execution).values_list("status", flat=True)

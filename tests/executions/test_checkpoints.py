@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def reached(claim: Claim, step: int, *outputs: str, **members: Any) -> Checkpoin
 
 def tell(hosted: Hosted, *checkpoints: Checkpoint, outcomes: Sequence[Outcome] = ()) -> None:
     group = OutcomeGroup(worker_id="w", checkpoints=list(checkpoints), outcomes=list(outcomes))
-    outcome.record(hosted.owner, hosted.release.identity, group)
+    outcome.record(hosted.release.identity, group)
 
 
 def test_a_checkpoint_is_kept_while_the_transition_goes_on(hosting: Hosting) -> None:
@@ -155,8 +156,8 @@ def test_another_tenant_and_another_release_cannot_tell_of_it(hosting: Hosting) 
     execution = hosted.submit(1)
     claim = hosted.claim()
     group = OutcomeGroup(worker_id="w", checkpoints=[reached(claim, 1, "2")])
-    outcome.record(other.owner, hosted.release.identity, group)
-    outcome.record(hosted.owner, other.release.identity, group)
+    outcome.record(replace(hosted.release.identity, tenant_id=other.owner.slug), group)
+    outcome.record(other.release.identity, group)
     execution.refresh_from_db()
     assert execution.current_step_index == 0
 
@@ -267,7 +268,7 @@ def claim() -> Claim:
 def recorded(claim: Claim, answer: Outcome) -> Execution:
     execution = Execution.objects.select_related("tenant").get(pk=claim.execution_id)
     group = OutcomeGroup(worker_id="w", outcomes=[answer])
-    assert outcome.record(execution.tenant, execution.pin, group) == 1
+    assert outcome.record(execution.pin, group) == 1
     execution.refresh_from_db()
     return execution
 

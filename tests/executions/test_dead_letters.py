@@ -48,7 +48,7 @@ def execution(owner: Tenant) -> Execution:
 
 
 def record(execution: Execution, *answers: Outcome) -> None:
-    outcome.record(execution.tenant, execution.pin, OutcomeGroup(worker_id="worker-1", outcomes=list(answers)))
+    outcome.record(execution.pin, OutcomeGroup(worker_id="worker-1", outcomes=list(answers)))
     execution.refresh_from_db()
 
 

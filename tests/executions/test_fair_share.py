@@ -92,5 +92,5 @@ def test_a_slow_pipeline_is_sent_what_it_starts_on_and_a_fast_one_beside_it_goes
         assert rounds <= 21
         claims = [each for each in claim(100) if each.pipeline_id == "fast"]
         answers = [making.answer(each) for each in claims]
-        done += record(owner, fast.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+        done += record(fast.identity, OutcomeGroup(worker_id="w", outcomes=answers))
     assert Execution.objects.filter(release=slow, status="RUNNING").count() == 2

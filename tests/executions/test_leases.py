@@ -8,7 +8,6 @@ from django.utils import timezone
 
 from executions import moves
 from executions.models import Execution
-from executions.moves import Note
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -131,8 +130,3 @@ def test_of_two_leases_of_one_execution_the_one_that_is_held_is_renewed(claim: m
 def test_nothing_held_is_nothing_to_do(claim: moves.Claim) -> None:
     assert moves.renew_leases(row(claim).tenant_id, [], holder="worker:w", lease_seconds=60) == 0
     assert moves.apply([]) == []
-
-
-def test_a_note_of_another_tenant_is_not_written(claim: moves.Claim) -> None:
-    moves.note(making.tenant().pk, "FORGED", [Note(claim.execution_id, "", {})])
-    assert [kind for kind, _ in making.history(row(claim))] == ["SUBMITTED", "CLAIMED"]

@@ -7,7 +7,7 @@ workers, clocks, operators and forgers do, and holds them together after each st
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -203,7 +203,7 @@ class Machine(RuleBasedStateMachine):
         )
         release = next(each for each in self.world.releases if each.release_version == claim.release_version)
         group = OutcomeGroup(worker_id="w", checkpoints=[reached])
-        assert outcome.record(self.world.owner, release.identity, group) == 0
+        assert outcome.record(release.identity, group) == 0
         if self.holds(claim) and model.step <= claim.step_index:
             model.reached()
 
@@ -215,7 +215,7 @@ class Machine(RuleBasedStateMachine):
         model = self.models[claim.execution_id]
         answer = self.answer(claim, "completed")
         release = next(each for each in self.world.releases if each.release_version == claim.release_version)
-        owner = self.world.owner
+        identity = release.identity
         if what == "token":
             answer = answer.model_copy(update={"lease_token": uuid.uuid4()})
         if what == "version":
@@ -223,10 +223,10 @@ class Machine(RuleBasedStateMachine):
         if what == "execution":
             answer = answer.model_copy(update={"execution_id": uuid.uuid4()})
         if what == "release":
-            release = next(each for each in self.world.releases if each != release)
+            identity = next(each for each in self.world.releases if each != release).identity
         if what == "tenant":
-            owner = self.world.stranger
-        assert outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 0
+            identity = replace(identity, tenant_id=self.world.stranger.slug)
+        assert outcome.record(identity, OutcomeGroup(worker_id="w", outcomes=[answer])) == 0
         if what in {"token", "version"}:
             model.history.append(model.state)
 
@@ -371,7 +371,7 @@ class Machine(RuleBasedStateMachine):
     def tell(self, claim: Claim, *answers: Outcome) -> int:
         release = next(each for each in self.world.releases if each.release_version == claim.release_version)
         group = OutcomeGroup(worker_id="w", outcomes=list(answers))
-        return outcome.record(self.world.owner, release.identity, group)
+        return outcome.record(release.identity, group)
 
     def park(self, execution_id: uuid.UUID) -> None:
         unit = Execution.objects.get(pk=execution_id).await_unit_id

@@ -53,7 +53,7 @@ def record(claim: Claim, *answers: Outcome, identity: ReleaseIdentity | None = N
     """Record as the worker of the claim's release, or as that of another `identity`."""
     identity = identity or pin(claim)
     group = OutcomeGroup(worker_id="worker-1", outcomes=list(answers))
-    return outcome.record(Tenant.objects.get(slug=identity.tenant_id), identity, group)
+    return outcome.record(identity, group)
 
 
 def state(execution: Execution) -> dict[str, Any]:

@@ -37,9 +37,9 @@ def dead(owner: Tenant) -> Execution:
     return making.dead(owner, "key")[0]
 
 
-def record(owner: Tenant, claim: Claim, answer: Any) -> int:
+def record(claim: Claim, answer: Any) -> int:
     release = Execution.objects.get(pk=claim.execution_id).release
-    return outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    return outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
 
 
 def test_an_execution_in_dlq_is_queued_again_with_its_pin_and_an_account_of_it(owner: Tenant, dead: Execution) -> None:
@@ -86,7 +86,7 @@ def test_it_has_a_fresh_retry_budget_and_its_attempts_count_on(owner: Tenant, de
     for attempt in (1, 2, 3):
         [claim] = making.claimed(owner)
         assert claim.attempt == attempt
-        record(owner, claim, making.failure(claim))
+        record(claim, making.failure(claim))
         dead.refresh_from_db()
         keys.append(dead.last_transition_key)
         Execution.objects.filter(pk=dead.pk).update(next_due_at=timezone.now() - timedelta(hours=1))
@@ -191,7 +191,7 @@ def test_what_failed_after_a_checkpoint_goes_on_at_the_failed_step() -> None:
     )
     Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
     group = OutcomeGroup(worker_id="w", checkpoints=[reached], outcomes=[making.failure(claim)])
-    outcome.record(owner, release.identity, group)
+    outcome.record(release.identity, group)
     redrive(owner, execution.pk, actor="", reason="")
     [claim] = making.claimed(owner)
     assert (claim.step_index, claim.input, claim.input_shape, claim.attempt) == (1, '{"n": 5}', "UNI", 1)
@@ -204,7 +204,7 @@ def test_what_failed_at_an_await_asks_again_with_a_new_unit(owner: Tenant, lost:
     """It is parked at the await with what it asked: the worker reaches the await at once, and asks the same."""
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    record(owner, claim, making.suspension(claim, '{"n": 7}', step_index=0))
+    record(claim, making.suspension(claim, '{"n": 7}', step_index=0))
     first = AwaitUnit.objects.get()
     awaits.fail(lost, {first.pk: "nobody answered"}, actor="clock")
     execution.refresh_from_db()
@@ -215,7 +215,7 @@ def test_what_failed_at_an_await_asks_again_with_a_new_unit(owner: Tenant, lost:
     assert done.execution.await_unit is None
     [again] = making.claimed(owner)
     assert (again.step_index, again.input, again.input_shape) == (0, '{"n": 7}', "UNI")
-    record(owner, again, making.suspension(again, again.input))
+    record(again, making.suspension(again, again.input))
     execution.refresh_from_db()
     second = AwaitUnit.objects.get(status="WAITING_EXTERNAL")
     assert (execution.status, execution.await_unit_id) == ("WAITING_EXTERNAL", second.pk)

@@ -29,7 +29,7 @@ def keeping(days: int | None, failed: int | None = None) -> Tenant:
 def succeeded(owner: Tenant, *keys: str, days: float = 0) -> list[Execution]:
     made = [making.execution(owner, key) for key in keys]
     answers = [making.answer(claim) for claim in making.claimed(owner)]
-    assert record(owner, made[0].release.identity, OutcomeGroup(worker_id="w", outcomes=answers)) == len(keys)
+    assert record(made[0].release.identity, OutcomeGroup(worker_id="w", outcomes=answers)) == len(keys)
     making.aged(*made, days=days)
     return made
 
@@ -38,7 +38,7 @@ def cancelled_at_a_question(owner: Tenant) -> Execution:
     """With an await unit and an interaction behind it, and what travelled beside it."""
     made = making.execution(owner, "asked")
     [claim] = making.claimed(owner)
-    record(owner, made.release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)]))
+    record(made.release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)]))
     WireForm.objects.create(execution=made, input={})
     cancel(owner, made.pk, actor="user:ann", reason="")
     return made

@@ -76,7 +76,7 @@ def test_only_what_is_due_counts(ready: tuple[Tenant, Release]) -> None:
     later, over, running = (making.execution(owner, key) for key in ("later", "over", "running"))
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
     answers = [making.answer(claims[over.pk]), making.failure(claims[later.pk])]
-    record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+    record(release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
     change(owner, stopped_at=NOW)
     assert stranded([owner.pk]) == []
     due_since(later, timedelta())

@@ -116,16 +116,6 @@ def test_one_kind_is_not_taken_for_the_other(claim: Claim, caplog: pytest.LogCap
     nothing_changes(tasks.heartbeat, outcomes(claim), caplog)
 
 
-def test_a_tenant_that_does_not_exist_is_refused_although_its_key_can_be_derived(
-    claim: Claim, caplog: pytest.LogCaptureFixture
-) -> None:
-    nowhere = ReleaseIdentity("nowhere", "p", "c", "r")
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
-    nothing_changes(tasks.record, seal(nowhere, group, key("nowhere")), caplog)
-    body = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    nothing_changes(tasks.heartbeat, seal(nowhere, body, key("nowhere")), caplog)
-
-
 @pytest.mark.parametrize("offset", [timedelta(minutes=-3), timedelta(minutes=3)])
 def test_a_heartbeat_of_another_time_is_refused(
     claim: Claim, offset: timedelta, caplog: pytest.LogCaptureFixture

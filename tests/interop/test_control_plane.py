@@ -385,7 +385,7 @@ def celery(owner: Tenant, release: Release, body: dict[str, Any], *outputs: str)
     made = accepted(owner, body)
     [claim] = making.claimed(owner)
     done = making.answer(claim, output_payloads=list(outputs))
-    assert outcome.record(owner, release.identity, OutcomeGroup(worker_id="w", outcomes=[done])) == 1
+    assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[done])) == 1
     return ok("GET", place(owner, f"executions/{made.pk}/result"))["resultPayload"]
 
 
