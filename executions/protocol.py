@@ -9,8 +9,9 @@ import hashlib
 import hmac
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -34,6 +35,7 @@ class ProtocolError(Exception):
         self.code = code
 
 
+@lru_cache(1000)
 def queue_of(identity: ReleaseIdentity) -> str:
     """The Celery queue of one release alone. Equal identities give equal names, different ones never do."""
     text = json.dumps([identity.tenant_id, identity.pipeline_id, identity.contract_version, identity.release_version])
@@ -228,6 +230,7 @@ KINDS: dict[type[BaseModel], Kind] = {
 }
 
 
+@lru_cache(1000)
 def worker_key(secret: str, tenant_id: str) -> str:
     """The key that signs between the coordinator and the workers of one tenant.
 
@@ -238,18 +241,18 @@ def worker_key(secret: str, tenant_id: str) -> str:
 
 def seal(identity: ReleaseIdentity, body: CommandGroup | OutcomeGroup | Heartbeat | Order, key: str) -> dict[str, Any]:
     """`body` in a signed envelope, ready for the broker."""
-    unsigned = Envelope(
-        kind=KINDS[type(body)],
-        tenant_id=identity.tenant_id,
-        pipeline_id=identity.pipeline_id,
-        contract_version=identity.contract_version,
-        release_version=identity.release_version,
-        timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        nonce=str(uuid.uuid4()),
-        body=body.model_dump_json(by_alias=True),
-        signature="",
-    )
-    return {**unsigned.model_dump(by_alias=True), "signature": _signature(unsigned, key)}
+    header = {
+        "protocolVersion": "1",
+        "kind": KINDS[type(body)],
+        "tenantId": identity.tenant_id,
+        "pipelineId": identity.pipeline_id,
+        "contractVersion": identity.contract_version,
+        "releaseVersion": identity.release_version,
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "nonce": str(uuid.uuid4()),
+    }
+    text = body.model_dump_json(by_alias=True)
+    return {**header, "body": text, "signature": _signature(header, text, key)}
 
 
 def verify(message: Any, key_of: Callable[[str], str]) -> Envelope:
@@ -262,7 +265,8 @@ def verify(message: Any, key_of: Callable[[str], str]) -> Envelope:
     except ValidationError as error:
         raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
     try:
-        expected = _signature(envelope, key_of(envelope.tenant_id)).encode()
+        header = {name: value for name, value in message.items() if name not in {"body", "signature"}}
+        expected = _signature(header, envelope.body, key_of(envelope.tenant_id)).encode()
         signature = envelope.signature.encode()
     except UnicodeEncodeError:
         raise ProtocolError("ENVELOPE_MALFORMED", "The envelope holds a lone surrogate.") from None
@@ -299,10 +303,9 @@ def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int)
     return f"{execution_id}:{step_index}:{attempt}"
 
 
-def _signature(envelope: Envelope, key: str) -> str:
-    header = envelope.model_dump(by_alias=True, exclude={"signature", "body"})
-    header["bodySha256"] = hashlib.sha256(envelope.body.encode()).hexdigest()
-    canonical = json.dumps(header, sort_keys=True, separators=(",", ":"))
+def _signature(header: Mapping[str, Any], body: str, key: str) -> str:
+    signed = {**header, "bodySha256": hashlib.sha256(body.encode()).hexdigest()}
+    canonical = json.dumps(signed, sort_keys=True, separators=(",", ":"))
     return hmac.new(key.encode(), canonical.encode(), hashlib.sha256).hexdigest()
 
 
