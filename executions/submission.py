@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from django.db import transaction
-
 from coordinator import bell, prepared
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import require_valid
@@ -264,12 +262,11 @@ def _insert(rows: list[_Row]) -> list[datetime | None]:
     """When each was written; None for what the tables did not let in."""
     asked = json.dumps([_as_json(row) for row in rows], ensure_ascii=False, default=str)
     columns = {"rows": asked, "queued": State.QUEUED.value, "scope": Scope.SUBMIT.value}
-    with transaction.atomic():
-        with prepared.cursor() as cursor:
-            cursor.execute(_INSERT, columns)
-            written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
-        if written:
-            bell.ring_once(DISPATCH_TASK)
+    with prepared.cursor() as cursor:
+        cursor.execute(_INSERT, columns)
+        written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
+    if written:
+        bell.ring_once(DISPATCH_TASK)
     return [written.get(row.id) for row in rows]
 
 
