@@ -6,9 +6,12 @@ and connects again; the message is delivered again once its visibility times out
 """
 
 import contextlib
+import uuid
 from typing import Any
 
+from celery import current_app
 from celery.concurrency.asynpool import AsynPool
+from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import ConnectionError as ConnectionLostError
 
@@ -30,12 +33,27 @@ def _track_child_process(pool: Any, process: Any, hub: Any) -> None:
 class Channel(redis.Channel):
     # Putting messages back over the connection that was lost cannot work, and need not.
     do_restore = False
+    _kept: Any = None
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection is None:
             raise ConnectionLostError("The channel was closed when the broker went away.")
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # not in the stubs
         return parameters
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Celery acknowledges also what it took from a queue that wants no acknowledgements."""
+        delivered: Any = self.qos._delivered
+        if delivery_tag in delivered:
+            super().basic_ack(delivery_tag, multiple)
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """Kombu makes a client for each message that is sent or acknowledged, at half the cost of sending it."""
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[misc]  # not in the stubs
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
+        return self._kept
 
 
 class Transport(redis.Transport):
@@ -46,3 +64,45 @@ def survive_broker_loss() -> None:
     """Have every `redis://` and `rediss://` connection of this process use the mended client, and the pool with it."""
     _Pool._track_child_process = _track_child_process
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
+
+
+_NO_MORE = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+def send(task: str, argument: Any, *, queue: str) -> None:
+    """Send a Celery task of one argument (Celery's message protocol 2) to the queue of that name.
+
+    `Celery.send_task` in a third of its time, for the messages of which there are many: no routes, no signals, and no
+    readable form of the argument, of which Celery's is most of the cost. Raises kombu's `OperationalError` or OSError
+    where the broker does not take it.
+    """
+    task_id = str(uuid.uuid4())
+    headers = {
+        "lang": "py",
+        "task": task,
+        "id": task_id,
+        "root_id": task_id,
+        "parent_id": None,
+        "group": None,
+        "eta": None,
+        "expires": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "argsrepr": "",
+        "kwargsrepr": "",
+        "ignore_result": True,
+    }
+    with current_app.producer_pool.acquire(block=True) as producer:
+        connection: Any = producer.connection
+        lost = connection.connection_errors + connection.channel_errors
+        try:
+            producer.publish(
+                ((argument,), {}, _NO_MORE),
+                exchange="",
+                routing_key=queue,
+                serializer="json",
+                headers=headers,
+                correlation_id=task_id,
+            )
+        except lost as error:
+            raise OperationalError(str(error)) from error

@@ -6,12 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 
-from celery import current_app
 from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from executions import moves, rest_assignment
+from executions import broker, moves, rest_assignment
 from executions.grouping import commands_in_a_message, groups
 from executions.moves import Claim, Move
 from executions.protocol import (
@@ -78,7 +77,7 @@ def _send(claims: list[Claim]) -> bool:
     group = CommandGroup(commands=[_command(claim) for claim in claims])
     envelope = seal(identity, group, worker_key(settings.WORKER_SECRET, identity.tenant_id))
     try:
-        current_app.send_task(EXECUTE_TASK, args=(envelope,), queue=queue_of(identity), retry=False)
+        broker.send(EXECUTE_TASK, envelope, queue=queue_of(identity))
     except (OperationalError, OSError) as error:
         log.warning("The broker did not take %d commands for %s: %s", len(claims), identity, type(error).__name__)
         return False

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from celery import Celery, bootsteps, current_app, signals
+from celery import Celery, bootsteps, signals
 from kombu import Consumer, Queue
 from kombu.common import ignore_errors
 from kombu.exceptions import KombuError, OperationalError
 from kombu.message import Message
 
-from executions.broker import survive_broker_loss
+from executions.broker import send, survive_broker_loss
 from executions.protocol import (
     EXECUTE_TASK,
     HEARTBEAT_TASK,
@@ -47,6 +47,8 @@ PATIENCE = 60.0
 def main(arguments: argparse.Namespace) -> int:
     """Host the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
     tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
     broker_url = needed(arguments.broker_url, "--broker-url", "PIPELINES_BROKER_URL")
     key = worker_key(arguments.key_file)
@@ -82,7 +84,7 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
     app = Celery("pipelines", broker=broker_url, set_as_current=True)
     queue = queue_of(host.release.identity)
     app.conf.update(
-        task_queues=[Queue(queue)],
+        task_queues=[Queue(queue, no_ack=True)],
         task_default_queue=queue,
         task_acks_late=False,
         task_ignore_result=True,
@@ -105,7 +107,7 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
 
 
 def _send(host: Host, answers: Sequence[Answer]) -> None:
-    current_app.send_task(RECORD_TASK, args=(host.sealed(answers),), queue=OUTCOME_QUEUE, retry=False)
+    send(RECORD_TASK, host.sealed(answers), queue=OUTCOME_QUEUE)
     host.let_go(answers)
 
 

@@ -112,6 +112,7 @@ class Host:
         self.shortest_lease = timedelta(seconds=30)
         self.changed = threading.Event()  # set when heartbeats must come sooner than they did
         self._key = key
+        self._places = threading.Semaphore(capacity)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
         self._leases = HeldLeases()
         self._pace = Pace()
@@ -171,20 +172,26 @@ class Host:
         self._run_all(self._leases.take(commands), tell)
 
     def _run_all(self, commands: list[Command], tell: Callable[[Answer], None]) -> None:
-        """As many threads as there are take one command after the other: a slow one holds up only its own thread."""
+        """This thread and as many others as there are places take one command after the other: a slow one holds up
+        only its own. Whatever messages they belong to, never more run at once than there are places."""
         rest = deque(commands)
 
         def work() -> None:
             while True:
-                try:
-                    command = rest.popleft()
-                except IndexError:
-                    return
-                tell(self._run(command, tell))
+                with self._places:
+                    try:
+                        command = rest.popleft()
+                    except IndexError:
+                        return
+                    answer = self._run(command, tell)
+                tell(answer)
 
-        running = [self._threads.submit(work) for _ in range(min(len(commands), self.capacity))]
-        for each in wait(running).done:
-            each.result()
+        others = [self._threads.submit(work) for _ in range(min(len(commands), self.capacity) - 1)]
+        try:
+            work()
+        finally:
+            for each in wait(others).done:
+                each.result()
 
     def sealed(self, told: Sequence[Answer]) -> dict[str, Any]:
         """Answers about one release, signed and ready for the coordinator."""
