@@ -15,6 +15,7 @@ from coordinator.local.children import Child, ChildError, Children, free_port
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
+WEB_OPTIONS = ("--host=127.0.0.1", "--workers=2", "--blocking-threads=16", "--http=1", "--log-level=warning")
 
 
 class Product:
@@ -80,21 +81,12 @@ class Product:
         self.wait_until_ready()
 
     def start_web(self) -> Child:
-        bind = f"--bind=127.0.0.1:{self.port}"
-        command = [
-            "gunicorn",
-            "coordinator.wsgi",
-            bind,
-            "--workers=2",
-            "--threads=16",
-            "--keep-alive=75",
-            "--no-control-socket",
-        ]
+        command = ["granian", "--interface=wsgi", "coordinator.wsgi:application", f"--port={self.port}", *WEB_OPTIONS]
         return self._start("web", *command)
 
     def start_control_worker(self, name: str = "control-worker") -> Child:
         """Start a control worker; several need a name each, which the broker knows them by."""
-        options = ["--concurrency=2", "--loglevel=INFO", "--without-gossip", "--without-mingle"]
+        options = ["--concurrency=8", "--loglevel=INFO", "--without-gossip", "--without-mingle"]
         node = f"--hostname={name}@%h"
         return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options, node)
 
