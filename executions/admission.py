@@ -7,7 +7,7 @@ revocation that has returned is seen by every later submission, whatever any pro
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -35,7 +35,7 @@ class Admission:
     release: Release
     activation: int
     made_at: float
-    renewal: threading.Lock = field(default_factory=threading.Lock)  # taken once, by whoever looks anew
+    renewing: bool = False  # set by whoever looks anew
 
     @cached_property
     def contract(self) -> Contract | None:
@@ -125,12 +125,10 @@ def remembered(tenant: Tenant, pipeline_id: str) -> Admission | None:
     kept = _kept.get((tenant.pk, pipeline_id))
     if kept is None:
         return None
-    age = time.monotonic() - kept.made_at
-    if age >= settings.SUBMISSION_CACHE_SECONDS:
-        return None
-    if age >= settings.SUBMISSION_CACHE_SECONDS / 2 and kept.renewal.acquire(blocking=False):
-        return None
-    return kept
+    if time.monotonic() - kept.made_at < settings.SUBMISSION_CACHE_SECONDS / (1 if kept.renewing else 2):
+        return kept
+    kept.renewing = True
+    return None
 
 
 def forget_all() -> None:

@@ -1,9 +1,8 @@
 """Bearer tokens (RFC 6750) over knox's hashed token model."""
 
 import hashlib
-import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
@@ -20,20 +19,17 @@ MOST_REMEMBERED = 10_000
 _remembered: dict[bytes, "_Remembered"] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Remembered:
-    """`renewal` is taken once, by whoever looks the token up anew before the others have to."""
+    """`renewing` is set by whoever looks the token up anew, at half its time, before all others have to."""
 
     at: float
-    user: User
     token: ApiToken
-    renewal: threading.Lock = field(default_factory=threading.Lock)
+    renewing: bool = False
 
     def good(self) -> bool:
         age = time.monotonic() - self.at
-        if age >= settings.SUBMISSION_CACHE_SECONDS / 2 and self.renewal.acquire(blocking=False):
-            return False
-        return age < settings.SUBMISSION_CACHE_SECONDS
+        return age < settings.SUBMISSION_CACHE_SECONDS / (1 if self.renewing else 2)
 
 
 class TokenAuthentication(KnoxAuthentication):
@@ -50,15 +46,17 @@ class TokenAuthentication(KnoxAuthentication):
     def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
         if not self._from_memory:
             return self._looked_up(token)
-        key = hashlib.sha256(token).digest()
+        key = _key_of(token)
         kept = _remembered.get(key)
         if kept is not None and kept.good():
-            return kept.user, kept.token
+            return kept.token.user, kept.token
+        if kept is not None:
+            kept.renewing = True
         looked_up_at = time.monotonic()
         user, found = self._looked_up(token)
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
-        _remembered[key] = _Remembered(looked_up_at, user, found)
+        _remembered[key] = _Remembered(looked_up_at, found)
         return user, found
 
     def _looked_up(self, token: bytes) -> tuple[User, ApiToken]:
@@ -76,6 +74,17 @@ class TokenAuthentication(KnoxAuthentication):
         if found.last_used_at is None or found.last_used_at < now - LAST_USE_PRECISION:
             ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
         return found.user, found
+
+
+def remembered(authorization: str) -> ApiToken | None:
+    """The token in such a header, where `from_memory` would let it in without a look at the database."""
+    scheme, _, plain = authorization.partition(" ")
+    kept = _remembered.get(_key_of(plain.encode())) if scheme.lower() == "bearer" else None
+    return kept.token if kept is not None and kept.good() else None
+
+
+def _key_of(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
 
 
 def forget_tokens() -> None:

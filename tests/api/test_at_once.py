@@ -1,0 +1,111 @@
+"""A plain submission of a token that is remembered is taken in without the framework, and nobody can tell."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from coordinator.api.authentication import forget_tokens
+from coordinator.tenancy.models import ApiToken
+from coordinator.tenancy.roles import Scope
+from executions.models import Execution
+from tests import making
+from tests.api.house import House, house, refused
+
+PLAIN = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "key"}
+pytestmark = pytest.mark.django_db
+# What tells one execution from another, whatever way it came in.
+OWN = ("executionId", "createdAt", "nextDueAt", "updatedAt", "links", "idempotencyKey")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UNNAMED = json.dumps({"pipelineId": making.PIPELINE, "input": {"n": 1}}).encode()
+Request = Callable[[House, str], Any]
+
+
+def plain(house: House, key: str, **more: Any) -> Any:
+    return house.post("executions", {**PLAIN, "idempotencyKey": key, **more.pop("members", {})}, **more)
+
+
+def at_once(house: House, request: Request) -> Any:
+    """The answer to `request` of a token that was just found good."""
+    assert plain(house, "warming up").status_code in {200, 202}
+    return request(house, "warm")
+
+
+def in_full(house: House, request: Request) -> Any:
+    forget_tokens()
+    return request(house, "cold")
+
+
+def told(answer: Any) -> tuple[int, str]:
+    """Status, and all else but for the ids and what is only told by the framework, by which nobody goes."""
+    headers = {name: value for name, value in answer.headers.items() if name not in {"Location", "Allow"}}
+    document = {name: value for name, value in json.loads(answer.content).items() if name not in OWN}
+    return answer.status_code, UUID.sub("ID", f"{headers} {document}").replace("warm", "cold")
+
+
+def test_it_costs_one_statement(ours: House) -> None:
+    plain(ours, "warming up")
+    with CaptureQueriesContext(connection) as caught:
+        answer = plain(ours, "key")
+    assert answer.status_code == 202
+    assert len(caught) == 1
+    made = Execution.objects.get(execution_key="key")
+    assert answer.headers["Location"] == answer.json()["links"]["self"]
+    assert answer.headers["Location"].endswith(f"{ours.url('executions')}/{made.pk}")
+    assert made.submitted_by == f"token:{ours.tenant.tokens.get().name}"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (plain, 202),
+        (lambda house, key: [plain(house, key), plain(house, key)][1], 200),
+        (lambda house, key: plain(house, key, headers={"Accept": "application/json"}), 202),
+        (lambda house, key: plain(house, key, headers={"Accept": "text/html"}), 406),
+        (lambda house, key: plain(house, key, content_type="application/json; charset=utf-8"), 202),
+        (lambda house, key: plain(house, key, content_type="text/plain"), 415),
+        (lambda house, key: plain(house, key, members={"pipelineId": "unknown"}), 404),
+        (lambda house, key: plain(house, key, members={"expectedReleaseVersion": "9.9"}), 409),
+        (lambda house, key: plain(house, key, members={"input": None}), 400),
+        (lambda house, key: plain(house, key, members={"extra": 1}), 400),
+        (lambda house, key: [plain(house, key), plain(house, key, members={"input": {"n": 2}})][1], 409),
+        (lambda house, _: house.post("executions", UNNAMED), 400),
+        (lambda house, _: house.post("executions", b""), 400),
+        (lambda house, _: house.post("executions", b'{"a": 1, "a": 2}'), 400),
+        (lambda house, _: house.post("executions", b'{"a": "' + b"x" * 1024**2 + b'"}'), 413),
+        (lambda house, _: house.call("PUT", house.url("executions"), PLAIN), 405),
+    ],
+)
+def test_the_answer_is_the_same(ours: House, request_: Request, status: int) -> None:
+    quick, whole = told(at_once(ours, request_)), told(in_full(ours, request_))
+    assert quick == whole
+    assert quick[0] == status
+
+
+def test_a_token_that_may_not_submit_is_refused_however_often_it_comes(ours: House) -> None:
+    reads = ours.token(Scope.READ)
+    for _ in range(3):
+        refused(plain(ours, "key", token=reads), 403, "SCOPE_MISSING")
+    assert not Execution.objects.filter(execution_key="key").exists()
+
+
+@pytest.mark.parametrize("end", [{"expiry": timezone.now()}, {"scopes": []}, None])
+def test_a_token_that_is_no_longer_good_is_refused_at_once(ours: House, end: dict[str, Any] | None) -> None:
+    assert plain(ours, "key").status_code == 202
+    tokens = ApiToken.objects.filter(tenant=ours.tenant)
+    tokens.delete() if end is None else tokens.update(**end)
+    refused(plain(ours, "another"), 401, "NOT_AUTHENTICATED")
+    assert not Execution.objects.filter(execution_key="another").exists()
+
+
+def test_another_tenants_address_is_unknown(ours: House) -> None:
+    theirs = house()
+    plain(theirs, "warming up")
+    answer = ours.post("executions", PLAIN, token=theirs.all_scopes)
+    refused(answer, 404, "NOT_FOUND")
+    assert not Execution.objects.filter(execution_key="key").exists()
