@@ -1,0 +1,89 @@
+"""The broker's client: messages as Celery reads them, and what is taken without acknowledgement."""
+
+import uuid
+from typing import Any
+
+import pytest
+from celery import Celery, current_app
+from django.conf import settings
+from kombu import Connection, Consumer, Queue
+from kombu.exceptions import OperationalError
+from redis import Redis
+
+from executions import broker
+from tests.broker import taken
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"test.{uuid.uuid4()}"
+
+
+@pytest.fixture
+def away() -> Any:
+    """The application of a process whose broker does not answer."""
+    before = current_app._get_current_object()  # type: ignore[attr-defined]
+    yield Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=True)
+    before.set_current()
+
+
+def unacknowledged() -> int:
+    """How many messages somebody has in hand."""
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        count: Any = redis.hlen("unacked")
+        return int(count)
+
+
+def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
+    """The one argument of each message in the queue, as a Celery worker of our own takes it."""
+    found: list[Any] = []
+
+    def take(body: Any, message: Any) -> None:
+        found.append(body[0][0])
+        if acknowledge:
+            message.ack()
+
+    with Connection(settings.CELERY_BROKER_URL) as connection, connection.channel() as channel:
+        assert isinstance(channel, broker.Channel)
+        with Consumer(channel, [queue], callbacks=[take], accept=["json"]):
+            connection.drain_events(timeout=5)
+    return found
+
+
+def test_a_message_is_that_of_a_task_with_one_argument(queue: str) -> None:
+    broker.send("some.task", {"answer": "é\u2028"}, queue=queue)
+    assert taken(queue) == [("some.task", [{"answer": "é\u2028"}])]
+
+
+def test_messages_keep_their_order_over_one_connection(queue: str) -> None:
+    for number in range(20):
+        broker.send("some.task", number, queue=queue)
+    assert [argument for _, [argument] in taken(queue)] == list(range(20))
+
+
+def test_a_broker_that_is_away_is_one_error_of_kombus(queue: str, away: Celery) -> None:
+    with pytest.raises(OperationalError):
+        broker.send("some.task", 1, queue=queue)
+
+
+@pytest.mark.parametrize("no_ack", [False, True])
+def test_what_is_acknowledged_is_gone_whether_it_had_to_be_or_not(queue: str, no_ack: bool) -> None:
+    before = unacknowledged()
+    broker.send("some.task", 1, queue=queue)
+    assert received(Queue(queue, no_ack=no_ack)) == [1]
+    assert unacknowledged() == before
+    assert taken(queue) == []
+
+
+def test_what_must_be_acknowledged_and_is_not_stays_in_hand(queue: str) -> None:
+    before = unacknowledged()
+    broker.send("some.task", 1, queue=queue)
+    assert received(Queue(queue), acknowledge=False) == [1]
+    assert unacknowledged() == before + 1
+
+
+def test_what_need_not_be_acknowledged_is_taken_for_good(queue: str) -> None:
+    before = unacknowledged()
+    broker.send("some.task", 1, queue=queue)
+    assert received(Queue(queue, no_ack=True), acknowledge=False) == [1]
+    assert (unacknowledged(), taken(queue)) == (before, [])
