@@ -7,6 +7,7 @@ from celery import Celery, signals
 from django.db import close_old_connections
 from kombu import Queue
 
+from coordinator import bell
 from executions.broker import survive_broker_loss
 from executions.protocol import OUTCOME_QUEUE
 
@@ -14,6 +15,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
 survive_broker_loss()
 app = Celery("coordinator")
+
+
+@signals.worker_init.connect
+def _answer_bells_here(**_: Any) -> None:
+    """What a control worker makes room for it sends out itself, in a thread that does so for many outcomes at once."""
+    from executions.dispatch import dispatch
+    from executions.worker_registry import DISPATCH_TASK
+
+    bell.answer_here(DISPATCH_TASK, dispatch)
 
 
 @signals.task_prerun.connect

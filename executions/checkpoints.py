@@ -13,7 +13,6 @@ from psycopg.types.json import Jsonb
 from coordinator import prepared
 from executions.payloads import storable
 from executions.protocol import Checkpoint
-from releases.identity import ReleaseIdentity
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +22,8 @@ WITH asked AS (
         %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[])
         AS a(id, version, token, step, progress, shape, key)
 ), locked AS (
-    SELECT e.id FROM executions_execution e JOIN asked a ON a.id = e.id JOIN tenancy_tenant t ON t.id = e.tenant_id
-    WHERE t.slug = %(tenant)s AND e.pipeline_id = %(pipeline_id)s AND e.contract_version = %(contract_version)s
-        AND e.release_version = %(release_version)s AND e.checkpoints
-        AND e.status = 'RUNNING' AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
+    SELECT e.id FROM executions_execution e JOIN asked a ON a.id = e.id
+    WHERE e.checkpoints AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
     ORDER BY e.id FOR UPDATE OF e
 ), kept AS (
     UPDATE executions_execution e SET
@@ -42,17 +39,16 @@ FROM kept
 """
 
 
-def keep(identity: ReleaseIdentity, worker_id: str, reached: Sequence[Checkpoint]) -> int:
-    """Keep the newest checkpoint of each execution, under the lease it was reached with; returns how many were kept."""
+def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
+    """Keep the newest checkpoint of each execution, under the lease it was reached with; returns how many were kept.
+
+    The caller has seen to it that they are executions of the release that the worker hosts.
+    """
     newest = {each.execution_id: each for each in sorted(reached, key=lambda each: each.next_step_index)}
     rows = [(each, progress) for each in newest.values() if (progress := _progress(each)) is not None]
     if not rows:
         return 0
     columns: dict[str, Any] = {
-        "tenant": identity.tenant_id,
-        "pipeline_id": identity.pipeline_id,
-        "contract_version": identity.contract_version,
-        "release_version": identity.release_version,
         "actor": f"worker:{worker_id}",
         "ids": [each.execution_id for each, _ in rows],
         "versions": [each.execution_version for each, _ in rows],

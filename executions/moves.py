@@ -1,7 +1,9 @@
 """Every move of executions, as one guarded UPDATE with its events in the same statement.
 
 All functions take groups. A row whose guard fails is simply not among those returned: somebody else moved it first.
-Rows are locked in the order of their ids, so that two groups can never wait for each other in a circle.
+Rows are locked in the order of their ids, so that two groups can never wait for each other in a circle. They are found
+by their ids alone: a condition that another index could serve is put so that none can, since a plan that was made for
+an empty table would go through all that a tenant or a pipeline ever ran.
 """
 
 import json
@@ -181,7 +183,7 @@ WITH host AS (
         CASE WHEN bool_and(protocol = 'celery') THEN max(seconds) FILTER (WHERE takes) END AS seconds,
         array_agg(name) FILTER (WHERE NOT takes) AS draining
     FROM host GROUP BY release_id, tenant_id HAVING bool_or(takes)
-), place AS (
+), place AS MATERIALIZED (
     SELECT h.release_id, h.tenant_id, h.threads, h.seconds,
         h.threads * CASE WHEN h.seconds IS NULL THEN 1
             ELSE least(greatest(%(span)s / greatest(h.seconds, 0.00001), 1), %(most)s)::bigint END AS room,
@@ -200,9 +202,9 @@ WITH host AS (
         least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share
     FROM ready ORDER BY releases, random()
 ), due AS (
-    SELECT chosen.id, fair.threads, fair.seconds
+    SELECT chosen.id, chosen.version, fair.threads, fair.seconds
     FROM fair CROSS JOIN LATERAL (
-        SELECT e.id FROM executions_execution e
+        SELECT e.id, e.version FROM executions_execution e
         WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
         ORDER BY e.next_due_at LIMIT fair.share
         FOR UPDATE SKIP LOCKED
@@ -212,7 +214,7 @@ WITH host AS (
     UPDATE executions_execution e SET
         status = 'RUNNING', version = e.version + 1, event_count = e.event_count + 1, lease_owner = %(owner)s,
         lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => %(lease)s), updated_at = now()
-    FROM due WHERE e.id = due.id AND e.status IN ('QUEUED', 'WAIT_RETRY')
+    FROM due WHERE e.id = due.id AND e.version = due.version
     RETURNING e.*, due.threads, due.seconds
 ), told AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
@@ -282,10 +284,16 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.U
         return {execution_id: State(status) for execution_id, status in cursor.fetchall()}
 
 
+# Only what is RUNNING has a lease token.
 _RENEW = """
+WITH locked AS (
+    SELECT e.id FROM executions_execution e
+    JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS held(id, token) ON held.id = e.id
+    WHERE e.lease_token = held.token AND e.tenant_id IS NOT DISTINCT FROM %(tenant)s
+    ORDER BY e.id FOR UPDATE OF e
+)
 UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(holder)s
-FROM unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS held(id, token)
-WHERE e.id = held.id AND e.lease_token = held.token AND e.status = 'RUNNING' AND e.tenant_id = %(tenant)s
+FROM locked WHERE e.id = locked.id
 """
 
 

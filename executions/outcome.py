@@ -78,7 +78,7 @@ def _record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
     with transaction.atomic():
         reached = [each.execution_id for each in group.checkpoints]
         known = _hold(identity, [*reached, *(outcome.execution_id for outcome in outcomes)])
-        checkpoints.keep(identity, group.worker_id, group.checkpoints)
+        checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group.worker_id)
         answers = list(_answers(identity, known, group.worker_id, outcomes))
         moved = {id(move) for move in moves.apply([move for move, _ in answers])}
         _note_dropped([move for move, _ in answers if id(move) not in moved])
@@ -98,27 +98,19 @@ class _Held:
     result_shape: str
 
 
+# Found by their ids alone: see `moves`.
 _HOLD = """
-SELECT e.id, e.attempt, e.budget_start, e.result_shape
+SELECT e.id, e.attempt, e.budget_start, e.result_shape, t.slug, e.pipeline_id, e.contract_version, e.release_version
 FROM executions_execution e JOIN tenancy_tenant t ON t.id = e.tenant_id
-WHERE e.id = ANY(%(ids)s) AND t.slug = %(tenant)s AND e.pipeline_id = %(pipeline)s
-    AND e.contract_version = %(contract)s AND e.release_version = %(release)s
-ORDER BY e.id FOR NO KEY UPDATE OF e
+WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
 """
 
 
 def _hold(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Held]:
-    """The executions that this is about, locked in the order of their ids before any is touched."""
-    columns: dict[str, Any] = {
-        "ids": list(set(ids)),
-        "tenant": identity.tenant_id,
-        "pipeline": identity.pipeline_id,
-        "contract": identity.contract_version,
-        "release": identity.release_version,
-    }
+    """The executions of this release among `ids`, locked in the order of their ids before any is touched."""
     with prepared.cursor() as cursor:
-        cursor.execute(_HOLD, columns)
-        return {row[0]: _Held(*row) for row in cursor.fetchall()}
+        cursor.execute(_HOLD, {"ids": list(set(ids))})
+        return {row[0]: _Held(*row[:4]) for row in cursor.fetchall() if ReleaseIdentity(*row[4:]) == identity}
 
 
 def _answers(

@@ -66,15 +66,7 @@ def record(message: Any) -> None:
         log.warning("Refused an outcome message: %s: %s", error.code, error)
         return
     if outcome.record(envelope.identity, group):
-        _send_more()
-
-
-def _send_more() -> None:
-    """Fill the room that was made. A failure must not have the outcomes recorded once more; the sweep comes by."""
-    try:
-        dispatcher.dispatch()
-    except (OperationalError, InterfaceError) as error:
-        log.warning("What is due was not sent out; the sweep will: %s", type(error).__name__)
+        bell.ring_once(worker_registry.DISPATCH_TASK)  # there is room again
 
 
 @shared_task(name=HEARTBEAT_TASK)

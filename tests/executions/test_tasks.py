@@ -8,12 +8,15 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
+from coordinator import bell
 from executions import tasks
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.moves import Claim
 from executions.protocol import Heartbeat, HeldLease, OutcomeGroup, seal, worker_key
+from executions.worker_registry import DISPATCH_TASK
 from releases.identity import ReleaseIdentity
 from tests import making
+from tests.broker import taken
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -57,14 +60,14 @@ def nothing_changes(task: Any, message: Any, caplog: pytest.LogCaptureFixture) -
     return caplog.text
 
 
-def test_what_is_due_is_sent_into_the_place_that_an_outcome_leaves() -> None:
-    owner, release = making.ready()
-    Worker.objects.filter(release_version=release.release_version, tenant=owner).update(capacity=1)
-    first, second = making.execution(owner, "first"), making.execution(owner, "second")
-    [claim] = making.claimed(owner)
-    tasks.record(outcomes(claim))
-    waiting = second if claim.execution_id == first.pk else first
-    assert making.history(waiting)[-1][0] == "CLAIMED"
+def test_whoever_fills_the_place_that_an_outcome_leaves_is_rung_for(
+    claim: Claim, django_capture_on_commit_callbacks: Any
+) -> None:
+    taken("control")
+    bell.answered(DISPATCH_TASK)
+    with django_capture_on_commit_callbacks(execute=True):
+        tasks.record(outcomes(claim))
+    assert (DISPATCH_TASK, []) in taken("control")
 
 
 def test_a_signed_outcome_is_recorded(claim: Claim) -> None:
