@@ -15,7 +15,15 @@ from coordinator.local.children import Child, ChildError, Children, free_port
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
-WEB_OPTIONS = ("--host=127.0.0.1", "--workers=2", "--blocking-threads=16", "--http=1", "--log-level=warning")
+WEB_OPTIONS = (
+    "--host=127.0.0.1",
+    "--workers=2",
+    "--blocking-threads=16",
+    "--http=1",
+    "--http1-header-read-timeout=60000",
+    "--respawn-failed-workers",
+    "--workers-kill-timeout=30",
+)
 
 
 class Product:
