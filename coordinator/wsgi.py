@@ -7,8 +7,22 @@ import multiprocessing
 import os
 import signal
 import threading
+from multiprocessing.process import BaseProcess
 
 from django.core.wsgi import get_wsgi_application
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+_parent = multiprocessing.parent_process()
+if _parent is not None:
+    # Until granian's worker serves it has the handler of the process that forked it, which would do nothing here.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # It would go on when that process is killed, and share the port with the workers of the one that comes next.
+    threading.Thread(name="parent", target=_end_with, args=[_parent], daemon=True).start()
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 application = get_wsgi_application()
@@ -19,15 +33,5 @@ from coordinator import bell  # noqa: E402
 from executions.dispatch import dispatch  # noqa: E402
 from executions.worker_registry import DISPATCH_TASK  # noqa: E402
 
-
-def _end_with_parent() -> None:
-    # Granian's workers go on when it is killed, and would share the port with those of the granian that comes next.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-threading.Thread(name="parent", target=_end_with_parent, daemon=True).start()
 if settings.WEB_DISPATCHES:
     bell.answer_here(DISPATCH_TASK, dispatch)
