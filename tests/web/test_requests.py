@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from coordinator.local.guard import descendants
+from coordinator.tenancy.roles import Scope
 from pipelines.publish import Target, publish
 from tests.running import RunningProduct, TenantInUse
 from tests.web.talking import opened, statuses
@@ -86,7 +87,7 @@ def test_requests_that_never_end_keep_nobody_waiting(running: RunningProduct) ->
 def test_a_large_upload_is_never_held_in_memory(running: RunningProduct, tenant: TenantInUse, tmp_path: Path) -> None:
     [web] = [child.pid for child in running.product.children.started if child.name == "web"]
     before = peaks(web)
-    target = Target(running.url, tenant.tenant.slug, tenant.http.headers["Authorization"].split()[1])
+    target = Target(running.url, tenant.tenant.slug, tenant.token([Scope.READ, Scope.REGISTER]))
     release = publish(of_zeros(tmp_path / "dist", 256), target, progress=lambda done, total: None, direct_bytes=2**40)
     assert release["status"] == "REGISTERED"
     grown = [peak - before[pid] for pid, peak in peaks(web).items()]
