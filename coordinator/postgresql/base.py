@@ -13,15 +13,15 @@ import select
 import threading
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django.db.backends.postgresql import base
 
 LONGEST_SILENCE = 10.0
-_thread = threading.local()
 
 
 class _Lease:
-    """Closes a connection when nothing refers to this any more: when the thread that has it ends."""
+    """Closes a connection when nothing refers to this any more."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -32,12 +32,22 @@ class _Lease:
             self._connection.close()
 
 
+class _Leases(threading.local):
+    """What the present thread has, let go of when it ends."""
+
+    def __init__(self) -> None:
+        self.held: WeakKeyDictionary[DatabaseWrapper, _Lease] = WeakKeyDictionary()
+
+
+_leases = _Leases()
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     _used_at = 0.0
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         made = super().get_new_connection(conn_params)
-        setattr(_thread, self.alias, _Lease(made))
+        _leases.held[self] = _Lease(made)
         return made
 
     def is_usable(self) -> bool:
