@@ -1,6 +1,5 @@
 """Answers a bell in the process where it is rung, by a thread of its own: no message, no other process, no waiting."""
 
-import atexit
 import logging
 import threading
 import time
@@ -19,7 +18,7 @@ LONGEST_FAREWELL = 5.0
 class Answering(threading.Thread):
     """Calls `answer` after each `wake`, once for all that come while it is busy; what it raises goes to `failed`.
 
-    At the end of the process the answer under way is finished.
+    The end of the process waits for a last answer, to whatever was rung until then, LONGEST_FAREWELL at most.
     """
 
     def __init__(self, answer: Callable[[], object], failed: Callable[[], None]) -> None:
@@ -35,8 +34,8 @@ class Answering(threading.Thread):
         self._rung.set()
         with self._starting:
             if self.ident is None:
-                atexit.register(self.close)
                 self.start()
+                threading.Thread(name="farewell", target=self._see_off, daemon=False).start()
 
     def close(self) -> None:
         self._closed.set()
@@ -44,10 +43,18 @@ class Answering(threading.Thread):
         if self.ident is not None:
             self.join(LONGEST_FAREWELL)
 
+    def _see_off(self) -> None:
+        # Every process waits for its threads when the main one ends, but `atexit` is called by no child that
+        # multiprocessing forked, and such are the web's.
+        threading.main_thread().join()
+        self.close()
+
     def run(self) -> None:
-        while not self._closed.is_set():
+        last = False
+        while not last:
             self._rung.wait()
             self._rung.clear()
+            last = self._closed.is_set()
             began = time.monotonic()
             try:
                 close_old_connections()

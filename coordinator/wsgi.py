@@ -1,8 +1,28 @@
-"""The WSGI entry point: `gunicorn coordinator.wsgi`. Its process sends out by itself what it has taken in."""
+"""The WSGI entry point: `granian --interface=wsgi coordinator.wsgi:application`.
 
+A process that loads it sends out by itself what it has taken in, and ends when the one that forked it has ended.
+"""
+
+import multiprocessing
 import os
+import signal
+import threading
+from multiprocessing.process import BaseProcess
 
 from django.core.wsgi import get_wsgi_application
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+_parent = multiprocessing.parent_process()
+if _parent is not None:
+    # Until granian's worker serves it has the handler of the process that forked it, which would do nothing here.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # It would go on when that process is killed, and share the port with the workers of the one that comes next.
+    threading.Thread(name="parent", target=_end_with, args=[_parent], daemon=True).start()
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 application = get_wsgi_application()

@@ -1,5 +1,7 @@
 """A bell that is answered in the process where it is rung: at once, once for many, and by others where that fails."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +12,42 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from coordinator import bell
 from coordinator.answering import Answering
+from coordinator.local.product import PROJECT
 from tests.building import eventually
 
 SOON = 5.0
+# A process that ends while an answer is under way and another bell has been rung. The web's are forked ones.
+PROCESS = """
+import multiprocessing, sys, threading, time
+from django.conf import settings
+from coordinator.answering import Answering
+
+settings.configure()
+begun = threading.Event()
+
+def answer():
+    begun.set()
+    time.sleep(0.3)
+    print("answered", flush=True)
+
+def ring():
+    answering = Answering(answer, failed=lambda: print("failed"))
+    answering.wake()
+    begun.wait()
+    answering.wake()
+
+def serve():
+    request = threading.Thread(target=ring, daemon=True)
+    request.start()
+    request.join()
+
+if sys.argv[1] == "ordinary":
+    serve()
+else:
+    child = multiprocessing.get_context("fork").Process(target=serve)
+    child.start()
+    child.join()
+"""
 
 
 @pytest.fixture
@@ -63,20 +98,23 @@ def test_waking_never_waits_for_an_answer(answering: Answering, answers: list[fl
     assert not gate.is_set()
 
 
-def test_the_answer_under_way_is_finished_at_the_end(answers: list[float]) -> None:
-    finished = threading.Event()
-
-    def answer() -> None:
-        answers.append(0)
-        time.sleep(0.3)
-        finished.set()
-
-    made = Answering(answer, failed=lambda: None)
-    made.wake()
+def test_closing_answers_once_more_whatever_was_rung(
+    answering: Answering, answers: list[float], gate: threading.Event
+) -> None:
+    answering.wake()
     eventually(lambda: answers, what="the answer")
-    made.close()
-    assert finished.is_set()
-    assert not made.is_alive()
+    answering.wake()
+    gate.set()
+    answering.close()
+    assert len(answers) == 2
+    assert not answering.is_alive()
+
+
+@pytest.mark.parametrize("way", ["ordinary", "forked"])
+def test_a_process_ends_after_the_last_answer(way: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", PROCESS, way]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("answered\n" * 2, "")
 
 
 def test_what_cannot_be_answered_here_is_handed_on_and_the_next_bell_is_answered() -> None:

@@ -15,7 +15,20 @@ from coordinator.local.children import Child, ChildError, Children, free_port
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
-WEB_OPTIONS = ("--host=127.0.0.1", "--workers=2", "--blocking-threads=16", "--http=1", "--log-level=warning")
+WEB_OPTIONS = (
+    "--host=127.0.0.1",
+    "--workers=2",
+    "--blocking-threads=16",
+    # No sooner than a connection to the database is too old to be kept (CONN_MAX_AGE).
+    "--blocking-threads-idle-timeout=60",
+    "--http=1",
+    # Also how long a connection may be idle. A proxy has to let go of it earlier.
+    "--http1-header-read-timeout=60000",
+    # How many connections a process has at once, most of them idle.
+    "--backpressure=1000",
+    "--respawn-failed-workers",
+    "--workers-kill-timeout=30",
+)
 
 
 class Product:
@@ -80,9 +93,12 @@ class Product:
         self.start_web()
         self.wait_until_ready()
 
+    @property
+    def web_command(self) -> list[str]:
+        return ["granian", "--interface=wsgi", "coordinator.wsgi:application", f"--port={self.port}", *WEB_OPTIONS]
+
     def start_web(self) -> Child:
-        command = ["granian", "--interface=wsgi", "coordinator.wsgi:application", f"--port={self.port}", *WEB_OPTIONS]
-        return self._start("web", *command)
+        return self._start("web", *self.web_command)
 
     def start_control_worker(self, name: str = "control-worker") -> Child:
         """Start a control worker; several need a name each, which the broker knows them by."""

@@ -1,21 +1,54 @@
-"""Django's PostgreSQL backend, but for how it finds out whether a kept connection is still good.
+"""Django's PostgreSQL backend, but for how it finds out whether a kept connection is still good, and when it is let go.
 
 Django asks the server, a statement before the first of every request and task. A server that stops or ends a session
 says so on the connection, which costs nothing to look for. Only after an error, or a silence in which a network may
 have lost the connection without a word, is the server asked.
+
+Django leaves the connection of a thread that has ended to the garbage collector, which may not come by for long. Here
+it is closed with its thread: the web's threads end whenever they are idle.
 """
 
+import os
 import select
+import threading
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django.db.backends.postgresql import base
 
 LONGEST_SILENCE = 10.0
 
 
+class _Lease:
+    """Closes a connection when nothing refers to this any more."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() == self._process:  # a forked process speaks no word on its parent's connection
+            self._connection.close()
+
+
+class _Leases(threading.local):
+    """What the present thread has, let go of when it ends."""
+
+    def __init__(self) -> None:
+        self.held: WeakKeyDictionary[DatabaseWrapper, _Lease] = WeakKeyDictionary()
+
+
+_leases = _Leases()
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     _used_at = 0.0
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        made = super().get_new_connection(conn_params)
+        _leases.held[self] = _Lease(made)
+        return made
 
     def is_usable(self) -> bool:
         """Whether the connection is good, as far as can be known before it is used."""

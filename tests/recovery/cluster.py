@@ -37,7 +37,7 @@ SETTINGS = {
     "LOG_LEVEL": "WARNING",
 }
 # What a process logs once it does its work.
-READY = {"web": "Booting worker", "clock": "is starting", "": " ready."}
+READY = {"web": "Started worker-", "clock": "is starting", "": " ready."}
 
 
 class Cluster:

@@ -1,6 +1,7 @@
 """The web process dies in the middle of a submission, and the client gets no answer."""
 
 from concurrent.futures import ThreadPoolExecutor
+from signal import SIGTERM
 
 import pytest
 import requests
@@ -54,6 +55,23 @@ def test_what_it_claimed_and_never_sent_is_taken_over(scene: Scene) -> None:
     scene.cluster.restore()
     assert scene.ended(made).kinds == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
     assert scene.runs("x") == 1
+
+
+def test_what_it_claimed_is_sent_before_it_ends(scene: Scene) -> None:
+    """It is asked to end while the broker stands still: the claim is committed, and nobody else would send it now."""
+    scene.stop_the_clock()
+    scene.open_gate("x")
+    broker, web = scene.cluster.valkey.child, scene.cluster.process("web")
+    assert broker is not None
+    with scene.cluster.stopped(broker):
+        made = scene.submit("x")
+        scene.wait_for_event(made, "CLAIMED")
+        web.send(SIGTERM)
+        with pytest.raises(TimeoutError):
+            web.wait(1)
+    web.wait(10)
+    assert scene.ended(made).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    scene.cluster.kill("web")
 
 
 def test_a_submission_that_was_not_committed_leaves_nothing(scene: Scene) -> None:

@@ -1,0 +1,87 @@
+"""The web's processes end in any way, and no client is the worse for it."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from signal import SIGKILL, SIGTERM
+
+import psycopg
+import pytest
+import requests
+
+from coordinator.local.guard import descendants
+from coordinator.local.product import BIN, PROJECT, Product
+from tests.running import TenantInUse, eventually
+from tests.web.talking import everything, opened
+
+KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+@contextmanager
+def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
+    """Within the block whoever asks for a tenant waits."""
+    with psycopg.connect(product.servers["DATABASE_URL"]) as connection:
+        connection.execute("LOCK TABLE tenancy_tenant IN ACCESS EXCLUSIVE MODE")
+        yield connection
+        connection.rollback()
+
+
+def test_a_request_under_way_is_answered_and_an_idle_connection_is_closed(own: Product, tenant: TenantInUse) -> None:
+    web = own.start_web()
+    own.wait_until_ready()
+    asked = tenant.url("executions").replace(tenant.product.url, own.url)
+    with opened(own.port, KEEP_ALIVE) as idle, ThreadPoolExecutor(1) as pool:
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200")
+        with locked_tenants(own) as connection:
+            answer = pool.submit(tenant.http.get, asked, timeout=30)
+            eventually(lambda: is_waited_for(connection), what="the request to wait")
+            web.send(SIGTERM)
+            assert everything(idle) == b""
+            with pytest.raises(requests.ConnectionError):
+                requests.get(f"{own.url}/health/ready", timeout=5)
+            assert not answer.done()
+        assert answer.result().json()["items"] == []
+        assert web.wait(5) == 0
+
+
+def is_waited_for(connection: psycopg.Connection) -> bool:
+    query = "SELECT count(*) FROM pg_locks WHERE relation = 'tenancy_tenant'::regclass AND NOT granted"
+    return connection.execute(query).fetchone() != (0,)
+
+
+def test_a_process_that_dies_is_replaced(own: Product) -> None:
+    web = own.start_web()
+    own.wait_until_ready()
+    first, second = descendants(web.pid)
+    os.kill(first, SIGKILL)
+    eventually(lambda: len(set(descendants(web.pid)) - {first, second}) == 1, what="the process in its place")
+    own.wait_until_ready()
+    assert web.running
+
+
+def test_no_process_outlives_the_one_that_started_it(own: Product) -> None:
+    """Granian's own: started without the guard that would end them."""
+    web = subprocess.Popen([BIN / own.web_command[0], *own.web_command[1:]], cwd=PROJECT, env=own.environment)
+    try:
+        own.wait_until_ready()
+        processes = eventually(lambda: descendants(web.pid), what="its processes")
+        assert len(processes) == 2
+    finally:
+        web.kill()
+        web.wait()
+    try:
+        eventually(lambda: not any(map(is_running, processes)), seconds=10, what="the end of all")
+    finally:
+        for each in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        return True
+    return False
