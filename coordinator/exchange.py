@@ -1,7 +1,9 @@
-"""One HTTP request and its whole answer, to an address that was vetted: bounded in time and size. Pure.
+"""One HTTP request and its answer, to an address that was vetted: bounded in time and size. Pure.
 
-Redirects are not followed, nothing is taken from the environment, and no encoding of the answer is undone. The time
-is that of the whole exchange: an answer that drips in is cut off as well as one that never comes.
+The connection goes to one of the vetted addresses, whatever the name would resolve to by then; TLS checks the
+certificate against the name. Redirects are not followed, nothing is taken from the environment, and no encoding of the
+answer is undone. The time is that of the whole exchange: an answer that drips in is cut off as well as one that never
+comes.
 """
 
 import http.client
@@ -18,7 +20,7 @@ from coordinator.outbound import MOST_ADDRESSES, Target
 
 
 class TimedOut(Exception):
-    """No whole answer came in time; what was asked may have been done all the same."""
+    """No whole answer came in time, of what was to be read; what was asked may have been done all the same."""
 
 
 class NotConnected(Exception):
@@ -31,7 +33,7 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, and the body as it came; `complete` is False where it had more than the bytes that were allowed.
+    """A status, and the body as it came; `complete` is False where it may have had more than what was to be read.
 
     `headers` has the names in lower case; of one that came several times, the last.
     """
@@ -50,13 +52,13 @@ def exchange(
     headers: Mapping[str, str],
     connect_seconds: float,
     seconds: float,
-    limit: int,
+    limit: int | None,
     ca_file: str = "",
 ) -> Answer:
-    """Send one request and read at most `limit` bytes of its answer.
+    """Send one request and read at most `limit` bytes of its answer's body; where it is None, the head alone.
 
-    Connecting to each address may take `connect_seconds`, and all that follows `seconds`. Raises `NotConnected`,
-    `TimedOut`, `Broken`.
+    Connecting to each address may take `connect_seconds`, TLS included, and all that follows `seconds`. `ca_file` names
+    certificates in PEM form that stand in for the system's authorities. Raises `NotConnected`, `TimedOut`, `Broken`.
     """
     connection = _connected(target, connect_seconds, ca_file)
     with _cut_off(connection, seconds) as deadline:
@@ -66,10 +68,8 @@ def exchange(
             client.request(
                 method, _path(target), body or None, {**headers, "Host": target.host_header, "Connection": "close"}
             )
-            response = client.getresponse()
-            text = response.read(limit + 1)
-            if len(text) <= limit and response.length:
-                raise http.client.IncompleteRead(text, response.length)
+            with client.getresponse() as response:
+                text, complete = _body(response, limit)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if time.monotonic() >= deadline or isinstance(error, TimeoutError):
                 raise TimedOut("no whole answer came in time") from None
@@ -78,18 +78,30 @@ def exchange(
         if time.monotonic() >= deadline:
             raise TimedOut("no whole answer came in time")
     told = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, text[:limit], complete=len(text) <= limit, headers=told)
+    return Answer(response.status, text, complete, headers=told)
+
+
+def _body(response: http.client.HTTPResponse, limit: int | None) -> tuple[bytes, bool]:
+    if limit is None:
+        return b"", False
+    text = response.read(limit + 1)
+    if len(text) <= limit and response.length:
+        raise http.client.IncompleteRead(text, response.length)
+    return text[:limit], len(text) <= limit
 
 
 def _connected(target: Target, seconds: float, ca_file: str) -> socket.socket:
+    context = _context(ca_file) if target.scheme == "https" else None
     failure = "there is no address"
     for address in target.addresses[:MOST_ADDRESSES]:
         plain = None
+        deadline = time.monotonic() + seconds
         try:
             plain = socket.create_connection((str(address), target.port), timeout=seconds)
-            if target.scheme == "http":
+            if context is None:
                 return plain
-            context = ssl.create_default_context(cafile=ca_file or None)
+            # It bounds the whole handshake, and not each wait in it.
+            plain.settimeout(max(deadline - time.monotonic(), 0.001))
             return context.wrap_socket(plain, server_hostname=target.host)
         except OSError as error:
             failure = (
@@ -100,6 +112,13 @@ def _connected(target: Target, seconds: float, ca_file: str) -> socket.socket:
             if plain is not None:
                 plain.close()
     raise NotConnected(failure)
+
+
+def _context(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise NotConnected(f"the authorities for TLS cannot be read ({type(error).__name__})") from None
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""Requests to addresses that others chose: only to what may be reached, and only to what was looked at.
+"""Where a request to an address that others chose may go: only to what may be reached, and what was looked at.
 
-A name is resolved once. Every address that it has must be allowed, and the connection goes to one of those very
-addresses, whatever the name would resolve to by then. TLS still checks the certificate against the name. Nothing is
-taken from the environment: no proxy, no credentials. Redirects are not followed and bodies of answers not read. Pure.
+A name is resolved once. Every address that it has must be allowed, and those very addresses are the target, whatever
+the name would resolve to by then. `coordinator.exchange` makes the request. Pure.
 """
 
 import ipaddress
@@ -10,11 +9,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any
 from urllib.parse import urlsplit
-
-import requests
-from requests.adapters import HTTPAdapter
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -31,7 +26,7 @@ class TargetRefused(Exception):
 
 
 class Unreachable(Exception):
-    """A call that failed on its way, such as a name that does not resolve or a connection that breaks."""
+    """A host that cannot be called just now, since its name does not resolve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,68 +63,6 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
         if not _may_reach(address, networks):
             raise TargetRefused(f"{host} is at an address that may not be called")
     return Target(url, scheme, str(literal or host), port, tuple(dict.fromkeys(addresses)))
-
-
-def post(target: Target, body: bytes, *, headers: dict[str, str], timeout: float, verify: bool | str = True) -> int:
-    """Send `body` to one of the vetted addresses and return the status of the answer, whose body is not read.
-
-    `timeout`, in seconds, bounds the connecting, and each wait for a part of the answer's head. `verify` may be a file
-    of certificates. Raises `Unreachable`.
-    """
-    failure = "there is no address"
-    for address in target.addresses[:MOST_ADDRESSES]:
-        try:
-            return _post(target, address, body, headers, timeout, verify)
-        except requests.exceptions.ConnectTimeout:
-            failure = "connecting took too long"
-        except requests.exceptions.Timeout:
-            raise Unreachable("the receiver took too long to answer") from None
-        except requests.exceptions.SSLError:
-            failure = "the receiver's certificate or its TLS is not acceptable"
-        except requests.exceptions.ConnectionError:
-            failure = "the connection was refused, or broke"
-        except requests.exceptions.RequestException as error:
-            raise Unreachable(f"the call failed ({type(error).__name__})") from None
-    raise Unreachable(failure)
-
-
-def _post(
-    target: Target, address: Address, body: bytes, headers: dict[str, str], timeout: float, verify: bool | str
-) -> int:
-    with requests.Session() as session:
-        session.trust_env = False
-        session.mount(f"{target.scheme}://", _Pinned(target, address))
-        answer = session.post(
-            target.url,
-            data=body,
-            headers={**headers, "Host": target.host_header, "Connection": "close"},
-            timeout=(timeout, timeout),
-            allow_redirects=False,
-            stream=True,
-            verify=verify,
-        )
-        answer.close()
-        return int(answer.status_code)
-
-
-class _Pinned(HTTPAdapter):
-    """Connects to one address, and to nothing else, for whatever it is asked; TLS is with the host that was named."""
-
-    def __init__(self, target: Target, address: Address) -> None:
-        self._target = target
-        self._address = address
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        if self._target.scheme == "https":
-            options |= {"server_hostname": self._target.host, "assert_hostname": self._target.host}
-        super().init_poolmanager(*arguments, **options)
-
-    def build_connection_pool_key_attributes(
-        self, request: requests.PreparedRequest, verify: bool | str, cert: Any = None
-    ) -> Any:
-        place, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        return {**place, "scheme": self._target.scheme, "host": str(self._address), "port": self._target.port}, pool
 
 
 def _parts(url: str) -> tuple[str, str, int]:

@@ -1,33 +1,17 @@
-"""The broker's client with three mends, for the control worker and the transition worker alike.
+"""The broker's client, mended and made faster, for the control worker and the transition worker alike.
 
 When the broker goes away while a message is in hand, kombu's channel is closed under it. Acknowledging or putting
-back the message then fails in a way that Celery does not expect, and the whole process ends. With these it goes on
-and connects again; the message is delivered again once its visibility times out.
+back the message then fails in a way that Celery does not expect, and the whole process ends. With the mends it goes
+on and connects again; the message is delivered again once its visibility times out.
 """
 
-import contextlib
 import uuid
 from typing import Any
 
 from celery import current_app
-from celery.concurrency.asynpool import AsynPool
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import ConnectionError as ConnectionLostError
-
-_Pool: Any = AsynPool  # its stubs tell little of it
-_track = _Pool._track_child_process
-
-
-def _track_child_process(pool: Any, process: Any, hub: Any) -> None:
-    """A pool process that died just before the broker came back has lost its mark, which Celery then trips over.
-
-    Marked anew it is found dead and replaced; one that is gone altogether needs no mark.
-    """
-    if getattr(process, "_sentinel_poll", 0) is None:
-        del process._sentinel_poll
-    with contextlib.suppress(OSError):
-        _track(pool, process, hub)
 
 
 class Channel(redis.Channel):
@@ -61,8 +45,7 @@ class Transport(redis.Transport):
 
 
 def survive_broker_loss() -> None:
-    """Have every `redis://` and `rediss://` connection of this process use the mended client, and the pool with it."""
-    _Pool._track_child_process = _track_child_process
+    """Have every `redis://` and `rediss://` connection of this process use the mended client."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
 
 

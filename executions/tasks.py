@@ -94,7 +94,7 @@ def expire_awaits() -> None:
     awaits.expire()
 
 
-@shared_task(name=awaits.SEND_TASK, soft_time_limit=webhooks.sending_seconds())
+@shared_task(name=awaits.SEND_TASK)
 def send_webhooks() -> None:
     webhooks.send()
 

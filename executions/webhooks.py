@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from coordinator import bell, outbound
+from coordinator.exchange import Broken, NotConnected, TimedOut, exchange
 from coordinator.outbound import Resolve, TargetRefused, Unreachable
 from executions import awaits
 from executions.awaits import SEND_TASK, WEBHOOK, epoch_ms
@@ -110,36 +111,48 @@ def _claim() -> uuid.UUID | None:
 
 
 def _attempt(interaction: Interaction, resolve: Resolve) -> _Failure | None:
-    body = json.dumps(message(interaction), ensure_ascii=False).encode()
-    now = int(timezone.now().timestamp())
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "durable-coordinator",
-        "Idempotency-Key": str(interaction.pk),
-        SIGNATURE_HEADER: signature(webhook_key(interaction.tenant.slug), now, body),
-    }
     try:
-        target = outbound.vet(
-            interaction.transport_metadata["url"], allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve
-        )
-        status = outbound.post(
-            target,
-            body,
-            headers=headers,
-            timeout=settings.WEBHOOK_TIMEOUT_SECONDS,
-            verify=settings.WEBHOOK_CA_FILE or True,
-        )
+        status = _post(interaction, resolve)
     except TargetRefused as error:
         return _Failure(str(error), final=True)
-    except Unreachable as error:
+    except TimedOut:
+        return _Failure("the receiver took too long to answer", final=False)
+    except NotConnected as error:
+        return _Failure(f"no connection to the receiver: {error}", final=False)
+    except (Unreachable, Broken) as error:
         return _Failure(str(error), final=False)
     except Exception as error:
-        # Whatever it was, the time limit of the task included, this attempt is over and the next may do better.
+        # Whatever it was, this attempt is over and the next may do better.
         log.exception("Sending interaction %s failed", interaction.pk)
         return _Failure(f"the sending failed ({type(error).__name__})", final=False)
     if 200 <= status < 300:
         return None
     return _Failure(f"the receiver answered {status}", final=False)
+
+
+def _post(interaction: Interaction, resolve: Resolve) -> int:
+    """The status that the receiver answers. What else it may say is not waited for."""
+    body = json.dumps(message(interaction), ensure_ascii=False).encode()
+    now = int(timezone.now().timestamp())
+    target = outbound.vet(
+        interaction.transport_metadata["url"], allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve
+    )
+    answer = exchange(
+        target,
+        "POST",
+        body,
+        headers={
+            "Content-Type": "application/json",
+            "User-Agent": "durable-coordinator",
+            "Idempotency-Key": str(interaction.pk),
+            SIGNATURE_HEADER: signature(webhook_key(interaction.tenant.slug), now, body),
+        },
+        connect_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+        seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+        limit=None,
+        ca_file=settings.WEBHOOK_CA_FILE,
+    )
+    return answer.status
 
 
 def message(interaction: Interaction) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""A real HTTP server that receives what is sent to it, for the tests of webhooks."""
+"""Real servers for what the coordinator sends: one that receives it, and one that never comes to an end."""
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -70,3 +71,36 @@ def receiving(host: str = "127.0.0.1", certificate: Path | None = None) -> Itera
         receiver.server.shutdown()
         receiver.server.server_close()
         thread.join(10)
+
+
+DRIP_SECONDS = 0.05
+MOST_DRIPS = 200
+
+
+@contextmanager
+def dripping(beginning: bytes) -> Iterator[str]:
+    """A server that says `beginning` to whoever connects first, and then a byte now and then until he hangs up.
+
+    Gives its host and port.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(beginning)
+            for _ in range(MOST_DRIPS):
+                if over.wait(DRIP_SECONDS):
+                    return
+                connection.sendall(b"x")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        over.set()
+        thread.join(10)
+        listener.close()

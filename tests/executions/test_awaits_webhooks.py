@@ -3,10 +3,12 @@
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from io import StringIO
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +26,10 @@ from releases.models import Release
 from tests import making
 from tests.executions.parking import answer, asked, make_late, suspended
 from tests.raw_sql import run
-from tests.receiving import Receiver, receiving
+from tests.receiving import Receiver, dripping, receiving
 
 pytestmark = pytest.mark.django_db
+CERTIFICATE = Path(__file__).parents[1] / "unit" / "coordinator" / "tls" / "receiver.pem"
 Ready = tuple[Tenant, Release]
 
 
@@ -185,6 +188,45 @@ def test_a_name_that_does_not_resolve_is_tried_again(ready: Ready) -> None:
     webhooks.send(resolve=unknown)
     one = asked(made)
     assert (one.status, one.last_dispatch_error) == ("WAITING", "the name receiver.test does not resolve")
+
+
+@pytest.mark.parametrize(
+    ("beginning", "status", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", "DISPATCHED", ""),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", "WAITING", "the receiver took too long to answer"),
+        (b"nonsense\r\n\r\n", "WAITING", "the exchange broke off (BadStatusLine)"),
+    ],
+)
+def test_what_counts_is_the_head_of_an_answer_in_time(
+    ready: Ready, settings: Any, beginning: bytes, status: str, error: str
+) -> None:
+    """What follows may drip in for as long as it likes: nobody waits for it."""
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.3
+    began = time.monotonic()
+    with dripping(beginning) as place:
+        made = sent_to(ready, f"http://{place}/hook")
+        webhooks.send()
+    assert time.monotonic() - began < 3
+    one = asked(made)
+    assert (one.status, one.last_dispatch_error) == (status, error)
+
+
+def test_a_receiver_that_is_not_there_or_whose_certificate_is_not_known_is_tried_again(
+    ready: Ready, settings: Any
+) -> None:
+    made = sent_to(ready, "http://127.0.0.1:1/")
+    webhooks.send()
+    assert asked(made).last_dispatch_error == "no connection to the receiver: refused, or too slow"
+    with receiving(certificate=CERTIFICATE) as receiver:
+        made = sent_to(ready, receiver.url("receiver.test", scheme="https"), "tls")
+        webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+        one = asked(made)
+        assert one.last_dispatch_error == "no connection to the receiver: the certificate or TLS is not acceptable"
+        settings.WEBHOOK_CA_FILE = str(CERTIFICATE)
+        make_due(one)
+        webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
+    assert (asked(made).status, len(receiver.requests)) == ("DISPATCHED", 1)
 
 
 def test_an_attempt_whose_process_died_is_made_again(ready: Ready, receiver: Receiver) -> None:

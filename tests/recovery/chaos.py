@@ -1,22 +1,17 @@
 """Kills and freezes the processes of a cluster, one after the other, as a seed has it."""
 
-import contextlib
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from signal import SIGKILL
 
-from coordinator.local.children import Child
 from tests.recovery.cluster import Cluster
 
 # How often each is chosen. A frozen process outlives its leases and then goes on as if nothing had been.
 WEIGHTS = {
     "kill transition worker": 30,
-    "kill control worker": 20,
-    "kill control pool": 8,
+    "kill control worker": 28,
     "kill web": 10,
     "kill clock": 6,
     "freeze transition worker": 8,
@@ -47,7 +42,6 @@ class Chaos(threading.Thread):
         self._lease = lease_seconds
         self._over = threading.Event()
         self._frozen: list[threading.Thread] = []
-        self._settled: set[Child] = set()
 
     def run(self) -> None:
         try:
@@ -91,7 +85,6 @@ class Chaos(threading.Thread):
         strikes: dict[str, Callable[[], None]] = {
             "kill transition worker": lambda: self._kill("worker-"),
             "kill control worker": lambda: self._kill("control-"),
-            "kill control pool": self._kill_pool,
             "kill web": lambda: self._kill("web"),
             "kill clock": lambda: self._kill("clock"),
             "freeze transition worker": lambda: self._freeze("worker-"),
@@ -101,25 +94,12 @@ class Chaos(threading.Thread):
         }
         strikes[kind]()
         self.strikes[kind] += 1
-        ready = [name for name in self._cluster.members if self._cluster.is_ready(name)]
-        self._settled = {self._cluster.process(name) for name in ready}
 
     def _chosen(self, prefix: str) -> str:
         return self._rng.choice([name for name in self._cluster.members if name.startswith(prefix)])
 
     def _kill(self, prefix: str) -> None:
         self._cluster.restart(self._chosen(prefix))
-
-    def _kill_pool(self) -> None:
-        """The processes that do the tasks die, and the one that started them lives: it has long been at work, for
-        Celery gives up where its pool dies at the very start.
-        """
-        name = self._chosen("control-")
-        if self._cluster.process(name) not in self._settled:
-            return
-        for pid in self._cluster.pool_of(name):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, SIGKILL)
 
     def _freeze(self, prefix: str) -> None:
         name = self._chosen(prefix)

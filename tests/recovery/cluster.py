@@ -13,7 +13,6 @@ import requests
 
 from coordinator.local.children import Child
 from coordinator.local.client import Client
-from coordinator.local.guard import descendants
 from coordinator.local.postgres import Postgres
 from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
@@ -129,10 +128,6 @@ class Cluster:
 
     def process(self, name: str) -> Child:
         return self._running[name][0]
-
-    def pool_of(self, name: str) -> list[int]:
-        """The processes that do a control worker's tasks."""
-        return descendants(self.process(name).pid)
 
     @contextlib.contextmanager
     def stopped(self, child: Child) -> Iterator[None]:

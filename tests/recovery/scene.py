@@ -142,6 +142,12 @@ class Scene:
     def outcomes(self) -> int:
         return self._length(OUTCOME_QUEUE)
 
+    @property
+    def in_hand(self) -> int:
+        """How many messages were delivered and not acknowledged."""
+        with redis.Redis.from_url(self.cluster.valkey.url) as client:
+            return int(client.hlen("unacked"))
+
     def lock_search_for_dead_hands(self) -> None:
         """Take the lock under which control workers look for messages in dead hands, for as long as they would."""
         with app.connection_for_read() as connection, redis.Redis.from_url(self.cluster.valkey.url) as client:

@@ -1,7 +1,6 @@
-"""The control worker dies around the claim, around sending, and around recording."""
+"""The control worker dies around the claim, around sending, and around recording; or is told to end."""
 
-import os
-from signal import SIGKILL
+from signal import SIGTERM
 
 from executions import moves
 from tests.building import eventually
@@ -91,16 +90,19 @@ def test_an_outcome_in_hand_comes_back_and_is_recorded(scene: Scene) -> None:
     assert scene.runs("x") == 1
 
 
-def test_an_outcome_in_the_hand_of_a_killed_pool_process_is_given_back_at_once(scene: Scene) -> None:
-    """As above, but only the processes that do the tasks are killed, and the one that feeds them lives."""
+def test_a_control_worker_that_is_told_to_end_records_what_it_has_in_hand(scene: Scene) -> None:
+    """It is told while the outcome's UPDATE waits for the row, and ends once that is through and acknowledged."""
     scene.stop_the_clock()
     made = scene.submit("x")
     scene.wait_for_run("x")
+    control = scene.cluster.process("control-1")
     with scene.locked_row(made):
         scene.open_gate("x")
         scene.wait_for_lock(RECORD)
-        for pid in scene.cluster.pool_of("control-1"):
-            os.kill(pid, SIGKILL)
+        control.send(SIGTERM)
+        eventually(lambda: "Warm shutdown" in control.log_tail(400), what="the end of the control worker begun")
+    assert (control.wait(30), scene.in_hand) == (0, 0)
+    scene.cluster.kill("control-1")
     assert scene.ended(made).kinds == ONCE
     assert scene.runs("x") == 1
 

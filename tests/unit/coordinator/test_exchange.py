@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
@@ -10,21 +11,25 @@ from typing import Any
 
 import pytest
 
-from coordinator.exchange import Broken, NotConnected, TimedOut, exchange
-from coordinator.outbound import vet
-from tests.receiving import receiving
+from coordinator.exchange import Answer, Broken, NotConnected, TimedOut, exchange
+from coordinator.outbound import Target, vet
+from tests.receiving import dripping, receiving
 
 CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
 LOCAL = [ip_network("127.0.0.0/8")]
 
 
-def target(url: str) -> Any:
-    return vet(url, allowed=LOCAL, resolve=lambda host, port: ["127.0.0.1"])
+def target(url: str, *addresses: str) -> Target:
+    return vet(url, allowed=LOCAL, resolve=lambda host, port: addresses or ["127.0.0.1"])
 
 
-def asked(url: str, body: bytes = b"", **options: Any) -> Any:
+def sent(to: Target, body: bytes = b"", **options: Any) -> Answer:
     given = {"headers": {"X-One": "1"}, "connect_seconds": 2, "seconds": 2, "limit": 1000, **options}
-    return exchange(target(url), "POST", body, **given)
+    return exchange(to, "POST", body, **given)
+
+
+def asked(url: str, body: bytes = b"", **options: Any) -> Answer:
+    return sent(target(url), body, **options)
 
 
 @contextmanager
@@ -92,6 +97,71 @@ def test_a_server_that_never_answers_is_cut_off() -> None:
         asked(f"http://127.0.0.1:{listener.getsockname()[1]}/", seconds=0.2)
 
 
+def test_the_time_is_that_of_the_whole_exchange() -> None:
+    """Each byte comes well within the time, and the last of them would not."""
+    for beginning in (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"):
+        began = time.monotonic()
+        with dripping(beginning) as place, pytest.raises(TimedOut):
+            asked(f"http://{place}/", seconds=0.3)
+        assert time.monotonic() - began < 2
+
+
+def test_a_handshake_that_drips_in_is_cut_off() -> None:
+    """It is the beginning of one: a record of TLS and its length."""
+    began = time.monotonic()
+    with dripping(b"\x16\x03\x03\x40\x00") as place, pytest.raises(NotConnected, match="too slow"):
+        asked(f"https://{place}/", connect_seconds=0.3)
+    assert time.monotonic() - began < 2
+
+
+def test_of_an_answer_whose_head_is_enough_no_body_is_waited_for() -> None:
+    head = b"HTTP/1.1 202 Accepted\r\nX-One: 1\r\nContent-Length: 500\r\n\r\n"
+    began = time.monotonic()
+    with dripping(head) as place:
+        answer = asked(f"http://{place}/", limit=None)
+    assert (answer.status, answer.body, answer.complete, answer.headers["x-one"]) == (202, b"", False, "1")
+    assert time.monotonic() - began < 1
+    with dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ") as place, pytest.raises(TimedOut):
+        asked(f"http://{place}/", seconds=0.3, limit=None)
+
+
+def test_redirects_are_not_followed() -> None:
+    with receiving() as receiver, receiving("127.0.0.2") as other:
+        receiver.statuses = [307]
+        receiver.answer_headers = {"Location": other.url("127.0.0.2")}
+        assert asked(receiver.url()).status == 307
+        assert not other.requests
+
+
+def test_no_proxy_and_no_credentials_are_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    netrc.chmod(0o600)
+    with receiving() as receiver, receiving("127.0.0.2") as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.2:{proxy.port}")
+        monkeypatch.setenv("NETRC", str(netrc))
+        assert asked(receiver.url()).status == 204
+        assert not proxy.requests
+    assert "Authorization" not in receiver.requests[0].headers
+
+
+def test_a_name_that_is_pointed_elsewhere_after_it_was_vetted_makes_no_difference() -> None:
+    """DNS rebinding: the second look-up would lead to another server, so there must be none."""
+    answers = [["127.0.0.1"], ["127.0.0.2"]]
+    with receiving("127.0.0.1") as vetted, receiving("127.0.0.2") as other:
+        to = vet(vetted.url("receiver.test"), allowed=LOCAL, resolve=lambda host, port: answers.pop(0))
+        assert [sent(to).status, sent(to).status] == [204, 204]
+        assert (len(vetted.requests), len(other.requests), len(answers)) == (2, 0, 1)
+
+
+def test_the_next_address_is_tried_where_one_refuses() -> None:
+    with receiving("127.0.0.2") as receiver:
+        assert sent(target(receiver.url("receiver.test"), "127.0.0.9", "127.0.0.2")).status == 204
+
+
 def test_where_nobody_listens_there_is_no_connection() -> None:
     with pytest.raises(NotConnected):
         asked("http://127.0.0.1:1/")
@@ -105,4 +175,6 @@ def test_tls_is_with_the_name_and_with_the_authorities_that_are_named() -> None:
             asked(receiver.url("another.test", "/x", "https"), ca_file=str(CERTIFICATE))
         with pytest.raises(NotConnected, match="certificate"):
             asked(receiver.url("receiver.test", "/x", "https"))
+        with pytest.raises(NotConnected, match="authorities"):
+            asked(receiver.url("receiver.test", "/x", "https"), ca_file="/nowhere.pem")
     assert len(receiver.requests) == 1

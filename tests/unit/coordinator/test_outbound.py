@@ -1,18 +1,13 @@
-"""The guard over calls to addresses that others chose: what is refused, and where a call really goes."""
+"""The guard over calls to addresses that others chose: what is refused, and what is looked up."""
 
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, ip_address, ip_network
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from coordinator.outbound import Target, TargetRefused, Unreachable, post, vet
-from tests.receiving import receiving
+from coordinator.outbound import TargetRefused, Unreachable, vet
 
-CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
-LOCAL = [ip_network("127.0.0.0/8")]
 PUBLIC = "93.184.216.34"
 
 
@@ -165,82 +160,3 @@ def test_a_name_that_does_not_resolve_may_do_so_later() -> None:
     for resolve in (unknown, Names([])):
         with pytest.raises(Unreachable, match="does not resolve"):
             vet("http://example.org/", resolve=resolve)
-
-
-# --- where a call goes ----------------------------------------------------------------------------
-
-
-def send(target: Target, **options: Any) -> int:
-    return post(target, b"{}", headers={"Content-Type": "application/json"}, timeout=5, **options)
-
-
-def test_a_call_goes_to_the_vetted_address_under_the_name() -> None:
-    with receiving() as receiver:
-        target = vet(receiver.url("receiver.test", "/hook?a=b"), allowed=LOCAL, resolve=Names(["127.0.0.1"]))
-        assert send(target) == 204
-    [request] = receiver.requests
-    assert (request.method, request.path, request.body) == ("POST", "/hook?a=b", b"{}")
-    assert request.headers["Host"] == f"receiver.test:{receiver.port}"
-    assert request.headers["Content-Type"] == "application/json"
-
-
-def test_a_name_that_is_pointed_elsewhere_after_it_was_vetted_makes_no_difference() -> None:
-    """DNS rebinding: the second look-up would lead to another server, so there must be none."""
-    with receiving("127.0.0.1") as vetted, receiving("127.0.0.2") as other:
-        names = Names(["127.0.0.1"], ["127.0.0.2"])
-        target = vet(vetted.url("receiver.test"), allowed=LOCAL, resolve=names)
-        assert send(target) == 204
-        assert send(target) == 204
-        assert (len(vetted.requests), len(other.requests), len(names.asked)) == (2, 0, 1)
-
-
-def test_redirects_are_not_followed() -> None:
-    with receiving() as receiver, receiving("127.0.0.2") as other:
-        receiver.statuses = [307]
-        receiver.answer_headers = {"Location": other.url("127.0.0.2")}
-        assert send(vet(receiver.url(), allowed=LOCAL)) == 307
-        assert not other.requests
-
-
-def test_no_proxy_and_no_credentials_are_taken_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
-    netrc.chmod(0o600)
-    with receiving() as receiver, receiving("127.0.0.2") as proxy:
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.2:{proxy.port}")
-        monkeypatch.setenv("NETRC", str(netrc))
-        assert send(vet(receiver.url(), allowed=LOCAL)) == 204
-        assert not proxy.requests
-    assert "Authorization" not in receiver.requests[0].headers
-
-
-def test_the_next_address_is_tried_where_one_refuses() -> None:
-    with receiving("127.0.0.2") as receiver:
-        target = vet(receiver.url("receiver.test"), allowed=LOCAL, resolve=Names(["127.0.0.9", "127.0.0.2"]))
-        assert send(target) == 204
-
-
-def test_tls_is_with_the_name_and_not_with_the_address() -> None:
-    with receiving(certificate=CERTIFICATE) as receiver:
-        names = Names(["127.0.0.1"])
-        target = vet(receiver.url("receiver.test", scheme="https"), allowed=LOCAL, resolve=names)
-        assert send(target, verify=str(CERTIFICATE)) == 204
-        wrong = vet(receiver.url("other.test", scheme="https"), allowed=LOCAL, resolve=names)
-        with pytest.raises(Unreachable, match="certificate"):
-            send(wrong, verify=str(CERTIFICATE))
-        with pytest.raises(Unreachable, match="certificate"):
-            send(target)
-    assert len(receiver.requests) == 1
-
-
-def test_a_receiver_that_is_not_there_or_never_answers_is_unreachable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        target = vet(f"http://127.0.0.1:{port}/", allowed=LOCAL)
-        with pytest.raises(Unreachable, match="too long to answer"):
-            post(target, b"{}", headers={}, timeout=0.2)
-    with pytest.raises(Unreachable, match="refused"):
-        send(target)
