@@ -100,9 +100,9 @@ class _Held:
 
 # Found by their ids alone: see `moves`.
 _HOLD = """
-SELECT e.id, e.attempt, e.budget_start, e.result_shape, t.slug, e.pipeline_id, e.contract_version, e.release_version
-FROM executions_execution e JOIN tenancy_tenant t ON t.id = e.tenant_id
-WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
+SELECT e.id, e.attempt, e.budget_start, e.result_shape,
+    (SELECT t.slug FROM tenancy_tenant t WHERE t.id = e.tenant_id), e.pipeline_id, e.contract_version, e.release_version
+FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
 """
 
 
