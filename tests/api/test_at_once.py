@@ -74,6 +74,7 @@ def test_it_costs_one_statement(ours: House) -> None:
         (lambda house, key: plain(house, key, members={"input": None}), 400),
         (lambda house, key: plain(house, key, members={"extra": 1}), 400),
         (lambda house, key: [plain(house, key), plain(house, key, members={"input": {"n": 2}})][1], 409),
+        (lambda house, key: house.post("executions?unknown=1", {**PLAIN, "idempotencyKey": key}), 202),
         (lambda house, _: house.post("executions", UNNAMED), 400),
         (lambda house, _: house.post("executions", b""), 400),
         (lambda house, _: house.post("executions", b'{"a": 1, "a": 2}'), 400),
