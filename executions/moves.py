@@ -195,8 +195,8 @@ WITH host AS (
         count(*) OVER (PARTITION BY tenant_id) AS releases
     FROM place
     WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
-        AND EXISTS (SELECT FROM executions_execution e WHERE e.release_id = place.release_id
-            AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now())
+        AND (SELECT true FROM executions_execution e WHERE e.release_id = place.release_id
+            AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
 ), fair AS (
     SELECT release_id, threads, seconds,
         least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share
