@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from coordinator.api.authentication import TokenAuthentication, remembered
 from coordinator.api.fields import StrictSerializer, Text
 from coordinator.api.parsers import StrictJSONParser
-from coordinator.api.problem import invalid, problem
+from coordinator.api.problem import invalid, problem, refusal
 from coordinator.api.tenant_view import TenantView
 from coordinator.documents import read_object
 from coordinator.errors import CoordinatorError
@@ -111,10 +111,11 @@ class SubmittedExecutions(_TakesExecutions, Executions):
     """The tenant's executions, newest first."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """What is plainly good is taken in at once, at two thirds of the cost; the framework has all else, and whatever
-        is to be refused."""
+        """What is plainly a submission is judged at once, at two thirds of the cost; the framework has all else."""
         made = _taken_at_once(request, kwargs["tenant"]) if request.method == "POST" else None
-        return super().dispatch(request, *args, **kwargs) if made is None else _answer(made, _address(request))
+        if made is None:
+            return super().dispatch(request, *args, **kwargs)
+        return refusal(made) if isinstance(made, CoordinatorError) else _answer(made, _address(request))
 
     @extend_schema(
         operation_id="submitExecution", request=SubmissionRequest, responses={202: AcceptedView, 200: AcceptedView}
@@ -148,9 +149,8 @@ class Batch(_TakesExecutions):
         return _json({"items": [_told(verdict, address) for verdict in verdicts]}, 200)
 
 
-def _taken_at_once(request: HttpRequest, tenant: str) -> Submission | None:
-    """What was made of a plain request of a token that is remembered; None, and nothing is done, where it is anything
-    else or refused."""
+def _taken_at_once(request: HttpRequest, tenant: str) -> Submission | CoordinatorError | None:
+    """What became of a plain request of a token that is remembered; None, and nothing is done, for any other."""
     token = remembered(request.META.get("HTTP_AUTHORIZATION", ""))
     if token is None or token.tenant.slug != tenant or Scope.SUBMIT.value not in token.scopes:
         return None
@@ -163,7 +163,7 @@ def _taken_at_once(request: HttpRequest, tenant: str) -> Submission | None:
     if not _plain(asked):
         return None
     [made] = submit_many(token.tenant, [_order(asked)], actor=actor(token.user, token), token=token.digest)
-    return made if isinstance(made, Submission) else None
+    return made
 
 
 def _address(request: HttpRequest | Request) -> str:

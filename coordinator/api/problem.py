@@ -84,6 +84,12 @@ def problem(error: CoordinatorError) -> dict[str, Any]:
     return {**error.data, **document}
 
 
+def refusal(error: CoordinatorError) -> HttpResponse:
+    """The answer to a request that ends in a domain error, outside of the framework."""
+    text = ProblemRenderer().render(problem(error))
+    return HttpResponse(text, status=error.status, content_type=ProblemRenderer.media_type)
+
+
 def invalid(exc: ValidationError) -> InvalidRequest:
     """A serializer's refusals as one error that names each field and the rule that it breaks."""
     errors = [
