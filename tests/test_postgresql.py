@@ -1,6 +1,9 @@
 """Whether a kept connection is still good: looked at in the process, and the server asked only when it must be."""
 
 import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +13,7 @@ from django.db import OperationalError, connections
 from django.db.backends.postgresql.base import DatabaseWrapper as Djangos
 from django.test.utils import CaptureQueriesContext
 
+from coordinator.local.product import PROJECT
 from coordinator.postgresql import base
 
 pytestmark = pytest.mark.django_db
@@ -85,3 +89,57 @@ def test_after_an_error_the_server_is_asked(kept: base.DatabaseWrapper, asked: l
         cursor.execute("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
     assert session(kept) == first
     assert len(asked) == 1
+
+
+MANY_DESCRIPTORS = """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    while os.open(os.devnull, os.O_RDONLY) < 1100:
+        pass
+    kept_connection()
+    first = kept_connection()
+    assert first.fileno() > 1023
+    assert kept_connection() is first
+
+    with app.connection_for_write() as broker:
+        queue = broker.SimpleQueue("many-descriptors")
+        queue.put({})
+        queue.get(timeout=5).ack()
+"""
+LOST_DESCRIPTOR = """
+    kept_connection()
+    first = kept_connection()
+    os.close(first.fileno())
+    assert kept_connection() is not first
+"""
+SETUP = """
+import os, resource, django
+django.setup()
+from django.db import connection
+from coordinator.celery import app
+
+def kept_connection():
+    "Return what a new request finds."
+    connection.health_check_enabled = True
+    connection.close_if_unusable_or_obsolete()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return connection.connection
+
+"""
+
+
+def run_alone(script: str) -> None:
+    """Run `script` in a process of its own. What it does to its descriptors harms nobody else."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
+    command = [sys.executable, "-c", SETUP + textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_descriptors_above_1023_work_like_others() -> None:
+    """select(2) takes none of them, and a web process with many open connections has them."""
+    run_alone(MANY_DESCRIPTORS)
+
+
+def test_a_connection_that_lost_its_descriptor_is_replaced() -> None:
+    run_alone(LOST_DESCRIPTOR)

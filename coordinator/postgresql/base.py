@@ -15,6 +15,7 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import psycopg
 from django.db.backends.postgresql import base
 
 LONGEST_SILENCE = 10.0
@@ -51,15 +52,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return made
 
     def is_usable(self) -> bool:
-        """Whether the connection is good, as far as can be known before it is used."""
+        """Return whether the connection is good, as far as can be known before it is used. Never raises."""
         now = time.monotonic()
         silent = now - self._used_at > LONGEST_SILENCE
         self._used_at = now
-        return super().is_usable() if silent or self.errors_occurred or self._has_news() else True
+        try:
+            return super().is_usable() if silent or self.errors_occurred or self._has_news() else True
+        except (psycopg.Error, OSError, ValueError):
+            # The connection or its descriptor is broken: Django closes it and opens another.
+            return False
 
     def _has_news(self) -> bool:
         """An idle session gets nothing to read but a farewell or a notice."""
         connection: Any = self.connection
         if connection is None or connection.closed:
             return True
-        return bool(select.select([connection.fileno()], [], [], 0)[0])
+        # Unlike select(2), poll(2) takes descriptors above 1023.
+        socket = select.poll()
+        socket.register(connection.fileno(), select.POLLIN)
+        return bool(socket.poll(0))
