@@ -1,25 +1,37 @@
 """Statements that the database plans once instead of each time: for the few that run many times a second.
 
 Planning the larger of them takes the database as long as executing them. A plan is kept for a few seconds only, since
-one that was made while a table was small goes on as if it still were.
+one that was made while a table was small goes on as if it still were. All plans of a connection are released together,
+before the first of the next is made, so a connection never keeps two plans of one statement.
 """
 
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 KEPT_SECONDS = 5
+# More than the product has statements, each with the few combinations of parameter types that it is executed with.
+MOST_PLANS = 20
+
+# The period in which the plans of a connection were made.
+_periods: WeakKeyDictionary[psycopg.Connection[Any], int] = WeakKeyDictionary()
 
 
 class _Cursor(psycopg.Cursor[Any]):
-    """Binds its parameters in the server, and has the statement prepared there."""
+    """Binds parameters in the server, and has the statement prepared there."""
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        # Another text is another plan; psycopg drops the oldest of a hundred.
-        return super().execute(f"{query}/* {int(time.monotonic() / KEPT_SECONDS)} */", params, **options, prepare=True)
+        period = int(time.monotonic() / KEPT_SECONDS)
+        if _periods.get(self.connection) != period:
+            # psycopg forgets its prepared statements too, but looks at the result only of a text that is new to it.
+            super().execute(f"DEALLOCATE ALL /* {period} */", prepare=False)
+            self.connection.prepared_max = MOST_PLANS
+            _periods[self.connection] = period
+        return super().execute(query, params, **options, prepare=True)
 
 
 def cursor() -> CursorWrapper:
