@@ -224,6 +224,7 @@ SPECTACULAR_SETTINGS = {
         "ArtifactState": "releases.models.Blob.State",
         "SignaturePolicy": "releases.models.SignaturePolicy",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
+        "ReleaseStatus": "releases.states.Status",
         "ExecutionStatus": "executions.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",

@@ -80,9 +80,9 @@ class ResultView(serializers.Serializer[Execution]):
 class EventView(serializers.Serializer[ExecutionEvent]):
     sequence = serializers.IntegerField()
     kind = serializers.CharField()
-    status = serializers.CharField()
+    status = serializers.ChoiceField(choices=[state.value for state in State])
     actor = serializers.CharField()
-    data = serializers.JSONField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    data = serializers.DictField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
     at = serializers.DateTimeField()
 
 

@@ -87,7 +87,7 @@ class ProgressView(serializers.Serializer[campaigns.Progress]):
 class CampaignEventView(serializers.Serializer[CampaignEvent]):
     kind = serializers.CharField()
     actor = serializers.CharField()
-    data = serializers.JSONField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    data = serializers.DictField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
     at = serializers.DateTimeField()
 
 

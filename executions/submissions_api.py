@@ -10,7 +10,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
@@ -20,6 +20,7 @@ from coordinator.api.authentication import TokenAuthentication, remembered
 from coordinator.api.fields import StrictSerializer, Text
 from coordinator.api.parsers import StrictJSONParser
 from coordinator.api.problem import invalid, problem, refusal
+from coordinator.api.schema import PROBLEM_REFERENCE
 from coordinator.api.tenant_view import TenantView
 from coordinator.documents import read_object
 from coordinator.errors import CoordinatorError
@@ -58,20 +59,29 @@ class AcceptedView(ExecutionView):
     duplicate = serializers.BooleanField(default=False, help_text="The key was used before; this is what it made then.")
 
 
+@extend_schema_field(PROBLEM_REFERENCE)
+class _Problem(serializers.DictField):
+    """A problem document (RFC 9457)."""
+
+
+@extend_schema_field(SubmissionRequest(many=True))
+class _Items(serializers.ListField):
+    """A list of submissions, each of which is checked by itself."""
+
+
 class VerdictView(serializers.Serializer[Any]):
     """One item of a batch: `execution` where it was accepted or known before, else `problem`; the other is null."""
 
     status = serializers.IntegerField(help_text="What the item would have been answered with by itself.")
     execution = AcceptedView(allow_null=True)
-    problem = serializers.DictField(allow_null=True)
+    problem = _Problem(allow_null=True)
 
 
 class BatchRequest(StrictSerializer):
-    items = serializers.ListField(
-        child=serializers.JSONField(allow_null=True),
+    items = _Items(
         min_length=1,
         max_length=settings.MAX_BATCH_ITEMS,
-        help_text="Each as it would be submitted by itself; what is none gets its verdict like any other.",
+        help_text="Each as it would be submitted by itself. An item that is not valid gets its own verdict too.",
     )
 
 

@@ -52,7 +52,7 @@ class WorkerView(serializers.Serializer[Worker]):
 class WorkerEventView(serializers.Serializer[WorkerEvent]):
     state = serializers.ChoiceField(choices=STATES)
     actor = serializers.CharField()
-    data = serializers.JSONField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    data = serializers.DictField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
     at = serializers.DateTimeField()
 
 

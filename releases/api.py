@@ -34,6 +34,7 @@ from releases.errors import (
     SignatureRequired,
 )
 from releases.models import IDENTITY_LENGTH, Activation, Artifact, Blob, Pipeline, Release, Revocation, SignaturePolicy
+from releases.states import Status
 from releases.trust_views import AttachmentView, TrustView
 from releases.uploads import DESCRIPTOR_FIELD, receiving
 
@@ -117,7 +118,7 @@ class ReleaseSummary(serializers.Serializer[Release]):
     pipelineId = serializers.CharField(source="pipeline.pipeline_id")
     contractVersion = serializers.CharField(source="contract_version")
     releaseVersion = serializers.CharField(source="release_version")
-    status = serializers.CharField()
+    status = serializers.ChoiceField(choices=[status.value for status in Status])
     active = serializers.BooleanField(source="is_active")
     uploadedBy = serializers.CharField(source="uploaded_by")
     createdAt = serializers.DateTimeField(source="created_at")
@@ -138,8 +139,13 @@ class ReleaseView(ReleaseSummary):
     artifacts = ArtifactView(many=True)
     trust = serializers.SerializerMethodField()
     attachments = serializers.SerializerMethodField()
-    contract = serializers.JSONField(source="contract.document", default=None)
-    descriptor = serializers.JSONField()
+    contract = serializers.DictField(
+        source="contract.document",
+        default=None,
+        allow_null=True,
+        help_text="pipeline-contract.json; null until it is verified.",
+    )
+    descriptor = serializers.DictField(help_text="pipeline-release.json, as it was uploaded.")
 
     @extend_schema_field(TrustView)
     def get_trust(self, release: Release) -> Any:

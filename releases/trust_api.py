@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django.http import HttpResponse
 from django.urls import path
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
@@ -126,7 +127,7 @@ class Attachments(TenantView):
 class OneAttachment(TenantView):
     refusals: ClassVar = {"GET": (PipelineUnknown, AttachmentUnknown)}
 
-    @extend_schema(operation_id="attachment", responses={(200, "application/json"): {"type": "object"}})
+    @extend_schema(operation_id="attachment", responses={(200, "application/json"): OpenApiTypes.OBJECT})
     def get(self, request: Request, tenant: str, pipeline_id: str, digest: str) -> HttpResponse:
         """The bytes of an attachment, as they came."""
         return download(attachments.find(registry.pipeline(self.tenant, pipeline_id), digest))

@@ -35,7 +35,7 @@ class AttachmentFindingView(serializers.Serializer[Any]):
 class AttachmentView(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(source="attachment.kind", choices=[kind.value for kind in Kind])
     digest = serializers.CharField(source="attachment.digest")
-    summary = serializers.JSONField(
+    summary = serializers.DictField(
         source="attachment.summary", help_text="What the document says; nobody vouches for it."
     )
     findings = AttachmentFindingView(source="attachment.findings", many=True)

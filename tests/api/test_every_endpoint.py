@@ -205,6 +205,7 @@ def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
         return types_of(document, resolved(document, schema))
     named = schema.get("type", list(WRONG))
     types = {named} if isinstance(named, str) else set(named)
+    types -= types_of(document, schema["not"]) if "not" in schema else set()
     return types | ({"integer"} if "number" in types else set())
 
 

@@ -78,7 +78,7 @@ def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(database
     with serving(database, tmp_path) as product:
         document = requests.get(f"{product.url}/api/schema/?format=json").json()
         told = tmp_path / "openapi.json"
-        told.write_text(json.dumps(knowing(document, names)))
+        told.write_text(json.dumps(strict(knowing(document, names))))
         command = [f"{BIN}/st", f"--config-file={CONFIGURATION}", "run", f"{told}", f"--url={product.url}"]
         done = subprocess.run(
             [*command, f"--header=Authorization: Bearer {ours.all_scopes}", "--no-color"],
@@ -102,6 +102,17 @@ def knowing(document: dict[str, Any], names: dict[str, list[str]]) -> dict[str, 
         for member in properties.keys() & names.keys():
             optional = [None] if "null" in properties[member]["type"] else []
             properties[member] = {"enum": [*names[member], *optional]}
+    return document
+
+
+def strict(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with each problem held to the status that it comes with and to the codes of that response."""
+    for operation in (each for item in document["paths"].values() for each in item.values()):
+        for status, response in operation["responses"].items():
+            if "x-codes" in response:
+                members = {"status": {"const": int(status)}, "code": {"enum": response["x-codes"]}}
+                [body] = response["content"].values()
+                body["schema"] = {"allOf": [body["schema"], {"properties": members}]}
     return document
 
 
