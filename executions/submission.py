@@ -24,7 +24,10 @@ MOST_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One execution that is asked for, under the caller's key."""
+    """One execution that is asked for, under the caller's key.
+
+    With `key_alone` the key returns its first execution whatever the input (wire protocol C.1.2).
+    """
 
     pipeline_id: str
     input: Any
@@ -32,6 +35,7 @@ class Order:
     expected_release_version: str | None = None
     input_shape: str | None = None
     wire_input: Any = None
+    key_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +98,21 @@ def submit(
     token: str | None = None,
     input_shape: str | None = None,
     wire_input: Any = None,
+    key_alone: bool = False,
 ) -> Submission:
     """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
 
     `input_shape` says whether the input is one value or the items of a stream, in place of the contract's first step.
     `wire_input` is the input in the payloads in which it came, to be kept beside it.
 
-    The same key with the same input returns the first execution, even where a new one would be refused by now.
+    The same key with an equal input returns the first execution, even where a new one would be refused by now; with
+    `key_alone` it does whatever the input.
     `token` is the digest of the token that asks, where it was let in on a memory of it: it must still be valid when
     the row is written. Raises, in this order: `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
     `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
     `WorkerUnavailable`.
     """
-    order = Order(pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input)
+    order = Order(pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input, key_alone)
     [made] = submit_many(tenant, [order], actor=actor, token=token)
     if isinstance(made, CoordinatorError):
         raise made
@@ -292,7 +298,7 @@ def _executions(tenant: Tenant, items: Sequence[_Item]) -> dict[Key, Execution]:
 
 
 def _repeated(item: _Item, first: Execution) -> Verdict:
-    if first.input_digest == item.digest:
+    if item.order.key_alone or first.input_digest == item.digest:
         return Submission.repeated(first)
     return IdempotencyKeyReused(
         f"The key {first.execution_key!r} belongs to execution {first.pk}, which has another input.",
