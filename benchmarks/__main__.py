@@ -17,6 +17,7 @@ from benchmarks.report import Report
 from benchmarks.scaling import scaling
 from benchmarks.submission import submission
 from benchmarks.throughput import batch, checkpointed, one_by_one
+from benchmarks.verdicts import verdicts
 from coordinator.local.children import ChildError
 from coordinator.local.client import DemoError
 
@@ -25,6 +26,7 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "batch": batch,
     "checkpointed": checkpointed,
     "submission": submission,
+    "verdicts": verdicts,
     "idle-latency": idle_latency,
     "fairness": fairness,
     "scaling": scaling,

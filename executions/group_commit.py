@@ -21,6 +21,7 @@ class _Party(Generic[Row, Result]):
     """One caller's rows, and what became of them. `leads` tells a woken caller that the next commit is its own."""
 
     rows: Sequence[Row]
+    size: int
     results: list[Result] | None = None
     error: BaseException | None = None
     leads: bool = False
@@ -28,26 +29,43 @@ class _Party(Generic[Row, Result]):
 
 
 class GroupCommit(Generic[Row, Result]):
-    """Calls `write` with the rows of all who wait, at most `limit` rows unless one caller alone has more.
+    """Calls `write` with the rows of all who wait, in their order, and bounds each call.
 
-    `write` runs one transaction and gives one result for each row, in their order.
+    A call has at most `most_rows` rows, unless one caller alone has more, and at most `most_bytes` bytes, of which each
+    row has `size`. A caller with more bytes than that shares with nobody and keeps nobody waiting. `write` runs one
+    transaction and returns one result for each row, in their order.
     """
 
-    def __init__(self, write: Callable[[list[Row]], list[Result]], *, limit: int) -> None:
+    def __init__(
+        self,
+        write: Callable[[list[Row]], list[Result]],
+        *,
+        most_rows: int,
+        size: Callable[[Row], int],
+        most_bytes: int,
+    ) -> None:
         self._write = write
-        self._limit = limit
+        self._most_rows = most_rows
+        self._size = size
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._waiting: deque[_Party[Row, Result]] = deque()
         self._busy = False
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for a commit that has not begun."""
+        return len(self._waiting)
 
     def commit(self, rows: Sequence[Row]) -> list[Result]:
         """Return what `write` made of these rows, once their transaction is durable; raise what it raised.
 
         A caller inside a transaction of its own shares with nobody: its rows are durable only when that one is.
         """
-        if connection.in_atomic_block:
+        size = sum(map(self._size, rows))
+        if size > self._most_bytes or connection.in_atomic_block:
             return self._write(list(rows))
-        party = _Party[Row, Result](rows)
+        party = _Party[Row, Result](rows, size)
         with self._lock:
             self._waiting.append(party)
             leads, self._busy = not self._busy, True
@@ -77,10 +95,12 @@ class GroupCommit(Generic[Row, Result]):
     def _next_group(self) -> list[_Party[Row, Result]]:
         with self._lock:
             group = [self._waiting.popleft()]
-            count = len(group[0].rows)
-            while self._waiting and count + len(self._waiting[0].rows) <= self._limit:
+            rows, size = len(group[0].rows), group[0].size
+            while self._waiting:
+                rows, size = rows + len(self._waiting[0].rows), size + self._waiting[0].size
+                if rows > self._most_rows or size > self._most_bytes:
+                    break
                 group.append(self._waiting.popleft())
-                count += len(group[-1].rows)
         return group
 
     def _write_all(self, group: list[_Party[Row, Result]]) -> None:

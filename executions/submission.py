@@ -1,14 +1,13 @@
 """Takes executions in: checks the active release and pins each execution to it for good."""
 
-import hashlib
-import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Self
 
-from coordinator import bell, prepared
+from coordinator import json_values
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import require_valid
 from coordinator.tenancy.models import Tenant
@@ -16,20 +15,19 @@ from coordinator.tenancy.roles import Scope
 from executions import admission
 from executions.admission import Admission
 from executions.errors import IdempotencyKeyReused
-from executions.group_commit import GroupCommit
-from executions.identifiers import new_id
+from executions.insertion import Row, commits
 from executions.models import Execution
-from executions.states import State
-from executions.worker_registry import DISPATCH_TASK
 from releases.errors import ActiveReleaseChanged
 
-MOST_IN_A_COMMIT = 500
-MOST_TRIES = 5
+MOST_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One execution that is asked for, under the caller's key."""
+    """One execution that is asked for, under the caller's key.
+
+    With `key_alone` the key returns its first execution whatever the input (wire protocol C.1.2).
+    """
 
     pipeline_id: str
     input: Any
@@ -37,6 +35,7 @@ class Order:
     expected_release_version: str | None = None
     input_shape: str | None = None
     wire_input: Any = None
+    key_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,20 @@ class Submission:
             earlier=first,
         )
 
+    @classmethod
+    def made(cls, row: Row, order: Order, actor: str, at: datetime) -> Self:
+        """A new execution as its row was written at `at`, without reading it back."""
+        release = row.release
+        return cls(
+            row.id,
+            order.pipeline_id,
+            release.contract_version,
+            release.release_version,
+            order.idempotency_key,
+            actor,
+            at,
+        )
+
     @property
     def execution(self) -> Execution:
         """Its row."""
@@ -85,220 +98,213 @@ def submit(
     token: str | None = None,
     input_shape: str | None = None,
     wire_input: Any = None,
+    key_alone: bool = False,
 ) -> Submission:
     """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
 
     `input_shape` says whether the input is one value or the items of a stream, in place of the contract's first step.
     `wire_input` is the input in the payloads in which it came, to be kept beside it.
 
-    The same key with the same input returns the first execution, even where a new one would be refused by now.
+    The same key with an equal input returns the first execution, even where a new one would be refused by now; with
+    `key_alone` it does whatever the input.
     `token` is the digest of the token that asks, where it was let in on a memory of it: it must still be valid when
     the row is written. Raises, in this order: `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
     `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
     `WorkerUnavailable`.
     """
-    order = Order(pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input)
+    order = Order(pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input, key_alone)
     [made] = submit_many(tenant, [order], actor=actor, token=token)
     if isinstance(made, CoordinatorError):
         raise made
     return made
 
 
-def submit_many(
-    tenant: Tenant, orders: Sequence[Order], *, actor: str, token: str | None = None
-) -> list[Submission | CoordinatorError]:
-    """Accept each of `orders` by itself, as `submit` would: what became of each, in their order.
+Verdict = Submission | CoordinatorError
+Key = tuple[str, str]
+"""A pipeline's id and an idempotency key."""
 
-    All that are accepted are durable when this returns; none suffers for another's refusal. Of two with the same key
-    the first is taken in, and the second is its duplicate.
+
+def submit_many(tenant: Tenant, orders: Sequence[Order], *, actor: str, token: str | None = None) -> list[Verdict]:
+    """Accept each of `orders` by itself, as `submit` would, and return what became of each, in their order.
+
+    All that are accepted are durable when this returns; none suffers for another's refusal. Of several with the same
+    key the first that can be accepted is, and the others repeat it.
     """
-    given = {pipeline_id: _recalled(tenant, pipeline_id) for pipeline_id in {order.pipeline_id for order in orders}}
-    rows = [_hopeful_row(given[order.pipeline_id], order, actor, token) for order in orders]
-    known = [row for row in rows if row is not None]
-    written = dict(zip((row.id for row in known), _commits.commit(known) if known else [], strict=True))
-    made: list[Submission | CoordinatorError | None] = [
-        _accepted(row, at) if row is not None and (at := written[row.id]) is not None else None for row in rows
-    ]
-    rest = [order for order, done in zip(orders, made, strict=True) if done is None]
-    settled = iter(_settle(tenant, rest, actor, token) if rest else [])
-    return [next(settled) if done is None else done for done in made]
+    batch = _Batch(tenant, [_Item(order) for order in orders], actor, token)
+    batch.accept_from_memory()
+    for _ in range(MOST_ROUNDS):
+        if not batch.undecided:
+            break
+        batch.decide()
+    return [item.verdict or _ever_changing(item.order) for item in batch.items]
+
+
+@dataclass
+class _Item:
+    """One order of a batch, and its verdict once there is one."""
+
+    order: Order
+    verdict: Verdict | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.order.pipeline_id, self.order.idempotency_key
+
+    @cached_property
+    def digest(self) -> str:
+        return json_values.digest(self.order.input)
+
+
+class _Batch:
+    """The orders of one request. Each pipeline is judged once, and all that is admitted is written at once."""
+
+    def __init__(self, tenant: Tenant, items: list[_Item], actor: str, token: str | None) -> None:
+        self.items = items
+        self._tenant = tenant
+        self._actor = actor
+        self._token = token
+
+    @property
+    def undecided(self) -> list[_Item]:
+        return [item for item in self.items if item.verdict is None]
+
+    def accept_from_memory(self) -> None:
+        """Accept what remembered admissions let in. All else stays undecided, and so does what repeats its keys."""
+        recalled = {pipeline_id: _recalled(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)}
+        keys: set[Key] = set()
+        rows: list[tuple[_Item, Row]] = []
+        for item in self.items:
+            if item.key in keys:
+                continue
+            keys.add(item.key)
+            given = recalled[item.order.pipeline_id]
+            if given is not None and isinstance(shape := _shape(given, item.order), str):
+                rows.append((item, self._row(given, item, shape)))
+        self._write(rows)
+
+    def decide(self) -> None:
+        """Decide by the facts of this moment. An item stays undecided if they change before its row is written."""
+        try:
+            require_valid(self._token, Scope.SUBMIT)
+        except CoordinatorError as refusal:
+            for item in self.undecided:
+                item.verdict = refusal
+            return
+        self._find_earlier()
+        judged = {pipeline_id: _Judged(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.undecided)}
+        rows: dict[Key, tuple[_Item, Row]] = {}
+        for item in self.undecided:
+            if item.key in rows:
+                continue  # the next round finds the execution of the first
+            made = self._judge(judged[item.order.pipeline_id], item)
+            if isinstance(made, Row):
+                rows[item.key] = item, made
+            else:
+                item.verdict = made
+        self._write(list(rows.values()))
+
+    def _find_earlier(self) -> None:
+        """Give a verdict to each item whose key has an execution already."""
+        undecided = self.undecided
+        first = _executions(self._tenant, undecided)
+        for item in undecided:
+            if item.key in first:
+                item.verdict = _repeated(item, first[item.key])
+
+    def _judge(self, judged: "_Judged", item: _Item) -> Row | CoordinatorError:
+        given = judged.admission
+        if isinstance(given, CoordinatorError):
+            return given
+        shape = _shape(given, item.order)
+        if isinstance(shape, CoordinatorError):
+            return shape
+        return judged.unready or self._row(given, item, shape)
+
+    def _row(self, given: Admission, item: _Item, shape: str) -> Row:
+        order = item.order
+        return Row.of(
+            given,
+            key=order.idempotency_key,
+            digest=item.digest,
+            input=[order.input],
+            shape=shape,
+            actor=self._actor,
+            token=self._token,
+            wire_input=order.wire_input,
+        )
+
+    def _write(self, rows: Sequence[tuple[_Item, Row]]) -> None:
+        if not rows:
+            return
+        for (item, row), at in zip(rows, commits.commit([row for _, row in rows]), strict=True):
+            if at is not None:
+                item.verdict = Submission.made(row, item.order, self._actor, at)
+
+
+class _Judged:
+    """What the facts of one moment say about a pipeline, looked up once for all its items."""
+
+    def __init__(self, tenant: Tenant, pipeline_id: str) -> None:
+        self.admission: Admission | CoordinatorError
+        try:
+            self.admission = admission.admission(tenant, pipeline_id)
+        except CoordinatorError as refusal:
+            self.admission = refusal
+
+    @cached_property
+    def unready(self) -> CoordinatorError | None:
+        """Why it takes no executions: its release, the artifacts, or the workers."""
+        if isinstance(self.admission, CoordinatorError):
+            return self.admission
+        try:
+            self.admission.require_ready()
+        except CoordinatorError as refusal:
+            return refusal
+        return None
 
 
 def _recalled(tenant: Tenant, pipeline_id: str) -> Admission | None:
-    """The pipeline's consent, for all orders at once; None where it refuses, which is told for each order later."""
+    """The pipeline's admission, remembered or new; None if it takes no executions, which `decide` then finds again."""
     kept = admission.remembered(tenant, pipeline_id)
     if kept is not None:
         return kept
+    judged = _Judged(tenant, pipeline_id)
+    return None if judged.unready or isinstance(judged.admission, CoordinatorError) else judged.admission
+
+
+def _pipelines(items: Iterable[_Item]) -> set[str]:
+    return {item.order.pipeline_id for item in items}
+
+
+def _shape(given: Admission, order: Order) -> str | CoordinatorError:
+    """The shape of the input, or why the admission does not let the order in."""
     try:
-        given = admission.admission(tenant, pipeline_id)
-        given.require_ready()
-    except CoordinatorError:
-        return None
-    return given
+        given.require_expected(order.expected_release_version)
+        return given.input_shape(order.input, order.input_shape)
+    except CoordinatorError as refusal:
+        return refusal
 
 
-def input_digest(value: Any) -> str:
-    """Equal for equal JSON values, whatever the order of their members."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """An execution on its way into the database."""
-
-    id: uuid.UUID
-    admission: Admission
-    order: Order
-    digest: str
-    shape: str
-    actor: str
-    token: str | None
-
-
-def _hopeful_row(given: Admission | None, order: Order, actor: str, token: str | None) -> _Row | None:
-    """The row, where the consent lets it in; None where the facts must be looked at once more."""
-    if given is None:
-        return None
-    try:
-        return _row(given, order, actor, token)
-    except CoordinatorError:
-        return None
-
-
-def _row(given: Admission, order: Order, actor: str, token: str | None) -> _Row:
-    given.require_expected(order.expected_release_version)
-    shape = given.input_shape(order.input, order.input_shape)
-    return _Row(new_id(), given, order, input_digest(order.input), shape, actor, token)
-
-
-def _settle(
-    tenant: Tenant, orders: Sequence[Order], actor: str, token: str | None
-) -> Iterator[Submission | CoordinatorError]:
-    """What becomes of orders by the facts of this moment; only here is anything refused, or found to be there."""
-    firsts = _firsts(tenant, orders)
-    for order in orders:
-        try:
-            require_valid(token, Scope.SUBMIT)
-            first = firsts.get((order.pipeline_id, order.idempotency_key))
-            yield _repeated(order, first) if first is not None else _settled(tenant, order, actor, token)
-        except CoordinatorError as refusal:
-            yield refusal
-
-
-def _settled(tenant: Tenant, order: Order, actor: str, token: str | None) -> Submission:
-    for _ in range(MOST_TRIES):
-        given = admission.admission(tenant, order.pipeline_id)
-        row = _row(given, order, actor, token)
-        given.require_ready()
-        [at] = _commits.commit([row])
-        if at is not None:
-            return _accepted(row, at)
-        require_valid(token, Scope.SUBMIT)
-        for first in _firsts(tenant, [order]).values():
-            return _repeated(order, first)
-    raise ActiveReleaseChanged(f"The active release of {order.pipeline_id!r} keeps changing; submit again.")
-
-
-def _firsts(tenant: Tenant, orders: Sequence[Order]) -> dict[tuple[str, str], Execution]:
-    """The executions that have the keys of these orders, whatever their input."""
-    found: dict[tuple[str, str], Execution] = {}
-    for pipeline_id in {order.pipeline_id for order in orders}:
-        keys = [order.idempotency_key for order in orders if order.pipeline_id == pipeline_id]
-        for each in Execution.objects.filter(tenant=tenant, pipeline_id=pipeline_id, execution_key__in=keys):
+def _executions(tenant: Tenant, items: Sequence[_Item]) -> dict[Key, Execution]:
+    """The executions that have the keys of these items, whatever their input; payloads are not read."""
+    found: dict[Key, Execution] = {}
+    for pipeline_id in _pipelines(items):
+        keys = {item.order.idempotency_key for item in items if item.order.pipeline_id == pipeline_id}
+        rows = Execution.objects.filter(tenant=tenant, pipeline_id=pipeline_id, execution_key__in=keys)
+        for each in rows.defer("input", "progress", "result"):
             each.tenant = tenant
             found[pipeline_id, each.execution_key] = each
     return found
 
 
-def _repeated(order: Order, first: Execution) -> Submission:
-    if first.input_digest != input_digest(order.input):
-        raise IdempotencyKeyReused(
-            f"The key {order.idempotency_key!r} belongs to execution {first.pk}, which has another input.",
-            executionId=str(first.pk),
-        )
-    return Submission.repeated(first)
-
-
-# A row is written only where its release is still the active one, and registered, and the token that asks still
-# valid: whatever was remembered is worth nothing against the tables. The order of keys keeps two groups that share
-# some from waiting for each other in a circle.
-_INSERT = """
-WITH asked AS (
-    SELECT * FROM json_to_recordset(%(rows)s::json) AS a(
-        id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
-        checkpoints bool, actor text, token text, wire_input jsonb)
-), accepted AS (
-    INSERT INTO executions_execution (
-        id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, budget_start, takeovers, status, version, event_count,
-        current_step_index, attempt, next_due_at, submitted_by, created_at, updated_at)
-    SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
-        a.shape, a.result_shape, a.checkpoints, 0, 0, %(queued)s, 0, 1, 0, 0, now(), a.actor, now(), now()
-    FROM asked a
-    JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
-    JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
-    WHERE a.token IS NULL OR EXISTS (
-        SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
-        WHERE t.digest = a.token AND t.tenant_id = p.tenant_id AND u.is_active
-            AND (t.expiry IS NULL OR t.expiry > now()) AND %(scope)s = ANY (t.scopes))
-    ORDER BY p.tenant_id, p.pipeline_id, a.key
-    ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
-    RETURNING id, status, contract_version, release_version, submitted_by, created_at
-), kept AS (
-    INSERT INTO executions_wireform (execution_id, input)
-    SELECT accepted.id, a.wire_input FROM accepted JOIN asked a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
-), told AS (
-    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
-    SELECT id, 1, 'SUBMITTED', status, submitted_by,
-        jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version), created_at
-    FROM accepted
-)
-SELECT id, created_at FROM accepted
-"""
-
-
-def _insert(rows: list[_Row]) -> list[datetime | None]:
-    """When each was written; None for what the tables did not let in."""
-    asked = json.dumps([_as_json(row) for row in rows], ensure_ascii=False, default=str)
-    columns = {"rows": asked, "queued": State.QUEUED.value, "scope": Scope.SUBMIT.value}
-    with prepared.cursor() as cursor:
-        cursor.execute(_INSERT, columns)
-        written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
-    if written:
-        bell.ring_once(DISPATCH_TASK)
-    return [written.get(row.id) for row in rows]
-
-
-def _as_json(row: _Row) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "release": row.admission.release.pk,
-        "activation": row.admission.activation,
-        "key": row.order.idempotency_key,
-        "digest": row.digest,
-        "input": [row.order.input],
-        "shape": row.shape,
-        "result_shape": row.admission.result_shape,
-        "checkpoints": row.admission.checkpoints,
-        "actor": row.actor,
-        "token": row.token,
-        "wire_input": row.order.wire_input,
-    }
-
-
-_commits = GroupCommit(_insert, limit=MOST_IN_A_COMMIT)
-
-
-def _accepted(row: _Row, at: datetime) -> Submission:
-    """The execution as it was written, without reading it back."""
-    release = row.admission.release
-    return Submission(
-        row.id,
-        row.order.pipeline_id,
-        release.contract_version,
-        release.release_version,
-        row.order.idempotency_key,
-        row.actor,
-        at,
+def _repeated(item: _Item, first: Execution) -> Verdict:
+    if item.order.key_alone or first.input_digest == item.digest:
+        return Submission.repeated(first)
+    return IdempotencyKeyReused(
+        f"The key {first.execution_key!r} belongs to execution {first.pk}, which has another input.",
+        executionId=str(first.pk),
     )
+
+
+def _ever_changing(order: Order) -> CoordinatorError:
+    return ActiveReleaseChanged(f"The active release of {order.pipeline_id!r} keeps changing; submit again.")

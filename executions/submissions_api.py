@@ -44,7 +44,7 @@ class SubmissionRequest(StrictSerializer):
     pipelineId = Text(max_length=IDENTITY_LENGTH)
     input = serializers.JSONField(help_text="The first step's input; an array of items where that step takes many.")
     idempotencyKey = Text(
-        max_length=LONGEST_KEY, help_text="Repeating a key with the same input returns the first execution."
+        max_length=LONGEST_KEY, help_text="Repeating a key with an equal input returns the first execution."
     )
     expectedReleaseVersion = Text(
         max_length=IDENTITY_LENGTH,
@@ -133,7 +133,7 @@ class SubmittedExecutions(_TakesExecutions, Executions):
     def post(self, request: Request, tenant: str) -> HttpResponse:
         """Submit an execution. 202: it is durable, pinned to the active release, and will run.
 
-        200: the idempotency key was used before with the same input; this is the execution that it made.
+        200: the idempotency key was used before with an equal input; this is the execution that it made.
         """
         [made] = self.take_in([_order(request.data)])
         if isinstance(made, CoordinatorError):

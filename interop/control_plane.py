@@ -14,7 +14,7 @@ from coordinator.tenancy.models import Tenant
 from executions import interactions, queries, wire_forms
 from executions.awaits import TIMER, epoch_ms
 from executions.envelopes import PayloadRefused, TypedPayload, listed, plain, read_payload, travelling_type, typed
-from executions.errors import ExecutionUnknown, IdempotencyKeyReused, InputInvalid, WorkerUnavailable
+from executions.errors import ExecutionUnknown, InputInvalid, WorkerUnavailable
 from executions.imported import interaction_id
 from executions.models import Execution, Interaction
 from executions.rest_protocol import execution_key
@@ -81,9 +81,9 @@ class Executions(ControlPlaneView):
             raise Refusal(400, NO_STREAMING)
         made = _submitted(tenant, pipeline_id, cast("InputShape", shape), body)
         return {
-            "executionId": str(made.execution.pk),
+            "executionId": str(made.execution_id),
             "duplicate": made.duplicate,
-            "statusUrl": f"/pipeline/executions/{made.execution.pk}",
+            "statusUrl": f"/pipeline/executions/{made.execution_id}",
             "submittedAtEpochMs": epoch_ms(timezone.now()),
         }
 
@@ -132,11 +132,8 @@ def _accepted(tenant: Tenant, release: Release, ingress: Ingress, key: str) -> S
             expected_release_version=release.release_version,
             input_shape=ingress.shape,
             wire_input=ingress.snapshot.document(),
+            key_alone=True,
         )
-    except IdempotencyKeyReused as error:
-        # Here a key alone says what is the same: the payload is never compared (wire protocol C.1.2).
-        first = queries.execution(tenant, uuid.UUID(str(error.data["executionId"])))
-        return Submission.repeated(first)
     except InputInvalid:
         raise Refusal(400, INVALID_PAYLOAD) from None
     except WorkerUnavailable as error:

@@ -2,13 +2,13 @@
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from django.conf import settings
 
+from coordinator import json_values
 from executions.envelopes import (
     LIST,
     NULL,
@@ -73,7 +73,6 @@ def _items(payload: TypedPayload) -> list[TypedPayload]:
 
 
 def server_key(tenant_id: str, value: Any) -> str:
-    """The key of a submission that brings none: the same for the same input (wire protocol C.1.2)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    digest = hashlib.sha256(f"{tenant_id}:{text}".encode()).digest()
+    """The key of a submission that brings none: the same for equal inputs (wire protocol C.1.2)."""
+    digest = hashlib.sha256(f"{tenant_id}:{json_values.canonical(value)}".encode()).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

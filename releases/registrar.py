@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from coordinator import bell, transitions
+from coordinator import bell, json_values, transitions
 from coordinator.findings import DocumentError, Finding, Severity
 from coordinator.tenancy.models import Tenant
 from releases import attachments, blob_lock, blobs, image_reference, image_registry
@@ -287,7 +287,7 @@ def _keep_contract(
     contract, _ = Contract.objects.get_or_create(
         pipeline=pipeline, contract_version=version, defaults={"document": document}
     )
-    if contract.document == document:
+    if json_values.equal(contract.document, document):
         return contract, []
     message = f"Contract version {version} is already registered with another document"
     return None, [Finding("CONTRACT_CONFLICT", DESCRIPTOR + "#contractVersion", message)]

@@ -90,6 +90,23 @@ def test_of_two_with_the_same_key_the_second_is_a_duplicate_or_a_conflict(ours: 
     assert Execution.objects.filter(execution_key="k").count() == 1
 
 
+def test_the_first_of_two_items_with_the_same_key_wins_whatever_their_inputs(ours: House) -> None:
+    keys = [f"k{number}" for number in range(100)]
+    told = verdicts(ours, *(item(key, input={"n": n}) for key in keys for n in (1, 2, 1)))
+    assert [each["status"] for each in told] == [202, 409, 200] * 100
+    assert set(Execution.objects.values_list("input__n", flat=True)) == {1}
+
+
+def test_an_earlier_item_that_is_refused_leaves_the_key_to_the_next(ours: House) -> None:
+    told = verdicts(ours, item("k", expectedReleaseVersion="0.9"), item("k", input={"n": 2}), item("k"))
+    assert [each["status"] for each in told] == [409, 202, 409]
+    assert [each["problem"] and each["problem"]["code"] for each in told] == [
+        "ACTIVE_RELEASE_CHANGED",
+        None,
+        "IDEMPOTENCY_KEY_REUSED",
+    ]
+
+
 def test_a_batch_that_is_sent_again_makes_nothing_new(ours: House) -> None:
     items = [item(f"k{number}") for number in range(30)]
     first = verdicts(ours, *items)

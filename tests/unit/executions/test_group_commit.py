@@ -55,7 +55,12 @@ def ledger() -> Ledger:
 
 
 def waiting(commits: GroupCommit[int, str], count: int) -> Callable[[], bool]:
-    return lambda: len(commits._waiting) == count
+    return lambda: commits.waiting == count
+
+
+def group_commit(ledger: Ledger, most_rows: int = 10, most_bytes: int = 10_000) -> GroupCommit[int, str]:
+    """A row has as many bytes as its number says."""
+    return GroupCommit(ledger.write, most_rows=most_rows, size=abs, most_bytes=most_bytes)
 
 
 def until(probe: Callable[[], bool]) -> None:
@@ -82,14 +87,14 @@ def crowd(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ..
 
 
 def test_a_lone_caller_commits_at_once(ledger: Ledger) -> None:
-    commits = GroupCommit(ledger.write, limit=10)
+    commits = group_commit(ledger)
     assert commits.commit([1, 2]) == ["wrote 1", "wrote 2"]
     assert commits.commit([3]) == ["wrote 3"]
     assert ledger.groups == [[1, 2], [3]]
 
 
 def test_whoever_comes_meanwhile_shares_the_next_commit(ledger: Ledger) -> None:
-    commits = GroupCommit(ledger.write, limit=10)
+    commits = group_commit(ledger)
     callers = crowd(ledger, commits, (2,), (3, 4), (5,))
     assert ledger.groups == [[1], [2, 3, 4, 5]]
     assert callers.results == {
@@ -102,13 +107,34 @@ def test_whoever_comes_meanwhile_shares_the_next_commit(ledger: Ledger) -> None:
 
 
 def test_a_group_is_bounded_and_a_caller_is_never_split(ledger: Ledger) -> None:
-    commits = GroupCommit(ledger.write, limit=3)
+    commits = group_commit(ledger, most_rows=3)
     crowd(ledger, commits, (2, 3), (4, 5), (6, 7, 8, 9, 10), (11,))
     assert ledger.groups == [[1], [2, 3], [4, 5], [6, 7, 8, 9, 10], [11]]
 
 
+def test_a_group_is_bounded_by_bytes_too(ledger: Ledger) -> None:
+    commits = group_commit(ledger, most_bytes=100)
+    crowd(ledger, commits, (60,), (40,), (2,), (98,), (1, 99))
+    assert ledger.groups == [[1], [60, 40], [2, 98], [1, 99]]
+
+
+def test_a_caller_with_more_bytes_than_a_group_shares_with_nobody_and_waits_for_nobody(ledger: Ledger) -> None:
+    commits = group_commit(ledger, most_bytes=100)
+    callers = Callers(commits)
+    ledger.open.clear()
+    callers.call(1)
+    assert ledger.entered.acquire(timeout=10)
+    callers.call(60, 41)
+    assert ledger.entered.acquire(timeout=10)
+    assert commits.waiting == 0
+    ledger.open.set()
+    callers.join()
+    assert sorted(ledger.groups) == [[1], [60, 41]]
+    assert callers.results[60, 41] == ["wrote 60", "wrote 41"]
+
+
 def test_what_one_caller_cannot_have_does_not_touch_the_others(ledger: Ledger) -> None:
-    commits = GroupCommit(ledger.write, limit=10)
+    commits = group_commit(ledger)
     callers = crowd(ledger, commits, (2,), (-3,), (4,))
     assert callers.results[2,] == ["wrote 2"]
     assert callers.results[4,] == ["wrote 4"]

@@ -1,0 +1,125 @@
+"""Writes admitted executions, the rows of several requests in one statement and one commit."""
+
+import json
+import uuid
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from django.db import IntegrityError, connection, transaction
+from psycopg.types.json import Json
+
+from coordinator import bell, prepared
+from coordinator.tenancy.roles import Scope
+from executions.admission import Admission
+from executions.group_commit import GroupCommit
+from executions.identifiers import new_id
+from executions.states import State
+from executions.worker_registry import DISPATCH_TASK
+from releases.models import Release
+
+ROWS_IN_A_COMMIT = 500
+BYTES_IN_A_COMMIT = 4 * 1024**2
+
+# The constraint that a release breaks which is revoked while its executions are being written.
+_PIN_EXISTS = "execution_pin_exists"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A new execution. `document` is its row as the statement takes it: JSON in UTF-8."""
+
+    id: uuid.UUID
+    release: Release
+    document: bytes
+
+    @classmethod
+    def of(cls, admission: Admission, **columns: Any) -> Self:
+        """Make a row that is pinned to the release of `admission`."""
+        made = new_id()
+        document = {
+            "id": str(made),
+            "release": admission.release.pk,
+            "activation": admission.activation,
+            "result_shape": admission.result_shape,
+            "checkpoints": admission.checkpoints,
+            **columns,
+        }
+        return cls(made, admission.release, json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+# A row is written only if its release is still registered and active, and the token still valid: whatever a process
+# remembers is verified here, against the tables. Of several rows with one key the first one wins. The order of keys
+# keeps two groups that share some from waiting for each other in a circle.
+INSERT = """
+WITH asked AS (
+    SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
+        id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
+        checkpoints bool, actor text, token text, wire_input jsonb)) WITH ORDINALITY
+        AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor, token, wire_input,
+             place)
+), accepted AS (
+    INSERT INTO executions_execution (
+        id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
+        input_shape, result_shape, checkpoints, budget_start, takeovers, status, version, event_count,
+        current_step_index, attempt, next_due_at, submitted_by, created_at, updated_at)
+    SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
+        a.shape, a.result_shape, a.checkpoints, 0, 0, %(queued)s, 0, 1, 0, 0, now(), a.actor, now(), now()
+    FROM asked a
+    JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
+    JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
+    WHERE a.token IS NULL OR EXISTS (
+        SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
+        WHERE t.digest = a.token AND t.tenant_id = p.tenant_id AND u.is_active
+            AND (t.expiry IS NULL OR t.expiry > now()) AND %(scope)s = ANY (t.scopes))
+    ORDER BY p.tenant_id, p.pipeline_id, a.key, a.place
+    ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
+    RETURNING id, status, contract_version, release_version, submitted_by, created_at
+), kept AS (
+    INSERT INTO executions_wireform (execution_id, input)
+    SELECT accepted.id, a.wire_input FROM accepted JOIN asked a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
+), told AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+    SELECT id, 1, 'SUBMITTED', status, submitted_by,
+        jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version), created_at
+    FROM accepted
+)
+SELECT id, created_at FROM accepted
+"""
+
+
+def _insert(rows: list[Row]) -> list[datetime | None]:
+    """Return when each row was written; None if the tables, as they are now, do not let it in.
+
+    If a release is revoked in the middle of the statement, none of the rows is written. Callers look at the facts anew.
+    """
+    document = b"[%b]" % b",".join([row.document for row in rows])
+    columns: dict[str, Any] = {
+        "rows": Json(document, dumps=bytes),
+        "queued": State.QUEUED.value,
+        "scope": Scope.SUBMIT.value,
+    }
+    try:
+        # Alone, the statement is its own transaction and needs no savepoint.
+        with transaction.atomic() if connection.in_atomic_block else nullcontext(), prepared.cursor() as cursor:
+            cursor.execute(INSERT, columns)
+            written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
+    except IntegrityError as error:
+        if _constraint(error) != _PIN_EXISTS:
+            raise
+        return [None] * len(rows)
+    if written:
+        bell.ring_once(DISPATCH_TASK)
+    return [written.get(row.id) for row in rows]
+
+
+def _constraint(error: IntegrityError) -> str | None:
+    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
+
+
+def _size(row: Row) -> int:
+    return len(row.document)
+
+
+commits = GroupCommit(_insert, most_rows=ROWS_IN_A_COMMIT, size=_size, most_bytes=BYTES_IN_A_COMMIT)

@@ -1,0 +1,104 @@
+"""Batches that race with what ends their release, and with each other, over connections of their own."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.models import Tenant
+from executions.models import Execution
+from executions.submission import Order, Submission, submit_many
+from releases.activation import activate
+from releases.models import Release
+from releases.revocation import revoke
+from tests import making
+from tests.concurrency.waiting import until_blocked
+
+pytestmark = pytest.mark.usefixtures("committed")
+Verdicts = list[Submission | CoordinatorError]
+
+
+def orders(*keys: str, pipeline_id: str = making.PIPELINE, value: Any = None) -> list[Order]:
+    return [Order(pipeline_id, {"n": 1} if value is None else value, key) for key in keys]
+
+
+def codes(verdicts: Verdicts) -> list[str]:
+    return [each.code if isinstance(each, CoordinatorError) else "ACCEPTED" for each in verdicts]
+
+
+@contextmanager
+def submitting(owner: Tenant, batch: list[Order]) -> Iterator[Future[Verdicts]]:
+    """A batch in a thread of its own. It waits in the middle of its INSERT while the block runs.
+
+    Another transaction has inserted the first key of the batch and is rolled back when the block ends.
+    """
+
+    def run() -> Verdicts:
+        try:
+            return submit_many(owner, batch, actor="token:test")
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            submit_many(owner, batch[:1], actor="token:other")
+            future = pool.submit(run)
+            until_blocked(connection)
+            yield future
+            transaction.set_rollback(True)
+        future.result(30)
+
+
+def elsewhere(call: Callable[[], Any]) -> None:
+    """Run `call` over another connection and commit."""
+
+    def run() -> None:
+        try:
+            call()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result(30)
+
+
+def revoked(release: Release) -> Callable[[], Any]:
+    return partial(revoke, release, actor="user:test", reason="a mistake")
+
+
+def test_a_batch_that_races_a_revocation_gets_a_verdict_for_each_item() -> None:
+    owner, release = making.ready()
+    with submitting(owner, orders("a", "b", "c")) as batch:
+        elsewhere(revoked(release))
+    assert codes(batch.result()) == ["NO_ACTIVE_RELEASE"] * 3
+    assert Execution.objects.count() == 0
+
+
+def test_a_revocation_does_not_touch_the_items_of_another_pipeline() -> None:
+    owner, release = making.ready()
+    making.ready(owner, pipeline_id="org.example.unharmed")
+    mixed = [*orders("a", "b"), *orders("a", "b", pipeline_id="org.example.unharmed")]
+    with submitting(owner, mixed) as batch:
+        elsewhere(revoked(release))
+    assert codes(batch.result()) == ["NO_ACTIVE_RELEASE"] * 2 + ["ACCEPTED"] * 2
+    assert {each.pipeline_id for each in Execution.objects.all()} == {"org.example.unharmed"}
+
+
+def test_a_batch_that_races_a_revocation_and_the_next_activation_is_pinned_to_the_next_release() -> None:
+    owner, release = making.ready()
+    newer = making.registered(owner, "2.0")
+    making.worker(newer, "worker-2")
+
+    def replace() -> None:
+        activate(newer, actor="user:test")
+        revoke(release, actor="user:test", reason="a mistake")
+
+    with submitting(owner, orders("a", "b", "c")) as batch:
+        elsewhere(replace)
+    assert codes(batch.result()) == ["ACCEPTED"] * 3
+    assert set(Execution.objects.values_list("release_version", flat=True)) == {"2.0"}
