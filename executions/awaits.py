@@ -8,6 +8,7 @@ a cancellation wait for each other in a line and never in a circle, and no answe
 import hashlib
 import json
 import uuid
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,16 +18,14 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection, transaction
-from psycopg.types.json import Jsonb
 
-from coordinator import bell
+from coordinator import bell, prepared
 from coordinator.tenancy.models import Tenant
 from executions import dead_letters, imported_awaits, moves
 from executions.dispatch import owner
 from executions.imported import ImportedSuspension
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.moves import Move
-from executions.payloads import storable
 from executions.protocol import Suspension
 from executions.resume_token import ResumeToken, derived
 from executions.states import State
@@ -96,55 +95,54 @@ class Parking:
     suspension: Suspension
 
 
-_OPEN_UNITS = """
-INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
-    expected_items, worker_name, status, created_at, updated_at)
-SELECT id, %(tenant)s, execution, step, index, itemized, many, items, name, %(waiting)s, now(), now()
-FROM unnest(%(units)s::uuid[], %(executions)s::uuid[], %(steps)s::text[], %(indexes)s::int[], %(itemized)s::bool[],
-    %(many)s::bool[], %(items)s::int[], %(names)s::text[])
-    AS asked(id, execution, step, index, itemized, many, items, name)
-"""
-_OPEN_INTERACTIONS = """
+# The requests of a unit are the progress of its execution already, so the database copies them from there: a unit of
+# 100,000 items is opened without sending its requests a second time. What a worker opened itself has no correlations.
+_OPEN = """
+WITH parked AS (
+    SELECT * FROM json_to_recordset(%(parkings)s::json) AS p(
+        unit uuid, execution uuid, step text, index int, itemized bool, many bool, items int, name text,
+        correlations json, transport text, metadata jsonb, type text, assignee text, "group" text, status text,
+        seconds float)
+), opened AS (
+    INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
+        expected_items, answered_items, worker_name, status, created_at, updated_at)
+    SELECT unit, %(tenant)s, execution, step, index, itemized, many, items, 0, name, %(waiting)s, now(), now()
+    FROM parked
+)
 INSERT INTO executions_interaction (id, tenant_id, unit_id, execution_id, step_id, step_index, item_index,
     correlation_id, transport, transport_metadata, request, output_type, assignee, "group", status, version, deadline,
     dispatch_attempts, next_dispatch_at, last_dispatch_error, created_at, updated_at)
-SELECT gen_random_uuid(), %(tenant)s, unit, execution, step, index, item, correlation, transport, metadata, request,
-    type, assignee, "group", status, 0, now() + make_interval(secs => seconds), 0,
-    CASE WHEN transport = %(webhook)s THEN now() END, '', now(), now()
-FROM unnest(%(units)s::uuid[], %(executions)s::uuid[], %(steps)s::text[], %(indexes)s::int[], %(item_indexes)s::int[],
-    %(correlations)s::text[], %(transports)s::text[], %(metadata)s::jsonb[], %(requests)s::jsonb[], %(types)s::text[],
-    %(assignees)s::text[], %(groups)s::text[], %(statuses)s::text[], %(seconds)s::float[])
-    AS asked(unit, execution, step, index, item, correlation, transport, metadata, request, type, assignee, "group",
-        status, seconds)
+SELECT gen_random_uuid(), %(tenant)s, p.unit, p.execution, p.step, p.index, CASE WHEN p.itemized THEN i.place - 1 END,
+    i.correlation, p.transport, p.metadata, i.request, p.type, p.assignee, p."group", p.status, 0,
+    now() + make_interval(secs => p.seconds), 0, CASE WHEN p.transport = %(webhook)s THEN now() END, '', now(), now()
+FROM parked p JOIN executions_execution e ON e.id = p.execution
+CROSS JOIN LATERAL ROWS FROM (
+    json_array_elements_text(p.correlations),
+    jsonb_array_elements(CASE WHEN p.itemized THEN e.progress ELSE jsonb_build_array(e.progress) END)
+) WITH ORDINALITY AS i(correlation, request, place)
+WHERE p.correlations IS NOT NULL
 """
 
 
 def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     """Write the units and their interactions; deadlines run from now by the database's clock.
 
-    The caller has moved the executions to WAITING_EXTERNAL on these units in this same transaction, and
-    `why_unanswerable` knew no reason not to (wire protocol E.10, F.3).
+    The caller has moved the executions to WAITING_EXTERNAL on these units in this same transaction, with the requests
+    as progress, and `why_unanswerable` knew no reason not to (wire protocol E.10, F.3).
     """
-    suspensions = [parking.suspension for parking in parkings]
-    units: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "tenant": tenant.pk,
         "waiting": AwaitUnit.Status.WAITING_EXTERNAL.value,
-        "units": [parking.unit_id for parking in parkings],
-        "executions": [parking.execution_id for parking in parkings],
-        "steps": [each.step_id for each in suspensions],
-        "indexes": [each.step_index for each in suspensions],
-        "itemized": [each.itemized for each in suspensions],
-        "many": [each.gives_many for each in suspensions],
-        "items": [len(each.requests) for each in suspensions],
-        "names": [each.unit_name if isinstance(each, ImportedSuspension) else None for each in suspensions],
+        "webhook": WEBHOOK,
+        "parkings": json.dumps([_as_row(tenant, parking) for parking in parkings], ensure_ascii=False, default=str),
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_OPEN_UNITS, units)
-        cursor.execute(_OPEN_INTERACTIONS, _interactions(tenant, parkings))
+    with prepared.cursor() as cursor:
+        cursor.execute(_OPEN, parameters)
     for parking in parkings:
         if isinstance(parking.suspension, ImportedSuspension):
-            imported_awaits.keep(tenant, parking.execution_id, parking.unit_id, parking.suspension)
-            resume([parking.unit_id], actor="worker")
+            answered = imported_awaits.keep(tenant, parking.execution_id, parking.unit_id, parking.suspension)
+            resume({parking.unit_id: answered}, actor="worker")
+    suspensions = [parking.suspension for parking in parkings]
     sent = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(sent, MOST_SENDERS)):
         bell.ring(SEND_TASK)
@@ -152,34 +150,31 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
         bell.ring_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
 
 
-def _interactions(tenant: Tenant, parkings: Sequence[Parking]) -> dict[str, Any]:
-    """The columns of every interaction of these units, but for those that a worker has opened already."""
-    asked = [
-        (parking, parking.suspension, item if parking.suspension.itemized else None, text)
-        for parking in parkings
-        if not isinstance(parking.suspension, ImportedSuspension)
-        for item, text in enumerate(parking.suspension.requests)
-    ]
+def _as_row(tenant: Tenant, parking: Parking) -> dict[str, Any]:
+    suspension = parking.suspension
+    row = {
+        "unit": parking.unit_id,
+        "execution": parking.execution_id,
+        "step": suspension.step_id,
+        "index": suspension.step_index,
+        "itemized": suspension.itemized,
+        "many": suspension.gives_many,
+        "items": len(suspension.requests),
+    }
+    if isinstance(suspension, ImportedSuspension):
+        return {**row, "name": suspension.unit_name}
+    items = range(len(suspension.requests)) if suspension.itemized else [None]
+    name = (tenant.slug, parking.execution_id, suspension.step_id, parking.unit_id)
     return {
-        "tenant": tenant.pk,
-        "webhook": WEBHOOK,
-        "units": [parking.unit_id for parking, *_ in asked],
-        "executions": [parking.execution_id for parking, *_ in asked],
-        "steps": [each.step_id for _, each, _, _ in asked],
-        "indexes": [each.step_index for _, each, _, _ in asked],
-        "item_indexes": [item for _, _, item, _ in asked],
-        "correlations": [
-            correlation_id(tenant.slug, parking.execution_id, each.step_id, parking.unit_id, item)
-            for parking, each, item, _ in asked
-        ],
-        "transports": [each.transport for _, each, _, _ in asked],
-        "metadata": [Jsonb(each.transport_metadata) for _, each, _, _ in asked],
-        "requests": [Jsonb(storable(text)) for _, _, _, text in asked],
-        "types": [each.output_type for _, each, _, _ in asked],
-        "assignees": [each.assignee for _, each, _, _ in asked],
-        "groups": [each.group for _, each, _, _ in asked],
-        "statuses": [FIRST_STATUS[each.transport].value for _, each, _, _ in asked],
-        "seconds": [each.timeout_seconds for _, each, _, _ in asked],
+        **row,
+        "correlations": [correlation_id(*name, item) for item in items],
+        "transport": suspension.transport,
+        "metadata": suspension.transport_metadata,
+        "type": suspension.output_type,
+        "assignee": suspension.assignee,
+        "group": suspension.group,
+        "status": FIRST_STATUS[suspension.transport].value,
+        "seconds": suspension.timeout_seconds,
     }
 
 
@@ -229,29 +224,34 @@ def lock(execution_id: uuid.UUID, unit_id: uuid.UUID) -> None:
         cursor.execute("SELECT FROM executions_awaitunit WHERE id = %s FOR UPDATE", [unit_id])
 
 
-_ANSWERED = """
-WITH answered AS (
-    SELECT u.id, count(i.id) AS answers, jsonb_agg(i.response ORDER BY i.item_index NULLS FIRST) AS responses
-    FROM executions_awaitunit u JOIN executions_interaction i ON i.unit_id = u.id AND i.status = 'COMPLETED'
-    WHERE u.id = ANY(%(units)s) AND u.status = 'WAITING_EXTERNAL'
-    GROUP BY u.id
-)
-UPDATE executions_awaitunit u SET status = 'COMPLETED', updated_at = now()
-FROM answered a WHERE u.id = a.id AND a.answers >= u.expected_items
-RETURNING u.id, u.execution_id, u.step_index, u.itemized, u.gives_many, a.responses
+_COUNT = """
+UPDATE executions_awaitunit u SET answered_items = u.answered_items + a.answers, updated_at = now(),
+    status = CASE WHEN u.answered_items + a.answers = u.expected_items THEN 'COMPLETED' ELSE u.status END
+FROM unnest(%(units)s::uuid[], %(answers)s::int[]) AS a(id, answers)
+WHERE u.id = a.id AND u.status = 'WAITING_EXTERNAL'
+RETURNING u.status = 'COMPLETED', u.id, u.execution_id, u.step_index, u.itemized, u.gives_many
+"""
+_RESPONSES = """
+SELECT unit_id, jsonb_agg(response ORDER BY item_index)::text FROM executions_interaction
+WHERE unit_id = ANY(%(units)s) AND status = 'COMPLETED' GROUP BY unit_id
 """
 
 
-def resume(unit_ids: Collection[uuid.UUID], *, actor: str) -> int:
-    """Take on the executions whose units have all their answers by now; returns how many. Their rows are held.
+def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
+    """Count the new answers of units, and take on the executions whose units have all of theirs; returns how many.
 
-    The answer is what the next transition starts from: the one, or the list of all in the order of their items.
+    The rows of the executions are held. The next transition starts from the answer: the one, or the list of all in the
+    order of their items. Only then are the answers of a unit read.
     """
-    if not unit_ids:
+    if not any(answers.values()):
         return 0
     with connection.cursor() as cursor:
-        cursor.execute(_ANSWERED, {"units": list(unit_ids)})
-        complete = [(*unit, json.loads(responses)) for *unit, responses in cursor.fetchall()]
+        cursor.execute(_COUNT, {"units": list(answers), "answers": list(answers.values())})
+        complete = [unit for is_complete, *unit in cursor.fetchall() if is_complete]
+        if not complete:
+            return 0
+        cursor.execute(_RESPONSES, {"units": [unit_id for unit_id, *_ in complete]})
+        responses = {unit_id: json.loads(text) for unit_id, text in cursor.fetchall()}
     resumed = moves.apply(
         [
             Move(
@@ -260,13 +260,13 @@ def resume(unit_ids: Collection[uuid.UUID], *, actor: str) -> int:
                 target=State.QUEUED,
                 kind="AWAIT_COMPLETED",
                 actor=actor,
-                data={"unitId": str(unit_id), "stepIndex": step_index, "answers": len(responses)},
+                data={"unitId": str(unit_id), "stepIndex": step_index, "answers": len(responses[unit_id])},
                 await_unit=unit_id,
                 step_index=step_index + 1,
-                progress=responses if itemized else responses[0],
+                progress=responses[unit_id] if itemized else responses[unit_id][0],
                 progress_shape="MULTI" if itemized or many else "UNI",
             )
-            for unit_id, execution_id, step_index, itemized, many, responses in complete
+            for unit_id, execution_id, step_index, itemized, many in complete
         ]
     )
     if resumed:
@@ -379,7 +379,7 @@ def expire(*, limit: int | None = None) -> int:
             if not held:
                 return 0
             cursor.execute(_RUN_OUT, {"held": held, "open": OPEN, "timer": TIMER})
-            run_out = {unit_id for (unit_id,) in cursor.fetchall()}
+            run_out = Counter(unit_id for (unit_id,) in cursor.fetchall())
         time_out(held, actor=owner())
         resume(run_out, actor=TIMER)
     return len(held)

@@ -14,7 +14,8 @@ from executions.imported import ImportedInteraction, ImportedSuspension
 from executions.models import Interaction
 
 WEBHOOK, TIMER = "webhook", "timer"
-WAITING = "WAITING"
+WAITING, COMPLETED = "WAITING", "COMPLETED"
+BATCH = 1000
 
 
 def why_unanswerable(suspension: ImportedSuspension) -> str | None:
@@ -40,8 +41,8 @@ def _is_web_address(url: Any) -> bool:
     return isinstance(url, str) and url.startswith(("http://", "https://"))
 
 
-def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension: ImportedSuspension) -> None:
-    """Write the interactions. One whose id or correlation is taken was asked before and is over by now: what was asked
+def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension: ImportedSuspension) -> int:
+    """Write the interactions; returns how many of them are answered already. One whose id or correlation is taken was asked before and is over by now: what was asked
     then never changes, so it is asked anew under a fresh id and with its whole time (wire protocol F.5).
     """
     asked = suspension.interactions
@@ -52,7 +53,8 @@ def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension
     for place, (each, request) in enumerate(zip(asked, suspension.requests, strict=True)):
         taken = each.id in ids or each.correlation_id in names
         rows.append(_row(tenant, execution_id, unit_id, suspension, each, request, place, taken))
-    Interaction.objects.bulk_create(rows)
+    Interaction.objects.bulk_create(rows, batch_size=BATCH)
+    return sum(each.status == COMPLETED for each in asked)
 
 
 def _row(
@@ -66,7 +68,7 @@ def _row(
     taken: bool,
 ) -> Interaction:
     fresh = uuid.uuid4()
-    completed = each.status == "COMPLETED"
+    completed = each.status == COMPLETED
     now: Any = TransactionNow()
     return Interaction(
         id=fresh if taken else each.id,

@@ -98,7 +98,7 @@ def complete(
             raise AnswerInvalid(told, errors=problems[:MOST_PROBLEMS])
         else:
             _answer(found, response, actor)
-            awaits.resume([found.unit_id], actor=actor)
+            awaits.resume({found.unit_id: 1}, actor=actor)
     if late and status != Status.COMPLETED:
         raise AwaitTimedOut(
             f"Interaction {found.pk} could be answered until {found.deadline.isoformat()}.",

@@ -1,22 +1,31 @@
-"""Guards over the network, loaded with `-p`: no call inside a transaction, and none to another machine.
+"""Network guards, loaded with `-p`: no test calls another machine, and none calls anything inside a transaction.
 
-Python's own audit events tell of every connection that is opened and every HTTP request that is sent, and Celery's
-signal of every message, whoever makes them; nothing is replaced. PostgreSQL's driver connects in C and is not seen.
+Python's audit events report each name that is looked up and each connection that is opened. There is no event for
+sending, so the methods of `socket.socket` and `ssl.SSLSocket` that send are wrapped: every client (redis, kombu,
+urllib3, botocore) ends there, also over a connection that was open before. libpq connects and sends in C, so the
+database's own traffic is not seen.
 """
 
+import functools
 import ipaddress
 import os
+import socket
+import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from celery import signals
 from django.db import connections
 
 calls: list[str] = []
-"""The calls that the running test made inside a transaction of the product's."""
+"""The network calls of the running test inside a transaction of the product, each with the line that made it."""
+
+REPOSITORY = Path(__file__).parent.parent
+SENDING = ("send", "sendall", "sendto", "sendmsg", "sendfile")
 
 SERVERS = {urlsplit(os.environ.get(name, "")).hostname for name in ("DATABASE_URL", "REDIS_URL")}
 
@@ -51,20 +60,25 @@ def is_local(address: Any) -> bool:
     host = address[0]
     if host in {None, "", "localhost", *SERVERS}:
         return True
+    return _is_literal(host) and ipaddress.ip_address(host).is_loopback
+
+
+def _is_literal(host: Any) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         return False
+    return True
 
 
 def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "socket.connect":
         _require_local(arguments[1])
-        _note(f"connected to {arguments[1]}")
+        _note("connected to", arguments[1])
     elif event == "socket.getaddrinfo":
         _require_local((arguments[0],))
-    elif event == "http.client.send":
-        _note("sent an HTTP request")
+        if not _is_literal(arguments[0]):
+            _note("looked up", arguments[0])
 
 
 def _require_local(address: Any) -> None:
@@ -72,14 +86,44 @@ def _require_local(address: Any) -> None:
         raise NotLocalError(f"tests stay on this machine, but {address} was called")
 
 
-def _note(call: str) -> None:
+def _note(call: str, address: Any) -> None:
     if in_transaction():
-        calls.append(call)
+        calls.append(f"{call} {address} at {_caller()}")
 
 
-@signals.before_task_publish.connect(weak=False)
-def _on_message(sender: str, **_: Any) -> None:
-    _note(f"sent the message {sender}")
+def _caller() -> str:
+    """The innermost line of this repository, this module apart, that led to the call."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(REPOSITORY) and ".venv" not in path.parts and path != Path(__file__):
+            return f"{path.relative_to(REPOSITORY)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "a thread of a library"
+
+
+def _watch(kind: type[socket.socket], name: str) -> None:
+    send: Callable[..., Any] = getattr(kind, name)
+
+    @functools.wraps(send)
+    def watched(connection: socket.socket, *arguments: Any, **options: Any) -> Any:
+        if in_transaction() and (peer := _peer(connection)):
+            _note("sent to", peer)
+        return send(connection, *arguments, **options)
+
+    setattr(kind, name, watched)
+
+
+def _peer(connection: socket.socket) -> Any:
+    """Whom a socket is connected to; empty for one of a pair, which leads to this very process."""
+    try:
+        return connection.getpeername()
+    except OSError:
+        return "nobody"
 
 
 sys.addaudithook(_on_event)
+for _name in SENDING:
+    _watch(socket.socket, _name)
+for _name in ("send", "sendall", "write"):
+    _watch(ssl.SSLSocket, _name)

@@ -1,14 +1,24 @@
-"""The guards of `tests.network` do see what they are there for."""
+"""The guards of `tests.network` see what they are there for: each kind of connection, new or open before."""
 
 import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
+import urllib3
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
+from kombu import Connection
+from redis import Redis
 
+from releases.artifact_store import S3Settings
 from tests import network
+from tests.receiving import receiving
+from tests.s3 import client_of
+
+CERTIFICATE = Path(__file__).parent / "unit" / "coordinator" / "tls" / "receiver.pem"
 
 pytestmark = pytest.mark.django_db
 
@@ -27,7 +37,8 @@ def seen() -> list[str]:
 def test_a_connection_inside_a_transaction_is_noticed(listener: tuple[str, int]) -> None:
     with transaction.atomic():
         socket.create_connection(listener).close()
-    assert seen() == [f"connected to {listener}"]
+    (call,) = seen()
+    assert call.startswith(f"connected to {listener} at tests/test_network.py:")
 
 
 def test_a_connection_outside_of_one_is_not(listener: tuple[str, int]) -> None:
@@ -38,21 +49,81 @@ def test_a_connection_outside_of_one_is_not(listener: tuple[str, int]) -> None:
     assert seen() == []
 
 
-def test_a_request_over_an_open_connection_is_noticed(listener: tuple[str, int]) -> None:
+def only_sent_in(call: str) -> bool:
+    """Whether the test's own transaction sent something, and did nothing else over the network."""
+    calls = seen()
+    return bool(calls) and all(each.startswith("sent to") and call in each for each in calls)
+
+
+def test_a_send_over_an_open_connection_is_noticed(listener: tuple[str, int]) -> None:
     client = HTTPConnection(*listener)
     client.connect()
     with transaction.atomic():
         client.request("GET", "/")
     client.close()
-    assert seen() == ["sent an HTTP request"]
+    assert only_sent_in(str(listener))
 
 
-def test_a_message_over_an_open_connection_is_noticed() -> None:
+def test_a_socket_pair_is_no_network() -> None:
+    """A process wakes its own threads over such a pair."""
+    one, other = socket.socketpair()
+    with one, other, transaction.atomic():
+        one.send(b"x")
+    assert seen() == []
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@pytest.mark.parametrize("certificate", [None, CERTIFICATE], ids=["http", "https"])
+def test_a_request_over_a_kept_http_connection_is_noticed(certificate: Path | None) -> None:
+    with receiving(certificate=certificate) as receiver, urllib3.PoolManager(cert_reqs="CERT_NONE") as pool:
+        url = receiver.url(scheme="http" if certificate is None else "https")
+        pool.request("POST", url)
+        assert seen() == []
+        with transaction.atomic():
+            pool.request("POST", url)
+    assert only_sent_in(f"'127.0.0.1', {receiver.port}")
+
+
+def test_a_redis_command_over_an_open_connection_is_noticed() -> None:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        redis.ping()
+        assert seen() == []
+        with transaction.atomic():
+            redis.publish("nowhere", "x")
+    assert only_sent_in("tests/test_network.py")
+
+
+def test_an_s3_request_over_an_open_connection_is_noticed(s3_server: S3Settings) -> None:
+    client = client_of(s3_server)
+    client.head_bucket(Bucket=s3_server.bucket)
+    assert seen() == []
+    with transaction.atomic():
+        client.head_bucket(Bucket=s3_server.bucket)
+    assert only_sent_in("tests/test_network.py")
+
+
+def test_a_message_of_kombu_over_an_open_connection_is_noticed() -> None:
+    with Connection(settings.CELERY_BROKER_URL) as broker, broker.Producer() as producer:
+        producer.publish({}, routing_key="nowhere")
+        assert seen() == []
+        with transaction.atomic():
+            producer.publish({}, routing_key="nowhere")
+    assert only_sent_in("tests/test_network.py")
+
+
+def test_a_task_over_an_open_connection_is_noticed() -> None:
     current_app.send_task("tests.nothing", queue="nowhere")
     assert seen() == []
     with transaction.atomic():
         current_app.send_task("tests.nothing", queue="nowhere")
-    assert "sent the message tests.nothing" in seen()
+    assert only_sent_in("tests/test_network.py")
+
+
+def test_a_name_that_is_looked_up_is_noticed() -> None:
+    with transaction.atomic():
+        socket.getaddrinfo("localhost", 1)
+    (call,) = seen()
+    assert call.startswith("looked up localhost")
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "example.org"])

@@ -145,11 +145,11 @@ def _mark(execution: Execution) -> str:
 
 
 def _asked(execution: Execution) -> list[Interaction]:
-    """What it waits for, nearest deadline first."""
+    """What it waits for, in the order of the items."""
     if execution.status != State.WAITING_EXTERNAL:
         return []
     rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)
-    return list(rows.defer("request", "response").order_by("deadline", "item_index")[: ASKED_SHOWN + 1])
+    return list(rows.defer("request", "response").order_by("item_index")[: ASKED_SHOWN + 1])
 
 
 def _shown(execution: Execution) -> dict[str, Any]:

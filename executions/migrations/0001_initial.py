@@ -127,6 +127,7 @@ class Migration(migrations.Migration):
                 ("itemized", models.BooleanField()),
                 ("gives_many", models.BooleanField()),
                 ("expected_items", models.IntegerField()),
+                ("answered_items", models.IntegerField(default=0)),
                 ("worker_name", models.CharField(max_length=200, null=True)),
                 (
                     "status",
@@ -419,21 +420,33 @@ class Migration(migrations.Migration):
             model_name="interaction",
             name="execution",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="interactions", to="executions.execution"
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="interactions",
+                to="executions.execution",
             ),
         ),
         migrations.AddField(
             model_name="interaction",
             name="tenant",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="interactions", to="tenancy.tenant"
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="interactions",
+                to="tenancy.tenant",
             ),
         ),
         migrations.AddField(
             model_name="interaction",
             name="unit",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="interactions", to="executions.awaitunit"
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="interactions",
+                to="executions.awaitunit",
             ),
         ),
         migrations.AddField(
@@ -676,8 +689,31 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="awaitunit",
+            constraint=models.UniqueConstraint(
+                fields=("id", "execution", "tenant"), name="await_unit_key_of_interactions"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="awaitunit",
             constraint=models.CheckConstraint(
-                condition=models.Q(("expected_items__gte", 1), ("step_index__gte", 0)), name="await_unit_counts"
+                condition=models.Q(
+                    ("answered_items__gte", 0),
+                    ("answered_items__lte", models.F("expected_items")),
+                    ("expected_items__gte", 1),
+                    ("step_index__gte", 0),
+                ),
+                name="await_unit_counts",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="awaitunit",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("answered_items", models.F("expected_items")), ("status", "COMPLETED")),
+                    models.Q(("status", "COMPLETED"), _negated=True),
+                    _connector="OR",
+                ),
+                name="await_unit_completed_is_answered",
             ),
         ),
         migrations.AddConstraint(
@@ -712,11 +748,13 @@ class Migration(migrations.Migration):
                 name="interaction_to_send",
             ),
         ),
-        migrations.AddConstraint(
+        migrations.AddIndex(
             model_name="interaction",
-            constraint=models.UniqueConstraint(
-                fields=("tenant", "correlation_id"), name="interaction_correlation_once"
-            ),
+            index=models.Index(fields=["tenant", "correlation_id"], name="interaction_correlation"),
+        ),
+        migrations.AddIndex(
+            model_name="interaction",
+            index=models.Index(fields=["execution", "deadline", "created_at", "id"], name="interaction_of_execution"),
         ),
         migrations.AddConstraint(
             model_name="interaction",

@@ -47,6 +47,10 @@ CREATE TRIGGER campaignevent_append_only BEFORE UPDATE OR DELETE ON executions_c
 CREATE TRIGGER campaignevent_not_truncated BEFORE TRUNCATE ON executions_campaignevent
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+ALTER TABLE executions_interaction ADD CONSTRAINT interaction_of_its_unit
+    FOREIGN KEY (unit_id, execution_id, tenant_id) REFERENCES executions_awaitunit (id, execution_id, tenant_id)
+    DEFERRABLE INITIALLY DEFERRED;
+
 CREATE FUNCTION guard_interaction() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
@@ -168,6 +172,7 @@ END $$;
 CREATE TRIGGER execution_guard BEFORE UPDATE ON executions_execution FOR EACH ROW EXECUTE FUNCTION guard_execution();
 """
 BACKWARD = """
+ALTER TABLE executions_interaction DROP CONSTRAINT interaction_of_its_unit;
 DROP FUNCTION guard_execution, guard_submission, guard_interaction, guard_await_unit, guard_wire_form, guard_removal,
     guard_history CASCADE;
 DROP TRIGGER deadletter_not_truncated ON executions_deadletter;

@@ -3,7 +3,7 @@
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from coordinator.tenancy.models import Tenant
 from executions.models.execution import Execution
@@ -12,7 +12,7 @@ from executions.models.execution import Execution
 class AwaitUnit(models.Model):
     """One suspended boundary of one execution (wire protocol F.1). An execution has at most one that is open.
 
-    `expected_items` interactions must be answered before it goes on; `itemized` units resume with the list of all
+    `expected_items` interactions must be answered before it goes on, and `answered_items` are; `itemized` units resume with the list of all
     answers in the order of their items, others with the one answer, read as many where `gives_many`. `worker_name` is
     the id by which the worker that opened it knows it, to the letter; null where the coordinator opened it.
     """
@@ -32,6 +32,7 @@ class AwaitUnit(models.Model):
     itemized = models.BooleanField()
     gives_many = models.BooleanField()
     expected_items = models.IntegerField()
+    answered_items = models.IntegerField(default=0)
     worker_name = models.CharField(max_length=200, null=True)
     status = models.CharField(max_length=20, choices=Status, default=Status.WAITING_EXTERNAL)
     created_at = models.DateTimeField()
@@ -43,7 +44,20 @@ class AwaitUnit(models.Model):
             models.UniqueConstraint(
                 fields=("execution",), condition=Q(status="WAITING_EXTERNAL"), name="await_unit_one_open"
             ),
-            models.CheckConstraint(condition=Q(expected_items__gte=1, step_index__gte=0), name="await_unit_counts"),
+            models.UniqueConstraint(fields=("id", "execution", "tenant"), name="await_unit_key_of_interactions"),
+            models.CheckConstraint(
+                condition=Q(
+                    expected_items__gte=1,
+                    answered_items__gte=0,
+                    answered_items__lte=F("expected_items"),
+                    step_index__gte=0,
+                ),
+                name="await_unit_counts",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="COMPLETED", answered_items=F("expected_items")) | ~Q(status="COMPLETED"),
+                name="await_unit_completed_is_answered",
+            ),
         )
 
     def __str__(self) -> str:
@@ -69,9 +83,17 @@ class Interaction(models.Model):
     OPEN = (Status.WAITING, Status.DISPATCHING, Status.DISPATCHED)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="interactions")
-    unit = models.ForeignKey(AwaitUnit, on_delete=models.PROTECT, related_name="interactions")
-    execution = models.ForeignKey(Execution, on_delete=models.PROTECT, related_name="interactions")
+    # A unit may have very many interactions. So one foreign key of all three columns (migration 0002) stands in for one
+    # of each, and the indexes below serve the columns.
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, related_name="interactions", db_constraint=False, db_index=False
+    )
+    unit = models.ForeignKey(
+        AwaitUnit, on_delete=models.PROTECT, related_name="interactions", db_constraint=False, db_index=False
+    )
+    execution = models.ForeignKey(
+        Execution, on_delete=models.PROTECT, related_name="interactions", db_constraint=False, db_index=False
+    )
     step_id = models.CharField(max_length=300)
     step_index = models.IntegerField()
     item_index = models.IntegerField(null=True)
@@ -98,7 +120,6 @@ class Interaction(models.Model):
     class Meta:
         ordering = ("deadline", "created_at", "id")
         constraints = (
-            models.UniqueConstraint(fields=("tenant", "correlation_id"), name="interaction_correlation_once"),
             models.UniqueConstraint(fields=("unit", "item_index"), nulls_distinct=False, name="interaction_item_once"),
             models.CheckConstraint(
                 condition=Q(status="COMPLETED", actor__isnull=False, completed_at__isnull=False)
@@ -107,6 +128,8 @@ class Interaction(models.Model):
             ),
         )
         indexes = (
+            models.Index(fields=("tenant", "correlation_id"), name="interaction_correlation"),
+            models.Index(fields=("execution", "deadline", "created_at", "id"), name="interaction_of_execution"),
             models.Index(
                 fields=("tenant", "deadline", "created_at", "id"),
                 condition=Q(status__in=["WAITING", "DISPATCHING", "DISPATCHED"]),

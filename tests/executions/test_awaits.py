@@ -383,12 +383,42 @@ def test_the_database_changes_nothing_that_is_over(ready: tuple[Tenant, Release]
     check_foreign_keys_now()
     answered = ", actor = 'a', completed_at = now(), response = '1'" if status == "COMPLETED" else ""
     run(f"UPDATE executions_interaction SET status = %s{answered} WHERE id = %s", status, one.pk)
-    run("UPDATE executions_awaitunit SET status = %s WHERE id = %s", status, one.unit_id)
+    answers = 1 if status == "COMPLETED" else 0
+    run("UPDATE executions_awaitunit SET status = %s, answered_items = %s WHERE id = %s", status, answers, one.unit_id)
     for change in ("status = 'DISPATCHED'", "actor = 'b'", "version = 7"):
         sql = f"UPDATE executions_interaction SET {change} WHERE id = %s"
         assert refused(sql, one.pk) == "interaction_over_is_over"
     sql = "UPDATE executions_awaitunit SET status = 'WAITING_EXTERNAL' WHERE id = %s"
     assert refused(sql, one.unit_id) == "await_unit_over_is_over"
+
+
+def test_the_database_completes_no_unit_before_its_last_answer(ready: tuple[Tenant, Release]) -> None:
+    one = suspended(ready, requests=['{"n": 1}', '{"n": 2}'], itemized=True, gives_many=True).interactions.first()
+    assert one is not None
+    answer(one)
+    check_foreign_keys_now()
+    complete = "UPDATE executions_awaitunit SET status = 'COMPLETED' WHERE id = %s"
+    assert refused(complete, one.unit_id) == "await_unit_completed_is_answered"
+    overcount = "UPDATE executions_awaitunit SET answered_items = 3 WHERE id = %s"
+    assert refused(overcount, one.unit_id) == "await_unit_counts"
+
+
+@pytest.mark.parametrize("column", ["execution_id", "tenant_id", "unit_id"])
+def test_the_database_keeps_an_interaction_with_its_unit(ready: tuple[Tenant, Release], column: str) -> None:
+    """An interaction belongs to the execution and the tenant of its unit."""
+    one, other = asked(suspended(ready, "one")), asked(suspended(ready, "other"))
+    strangers = {"execution_id": other.execution_id, "tenant_id": making.tenant().pk, "unit_id": uuid.uuid4()}
+    copied = "jsonb_build_object('id', gen_random_uuid(), 'item_index', 7, %s::text, %s::text)"
+    assert (
+        refused(
+            "SET CONSTRAINTS ALL IMMEDIATE; INSERT INTO executions_interaction "
+            f"SELECT (jsonb_populate_record(i, {copied})).* FROM executions_interaction i WHERE i.id = %s",
+            column,
+            str(strangers[column]),
+            one.pk,
+        )
+        == "interaction_of_its_unit"
+    )
 
 
 def test_the_database_deletes_no_await(ready: tuple[Tenant, Release]) -> None:

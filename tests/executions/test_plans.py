@@ -9,7 +9,7 @@ import re
 import pytest
 from django.db import connection
 
-from executions import checkpoints, moves, outcome
+from executions import awaits, checkpoints, moves, outcome
 from tests import making
 from tests.raw_sql import run
 
@@ -64,8 +64,9 @@ def conditions(statement: str) -> list[str]:
         (moves._NOTE, BY_ID),
         (checkpoints._KEEP, BY_ID),
         (outcome._HOLD, BY_ID),
+        (awaits._OPEN, BY_ID),
     ],
-    ids=["claim", "apply", "renew", "note", "keep", "hold"],
+    ids=["claim", "apply", "renew", "note", "keep", "hold", "open"],
 )
 def test_rows_are_found_by_their_ids(statement: str, by: str) -> None:
     found = conditions(statement)
