@@ -25,6 +25,9 @@ RECORD_TASK = "executions.record"
 ORDER_TASK = "pipelines.order"
 HEARTBEAT_TASK = "executions.heartbeat"
 TOLERANCE = timedelta(minutes=2)
+LONGEST_TRACEBACK = 4_000
+LONGEST_OUTCOME = 16 * 1024**2
+"""How many characters one outcome, or one checkpoint, may have as JSON."""
 
 
 class ProtocolError(Exception):
@@ -116,12 +119,16 @@ class CommandGroup(_Wire):
 
 
 class Failure(_Wire):
-    """Why a transition failed. `retryable` is the worker's word: only it knows the exception's class."""
+    """Why a transition failed. The worker decides `retryable`: only it knows the exception's class.
+
+    `traceback` is empty where nothing was raised.
+    """
 
     failure_class: str
     message: str
     retryable: bool
     step_index: int | None = None
+    traceback: str = ""
 
 
 class Suspension(_Wire):
