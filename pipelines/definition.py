@@ -249,7 +249,7 @@ class Pipeline:
         if len(step_id(part.name)) > LONGEST_STEP_ID:
             raise DefinitionError(
                 "INVALID_STEP_NAME",
-                f'"{part.name}" makes a step id of more than {LONGEST_STEP_ID} characters; give the step a shorter name',
+                f'"{part.name}" makes a step id of more than {LONGEST_STEP_ID} characters; shorten it',
             )
         if any(step_id(part.name) == step_id(known.name) for known in self._parts):
             raise DefinitionError(
