@@ -26,7 +26,7 @@ from executions.dispatch import owner
 from executions.imported import ImportedSuspension
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.moves import Move
-from executions.protocol import Suspension
+from executions.protocol import LONGEST_TYPE, Suspension
 from executions.resume_token import ResumeToken, derived
 from executions.states import State
 from executions.worker_registry import DISPATCH_TASK
@@ -40,7 +40,6 @@ FIRST_STATUS = {
     TIMER: Interaction.Status.WAITING,
 }
 LONGEST_WAIT = timedelta(days=36_525)
-LONGEST_TYPE = 500
 HIGHEST_STEP = 2**31 - 2  # the step after it must be a number that its column holds
 MOST_SENDERS = 8
 OPEN = [status.value for status in Interaction.OPEN]

@@ -59,10 +59,16 @@ def dispatch() -> int:
 
 
 def _messages(claims: list[Claim]) -> Iterator[list[Claim]]:
-    """The claims of each release, in as many messages as are worth it."""
+    """The claims of each release, in as many messages as are worth it.
+
+    What lost its lease travels alone: it may be what ends its workers, and would take the others of its group along.
+    """
     by_release: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
     for claim in claims:
-        by_release[identity_of(claim)].append(claim)
+        if claim.takeovers:
+            yield [claim]
+        else:
+            by_release[identity_of(claim)].append(claim)
     for group in by_release.values():
         most = commands_in_a_message(len(group), threads=group[0].threads, seconds=group[0].seconds)
         yield from groups(group, [len(claim.input) for claim in group], most=most)

@@ -56,6 +56,10 @@ class PayloadRefused(Exception):
     """A payload that cannot be read or written; the text is that of the wire protocol."""
 
 
+class PayloadTooLong(PayloadRefused):
+    """A payload that is too long to be written."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
@@ -311,7 +315,7 @@ def _scalar_type(value: Any) -> str:
 
 def _payload(type_id: str, text: str) -> TypedPayload:
     if len(text) > LONGEST_TEXT:
-        raise PayloadRefused(f"the payload would have more than {LONGEST_TEXT} characters")
+        raise PayloadTooLong(f"the payload would have more than {LONGEST_TEXT} characters")
     return TypedPayload(payload_type_id=type_id, payload_encoding=ENCODING, payload=text)
 
 

@@ -132,8 +132,9 @@ def _as_row(move: Move) -> dict[str, Any]:
 class Claim:
     """An execution that was just claimed, with what its command needs.
 
-    `checkpoints`: its release keeps what each step gave. `threads` is how many transitions the release's workers run
-    at once, `seconds` how long one takes them on average, None where they have not told.
+    `checkpoints`: its release keeps what each step gave. `takeovers` counts the leases it lost in a row. `threads` is
+    how many transitions the release's workers run at once, `seconds` how long one takes them on average, None where
+    they have not told.
     """
 
     execution_id: uuid.UUID
@@ -149,6 +150,7 @@ class Claim:
     input_shape: Shape
     result_shape: ResultShape
     checkpoints: bool
+    takeovers: int
     threads: int
     seconds: float | None
 
@@ -223,7 +225,7 @@ WITH host AS (
 )
 SELECT c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
-    c.result_shape, c.checkpoints, c.threads, c.seconds
+    c.result_shape, c.checkpoints, c.takeovers, c.threads, c.seconds
 FROM claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id
 ORDER BY c.next_due_at, c.id
 """

@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import Any
 
 from django.conf import settings
-from django.db import DataError, IntegrityError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from coordinator import bell, prepared
 from coordinator.tenancy.models import Tenant
@@ -19,7 +19,7 @@ from executions.awaits import Parking
 from executions.models import DeadLetter
 from executions.moves import Move, Note
 from executions.payloads import storable
-from executions.protocol import Failure, Outcome, OutcomeGroup, Suspension
+from executions.protocol import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
 from executions.retry import RetryPolicy
 from executions.states import State
 from executions.worker_registry import DISPATCH_TASK
@@ -49,21 +49,45 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
     """Commit a group of outcomes in one transaction. Returns how many were recorded; there is room for as many now.
 
     An outcome counts only for an execution that is pinned to this very release of this tenant, and only under the
-    lease it was given. Any other is dropped, and an event says so. What the database refuses is refused alone: the
-    others of its group are recorded without it. Raises `DataError` or `IntegrityError` where it was the only one.
+    lease it was given. Any other is dropped, and an event says so. If an outcome cannot be recorded, its execution
+    fails with UNRECORDABLE_OUTCOME, and the rest of the group is still recorded; such a checkpoint is left out.
+    Raises `OperationalError` or `InterfaceError` where the database is away or busy: try the whole group again.
     """
     try:
         return _record(identity, group)
-    except (DataError, IntegrityError):
-        if len(group.outcomes) + len(group.checkpoints) == 1:
-            raise
-    recorded = 0
-    for part in _one_by_one(group):
+    except Exception as error:
+        _raise_if_passing(error)
+    return sum(_record_or_fail(identity, part) for part in _one_by_one(group))
+
+
+def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup) -> int:
+    """Record a group of one. What was refused may be refused again as a failure; then the lease sees to it."""
+    for attempt in (part, _as_failure(part)):
         try:
-            recorded += _record(identity, part)
-        except (DataError, IntegrityError):
-            log.exception("An outcome of worker %s for %s could not be recorded", group.worker_id, identity)
-    return recorded
+            return _record(identity, attempt)
+        except Exception as error:
+            _raise_if_passing(error)
+            log.exception("What worker %s told of %s could not be recorded", part.worker_id, identity)
+    return 0
+
+
+def _as_failure(part: OutcomeGroup) -> OutcomeGroup:
+    message = "The coordinator could not record the outcome; its log tells why"
+    failure = Failure(failure_class="UNRECORDABLE_OUTCOME", message=message, retryable=False)
+    changes = {"outcome": "FAILED", "output_payloads": [], "suspension": None, "failure": failure}
+    outcomes = [outcome.model_copy(update=changes) for outcome in part.outcomes]
+    return part.model_copy(update={"checkpoints": [], "outcomes": outcomes})
+
+
+def _raise_if_passing(error: Exception) -> None:
+    """Raise `error` again where it says nothing of the outcome and will pass: the database is away, or busy.
+
+    psycopg counts a value that exceeds a limit of the server (class 54) among the same errors; that will not pass.
+    """
+    if isinstance(error, OperationalError | InterfaceError):
+        state = getattr(error.__cause__, "sqlstate", None) or ""
+        if not state.startswith("54"):
+            raise error
 
 
 def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
@@ -195,6 +219,8 @@ class _Answer:
         message = _cleaned(failure.message)[:LONGEST_MESSAGE]
         code = _cleaned(failure.failure_class)[:LONGEST_CODE] or "UNKNOWN"
         told: dict[str, Any] = {"errorCode": code, "errorMessage": message, "failedStepIndex": failure.step_index}
+        if failure.traceback:
+            told["traceback"] = _cleaned(failure.traceback)[:LONGEST_TRACEBACK]
         error = {"error_code": code, "error_message": message}
         if not failure.retryable:
             return self._to(State.FAILED, "FAILED", told, **error)

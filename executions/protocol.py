@@ -25,6 +25,13 @@ RECORD_TASK = "executions.record"
 ORDER_TASK = "pipelines.order"
 HEARTBEAT_TASK = "executions.heartbeat"
 TOLERANCE = timedelta(minutes=2)
+LONGEST_STEP_ID = 300
+LONGEST_TYPE = 500
+LONGEST_RECIPIENT = 200
+"""An await's assignee or group."""
+LONGEST_TRACEBACK = 4_000
+LONGEST_OUTCOME = 16 * 1024**2
+"""How many characters one outcome, or one checkpoint, may have as JSON."""
 
 
 class ProtocolError(Exception):
@@ -116,12 +123,16 @@ class CommandGroup(_Wire):
 
 
 class Failure(_Wire):
-    """Why a transition failed. `retryable` is the worker's word: only it knows the exception's class."""
+    """Why a transition failed. The worker decides `retryable`: only it knows the exception's class.
+
+    `traceback` is empty where nothing was raised.
+    """
 
     failure_class: str
     message: str
     retryable: bool
     step_index: int | None = None
+    traceback: str = ""
 
 
 class Suspension(_Wire):
@@ -132,7 +143,7 @@ class Suspension(_Wire):
     """
 
     step_index: int = Field(ge=0)
-    step_id: str = Field(min_length=1, max_length=300)
+    step_id: str = Field(min_length=1, max_length=LONGEST_STEP_ID)
     itemized: bool
     gives_many: bool
     requests: list[str] = Field(min_length=1)
@@ -141,8 +152,8 @@ class Suspension(_Wire):
     transport: str = Field(min_length=1, max_length=40)
     transport_metadata: dict[str, str] = Field(default_factory=dict)
     timeout_seconds: float = Field(gt=0)
-    assignee: str | None = Field(default=None, max_length=200)
-    group: str | None = Field(default=None, max_length=200)
+    assignee: str | None = Field(default=None, max_length=LONGEST_RECIPIENT)
+    group: str | None = Field(default=None, max_length=LONGEST_RECIPIENT)
 
 
 class Outcome(_Wire):

@@ -7,13 +7,13 @@ nothing. The lease then outlives the request, and no transaction is open while t
 import logging
 import uuid
 
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 
 from coordinator import bell
 from coordinator.exchange import Broken, NotConnected, TimedOut
 from coordinator.outbound import TargetRefused, Unreachable
 from executions import outcome, wire_forms
-from executions.envelopes import PayloadRefused, natural
+from executions.envelopes import PayloadRefused, TypedPayload, natural
 from executions.models import Execution, Worker
 from executions.protocol import OutcomeGroup
 from executions.rest_answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
@@ -76,5 +76,14 @@ def _record(execution: Execution, worker: Worker, found: Heard) -> None:
     with transaction.atomic():
         outcome.record(execution.pin, group)
         if found.outputs is not None:
-            wire_forms.keep_result(execution.pk, found.outputs, version=found.outcome.execution_version + 1)
+            _keep(execution, found.outputs, found.outcome.execution_version + 1)
         bell.ring_once(DISPATCH_TASK)
+
+
+def _keep(execution: Execution, outputs: list[TypedPayload], version: int) -> None:
+    """The outputs as they came. The result is recorded without them where they cannot be kept."""
+    try:
+        with transaction.atomic():
+            wire_forms.keep_result(execution.pk, outputs, version=version)
+    except DataError:
+        log.exception("The payloads of execution %s could not be kept as they came", execution.pk)

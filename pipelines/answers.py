@@ -6,30 +6,53 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from executions.protocol import Checkpoint, Command, Failure, Outcome, Suspension
-from pipelines.runner import UNDECODABLE_PAYLOAD, Completed, Failed, Suspended
+from executions.protocol import LONGEST_OUTCOME, Checkpoint, Command, Failure, Outcome, Suspension
+from pipelines.failures import Failed
+from pipelines.runner import OUTPUT_TOO_LARGE, Completed, Suspended
 from pipelines.runner import Outcome as RunOutcome
 from releases.identity import ReleaseIdentity
 
 
-def outcome_of(command: Command, outcome: RunOutcome, *, steps: int) -> Outcome:
-    """The answer to a command of a pipeline that has `steps` steps."""
-    if isinstance(outcome, Completed):
-        stopped = command.stop_before_step_index
-        return _base(command)(
-            outcome="COMPLETED",
-            output_payloads=_texts(outcome.outputs),
-            stopped_before_step_index=stopped if stopped < steps else -1,
-        )
-    if isinstance(outcome, Failed):
-        failure = Failure(
-            failure_class=outcome.failure_class,
-            message=outcome.message,
-            retryable=outcome.retryable,
-            step_index=outcome.step_index,
-        )
-        return failed(command, failure)
-    return _base(command)(outcome="WAITING_EXTERNAL", suspension=_suspension(outcome))
+def outcome_of(command: Command, ran: RunOutcome, *, steps: int) -> Outcome:
+    """The outcome of a command of a pipeline that has `steps` steps. It is known to travel.
+
+    Raises what pydantic raises for a value that the message cannot hold.
+    """
+    if isinstance(ran, Failed):
+        return failed(command, ran)
+    outcome = _completed(command, ran, steps) if isinstance(ran, Completed) else _suspended(command, ran)
+    length = len(outcome.model_dump_json(by_alias=True))
+    return outcome if length <= LONGEST_OUTCOME else failed(command, too_large(length))
+
+
+def failed(command: Command, failure: Failed) -> Outcome:
+    told = Failure(
+        failure_class=failure.failure_class,
+        message=failure.message,
+        retryable=failure.retryable,
+        step_index=failure.step_index,
+        traceback=failure.traceback,
+    )
+    return _base(command)(outcome="FAILED", failure=told)
+
+
+def too_large(length: int) -> Failed:
+    return Failed(
+        OUTPUT_TOO_LARGE, f"the outcome has {length:,} characters; at most {LONGEST_OUTCOME:,} can travel", False
+    )
+
+
+def _completed(command: Command, completed: Completed, steps: int) -> Outcome:
+    stopped = command.stop_before_step_index
+    return _base(command)(
+        outcome="COMPLETED",
+        output_payloads=_texts(completed.outputs),
+        stopped_before_step_index=stopped if stopped < steps else -1,
+    )
+
+
+def _suspended(command: Command, suspended: Suspended) -> Outcome:
+    return _base(command)(outcome="WAITING_EXTERNAL", suspension=_suspension(suspended))
 
 
 def _suspension(suspended: Suspended) -> Suspension:
@@ -54,18 +77,14 @@ def _suspension(suspended: Suspended) -> Suspension:
     )
 
 
-def undecodable(command: Command, error: ValueError) -> Outcome:
-    return failed(command, Failure(failure_class=UNDECODABLE_PAYLOAD, message=str(error), retryable=False))
-
-
 def mismatch(command: Command, meant: ReleaseIdentity, hosted: ReleaseIdentity) -> Outcome:
     message = f"Transition command targets {meant} but local worker is {hosted}"
-    return failed(command, Failure(failure_class="IDENTITY_MISMATCH", message=message, retryable=False))
+    return failed(command, Failed("IDENTITY_MISMATCH", message, retryable=False))
 
 
-def checkpoint_of(command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool) -> Checkpoint:
-    """That everything before `next_step_index` is done, and what came of it."""
-    return Checkpoint(
+def checkpoint_of(command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool) -> Checkpoint | None:
+    """That everything before `next_step_index` is done, and what came of it; None where that is too large to travel."""
+    checkpoint = Checkpoint(
         execution_id=command.execution_id,
         execution_version=command.execution_version,
         lease_token=command.lease_token,
@@ -74,14 +93,11 @@ def checkpoint_of(command: Command, next_step_index: int, outputs: Sequence[Any]
         output_payloads=_texts(outputs),
         many=many,
     )
+    return checkpoint if len(checkpoint.model_dump_json(by_alias=True)) <= LONGEST_OUTCOME else None
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
     return [json.dumps(value, ensure_ascii=False) for value in values]
-
-
-def failed(command: Command, failure: Failure) -> Outcome:
-    return _base(command)(outcome="FAILED", failure=failure)
 
 
 def _base(command: Command) -> Callable[..., Outcome]:

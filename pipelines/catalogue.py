@@ -19,6 +19,7 @@ import pydantic
 from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 
+from executions.protocol import LONGEST_TYPE
 from pipelines.errors import DefinitionError
 from releases.canonical import fingerprint
 
@@ -131,6 +132,11 @@ class Catalogue:
                 f"{where} has the type {type_id}, which cannot be imported under that name; define the "
                 "class at the "
                 "top of a module (a generic model needs a named subclass)",
+            )
+        if len(type_id) > LONGEST_TYPE:
+            raise DefinitionError(
+                "UNSUPPORTED_TYPE",
+                f"{where} has a type whose name, with its module, has more than {LONGEST_TYPE} characters; shorten it",
             )
         if type_id not in self._definitions:
             self._definitions[type_id] = {}  # a record may refer to itself

@@ -31,6 +31,7 @@ from executions.protocol import (
     queue_of,
 )
 from pipelines.errors import DefinitionError
+from pipelines.failures import warn
 from pipelines.host import Host, host_release
 from pipelines.options import needed, worker_key
 from pipelines.outbox import Answer, Outbox
@@ -47,6 +48,7 @@ PATIENCE = 60.0
 def main(arguments: argparse.Namespace) -> int:
     """Host the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.raiseExceptions = False  # a step may close what the log is written to
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
     tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
@@ -54,11 +56,11 @@ def main(arguments: argparse.Namespace) -> int:
     key = worker_key(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, tenant)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
-    if len(worker_id) > LONGEST_NAME:
-        raise DefinitionError("INVALID_WORKER_ID", f"--worker-id has more than {LONGEST_NAME} characters")
+    if len(worker_id) > LONGEST_NAME or not worker_id.isprintable():
+        raise DefinitionError("INVALID_WORKER_ID", f"--worker-id takes at most {LONGEST_NAME} printable characters")
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
     log.info("Hosting %s with artifact %s", release.identity, release.artifact_digest)
-    outbox = Outbox(partial(_send, host))
+    outbox = Outbox(partial(_send, host), host.let_go)
     app = _application(broker_url, host, outbox)
     outbox.start()
     _Pulse(app, host, outbox)
@@ -107,8 +109,12 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
 
 
 def _send(host: Host, answers: Sequence[Answer]) -> None:
-    send(RECORD_TASK, host.sealed(answers), queue=OUTCOME_QUEUE)
-    host.let_go(answers)
+    """Raises `ConnectionError` where the broker does not take them."""
+    message = host.sealed(answers)
+    try:
+        send(RECORD_TASK, message, queue=OUTCOME_QUEUE)
+    except OperationalError as error:
+        raise ConnectionError(str(error)) from error
 
 
 class _Places(bootsteps.StartStopStep):
@@ -244,5 +250,5 @@ class _Pulse(threading.Thread):
         try:
             message = self._host.heartbeat(self._state)
             self._app.send_task(HEARTBEAT_TASK, args=(message,), queue="control", retry=False)
-        except (OperationalError, OSError) as error:
-            log.warning("The broker did not take a heartbeat: %s", type(error).__name__)
+        except Exception as error:  # the next one may come through: this thread must not end
+            warn("The broker did not take a heartbeat: %s", type(error).__name__)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
 from urllib.parse import urlsplit
 
+from executions.protocol import LONGEST_RECIPIENT, LONGEST_STEP_ID
 from pipelines.errors import DefinitionError
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
@@ -18,6 +19,7 @@ TIMER: Final = "timer"
 LONGEST_WAIT: Final = timedelta(days=36_525)
 
 _MAX_NAME: Final = 200
+_MAX_URL: Final = 2_000
 _PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -212,7 +214,7 @@ class Pipeline:
         ``url``, http or https.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
-        UNKNOWN_TRANSPORT, INVALID_URL.
+        UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
         """
         if transport not in AWAIT_TRANSPORTS:
             raise DefinitionError(
@@ -220,6 +222,8 @@ class Pipeline:
                 f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
             )
         _check_url(name, transport, url)
+        _check_recipient(name, "assignee", assignee)
+        _check_recipient(name, "group", group)
         self._append(Await(name, request, response, transport, _waiting_time(name, timeout), assignee, group, url))
 
     def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:
@@ -241,6 +245,11 @@ class Pipeline:
             raise DefinitionError(
                 "INVALID_STEP_NAME",
                 f"{part.name!r} is no step name; use 1 to {_MAX_NAME} printable characters",
+            )
+        if len(step_id(part.name)) > LONGEST_STEP_ID:
+            raise DefinitionError(
+                "INVALID_STEP_NAME",
+                f'"{part.name}" makes a step id of more than {LONGEST_STEP_ID} characters; shorten it',
             )
         if any(step_id(part.name) == step_id(known.name) for known in self._parts):
             raise DefinitionError(
@@ -279,10 +288,24 @@ def _check_url(name: str, transport: str, url: str | None) -> None:
     )
 
 
+def _check_recipient(name: str, member: str, recipient: str | None) -> None:
+    if recipient is None:
+        return
+    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and recipient.isprintable():
+        return
+    given = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
+    raise DefinitionError(
+        "INVALID_RECIPIENT",
+        f'await "{name}" has a {member} {given}; use a text of 1 to {LONGEST_RECIPIENT} printable characters',
+    )
+
+
 def _is_web_address(url: str) -> bool:
     try:
+        if not (url.isascii() and url.isprintable() and len(url) <= _MAX_URL):
+            return False
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and url.isascii()
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
     except (ValueError, AttributeError):
         return False
 

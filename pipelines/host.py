@@ -34,15 +34,18 @@ from executions.protocol import (
     verify,
 )
 from pipelines import answers
+from pipelines.boundary import Boundary
 from pipelines.compiler import compile_contract
 from pipelines.definition import Pipeline, StepContext
 from pipelines.errors import DefinitionError
+from pipelines.failures import Failed, failed_by, message_of, report, warn
 from pipelines.held_leases import HeldLeases
 from pipelines.loading import load
 from pipelines.outbox import Answer
 from pipelines.pace import Pace
 from pipelines.packaging import artifact_digest
-from pipelines.runner import Keep, run
+from pipelines.runner import UNDECODABLE_PAYLOAD, Keep, run
+from pipelines.runner import Outcome as RunOutcome
 from releases.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
 from releases.identity import ReleaseIdentity
 
@@ -116,6 +119,7 @@ class Host:
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
         self._leases = HeldLeases()
         self._pace = Pace()
+        self._boundary = Boundary()
         self._obeyed: datetime | None = None  # when the newest order that was obeyed was sent
         self._taking = False
 
@@ -151,7 +155,8 @@ class Host:
 
         The signature comes first, then the identity; only for what is meant for this very release are payloads
         decoded and steps run. What is not signed, too old, or was run before gets no answer: leases see to it.
-        Returns once all have run. Their leases are held until `let_go`.
+        Returns once all have run. The lease of a command that was told is held until `let_go`; whatever happens, no
+        other lease is held any more when this returns.
         """
         try:
             envelope = verify(message, lambda _tenant: self._key)
@@ -169,12 +174,16 @@ class Host:
         if lease < self.shortest_lease:
             self.shortest_lease = lease
             self.changed.set()
-        self._run_all(self._leases.take(commands), tell)
+        new = self._leases.take(commands)
+        rest = deque(new)
+        try:
+            self._run_all(rest, min(len(new), self.capacity), tell)
+        finally:
+            self._leases.drop([command.lease_token for command in rest])
 
-    def _run_all(self, commands: list[Command], tell: Callable[[Answer], None]) -> None:
+    def _run_all(self, rest: deque[Command], threads: int, tell: Callable[[Answer], None]) -> None:
         """This thread and as many others as there are places take one command after the other: a slow one holds up
         only its own. Whatever messages they belong to, never more run at once than there are places."""
-        rest = deque(commands)
 
         def work() -> None:
             while True:
@@ -183,15 +192,20 @@ class Host:
                         command = rest.popleft()
                     except IndexError:
                         return
-                    answer = self._run(command, tell)
-                tell(answer)
+                    if self._leases.begin(command.lease_token):
+                        self._run_and_tell(command, tell)
 
-        others = [self._threads.submit(work) for _ in range(min(len(commands), self.capacity) - 1)]
+        others = [self._threads.submit(work) for _ in range(threads - 1)]
+        work()
+        wait(others)
+
+    def _run_and_tell(self, command: Command, tell: Callable[[Answer], None]) -> None:
+        """Run one command and tell its outcome. Never raises: a lease whose outcome cannot be told is let go."""
         try:
-            work()
-        finally:
-            for each in wait(others).done:
-                each.result()
+            tell(self._run(command, tell))
+        except BaseException as error:
+            self._leases.drop([command.lease_token])
+            report(command.execution_id, failed_by(error))
 
     def sealed(self, told: Sequence[Answer]) -> dict[str, Any]:
         """Answers about one release, signed and ready for the coordinator."""
@@ -227,19 +241,33 @@ class Host:
         reached: list[Checkpoint] = []
 
         def keep(next_step_index: int, outputs: list[Any], many: bool) -> None:
-            reached[:] = [answers.checkpoint_of(command, next_step_index, outputs, many=many)]
-            tell(Answer(identity, checkpoint=reached[0]))
+            checkpoint = answers.checkpoint_of(command, next_step_index, outputs, many=many)
+            if checkpoint is None:
+                warn("A checkpoint of execution %s is too large to be kept", command.execution_id)
+                return
+            reached[:] = [checkpoint]
+            tell(Answer(identity, checkpoint=checkpoint))
 
         with self._pace.measured() as pace_is_news:
-            outcome = self._outcome(command, keep if command.checkpoints else None)
+            outcome = self._boundary.run(
+                command.execution_id,
+                lambda: self._outcome(command, keep if command.checkpoints else None),
+                lambda failed: answers.failed(command, failed),
+            )
         if pace_is_news():
             self.changed.set()
         failed = outcome.outcome == "FAILED"
         return Answer(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
     def _outcome(self, command: Command, keep: Keep | None) -> Outcome:
-        identity = self.release.identity
         steps = len(self.release.pipeline.parts)
+        outcome = answers.outcome_of(command, self._ran(command, keep, steps), steps=steps)
+        if outcome.failure is not None:
+            report(command.execution_id, outcome.failure)
+        return outcome
+
+    def _ran(self, command: Command, keep: Keep | None, steps: int) -> RunOutcome:
+        identity = self.release.identity
         context = StepContext(
             tenant_id=identity.tenant_id,
             execution_id=str(command.execution_id),
@@ -250,7 +278,7 @@ class Host:
             transition_key=command.transition_key,
         )
         try:
-            outcome = run(
+            return run(
                 self.release.pipeline,
                 json.loads(command.payload),
                 start=command.current_step_index,
@@ -261,5 +289,4 @@ class Host:
                 keep=keep,
             )
         except ValueError as error:
-            return answers.undecodable(command, error)
-        return answers.outcome_of(command, outcome, steps=steps)
+            return Failed(UNDECODABLE_PAYLOAD, message_of("", str(error)), retryable=False)

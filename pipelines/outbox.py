@@ -6,7 +6,6 @@ there were the last time, the longer, since a message costs the coordinator as m
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
@@ -16,13 +15,14 @@ from dataclasses import dataclass
 
 from executions.grouping import groups
 from executions.protocol import Checkpoint, Outcome
+from pipelines.failures import traceback_of, warn
 from releases.identity import ReleaseIdentity
 
-log = logging.getLogger(__name__)
 LINGER_EACH = 0.002
 LONGEST_LINGER = 0.03
 MOST_ANSWERS = 500
 AGAIN_AFTER = 1.0
+MOST_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,28 @@ class Answer:
 class Outbox(threading.Thread):
     """Hands answers to `send`, in groups of one release, from a thread of its own; safe to use from many threads.
 
-    Of the checkpoints of one lease only the newest is told, and none that its outcome has overtaken. `send` may raise:
-    what it did not take is kept and offered again.
+    Of the checkpoints of one lease only the newest is told, and none that its outcome has overtaken. While `send`
+    raises OSError, the broker is away: what it did not take is offered again. Any other exception is a mistake of the
+    program, and a group that meets it MOST_TRIES times is lost, so that it holds up no other. `done` is called with
+    what was sent or lost.
     """
 
-    def __init__(self, send: Callable[[Sequence[Answer]], None]) -> None:
+    def __init__(
+        self,
+        send: Callable[[Sequence[Answer]], None],
+        done: Callable[[Sequence[Answer]], None] = lambda _: None,
+        *,
+        again_after: float = AGAIN_AFTER,
+    ) -> None:
         super().__init__(name="outbox", daemon=True)
         self._send = send
+        self._done = done
+        self._again_after = again_after
         self._condition = threading.Condition()
         self._outcomes: list[Answer] = []
         self._checkpoints: dict[uuid.UUID, Answer] = {}
         self._closed = False
+        self._not_before = 0.0
 
     def put(self, answer: Answer) -> None:
         with self._condition:
@@ -83,33 +94,50 @@ class Outbox(threading.Thread):
         return not self.is_alive()
 
     def run(self) -> None:
-        not_before = 0.0
-        while answers := self._next(not_before):
+        while not (self._closed and self._is_empty()):
+            try:
+                self._send_next()
+            except Exception as error:
+                warn("The outbox failed, and goes on:\n%s", traceback_of(error))
+
+    def _is_empty(self) -> bool:
+        with self._condition:
+            return not (self._outcomes or self._checkpoints)
+
+    def _send_next(self) -> None:
+        answers = self._next()
+        try:
             by_release: dict[ReleaseIdentity, list[Answer]] = defaultdict(list)
             for answer in answers:
                 by_release[answer.identity].append(answer)
             for told in by_release.values():
                 for group in groups(told, [answer.size for answer in told], most=MOST_ANSWERS):
                     self._insist(group)
-            not_before = time.monotonic() + min(LINGER_EACH * len(answers), LONGEST_LINGER)
+        finally:
+            self._done(answers)
+        self._not_before = time.monotonic() + min(LINGER_EACH * len(answers), LONGEST_LINGER)
 
-    def _next(self, not_before: float) -> list[Answer]:
+    def _next(self) -> list[Answer]:
         """Everything there is to tell, once there is something and it is time; nothing once it is closed and empty."""
         with self._condition:
             while not (self._outcomes or self._checkpoints or self._closed):
                 self._condition.wait()
-            while not self._closed and (wait := not_before - time.monotonic()) > 0:
+            while not self._closed and (wait := self._not_before - time.monotonic()) > 0:
                 self._condition.wait(wait)
             answers = [*self._checkpoints.values(), *self._outcomes]
             self._checkpoints, self._outcomes = {}, []
             return answers
 
     def _insist(self, group: list[Answer]) -> None:
-        while True:
+        tries = 0
+        while tries < MOST_TRIES:
             try:
                 self._send(group)
+            except OSError as error:
+                warn("The broker did not take %d answers: %s", len(group), type(error).__name__)
             except Exception as error:
-                log.warning("The broker did not take %d answers: %s", len(group), type(error).__name__)
-                time.sleep(AGAIN_AFTER)
+                tries += 1
+                warn("%d answers could not be sent:\n%s", len(group), traceback_of(error))
             else:
                 return
+            time.sleep(self._again_after)

@@ -18,11 +18,13 @@ from executions.envelopes import (
     SNAPSHOT,
     Allowed,
     PayloadRefused,
+    PayloadTooLong,
     TypedPayload,
     plain,
     read_snapshot,
     typed,
 )
+from executions.protocol import LONGEST_OUTCOME
 from executions.rest_protocol import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
@@ -42,10 +44,21 @@ from executions.rest_protocol import (
     name_uuid,
     parse,
 )
+from pipelines import answers
+from pipelines.boundary import Boundary
 from pipelines.definition import TIMER, StepContext
+from pipelines.failures import Failed, report
 from pipelines.host import HostedRelease
 from pipelines.plan import PlannedStep, plan
-from pipelines.runner import Completed, Failed, Outcome, Shape, Suspended, run
+from pipelines.runner import (
+    INVALID_STEP_OUTPUT,
+    OUTPUT_TOO_LARGE,
+    Completed,
+    Outcome,
+    Shape,
+    Suspended,
+    run,
+)
 
 log = logging.getLogger(__name__)
 METHODS = {EXECUTE_PATH: "POST", CAPABILITIES_PATH: "GET"}
@@ -97,6 +110,7 @@ class RestHost:
         planned = plan(release.pipeline)
         self._steps = planned.steps
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
+        self._boundary = Boundary()
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Status and body for one request: first its signature, its age and its nonce, and only then what it says."""
@@ -119,7 +133,7 @@ class RestHost:
         except Malformed as error:
             log.warning("Refused a malformed command: %s", error)
             return 400, b""
-        return 200, self.execute(command).to_json().encode()
+        return 200, self._executed(command)
 
     def capabilities(self) -> Capabilities:
         """What this worker says of itself (wire protocol D.7)."""
@@ -134,7 +148,24 @@ class RestHost:
             artifact_digest=self.release.artifact_digest if self.release.artifact_id else "",
         )
 
-    def execute(self, command: TransitionCommand) -> TransitionResult:
+    def _executed(self, command: TransitionCommand) -> bytes:
+        """The result of a command, a failure whatever happens."""
+        return self._boundary.run(
+            command.execution_id,
+            lambda: self._answered(command, self._execute(command)),
+            lambda failed: _failure(failed).to_json().encode(),
+        )
+
+    def _answered(self, command: TransitionCommand, result: TransitionResult | Failed) -> bytes:
+        if isinstance(result, TransitionResult):
+            text = result.to_json()
+            if len(text) <= LONGEST_OUTCOME:
+                return text.encode()
+            result = answers.too_large(len(text))
+        report(command.execution_id, result)
+        return _failure(result).to_json().encode()
+
+    def _execute(self, command: TransitionCommand) -> TransitionResult | Failed:
         """Run one command: first its identity, then its payload, then its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
@@ -186,16 +217,14 @@ class RestHost:
             transition_key=command.transition_key,
         )
 
-    def _result(self, command: TransitionCommand, outcome: Outcome) -> TransitionResult:
+    def _result(self, command: TransitionCommand, outcome: Outcome) -> TransitionResult | Failed:
         if isinstance(outcome, Failed):
-            if outcome.retryable:
-                return _failed(outcome.failure_class, outcome.message)
-            return _failed(NON_RETRYABLE, f"{outcome.failure_class}: {outcome.message}")
+            return outcome
         if isinstance(outcome, Suspended):
             return TransitionResult(outcome="WAITING_EXTERNAL", await_suspension=_suspension(command, outcome))
         return self._completed(command, outcome)
 
-    def _completed(self, command: TransitionCommand, outcome: Completed) -> TransitionResult:
+    def _completed(self, command: TransitionCommand, outcome: Completed) -> TransitionResult | Failed:
         if command.current_step_index == len(self._steps):
             return TransitionResult(outcome="COMPLETED", terminal_input_passthrough=True)
         stop = self._stop(command)
@@ -204,8 +233,16 @@ class RestHost:
         try:
             payloads = [typed(output, type_id) for output in outcome.outputs]
         except PayloadRefused as error:
-            return _failed(NON_RETRYABLE, f"the output cannot travel: {error}")
+            code = OUTPUT_TOO_LARGE if isinstance(error, PayloadTooLong) else INVALID_STEP_OUTPUT
+            return Failed(code, f"the output cannot travel: {error}", retryable=False)
         return TransitionResult(outcome="COMPLETED", output_payloads=payloads)
+
+
+def _failure(failed: Failed) -> TransitionResult:
+    """The protocol has no place for the traceback; the class tells whether a retry may help."""
+    if failed.retryable:
+        return _failed(failed.failure_class, failed.message)
+    return _failed(NON_RETRYABLE, f"{failed.failure_class}: {failed.message}")
 
 
 def _failed(failure_class: str, message: str) -> TransitionResult:

@@ -15,6 +15,7 @@ from typing import Any
 
 from executions.envelopes import DEFAULT_PREFIXES
 from pipelines.errors import DefinitionError
+from pipelines.failures import traceback_of
 from pipelines.host import host_release
 from pipelines.options import worker_key
 from pipelines.rest_host import RestHost
@@ -27,6 +28,7 @@ IDLE_SECONDS = 30.0
 def main(arguments: argparse.Namespace) -> int:
     """Serve the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.raiseExceptions = False  # a step may close what the log is written to
     secret = worker_key(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, arguments.tenant or "")
     prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
@@ -76,8 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         try:
             status, text = self.server.host.answer(self.command, self.path, dict(self.headers.items()), body)
-        except Exception:
-            log.exception("A request failed")
+        except BaseException as error:
+            log.error("A request failed:\n%s", traceback_of(error))
             status, text = 500, b""
         self._send(status, text)
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NoReturn
 
 from pipelines.definition import Cardinality, Pipeline, StepContext
-from pipelines.errors import NonRetryable
+from pipelines.failures import Failed, failed_by, message_of
 from pipelines.plan import PlannedStep, plan
 from pipelines.values import Encoded, ValueMismatch, ValueType
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
-MAX_MESSAGE: Final = 512
+OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
+_END: Final = object()
 
 Shape = Literal["UNI", "MULTI"]
 Keep = Callable[[int, list[Any], bool], None]
@@ -47,17 +48,6 @@ class Suspended:
     itemized: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A step failed, or a value was not of its type. ``message`` has at most 512 characters."""
-
-    failure_class: str
-    message: str
-    retryable: bool
-    step_index: int
-    step_name: str
-
-
 Outcome = Completed | Suspended | Failed
 
 
@@ -75,9 +65,8 @@ def run(
 
     ``payload`` is decoded JSON: one value when ``shape`` is UNI, a list of them when it is MULTI. ``keep`` is
     called after each step but the last and those before an await; a stream is then run to its end, as it would
-    be for a transition that stops there. ``stop == start`` runs nothing and gives the input back. Whatever a step
-    raises becomes ``Failed``, SystemExit included; KeyboardInterrupt and the worker's own shutdown signals pass
-    through.
+    be for a transition that stops there. ``stop == start`` runs nothing and gives the input back. Whatever leaves
+    the author's code becomes ``Failed``: KeyboardInterrupt, SystemExit and every other exception.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -88,20 +77,16 @@ def run(
     transition = _Transition(context, keep)
     try:
         return transition.run(steps, start, end, payload, shape)
-    except _StepFailed as failed:
-        return transition.failure or failed.failure
+    except BaseException as error:
+        return transition.failure or failed_by(error)
 
 
 class _StepFailed(BaseException):
-    """Unwinds a failed transition.
+    """Unwinds a failed transition; the failure is kept by the transition.
 
     Not an Exception: a later step that reads the stream of an earlier one, and catches everything, must not
     swallow the earlier step's failure.
     """
-
-    def __init__(self, failure: Failed) -> None:
-        super().__init__(failure)
-        self.failure = failure
 
 
 @dataclass(slots=True)
@@ -163,7 +148,6 @@ class _Transition:
                 step,
                 UNDECODABLE_PAYLOAD,
                 "the input is no list of items",
-                retryable=False,
             )
         items = [self._decoded(step, value_type, item, f"item {n}: ") for n, item in enumerate(payload)]
         return _Many(iter(items))
@@ -176,7 +160,6 @@ class _Transition:
                 step,
                 UNDECODABLE_PAYLOAD,
                 f"{prefix}the input is no {value_type.type_id}: {mismatch}",
-                retryable=False,
             )
 
     def _suspend(self, step: PlannedStep, current: Encoded | _Many) -> Suspended | None:
@@ -213,107 +196,60 @@ class _Transition:
 
     def _produced(self, step: PlannedStep, produced: Any) -> Iterator[Encoded]:
         """The items of a step that gives many. A generator runs here, item by item."""
-        if not isinstance(produced, Iterable) or isinstance(produced, str | bytes | dict):
+        cls = type(produced)  # an object may lie about its class, or raise when it is asked
+        if issubclass(cls, str | bytes | dict) or not issubclass(cls, Iterable):
             self._fail(
                 step,
                 INVALID_STEP_OUTPUT,
-                f"returned {type(produced).__name__}, its hint says many {step.output.type_id}",
-                retryable=False,
+                f"returned {cls.__name__}, its hint says many {step.output.type_id}",
             )
-        iterator = iter(produced)
-        while True:
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            except (Exception, SystemExit) as error:
-                self._raised(step, error)
+        iterator = self._authored(step, iter, produced)
+        while (item := self._authored(step, next, iterator, _END)) is not _END:
             yield self._checked(step, item)
 
     def _call(self, step: PlannedStep, value: Any, item_index: int | None) -> Any:
         if step.function is None:
             raise TypeError(f"step {step.name} is an await")
+        if not step.wants_context:
+            return self._authored(step, step.function, value)
+        context = dataclasses.replace(
+            self._context,
+            step_index=step.index,
+            step_name=step.name,
+            item_index=item_index,
+        )
+        return self._authored(step, step.function, value, context)
+
+    def _authored(self, step: PlannedStep, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the author's code. Whatever it raises fails the step; nothing is called once a step has failed."""
         if self.failure is not None:
-            raise _StepFailed(self.failure)  # an author's bare except swallowed it
+            raise _StepFailed  # the author's code swallowed it
         try:
-            if not step.wants_context:
-                return step.function(value)
-            context = dataclasses.replace(
-                self._context,
-                step_index=step.index,
-                step_name=step.name,
-                item_index=item_index,
-            )
-            return step.function(value, context)
-        except (Exception, SystemExit) as error:
+            return function(*arguments)
+        except BaseException as error:
             self._raised(step, error)
 
     def _checked(self, step: PlannedStep, value: Any) -> Encoded:
         try:
             return step.output.encode(value)
         except ValueMismatch as mismatch:
-            self._fail(
-                step,
-                INVALID_STEP_OUTPUT,
-                f"returned what is no {step.output.type_id}: {mismatch}",
-                retryable=False,
-            )
+            self._fail(step, INVALID_STEP_OUTPUT, f"returned what is no {step.output.type_id}: {mismatch}")
+        except BaseException as error:
+            self._raised(step, error)
 
-    def _raised(self, step: PlannedStep, error: Exception | SystemExit) -> NoReturn:
-        """Celery's shutdown requests are subclasses of SystemExit: those are the worker's, not the author's."""
-        if isinstance(error, SystemExit) and type(error) is not SystemExit:
-            raise error
-        final = _non_retryable(error)
-        told = final or error
-        self._fail(
-            step,
-            _class_name(told),
-            str(told) or "no message",
-            retryable=final is None,
-            cause=error,
-        )
+    def _raised(self, step: PlannedStep, error: BaseException) -> NoReturn:
+        """The first failure counts: what follows it is what other steps made of it."""
+        if self.failure is None:
+            self.failure = failed_by(error, step_index=step.index, step_name=step.name)
+        raise _StepFailed from None
 
-    def _fail(
-        self,
-        step: PlannedStep,
-        failure_class: str,
-        message: str,
-        *,
-        retryable: bool,
-        cause: BaseException | None = None,
-    ) -> NoReturn:
-        failure = Failed(
-            failure_class,
-            _bounded(f'step "{step.name}": {message}'),
-            retryable,
-            step.index,
-            step.name,
-        )
-        self.failure = self.failure or failure
-        raise _StepFailed(failure) from cause
+    def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:
+        """Fail the step for good: the value is to blame, and a retry would meet it again."""
+        if self.failure is None:
+            told = message_of(step.name, message)
+            self.failure = Failed(failure_class, told, False, step.index, step.name)
+        raise _StepFailed
 
 
 def _stream(current: Encoded | _Many) -> Iterator[Encoded]:
     return current.items if isinstance(current, _Many) else iter((current,))
-
-
-def _non_retryable(error: BaseException | None) -> NonRetryable | None:
-    """The NonRetryable among an error and its explicit causes."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, NonRetryable):
-            return error
-        seen.add(id(error))
-        error = error.__cause__
-    return None
-
-
-def _class_name(error: BaseException) -> str:
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _bounded(message: str) -> str:
-    """Storable text: no NUL, no lone surrogates, at most 512 characters."""
-    clean = message.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    return clean if len(clean) <= MAX_MESSAGE else clean[: MAX_MESSAGE - 1] + "…"

@@ -12,6 +12,7 @@ import pydantic_core
 
 from pipelines.catalogue import Catalogue, TypeExpression, plain, shown
 from pipelines.errors import DefinitionError
+from pipelines.failures import first_line
 
 _SERIALIZER: Final = re.compile(
     r"Expected `(?P<expected>[^`]+)`.*?\[(?:field_name='(?P<field>[^']+)', )?",
@@ -19,6 +20,7 @@ _SERIALIZER: Final = re.compile(
 )
 _INPUT_TYPE: Final = re.compile(r"input_type=(?P<given>\w+)")
 _SHOWN_ERRORS: Final = 3
+_DEEPEST: Final = 500
 
 
 class ValueMismatch(Exception):
@@ -91,10 +93,10 @@ class ValueType:
         except ValueMismatch as mismatch:
             return str(mismatch)
         except Exception as unwritable:
-            return f"a {type(value).__qualname__} cannot be written: {str(unwritable).splitlines()[0]}"
+            return f"a {type(value).__qualname__} cannot be written: {first_line(unwritable)}"
         found = _SERIALIZER.search(str(error))
         if found is None:
-            return str(error).splitlines()[0]
+            return first_line(error)
         given = _INPUT_TYPE.search(str(error))
         field = f"{found['field']}: " if found["field"] else ""
         return f"{field}expected {found['expected']}" + (f", got {given['given']}" if given else "")
@@ -105,7 +107,7 @@ class ValueType:
         except pydantic.ValidationError as error:
             raise ValueMismatch(_summary(error)) from error
         except Exception as error:
-            raise ValueMismatch(f"{type(error).__name__}: {error}") from error
+            raise ValueMismatch(f"{type(error).__name__}: {first_line(error)}") from error
 
     def _refuse_numbers(self, document: Any, expression: TypeExpression, path: str) -> None:
         """A decimal sent as a JSON number may already have lost digits on its way."""
@@ -134,28 +136,37 @@ def _json_bytes(document: Any) -> bytes:
         data = pydantic_core.to_json(document, inf_nan_mode="constants")
     except Exception as error:
         _refuse_unsafe(document)
-        raise ValueMismatch(f"the value cannot be written as JSON: {error}") from error
+        raise ValueMismatch(f"the value cannot be written as JSON: {first_line(error)}") from error
     if b"\\u0000" in data or b"NaN" in data or b"Infinity" in data:
         _refuse_unsafe(document)
     return data
 
 
-def _refuse_unsafe(document: Any, path: str = "") -> None:
+def _refuse_unsafe(document: Any) -> None:
     """Refuse what PostgreSQL's jsonb and JSON itself cannot hold."""
-    if isinstance(document, float) and not math.isfinite(document):
-        raise ValueMismatch(_at(path, f"{document} is no JSON number"))
-    if isinstance(document, str):
-        if "\0" in document:
-            raise ValueMismatch(_at(path, "the text holds a NUL character"))
-        if any("\ud800" <= character <= "\udfff" for character in document):
-            raise ValueMismatch(_at(path, "the text holds half of a surrogate pair"))
-    elif isinstance(document, dict):
-        for key, item in document.items():
-            _refuse_unsafe(key, f"{path}.<key>")
-            _refuse_unsafe(item, f"{path}.{key}")
-    elif isinstance(document, list | tuple):
-        for index, item in enumerate(document):
-            _refuse_unsafe(item, f"{path}.{index}")
+    rest = [(document, "", 1)]
+    while rest:
+        value, path, depth = rest.pop()
+        if depth > _DEEPEST:
+            raise ValueMismatch(f"the value nests deeper than {_DEEPEST} levels")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueMismatch(_at(path, f"{value} is no JSON number"))
+        if isinstance(value, str):
+            _refuse_text(value, path)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                rest += [(item, f"{path}.{key}", depth + 1), (key, f"{path}.<key>", depth + 1)]
+        elif isinstance(value, list | tuple):
+            rest += [(item, f"{path}.{index}", depth + 1) for index, item in enumerate(value)]
+
+
+def _refuse_text(text: str, path: str) -> None:
+    if "\0" in text:
+        raise ValueMismatch(_at(path, "the text holds a NUL character"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueMismatch(_at(path, "the text holds half of a surrogate pair")) from None
 
 
 def _at(path: str, message: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 from executions import dispatch
-from executions.models import Worker
+from executions.models import Execution, Worker
 from executions.protocol import EXECUTE_TASK, Command, CommandGroup, decode, queue_of, verify, worker_key
 from releases.models import Release
 from tests import making
@@ -48,6 +48,17 @@ def test_what_is_due_goes_to_its_own_release_as_one_group() -> None:
     assert command.transition_key == f"{on_v2.pk}:0:0"
     assert (command.shape, command.result_shape) == ("UNI", "SINGLE")
     assert command.lease_seconds == settings.LEASE_SECONDS
+
+
+def test_what_lost_its_lease_travels_alone() -> None:
+    """It may be what ended its worker: the others of its group would be lost with it, again and again."""
+    owner, release = making.ready()
+    Worker.objects.update(transition_seconds=0.001)
+    made = [making.execution(owner, f"k{number}") for number in range(4)]
+    Execution.objects.filter(pk=made[1].pk).update(takeovers=1)
+    dispatch.dispatch()
+    groups = [{command.execution_id for command in group} for group in commands(release)]
+    assert sorted(groups, key=len) == [{made[1].pk}, {made[0].pk, made[2].pk, made[3].pk}]
 
 
 def test_a_second_dispatch_sends_nothing_again() -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError, transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +18,10 @@ from coordinator.tenancy.models import Tenant
 from executions import outcome, payloads, queries
 from executions.models import Execution
 from executions.moves import Claim, expire_leases
-from executions.protocol import Outcome, OutcomeGroup
+from executions.protocol import Failure, Outcome, OutcomeGroup
 from releases.identity import ReleaseIdentity
 from tests import making
+from tests.raw_sql import check_foreign_keys_now, run
 
 pytestmark = pytest.mark.django_db
 
@@ -261,6 +263,52 @@ def test_one_outcome_that_cannot_be_kept_does_not_take_the_others_with_it(owner:
     bad, good = making.claimed(owner)
     assert record(bad, making.answer(bad, output_payloads=['"\\u0000"']), making.answer(good)) == 2
     assert {state(each)["status"] for each in made} == {"SUCCEEDED", "FAILED"}
+
+
+def refuse_result(result: str, sqlstate: str) -> None:
+    """From now on the database refuses to record this result."""
+    run(
+        "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" RAISE EXCEPTION 'not this result' USING ERRCODE = '{sqlstate}'; END $$"
+    )
+    run(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON executions_execution FOR EACH ROW"
+        f" WHEN (NEW.result = '{result}') EXECUTE FUNCTION pg_temp.refuse()"
+    )
+
+
+@pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000", "XX000", "P0001"])
+@pytest.mark.parametrize("others", [0, 2])
+def test_an_outcome_that_the_database_refuses_fails_its_execution_and_no_other(
+    owner: Tenant, sqlstate: str, others: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the lease of what did its work would run out, and it would be done again, and again."""
+    made = [making.execution(owner, f"k{number}") for number in range(1 + others)]
+    bad, *good = sorted(making.claimed(owner), key=lambda claim: claim.execution_id != made[0].pk)
+    check_foreign_keys_now()
+    refuse_result('["bad"]', sqlstate)
+    answers = [making.answer(bad, output_payloads=['"bad"']), *map(making.answer, good)]
+    assert record(bad, *answers) == 1 + others
+    assert (state(made[0])["status"], state(made[0])["error_code"]) == ("FAILED", "UNRECORDABLE_OUTCOME")
+    assert {state(each)["status"] for each in made[1:]} <= {"SUCCEEDED"}
+    assert "not this result" in caplog.text
+
+
+@pytest.mark.parametrize("sqlstate", ["08006", "40P01", "53200", "57014", "57P01"])
+def test_while_the_database_is_busy_no_outcome_is_given_up(claim: Claim, execution: Execution, sqlstate: str) -> None:
+    check_foreign_keys_now()
+    refuse_result('["bad"]', sqlstate)
+    with pytest.raises(OperationalError), transaction.atomic():
+        record(claim, making.answer(claim, output_payloads=['"bad"']))
+    assert state(execution)["status"] == "RUNNING"
+
+
+def test_a_traceback_is_kept_with_the_failure_that_it_belongs_to(claim: Claim, execution: Execution) -> None:
+    failure = Failure(failure_class="E", message="m", retryable=True, traceback="Traceback\0\n" + "x" * 5_000)
+    record(claim, making.answer(claim, "FAILED", failure=failure))
+    told = execution.events.order_by("sequence").last()
+    assert told is not None
+    assert (told.kind, told.data["traceback"]) == ("RETRY_SCHEDULED", "Traceback\ufffd\n" + "x" * 3_989)
 
 
 # --- results ---

@@ -4,11 +4,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from executions.awaits import why_unanswerable
 from pipelines import DefinitionError, Pipeline
+from pipelines.answers import outcome_of
 from pipelines.compiler import compile_contract
+from pipelines.plan import plan
+from pipelines.runner import Suspended
 from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines_host.test_host import command
 
+REQUEST = "request=Order, response=Order, timeout=timedelta(1)"
 MISTAKES = [
     # code, what the message must say, body
     ("EMPTY_PIPELINE", "no steps", ""),
@@ -257,6 +265,28 @@ MISTAKES = [
             ("7", "transport='webhook', url=7"),
         )
     ),
+    *(
+        ("INVALID_URL", "has the url", f"pipeline.awaits('Book', {REQUEST}, transport='webhook', url={url})")
+        for url in ("'https://erp.example/\\0'", "'https://erp.example/' + 'a' * 2_000")
+    ),
+    *(
+        ("INVALID_RECIPIENT", f'"Approve" has a {says}', f"pipeline.awaits('Approve', {REQUEST}, {member})")
+        for says, member in (
+            ("assignee of 201 characters", "assignee='a' * 201"),
+            ("group of 201 characters", "group='a' * 201"),
+            ("group of 0 characters", "group=''"),
+            ("group of 1 characters", "group='\\ud800'"),
+            ("assignee of 1 characters", "assignee='\\0'"),
+            ("assignee of type int", "assignee=7"),
+        )
+    ),
+    ("INVALID_STEP_NAME", "shorter", "@pipeline.step(name='İ' * 200)\ndef ship(order: Order) -> Receipt: ..."),
+    (
+        "UNSUPPORTED_TYPE",
+        "more than 500 characters",
+        "X = dataclass(type('x' * 500, (), {'__annotations__': {'n': int}, '__module__': __name__}))\n"
+        "globals()['x' * 500] = X\n@pipeline.step\ndef ship(order: Order) -> X: ...",
+    ),
     ("INVALID_TIMEOUT", '"Cool off".*positive', "pipeline.timer('Cool off', timedelta(0), of=Order)"),
     ("INVALID_TIMEOUT", "hundred years", "pipeline.timer('Cool off', timedelta(days=40_000), of=Order)"),
     ("NO_TYPE_HINTS", 'timer "Cool off".*of=Order', "pipeline.timer('Cool off', timedelta(1))"),
@@ -337,3 +367,25 @@ def test_a_reference_that_leads_nowhere(author: Author, code: str, says: str, re
     )
     with pytest.raises(DefinitionError, match=f"^{code}: .*{says}"):
         author.load(reference)
+
+
+texts = st.text(max_size=400) | st.text("ßİŉ \0\ud800aA", min_size=90, max_size=210)
+
+
+@given(name=texts, assignee=st.none() | texts, group=st.none() | texts, seconds=st.floats(0, 4e9))
+@example(name="x", assignee="a" * 200, group="a" * 200, seconds=1e-6)
+def test_an_await_that_is_accepted_can_be_told(
+    name: str, assignee: str | None, group: str | None, seconds: float
+) -> None:
+    """Whatever the message bounds is refused where the pipeline is defined."""
+    pipeline = Pipeline("org.acme", module="acme")
+    try:
+        timeout = timedelta(seconds=seconds)
+        pipeline.awaits(name, request=int, response=int, timeout=timeout, assignee=assignee, group=group)
+    except (DefinitionError, OverflowError):
+        return
+    [step] = plan(pipeline).steps
+    suspended = Suspended(0, step, [1], itemized=False)
+    outcome = outcome_of(command(), suspended, steps=1)
+    assert outcome.suspension is not None
+    assert why_unanswerable(outcome.suspension) is None

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pipelines import StepContext
 from pipelines.compiler import compile_contract
+from pipelines.failures import Failed
 from pipelines.packaging import build
-from pipelines.runner import Completed, Failed, Suspended, run
+from pipelines.runner import Completed, Suspended, run
 from tests.unit.pipelines.conftest import Author
 
 REPOSITORY = Path(__file__).resolve().parents[3]

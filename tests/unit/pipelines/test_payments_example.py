@@ -14,7 +14,8 @@ from examples.payments_v2.pipeline import pipeline as payments_v2
 from examples.payments_v2.screening import denied_party
 from pipelines import Pipeline, StepContext
 from pipelines.compiler import compile_contract, contract_text
-from pipelines.runner import Completed, Failed, run
+from pipelines.failures import Failed
+from pipelines.runner import Completed, run
 from releases.contract import parse_contract
 
 FILE = Path(__file__).resolve().parents[3] / "examples/payments/data/payments.csv"

@@ -133,3 +133,23 @@ def test_closing_does_not_wait_for_ever_for_a_broker_that_is_away() -> None:
     broker.open.set()
     outbox.join(10)
     assert not outbox.is_alive()
+
+
+def test_what_can_never_be_sent_is_lost_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """It holds up no other, and what was sent or lost is done with: no lease is held for it."""
+    bad, good = outcome(identity=ELSEWHERE), outcome()
+    sent: list[Answer] = []
+    done: list[Answer] = []
+
+    def send(group: Sequence[Answer]) -> None:
+        if bad in group:
+            raise ValueError("no JSON")
+        sent.extend(group)
+
+    outbox = Outbox(send, done.extend, again_after=0.01)
+    outbox.put(bad)
+    outbox.put(good)
+    outbox.start()
+    assert outbox.close(10)
+    assert (sent, done) == ([good], [bad, good])
+    assert "1 answers could not be sent" in caplog.text

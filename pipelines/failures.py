@@ -1,0 +1,155 @@
+"""Why a transition failed, as bounded text that can be stored and shown, whatever the exception is like.
+
+An exception is the author's code: its text, its causes and even its class may raise when they are read. No function
+here raises.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import indent
+from typing import Any, Final, TypeVar
+
+from executions.protocol import LONGEST_TRACEBACK, Failure
+from pipelines.errors import NonRetryable
+
+LONGEST_MESSAGE: Final = 512
+LONGEST_CLASS: Final = 100
+MOST_FRAMES: Final = 50
+UNNAMED: Final = "UNNAMED_EXCEPTION"
+
+# Control characters but for tab and newline, what reverses the direction of text, and halves of surrogate pairs.
+_UNSHOWABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_OWN_FOLDER: Final = str(Path(__file__).parent) + os.sep
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A step failed, or a value was not of its type. The texts are clean and bounded.
+
+    `step_index` is None where no step is to blame; `traceback` is empty where nothing was raised.
+    """
+
+    failure_class: str
+    message: str
+    retryable: bool
+    step_index: int | None = None
+    step_name: str = ""
+    traceback: str = ""
+
+
+def failed_by(error: BaseException, *, step_index: int | None = None, step_name: str = "") -> Failed:
+    """The failure that `error` is. It is final where `error` is `NonRetryable` or was raised from one."""
+    final = _safely(None, _non_retryable, error)
+    named = error if final is None else final
+    text = _safely("its message cannot be shown", str, named)
+    return Failed(
+        cleaned(_safely(UNNAMED, _class_name, named), LONGEST_CLASS) or UNNAMED,
+        message_of(step_name, cleaned(text, LONGEST_MESSAGE) or "no message"),
+        final is None,
+        step_index,
+        step_name,
+        traceback_of(error),
+    )
+
+
+def message_of(step_name: str, text: str) -> str:
+    return cleaned(f'step "{step_name}": {text}' if step_name else text, LONGEST_MESSAGE)
+
+
+def cleaned(text: str, longest: int) -> str:
+    """`text` without what cannot be stored or shown; the rest of a longer one is cut off."""
+    return _safely("", _cleaned, text, longest)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the text of `error`."""
+    text = cleaned(_safely("", str, error), LONGEST_MESSAGE)
+    return text.partition("\n")[0] or type(error).__name__
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback of `error` and its causes, without values of variables; the end of it where it is long.
+
+    Files are named relative to the folder from which they were imported. Frames of this package are left out.
+    """
+    return _safely("", _traceback, error)
+
+
+def warn(text: str, *arguments: object) -> None:
+    """Log a warning, even if a log handler of the author's raises."""
+    _safely(None, log.warning, text, *arguments)
+
+
+def report(execution_id: object, failed: Failed | Failure) -> None:
+    """Log a failure. A line that an exception's text begins cannot pass for a line of the log: all are indented."""
+    details = "".join(f"\n{line}" for line in indent(failed.traceback or failed.message, "  ").splitlines())
+    warn("Execution %s failed with %s:%s", execution_id, failed.failure_class, details)
+
+
+def _safely(default: _T, function: Callable[..., _T], *arguments: Any) -> _T:
+    try:
+        return function(*arguments)
+    except BaseException:
+        return default
+
+
+def _cleaned(text: str, longest: int) -> str:
+    # The methods of `str` itself: a subclass may have others.
+    plain = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", str.__getitem__(text, slice(longest + 1)))
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
+
+
+def _non_retryable(error: BaseException | None) -> NonRetryable | None:
+    """The NonRetryable among an error and its explicit causes."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, NonRetryable):
+            return error
+        seen.add(id(error))
+        error = error.__cause__
+    return None
+
+
+def _class_name(error: BaseException) -> str:
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _traceback(error: BaseException) -> str:
+    found = traceback.TracebackException(type(error), error, error.__traceback__, limit=-MOST_FRAMES, compact=True)
+    _name_files(found)
+    text = "".join(found.format()).rstrip()
+    return cleaned(text if len(text) <= LONGEST_TRACEBACK else "…" + text[1 - LONGEST_TRACEBACK :], LONGEST_TRACEBACK)
+
+
+def _name_files(found: traceback.TracebackException) -> None:
+    """In `found`, in its causes and in the members of a group."""
+    rest, seen = [found], set()
+    while rest:
+        each = rest.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        authored = [frame for frame in each.stack if not frame.filename.startswith(_OWN_FOLDER)]
+        each.stack[:] = authored or each.stack
+        for frame in each.stack:
+            frame.filename = _relative(frame.filename)
+        if getattr(each, "filename", None):  # that of a SyntaxError
+            each.filename = _relative(each.filename)
+        rest += [one for one in (each.__cause__, each.__context__, *(each.exceptions or ())) if one is not None]
+
+
+def _relative(file: str) -> str:
+    roots = [root for folder in sys.path if folder and file.startswith(root := folder.rstrip(os.sep) + os.sep)]
+    return file[len(max(roots, key=len)) :] if roots else Path(file).name

@@ -1,0 +1,256 @@
+"""Whatever a step does, its command gets exactly one outcome, the others of its group run, and no lease stays held."""
+
+import json
+import logging
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from executions.protocol import (
+    LONGEST_TRACEBACK,
+    Command,
+    CommandGroup,
+    Heartbeat,
+    HeldLease,
+    Outcome,
+    OutcomeGroup,
+    decode,
+    seal,
+    verify,
+)
+from executions.rest_protocol import (
+    EXECUTE_PATH,
+    NON_RETRYABLE,
+    TransitionCommand,
+    TransitionResult,
+    parse,
+    signed_headers,
+)
+from pipelines.host import Host, host_release
+from pipelines.outbox import Answer
+from pipelines.packaging import build
+from pipelines.release import release
+from pipelines.rest_host import RestHost
+from tests.hostile.expected import FAILURES, PIPELINE
+from tests.running import eventually
+from tests.unit.pipelines_host.conftest import Hosted
+from tests.unit.pipelines_host.test_host import command
+
+SECRET = "worker-secret"
+tricks = pytest.mark.parametrize("trick", FAILURES)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    out = tmp_path_factory.mktemp("hostile")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PIPELINE))
+        patch.setattr(sys, "dont_write_bytecode", True)
+        build("hostile:pipeline", out)
+        yield Hosted(PIPELINE, "hostile", release(out, release_version="1.0").path)
+        sys.modules.pop("hostile", None)
+
+
+@pytest.fixture
+def host(hostile: Hosted) -> Host:
+    return hostile.host()
+
+
+def payload(trick: str, number: int = 7) -> str:
+    return json.dumps({"number": number, "trick": trick})
+
+
+def answers(host: Host, *tricks: str) -> list[Outcome]:
+    """The outcomes of one group, in the order of its commands: exactly one for each."""
+    commands = [command(payload=payload(trick), result_shape="MATERIALIZED_MULTI") for trick in tricks]
+    told: list[Answer] = []
+    host.execute(seal(host.release.identity, CommandGroup(commands=commands), Hosted.key), told.append)
+    host.let_go(told)
+    outcomes = decode(verify(host.sealed(told), lambda _: Hosted.key), OutcomeGroup).outcomes
+    assert sorted(each.lease_token for each in outcomes) == sorted(each.lease_token for each in commands)
+    by_lease = {each.lease_token: each for each in outcomes}
+    return [by_lease[each.lease_token] for each in commands]
+
+
+def held(host: Host) -> list[HeldLease]:
+    return decode(verify(host.heartbeat("HEALTHY"), lambda _: Hosted.key), Heartbeat).running
+
+
+@tricks
+def test_a_celery_host_answers_every_command_of_the_group(
+    host: Host, trick: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, outcome, after = answers(host, "well", trick, "well")
+    assert [each.output_payloads for each in (before, after)] == [['{"value": 7}']] * 2
+    assert outcome.failure is not None
+    assert (outcome.failure.failure_class, outcome.failure.retryable) == FAILURES[trick]
+    assert 0 < len(outcome.failure.message) <= 512
+    assert not any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in outcome.failure.message)
+    assert held(host) == []
+    assert str(outcome.execution_id) in caplog.text
+
+
+def rest_command(host: RestHost, trick: str) -> bytes:
+    identity = host.release.identity
+    return (
+        TransitionCommand(
+            tenant_id="acme",
+            execution_id=str(uuid.uuid4()),
+            pipeline_id=identity.pipeline_id,
+            contract_version=identity.contract_version,
+            release_version=identity.release_version,
+            stop_before_step_index=-1,
+            result_shape="MATERIALIZED_MULTI",
+            transition_key="the:key:0",
+            trace_id="trace",
+            payload_type_id="hostile.Order",
+            payload_encoding="application/tpf-transition+json",
+            payload=payload(trick),
+        )
+        .to_json()
+        .encode()
+    )
+
+
+def rest_answer(host: RestHost, trick: str) -> TransitionResult:
+    body = rest_command(host, trick)
+    headers = signed_headers(SECRET, "POST", EXECUTE_PATH, body, now=datetime.now(UTC))
+    status, answer = host.answer("POST", EXECUTE_PATH, headers, body)
+    assert status == 200
+    return parse(TransitionResult, answer)
+
+
+@tricks
+def test_a_rest_host_answers_every_command(hostile: Hosted, trick: str) -> None:
+    host = RestHost(host_release(hostile.reference, hostile.descriptor, ""), secret=SECRET)
+    failure = rest_answer(host, trick).failure
+    assert failure is not None
+    failure_class, retryable = FAILURES[trick]
+    message = failure.message or ""
+    if retryable:
+        assert failure.failure_class == failure_class
+    else:
+        assert (failure.failure_class, message.partition(":")[0]) == (NON_RETRYABLE, failure_class)
+    assert rest_answer(host, "well").outcome == "COMPLETED"
+
+
+# --- what it does to the process ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trick", ["a low recursion limit", "silence in the log", "signal handlers"])
+def test_what_a_step_changes_in_the_process_is_undone(host: Host, trick: str, caplog: pytest.LogCaptureFixture) -> None:
+    limit, handler = sys.getrecursionlimit(), signal.getsignal(signal.SIGTERM)
+    assert len(answers(host, "well", trick, "well")) == 3
+    assert (sys.getrecursionlimit(), signal.getsignal(signal.SIGTERM)) == (limit, handler)
+    caplog.clear()
+    answers(host, "an error")
+    assert "RuntimeError" in caplog.text
+
+
+def test_a_log_that_raises_costs_no_outcome(host: Host) -> None:
+    class Spoiler(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise KeyboardInterrupt
+
+    spoiler = Spoiler()
+    logging.getLogger().addHandler(spoiler)
+    try:
+        assert [each.outcome for each in answers(host, "an error", "KeyboardInterrupt", "well")] == [
+            "FAILED",
+            "FAILED",
+            "COMPLETED",
+        ]
+    finally:
+        logging.getLogger().removeHandler(spoiler)
+
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+def test_no_lease_is_held_for_an_outcome_that_cannot_be_told(host: Host) -> None:
+    """A thread that meets a mistake of the program goes on with the next command."""
+    told: list[Answer] = []
+
+    def tell(answer: Answer) -> None:
+        told.append(answer)
+        raise MemoryError
+
+    commands = [command(payload=payload("well")) for _ in range(5)]
+    host.execute(seal(host.release.identity, CommandGroup(commands=commands), Hosted.key), tell)
+    assert len(told) == 5
+    assert held(host) == []
+
+
+def test_a_step_that_never_returns_holds_its_own_lease_alone(hosted: Hosted) -> None:
+    """With a second thread the others of its group run, and its lease is renewed: the worker cannot tell it from a
+    slow one."""
+    host = hosted.host()
+    endless, *others = [command(number) for number in (99, 1, 2, 3)]
+    told: list[Answer] = []
+    runner = started(host, [endless, *others], told)
+    try:
+        eventually(lambda: len(told) == 3, what="the others")
+        host.let_go(told)
+        assert [lease.lease_token for lease in held(host)] == [endless.lease_token]
+    finally:
+        (hosted.folder / "go").touch()
+        runner.join(10)
+
+
+def test_what_waits_behind_a_step_that_never_returns_is_given_back(
+    hosted: Hosted, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is held for as long as its lease lasts; after that it is not renewed, and does not run here."""
+    host = Host(host_release(hosted.reference, hosted.descriptor, "acme"), key=Hosted.key, worker_id="w", capacity=1)
+    endless, waiting = [command(number, lease_seconds=1.0) for number in (99, 1)]
+    told: list[Answer] = []
+    runner = started(host, [endless, waiting], told)
+    try:
+        eventually(hosted.marks, what="the endless step")
+        assert {lease.lease_token for lease in held(host)} == {endless.lease_token, waiting.lease_token}
+        eventually(lambda: len(held(host)) == 1, what="the end of the second lease")
+        assert [lease.lease_token for lease in held(host)] == [endless.lease_token]
+        assert f"Gave back execution {waiting.execution_id}" in caplog.text
+    finally:
+        (hosted.folder / "go").touch()
+        runner.join(10)
+    assert [each.lease_token for each in told] == [endless.lease_token]
+    assert hosted.marks() == [99]
+
+
+def started(host: Host, commands: list[Command], told: list[Answer]) -> threading.Thread:
+    message = seal(host.release.identity, CommandGroup(commands=commands), Hosted.key)
+    runner = threading.Thread(target=host.execute, args=(message, told.append))
+    runner.start()
+    return runner
+
+
+# --- tracebacks -----------------------------------------------------------------------------------
+
+
+def test_a_failure_carries_a_traceback_without_values_or_folders(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    [outcome] = answers(host, "an error")
+    assert outcome.failure is not None
+    lines = outcome.failure.traceback.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].startswith('  File "hostile.py", line ')
+    assert lines[-1] == "RuntimeError: no luck"
+    assert str(PIPELINE) not in outcome.failure.traceback
+    assert "pipelines/runner.py" not in outcome.failure.traceback
+    [record] = [each for each in caplog.records if str(outcome.execution_id) in each.getMessage()]
+    assert record.getMessage().splitlines()[1:] == [f"  {line}" for line in lines]
+
+
+@tricks
+def test_a_traceback_is_bounded_and_clean(host: Host, trick: str) -> None:
+    [outcome] = answers(host, trick)
+    assert outcome.failure is not None
+    text = outcome.failure.traceback
+    assert len(text) <= LONGEST_TRACEBACK
+    assert all(character in "\t\n" or ord(character) >= 32 for character in text)
+    text.encode()
