@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
     if len(worker_id) > LONGEST_NAME:
         raise DefinitionError("INVALID_WORKER_ID", f"--worker-id has more than {LONGEST_NAME} characters")
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
-    log.info("Hosting %s with artifact %s", release.identity, release.artifact_digest)
+    log.info("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host))
     app = _application(broker_url, host, outbox)
     outbox.start()
