@@ -14,8 +14,8 @@ from typing import Any
 from django.conf import settings
 
 from coordinator.tenancy.models import Tenant
+from executions.eligibility import require_healthy
 from executions.errors import InputInvalid
-from executions.worker_registry import require_healthy
 from releases import registry
 from releases.canonical import mismatches
 from releases.contract import Contract, contract_from_json
@@ -34,7 +34,7 @@ class Admission:
 
     release: Release
     activation: int
-    made_at: float
+    made_at: float = 0.0  # when the checks had passed, by the process's monotonic clock
     renewing: bool = False  # set by whoever looks anew
 
     @cached_property
@@ -97,6 +97,7 @@ class Admission:
         """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable`; else keep this consent for a moment."""
         require_sound(self.release)
         require_healthy(self.release)
+        self.made_at = time.monotonic()  # slow checks must not make a memory that has already expired
         with _lock:
             if len(_kept) >= MOST_KEPT:
                 _kept.clear()
@@ -105,12 +106,11 @@ class Admission:
 
 def admission(tenant: Tenant, pipeline_id: str) -> Admission:
     """As it is now. Raises `PipelineUnknown` and `NoActiveRelease`; who submits must `require_ready` too."""
-    made_at = time.monotonic()
     pipeline = registry.pipeline(tenant, pipeline_id)
     release = registry.active_release(pipeline)
     assert pipeline.activation_id is not None  # noqa: S101 - it has an active release
     release.pipeline = pipeline
-    return Admission(release, pipeline.activation_id, made_at)
+    return Admission(release, pipeline.activation_id)
 
 
 _kept: dict[tuple[int, str], Admission] = {}

@@ -12,8 +12,7 @@ from django.utils import timezone
 from coordinator.tenancy.access import tenants_of
 from coordinator.tenancy.models import Tenant
 from executions.awaits import TIMER
-from executions.hosting import Hosting, hosting
-from executions.models import TERMINAL_VALUES, Execution, Interaction, Worker
+from executions.models import TERMINAL_VALUES, Execution, Interaction, WorkerEligibility
 from executions.states import State
 from executions.stranded import stranded
 from releases.models import Activation, Pipeline, Release
@@ -39,9 +38,9 @@ class Line:
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """unfold's hook: adds the overview of the person's tenants to the index page."""
     tenant_ids = list(tenants_of(request.user).values_list("pk", flat=True))
-    hosts = [host for host in hosting(_recent_workers(tenant_ids)) if host.counts]
+    workers = _admitting_workers(tenant_ids)
     live = _live(tenant_ids)
-    lines = _lines(tenant_ids, hosts, live)
+    lines = _lines(tenant_ids, workers, live)
     waiting = stranded(tenant_ids)
     overview = {
         "title": "Overview",
@@ -52,7 +51,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "live_count": sum(live.values()),
         "retry_count": sum(count for (_, status), count in live.items() if status == State.WAIT_RETRY.value),
         "failed_count": sum(line.failed for line in lines),
-        "worker_count": len(hosts),
+        "worker_count": workers.total(),
         "waiting_count": waiting_count(tenant_ids),
         "most_waiting": MOST_WAITING,
         "stranded": waiting,
@@ -68,9 +67,10 @@ def waiting_count(tenants: QuerySet[Tenant] | list[int]) -> int:
     return rows.order_by()[: MOST_WAITING + 1].count()
 
 
-def _recent_workers(tenant_ids: list[int]) -> list[Worker]:
-    since = timezone.now() - timedelta(hours=1)
-    return list(Worker.objects.filter(tenant__in=tenant_ids, stopped_at=None, last_heartbeat_at__gte=since))
+def _admitting_workers(tenant_ids: list[int]) -> Counter[int | None]:
+    """How many workers let new executions of each release in."""
+    rows = WorkerEligibility.objects.filter(worker__tenant__in=tenant_ids, admits=True)
+    return Counter(rows.values_list("release_id", flat=True))
 
 
 def _live(tenant_ids: list[int]) -> Counter[tuple[int, str]]:
@@ -79,9 +79,8 @@ def _live(tenant_ids: list[int]) -> Counter[tuple[int, str]]:
     return Counter({(release_id, status): count for release_id, status, count in counted})
 
 
-def _lines(tenant_ids: list[int], hosts: list[Hosting], live: Counter[tuple[int, str]]) -> list[Line]:
+def _lines(tenant_ids: list[int], workers: Counter[int | None], live: Counter[tuple[int, str]]) -> list[Line]:
     rows = Pipeline.objects.filter(tenant__in=tenant_ids).select_related("tenant", "activation__release")
-    workers = Counter(host.release.pk for host in hosts if host.release)
     pipelines = list(rows.order_by("tenant__slug", "pipeline_id")[:PIPELINES_SHOWN])
     lines = {
         pipeline.pk: Line(pipeline, workers[pipeline.activation.release_id] if pipeline.activation else 0)

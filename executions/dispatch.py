@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
-from executions import broker, moves, rest_assignment
+from executions import broker, moves, rest_assignment, rest_calls
 from executions.grouping import commands_in_a_message, groups
 from executions.moves import Claim, Move
 from executions.protocol import (
@@ -45,7 +45,7 @@ def dispatch() -> int:
         owner=owner(),
         limit=settings.SWEEP_LIMIT,
         lease_seconds=settings.LEASE_SECONDS,
-        stale_seconds=settings.WORKER_STALE_SECONDS,
+        call_seconds=rest_calls.lease_seconds(),
     ):
         unsent = list(_messages(rest_assignment.share(claims, _give_back)))
         while unsent:

@@ -1,10 +1,10 @@
 """What activating a release would mean for executions and workers: facts for the person who confirms it."""
 
-from executions.hosting import hosting
-from executions.models import TERMINAL_VALUES, Execution
-from executions.worker_registry import workers_of
+from executions.models import TERMINAL_VALUES, Execution, WorkerEligibility
 from releases.activation import Fact
 from releases.models import Release
+
+Reason = WorkerEligibility.Reason
 
 
 def facts(release: Release, active: Release | None) -> list[Fact]:
@@ -26,10 +26,11 @@ def live_count(release: Release) -> int:
 
 
 def _workers(release: Release) -> list[Fact]:
-    hosts = hosting(workers_of(release))
-    healthy = [host.worker for host in hosts if host.counts]
+    hosts = list(WorkerEligibility.objects.filter(release=release).select_related("worker"))
+    healthy = [host.worker for host in hosts if host.admits]
     silent = [host.worker.worker_id for host in hosts if host.state == "STALE"]
-    strangers = [host.worker.worker_id for host in hosts if host.state == "HEALTHY" and host.fits is False]
+    strangers = [host.worker.worker_id for host in hosts if host.reason == Reason.OTHER_ARTIFACT]
+    blocked = [host.worker.worker_id for host in hosts if host.reason == Reason.ENDPOINT_NOT_ALLOWED]
     found = []
     if healthy:
         room = sum(worker.capacity for worker in healthy)
@@ -41,6 +42,9 @@ def _workers(release: Release) -> list[Fact]:
         found.append(Fact("Silent workers", f"Not heard of lately: {_named(silent)}", warning=True))
     if strangers:
         found.append(Fact("Workers with another artifact", f"They will get no work: {_named(strangers)}", warning=True))
+    if blocked:
+        told = f"REST_WORKER_ORIGINS does not name the origin of their endpoint: {_named(blocked)}"
+        found.append(Fact("Workers that may not be called", told, warning=True))
     return found
 
 

@@ -7,6 +7,7 @@ an empty table would go through all that a tenant or a pipeline ever ran.
 """
 
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,9 +133,10 @@ def _as_row(move: Move) -> dict[str, Any]:
 class Claim:
     """An execution that was just claimed, with what its command needs.
 
-    `checkpoints`: its release keeps what each step gave. `takeovers` counts the leases it lost in a row. `threads` is
-    how many transitions the release's workers run at once, `seconds` how long one takes them on average, None where
-    they have not told.
+    `checkpoints`: its release keeps what each step gave. `takeovers` counts the leases that it lost in a row. `threads`
+    is how many transitions the release's workers run at once, `seconds` how long one takes them on average, None where
+    they have not told. `rest_worker` is the lease owner of the REST worker that is to be called, None if the command
+    goes to the release's queue.
     """
 
     execution_id: uuid.UUID
@@ -153,58 +155,56 @@ class Claim:
     takeovers: int
     threads: int
     seconds: float | None
+    rest_worker: str | None = None
 
 
 STOCK_SECONDS = 0.4
 MOST_STOCK = 500
+BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04)
+"""How many seconds a claim waits before it looks again at releases that another claim was at."""
 
-# A release's room is what its healthy workers do in `span` seconds, at least one execution for each of their threads
-# and at most `most`; what runs there takes a place, but for what a draining worker finishes. So a slow pipeline is sent
-# only what its workers start on at once, and a fast one a stock. The stock is filled up by a quarter or more at a time.
-# Without a worker there is no room, and its executions stay due, stranded but unharmed, until one comes.
-# A REST worker may be silent: only whoever submits beats for it, and what is in flight goes on (wire protocol D.8).
-# Each call is one command, so a release that has such a worker keeps no stock.
+# A release's room is what the workers that may run it do in `span` seconds, at least one execution for each of their
+# threads and at most `most`; what runs there takes a place, but for what is at a worker that gets no more work. So a
+# slow pipeline is sent only what its workers start on at once, and a fast one a stock. The stock is filled up by a
+# quarter or more at a time. Without a worker there is no room, and its executions stay due until one comes.
+# One claim at a time counts what runs of a release, so that two together never take more than there is room for.
+# Each call of a REST worker is one command, so a release that has such a worker keeps no stock. What a REST worker is
+# to run is leased in its name here and now; chance distributes it over all free places of the release.
 # Tenants that have something due share `limit` evenly, and the releases of each its share, so that none waits for
 # another's backlog, nor for another tenant's many pipelines. Where that is less than one for each, the tenants of few
 # releases come first, and chance decides among the releases of one.
 _CLAIM = """
-WITH host AS (
-    SELECT r.id AS release_id, w.tenant_id, w.protocol, w.capacity, w.transition_seconds AS seconds,
-        'worker:' || w.worker_id AS name,
-        w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AS takes
-    FROM executions_worker w
-    JOIN releases_pipeline p ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id
-    JOIN releases_release r ON r.pipeline_id = p.id AND r.contract_version = w.contract_version
-        AND r.release_version = w.release_version AND r.status <> 'REJECTED'
-    WHERE w.stopped_at IS NULL AND (w.protocol = 'rest'
-            OR (w.protocol = 'celery' AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)))
-        AND (w.artifact_digest = '' OR coalesce((
-            SELECT bool_or(a.blob_id = w.artifact_digest) FROM releases_artifact a WHERE a.release_id = r.id), true))
+WITH host AS MATERIALIZED (
+    SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, reason IS NULL AS runs
+    FROM executions_workereligibility WHERE present AND release_id IS NOT NULL
 ), hosted AS (
-    SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE takes) AS threads,
-        CASE WHEN bool_and(protocol = 'celery') THEN max(seconds) FILTER (WHERE takes) END AS seconds,
-        array_agg(name) FILTER (WHERE NOT takes) AS draining
-    FROM host GROUP BY release_id, tenant_id HAVING bool_or(takes)
-), place AS MATERIALIZED (
-    SELECT h.release_id, h.tenant_id, h.threads, h.seconds,
-        h.threads * CASE WHEN h.seconds IS NULL THEN 1
-            ELSE least(greatest(%(span)s / greatest(h.seconds, 0.00001), 1), %(most)s)::bigint END AS room,
-        (SELECT count(*) FROM executions_execution x WHERE x.release_id = h.release_id AND x.status = 'RUNNING'
-            AND (h.draining IS NULL OR x.lease_owner <> ALL (h.draining))) AS running
+    SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE runs) AS threads,
+        bool_or(protocol = 'rest') FILTER (WHERE runs) AS calls,
+        max(transition_seconds) FILTER (WHERE runs) AS pace,
+        array_agg(lease_owner) FILTER (WHERE NOT runs) AS idle
+    FROM host GROUP BY release_id, tenant_id HAVING bool_or(runs)
+), wanted AS MATERIALIZED (
+    SELECT release_id, tenant_id, threads, calls, idle, CASE WHEN NOT calls THEN pace END AS seconds
     FROM hosted h
-), ready AS (
-    SELECT release_id, tenant_id, threads, seconds, room - running AS free,
-        count(*) OVER (PARTITION BY tenant_id) AS releases
-    FROM place
-    WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
-        AND (SELECT true FROM executions_execution e WHERE e.release_id = place.release_id
-            AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
+    WHERE (SELECT true FROM executions_execution e WHERE e.release_id = h.release_id
+        AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
+), counted AS MATERIALIZED (
+    SELECT *, count_running_for_claim(release_id) AS held FROM wanted
+), place AS (
+    SELECT *, threads * CASE WHEN seconds IS NULL THEN 1
+            ELSE least(greatest(%(span)s / greatest(seconds, 0.00001), 1), %(most)s)::bigint END AS room,
+        (SELECT coalesce(sum(x.value::bigint), 0) FROM jsonb_each_text(held) x
+            WHERE idle IS NULL OR x.key <> ALL (idle)) AS running
+    FROM counted WHERE held IS NOT NULL
+), ready AS MATERIALIZED (
+    SELECT *, room - running AS free, count(*) OVER (PARTITION BY tenant_id) AS releases
+    FROM place WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
 ), fair AS (
     SELECT release_id, threads, seconds,
         least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share
     FROM ready ORDER BY releases, random()
 ), due AS (
-    SELECT chosen.id, chosen.version, fair.threads, fair.seconds
+    SELECT chosen.id, chosen.version, fair.release_id, fair.threads, fair.seconds
     FROM fair CROSS JOIN LATERAL (
         SELECT e.id, e.version FROM executions_execution e
         WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
@@ -212,41 +212,75 @@ WITH host AS (
         FOR UPDATE SKIP LOCKED
     ) chosen
     LIMIT %(limit)s
+), called AS (
+    SELECT r.release_id, h.lease_owner, greatest(h.capacity - coalesce((r.held ->> h.lease_owner)::int, 0), 0) AS free
+    FROM ready r JOIN host h ON h.release_id = r.release_id WHERE r.calls AND h.runs AND h.protocol = 'rest'
+), slot AS (
+    SELECT release_id, lease_owner, row_number() OVER (PARTITION BY release_id ORDER BY random()) AS number
+    FROM (
+        SELECT release_id, lease_owner, free FROM called
+        UNION ALL
+        SELECT r.release_id, NULL, r.free - (SELECT sum(c.free) FROM called c WHERE c.release_id = r.release_id)
+        FROM ready r WHERE r.calls
+    ) each CROSS JOIN LATERAL generate_series(1, least(each.free, %(limit)s))
+), placed AS (
+    SELECT due.*, slot.lease_owner
+    FROM (SELECT *, row_number() OVER (PARTITION BY release_id) AS number FROM due) due
+    LEFT JOIN slot ON slot.release_id = due.release_id AND slot.number = due.number
 ), claimed AS (
     UPDATE executions_execution e SET
-        status = 'RUNNING', version = e.version + 1, event_count = e.event_count + 1, lease_owner = %(owner)s,
-        lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => %(lease)s), updated_at = now()
-    FROM due WHERE e.id = due.id AND e.version = due.version
-    RETURNING e.*, due.threads, due.seconds
+        status = 'RUNNING', version = e.version + 1, event_count = e.event_count + 1,
+        lease_owner = coalesce(p.lease_owner, %(owner)s), lease_token = gen_random_uuid(), updated_at = now(),
+        lease_expires_at = now() + make_interval(secs =>
+            CASE WHEN p.lease_owner IS NULL THEN %(lease)s::float ELSE greatest(%(lease)s::float, %(call)s::float) END)
+    FROM placed p WHERE e.id = p.id AND e.version = p.version
+    RETURNING e.*, p.threads, p.seconds, p.lease_owner AS rest_worker
 ), told AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
     SELECT id, event_count, 'CLAIMED', status, %(owner)s,
         jsonb_build_object('attempt', attempt, 'stepIndex', current_step_index), now() FROM claimed
 )
-SELECT c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
+SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
-    c.result_shape, c.checkpoints, c.takeovers, c.threads, c.seconds
-FROM claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id
+    c.result_shape, c.checkpoints, c.takeovers, c.threads, c.seconds, c.rest_worker
+FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL) AS busy) busy
+LEFT JOIN (claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id) ON true
 ORDER BY c.next_due_at, c.id
 """
 
 
-def claim(*, owner: str, limit: int, lease_seconds: float, stale_seconds: float) -> list[Claim]:
-    """Claim at most `limit` due executions whose release has a healthy worker with a free place.
+def claim(*, owner: str, limit: int, lease_seconds: float, call_seconds: float = 0) -> list[Claim]:
+    """Claim at most `limit` due executions whose release has a worker that may run it and has a free place.
 
-    The lease runs from now by the database's clock. Two claims at once never take the same execution.
+    The lease runs from now by the database's clock. What a REST worker is to run is leased in that worker's name, for
+    `call_seconds` at least; the rest in the name of `owner`. Two claims at once never take the same execution, nor
+    together more than there is room for. A release that another claim is at is looked at again after a pause; if the
+    other one stands still, its executions stay due for a later claim.
     """
+    claims, busy = _claim_once(owner, limit, lease_seconds, call_seconds)
+    for pause in BUSY_PAUSES:
+        if not busy or len(claims) >= limit:
+            break
+        time.sleep(pause)
+        more, busy = _claim_once(owner, limit - len(claims), lease_seconds, call_seconds)
+        claims += more
+    return claims
+
+
+def _claim_once(owner: str, limit: int, lease_seconds: float, call_seconds: float) -> tuple[list[Claim], bool]:
+    """What could be claimed, and whether there is due work of a release that another claim is at."""
     parameters: dict[str, Any] = {
         "owner": owner,
         "limit": limit,
         "lease": lease_seconds,
-        "stale": stale_seconds,
+        "call": call_seconds,
         "span": STOCK_SECONDS,
         "most": MOST_STOCK,
     }
     with prepared.cursor() as cursor:
         cursor.execute(_CLAIM, parameters)
-        return [Claim(*row) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+    return [Claim(*row[1:]) for row in rows if row[1] is not None], bool(rows[0][0])
 
 
 _EXPIRE = """

@@ -10,8 +10,11 @@ from django.utils import timezone
 from coordinator import outbound
 from coordinator.exchange import Answer, exchange
 from coordinator.outbound import PORTS, TargetRefused
+from executions.models import WorkerEligibility
 from executions.protocol import worker_key
 from executions.rest_protocol import signed_headers
+
+NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
 
 # The installation vouches for the origins on its list, so their addresses may be private. Each call still goes to
 # the very addresses that the name had when it was looked at.
@@ -36,6 +39,11 @@ def may_call(endpoint: str) -> bool:
     return bool(base) and _origin(base) in {_origin(allowed) for allowed in [*settings.REST_WORKER_ORIGINS, *own]}
 
 
+def blocked_reason(endpoint: str) -> str:
+    """Why a worker with this endpoint gets no work, as its row says it; empty if it may be called."""
+    return "" if may_call(endpoint) else WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED.value
+
+
 def call(endpoint: str, tenant: str, method: str, path: str, body: bytes = b"") -> Answer:
     """One signed request to the worker at `endpoint`.
 
@@ -43,7 +51,7 @@ def call(endpoint: str, tenant: str, method: str, path: str, body: bytes = b"") 
     what `exchange` raises.
     """
     if not may_call(endpoint):
-        raise TargetRefused("the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows")
+        raise TargetRefused(NOT_ALLOWED)
     target = outbound.vet(base_of(endpoint) + path, allowed=ANYWHERE)
     return exchange(
         target,

@@ -1,6 +1,13 @@
-"""Whether a REST worker hosts what a release pins: asked of the worker itself, at submission (wire protocol D.8)."""
+"""Whether a REST worker hosts what a release pins: asked of the worker itself, at submission (wire protocol D.8).
+
+Each answer is kept on the worker's row, where every process finds it, and counts for ANSWER_SECONDS.
+"""
 
 from collections.abc import Iterable
+from datetime import timedelta
+from threading import Lock
+
+from django.db.models.functions import Now
 
 from coordinator.documents import shown
 from coordinator.exchange import Broken, NotConnected, TimedOut
@@ -11,28 +18,59 @@ from executions.rest_calls import call
 from executions.rest_protocol import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed, parse
 from releases.models import Release
 
+CHECK_FAILED = "REST transition worker capability check failed"
+ANSWER_SECONDS = 5
+# While one thread asks a worker, the others of the process wait for its answer. Workers that share a lock only wait.
+_asking = [Lock() for _ in range(64)]
+
 
 def require_capable(release: Release, workers: Iterable[Worker]) -> None:
     """Raise `WorkerUnavailable`, with what the last of them lacks, unless one of `workers` can run `release`.
 
-    A network call each, so not to be used inside a transaction.
+    A network call for each without a recent answer, so not to be used inside a transaction.
     """
+    asked = {worker.pk: worker for worker in workers}
+    if "" in _recent(asked).values():
+        return
     why = "No worker lifecycle record for active release"
-    for worker in workers:
-        found = _why_not(release, worker)
-        if found is None:
+    for worker in asked.values():
+        why = _error(release, worker)
+        if not why:
             return
-        why = found
     raise WorkerUnavailable(why)
 
 
+def _error(release: Release, worker: Worker) -> str:
+    """What the worker lacks, by its recent answer or else by a new one; empty if it can run `release`."""
+    with _asking[worker.pk % len(_asking)]:
+        recent = _recent([worker.pk])
+        if recent:
+            return recent[worker.pk]
+        error = _why_not(release, worker) or ""
+        # A worker that was registered anew meanwhile is another one: the answer is not about it.
+        same = Worker.objects.filter(pk=worker.pk, registered_at=worker.registered_at)
+        same.update(capability_checked_at=Now(), capability_error=error)
+        return error
+
+
+def _recent(pks: Iterable[int]) -> dict[int, str]:
+    """The answers that still count, by worker."""
+    since = Now() - timedelta(seconds=ANSWER_SECONDS)
+    rows = Worker.objects.filter(pk__in=list(pks), capability_checked_at__gt=since)
+    return dict(rows.values_list("pk", "capability_error"))
+
+
 def artifact_conflict(release: Release, artifact_id: str, artifact_digest: str) -> str | None:
-    """Why a worker that names this artifact cannot be of `release`; compared only where both sides tell."""
+    """Why a worker whose answer names this artifact cannot host `release`; None if it can.
+
+    The rule is that of the view `WorkerEligibility`, which judges what was registered; a test compares the two.
+    """
     artifacts = list(release.artifacts.all())
-    digests, ids = {each.digest for each in artifacts}, {each.artifact_id for each in artifacts}
-    if artifact_digest and artifact_digest not in digests:
-        pinned = ", ".join(sorted(digests))
+    named = [each for each in artifacts if artifact_digest in ("", each.digest)]
+    if not named:
+        pinned = ", ".join(sorted({each.digest for each in artifacts}))
         return f"Worker artifact digest {shown(artifact_digest)} does not match active release artifact digest {pinned}"
+    ids = {each.artifact_id for each in named}
     if artifact_id and artifact_id not in ids:
         pinned = ", ".join(sorted(ids))
         return f"Worker artifact id {shown(artifact_id)} does not match active release artifact id {pinned}"
@@ -46,7 +84,7 @@ def _why_not(release: Release, worker: Worker) -> str | None:
             raise Malformed(f"HTTP {answer.status}")
         told = parse(Capabilities, answer.body)
     except (TargetRefused, Unreachable, NotConnected, TimedOut, Broken, Malformed) as error:
-        return f"REST transition worker capability check failed: {error}"
+        return f"{CHECK_FAILED}: {error}"
     if told.protocol_version != PROTOCOL_VERSION:
         return "Worker capability protocol version is unsupported"
     hosts = (told.pipeline_id, told.contract_version, told.release_version)

@@ -12,15 +12,18 @@ from django.db import DataError, connection, transaction
 from coordinator import bell
 from coordinator.exchange import Broken, NotConnected, TimedOut
 from coordinator.outbound import TargetRefused, Unreachable
-from executions import outcome, wire_forms
+from executions import moves, outcome, rest_workers, wire_forms
+from executions.dispatch import owner
 from executions.envelopes import PayloadRefused, TypedPayload, natural
 from executions.models import Execution, Worker
+from executions.moves import Move
 from executions.protocol import OutcomeGroup
 from executions.rest_answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
 from executions.rest_assignment import worker_pk
-from executions.rest_calls import call, lease_seconds
+from executions.rest_calls import blocked_reason, call, lease_seconds, may_call
 from executions.rest_commands import command_of, non_retryable, payload_of, steps_of
 from executions.rest_protocol import EXECUTE_PATH
+from executions.states import State
 from executions.worker_registry import DISPATCH_TASK
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,10 @@ RETURNING lease_token
 
 
 def run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
-    """Run one transition at the worker in whose name it is leased. False where the lease is no longer that one."""
+    """Run one transition at the worker in whose name it is leased.
+
+    False where the lease is no longer that one, or the worker may not be called: then the execution is due again.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_UP, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
         row = cursor.fetchone()
@@ -46,8 +52,30 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     if execution.lease_token != row[0] or execution.lease_owner is None:
         return False
     worker = Worker.objects.get(pk=worker_pk(execution.lease_owner))
+    if not may_call(worker.endpoint):
+        _give_back(execution, row[0], worker)
+        return False
     _record(execution, worker, _answer(execution, row[0], worker))
     return True
+
+
+def _give_back(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> None:
+    """Block the worker, then queue the execution again: its next claim goes elsewhere or waits, and no try is lost."""
+    rest_workers.review_endpoint(worker, actor=owner())
+    move = Move(
+        execution_id=execution.pk,
+        version=execution.version,
+        lease_token=lease_token,
+        target=State.QUEUED,
+        kind="DISPATCH_FAILED",
+        actor=owner(),
+        data={"reason": blocked_reason(worker.endpoint)},
+        step_index=execution.current_step_index,
+        attempt=execution.attempt,
+    )
+    with transaction.atomic():
+        moves.apply([move])
+        bell.ring_once(DISPATCH_TASK)
 
 
 def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Heard:

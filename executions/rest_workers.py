@@ -9,9 +9,9 @@ from django.db.models.functions import Now
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
 from executions.errors import WorkerBeatsItself, WorkerEndpointRefused
-from executions.models import Worker
-from executions.rest_calls import may_call
-from executions.worker_registry import CELERY, DISPATCH_TASK, REST, find, note
+from executions.models import Worker, WorkerEligibility
+from executions.rest_calls import blocked_reason, may_call
+from executions.worker_registry import CELERY, DISPATCH_TASK, REST, alive_until, find, note
 from releases.identity import ReleaseIdentity
 
 
@@ -41,6 +41,10 @@ def register(
         "registered_at": Now(),
         "last_heartbeat_at": Now(),
         "last_sent_at": Now(),
+        "alive_until": alive_until(protocol),
+        "blocked_reason": blocked_reason(endpoint) if protocol == REST else "",
+        "capability_checked_at": None,
+        "capability_error": "",
         "draining_since": None,
         "drained_by_operator_at": None,
         "stopped_at": None,
@@ -93,8 +97,36 @@ def heartbeat(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -
     """Note that a worker is alive; a drain stays. Raises `WorkerUnknown`."""
     with transaction.atomic():
         found = find(tenant, pipeline_id, worker_id)
-        Worker.objects.filter(pk=found.pk).update(last_heartbeat_at=Now(), last_sent_at=Now())
+        Worker.objects.filter(pk=found.pk).update(
+            last_heartbeat_at=Now(), last_sent_at=Now(), alive_until=alive_until(found.protocol)
+        )
         if found.noted_state == "STALE":
             note(found.pk, "HEALTHY", actor=actor, cause="HEARD_AGAIN")
             bell.ring(DISPATCH_TASK)
         return find(tenant, pipeline_id, worker_id)
+
+
+def review_endpoints(*, actor: str) -> int:
+    """Block the REST workers that the settings no longer let be called, and unblock the others.
+
+    A blocked worker gets no work: what is due waits for it, and is shown as stranded with this reason. Returns how
+    many workers changed. Safe for any number of processes.
+    """
+    rows = Worker.objects.filter(protocol=REST, stopped_at=None).order_by("pk")
+    return sum(review_endpoint(worker, actor=actor) for worker in rows)
+
+
+def review_endpoint(worker: Worker, *, actor: str) -> bool:
+    """The same for one worker. False if nothing changed, or if another process changed the row first."""
+    reason = blocked_reason(worker.endpoint)
+    if reason == worker.blocked_reason:
+        return False
+    with transaction.atomic():
+        rows = Worker.objects.filter(pk=worker.pk, endpoint=worker.endpoint, blocked_reason=worker.blocked_reason)
+        if not rows.update(blocked_reason=reason):
+            return False
+        cause = "ENDPOINT_BLOCKED" if reason else "ENDPOINT_ALLOWED"
+        note(worker.pk, WorkerEligibility.objects.get(pk=worker.pk).state, actor=actor, cause=cause)
+        if not reason:
+            bell.ring_once(DISPATCH_TASK)
+    return True

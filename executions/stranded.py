@@ -1,19 +1,21 @@
-"""Work that is due and has nobody to run it: no healthy worker hosts the release that it is pinned to."""
+"""Work that is due and has nobody to run it: no worker may run the release that it is pinned to."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
 
-from executions.models import DUE_VALUES
+from executions.models import DUE_VALUES, WorkerEligibility
 
 
 @dataclass(frozen=True, slots=True)
 class Stranded:
-    """The due executions of one release. `since` is when its last worker took work, or when the oldest became due."""
+    """The due executions of one release. `since` is when its last worker took work, or when the oldest became due.
+
+    `reasons` are why the release's workers get no work, each once; empty if no worker names the release.
+    """
 
     release_id: int
     tenant: str
@@ -22,34 +24,47 @@ class Stranded:
     release_version: str
     count: int
     since: datetime
+    reasons: list[str]
+
+    @property
+    def explanation(self) -> str:
+        """The reasons in words."""
+        return explained(self.reasons)
 
 
-# Whether a worker hosts a release, and takes work for it, is told as the claim in `moves` tells it; a test holds the
-# two together. A worker that drains may beat for long after it took its last work.
+def explained(reasons: Collection[str]) -> str:
+    return "; ".join(WorkerEligibility.Reason(each).label for each in reasons) or "no worker names the release"
+
+
+def why_stranded(release_id: int) -> str | None:
+    """Why no worker may run the release, in words; None if one may."""
+    found = set(WorkerEligibility.objects.filter(release=release_id).values_list("reason", flat=True))
+    if None in found:
+        return None
+    reasons = {reason for reason in found if reason is not None}
+    return explained(sorted(reasons - {"STOPPED"} or reasons))
+
+
+# A worker that drains may beat for long after it took its last work. Workers that stopped are no reason beside others.
 _STRANDED = """
 WITH host AS (
-    SELECT r.id AS release_id,
-        w.draining_since IS NULL AND w.drained_by_operator_at IS NULL AND w.stopped_at IS NULL
-            AND (w.protocol = 'rest'
-                OR (w.protocol = 'celery' AND w.last_heartbeat_at > now() - make_interval(secs => %(stale)s)))
-            AS healthy,
-        least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) AS until
-    FROM executions_worker w
-    JOIN releases_pipeline p ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id
-    JOIN releases_release r ON r.pipeline_id = p.id AND r.contract_version = w.contract_version
-        AND r.release_version = w.release_version AND r.status <> 'REJECTED'
-    WHERE w.tenant_id = ANY(%(tenants)s) AND (w.artifact_digest = '' OR coalesce((
-        SELECT bool_or(a.blob_id = w.artifact_digest) FROM releases_artifact a WHERE a.release_id = r.id), true))
+    SELECT v.release_id, v.reason, CASE WHEN v.artifact_fits IS NOT FALSE
+        THEN least(w.last_heartbeat_at, w.draining_since, w.drained_by_operator_at, w.stopped_at) END AS until
+    FROM executions_workereligibility v JOIN executions_worker w ON w.id = v.worker_id
+    WHERE v.tenant_id = ANY(%(tenants)s) AND v.release_id IS NOT NULL
 ), hosted AS (
-    SELECT release_id, bool_or(healthy) AS healthy, max(until) AS until FROM host GROUP BY release_id
+    SELECT release_id, bool_or(reason IS NULL) AS runs, max(until) AS until,
+        coalesce(array_agg(DISTINCT reason) FILTER (WHERE reason <> 'STOPPED'), ARRAY['STOPPED']) AS reasons
+    FROM host GROUP BY release_id
 ), waiting AS (
     SELECT e.release_id, count(*) AS executions, min(e.next_due_at) AS oldest
     FROM executions_execution e
     WHERE e.tenant_id = ANY(%(tenants)s) AND e.status = ANY(%(due)s) AND e.next_due_at <= now()
-        AND NOT EXISTS (SELECT FROM hosted h WHERE h.release_id = e.release_id AND h.healthy)
+        AND NOT EXISTS (SELECT FROM hosted h WHERE h.release_id = e.release_id AND h.runs)
     GROUP BY e.release_id
 )
-SELECT r.id, t.slug, p.pipeline_id, r.contract_version, r.release_version, w.executions, greatest(w.oldest, h.until)
+SELECT r.id, t.slug, p.pipeline_id, r.contract_version, r.release_version, w.executions, greatest(w.oldest, h.until),
+    coalesce(h.reasons, '{}')
 FROM waiting w
 JOIN releases_release r ON r.id = w.release_id
 JOIN releases_pipeline p ON p.id = r.pipeline_id
@@ -63,7 +78,6 @@ def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
     """What is stranded in these tenants now, one for each release, the most executions first."""
     parameters: dict[str, Any] = {
         "tenants": list(tenant_ids),
-        "stale": settings.WORKER_STALE_SECONDS,
         "due": DUE_VALUES,
     }
     with connection.cursor() as cursor:

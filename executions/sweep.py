@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import transaction
 
 from coordinator import bell
-from executions import awaits, dead_letters, moves, webhooks, worker_registry
+from executions import awaits, dead_letters, moves, rest_workers, webhooks, worker_registry
 from executions.dispatch import owner
 from executions.models import DeadLetter
 from executions.states import State
@@ -42,5 +42,13 @@ def silent_workers() -> int:
     """Note in their histories which workers have become silent. Returns how many."""
     silent = worker_registry.note_silent(actor=owner(), limit=settings.SWEEP_LIMIT)
     if silent:
-        log.warning("%d workers have not been heard of for %s seconds", silent, settings.WORKER_STALE_SECONDS)
+        log.warning("%d workers have become silent", silent)
     return silent
+
+
+def endpoints() -> int:
+    """Hold the endpoints of REST workers against the settings. Returns how many workers were blocked or unblocked."""
+    changed = rest_workers.review_endpoints(actor=owner())
+    if changed:
+        log.warning("%d REST workers were blocked or unblocked by REST_WORKER_ORIGINS", changed)
+    return changed

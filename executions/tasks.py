@@ -108,6 +108,7 @@ def sweep() -> None:
     sweeper.expire_leases()
     sweeper.awaits_due()
     sweeper.silent_workers()
+    sweeper.endpoints()
     dispatcher.dispatch()
     campaigns.advance()
 

@@ -1,119 +1,41 @@
 """Which transition workers there are, what they host, and whether they are alive (wire protocol B.3, D.8)."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
 from executions import moves
-from executions.errors import WorkerUnavailable, WorkerUnknown
-from executions.models import Worker, WorkerEvent
+from executions.errors import WorkerUnknown
+from executions.models import Worker, WorkerEligibility, WorkerEvent
 from executions.protocol import Heartbeat
-from executions.rest_capabilities import artifact_conflict, require_capable
-from releases import registry
 from releases.identity import ReleaseIdentity
-from releases.models import Release
 
 DISPATCH_TASK = "executions.dispatch"
 TELL_TASK = "executions.tell_worker"
-STATES = ("HEALTHY", "STALE", "DRAINING", "UNAVAILABLE")
 CELERY, REST = "celery", "rest"
-
-
-def workers_of(release: Release) -> QuerySet[Worker]:
-    """Every worker that has ever said that it hosts `release`."""
-    return Worker.objects.filter(
-        tenant_id=release.pipeline.tenant_id,
-        pipeline_id=release.pipeline.pipeline_id,
-        contract_version=release.contract_version,
-        release_version=release.release_version,
-    )
 
 
 def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
     """Raises `WorkerUnknown`."""
-    found = Worker.objects.filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id).first()
+    rows = Worker.objects.select_related("eligibility")
+    found = rows.filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id).first()
     if found is None:
         raise WorkerUnknown(f"Pipeline {pipeline_id!r} has no worker {worker_id!r}.")
     return found
 
 
-def state_of(worker: Worker, now: datetime) -> str:
-    """HEALTHY, DRAINING, STALE (silent for too long) or UNAVAILABLE (said good-bye)."""
-    if worker.stopped_at is not None:
-        return "UNAVAILABLE"
-    if worker.draining_since is not None or worker.drained_by_operator_at is not None:
-        return "DRAINING"
-    longest = stale_after(worker.protocol)
-    silent = longest is not None and now - worker.last_heartbeat_at > longest
-    return "STALE" if silent else "HEALTHY"
+def alive_until(protocol: str) -> CombinedExpression | None:
+    """When a worker that is heard of now becomes STALE, by the database's clock; None if it never does.
 
-
-def stale_after(protocol: str) -> timedelta | None:
-    """How long a worker may be silent; None for ever. Only others can beat for what is called over HTTP (B.3)."""
-    if protocol == CELERY:
-        return timedelta(seconds=settings.WORKER_STALE_SECONDS)
-    seconds = settings.REST_WORKER_STALE_SECONDS
-    return timedelta(seconds=seconds) if seconds > 0 else None
-
-
-def in_state(rows: QuerySet[Worker], state: str, now: datetime) -> QuerySet[Worker]:
-    """Those of `rows` for which `state_of` says `state`."""
-    gone = ~Q(stopped_at=None)
-    draining = ~Q(draining_since=None) | ~Q(drained_by_operator_at=None)
-    others = stale_after(REST)
-    silent = Q(protocol=CELERY, last_heartbeat_at__lt=now - timedelta(seconds=settings.WORKER_STALE_SECONDS))
-    if others is not None:
-        silent |= ~Q(protocol=CELERY) & Q(last_heartbeat_at__lt=now - others)
-    return rows.filter(
-        {
-            "UNAVAILABLE": gone,
-            "DRAINING": ~gone & draining,
-            "STALE": ~gone & ~draining & silent,
-            "HEALTHY": ~gone & ~draining & ~silent,
-        }[state]
-    )
-
-
-def require_healthy(release: Release) -> None:
-    """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
-
-    Where only REST workers are healthy, one of them must say so itself: that is a network call (wire protocol D.8).
+    Celery workers send heartbeats. For all others somebody else sends them (wire protocol B.3).
     """
-    workers = list(workers_of(release).filter(protocol__in=(CELERY, REST)))
-    if not workers:
-        raise WorkerUnavailable("No worker lifecycle record for active release")
-    fitting = [worker for worker in workers if _hosts_same_artifact(worker, release)]
-    if not fitting:
-        raise WorkerUnavailable("Registered worker artifact identity does not match active release")
-    now = timezone.now()
-    healthy = [worker for worker in fitting if state_of(worker, now) == "HEALTHY"]
-    if not healthy:
-        provider = "/".join(sorted({worker.protocol for worker in fitting}))
-        told = ", ".join(f"{each.worker_id}={state_of(each, now)}" for each in sorted(fitting, key=_by_id))
-        raise WorkerUnavailable(
-            f"No healthy {provider} worker lifecycle record for active release; current states: {told}"
-        )
-    if all(worker.protocol == REST for worker in healthy):
-        require_capable(release, healthy)
-
-
-def _by_id(worker: Worker) -> str:
-    return worker.worker_id
-
-
-def _hosts_same_artifact(worker: Worker, release: Release) -> bool:
-    """Compared only where both sides tell (wire protocol D.8 #4); the claim's SQL holds to the same rule."""
-    if worker.protocol == REST:
-        return artifact_conflict(release, worker.artifact_id, worker.artifact_digest) is None
-    stored = {blob.digest for blob in registry.blobs(release)}
-    return not worker.artifact_digest or not stored or worker.artifact_digest in stored
+    seconds = settings.WORKER_STALE_SECONDS if protocol == CELERY else settings.REST_WORKER_STALE_SECONDS
+    return Now() + timedelta(seconds=seconds) if seconds > 0 else None
 
 
 def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> None:
@@ -166,6 +88,7 @@ def _told(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict
         "transition_seconds": beat.transition_seconds,
         "last_heartbeat_at": Now(),
         "last_sent_at": sent_at,
+        "alive_until": alive_until(CELERY),
     }
 
 
@@ -211,8 +134,7 @@ def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reaso
         if rows.update(drained_by_operator_at=Now()):
             _note_order(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
             bell.ring(TELL_TASK, found.pk)
-        found.refresh_from_db()
-        return found
+        return find(tenant, pipeline_id, worker_id)
 
 
 def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reason: str = "") -> Worker:
@@ -224,13 +146,11 @@ def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, rea
             _note_order(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
             bell.ring(TELL_TASK, found.pk)
             bell.ring_once(DISPATCH_TASK)
-        found.refresh_from_db()
-        return found
+        return find(tenant, pipeline_id, worker_id)
 
 
 def _note_order(of: Worker, *, actor: str, cause: str, reason: str) -> None:
-    of.refresh_from_db()
-    note(of.pk, state_of(of, timezone.now()), actor=actor, cause=cause, reason=reason)
+    note(of.pk, WorkerEligibility.objects.get(pk=of.pk).state, actor=actor, cause=cause, reason=reason)
 
 
 def note(pk: int, state: str, *, actor: str, **data: str) -> None:
@@ -239,12 +159,15 @@ def note(pk: int, state: str, *, actor: str, **data: str) -> None:
     Worker.objects.filter(pk=pk).update(noted_state=state)
 
 
+# A row that changed since the view was read is left alone: the state that was read is no longer that of the row.
 _NOTE_SILENT = """
 WITH silent AS (
-    SELECT id FROM executions_worker
-    WHERE noted_state <> 'STALE' AND stopped_at IS NULL AND draining_since IS NULL AND drained_by_operator_at IS NULL
-        AND last_heartbeat_at < now() - CASE protocol WHEN 'celery' THEN %(stale)s::interval ELSE %(others)s END
-    ORDER BY last_heartbeat_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT w.id FROM executions_workereligibility v
+    JOIN executions_worker seen ON seen.id = v.worker_id
+    JOIN executions_worker w ON w.id = seen.id AND w.noted_state = seen.noted_state
+        AND w.last_heartbeat_at = seen.last_heartbeat_at
+    WHERE v.state = 'STALE' AND seen.noted_state <> 'STALE'
+    ORDER BY w.id LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
 ), noted AS (
     UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id
     RETURNING w.id, w.last_heartbeat_at
@@ -257,12 +180,6 @@ FROM noted
 
 def note_silent(*, actor: str, limit: int) -> int:
     """Write an event for each worker that has become silent, at most `limit`. Returns how many there were."""
-    parameters: dict[str, Any] = {
-        "stale": stale_after(CELERY),
-        "others": stale_after(REST),
-        "limit": limit,
-        "actor": actor,
-    }
     with connection.cursor() as cursor:
-        cursor.execute(_NOTE_SILENT, parameters)
+        cursor.execute(_NOTE_SILENT, {"limit": limit, "actor": actor})
         return int(cursor.rowcount)

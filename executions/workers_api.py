@@ -4,9 +4,8 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from django.urls import path
-from django.utils import timezone
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -18,11 +17,13 @@ from coordinator.tenancy.roles import Scope
 from executions import rest_workers, worker_registry
 from executions.api import TENANT, PinView
 from executions.errors import WorkerBeatsItself, WorkerEndpointRefused, WorkerUnknown
-from executions.models import Worker, WorkerEvent
+from executions.models import Worker, WorkerEligibility, WorkerEvent
 from executions.stranded import Stranded, stranded
-from executions.worker_registry import STATES, in_state, state_of
 from releases.identity import ReleaseIdentity
 from releases.models import IDENTITY_LENGTH
+
+STATES = WorkerEligibility.State.values
+REASONS = WorkerEligibility.Reason.values
 
 
 class WorkerView(serializers.Serializer[Worker]):
@@ -30,7 +31,13 @@ class WorkerView(serializers.Serializer[Worker]):
     pin = PinView(source="*")
     protocol = serializers.CharField(help_text="`celery` takes commands from the broker; `rest` is called over HTTP.")
     endpoint = serializers.CharField(help_text="Where a `rest` worker is called; empty for others.")
-    state = serializers.SerializerMethodField()
+    state = serializers.ChoiceField(choices=STATES, source="eligibility.state")
+    ineligibleReason = serializers.ChoiceField(
+        choices=REASONS,
+        source="eligibility.reason",
+        allow_null=True,
+        help_text="Why the worker is sent no work of its release; null if it may run it.",
+    )
     capacity = serializers.IntegerField()
     taking = serializers.BooleanField(help_text="Whether it takes commands, by its own last word.")
     holding = serializers.IntegerField(help_text="How many transitions it had not finished when it was last heard.")
@@ -43,10 +50,6 @@ class WorkerView(serializers.Serializer[Worker]):
     )
     drainedByOperatorAt = serializers.DateTimeField(source="drained_by_operator_at", allow_null=True)
     stoppedAt = serializers.DateTimeField(source="stopped_at", allow_null=True)
-
-    @extend_schema_field({"type": "string", "enum": list(STATES)})
-    def get_state(self, worker: Worker) -> str:
-        return state_of(worker, timezone.now())
 
 
 class WorkerEventView(serializers.Serializer[WorkerEvent]):
@@ -61,6 +64,10 @@ class StrandedView(serializers.Serializer[Any]):
     executions = serializers.IntegerField(source="count")
     since = serializers.DateTimeField(
         help_text="When the last worker of the release took work, or the oldest became due, whichever is later."
+    )
+    reasons = serializers.ListField(
+        child=serializers.ChoiceField(choices=REASONS),
+        help_text="Why the workers of the release get no work, each reason once; empty if no worker names the release.",
     )
 
 
@@ -88,7 +95,7 @@ class WorkerFilter(filters.FilterSet):
     state = filters.ChoiceFilter(choices=[(state, state) for state in STATES], method="of_state")
 
     def of_state(self, rows: Any, name: str, value: str) -> Any:
-        return in_state(rows, value, timezone.now())
+        return rows.filter(eligibility__state=value)
 
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
@@ -102,7 +109,7 @@ class Workers(TenantView, ListAPIView[Worker]):
     queryset = Worker.objects.none()
 
     def get_queryset(self) -> Any:
-        return Worker.objects.filter(tenant=self.tenant)
+        return Worker.objects.select_related("eligibility").filter(tenant=self.tenant)
 
     @extend_schema(operation_id="registerWorker", request=RegisterRequest, responses=WorkerView, filters=False)
     def post(self, request: Request, tenant: str) -> Response:
@@ -191,7 +198,7 @@ def _reason(request: Request) -> str:
 class StrandedWork(TenantView):
     @extend_schema(operation_id="strandedWork", responses=StrandedList)
     def get(self, request: Request, tenant: str) -> Response:
-        """Due executions whose release has no healthy worker: which release, how many, since when."""
+        """Due executions whose release no worker may run: which release, how many, since when, and why."""
         found: list[Stranded] = stranded([self.tenant.pk])
         return Response(StrandedList({"items": [asdict(each) for each in found]}).data)
 

@@ -159,7 +159,7 @@ class Workers(WorkerView):
             "release_version": request.GET.get("releaseVersion", "").strip(),
         }
         names = {name: value for name, value in asked.items() if value and "\x00" not in value}
-        rows = Worker.objects.filter(tenant=tenant, pipeline_id=pipeline_id, **names)
+        rows = Worker.objects.select_related("eligibility").filter(tenant=tenant, pipeline_id=pipeline_id, **names)
         return [records.worker(row, tenant) for row in rows.order_by("worker_id")]
 
 

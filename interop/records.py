@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from django.utils import timezone
-
 from coordinator.tenancy.models import Tenant
 from executions.awaits import epoch_ms
 from executions.interactions import Completion
 from executions.models import Execution, Interaction, Worker
 from executions.redrive import Redriven
 from executions.states import State
-from executions.worker_registry import state_of
 from releases.artifact_store import artifact_store
 from releases.models import Activation, Artifact, Release
 
@@ -62,7 +59,7 @@ def worker(row: Worker, tenant: Tenant) -> dict[str, Any]:
         "endpoint": row.endpoint,
         "artifactId": row.artifact_id,
         "artifactDigest": row.artifact_digest,
-        "state": state_of(row, timezone.now()),
+        "state": row.eligibility.state,
         "registeredAtEpochMs": epoch_ms(row.registered_at),
         "lastHeartbeatAtEpochMs": epoch_ms(row.last_heartbeat_at),
         "drainingSinceEpochMs": epoch_ms(min(since)) if since else 0,

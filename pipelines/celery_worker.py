@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
     if len(worker_id) > LONGEST_NAME or not worker_id.isprintable():
         raise DefinitionError("INVALID_WORKER_ID", f"--worker-id takes at most {LONGEST_NAME} printable characters")
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
-    log.info("Hosting %s with artifact %s", release.identity, release.artifact_digest)
+    log.info("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.let_go)
     app = _application(broker_url, host, outbox)
     outbox.start()

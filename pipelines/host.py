@@ -92,7 +92,8 @@ def host_release(reference: str, descriptor_path: Path, tenant: str) -> HostedRe
             "host the code of that release, or build and release this code",
         )
     identity = ReleaseIdentity(tenant, descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version)
-    return HostedRelease(pipeline, identity, stored.get(digest, ""), digest)
+    # A release of images alone pins nothing that this code could be compared with, so it names no artifact.
+    return HostedRelease(pipeline, identity, stored.get(digest, ""), digest if stored else "")
 
 
 def _read(path: Path) -> Descriptor:

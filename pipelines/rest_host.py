@@ -145,7 +145,7 @@ class RestHost:
             contract_version=identity.contract_version,
             release_version=identity.release_version,
             artifact_id=self.release.artifact_id,
-            artifact_digest=self.release.artifact_digest if self.release.artifact_id else "",
+            artifact_digest=self.release.artifact_digest,
         )
 
     def _executed(self, command: TransitionCommand) -> bytes:

@@ -127,7 +127,15 @@ def worker(release: Release, name: str = "worker-1", capacity: int = 10, **chang
         "last_heartbeat_at": now,
         "last_sent_at": now,
     }
-    return Worker.objects.create(**{**members, **changes})
+    members |= changes
+    return Worker.objects.create(**{"alive_until": members["last_heartbeat_at"] + timedelta(seconds=30), **members})
+
+
+def silence(*workers: Worker, since: datetime | None = None) -> None:
+    """Have them silent since that moment, by default since an hour ago: too long for a healthy worker."""
+    heard = since or timezone.now() - timedelta(hours=1)
+    rows = Worker.objects.filter(pk__in=[worker.pk for worker in workers])
+    rows.update(last_heartbeat_at=heard, alive_until=heard + timedelta(seconds=30))
 
 
 def execution(owner: Tenant, key: str = "key", value: Any = None, pipeline_id: str = PIPELINE) -> Execution:
@@ -157,9 +165,9 @@ def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any
     return {**header, "body": body, "signature": _signature(header, body, key)}
 
 
-def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, stale_seconds: float = 30) -> list[Claim]:
+def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30) -> list[Claim]:
     """What of `owner` a dispatcher claims now, in the order in which it was due."""
-    claims = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds, stale_seconds=stale_seconds)
+    claims = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds)
     return [claim for claim in claims if claim.tenant == owner.slug]
 
 

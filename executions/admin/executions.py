@@ -19,11 +19,10 @@ from executions.admin.confirmation import Given, Order, ask
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
 from executions.cancellation import cancel
-from executions.hosting import hosting
 from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.redrive import redrivable, redrive
 from executions.states import State, legal
-from executions.worker_registry import workers_of
+from executions.stranded import why_stranded
 from releases.models import Pipeline
 
 EVENTS_SHOWN = 200
@@ -131,17 +130,15 @@ class ExecutionAdmin(ReadOnlyAdmin):
         }
 
 
-def _is_stranded(execution: Execution) -> bool:
-    """Whether it is due and no healthy worker hosts the release that it is pinned to."""
-    if execution.status not in DUE_VALUES:
-        return False
-    return not any(host.counts for host in hosting(workers_of(execution.release)))
+def _stranded(execution: Execution) -> str | None:
+    """Why no worker may run what is due; None if one may, or if it is not due."""
+    return why_stranded(execution.release_id) if execution.status in DUE_VALUES else None
 
 
 def _mark(execution: Execution) -> str:
     """Changes whenever the page would."""
     lease = int(execution.lease_expires_at.timestamp()) if execution.lease_expires_at else 0
-    return f"{execution.event_count}.{lease}.{int(_is_stranded(execution))}.{len(_asked(execution))}"
+    return f"{execution.event_count}.{lease}.{_stranded(execution) or ''}.{len(_asked(execution))}"
 
 
 def _asked(execution: Execution) -> list[Interaction]:
@@ -162,7 +159,7 @@ def _shown(execution: Execution) -> dict[str, Any]:
         "over": execution.status in TERMINAL_VALUES,
         "mark": _mark(execution),
         "waits": execution.status in DUE_VALUES,
-        "stranded": _is_stranded(execution),
+        "stranded": _stranded(execution),
         "active": activation.release if activation else None,
         "seconds": _seconds(execution),
         "input": bounded_json(execution.input),

@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
-from django.utils import timezone
 
 from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
 from coordinator.admin_columns import badge, column, moment
@@ -16,14 +15,12 @@ from executions import worker_registry
 from executions.admin.confirmation import Given, Order, ask
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
-from executions.hosting import Hosting, hosting
-from executions.models import Execution, Worker, WorkerEvent
-from executions.rest_assignment import owner_of
-from executions.rest_calls import base_of, may_call
+from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.rest_calls import base_of
 from executions.states import State
-from executions.worker_registry import REST, STATES, in_state
-from releases.models import Release
+from executions.worker_registry import REST
 
+STATES = WorkerEligibility.State.values
 WORKER_VARIANTS = {"HEALTHY": "success", "DRAINING": "warning", "STALE": "danger", "UNAVAILABLE": "default"}
 EVENTS_SHOWN = 100
 RUNNING_SHOWN = 20
@@ -37,7 +34,7 @@ class StateFilter(ScopedFilter):
         yield from ((state, state) for state in STATES)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
-        return in_state(queryset, self.value() or "", timezone.now()) if self.value() in STATES else queryset
+        return queryset.filter(eligibility__state=self.value()) if self.value() in STATES else queryset
 
 
 @admin.register(Worker)
@@ -54,7 +51,7 @@ class WorkerAdmin(ReadOnlyAdmin):
         "drains",
         "heard_of",
     )
-    list_select_related = ("tenant",)
+    list_select_related = ("tenant", "eligibility")
     list_filter = (StateFilter, PipelineFilter, ReleaseFilter, TenantFilter)
     search_fields = ("worker_id", "release_version")
     search_help_text = "Search by worker or release version"
@@ -63,16 +60,15 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @badge("State", WORKER_VARIANTS)
     def state(self, worker: Worker) -> str:
-        return self._hosting(worker).state
+        return worker.eligibility.state
 
     @badge(
         "Artifact", {"as verified": "success", "another": "danger", "not told": "default", "no such release": "danger"}
     )
     def artifact(self, worker: Worker) -> str:
-        host = self._hosting(worker)
-        if host.release is None:
+        if worker.eligibility.release_id is None:
             return "no such release"
-        return {True: "as verified", False: "another", None: "not told"}[host.fits]
+        return {True: "as verified", False: "another", None: "not told"}[worker.eligibility.artifact_fits]
 
     @column("Drains", empty="-")
     def drains(self, worker: Worker) -> str | None:
@@ -83,18 +79,6 @@ class WorkerAdmin(ReadOnlyAdmin):
     @column("Last heartbeat", ordering="last_heartbeat_at")
     def heard_of(self, worker: Worker) -> str:
         return moment(worker.last_heartbeat_at)
-
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Looks all rows of the page up at once."""
-        changelist = super().get_changelist_instance(request)
-        changelist.result_list = rows = list(changelist.result_list)
-        for host in hosting(rows):
-            host.worker._hosting = host  # type: ignore[attr-defined]  # for this page alone
-        return changelist
-
-    def _hosting(self, worker: Worker) -> Hosting:
-        kept: Hosting | None = getattr(worker, "_hosting", None)
-        return kept or hosting([worker])[0]
 
     def own_urls(self) -> list[URLPattern]:
         return [
@@ -109,16 +93,15 @@ class WorkerAdmin(ReadOnlyAdmin):
         return ask(self, request, self.row_or_404(request, object_id), _undrain_order, _undrain)
 
     def show(self, request: HttpRequest, row: Worker) -> HttpResponse:
-        host = self._hosting(row)
+        host = row.eligibility
         events = list(row.events.all()[: EVENTS_SHOWN + 1])
-        running = _running(row, host.release)
+        running = _running(host)
         more: dict[str, Any] = {
             "title": str(row),
             "original": row,
             "variant": WORKER_VARIANTS[host.state],
             "order": _newest_order(row) if row.drained_by_operator_at else None,
             "called_at": base_of(row.endpoint) if row.protocol == REST else "",
-            "may_be_called": row.protocol != REST or may_call(row.endpoint),
             "may_operate": self.may(request, Scope.OPERATE, row),
             "running": running[:RUNNING_SHOWN],
             "more_running": len(running) > RUNNING_SHOWN,
@@ -136,12 +119,11 @@ def _newest_order(worker: Worker) -> WorkerEvent | None:
     return worker.events.filter(data__cause="OPERATOR_DRAINED").first()
 
 
-def _running(worker: Worker, release: Release | None) -> list[Execution]:
+def _running(host: WorkerEligibility) -> list[Execution]:
     """What it runs, longest first, by the leases that are held in its name."""
-    if release is None:
+    if host.release_id is None:
         return []
-    owner = owner_of(worker) if worker.protocol == REST else f"worker:{worker.worker_id}"
-    rows = Execution.objects.filter(release=release, status=State.RUNNING, lease_owner=owner)
+    rows = Execution.objects.filter(release=host.release_id, status=State.RUNNING, lease_owner=host.lease_owner)
     return list(rows.defer("input", "result", "progress").order_by("updated_at")[: RUNNING_SHOWN + 1])
 
 

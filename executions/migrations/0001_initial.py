@@ -100,6 +100,10 @@ class Migration(migrations.Migration):
                 ("drained_by_operator_at", models.DateTimeField(null=True)),
                 ("stopped_at", models.DateTimeField(null=True)),
                 ("noted_state", models.CharField(default="", max_length=12)),
+                ("alive_until", models.DateTimeField(null=True)),
+                ("blocked_reason", models.CharField(blank=True, default="", max_length=40)),
+                ("capability_checked_at", models.DateTimeField(null=True)),
+                ("capability_error", models.TextField(blank=True, default="")),
             ],
             options={
                 "ordering": ("pipeline_id", "worker_id"),

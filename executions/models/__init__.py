@@ -4,7 +4,7 @@ from executions.models.awaits import AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
 from executions.models.execution import DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
 from executions.models.wire_form import WireForm
-from executions.models.worker import Worker, WorkerEvent
+from executions.models.worker import Worker, WorkerEligibility, WorkerEvent
 
 __all__ = [
     "DUE_VALUES",
@@ -19,5 +19,6 @@ __all__ = [
     "Interaction",
     "WireForm",
     "Worker",
+    "WorkerEligibility",
     "WorkerEvent",
 ]

@@ -4,16 +4,20 @@ from django.db import models
 from django.db.models import Q
 
 from coordinator.tenancy.models import Tenant
-from releases.models import IDENTITY_LENGTH
+from releases.models import IDENTITY_LENGTH, Release
 
 
 class Worker(models.Model):
-    """A transition worker as its last heartbeat told of it. Its state is read off by `worker_registry`.
+    """A transition worker as its last heartbeat told of it. Its state is read from `eligibility`.
 
     A worker drains because it said so (`draining_since`), or because an operator wants it to
     (`drained_by_operator_at`), which no heartbeat undoes. `taking`, `holding` and `transition_seconds` are its own
     word: whether it takes commands, how many it has not finished, and how long one takes it on average. `noted_state`
     is the state in its newest event. `endpoint` is where a REST worker is called; others have none.
+
+    `alive_until` is when the worker becomes STALE unless a heartbeat comes, by the database's clock; null means never.
+    `blocked_reason` says why the coordinator never calls the worker; empty if it may. `capability_checked_at` and
+    `capability_error` hold the newest answer of a REST worker to whether it hosts its release; an empty error is a yes.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
@@ -36,6 +40,10 @@ class Worker(models.Model):
     drained_by_operator_at = models.DateTimeField(null=True)
     stopped_at = models.DateTimeField(null=True)
     noted_state = models.CharField(max_length=12, default="")
+    alive_until = models.DateTimeField(null=True)
+    blocked_reason = models.CharField(max_length=40, blank=True, default="")
+    capability_checked_at = models.DateTimeField(null=True)
+    capability_error = models.TextField(blank=True, default="")
 
     class Meta:
         ordering = ("pipeline_id", "worker_id")
@@ -46,6 +54,49 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.worker_id
+
+
+class WorkerEligibility(models.Model):
+    """A worker, the release that it names, and whether it may run that release. A view; nothing writes to it.
+
+    `state` is HEALTHY, STALE, DRAINING or UNAVAILABLE. `reason` is why the worker gets no due work; null if it does.
+    `admits` is True if the release may accept new executions on the worker's account. Only a STALE REST worker differs
+    in the two: it lets nothing new in, but runs what was accepted (wire protocol D.8). `artifact_fits` is null if the
+    worker names no artifact. `lease_owner` is the name under which the worker holds leases.
+    """
+
+    class State(models.TextChoices):
+        HEALTHY = "HEALTHY"
+        STALE = "STALE"
+        DRAINING = "DRAINING"
+        UNAVAILABLE = "UNAVAILABLE"
+
+    class Reason(models.TextChoices):
+        STOPPED = "STOPPED", "the worker stopped"
+        PROTOCOL_NOT_SUPPORTED = "PROTOCOL_NOT_SUPPORTED", "the coordinator does not speak the worker's protocol"
+        RELEASE_UNKNOWN = "RELEASE_UNKNOWN", "the worker names a release that is not registered"
+        OTHER_ARTIFACT = "OTHER_ARTIFACT", "the worker's artifact is not one that the release pins"
+        DRAINED_BY_OPERATOR = "DRAINED_BY_OPERATOR", "an operator drained the worker"
+        DRAINING = "DRAINING", "the worker is draining"
+        SILENT = "SILENT", "the worker sends no heartbeats"
+        ENDPOINT_NOT_ALLOWED = "ENDPOINT_NOT_ALLOWED", "REST_WORKER_ORIGINS does not name the origin of its endpoint"
+
+    worker = models.OneToOneField(
+        Worker, on_delete=models.DO_NOTHING, primary_key=True, related_name="eligibility", db_column="worker_id"
+    )
+    release = models.ForeignKey(Release, on_delete=models.DO_NOTHING, null=True, related_name="+")
+    state = models.CharField(max_length=12, choices=State)
+    reason = models.CharField(max_length=40, choices=Reason, null=True)
+    admits = models.BooleanField()
+    artifact_fits = models.BooleanField(null=True)
+    lease_owner = models.CharField(max_length=200)
+
+    class Meta:
+        managed = False
+        db_table = "executions_workereligibility"
+
+    def __str__(self) -> str:
+        return f"{self.worker} {self.state}"
 
 
 class WorkerEvent(models.Model):

@@ -114,7 +114,7 @@ def test_the_list_is_filtered(question: str, found: bool, log_in: LogIn, acme: W
 
 WORKERS: dict[str, tuple[dict[str, Any], str]] = {
     "HEALTHY": ({}, "not told"),
-    "STALE": ({"last_heartbeat_at": timezone.now() - timedelta(hours=1)}, "not told"),
+    "STALE": ({"alive_until": timezone.now() - timedelta(hours=1)}, "not told"),
     "DRAINING": ({"draining_since": timezone.now()}, "not told"),
     "UNAVAILABLE": ({"stopped_at": timezone.now()}, "not told"),
     "another": ({"artifact_digest": "sha256:" + "0" * 64}, "another"),
@@ -141,11 +141,12 @@ def test_the_overview_tells_what_lives_what_failed_and_what_is_stranded(log_in: 
     assert (line.live["RUNNING"], line.failed, line.workers) == (1, 1, 1)
     assert shown.context["stranded"] == []
     making.execution(acme.tenant, "third", pipeline_id="acme.orders")
-    Worker.objects.filter(pk=acme.worker.pk).update(last_heartbeat_at=timezone.now() - timedelta(minutes=10))
+    making.silence(acme.worker)
     shown = log_in("viewer").get(reverse("admin:index"))
     [stranded] = shown.context["stranded"]
     assert (stranded.release_version, stranded.count) == (acme.release.release_version, 1)
     assert "Stranded work" in shown.text
+    assert "The worker sends no heartbeats" in shown.text
 
 
 def test_the_overview_shows_ones_own_tenants_alone(log_in: LogIn) -> None:

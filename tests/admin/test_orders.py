@@ -7,10 +7,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from executions import campaigns, moves, worker_registry
+from executions import campaigns, moves, sweep, worker_registry
 from executions.models import Campaign, Execution, Worker
 from executions.redrive import redrive
-from executions.rest_assignment import owner_of
 from tests import making
 from tests.admin import asking
 from tests.admin.conftest import LogIn, World
@@ -214,9 +213,10 @@ def test_a_worker_that_is_called_over_http_shows_where_and_whether_it_may_be(
     [claim] = making.claimed(acme.tenant)
     link = of("execution_change", acme.execution)
     assert link not in page
-    Execution.objects.filter(pk=claim.execution_id).update(lease_owner=owner_of(made))
+    Execution.objects.filter(pk=claim.execution_id).update(lease_owner=made.eligibility.lease_owner)
     assert link in client.get(of("worker_change", made)).text
     settings.REST_WORKER_ORIGINS = []
+    assert sweep.endpoints() == 1
     assert "data-not-called" in client.get(of("worker_change", made)).text
 
 

@@ -87,7 +87,7 @@ def test_stranded_work_is_told_by_release(ready: tuple[Tenant, Release], operato
     made.refresh_from_db()
     assert since == made.next_due_at
     pin = {"pipelineId": making.PIPELINE, "contractVersion": release.contract_version, "releaseVersion": "1.0"}
-    assert found == {"pin": pin, "executions": 1}
+    assert found == {"pin": pin, "executions": 1, "reasons": ["STOPPED"]}
 
 
 @pytest.mark.parametrize("order", ["drain", "undrain"])
@@ -151,7 +151,7 @@ def test_a_worker_that_is_called_over_http_is_registered_beaten_for_and_drained(
     assert made["pin"] == {name: REST_WORKER[name] for name in ("pipelineId", "contractVersion", "releaseVersion")}
     assert made in operator.get("workers")["items"]
     path = f"workers/{making.PIPELINE}/rest-1"
-    Worker.objects.filter(worker_id="rest-1").update(last_heartbeat_at=LONG_AGO)
+    making.silence(Worker.objects.get(worker_id="rest-1"))
     assert operator.get("workers?state=STALE")["items"][0]["workerId"] == "rest-1"
     assert operator.call("POST", f"{path}/heartbeat")["state"] == "HEALTHY"
     assert operator.call("POST", f"{path}/drain")["state"] == "DRAINING"

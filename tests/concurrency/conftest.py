@@ -53,7 +53,8 @@ def _run(*statements: str) -> None:
 
 def _empty() -> None:
     """History refuses to be removed; only the owner of the tables can, and only by switching its guards off."""
-    models = [model for app in ("tenancy", "releases", "executions") for model in apps.get_app_config(app).get_models()]
+    apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions"))
+    models = [model for each in apps_models for model in each if model._meta.managed]
     tables = [f'"{model._meta.db_table}"' for model in models]
     with transaction.atomic():
         _run(

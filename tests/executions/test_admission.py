@@ -86,7 +86,7 @@ def test_refusals_are_never_remembered(owner: Tenant) -> None:
 
 
 def test_what_was_found_is_forgotten_in_time(owner: Tenant, settings: Any) -> None:
-    Worker.objects.update(last_heartbeat_at=timezone.now() - timedelta(days=1))
+    making.silence(*Worker.objects.all())
     assert send(owner, "still remembered").duplicate is False
     settings.SUBMISSION_CACHE_SECONDS = 0
     with pytest.raises(CoordinatorError) as caught:

@@ -39,7 +39,6 @@ from tests import making
 from tests.executions.model import OVER, RETRIES, TAKEOVERS, Model
 from tests.raw_sql import run
 
-UNHURRIED = 3600.0
 STEPS = [{**making.STEP, "index": index, "authoredName": f"Step {index}"} for index in range(3)]
 
 
@@ -111,7 +110,7 @@ class Machine(RuleBasedStateMachine):
         # Of what is due at one instant the database takes any; a run that is to be repeated must know which.
         postpone = "UPDATE executions_execution SET next_due_at = next_due_at + %s WHERE id = ANY(%s)"
         run(postpone, timedelta(hours=1), due[limit:])
-        claims = making.claimed(self.world.owner, stale_seconds=UNHURRIED)
+        claims = making.claimed(self.world.owner)
         run(postpone, timedelta(hours=-1), due[limit:])
         claims.sort(key=lambda claim: due.index(claim.execution_id))
         assert [claim.execution_id for claim in claims] == due[:limit]
@@ -391,7 +390,7 @@ class Machine(RuleBasedStateMachine):
 @pytest.mark.timeout(600)  # a failing run is made smaller before it is told
 @pytest.mark.django_db
 def test_whatever_happens_in_whatever_order_executions_are_as_the_model_says(settings: Any) -> None:
-    settings.RETRY_LIMIT, settings.TAKEOVER_LIMIT, settings.WORKER_STALE_SECONDS = RETRIES, TAKEOVERS, UNHURRIED
+    settings.RETRY_LIMIT, settings.TAKEOVER_LIMIT = RETRIES, TAKEOVERS
     owner = making.tenant()
     releases = [release_of(owner, version) for version in ("1.0", "2.0")]
     activate(releases[0], actor="user:test")
@@ -420,5 +419,5 @@ def release_of(owner: Tenant, version: str) -> Release:
     document = making.descriptor(contract, data, version)
     document["artifacts"][0]["capabilities"] = ["checkpoint-each-step"]
     release = making.verified(making.upload(owner, document, data).release)
-    making.worker(release, f"worker-{version}", capacity=100)
+    making.worker(release, f"worker-{version}", capacity=100, alive_until=None)
     return release

@@ -5,6 +5,7 @@ tenant, a pipeline or a release ever ran, or through all that is live where it i
 """
 
 import re
+from importlib import import_module
 
 import pytest
 from django.db import connection
@@ -15,6 +16,7 @@ from tests.raw_sql import run
 
 pytestmark = pytest.mark.django_db
 TABLE = "executions_execution"
+VIEW = import_module("executions.migrations.0003_worker_eligibility").VIEW
 BY_ID = r"[( ]id = "
 BY_RELEASE_OR_ID = r"[( ](release_)?id = "
 
@@ -34,6 +36,7 @@ def unknown() -> None:
     made = making.execution(owner)
     for table in (TABLE, *OTHERS):
         run(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING ALL) ON COMMIT DROP")
+    run(VIEW.replace("CREATE VIEW", "CREATE TEMP VIEW"))
     run(_MANY, made.pk)
 
 

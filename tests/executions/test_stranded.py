@@ -37,7 +37,7 @@ def change(owner: Tenant, **changes: Any) -> None:
     ("changes", "strands"),
     [
         ({}, False),
-        ({"last_heartbeat_at": NOW - HOUR}, True),
+        ({"alive_until": NOW - HOUR}, True),
         ({"draining_since": NOW - HOUR}, True),
         ({"drained_by_operator_at": NOW - HOUR}, True),
         ({"stopped_at": NOW - HOUR}, True),
@@ -89,8 +89,8 @@ def test_only_what_is_due_counts(ready: tuple[Tenant, Release]) -> None:
 @pytest.mark.parametrize(
     ("due", "changes", "since"),
     [
-        (3 * HOUR, {"last_heartbeat_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
-        (1 * HOUR, {"last_heartbeat_at": NOW - 2 * HOUR}, NOW - 1 * HOUR),
+        (3 * HOUR, {"last_heartbeat_at": NOW - 2 * HOUR, "alive_until": NOW - 2 * HOUR}, NOW - 2 * HOUR),
+        (1 * HOUR, {"last_heartbeat_at": NOW - 2 * HOUR, "alive_until": NOW - 2 * HOUR}, NOW - 1 * HOUR),
         (3 * HOUR, {"stopped_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"draining_since": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         # It beats on and on, and took its last work two hours ago all the same.

@@ -286,7 +286,7 @@ def test_a_release_without_a_contract_takes_any_input() -> None:
     release = making.upload(owner, making.descriptor(contract, b"", kind="container-image")).release
     making.verified(release)
     activate(release, actor="")
-    making.worker(release, artifact_digest="sha256:whatever-the-image-is")
+    making.worker(release, artifact_digest=release.artifacts.get().digest)
     execution = send(owner, input=[1, "two"]).execution
     assert (execution.input_shape, execution.result_shape) == ("UNI", "SINGLE")
 

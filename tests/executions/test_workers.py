@@ -11,15 +11,12 @@ from coordinator.tenancy.models import Tenant
 from executions import sweep, worker_registry
 from executions.dispatch import owner as owner_name
 from executions.errors import WorkerUnavailable, WorkerUnknown
-from executions.models import Execution, Worker, WorkerEvent
+from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.protocol import Heartbeat, HeldLease
 from executions.worker_registry import (
     DISPATCH_TASK,
-    STATES,
     TELL_TASK,
     drain,
-    in_state,
-    state_of,
     take_heartbeat,
     undrain,
 )
@@ -57,7 +54,7 @@ def tasks_of(rung: list[Any]) -> list[str]:
 
 
 def state(worker: Worker) -> str:
-    return state_of(worker, timezone.now())
+    return WorkerEligibility.objects.get(pk=worker.pk).state
 
 
 def events(worker: Worker) -> list[tuple[str, str, str]]:
@@ -68,16 +65,12 @@ def events(worker: Worker) -> list[tuple[str, str, str]]:
     return [(event.state, event.data["cause"], event.actor) for event in found]
 
 
-def silence(*workers: Worker) -> None:
-    Worker.objects.filter(pk__in=[worker.pk for worker in workers]).update(last_heartbeat_at=LONG_AGO)
-
-
 def test_every_change_of_state_leaves_an_event_and_nothing_else_does(release: Release) -> None:
     for second, told in enumerate(["HEALTHY", "HEALTHY", "DRAINING", "DRAINING", "UNAVAILABLE", "UNAVAILABLE"]):
         worker = beat(release, second, told)
-    silence(worker)
+    making.silence(worker, since=LONG_AGO)
     worker = beat(release, 10)
-    silence(worker)
+    making.silence(worker, since=LONG_AGO)
     assert sweep.silent_workers() == 1
     worker = beat(release, 20)
     assert events(worker) == [
@@ -270,26 +263,6 @@ def test_silence_is_noted_once_and_only_of_those_who_should_be_heard(release: Re
     assert [worker_registry.note_silent(actor="clock", limit=2) for _ in range(3)] == [2, 1, 0]
     assert [events(worker) for worker in silent] == [[("STALE", "SILENT", "clock")]] * 3
     assert [events(worker) for worker in others] == [[]] * 4
-
-
-def test_the_states_of_many_are_those_of_each(release: Release, owner: Tenant) -> None:
-    """`in_state` and `state_of` are one rule, told to the database and to Python."""
-    moments = [None, LONG_AGO]
-    for number in range(16):
-        making.worker(
-            release,
-            f"w-{number:02}",
-            last_heartbeat_at=LONG_AGO if number & 1 else timezone.now(),
-            draining_since=moments[number >> 1 & 1],
-            drained_by_operator_at=moments[number >> 2 & 1],
-            stopped_at=moments[number >> 3 & 1],
-        )
-    now = timezone.now()
-    workers = Worker.objects.filter(tenant=owner)
-    for each in STATES:
-        expected = {worker.worker_id for worker in workers if state_of(worker, now) == each}
-        assert {worker.worker_id for worker in in_state(workers, each, now)} == expected
-        assert expected
 
 
 @pytest.mark.parametrize("sql", ["UPDATE executions_workerevent SET actor = 'x'", "DELETE FROM executions_workerevent"])

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from executions import awaits, dispatch, rest_assignment, rest_dispatch
+from executions import awaits, dispatch, rest_assignment, rest_dispatch, sweep
 from executions.models import Execution, Interaction, WireForm, Worker
+from executions.rest_workers import heartbeat
 from executions.stranded import stranded
 from executions.worker_registry import drain, note_silent
 from tests import making
@@ -48,6 +49,7 @@ def test_what_may_not_be_called_gets_nothing(flow: Flow, settings: Any, without:
     making.worker(flow.release, "celery-1", capacity=2)
     if without == "origin":
         settings.REST_WORKER_ORIGINS = ["https://another.example"]
+        assert sweep.endpoints() == 1
     elif without == "protocol":
         Worker.objects.filter(pk=flow.worker.pk).update(protocol="grpc")
     else:
@@ -67,7 +69,7 @@ def test_a_worker_of_another_protocol_is_no_place_to_run(flow: Flow) -> None:
 def test_a_silent_worker_still_gets_what_was_accepted(flow: Flow) -> None:
     """Wire protocol D.8: lifecycle counts at submission, and never at dispatch."""
     [made] = submitted(flow, 1)
-    run("UPDATE executions_worker SET last_heartbeat_at = now() - interval '1 hour' WHERE id = %s", flow.worker.pk)
+    making.silence(flow.worker)
     assert note_silent(actor="test", limit=10) == 1
     assert stranded([flow.owner.pk]) == []
     assert flow.dispatch() == 1
@@ -77,7 +79,7 @@ def test_a_silent_worker_still_gets_what_was_accepted(flow: Flow) -> None:
 
 def test_a_worker_that_never_becomes_silent_is_not_noted(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_STALE_SECONDS = 0
-    run("UPDATE executions_worker SET last_heartbeat_at = now() - interval '1 hour' WHERE id = %s", flow.worker.pk)
+    assert heartbeat(flow.owner, PIPELINE, "java-1", actor="user:test").alive_until is None
     assert note_silent(actor="test", limit=10) == 0
 
 

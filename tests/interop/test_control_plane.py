@@ -259,11 +259,10 @@ def unavailable(flow: Flow) -> str:
     return text.removeprefix(NO_WORKER)
 
 
-def test_a_worker_that_is_silent_drained_or_unknown_lets_nothing_in(flow: Flow, settings: Any) -> None:
-    settings.REST_WORKER_STALE_SECONDS = 0.000001
+def test_a_worker_that_is_silent_drained_or_unknown_lets_nothing_in(flow: Flow) -> None:
+    making.silence(flow.worker)
     told = "No healthy rest worker lifecycle record for active release; current states: java-1="
     assert unavailable(flow) == told + "STALE"
-    settings.REST_WORKER_STALE_SECONDS = 120
     ok("POST", f"admin/tenants/{flow.owner.slug}/pipelines/{PIPELINE}/workers/java-1/drain")
     assert unavailable(flow) == told + "DRAINING"
     from executions.models import Worker
@@ -312,6 +311,9 @@ def test_a_worker_that_cannot_be_asked_lets_nothing_in(flow: Flow, settings: Any
     failed = "REST transition worker capability check failed: "
     flow.double.secret = "another"
     assert unavailable(flow) == failed + "HTTP 401"
+    flow.worker = register(
+        flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint, actor="t"
+    )
     settings.REST_WORKER_ORIGINS = []
     assert unavailable(flow) == failed + "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
     assert all(seen.method == "GET" for seen in flow.double.requests)
@@ -325,8 +327,8 @@ def test_a_healthy_worker_of_another_kind_is_enough(flow: Flow) -> None:
 
 
 def test_a_worker_without_an_endpoint_is_called_at_the_installations_base(flow: Flow, settings: Any) -> None:
-    register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t")
     settings.REST_WORKER_ORIGINS, settings.REST_WORKER_BASE_URL = [], flow.double.endpoint
+    register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t")
     accepted(flow.owner)
     assert flow.dispatch() == 1
     assert len(flow.double.commands) == 1

@@ -71,5 +71,4 @@ def test_a_descriptor_that_is_not_there_is_refused(hosted: Hosted) -> None:
 def test_a_release_that_pins_no_bytes_is_hosted_on_the_strength_of_its_contract(hosted: Hosted, tmp_path: Path) -> None:
     hosted.change_descriptor(artifact(kind="container-image", digest="sha256:" + "1" * 64))
     found = hosted.host().release
-    assert found.artifact_id == ""
-    assert found.artifact_digest.startswith("sha256:")
+    assert (found.artifact_id, found.artifact_digest) == ("", "")

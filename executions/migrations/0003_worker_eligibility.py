@@ -1,0 +1,109 @@
+"""Which worker may run which release: the one view that decides it, and the count by which claims keep to capacity."""
+
+import django.db.models.deletion
+from django.db import migrations, models
+
+# One row for each worker, with the release that it names or null. Every rule of eligibility is here and nowhere else.
+# A worker that names an artifact must name one that the release pins, whatever its kind (wire protocol D.8).
+# A REST worker may be silent: only others beat for it, and what was accepted still goes to it.
+# `present` is cheap to evaluate: it lets a claim skip the workers of the past before it looks up releases.
+VIEW = """
+CREATE VIEW executions_workereligibility AS
+SELECT w.id AS worker_id, w.tenant_id, r.id AS release_id, w.protocol, w.capacity, w.transition_seconds,
+    CASE w.protocol WHEN 'rest' THEN left('rest:' || w.id || ':' || w.worker_id, 200)
+        ELSE left('worker:' || w.worker_id, 200) END AS lease_owner,
+    fact.fits AS artifact_fits,
+    w.stopped_at IS NULL AND NOT (fact.silent AND w.protocol = 'celery') AS present,
+    CASE WHEN w.stopped_at IS NOT NULL THEN 'UNAVAILABLE' WHEN fact.draining THEN 'DRAINING'
+        WHEN fact.silent THEN 'STALE' ELSE 'HEALTHY' END AS state,
+    rule.reason,
+    rule.reason IS NULL AND NOT fact.silent AS admits
+FROM executions_worker w
+LEFT JOIN (releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id AND r.status <> 'REJECTED')
+    ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id
+    AND r.contract_version = w.contract_version AND r.release_version = w.release_version
+CROSS JOIN LATERAL (
+    SELECT coalesce(w.alive_until < now(), false) AS silent,
+        w.draining_since IS NOT NULL OR w.drained_by_operator_at IS NOT NULL AS draining,
+        CASE WHEN w.artifact_digest <> '' OR w.artifact_id <> '' THEN EXISTS (
+            SELECT FROM releases_artifact a WHERE a.release_id = r.id
+                AND w.artifact_digest IN ('', a.digest) AND w.artifact_id IN ('', a.artifact_id)) END AS fits
+) fact
+CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN w.protocol NOT IN ('celery', 'rest') THEN 'PROTOCOL_NOT_SUPPORTED'
+        WHEN w.stopped_at IS NOT NULL THEN 'STOPPED'
+        WHEN r.id IS NULL THEN 'RELEASE_UNKNOWN'
+        WHEN NOT fact.fits THEN 'OTHER_ARTIFACT'
+        WHEN w.drained_by_operator_at IS NOT NULL THEN 'DRAINED_BY_OPERATOR'
+        WHEN w.draining_since IS NOT NULL THEN 'DRAINING'
+        WHEN fact.silent AND w.protocol = 'celery' THEN 'SILENT'
+        WHEN w.blocked_reason <> '' THEN w.blocked_reason
+    END AS reason
+) rule
+"""
+
+# A statement sees the executions as they were when it began. A claim that counts by that may overlook what another one
+# has just taken. So it counts here: once it holds the lock, a volatile function sees what is committed by then.
+# 7306 is the class of these locks among the product's advisory locks.
+COUNT = """
+CREATE FUNCTION count_running_for_claim(release bigint) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(7306, hashint8(release)) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT coalesce(jsonb_object_agg(lease_owner, running), '{}') FROM (
+        SELECT e.lease_owner, count(*) AS running FROM executions_execution e
+        WHERE e.release_id = release AND e.status = 'RUNNING' GROUP BY e.lease_owner) held);
+END $$
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = (("executions", "0002_invariants"), ("releases", "0001_initial"))
+    operations = (
+        migrations.RunSQL(VIEW, "DROP VIEW executions_workereligibility"),
+        migrations.RunSQL(COUNT, "DROP FUNCTION count_running_for_claim"),
+        migrations.CreateModel(
+            name="WorkerEligibility",
+            fields=[
+                (
+                    "worker",
+                    models.OneToOneField(
+                        db_column="worker_id",
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="eligibility",
+                        serialize=False,
+                        to="executions.worker",
+                    ),
+                ),
+                (
+                    "release",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="releases.release",
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("HEALTHY", "Healthy"),
+                            ("STALE", "Stale"),
+                            ("DRAINING", "Draining"),
+                            ("UNAVAILABLE", "Unavailable"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("reason", models.CharField(max_length=40, null=True)),
+                ("admits", models.BooleanField()),
+                ("artifact_fits", models.BooleanField(null=True)),
+                ("lease_owner", models.CharField(max_length=200)),
+            ],
+            options={"db_table": "executions_workereligibility", "managed": False},
+        ),
+    )
