@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
@@ -24,6 +24,7 @@ from releases.artifact_store import LocalArtifactStore, artifact_store
 from releases.contract import CONTRACT_ENTRY, publish
 from releases.models import Pipeline, Release
 from releases.registrar import Registration, UploadedArtifact, register, verify_release
+from tests.raw_sql import unguarded
 
 PIPELINE = "org.example.orders"
 STEP = {
@@ -165,6 +166,21 @@ def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any
     return {**header, "body": body, "signature": _signature(header, body, key)}
 
 
+def copies(of: Execution, count: int, **changes: Any) -> None:
+    """So many more executions like `of`, which is new, but for their ids, keys and `changes`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """WITH copied AS (
+                INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
+                    'id', gen_random_uuid(), 'execution_key', 'k' || n) || %s)).*
+                FROM executions_execution e, generate_series(1, %s) n WHERE e.id = %s RETURNING id)
+            INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+            SELECT c.id, v.sequence, v.kind, v.status, v.actor, v.data, v.at
+            FROM copied c, executions_executionevent v WHERE v.execution_id = %s""",
+            [json.dumps(changes, default=str), count, of.pk, of.pk],
+        )
+
+
 def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30) -> list[Claim]:
     """What of `owner` a dispatcher claims now, in the order in which it was due."""
     claims = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds)
@@ -231,9 +247,5 @@ def aged(*executions: Execution, days: float) -> None:
 
 def finished(at: datetime, *executions: Execution) -> None:
     """Have them finished at another time than they did, which the guards let nobody say."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        cursor.execute("ALTER TABLE executions_execution DISABLE TRIGGER execution_guard")
+    with unguarded(Execution):
         Execution.objects.filter(pk__in=[each.pk for each in executions]).update(finished_at=at)
-        cursor.execute("ALTER TABLE executions_execution ENABLE TRIGGER execution_guard")
-        cursor.execute("SET CONSTRAINTS ALL DEFERRED")

@@ -65,9 +65,15 @@ BEGIN
         IS DISTINCT FROM
         (OLD.id, OLD.tenant_id, OLD.unit_id, OLD.execution_id, OLD.step_id, OLD.step_index, OLD.item_index,
         OLD.correlation_id, OLD.worker_name, OLD.request, OLD.output_type, OLD.created_at)
+        OR (NEW.transport, NEW.transport_metadata, NEW.assignee, NEW."group")
+        IS DISTINCT FROM (OLD.transport, OLD.transport_metadata, OLD.assignee, OLD."group")
     THEN
         RAISE EXCEPTION 'interaction %: what was asked never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_request_immutable';
+    END IF;
+    IF NEW.version < OLD.version OR NEW.dispatch_attempts < OLD.dispatch_attempts THEN
+        RAISE EXCEPTION 'interaction %: no count goes back', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_counts_up';
     END IF;
     RETURN NEW;
 END $$;
@@ -82,6 +88,15 @@ BEGIN
     IF TG_OP = 'DELETE' OR OLD.status <> 'WAITING_EXTERNAL' THEN
         RAISE EXCEPTION 'await unit %: what is over never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'await_unit_over_is_over';
+    END IF;
+    IF (NEW.id, NEW.tenant_id, NEW.execution_id, NEW.step_id, NEW.step_index, NEW.itemized, NEW.gives_many,
+        NEW.expected_items, NEW.worker_name, NEW.created_at)
+        IS DISTINCT FROM
+        (OLD.id, OLD.tenant_id, OLD.execution_id, OLD.step_id, OLD.step_index, OLD.itemized, OLD.gives_many,
+        OLD.expected_items, OLD.worker_name, OLD.created_at)
+    THEN
+        RAISE EXCEPTION 'await unit %: only its status changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'await_unit_immutable';
     END IF;
     RETURN NEW;
 END $$;
@@ -104,6 +119,59 @@ END $$;
 CREATE TRIGGER wire_form_guard BEFORE UPDATE OR DELETE ON executions_wireform
     FOR EACH ROW EXECUTE FUNCTION guard_wire_form();
 
+CREATE FUNCTION guard_wire_result() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM executions_execution
+        WHERE id = NEW.execution_id AND status = 'SUCCEEDED' AND finished_at = now())
+    THEN
+        RAISE EXCEPTION 'execution %: its outputs are written in the transaction in which it succeeds', NEW.execution_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER wire_form_result_with_success BEFORE INSERT OR UPDATE ON executions_wireform
+    FOR EACH ROW WHEN (NEW.result IS NOT NULL) EXECUTE FUNCTION guard_wire_result();
+
+CREATE FUNCTION guard_campaign() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.status IN ('COMPLETED', 'CANCELLED') THEN
+        RAISE EXCEPTION 'campaign %: a finished campaign never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_over_is_over';
+    END IF;
+    IF (NEW.id, NEW.tenant_id, NEW.filters, NEW.allow_failed, NEW.reason, NEW.rate_per_minute, NEW.created_by,
+        NEW.created_at)
+        IS DISTINCT FROM
+        (OLD.id, OLD.tenant_id, OLD.filters, OLD.allow_failed, OLD.reason, OLD.rate_per_minute, OLD.created_by,
+        OLD.created_at)
+    THEN
+        RAISE EXCEPTION 'campaign %: what was ordered never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_immutable';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER campaign_guard BEFORE UPDATE ON executions_campaign FOR EACH ROW EXECUTE FUNCTION guard_campaign();
+CREATE TRIGGER campaign_not_deleted BEFORE DELETE ON executions_campaign
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER campaign_not_truncated BEFORE TRUNCATE ON executions_campaign
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION guard_campaign_item() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.outcome <> 'PENDING' OR (NEW.id, NEW.campaign_id, NEW.execution_id, NEW.expected_version)
+        IS DISTINCT FROM (OLD.id, OLD.campaign_id, OLD.execution_id, OLD.expected_version)
+    THEN
+        RAISE EXCEPTION 'campaign item %: it gets one outcome and never changes otherwise', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_item_outcome_once';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER campaign_item_guard BEFORE UPDATE ON executions_campaignitem
+    FOR EACH ROW EXECUTE FUNCTION guard_campaign_item();
+CREATE TRIGGER campaign_item_not_deleted BEFORE DELETE ON executions_campaignitem
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER campaign_item_not_truncated BEFORE TRUNCATE ON executions_campaignitem
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
@@ -115,8 +183,8 @@ BEGIN
         RAISE EXCEPTION 'execution %: the pin does not name a registered release of the tenant', NEW.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_exists';
     END IF;
-    IF NEW.status <> 'QUEUED' OR NEW.version <> 0 OR NEW.attempt <> 0 THEN
-        RAISE EXCEPTION 'execution %: an execution starts QUEUED, at version 0 and attempt 0', NEW.id
+    IF NEW.status <> 'QUEUED' OR NEW.version <> 0 OR NEW.attempt <> 0 OR NEW.event_count <> 1 THEN
+        RAISE EXCEPTION 'execution %: an execution starts QUEUED, at version 0 and attempt 0, with one event', NEW.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_starts_queued';
     END IF;
     RETURN NEW;
@@ -125,6 +193,8 @@ CREATE TRIGGER execution_submission BEFORE INSERT ON executions_execution
     FOR EACH ROW EXECUTE FUNCTION guard_submission();
 
 CREATE FUNCTION guard_execution() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    noted executions_execution;
 BEGIN
     IF (NEW.tenant_id, NEW.release_id, NEW.pipeline_id, NEW.contract_version, NEW.release_version)
         IS DISTINCT FROM
@@ -167,20 +237,67 @@ BEGIN
         RAISE EXCEPTION 'execution %: every move counts its version up by one, and no count goes back', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_counts_up';
     END IF;
+    IF NEW.status = OLD.status AND OLD.status IN ('SUCCEEDED', 'CANCELLED', 'FAILED', 'DLQ') THEN
+        noted := OLD;
+        noted.event_count := NEW.event_count;
+        IF NEW IS DISTINCT FROM noted THEN
+            RAISE EXCEPTION 'execution %: a terminal execution never changes', OLD.id
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_terminal_immutable';
+        END IF;
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER execution_guard BEFORE UPDATE ON executions_execution FOR EACH ROW EXECUTE FUNCTION guard_execution();
+
+-- An execution's event_count and its events change in one statement. Whole statements are checked, so that a group
+-- of outcomes costs one query.
+CREATE FUNCTION guard_event_count() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM changed c WHERE NOT EXISTS (
+        SELECT FROM executions_executionevent v WHERE v.execution_id = c.id AND v.sequence = c.event_count))
+    THEN
+        RAISE EXCEPTION 'executions are written in one statement with the events that they count'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_counts_its_events';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER execution_submitted_with_event AFTER INSERT ON executions_execution
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_event_count();
+CREATE TRIGGER execution_changed_with_event AFTER UPDATE ON executions_execution
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_event_count();
+
+CREATE FUNCTION guard_event_sequence() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM (SELECT execution_id, min(sequence) AS first, max(sequence) AS last, count(*) AS events
+            FROM added GROUP BY execution_id) a
+        JOIN executions_execution e ON e.id = a.execution_id
+        WHERE a.last <> e.event_count OR a.last - a.first + 1 <> a.events
+            OR (a.first > 1 AND NOT EXISTS (SELECT FROM executions_executionevent v
+                WHERE v.execution_id = a.execution_id AND v.sequence = a.first - 1)))
+    THEN
+        RAISE EXCEPTION 'events follow the newest one of their execution, which counts them in the same statement'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER event_in_sequence AFTER INSERT ON executions_executionevent
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_event_sequence();
 """
 BACKWARD = """
 ALTER TABLE executions_interaction DROP CONSTRAINT interaction_of_its_unit;
-DROP FUNCTION guard_execution, guard_submission, guard_interaction, guard_await_unit, guard_wire_form, guard_removal,
+DROP FUNCTION guard_execution, guard_event_count, guard_event_sequence, guard_submission, guard_interaction,
+    guard_await_unit, guard_wire_form, guard_wire_result, guard_campaign, guard_campaign_item, guard_removal,
     guard_history CASCADE;
 DROP TRIGGER deadletter_not_truncated ON executions_deadletter;
 DROP TRIGGER workerevent_append_only ON executions_workerevent;
 DROP TRIGGER workerevent_not_truncated ON executions_workerevent;
+DROP TRIGGER campaign_not_deleted ON executions_campaign;
+DROP TRIGGER campaign_not_truncated ON executions_campaign;
+DROP TRIGGER campaign_item_not_deleted ON executions_campaignitem;
+DROP TRIGGER campaign_item_not_truncated ON executions_campaignitem;
 DROP TRIGGER campaignevent_append_only ON executions_campaignevent;
 DROP TRIGGER campaignevent_not_truncated ON executions_campaignevent;
-
 DROP TRIGGER event_not_truncated ON executions_executionevent;
 DROP TRIGGER execution_not_truncated ON executions_execution;
 """

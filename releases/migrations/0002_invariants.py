@@ -53,6 +53,21 @@ CREATE TRIGGER release_not_deleted BEFORE DELETE ON releases_release
 CREATE TRIGGER release_not_truncated BEFORE TRUNCATE ON releases_release
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+CREATE TRIGGER upload_not_deleted BEFORE DELETE ON releases_artifactupload
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER upload_not_truncated BEFORE TRUNCATE ON releases_artifactupload
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION guard_blob() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (NEW.digest, NEW.size, NEW.created_at) IS DISTINCT FROM (OLD.digest, OLD.size, OLD.created_at) THEN
+        RAISE EXCEPTION 'blob %: its digest, size and time of creation never change', OLD.digest
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'blob_immutable';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER blob_guard BEFORE UPDATE ON releases_blob FOR EACH ROW EXECUTE FUNCTION guard_blob();
+
 CREATE FUNCTION guard_release() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.contract_document, NEW.uploaded_by, NEW.created_at)
@@ -68,11 +83,18 @@ BEGIN
         RAISE EXCEPTION 'release %: there is no move from % to %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_legal_move';
     END IF;
-    IF OLD.status <> 'VERIFYING' AND (NEW.findings, NEW.contract_id, NEW.primary_artifact_id)
+    IF (OLD.status <> 'VERIFYING' OR NEW.status = OLD.status)
+        AND (NEW.findings, NEW.contract_id, NEW.primary_artifact_id)
         IS DISTINCT FROM (OLD.findings, OLD.contract_id, OLD.primary_artifact_id)
     THEN
         RAISE EXCEPTION 'release %: findings, contract and primary artifact are written with the verdict alone', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_verdict_once';
+    END IF;
+    IF NEW.status = OLD.status AND OLD.status NOT IN ('UPLOADED', 'VERIFYING')
+        AND NEW.status_changed_at <> OLD.status_changed_at
+    THEN
+        RAISE EXCEPTION 'release %: the time of its verdict never changes', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'release_verdict_time';
     END IF;
     IF NEW.contract_id IS NOT NULL AND NOT EXISTS (
         SELECT FROM releases_contract c WHERE c.id = NEW.contract_id
@@ -98,6 +120,13 @@ BEGIN
     THEN
         RAISE EXCEPTION 'upload %: there is no move from % to %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_legal_move';
+    END IF;
+    IF NEW.status = OLD.status AND OLD.status IN ('STORED', 'REJECTED', 'EXPIRED')
+        AND ((NEW.finding, NEW.storage_id, NEW.expires_at, NEW.status_changed_at) IS DISTINCT FROM
+            (OLD.finding, OLD.storage_id, OLD.expires_at, OLD.status_changed_at) OR (OLD.cleared AND NOT NEW.cleared))
+    THEN
+        RAISE EXCEPTION 'upload %: a finished upload changes only by being cleared', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_finished';
     END IF;
     RETURN NEW;
 END $$;
@@ -125,8 +154,10 @@ CREATE TRIGGER activation_guard BEFORE INSERT ON releases_activation FOR EACH RO
 
 CREATE FUNCTION guard_pipeline() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' AND (NEW.id, NEW.tenant_id, NEW.pipeline_id) IS DISTINCT FROM (OLD.id, OLD.tenant_id, OLD.pipeline_id) THEN
-        RAISE EXCEPTION 'pipeline %: its tenant and id never change', OLD.id
+    IF TG_OP = 'UPDATE' AND (NEW.id, NEW.tenant_id, NEW.pipeline_id, NEW.created_at)
+        IS DISTINCT FROM (OLD.id, OLD.tenant_id, OLD.pipeline_id, OLD.created_at)
+    THEN
+        RAISE EXCEPTION 'pipeline %: its tenant, id and time of creation never change', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'pipeline_immutable';
     END IF;
     IF NEW.activation_id IS DISTINCT FROM (
@@ -138,10 +169,25 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER pipeline_guard BEFORE INSERT OR UPDATE ON releases_pipeline FOR EACH ROW EXECUTE FUNCTION guard_pipeline();
+
+-- Deferred to the commit: the activation is inserted first, and the pointer moves after it.
+CREATE FUNCTION guard_pointer() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM releases_pipeline p WHERE p.id = NEW.pipeline_id AND p.activation_id = (
+        SELECT a.id FROM releases_activation a WHERE a.pipeline_id = p.id ORDER BY a.sequence DESC LIMIT 1))
+    THEN
+        RAISE EXCEPTION 'activation %: the pointer of its pipeline does not name the newest activation', NEW.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER activation_moves_pointer AFTER INSERT ON releases_activation
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION guard_pointer();
 """
 BACKWARD = """
 ALTER TABLE releases_attachment DROP CONSTRAINT attachment_digest_of_content, DROP CONSTRAINT attachment_not_too_large;
-DROP FUNCTION guard_pipeline, guard_artifact_upload, guard_activation, guard_release, refuse_change CASCADE;
+DROP FUNCTION guard_pointer, guard_pipeline, guard_artifact_upload, guard_activation, guard_release, guard_blob,
+    refuse_change CASCADE;
 """
 
 

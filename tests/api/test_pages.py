@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from django.db import connection
 
 from executions.models import Execution
 from tests import making
@@ -18,13 +17,7 @@ pytestmark = pytest.mark.django_db
 def crowded() -> House:
     """As a batch leaves it: 300 executions with one time of making."""
     made = house()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
-            'id', gen_random_uuid(), 'execution_key', 'k' || n))).*
-            FROM executions_execution e, generate_series(1, 300) n WHERE e.id = %s""",
-            [made.execution.pk],
-        )
+    making.copies(made.execution, 300)
     assert Execution.objects.values("created_at").distinct().count() == 1
     return made
 

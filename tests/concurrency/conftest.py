@@ -25,11 +25,8 @@ def race_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> 
 @pytest.fixture
 def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The whole test runs over `race_database`, in every thread, and leaves it empty."""
-    with django_db_blocker.unblock(), connected_to(race_database):
-        try:
-            yield
-        finally:
-            _empty()
+    with django_db_blocker.unblock(), connected_to(race_database), emptied():
+        yield
 
 
 @contextmanager
@@ -43,6 +40,15 @@ def connected_to(name: str) -> Iterator[None]:
     finally:
         connection.close()
         connection.settings_dict["NAME"] = before
+
+
+@contextmanager
+def emptied() -> Iterator[None]:
+    """The database is empty after the block."""
+    try:
+        yield
+    finally:
+        _empty()
 
 
 def _run(*statements: str) -> None:

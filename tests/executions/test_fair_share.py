@@ -4,7 +4,6 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
@@ -28,13 +27,7 @@ def hosted(owner: Tenant, name: str, capacity: int = 10_000) -> Release:
 def backlog(release: Release, count: int) -> None:
     """So many executions, all due for a day."""
     made = making.execution(release.pipeline.tenant, f"of-{release.pk}", pipeline_id=release.pipeline.pipeline_id)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
-            'id', gen_random_uuid(), 'execution_key', 'k' || n, 'next_due_at', %s::timestamptz))).*
-            FROM executions_execution e, generate_series(2, %s) n WHERE e.id = %s""",
-            [LONG_AGO, count, made.pk],
-        )
+    making.copies(made, count - 1, next_due_at=LONG_AGO)
 
 
 def claim(limit: int) -> list[moves.Claim]:

@@ -1,7 +1,7 @@
 """The database itself refuses: tried with raw SQL, as somebody with a prompt would."""
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import permutations, product
 from typing import LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,11 +11,11 @@ from django.db import connection
 from django.utils import timezone
 
 from executions import moves
-from executions.models import AwaitUnit, Execution, ExecutionEvent
+from executions.models import AwaitUnit, Execution, ExecutionEvent, WireForm
 from executions.states import MOVES, TERMINAL, State
 from releases.models import Release
 from tests import making
-from tests.raw_sql import check_foreign_keys_now, refused, rows
+from tests.raw_sql import check_foreign_keys_now, refused, rows, run
 from tests.servers import ORDINARY_URL
 
 pytestmark = pytest.mark.django_db
@@ -59,23 +59,29 @@ def test_a_pin_must_name_a_registered_release_of_the_tenant(execution: Execution
     assert refused(sql.format(change="'status', 'DLQ'"), execution.pk) == "execution_starts_queued"
 
 
-@pytest.mark.parametrize(("source", "target"), list(product(State, State)))
+@pytest.mark.parametrize(("source", "target"), list(permutations(State, 2)))
 def test_the_database_holds_the_same_table_of_moves(execution: Execution, source: State, target: State) -> None:
-    """Every state × state: the trigger allows exactly what `MOVES` allows."""
+    """From every state to every other: the trigger allows exactly what `MOVES` allows."""
     open_unit(execution)
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE executions_execution DISABLE TRIGGER execution_guard")
         cursor.execute(set_state(source), [execution.pk])
         cursor.execute("ALTER TABLE executions_execution ENABLE TRIGGER execution_guard")
-    bump = "" if source is target else ", version = version + 1, event_count = event_count + 1"
-    sql = set_state(target).replace(" WHERE id =", f"{bump} WHERE id =")
-    if source is target or target in MOVES[source]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [execution.pk])
+    bump = ", version = version + 1, event_count = event_count + 1"
+    sql = counted(set_state(target).replace(" WHERE id =", f"{bump} WHERE id ="))
+    if target in MOVES[source]:
+        run(sql, execution.pk)
         assert Execution.objects.get(pk=execution.pk).status == target
     else:
         assert refused(sql, execution.pk) == "execution_legal_move"
         assert Execution.objects.get(pk=execution.pk).status == source
+
+
+def counted(update: str) -> str:
+    """The UPDATE of one execution together with the event that its `event_count` counts."""
+    return f"""WITH moved AS ({update} RETURNING id, event_count, status)
+        INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+        SELECT id, event_count, 'TRIED', status, 'test', '{{}}', now() FROM moved"""
 
 
 def open_unit(execution: Execution) -> AwaitUnit:
@@ -149,6 +155,25 @@ def test_history_is_neither_changed_nor_removed(execution: Execution, sql: str, 
     assert (rows(ExecutionEvent), rows(Execution)) == before
 
 
+def test_a_finished_execution_never_changes() -> None:
+    owner, _ = making.ready()
+    making.dead(owner, "key")
+    before = rows(Execution)
+    for change in ("error_code = 'Other'", "last_transition_key = 'other'", "updated_at = now() + interval '1 day'"):
+        assert refused(f"UPDATE executions_execution SET {change}") == "execution_terminal_immutable"
+    assert rows(Execution) == before
+
+
+def test_the_outputs_of_a_finished_execution_are_not_written_later(execution: Execution) -> None:
+    WireForm.objects.create(execution=execution, input=[1])
+    check_foreign_keys_now()
+    for sql in (
+        "UPDATE executions_wireform SET result = '[1]' WHERE execution_id = %s",
+        "INSERT INTO executions_wireform (execution_id, result) VALUES (%s, '[1]')",
+    ):
+        assert refused(sql, execution.pk) == "wire_form_result_with_success"
+
+
 def test_a_second_execution_of_one_key_is_refused(execution: Execution) -> None:
     sql = """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
         'id', gen_random_uuid()))).* FROM executions_execution e WHERE id = %s"""
@@ -157,8 +182,26 @@ def test_a_second_execution_of_one_key_is_refused(execution: Execution) -> None:
 
 def test_an_event_has_its_place_once(execution: Execution) -> None:
     sql = """INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
-        VALUES (%s, 1, 'FORGED', 'QUEUED', '', '{}', now())"""
-    assert refused(sql, execution.pk) == "event_sequence_once"
+        VALUES (%s, %s, 'FORGED', 'QUEUED', '', '{}', now())"""
+    assert refused(sql, execution.pk, 1) == "event_sequence_once"
+    assert refused(sql, execution.pk, 0) == "event_sequence_from_one"
+    assert refused(sql, execution.pk, 2) == "event_in_sequence"
+
+
+def test_events_and_their_count_have_no_gap(execution: Execution) -> None:
+    count = "UPDATE executions_execution SET event_count = event_count + {} WHERE id = %s"
+    assert refused(count.format(1), execution.pk) == "execution_counts_its_events"
+    assert refused(counted(count.format(2)), execution.pk) == "event_in_sequence"
+    run(counted(count.format(1)), execution.pk)
+    assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("TRIED", "QUEUED")]
+
+
+def test_an_execution_starts_with_its_first_event(execution: Execution) -> None:
+    sql = """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
+        'id', gen_random_uuid(), 'execution_key', 'other', 'event_count', {count}))).*
+        FROM executions_execution e WHERE id = %s"""
+    assert refused(sql.format(count=1), execution.pk) == "execution_counts_its_events"
+    assert refused(sql.format(count=2), execution.pk) == "execution_starts_queued"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from django.db import connection
 
 from executions import awaits, checkpoints, moves, outcome
 from tests import making
-from tests.raw_sql import run
+from tests.raw_sql import check_foreign_keys_now, run
 
 pytestmark = pytest.mark.django_db
 TABLE = "executions_execution"
@@ -34,6 +34,7 @@ def unknown() -> None:
     """New tables in the place of the old ones: more than a few rows in TABLE, and nothing is known of any of them."""
     owner, _ = making.ready()
     made = making.execution(owner)
+    check_foreign_keys_now()
     for table in (TABLE, *OTHERS):
         run(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING ALL) ON COMMIT DROP")
     run(VIEW.replace("CREATE VIEW", "CREATE TEMP VIEW"))

@@ -89,7 +89,9 @@ def test_it_has_a_fresh_retry_budget_and_its_attempts_count_on(owner: Tenant, de
         record(claim, making.failure(claim))
         dead.refresh_from_db()
         keys.append(dead.last_transition_key)
-        Execution.objects.filter(pk=dead.pk).update(next_due_at=timezone.now() - timedelta(hours=1))
+        Execution.objects.filter(pk=dead.pk, status="WAIT_RETRY").update(
+            next_due_at=timezone.now() - timedelta(hours=1)
+        )
     assert (dead.status, dead.attempt) == ("DLQ", 3)
     assert keys == [f"{dead.pk}:0:{attempt}" for attempt in (1, 2, 3)]
     assert dead.dead_letters.count() == 2

@@ -175,6 +175,11 @@ def test_a_verdict_is_written_once(release: Release, change: str) -> None:
     assert refused_whole(f"UPDATE releases_release SET {change} WHERE id = %s", release.pk) == "release_verdict_once"
 
 
+def test_the_time_of_a_verdict_never_changes(release: Release) -> None:
+    sql = "UPDATE releases_release SET status_changed_at = now() + interval '1 day' WHERE id = %s"
+    assert refused_whole(sql, release.pk) == "release_verdict_time"
+
+
 @pytest.mark.parametrize(("source", "target"), list(product(Status, Status)))
 def test_the_database_holds_the_same_table_of_moves(release: Release, source: Status, target: Status) -> None:
     """Every status × status: the trigger allows exactly what `MOVES` allows."""
@@ -212,7 +217,7 @@ def test_the_contract_of_a_release_is_of_its_own_pipeline_and_version(release: R
     run("ALTER TABLE releases_release DISABLE TRIGGER release_guard")
     run("UPDATE releases_release SET status = 'VERIFYING', contract_id = NULL WHERE id = %s", release.pk)
     run("ALTER TABLE releases_release ENABLE TRIGGER release_guard")
-    sql = "UPDATE releases_release SET contract_id = %s WHERE id = %s"
+    sql = "UPDATE releases_release SET contract_id = %s, status = 'REGISTERED' WHERE id = %s"
     assert refused_whole(sql, other.contract_id, release.pk) == "release_own_contract"
     assert refused_whole(sql, changed.contract_id, release.pk) == "release_own_contract"
     run(sql, release.contract_id, release.pk)
@@ -245,7 +250,8 @@ def test_an_activation_names_what_it_replaced(release: Release) -> None:
     for previous in (None, second.pk):
         parameters = (release.pipeline_id, 2, second.pk, previous, None)
         assert refused_whole(ACTIVATION, *parameters) == "activation_in_sequence"
-    run(ACTIVATION, release.pipeline_id, 2, second.pk, release.pk, None)
+    activate(second, actor="")
+    assert refused_whole(ACTIVATION, release.pipeline_id, 2, second.pk, release.pk, None) == "activation_in_sequence"
 
 
 def test_an_operation_key_is_used_once_in_a_pipeline(release: Release) -> None:
@@ -270,11 +276,12 @@ def test_the_pointer_names_the_newest_activation_and_no_other(release: Release) 
         assert refused_whole(sql, pointer, release.pipeline_id) == "pipeline_newest_activation"
 
 
-def test_an_activation_alone_does_not_leave_the_pointer_behind(release: Release) -> None:
-    """Whoever writes the event must move the pointer: the next write to the pipeline is refused until they do."""
-    run(ACTIVATION, release.pipeline_id, 2, release.pk, release.pk, None)
-    sql = "UPDATE releases_pipeline SET reason_required = true WHERE id = %s"
-    assert refused_whole(sql, release.pipeline_id) == "pipeline_newest_activation"
+def test_an_activation_moves_the_pointer_before_the_commit(release: Release) -> None:
+    activation = f"{ACTIVATION}; SET CONSTRAINTS ALL IMMEDIATE"
+    parameters = (release.pipeline_id, 2, release.pk, release.pk, None)
+    assert refused_whole(activation, *parameters) == "activation_moves_pointer"
+    activate(release, actor="")
+    check_foreign_keys_now()
 
 
 @pytest.mark.parametrize("change", ["pipeline_id = 'other'", "tenant_id = tenant_id + 1", "id = id + 1000"])
@@ -351,6 +358,11 @@ def test_a_revocation_says_why(release: Release) -> None:
     assert refused_whole(sql, release.pk) == "revocation_says_why"
 
 
+@pytest.mark.parametrize("change", ["size = size + 1", "created_at = now() + interval '1 day'"])
+def test_what_a_blob_is_never_changes(release: Release, change: str) -> None:
+    assert refused_whole(f"UPDATE releases_blob SET {change}") == "blob_immutable"
+
+
 def test_a_blob_has_a_state_that_there_is(release: Release) -> None:
     assert refused_whole("UPDATE releases_blob SET state = 'FINE'") == "blob_state_known"
 
@@ -379,6 +391,24 @@ def upload() -> ArtifactUpload:
 def test_what_an_upload_declares_never_changes(upload: ArtifactUpload, change: str) -> None:
     sql = f"UPDATE releases_artifactupload SET {change} WHERE id = %s"
     assert refused_whole(sql, upload.pk) == "upload_immutable"
+
+
+@pytest.mark.parametrize("change", ["finding = '{}'", "storage_id = 'other'", "expires_at = now()", "cleared = false"])
+def test_a_finished_upload_changes_only_by_being_cleared(upload: ArtifactUpload, change: str) -> None:
+    for status, cleared in (("VERIFYING", False), ("REJECTED", False), ("REJECTED", True)):
+        run("UPDATE releases_artifactupload SET status = %s, cleared = %s WHERE id = %s", status, cleared, upload.pk)
+    assert refused_whole(f"UPDATE releases_artifactupload SET {change} WHERE id = %s", upload.pk) == "upload_finished"
+
+
+@pytest.mark.parametrize(
+    ("sql", "constraint"),
+    [
+        ("DELETE FROM releases_artifactupload", "upload_not_deleted"),
+        ("TRUNCATE releases_artifactupload", "upload_not_truncated"),
+    ],
+)
+def test_an_upload_is_not_removed(upload: ArtifactUpload, sql: str, constraint: str) -> None:
+    assert refused_whole(sql) == constraint
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(UploadStatus, UploadStatus)))
@@ -424,7 +454,7 @@ def test_every_trigger_and_constraint_of_the_release_side_is_tried_here() -> Non
         """)
         names = {row[0] for row in cursor.fetchall()}
     framework = {name for name in names if name.endswith(("_check", "_key", "_pkey"))}
-    guards = {"release_guard", "upload_guard", "activation_guard", "pipeline_guard"}
+    guards = {"release_guard", "upload_guard", "blob_guard", "activation_guard", "pipeline_guard"}
     text = Path(__file__).read_text()
     assert {name for name in names - framework - guards if f'"{name}"' not in text} == set()
     assert guards <= names

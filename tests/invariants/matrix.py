@@ -1,0 +1,175 @@
+"""What the application's role may do to the rows of each table. Whatever is not named here is for good.
+
+The columns in `never`, `always` and `in_state` are all columns of the table, so that a new one must be placed here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Table:
+    """`never` names the columns that no UPDATE of one column changes, `always` those that one changes in any state.
+
+    `state` is the column that holds a row's state, and `in_state` names for each state what else may change in it; a
+    state that has no rights of its own is there with "". `deletable`: rows that nothing refers to may be deleted.
+    `copied`: a copy of a row under a new key may be inserted in these states; "" stands for tables without states.
+    """
+
+    never: str
+    always: str = ""
+    state: str = ""
+    in_state: Mapping[str, str] = field(default_factory=lambda: {"": ""})
+    deletable: bool = False
+    copied: frozenset[str] = frozenset()
+
+    def changeable(self, state: str) -> set[str]:
+        return {*self.always.split(), *self.in_state[state].split()}
+
+    @property
+    def columns(self) -> set[str]:
+        return {*self.never.split(), *self.always.split(), *" ".join(self.in_state.values()).split()}
+
+
+LIVE_EXECUTION = """
+    current_step_index attempt budget_start takeovers next_due_at last_transition_key error_code error_message
+    updated_at
+"""
+LIVE_UPLOAD = "storage_id status cleared expires_at status_changed_at"
+
+MATRIX = {
+    "tenancy_tenant": Table(never="id", always="slug name created_at retention_days failed_retention_days"),
+    "tenancy_membership": Table(never="user_id", always="id role tenant_id", deletable=True),
+    "tenancy_apitoken": Table(
+        never="user_id",
+        always="digest token_key created expiry name scopes last_used_at tenant_id",
+        deletable=True,
+    ),
+    "releases_pipeline": Table(
+        never="id tenant_id pipeline_id activation_id created_at",
+        always="""
+            reason_required signature_policy validate_answers retry_limit retry_delay_seconds retry_multiplier
+        """,
+    ),
+    "releases_contract": Table(never="id pipeline_id contract_version document created_at"),
+    "releases_blob": Table(
+        never="digest size created_at",
+        always="state fingerprint checked_at checking_until",
+        state="state",
+        in_state={"SOUND": "", "DAMAGED": "", "MISSING": "", "REMOVED": ""},
+    ),
+    "releases_blobevent": Table(never="id digest kind data at", copied=frozenset({""})),
+    "releases_artifactupload": Table(
+        never="id tenant_id digest size part_size finding uploaded_by created_at",
+        state="status",
+        in_state={
+            "OPEN": LIVE_UPLOAD,
+            "VERIFYING": LIVE_UPLOAD,
+            "STORED": "cleared",
+            "REJECTED": "cleared",
+            "EXPIRED": "cleared",
+        },
+        copied=frozenset({"STORED", "REJECTED", "EXPIRED"}),
+    ),
+    "releases_release": Table(
+        never="""
+            id pipeline_id contract_version release_version descriptor findings contract_document contract_id
+            primary_artifact_id uploaded_by created_at
+        """,
+        state="status",
+        in_state={
+            "UPLOADED": "status status_changed_at",
+            "VERIFYING": "status status_changed_at",
+            "REGISTERED": "status",
+            "REJECTED": "",
+            "REVOKED": "",
+        },
+        copied=frozenset({"REJECTED"}),
+    ),
+    "releases_artifact": Table(
+        never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id"
+    ),
+    "releases_activation": Table(
+        never="id pipeline_id sequence release_id previous_id actor reason operation_key activated_at"
+    ),
+    "releases_revocation": Table(never="id release_id actor reason revoked_at"),
+    "releases_attachment": Table(
+        never="id release_id position kind digest content summary findings attached_by attached_at"
+    ),
+    "releases_trustedkey": Table(never="id tenant_id name key_id public_key added_by added_at"),
+    "releases_keyrevocation": Table(never="id key_id actor reason revoked_at"),
+    "executions_execution": Table(
+        never="""
+            id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
+            input_shape checkpoints result_shape result status version event_count progress_shape submitted_by
+            created_at finished_at
+        """,
+        state="status",
+        in_state={
+            "QUEUED": LIVE_EXECUTION,
+            "RUNNING": LIVE_EXECUTION + "lease_owner lease_token lease_expires_at",
+            "WAIT_RETRY": LIVE_EXECUTION,
+            "WAITING_EXTERNAL": LIVE_EXECUTION + "progress await_unit_id",
+            "SUCCEEDED": "",
+            "FAILED": "",
+            "DLQ": "",
+            "CANCELLED": "",
+        },
+    ),
+    "executions_executionevent": Table(never="id execution_id sequence kind status actor data at"),
+    "executions_deadletter": Table(
+        never="""
+            id tenant_id execution_id execution_version transition_key terminal_status reason error_code error_message
+            retryable retries_observed step_index created_at
+        """
+    ),
+    "executions_awaitunit": Table(
+        never="""
+            id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name created_at
+        """,
+        state="status",
+        in_state={"WAITING_EXTERNAL": "status updated_at", "COMPLETED": "", "CANCELLED": ""},
+        copied=frozenset({"COMPLETED", "CANCELLED"}),
+    ),
+    "executions_interaction": Table(
+        never="""
+            id tenant_id unit_id execution_id step_id step_index item_index worker_name correlation_id transport
+            transport_metadata request output_type assignee group response actor completed_at created_at
+        """,
+        state="status",
+        in_state={
+            "DISPATCHED": """
+                status version deadline dispatch_attempts next_dispatch_at last_dispatch_error updated_at
+            """,
+            "COMPLETED": "",
+            "CANCELLED": "",
+        },
+    ),
+    "executions_campaign": Table(
+        never="id tenant_id filters allow_failed reason rate_per_minute created_by created_at finished_at",
+        state="status",
+        in_state={
+            "RUNNING": "status rate_since admitted",
+            "PAUSED": "status rate_since admitted",
+            "COMPLETED": "",
+            "CANCELLED": "",
+        },
+        copied=frozenset({"RUNNING", "PAUSED", "COMPLETED", "CANCELLED"}),
+    ),
+    "executions_campaignitem": Table(
+        never="id campaign_id execution_id expected_version",
+        state="outcome",
+        in_state={"PENDING": "outcome code at", "REDRIVEN": "", "SKIPPED": ""},
+    ),
+    "executions_campaignevent": Table(never="id campaign_id kind actor data at", copied=frozenset({""})),
+    "executions_wireform": Table(never="execution_id input result", copied=frozenset({""})),
+    "executions_worker": Table(
+        never="id",
+        always="""
+            tenant_id pipeline_id contract_version release_version worker_id protocol endpoint artifact_id
+            artifact_digest capacity taking holding transition_seconds registered_at last_heartbeat_at last_sent_at
+            draining_since drained_by_operator_at stopped_at noted_state
+        """,
+    ),
+    "executions_workerevent": Table(never="id worker_id state actor data at", copied=frozenset({""})),
+}

@@ -1,0 +1,121 @@
+"""Rows of every table in every state that its matrix names, committed, each made by the domain's own call."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from coordinator.tenancy import access
+from coordinator.tenancy.models import Membership, Tenant
+from coordinator.tenancy.roles import Role, Scope
+from executions import campaigns, cancellation, interactions, outcome, worker_registry
+from executions.campaign_filters import Filters
+from executions.models import Campaign, Execution, Interaction, WireForm
+from executions.protocol import Outcome, OutcomeGroup
+from releases import attachments, blobs, trusted_keys
+from releases.models import ArtifactUpload, Blob, Pipeline, Release
+from releases.revocation import revoke
+from tests import making, signing
+
+ACTOR = "user:test"
+
+
+def make() -> None:
+    owner = making.tenant("owner")
+    making.tenant("other")
+    making.active(owner, pipeline_id="org.example.other")
+    user = User.objects.create_user("eva")
+    Membership.objects.create(user=user, tenant=owner, role=Role.OPERATOR)
+    access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
+    _releases(owner)
+    _uploads(owner)
+    _executions(owner)
+
+
+def _releases(owner: Tenant) -> None:
+    revoke(making.registered(owner, "0.1"), actor=ACTOR, reason="leaked")
+    contract = making.contract()
+    data = making.archive(contract, code="another")
+    making.upload(owner, making.descriptor(contract, data, "0.2"), data)
+    verifying = making.upload(owner, making.descriptor(contract, data, "0.3"), data).release
+    Release.objects.filter(pk=verifying.pk).update(status="VERIFYING")
+    rejected = making.upload(owner, making.descriptor(contract, data, "0.4"), data).release
+    Release.objects.filter(pk=rejected.pk).update(status="VERIFYING")
+    Release.objects.filter(pk=rejected.pk).update(status="REJECTED")
+    release = making.registered(owner, "0.5")
+    attachments.attach(release, [signing.envelope(release.descriptor)], actor=ACTOR)
+    signing.trusted(owner, "new")
+    trusted_keys.revoke(signing.trusted(owner, "old"), actor=ACTOR, reason="left")
+    for state in (Blob.State.DAMAGED, Blob.State.MISSING):
+        digest = making.digest_of(state.encode())
+        blobs.note_sound(digest, size=1, fingerprint="f")
+        blobs.note_unsound(digest, state)
+    blobs.note_removed(making.digest_of(b"removed"), size=1)
+
+
+def _uploads(owner: Tenant) -> None:
+    for way in ("OPEN", "VERIFYING", "VERIFYING STORED", "VERIFYING REJECTED", "EXPIRED"):
+        upload = ArtifactUpload.objects.create(
+            tenant=owner,
+            digest=making.digest_of(way.encode()),
+            size=1,
+            part_size=1,
+            status="OPEN",
+            uploaded_by=ACTOR,
+            expires_at=timezone.now(),
+        )
+        for status in way.split():
+            ArtifactUpload.objects.filter(pk=upload.pk).update(status=status)
+
+
+def _executions(owner: Tenant) -> None:
+    """At least one in each state. A claim takes all that is due, so each is run before the next is submitted."""
+    making.ready(owner)
+    Pipeline.objects.filter(tenant=owner).update(retry_limit=1, retry_delay_seconds=3600)
+    worker_registry.drain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    worker_registry.undrain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    _run(_submitted(owner, "succeeded"), making.answer)
+    _run(_submitted(owner, "failed"), making.failure, retryable=False)
+    _run(_submitted(owner, "retried"), making.failure)
+    answered = _submitted(owner, "answered")
+    _run(answered, making.suspension)
+    question = Interaction.objects.get(execution=answered)
+    interactions.complete(owner, interaction_id=question.pk, response={"n": 2}, actor=ACTOR)
+    _run(answered, making.answer)
+    _run(_submitted(owner, "asking"), making.suspension)
+    cancelled = _submitted(owner, "cancelled")
+    _run(cancelled, making.suspension)
+    cancellation.cancel(owner, cancelled.pk, actor=ACTOR, reason="no")
+    Pipeline.objects.filter(tenant=owner).update(retry_limit=0)
+    redriven = _submitted(owner, "redriven")
+    _run(redriven, making.failure)
+    completed = _campaign(owner)
+    Campaign.objects.filter(pk=completed.pk).update(rate_since=timezone.now() - timedelta(minutes=1))
+    assert campaigns.advance() == 1
+    _run(redriven, making.answer)
+    _run(_submitted(owner, "dead"), making.failure)
+    _campaign(owner)
+    campaigns.pause(owner, _campaign(owner).pk, actor=ACTOR)
+    campaigns.cancel(owner, _campaign(owner).pk, actor=ACTOR)
+    _submitted(owner, "running")
+    making.claimed(owner, lease_seconds=3600)
+    WireForm.objects.create(execution=_submitted(owner, "queued"), input=[1])
+
+
+def _submitted(owner: Tenant, key: str) -> Execution:
+    return making.execution(owner, key)
+
+
+def _run(execution: Execution, end: Callable[..., Outcome], **members: Any) -> None:
+    """Claim `execution`, which alone is due, and record how its transition ended."""
+    [claim] = making.claimed(execution.tenant)
+    assert claim.execution_id == execution.pk
+    group = OutcomeGroup(worker_id="w", outcomes=[end(claim, **members)])
+    assert outcome.record(execution.release.identity, group) == 1
+
+
+def _campaign(owner: Tenant) -> Campaign:
+    filters = Filters(pipeline_id=making.PIPELINE)
+    return campaigns.start(owner, filters, rate_per_minute=60, reason="again", actor=ACTOR)

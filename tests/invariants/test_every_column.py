@@ -1,0 +1,173 @@
+"""Every table and every column, tried with raw SQL as the application's role, against the matrix of what may change."""
+
+from collections.abc import Iterator
+from typing import Any, LiteralString
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from django.apps import apps
+from psycopg import sql
+from pytest_django import DjangoDbBlocker
+
+from executions.states import TERMINAL, State
+from tests.concurrency.conftest import connected_to, emptied
+from tests.invariants import rows
+from tests.invariants.matrix import MATRIX
+from tests.servers import ORDINARY_URL
+
+Connection = psycopg.Connection[Any]
+APPS = ("tenancy", "releases", "executions")
+MODELS = {model._meta.db_table: model for app in APPS for model in apps.get_app_config(app).get_models()}
+OTHER_VALUES: dict[str, tuple[LiteralString, ...]] = {
+    "bigint": ("{column} + 1000", "1000"),
+    "integer": ("{column} + 1000", "1000"),
+    "smallint": ("{column} + 1",),
+    "double precision": ("{column} + 1", "1"),
+    "boolean": ("NOT {column}",),
+    "character varying": ("left({column}, -1) || 'x'", "'x'"),
+    "text": ("{column} || 'x'",),
+    "timestamp with time zone": ("{column} + interval '1 day'", "now()"),
+    "uuid": ("gen_random_uuid()",),
+    "jsonb": ("jsonb_build_array({column})", "'[1]'"),
+    "bytea": ("{column} || '\\x00'::bytea", "'\\x00'"),
+    "ARRAY": ("{column} || ARRAY['x']",),
+}
+COLUMNS = """
+SELECT c.column_name, c.data_type, f.confrelid::regclass::text, a.attname
+FROM information_schema.columns c
+LEFT JOIN pg_constraint f ON f.contype = 'f' AND f.conrelid = c.table_name::regclass
+    AND f.conkey = ARRAY[c.ordinal_position::smallint]
+LEFT JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = f.confkey[1]
+WHERE c.table_schema = 'public' AND c.table_name = %s
+"""
+
+
+@pytest.fixture(scope="module")
+def ordinary(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Connection]:
+    """A connection of the application's role to a database with rows of every table in every state."""
+    with django_db_blocker.unblock(), connected_to(race_database), emptied():
+        rows.make()
+        url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{race_database}"))
+        with psycopg.connect(url) as connection:
+            yield connection
+
+
+def candidates(connection: Connection, table: str) -> dict[str, list[sql.Composable]]:
+    """Other values for each column: of its type, of its choices, or of the table that it refers to."""
+    found = {}
+    choices = {field.column: field.choices for field in MODELS[table]._meta.get_fields() if hasattr(field, "column")}
+    for name, data_type, refers_to, key in connection.execute(COLUMNS, [table]):
+        column = sql.Identifier(table, name)
+        values: list[sql.Composable] = [sql.SQL("NULL")]
+        if refers_to:
+            other = sql.SQL("(SELECT o.{key} FROM {table} o WHERE o.{key} IS DISTINCT FROM {column} LIMIT 1)")
+            values.append(other.format(key=sql.Identifier(key), table=sql.Identifier(refers_to), column=column))
+        elif choices.get(name):
+            values += [sql.Literal(str(value)) for value, _ in choices[name]]
+        else:
+            values += [sql.SQL(value).format(column=column) for value in OTHER_VALUES[data_type]]
+        found[name] = values
+    return found
+
+
+def accepts(connection: Connection, statement: sql.Composable, *parameters: Any) -> bool:
+    """True if `statement` writes one row and could be committed. It is rolled back."""
+    try:
+        with connection.transaction(force_rollback=True):
+            written = connection.execute(statement, parameters).rowcount
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            return written == 1
+    except psycopg.errors.IntegrityError:
+        return False
+
+
+def one_of_each_state(connection: Connection, table: str) -> dict[str, Any]:
+    """The keys of rows: one for each state, or one under "" where the table has no states."""
+    state = sql.Identifier(MATRIX[table].state) if MATRIX[table].state else sql.SQL("''::text")
+    query = sql.SQL("SELECT DISTINCT ON ({state}) {state}, {key} FROM {table} ORDER BY {state}, {key}")
+    return dict(connection.execute(query.format(state=state, key=primary_key(table), table=sql.Identifier(table))))
+
+
+def primary_key(table: str) -> sql.Identifier:
+    return sql.Identifier(str(MODELS[table]._meta.pk.column))
+
+
+def update(table: str, column: str, value: sql.Composable) -> sql.Composed:
+    """An UPDATE of one column of the row that has the key of the statement's one parameter, if that changes it."""
+    text = sql.SQL("UPDATE {table} SET {column} = {value} WHERE {key} = %s AND {column} IS DISTINCT FROM {value}")
+    return text.format(table=sql.Identifier(table), column=sql.Identifier(column), value=value, key=primary_key(table))
+
+
+def test_every_table_and_column_has_its_place(ordinary: Connection) -> None:
+    assert MATRIX.keys() == MODELS.keys()
+    for table, expected in MATRIX.items():
+        assert (table, expected.columns) == (table, candidates(ordinary, table).keys())
+        assert one_of_each_state(ordinary, table).keys() == expected.in_state.keys()
+
+
+@pytest.mark.parametrize("table", MODELS)
+def test_what_may_change(ordinary: Connection, table: str) -> None:
+    values = candidates(ordinary, table)
+    changed = {
+        state: {
+            column
+            for column in values
+            if any(accepts(ordinary, update(table, column, value), key) for value in values[column])
+        }
+        for state, key in one_of_each_state(ordinary, table).items()
+    }
+    assert changed == {state: MATRIX[table].changeable(state) for state in MATRIX[table].in_state}
+
+
+@pytest.mark.parametrize("table", MODELS)
+def test_what_may_be_deleted(ordinary: Connection, table: str) -> None:
+    delete = sql.SQL("DELETE FROM {table} WHERE {key} = %s").format(table=sql.Identifier(table), key=primary_key(table))
+    deleted = {accepts(ordinary, delete, key) for key in one_of_each_state(ordinary, table).values()}
+    assert deleted == {MATRIX[table].deletable}
+
+
+@pytest.mark.parametrize("table", MODELS)
+def test_of_which_rows_a_copy_may_be_inserted(ordinary: Connection, table: str) -> None:
+    _, new_key, *_ = candidates(ordinary, table)[MODELS[table]._meta.pk.column]
+    copy = sql.SQL("""INSERT INTO {table} SELECT (jsonb_populate_record(
+        {table}, jsonb_build_object({name}, {new_key}))).* FROM {table} WHERE {key} = %s""")
+    statement = copy.format(
+        table=sql.Identifier(table),
+        name=sql.Literal(MODELS[table]._meta.pk.column),
+        new_key=new_key,
+        key=primary_key(table),
+    )
+    chosen = one_of_each_state(ordinary, table)
+    assert {state for state, key in chosen.items() if accepts(ordinary, statement, key)} == MATRIX[table].copied
+
+
+@pytest.mark.parametrize("state", [state for state in State if state in TERMINAL])
+def test_an_event_of_a_finished_execution_changes_nothing_else(ordinary: Connection, state: State) -> None:
+    """What may change with the count of events, in a statement that adds the event."""
+    table, note = (
+        "executions_execution",
+        sql.SQL("""
+        WITH noted AS (UPDATE executions_execution SET event_count = event_count + 1{change} WHERE id = %s
+            RETURNING id, event_count, status)
+        INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+        SELECT id, event_count, 'NOTED', status, '', '{{}}', now() FROM noted"""),
+    )
+    key = one_of_each_state(ordinary, table)[state]
+    assert accepts(ordinary, note.format(change=sql.SQL("")), key)
+    changed = {
+        column
+        for column, values in candidates(ordinary, table).items()
+        for value in values
+        if column != "event_count"
+        and differs(ordinary, table, column, value, key)
+        and accepts(ordinary, note.format(change=sql.SQL(", {} = {}").format(sql.Identifier(column), value)), key)
+    }
+    assert changed == set()
+
+
+def differs(connection: Connection, table: str, column: str, value: sql.Composable, key: Any) -> bool:
+    text = sql.SQL("SELECT {column} IS DISTINCT FROM {value} FROM {table} WHERE {key} = %s")
+    names = {"table": sql.Identifier(table), "column": sql.Identifier(column), "key": primary_key(table)}
+    row = connection.execute(text.format(value=value, **names), [key]).fetchone()
+    return bool(row and row[0])
