@@ -60,6 +60,8 @@ MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
+# How soon an execution is claimed again after the broker refused its command. It bounds the events of an outage.
+DISPATCH_RETRY_SECONDS = 15
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
 TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
 RETENTION_DAYS = env.integer("RETENTION_DAYS", 0, least=0)

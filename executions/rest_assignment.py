@@ -5,20 +5,20 @@ is leased in the worker's name, which is how its load is known, and goes as a me
 requests may be slow.
 """
 
-import logging
 import random
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from celery import current_app
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Sum
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
+from coordinator.broker_gate import gate
 from executions.models import Execution, Worker
 from executions.moves import Claim
 from executions.rest_calls import lease_seconds, may_call
@@ -26,7 +26,6 @@ from executions.states import State
 from executions.worker_registry import CELERY, REST, in_state
 from releases.identity import ReleaseIdentity
 
-log = logging.getLogger(__name__)
 CALL_TASK = "executions.call_rest_worker"
 OWNER = "rest:"
 
@@ -165,9 +164,5 @@ def _hand_over(owner: str, claims: list[Claim], give_back: Callable[[list[Claim]
 
 
 def _sent(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
-    try:
-        current_app.send_task(CALL_TASK, args=(str(execution_id), str(lease_token)), retry=False)
-    except (OperationalError, OSError) as error:
-        log.warning("The broker did not take a call for %s: %s", execution_id, type(error).__name__)
-        return False
-    return True
+    arguments = (str(execution_id), str(lease_token))
+    return gate.send(partial(current_app.send_task, CALL_TASK, args=arguments, retry=False))
