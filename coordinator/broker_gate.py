@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from celery import current_app
 from kombu.exceptions import ChannelError, OperationalError
@@ -38,9 +39,14 @@ class BrokerGate:
                 return False
             self._wait = min(2 * self._wait, LONGEST_WAIT)
             self._probe_at = time.monotonic() + self._wait
+        return self.probe()
+
+    def probe(self) -> bool:
+        """Ask the broker now, and open or close the gate by its answer. Return True if it takes messages."""
         try:
             self._probe()
-        except REFUSALS:
+        except REFUSALS as error:
+            self._close(error)
             return False
         self._open()
         return True
@@ -62,8 +68,10 @@ class BrokerGate:
             self._wait = 0.0
 
     def _open(self) -> None:
-        self.forget()
-        log.info("The broker takes messages again")
+        with self._lock:
+            was_closed, self._wait = self._wait > 0, 0.0
+        if was_closed:
+            log.info("The broker takes messages again")
 
     def _close(self, error: Exception) -> None:
         with self._lock:
@@ -76,6 +84,7 @@ class BrokerGate:
 
 def _write() -> None:
     """A full broker answers a ping and refuses every write."""
+    connection: Any
     with current_app.pool.acquire(block=True) as connection:
         connection.default_channel.client.set("coordinator:probe", 1, px=1000)
 

@@ -10,16 +10,21 @@ from rest_framework import serializers
 
 from coordinator.api.fields import Number, StrictSerializer, Text, WholeNumber
 from coordinator.api.problem import ProblemRenderer
-from coordinator.errors import InvalidRequest, NotFound, PayloadTooLarge
+from coordinator.errors import DatabaseUnavailable, InvalidRequest, NotFound, PayloadTooLarge
 from coordinator.tenancy.access import ScopeMissing
 
 # Status and code of what the layers before a view refuse: of every request, of one that needs a token, has a query
 # or has a body. What the view's own domain call refuses, the view names in `refusals`.
-ANY = {(406, "NOT_ACCEPTABLE"), (500, "INTERNAL_ERROR")}
+ANY = {
+    (406, "NOT_ACCEPTABLE"),
+    (500, "INTERNAL_ERROR"),
+    (DatabaseUnavailable.status, DatabaseUnavailable.code),
+}
 GUARDED = {(401, "NOT_AUTHENTICATED"), (ScopeMissing.status, ScopeMissing.code), (NotFound.status, NotFound.code)}
 ASKING = {(InvalidRequest.status, InvalidRequest.code)}
 SENDING = {*ASKING, (PayloadTooLarge.status, PayloadTooLarge.code), (415, "UNSUPPORTED_MEDIA_TYPE")}
 
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
 ANYTHING_BUT_NULL = {"type": ["object", "array", "string", "number", "boolean"]}
 # At least one character that is no space, and no U+0000, which PostgreSQL does not keep.
 NOT_BLANK = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
@@ -96,6 +101,7 @@ def _problems(refusals: Iterable[tuple[int, str]]) -> dict[str, Any]:
         str(status): {
             "description": " or ".join(f"`{code}`" for code in found),
             "content": {ProblemRenderer.media_type: {"schema": _problem(status, found)}},
+            **({"headers": RETRY_AFTER} if status == 503 else {}),
         }
         for status, found in codes.items()
     }
