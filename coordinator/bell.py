@@ -1,10 +1,9 @@
 """The bell: a message that hints at work which a committed row already holds.
 
-A lost bell makes work late, never lost, since the sweep finds the row. So a broken broker is logged and never an
-error to the caller.
+A lost bell makes work late, never lost, since the sweep finds the row. So a broker that refuses is never an error to
+the caller (see `broker_gate`).
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -15,13 +14,11 @@ from typing import Any
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
-from kombu.exceptions import OperationalError
 from redis import Redis
-from redis.exceptions import RedisError
 
 from coordinator.answering import Answering
+from coordinator.broker_gate import gate
 
-log = logging.getLogger(__name__)
 _here: dict[str, Answering] = {}
 # The due time is a column; a message may wait for it only where the broker holds it for less than a minute.
 LONGEST_DELAY = timedelta(seconds=55)
@@ -58,29 +55,23 @@ def answer_here(task: str, answer: Callable[[], object]) -> None:
 
 def answered(task: str) -> None:
     """Whoever rings from now on is to be heard. For the task itself, before it looks for work."""
-    try:
-        _redis().delete(_mark(task))
-    except RedisError as error:
-        log.warning("The broker was not told that %s is answered: %s", task, type(error).__name__)
+    gate.send(partial(_redis().delete, _mark(task)))
 
 
 def _send_once(task: str, delay: timedelta) -> None:
     slots = math.ceil((time.time() + delay.total_seconds()) / SLOT.total_seconds()) if delay else 0
     wait = timedelta(seconds=slots * SLOT.total_seconds() - time.time()) if delay else None
-    try:
-        if not _redis().set(_mark(task, slots), 1, nx=True, px=delay + PATIENCE):
-            return
-    except RedisError as error:
-        log.warning("The broker did not take %s; the sweep will do its work: %s", task, type(error).__name__)
-        return
-    _send(task, (), wait)
+
+    def send() -> None:
+        if _redis().set(_mark(task, slots), 1, nx=True, px=delay + PATIENCE):
+            current_app.send_task(task, countdown=wait.total_seconds() if wait else None, retry=False)
+
+    gate.send(send)
 
 
 def _send(task: str, arguments: tuple[Any, ...], delay: timedelta | None) -> None:
-    try:
-        current_app.send_task(task, args=arguments, countdown=delay.total_seconds() if delay else None, retry=False)
-    except (OperationalError, OSError) as error:
-        log.warning("The broker did not take %s; the sweep will do its work: %s", task, type(error).__name__)
+    countdown = delay.total_seconds() if delay else None
+    gate.send(partial(current_app.send_task, task, args=arguments, countdown=countdown, retry=False))
 
 
 def _mark(task: str, slot: int = 0) -> str:

@@ -7,7 +7,7 @@ from celery import Celery, signals
 from django.db import close_old_connections
 from kombu import Queue
 
-from coordinator import bell
+from coordinator import bell, connection_budget
 from executions.broker import survive_broker_loss
 from executions.protocol import OUTCOME_QUEUE
 
@@ -24,6 +24,11 @@ def _answer_bells_here(**_: Any) -> None:
     from executions.worker_registry import DISPATCH_TASK
 
     bell.answer_here(DISPATCH_TASK, dispatch)
+
+
+@signals.worker_init.connect
+def _check_connection_budget(sender: Any, **_: Any) -> None:
+    connection_budget.check_soon(processes=1, threads=sender.concurrency)
 
 
 @signals.task_prerun.connect

@@ -43,3 +43,9 @@ class PayloadTooLarge(CoordinatorError):
     code = "PAYLOAD_TOO_LARGE"
     status = 413
     title = "The request is larger than this coordinator accepts"
+
+
+class DatabaseUnavailable(CoordinatorError):
+    code = "DATABASE_UNAVAILABLE"
+    status = 503
+    title = "The database cannot be used at the moment"

@@ -1,8 +1,77 @@
 """Whether this web process can serve: for a load balancer, and for a person with curl."""
 
-from django.db import DatabaseError, connection
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+
+from django.db import connections
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
+
+from coordinator.broker_gate import gate
+from releases.artifact_store import artifact_store
+
+log = logging.getLogger(__name__)
+# A probe of a load balancer waits for a second or two; a part that takes longer to answer is reported as DOWN.
+PATIENCE = 0.5
+NO_BLOB = f"sha256:{hashlib.sha256(b'no such blob').hexdigest()}"
+
+
+class _Attempt(threading.Thread):
+    def __init__(self, check: Callable[[], object]) -> None:
+        super().__init__(name="health", daemon=True)
+        self._check = check
+        self.passed = False
+
+    def run(self) -> None:
+        try:
+            self._check()
+        except Exception:
+            log.exception("A health check failed")
+        else:
+            self.passed = True
+
+
+class Check:
+    """Runs `check` in a thread. However many callers ask, one attempt runs at a time, and all get its verdict."""
+
+    def __init__(self, check: Callable[[], object]) -> None:
+        self._check = check
+        self._lock = threading.Lock()
+        self._attempt: _Attempt | None = None
+
+    def status(self) -> str:
+        """UP, or DOWN if the check raises anything or takes longer than PATIENCE."""
+        with self._lock:
+            if self._attempt is None or not self._attempt.is_alive():
+                self._attempt = _Attempt(self._check)
+                self._attempt.start()
+            attempt = self._attempt
+        attempt.join(PATIENCE)
+        return "UP" if attempt.passed else "DOWN"
+
+
+def _connect() -> None:
+    """A connection that is open already says nothing about the next request, which may need a new one."""
+    made = connections.create_connection("default")
+    try:
+        with made.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        made.close()
+
+
+def _send() -> None:
+    if not gate.probe():
+        raise ConnectionError
+
+
+def _look() -> None:
+    artifact_store().look(NO_BLOB)
+
+
+database, broker, store = Check(_connect), Check(_send), Check(_look)
 
 
 @require_safe
@@ -13,10 +82,11 @@ def live(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """200 while the database answers, without which nothing can be accepted; 503 otherwise."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return JsonResponse({"status": "DOWN", "database": "DOWN"}, status=503)
-    return JsonResponse({"status": "UP", "database": "UP"})
+    """503 if no connection to the database can be had, since nothing can be accepted then; else 200.
+
+    The broker and the artifact store are reported and do not fail the probe: without them work is late, or uploads are
+    refused, and other requests are served.
+    """
+    parts = {"database": database.status(), "broker": broker.status(), "artifactStore": store.status()}
+    status = parts["database"]
+    return JsonResponse({"status": status, **parts}, status=200 if status == "UP" else 503)

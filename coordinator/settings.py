@@ -60,6 +60,8 @@ MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
+# How soon an execution is claimed again after the broker refused its command. It bounds the events of an outage.
+DISPATCH_RETRY_SECONDS = 15
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
 TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
 RETENTION_DAYS = env.integer("RETENTION_DAYS", 0, least=0)
@@ -133,6 +135,7 @@ INSTALLED_APPS = [
     "executions",
 ]
 MIDDLEWARE = [
+    "coordinator.retry_after.retry_after",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -290,7 +293,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"limit": {"()": "coordinator.log_limit.LogLimit"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["limit"]}},
     # Celery's two lines for each task say nothing that a row does not; what fails is told all the same.
     "loggers": {name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace")},
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},

@@ -6,6 +6,7 @@ A process that loads it sends out by itself what it has taken in, and ends when 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from multiprocessing.process import BaseProcess
 
@@ -29,9 +30,13 @@ application = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - Django is set up by now
 
-from coordinator import bell  # noqa: E402
+from coordinator import bell, connection_budget  # noqa: E402
 from executions.dispatch import dispatch  # noqa: E402
 from executions.worker_registry import DISPATCH_TASK  # noqa: E402
 
 if settings.WEB_DISPATCHES:
     bell.answer_here(DISPATCH_TASK, dispatch)
+
+_workers = connection_budget.granian_workers(sys.argv)
+if _workers is not None:
+    connection_budget.check_soon(processes=_workers[0], threads=_workers[1])

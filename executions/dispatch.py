@@ -1,15 +1,15 @@
 """Sends due executions to the workers of the release that each is pinned to. Never looks at the active release."""
 
-import logging
 import socket
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
+from datetime import timedelta
+from functools import cache, partial
 
 from django.conf import settings
 from django.db import transaction
-from kombu.exceptions import OperationalError
 
+from coordinator.broker_gate import gate
 from executions import broker, moves, rest_assignment, rest_calls
 from executions.grouping import commands_in_a_message, groups
 from executions.moves import Claim, Move
@@ -25,7 +25,6 @@ from executions.protocol import (
 from executions.states import State
 from releases.identity import ReleaseIdentity
 
-log = logging.getLogger(__name__)
 A_FEW = 10
 
 
@@ -36,23 +35,30 @@ def owner() -> str:
 
 
 def dispatch() -> int:
-    """Claim what is due and send it out, group by group, until nothing claimable is left. Returns how many were sent.
+    """Claim due executions and send them, batch by batch, until nothing claimable is left. Returns how many were sent.
 
-    The claim is committed before anything is sent. What the broker does not take goes back at once.
+    A claim is committed before anything is sent. If the broker refuses a message, the claims that were not sent go
+    back to the queue, due again after DISPATCH_RETRY_SECONDS, and dispatch ends. While the broker is known to refuse,
+    nothing is claimed.
     """
     sent = 0
-    while claims := moves.claim(
-        owner=owner(),
-        limit=settings.SWEEP_LIMIT,
-        lease_seconds=settings.LEASE_SECONDS,
-        call_seconds=rest_calls.lease_seconds(),
+    while gate.is_open() and (
+        claims := moves.claim(
+            owner=owner(),
+            limit=settings.SWEEP_LIMIT,
+            lease_seconds=settings.LEASE_SECONDS,
+            call_seconds=rest_calls.lease_seconds(),
+        )
     ):
-        unsent = list(_messages(rest_assignment.share(claims, _give_back)))
-        while unsent:
-            if not _send(unsent[0]):
-                _give_back([claim for message in unsent for claim in message])
-                return sent
-            sent += len(unsent.pop(0))
+        unsent: list[Claim] = []
+        for message in _messages(rest_assignment.share(claims, unsent.extend)):
+            if unsent or not _send(message):
+                unsent += message
+            else:
+                sent += len(message)
+        if unsent:
+            _give_back(unsent)
+            break
         if len(claims) < min(A_FEW, settings.SWEEP_LIMIT):
             break  # there was no more, or no room for it; what makes room rings again
     return sent
@@ -82,12 +88,7 @@ def _send(claims: list[Claim]) -> bool:
     identity = identity_of(claims[0])
     group = CommandGroup(commands=[_command(claim) for claim in claims])
     envelope = seal(identity, group, worker_key(settings.WORKER_SECRET, identity.tenant_id))
-    try:
-        broker.send(EXECUTE_TASK, envelope, queue=queue_of(identity))
-    except (OperationalError, OSError) as error:
-        log.warning("The broker did not take %d commands for %s: %s", len(claims), identity, type(error).__name__)
-        return False
-    return True
+    return gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue_of(identity)))
 
 
 def _command(claim: Claim) -> Command:
@@ -116,9 +117,10 @@ def _give_back(claims: list[Claim]) -> None:
             target=State.QUEUED,
             kind="DISPATCH_FAILED",
             actor=owner(),
-            data={"reason": "broker unavailable"},
+            data={"reason": "broker unavailable", "delaySeconds": settings.DISPATCH_RETRY_SECONDS},
             step_index=claim.step_index,
             attempt=claim.attempt,
+            delay=timedelta(seconds=settings.DISPATCH_RETRY_SECONDS),
         )
         for claim in claims
     ]

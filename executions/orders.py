@@ -4,19 +4,17 @@ An order is a hint and the row is the truth, so that an order may be lost, late 
 rings for it, and so does every heartbeat that contradicts it.
 """
 
-import logging
+from functools import partial
 
 from celery import current_app
 from django.conf import settings
 from kombu import Queue
-from kombu.exceptions import OperationalError
 
+from coordinator.broker_gate import gate
 from executions.models import Worker
 from executions.protocol import ORDER_TASK, TOLERANCE, Order, order_queue_of, seal, worker_key
 from executions.worker_registry import CELERY
 from releases.identity import ReleaseIdentity
-
-log = logging.getLogger(__name__)
 
 
 def tell(worker_pk: int) -> bool:
@@ -37,9 +35,5 @@ def tell(worker_pk: int) -> bool:
     order = Order(worker_id=worker.worker_id, drain=worker.drained_by_operator_at is not None)
     envelope = seal(identity, order, worker_key(settings.WORKER_SECRET, identity.tenant_id))
     queue = Queue(order_queue_of(identity, worker.worker_id), expires=TOLERANCE.total_seconds())
-    try:
-        current_app.send_task(ORDER_TASK, args=(envelope,), queue=queue, retry=False)  # type: ignore[arg-type]  # stubs
-    except (OperationalError, OSError) as error:
-        log.warning("The broker did not take an order for worker %s: %s", worker.worker_id, type(error).__name__)
-        return False
-    return True
+    send = partial(current_app.send_task, ORDER_TASK, args=(envelope,), queue=queue, retry=False)  # type: ignore[arg-type]  # stubs
+    return gate.send(send)

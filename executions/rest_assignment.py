@@ -3,16 +3,15 @@
 The claim chose the worker and leased the execution in its name. See `executions.moves`.
 """
 
-import logging
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from celery import current_app
-from kombu.exceptions import OperationalError
 
+from coordinator.broker_gate import gate
 from executions.moves import Claim
 
-log = logging.getLogger(__name__)
 CALL_TASK = "executions.call_rest_worker"
 OWNER = "rest:"
 
@@ -35,9 +34,5 @@ def share(claims: Sequence[Claim], give_back: Callable[[list[Claim]], None]) -> 
 
 
 def _sent(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
-    try:
-        current_app.send_task(CALL_TASK, args=(str(execution_id), str(lease_token)), retry=False)
-    except (OperationalError, OSError) as error:
-        log.warning("The broker did not take a call for %s: %s", execution_id, type(error).__name__)
-        return False
-    return True
+    arguments = (str(execution_id), str(lease_token))
+    return gate.send(partial(current_app.send_task, CALL_TASK, args=arguments, retry=False))

@@ -19,7 +19,9 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from coordinator.documents import read_object
+from coordinator.errors import DatabaseUnavailable
 from coordinator.findings import DocumentError
+from coordinator.postgresql.outage import is_outage
 from coordinator.tenancy.models import SLUG, Tenant
 
 log = logging.getLogger(__name__)
@@ -94,8 +96,10 @@ class TpfView(View):
             return JsonResponse(handler(request, **trimmed), safe=False, json_dumps_params={"ensure_ascii": False})
         except Refusal as refusal:
             return HttpResponse(refusal.text, status=refusal.status, content_type="application/json")
-        except Exception:
+        except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
+            if is_outage(error):
+                return HttpResponse(DatabaseUnavailable.title, status=503, content_type="application/json")
             return HttpResponse(UNEXPECTED, status=500, content_type="application/json")
 
     def tenant(self, tenant_id: str) -> Tenant | None:

@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
     outbox = Outbox(partial(_send, host), host.let_go)
     app = _application(broker_url, host, outbox)
     outbox.start()
-    _Pulse(app, host, outbox)
+    _Pulse(host, outbox)
     worker = app.Worker(
         hostname=f"{worker_id}@{socket.gethostname()}",
         pool="threads",
@@ -212,9 +212,8 @@ def _argument(message: Message) -> Any:
 class _Pulse(threading.Thread):
     """Sends heartbeats from when the worker is ready until it is gone, often enough for the leases it holds."""
 
-    def __init__(self, app: Celery, host: Host, outbox: Outbox) -> None:
+    def __init__(self, host: Host, outbox: Outbox) -> None:
         super().__init__(name="pulse", daemon=True)
-        self._app = app
         self._host = host
         self._outbox = outbox
         self._state: WorkerState = "HEALTHY"
@@ -249,6 +248,6 @@ class _Pulse(threading.Thread):
     def _beat(self) -> None:
         try:
             message = self._host.heartbeat(self._state)
-            self._app.send_task(HEARTBEAT_TASK, args=(message,), queue="control", retry=False)
+            send(HEARTBEAT_TASK, message, queue="control")
         except Exception as error:  # the next one may come through: this thread must not end
             warn("The broker did not take a heartbeat: %s", type(error).__name__)

@@ -1,16 +1,19 @@
-"""Reads what was really sent to the broker."""
+"""Reads what was really sent to the broker, and gives a test another broker."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import Empty
 from typing import Any
 
+from celery import current_app
 from django.conf import settings
 from kombu import Connection
 
 
-def taken(queue: str) -> list[tuple[str, list[Any]]]:
+def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:
     """Task name and arguments of every message in `queue`, oldest first; they are removed."""
     found: list[tuple[str, list[Any]]] = []
-    with Connection(settings.CELERY_BROKER_URL) as connection, connection.SimpleQueue(queue) as waiting:
+    with Connection(url or settings.CELERY_BROKER_URL) as connection, connection.SimpleQueue(queue) as waiting:
         while True:
             try:
                 message = waiting.get_nowait()
@@ -19,3 +22,20 @@ def taken(queue: str) -> list[tuple[str, list[Any]]]:
             message.ack()
             arguments, _, _ = message.payload
             found.append((message.headers["task"], arguments))
+
+
+@contextmanager
+def using_broker(url: str) -> Iterator[None]:
+    """Within the block this process sends to the broker at `url`."""
+    before = current_app.conf.broker_url
+    _use(url)
+    try:
+        yield
+    finally:
+        _use(before)
+
+
+def _use(url: str) -> None:
+    app: Any = current_app
+    app.conf.broker_url = app.conf.broker_write_url = url
+    app.amqp._producer_pool = app._pool = None

@@ -13,6 +13,7 @@ from django.test.utils import setup_databases, teardown_databases
 from pytest_django import DjangoDbBlocker
 
 from coordinator.api.authentication import forget_tokens
+from coordinator.broker_gate import gate
 from coordinator.local.product import Product
 from executions import admission
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
@@ -103,6 +104,7 @@ def nothing_remembered() -> None:
     """What a process remembers for a moment is not to pass from one test to the next."""
     admission.forget_all()
     forget_tokens()
+    gate.forget()
 
 
 @pytest.fixture(autouse=True)

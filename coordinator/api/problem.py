@@ -1,9 +1,11 @@
 """The one place where an error becomes an HTTP answer: `application/problem+json` (RFC 9457)."""
 
+import sys
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views.defaults import page_not_found, server_error
 from drf_standardized_errors.formatter import flatten_errors
 from drf_standardized_errors.handler import ExceptionHandler
@@ -13,7 +15,8 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from coordinator.errors import CoordinatorError, InvalidRequest, PayloadTooLarge
+from coordinator.errors import CoordinatorError, DatabaseUnavailable, InvalidRequest, PayloadTooLarge
+from coordinator.postgresql.outage import is_outage
 
 API = "/api/"
 TYPE = "urn:durable-coordinator:problem:"
@@ -72,7 +75,15 @@ class ProblemHandler(ExceptionHandler):
 def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
     if isinstance(exc, RequestDataTooBig):
         exc = PayloadTooLarge("The form's fields are larger than this coordinator accepts.")
+    if is_outage(exc):
+        outage = database_unavailable()
+        outage.__cause__ = exc
+        exc = outage
     return ProblemHandler(exc, context).run()
+
+
+def database_unavailable() -> DatabaseUnavailable:
+    return DatabaseUnavailable("The request was not carried out. Try again.")
 
 
 def problem(error: CoordinatorError) -> dict[str, Any]:
@@ -114,7 +125,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """The same for what failed."""
+    """Django's handler for a view or a middleware that raised: 503 in an outage of the database, else 500."""
+    if is_outage(sys.exception()):
+        if request.path.startswith(API):
+            return refusal(database_unavailable())
+        return HttpResponse(render_to_string("503.html"), status=DatabaseUnavailable.status)
     if not request.path.startswith(API):
         return server_error(request)
     code, title = FRAMEWORK["error"]

@@ -10,16 +10,21 @@ from rest_framework import serializers
 
 from coordinator.api.fields import Number, StrictSerializer, Text, WholeNumber
 from coordinator.api.problem import ProblemRenderer
-from coordinator.errors import InvalidRequest, NotFound, PayloadTooLarge
+from coordinator.errors import DatabaseUnavailable, InvalidRequest, NotFound, PayloadTooLarge
 from coordinator.tenancy.access import ScopeMissing
 
 # Status and code of what the layers before a view refuse: of every request, of one that needs a token, has a query
 # or has a body. What the view's own domain call refuses, the view names in `refusals`.
-ANY = {(406, "NOT_ACCEPTABLE"), (500, "INTERNAL_ERROR")}
+ANY = {
+    (406, "NOT_ACCEPTABLE"),
+    (500, "INTERNAL_ERROR"),
+    (DatabaseUnavailable.status, DatabaseUnavailable.code),
+}
 GUARDED = {(401, "NOT_AUTHENTICATED"), (ScopeMissing.status, ScopeMissing.code), (NotFound.status, NotFound.code)}
 ASKING = {(InvalidRequest.status, InvalidRequest.code)}
 SENDING = {*ASKING, (PayloadTooLarge.status, PayloadTooLarge.code), (415, "UNSUPPORTED_MEDIA_TYPE")}
 
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
 # Without a `type`: code generators turn a list of types into a class that takes only some of them.
 ANYTHING_BUT_NULL = {"not": {"type": "null"}}
 # At least one character that is no space, and no U+0000, which PostgreSQL does not keep.
@@ -100,6 +105,7 @@ def _problems(refusals: Iterable[tuple[int, str]]) -> dict[str, Any]:
             "content": {ProblemRenderer.media_type: {"schema": PROBLEM_REFERENCE}},
             # Not part of the schema: a generated client has one class for all problems.
             "x-codes": found,
+            **({"headers": RETRY_AFTER} if status == 503 else {}),
         }
         for status, found in codes.items()
     }

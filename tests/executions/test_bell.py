@@ -49,9 +49,9 @@ def test_a_broken_broker_is_logged_and_neither_raised_nor_waited_for(
 ) -> None:
     owner, _ = making.ready()
     began = time.monotonic()
-    with caplog.at_level(logging.WARNING, "coordinator.bell"), django_capture_on_commit_callbacks(execute=True):
+    with caplog.at_level(logging.WARNING), django_capture_on_commit_callbacks(execute=True):
         bell.ring(task)
         execution = making.execution(owner)
     assert time.monotonic() - began < 4
-    assert f"did not take {task}" in caplog.text
+    assert "The broker refuses messages" in caplog.text
     assert execution.status == "QUEUED"

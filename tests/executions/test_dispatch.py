@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
 from executions import dispatch
 from executions.models import Execution, Worker
@@ -105,3 +106,5 @@ def test_without_a_broker_everything_that_was_claimed_is_queued_again() -> None:
             ("DISPATCH_FAILED", "QUEUED"),
         ]
         assert (execution.attempt, execution.lease_token, execution.error_code) == (0, None, None)
+        wait = (execution.next_due_at - timezone.now()).total_seconds()
+        assert 0 < wait <= settings.DISPATCH_RETRY_SECONDS

@@ -100,7 +100,7 @@ def test_the_dispatcher_hands_over_and_sends_nothing_to_the_releases_queue(flow:
 
 
 @pytest.mark.usefixtures("broken_broker")
-def test_what_the_broker_does_not_take_is_due_again_at_once(flow: Flow) -> None:
+def test_what_the_broker_refuses_is_queued_again(flow: Flow) -> None:
     made = submitted(flow, 3)
     dispatch.dispatch()
     for each in made:

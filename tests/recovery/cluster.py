@@ -21,6 +21,7 @@ from tests.building import BuiltRelease, eventually
 
 TENANT = "recovery"
 USER = "operator"
+TPF_TOKEN = "tpf-control-token"
 LEASE_SECONDS = 2.5
 RETRY_LIMIT = 3
 SETTINGS = {
@@ -34,6 +35,8 @@ SETTINGS = {
     "RETRY_DELAY_SECONDS": "0.3",
     "RETRY_MULTIPLIER": "1",
     "LOG_LEVEL": "WARNING",
+    "TPF_CONTROL_PLANE_ENABLED": "true",
+    "TPF_CONTROL_PLANE_TOKEN": TPF_TOKEN,
 }
 # What a process logs once it does its work.
 READY = {"web": "Started worker-", "clock": "is starting", "": " ready."}

@@ -1,0 +1,92 @@
+"""Sends to the broker unless the broker is known to refuse: a circuit breaker for the whole process.
+
+A broker that is away or full refuses every message. After the first refusal nothing is sent until a probe succeeds, so
+an outage costs a process one failed message and not one for each caller. A refused message is never an error to the
+caller: all that it says is in a committed row too.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import current_app
+from kombu.exceptions import ChannelError, OperationalError
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+REFUSALS = (OperationalError, ChannelError, OSError, RedisError)
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 5.0
+
+
+class BrokerGate:
+    """Open while the broker takes messages. After a refusal it is closed, and `probe` is tried after growing waits."""
+
+    def __init__(self, probe: Callable[[], object]) -> None:
+        self._probe = probe
+        self._lock = threading.Lock()
+        self._wait = 0.0  # seconds between probes; 0 while the gate is open
+        self._probe_at = 0.0
+
+    def is_open(self) -> bool:
+        """Return True if the broker takes messages. Probes a broker that refused; only one thread at a time does."""
+        with self._lock:
+            if not self._wait:
+                return True
+            if time.monotonic() < self._probe_at:
+                return False
+            self._wait = min(2 * self._wait, LONGEST_WAIT)
+            self._probe_at = time.monotonic() + self._wait
+        return self.probe()
+
+    def probe(self) -> bool:
+        """Ask the broker now, and open or close the gate by its answer. Return True if it takes messages."""
+        try:
+            self._probe()
+        except REFUSALS as error:
+            self._close(error)
+            return False
+        self._open()
+        return True
+
+    def send(self, send: Callable[[], object]) -> bool:
+        """Call `send`, which writes to the broker. Return False, and raise nothing, if the broker refuses."""
+        if not self.is_open():
+            return False
+        try:
+            send()
+        except REFUSALS as error:
+            self._close(error)
+            return False
+        return True
+
+    def forget(self) -> None:
+        """Forget an earlier refusal."""
+        with self._lock:
+            self._wait = 0.0
+
+    def _open(self) -> None:
+        with self._lock:
+            was_closed, self._wait = self._wait > 0, 0.0
+        if was_closed:
+            log.info("The broker takes messages again")
+
+    def _close(self, error: Exception) -> None:
+        with self._lock:
+            if self._wait:
+                return
+            self._wait = FIRST_WAIT
+            self._probe_at = time.monotonic() + FIRST_WAIT
+        log.warning("The broker refuses messages: %s", type(error).__name__)
+
+
+def _write() -> None:
+    """A full broker answers a ping and refuses every write."""
+    connection: Any
+    with current_app.pool.acquire(block=True) as connection:
+        connection.default_channel.client.set("coordinator:probe", 1, px=1000)
+
+
+gate = BrokerGate(_write)

@@ -1,0 +1,69 @@
+"""Warns at boot if the processes may open more connections than PostgreSQL accepts."""
+
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from django.db import Error, connections
+
+log = logging.getLogger(__name__)
+# Beside its threads for work a process has one that dispatches and, for a moment, one that checks health.
+BESIDE_WORK = 2
+GRANIAN_BACKLOG = 1024
+
+_LIMIT = """
+SELECT least(
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+            - coalesce(current_setting('reserved_connections', true)::int, 0),
+        (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+        (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())),
+    (SELECT sum(numbackends) - 1 FROM pg_stat_database)
+"""
+
+
+def check_soon(*, processes: int, threads: int) -> None:
+    """Check in a thread, so that a database that is away delays no boot."""
+    wanted = processes * (threads + BESIDE_WORK)
+    threading.Thread(name="connection-budget", target=check, args=[wanted], daemon=True).start()
+
+
+def check(wanted: int) -> bool:
+    """Log a warning and return False if `wanted` connections do not fit beside those that are open already."""
+    made = connections.create_connection("default")
+    try:
+        with made.cursor() as cursor:
+            cursor.execute(_LIMIT)
+            limit, used = cursor.fetchone()
+    except Error as error:
+        log.warning("The limit of connections to the database is not known: %s", type(error).__name__)
+        return True
+    finally:
+        made.close()
+    if wanted + used <= limit:
+        return True
+    log.warning(
+        "These processes may open %d connections to the database, which has %d open and accepts %d from this role."
+        " Raise max_connections, or use fewer threads.",
+        *(wanted, used, limit),
+    )
+    return False
+
+
+def granian_workers(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+    """The processes, and the threads of each, of the granian with this command line; None for another program."""
+    if Path(arguments[0]).name != "granian":
+        return None
+
+    def option(name: str) -> int | None:
+        flag = f"--{name}"
+        given = [value for first, value in itertools.pairwise(arguments) if first == flag]
+        given += [each.partition("=")[2] for each in arguments if each.startswith(f"{flag}=")]
+        given += [environment.get("GRANIAN_" + name.upper().replace("-", "_"), "")]
+        return next((int(value) for value in given if value.isdecimal()), None)
+
+    processes = option("workers") or 1
+    backpressure = option("backpressure") or (option("backlog") or GRANIAN_BACKLOG) // processes
+    return processes, option("blocking-threads") or max(1, backpressure // 2)

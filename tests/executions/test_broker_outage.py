@@ -1,0 +1,116 @@
+"""A broker that is away or full: dispatch ends by itself, and the history of an execution stays short."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from coordinator import bell
+from coordinator.local.valkey import Valkey
+from coordinator.tenancy.models import Tenant
+from executions import dispatch, orders
+from executions.models import Execution, Worker
+from executions.protocol import queue_of
+from tests import making
+from tests.broker import taken, using_broker
+from tests.building import eventually
+from tests.executions.hosting import LONG_AGO
+
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(60)]
+MANY = 16
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A broker of the test's own, used by this process."""
+    with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
+        yield server
+
+
+def fill(server: Valkey) -> None:
+    """From now on the broker refuses every write, as one that has used all of its memory."""
+    with Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 1)
+
+
+def make_room(server: Valkey) -> None:
+    with Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 0)
+
+
+def due(settings: Any, protocol: str) -> Tenant:
+    """A tenant with MANY due executions, whose only worker has room for all."""
+    settings.REST_WORKER_ORIGINS = ["http://127.0.0.1:1"]
+    owner, _ = making.ready()
+    for number in range(MANY):
+        making.execution(owner, f"k{number}")
+    endpoint = "http://127.0.0.1:1" if protocol == "rest" else ""
+    Worker.objects.filter(tenant=owner).update(protocol=protocol, capacity=MANY, endpoint=endpoint)
+    return owner
+
+
+def kinds(owner: Tenant) -> set[tuple[str, ...]]:
+    """The histories of the tenant's executions, each once."""
+    return {tuple(kind for kind, _ in making.history(each)) for each in Execution.objects.filter(tenant=owner)}
+
+
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@pytest.mark.usefixtures("broken_broker")
+def test_without_a_broker_dispatch_ends_and_claims_each_execution_once(settings: Any, protocol: str) -> None:
+    owner = due(settings, protocol)
+    for _ in range(20):
+        assert dispatch.dispatch() == 0
+    assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
+    assert set(Execution.objects.filter(tenant=owner).values_list("status", flat=True)) == {"QUEUED"}
+
+
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+def test_a_full_broker_costs_each_execution_one_claim(valkey: Valkey, settings: Any, protocol: str) -> None:
+    owner = due(settings, protocol)
+    fill(valkey)
+    for _ in range(20):
+        assert dispatch.dispatch() == 0
+    assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
+
+
+def test_a_process_that_knows_of_the_outage_claims_nothing(
+    valkey: Valkey, settings: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    owner = due(settings, "celery")
+    valkey.stop()
+    with django_capture_on_commit_callbacks(execute=True):
+        bell.ring("tests.nothing")
+    for _ in range(3):
+        dispatch.dispatch()
+    assert kinds(owner) == {("SUBMITTED",)}
+
+
+def test_a_full_broker_is_no_error_to_whoever_rings(valkey: Valkey, django_capture_on_commit_callbacks: Any) -> None:
+    fill(valkey)
+    with django_capture_on_commit_callbacks(execute=True):
+        bell.ring("tests.nothing")
+        bell.ring_once("tests.nothing")
+
+
+@pytest.mark.parametrize("fault", ["away", "full"])
+def test_work_goes_out_soon_after_the_broker_is_back(valkey: Valkey, settings: Any, fault: str) -> None:
+    owner = due(settings, "celery")
+    valkey.stop() if fault == "away" else fill(valkey)
+    dispatch.dispatch()
+    valkey.start() if fault == "away" else make_room(valkey)
+    Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
+    eventually(lambda: dispatch.dispatch() == MANY, seconds=10, what="everything sent")
+    [release] = {each.pin for each in Execution.objects.filter(tenant=owner)}
+    assert taken(queue_of(release), valkey.url)
+
+
+def test_a_broker_that_was_restarted_costs_no_claim(valkey: Valkey, settings: Any) -> None:
+    """The connections that this process keeps are dead then; the next message goes over a new one."""
+    owner = due(settings, "celery")
+    orders.tell(Worker.objects.get(tenant=owner).pk)
+    valkey.stop()
+    valkey.start()
+    assert dispatch.dispatch() == MANY
+    assert kinds(owner) == {("SUBMITTED", "CLAIMED")}
