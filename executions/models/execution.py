@@ -24,7 +24,7 @@ class Execution(models.Model):
 
     `version` counts moves, `event_count` events. `attempt` counts failed runs and is never reset, so that a
     transition key never repeats; the retry budget counts from `budget_start`. `lease_token` fences: only its holder's
-    outcome is recorded. `takeovers` counts the leases lost since the last outcome.
+    outcome is recorded. `takeovers` counts the leases lost since the last outcome or checkpoint.
 
     The next transition starts at `current_step_index` with `progress`, or with the input while that is null: what
     a checkpoint left, what an await was asked, or what it was answered.
