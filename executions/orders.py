@@ -6,11 +6,10 @@ rings for it, and so does every heartbeat that contradicts it.
 
 import logging
 
-from celery import current_app
 from django.conf import settings
-from kombu import Queue
 from kombu.exceptions import OperationalError
 
+from executions import broker
 from executions.models import Worker
 from executions.protocol import ORDER_TASK, TOLERANCE, Order, order_queue_of, seal, worker_key
 from executions.worker_registry import CELERY
@@ -23,8 +22,8 @@ def tell(worker_pk: int) -> bool:
     """Send the worker its order; False where nobody is there to be told, or the broker does not take it. Who is
     called over HTTP needs no telling.
 
-    The queue is the worker's own. It goes once no worker would believe what is in it, so that nothing is left of a
-    worker that is dead.
+    The queue is the worker's own. It holds the newest order alone, and goes once no worker would believe it: nothing
+    piles up for a worker that does not read, and nothing is left of one that is dead.
     """
     worker = (
         Worker.objects.select_related("tenant")
@@ -36,9 +35,9 @@ def tell(worker_pk: int) -> bool:
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
     order = Order(worker_id=worker.worker_id, drain=worker.drained_by_operator_at is not None)
     envelope = seal(identity, order, worker_key(settings.WORKER_SECRET, identity.tenant_id))
-    queue = Queue(order_queue_of(identity, worker.worker_id), expires=TOLERANCE.total_seconds())
+    queue = order_queue_of(identity, worker.worker_id)
     try:
-        current_app.send_task(ORDER_TASK, args=(envelope,), queue=queue, retry=False)  # type: ignore[arg-type]  # stubs
+        broker.send_latest(ORDER_TASK, envelope, queue=queue, seconds=TOLERANCE.total_seconds())
     except (OperationalError, OSError) as error:
         log.warning("The broker did not take an order for worker %s: %s", worker.worker_id, type(error).__name__)
         return False
