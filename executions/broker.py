@@ -44,7 +44,7 @@ class Channel(redis.Channel):
         """A message that expires replaces whatever waits in its queue, and the queue goes with it."""
         milliseconds = message["properties"].get("expiration")
         if milliseconds is None:
-            super()._put(queue, message, **options)  # type: ignore[misc]  # not in the stubs
+            super()._put(queue, message, **options)
             return
         with self.conn_or_acquire() as client, client.pipeline(transaction=True) as pipe:
             pipe.lpush(queue, dumps(message)).ltrim(queue, 0, 0).pexpire(queue, int(milliseconds)).execute()

@@ -5,6 +5,8 @@ rings for it, and so does every heartbeat that contradicts it.
 """
 
 import logging
+import uuid
+from collections.abc import Collection
 
 from django.conf import settings
 from kombu.exceptions import OperationalError
@@ -18,9 +20,11 @@ from releases.identity import ReleaseIdentity
 log = logging.getLogger(__name__)
 
 
-def tell(worker_pk: int) -> bool:
-    """Send the worker its order; False where nobody is there to be told, or the broker does not take it. Who is
-    called over HTTP needs no telling.
+def tell(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
+    """Send the worker its order. `lost_leases` are tokens of leases that it holds and that no longer count.
+
+    Returns False if nobody is there to be told, or if the broker does not take it. A worker that is called over HTTP
+    takes no orders.
 
     The queue is the worker's own. It holds the newest order alone, and goes once no worker would believe it: nothing
     piles up for a worker that does not read, and nothing is left of one that is dead.
@@ -33,7 +37,8 @@ def tell(worker_pk: int) -> bool:
     if worker is None:
         return False
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
-    order = Order(worker_id=worker.worker_id, drain=worker.drained_by_operator_at is not None)
+    drained = worker.drained_by_operator_at is not None
+    order = Order(worker_id=worker.worker_id, drain=drained, lost_leases=list(lost_leases))
     envelope = seal(identity, order, worker_key(settings.WORKER_SECRET, identity.tenant_id))
     queue = order_queue_of(identity, worker.worker_id)
     try:

@@ -236,6 +236,7 @@ class _Transition:
         if self.failure is not None:
             raise _StepFailed(self.failure)  # an author's bare except swallowed it
         try:
+            self._context.raise_if_cancelled()
             if not step.wants_context:
                 return step.function(value)
             context = dataclasses.replace(

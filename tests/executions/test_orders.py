@@ -1,6 +1,7 @@
 """What a worker is told: what its row says, over a queue of its own that goes when nobody reads it."""
 
 import logging
+import uuid
 from threading import Barrier, Thread
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_a_worker_is_told_what_its_row_says(release: Release, drained: bool) -> 
     assert envelope.identity == release.identity
     check_fresh(envelope, now=timezone.now())
     assert decode(envelope, Order) == Order(worker_id="w", drain=drained)
+
+
+def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
+    worker, token = making.worker(release, "w"), uuid.uuid4()
+    tasks.tell_worker(worker.pk, [str(token)])
+    [(_, [message])] = taken(queue(worker, release))
+    envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+    assert decode(envelope, Order) == Order(worker_id="w", drain=False, lost_leases=[token])
 
 
 def test_only_its_own_queue_has_the_order(release: Release) -> None:
