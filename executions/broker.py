@@ -11,6 +11,7 @@ from typing import Any
 from celery import current_app
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.utils.json import dumps
 from redis.exceptions import ConnectionError as ConnectionLostError
 
 
@@ -39,6 +40,15 @@ class Channel(redis.Channel):
             self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
         return self._kept
 
+    def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
+        """A message that expires replaces whatever waits in its queue, and the queue goes with it."""
+        milliseconds = message["properties"].get("expiration")
+        if milliseconds is None:
+            super()._put(queue, message, **options)
+            return
+        with self.conn_or_acquire() as client, client.pipeline(transaction=True) as pipe:
+            pipe.lpush(queue, dumps(message)).ltrim(queue, 0, 0).pexpire(queue, int(milliseconds)).execute()
+
 
 class Transport(redis.Transport):
     Channel = Channel
@@ -59,6 +69,18 @@ def send(task: str, argument: Any, *, queue: str) -> None:
     readable form of the argument, of which Celery's is most of the cost. Raises kombu's `OperationalError` or OSError
     where the broker does not take it.
     """
+    _publish(task, argument, queue, {})
+
+
+def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None:
+    """Send a message that takes the place of whatever waits in `queue`, and is gone after `seconds`.
+
+    So at most one message waits there, however many are sent while nobody reads. Raises as `send` does.
+    """
+    _publish(task, argument, queue, {"expiration": seconds})
+
+
+def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -> None:
     task_id = str(uuid.uuid4())
     headers = {
         "lang": "py",
@@ -86,6 +108,7 @@ def send(task: str, argument: Any, *, queue: str) -> None:
                 serializer="json",
                 headers=headers,
                 correlation_id=task_id,
+                **properties,
             )
         except lost as error:
             raise OperationalError(str(error)) from error

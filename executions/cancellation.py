@@ -6,7 +6,7 @@ from django.db import transaction
 
 from coordinator.tenancy.models import Tenant
 from coordinator.transitions import sources
-from executions import awaits, moves, queries
+from executions import awaits, moves, queries, worker_registry
 from executions.errors import CancelRefused, ExecutionChanged
 from executions.models import Execution
 from executions.moves import Move
@@ -26,8 +26,9 @@ def cancel(
 ) -> Execution:
     """Cancel an execution, and what it asked of others with it. One that is cancelled already is returned as it is.
 
-    A worker that runs it is not stopped, but nothing that it answers counts: the lease is gone. Raises, in this order:
-    `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and `ExecutionChanged` where it moves on too fast.
+    The lease ends, so nothing that a worker answers counts. A worker that runs it is told; the step itself decides
+    whether it ends early. Raises, in this order: `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and
+    `ExecutionChanged` where it moves on too fast.
     """
     for _ in range(TRIES):
         execution = queries.execution(tenant, execution_id)
@@ -42,6 +43,7 @@ def cancel(
         with transaction.atomic():
             if moves.apply([_move(execution, actor, reason)]):
                 awaits.cancel([execution_id])
+                worker_registry.tell_of_lost_lease(execution)
                 return queries.execution(tenant, execution_id)
         # It moved on by itself, which is no reason to refuse where any state would do.
     raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")

@@ -27,7 +27,7 @@ WITH asked AS (
     ORDER BY e.id FOR UPDATE OF e
 ), kept AS (
     UPDATE executions_execution e SET
-        current_step_index = a.step, progress = a.progress, progress_shape = a.shape,
+        current_step_index = a.step, progress = a.progress, progress_shape = a.shape, takeovers = 0,
         event_count = e.event_count + 1, updated_at = now()
     FROM locked l JOIN asked a ON a.id = l.id WHERE e.id = l.id
     RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
@@ -40,12 +40,19 @@ FROM kept
 
 
 def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
-    """Keep the newest checkpoint of each execution, under the lease it was reached with; returns how many were kept.
+    """Keep the newest valid checkpoint of each execution and return how many were kept.
 
-    The caller has seen to it that they are executions of the release that the worker hosts.
+    A checkpoint is valid under the lease that holds now, and only if its outputs can be stored. It counts as progress:
+    the leases that its execution lost before are forgotten. The caller has made sure that the executions belong to
+    the release that the worker hosts.
     """
-    newest = {each.execution_id: each for each in sorted(reached, key=lambda each: each.next_step_index)}
-    rows = [(each, progress) for each in newest.values() if (progress := _progress(each)) is not None]
+    # At most one version and lease of an execution passes the guard, so the newest is chosen for each of them.
+    newest: dict[object, tuple[Checkpoint, Jsonb]] = {}
+    for each in sorted(reached, key=lambda each: each.next_step_index):
+        progress = _progress(each)
+        if progress is not None:
+            newest[each.execution_id, each.execution_version, each.lease_token] = (each, progress)
+    rows = list(newest.values())
     if not rows:
         return 0
     columns: dict[str, Any] = {

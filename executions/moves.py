@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.db import connection
@@ -72,7 +73,7 @@ WITH asked AS (
         status = a.target, version = e.version + 1, event_count = e.event_count + 1, takeovers = 0,
         current_step_index = coalesce(a.step, e.current_step_index), attempt = coalesce(a.attempt, e.attempt),
         budget_start = coalesce(a.budget, e.budget_start), next_due_at = now() + make_interval(secs => a.delay),
-        lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL,
+        lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL, running_since = NULL,
         last_transition_key = coalesce(a.key, e.last_transition_key),
         progress = CASE WHEN a.shape IS NULL THEN e.progress ELSE a.progress -> 0 END,
         progress_shape = coalesce(a.shape, e.progress_shape), await_unit_id = a.new_unit, result = a.result,
@@ -167,6 +168,7 @@ BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04)
 # threads and at most `most`; what runs there takes a place, but for what is at a worker that gets no more work. So a
 # slow pipeline is sent only what its workers start on at once, and a fast one a stock. The stock is filled up by a
 # quarter or more at a time. Without a worker there is no room, and its executions stay due until one comes.
+# A thread that still runs what was cancelled or taken over is no room either: the view's capacity leaves it out.
 # One claim at a time counts what runs of a release, so that two together never take more than there is room for.
 # Each call of a REST worker is one command, so a release that has such a worker keeps no stock. What a REST worker is
 # to run is leased in its name here and now; chance distributes it over all free places of the release.
@@ -292,7 +294,7 @@ WITH expired AS (
     UPDATE executions_execution e SET
         status = CASE WHEN expired.hopeless THEN 'DLQ' ELSE 'QUEUED' END,
         version = e.version + 1, event_count = e.event_count + 1, takeovers = e.takeovers + 1, next_due_at = now(),
-        lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL, updated_at = now(),
+        lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL, running_since = NULL, updated_at = now(),
         finished_at = CASE WHEN expired.hopeless THEN now() END,
         error_code = CASE WHEN expired.hopeless THEN 'LEASES_LOST' ELSE e.error_code END,
         error_message = CASE WHEN expired.hopeless THEN %(message)s ELSE e.error_message END
@@ -323,23 +325,32 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.U
 # Only what is RUNNING has a lease token.
 _RENEW = """
 WITH locked AS (
-    SELECT e.id FROM executions_execution e
-    JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[]) AS held(id, token) ON held.id = e.id
+    SELECT e.id, held.seconds FROM executions_execution e
+    JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[], %(seconds)s::float[]) AS held(id, token, seconds)
+        ON held.id = e.id
     WHERE e.lease_token = held.token AND e.tenant_id IS NOT DISTINCT FROM %(tenant)s
     ORDER BY e.id FOR UPDATE OF e
 )
-UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(holder)s
+UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(holder)s,
+    running_since = coalesce(e.running_since, now() - make_interval(secs => locked.seconds))
 FROM locked WHERE e.id = locked.id
+RETURNING e.lease_token
 """
 
 
 def renew_leases(
-    tenant_pk: int, held: Sequence[tuple[uuid.UUID, uuid.UUID]], *, holder: str, lease_seconds: float
-) -> int:
+    tenant_pk: int,
+    held: Sequence[tuple[uuid.UUID, uuid.UUID]],
+    *,
+    holder: str,
+    lease_seconds: float,
+    running: Mapping[uuid.UUID, float] = MappingProxyType({}),
+) -> set[uuid.UUID]:
     """Give the leases that are still held their full time again, by the database's clock, and name their `holder`.
 
     `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
-    got the execution again still runs both; only the lease that counts is renewed.
+    got the execution again still runs both; only the lease that counts is renewed. `running` says of some tokens for
+    how many seconds a thread has been running the transition. Returns the tokens that were renewed.
     """
     with prepared.cursor() as cursor:
         cursor.execute(
@@ -349,10 +360,11 @@ def renew_leases(
                 "holder": holder,
                 "ids": [execution_id for execution_id, _ in held],
                 "tokens": [token for _, token in held],
+                "seconds": [running.get(token) for _, token in held],
                 "tenant": tenant_pk,
             },
         )
-        return int(cursor.rowcount)
+        return {token for (token,) in cursor.fetchall()}
 
 
 @dataclass(frozen=True, slots=True)

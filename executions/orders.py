@@ -4,25 +4,28 @@ An order is a hint and the row is the truth, so that an order may be lost, late 
 rings for it, and so does every heartbeat that contradicts it.
 """
 
+import uuid
+from collections.abc import Collection
 from functools import partial
 
-from celery import current_app
 from django.conf import settings
-from kombu import Queue
 
 from coordinator.broker_gate import gate
+from executions import broker
 from executions.models import Worker
 from executions.protocol import ORDER_TASK, TOLERANCE, Order, order_queue_of, seal, worker_key
 from executions.worker_registry import CELERY
 from releases.identity import ReleaseIdentity
 
 
-def tell(worker_pk: int) -> bool:
-    """Send the worker its order; False where nobody is there to be told, or the broker does not take it. Who is
-    called over HTTP needs no telling.
+def tell(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
+    """Send the worker its order. `lost_leases` are tokens of leases that it holds and that no longer count.
 
-    The queue is the worker's own. It goes once no worker would believe what is in it, so that nothing is left of a
-    worker that is dead.
+    Returns False if nobody is there to be told, or if the broker does not take it. A worker that is called over HTTP
+    takes no orders.
+
+    The queue is the worker's own. It holds the newest order alone, and goes once no worker would believe it: nothing
+    piles up for a worker that does not read, and nothing is left of one that is dead.
     """
     worker = (
         Worker.objects.select_related("tenant")
@@ -32,8 +35,9 @@ def tell(worker_pk: int) -> bool:
     if worker is None:
         return False
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
-    order = Order(worker_id=worker.worker_id, drain=worker.drained_by_operator_at is not None)
+    drained = worker.drained_by_operator_at is not None
+    order = Order(worker_id=worker.worker_id, drain=drained, lost_leases=list(lost_leases))
     envelope = seal(identity, order, worker_key(settings.WORKER_SECRET, identity.tenant_id))
-    queue = Queue(order_queue_of(identity, worker.worker_id), expires=TOLERANCE.total_seconds())
-    send = partial(current_app.send_task, ORDER_TASK, args=(envelope,), queue=queue, retry=False)  # type: ignore[arg-type]  # stubs
+    queue = order_queue_of(identity, worker.worker_id)
+    send = partial(broker.send_latest, ORDER_TASK, envelope, queue=queue, seconds=TOLERANCE.total_seconds())
     return gate.send(send)

@@ -98,7 +98,8 @@ def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
 
 
 def _record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
-    outcomes = {(outcome.execution_id, outcome.lease_token): outcome for outcome in group.outcomes}.values()
+    # Repeats go; answers under another lease or version stay, because only the guard of the move tells which one holds.
+    outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}.values()
     with transaction.atomic():
         reached = [each.execution_id for each in group.checkpoints]
         known = _hold(identity, [*reached, *(outcome.execution_id for outcome in outcomes)])

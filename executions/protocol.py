@@ -12,8 +12,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args
 
+import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
@@ -203,16 +204,22 @@ class OutcomeGroup(_Wire):
 
 
 class HeldLease(_Wire):
+    """A lease that a worker holds. `seconds` is how long its transition has been running, or waiting for a thread."""
+
     execution_id: uuid.UUID
     lease_token: uuid.UUID
+    seconds: float = Field(default=0, ge=0, le=10**9, allow_inf_nan=False)
 
 
 class Heartbeat(_Wire):
-    """A worker's sign of life. It registers the worker, and renews the leases of what it is running.
+    """A worker's sign of life. It registers the worker, and renews the leases of what it holds.
 
-    `capacity` is how many transitions it can hold at once; `taking`, whether it takes any, as it was last ordered. A
-    worker that does not tell knows no orders, and takes. `transition_seconds` is how long a transition takes on
-    average; null while nobody knows.
+    `capacity` is how many transitions it can run at once; `taking`, whether it takes commands, as it was last ordered.
+    A worker that does not tell knows no orders, and takes. `answered` is false until the worker has had an order.
+    `transition_seconds` is how long a transition takes on average; null while nobody knows.
+
+    `running` are the transitions that a thread has begun, `waiting` those whose command waits in the worker for a
+    thread. `abandoned` counts the threads that still run a transition whose lease is known to be lost.
     """
 
     worker_id: _WorkerId
@@ -221,15 +228,65 @@ class Heartbeat(_Wire):
     artifact_id: _Identity = ""
     artifact_digest: _Identity = ""
     taking: bool = True
+    answered: bool = True
     transition_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     running: list[HeldLease] = Field(default_factory=list)
+    waiting: list[HeldLease] = Field(default_factory=list)
+    abandoned: int = Field(default=0, ge=0, le=10_000)
 
 
 class Order(_Wire):
-    """The coordinator's word to one worker: `drain`, and it finishes what it has and takes no more; else it takes."""
+    """The coordinator's word to one worker: `drain`, and it finishes what it has and takes no more; else it takes.
+
+    `lost_leases` are the tokens of leases that the worker holds and that no longer count: the execution was cancelled,
+    or another worker took it over.
+    """
 
     worker_id: _WorkerId
     drain: bool
+    lost_leases: list[uuid.UUID] = Field(default_factory=list)
+
+
+class Sender(_Wire):
+    """Where a message says it comes from. Nobody vouches for it: it serves to name who is refused, and to answer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    tenant_id: _Identity
+    pipeline_id: _Identity
+    contract_version: _Identity
+    release_version: _Identity
+    nonce: str = Field(min_length=1, max_length=100)
+    worker_id: _WorkerId
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
+
+
+def sender_of(message: Any) -> Sender | None:
+    """Where `message` says it comes from, None where it does not say. Its signature need not be right."""
+    try:
+        body = pydantic_core.from_json(message["body"])
+        return Sender.model_validate({**message, "workerId": body["workerId"]})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+RefusalCode = Literal["SIGNATURE_INVALID", "TENANT_UNKNOWN", "TIMESTAMP_REFUSED", "ENVELOPE_MALFORMED"]
+
+
+class Refusal(_Wire):
+    """Tells a worker that its heartbeat with this `nonce` was refused. Unsigned: no key may be common to both sides."""
+
+    kind: Literal["refusal"] = "refusal"
+    nonce: str = Field(min_length=1, max_length=100)
+    code: RefusalCode
+
+
+def refusable(code: str) -> TypeGuard[RefusalCode]:
+    """Whether a refusal can give this reason."""
+    return code in get_args(RefusalCode)
 
 
 Body = TypeVar("Body", CommandGroup, OutcomeGroup, Heartbeat, Order)
@@ -307,6 +364,14 @@ def check_fresh(envelope: Envelope, *, now: datetime, longest: timedelta = TOLER
     if sent.tzinfo is None or abs(now - sent) > longest:
         raise ProtocolError("TIMESTAMP_REFUSED", f"The envelope's timestamp is not within {longest} of the present.")
     return sent
+
+
+def refusal_of(message: Any) -> Refusal | None:
+    """The refusal in `message`, None where it is no such thing. Nobody signed it."""
+    try:
+        return Refusal.model_validate(message)
+    except ValidationError:
+        return None
 
 
 def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int) -> str:

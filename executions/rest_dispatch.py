@@ -31,7 +31,7 @@ UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
 
 _TAKE_UP = """
 UPDATE executions_execution SET lease_token = gen_random_uuid(),
-    lease_expires_at = now() + make_interval(secs => %(lease)s)
+    lease_expires_at = now() + make_interval(secs => %(lease)s), running_since = now()
 WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_owner LIKE 'rest:%%'
 RETURNING lease_token
 """

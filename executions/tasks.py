@@ -1,7 +1,7 @@
 """The execution side's Celery tasks: thin, and safe to run twice. Messages are refused here, with a log line."""
 
-import logging
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from celery import shared_task
@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, orders, outcome, rest_dispatch, retention, webhooks, worker_registry
+from executions import awaits, campaigns, orders, outcome, refusals, rest_dispatch, retention, webhooks, worker_registry
 from executions import dispatch as dispatcher
 from executions import sweep as sweeper
 from executions.protocol import (
@@ -28,7 +28,6 @@ from executions.protocol import (
 )
 from executions.rest_assignment import CALL_TASK
 
-log = logging.getLogger(__name__)
 REMOVAL_SECONDS = 10.0
 
 
@@ -51,8 +50,8 @@ def dispatch() -> None:
 
 
 @shared_task(name=worker_registry.TELL_TASK)
-def tell_worker(worker_pk: int) -> None:
-    orders.tell(worker_pk)
+def tell_worker(worker_pk: int, lost_leases: Sequence[str] = ()) -> None:
+    orders.tell(worker_pk, [uuid.UUID(token) for token in lost_leases])
 
 
 # While the database is away an outcome is tried again, or a finished step would have to run once more.
@@ -63,7 +62,7 @@ def record(message: Any) -> None:
         envelope = verify(message, _key)
         group = decode(envelope, OutcomeGroup)
     except ProtocolError as error:
-        log.warning("Refused an outcome message: %s: %s", error.code, error)
+        refusals.refuse_outcomes(message, error)
         return
     if outcome.record(envelope.identity, group):
         bell.ring_once(worker_registry.DISPATCH_TASK)  # there is room again
@@ -77,7 +76,7 @@ def heartbeat(message: Any) -> None:
         beat = decode(envelope, Heartbeat)
         tenant = _tenant(envelope)
     except ProtocolError as error:
-        log.warning("Refused a heartbeat: %s: %s", error.code, error)
+        refusals.refuse_heartbeat(message, error)
         return
     worker_registry.take_heartbeat(tenant, envelope.identity, beat, sent_at)
 

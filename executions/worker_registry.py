@@ -1,5 +1,7 @@
 """Which transition workers there are, what they host, and whether they are alive (wire protocol B.3, D.8)."""
 
+import uuid
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -11,13 +13,14 @@ from coordinator import bell
 from coordinator.tenancy.models import Tenant
 from executions import moves
 from executions.errors import WorkerUnknown
-from executions.models import Worker, WorkerEligibility, WorkerEvent
+from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.protocol import Heartbeat
 from releases.identity import ReleaseIdentity
 
 DISPATCH_TASK = "executions.dispatch"
 TELL_TASK = "executions.tell_worker"
 CELERY, REST = "celery", "rest"
+SETTLED_SECONDS = 1.0
 
 
 def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
@@ -42,8 +45,9 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
     """Register or refresh a worker, renew the leases that it holds, and ring for work that may have waited for it.
 
     A heartbeat that was sent before the newest one known changes nothing. One of a worker that was gone registers it
-    again, which ends a drain of its own but not one that an operator ordered (wire protocol B.3). A worker whose word
-    is not what the operators want of it is told again: it may have started anew, or the broker lost the order.
+    again, which ends a drain of its own but not one that an operator ordered (wire protocol B.3). A worker gets an
+    order if it has had none, if it does not do what the operators want, or if it holds leases that no longer count: it
+    may have started anew, or the broker lost the order.
     """
     with transaction.atomic():
         worker, created = Worker.objects.select_for_update().get_or_create(
@@ -60,18 +64,50 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
             Worker.objects.filter(pk=before.pk).update(
                 **_told(identity, beat, sent_at), **_since(beat, before), **again
             )
-        moves.renew_leases(
-            tenant.pk,
-            [(lease.execution_id, lease.lease_token) for lease in beat.running],
-            holder=f"worker:{beat.worker_id}",
-            lease_seconds=settings.LEASE_SECONDS,
-        )
+        lost = _lost_leases(beat, _renewed(tenant, beat))
         state = _state_told(beat, before)
         _note_beat(worker.pk, identity, beat, before, state)
-        if beat.state == "HEALTHY" and beat.taking != (state == "HEALTHY"):
-            bell.ring(TELL_TASK, worker.pk)
+        if beat.state == "HEALTHY" and (lost or not beat.answered or beat.taking != (state == "HEALTHY")):
+            bell.ring(TELL_TASK, worker.pk, *([lost] if lost else []))
         if state == "HEALTHY":
             bell.ring_once(DISPATCH_TASK)
+
+
+def _renewed(tenant: Tenant, beat: Heartbeat) -> set[uuid.UUID]:
+    """Renew what the worker holds, note what a thread has begun, and return the tokens of the leases that count."""
+    return moves.renew_leases(
+        tenant.pk,
+        [(lease.execution_id, lease.lease_token) for lease in (*beat.running, *beat.waiting)],
+        holder=f"worker:{beat.worker_id}",
+        lease_seconds=settings.LEASE_SECONDS,
+        running={lease.lease_token: lease.seconds for lease in beat.running},
+    )
+
+
+def _lost_leases(beat: Heartbeat, renewed: Collection[uuid.UUID]) -> list[str]:
+    """The leases that the worker holds in vain, for its next order.
+
+    A lease that is not renewed may just as well have ended with an outcome that the worker sent after its heartbeat.
+    Such a one is young: only what has been in hand for a while is worth an order.
+    """
+    held = (*beat.running, *beat.waiting)
+    return [
+        str(lease.lease_token)
+        for lease in held
+        if lease.seconds >= SETTLED_SECONDS and lease.lease_token not in renewed
+    ]
+
+
+def tell_of_lost_lease(execution: Execution) -> None:
+    """Have the worker that holds the execution's lease told that it is lost. Call it where the lease ends.
+
+    A lease that no heartbeat has named yet belongs to nobody known: the heartbeat that names it finds out.
+    """
+    kind, _, name = (execution.lease_owner or "").partition(":")
+    rows = Worker.objects.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, protocol=CELERY)
+    holder = rows.filter(worker_id=name).first() if kind == "worker" else None
+    if holder is not None:
+        bell.ring(TELL_TASK, holder.pk, [str(execution.lease_token)])
 
 
 def _told(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict[str, object]:
@@ -84,7 +120,9 @@ def _told(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict
         "artifact_digest": beat.artifact_digest,
         "capacity": beat.capacity,
         "taking": beat.taking,
-        "holding": len(beat.running),
+        "holding": len(beat.running) + len(beat.waiting) + beat.abandoned,
+        "running": len(beat.running),
+        "abandoned": beat.abandoned,
         "transition_seconds": beat.transition_seconds,
         "last_heartbeat_at": Now(),
         "last_sent_at": sent_at,

@@ -1,6 +1,6 @@
 """What the author of a pipeline imports."""
 
 from pipelines.definition import Cardinality, Pipeline, StepContext
-from pipelines.errors import DefinitionError, NonRetryable
+from pipelines.errors import Cancelled, DefinitionError, NonRetryable
 
-__all__ = ["Cardinality", "DefinitionError", "NonRetryable", "Pipeline", "StepContext"]
+__all__ = ["Cancelled", "Cardinality", "DefinitionError", "NonRetryable", "Pipeline", "StepContext"]

@@ -15,6 +15,8 @@ from functools import partial
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.platforms import EX_FAILURE
+from celery.worker import state
 from kombu import Consumer, Queue
 from kombu.common import ignore_errors
 from kombu.exceptions import KombuError, OperationalError
@@ -46,7 +48,10 @@ PATIENCE = 60.0
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Host the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
+    """Host the release until told to stop; SIGTERM finishes what runs and takes no more.
+
+    Raises `DefinitionError`, WORKER_REFUSED among others: no coordinator accepts this worker.
+    """
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.raiseExceptions = False  # a step may close what the log is written to
     for name in ("celery.worker.strategy", "celery.app.trace"):
@@ -78,6 +83,8 @@ def main(arguments: argparse.Namespace) -> int:
         host=host,
     )
     worker.start()
+    if host.acceptance.refusal:
+        raise DefinitionError("WORKER_REFUSED", f"every coordinator refuses this worker: {host.acceptance.refusal}")
     return int(worker.exitcode or 0)
 
 
@@ -192,6 +199,8 @@ class _Orders(bootsteps.StartStopStep):
 
     def _on_message(self, message: Message) -> None:
         self._host.obey(_argument(message))
+        if self._host.acceptance.refusal:
+            state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
         queue = queue_of(self._host.release.identity)
         taking = self._worker.task_consumer.consuming_from(queue)
         if self._host.taking and not taking:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
 from urllib.parse import urlsplit
 
 from executions.protocol import LONGEST_RECIPIENT, LONGEST_STEP_ID
-from pipelines.errors import DefinitionError
+from pipelines.errors import Cancelled, DefinitionError
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
 TIMER: Final = "timer"
@@ -45,12 +45,18 @@ class Cardinality(StrEnum):
         return self in (Cardinality.ONE_TO_MANY, Cardinality.MANY_TO_MANY)
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """What a step may know about the transition that runs it.
 
     ``step_index``, ``step_name`` and ``item_index`` are filled in by the runner; ``item_index`` counts the
     items of a stream from 0 and is None where a step is called once.
+
+    A step that takes long checks ``cancelled``, or calls ``raise_if_cancelled()``, between parts of its work.
     """
 
     tenant_id: str
@@ -63,6 +69,21 @@ class StepContext:
     step_index: int = -1
     step_name: str = ""
     item_index: int | None = None
+    cancellation: Callable[[], bool] = field(default=_never, repr=False, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the outcome of this transition no longer counts.
+
+        The execution was cancelled, or the worker lost its lease and another one runs it. It never becomes False
+        again, and is cheap to read.
+        """
+        return self.cancellation()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise ``Cancelled`` once ``cancelled`` is True, to end the step early."""
+        if self.cancelled:
+            raise Cancelled("The outcome of this transition no longer counts.")
 
     @property
     def idempotency_key(self) -> str:

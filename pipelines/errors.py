@@ -17,3 +17,7 @@ class DefinitionError(Exception):
 
 class NonRetryable(Exception):
     """Raised by a step for a failure that no retry can help. The execution then fails at once."""
+
+
+class Cancelled(Exception):
+    """Raised in a step when the outcome of its transition no longer counts: let it pass."""

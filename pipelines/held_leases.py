@@ -17,14 +17,28 @@ REMEMBERED = 50_000
 
 @dataclass(slots=True)
 class _Lease:
-    """One lease. A command that no thread has begun by `begin_by` is given back."""
+    """One lease. ``since`` is when its transition began, or when its command came if no thread has begun it.
+
+    A command that no thread has begun by ``begin_by`` is given back.
+    """
 
     execution_id: uuid.UUID
+    since: float
     begin_by: float
     running: bool = False
+    lost: bool = False
 
     def is_overdue(self, now: float) -> bool:
         return not self.running and now > self.begin_by
+
+
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """What a worker holds: transitions that run, commands that wait for a thread, and threads with lost leases."""
+
+    running: list[HeldLease]
+    waiting: list[HeldLease]
+    abandoned: int
 
 
 class HeldLeases:
@@ -52,7 +66,7 @@ class HeldLeases:
                     repeated.append(command)
                     continue
                 self._seen[command.lease_token] = None
-                self._held[command.lease_token] = _Lease(command.execution_id, now + command.lease_seconds)
+                self._held[command.lease_token] = _Lease(command.execution_id, now, now + command.lease_seconds)
                 new.append(command)
             while len(self._seen) > REMEMBERED:
                 self._seen.popitem(last=False)
@@ -61,27 +75,57 @@ class HeldLeases:
         return new
 
     def begin(self, token: uuid.UUID) -> bool:
-        """Note that a thread begins the transition. False if its command was given back: it must not run."""
+        """Note that a thread begins the transition. Returns False if it must not: given back, or its lease is lost."""
+        now = time.monotonic()
         with self._lock:
             lease = self._held.get(token)
-            if lease is None or lease.is_overdue(time.monotonic()):
+            if lease is None or lease.is_overdue(now):
                 return False
-            lease.running = True
+            lease.running, lease.since = True, now
             return True
 
-    def drop(self, tokens: Iterable[uuid.UUID]) -> None:
+    def lose(self, tokens: Iterable[uuid.UUID]) -> None:
+        """Note that these leases no longer count. Commands that no thread has begun are let go at once."""
+        lost = []
         with self._lock:
             for token in tokens:
-                self._held.pop(token, None)
+                lease = self._held.get(token)
+                if lease is None:
+                    continue  # it is over already
+                lost.append(lease)
+                if lease.running:
+                    lease.lost = True
+                else:
+                    del self._held[token]
+        for lease in lost:
+            warn("The lease of execution %s is lost: its outcome does not count", lease.execution_id)
 
-    def held(self) -> list[HeldLease]:
-        """What is held at this moment; what has waited too long is given back first."""
+    def is_lost(self, token: uuid.UUID) -> bool:
+        """Return whether the lease is held but no longer counts. Cheap: steps may ask often."""
+        lease = self._held.get(token)
+        return lease is not None and lease.lost
+
+    def drop(self, tokens: Iterable[uuid.UUID]) -> bool:
+        """Hold these no longer. Returns True if one of them was lost, so that its thread is free again."""
+        with self._lock:
+            dropped = [self._held.pop(token, None) for token in tokens]
+        return any(lease is not None and lease.lost for lease in dropped)
+
+    def in_hand(self) -> InHand:
+        """What is held at this moment. Gives back what has waited too long."""
         now = time.monotonic()
         with self._lock:
             overdue = {token: lease for token, lease in self._held.items() if lease.is_overdue(now)}
             for token in overdue:
                 del self._held[token]
-            held = [HeldLease(execution_id=each.execution_id, lease_token=token) for token, each in self._held.items()]
+            held = list(self._held.items())
         for lease in overdue.values():
             warn("Gave back execution %s: no thread was free for it in time", lease.execution_id)
-        return held
+        counting = [(token, lease) for token, lease in held if not lease.lost]
+        running = [_held(token, lease, now) for token, lease in counting if lease.running]
+        waiting = [_held(token, lease, now) for token, lease in counting if not lease.running]
+        return InHand(running, waiting, len(held) - len(counting))
+
+
+def _held(token: uuid.UUID, lease: _Lease, now: float) -> HeldLease:
+    return HeldLease(execution_id=lease.execution_id, lease_token=token, seconds=max(now - lease.since, 0.0))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ from executions.protocol import (
     WorkerState,
     check_fresh,
     decode,
+    refusal_of,
     seal,
     verify,
 )
 from pipelines import answers
+from pipelines.acceptance import Acceptance
 from pipelines.boundary import Boundary
 from pipelines.compiler import compile_contract
 from pipelines.definition import Pipeline, StepContext
@@ -118,6 +121,7 @@ class Host:
         self._key = key
         self._places = threading.Semaphore(capacity)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
+        self.acceptance = Acceptance(release.identity.tenant_id)
         self._leases = HeldLeases()
         self._pace = Pace()
         self._boundary = Boundary()
@@ -130,12 +134,16 @@ class Host:
         return self._taking
 
     def obey(self, message: Any) -> None:
-        """Heed a signed order to take commands, or to finish what there is and take no more.
+        """Heed a signed order: take commands, or finish what there is and take no more; and give up lost leases.
 
         Ignored, with a log line, is what is not signed, is for another release or worker, is older than `TOLERANCE`,
         or was not sent after the newest order that was obeyed: so no order can be replayed, nor overtake another.
-        Call it from one thread.
+        A refusal carries no signature; it goes to `acceptance` and changes nothing here. Call it from one thread.
         """
+        refusal = refusal_of(message)
+        if refusal is not None:
+            self.acceptance.refused(refusal)
+            return
         try:
             envelope = verify(message, lambda _tenant: self._key)
             order = decode(envelope, Order)
@@ -147,9 +155,12 @@ class Host:
         except ProtocolError as error:
             log.warning("Ignored an order: %s: %s", error.code, error)
             return
+        if self._obeyed is None or self._taking is order.drain:
+            log.info("Ordered to %s", "drain" if order.drain else "take commands")
         self._obeyed, self._taking = sent, not order.drain
+        self.acceptance.accepted()
+        self._leases.lose(order.lost_leases)
         self.changed.set()
-        log.info("Ordered to %s", "drain" if order.drain else "take commands")
 
     def execute(self, message: Any, tell: Callable[[Answer], None]) -> None:
         """Run a signed group of commands and `tell` what becomes of each, as it comes, from the threads that run them.
@@ -219,12 +230,13 @@ class Host:
 
     def let_go(self, told: Sequence[Answer]) -> None:
         """The coordinator has been told: from here on the leases of what is over are its own affair."""
-        self._leases.drop([answer.lease_token for answer in told if answer.outcome])
-        if not self.taking:
-            self.changed.set()  # somebody may be waiting for the last of them
+        freed = self._leases.drop([answer.lease_token for answer in told if answer.outcome])
+        if freed or not self.taking:
+            self.changed.set()  # somebody may be waiting for the last of them, or for the thread
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """A signed sign of life that also renews the leases held at this moment."""
+        in_hand = self._leases.in_hand()
         beat = Heartbeat(
             worker_id=self.worker_id,
             state=state,
@@ -232,10 +244,15 @@ class Host:
             artifact_id=self.release.artifact_id,
             artifact_digest=self.release.artifact_digest,
             taking=self.taking and state == "HEALTHY",
+            answered=self._obeyed is not None,
             transition_seconds=self._pace.told(),
-            running=self._leases.held(),
+            running=in_hand.running,
+            waiting=in_hand.waiting,
+            abandoned=in_hand.abandoned,
         )
-        return seal(self.release.identity, beat, self._key)
+        message = seal(self.release.identity, beat, self._key)
+        self.acceptance.asked(message["nonce"])
+        return message
 
     def _run(self, command: Command, tell: Callable[[Answer], None]) -> Answer:
         identity = self.release.identity
@@ -277,6 +294,7 @@ class Host:
             release_version=identity.release_version,
             attempt=command.attempt,
             transition_key=command.transition_key,
+            cancellation=partial(self._leases.is_lost, command.lease_token),
         )
         try:
             return run(

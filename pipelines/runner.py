@@ -225,6 +225,7 @@ class _Transition:
         if self.failure is not None:
             raise _StepFailed  # the author's code swallowed it
         try:
+            self._context.raise_if_cancelled()
             return function(*arguments)
         except BaseException as error:
             self._raised(step, error)

@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 from coordinator.api.authentication import forget_tokens
 from coordinator.broker_gate import gate
 from coordinator.local.product import Product
-from executions import admission
+from executions import admission, refusals
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
 from tests.servers import ORDINARY_URL
@@ -103,6 +103,7 @@ def name() -> str:
 def nothing_remembered() -> None:
     """What a process remembers for a moment is not to pass from one test to the next."""
     admission.forget_all()
+    refusals.forget()
     forget_tokens()
     gate.forget()
 

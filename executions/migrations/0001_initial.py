@@ -92,6 +92,8 @@ class Migration(migrations.Migration):
                 ("capacity", models.PositiveIntegerField()),
                 ("taking", models.BooleanField(default=True)),
                 ("holding", models.PositiveIntegerField(default=0)),
+                ("running", models.PositiveIntegerField(default=0)),
+                ("abandoned", models.PositiveIntegerField(default=0)),
                 ("transition_seconds", models.FloatField(null=True)),
                 ("registered_at", models.DateTimeField()),
                 ("last_heartbeat_at", models.DateTimeField()),
@@ -325,6 +327,7 @@ class Migration(migrations.Migration):
                 ("lease_owner", models.CharField(max_length=200, null=True)),
                 ("lease_token", models.UUIDField(null=True)),
                 ("lease_expires_at", models.DateTimeField(null=True)),
+                ("running_since", models.DateTimeField(null=True)),
                 ("last_transition_key", models.CharField(max_length=200, null=True)),
                 ("result", models.JSONField(null=True)),
                 ("error_code", models.CharField(max_length=100, null=True)),
@@ -588,6 +591,13 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="execution_running_has_lease",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="execution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status", "RUNNING"), ("running_since__isnull", True), _connector="OR"),
+                name="execution_only_running_runs",
             ),
         ),
         migrations.AddConstraint(

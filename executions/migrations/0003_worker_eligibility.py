@@ -9,7 +9,8 @@ from django.db import migrations, models
 # `present` is cheap to evaluate: it lets a claim skip the workers of the past before it looks up releases.
 VIEW = """
 CREATE VIEW executions_workereligibility AS
-SELECT w.id AS worker_id, w.tenant_id, r.id AS release_id, w.protocol, w.capacity, w.transition_seconds,
+SELECT w.id AS worker_id, w.tenant_id, r.id AS release_id, w.protocol, w.transition_seconds,
+    greatest(w.capacity - w.abandoned, 0) AS capacity,
     CASE w.protocol WHEN 'rest' THEN left('rest:' || w.id || ':' || w.worker_id, 200)
         ELSE left('worker:' || w.worker_id, 200) END AS lease_owner,
     fact.fits AS artifact_fits,

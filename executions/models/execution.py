@@ -24,7 +24,8 @@ class Execution(models.Model):
 
     `version` counts moves, `event_count` events. `attempt` counts failed runs and is never reset, so that a
     transition key never repeats; the retry budget counts from `budget_start`. `lease_token` fences: only its holder's
-    outcome is recorded. `takeovers` counts the leases lost since the last outcome.
+    outcome is recorded. `takeovers` counts the leases lost since the last outcome or checkpoint. RUNNING means leased;
+    `running_since` is when a thread began the transition, null as long as no worker has reported that.
 
     The next transition starts at `current_step_index` with `progress`, or with the input while that is null: what
     a checkpoint left, what an await was asked, or what it was answered.
@@ -59,6 +60,7 @@ class Execution(models.Model):
     lease_owner = models.CharField(max_length=200, null=True)
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
+    running_since = models.DateTimeField(null=True)
     last_transition_key = models.CharField(max_length=200, null=True)
     result = models.JSONField(null=True)
     error_code = models.CharField(max_length=100, null=True)
@@ -87,6 +89,9 @@ class Execution(models.Model):
                     & Q(lease_owner__isnull=True, lease_token__isnull=True, lease_expires_at__isnull=True)
                 ),
                 name="execution_running_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=State.RUNNING) | Q(running_since__isnull=True), name="execution_only_running_runs"
             ),
             models.CheckConstraint(
                 condition=Q(status__in=TERMINAL_VALUES, finished_at__isnull=False)

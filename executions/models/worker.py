@@ -11,9 +11,12 @@ class Worker(models.Model):
     """A transition worker as its last heartbeat told of it. Its state is read from `eligibility`.
 
     A worker drains because it said so (`draining_since`), or because an operator wants it to
-    (`drained_by_operator_at`), which no heartbeat undoes. `taking`, `holding` and `transition_seconds` are its own
-    word: whether it takes commands, how many it has not finished, and how long one takes it on average. `noted_state`
-    is the state in its newest event. `endpoint` is where a REST worker is called; others have none.
+    (`drained_by_operator_at`), which no heartbeat undoes. `noted_state` is the state in its newest event. `endpoint` is
+    where a REST worker is called; others have none.
+
+    The worker reports `taking` (whether it takes commands), `holding` (how many it has in hand), how many of these are
+    `running`, and how many are `abandoned`: they keep a thread though their lease is lost. The rest waits for a thread.
+    `transition_seconds` is how long one takes it on average.
 
     `alive_until` is when the worker becomes STALE unless a heartbeat comes, by the database's clock; null means never.
     `blocked_reason` says why the coordinator never calls the worker; empty if it may. `capability_checked_at` and
@@ -32,6 +35,8 @@ class Worker(models.Model):
     capacity = models.PositiveIntegerField()
     taking = models.BooleanField(default=True)
     holding = models.PositiveIntegerField(default=0)
+    running = models.PositiveIntegerField(default=0)
+    abandoned = models.PositiveIntegerField(default=0)
     transition_seconds = models.FloatField(null=True)
     registered_at = models.DateTimeField()
     last_heartbeat_at = models.DateTimeField()

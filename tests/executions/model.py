@@ -30,7 +30,7 @@ class Model:
     retries: int = 0
     """Of the present budget."""
     takeovers: int = 0
-    """Leases lost in a row."""
+    """Leases lost in a row, without progress in between."""
     due: bool = True
     lease: uuid.UUID | None = None
     unit: uuid.UUID | None = None
@@ -74,6 +74,7 @@ class Model:
     def reached(self) -> None:
         """A checkpoint: the next command starts after it, and this one goes on."""
         self.step += 1
+        self.takeovers = 0
         self.history.append(self.state)
 
     def end(self, state: str, reason: str | None = None) -> None:

@@ -116,6 +116,44 @@ def test_of_many_at_once_the_newest_is_kept_and_an_older_one_that_comes_late_is_
     assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "CHECKPOINT"]
 
 
+def test_of_two_leases_in_one_group_the_current_one_is_kept(hosting: Hosting) -> None:
+    """A worker that lost its lease and got the execution again reports both; the lost one may be further on."""
+    hosted = hosting(ONE, ONE, ONE)
+    execution = hosted.submit(1)
+    lost = hosted.claim()
+    Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
+    sweep.expire_leases()
+    current = hosted.claim()
+    tell(hosted, reached(lost, 2, "20"), reached(current, 1, "2"))
+    execution.refresh_from_db()
+    assert (execution.current_step_index, execution.progress) == (1, 2)
+
+
+def test_a_newer_checkpoint_that_cannot_be_kept_does_not_hide_an_older_one(hosting: Hosting) -> None:
+    hosted = hosting(ONE, ONE, ONE)
+    execution = hosted.submit(1)
+    claim = hosted.claim()
+    tell(hosted, reached(claim, 1, "2"), reached(claim, 2, "{no json"), reached(claim, 2, "3", execution_version=0))
+    execution.refresh_from_db()
+    assert (execution.current_step_index, execution.progress) == (1, 2)
+
+
+def test_a_checkpoint_is_progress_and_lost_leases_count_anew(hosting: Hosting, settings: Any) -> None:
+    """A long execution on hosts that come and go loses more leases than the limit, and still gets there."""
+    settings.TAKEOVER_LIMIT = 1
+    hosted = hosting(*[ONE] * 5)
+    execution = hosted.submit(1)
+    for step in range(1, 5):
+        tell(hosted, reached(hosted.claim(), step, str(step + 1)))
+        Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
+        sweep.expire_leases()
+        execution.refresh_from_db()
+        assert (execution.status, execution.takeovers, execution.current_step_index) == ("QUEUED", 1, step)
+    hosted.answer(hosted.claim())
+    execution.refresh_from_db()
+    assert (execution.status, execution.result) == ("SUCCEEDED", [6])
+
+
 def test_a_failure_that_tells_how_far_it_came_resumes_there(hosting: Hosting) -> None:
     """The message that told it first may have been overtaken, or lost."""
     hosted = hosting(ONE, ONE)

@@ -144,7 +144,9 @@ def ready_with_two() -> tuple[Tenant, Release]:
 
 def hold(worker: str, owner: Tenant, *claims: moves.Claim) -> None:
     leases = [(claim.execution_id, claim.lease_token) for claim in claims]
-    assert moves.renew_leases(owner.pk, leases, holder=f"worker:{worker}", lease_seconds=30) == len(leases)
+    assert moves.renew_leases(owner.pk, leases, holder=f"worker:{worker}", lease_seconds=30) == {
+        token for _, token in leases
+    }
 
 
 def test_fewer_places_than_what_runs_are_none_and_no_error() -> None:
@@ -152,6 +154,17 @@ def test_fewer_places_than_what_runs_are_none_and_no_error() -> None:
     submitted(owner, 3)
     assert len(making.claimed(owner, limit=2)) == 2
     Worker.objects.filter(tenant=owner).update(capacity=1)
+    assert making.claimed(owner) == []
+
+
+def test_a_thread_that_runs_what_was_cancelled_is_no_place() -> None:
+    owner, _ = making.ready()
+    submitted(owner, 5)
+    Worker.objects.filter(tenant=owner).update(capacity=3, holding=2, abandoned=2)
+    assert len(making.claimed(owner)) == 1
+    Worker.objects.filter(tenant=owner).update(holding=1, abandoned=1)
+    assert len(making.claimed(owner)) == 1
+    Worker.objects.filter(tenant=owner).update(holding=9, abandoned=9)
     assert making.claimed(owner) == []
 
 

@@ -6,9 +6,12 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from executions import moves
+from executions import moves, outcome
+from executions.cancellation import cancel
 from executions.models import Execution
+from executions.protocol import OutcomeGroup
 from tests import making
+from tests.raw_sql import refused
 
 pytestmark = pytest.mark.django_db
 
@@ -83,14 +86,22 @@ def test_what_has_expired_twice_is_swept_once(claim: moves.Claim) -> None:
     assert [kind for kind, _ in making.history(row(claim))] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED"]
 
 
-def renew(claim: moves.Claim, token: uuid.UUID, *, tenant_pk: int | None = None) -> int:
+def renew(claim: moves.Claim, token: uuid.UUID, *, tenant_pk: int | None = None, running: float | None = None) -> bool:
     pk = tenant_pk or row(claim).tenant_id
-    return moves.renew_leases(pk, [(claim.execution_id, token)], holder="worker:w", lease_seconds=3600)
+    renewed = moves.renew_leases(
+        pk,
+        [(claim.execution_id, token)],
+        holder="worker:w",
+        lease_seconds=3600,
+        running={} if running is None else {token: running},
+    )
+    assert renewed <= {token}
+    return bool(renewed)
 
 
 def test_the_holder_renews_a_lease_for_its_full_time(claim: moves.Claim) -> None:
     before = row(claim)
-    assert renew(claim, claim.lease_token) == 1
+    assert renew(claim, claim.lease_token)
     after = row(claim)
     assert after.lease_expires_at is not None
     assert after.lease_expires_at > timezone.now() + timedelta(minutes=59)
@@ -100,33 +111,69 @@ def test_the_holder_renews_a_lease_for_its_full_time(claim: moves.Claim) -> None
 
 def test_a_lease_that_has_run_out_but_was_not_swept_yet_is_still_the_holders(claim: moves.Claim) -> None:
     let_expire(claim)
-    assert renew(claim, claim.lease_token) == 1
+    assert renew(claim, claim.lease_token)
     expire()
     assert row(claim).status == "RUNNING"
 
 
 def test_nobody_else_renews_it(claim: moves.Claim) -> None:
     before = row(claim).lease_expires_at
-    assert renew(claim, uuid.uuid4()) == 0
-    assert renew(claim, claim.lease_token, tenant_pk=making.tenant().pk) == 0
+    assert not renew(claim, uuid.uuid4())
+    assert not renew(claim, claim.lease_token, tenant_pk=making.tenant().pk)
     assert row(claim).lease_expires_at == before
 
 
 def test_a_lost_lease_is_not_won_back(claim: moves.Claim) -> None:
     let_expire(claim)
     expire()
-    assert renew(claim, claim.lease_token) == 0
+    assert not renew(claim, claim.lease_token)
     [takeover] = making.claimed(row(claim).tenant)
-    assert renew(claim, claim.lease_token) == 0
-    assert renew(takeover, takeover.lease_token) == 1
+    assert not renew(claim, claim.lease_token)
+    assert renew(takeover, takeover.lease_token)
 
 
 def test_of_two_leases_of_one_execution_the_one_that_is_held_is_renewed(claim: moves.Claim) -> None:
     held = [(claim.execution_id, claim.lease_token), (claim.execution_id, uuid.uuid4())]
     for pairs in (held, held[::-1]):
-        assert moves.renew_leases(row(claim).tenant_id, pairs, holder="worker:w", lease_seconds=60) == 1
+        renewed = moves.renew_leases(row(claim).tenant_id, pairs, holder="worker:w", lease_seconds=60)
+        assert renewed == {claim.lease_token}
+
+
+def test_what_no_thread_has_begun_does_not_run(claim: moves.Claim) -> None:
+    """A lease says who may record the outcome. That its steps run is another fact, which the worker reports."""
+    assert (row(claim).status, row(claim).running_since) == ("RUNNING", None)
+    renew(claim, claim.lease_token)
+    assert row(claim).running_since is None
+    renew(claim, claim.lease_token, running=100)
+    since = row(claim).running_since
+    assert since is not None
+    assert abs(timezone.now() - timedelta(seconds=100) - since) < timedelta(seconds=30)
+    renew(claim, claim.lease_token, running=5000)
+    renew(claim, claim.lease_token)
+    assert row(claim).running_since == since
+
+
+@pytest.mark.parametrize("end", ["lost", "outcome", "cancelled"])
+def test_nothing_runs_without_a_lease(claim: moves.Claim, end: str) -> None:
+    renew(claim, claim.lease_token, running=1)
+    if end == "lost":
+        let_expire(claim)
+        expire()
+    elif end == "outcome":
+        outcome.record(row(claim).pin, OutcomeGroup(worker_id="w", outcomes=[making.failure(claim)]))
+    else:
+        cancel(row(claim).tenant, claim.execution_id, actor="user:eva", reason="")
+    assert row(claim).status != "RUNNING"
+    assert row(claim).running_since is None
+
+
+def test_the_database_holds_to_it(claim: moves.Claim) -> None:
+    let_expire(claim)
+    expire()
+    sql = "UPDATE executions_execution SET running_since = now() WHERE id = %s"
+    assert refused(sql, claim.execution_id) == "execution_only_running_runs"
 
 
 def test_nothing_held_is_nothing_to_do(claim: moves.Claim) -> None:
-    assert moves.renew_leases(row(claim).tenant_id, [], holder="worker:w", lease_seconds=60) == 0
+    assert moves.renew_leases(row(claim).tenant_id, [], holder="worker:w", lease_seconds=60) == set()
     assert moves.apply([]) == []

@@ -1,6 +1,8 @@
 """What a worker is told: what its row says, over a queue of its own that goes when nobody reads it."""
 
 import logging
+import uuid
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -8,16 +10,18 @@ from django.conf import settings
 from django.utils import timezone
 from kombu import Connection
 
-from executions import orders, tasks
+from executions import broker, orders, tasks
 from executions.models import Worker
 from executions.protocol import (
     ORDER_TASK,
     TOLERANCE,
+    Heartbeat,
     Order,
     check_fresh,
     decode,
     order_queue_of,
     queue_of,
+    seal,
     verify,
     worker_key,
 )
@@ -49,6 +53,14 @@ def test_a_worker_is_told_what_its_row_says(release: Release, drained: bool) -> 
     assert decode(envelope, Order) == Order(worker_id="w", drain=drained)
 
 
+def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
+    worker, token = making.worker(release, "w"), uuid.uuid4()
+    tasks.tell_worker(worker.pk, [str(token)])
+    [(_, [message])] = taken(queue(worker, release))
+    envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+    assert decode(envelope, Order) == Order(worker_id="w", drain=False, lost_leases=[token])
+
+
 def test_only_its_own_queue_has_the_order(release: Release) -> None:
     worker, other = making.worker(release, "w"), making.worker(release, "v")
     assert orders.tell(worker.pk)
@@ -68,18 +80,51 @@ def test_a_worker_that_is_not_there_is_told_nothing() -> None:
     assert not orders.tell(0)
 
 
-def test_what_nobody_reads_is_gone_once_nobody_would_believe_it(release: Release) -> None:
+def test_at_most_one_order_waits_and_it_is_gone_once_nobody_would_believe_it(release: Release) -> None:
+    """Heartbeats of a worker that does not read its orders have it told again and again."""
     worker = making.worker(release, "dead")
-    for _ in range(3):
-        orders.tell(worker.pk)
+    beat = Heartbeat(worker_id="dead", state="HEALTHY", capacity=1, taking=False)
+    key = worker_key(settings.WORKER_SECRET, release.pipeline.tenant.slug)
     with Connection(settings.CELERY_BROKER_URL) as connection:
         channel: Any = connection.channel()
         client = channel.client
-        assert client.llen(queue(worker, release)) == 3
+        for _ in range(3):
+            tasks.heartbeat(seal(release.identity, beat, key))
+            tasks.tell_worker(worker.pk)
+            assert client.llen(queue(worker, release)) == 1
         assert 0 < client.pttl(queue(worker, release)) <= TOLERANCE.total_seconds() * 1000
         # And nothing else is kept of the queue.
         assert client.keys(f"*{queue(worker, release)}*") == [queue(worker, release).encode()]
     taken(queue(worker, release))
+
+
+def test_the_order_that_waits_is_the_newest(release: Release) -> None:
+    worker = making.worker(release, "w")
+    orders.tell(worker.pk)
+    Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
+    orders.tell(worker.pk)
+    [(_, [message])] = taken(queue(worker, release))
+    envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+    assert decode(envelope, Order).drain
+
+
+def test_two_who_send_at_once_leave_one_order(release: Release) -> None:
+    worker = making.worker(release, "w")
+    name = queue(worker, release)
+    barrier = Barrier(4)
+
+    def send() -> None:
+        for number in range(25):
+            barrier.wait(10)
+            broker.send_latest(ORDER_TASK, {"number": number}, queue=name, seconds=60)
+
+    senders = [Thread(target=send) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    [(_, [message])] = taken(name)
+    assert message == {"number": 24}
 
 
 @pytest.mark.usefixtures("broken_broker")

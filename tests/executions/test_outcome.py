@@ -247,11 +247,12 @@ def test_of_two_answers_for_one_execution_in_a_group_one_counts(claim: Claim, ex
 
 
 @pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("wrong", [{"lease_token": uuid.uuid4()}, {"execution_version": 0}])
 def test_a_stale_answer_beside_the_right_one_does_not_displace_it(
-    claim: Claim, execution: Execution, first: bool
+    claim: Claim, execution: Execution, first: bool, wrong: dict[str, Any]
 ) -> None:
     """Whatever the order: the one under the lease that is held is recorded, the other one dropped."""
-    stale = making.answer(claim, lease_token=uuid.uuid4(), output_payloads=['"stale"'])
+    stale = making.answer(claim, output_payloads=['"stale"'], **wrong)
     right = making.answer(claim, output_payloads=['"right"'])
     assert record(claim, *sorted([right, stale], key=lambda each: each is right, reverse=first)) == 1
     assert state(execution)["result"] == ["right"]

@@ -8,11 +8,13 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from coordinator.tenancy.models import Tenant
-from executions import sweep, worker_registry
+from executions import outcome, sweep, worker_registry
+from executions.cancellation import cancel
 from executions.dispatch import owner as owner_name
 from executions.errors import WorkerUnavailable, WorkerUnknown
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
-from executions.protocol import Heartbeat, HeldLease
+from executions.moves import Claim
+from executions.protocol import Heartbeat, HeldLease, OutcomeGroup
 from executions.worker_registry import (
     DISPATCH_TASK,
     TELL_TASK,
@@ -214,10 +216,85 @@ def test_what_a_worker_says_of_itself_is_kept(release: Release, owner: Tenant) -
     [claim] = making.claimed(owner)
     lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
     worker = beat(release, running=[lease])
-    assert (worker.taking, worker.holding) == (True, 1)
+    assert (worker.taking, worker.holding, worker.running, worker.abandoned) == (True, 1, 1, 0)
+    worker = beat(release, 1, waiting=[lease], abandoned=2)
+    assert (worker.holding, worker.running, worker.abandoned) == (3, 0, 2)
     assert Execution.objects.get(pk=claim.execution_id).lease_owner == "worker:w"
-    worker = beat(release, 1, taking=False)
+    worker = beat(release, 2, taking=False)
     assert (worker.taking, worker.holding) == (False, 0)
+
+
+def held(claim: Claim, **members: Any) -> HeldLease:
+    return HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, **members)
+
+
+@pytest.mark.parametrize("how", ["running", "waiting"])
+@pytest.mark.parametrize("end", ["cancelled", "taken over"])
+def test_a_worker_that_holds_a_lease_in_vain_is_told_until_it_knows(
+    release: Release,
+    owner: Tenant,
+    how: str,
+    end: str,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    beat(release)
+    for key in ("lost", "kept"):
+        making.execution(owner, key)
+    lost, kept = making.claimed(owner)
+    if end == "cancelled":
+        cancel(owner, lost.execution_id, actor=OPERATOR, reason="")
+    else:
+        Execution.objects.filter(pk=lost.execution_id).update(lease_expires_at=LONG_AGO)
+        sweep.expire_leases()
+    both: dict[str, Any] = {how: [held(lost, seconds=2), held(kept, seconds=2)]}
+    for second in (1, 2):
+        with django_capture_on_commit_callbacks() as rung:
+            worker = beat(release, second, **both)
+        assert tasks_of(rung) == [TELL_TASK, DISPATCH_TASK]
+        assert rung[0].args[1] == (worker.pk, [str(lost.lease_token)])  # type: ignore[attr-defined]
+    with django_capture_on_commit_callbacks() as rung:
+        beat(release, 3, running=[held(kept, seconds=2)], abandoned=1)
+    assert tasks_of(rung) == [DISPATCH_TASK]
+
+
+def test_a_lease_that_ended_a_moment_ago_is_no_news_to_its_worker(
+    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """The outcome may have overtaken the heartbeat. Fast transitions would cause an order with each heartbeat."""
+    beat(release)
+    making.execution(owner)
+    [claim] = making.claimed(owner)
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)]))
+    with django_capture_on_commit_callbacks() as rung:
+        beat(release, 1, running=[held(claim, seconds=0.2)], waiting=[held(claim, seconds=0.2)])
+    assert tasks_of(rung) == [DISPATCH_TASK]
+
+
+def test_a_worker_that_had_no_order_yet_gets_one_also_if_it_drains(
+    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    """It tells by the order that a coordinator accepts it."""
+    beat(release)
+    drain(owner, making.PIPELINE, "w", actor=OPERATOR)
+    with django_capture_on_commit_callbacks() as rung:
+        beat(release, 1, taking=False, answered=False)
+        beat(release, 2, taking=False)
+    assert tasks_of(rung) == [TELL_TASK]
+
+
+def test_a_cancellation_is_told_to_the_worker_at_once(
+    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    making.worker(release, "other")
+    beat(release)
+    executions = [making.execution(owner, key) for key in ("held", "on its way")]
+    claims = making.claimed(owner)
+    worker = beat(release, 1, running=[held(claims[0])])
+    with django_capture_on_commit_callbacks() as rung:
+        for execution in executions:
+            cancel(owner, execution.pk, actor=OPERATOR, reason="")
+            cancel(owner, execution.pk, actor=OPERATOR, reason="")
+    assert [callback.args for callback in rung] == [(TELL_TASK, (worker.pk, [str(claims[0].lease_token)]), None)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("order", [drain, undrain])

@@ -1,10 +1,12 @@
 """One transition: cardinalities, streams, awaits, failures."""
 
+import dataclasses
+import sys
 from typing import Any, Literal
 
 import pytest
 
-from pipelines import Pipeline, StepContext
+from pipelines import Cancelled, Pipeline, StepContext
 from pipelines.failures import Failed
 from pipelines.runner import Completed, Suspended, run
 from tests.unit.pipelines.conftest import Author
@@ -349,3 +351,42 @@ def test_an_answer_of_another_type_is_undecodable(author: Author, context: StepC
     failed = run(pipeline, "yes", start=1, stop=-1, context=context)
     assert isinstance(failed, Failed)
     assert (failed.failure_class, failed.step_name) == ("UNDECODABLE_PAYLOAD", "Approve")
+
+
+CANCELLED_ON_THE_WAY = """
+log = []
+
+@pipeline.step
+def first(n: int, context: StepContext) -> int:
+    log.append(context.cancelled)
+    context.raise_if_cancelled()
+    log.append("cancelled now")
+    log.append(context.cancelled)
+    return n
+
+@pipeline.step
+def second(n: int) -> int:
+    log.append("second")
+    return n
+"""
+
+
+def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_one_does_not_begin(
+    author: Author, context: StepContext
+) -> None:
+    pipeline = author.pipeline(CANCELLED_ON_THE_WAY)
+    log = sys.modules["authored"].log
+    cancellable = dataclasses.replace(context, cancellation=lambda: "cancelled now" in log)
+    outcome = run(pipeline, 1, start=0, stop=-1, context=cancellable)
+    assert isinstance(outcome, Failed)
+    assert (outcome.failure_class, outcome.step_name) == ("pipelines.errors.Cancelled", "Second")
+    assert log == [False, "cancelled now", True]
+
+
+def test_a_context_that_nobody_cancels_is_not_cancelled(context: StepContext) -> None:
+    assert not context.cancelled
+    context.raise_if_cancelled()
+    cancelled = dataclasses.replace(context, cancellation=lambda: True)
+    with pytest.raises(Cancelled):
+        cancelled.raise_if_cancelled()
+    assert cancelled == context

@@ -44,6 +44,9 @@ def settle(order: Order, context: StepContext) -> Order:
         raise NonRetryable("fourteen always will")
     while order.number == 99 and not (HERE / "go").exists():
         time.sleep(0.01)
+    while order.number == 98:
+        context.raise_if_cancelled()
+        time.sleep(0.01)
     return Order(order.number * 10 + context.attempt)
 """
 

@@ -1,0 +1,158 @@
+"""Messages that are refused: the log names the sender without trusting it, and its worker is told."""
+
+import json
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from executions import refusals, tasks
+from executions.protocol import (
+    ORDER_TASK,
+    TOLERANCE,
+    Heartbeat,
+    OutcomeGroup,
+    order_queue_of,
+    refusal_of,
+    seal,
+    worker_key,
+)
+from releases.identity import ReleaseIdentity
+from tests import making
+from tests.broker import taken
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def identity() -> ReleaseIdentity:
+    return ReleaseIdentity(making.tenant().slug, "p", "c", "r")
+
+
+def heartbeat(identity: ReleaseIdentity, key: str = "a wrong key", name: str = "w") -> dict[str, Any]:
+    return seal(identity, Heartbeat(worker_id=name, state="HEALTHY", capacity=1), key)
+
+
+def right_key(identity: ReleaseIdentity) -> str:
+    return worker_key(settings.WORKER_SECRET, identity.tenant_id)
+
+
+def notices(identity: ReleaseIdentity, name: str = "w") -> list[tuple[str, list[Any]]]:
+    return taken(order_queue_of(identity, name))
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [entry.getMessage() for entry in caplog.records if entry.name == "executions.refusals"]
+
+
+def test_the_log_names_the_worker_with_the_wrong_key(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks.heartbeat(heartbeat(identity))
+    [line] = logged(caplog)
+    assert line == (
+        f"Refused a heartbeat: SIGNATURE_INVALID: The signature of an envelope for {identity} is wrong. "
+        f"It names worker w of {identity}."
+    )
+
+
+def test_the_log_names_the_sender_of_refused_outcomes(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner, release = making.ready()
+    making.execution(owner)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(making.claimed(owner)[0])])
+    tasks.record(seal(release.identity, group, "a wrong key"))
+    [line] = logged(caplog)
+    assert line.startswith("Refused an outcome message: SIGNATURE_INVALID")
+    assert line.endswith(f"It names worker w of {release.identity}.")
+    assert notices(release.identity) == []
+
+
+def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture) -> None:
+    """It may hold line breaks, which would forge a line of the log, or fill it."""
+    name = "w\n2026-01-01 CRITICAL all is lost\x1b[2J\u202e"
+    forged = ReleaseIdentity(identity.tenant_id, "p\nq" + "x" * 400, "c", "r")
+    tasks.heartbeat(heartbeat(forged, name=name))
+    [line] = logged(caplog)
+    assert line.isprintable()
+    assert "It names worker w\N{REPLACEMENT CHARACTER}2026-01-01 CRITICAL" in line
+    assert len(line) < 1000
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"body": "no json"},
+        {"body": "[" * 100_000},
+        {"body": "[]"},
+        {"body": "{}"},
+        {"body": 1},
+        {"body": '{"workerId": 1}'},
+        {"body": json.dumps({"workerId": "x" * 151})},
+        {"nonce": ""},
+        {"nonce": "x" * 101},
+        {"tenantId": None},
+    ],
+)
+def test_a_message_that_names_nobody_is_refused_without_a_name(
+    identity: ReleaseIdentity, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks.heartbeat({**heartbeat(identity), **broken})
+    [line] = logged(caplog)
+    assert line.startswith("Refused a heartbeat: ")
+    assert "It names" not in line
+    assert notices(identity) == []
+
+
+def test_the_worker_is_told_which_heartbeat_was_refused_and_why(identity: ReleaseIdentity) -> None:
+    message = heartbeat(identity)
+    tasks.heartbeat(heartbeat(identity))
+    tasks.heartbeat(message)
+    [(task, [notice])] = notices(identity)
+    assert task == ORDER_TASK
+    refusal = refusal_of(notice)
+    assert refusal is not None
+    assert (refusal.nonce, refusal.code) == (message["nonce"], "SIGNATURE_INVALID")
+
+
+def test_every_reason_is_told(identity: ReleaseIdentity) -> None:
+    nobody = ReleaseIdentity("nobody", "p", "c", "r")
+    long_ago = (timezone.now() - 2 * TOLERANCE).isoformat()
+    key = right_key(identity)
+    old = making.resealed(heartbeat(identity, key), key, timestamp=long_ago)
+    newer = making.resealed(heartbeat(identity, key), key, body=json.dumps({"workerId": "w", "unheard": "of"}))
+    for message, of, code in (
+        (heartbeat(nobody, right_key(nobody)), nobody, "TENANT_UNKNOWN"),
+        (old, identity, "TIMESTAMP_REFUSED"),
+        (newer, identity, "ENVELOPE_MALFORMED"),
+        ({**heartbeat(identity), "protocolVersion": "2"}, identity, "ENVELOPE_MALFORMED"),
+    ):
+        tasks.heartbeat(message)
+        [(_, [notice])] = notices(of)
+        assert notice == {"kind": "refusal", "nonce": message["nonce"], "code": code}
+
+
+def test_a_heartbeat_that_is_accepted_is_no_refusal(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks.heartbeat(heartbeat(identity, right_key(identity)))
+    assert logged(caplog) == []
+    assert notices(identity) == []
+
+
+def test_a_flood_of_refusals_does_not_flood_the_log(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(refusals.MOST_LINES + 10):
+        tasks.heartbeat({**heartbeat(identity), "nonce": f"n{number}"})
+    assert len(logged(caplog)) == refusals.MOST_LINES
+    # The worker is told all the same.
+    [(_, [notice])] = notices(identity)
+    assert notice["nonce"] == f"n{refusals.MOST_LINES + 9}"
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_a_broker_that_does_not_take_the_notice_is_no_error(identity: ReleaseIdentity) -> None:
+    tasks.heartbeat(heartbeat(identity))

@@ -1,0 +1,79 @@
+"""A worker tells acceptance, refusal and silence apart, and no unsigned message stops one that was accepted."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from executions.protocol import Order, Refusal, RefusalCode, seal
+from pipelines.acceptance import REFUSALS
+from pipelines.host import Host
+from tests.unit.pipelines_host.conftest import Hosted
+
+
+@pytest.fixture
+def host(hosted: Hosted) -> Host:
+    return hosted.host()
+
+
+def refuse(host: Host, nonce: str, code: RefusalCode = "SIGNATURE_INVALID") -> None:
+    host.obey(Refusal(nonce=nonce, code=code).model_dump(by_alias=True))
+
+
+def beat(host: Host) -> str:
+    return str(host.heartbeat("HEALTHY")["nonce"])
+
+
+def accept(host: Host) -> None:
+    host.obey(seal(host.release.identity, Order(worker_id="w", drain=False), Hosted.key))
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("SIGNATURE_INVALID", "PIPELINES_WORKER_KEY"),
+        ("TENANT_UNKNOWN", "there is no tenant 'acme'"),
+        ("TIMESTAMP_REFUSED", "clocks"),
+        ("ENVELOPE_MALFORMED", "version"),
+    ],
+)
+def test_a_worker_that_is_refused_again_and_again_knows_why(
+    host: Host, code: RefusalCode, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(REFUSALS):
+        assert host.acceptance.refusal is None
+        refuse(host, beat(host), code)
+    assert host.acceptance.refusal is not None
+    assert host.acceptance.refusal.startswith(f"{code}: ")
+    assert advice in host.acceptance.refusal
+    assert not host.taking
+    assert [entry.levelno for entry in caplog.records] == [logging.WARNING] * REFUSALS
+
+
+def test_a_refusal_must_quote_a_heartbeat_and_counts_once(host: Host) -> None:
+    nonce = beat(host)
+    for _ in range(REFUSALS * 2):
+        refuse(host, nonce)
+        refuse(host, "made up")
+    assert host.acceptance.refusal is None
+
+
+@pytest.mark.parametrize("first", ["accepted", "refused"])
+def test_a_worker_that_one_coordinator_accepts_goes_on(
+    host: Host, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if first == "refused":
+        refuse(host, beat(host))
+    accept(host)
+    for _ in range(REFUSALS * 2):
+        refuse(host, beat(host))
+    assert host.acceptance.refusal is None
+    assert host.taking
+
+
+@pytest.mark.parametrize("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"nonce": "x" * 101}, {"more": 1}])
+def test_what_is_no_refusal_is_ignored(host: Host, other: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(REFUSALS):
+        host.obey({"kind": "refusal", "nonce": beat(host), "code": "SIGNATURE_INVALID", **other})
+    assert host.acceptance.refusal is None
+    assert [entry.args[0] for entry in caplog.records if entry.args] == ["ENVELOPE_MALFORMED"] * REFUSALS  # type: ignore[index]

@@ -1,0 +1,118 @@
+"""A lease that is lost: its step learns of it, and what no thread has begun is not begun."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from executions.protocol import Command, Heartbeat, Order, OutcomeGroup, decode, seal, verify
+from pipelines.host import Host
+from tests.running import eventually
+from tests.unit.pipelines_host.conftest import Hosted, executed
+from tests.unit.pipelines_host.test_host import answer, command, sealed
+
+Running = Callable[..., list[dict[str, Any] | None]]
+
+
+@pytest.fixture
+def host(hosted: Hosted) -> Host:
+    """Two transitions at a time."""
+    return hosted.host()
+
+
+@pytest.fixture
+def running(hosted: Hosted, host: Host) -> Iterator[Running]:
+    """Executes commands in a thread; returns a list that gets the answer."""
+    threads = []
+
+    def start(*commands: Command) -> list[dict[str, Any] | None]:
+        answers: list[dict[str, Any] | None] = []
+        message = sealed(host, *commands, key=hosted.key)
+        threads.append(threading.Thread(target=lambda: answers.append(executed(host, message))))
+        threads[-1].start()
+        return answers
+
+    yield start
+    (hosted.folder / "go").touch()
+    for each in threads:
+        each.join(10)
+        assert not each.is_alive()
+
+
+def beat(host: Host) -> Heartbeat:
+    return decode(verify(host.heartbeat("HEALTHY"), lambda _: Hosted.key), Heartbeat)
+
+
+def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
+    told = beat(host)
+    return {each.lease_token for each in told.running}, {each.lease_token for each in told.waiting}, told.abandoned
+
+
+def lose(host: Host, *commands: Command) -> None:
+    lost = [each.lease_token for each in commands]
+    host.obey(seal(host.release.identity, Order(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
+
+
+def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(hosted: Hosted, host: Host, running: Running) -> None:
+    asked = [command(99), command(99), command(1), command(2)]
+    running(*asked)
+    eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
+    begun = {each.lease_token for each in asked[:2]}
+    assert tokens(host) == (begun, {each.lease_token for each in asked[2:]}, 0)
+    first, again = beat(host), beat(host)
+    for earlier, later in zip(first.running + first.waiting, again.running + again.waiting, strict=True):
+        assert 0 < earlier.seconds < later.seconds < 60
+    (hosted.folder / "go").touch()
+    eventually(lambda: tokens(host) == (set(), set(), 0), what="the end of all")
+
+
+def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: Host, running: Running) -> None:
+    asked = command(98)
+    answers = running(asked)
+    eventually(hosted.marks, what="the step's start")
+    lose(host, asked)
+    [outcome] = answer(eventually(lambda: answers and answers[0], what="the answer"), hosted.key)
+    assert outcome.failure is not None
+    assert (outcome.outcome, outcome.failure.failure_class) == ("FAILED", "pipelines.errors.Cancelled")
+
+
+def test_a_thread_that_goes_on_is_reported_until_it_is_free(hosted: Hosted, host: Host, running: Running) -> None:
+    stubborn, other = command(99), command(99)
+    answers = running(stubborn)
+    running(other)
+    eventually(lambda: len(hosted.marks()) == 2, what="both to begin")
+    host.changed.clear()
+    lose(host, stubborn)
+    assert host.changed.is_set()
+    assert tokens(host) == ({other.lease_token}, set(), 1)
+    host.changed.clear()
+    (hosted.folder / "go").touch()
+    [outcome] = answer(eventually(lambda: answers and answers[0], what="the answer"), hosted.key)
+    # It is told like any other; the coordinator drops it and notes that in the history.
+    assert outcome.outcome == "COMPLETED"
+    eventually(host.changed.is_set, what="the news of a free thread")
+    assert beat(host).abandoned == 0
+
+
+def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Host, running: Running) -> None:
+    held, lost, kept = command(99), command(1), command(2)
+    answers = running(held, command(99), lost, kept)
+    eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
+    lose(host, lost)
+    assert tokens(host)[1:] == ({kept.lease_token}, 0)
+    (hosted.folder / "go").touch()
+    outcomes = answer(eventually(lambda: answers and answers[0], what="the answer"), hosted.key)
+    assert len(outcomes) == 3
+    assert lost.execution_id not in {each.execution_id for each in outcomes}
+    assert 1 not in hosted.marks()
+
+
+def test_a_lease_of_somebody_else_and_one_that_is_over_mean_nothing(hosted: Hosted, host: Host) -> None:
+    over = command(1)
+    executed(host, sealed(host, over, key=hosted.key))
+    lose(host, over, command(2))
+    assert tokens(host) == (set(), set(), 0)
+    later = command(3)
+    assert decode(verify(executed(host, sealed(host, later, key=hosted.key)), lambda _: hosted.key), OutcomeGroup)
