@@ -35,6 +35,7 @@ bench: setup ## Measure the product against its peers; PART='batch growth' choos
 check: setup ## Format, lint, types, layers, migrations, lock file, dependencies, security
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tests.public_names
 	$(UNCONNECTED) $(BIN)/mypy
 	$(BIN)/lint-imports
 	@# The warning says that no database could be asked which migrations it has, and none is meant to be.

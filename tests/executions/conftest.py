@@ -15,7 +15,7 @@ def broken_broker() -> Iterator[None]:
 
     def use(url: str) -> None:
         app.conf.broker_url = app.conf.broker_write_url = url
-        app.amqp._producer_pool = app._pool = None
+        app.amqp._producer_pool = app._pool = None  # noqa: SLF001 - Celery has no other way to forget its pools
 
     before = app.conf.broker_url
     use("redis://127.0.0.1:1/0")
