@@ -23,6 +23,7 @@ demo: setup ## Start everything on this machine and run the main job before your
 
 test: setup ## Run every test against real servers; PYTEST_ARGS='-k pin' chooses
 	@.ci/install-chromium
+	@.ci/install-typescript
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 recovery: setup ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
@@ -34,6 +35,7 @@ bench: setup ## Measure the product against its peers; PART='batch growth' choos
 check: setup ## Format, lint, types, layers, migrations, lock file, dependencies, security
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python -m tests.public_names
 	$(UNCONNECTED) $(BIN)/mypy
 	$(BIN)/lint-imports
 	@# The warning says that no database could be asked which migrations it has, and none is meant to be.

@@ -86,12 +86,12 @@ def identity_of(claim: Claim) -> ReleaseIdentity:
 
 def _send(claims: list[Claim]) -> bool:
     identity = identity_of(claims[0])
-    group = CommandGroup(commands=[_command(claim) for claim in claims])
+    group = CommandGroup(commands=[command_of(claim) for claim in claims])
     envelope = seal(identity, group, worker_key(settings.WORKER_SECRET, identity.tenant_id))
     return gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue_of(identity)))
 
 
-def _command(claim: Claim) -> Command:
+def command_of(claim: Claim) -> Command:
     return Command(
         execution_id=claim.execution_id,
         current_step_index=claim.step_index,

@@ -95,7 +95,7 @@ def shape(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) ->
         return None, [finding for detail in details if (finding := _translated(detail, dialect)) is not None]
 
 
-_RULES: dict[str, tuple[str, str]] = {
+RULES: dict[str, tuple[str, str]] = {
     "missing": ("{0}_MISSING_MEMBER", "{1} is required"),
     "blank": ("{0}_BLANK_MEMBER", "{1} is required"),
     "string_type": ("{0}_WRONG_TYPE", "{1} must be a string"),
@@ -117,8 +117,8 @@ def _translated(detail: ErrorDetails, dialect: Dialect) -> Finding | None:
         return None  # a lone surrogate, which the scan has reported
     if kind == "extra_forbidden":
         return dialect.finding(f"{dialect.code}_UNKNOWN_MEMBER", path, f"Unrecognized field {quoted(str(path[-1]))}")
-    if kind in _RULES:
-        code, message = _RULES[kind]
+    if kind in RULES:
+        code, message = RULES[kind]
         return dialect.finding(code.format(dialect.code), path, message.format(dialect.code, _label(path)))
     # Only our own validators raise anything else: they name the code and word the message. Where one refuses
     # a default, pydantic gives the attribute's name for the member's.

@@ -38,4 +38,4 @@ def using_broker(url: str) -> Iterator[None]:
 def _use(url: str) -> None:
     app: Any = current_app
     app.conf.broker_url = app.conf.broker_write_url = url
-    app.amqp._producer_pool = app._pool = None
+    app.amqp._producer_pool = app._pool = None  # noqa: SLF001 - Celery has no other way to forget its pools

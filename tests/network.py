@@ -93,7 +93,7 @@ def _note(call: str, address: Any) -> None:
 
 def _caller() -> str:
     """The innermost line of this repository, this module apart, that led to the call."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented by Python
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(REPOSITORY) and ".venv" not in path.parts and path != Path(__file__):

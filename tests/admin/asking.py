@@ -19,7 +19,7 @@ def question(world: World, key: str = "asks", **members: Any) -> Interaction:
     """What an execution of the tenant asks, `members` as those of a suspension."""
     made = making.execution(world.tenant, key, pipeline_id=pipeline_of(world))
     claims = {claim.execution_id: claim for claim in making.claimed(world.tenant)}
-    _record(world, making.suspension(claims[made.pk], **members))
+    record(world, making.suspension(claims[made.pk], **members))
     return Interaction.objects.filter(execution=made).order_by("item_index").first() or _missing()
 
 
@@ -28,7 +28,7 @@ def dead(world: World, *keys: str, **members: Any) -> list[Execution]:
     Pipeline.objects.filter(pk=world.release.pipeline_id).update(retry_limit=0)
     made = [making.execution(world.tenant, key, pipeline_id=pipeline_of(world)) for key in keys]
     claims = {claim.execution_id: claim for claim in making.claimed(world.tenant)}
-    _record(world, *[making.failure(claims[each.pk], **members) for each in made])
+    record(world, *[making.failure(claims[each.pk], **members) for each in made])
     return list(Execution.objects.filter(pk__in=[each.pk for each in made]).order_by("execution_key"))
 
 
@@ -41,7 +41,7 @@ def campaign(world: World, **members: Any) -> Campaign:
     return campaigns.start(world.tenant, Filters(pipeline_id=pipeline_of(world)), **asked)
 
 
-def _record(world: World, *answers: Outcome) -> None:
+def record(world: World, *answers: Outcome) -> None:
     identity = Release.objects.select_related("pipeline__tenant").get(pk=world.release.pk).identity
     assert outcome.record(identity, OutcomeGroup(worker_id="w", outcomes=list(answers))) == len(answers)
 

@@ -57,7 +57,7 @@ def test_a_stale_page_is_refused_and_shows_how_things_are(log_in: LogIn, acme: W
     stale = made.version
     redrive(acme.tenant, made.pk, actor="user:ann", reason="")
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == made.pk]
-    asking._record(acme, making.failure(claim, "ANOTHER"))
+    asking.record(acme, making.failure(claim, "ANOTHER"))
     refused = log_in("operator").post(
         of("execution_redrive", made), {"reason": "typed", "expected_version": stale}, follow=True
     )
@@ -307,7 +307,7 @@ def test_the_page_of_a_campaign_follows_only_while_something_moves(log_in: LogIn
     assert 'data-status="COMPLETED"' in moved.text
     assert "hx-get" in moved.text
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == first.pk]
-    asking._record(acme, making.answer(claim))
+    asking.record(acme, making.answer(claim))
     over = client.get(of("campaign_live", made))
     assert "SUCCEEDED" in over.text
     assert "hx-get" not in over.text

@@ -3,20 +3,23 @@
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from coordinator.tenancy.models import Tenant
-from releases import blob_lock, registrar, retention
-from releases.artifact_store import LocalArtifactStore, artifact_store
+from releases import blob_lock, retention
+from releases.artifact_store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, Release
 from releases.registrar import Registration, register
 from releases.soundness import require_sound
 from tests import making
+from tests.building import eventually
 from tests.concurrency.racing import given, race
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -58,47 +61,57 @@ def test_a_registration_and_a_sweep_at_once(_: int) -> None:
     holds()
 
 
-def test_a_sweep_that_comes_between_the_bytes_and_the_commit_spares_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_the_background(call: Callable[[], Any]) -> "Future[list[Any]]":
+    """Begin `call` in a thread of its own, over a connection of its own."""
+    pool = ThreadPoolExecutor(1)
+    begun = pool.submit(lambda: race(call))
+    pool.shutdown(wait=False)
+    return begun
+
+
+def until_a_session(condition: str) -> None:
+    """Wait until another session of this database is as `condition` says, in terms of pg_stat_activity.
+
+    It is looked for in new connections: a transaction goes on seeing what the view showed it first.
+    """
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}"
+
+    def found() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(f"{query} AND pid <> pg_backend_pid()")
+            return bool(cursor.fetchone()[0])
+
+    eventually(lambda: given(race(found)) == [True], what=condition)
+
+
+def test_a_sweep_that_comes_between_the_bytes_and_the_commit_spares_them() -> None:
     """The worst moment: the upload has found the old bytes there and left them, and nothing refers to them yet."""
-    owner, commit = making.tenant(), registrar._commit
+    owner = making.tenant()
     stray()
     found = list(retention.orphans(NO_AGE))
     assert [orphan.name for orphan in found] == [DIGEST]
-    upload = registering(owner)
-    swept: list[list[Any]] = []
-
-    def sweep_first(*arguments: Any) -> Registration:
-        sweeper = threading.Thread(
-            target=lambda: swept.append(given(race(lambda: list(retention.remove(found, NO_AGE)))))
-        )
-        sweeper.start()
-        sweeper.join(30)
-        return commit(*arguments)
-
-    monkeypatch.setattr(registrar, "_commit", sweep_first)
-    assert upload().created
-    assert swept == [[[]]]
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Rows may still be read, so the sweep goes on, but the registration cannot write its own.
+        cursor.execute("LOCK TABLE releases_release IN EXCLUSIVE MODE")
+        upload = in_the_background(registering(owner))
+        until_a_session("wait_event_type = 'Lock'")
+        assert given(race(lambda: list(retention.remove(found, NO_AGE)))) == [[]]
+    [registration] = given(upload.result(30))
+    assert registration.created
     holds()
 
 
-def test_a_registration_that_meets_a_removal_waits_and_brings_its_bytes_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    owner, remove = making.tenant(), LocalArtifactStore.remove
+def test_a_registration_that_meets_a_removal_waits_and_brings_its_bytes_again() -> None:
+    owner = making.tenant()
     stray()
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slowly(store: LocalArtifactStore, digest: str) -> None:
-        begun.set()
-        assert go_on.wait(30)
-        remove(store, digest)
-
-    monkeypatch.setattr(LocalArtifactStore, "remove", slowly)
-
-    def meet() -> list[str]:
-        assert begun.wait(30)
-        threading.Timer(0.3, go_on.set).start()
-        return [DIGEST] if registering(owner)().created else []
-
-    assert given(race(sweeping, meet)) == [[DIGEST], [DIGEST]]
+    with blob_lock.alone(DIGEST) as held:
+        assert held
+        upload = in_the_background(registering(owner))
+        until_a_session("query LIKE '%pg_try_advisory_lock_shared%'")
+        artifact_store().remove(DIGEST)
+        assert not upload.done()
+    [registration] = given(upload.result(30))
+    assert registration.created
     assert Blob.objects.get().state == "SOUND"
     holds()
 

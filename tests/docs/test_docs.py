@@ -8,8 +8,8 @@ import pytest
 from coordinator.api.problem import FRAMEWORK
 from coordinator.errors import CoordinatorError
 from coordinator.settings import env
-from executions import errors as _executions  # noqa: F401 - its errors are looked up below
-from releases import errors as _releases  # noqa: F401
+from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
+from releases import errors as releases_errors  # noqa: F401
 from releases import shape
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -52,7 +52,7 @@ def test_every_finding_is_documented_and_every_documented_one_is_made() -> None:
     """Findings are named where they are made; those of `releases.shape` are made for each kind of document."""
     sources = [*(DOCS.parent / "releases").glob("*.py"), *(DOCS.parent / "coordinator").glob("*.py")]
     named = {code for source in sources for code in FINDING.findall(source.read_text(encoding="utf-8"))}
-    shaped = {code.format(document) for code, _ in shape._RULES.values() for document in SHAPED}
+    shaped = {code.format(document) for code, _ in shape.RULES.values() for document in SHAPED}
     shaped |= {"DESCRIPTOR_UNKNOWN_MEMBER", "CONTRACT_UNKNOWN_MEMBER"}
     raised = {error.code for error in errors(CoordinatorError)}
     documented = {row[0].strip("`") for row in table_rows("errors.md") if len(row) == 2}

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from coordinator.tenancy.models import Tenant
 from executions import tasks
-from executions.dispatch import _command
+from executions.dispatch import command_of
 from executions.models import Execution
 from executions.moves import Claim
 from executions.protocol import CommandGroup, seal, worker_key
@@ -101,7 +101,7 @@ class Hosted:
     def answer(self, claim: Claim) -> None:
         """Run what was claimed and record what came of it, as worker and coordinator would."""
         key = worker_key(settings.WORKER_SECRET, self.owner.slug)
-        command = _command(claim)
+        command = command_of(claim)
         told: list[Answer] = []
         self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key), told.append)
         for each in told:

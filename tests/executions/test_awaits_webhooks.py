@@ -229,37 +229,50 @@ def test_a_receiver_that_is_not_there_or_whose_certificate_is_not_known_is_tried
     assert (asked(made).status, len(receiver.requests)) == ("DISPATCHED", 1)
 
 
+def die_while_sending() -> None:
+    """Begin an attempt and end in the middle of it, as a process that is killed does."""
+
+    def die(host: str, port: int) -> Sequence[str]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        webhooks.send(resolve=die)
+
+
 def test_an_attempt_whose_process_died_is_made_again(ready: Ready, receiver: Receiver) -> None:
-    made = sent_to(ready, receiver.url())
-    claimed = webhooks._claim()
+    made = sent_to(ready, receiver.url("receiver.test"))
+    die_while_sending()
     one = asked(made)
-    assert (claimed, one.status, one.dispatch_attempts) == (one.pk, "DISPATCHING", 1)
+    assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 1)
     assert wait_of(one) >= webhooks.sending_seconds()
     assert not webhooks.send()
     make_due(one)
-    assert webhooks.send()
+    assert webhooks.send(resolve=lambda host, port: ["127.0.0.1"])
     one.refresh_from_db()
     assert (one.status, one.dispatch_attempts, len(receiver.requests)) == ("DISPATCHED", 2, 1)
 
 
 def test_attempts_that_all_died_are_given_up(ready: Ready, receiver: Receiver) -> None:
-    made = sent_to(ready, receiver.url())
+    made = sent_to(ready, receiver.url("receiver.test"))
     for _ in range(3):
-        webhooks._claim()
+        die_while_sending()
         make_due(asked(made))
     webhooks.send()
     assert not receiver.requests
     assert_given_up(made, "every attempt broke off")
 
 
-def test_a_result_counts_only_for_its_own_attempt(ready: Ready) -> None:
-    made = sent_to(ready, "http://127.0.0.1:1/")
-    webhooks._claim()
-    first = asked(made)
-    make_due(first)
-    webhooks._claim()
-    webhooks._received(first)
-    webhooks._give_up(first, webhooks._Failure("late", final=True))
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"], ids=["received", "given-up"])
+def test_a_result_counts_only_for_its_own_attempt(ready: Ready, receiver: Receiver, address: str) -> None:
+    """Another attempt begins in the middle of the first one, whose receiver may be sent to, or never."""
+    made = sent_to(ready, receiver.url("receiver.test"))
+
+    def overtaken(host: str, port: int) -> Sequence[str]:
+        make_due(asked(made))
+        die_while_sending()
+        return [address]
+
+    assert webhooks.send(resolve=overtaken)
     one = asked(made)
     assert (one.status, one.dispatch_attempts) == ("DISPATCHING", 2)
     assert Execution.objects.get(pk=made.pk).status == "WAITING_EXTERNAL"

@@ -22,7 +22,7 @@ def queue() -> str:
 @pytest.fixture
 def away() -> Any:
     """The application of a process whose broker does not answer."""
-    before = current_app._get_current_object()  # type: ignore[attr-defined]
+    before = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - a proxy's way to what it stands for
     yield Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=True)
     before.set_current()
 

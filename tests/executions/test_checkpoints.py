@@ -11,7 +11,7 @@ import pytest
 
 from coordinator.tenancy.models import Tenant
 from executions import interactions, outcome, queries, sweep
-from executions.dispatch import _command
+from executions.dispatch import command_of
 from executions.models import Execution, Interaction
 from executions.moves import Claim
 from executions.protocol import Checkpoint, Outcome, OutcomeGroup, transition_key
@@ -84,7 +84,7 @@ def test_a_checkpoint_is_kept_while_the_transition_goes_on(hosting: Hosting) -> 
     hosted = hosting(ONE, SPREAD, TOTAL)
     execution = hosted.submit(4)
     claim = hosted.claim()
-    command = _command(claim)
+    command = command_of(claim)
     assert (command.checkpoints, command.stop_before_step_index) == (True, -1)
     tell(hosted, reached(claim, 1, "5"))
     execution.refresh_from_db()
@@ -204,7 +204,7 @@ def test_an_execution_without_checkpoints_keeps_none(hosting: Hosting) -> None:
     hosted = hosting(ONE, ONE, checkpoint=False)
     execution = hosted.submit(1)
     claim = hosted.claim()
-    assert _command(claim).checkpoints is False
+    assert command_of(claim).checkpoints is False
     tell(hosted, reached(claim, 1, "2"))
     execution.refresh_from_db()
     assert (execution.current_step_index, execution.progress) == (0, None)

@@ -11,7 +11,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from coordinator.tenancy.models import Tenant
 from executions import dead_letters, outcome, sweep, tasks
-from executions.dispatch import _command
+from executions.dispatch import command_of
 from executions.models import DeadLetter, Execution
 from executions.protocol import CommandGroup, Outcome, OutcomeGroup, seal, worker_key
 from executions.redrive import redrive
@@ -165,7 +165,7 @@ def test_a_steps_failure_is_of_its_class(hosting: Hosting, body: str, status: st
 def answered(hosted: Hosted, host: Host, **changes: Any) -> Execution:
     """What becomes of an execution whose command, with `changes`, reached `host`."""
     execution = hosted.submit(1)
-    command = _command(hosted.claim()).model_copy(update=changes)
+    command = command_of(hosted.claim()).model_copy(update=changes)
     key = worker_key(configured.WORKER_SECRET, hosted.owner.slug)
     told: list[Answer] = []
     host.execute(seal(hosted.release.identity, CommandGroup(commands=[command]), key), told.append)

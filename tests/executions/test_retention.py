@@ -1,16 +1,27 @@
 """What is over for longer than its tenant keeps it is removed with its whole history, and nothing else ever is."""
 
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
 from executions import campaigns, retention
 from executions.campaign_filters import Filters
 from executions.cancellation import cancel
-from executions.models import AwaitUnit, CampaignItem, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm
+from executions.models import (
+    AwaitUnit,
+    Campaign,
+    CampaignItem,
+    DeadLetter,
+    Execution,
+    ExecutionEvent,
+    Interaction,
+    WireForm,
+)
 from executions.outcome import record
 from executions.protocol import OutcomeGroup
 from tests import making
@@ -141,7 +152,8 @@ def test_an_item_whose_execution_went_all_the_same_is_skipped() -> None:
     remove()
     with unguarded(CampaignItem):
         CampaignItem.objects.update(outcome="PENDING")
-    campaigns._admit(made, 10)
+    Campaign.objects.update(rate_since=timezone.now() - timedelta(minutes=1))
+    campaigns.advance()
     assert list(made.items.values_list("outcome", "code")) == [("SKIPPED", "EXECUTION_UNKNOWN")]
 
 

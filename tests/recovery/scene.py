@@ -94,8 +94,8 @@ class Scene:
     def locked_row(self, execution_id: str) -> AbstractContextManager[psycopg.Connection]:
         return self.locked("SELECT FROM executions_execution WHERE id = %s FOR UPDATE", execution_id)
 
-    def wait_for_lock(self, statement: str) -> None:
-        """Until a statement of the product's waits for a lock. PostgreSQL tells only how it begins."""
+    def wait_for_lock(self, statement: str = "") -> None:
+        """Wait until a statement of the product waits for a lock: any, or one that begins with `statement`."""
         query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND strpos(query, %s) > 0"
         beginning = statement.strip().partition("%")[0][:BEGINNING]  # up to its first parameter
 

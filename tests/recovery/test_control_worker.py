@@ -2,14 +2,13 @@
 
 from signal import SIGTERM
 
-from executions import moves
 from tests.building import eventually
 from tests.recovery.scene import Scene
 
 ONCE = ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
 TAKEN_OVER = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
 # An outcome's transaction begins by holding the rows that it is about.
-CLAIM, RECORD = moves._CLAIM, "FOR NO KEY UPDATE"
+RECORD = "FOR NO KEY UPDATE"
 # The place of an execution's second event is taken by a transaction that will not commit, past all triggers.
 HOLD_SECOND_EVENT = """
 WITH past AS (SELECT set_config('session_replication_role', 'replica', true))
@@ -30,7 +29,7 @@ def test_a_claim_whose_claimant_died_in_it_is_taken_over(scene: Scene) -> None:
     scene.open_gate("x")
     with scene.locked(HOLD_SECOND_EVENT, made):
         scene.cluster.start("control-1")
-        scene.wait_for_lock(CLAIM)
+        scene.wait_for_lock()
         scene.cluster.kill("control-1")
     scene.wait_for_event(made, "CLAIMED")
     assert (scene.commands, scene.runs("x")) == (0, 0)
@@ -54,7 +53,7 @@ def test_what_was_claimed_and_never_sent_is_taken_over(scene: Scene) -> None:
     assert broker.child is not None
     with scene.locked(HOLD_EVENTS) as held:
         scene.cluster.start("control-1")
-        scene.wait_for_lock(CLAIM)
+        scene.wait_for_lock()
         with scene.cluster.stopped(broker.child):
             held.rollback()
             scene.wait_for_event(made, "CLAIMED")

@@ -6,7 +6,6 @@ from signal import SIGTERM
 import pytest
 import requests
 
-from executions.insertion import INSERT
 from tests.building import eventually
 from tests.recovery.scene import Scene
 
@@ -79,7 +78,7 @@ def test_a_submission_that_was_not_committed_leaves_nothing(scene: Scene) -> Non
     scene.open_gate("x")
     with ThreadPoolExecutor(1) as pool, scene.locked("LOCK TABLE executions_executionevent IN EXCLUSIVE MODE"):
         answer = pool.submit(scene.submit, "x")
-        scene.wait_for_lock(INSERT)
+        scene.wait_for_lock()
         scene.cluster.kill("web")
         with pytest.raises(requests.ConnectionError):
             answer.result(timeout=30)

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from coordinator.errors import PayloadTooLarge
 from releases import direct_uploads, retention, tasks
-from releases.artifact_store import S3Settings, Stored, artifact_store
+from releases.artifact_store import S3Settings, artifact_store
 from releases.errors import (
     DirectUploadsFull,
     DirectUploadsUnavailable,
@@ -19,6 +19,7 @@ from releases.errors import (
     UploadUnknown,
 )
 from releases.models import ArtifactUpload, Blob
+from releases.retention import Orphan, Why
 from tests import making
 from tests.releases.sending import MEBIBYTE, begun, send, sent, stored
 from tests.s3 import client_of, use_s3
@@ -161,13 +162,11 @@ def test_a_fresh_proof_spares_bytes_that_were_there_long_before(place: S3Setting
     long_ago = timezone.now() - timedelta(days=3)
     Blob.objects.filter(digest=digest).update(created_at=long_ago)
     ArtifactUpload.objects.update(status_changed_at=long_ago)
-    seen = artifact_store().look(digest)
-    assert seen is not None
-    old = [Stored(digest, seen.size, long_ago)]
-    before = timezone.now() - timedelta(days=1)
-    assert [orphan.name for orphan in retention._unneeded(old, before)] == [digest]
+    old, day = [Orphan(digest, len(DATA), long_ago, Why.STRAY)], timedelta(days=1)
     stored(owner, DATA)
-    assert list(retention._unneeded(old, before)) == []
+    assert list(retention.remove(old, day)) == []
+    ArtifactUpload.objects.update(status_changed_at=long_ago)
+    assert list(retention.remove(old, day)) == old
 
 
 def test_a_verification_that_died_anywhere_may_be_run_again(place: S3Settings) -> None:

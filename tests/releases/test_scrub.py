@@ -1,10 +1,11 @@
 """Stored bytes are read again within the set time; what is wrong is put away, told, refused, and healed."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -132,12 +133,19 @@ def test_bytes_that_an_upload_is_about_to_replace_are_left_to_it(bench: Bench, c
 def committed_session(settings: Any) -> Iterator[str]:
     """A digest that another session shares the lock of."""
     digest = making.digest_of(b"about to be uploaded")
-    parameters = connection.get_connection_params()
-    parameters.pop("cursor_factory", None)
-    parameters.pop("context", None)
-    with psycopg.connect(**parameters) as other:
-        other.execute("SELECT pg_advisory_lock_shared(%s)", (blob_lock._key(digest),))
+    locked, done = threading.Event(), threading.Event()
+
+    def share() -> None:
+        with blob_lock.shared([digest]):
+            locked.set()
+            done.wait(60)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(share)
+        assert locked.wait(30)
         yield digest
+        done.set()
 
 
 def test_each_is_due_within_the_set_time_and_the_longest_unchecked_comes_first(settings: Any) -> None:

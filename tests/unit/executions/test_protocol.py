@@ -24,7 +24,6 @@ from executions.protocol import (
     Outcome,
     OutcomeGroup,
     ProtocolError,
-    _signature,
     check_fresh,
     decode,
     order_queue_of,
@@ -35,6 +34,7 @@ from executions.protocol import (
     worker_key,
 )
 from releases.identity import ReleaseIdentity
+from tests import making
 
 IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")
 SECRET = "a secret of the coordinator"
@@ -196,9 +196,7 @@ def test_what_has_not_the_form_of_an_envelope_is_malformed(message: Any) -> None
 
 def resealed(body: str, kind: str = "commands") -> Envelope:
     """A well signed envelope around any body, as a worker with a key and a bug would send it."""
-    header = {**SEALED, "kind": kind}
-    del header["body"], header["signature"]
-    return Envelope.model_validate({**header, "body": body, "signature": _signature(header, body, KEY)})
+    return Envelope.model_validate(making.resealed(SEALED, KEY, body=body, kind=kind))
 
 
 def changed(body: Any, path: tuple[Any, ...], value: Any) -> str:

