@@ -95,6 +95,12 @@ class InteractionUnknown(NotFound):
     title = "The tenant has no such interaction"
 
 
+class CorrelationAmbiguous(CoordinatorError):
+    code = "CORRELATION_AMBIGUOUS"
+    status = 409
+    title = "Several interactions have this correlation id"
+
+
 class InteractionClosed(CoordinatorError):
     code = "INTERACTION_CLOSED"
     status = 409

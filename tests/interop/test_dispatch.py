@@ -446,7 +446,7 @@ def test_the_ids_that_a_worker_chose_are_told_to_the_letter(flow: Flow, settings
     def change(told: Any) -> None:
         told["unitId"] = told["unit"]["unitId"] = told["interactions"][0]["unitId"] = "unit-1"
         told["unit"]["primaryInteractionId"] = told["interactions"][0]["interactionId"] = "int-1"
-        told["interactions"][0]["outputType"] = "com.acme.Decision"
+        told["interactions"][0].update(outputType="com.acme.Decision", transportOutputType="com.acme.Decision")
 
     made = altered(flow, change)
     base = f"control-plane/tenants/{flow.owner.slug}/interactions"
