@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from coordinator.tenancy.models import Tenant
-from executions.errors import InputInvalid
+from executions.errors import InputInvalid, TenantNotAllowed
 from executions.worker_registry import require_healthy
 from releases import registry
 from releases.canonical import mismatches
@@ -101,6 +101,12 @@ class Admission:
             if len(_kept) >= MOST_KEPT:
                 _kept.clear()
             _kept[self._key] = self
+
+
+def require_allowed(tenant: Tenant) -> None:
+    """Raise `TenantNotAllowed` if ALLOWED_TENANTS names tenants, but not this one."""
+    if settings.ALLOWED_TENANTS and tenant.slug not in settings.ALLOWED_TENANTS:
+        raise TenantNotAllowed(f"ALLOWED_TENANTS does not name the tenant {tenant.slug!r}.")
 
 
 def admission(tenant: Tenant, pipeline_id: str) -> Admission:

@@ -46,6 +46,7 @@ def dispatch() -> int:
         limit=settings.SWEEP_LIMIT,
         lease_seconds=settings.LEASE_SECONDS,
         stale_seconds=settings.WORKER_STALE_SECONDS,
+        quota=settings.TENANT_MAX_IN_FLIGHT,
     ):
         unsent = list(_messages(rest_assignment.share(claims, _give_back)))
         while unsent:

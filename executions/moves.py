@@ -9,11 +9,12 @@ an empty table would go through all that a tenant or a pipeline ever ran.
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from coordinator import prepared
@@ -164,7 +165,8 @@ MOST_STOCK = 500
 # Each call is one command, so a release that has such a worker keeps no stock.
 # Tenants that have something due share `limit` evenly, and the releases of each its share, so that none waits for
 # another's backlog, nor for another tenant's many pipelines. Where that is less than one for each, the tenants of few
-# releases come first, and chance decides among the releases of one.
+# releases come first, and chance decides among the releases of one. A quota bounds what is RUNNING of each tenant,
+# whatever runs it; without one nothing is counted for it.
 _CLAIM = """
 WITH host AS (
     SELECT r.id AS release_id, w.tenant_id, w.protocol, w.capacity, w.transition_seconds AS seconds,
@@ -197,19 +199,30 @@ WITH host AS (
     WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
         AND (SELECT true FROM executions_execution e WHERE e.release_id = place.release_id
             AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
+), allowed AS MATERIALIZED (
+    SELECT tenant_id, CASE WHEN %(quota)s = 0 THEN %(limit)s ELSE greatest(0, %(quota)s - (
+        SELECT sum((SELECT count(*) FROM executions_execution x WHERE x.release_id = r.id AND x.status = 'RUNNING'))
+        FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
+        WHERE p.tenant_id = ready.tenant_id)) END AS allowed
+    FROM ready GROUP BY tenant_id
 ), fair AS (
-    SELECT release_id, threads, seconds,
-        least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share
+    SELECT release_id, tenant_id, threads, seconds,
+        least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share,
+        (SELECT a.allowed FROM allowed a WHERE a.tenant_id = ready.tenant_id) AS allowed
     FROM ready ORDER BY releases, random()
-), due AS (
-    SELECT chosen.id, chosen.version, fair.threads, fair.seconds
+), locked AS (
+    SELECT chosen.*, fair.tenant_id, fair.threads, fair.seconds, fair.allowed
     FROM fair CROSS JOIN LATERAL (
-        SELECT e.id, e.version FROM executions_execution e
+        SELECT e.id, e.version, e.next_due_at FROM executions_execution e
         WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
-        ORDER BY e.next_due_at LIMIT fair.share
+        ORDER BY e.next_due_at LIMIT least(fair.share, fair.allowed)
         FOR UPDATE SKIP LOCKED
     ) chosen
     LIMIT %(limit)s
+), due AS (
+    SELECT id, version, threads, seconds FROM (
+        SELECT locked.*, row_number() OVER (PARTITION BY tenant_id ORDER BY next_due_at) AS place FROM locked) l
+    WHERE place <= allowed
 ), claimed AS (
     UPDATE executions_execution e SET
         status = 'RUNNING', version = e.version + 1, event_count = e.event_count + 1, lease_owner = %(owner)s,
@@ -229,10 +242,15 @@ ORDER BY c.next_due_at, c.id
 """
 
 
-def claim(*, owner: str, limit: int, lease_seconds: float, stale_seconds: float) -> list[Claim]:
+# Any number, as long as no other advisory lock has it.
+_CLAIMING = 0xC1A1
+
+
+def claim(*, owner: str, limit: int, lease_seconds: float, stale_seconds: float, quota: int = 0) -> list[Claim]:
     """Claim at most `limit` due executions whose release has a healthy worker with a free place.
 
-    The lease runs from now by the database's clock. Two claims at once never take the same execution.
+    The lease runs from now by the database's clock. Two claims at once never take the same execution. With a `quota`,
+    no tenant has more than so many executions RUNNING; then one claim waits for the other, so that both count right.
     """
     parameters: dict[str, Any] = {
         "owner": owner,
@@ -241,8 +259,11 @@ def claim(*, owner: str, limit: int, lease_seconds: float, stale_seconds: float)
         "stale": stale_seconds,
         "span": STOCK_SECONDS,
         "most": MOST_STOCK,
+        "quota": quota,
     }
-    with prepared.cursor() as cursor:
+    with transaction.atomic() if quota else nullcontext(), prepared.cursor() as cursor:
+        if quota:
+            cursor.execute("SELECT pg_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
         cursor.execute(_CLAIM, parameters)
         return [Claim(*row) for row in cursor.fetchall()]
 

@@ -93,9 +93,9 @@ def submit(
 
     The same key with the same input returns the first execution, even where a new one would be refused by now.
     `token` is the digest of the token that asks, where it was let in on a memory of it: it must still be valid when
-    the row is written. Raises, in this order: `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
-    `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
-    `WorkerUnavailable`.
+    the row is written. Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`,
+    `IdempotencyKeyReused`, `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`,
+    `ArtifactAltered`, `WorkerUnavailable`.
     """
     order = Order(pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input)
     [made] = submit_many(tenant, [order], actor=actor, token=token)
@@ -110,8 +110,9 @@ def submit_many(
     """Accept each of `orders` by itself, as `submit` would: what became of each, in their order.
 
     All that are accepted are durable when this returns; none suffers for another's refusal. Of two with the same key
-    the first is taken in, and the second is its duplicate.
+    the first is taken in, and the second is its duplicate. Raises `TenantNotAllowed`.
     """
+    admission.require_allowed(tenant)
     given = {pipeline_id: _recalled(tenant, pipeline_id) for pipeline_id in {order.pipeline_id for order in orders}}
     rows = [_hopeful_row(given[order.pipeline_id], order, actor, token) for order in orders]
     known = [row for row in rows if row is not None]

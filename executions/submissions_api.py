@@ -27,7 +27,7 @@ from coordinator.findings import DocumentError
 from coordinator.tenancy.access import actor
 from coordinator.tenancy.roles import Scope
 from executions.api import TENANT, Executions, ExecutionView
-from executions.errors import IdempotencyKeyReused, InputInvalid, WorkerUnavailable
+from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerUnavailable
 from executions.models import Execution
 from executions.states import State
 from executions.submission import Order, Submission, submit_many
@@ -91,7 +91,14 @@ class _TakesExecutions(TenantView):
     scopes: ClassVar = {"POST": Scope.SUBMIT}
     refusals: ClassVar = {
         "POST": (
-            *(PipelineUnknown, IdempotencyKeyReused, NoActiveRelease, ActiveReleaseChanged, InputInvalid),
+            *(
+                TenantNotAllowed,
+                PipelineUnknown,
+                IdempotencyKeyReused,
+                NoActiveRelease,
+                ActiveReleaseChanged,
+                InputInvalid,
+            ),
             *(ArtifactMissing, ArtifactAltered, WorkerUnavailable),
         )
     }
@@ -134,7 +141,7 @@ class SubmittedExecutions(_TakesExecutions, Executions):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Batch(_TakesExecutions):
     parser_classes = (BatchParser,)
-    refusals: ClassVar = {}  # each item hears its own
+    refusals: ClassVar = {"POST": (TenantNotAllowed,)}  # whatever else is refused, each item hears its own
 
     @extend_schema(operation_id="submitExecutions", request=BatchRequest, responses={200: BatchView})
     def post(self, request: Request, tenant: str) -> HttpResponse:

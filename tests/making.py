@@ -157,9 +157,13 @@ def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any
     return {**header, "body": body, "signature": _signature(header, body, key)}
 
 
-def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, stale_seconds: float = 30) -> list[Claim]:
+def claimed(
+    owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, stale_seconds: float = 30, quota: int = 0
+) -> list[Claim]:
     """What of `owner` a dispatcher claims now, in the order in which it was due."""
-    claims = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds, stale_seconds=stale_seconds)
+    claims = moves.claim(
+        owner="dispatcher", limit=limit, lease_seconds=lease_seconds, stale_seconds=stale_seconds, quota=quota
+    )
     return [claim for claim in claims if claim.tenant == owner.slug]
 
 
