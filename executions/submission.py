@@ -15,7 +15,7 @@ from coordinator.tenancy.models import Tenant
 from coordinator.tenancy.roles import Scope
 from executions import admission
 from executions.admission import Admission
-from executions.errors import IdempotencyKeyReused
+from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.group_commit import GroupCommit
 from executions.identifiers import new_id
 from executions.models import Execution
@@ -110,9 +110,12 @@ def submit_many(
     """Accept each of `orders` by itself, as `submit` would: what became of each, in their order.
 
     All that are accepted are durable when this returns; none suffers for another's refusal. Of two with the same key
-    the first is taken in, and the second is its duplicate. Raises `TenantNotAllowed`.
+    the first is taken in, and the second is its duplicate.
     """
-    admission.require_allowed(tenant)
+    try:
+        admission.require_allowed(tenant)
+    except TenantNotAllowed as refusal:
+        return [refusal for _ in orders]
     given = {pipeline_id: _recalled(tenant, pipeline_id) for pipeline_id in {order.pipeline_id for order in orders}}
     rows = [_hopeful_row(given[order.pipeline_id], order, actor, token) for order in orders]
     known = [row for row in rows if row is not None]
