@@ -15,7 +15,7 @@ from django.conf import settings
 
 from coordinator.tenancy.models import Tenant
 from executions.eligibility import require_healthy
-from executions.errors import InputInvalid
+from executions.errors import InputInvalid, TenantNotAllowed
 from releases import registry
 from releases.canonical import mismatches
 from releases.contract import Contract, contract_from_json
@@ -102,6 +102,12 @@ class Admission:
             if len(_kept) >= MOST_KEPT:
                 _kept.clear()
             _kept[self._key] = self
+
+
+def require_allowed(tenant: Tenant) -> None:
+    """Raise `TenantNotAllowed` if ALLOWED_TENANTS names tenants, but not this one."""
+    if settings.ALLOWED_TENANTS and tenant.slug not in settings.ALLOWED_TENANTS:
+        raise TenantNotAllowed(f"ALLOWED_TENANTS does not name the tenant {tenant.slug!r}.")
 
 
 def admission(tenant: Tenant, pipeline_id: str) -> Admission:

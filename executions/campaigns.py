@@ -18,6 +18,7 @@ from coordinator import bell
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.models import Tenant
 from executions import moves
+from executions.admission import require_allowed
 from executions.campaign_filters import Filters, matching
 from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, ExecutionChanged, ExecutionUnknown
 from executions.models import Campaign, CampaignEvent, CampaignItem
@@ -82,8 +83,10 @@ def start(
 ) -> Campaign:
     """Take up everything that `filters` find now, with the version that each has; what fails later is not part of it.
 
-    The longest failed come first. Raises `FilterRequired`, and `CampaignEmpty` where nothing is found.
+    The longest failed come first. Raises `TenantNotAllowed`, `FilterRequired`, and `CampaignEmpty` where nothing is
+    found.
     """
+    require_allowed(tenant)
     with transaction.atomic():
         found = matching(tenant, filters, allow_failed=allow_failed)
         made = Campaign.objects.create(

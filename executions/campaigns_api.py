@@ -19,7 +19,7 @@ from executions import campaigns
 from executions.api import TENANT, ErrorView, PinView
 from executions.campaign_filters import WIRE_NAMES, Filters, Preview, preview
 from executions.campaigns import HIGHEST_RATE
-from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, FilterRequired
+from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, FilterRequired, TenantNotAllowed
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution
 from executions.operators_api import LONGEST_REASON, STATES, NewestCreated
 from releases.models import IDENTITY_LENGTH
@@ -160,7 +160,7 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
     """The tenant's re-drive campaigns, newest first."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
-    refusals: ClassVar = {"POST": (FilterRequired, CampaignEmpty)}
+    refusals: ClassVar = {"POST": (TenantNotAllowed, FilterRequired, CampaignEmpty)}
     serializer_class = CampaignSummary
     filterset_class = CampaignFilter
     pagination_class = NewestCreated

@@ -48,6 +48,7 @@ def dispatch() -> int:
             limit=settings.SWEEP_LIMIT,
             lease_seconds=settings.LEASE_SECONDS,
             call_seconds=rest_calls.lease_seconds(),
+            quota=settings.TENANT_MAX_IN_FLIGHT,
         )
     ):
         unsent: list[Claim] = []

@@ -90,9 +90,21 @@ class FilterRequired(CoordinatorError):
     title = "A campaign needs at least one filter"
 
 
+class TenantNotAllowed(CoordinatorError):
+    code = "TENANT_NOT_ALLOWED"
+    status = 403
+    title = "This coordinator runs nothing for the tenant"
+
+
 class InteractionUnknown(NotFound):
     code = "INTERACTION_UNKNOWN"
     title = "The tenant has no such interaction"
+
+
+class CorrelationAmbiguous(CoordinatorError):
+    code = "CORRELATION_AMBIGUOUS"
+    status = 409
+    title = "Several interactions have this correlation id"
 
 
 class InteractionClosed(CoordinatorError):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from coordinator.documents import shown
 from executions.payloads import storable
 from executions.protocol import Suspension
 from executions.rest_protocol import TransitionCommand, WireInteraction, WireSuspension, WireUnit, name_uuid
@@ -30,6 +31,7 @@ _DURABLE = {
     "encodingVersion",
     "payload",
 }
+PROJECTOR = "tpf.await.completion.projector"
 _DURABLE_ENCODING = "application/tpf-canonical+json"
 
 Status = Literal["WAITING", "DISPATCHING", "DISPATCHED", "COMPLETED"]
@@ -83,8 +85,9 @@ def interaction_id(tenant_id: str, told: str) -> uuid.UUID:
 def imported(command: TransitionCommand, suspension: WireSuspension) -> ImportedSuspension:
     """The suspension that answers `command`.
 
-    Raises `Unanswerable` for what could only hang: a unit that is missing or over, of another execution, or with
-    other interactions than it needs; pydantic's ValidationError for what is beyond the coordinator's bounds.
+    Raises `Unanswerable` for what could only hang, or go on with a wrong answer: a unit that is missing or over, of
+    another execution, with other interactions than it needs, or with answers that have to be converted; pydantic's
+    ValidationError for what is beyond the coordinator's bounds.
     """
     unit, asked = _checked(command, suspension)
     first = asked[0]
@@ -125,7 +128,19 @@ def _checked(command: TransitionCommand, suspension: WireSuspension) -> tuple[Wi
     for each in asked:
         if (each.tenant_id, each.execution_id, each.step_index) != (named[0], named[1], named[3]):
             raise Unanswerable("An interaction of the suspension is of another execution or step")
+        _require_plain_answer(each)
     return unit, asked
+
+
+def _require_plain_answer(asked: WireInteraction) -> None:
+    """Raise `Unanswerable` if only code of the worker can turn an answer into what the next step reads (F.4, F.6)."""
+    if PROJECTOR in asked.transport_metadata:
+        projector = shown(str(asked.transport_metadata[PROJECTOR]))
+        raise Unanswerable(f"The await names the completion projector {projector}, which this coordinator cannot run")
+    travels_as = (asked.transport_output_type or "").strip() or asked.output_type
+    if travels_as != asked.output_type:
+        types = f"{shown(travels_as)} to {shown(asked.output_type)}"
+        raise Unanswerable(f"The await maps its answer from {types}, which this coordinator cannot do")
 
 
 def _asked(unit: WireUnit, known: Sequence[WireInteraction]) -> Sequence[WireInteraction]:
@@ -138,6 +153,8 @@ def _asked(unit: WireUnit, known: Sequence[WireInteraction]) -> Sequence[WireInt
     items = sorted(known, key=lambda each: -1 if each.item_index is None else each.item_index)
     if not items or [each.item_index for each in items] != list(range(len(items))):
         raise Unanswerable("The interactions of the itemized unit are not one for each item")
+    if len({each.interaction_id for each in items}) < len(items):
+        raise Unanswerable("Two interactions of the itemized unit have the same id")
     if not unit.dispatch_complete or unit.expected_item_count not in (None, len(items)):
         raise Unanswerable("The itemized unit has not asked for all of its items yet")
     return items

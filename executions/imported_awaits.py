@@ -42,17 +42,17 @@ def _is_web_address(url: Any) -> bool:
 
 
 def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension: ImportedSuspension) -> int:
-    """Write the interactions; returns how many of them are answered already. One whose id or correlation is taken was asked before and is over by now: what was asked
-    then never changes, so it is asked anew under a fresh id and with its whole time (wire protocol F.5).
+    """Write the interactions; returns how many of them are answered already.
+
+    One whose id is taken was asked before. What was asked then never changes, so it is asked anew under a fresh id and
+    with its whole time (wire protocol F.5). Correlation ids may repeat: `interactions` tells where one is ambiguous.
     """
     asked = suspension.interactions
-    ids = set(Interaction.objects.filter(pk__in=[each.id for each in asked]).values_list("pk", flat=True))
-    correlations = Interaction.objects.filter(tenant=tenant, correlation_id__in=[each.correlation_id for each in asked])
-    names = set(correlations.values_list("correlation_id", flat=True))
-    rows = []
-    for place, (each, request) in enumerate(zip(asked, suspension.requests, strict=True)):
-        taken = each.id in ids or each.correlation_id in names
-        rows.append(_row(tenant, execution_id, unit_id, suspension, each, request, place, taken))
+    taken = set(Interaction.objects.filter(pk__in=[each.id for each in asked]).values_list("pk", flat=True))
+    rows = [
+        _row(tenant, execution_id, unit_id, suspension, each, request, place, each.id in taken)
+        for place, (each, request) in enumerate(zip(asked, suspension.requests, strict=True))
+    ]
     Interaction.objects.bulk_create(rows, batch_size=BATCH)
     return sum(each.status == COMPLETED for each in asked)
 
@@ -67,11 +67,10 @@ def _row(
     place: int,
     taken: bool,
 ) -> Interaction:
-    fresh = uuid.uuid4()
     completed = each.status == COMPLETED
     now: Any = TransactionNow()
     return Interaction(
-        id=fresh if taken else each.id,
+        id=uuid.uuid4() if taken else each.id,
         worker_name=None if taken else each.worker_name,
         tenant=tenant,
         unit_id=unit_id,
@@ -79,7 +78,7 @@ def _row(
         step_id=suspension.step_id,
         step_index=suspension.step_index,
         item_index=place if suspension.itemized else None,
-        correlation_id=str(fresh) if taken else each.correlation_id,
+        correlation_id=each.correlation_id,
         transport=suspension.transport,
         transport_metadata=each.metadata,
         request=_json(request),

@@ -17,7 +17,14 @@ from coordinator import bell
 from coordinator.tenancy.models import Tenant
 from executions import awaits
 from executions.awaits import TIMER, epoch_ms
-from executions.errors import AnswerInvalid, AwaitTimedOut, InteractionClosed, InteractionUnknown, ResumeTokenInvalid
+from executions.errors import (
+    AnswerInvalid,
+    AwaitTimedOut,
+    CorrelationAmbiguous,
+    InteractionClosed,
+    InteractionUnknown,
+    ResumeTokenInvalid,
+)
 from executions.imported import interaction_id as interaction_id_of
 from executions.models import Interaction
 from executions.resume_token import ResumeToken, ResumeTokenError, read
@@ -26,6 +33,7 @@ from releases.canonical import mismatches
 
 Status = Interaction.Status
 MOST_PROBLEMS = 100
+MOST_CORRELATED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,8 @@ def complete(
     repeat changes nothing, returns the first answer, and rings for the execution once more. An answer after the
     deadline fails unit and execution just as the sweep would.
 
-    Raises, in this order: `ResumeTokenInvalid`, `InteractionUnknown`, `AwaitTimedOut`, `InteractionClosed`,
-    `AnswerInvalid`.
+    Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `InteractionUnknown`, `AwaitTimedOut`,
+    `InteractionClosed`, `AnswerInvalid`.
     """
     token = None if resume_token is None else _read(resume_token)
     found = _find(tenant, interaction_id, correlation_id, token)
@@ -121,7 +129,7 @@ def _read(resume_token: str) -> ResumeToken:
 def _find(
     tenant: Tenant, interaction_id: uuid.UUID | None, correlation_id: str | None, token: ResumeToken | None
 ) -> Interaction:
-    """The one interaction that all the given names name, its token held against it."""
+    """The one interaction that all the given names name; the token is checked against it."""
     names: dict[str, Any] = {}
     if token is not None:
         names["pk"] = interaction_id_of(tenant.slug, token.interaction_id)
@@ -131,18 +139,43 @@ def _find(
         names["pk"] = interaction_id
     if not names:
         raise InteractionUnknown("An answer has to name what it answers.")
-    rows = Interaction.objects.filter(tenant=tenant, **names)
+    if correlation_id is not None and "pk" not in names:
+        names["pk"] = named_by_correlation(tenant, correlation_id)
     found = (
-        rows.select_related("tenant", "unit", "execution__release__pipeline", "execution__release__contract")
+        Interaction.objects.filter(tenant=tenant, **names)
+        .select_related("tenant", "unit", "execution__release__pipeline", "execution__release__contract")
         .defer("execution__input", "execution__result", "execution__progress")
         .first()
     )
     if found is None:
-        told = " and ".join(str(value) for value in names.values())
+        told = " and ".join(str(value) for value in names.values() if value is not None)
         raise InteractionUnknown(f"There is no interaction {told}.")
     if token is not None:
         _hold_against(token, found)
     return found
+
+
+def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | None:
+    """The id of the interaction that a correlation id alone names; None where there is none.
+
+    Workers choose correlation ids, so several interactions may have the same one. A lost interaction gives way to any
+    other, and one of an execution's earlier units to that of its latest. Raises `CorrelationAmbiguous` if more than one
+    is left that is open or answered: a repeated answer must never answer another question.
+    """
+    rows = list(
+        Interaction.objects.filter(tenant=tenant, correlation_id=correlation_id)
+        .order_by("-created_at")
+        .values_list("pk", "execution_id", "unit_id", "status")[:MOST_CORRELATED]
+    )
+    live = [row for row in rows if row[3] in {*Interaction.OPEN, Status.COMPLETED}]
+    latest_units = {execution_id: unit_id for _, execution_id, unit_id, _ in reversed(live)}
+    named = [pk for pk, execution_id, unit_id, _ in live if unit_id == latest_units[execution_id]]
+    if len(named) > 1:
+        raise CorrelationAmbiguous(
+            f"{len(named)} interactions have the correlation id {correlation_id}; name one by its interactionId.",
+            interactionIds=[str(pk) for pk in named],
+        )
+    return next(iter([*named, *(pk for pk, *_ in rows)]), None)
 
 
 def _hold_against(token: ResumeToken, found: Interaction) -> None:

@@ -20,7 +20,14 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
 from executions import interactions
 from executions.api import TENANT
-from executions.errors import AnswerInvalid, AwaitTimedOut, InteractionClosed, InteractionUnknown, ResumeTokenInvalid
+from executions.errors import (
+    AnswerInvalid,
+    AwaitTimedOut,
+    CorrelationAmbiguous,
+    InteractionClosed,
+    InteractionUnknown,
+    ResumeTokenInvalid,
+)
 from executions.interactions import Completion
 from executions.models import Interaction
 from executions.resume_token import LONGEST
@@ -174,7 +181,7 @@ class OneInteraction(TenantView):
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class CompleteInteraction(TenantView):
     scopes: ClassVar = {"POST": Scope.ANSWER}
-    refusals: ClassVar = {"POST": ANSWERING}
+    refusals: ClassVar = {"POST": (*ANSWERING, CorrelationAmbiguous)}
 
     @extend_schema(operation_id="completeInteraction", request=CompleteRequest, responses=CompletionView)
     def post(self, request: Request, tenant: str) -> Response:

@@ -10,12 +10,13 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from coordinator import prepared
@@ -174,7 +175,8 @@ BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04)
 # to run is leased in its name here and now; chance distributes it over all free places of the release.
 # Tenants that have something due share `limit` evenly, and the releases of each its share, so that none waits for
 # another's backlog, nor for another tenant's many pipelines. Where that is less than one for each, the tenants of few
-# releases come first, and chance decides among the releases of one.
+# releases come first, and chance decides among the releases of one. A quota bounds what is RUNNING of each tenant,
+# whatever runs it; without one nothing is counted for it.
 _CLAIM = """
 WITH host AS MATERIALIZED (
     SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, reason IS NULL AS runs
@@ -201,19 +203,30 @@ WITH host AS MATERIALIZED (
 ), ready AS MATERIALIZED (
     SELECT *, room - running AS free, count(*) OVER (PARTITION BY tenant_id) AS releases
     FROM place WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
+), allowed AS MATERIALIZED (
+    SELECT tenant_id, CASE WHEN %(quota)s = 0 THEN %(limit)s ELSE greatest(0, %(quota)s - (
+        SELECT sum((SELECT count(*) FROM executions_execution x WHERE x.release_id = r.id AND x.status = 'RUNNING'))
+        FROM releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id
+        WHERE p.tenant_id = ready.tenant_id)) END AS allowed
+    FROM ready GROUP BY tenant_id
 ), fair AS (
-    SELECT release_id, threads, seconds,
-        least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share
+    SELECT release_id, tenant_id, threads, seconds,
+        least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share,
+        (SELECT a.allowed FROM allowed a WHERE a.tenant_id = ready.tenant_id) AS allowed
     FROM ready ORDER BY releases, random()
-), due AS (
-    SELECT chosen.id, chosen.version, fair.release_id, fair.threads, fair.seconds
+), locked AS (
+    SELECT chosen.*, fair.release_id, fair.tenant_id, fair.threads, fair.seconds, fair.allowed
     FROM fair CROSS JOIN LATERAL (
-        SELECT e.id, e.version FROM executions_execution e
+        SELECT e.id, e.version, e.next_due_at FROM executions_execution e
         WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
-        ORDER BY e.next_due_at LIMIT fair.share
+        ORDER BY e.next_due_at LIMIT least(fair.share, fair.allowed)
         FOR UPDATE SKIP LOCKED
     ) chosen
     LIMIT %(limit)s
+), due AS (
+    SELECT id, version, release_id, threads, seconds FROM (
+        SELECT locked.*, row_number() OVER (PARTITION BY tenant_id ORDER BY next_due_at) AS place FROM locked) l
+    WHERE place <= allowed
 ), called AS (
     SELECT r.release_id, h.lease_owner, greatest(h.capacity - coalesce((r.held ->> h.lease_owner)::int, 0), 0) AS free
     FROM ready r JOIN host h ON h.release_id = r.release_id WHERE r.calls AND h.runs AND h.protocol = 'rest'
@@ -251,25 +264,34 @@ ORDER BY c.next_due_at, c.id
 """
 
 
-def claim(*, owner: str, limit: int, lease_seconds: float, call_seconds: float = 0) -> list[Claim]:
+# Any number, as long as no other advisory lock has it.
+_CLAIMING = 0xC1A1
+
+
+def claim(*, owner: str, limit: int, lease_seconds: float, call_seconds: float = 0, quota: int = 0) -> list[Claim]:
     """Claim at most `limit` due executions whose release has a worker that may run it and has a free place.
 
     The lease runs from now by the database's clock. What a REST worker is to run is leased in that worker's name, for
     `call_seconds` at least; the rest in the name of `owner`. Two claims at once never take the same execution, nor
     together more than there is room for. A release that another claim is at is looked at again after a pause; if the
     other one stands still, its executions stay due for a later claim.
+
+    With a `quota`, no tenant has more than so many executions RUNNING. One claim then waits for the other, so that
+    both count right.
     """
-    claims, busy = _claim_once(owner, limit, lease_seconds, call_seconds)
+    claims, busy = _claim_once(owner, limit, lease_seconds, call_seconds, quota)
     for pause in BUSY_PAUSES:
         if not busy or len(claims) >= limit:
             break
         time.sleep(pause)
-        more, busy = _claim_once(owner, limit - len(claims), lease_seconds, call_seconds)
+        more, busy = _claim_once(owner, limit - len(claims), lease_seconds, call_seconds, quota)
         claims += more
     return claims
 
 
-def _claim_once(owner: str, limit: int, lease_seconds: float, call_seconds: float) -> tuple[list[Claim], bool]:
+def _claim_once(
+    owner: str, limit: int, lease_seconds: float, call_seconds: float, quota: int
+) -> tuple[list[Claim], bool]:
     """What could be claimed, and whether there is due work of a release that another claim is at."""
     parameters: dict[str, Any] = {
         "owner": owner,
@@ -278,8 +300,11 @@ def _claim_once(owner: str, limit: int, lease_seconds: float, call_seconds: floa
         "call": call_seconds,
         "span": STOCK_SECONDS,
         "most": MOST_STOCK,
+        "quota": quota,
     }
-    with prepared.cursor() as cursor:
+    with transaction.atomic() if quota else nullcontext(), prepared.cursor() as cursor:
+        if quota:
+            cursor.execute("SELECT pg_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
         cursor.execute(_CLAIM, parameters)
         rows = cursor.fetchall()
     return [Claim(*row[1:]) for row in rows if row[1] is not None], bool(rows[0][0])

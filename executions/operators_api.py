@@ -18,7 +18,14 @@ from coordinator.tenancy.roles import Scope
 from executions import dead_letters
 from executions.api import TENANT, ExecutionView, PinView
 from executions.cancellation import cancel
-from executions.errors import CancelRefused, ExecutionChanged, ExecutionUnknown, RedriveRefused, VersionMismatch
+from executions.errors import (
+    CancelRefused,
+    ExecutionChanged,
+    ExecutionUnknown,
+    RedriveRefused,
+    TenantNotAllowed,
+    VersionMismatch,
+)
 from executions.models import DeadLetter
 from executions.redrive import Redriven, redrive
 from executions.states import State
@@ -91,7 +98,9 @@ class NewestCreated(NewestFirst):
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class Redrive(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
-    refusals: ClassVar = {"POST": (ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged)}
+    refusals: ClassVar = {
+        "POST": (TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged)
+    }
 
     @extend_schema(operation_id="redriveExecution", request=RedriveRequest, responses=RedriveView)
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:

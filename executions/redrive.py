@@ -8,6 +8,7 @@ from django.db import transaction
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
 from executions import moves, queries
+from executions.admission import require_allowed
 from executions.errors import ExecutionChanged, RedriveRefused, VersionMismatch
 from executions.models import Execution
 from executions.moves import Move
@@ -39,9 +40,10 @@ def redrive(
 ) -> Redriven:
     """Queue an execution again at the step where it failed, with a fresh retry budget and the pin that it has.
 
-    Raises, in this order: `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`, and `ExecutionChanged` where
-    somebody else moved it first.
+    Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`, and
+    `ExecutionChanged` where somebody else moved it first.
     """
+    require_allowed(tenant)
     with transaction.atomic():
         execution = queries.execution(tenant, execution_id)
         check(execution, expected_version, allow_failed)

@@ -60,6 +60,10 @@ def _empty(value: Any) -> Any:
     return [] if value is None else value
 
 
+def _no_members(value: Any) -> Any:
+    return {} if value is None else value
+
+
 def _filled(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         raise ValueError("is blank")
@@ -181,7 +185,7 @@ class WireInteraction(_Wire):
     assignee: str | None = None
     group: str | None = None
     transport_type: str | None = None
-    transport_metadata: dict[str, Any] = Field(default_factory=dict)
+    transport_metadata: Annotated[dict[str, Any], BeforeValidator(_no_members)] = Field(default_factory=dict)
     deadline_epoch_ms: Int = 0
     created_at_epoch_ms: Int = 0
     updated_at_epoch_ms: Int = 0

@@ -23,6 +23,8 @@ from executions.states import State
 log = logging.getLogger(__name__)
 MOST_COUNTED = 10_000
 """Up to here what is to be removed is counted; more is told as more."""
+MOST_INTERACTIONS = 20_000
+"""A batch takes no further execution once it has so many interactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,23 @@ SUCCEEDED = Kind("succeeded or were cancelled", "retention_days", (State.SUCCEED
 FAILED = Kind("failed", "failed_retention_days", (State.DLQ, State.FAILED))
 KINDS = (SUCCEEDED, FAILED)
 
-# What a campaign has still to re-drive is spared, however old.
+# What a campaign has still to re-drive is spared, however old. The batch ends with the execution that brings its
+# interactions to `most`, so that one of many large awaits takes no longer than another.
 _CHOOSE = """
-SELECT e.id, e.finished_at FROM executions_execution e
-WHERE e.tenant_id = %(tenant)s AND e.status IN ({states}) AND e.finished_at >= %(since)s
-    AND e.finished_at <= now() - make_interval(days => %(days)s)
-    AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
-ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+WITH old AS (
+    SELECT e.id, e.finished_at FROM executions_execution e
+    WHERE e.tenant_id = %(tenant)s AND e.status IN ({states}) AND e.finished_at >= %(since)s
+        AND e.finished_at <= now() - make_interval(days => %(days)s)
+        AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
+    ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+), sized AS (
+    SELECT id, finished_at, coalesce((
+        SELECT sum(u.expected_items) FROM executions_awaitunit u WHERE u.execution_id = old.id), 0) AS items
+    FROM old
+), counted AS (
+    SELECT id, finished_at, sum(items) OVER (ORDER BY finished_at, id) - items AS before FROM sized
+)
+SELECT id, finished_at FROM counted WHERE before < %(most)s ORDER BY finished_at
 """
 # The execution first: the guards let a history go only after it.
 _REMOVE = (
@@ -104,9 +116,9 @@ def _batches(tenant: Tenant, kind: Kind) -> Iterator[int]:
     since = _BEGINNING
     while True:
         count, since = _batch(tenant, kind, since)
-        yield count
-        if count < settings.SWEEP_LIMIT:
+        if not count:
             return
+        yield count
 
 
 def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
@@ -118,6 +130,7 @@ def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
         "days": getattr(tenant, kind.term),
         "since": since,
         "limit": settings.SWEEP_LIMIT,
+        "most": MOST_INTERACTIONS,
     }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, chosen)

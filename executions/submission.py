@@ -14,7 +14,7 @@ from coordinator.tenancy.models import Tenant
 from coordinator.tenancy.roles import Scope
 from executions import admission
 from executions.admission import Admission
-from executions.errors import IdempotencyKeyReused
+from executions.errors import IdempotencyKeyReused, TenantNotAllowed
 from executions.insertion import Row, commits
 from executions.models import Execution
 from releases.errors import ActiveReleaseChanged
@@ -108,9 +108,9 @@ def submit(
     The same key with an equal input returns the first execution, even where a new one would be refused by now; with
     `key_alone` it does whatever the input.
     `token` is the digest of the token that asks, where it was let in on a memory of it: it must still be valid when
-    the row is written. Raises, in this order: `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
-    `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
-    `WorkerUnavailable`.
+    the row is written. Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`,
+    `IdempotencyKeyReused`, `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`,
+    `ArtifactAltered`, `WorkerUnavailable`.
     """
     order = Order(pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input, key_alone)
     [made] = submit_many(tenant, [order], actor=actor, token=token)
@@ -130,6 +130,10 @@ def submit_many(tenant: Tenant, orders: Sequence[Order], *, actor: str, token: s
     All that are accepted are durable when this returns; none suffers for another's refusal. Of several with the same
     key the first that can be accepted is, and the others repeat it.
     """
+    try:
+        admission.require_allowed(tenant)
+    except TenantNotAllowed as refusal:
+        return [refusal for _ in orders]
     batch = _Batch(tenant, [_Item(order) for order in orders], actor, token)
     batch.accept_from_memory()
     for _ in range(MOST_ROUNDS):

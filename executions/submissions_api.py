@@ -28,7 +28,7 @@ from coordinator.findings import DocumentError
 from coordinator.tenancy.access import actor
 from coordinator.tenancy.roles import Scope
 from executions.api import TENANT, Executions, ExecutionView
-from executions.errors import IdempotencyKeyReused, InputInvalid, WorkerUnavailable
+from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerUnavailable
 from executions.models import Execution
 from executions.states import State
 from executions.submission import Order, Submission, submit_many
@@ -101,7 +101,14 @@ class _TakesExecutions(TenantView):
     scopes: ClassVar = {"POST": Scope.SUBMIT}
     refusals: ClassVar = {
         "POST": (
-            *(PipelineUnknown, IdempotencyKeyReused, NoActiveRelease, ActiveReleaseChanged, InputInvalid),
+            *(
+                TenantNotAllowed,
+                PipelineUnknown,
+                IdempotencyKeyReused,
+                NoActiveRelease,
+                ActiveReleaseChanged,
+                InputInvalid,
+            ),
             *(ArtifactMissing, ArtifactAltered, WorkerUnavailable),
         )
     }

@@ -188,7 +188,7 @@ class Redrive(TpfView):
         except (ExecutionUnknown, ValueError):
             raise unknown from None
         except CoordinatorError as error:
-            raise Refusal(409, error.detail) from None
+            raise Refusal(error.status, error.detail) from None
         return records.redriven(made)
 
 

@@ -14,7 +14,7 @@ from coordinator.tenancy.models import Tenant
 from executions import interactions, queries, wire_forms
 from executions.awaits import TIMER, epoch_ms
 from executions.envelopes import PayloadRefused, TypedPayload, listed, plain, read_payload, travelling_type, typed
-from executions.errors import ExecutionUnknown, InputInvalid, WorkerUnavailable
+from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInvalid, WorkerUnavailable
 from executions.imported import interaction_id
 from executions.models import Execution, Interaction
 from executions.rest_protocol import execution_key
@@ -213,6 +213,8 @@ def answered(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -
         )
     except NotFound:
         raise Refusal(404, NOT_FOUND) from None
+    except CorrelationAmbiguous as error:
+        raise Refusal(409, error.detail) from None
     except CoordinatorError:
         raise Refusal(400, INVALID) from None
     return records.completed(done)
@@ -239,12 +241,15 @@ def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
 
 
 def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
-    """By the id, else the correlation, else the id in the token, which is not verified yet (wire protocol F.4)."""
+    """By the id, else the id in the token, which is not verified yet, else the correlation (wire protocol F.4)."""
     if named["interactionId"]:
         return {"pk": interaction_id(tenant.slug, named["interactionId"])}
-    if named["correlationId"]:
-        return {"correlation_id": named["correlationId"]}
-    return {"pk": interaction_id(tenant.slug, claimed(named["resumeToken"], "interactionId"))}
+    if named["resumeToken"]:
+        return {"pk": interaction_id(tenant.slug, claimed(named["resumeToken"], "interactionId"))}
+    try:
+        return {"pk": interactions.named_by_correlation(tenant, named["correlationId"])}
+    except CorrelationAmbiguous as error:
+        raise Refusal(409, error.detail) from None
 
 
 _TENANT = "tenants/<str:tenantId>/"

@@ -6,7 +6,8 @@ nothing of any other file.
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,7 @@ from releases.registrar import UploadedArtifact, register, verify_release
 from releases.states import Status
 from releases.verification import verify
 
+OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 NOT_ABSOLUTE = "releaseDescriptorPath must be absolute"
 NOT_READABLE = "releaseDescriptorPath must point to a readable file"
 
@@ -41,9 +43,10 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
         raise Refusal(400, NOT_ABSOLUTE)
     document = _descriptor_bytes(path)
     descriptor = _descriptor(document, pipeline_id)
-    verdict = verify(descriptor, _open)
+    open_artifact = partial(_open, path.parent)
+    verdict = verify(descriptor, open_artifact)
     _refuse_first(finding.message for finding in verdict.findings if finding.severity is Severity.ERROR)
-    files = _staged(descriptor)
+    files = _staged(descriptor, open_artifact)
     try:
         release = register(tenant, document, files, actor=actor, pipeline_id=pipeline_id, any_reference=True).release
     except DescriptorInvalid as error:
@@ -86,15 +89,21 @@ def _descriptor(document: bytes, pipeline_id: str) -> Descriptor:
     return descriptor
 
 
-def _open(artifact: ArtifactRef) -> BinaryIO | None:
+def _open(folder: Path, artifact: ArtifactRef) -> BinaryIO | None:
+    """The file of a local artifact; a relative path starts at the working directory, else at the descriptor's folder.
+
+    The second is what `pipelines release` writes, so that a release may be moved with its files.
+    """
     path = local_path(artifact.uri)
-    return None if path is None else _opened(path)
+    if path is None:
+        return None
+    return _opened(path) or (None if path.is_absolute() else _opened(folder / path))
 
 
 def local_path(uri: str) -> Path | None:
-    """Where the file of a local artifact is: a `file:` URI, or a path, relative ones from the working directory."""
+    """The path that a `file:` URI or a plain path names; None for a URI of another host."""
     if not uri.startswith("file:"):
-        return Path(uri).absolute()
+        return Path(uri)
     parts = urlsplit(uri)
     return Path(unquote(parts.path)) if parts.netloc in {"", "localhost"} and parts.path.startswith("/") else None
 
@@ -116,13 +125,13 @@ def _opened(path: Path) -> BinaryIO | None:
     return os.fdopen(descriptor, "rb")
 
 
-def _staged(descriptor: Descriptor) -> list[UploadedArtifact]:
+def _staged(descriptor: Descriptor, open_artifact: OpenArtifact) -> list[UploadedArtifact]:
     """The bytes of the local artifacts on their way into the store."""
     files: list[UploadedArtifact] = []
     try:
         for artifact in descriptor.artifacts:
             if artifact.kind.is_stored and artifact.digest not in {each.staged.digest for each in files}:
-                files.append(_stage(artifact))
+                files.append(_stage(artifact, open_artifact))
     except (OSError, PayloadTooLarge) as error:
         for each in files:
             each.staged.discard()
@@ -131,8 +140,8 @@ def _staged(descriptor: Descriptor) -> list[UploadedArtifact]:
     return files
 
 
-def _stage(artifact: ArtifactRef) -> UploadedArtifact:
-    file = _open(artifact)
+def _stage(artifact: ArtifactRef, open_artifact: OpenArtifact) -> UploadedArtifact:
+    file = open_artifact(artifact)
     if file is None:
         raise OSError("the file is gone")
     staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)

@@ -47,7 +47,7 @@ def _document(pipeline: Pipeline, planned: Plan) -> dict[str, Any]:
         "canonicalCatalogFingerprint": canonical_catalog_fingerprint(canonical_types),
         "capabilities": {
             "localTransitionExecution": False,
-            "transitionWorkerProtocols": ["celery"],
+            "transitionWorkerProtocols": ["celery", "rest"],
         },
     }
 

@@ -61,7 +61,8 @@ from pipelines.runner import (
 )
 
 log = logging.getLogger(__name__)
-METHODS = {EXECUTE_PATH: "POST", CAPABILITIES_PATH: "GET"}
+HEALTH_PATH = "/q/health/live"
+METHODS = {EXECUTE_PATH: "POST", CAPABILITIES_PATH: "GET", HEALTH_PATH: "GET"}
 ILLEGAL_ARGUMENT = "java.lang.IllegalArgumentException"
 MOST_NONCES = 10_000
 PURGE_SECONDS = 30
@@ -113,11 +114,16 @@ class RestHost:
         self._boundary = Boundary()
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Status and body for one request: first its signature, its age and its nonce, and only then what it says."""
+        """Status and body for one request: first its signature, its age and its nonce, and only then what it says.
+
+        Anybody may ask whether the worker is alive.
+        """
         if METHODS.get(path) is None:
             return 404, b""
         if METHODS[path] != method:
             return 405, b""
+        if path == HEALTH_PATH:
+            return 200, b'{"status":"UP","checks":[]}'
         now = datetime.now(UTC)
         try:
             nonce, sent = check_signature(self._secret, method, path, headers, body, now=now, tolerance=self._tolerance)

@@ -16,6 +16,7 @@ from coordinator.api.authentication import forget_tokens
 from coordinator.broker_gate import gate
 from coordinator.local.product import Product
 from executions import admission, refusals
+from tests import transaction_calls
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
 from tests.servers import ORDINARY_URL
@@ -61,6 +62,7 @@ def running(
         folder,
         {"DATABASE_URL": database, "REDIS_URL": settings.CELERY_BROKER_URL},
         {
+            **transaction_calls.environment(),
             "SECRET_KEY": settings.SECRET_KEY,
             "WORKER_SECRET": settings.WORKER_SECRET,
             "LEASE_SECONDS": "3",

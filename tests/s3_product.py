@@ -11,6 +11,7 @@ import requests
 from coordinator.local.backing import Backing
 from coordinator.local.product import Product
 from releases.artifact_store import S3Settings
+from tests import transaction_calls
 from tests.running import PASSWORD
 
 TENANT = "acme"
@@ -33,6 +34,7 @@ class S3Product:
 def s3_product(folder: Path, where: S3Settings, **settings: str) -> Iterator[S3Product]:
     with Backing(folder / "servers", outside={}) as backing:
         named = {
+            **transaction_calls.environment(),
             "ARTIFACT_STORE": "s3",
             "S3_ENDPOINT_URL": where.endpoint_url,
             "S3_BUCKET": where.bucket,

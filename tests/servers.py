@@ -10,6 +10,7 @@ import tempfile
 from urllib.parse import urlsplit, urlunsplit
 
 from coordinator.local.backing import for_tests
+from tests import transaction_calls
 
 for_tests()
 NUMBER = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
@@ -26,4 +27,5 @@ os.environ |= {
     "ARTIFACT_ROOT": f"{FOLDER}/artifacts",
     "STATIC_ROOT": f"{FOLDER}/static",
     "HTTPS_ONLY": "false",
+    transaction_calls.FILE: f"{FOLDER}/transaction-calls",
 }

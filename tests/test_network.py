@@ -1,6 +1,9 @@
 """The guards of `tests.network` see what they are there for: each kind of connection, new or open before."""
 
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -14,7 +17,7 @@ from kombu import Connection
 from redis import Redis
 
 from releases.artifact_store import S3Settings
-from tests import network
+from tests import network, transaction_calls
 from tests.receiving import receiving
 from tests.s3 import client_of
 
@@ -29,15 +32,10 @@ def listener() -> Iterator[tuple[str, int]]:
         yield server.getsockname()
 
 
-def seen() -> list[str]:
-    made, network.calls[:] = list(network.calls), []
-    return made
-
-
 def test_a_connection_inside_a_transaction_is_noticed(listener: tuple[str, int]) -> None:
     with transaction.atomic():
         socket.create_connection(listener).close()
-    (call,) = seen()
+    (call,) = transaction_calls.take()
     assert call.startswith(f"connected to {listener} at tests/test_network.py:")
 
 
@@ -46,12 +44,12 @@ def test_a_connection_outside_of_one_is_not(listener: tuple[str, int]) -> None:
     socket.create_connection(listener).close()
     with transaction.atomic():
         pass
-    assert seen() == []
+    assert transaction_calls.take() == []
 
 
 def only_sent_in(call: str) -> bool:
     """Whether the test's own transaction sent something, and did nothing else over the network."""
-    calls = seen()
+    calls = transaction_calls.take()
     return bool(calls) and all(each.startswith("sent to") and call in each for each in calls)
 
 
@@ -69,7 +67,7 @@ def test_a_socket_pair_is_no_network() -> None:
     one, other = socket.socketpair()
     with one, other, transaction.atomic():
         one.send(b"x")
-    assert seen() == []
+    assert transaction_calls.take() == []
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
@@ -78,7 +76,7 @@ def test_a_request_over_a_kept_http_connection_is_noticed(certificate: Path | No
     with receiving(certificate=certificate) as receiver, urllib3.PoolManager(cert_reqs="CERT_NONE") as pool:
         url = receiver.url(scheme="http" if certificate is None else "https")
         pool.request("POST", url)
-        assert seen() == []
+        assert transaction_calls.take() == []
         with transaction.atomic():
             pool.request("POST", url)
     assert only_sent_in(f"'127.0.0.1', {receiver.port}")
@@ -87,7 +85,7 @@ def test_a_request_over_a_kept_http_connection_is_noticed(certificate: Path | No
 def test_a_redis_command_over_an_open_connection_is_noticed() -> None:
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         redis.ping()
-        assert seen() == []
+        assert transaction_calls.take() == []
         with transaction.atomic():
             redis.publish("nowhere", "x")
     assert only_sent_in("tests/test_network.py")
@@ -96,7 +94,7 @@ def test_a_redis_command_over_an_open_connection_is_noticed() -> None:
 def test_an_s3_request_over_an_open_connection_is_noticed(s3_server: S3Settings) -> None:
     client = client_of(s3_server)
     client.head_bucket(Bucket=s3_server.bucket)
-    assert seen() == []
+    assert transaction_calls.take() == []
     with transaction.atomic():
         client.head_bucket(Bucket=s3_server.bucket)
     assert only_sent_in("tests/test_network.py")
@@ -105,7 +103,7 @@ def test_an_s3_request_over_an_open_connection_is_noticed(s3_server: S3Settings)
 def test_a_message_of_kombu_over_an_open_connection_is_noticed() -> None:
     with Connection(settings.CELERY_BROKER_URL) as broker, broker.Producer() as producer:
         producer.publish({}, routing_key="nowhere")
-        assert seen() == []
+        assert transaction_calls.take() == []
         with transaction.atomic():
             producer.publish({}, routing_key="nowhere")
     assert only_sent_in("tests/test_network.py")
@@ -113,7 +111,7 @@ def test_a_message_of_kombu_over_an_open_connection_is_noticed() -> None:
 
 def test_a_task_over_an_open_connection_is_noticed() -> None:
     current_app.send_task("tests.nothing", queue="nowhere")
-    assert seen() == []
+    assert transaction_calls.take() == []
     with transaction.atomic():
         current_app.send_task("tests.nothing", queue="nowhere")
     assert only_sent_in("tests/test_network.py")
@@ -122,8 +120,25 @@ def test_a_task_over_an_open_connection_is_noticed() -> None:
 def test_a_name_that_is_looked_up_is_noticed() -> None:
     with transaction.atomic():
         socket.getaddrinfo("localhost", 1)
-    (call,) = seen()
+    (call,) = transaction_calls.take()
     assert call.startswith("looked up localhost")
+
+
+_PROCESS = """
+import socket, sys
+import django
+django.setup()
+from django.db import transaction
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+with transaction.atomic():
+    connection.send(b"x")
+"""
+
+
+def test_a_process_of_the_product_is_watched(listener: tuple[str, int]) -> None:
+    environment = {**os.environ, **transaction_calls.environment(), "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
+    subprocess.run([sys.executable, "-c", _PROCESS, str(listener[1])], env=environment, check=True)
+    assert only_sent_in(str(listener))
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "example.org"])

@@ -12,9 +12,10 @@ from executions.models.execution import Execution
 class AwaitUnit(models.Model):
     """One suspended boundary of one execution (wire protocol F.1). An execution has at most one that is open.
 
-    `expected_items` interactions must be answered before it goes on, and `answered_items` are; `itemized` units resume with the list of all
-    answers in the order of their items, others with the one answer, read as many where `gives_many`. `worker_name` is
-    the id by which the worker that opened it knows it, to the letter; null where the coordinator opened it.
+    It goes on once `answered_items` of its interactions are answered, of `expected_items`. `itemized` units resume with
+    the list of all answers in the order of their items, others with the one answer, read as many where `gives_many`.
+    `worker_name` is the id by which the worker that opened it knows it, to the letter; null where the coordinator
+    opened it.
     """
 
     class Status(models.TextChoices):

@@ -57,6 +57,14 @@ def test_what_is_told_is_what_a_single_submission_and_a_read_tell(ours: House) -
     assert set(single.json()) == set(told["execution"])
 
 
+def test_a_tenant_that_is_not_allowed_submits_nothing(ours: House, settings: Any) -> None:
+    settings.ALLOWED_TENANTS = ["another"]
+    told = verdicts(ours, item("k"), item("l"))
+    assert [(each["status"], each["problem"]["code"]) for each in told] == [(403, "TENANT_NOT_ALLOWED")] * 2
+    refused(ours.post("executions", item("k")), 403, "TENANT_NOT_ALLOWED")
+    assert not Execution.objects.filter(execution_key__in=["k", "l"]).exists()
+
+
 def test_one_refusal_does_not_touch_the_others(ours: House) -> None:
     verdicts(ours, item("taken", input={"n": 0}))
     told = verdicts(

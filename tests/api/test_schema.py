@@ -20,6 +20,7 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from coordinator.local.product import BIN, Product
+from tests import transaction_calls
 from tests.api.furnished import furnished
 from tests.api.house import house
 from tests.servers import ORDINARY_URL
@@ -51,6 +52,7 @@ def serving(database: str, folder: Path) -> Iterator[Product]:
         folder,
         {"DATABASE_URL": url, "REDIS_URL": settings.CELERY_BROKER_URL},
         {
+            **transaction_calls.environment(),
             "SECRET_KEY": settings.SECRET_KEY,
             "WORKER_SECRET": settings.WORKER_SECRET,
             "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),

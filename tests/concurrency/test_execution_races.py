@@ -75,6 +75,16 @@ def test_claims_at_once_never_take_the_same_execution() -> None:
         assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CLAIMED", "RUNNING")]
 
 
+def test_claims_at_once_keep_to_the_quota_of_a_tenant() -> None:
+    owner, _ = ready()
+    for number in range(20):
+        submitting(owner, f"k{number}", number)()
+    claiming = partial(moves.claim, owner="d", limit=100, lease_seconds=30, stale_seconds=3600, quota=5)
+    claimed = given(race(*[claiming] * 6))
+    assert sum(len(claims) for claims in claimed) == 5
+    assert Execution.objects.filter(status="RUNNING").count() == 5
+
+
 def test_a_claim_neither_waits_for_another_nor_takes_what_that_one_is_about_to() -> None:
     owner, _ = ready()
     for number in range(5):

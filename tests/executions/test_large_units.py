@@ -1,6 +1,7 @@
 """What an await of very many items costs: an answer reads as little of a large unit as of a small one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -75,7 +76,7 @@ def test_an_answer_costs_the_same_whatever_the_size_of_its_unit(ready: Ready) ->
         made = parked(ready, items)
         run(_ANSWER_HALF, made.await_unit_id, made.await_unit_id)
         one = question(made, items - 1)
-        costs.append(cost_of(lambda one=one: answer(one)))
+        costs.append(cost_of(partial(answer, one)))
     small, large = costs
     assert (large.statements, large.written) == (small.statements, 1)
     assert large.read <= 10

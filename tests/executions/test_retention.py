@@ -122,6 +122,19 @@ def test_it_goes_batch_by_batch_and_stops_when_its_time_is_spent(settings: Any) 
     assert remove() == 3
 
 
+def test_a_batch_takes_no_more_executions_once_it_has_very_many_interactions() -> None:
+    owner = keeping(30)
+    for key in "abcd":
+        made = making.execution(owner, key)
+        [claim] = making.claimed(owner)
+        record(made.release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)]))
+        run("UPDATE executions_awaitunit SET expected_items = 15000 WHERE execution_id = %s", made.pk)
+        cancel(owner, made.pk, actor="user:ann", reason="")
+        making.aged(made, days=31)
+    assert retention.remove(seconds=0) == 2
+    assert remove() == 2
+
+
 def test_what_finished_at_one_moment_is_removed_whole_however_small_the_batches(settings: Any) -> None:
     settings.SWEEP_LIMIT = 3
     owner = keeping(30)

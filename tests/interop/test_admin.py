@@ -9,6 +9,7 @@ import pytest
 
 from coordinator.tenancy.models import Tenant
 from executions.models import Execution, Worker, WorkerEvent
+from pipelines.release import release
 from releases.models import Release
 from tests import making
 from tests.interop.client import call, ok, refused, switch_on
@@ -216,6 +217,25 @@ def test_a_pipe_in_the_place_of_a_file_makes_nobody_wait(root: Path, owner: Tena
 
     os.mkfifo(root / "pipe.json")
     assert register(owner, root / "pipe.json").status_code == 400
+
+
+def test_what_an_author_releases_is_registered_as_it_is(root: Path, owner: Tenant) -> None:
+    """Its descriptor names the artifact by its file name, and may have been moved with it."""
+    contract = making.contract()
+    folder = root / "orders"
+    folder.mkdir()
+    (folder / f"{PIPELINE}.zip").write_bytes(making.archive(contract))
+    written_release = release(folder)
+    moved = folder.rename(root / "moved")
+    answer = register(owner, moved / written_release.path.name)
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["releaseVersion"] == written_release.document["releaseVersion"]
+
+
+def test_a_file_name_does_not_lead_out_of_the_roots(root: Path, owner: Tenant, tmp_path: Path) -> None:
+    path = written(root, uri="../app.jar")
+    (root / "app.jar").rename(tmp_path / "app.jar")
+    assert refused(register(owner, path)) == (400, "Release JAR artifact must point to a readable local file")
 
 
 # --- reading and activation -----------------------------------------------------------------------

@@ -57,6 +57,12 @@ def accepted(owner: Tenant, body: Any = None) -> Execution:
 # --- submission -----------------------------------------------------------------------------------
 
 
+def test_a_tenant_that_is_not_allowed_gets_403(flow: Flow, settings: Any) -> None:
+    settings.ALLOWED_TENANTS = ["another"]
+    assert refused(submit(flow.owner)) == (403, f"ALLOWED_TENANTS does not name the tenant {flow.owner.slug!r}.")
+    assert not Execution.objects.exists()
+
+
 def test_a_submission_is_accepted_with_200_and_pinned(flow: Flow) -> None:
     answer = ok("POST", place(flow.owner), order(unknown="ignored"))
     assert answer.pop("submittedAtEpochMs") > 0

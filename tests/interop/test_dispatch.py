@@ -4,6 +4,7 @@ import base64
 import json
 import uuid
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -444,7 +445,7 @@ def test_the_ids_that_a_worker_chose_are_told_to_the_letter(flow: Flow, settings
     def change(told: Any) -> None:
         told["unitId"] = told["unit"]["unitId"] = told["interactions"][0]["unitId"] = "unit-1"
         told["unit"]["primaryInteractionId"] = told["interactions"][0]["interactionId"] = "int-1"
-        told["interactions"][0]["outputType"] = "com.acme.Decision"
+        told["interactions"][0].update(outputType="com.acme.Decision", transportOutputType="com.acme.Decision")
 
     made = altered(flow, change)
     base = f"control-plane/tenants/{flow.owner.slug}/interactions"
@@ -563,6 +564,11 @@ def test_a_webhook_that_the_worker_did_not_send_is_sent(flow: Flow, settings: An
     flow.dispatch()
     made.refresh_from_db()
     assert made.status == "SUCCEEDED"
+
+
+def test_the_takeover_time_is_what_the_page_states() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "interoperation.md").read_text()
+    assert f"another one calls again after {rest_calls.lease_seconds():.0f} seconds" in page
 
 
 def test_a_webhook_that_the_worker_sent_itself_is_not_sent_again(flow: Flow) -> None:

@@ -118,7 +118,10 @@ def test_steps_and_awaits_in_the_contract(author: Author) -> None:
         "transport": "LOCAL",
         "module": "authored",
     }
-    assert document["capabilities"] == {"localTransitionExecution": False, "transitionWorkerProtocols": ["celery"]}
+    assert document["capabilities"] == {
+        "localTransitionExecution": False,
+        "transitionWorkerProtocols": ["celery", "rest"],
+    }
     assert document["steps"] == [
         {
             "index": 0,

@@ -160,6 +160,12 @@ def test_what_is_not_served(host: RestHost, method: str, path: str, status: int)
 # --- what it says ---------------------------------------------------------------------------------
 
 
+def test_anybody_may_ask_whether_it_is_alive(host: RestHost) -> None:
+    status, body = host.answer("GET", "/q/health/live", {}, b"")
+    assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []})
+    assert host.answer("POST", "/q/health/live", {}, b"")[0] == 405
+
+
 def test_what_it_hosts(host: RestHost) -> None:
     status, answer = host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
     assert (status, json.loads(answer)) == (
@@ -327,7 +333,14 @@ def test_it_serves_over_http(server: Server) -> None:
     assert answer.headers["Content-Type"] == "application/json"
     assert requests.post(url + EXECUTE, data=body).status_code == 401
     assert requests.get(url + "/").status_code == 404
+    assert requests.get(url + "/q/health/live").json()["status"] == "UP"
     assert requests.post(url + EXECUTE, data=iter([body])).status_code == 411
     too_long = requests.Request("POST", url + EXECUTE, data=b"x").prepare()
     too_long.headers["Content-Length"] = str(10**12)
     assert requests.Session().send(too_long, timeout=10).status_code == 413
+
+
+def test_it_is_alive_while_every_thread_runs_a_transition(server: Server) -> None:
+    with server.turns:
+        answer = requests.get(f"http://127.0.0.1:{server.server_address[1]}/q/health/live", timeout=10)
+    assert answer.status_code == 200

@@ -1,0 +1,174 @@
+"""What a REST worker's suspension asks of the coordinator: what it cannot honour, and ids that are not its own."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from executions import interactions
+from executions.errors import CorrelationAmbiguous
+from executions.models import Execution, Interaction
+from executions.redrive import redrive
+from executions.sweep import awaits_due
+from tests import making
+from tests.executions.parking import make_late
+from tests.interop.client import call, ok, payload, refused, switch_on
+from tests.interop.conftest import ORDER, PIPELINE, Flow
+from tests.interop.strict_worker import DTO
+
+DECISION_TYPE = DTO + "RestaurantDecisionDto"
+DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
+PROJECTOR = "tpf.await.completion.projector"
+Change = Callable[[dict[str, Any]], Any]
+
+
+def suspended(flow: Flow, change: Change, key: str = "k") -> Execution:
+    """The execution after its worker suspended it; `change` alters the worker's suspension."""
+
+    def suspend(command: Any) -> Any:
+        answer = flow.double.suspend(command, ORDER)
+        change(answer["awaitSuspension"])
+        return answer
+
+    flow.double.answers = [suspend]
+    made = making.execution(flow.owner, key, ORDER, PIPELINE)
+    flow.dispatch()
+    made.refresh_from_db()
+    return made
+
+
+def itemized(told: dict[str, Any], *items: dict[str, Any]) -> None:
+    """Have the suspension ask once for each of `items`, with these members."""
+    [one] = told["interactions"]
+    told["unit"].update(primaryInteractionId=None, expectedItemCount=len(items), dispatchComplete=True)
+    told["interactions"] = [{**one, "itemIndex": index, **item} for index, item in enumerate(items)]
+
+
+# --- what the coordinator cannot honour -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            lambda told: told["interactions"][0]["transportMetadata"].update({PROJECTOR: "com.acme.Decide"}),
+            "the completion projector com.acme.Decide",
+        ),
+        (lambda told: told["interactions"][0]["transportMetadata"].update({PROJECTOR: 7}), "projector 7"),
+        (
+            lambda told: told["interactions"][0].update(transportOutputType="com.acme.grpc.Decision"),
+            f"from com.acme.grpc.Decision to {DECISION_TYPE}",
+        ),
+        (
+            lambda told: itemized(
+                told,
+                {"interactionId": "int-0", "correlationId": "c-0"},
+                {"interactionId": "int-1", "correlationId": "c-1", "transportMetadata": {PROJECTOR: "com.acme.Decide"}},
+            ),
+            "the completion projector com.acme.Decide",
+        ),
+        (
+            lambda told: itemized(
+                told,
+                {"interactionId": "int-0", "correlationId": "c-0"},
+                {"interactionId": "int-0", "correlationId": "c-1"},
+            ),
+            "the same id",
+        ),
+    ],
+    ids=["projector", "no-text", "mapping", "item", "same-id"],
+)
+def test_what_would_go_on_with_a_wrong_answer_fails_at_once(flow: Flow, change: Change, named: str) -> None:
+    made = suspended(flow, change)
+    assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
+    assert named in str(made.error_message)
+    assert not Interaction.objects.filter(execution=made).exists()
+
+
+@pytest.mark.parametrize("blank", [None, "", " "])
+def test_an_answer_without_a_type_of_its_own_travels_as_what_the_step_reads(flow: Flow, blank: str | None) -> None:
+    made = suspended(flow, lambda told: told["interactions"][0].update(transportOutputType=blank))
+    assert made.status == "WAITING_EXTERNAL", made.error_message
+
+
+@pytest.mark.parametrize("metadata", [None, {}])
+def test_metadata_that_is_null_reads_as_empty(flow: Flow, settings: Any, metadata: Any) -> None:
+    switch_on(settings)
+    suspended(flow, lambda told: told["interactions"][0].update(transportMetadata=metadata))
+    [item] = ok("GET", f"control-plane/tenants/{flow.owner.slug}/interactions/pending")
+    assert item["transportMetadata"] == {}
+
+
+# --- correlation ids ------------------------------------------------------------------------------
+
+
+def correlated(flow: Flow, key: str, correlation_id: str = "order-1") -> Interaction:
+    made = suspended(flow, lambda told: told["interactions"][0].update(correlationId=correlation_id), key)
+    assert made.status == "WAITING_EXTERNAL", made.error_message
+    return made.interactions.get()
+
+
+def complete(flow: Flow, **named: Any) -> interactions.Completion:
+    return interactions.complete(flow.owner, response=DECISION, actor="user:eva", **named)
+
+
+def test_two_executions_keep_the_same_correlation_id_and_it_answers_neither(flow: Flow, settings: Any) -> None:
+    switch_on(settings)
+    one, other = correlated(flow, "one"), correlated(flow, "other")
+    assert one.correlation_id == other.correlation_id == "order-1"
+    with pytest.raises(CorrelationAmbiguous) as caught:
+        complete(flow, correlation_id="order-1")
+    assert set(caught.value.data["interactionIds"]) == {str(one.pk), str(other.pk)}
+
+    body = {"correlationId": "order-1", "responsePayload": payload(DECISION_TYPE, DECISION)}
+    answer = call("POST", f"control-plane/tenants/{flow.owner.slug}/interactions/complete", body)
+    assert refused(answer) == (409, caught.value.detail)
+    assert set(Interaction.objects.values_list("status", flat=True)) == {"DISPATCHED"}
+
+
+def test_its_id_still_answers_an_interaction_whose_correlation_id_is_ambiguous(flow: Flow) -> None:
+    one, other = correlated(flow, "one"), correlated(flow, "other")
+    assert complete(flow, interaction_id=one.pk, correlation_id="order-1").interaction == one
+    # A client that repeats its answer to the first must not answer the second.
+    with pytest.raises(CorrelationAmbiguous):
+        complete(flow, correlation_id="order-1")
+    assert complete(flow, interaction_id=other.pk).interaction == other
+
+
+def test_a_correlation_id_names_what_can_be_answered_rather_than_what_was_lost(flow: Flow) -> None:
+    lost = correlated(flow, "one")
+    make_late(lost)
+    assert awaits_due() == 1
+    asked = correlated(flow, "other")
+    assert complete(flow, correlation_id="order-1").interaction == asked
+
+
+def test_a_redriven_await_is_answered_by_the_correlation_id_that_it_had(flow: Flow) -> None:
+    """Whoever got the question knows it by this id, and the worker gives the same one again (wire protocol F.1)."""
+    told: dict[str, Any] = {}
+    made = suspended(flow, lambda suspension: told.update(suspension))
+    first = made.interactions.get()
+    make_late(first)
+    assert awaits_due() == 1
+    redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
+    flow.double.answers = [lambda command: {**flow.double.suspend(command, ORDER), "awaitSuspension": told}]
+    flow.dispatch()
+    second = made.interactions.get(status="DISPATCHED")
+    assert second.pk != first.pk
+    assert second.correlation_id == first.correlation_id
+    assert complete(flow, correlation_id=first.correlation_id).interaction == second
+    repeated = complete(flow, correlation_id=first.correlation_id)
+    assert (repeated.interaction, repeated.duplicate) == (second, True)
+
+
+def test_items_of_one_unit_that_share_a_correlation_id_are_answered_by_their_own_ids(flow: Flow) -> None:
+    ids = [{"interactionId": str(uuid.uuid4()), "correlationId": "order-1"} for _ in range(2)]
+    made = suspended(flow, lambda told: itemized(told, *ids))
+    assert made.status == "WAITING_EXTERNAL", made.error_message
+    for item in ids:
+        with pytest.raises(CorrelationAmbiguous):
+            complete(flow, correlation_id="order-1")
+        complete(flow, interaction_id=uuid.UUID(item["interactionId"]))
+    made.refresh_from_db()
+    assert made.status == "QUEUED"
