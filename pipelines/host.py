@@ -91,6 +91,7 @@ def host_release(reference: str, descriptor_path: Path, tenant: str) -> HostedRe
             f"{reference} builds to {digest}, but the release pins {', '.join(stored)}; "
             "host the code of that release, or build and release this code",
         )
+    pipeline.close()
     identity = ReleaseIdentity(tenant, descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version)
     return HostedRelease(pipeline, identity, stored.get(digest, ""), digest)
 
