@@ -101,7 +101,7 @@ def rest_host(hosted: Hosted) -> RestHost:
     return RestHost(host_release(hosted.reference, hosted.descriptor, ""), secret=SECRET)
 
 
-def rest_command(host: RestHost, **given: str) -> bytes:
+def rest_command(host: RestHost, type_id: str, given: str) -> bytes:
     identity = host.release.identity
     made = TransitionCommand(
         tenant_id="acme",
@@ -113,14 +113,15 @@ def rest_command(host: RestHost, **given: str) -> bytes:
         result_shape="MATERIALIZED_MULTI",
         transition_key="the:key:0",
         trace_id="trace",
+        payload_type_id=type_id,
         payload_encoding="application/tpf-transition+json",
-        **given,
+        payload=given,
     )
     return made.to_json().encode()
 
 
 def rest_answer(host: RestHost, trick: str) -> TransitionResult:
-    body = rest_command(host, payload_type_id="hostile.Order", payload=payload(trick))
+    body = rest_command(host, "hostile.Order", payload(trick))
     headers = signed_headers(SECRET, "POST", EXECUTE_PATH, body, now=datetime.now(UTC))
     status, answer = host.answer("POST", EXECUTE_PATH, headers, body)
     assert status == 200
@@ -233,9 +234,7 @@ def test_a_call_that_was_given_up_is_not_run_when_its_turn_comes(hosted: Hosted)
     url = f"http://127.0.0.1:{server.server_address[1]}{EXECUTE_PATH}"
 
     def call(number: int, seconds: float) -> int:
-        body = rest_command(
-            server.host, payload_type_id=f"{hosted.module}.Order", payload=json.dumps({"number": number})
-        )
+        body = rest_command(server.host, f"{hosted.module}.Order", json.dumps({"number": number}))
         headers = signed_headers(SECRET, "POST", EXECUTE_PATH, body, now=datetime.now(UTC))
         return requests.post(url, data=body, headers=headers, timeout=seconds).status_code
 
