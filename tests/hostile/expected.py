@@ -53,6 +53,7 @@ FAILURES: dict[str, tuple[str, bool]] = {
 
 TAMPERING = (
     "a low recursion limit",
+    "a high recursion limit",
     "signal handlers",
     "silence in the log",
     "no log handlers",

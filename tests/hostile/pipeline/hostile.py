@@ -275,6 +275,7 @@ def handle_signals() -> None:
 
 TAMPERING: dict[str, Callable[[], None]] = {
     "a low recursion limit": lower_recursion_limit,
+    "a high recursion limit": lambda: sys.setrecursionlimit(1_500),
     "signal handlers": handle_signals,
     "silence in the log": lambda: logging.disable(logging.CRITICAL),
     "no log handlers": logging.getLogger().handlers.clear,

@@ -155,6 +155,15 @@ def test_what_a_step_changes_in_the_process_is_undone(host: Host, trick: str, ca
     assert "RuntimeError" in caplog.text
 
 
+def test_a_recursion_limit_that_a_step_raised_is_left_to_the_steps_that_need_it(host: Host) -> None:
+    limit = sys.getrecursionlimit()
+    try:
+        answers(host, "a high recursion limit", "well")
+        assert sys.getrecursionlimit() == 1_500 > limit
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def test_a_log_that_raises_costs_no_outcome(host: Host) -> None:
     class Spoiler(logging.Handler):
         def handle(self, record: logging.LogRecord) -> bool:
