@@ -21,8 +21,8 @@ class Boundary:
     def run(self, execution_id: object, attempt: Callable[[], _T], failure: Callable[[Failed], _T]) -> _T:
         """The result of `attempt`; where it raises anything at all, `failure` of that.
 
-        A recursion limit that the author's code lowered, and `logging.disable`, are undone. A limit that it raised stays, since
-        another step may need it at this moment.
+        A recursion limit that the author's code lowered, and `logging.disable`, are undone. A limit that it raised
+        stays, since another step may need it at this moment.
         """
         try:
             return attempt()
