@@ -32,6 +32,15 @@ class ErrorView(serializers.Serializer[Execution]):
     message = serializers.CharField(source="error_message")
 
 
+class FailureView(ErrorView):
+    traceback = serializers.SerializerMethodField(
+        help_text="Where the step raised the error, without values of variables. Empty if the worker told nothing."
+    )
+
+    def get_traceback(self, execution: Execution) -> str:
+        return queries.traceback(execution)
+
+
 class LinksView(serializers.Serializer[Any]):
     self = serializers.URLField()
     result = serializers.URLField()
@@ -64,6 +73,12 @@ class ExecutionView(serializers.Serializer[Execution]):
         names = {"self": "api:execution", "result": "api:execution-result", "events": "api:execution-events"}
         arguments = (execution.tenant.slug, execution.pk)
         return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
+
+
+class OneExecutionView(ExecutionView):
+    @extend_schema_field(FailureView(allow_null=True))
+    def get_error(self, execution: Execution) -> dict[str, Any] | None:
+        return dict(FailureView(execution).data) if execution.error_code else None
 
 
 class ResultView(serializers.Serializer[Execution]):
@@ -118,11 +133,11 @@ class Executions(TenantView, ListAPIView[Execution]):
 class OneExecution(TenantView):
     refusals: ClassVar = {"GET": (ExecutionUnknown,)}
 
-    @extend_schema(operation_id="execution", responses=ExecutionView)
+    @extend_schema(operation_id="execution", responses=OneExecutionView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """One execution: its pin, status, attempt and last error."""
+        """One execution: its pin, status, attempt and last error, with the traceback of a step that raised it."""
         execution = queries.execution(self.tenant, execution_id)
-        return Response(ExecutionView(execution, context={"request": request}).data)
+        return Response(OneExecutionView(execution, context={"request": request}).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])

@@ -74,7 +74,7 @@ def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup) -> int:
 def _as_failure(part: OutcomeGroup) -> OutcomeGroup:
     message = "The coordinator could not record the outcome; its log tells why"
     failure = Failure(failure_class="UNRECORDABLE_OUTCOME", message=message, retryable=False)
-    changes = {"outcome": "FAILED", "output_payloads": [], "suspension": None, "failure": failure}
+    changes: dict[str, Any] = {"outcome": "FAILED", "output_payloads": [], "suspension": None, "failure": failure}
     outcomes = [outcome.model_copy(update=changes) for outcome in part.outcomes]
     return part.model_copy(update={"checkpoints": [], "outcomes": outcomes})
 

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from coordinator.tenancy.models import Tenant
 from executions.errors import ExecutionUnknown
-from executions.models import Execution, ExecutionEvent
+from executions.models import DeadLetter, Execution, ExecutionEvent
 
 
 def executions(tenant: Tenant) -> QuerySet[Execution]:
@@ -33,3 +33,21 @@ def result(of: Execution) -> Any:
     if of.result is None or of.result_shape == "MATERIALIZED_MULTI":
         return of.result
     return of.result[0] if of.result else None
+
+
+def traceback(of: Execution) -> str:
+    """Where the error that it shows was raised; empty where a worker told none."""
+    if of.error_code is None:
+        return ""
+    told = of.events.filter(data__errorCode=of.error_code).order_by("-sequence").values_list("data", flat=True).first()
+    return str((told or {}).get("traceback", ""))
+
+
+def traceback_of(letter: DeadLetter) -> str:
+    """Where the failure that a dead letter records was raised; empty where a worker told none.
+
+    The letter was written in the transaction of the event, so both have its time.
+    """
+    told = letter.execution.events.filter(at=letter.created_at, status=letter.terminal_status)
+    data = told.order_by("-sequence").values_list("data", flat=True).first()
+    return str((data or {}).get("traceback", ""))

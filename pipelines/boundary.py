@@ -21,7 +21,8 @@ class Boundary:
     def run(self, execution_id: object, attempt: Callable[[], _T], failure: Callable[[Failed], _T]) -> _T:
         """The result of `attempt`; where it raises anything at all, `failure` of that.
 
-        What the author's code did to the process's recursion limit and to `logging.disable` is undone.
+        A recursion limit that the author's code lowered, and `logging.disable`, are undone. A limit that it raised
+        stays, since another step may need it at this moment.
         """
         try:
             return attempt()
@@ -34,7 +35,7 @@ class Boundary:
             self._restore()
 
     def _restore(self) -> None:
-        if sys.getrecursionlimit() != self._recursion_limit:
+        if sys.getrecursionlimit() < self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
         if logging.root.manager.disable:
             logging.disable(logging.NOTSET)

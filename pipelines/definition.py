@@ -168,6 +168,11 @@ class Pipeline:
         self.checkpoint = checkpoint
         self.module = module or str(sys._getframe(1).f_globals.get("__name__", "__main__"))
         self._parts: list[Step | Await] = []
+        self._closed = False
+
+    def close(self) -> None:
+        """Take no more steps: what a worker hosts must not change while it runs."""
+        self._closed = True
 
     @property
     def parts(self) -> tuple[Step | Await, ...]:
@@ -257,6 +262,11 @@ class Pipeline:
         self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None))
 
     def _append(self, part: Step | Await) -> None:
+        if self._closed:
+            raise DefinitionError(
+                "PIPELINE_CLOSED",
+                f"pipeline {self.pipeline_id} is hosted by a worker; add steps at the top of its module",
+            )
         if (
             not isinstance(part.name, str)
             or not part.name.strip()

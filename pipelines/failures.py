@@ -75,7 +75,7 @@ def cleaned(text: str, longest: int) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of the text of `error`."""
     text = cleaned(_safely("", str, error), LONGEST_MESSAGE)
-    return text.partition("\n")[0] or type(error).__name__
+    return text.partition("\n")[0] or cleaned(_safely(UNNAMED, _class_name, error), LONGEST_CLASS)
 
 
 def traceback_of(error: BaseException) -> str:

@@ -94,6 +94,7 @@ def host_release(reference: str, descriptor_path: Path, tenant: str) -> HostedRe
             f"{reference} builds to {digest}, but the release pins {', '.join(stored)}; "
             "host the code of that release, or build and release this code",
         )
+    pipeline.close()
     identity = ReleaseIdentity(tenant, descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version)
     # A release of images alone pins nothing that this code could be compared with, so it names no artifact.
     return HostedRelease(pipeline, identity, stored.get(digest, ""), digest if stored else "")

@@ -45,6 +45,8 @@ class Answer:
         texts = [*(self.outcome.output_payloads if self.outcome else [])]
         if self.outcome and self.outcome.suspension:
             texts += self.outcome.suspension.requests
+        if self.outcome and self.outcome.failure:
+            texts.append(self.outcome.failure.traceback)
         if self.checkpoint:
             texts += self.checkpoint.output_payloads
         return 500 + sum(map(len, texts))

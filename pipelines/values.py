@@ -142,22 +142,21 @@ def _json_bytes(document: Any) -> bytes:
     return data
 
 
-def _refuse_unsafe(document: Any) -> None:
+def _refuse_unsafe(document: Any, path: str = "", depth: int = 1) -> None:
     """Refuse what PostgreSQL's jsonb and JSON itself cannot hold."""
-    rest = [(document, "", 1)]
-    while rest:
-        value, path, depth = rest.pop()
-        if depth > _DEEPEST:
-            raise ValueMismatch(f"the value nests deeper than {_DEEPEST} levels")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueMismatch(_at(path, f"{value} is no JSON number"))
-        if isinstance(value, str):
-            _refuse_text(value, path)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                rest += [(item, f"{path}.{key}", depth + 1), (key, f"{path}.<key>", depth + 1)]
-        elif isinstance(value, list | tuple):
-            rest += [(item, f"{path}.{index}", depth + 1) for index, item in enumerate(value)]
+    if depth > _DEEPEST:
+        raise ValueMismatch(f"the value nests deeper than {_DEEPEST} levels")
+    if isinstance(document, float) and not math.isfinite(document):
+        raise ValueMismatch(_at(path, f"{document} is no JSON number"))
+    if isinstance(document, str):
+        _refuse_text(document, path)
+    elif isinstance(document, dict):
+        for key, item in document.items():
+            _refuse_unsafe(key, f"{path}.<key>", depth + 1)
+            _refuse_unsafe(item, f"{path}.{key}", depth + 1)
+    elif isinstance(document, list | tuple):
+        for index, item in enumerate(document):
+            _refuse_unsafe(item, f"{path}.{index}", depth + 1)
 
 
 def _refuse_text(text: str, path: str) -> None:

@@ -203,8 +203,11 @@ def answer(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outcome:
     return Outcome(**{**defaults, **members})
 
 
-def failure(claim: Claim, code: str = "SomeError", *, retryable: bool = True, message: str = "why") -> Outcome:
-    return answer(claim, "FAILED", failure=Failure(failure_class=code, message=message, retryable=retryable))
+def failure(
+    claim: Claim, code: str = "SomeError", *, retryable: bool = True, message: str = "why", traceback: str = ""
+) -> Outcome:
+    told = Failure(failure_class=code, message=message, retryable=retryable, traceback=traceback)
+    return answer(claim, "FAILED", failure=told)
 
 
 def history(of: Execution) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from executions.admin.filters import (
     newest_first,
 )
 from executions.models import DeadLetter
+from executions.queries import traceback_of
 from executions.redrive import redrivable
 from executions.states import State
 
@@ -129,6 +130,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "variant": STATE_VARIANTS[row.terminal_status],
             "became": STATE_VARIANTS[execution.status],
             "moved_since": execution.version != row.execution_version,
+            "traceback": traceback_of(row),
             "others": others.order_by("-created_at", "-id")[:20],
             "may_operate": self.may(request, Scope.OPERATE, row),
             "redrivable": State(execution.status) in redrivable(allow_failed=True),

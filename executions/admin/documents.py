@@ -22,9 +22,11 @@ def bounded_json(value: Any) -> dict[str, Any]:
 
 
 def on_one_line(data: Any) -> str:
-    """An event's details."""
+    """An event's details, without the traceback: that takes many lines."""
     members = data.items() if isinstance(data, dict) else ()
-    text = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members)
+    text = ", ".join(
+        f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members if name != "traceback"
+    )
     return text if len(text) <= LINE_SHOWN else text[:LINE_SHOWN] + "…"
 
 

@@ -162,6 +162,7 @@ def _shown(execution: Execution) -> dict[str, Any]:
         "stranded": _stranded(execution),
         "active": activation.release if activation else None,
         "seconds": _seconds(execution),
+        "traceback": queries.traceback(execution),
         "input": bounded_json(execution.input),
         "result": bounded_json(queries.result(execution)) if execution.status == State.SUCCEEDED else None,
         "events": [

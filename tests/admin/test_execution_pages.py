@@ -9,9 +9,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from executions import outcome
 from executions.admin.documents import JSON_SHOWN, bounded_json
 from executions.models import Execution, Worker
 from executions.moves import Move, apply
+from executions.protocol import OutcomeGroup
+from executions.redrive import redrive
 from executions.states import State
 from releases.activation import activate
 from tests import making
@@ -61,6 +64,20 @@ def test_a_failure_shows_its_error(log_in: LogIn, acme: World) -> None:
     text = log_in("operator").get(page(acme.execution)).text
     assert "NO_FUNDS" in text
     assert "&lt;b&gt;not&lt;/b&gt; enough" in text
+
+
+def test_a_traceback_is_shown_to_whoever_may_see_the_execution(log_in: LogIn, acme: World) -> None:
+    """On its page, and on that of the dead letter, which keeps it when the execution was re-driven."""
+    [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == acme.execution.pk]
+    failed = making.failure(claim, "NO_FUNDS", retryable=False, traceback="Traceback: <b>File</b> orders.py")
+    outcome.record(acme.release.identity, OutcomeGroup(worker_id="w", outcomes=[failed]))
+    shown = "Traceback: &lt;b&gt;File&lt;/b&gt; orders.py"
+    letter = reverse("admin:executions_deadletter_change", args=[acme.execution.dead_letters.get().pk])
+    client = log_in("viewer")
+    assert client.get(page(acme.execution)).text.count(shown) == 1
+    redrive(acme.tenant, acme.execution.pk, actor="user:ann", reason="", allow_failed=True)
+    assert "data-traceback" not in client.get(page(acme.execution)).text
+    assert shown in client.get(letter).text
 
 
 def test_an_execution_without_a_worker_says_that_it_waits_for_one_of_its_release(log_in: LogIn, acme: World) -> None:

@@ -1,7 +1,7 @@
 """The shape of what is answered, held to the OpenAPI document, and pages that lose and repeat nothing."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -19,7 +19,9 @@ from releases.registrar import verify_release
 from tests import making
 from tests.api.house import ELSEWHERE, ENDPOINTS, House, upload
 
+TRACEBACK = 'Traceback (most recent call last):\n  File "orders.py", line 1, in act\nBadThing: why'
 pytestmark = pytest.mark.django_db
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 TENANT = "/api/v1/tenants/{tenant}/"
 RESUME = "/api/v1/resume"
 
@@ -202,7 +204,7 @@ def test_a_submission_answers_202_with_the_pin_and_links_that_lead_somewhere(
 def finish(ours: House, *, failed: bool) -> None:
     """Record the end of the house's one execution, as its worker would tell it."""
     [claim] = making.claimed(ours.tenant)
-    answer = making.failure(claim, "BadThing", retryable=False) if failed else making.answer(claim)
+    answer = making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK) if failed else making.answer(claim)
     outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
 
 
@@ -216,7 +218,8 @@ def test_an_execution_that_ended_shows_how(ours: House, document: dict[str, Any]
     events = conforms(document, "GET", "executions/{execution_id}/events", ours.get("executions/{execution_id}/events"))
     status = "FAILED" if failed else "SUCCEEDED"
     assert shown["status"] == result["status"] == events["items"][-1]["status"] == status
-    assert shown["error"] == ({"code": "BadThing", "message": "why"} if failed else None)
+    assert shown["error"] == ({"code": "BadThing", "message": "why", "traceback": TRACEBACK} if failed else None)
+    assert events["items"][-1]["data"].get("traceback") == (TRACEBACK if failed else None)
     assert result["result"] == (None if failed else {"n": 1})
     assert [event["sequence"] for event in events["items"]] == [1, 2, 3]
     assert datetime.fromisoformat(shown["finishedAt"]) >= datetime.fromisoformat(shown["createdAt"])
@@ -280,3 +283,14 @@ def test_filters_choose_by_equality(ours: House, query: str, count: int) -> None
     for number in range(2):
         making.execution(ours.tenant, f"k{number}")
     assert len(ours.get(f"executions?{query}").json()["items"]) == count
+
+
+def test_an_error_without_a_traceback_shows_none(ours: House, document: dict[str, Any]) -> None:
+    """The traceback of an earlier failure is not that of the present one."""
+    for message, traceback in (("first", TRACEBACK), ("second", "")):
+        [claim] = making.claimed(ours.tenant)
+        failed = making.failure(claim, "BadThing", message=message, traceback=traceback)
+        outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[failed]))
+        shown = conforms(document, "GET", "executions/{execution_id}", ours.get("executions/{execution_id}"))
+        assert shown["error"] == {"code": "BadThing", "message": message, "traceback": traceback}
+        Execution.objects.filter(pk=claim.execution_id).update(next_due_at=LONG_AGO)

@@ -27,6 +27,7 @@ FAILURES: dict[str, tuple[str, bool]] = {
     "StopIteration": ("StopIteration", True),
     "MemoryError": ("MemoryError", True),
     "recursion without end": ("RecursionError", True),
+    "another step": ("pipelines.errors.DefinitionError", True),
     "nothing": BAD_OUTPUT,
     "a text": BAD_OUTPUT,
     "an iterable that cannot begin": ("ConnectionError", True),
@@ -52,6 +53,7 @@ FAILURES: dict[str, tuple[str, bool]] = {
 
 TAMPERING = (
     "a low recursion limit",
+    "a high recursion limit",
     "signal handlers",
     "silence in the log",
     "no log handlers",

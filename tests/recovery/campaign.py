@@ -25,17 +25,21 @@ import psycopg
 
 from executions.states import TERMINAL
 from tests.building import build
+from tests.hostile.expected import PIPELINE as HOSTILE_SOURCE
+from tests.recovery import hostile
 from tests.recovery.chaos import Chaos
 from tests.recovery.cluster import LEASE_SECONDS, Cluster
 from tests.recovery.history import History, histories
+from tests.recovery.hostile import HostileJob, hostile_jobs
 from tests.recovery.patience import PatientClient
 from tests.recovery.report import Report
 from tests.recovery.verdict import Promise, Run, faults
-from tests.recovery.workload import Job, jobs
+from tests.recovery.workload import PIPELINE, Job, jobs
 
 PIPELINES = Path(__file__).parent / "pipelines"
-PIPELINE = "tests.chaotic"
-WORKERS = [(version, f"worker-{version}-{letter}") for version in ("v1", "v2") for letter in "ab"]
+WORKERS = [(version, f"worker-{version}-{letter}") for version in ("v1", "v2", hostile.VERSION) for letter in "ab"]
+HOSTILE_PART = 0.2
+"""How many of the executions run the hostile pipeline."""
 SUBMITTERS = 4
 ANSWERERS = 2
 
@@ -64,8 +68,11 @@ class Campaign:
         self.runs = folder / "runs"
         self.promises: list[Promise] = []
         rng = Random(plan.seed)
-        self.jobs = jobs(rng, plan.executions)
-        self.chaos = Chaos(self.cluster, rng, pause=plan.pause, lease_seconds=LEASE_SECONDS)
+        odd = round(plan.executions * HOSTILE_PART)
+        self.jobs = jobs(rng, plan.executions - odd)
+        self.all: list[Job | HostileJob] = [*self.jobs, *hostile_jobs(rng, odd)]
+        rng.shuffle(self.all)
+        self.chaos = Chaos(self.cluster, rng, pause=plan.pause, lease_seconds=LEASE_SECONDS, expected=hostile.STATUSES)
         self._folder = folder
         self._answered = threading.Event()
 
@@ -86,18 +93,22 @@ class Campaign:
 
     @contextmanager
     def _staffed(self) -> Iterator[None]:
-        """Within the block both releases are registered and hosted; v1 is active before anything is struck."""
+        """Within the block all releases are registered and hosted; v1 is active before anything is struck."""
         versions = ("v1", "v2")
         releases = {each: build("chaotic:pipeline", PIPELINES / each, self._folder / each, each) for each in versions}
+        releases[hostile.VERSION] = build(
+            "hostile:pipeline", HOSTILE_SOURCE, self._folder / hostile.VERSION, hostile.VERSION
+        )
         try:
             self.cluster.add_control_worker("control-2")
             for version, name in WORKERS:
                 self.cluster.host(name, releases[version], concurrency=4)
-            for version in versions:
-                self.cluster.publish(releases[version])
+            for release in releases.values():
+                self.cluster.publish(release)
             for _, name in WORKERS:
                 self.cluster.client().wait_for_worker(name)
             self.cluster.client().activate(PIPELINE, "v1", "")
+            self.cluster.client().activate(hostile.PIPELINE, hostile.VERSION, "")
             yield
         finally:
             for name in ("control-2", *(name for _, name in WORKERS)):
@@ -105,16 +116,16 @@ class Campaign:
 
     def _submit_all(self, client: PatientClient) -> None:
         """Submit every job, and activate v2 when half of them are accepted."""
-        half = len(self.jobs) // 2
+        half = len(self.all) // 2
         with ThreadPoolExecutor(SUBMITTERS) as pool:
-            self.promises += pool.map(lambda job: self._submit(client, job), self.jobs[:half])
+            self.promises += pool.map(lambda job: self._submit(client, job), self.all[:half])
             activation = pool.submit(client.activate, PIPELINE, "v2")
-            self.promises += pool.map(lambda job: self._submit(client, job), self.jobs[half:])
+            self.promises += pool.map(lambda job: self._submit(client, job), self.all[half:])
             activation.result()
 
-    def _submit(self, client: PatientClient, job: Job) -> Promise:
-        _, told = client.submit(PIPELINE, job.input(str(self.runs)), job.key)
-        return job.promise(told["executionId"], _pin(told), str(self.runs))
+    def _submit(self, client: PatientClient, job: Job | HostileJob) -> Promise:
+        _, told = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
+        return job.promise(told["executionId"], pin_of(told), str(self.runs))
 
     @contextmanager
     def _answering(self, client: PatientClient) -> Iterator[None]:
@@ -146,7 +157,7 @@ class Campaign:
 
     def _wait_for_the_end(self) -> None:
         """Until all have ended or patience has; what is unfinished then is for the verdict to tell."""
-        most = len(self.jobs) * self.plan.calm
+        most = len(self.all) * self.plan.calm
 
         def enough() -> bool:
             live = self._live()
@@ -156,7 +167,12 @@ class Campaign:
 
         _wait(enough, self.plan.patience)
         self.chaos.stop()
-        _wait(lambda: self._live() == 0, self.plan.patience)
+
+        def over() -> bool:
+            self.chaos.mourn()  # hostile steps still end their workers
+            return self._live() == 0
+
+        _wait(over, self.plan.patience)
 
     def _live(self) -> int | None:
         """How many executions have not ended; None while the database cannot tell."""
@@ -172,21 +188,21 @@ class Campaign:
         """Submit every job once more: each must be told the first execution. Returns what was told otherwise."""
         by_key = {promise.key: promise for promise in self.promises}
 
-        def repeat(job: Job) -> str | None:
-            status, told = client.submit(PIPELINE, job.input(str(self.runs)), job.key)
+        def repeat(job: Job | HostileJob) -> str | None:
+            status, told = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
             first = by_key[job.key]
-            same = (status, told["executionId"], _pin(told)) == (200, first.execution_id, first.pin)
-            return None if same else f"{job.key}: repeated, it was {status} {told['executionId']} {_pin(told)}"
+            same = (status, told["executionId"], pin_of(told)) == (200, first.execution_id, first.pin)
+            return None if same else f"{job.key}: repeated, it was {status} {told['executionId']} {pin_of(told)}"
 
         with ThreadPoolExecutor(SUBMITTERS) as pool:
-            return [told for told in pool.map(repeat, self.jobs) if told is not None]
+            return [told for told in pool.map(repeat, self.all) if told is not None]
 
     def _judge(self, client: PatientClient, seconds: float, again: list[str]) -> Report:
         with self.cluster.connect() as connection:
-            found = histories(connection, pipeline_id=PIPELINE)
+            found = [one for each in (PIPELINE, hostile.PIPELINE) for one in histories(connection, pipeline_id=each)]
         wrong = faults(self.promises, found, self._runs(), self._needed(found))
-        if len(self.promises) != len(self.jobs):
-            wrong.append(f"{len(self.jobs)} were submitted and {len(self.promises)} accepted")
+        if len(self.promises) != len(self.all):
+            wrong.append(f"{len(self.all)} were submitted and {len(self.promises)} accepted")
         return Report(
             seed=self.plan.seed,
             seconds=seconds,
@@ -207,10 +223,10 @@ class Campaign:
 
     def _needed(self, found: list[History]) -> dict[str, list[tuple[str, int]]]:
         versions = {one.key: one.pin[2] for one in found}
-        return {job.key: list(job.steps(versions[job.key])) if job.key in versions else [] for job in self.jobs}
+        return {job.key: list(job.steps(versions[job.key])) if job.key in versions else [] for job in self.all}
 
 
-def _pin(told: dict[str, Any]) -> tuple[str, str, str]:
+def pin_of(told: dict[str, Any]) -> tuple[str, str, str]:
     pin = told["pin"]
     return pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"]
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 
 from tests.recovery.cluster import Cluster
@@ -19,7 +19,8 @@ WEIGHTS = {
     "empty the broker": 4,
     "kill PostgreSQL": 4,
 }
-ROLES = ("worker-v1", "worker-v2", "control-", "web", "clock")
+ROLES = ("worker-v1", "worker-v2", "worker-h1", "control-", "web", "clock")
+ENDED_BY_A_STEP = "ended by a step"
 BREATHES = 0.85
 LONGEST_BREATH = 10.0
 
@@ -28,10 +29,19 @@ class Chaos(threading.Thread):
     """Strikes every `pause` seconds until `stop`; `strikes` counts how often each kind did.
 
     Most strikes wait until of every role somebody does its work: the machine is to spend its time on executions and
-    not on starting processes alone. A member that ended by itself is told in `fallen`, and started again.
+    not on starting processes alone. A member that ended by itself is started again, as a supervisor would; it is told
+    in `fallen` unless it ended with one of the statuses that are `expected`.
     """
 
-    def __init__(self, cluster: Cluster, rng: Random, *, pause: tuple[float, float], lease_seconds: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        rng: Random,
+        *,
+        pause: tuple[float, float],
+        lease_seconds: float,
+        expected: Collection[int] = (),
+    ) -> None:
         super().__init__(name="chaos", daemon=True)
         self.strikes: Counter[str] = Counter()
         self.fallen: list[str] = []
@@ -40,13 +50,14 @@ class Chaos(threading.Thread):
         self._rng = rng
         self._pause = pause
         self._lease = lease_seconds
+        self._expected = expected
         self._over = threading.Event()
         self._frozen: list[threading.Thread] = []
 
     def run(self) -> None:
         try:
             while not self._over.wait(self._rng.uniform(*self._pause)):
-                self._mourn()
+                self.mourn()
                 self._breathe()
                 self._strike()
         except BaseException as error:
@@ -54,7 +65,7 @@ class Chaos(threading.Thread):
 
     @property
     def kills(self) -> int:
-        return sum(count for kind, count in self.strikes.items() if not kind.startswith("freeze"))
+        return sum(count for kind, count in self.strikes.items() if not kind.startswith(("freeze", ENDED_BY_A_STEP)))
 
     def stop(self) -> None:
         """Strike no more; every member is running when this returns. Raises what stopped the chaos, if anything."""
@@ -62,18 +73,24 @@ class Chaos(threading.Thread):
         self.join()
         for thread in self._frozen:
             thread.join()
-        self._mourn()
+        self.mourn()
         if self.error is not None:
             raise self.error
 
-    def _mourn(self) -> None:
+    def mourn(self) -> None:
+        """Start again what ended by itself."""
         for name, log in self._cluster.fallen().items():
-            self.fallen.append(f"{name} ended by itself:\n{log}")
+            status = self._cluster.process(name).status
+            if status in self._expected:
+                self.strikes[ENDED_BY_A_STEP] += 1
+            else:
+                self.fallen.append(f"{name} ended by itself with status {status}:\n{log}")
             self._cluster.restart(name)
 
     def _breathe(self) -> None:
         deadline = time.monotonic() + (LONGEST_BREATH if self._rng.random() < BREATHES else 0)
         while time.monotonic() < deadline and not self._over.is_set() and not self._is_whole():
+            self.mourn()
             time.sleep(0.05)
 
     def _is_whole(self) -> bool:

@@ -38,6 +38,7 @@ class History:
     interactions: list[str] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
     dead_letters: int = 0
+    error_code: str | None = None
 
     @property
     def kinds(self) -> list[str]:
@@ -49,7 +50,7 @@ class History:
 
 _EXECUTIONS = """
 SELECT e.id::text AS execution_id, execution_key AS key, pipeline_id, contract_version, release_version, status,
-    version, event_count, attempt, result, created_at, finished_at,
+    version, event_count, attempt, result, error_code, created_at, finished_at,
     num_nonnulls(lease_token, lease_owner, lease_expires_at) > 0 AS leased,
     (SELECT count(*) FROM executions_deadletter d WHERE d.execution_id = e.id) AS dead_letters
 FROM executions_execution e WHERE pipeline_id = %s ORDER BY created_at

@@ -19,4 +19,4 @@ def test_nothing_is_lost_and_nothing_happens_twice_whatever_dies(cluster: Cluste
     print(report)
     assert report.faults == [], str(report)
     assert len(report.histories) == EXECUTIONS, str(report)
-    assert {history.pin[2] for history in report.histories} == {"v1", "v2"}
+    assert {history.pin[2] for history in report.histories} == {"v1", "v2", "h1"}

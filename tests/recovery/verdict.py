@@ -19,8 +19,8 @@ CHANCE = frozenset({"CLAIMED", "LEASE_EXPIRED", "DISPATCH_FAILED"}) | NOTES
 class Promise:
     """What a client was told when its submission was accepted, and what its execution must come to.
 
-    `path` are the kinds of events but for those of `CHANCE`, `trail` the steps that the result tells of, `answer`
-    what the client answered.
+    `path` are the kinds of events but for those of `CHANCE`, `answer` what the client answered, `error` the code of the
+    failure where it matters.
     """
 
     key: str
@@ -31,6 +31,7 @@ class Promise:
     path: tuple[str, ...]
     result: list[Any] | None
     answer: Any = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def broken(promise: Promise, of: History) -> Iterator[str]:
         yield f"its way should be {promise.path} and was {path}"
     if of.result != promise.result:
         yield f"its result should be {promise.result} and is {of.result}"
+    if promise.error is not None and of.error_code != promise.error:
+        yield f"it should have failed with {promise.error} and did with {of.error_code}"
     if promise.answer is not None and of.answers[:1] != [promise.answer]:
         yield f"it was answered {promise.answer} and keeps {of.answers[:1]}"
 

@@ -8,6 +8,7 @@ from typing import Any
 from tests.recovery.cluster import RETRY_LIMIT
 from tests.recovery.verdict import Promise
 
+PIPELINE = "tests.chaotic"
 FIRST_STEPS = {"v1": ("prepare",), "v2": ("check", "prepare")}
 LAST_STEPS = ("settle", "file")
 
@@ -24,6 +25,8 @@ class Job:
     early: int
     late: int
     accepted: bool
+
+    pipeline = PIPELINE
 
     @property
     def key(self) -> str:

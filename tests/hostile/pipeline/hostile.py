@@ -123,6 +123,10 @@ def recurse() -> NoReturn:
     raise AssertionError
 
 
+def add_step() -> None:
+    pipeline.step(circular_cause)
+
+
 def circular_cause() -> NoReturn:
     first, second = ValueError("first"), ValueError("second")
     first.__cause__, second.__cause__ = second, first
@@ -211,6 +215,7 @@ TRICKS: dict[str, Callable[[], Any]] = {
     "StopIteration": raises(StopIteration),
     "MemoryError": raises(MemoryError),
     "recursion without end": recurse,
+    "another step": add_step,
     "nothing": lambda: None,
     "a text": lambda: "text",
     "an iterable that cannot begin": LazyQuery,
@@ -270,6 +275,7 @@ def handle_signals() -> None:
 
 TAMPERING: dict[str, Callable[[], None]] = {
     "a low recursion limit": lower_recursion_limit,
+    "a high recursion limit": lambda: sys.setrecursionlimit(1_500),
     "signal handlers": handle_signals,
     "silence in the log": lambda: logging.disable(logging.CRITICAL),
     "no log handlers": logging.getLogger().handlers.clear,

@@ -280,7 +280,7 @@ MISTAKES = [
             ("assignee of type int", "assignee=7"),
         )
     ),
-    ("INVALID_STEP_NAME", "shorter", "@pipeline.step(name='İ' * 200)\ndef ship(order: Order) -> Receipt: ..."),
+    ("INVALID_STEP_NAME", "shorten it", "@pipeline.step(name='İ' * 200)\ndef ship(order: Order) -> Receipt: ..."),
     (
         "UNSUPPORTED_TYPE",
         "more than 500 characters",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+import requests
 
 from executions.protocol import (
     LONGEST_TRACEBACK,
@@ -36,6 +37,7 @@ from pipelines.outbox import Answer
 from pipelines.packaging import build
 from pipelines.release import release
 from pipelines.rest_host import RestHost
+from pipelines.rest_worker import Server
 from tests.hostile.expected import FAILURES, PIPELINE
 from tests.running import eventually
 from tests.unit.pipelines_host.conftest import Hosted
@@ -69,7 +71,7 @@ def answers(host: Host, *tricks: str) -> list[Outcome]:
     """The outcomes of one group, in the order of its commands: exactly one for each."""
     commands = [command(payload=payload(trick), result_shape="MATERIALIZED_MULTI") for trick in tricks]
     told: list[Answer] = []
-    host.execute(seal(host.release.identity, CommandGroup(commands=commands), Hosted.key), told.append)
+    started(host, commands, told).join(60)
     host.let_go(told)
     outcomes = decode(verify(host.sealed(told), lambda _: Hosted.key), OutcomeGroup).outcomes
     assert sorted(each.lease_token for each in outcomes) == sorted(each.lease_token for each in commands)
@@ -95,30 +97,31 @@ def test_a_celery_host_answers_every_command_of_the_group(
     assert str(outcome.execution_id) in caplog.text
 
 
-def rest_command(host: RestHost, trick: str) -> bytes:
+def rest_host(hosted: Hosted) -> RestHost:
+    return RestHost(host_release(hosted.reference, hosted.descriptor, ""), secret=SECRET)
+
+
+def rest_command(host: RestHost, type_id: str, given: str) -> bytes:
     identity = host.release.identity
-    return (
-        TransitionCommand(
-            tenant_id="acme",
-            execution_id=str(uuid.uuid4()),
-            pipeline_id=identity.pipeline_id,
-            contract_version=identity.contract_version,
-            release_version=identity.release_version,
-            stop_before_step_index=-1,
-            result_shape="MATERIALIZED_MULTI",
-            transition_key="the:key:0",
-            trace_id="trace",
-            payload_type_id="hostile.Order",
-            payload_encoding="application/tpf-transition+json",
-            payload=payload(trick),
-        )
-        .to_json()
-        .encode()
+    made = TransitionCommand(
+        tenant_id="acme",
+        execution_id=str(uuid.uuid4()),
+        pipeline_id=identity.pipeline_id,
+        contract_version=identity.contract_version,
+        release_version=identity.release_version,
+        stop_before_step_index=-1,
+        result_shape="MATERIALIZED_MULTI",
+        transition_key="the:key:0",
+        trace_id="trace",
+        payload_type_id=type_id,
+        payload_encoding="application/tpf-transition+json",
+        payload=given,
     )
+    return made.to_json().encode()
 
 
 def rest_answer(host: RestHost, trick: str) -> TransitionResult:
-    body = rest_command(host, trick)
+    body = rest_command(host, "hostile.Order", payload(trick))
     headers = signed_headers(SECRET, "POST", EXECUTE_PATH, body, now=datetime.now(UTC))
     status, answer = host.answer("POST", EXECUTE_PATH, headers, body)
     assert status == 200
@@ -127,7 +130,7 @@ def rest_answer(host: RestHost, trick: str) -> TransitionResult:
 
 @tricks
 def test_a_rest_host_answers_every_command(hostile: Hosted, trick: str) -> None:
-    host = RestHost(host_release(hostile.reference, hostile.descriptor, ""), secret=SECRET)
+    host = rest_host(hostile)
     failure = rest_answer(host, trick).failure
     assert failure is not None
     failure_class, retryable = FAILURES[trick]
@@ -150,6 +153,15 @@ def test_what_a_step_changes_in_the_process_is_undone(host: Host, trick: str, ca
     caplog.clear()
     answers(host, "an error")
     assert "RuntimeError" in caplog.text
+
+
+def test_a_recursion_limit_that_a_step_raised_is_left_to_the_steps_that_need_it(host: Host) -> None:
+    limit = sys.getrecursionlimit()
+    try:
+        answers(host, "a high recursion limit", "well")
+        assert sys.getrecursionlimit() == 1_500 > limit
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_log_that_raises_costs_no_outcome(host: Host) -> None:
@@ -223,7 +235,36 @@ def test_what_waits_behind_a_step_that_never_returns_is_given_back(
     assert hosted.marks() == [99]
 
 
+def test_a_call_that_was_given_up_is_not_run_when_its_turn_comes(hosted: Hosted) -> None:
+    """A step that never returns has the one turn; the coordinator's next call waits behind it, and times out."""
+    server = Server("127.0.0.1:0", rest_host(hosted), capacity=1)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    serving.start()
+    url = f"http://127.0.0.1:{server.server_address[1]}{EXECUTE_PATH}"
+
+    def call(number: int, seconds: float) -> int:
+        body = rest_command(server.host, f"{hosted.module}.Order", json.dumps({"number": number}))
+        headers = signed_headers(SECRET, "POST", EXECUTE_PATH, body, now=datetime.now(UTC))
+        return requests.post(url, data=body, headers=headers, timeout=seconds).status_code
+
+    endless = threading.Thread(target=call, args=(99, 30))
+    endless.start()
+    try:
+        eventually(hosted.marks, what="the endless step")
+        with pytest.raises(requests.Timeout):
+            call(1, 0.2)
+    finally:
+        (hosted.folder / "go").touch()
+        endless.join(10)
+    assert call(2, 10) == 200
+    server.shutdown()
+    server.server_close()
+    serving.join(10)
+    assert hosted.marks() == [99, 2]
+
+
 def started(host: Host, commands: list[Command], told: list[Answer]) -> threading.Thread:
+    """Run a group as a worker does: in another thread than the main one."""
     message = seal(host.release.identity, CommandGroup(commands=commands), Hosted.key)
     runner = threading.Thread(target=host.execute, args=(message, told.append))
     runner.start()
