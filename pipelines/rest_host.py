@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,8 +98,19 @@ class RestHost:
         self._steps = planned.steps
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
 
-    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Status and body for one request: first its signature, its age and its nonce, and only then what it says."""
+    def answer(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        hung_up: Callable[[], bool] = lambda: False,
+    ) -> Answer:
+        """Status and body for one request: first its signature, its age and its nonce, and only then what it says.
+
+        `hung_up` returns whether the caller is gone: a step is told, since nobody will take the outcome.
+        """
         if METHODS.get(path) is None:
             return 404, b""
         if METHODS[path] != method:
@@ -119,7 +130,7 @@ class RestHost:
         except Malformed as error:
             log.warning("Refused a malformed command: %s", error)
             return 400, b""
-        return 200, self.execute(command).to_json().encode()
+        return 200, self.execute(command, hung_up).to_json().encode()
 
     def capabilities(self) -> Capabilities:
         """What this worker says of itself (wire protocol D.7)."""
@@ -134,7 +145,7 @@ class RestHost:
             artifact_digest=self.release.artifact_digest if self.release.artifact_id else "",
         )
 
-    def execute(self, command: TransitionCommand) -> TransitionResult:
+    def execute(self, command: TransitionCommand, hung_up: Callable[[], bool] = lambda: False) -> TransitionResult:
         """Run one command: first its identity, then its payload, then its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
@@ -146,7 +157,7 @@ class RestHost:
                 value,
                 start=command.current_step_index,
                 stop=self._stop(command),
-                context=self._context(command),
+                context=self._context(command, hung_up),
                 shape=shape,
             )
         except (PayloadRefused, ValueError) as error:
@@ -174,7 +185,7 @@ class RestHost:
     def _stop(self, command: TransitionCommand) -> int:
         return len(self._steps) if command.stop_before_step_index == TO_THE_END else command.stop_before_step_index
 
-    def _context(self, command: TransitionCommand) -> StepContext:
+    def _context(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> StepContext:
         contract, release = command.versions
         return StepContext(
             tenant_id=command.tenant_id,
@@ -184,6 +195,7 @@ class RestHost:
             release_version=release,
             attempt=command.attempt,
             transition_key=command.transition_key,
+            cancellation=hung_up,
         )
 
     def _result(self, command: TransitionCommand, outcome: Outcome) -> TransitionResult:

@@ -255,8 +255,14 @@ def test_orders_of_others_and_old_orders_do_nothing(two: Two) -> None:
     assert two.log().count("Ordered to drain") == 1
 
 
-def begun(two: Two, execution_id: str) -> bool:
-    return two.tenant.execution(execution_id)["runningSince"] is not None
+def begun(two: Two, execution_id: str) -> dict[str, Any]:
+    """The execution, once its worker has reported that it runs."""
+
+    def reported() -> dict[str, Any] | None:
+        found = two.tenant.execution(execution_id)
+        return found if found["runningSince"] else None
+
+    return eventually(reported, what="the report")
 
 
 def cancel(two: Two, execution_id: str) -> None:
@@ -267,14 +273,13 @@ def cancel(two: Two, execution_id: str) -> None:
 def test_a_thread_that_runs_what_was_cancelled_gets_no_work_and_what_waits_does_not_show_as_running(two: Two) -> None:
     stubborn, other = two.submit(two.gate), two.submit(two.gate)
     for each in (stubborn, other):
-        eventually(lambda each=each: begun(two, each), what="the first report")
-        assert two.tenant.execution(each)["worker"] == "drained"
+        assert begun(two, each)["worker"] == "drained"
     cancel(two, stubborn)
     waiting = two.submit(two.open)
     two.wait_until(abandoned=1, running=1, capacity=2)
     # Whatever was sent out before the worker said so came back, or waits in the broker.
     two.tenant.wait_for(waiting, "QUEUED")
-    assert not begun(two, waiting)
+    assert two.tenant.execution(waiting)["runningSince"] is None
     assert two.worker("drained")["holding"] == 2
     two.gate.touch()
     two.tenant.wait_for(waiting, "SUCCEEDED")
@@ -287,7 +292,7 @@ def test_a_thread_that_runs_what_was_cancelled_gets_no_work_and_what_waits_does_
 def test_a_step_that_heeds_its_cancellation_makes_room_at_once(two: Two) -> None:
     both = [two.submit(two.gate, heeds=True), two.submit(two.gate)]
     for each in both:
-        eventually(lambda each=each: begun(two, each), what="the first report")
+        begun(two, each)
     cancel(two, both[0])
     assert two.run_by(2) == {"worker:drained"}
     kinds = [event["kind"] for event in two.tenant.events(both[0])]
@@ -298,7 +303,7 @@ def test_a_step_that_heeds_its_cancellation_makes_room_at_once(two: Two) -> None
 def test_a_step_whose_lease_was_taken_over_learns_of_it(two: Two) -> None:
     """The worker is silent for so long that another one gets the execution; then it is heard again."""
     lost = two.submit(two.gate, heeds=True)
-    eventually(lambda: begun(two, lost), what="the first report")
+    begun(two, lost)
     two.drained.send(Signals.SIGSTOP)
     two.tenant.start_worker(two.release, "other")
     eventually(lambda: two.tenant.execution(lost)["worker"] == "other", what="the takeover", seconds=60)
