@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from celery import current_app
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Sum
+from django.db.models import Count, F, Sum
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -131,7 +131,7 @@ def _places(identity: ReleaseIdentity, workers: Sequence[Worker], claimed: int) 
         release_version=identity.release_version,
         protocol=CELERY,
     )
-    capacity = in_state(hosts, "HEALTHY", timezone.now()).aggregate(total=Sum("capacity"))["total"]
+    capacity = in_state(hosts, "HEALTHY", timezone.now()).aggregate(total=Sum(F("capacity") - F("abandoned")))["total"]
     if capacity is not None:
         # What was just claimed is held in the dispatcher's name, as is all that went to the release's own queue.
         elsewhere = sum(count for owner, count in held.items() if not owner.startswith(OWNER)) - claimed
