@@ -51,7 +51,20 @@ class ExecutionView(serializers.Serializer[Execution]):
     executionId = serializers.UUIDField(source="id")
     pin = PinView(source="*")
     idempotencyKey = serializers.CharField(source="execution_key")
-    status = serializers.ChoiceField(choices=[state.value for state in State])
+    status = serializers.ChoiceField(
+        choices=[state.value for state in State],
+        help_text="RUNNING says that it is claimed for a worker; `runningSince` says whether it has begun.",
+    )
+    worker = serializers.CharField(
+        source="worker_name",
+        allow_null=True,
+        help_text="The worker that has it in hand; null until one has reported it.",
+    )
+    runningSince = serializers.DateTimeField(
+        source="running_since",
+        allow_null=True,
+        help_text="When the worker began it, or was called; null while it waits for a thread, or no heartbeat told.",
+    )
     version = serializers.IntegerField()
     currentStepIndex = serializers.IntegerField(source="current_step_index")
     attempt = serializers.IntegerField()

@@ -262,13 +262,23 @@ def accepted(made: Submission, address: str) -> dict[str, Any]:
     }
 
 
-_AS_NEW = {"status": State.QUEUED.value, "version": 0, "currentStepIndex": 0, "attempt": 0, "error": None}
+_AS_NEW = {
+    "status": State.QUEUED.value,
+    "worker": None,
+    "runningSince": None,
+    "version": 0,
+    "currentStepIndex": 0,
+    "attempt": 0,
+    "error": None,
+}
 
 
 def _as_it_is(earlier: Execution) -> dict[str, Any]:
     error = {"code": earlier.error_code, "message": earlier.error_message} if earlier.error_code else None
     return {
         "status": earlier.status,
+        "worker": earlier.worker_name,
+        "runningSince": _instant(earlier.running_since) if earlier.running_since else None,
         "version": earlier.version,
         "currentStepIndex": earlier.current_step_index,
         "attempt": earlier.attempt,

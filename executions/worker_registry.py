@@ -74,10 +74,14 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
 
 
 def _renewed(tenant: Tenant, beat: Heartbeat) -> set[uuid.UUID]:
-    """Renew what the worker holds, note what a thread has begun, and return the tokens of the leases that count."""
+    """Renew what the worker holds, note what a thread has begun, and return the tokens that were renewed.
+
+    What waits in a worker without a usable thread may wait for ever, so it is left to another worker.
+    """
+    waiting = beat.waiting if beat.abandoned < beat.capacity else []
     return moves.renew_leases(
         tenant.pk,
-        [(lease.execution_id, lease.lease_token) for lease in (*beat.running, *beat.waiting)],
+        [(lease.execution_id, lease.lease_token) for lease in (*beat.running, *waiting)],
         holder=f"worker:{beat.worker_id}",
         lease_seconds=settings.LEASE_SECONDS,
         running={lease.lease_token: lease.seconds for lease in beat.running},

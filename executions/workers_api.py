@@ -40,7 +40,11 @@ class WorkerView(serializers.Serializer[Worker]):
     )
     capacity = serializers.IntegerField()
     taking = serializers.BooleanField(help_text="Whether it takes commands, by its own last word.")
-    holding = serializers.IntegerField(help_text="How many transitions it had not finished when it was last heard.")
+    holding = serializers.IntegerField(help_text="How many transitions it had in hand at its last heartbeat.")
+    running = serializers.IntegerField(help_text="How many of these a thread had begun; the others waited for one.")
+    abandoned = serializers.IntegerField(
+        help_text="How many of its threads still ran what was cancelled or taken over. They get no work."
+    )
     artifactId = serializers.CharField(source="artifact_id")
     artifactDigest = serializers.CharField(source="artifact_digest")
     registeredAt = serializers.DateTimeField(source="registered_at")

@@ -32,14 +32,15 @@ ADVICE: Final[dict[RefusalCode, str]] = {
 class Acceptance:
     """Safe to use from many threads."""
 
-    def __init__(self, tenant: str) -> None:
+    def __init__(self, tenant: str, *, patience: float = FIRST_QUIET_SECONDS) -> None:
+        """`patience`: how many seconds without an answer are normal."""
         self._tenant = tenant
         self._lock = threading.Lock()
         self._asked: dict[str, float] = {}  # nonces of recent heartbeats, and when each was sent
         self._accepted = False
         self._refusals = 0
         self._reason: str | None = None
-        self._warn_at = time.monotonic() + FIRST_QUIET_SECONDS
+        self._warn_at = time.monotonic() + patience
 
     @property
     def refusal(self) -> str | None:

@@ -84,7 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     worker.start()
     if host.acceptance.refusal:
-        raise DefinitionError("WORKER_REFUSED", f"every coordinator refuses this worker: {host.acceptance.refusal}")
+        raise DefinitionError("WORKER_REFUSED", f"no coordinator accepts this worker: {host.acceptance.refusal}")
     return int(worker.exitcode or 0)
 
 

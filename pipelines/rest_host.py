@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,10 +113,19 @@ class RestHost:
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
         self._boundary = Boundary()
 
-    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def answer(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        hung_up: Callable[[], bool] = lambda: False,
+    ) -> Answer:
         """Status and body for one request: first its signature, its age and its nonce, and only then what it says.
 
-        Anybody may ask whether the worker is alive.
+        Anybody may ask whether the worker is alive. `hung_up` returns whether the caller is gone: a step is told,
+        since nobody will take the outcome.
         """
         if METHODS.get(path) is None:
             return 404, b""
@@ -139,7 +148,7 @@ class RestHost:
         except Malformed as error:
             log.warning("Refused a malformed command: %s", error)
             return 400, b""
-        return 200, self._executed(command)
+        return 200, self._executed(command, hung_up)
 
     def capabilities(self) -> Capabilities:
         """What this worker says of itself (wire protocol D.7)."""
@@ -154,11 +163,11 @@ class RestHost:
             artifact_digest=self.release.artifact_digest,
         )
 
-    def _executed(self, command: TransitionCommand) -> bytes:
+    def _executed(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> bytes:
         """The result of a command, a failure whatever happens."""
         return self._boundary.run(
             command.execution_id,
-            lambda: self._answered(command, self._execute(command)),
+            lambda: self._answered(command, self._execute(command, hung_up)),
             lambda failed: _failure(failed).to_json().encode(),
         )
 
@@ -171,7 +180,7 @@ class RestHost:
         report(command.execution_id, result)
         return _failure(result).to_json().encode()
 
-    def _execute(self, command: TransitionCommand) -> TransitionResult | Failed:
+    def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> TransitionResult | Failed:
         """Run one command: first its identity, then its payload, then its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
@@ -183,7 +192,7 @@ class RestHost:
                 value,
                 start=command.current_step_index,
                 stop=self._stop(command),
-                context=self._context(command),
+                context=self._context(command, hung_up),
                 shape=shape,
             )
         except (PayloadRefused, ValueError) as error:
@@ -211,7 +220,7 @@ class RestHost:
     def _stop(self, command: TransitionCommand) -> int:
         return len(self._steps) if command.stop_before_step_index == TO_THE_END else command.stop_before_step_index
 
-    def _context(self, command: TransitionCommand) -> StepContext:
+    def _context(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> StepContext:
         contract, release = command.versions
         return StepContext(
             tenant_id=command.tenant_id,
@@ -221,6 +230,7 @@ class RestHost:
             release_version=release,
             attempt=command.attempt,
             transition_key=command.transition_key,
+            cancellation=hung_up,
         )
 
     def _result(self, command: TransitionCommand, outcome: Outcome) -> TransitionResult | Failed:

@@ -95,11 +95,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         try:
-            status, text = self.server.host.answer(self.command, self.path, dict(self.headers.items()), body)
+            status, text = self.server.host.answer(
+                self.command, self.path, dict(self.headers.items()), body, hung_up=self._hung_up
+            )
         except BaseException as error:
             log.error("A request failed:\n%s", traceback_of(error))
             status, text = 500, b""
         self._send(status, text)
+
+    def _hung_up(self) -> bool:
+        """Return whether the caller has closed the connection. Reads nothing and never waits."""
+        readable = select.poll()
+        try:
+            readable.register(self.connection, select.POLLIN)
+            return bool(readable.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            return True
 
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -181,7 +181,7 @@ def _line(item: CampaignItem) -> dict[str, Any]:
 
 def _became(item: CampaignItem) -> str:
     """What has become of its execution."""
-    return item.execution.status if item.execution else REMOVED
+    return item.execution.shown_status if item.execution else REMOVED
 
 
 def _runs(item: CampaignItem) -> bool:

@@ -119,7 +119,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @badge("Now", STATE_VARIANTS)
     def became(self, letter: DeadLetter) -> str:
-        return letter.execution.status
+        return letter.execution.shown_status
 
     def show(self, request: HttpRequest, row: DeadLetter) -> HttpResponse:
         execution = row.execution
@@ -128,7 +128,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "title": f"{row.error_code} in {execution.pipeline_id}",
             "original": row,
             "variant": STATE_VARIANTS[row.terminal_status],
-            "became": STATE_VARIANTS[execution.status],
+            "became": STATE_VARIANTS[execution.shown_status],
             "moved_since": execution.version != row.execution_version,
             "traceback": traceback_of(row),
             "others": others.order_by("-created_at", "-id")[:20],

@@ -19,7 +19,7 @@ from executions.admin.confirmation import Given, Order, ask
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
 from executions.cancellation import cancel
-from executions.models import DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
+from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
 from executions.redrive import redrivable, redrive
 from executions.states import State, legal
 from executions.stranded import why_stranded
@@ -35,11 +35,13 @@ class StatusFilter(ScopedFilter):
 
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         yield "live", "All that are live"
-        yield from ((state.value, state.value) for state in State)
+        yield from ((status, status) for status in STATE_VARIANTS)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         if self.value() == "live":
             return queryset.exclude(status__in=TERMINAL_VALUES)
+        if self.value() in (CLAIMED, State.RUNNING):
+            return queryset.filter(status=State.RUNNING, running_since__isnull=self.value() == CLAIMED)
         return queryset.filter(status=self.value()) if self.value() else queryset
 
 
@@ -84,7 +86,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @badge("Status", STATE_VARIANTS)
     def state(self, execution: Execution) -> str:
-        return execution.status
+        return execution.shown_status
 
     @column("Submitted")
     def submitted(self, execution: Execution) -> str:
@@ -155,7 +157,7 @@ def _shown(execution: Execution) -> dict[str, Any]:
     asked = _asked(execution)
     return {
         "execution": execution,
-        "variant": STATE_VARIANTS[execution.status],
+        "variant": STATE_VARIANTS[execution.shown_status],
         "over": execution.status in TERMINAL_VALUES,
         "mark": _mark(execution),
         "waits": execution.status in DUE_VALUES,
@@ -193,7 +195,7 @@ def _facts(execution: Execution) -> list[tuple[str, Any]]:
     facts = [
         ("Execution", execution.pk),
         ("Tenant", execution.tenant.slug),
-        ("Status", execution.status),
+        ("Status", execution.shown_status),
         ("Pinned to", f"{execution.pipeline_id} {execution.release_version}"),
         ("Contract version", execution.contract_version),
         ("Step index", execution.current_step_index),
@@ -247,8 +249,9 @@ def _cancel_order(execution: Execution) -> Order:
     return Order(
         title="Cancel an execution",
         lead=(
-            "It ends now and for good, and what it asked of others is withdrawn. A worker that runs it is not "
-            "interrupted: it finishes, what it answers is dropped, and what the step did outside stays done."
+            "It ends now and for good, and what it asked of others is withdrawn. A worker that runs it is told; the "
+            "step keeps its thread until it checks for that or finishes. Its outcome is dropped, and what it did "
+            "outside stays done."
         ),
         button="Cancel the execution",
         icon="cancel",

@@ -10,11 +10,13 @@ from django.utils import timezone
 
 from coordinator.admin_base import Person, ScopedFilter, TextFilter
 from coordinator.tenancy.access import tenants_of
+from executions.models import CLAIMED
 from executions.states import State
 from releases.models import Pipeline
 
 STATE_VARIANTS = {
     State.QUEUED.value: "info",
+    CLAIMED: "info",
     State.RUNNING.value: "primary",
     State.WAIT_RETRY.value: "warning",
     State.WAITING_EXTERNAL.value: "info",

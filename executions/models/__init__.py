@@ -2,11 +2,12 @@
 
 from executions.models.awaits import AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
-from executions.models.execution import DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
+from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
 from executions.models.wire_form import WireForm
 from executions.models.worker import Worker, WorkerEligibility, WorkerEvent
 
 __all__ = [
+    "CLAIMED",
     "DUE_VALUES",
     "TERMINAL_VALUES",
     "AwaitUnit",

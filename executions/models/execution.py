@@ -16,6 +16,7 @@ from releases.identity import ReleaseIdentity
 from releases.models import IDENTITY_LENGTH, Release
 
 TERMINAL_VALUES = sorted(state.value for state in TERMINAL)
+CLAIMED = "CLAIMED"
 DUE_VALUES = sorted(state.value for state in DUE)
 
 
@@ -144,6 +145,19 @@ class Execution(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def worker_name(self) -> str | None:
+        """The worker that holds the lease; None until a worker has reported it, or was chosen for the call."""
+        kind, _, name = (self.lease_owner or "").partition(":")
+        if kind == "rest":
+            return name.partition(":")[2]
+        return name if kind == "worker" else None
+
+    @property
+    def shown_status(self) -> str:
+        """The status for people: what is leased is CLAIMED until a worker has begun it."""
+        return CLAIMED if self.status == State.RUNNING and self.running_since is None else self.status
 
     @property
     def pin(self) -> ReleaseIdentity:

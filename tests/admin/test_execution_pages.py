@@ -9,10 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from executions import outcome
+from executions import moves, outcome
 from executions.admin.documents import JSON_SHOWN, bounded_json
 from executions.models import Execution, Worker
-from executions.moves import Move, apply
+from executions.moves import Claim, Move, apply
 from executions.protocol import OutcomeGroup
 from executions.redrive import redrive
 from executions.states import State
@@ -57,6 +57,41 @@ def test_the_page_asks_again_only_while_the_execution_is_live(log_in: LogIn, acm
     assert moved.status_code == 200
     assert "hx-get" not in moved.text
     assert "&quot;answer&quot;: 42" in moved.text
+
+
+def renew(execution: Execution, claim: Claim, running: float | None = None) -> None:
+    """What a heartbeat of the worker w does that holds the claim."""
+    held = [(claim.execution_id, claim.lease_token)]
+    begun = {} if running is None else {claim.lease_token: running}
+    moves.renew_leases(execution.tenant_id, held, holder="worker:w", lease_seconds=30, running=begun)
+
+
+def test_what_no_worker_has_begun_is_not_shown_as_running(log_in: LogIn, acme: World) -> None:
+    client = log_in("viewer")
+
+    def shown() -> tuple[str, list[str]]:
+        """The page's text, and the filters of the list that find the execution."""
+        listed = reverse("admin:executions_execution_changelist")
+        found = [
+            status
+            for status in ("QUEUED", "CLAIMED", "RUNNING")
+            if page(acme.execution) in client.get(listed, {"status": status}).text
+        ]
+        return client.get(page(acme.execution)).text, found
+
+    assert shown()[1] == ["QUEUED"]
+    [claim] = making.claimed(acme.tenant)
+    text, found = shown()
+    assert "No worker has reported it yet." in text
+    assert found == ["CLAIMED"]
+    renew(acme.execution, claim)
+    text, found = shown()
+    assert "has it in hand and has not begun it." in text
+    assert found == ["CLAIMED"]
+    renew(acme.execution, claim, running=5)
+    text, found = shown()
+    assert 'Running on worker <span class="dc-mono">w</span> since' in text
+    assert found == ["RUNNING"]
 
 
 def test_a_failure_shows_its_error(log_in: LogIn, acme: World) -> None:

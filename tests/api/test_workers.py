@@ -8,7 +8,9 @@ from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
 from coordinator.tenancy.roles import Scope
-from executions.models import Worker, WorkerEvent
+from executions import moves
+from executions.models import Execution, Worker, WorkerEvent
+from executions.rest_assignment import owner_of
 from releases.models import Release
 from tests import making
 from tests.api.caller import Caller
@@ -75,6 +77,39 @@ def test_workers_are_found_by_pipeline_release_and_state(ready: tuple[Tenant, Re
         {"other"},
     )
     assert operator.get("workers?state=DEAD", 400)["code"] == "INVALID_REQUEST"
+
+
+def test_an_execution_says_who_has_it_and_since_when_it_runs(
+    ready: tuple[Tenant, Release], operator: Caller, settings: Any
+) -> None:
+    owner, release = ready
+    execution = making.execution(owner)
+
+    def told() -> tuple[str, str | None, str | None]:
+        found = operator.get(f"executions/{execution.pk}")
+        return found["status"], found["worker"], found["runningSince"]
+
+    assert told() == ("QUEUED", None, None)
+    [claim] = making.claimed(owner)
+    assert told() == ("RUNNING", None, None)
+    held = [(claim.execution_id, claim.lease_token)]
+    moves.renew_leases(owner.pk, held, holder="worker:a:b", lease_seconds=30)
+    assert told() == ("RUNNING", "a:b", None)
+    moves.renew_leases(owner.pk, held, holder="worker:a:b", lease_seconds=30, running={claim.lease_token: 60})
+    status, worker, since = told()
+    assert (status, worker) == ("RUNNING", "a:b")
+    assert since is not None
+    assert datetime.fromisoformat(since) < timezone.now() - timedelta(seconds=59)
+    repeated = Caller(owner, Scope.SUBMIT).call(
+        "POST",
+        "executions",
+        {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": execution.execution_key},
+        200,
+    )
+    assert (repeated["worker"], repeated["runningSince"]) == ("a:b", since)
+    called = owner_of(making.worker(release, "c:d", protocol="rest"))
+    Execution.objects.filter(pk=execution.pk).update(lease_owner=called)
+    assert told()[:2] == ("RUNNING", "c:d")
 
 
 def test_stranded_work_is_told_by_release(ready: tuple[Tenant, Release], operator: Caller) -> None:

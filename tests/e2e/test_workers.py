@@ -1,5 +1,6 @@
 """Operators and workers over real processes: a drain holds, its work is shown as stranded, and goes on afterwards."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import Signals
@@ -86,9 +87,9 @@ class Two:
         """What the worker has logged for this tenant; a worker of the same name may have written before it."""
         return self.drained.log.read_text().split(self.tenant.tenant.slug, 1)[1]
 
-    def submit(self, gate: Path) -> str:
+    def submit(self, gate: Path, **members: Any) -> str:
         self.count += 1
-        value = {"number": self.count, "gate": str(gate)}
+        value = {"number": self.count, "gate": str(gate), **members}
         return str(self.tenant.accepted(PATIENT, value, f"k{self.count}")["executionId"])
 
     def worker(self, name: str) -> dict[str, Any]:
@@ -252,3 +253,108 @@ def test_orders_of_others_and_old_orders_do_nothing(two: Two) -> None:
     two.log_has("Ignored an order: ORDER_OUTDATED")
     assert two.run_by() == {"worker:drained"}
     assert two.log().count("Ordered to drain") == 1
+
+
+def begun(two: Two, execution_id: str) -> dict[str, Any]:
+    """The execution, once its worker has reported that it runs."""
+
+    def reported() -> dict[str, Any] | None:
+        found = two.tenant.execution(execution_id)
+        return found if found["runningSince"] else None
+
+    return eventually(reported, what="the report")
+
+
+def cancel(two: Two, execution_id: str) -> None:
+    answer = two.tenant.http.post(two.tenant.url(f"executions/{execution_id}/cancel"), json={"reason": "a mistake"})
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_thread_that_runs_what_was_cancelled_gets_no_work_and_what_waits_does_not_show_as_running(two: Two) -> None:
+    stubborn, other = two.submit(two.gate), two.submit(two.gate)
+    for each in (stubborn, other):
+        assert begun(two, each)["worker"] == "drained"
+    cancel(two, stubborn)
+    waiting = two.submit(two.open)
+    two.wait_until(abandoned=1, running=1, capacity=2)
+    # Whatever was sent out before the worker said so came back, or waits in the broker.
+    two.tenant.wait_for(waiting, "QUEUED")
+    assert two.tenant.execution(waiting)["runningSince"] is None
+    assert two.worker("drained")["holding"] == 2
+    two.gate.touch()
+    two.tenant.wait_for(waiting, "SUCCEEDED")
+    two.tenant.wait_for(other, "SUCCEEDED")
+    two.wait_until(abandoned=0, holding=0)
+    kinds = [event["kind"] for event in two.tenant.events(stubborn)]
+    assert kinds == ["SUBMITTED", "CLAIMED", "CANCELLED", "OUTCOME_DROPPED"]
+
+
+def test_a_step_that_heeds_its_cancellation_makes_room_at_once(two: Two) -> None:
+    both = [two.submit(two.gate, heeds=True), two.submit(two.gate)]
+    for each in both:
+        begun(two, each)
+    cancel(two, both[0])
+    assert two.run_by(2) == {"worker:drained"}
+    kinds = [event["kind"] for event in two.tenant.events(both[0])]
+    assert kinds == ["SUBMITTED", "CLAIMED", "CANCELLED", "OUTCOME_DROPPED"]
+    assert two.tenant.execution(both[1])["status"] == "RUNNING"
+
+
+def test_a_step_whose_lease_was_taken_over_learns_of_it(two: Two) -> None:
+    """The worker is silent for so long that another one gets the execution; then it is heard again."""
+    lost = two.submit(two.gate, heeds=True)
+    begun(two, lost)
+    two.drained.send(Signals.SIGSTOP)
+    two.tenant.start_worker(two.release, "other")
+    eventually(lambda: two.tenant.execution(lost)["worker"] == "other", what="the takeover", seconds=60)
+    os.kill(two.drained.pid, Signals.SIGCONT)
+    two.log_has(f"The lease of execution {lost} is lost")
+    two.wait_until(holding=0)
+    two.gate.touch()
+    two.tenant.wait_for(lost, "SUCCEEDED")
+    assert two.tenant.events(lost)[-1]["actor"] == "worker:other"
+
+
+def test_a_worker_that_is_refused_says_why_and_ends(tenant: TenantInUse, v1: BuiltRelease) -> None:
+    worker = tenant.product.start_worker(
+        f"wrong-{tenant.tenant.slug}",
+        v1.reference,
+        release=v1.descriptor,
+        tenant=tenant.tenant.slug,
+        key=worker_key("another secret", tenant.tenant.slug),
+        directory=v1.directory,
+    )
+    tenant.workers.append(worker)
+    eventually(lambda: not worker.running, what="its end", seconds=60)
+    assert worker.status == 2
+    assert "error: WORKER_REFUSED: no coordinator accepts this worker: SIGNATURE_INVALID" in worker.log.read_text()
+    [control] = [child for child in tenant.product.children.started if child.name == "control-worker"]
+    refused = [line for line in control.log.read_text().splitlines() if worker.name in line]
+    assert "Refused a heartbeat: SIGNATURE_INVALID" in refused[0]
+    assert tenant.get("workers")["items"] == []
+
+
+def test_a_worker_that_no_coordinator_answers_waits(
+    own_broker: tuple[RunningProduct, Valkey], tmp_path: Path, name: str
+) -> None:
+    """Silence is no refusal: it is accepted as soon as somebody is there."""
+    running, _ = own_broker
+    [control] = [child for child in running.product.children.started if child.name == "control-worker"]
+    control.stop()
+    tenant = running.tenant(name)
+    release = build("pinned:pipeline", PIPELINES / "v1", tmp_path / "v1", "1.0")
+    worker = tenant.product.start_worker(
+        "early",
+        release.reference,
+        release=release.descriptor,
+        tenant=name,
+        key=worker_key(running.product.environment["WORKER_SECRET"], name),
+        directory=release.directory,
+    )
+    try:
+        eventually(lambda: "ready." in worker.log.read_text(), what="its start", seconds=60)
+        running.product.start_control_worker("later")
+        eventually(lambda: "Ordered to take commands" in worker.log.read_text(), what="its acceptance", seconds=60)
+        assert worker.running
+    finally:
+        worker.stop()

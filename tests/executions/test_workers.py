@@ -257,6 +257,26 @@ def test_a_worker_that_holds_a_lease_in_vain_is_told_until_it_knows(
     assert tasks_of(rung) == [DISPATCH_TASK]
 
 
+def test_what_waits_in_a_worker_without_a_usable_thread_goes_to_another(
+    release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    making.worker(release, "other")
+    beat(release)
+    making.execution(owner)
+    [claim] = making.claimed(owner)
+
+    def still_held(second: int, abandoned: int) -> bool:
+        Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=LONG_AGO)
+        with django_capture_on_commit_callbacks() as rung:
+            beat(release, second, waiting=[held(claim, seconds=9)], abandoned=abandoned)
+        renewed = Execution.objects.get(pk=claim.execution_id).lease_expires_at != LONG_AGO
+        assert (TELL_TASK in tasks_of(rung)) is not renewed
+        return renewed
+
+    assert still_held(1, abandoned=1)
+    assert not still_held(2, abandoned=2)
+
+
 def test_a_lease_that_ended_a_moment_ago_is_no_news_to_its_worker(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:

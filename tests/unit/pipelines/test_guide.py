@@ -1,6 +1,7 @@
 """The guide for authors is true: its code runs, and its table of errors is complete."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines import StepContext
@@ -12,7 +13,7 @@ from tests.unit.pipelines.conftest import Author
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GUIDE = (REPOSITORY / "docs/pipelines.md").read_text(encoding="utf-8")
-FIRST, AWAITS, MORE = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+FIRST, LONG, AWAITS, MORE = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def test_the_pipeline_of_the_guide_builds_and_runs(author: Author, context: StepContext, tmp_path: Path) -> None:
@@ -29,6 +30,22 @@ def test_the_pipeline_of_the_guide_builds_and_runs(author: Author, context: Step
     failed = run(pipeline, {**basket, "lines": ["a=-1"]}, start=0, stop=-1, context=context)
     assert isinstance(failed, Failed)
     assert not failed.retryable
+
+
+def test_the_long_step_of_the_guide_ends_early_once_it_is_cancelled(author: Author, context: StepContext) -> None:
+    author.write("acme_films.py", LONG)
+    pipeline = author.load("acme_films:pipeline")
+    assert run(pipeline, 3, start=0, stop=-1, context=context) == Completed([3], many=False)
+    asked: list[bool] = []
+
+    def after_a_while() -> bool:
+        asked.append(True)
+        return len(asked) > 3
+
+    cancelled = replace(context, cancellation=after_a_while)
+    failed = run(pipeline, 1_000_000, start=0, stop=-1, context=cancelled)
+    assert isinstance(failed, Failed)
+    assert failed.failure_class == "pipelines.errors.Cancelled"
 
 
 def test_the_await_of_the_guide_suspends(author: Author, context: StepContext) -> None:

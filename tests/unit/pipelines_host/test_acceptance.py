@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from executions.protocol import Order, Refusal, RefusalCode, seal
-from pipelines.acceptance import REFUSALS
+from pipelines.acceptance import REFUSALS, Acceptance
 from pipelines.host import Host
 from tests.unit.pipelines_host.conftest import Hosted
 
@@ -77,3 +77,14 @@ def test_what_is_no_refusal_is_ignored(host: Host, other: dict[str, Any], caplog
         host.obey({"kind": "refusal", "nonce": beat(host), "code": "SIGNATURE_INVALID", **other})
     assert host.acceptance.refusal is None
     assert [entry.args[0] for entry in caplog.records if entry.args] == ["ENVELOPE_MALFORMED"] * REFUSALS  # type: ignore[index]
+
+
+def test_a_worker_that_nobody_answers_says_so_from_time_to_time(caplog: pytest.LogCaptureFixture) -> None:
+    patient, waiting, accepted = Acceptance("acme"), Acceptance("acme", patience=0), Acceptance("acme", patience=0)
+    accepted.accepted()
+    for each in (patient, waiting, accepted):
+        for number in range(3):
+            each.asked(f"nonce {number}")
+    [entry] = caplog.records
+    assert "No coordinator has answered" in entry.getMessage()
+    assert waiting.refusal is None

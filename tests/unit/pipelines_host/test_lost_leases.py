@@ -55,6 +55,11 @@ def lose(host: Host, *commands: Command) -> None:
     host.obey(seal(host.release.identity, Order(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
 
 
+def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
+    eventually(lambda: len(answers) == 1, what="the answer")
+    return answers[0]
+
+
 def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(hosted: Hosted, host: Host, running: Running) -> None:
     asked = [command(99), command(99), command(1), command(2)]
     running(*asked)
@@ -73,7 +78,7 @@ def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: H
     answers = running(asked)
     eventually(hosted.marks, what="the step's start")
     lose(host, asked)
-    [outcome] = answer(eventually(lambda: answers and answers[0], what="the answer"), hosted.key)
+    [outcome] = answer(answered(answers), hosted.key)
     assert outcome.failure is not None
     assert (outcome.outcome, outcome.failure.failure_class) == ("FAILED", "pipelines.errors.Cancelled")
 
@@ -89,7 +94,7 @@ def test_a_thread_that_goes_on_is_reported_until_it_is_free(hosted: Hosted, host
     assert tokens(host) == ({other.lease_token}, set(), 1)
     host.changed.clear()
     (hosted.folder / "go").touch()
-    [outcome] = answer(eventually(lambda: answers and answers[0], what="the answer"), hosted.key)
+    [outcome] = answer(answered(answers), hosted.key)
     # It is told like any other; the coordinator drops it and notes that in the history.
     assert outcome.outcome == "COMPLETED"
     eventually(host.changed.is_set, what="the news of a free thread")
@@ -103,7 +108,7 @@ def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Hos
     lose(host, lost)
     assert tokens(host)[1:] == ({kept.lease_token}, 0)
     (hosted.folder / "go").touch()
-    outcomes = answer(eventually(lambda: answers and answers[0], what="the answer"), hosted.key)
+    outcomes = answer(answered(answers), hosted.key)
     assert len(outcomes) == 3
     assert lost.execution_id not in {each.execution_id for each in outcomes}
     assert 1 not in hosted.marks()
