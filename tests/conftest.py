@@ -15,6 +15,7 @@ from pytest_django import DjangoDbBlocker
 from coordinator.api.authentication import forget_tokens
 from coordinator.local.product import Product
 from executions import admission
+from releases.artifact_store import LocalArtifactStore
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
 from tests.servers import ORDINARY_URL
@@ -108,3 +109,4 @@ def nothing_remembered() -> None:
 @pytest.fixture(autouse=True)
 def artifact_root(tmp_path: Path, settings: object) -> None:
     settings.ARTIFACT_ROOT = tmp_path / "artifacts"  # type: ignore[attr-defined]
+    LocalArtifactStore(tmp_path / "artifacts").set_up()
