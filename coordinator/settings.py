@@ -250,7 +250,8 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_TASK_ROUTES = {
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
-    # Reading whole artifacts may take long, too.
+    # Reading whole artifacts may take long, too, and so may asking image registries.
+    "releases.verify": {"queue": "artifacts"},
     "releases.scrub": {"queue": "artifacts"},
     "releases.check_blob": {"queue": "artifacts"},
     "releases.finish_upload": {"queue": "artifacts"},

@@ -83,6 +83,7 @@ def running(
             "REST_WORKER_CAPACITY": "2",
         },
     )
+    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
     product.gather_static_files()
     with django_db_blocker.unblock():
         try:
