@@ -31,6 +31,15 @@ def _check_connection_budget(sender: Any, **_: Any) -> None:
     connection_budget.check_soon(processes=1, threads=sender.concurrency)
 
 
+@signals.celeryd_after_setup.connect
+def _leave_room_beside_artifacts(instance: Any, **_: Any) -> None:
+    """A worker that serves other queues too keeps half of its threads for them."""
+    from releases.tasks import limit_artifact_tasks
+
+    threads, others = instance.concurrency, set(app.amqp.queues.consume_from) - {"artifacts"}
+    limit_artifact_tasks(max(threads // 2, 1) if others else threads)
+
+
 @signals.task_prerun.connect
 def _drop_dead_connections(**_: Any) -> None:
     """Connections outlive tasks (CELERY_DB_REUSE_MAX), but not a database that was started anew."""

@@ -4,16 +4,23 @@ A wrong or missing variable never goes unnoticed: all problems are collected and
 operator mends them in one go. No message ever holds a variable's value.
 """
 
+import re
+import ssl
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
+MOST = 1e9
+"""The largest number that a setting may be; as seconds, thirty years."""
+_HOST = re.compile(r"[^\s/@]+")
+_BLANK = re.compile(r"\s")
+_DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
 
 
 @dataclass(frozen=True)
@@ -51,23 +58,23 @@ class Environment:
 
         return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
 
-    def integer(self, name: str, default: int, *, least: int = 1) -> int:
+    def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
         def parse(value: str) -> int:
-            number = int(value) if value.removeprefix("-").isdecimal() else None
-            if number is None or number < least:
-                raise ValueError(f"must be a whole number of at least {least}")
+            number = int(value) if len(value) < 20 and value.removeprefix("-").isdecimal() else None
+            if number is None or not least <= number <= most:
+                raise ValueError(f"must be a whole number from {least} to {most}")
             return number
 
         return self._read(name, "integer", str(default), parse, fallback=default)
 
-    def number(self, name: str, default: float, *, least: float = 0.0) -> float:
+    def number(self, name: str, default: float, *, least: float = 0.0, most: float = MOST) -> float:
         def parse(value: str) -> float:
             try:
                 number = float(value)
             except ValueError:
                 number = float("nan")
-            if not least <= number < float("inf"):
-                raise ValueError(f"must be a number of at least {least:g}")
+            if not least <= number <= most:
+                raise ValueError(f"must be a number from {least:g} to {most:g}")
             return number
 
         return self._read(name, "number", f"{default:g}", parse, fallback=default)
@@ -98,6 +105,40 @@ class Environment:
 
         return self._read(name, "list", default, parse, fallback=[])
 
+    def hosts(self, name: str, default: str = "") -> list[str]:
+        """A comma-separated list of host names, each with a port where it needs one."""
+
+        def parse(value: str) -> list[str]:
+            hosts = [word.strip() for word in value.split(",") if word.strip()]
+            if not all(_HOST.fullmatch(host) for host in hosts):
+                raise ValueError("must be host names, such as registry.example:5000, without a scheme or a path")
+            return hosts
+
+        return self._read(name, "list", default, parse, fallback=[])
+
+    def url(self, name: str) -> str:
+        """An http or https URL, without a slash at its end; empty by default."""
+
+        def parse(value: str) -> str:
+            if value and not _is_web_url(value):
+                raise ValueError("must be a URL such as https://coordinator.example")
+            return value.rstrip("/")
+
+        return self._read(name, "URL", "", parse, fallback="")
+
+    def certificates(self, name: str) -> str:
+        """The path of a file of certificates in PEM form; empty by default."""
+
+        def parse(value: str) -> str:
+            if value:
+                try:
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+                except OSError:
+                    raise ValueError("must name a readable file of certificates in PEM form") from None
+            return value
+
+        return self._read(name, "file", "", parse, fallback="")
+
     def paths(self, name: str) -> list[Path]:
         """A comma-separated list of absolute paths, none by default."""
 
@@ -115,8 +156,7 @@ class Environment:
         def parse(value: str) -> list[str]:
             origins = [word.strip() for word in value.split(",") if word.strip()]
             for origin in origins:
-                url = urlsplit(origin)
-                if url.scheme not in {"http", "https"} or not url.hostname or origin != f"{url.scheme}://{url.netloc}":
+                if not _is_web_url(origin) or origin.count("/") != 2 or "?" in origin or "#" in origin:
                     raise ValueError(
                         "must be origins, such as https://worker.example:8443, with nothing after the port"
                     )
@@ -159,8 +199,11 @@ class Environment:
 
     def redis_url(self, name: str) -> str:
         def parse(value: str) -> str:
-            if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
-                raise ValueError("must be a redis://, rediss:// or unix:// URL")
+            url = _split(value)
+            host = url is not None and url.scheme in {"redis", "rediss"} and url.hostname
+            database = url is not None and _DATABASE_NUMBER.fullmatch(url.path)
+            if not (host and database) and not (url is not None and url.scheme == "unix" and url.path):
+                raise ValueError("must be a redis://host:port/number, rediss:// or unix:// URL")
             return value
 
         return self._read(name, "Redis URL", None, parse, fallback="", secret=True)
@@ -172,7 +215,7 @@ class Environment:
     def raise_problems(self) -> None:
         """Raise `ImproperlyConfigured` with every problem met so far, if there is any."""
         if self._problems:
-            raise ImproperlyConfigured("The environment is not right:\n" + "\n".join(self._problems))
+            raise ImproperlyConfigured("Invalid configuration:\n" + "\n".join(self._problems))
 
     def _read(
         self, name: str, kind: str, default: str | None, parse: Callable[[str], T], *, fallback: T, secret: bool = False
@@ -201,10 +244,24 @@ class Environment:
             raise ValueError(f"cannot be read from the file that {name}_FILE names ({type(error).__name__})") from error
 
 
+def _split(value: str) -> SplitResult | None:
+    """The parts of a URL; None where it or its port is malformed, which Python's own errors tell with the value."""
+    try:
+        url = urlsplit(value)
+        return url if url.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _is_web_url(value: str) -> bool:
+    url = _split(value)
+    return url is not None and url.scheme in {"http", "https"} and bool(url.hostname) and not _BLANK.search(value)
+
+
 def _database(value: str) -> dict[str, Any]:
-    url = urlsplit(value)
-    if url.scheme not in {"postgresql", "postgres"} or not url.path.strip("/"):
-        raise ValueError("must be a postgresql://user:password@host:port/name URL")
+    url = _split(value)
+    if url is None or url.scheme not in {"postgresql", "postgres"} or not url.path.strip("/") or url.query:
+        raise ValueError("must be a postgresql://user:password@host:port/name URL, with nothing after the name")
     return {
         "ENGINE": "coordinator.postgresql",
         "NAME": unquote(url.path.strip("/")),

@@ -1,8 +1,11 @@
 """Django's settings. Every variable is read here, once, through `env`; `docs/settings.md` explains each."""
 
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
 
 from coordinator.api.problem_shape import PROBLEM
 from coordinator.env import Environment
@@ -13,16 +16,16 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = env.secret("SECRET_KEY", shortest=32)
 WORKER_SECRET = env.secret("WORKER_SECRET", shortest=32)
 DEBUG = False
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1")
-CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1")
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 HTTPS_ONLY = env.flag("HTTPS_ONLY", True)
 
 ARTIFACT_STORE = env.choice("ARTIFACT_STORE", ("local", "s3"), "local")
 ARTIFACT_ROOT = env.path("ARTIFACT_ROOT", "artifacts")
 S3_BUCKET = env.text("S3_BUCKET", "")
 S3_PREFIX = env.text("S3_PREFIX", "")
-S3_ENDPOINT_URL = env.text("S3_ENDPOINT_URL", "")
-S3_PUBLIC_ENDPOINT_URL = env.text("S3_PUBLIC_ENDPOINT_URL", "")
+S3_ENDPOINT_URL = env.url("S3_ENDPOINT_URL")
+S3_PUBLIC_ENDPOINT_URL = env.url("S3_PUBLIC_ENDPOINT_URL")
 S3_REGION = env.text("S3_REGION", "us-east-1")
 S3_ACCESS_KEY_ID = env.secret("S3_ACCESS_KEY_ID", required=False)
 S3_SECRET_ACCESS_KEY = env.secret("S3_SECRET_ACCESS_KEY", required=False)
@@ -30,7 +33,7 @@ env.require(
     bool(S3_ACCESS_KEY_ID) == bool(S3_SECRET_ACCESS_KEY),
     "S3_SECRET_ACCESS_KEY goes with S3_ACCESS_KEY_ID: set both",
 )
-S3_CA_FILE = env.text("S3_CA_FILE", "")
+S3_CA_FILE = env.certificates("S3_CA_FILE")
 S3_TIMEOUT_SECONDS = env.number("S3_TIMEOUT_SECONDS", 20, least=0.1)
 SCRUB_DAYS = env.number("SCRUB_DAYS", 7, least=0.01)
 ORPHAN_HOURS = env.number("ORPHAN_HOURS", 24, least=1)
@@ -45,12 +48,12 @@ UPLOAD_PART_BYTES = env.integer("UPLOAD_PART_BYTES", 64 * 1024**2, least=5 * 102
 UPLOAD_HOURS = env.number("UPLOAD_HOURS", 24, least=0.01)
 MAX_RELEASE_ARTIFACTS = env.integer("MAX_RELEASE_ARTIFACTS", 100)
 IMAGE_REGISTRY_CHECK = env.flag("IMAGE_REGISTRY_CHECK", False)
-IMAGE_REGISTRIES = env.words("IMAGE_REGISTRIES")
-IMAGE_REGISTRIES_PLAIN_HTTP = env.words("IMAGE_REGISTRIES_PLAIN_HTTP")
+IMAGE_REGISTRIES = env.hosts("IMAGE_REGISTRIES")
+IMAGE_REGISTRIES_PLAIN_HTTP = env.hosts("IMAGE_REGISTRIES_PLAIN_HTTP")
 IMAGE_REGISTRY_CREDENTIALS = env.credentials("IMAGE_REGISTRY_CREDENTIALS")
 IMAGE_REGISTRY_ALLOWED_NETWORKS = env.networks("IMAGE_REGISTRY_ALLOWED_NETWORKS")
 IMAGE_REGISTRY_SECONDS = env.number("IMAGE_REGISTRY_SECONDS", 10, least=0.1)
-IMAGE_REGISTRY_CA_FILE = env.text("IMAGE_REGISTRY_CA_FILE", "")
+IMAGE_REGISTRY_CA_FILE = env.certificates("IMAGE_REGISTRY_CA_FILE")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
@@ -66,29 +69,29 @@ WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
 TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
 ALLOWED_TENANTS = env.words("ALLOWED_TENANTS")
 TENANT_MAX_IN_FLIGHT = env.integer("TENANT_MAX_IN_FLIGHT", 0, least=0)
-RETENTION_DAYS = env.integer("RETENTION_DAYS", 0, least=0)
-FAILED_RETENTION_DAYS = env.integer("FAILED_RETENTION_DAYS", 0, least=0)
+RETENTION_DAYS = env.integer("RETENTION_DAYS", 0, least=0, most=36_500)
+FAILED_RETENTION_DAYS = env.integer("FAILED_RETENTION_DAYS", 0, least=0, most=36_500)
 RETRY_LIMIT = env.integer("RETRY_LIMIT", 3, least=0)
 RETRY_DELAY_SECONDS = env.number("RETRY_DELAY_SECONDS", 10)
 RETRY_MULTIPLIER = env.number("RETRY_MULTIPLIER", 2, least=1)
 RETRY_JITTER = env.number("RETRY_JITTER", 0.1)
 
-PUBLIC_URL = env.text("PUBLIC_URL", "").rstrip("/")
+PUBLIC_URL = env.url("PUBLIC_URL")
 RESUME_TOKEN_SECRET = env.secret("RESUME_TOKEN_SECRET", shortest=32, required=False)
 WEBHOOK_ATTEMPTS = env.integer("WEBHOOK_ATTEMPTS", 8)
 WEBHOOK_DELAY_SECONDS = env.number("WEBHOOK_DELAY_SECONDS", 10)
 WEBHOOK_TIMEOUT_SECONDS = env.number("WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1)
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
-WEBHOOK_CA_FILE = env.text("WEBHOOK_CA_FILE", "")
+WEBHOOK_CA_FILE = env.certificates("WEBHOOK_CA_FILE")
 
 PAYLOAD_TYPE_PREFIXES = env.words("PAYLOAD_TYPE_PREFIXES", "org.pipelineframework.")
 REST_WORKER_ORIGINS = env.origins("REST_WORKER_ORIGINS")
-REST_WORKER_BASE_URL = env.text("REST_WORKER_BASE_URL", "").rstrip("/")
+REST_WORKER_BASE_URL = env.url("REST_WORKER_BASE_URL")
 REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", required=False)
 REST_WORKER_CONNECT_SECONDS = env.number("REST_WORKER_CONNECT_SECONDS", 2, least=0.1)
 REST_WORKER_TIMEOUT_SECONDS = env.number("REST_WORKER_TIMEOUT_SECONDS", 30, least=0.1)
 REST_WORKER_MAX_ANSWER_BYTES = env.integer("REST_WORKER_MAX_ANSWER_BYTES", 16 * 1024**2)
-REST_WORKER_CA_FILE = env.text("REST_WORKER_CA_FILE", "")
+REST_WORKER_CA_FILE = env.certificates("REST_WORKER_CA_FILE")
 REST_WORKER_STALE_SECONDS = env.number("REST_WORKER_STALE_SECONDS", 120)
 REST_WORKER_CAPACITY = env.integer("REST_WORKER_CAPACITY", 8)
 REST_WORKER_NON_RETRYABLE = env.words("REST_WORKER_NON_RETRYABLE")
@@ -256,7 +259,8 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_TASK_ROUTES = {
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
-    # Reading whole artifacts may take long, too.
+    # Reading whole artifacts may take long, too, and so may asking image registries.
+    "releases.verify": {"queue": "artifacts"},
     "releases.scrub": {"queue": "artifacts"},
     "releases.check_blob": {"queue": "artifacts"},
     "releases.finish_upload": {"queue": "artifacts"},
@@ -299,7 +303,10 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["limit"]}},
     # Celery's two lines for each task say nothing that a row does not; what fails is told all the same.
     "loggers": {name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace")},
-    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
+    "root": {
+        "handlers": ["stderr"],
+        "level": env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO"),
+    },
 }
 
 UNFOLD = {
@@ -330,4 +337,8 @@ UNFOLD = {
     },
 }
 
-env.raise_problems()
+try:
+    env.raise_problems()
+except ImproperlyConfigured as error:
+    # A traceback would hide what is wrong. Every process reads its settings first, and ends here.
+    sys.exit(str(error))

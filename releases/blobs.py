@@ -1,5 +1,6 @@
 """Notes what was found out about a blob: the verdict, and the event beside it in the same transaction."""
 
+import logging
 from typing import Any
 
 from django.db import transaction
@@ -7,6 +8,7 @@ from django.db.models.functions import Now
 
 from releases.models import Blob, BlobEvent
 
+log = logging.getLogger(__name__)
 State, Kind = Blob.State, BlobEvent.Kind
 
 
@@ -24,13 +26,17 @@ def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
 
 
 def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
-    """The bytes are DAMAGED or MISSING; returns which. What was found damaged and put away stays DAMAGED."""
+    """The bytes are DAMAGED or MISSING; returns the state that counts.
+
+    Absent bytes stay DAMAGED if they were put into quarantine, and REMOVED if nothing needed them.
+    """
     with transaction.atomic():
         blob = Blob.objects.select_for_update().get(digest=digest)
-        if state == State.MISSING and blob.state == State.DAMAGED:
-            state = State.DAMAGED
+        if state == State.MISSING and blob.state in (State.DAMAGED, State.REMOVED):
+            state = State(blob.state)
         if blob.state != state:
             BlobEvent.objects.create(digest=digest, kind=Kind(state.value), data=data)
+            log.error("blob %s is %s", digest, state)
         _write(digest, state=state)
     return state
 

@@ -83,11 +83,11 @@ def find(tenant: Tenant, upload_id: str) -> ArtifactUpload:
 
 def missing(upload: ArtifactUpload) -> tuple[int, list[Part]]:
     """How many bytes are there, and the first parts that are not, each with its address. None unless it is OPEN."""
+    if upload.status == UploadStatus.OPEN and not upload.storage_id:
+        _open(_direct(), upload)
     if upload.status != UploadStatus.OPEN:
         return (upload.size, []) if upload.status in (UploadStatus.VERIFYING, UploadStatus.STORED) else (0, [])
     direct = _direct()
-    if not upload.storage_id:
-        _open(direct, upload)
     there = direct.parts(str(upload.pk), upload.storage_id)
     wanted = [(number, size) for number, size in _sizes(upload) if there.get(number) != size]
     parts = [
@@ -231,8 +231,10 @@ def _made(tenant: Tenant, digest: str, size: int, actor: str) -> ArtifactUpload:
 
 def _open(direct: DirectUploads, upload: ArtifactUpload) -> None:
     begun = direct.begin(str(upload.pk))
-    if not ArtifactUpload.objects.filter(pk=upload.pk, storage_id="").update(storage_id=begun):
-        direct.discard(str(upload.pk), begun)  # somebody else was faster
+    unopened = ArtifactUpload.objects.filter(pk=upload.pk, status=UploadStatus.OPEN, storage_id="")
+    if not unopened.update(storage_id=begun):
+        # Another request opened it first, and its bytes may be joined by now; or the upload has expired.
+        direct.abort(str(upload.pk), begun)
     upload.refresh_from_db()
 
 

@@ -53,15 +53,17 @@ class _Refused(Exception):
 def findings(descriptor: Descriptor) -> list[Finding]:
     """What the registries say against a descriptor's images. Raises `RegistryUnavailable` where one says nothing.
 
-    Only references that pin their artifact's digest are asked about: the others are findings already.
+    All registries together have IMAGE_REGISTRY_SECONDS. Only references that pin their artifact's digest are asked
+    about: the others are findings already.
     """
     found: list[Finding] = []
+    deadline = time.monotonic() + settings.IMAGE_REGISTRY_SECONDS
     for position, artifact in image_reference.images(descriptor):
         reference = image_reference.pinned(artifact)
         if reference is None:
             continue
         try:
-            _Question(reference, artifact).ask()
+            _Question(reference, artifact, deadline).ask()
         except _Refused as refused:
             found.append(Finding(refused.code, artifact_field(position, "uri"), str(refused)))
     return found
@@ -71,16 +73,16 @@ def findings(descriptor: Descriptor) -> list[Finding]:
 class _Question:
     reference: ImageReference
     artifact: ArtifactRef
+    deadline: float
 
     def ask(self) -> None:
         """Return where the registry has the manifest."""
         host = self.reference.host
         if settings.IMAGE_REGISTRIES and host not in settings.IMAGE_REGISTRIES:
             raise _Refused("IMAGE_REGISTRY_NOT_ALLOWED", f"{host} is none of the registries that this coordinator asks")
-        deadline = time.monotonic() + settings.IMAGE_REGISTRY_SECONDS
-        answer = self._head({}, deadline)
+        answer = self._head({})
         if answer.status == 401:
-            answer = self._head(self._authorised(answer, deadline), deadline)
+            answer = self._head(self._authorised(answer))
         self._judge(answer)
 
     def _judge(self, answer: Answer) -> None:
@@ -97,13 +99,13 @@ class _Question:
         if told and told != self.artifact.digest:
             raise _Refused("IMAGE_MANIFEST_OTHER_DIGEST", f"{host} answered with the manifest of another digest")
 
-    def _head(self, headers: dict[str, str], deadline: float) -> Answer:
+    def _head(self, headers: dict[str, str]) -> Answer:
         scheme = "http" if self.reference.host in settings.IMAGE_REGISTRIES_PLAIN_HTTP else "https"
         host = "registry-1.docker.io" if self.reference.host == DOCKER_HUB else self.reference.host
         url = f"{scheme}://{host}/v2/{self.reference.repository}/manifests/{self.artifact.digest}"
-        return _call("HEAD", url, {"Accept": MANIFESTS, **headers}, deadline)
+        return _call("HEAD", url, {"Accept": MANIFESTS, **headers}, self.deadline)
 
-    def _authorised(self, refusal: Answer, deadline: float) -> dict[str, str]:
+    def _authorised(self, refusal: Answer) -> dict[str, str]:
         """The header that answers a challenge: a token of the realm that the registry names, or our password."""
         scheme, _, rest = refusal.headers.get("www-authenticate", "").partition(" ")
         if scheme.lower() == "basic":
@@ -111,16 +113,16 @@ class _Question:
         if scheme.lower() != "bearer":
             return {}
         told = {name.lower(): value for name, value in _PARAMETER.findall(rest)}
-        return {"Authorization": f"Bearer {self._token(told, deadline)}"}
+        return {"Authorization": f"Bearer {self._token(told)}"}
 
-    def _token(self, told: dict[str, str], deadline: float) -> str:
+    def _token(self, told: dict[str, str]) -> str:
         realm, host = told.get("realm", ""), self.reference.host
         # A registry must not have us send a password in the open that it took under TLS.
         if urlsplit(realm).scheme != "https" and host not in settings.IMAGE_REGISTRIES_PLAIN_HTTP:
             raise _Refused("IMAGE_REGISTRY_DENIED", f"{host} names no place over https to get a token from")
         query = {"service": told.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
         joined = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
-        answer = _call("GET", joined, self._password(), deadline)
+        answer = _call("GET", joined, self._password(), self.deadline)
         if answer.status in (400, 401, 403, 404):
             raise _Refused("IMAGE_REGISTRY_DENIED", f"{host} gives this coordinator no token for the repository")
         try:
@@ -138,7 +140,9 @@ class _Question:
 
 
 def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Answer:
-    left = max(deadline - time.monotonic(), 0.01)
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise RegistryUnavailable("the registries of this release take too long together")
     try:
         target = outbound.vet(url, allowed=settings.IMAGE_REGISTRY_ALLOWED_NETWORKS)
         return exchange(

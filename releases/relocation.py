@@ -30,6 +30,7 @@ def relocate(source: ArtifactStore, target: ArtifactStore, *, remove: bool = Fal
     again. A blob counts as there by its size; with `remove` it is read and hashed at the target first. Raises
     `ArtifactStoreUnavailable`, after which what was copied stays copied.
     """
+    target.set_up()
     for stored in source.list():
         moved = _copy(source, target, stored)
         if remove and moved.outcome in {Outcome.COPIED, Outcome.THERE}:

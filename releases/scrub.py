@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connection
 
-from releases import blob_lock, blobs
-from releases.artifact_store import artifact_store
+from releases import blob_lock, verdicts
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob
 
@@ -22,12 +21,13 @@ log = logging.getLogger(__name__)
 # A blob is due after this share of the set time: the rest is for reading what is due.
 DUE_AFTER = 0.75
 CLAIM_SECONDS = 3600.0
-State = Blob.State
+MISSING_DUE_AFTER = timedelta(minutes=1)
+"""Bytes that were missing are looked for again so soon: whoever needs them is refused until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found; `state` is None where the store could not be read, which is no verdict."""
+    """What was found. `state` is None if there is no verdict: the store cannot be read, or the bytes are in use."""
 
     digest: str
     state: Blob.State | None
@@ -36,17 +36,17 @@ class Checked:
 def scrub(budget_seconds: float, *, everything: bool = False) -> Iterator[Checked]:
     """Check what is due, the longest unchecked first, until nothing is or the budget is spent.
 
-    With `everything` whatever was not checked since the call began is due. One process scrubs at a time; to any other
-    nothing is due. Ends where the store cannot be used.
+    A blob that is MISSING is due every minute. With `everything` whatever was not checked since the call began is due.
+    One process scrubs at a time; to any other nothing is due. Ends where the store cannot be used.
     """
     age = timedelta() if everything else timedelta(days=settings.SCRUB_DAYS * DUE_AFTER)
     deadline = time.monotonic() + budget_seconds
     with blob_lock.only_scrubber() as alone:
         if not alone:
             return
-        before = _clock(age)
+        before, missing_before = _clock(age), _clock(min(age, MISSING_DUE_AFTER))
         while time.monotonic() < deadline:
-            digest = _claim(before)
+            digest = _claim(before, missing_before)
             if digest is None:
                 return
             checked = check(digest)
@@ -58,32 +58,13 @@ def scrub(budget_seconds: float, *, everything: bool = False) -> Iterator[Checke
 def check(digest: str) -> Checked:
     """Read one blob and note the verdict. Safe at any time, and from many places at once."""
     try:
-        state = _examine(digest)
+        state = verdicts.judge(digest)
     except ArtifactStoreUnavailable as error:
         log.warning("blob %s could not be checked: %s", digest, error.detail)
         state = None
     if state is None:
         Blob.objects.filter(digest=digest).update(checking_until=None)
-    elif state != State.SOUND:
-        log.error("blob %s is %s", digest, state)
     return Checked(digest, state)
-
-
-def _examine(digest: str) -> Blob.State | None:
-    store = artifact_store()
-    seen = store.verified(digest)
-    if seen is None:
-        with blob_lock.alone(digest) as held:
-            if not held:  # an upload is about to bring these very bytes
-                return None
-            # Once more, now that nobody puts them right meanwhile.
-            seen = store.verified(digest)
-            if seen is None:
-                place = store.quarantine(digest)
-                state = State.MISSING if place is None else State.DAMAGED
-                return blobs.note_unsound(digest, state, **({"quarantined": place} if place else {}))
-    blobs.note_sound(digest, size=seen.size, fingerprint=seen.fingerprint)
-    return State.SOUND
 
 
 def _clock(age: timedelta) -> datetime:
@@ -97,17 +78,19 @@ def _clock(age: timedelta) -> datetime:
 
 
 _CLAIM = """
-UPDATE releases_blob SET checking_until = clock_timestamp() + make_interval(secs => %s)
+UPDATE releases_blob SET checking_until = clock_timestamp() + make_interval(secs => %(claim)s)
 WHERE digest = (
     SELECT digest FROM releases_blob
-    WHERE state <> 'REMOVED' AND checked_at < %s AND (checking_until IS NULL OR checking_until < clock_timestamp())
+    WHERE state <> 'REMOVED' AND checked_at < CASE state WHEN 'MISSING' THEN %(missing)s ELSE %(before)s END
+        AND (checking_until IS NULL OR checking_until < clock_timestamp())
     ORDER BY checked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING digest
 """
 
 
-def _claim(before: datetime) -> str | None:
+def _claim(before: datetime, missing_before: datetime) -> str | None:
+    parameters = {"claim": CLAIM_SECONDS, "before": before, "missing": missing_before}
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, (CLAIM_SECONDS, before))
+        cursor.execute(_CLAIM, parameters)
         row = cursor.fetchone()
     return row[0] if row else None

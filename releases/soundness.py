@@ -8,7 +8,7 @@ import time
 
 from coordinator import bell
 from coordinator.errors import CoordinatorError
-from releases import blobs
+from releases import verdicts
 from releases.artifact_store import ArtifactStore, Seen, artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, Release
@@ -52,25 +52,22 @@ def require_verified(release: Release) -> None:
 
 def refuse_unsound(blob: Blob) -> None:
     """Raise by the last verdict alone."""
-    if blob.state == Blob.State.DAMAGED:
-        raise _altered(blob.digest)
-    if blob.state != Blob.State.SOUND:
-        raise _missing(blob.digest)
+    _refuse(blob.digest, Blob.State(blob.state))
 
 
 def _require_verified(store: ArtifactStore, blob: Blob) -> None:
     seen = store.look(blob.digest)
     if seen is not None and blob.state == Blob.State.SOUND and seen.fingerprint == blob.fingerprint:
         return
-    verified = store.verified(blob.digest) if seen else None
-    if verified is not None:
-        blobs.note_sound(blob.digest, size=verified.size, fingerprint=verified.fingerprint)
-        return
-    if seen is None and blob.state != Blob.State.DAMAGED:
-        blobs.note_unsound(blob.digest, Blob.State.MISSING)
-        raise _missing(blob.digest)
-    blobs.note_unsound(blob.digest, Blob.State.DAMAGED)
-    raise _altered(blob.digest)
+    state = verdicts.judge(blob.digest)
+    if state is None:
+        raise ArtifactStoreUnavailable(f"The bytes of {blob.digest} are just being written or removed; try again.")
+    _refuse(blob.digest, state)
+
+
+def _refuse(digest: str, state: Blob.State) -> None:
+    if state != Blob.State.SOUND:
+        raise _altered(digest) if state == Blob.State.DAMAGED else _missing(digest)
 
 
 def _look(store: ArtifactStore, digest: str) -> Seen | None:

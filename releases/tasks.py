@@ -1,6 +1,10 @@
 """The release side's Celery tasks: thin, and safe to run twice."""
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from celery import shared_task
 from django.conf import settings
@@ -14,12 +18,43 @@ from releases.states import PENDING, UploadStatus
 # A verification that has not moved for this long has lost its message or its worker.
 STALLED = timedelta(minutes=2)
 SCRUB_BUDGET_SECONDS = 50.0
+REMOVE_TASK = "releases.remove_orphans"
+# A task that finds no free place is sent again after this time.
+NO_PLACE_DELAY = timedelta(seconds=1)
+_places = threading.Semaphore(1000)
+
+
+def limit_artifact_tasks(most: int) -> None:
+    """From now on at most `most` tasks of the queue `artifacts` run at once in this process."""
+    global _places
+    _places = threading.Semaphore(most)
+
+
+@contextmanager
+def _place() -> Iterator[bool]:
+    """True if there was a free place, which is taken during the block. Never waits: that would hold a thread."""
+    places = _places
+    free = places.acquire(blocking=False)
+    try:
+        yield free
+    finally:
+        if free:
+            places.release()
+
+
+def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
+    """Do `work` if there is a free place, else have `task` sent again."""
+    with _place() as free:
+        if free:
+            work(*arguments)
+        else:
+            bell.ring(task, *arguments, delay=NO_PLACE_DELAY)
 
 
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
 def verify(release_id: int) -> None:
     """May take long, so it is acknowledged at once: the sweep sees to one that was lost."""
-    registrar.verify_release(release_id)
+    _in_place(registrar.VERIFY_TASK, registrar.verify_release, release_id)
 
 
 @shared_task(name="releases.sweep")
@@ -43,25 +78,30 @@ def sweep() -> None:
 @shared_task(name=direct_uploads.FINISH_TASK, acks_late=False)
 def finish_upload(upload_id: str) -> None:
     """Hash what was sent straight to the store; the sweep sees to one that was lost."""
-    direct_uploads.finish(upload_id)
+    _in_place(direct_uploads.FINISH_TASK, direct_uploads.finish, upload_id)
 
 
 @shared_task(name="releases.scrub", acks_late=False, expires=55)
 def scrub_blobs() -> None:
     """Re-read what is due. The clock rings again before the budget is spent, and others find the lock taken."""
-    for _ in scrub.scrub(SCRUB_BUDGET_SECONDS):
-        pass
+    with _place() as free:
+        for _ in scrub.scrub(SCRUB_BUDGET_SECONDS) if free else ():
+            pass
 
 
 @shared_task(name=soundness.CHECK_TASK, acks_late=False)
 def check_blob(digest: str) -> None:
     """Re-read one blob that looked otherwise than it did when it was hashed."""
-    scrub.check(digest)
+    _in_place(soundness.CHECK_TASK, scrub.check, digest)
 
 
-@shared_task(name="releases.remove_orphans", acks_late=False, expires=3000)
+@shared_task(name=REMOVE_TASK, acks_late=False, expires=3000)
 def remove_orphans() -> None:
     """Remove what nothing needs; scheduled by the setting ORPHAN_SWEEP."""
+    _in_place(REMOVE_TASK, _remove_orphans)
+
+
+def _remove_orphans() -> None:
     age = timedelta(hours=settings.ORPHAN_HOURS)
     for _ in retention.remove(retention.orphans(age), age):
         pass

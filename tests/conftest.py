@@ -16,6 +16,7 @@ from coordinator.api.authentication import forget_tokens
 from coordinator.broker_gate import gate
 from coordinator.local.product import Product
 from executions import admission, refusals
+from releases.artifact_store import LocalArtifactStore
 from tests import transaction_calls
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
@@ -85,6 +86,7 @@ def running(
             "REST_WORKER_CAPACITY": "2",
         },
     )
+    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
     product.gather_static_files()
     with django_db_blocker.unblock():
         try:
@@ -113,3 +115,4 @@ def nothing_remembered() -> None:
 @pytest.fixture(autouse=True)
 def artifact_root(tmp_path: Path, settings: object) -> None:
     settings.ARTIFACT_ROOT = tmp_path / "artifacts"  # type: ignore[attr-defined]
+    LocalArtifactStore(tmp_path / "artifacts").set_up()

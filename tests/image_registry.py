@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,12 +22,19 @@ class ImageRegistry:
         self.status: int | None = None
         self.realm: str | None = None
         self.location: str | None = None
+        self.gate = threading.Event()
+        """Requests wait here; it is open unless a test closes it."""
+        self.gate.set()
+        self.seconds = 0.0
+        """How long each answer takes."""
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 registry.asked.append((self.command, self.path, dict(self.headers)))
+                registry.gate.wait(120)
+                time.sleep(registry.seconds)
                 status, headers, body = registry.answer(self.path, self.headers.get("Authorization", ""))
                 self.send_response(status)
                 for name, value in headers.items():
@@ -72,6 +80,7 @@ def image_registry() -> Iterator[ImageRegistry]:
     try:
         yield registry
     finally:
+        registry.gate.set()
         registry.server.shutdown()
         registry.server.server_close()
         thread.join(10)

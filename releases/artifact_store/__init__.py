@@ -11,6 +11,7 @@ from releases.artifact_store.local import LocalArtifactStore
 from releases.artifact_store.s3 import S3ArtifactStore, S3Settings
 from releases.artifact_store.staging import StagedBlob
 from releases.artifact_store.store import ArtifactStore, Seen, Stored
+from releases.models import Blob
 
 __all__ = [
     "ArtifactStore",
@@ -46,4 +47,9 @@ def store_named(name: str) -> ArtifactStore:
             timeout_seconds=settings.S3_TIMEOUT_SECONDS,
         )
         return S3ArtifactStore(where, settings.ARTIFACT_ROOT)
-    return LocalArtifactStore(settings.ARTIFACT_ROOT)
+    return LocalArtifactStore(settings.ARTIFACT_ROOT, may_set_up=_nothing_is_stored)
+
+
+def _nothing_is_stored() -> bool:
+    """True while the database knows no bytes: a folder that is not a store yet cannot have lost any."""
+    return not Blob.objects.exclude(state=Blob.State.REMOVED).exists()

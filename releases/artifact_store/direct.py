@@ -136,15 +136,20 @@ class DirectUploads:
                 return False
         return True
 
-    def discard(self, name: str, storage_id: str) -> None:
-        """Take away whatever is left of an upload, finished or not."""
+    def abort(self, name: str, storage_id: str) -> None:
+        """Take away the parts of one multipart upload. The object under the staging key may be of another: it stays."""
         with self._told():
-            if storage_id:
-                try:
-                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key(name), UploadId=storage_id)
-                except ClientError as error:
-                    if _code(error) not in _GONE:
-                        raise
+            try:
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key(name), UploadId=storage_id)
+            except ClientError as error:
+                if _code(error) not in _GONE:
+                    raise
+
+    def discard(self, name: str, storage_id: str) -> None:
+        """Take away whatever is left of an upload that is over: its parts, and the object under its staging key."""
+        if storage_id:
+            self.abort(name, storage_id)
+        with self._told():
             self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
 
     def _parts(self, name: str, storage_id: str) -> dict[int, tuple[int, str]]:

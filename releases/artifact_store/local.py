@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -10,20 +10,35 @@ from typing import BinaryIO
 from releases.artifact_store.direct import DirectUploads
 from releases.artifact_store.staging import StagedBlob, disk, staging_folder
 from releases.artifact_store.store import CHUNK, Seen, Stored, hexadecimal
+from releases.errors import ArtifactStoreUnavailable
+
+MARKER = ".artifact-store"
+"""The file in the root that tells the store's folder from the empty one that an unmounted disk leaves behind."""
 
 
 class LocalArtifactStore:
-    """Blobs at `<root>/sha256/<first two hex digits>/<hex>`, read-only, put there by an atomic rename."""
+    """Blobs at `<root>/sha256/<first two hex digits>/<hex>`, read-only, put there by an atomic rename.
+
+    A root without `MARKER` is no store: every method raises `ArtifactStoreUnavailable` instead of finding blobs absent
+    or writing to the wrong disk. If `may_set_up` says so, the first use makes the store instead.
+    """
 
     is_remote = False
     direct: DirectUploads | None = None
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, may_set_up: Callable[[], bool] = lambda: False) -> None:
         self.root = root
-        self.staging = staging_folder(root / "staging")
+        self.staging = root / "staging"
+        self._may_set_up = may_set_up
+
+    def set_up(self) -> None:
+        with disk():
+            self.staging.mkdir(parents=True, exist_ok=True)
+            (self.root / MARKER).touch()
 
     def stage(self, limit: int) -> StagedBlob:
-        return StagedBlob(self.staging, limit, self.keep)
+        self._require_store()
+        return StagedBlob(staging_folder(self.staging), limit, self.keep)
 
     def path(self, digest: str) -> Path:
         digits = hexadecimal(digest)
@@ -42,6 +57,7 @@ class LocalArtifactStore:
             staged.discard()
             return there.fingerprint
         target = self.path(staged.digest)
+        self._require_store()
         with disk():
             staged.path.chmod(0o444)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +72,7 @@ class LocalArtifactStore:
             try:
                 return path.open("rb")
             except FileNotFoundError:
+                self._require_store()
                 return None
 
     def look(self, digest: str) -> Seen | None:
@@ -65,6 +82,7 @@ class LocalArtifactStore:
             try:
                 return _seen(path.stat())
             except FileNotFoundError:
+                self._require_store()
                 return None
 
     def verified(self, digest: str) -> Seen | None:
@@ -83,6 +101,7 @@ class LocalArtifactStore:
             )
 
     def list(self) -> Iterator[Stored]:
+        self._require_store()
         with disk():
             folders = sorted((self.root / "sha256").glob("??"))
         for folder in folders:
@@ -94,11 +113,13 @@ class LocalArtifactStore:
                     yield found
 
     def remove(self, digest: str) -> None:
+        self._require_store()
         path = self.path(digest)
         with disk():
             path.unlink(missing_ok=True)
 
     def quarantine(self, digest: str) -> str | None:
+        self._require_store()
         path = self.path(digest)
         now = datetime.now(UTC)
         target = self.root / "quarantine" / f"{path.name}-{now:%Y%m%dT%H%M%S%fZ}"
@@ -109,6 +130,17 @@ class LocalArtifactStore:
             except FileNotFoundError:
                 return None
         return str(target.relative_to(self.root))
+
+    def _require_store(self) -> None:
+        with disk():
+            found = (self.root / MARKER).is_file()
+        if found:
+            return
+        if not self._may_set_up():
+            raise ArtifactStoreUnavailable(
+                f"The artifact store is not in its folder: there is no file {MARKER}. Is the disk mounted?"
+            )
+        self.set_up()
 
 
 def _stored(path: Path) -> Stored | None:

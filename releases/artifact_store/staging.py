@@ -97,7 +97,7 @@ class LeftOver:
 def left_over(folder: Path, before: datetime) -> Iterator[LeftOver]:
     """Files that nobody has written to since `before`: their process has died. What vanishes meanwhile is left out."""
     with disk():
-        paths = sorted(folder.iterdir())
+        paths = sorted(folder.iterdir()) if folder.exists() else []
     for path in paths:
         found = _seen(path)
         if found is not None and found.modified_at < before:

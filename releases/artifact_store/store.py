@@ -50,6 +50,9 @@ class ArtifactStore(Protocol):
     direct: "DirectUploads | None"
     """How artifacts are sent straight to the store; None where that cannot be."""
 
+    def set_up(self) -> None:
+        """Make an empty store where the settings say. Does nothing to a store that is there."""
+
     def stage(self, limit: int) -> StagedBlob:
         """Begin to take bytes in, at most `limit` of them."""
 

@@ -80,7 +80,7 @@ def everything() -> list[Any]:
 
 
 def pass_time(seconds: int) -> None:
-    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=seconds))
+    Campaign.objects.filter(finished_at=None).update(rate_since=F("rate_since") - timedelta(seconds=seconds))
 
 
 # --- re-drive and cancel ---

@@ -43,7 +43,7 @@ def start(owner: Tenant, rate: int = 60, actor: str = "user:ann") -> Campaign:
 
 
 def pass_time(seconds: int = 60) -> None:
-    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=seconds))
+    Campaign.objects.filter(finished_at=None).update(rate_since=F("rate_since") - timedelta(seconds=seconds))
 
 
 def redriving(owner: Tenant, execution: Execution, **members: Any) -> Any:

@@ -1,18 +1,28 @@
 """Direct uploads that race over a real S3 server: one upload of a tenant's bytes, one blob whoever brings it."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
-from typing import Any
+from threading import Thread
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
+import requests
+from django.db import connection
+from django.utils import timezone
 
+from coordinator.tenancy.models import Tenant
 from releases import direct_uploads
 from releases.artifact_store import S3Settings, artifact_store
-from releases.models import Blob
+from releases.models import ArtifactUpload, Blob
 from tests import making
 from tests.concurrency.racing import given, race
+from tests.concurrency.test_operators import wait_until_somebody_waits_for_a_lock
 from tests.releases.sending import MEBIBYTE, begun, sent
-from tests.s3 import use_s3
+from tests.s3 import client_of, use_s3
 
 pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.xdist_group("s3_server")]
 DATA = os.urandom(6 * MEBIBYTE)
@@ -29,6 +39,58 @@ def test_what_is_begun_twice_at_once_is_one_upload() -> None:
     uploads = given(race(*[partial(begun, owner, DATA)] * 4))
     assert len({(upload.pk, upload.storage_id) for upload in uploads}) == 1
     assert uploads[0].storage_id
+
+
+def declared(owner: Tenant) -> ArtifactUpload:
+    """An upload that is not begun at the store yet."""
+    return ArtifactUpload.objects.create(
+        tenant=owner,
+        digest=making.digest_of(DATA),
+        size=len(DATA),
+        part_size=len(DATA),
+        status="OPEN",
+        expires_at=timezone.now() + timedelta(hours=1),
+    )
+
+
+@contextmanager
+def overtaken(call: Callable[[], object], sql: LiteralString, *parameters: object) -> Iterator[None]:
+    """`call` waits for a row that `sql` has changed in another session, which commits after the block."""
+    known = connection.get_connection_params()
+    late = Thread(target=race, args=(call,))
+    with psycopg.connect(**{name: known[name] for name in ("host", "port", "dbname", "user", "password")}) as session:
+        session.execute(sql, parameters)
+        late.start()
+        wait_until_somebody_waits_for_a_lock()
+        yield
+    late.join(30)
+
+
+def test_whoever_begins_an_upload_too_late_takes_away_nothing_of_the_other() -> None:
+    """The loser has begun at the store, and learns that it lost only when the winner's bytes are joined there."""
+    owner, direct = making.tenant(), artifact_store().direct
+    assert direct is not None
+    upload = declared(owner)
+    name = str(upload.pk)
+    won = direct.begin(name)
+    win: LiteralString = "UPDATE releases_artifactupload SET storage_id = %s, status = 'VERIFYING' WHERE id = %s"
+    with overtaken(partial(begun, owner, DATA), win, won, upload.pk):
+        address = direct.url(name, won, 1, len(DATA))
+        assert requests.put(address, data=DATA, timeout=20).status_code == 200
+        assert direct.join(name, won)
+    direct_uploads.finish(name)
+    upload.refresh_from_db()
+    assert (upload.status, upload.finding) == ("STORED", None)
+
+
+def test_an_upload_that_expires_while_it_is_begun_leaves_nothing_behind(s3_place: S3Settings) -> None:
+    upload = declared(making.tenant())
+    expire: LiteralString = "UPDATE releases_artifactupload SET status = 'EXPIRED' WHERE id = %s"
+    with overtaken(partial(direct_uploads.missing, upload), expire, upload.pk):
+        pass
+    assert direct_uploads.missing(upload) == (0, [])
+    client = client_of(s3_place)
+    assert not client.list_multipart_uploads(Bucket=s3_place.bucket, Prefix=s3_place.prefix).get("Uploads", ())
 
 
 def test_the_same_bytes_of_two_tenants_verified_twice_at_once_are_one_blob() -> None:

@@ -1,12 +1,14 @@
 """Fixtures of the tests that run the product's own processes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
+from releases.artifact_store import LocalArtifactStore
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
 
 PIPELINES = Path(__file__).parent / "pipelines"
@@ -32,11 +34,21 @@ def v2(tmp_path: Path) -> BuiltRelease:
 @pytest.fixture
 def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
     """The product once more, over the same database, with a broker of its own that a test may take away."""
-    valkey = Valkey(tmp_path / "valkey")
+    with product_with_own_broker(running, tmp_path, {}) as made:
+        yield made
+
+
+@contextmanager
+def product_with_own_broker(
+    running: RunningProduct, folder: Path, settings: Mapping[str, str]
+) -> Iterator[tuple[RunningProduct, Valkey]]:
+    """The product once more, over the same database, with other `settings` and a broker of its own."""
+    valkey = Valkey(folder / "valkey")
     valkey.start()
     servers = {**running.product.servers, "REDIS_URL": valkey.url}
-    product = Product(tmp_path / "product", servers, running.product.settings)
+    product = Product(folder / "product", servers, {**running.product.settings, **settings})
     product.environment["STATIC_ROOT"] = running.product.environment["STATIC_ROOT"]
+    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
     try:
         product.start()
         yield RunningProduct(product), valkey

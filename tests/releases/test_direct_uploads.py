@@ -21,6 +21,7 @@ from releases.errors import (
 from releases.models import ArtifactUpload, Blob
 from releases.retention import Orphan, Why
 from tests import making
+from tests.raw_sql import unguarded
 from tests.releases.sending import MEBIBYTE, begun, send, sent, stored
 from tests.s3 import client_of, use_s3
 
@@ -160,12 +161,14 @@ def test_a_fresh_proof_spares_bytes_that_were_there_long_before(place: S3Setting
     owner, digest = making.tenant(), making.digest_of(DATA)
     stored(making.tenant(), DATA)
     long_ago = timezone.now() - timedelta(days=3)
-    Blob.objects.filter(digest=digest).update(created_at=long_ago)
-    ArtifactUpload.objects.update(status_changed_at=long_ago)
+    with unguarded(Blob), unguarded(ArtifactUpload):
+        Blob.objects.filter(digest=digest).update(created_at=long_ago)
+        ArtifactUpload.objects.update(status_changed_at=long_ago)
     old, day = [Orphan(digest, len(DATA), long_ago, Why.STRAY)], timedelta(days=1)
     stored(owner, DATA)
     assert list(retention.remove(old, day)) == []
-    ArtifactUpload.objects.update(status_changed_at=long_ago)
+    with unguarded(ArtifactUpload):
+        ArtifactUpload.objects.update(status_changed_at=long_ago)
     assert list(retention.remove(old, day)) == old
 
 

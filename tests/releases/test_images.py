@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
@@ -145,6 +146,21 @@ def test_a_registry_that_is_unwell_is_asked_again_later(registry: ImageRegistry,
 def test_a_registry_that_is_away_is_no_verdict(registry: ImageRegistry) -> None:
     registry.server.server_close()
     assert asked(registry) == ("VERIFYING", [])
+
+
+def test_all_registries_of_a_release_have_one_time_together(registry: ImageRegistry, settings: Any) -> None:
+    """Each would answer in time by itself."""
+    settings.IMAGE_REGISTRY_SECONDS = 1
+    registry.digests.add(DIGEST)
+    registry.seconds = 0.4
+    wanted = document(registry.reference(DIGEST))
+    wanted["artifacts"] = [{**wanted["artifacts"][0], "artifactId": f"image-{number}"} for number in range(6)]
+    release = making.upload(making.tenant(), wanted).release
+    began = time.monotonic()
+    assert verdict(release) == ("VERIFYING", [])
+    assert time.monotonic() - began < 2
+    registry.seconds = 0
+    assert verdict(release)[0] == "REGISTERED"
 
 
 def test_a_private_address_is_not_called_unless_it_is_allowed(registry: ImageRegistry, settings: Any) -> None:

@@ -24,7 +24,9 @@ BODIES = [bytes([number]) * (1000 * number) for number in range(1, 9)]
 
 @pytest.fixture
 def local(tmp_path: Path) -> LocalBench:
-    return LocalBench(LocalArtifactStore(tmp_path / "store"))
+    store = LocalArtifactStore(tmp_path / "store")
+    store.set_up()
+    return LocalBench(store)
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def test_a_coordinator_changes_its_store_and_runs_on(
     settings.ARTIFACT_STORE = "s3"
     call_command("move_artifacts", "--source=local", "--target=s3", "--remove")
     assert "1 was there already; 0 bytes copied" in capsys.readouterr().out
-    assert not any(path.is_file() for path in settings.ARTIFACT_ROOT.rglob("*"))
+    assert not any(path.is_file() for path in (settings.ARTIFACT_ROOT / "sha256").rglob("*"))
     require_sound(release)
     require_verified(release)
     assert making.execution(owner).release_version == release.release_version

@@ -1,9 +1,10 @@
 """Stored bytes are read again within the set time; what is wrong is put away, told, refused, and healed."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from django.db.models import F
 from django.utils import timezone
 
 from executions.submission import submit
-from releases import blob_lock, scrub, tasks
+from releases import blob_lock, scrub, soundness, tasks
 from releases.activation import activate
 from releases.artifact_store import LocalArtifactStore, S3ArtifactStore, S3Settings, artifact_store
-from releases.errors import ArtifactAltered, ArtifactMissing
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
 from tests.releases.artifact_store.bench import Bench, LocalBench, S3Bench
@@ -105,6 +106,65 @@ def test_missing_bytes_are_told_and_refused_and_heal_when_they_are_put_back(benc
     bench.overwrite(digest, data)
     assert told() == [(digest, "SOUND")]
     assert events(digest) == [("MISSING", {}), ("HEALED", {"was": "MISSING"})]
+
+
+def test_missing_bytes_are_looked_for_again_after_a_minute_by_the_clock(bench: Bench) -> None:
+    owner, release = making.ready()
+    digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
+    bench.store.remove(digest)
+    assert told() == [(digest, "MISSING")]
+    bench.overwrite(digest, data)
+    assert told(everything=False) == []
+    Blob.objects.update(checked_at=F("checked_at") - scrub.MISSING_DUE_AFTER)
+    tasks.scrub_blobs()
+    order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
+    assert submit(owner, idempotency_key="k", **order).duplicate is False
+    assert [kind for kind, _ in events(digest)] == ["MISSING", "HEALED"]
+
+
+UNMOUNTED: dict[str, Callable[[Path], None]] = {
+    "no folder": lambda root: None,
+    "an empty folder": lambda root: root.mkdir(),
+}
+
+
+@pytest.mark.parametrize("leave", UNMOUNTED.values(), ids=UNMOUNTED)
+def test_a_local_store_that_was_unmounted_is_no_verdict(leave: Callable[[Path], None], settings: Any) -> None:
+    """Submissions and what runs go on, nothing is written to the wrong disk, and all is as before afterwards."""
+    owner, release = making.ready()
+    digest, root = blob_of(release).digest, settings.ARTIFACT_ROOT
+    mounted = root.rename(root.with_name("disk"))
+    leave(root)
+
+    assert told() == [(digest, None)]
+    assert scrub.check(digest).state is None
+    order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
+    assert submit(owner, idempotency_key="k", **order).duplicate is False
+    with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
+        soundness.require_verified(release)
+    with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
+        making.registered(owner, "2.0")
+    with pytest.raises(ArtifactStoreUnavailable):
+        list(artifact_store().list())
+    with pytest.raises(ArtifactStoreUnavailable):
+        artifact_store().remove(digest)
+    with pytest.raises(ArtifactStoreUnavailable):
+        artifact_store().quarantine(digest)
+    assert not root.exists() or list(root.iterdir()) == []
+
+    if root.exists():
+        root.rmdir()
+    mounted.rename(root)
+    assert told() == [(digest, "SOUND")]
+    assert activate(release, actor="user:test").release_id == release.pk
+    assert events(digest) == []
+
+
+def test_the_first_use_sets_a_local_store_up(settings: Any, tmp_path: Path) -> None:
+    settings.ARTIFACT_ROOT = tmp_path / "new"
+    assert artifact_store().look(making.digest_of(b"")) is None
+    assert (settings.ARTIFACT_ROOT / ".artifact-store").is_file()
+    making.registered(making.tenant())
 
 
 def test_a_store_that_cannot_be_read_is_no_verdict(bench: Bench, settings: Any) -> None:

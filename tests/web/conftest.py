@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.local.product import Product
+from releases.artifact_store import LocalArtifactStore
 from tests.running import RunningProduct, TenantInUse
 
 
@@ -18,5 +19,6 @@ def tenant(running: RunningProduct, name: str) -> TenantInUse:
 def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     """The product once more, over the same servers, of which nothing is started yet."""
     made = Product(tmp_path / "product", running.product.servers, running.product.settings)
+    LocalArtifactStore(Path(made.environment["ARTIFACT_ROOT"])).set_up()
     yield made
     made.stop()

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from releases import scrub
+from releases.models import Blob
 
 
 class Command(BaseCommand):
@@ -18,8 +19,8 @@ class Command(BaseCommand):
         counts: Counter[str] = Counter()
         for checked in scrub.scrub(float("inf"), everything=options["all"]):
             counts[checked.state or "UNREADABLE"] += 1
-            if checked.state != scrub.State.SOUND:
+            if checked.state != Blob.State.SOUND:
                 self.stdout.write(f"{checked.digest} {checked.state or 'could not be read'}")
         self.stdout.write(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "nothing is due")
-        if counts.total() != counts[scrub.State.SOUND]:
+        if counts.total() != counts[Blob.State.SOUND]:
             raise CommandError("Not all blobs are sound.")

@@ -8,7 +8,9 @@ from tests.releases.artifact_store.bench import Bench, LocalBench, S3Bench
 
 @pytest.fixture
 def local(tmp_path: Path) -> LocalBench:
-    return LocalBench(LocalArtifactStore(tmp_path / "store"))
+    store = LocalArtifactStore(tmp_path / "store")
+    store.set_up()
+    return LocalBench(store)
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""Verdicts on bytes that somebody else brings or removes at the same time, over connections of their own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from threading import Thread
+
+import pytest
+from django.db import connection
+
+from releases import blob_lock, blobs, scrub, soundness
+from releases.artifact_store import artifact_store
+from releases.errors import ArtifactStoreUnavailable
+from releases.models import Blob, BlobEvent, Release
+from tests import making
+from tests.building import eventually
+from tests.concurrency.racing import given, race
+
+pytestmark = pytest.mark.usefixtures("committed")
+CONTRACT = making.contract()
+DATA = making.archive(CONTRACT, code="judged")
+DIGEST = making.digest_of(DATA)
+
+
+def registered() -> Release:
+    return making.verified(making.upload(making.tenant(), making.descriptor(CONTRACT, DATA), DATA).release)
+
+
+def damage() -> None:
+    path = making.stored_file(DIGEST)
+    path.chmod(0o644)
+    path.write_bytes(b"damage")
+
+
+def state() -> str:
+    return Blob.objects.get(pk=DIGEST).state
+
+
+def events() -> list[str]:
+    return list(BlobEvent.objects.order_by("pk").values_list("kind", flat=True))
+
+
+@contextmanager
+def meanwhile(call: Callable[[], object]) -> Iterator[list[object]]:
+    """`call` runs over a connection of its own during the block. What it returned or raised is there afterwards."""
+    results: list[object] = []
+    thread = Thread(target=lambda: results.extend(race(call)))
+    thread.start()
+    yield results
+    thread.join(60)
+    assert results
+
+
+def wait_for_the_lock() -> None:
+    """Wait until another connection has tried to share a digest's lock, as whoever has read sound bytes does."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+    def tried() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(asked + " AND query LIKE '%%pg_try_advisory_lock_shared%%'")
+            return bool(cursor.fetchone()[0])
+
+    eventually(tried)
+
+
+JUDGES: dict[str, Callable[[Release], object]] = {
+    "activation": soundness.require_verified,
+    "scrub": lambda release: scrub.check(DIGEST),
+}
+
+
+@pytest.mark.parametrize("judge", JUDGES.values(), ids=JUDGES)
+def test_bytes_that_an_upload_is_healing_are_not_judged_damaged(judge: Callable[[Release], object]) -> None:
+    """The upload holds the digest's lock. Whoever has read the damaged bytes before leaves the verdict to it."""
+    release = registered()
+    damage()
+    with blob_lock.shared([DIGEST]), meanwhile(partial(judge, release)) as judged:
+        pass
+    assert isinstance(judged[0], ArtifactStoreUnavailable) or judged == [scrub.Checked(DIGEST, None)]
+    assert (state(), events()) == ("SOUND", [])
+    assert making.stored_file(DIGEST).read_bytes() == b"damage"
+
+
+@pytest.mark.parametrize("judge", JUDGES.values(), ids=JUDGES)
+def test_bytes_that_are_being_removed_are_not_judged_sound(judge: Callable[[Release], object]) -> None:
+    """The remover holds the digest's lock alone. Whoever has read sound bytes before looks a second time after it."""
+    release = registered()
+    Blob.objects.update(fingerprint="of another time")
+    with ExitStack() as removal:
+        assert removal.enter_context(blob_lock.alone(DIGEST))
+        with meanwhile(partial(judge, release)):
+            wait_for_the_lock()
+            artifact_store().remove(DIGEST)
+            blobs.note_removed(DIGEST, size=len(DATA))
+            removal.close()
+    assert (state(), events()) == ("REMOVED", ["REMOVED"])
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_whoever_wins_the_verdict_is_of_the_bytes_that_are_there(_: int) -> None:
+    release = registered()
+    damage()
+    heal = partial(making.upload, release.pipeline.tenant, release.descriptor, DATA)
+    race(heal, partial(scrub.check, DIGEST), partial(soundness.require_verified, release), heal)
+    there = artifact_store().verified(DIGEST) is not None
+    assert (state() == "SOUND") == there
+    given(race(heal))
+    assert state() == "SOUND"

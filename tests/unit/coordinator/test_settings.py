@@ -1,0 +1,110 @@
+"""Invalid settings end every process at boot with one list of all that is wrong, without a traceback or a value."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coordinator.local.product import BIN, PROJECT
+from coordinator.settings import env
+
+VALID = {
+    "SECRET_KEY": "x" * 32,
+    "WORKER_SECRET": "x" * 32,
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+}
+MARK = "2f1e"
+"""Is in every invalid value, and in no message."""
+BY_KIND = {
+    "integer": [f"-{MARK}", "0.5", "-1", "9" * 30],
+    "number": [MARK + "x", "-1", "nan", "inf", "1e300"],
+    "flag": [f"yes{MARK}"],
+    "choice": [f"loud{MARK}"],
+    "URL": [f"ftp://{MARK}", MARK, f"https://h:{MARK}", "https://", f"https://[{MARK}"],
+    "file": [f"/nowhere/{MARK}", __file__],
+    "PostgreSQL URL": [
+        *(f"mysql://h/{MARK}", f"postgresql://h:{MARK}/n", f"postgresql://h:1/n?sslmode={MARK}", "postgresql://h"),
+        f"postgresql://[{MARK}/n",
+    ],
+    "Redis URL": [f"amqp://{MARK}", f"redis://h:{MARK}/0", f"redis://h:1/{MARK}", "redis://", "unix://"],
+}
+BY_NAME = {
+    "SECRET_KEY": [MARK],
+    "WORKER_SECRET": [MARK],
+    "RESUME_TOKEN_SECRET": [MARK],
+    "ALLOWED_HOSTS": [f"https://{MARK}", f"a {MARK}"],
+    "CSRF_TRUSTED_ORIGINS": [MARK, f"https://h/{MARK}"],
+    "IMAGE_REGISTRIES": [f"https://{MARK}"],
+    "IMAGE_REGISTRIES_PLAIN_HTTP": [f"h/{MARK}"],
+    "IMAGE_REGISTRY_CREDENTIALS": [MARK],
+    "IMAGE_REGISTRY_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
+    "WEBHOOK_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
+    "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}"],
+    "TPF_RELEASE_ROOTS": [MARK],
+    "TPF_ADMIN_TOKEN_REF": [MARK],
+    "TPF_CONTROL_PLANE_TOKEN_REF": [MARK],
+    "RETENTION_DAYS": ["36501"],
+    "FAILED_RETENTION_DAYS": ["36501"],
+}
+ANY_VALUE = {
+    *("ARTIFACT_ROOT", "STATIC_ROOT", "S3_BUCKET", "S3_PREFIX", "S3_REGION", "PAYLOAD_TYPE_PREFIXES"),
+    *("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "REST_WORKER_SECRET", "REST_WORKER_NON_RETRYABLE"),
+    *("TPF_ADMIN_TOKEN", "TPF_CONTROL_PLANE_TOKEN"),
+}
+"""Names, prefixes, keys and folders that nothing here can tell from wrong ones."""
+INVALID = {
+    name: [*BY_KIND.get(variable.kind, []), *BY_NAME.get(name, [])]
+    for name, variable in env.declared.items()
+    if name not in ANY_VALUE
+}
+
+
+def refused(command: list[str], **changes: str) -> list[str]:
+    """The lines with which `command` ends, whose values nobody sees."""
+    environment = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "coordinator.settings", **VALID, **changes}
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert MARK not in done.stderr
+    return done.stderr.splitlines()
+
+
+def test_every_setting_has_invalid_values_or_takes_any() -> None:
+    assert [name for name, values in INVALID.items() if not values] == []
+    assert env.declared.keys() >= ANY_VALUE | BY_NAME.keys()
+
+
+@pytest.mark.parametrize("turn", range(max(map(len, INVALID.values()))))
+def test_all_invalid_values_are_told_at_once(turn: int) -> None:
+    """In each turn every setting has one of its invalid values."""
+    wrong = {name: values[turn % len(values)] for name, values in INVALID.items()}
+    [first, *problems] = refused([sys.executable, "-c", "import coordinator.settings"], **wrong)
+    assert first == "Invalid configuration:"
+    assert {problem.split()[0] for problem in problems} >= wrong.keys()
+    assert len(problems) == len(set(problems))
+
+
+def test_missing_settings_are_told_at_once() -> None:
+    missing = dict.fromkeys(VALID, "")
+    lines = refused([sys.executable, "-c", "import coordinator.settings"], **missing)
+    assert lines == ["Invalid configuration:", *(f"  {name} is required" for name in VALID)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "manage.py", "check"],
+        [sys.executable, "manage.py", "migrate"],
+        [str(Path(BIN) / "celery"), "-A", "coordinator.celery", "worker"],
+        [str(Path(BIN) / "celery"), "-A", "coordinator.celery", "beat"],
+        [str(Path(BIN) / "granian"), "--interface=wsgi", "coordinator.wsgi:application", "--port=1"],
+    ],
+    ids=["check", "migrate", "worker", "beat", "web"],
+)
+def test_every_process_ends_with_the_list(command: list[str]) -> None:
+    lines = refused(command, LOG_LEVEL=f"loud{MARK}", SWEEP_SECONDS="1e20")
+    at = lines.index("Invalid configuration:")
+    assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["SWEEP_SECONDS", "LOG_LEVEL"]
