@@ -26,7 +26,6 @@ from executions.states import State
 from releases.identity import ReleaseIdentity
 
 log = logging.getLogger(__name__)
-A_FEW = 10
 
 
 @cache
@@ -41,21 +40,23 @@ def dispatch() -> int:
     The claim is committed before anything is sent. What the broker does not take goes back at once.
     """
     sent = 0
-    while claims := moves.claim(
-        owner=owner(),
-        limit=settings.SWEEP_LIMIT,
-        lease_seconds=settings.LEASE_SECONDS,
-        call_seconds=rest_calls.lease_seconds(),
-    ):
+    more = True
+    while more:
+        claims, more = moves.claim(
+            owner=owner(),
+            limit=settings.SWEEP_LIMIT,
+            lease_seconds=settings.LEASE_SECONDS,
+            call_seconds=rest_calls.lease_seconds(),
+        )
+        if not claims:
+            break
         unsent = list(_messages(rest_assignment.share(claims, _give_back)))
         while unsent:
             if not _send(unsent[0]):
                 _give_back([claim for message in unsent for claim in message])
                 return sent
             sent += len(unsent.pop(0))
-        if len(claims) < min(A_FEW, settings.SWEEP_LIMIT):
-            break  # there was no more, or no room for it; what makes room rings again
-    return sent
+    return sent  # there is no more, or no room for it; what makes room rings again
 
 
 def _messages(claims: list[Claim]) -> Iterator[list[Claim]]:

@@ -167,7 +167,7 @@ def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any
 
 def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30) -> list[Claim]:
     """What of `owner` a dispatcher claims now, in the order in which it was due."""
-    claims = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds)
+    claims, _ = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds)
     return [claim for claim in claims if claim.tenant == owner.slug]
 
 
