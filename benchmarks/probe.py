@@ -38,7 +38,7 @@ def claims_and_records(times: int, limit: int) -> dict[str, object]:
     for _ in range(times + WARM_UP):
         with transaction.atomic():
             began = time.perf_counter()
-            found = moves.claim(owner="benchmarks", limit=limit, lease_seconds=30)
+            found, _ = moves.claim(owner="benchmarks", limit=limit, lease_seconds=30)
             claimed.append(time.perf_counter() - began)
             recorded.append(_recorded(found))
             transaction.set_rollback(True)

@@ -25,8 +25,6 @@ from executions.protocol import (
 from executions.states import State
 from releases.identity import ReleaseIdentity
 
-A_FEW = 10
-
 
 @cache
 def owner() -> str:
@@ -42,15 +40,17 @@ def dispatch() -> int:
     nothing is claimed.
     """
     sent = 0
-    while gate.is_open() and (
-        claims := moves.claim(
+    more = True
+    while more and gate.is_open():
+        claims, more = moves.claim(
             owner=owner(),
             limit=settings.SWEEP_LIMIT,
             lease_seconds=settings.LEASE_SECONDS,
             call_seconds=rest_calls.lease_seconds(),
             quota=settings.TENANT_MAX_IN_FLIGHT,
         )
-    ):
+        if not claims:
+            break
         unsent: list[Claim] = []
         for message in _messages(rest_assignment.share(claims, unsent.extend)):
             if unsent or not _send(message):
@@ -60,9 +60,7 @@ def dispatch() -> int:
         if unsent:
             _give_back(unsent)
             break
-        if len(claims) < min(A_FEW, settings.SWEEP_LIMIT):
-            break  # there was no more, or no room for it; what makes room rings again
-    return sent
+    return sent  # there is no more, or no room for it; what makes room rings again
 
 
 def _messages(claims: list[Claim]) -> Iterator[list[Claim]]:

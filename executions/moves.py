@@ -162,8 +162,9 @@ class Claim:
 
 STOCK_SECONDS = 0.4
 MOST_STOCK = 500
-BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04)
-"""How many seconds a claim waits before it looks again at releases that another claim was at."""
+A_FEW = 10
+BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""How many seconds a claim that found nothing waits before it looks again at releases that another claim was at."""
 
 # A release's room is what the workers that may run it do in `span` seconds, at least one execution for each of their
 # threads and at most `most`; what runs there takes a place, but for what is at a worker that gets no more work. So a
@@ -194,13 +195,13 @@ WITH host AS MATERIALIZED (
         AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
 ), counted AS MATERIALIZED (
     SELECT *, count_running_for_claim(release_id) AS held FROM wanted
-), place AS (
+), place AS MATERIALIZED (
     SELECT *, threads * CASE WHEN seconds IS NULL THEN 1
             ELSE least(greatest(%(span)s / greatest(seconds, 0.00001), 1), %(most)s)::bigint END AS room,
         (SELECT coalesce(sum(x.value::bigint), 0) FROM jsonb_each_text(held) x
             WHERE idle IS NULL OR x.key <> ALL (idle)) AS running
     FROM counted WHERE held IS NOT NULL
-), ready AS MATERIALIZED (
+), ready AS (
     SELECT *, room - running AS free, count(*) OVER (PARTITION BY tenant_id) AS releases
     FROM place WHERE running < room AND (running < threads OR (room - running) * 4 >= room)
 ), allowed AS MATERIALIZED (
@@ -210,12 +211,12 @@ WITH host AS MATERIALIZED (
         WHERE p.tenant_id = ready.tenant_id)) END AS allowed
     FROM ready GROUP BY tenant_id
 ), fair AS (
-    SELECT release_id, tenant_id, threads, seconds,
+    SELECT release_id, tenant_id, threads, seconds, calls,
         least(free, greatest(%(limit)s / (SELECT count(DISTINCT tenant_id) FROM ready) / releases, 1)) AS share,
         (SELECT a.allowed FROM allowed a WHERE a.tenant_id = ready.tenant_id) AS allowed
     FROM ready ORDER BY releases, random()
 ), locked AS (
-    SELECT chosen.*, fair.release_id, fair.tenant_id, fair.threads, fair.seconds, fair.allowed
+    SELECT chosen.*, fair.release_id, fair.tenant_id, fair.threads, fair.seconds, fair.calls, fair.allowed
     FROM fair CROSS JOIN LATERAL (
         SELECT e.id, e.version, e.next_due_at FROM executions_execution e
         WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
@@ -224,7 +225,7 @@ WITH host AS MATERIALIZED (
     ) chosen
     LIMIT %(limit)s
 ), due AS (
-    SELECT id, version, release_id, threads, seconds FROM (
+    SELECT id, version, release_id, threads, seconds, calls FROM (
         SELECT locked.*, row_number() OVER (PARTITION BY tenant_id ORDER BY next_due_at) AS place FROM locked) l
     WHERE place <= allowed
 ), called AS (
@@ -238,18 +239,18 @@ WITH host AS MATERIALIZED (
         SELECT r.release_id, NULL, r.free - (SELECT sum(c.free) FROM called c WHERE c.release_id = r.release_id)
         FROM ready r WHERE r.calls
     ) each CROSS JOIN LATERAL generate_series(1, least(each.free, %(limit)s))
-), placed AS (
-    SELECT due.*, slot.lease_owner
-    FROM (SELECT *, row_number() OVER (PARTITION BY release_id) AS number FROM due) due
-    LEFT JOIN slot ON slot.release_id = due.release_id AND slot.number = due.number
+), placed AS MATERIALIZED (
+    SELECT id, version, threads, seconds, CASE WHEN calls THEN
+        (SELECT s.lease_owner FROM slot s WHERE s.release_id = d.release_id AND s.number = d.number) END AS rest_worker
+    FROM (SELECT *, row_number() OVER (PARTITION BY release_id) AS number FROM due) d
 ), claimed AS (
     UPDATE executions_execution e SET
         status = 'RUNNING', version = e.version + 1, event_count = e.event_count + 1,
-        lease_owner = coalesce(p.lease_owner, %(owner)s), lease_token = gen_random_uuid(), updated_at = now(),
+        lease_owner = coalesce(p.rest_worker, %(owner)s), lease_token = gen_random_uuid(), updated_at = now(),
         lease_expires_at = now() + make_interval(secs =>
-            CASE WHEN p.lease_owner IS NULL THEN %(lease)s::float ELSE greatest(%(lease)s::float, %(call)s::float) END)
-    FROM placed p WHERE e.id = p.id AND e.version = p.version
-    RETURNING e.*, p.threads, p.seconds, p.lease_owner AS rest_worker
+            CASE WHEN p.rest_worker IS NULL THEN %(lease)s::float ELSE greatest(%(lease)s::float, %(call)s::float) END)
+    FROM placed p WHERE e.id = ANY (ARRAY(SELECT id FROM placed)) AND e.id = p.id AND e.version = p.version
+    RETURNING e.*, p.threads, p.seconds, p.rest_worker
 ), told AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
     SELECT id, event_count, 'CLAIMED', status, %(owner)s,
@@ -268,25 +269,27 @@ ORDER BY c.next_due_at, c.id
 _CLAIMING = 0xC1A1
 
 
-def claim(*, owner: str, limit: int, lease_seconds: float, call_seconds: float = 0, quota: int = 0) -> list[Claim]:
+def claim(
+    *, owner: str, limit: int, lease_seconds: float, call_seconds: float = 0, quota: int = 0
+) -> tuple[list[Claim], bool]:
     """Claim at most `limit` due executions whose release has a worker that may run it and has a free place.
 
     The lease runs from now by the database's clock. What a REST worker is to run is leased in that worker's name, for
     `call_seconds` at least; the rest in the name of `owner`. Two claims at once never take the same execution, nor
-    together more than there is room for. A release that another claim is at is looked at again after a pause; if the
-    other one stands still, its executions stay due for a later claim.
+    together more than there is room for. With a `quota`, no tenant has more than so many executions RUNNING; one claim
+    then waits for the other, so that both count right.
 
-    With a `quota`, no tenant has more than so many executions RUNNING. One claim then waits for the other, so that
-    both count right.
+    Also returns whether a further claim may well find more. A release that another claim is at is left to that one,
+    which may have begun too early to see what has just become due: a claim that finds nothing else looks at it again
+    after a pause. If the other one stands still, the executions stay due for a later claim.
     """
     claims, busy = _claim_once(owner, limit, lease_seconds, call_seconds, quota)
     for pause in BUSY_PAUSES:
-        if not busy or len(claims) >= limit:
+        if claims or not busy:
             break
         time.sleep(pause)
-        more, busy = _claim_once(owner, limit - len(claims), lease_seconds, call_seconds, quota)
-        claims += more
-    return claims
+        claims, busy = _claim_once(owner, limit, lease_seconds, call_seconds, quota)
+    return claims, busy or len(claims) >= min(A_FEW, limit)
 
 
 def _claim_once(

@@ -186,7 +186,7 @@ def copies(of: Execution, count: int, **changes: Any) -> None:
 
 def claimed(owner: Tenant, *, limit: int = 100, lease_seconds: float = 30, quota: int = 0) -> list[Claim]:
     """What of `owner` a dispatcher claims now, in the order in which it was due."""
-    claims = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds, quota=quota)
+    claims, _ = moves.claim(owner="dispatcher", limit=limit, lease_seconds=lease_seconds, quota=quota)
     return [claim for claim in claims if claim.tenant == owner.slug]
 
 

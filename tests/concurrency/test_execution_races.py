@@ -1,6 +1,9 @@
 """Submissions, claims, outcomes and sweeps at the same time, over connections of their own."""
 
 import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Event, Thread
@@ -79,23 +82,21 @@ def test_claims_at_once_keep_to_the_quota_of_a_tenant() -> None:
     owner, _ = ready()
     for number in range(20):
         submitting(owner, f"k{number}", number)()
-    claiming = partial(moves.claim, owner="d", limit=100, lease_seconds=30, stale_seconds=3600, quota=5)
-    claimed = given(race(*[claiming] * 6))
+    claimed = given(race(*[partial(making.claimed, owner, quota=5)] * 6))
     assert sum(len(claims) for claims in claimed) == 5
     assert Execution.objects.filter(status="RUNNING").count() == 5
 
 
-def test_a_claim_neither_waits_for_another_nor_takes_what_that_one_is_about_to() -> None:
-    owner, _ = ready()
-    for number in range(5):
-        making.execution(owner, f"k{number}")
+@contextmanager
+def claim_in_progress(owner: Tenant, limit: int) -> Iterator[list[Claim]]:
+    """What a claim takes that has not committed yet. It is rolled back at the end of the block."""
     claimed, release = Event(), Event()
-    first: list[Claim] = []
+    found: list[Claim] = []
 
     def claim_and_think_about_it() -> None:
         try:
             with transaction.atomic():
-                first.extend(making.claimed(owner, limit=3))
+                found.extend(making.claimed(owner, limit=limit))
                 claimed.set()
                 release.wait(30)
                 transaction.set_rollback(True)
@@ -105,13 +106,42 @@ def test_a_claim_neither_waits_for_another_nor_takes_what_that_one_is_about_to()
     thread = Thread(target=claim_and_think_about_it)
     thread.start()
     assert claimed.wait(30)
-    second = making.claimed(owner)
-    assert thread.is_alive()
-    release.set()
-    thread.join(30)
-    assert (len(first), len(second)) == (3, 2)
-    assert not {claim.execution_id for claim in first} & {claim.execution_id for claim in second}
-    assert {claim.execution_id for claim in making.claimed(owner)} == {claim.execution_id for claim in first}
+    try:
+        yield found
+    finally:
+        release.set()
+        thread.join(30)
+
+
+def test_a_claim_leaves_a_release_to_the_claim_that_is_at_it_and_takes_the_others() -> None:
+    owner, first = ready()
+    for number in range(5):
+        making.execution(owner, f"k{number}")
+    with claim_in_progress(owner, 3) as taken:
+        assert len(taken) == 3
+        assert making.claimed(owner) == []
+        making.worker(making.active(owner, "2.0"), "worker-2")
+        other = making.execution(owner, "of another release")
+        assert [claim.execution_id for claim in making.claimed(owner)] == [other.pk]
+    left = {claim.execution_id for claim in making.claimed(owner)}
+    assert left == set(Execution.objects.filter(release=first).values_list("pk", flat=True))
+
+
+def test_what_a_claim_left_to_another_is_found_once_that_one_is_through() -> None:
+    owner, _ = ready()
+    for number in range(5):
+        making.execution(owner, f"k{number}")
+    with ThreadPoolExecutor(1) as pool:
+        with claim_in_progress(owner, 3):
+            waiting = pool.submit(given_and_closed, claiming(owner, 100))
+        assert len(waiting.result(30)) == 5
+
+
+def given_and_closed(call: Any) -> Any:
+    try:
+        return call()
+    finally:
+        connections.close_all()
 
 
 # --- outcomes ---
@@ -173,6 +203,29 @@ def test_groups_that_overlap_in_another_order_do_not_wait_for_each_other_in_a_ci
     recorded = given(race(recording(release, *answers), recording(release, *answers[::-1])))
     assert sum(recorded) == 30
     assert set(Execution.objects.values_list("status", flat=True)) == {"SUCCEEDED"}
+
+
+@pytest.mark.parametrize("_", range(10))
+def test_whatever_locks_several_executions_locks_them_in_one_order(_: int) -> None:
+    """Groups in crossed orders: renewals, notes, moves and checkpoints never wait for each other in a circle."""
+    owner, release = ready()
+    for number in range(30):
+        making.execution(owner, f"k{number}")
+    claims = making.claimed(owner)
+    held = [(claim.execution_id, claim.lease_token) for claim in claims]
+    notes = [moves.Note(claim.execution_id, "test", {}) for claim in claims]
+    kept = [making.answer(claim, "FAILED", failure=making.failure(claim).failure) for claim in claims]
+
+    def renew(order: int) -> int:
+        return moves.renew_leases(owner.pk, held[::order], holder="worker:w", lease_seconds=60)
+
+    def note(order: int) -> int:
+        moves.note("NOTED", notes[::order])
+        return len(notes)
+
+    calls = [partial(call, order) for call in (renew, note) for order in (1, -1)]
+    found = given(race(*calls, recording(release, *kept[::-1])))
+    assert found[2:] == [30, 30, 30]
 
 
 # --- leases ---

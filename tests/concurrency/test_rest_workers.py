@@ -11,7 +11,7 @@ from executions.models import Execution, WireForm
 from executions.protocol import worker_key
 from executions.rest_workers import register
 from tests import making
-from tests.concurrency.racing import given, race
+from tests.concurrency.racing import given, parted, race
 from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import CONTRACT_STEPS, StrictWorker, serving
@@ -64,3 +64,10 @@ def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings
     assert isinstance(form.input, dict)
     assert form.execution_id == kept.pk
     assert kept.input["requestId"] in form.input["payload"]["payload"]
+
+
+def test_submissions_at_once_ask_the_worker_once(flow: Flow) -> None:
+    flow.double.capabilities = {"releaseVersion": "another"}
+    calls = [partial(making.execution, flow.owner, f"k{number}", ORDER, PIPELINE) for number in range(6)]
+    assert parted(race(*calls)) == ([], ["WorkerUnavailable"] * 6)
+    assert [seen.method for seen in flow.double.requests] == ["GET"]

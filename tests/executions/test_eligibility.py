@@ -14,8 +14,10 @@ from executions import impact
 from executions.eligibility import require_healthy
 from executions.errors import WorkerUnavailable
 from executions.models import Execution, Worker, WorkerEligibility
+from executions.protocol import Heartbeat
 from executions.rest_capabilities import artifact_conflict
 from executions.stranded import stranded, why_stranded
+from executions.worker_registry import take_heartbeat
 from releases.activation import activate
 from releases.models import Release
 from tests import making
@@ -168,3 +170,16 @@ def test_the_check_at_submission_is_one_query_however_many_workers_there_are(wor
     with CaptureQueriesContext(connection) as queries, pytest.raises(WorkerUnavailable):
         require_healthy(release)
     assert len(queries) == 1
+
+
+def test_a_host_whose_clock_is_wrong_sees_what_every_other_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are alive by the database's clock; the web host's may go as it likes."""
+    owner = making.tenant()
+    release = making.active(owner)
+    take_heartbeat(owner, release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), timezone.now())
+    for error in (-timedelta(hours=1), timedelta(hours=1)):
+        wrong = timezone.now() + error
+        monkeypatch.setattr("django.utils.timezone.now", lambda wrong=wrong: wrong)
+        require_healthy(release)
+        assert WorkerEligibility.objects.get(release=release).state == "HEALTHY"
+        monkeypatch.undo()

@@ -31,7 +31,7 @@ def backlog(release: Release, count: int) -> None:
 
 
 def claim(limit: int) -> list[moves.Claim]:
-    return moves.claim(owner="dispatcher", limit=limit, lease_seconds=30)
+    return moves.claim(owner="dispatcher", limit=limit, lease_seconds=30)[0]
 
 
 def shares(limit: int) -> Counter[tuple[str, str]]:

@@ -1,0 +1,113 @@
+"""However many processes submit and dispatch at once, no worker gets more than it has places, and none stays idle."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions.models import Execution, Worker
+from releases.models import Release
+from tests import making
+from tests.concurrency.racing import given, race
+
+pytestmark = pytest.mark.usefixtures("committed")
+PROCESSES = 3
+EACH = 8
+SUBMIT = """
+import sys
+import django
+django.setup()
+from coordinator.tenancy.models import Tenant
+from executions import admission, dispatch
+from executions.submission import submit
+name, slug, pipeline, count = sys.argv[1:]
+tenant = Tenant.objects.get(slug=slug)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(count)):
+    submit(tenant, pipeline_id=pipeline, input={"n": 1}, idempotency_key=f"{name}-{number}", actor="token:x")
+    dispatch.dispatch()
+"""
+
+
+def held() -> Counter[str]:
+    """How many executions are leased in each name. Nothing ends in these tests, so this is also the most there were."""
+    return Counter(
+        name or "" for name in Execution.objects.filter(status="RUNNING").values_list("lease_owner", flat=True)
+    )
+
+
+def rest_worker(release: Release, name: str, capacity: int) -> Worker:
+    """A REST worker that has just confirmed what it hosts."""
+    later = timezone.now() + timedelta(hours=1)
+    return making.worker(release, name, capacity, protocol="rest", capability_checked_at=later, alive_until=None)
+
+
+@pytest.mark.parametrize("_", range(5))
+def test_claims_at_once_take_no_more_than_there_are_places(_: int) -> None:
+    owner, release = making.ready()
+    Worker.objects.update(capacity=3)
+    rest = rest_worker(release, "rest-1", capacity=2)
+    for number in range(20):
+        making.execution(owner, f"k{number}")
+    given(race(*[partial(making.claimed, owner)] * 6))
+    assert held() == {"dispatcher": 3, rest.eligibility.lease_owner: 2}
+
+
+def test_processes_that_submit_at_once_keep_to_the_capacity_of_rest_workers(race_database: str) -> None:
+    owner = making.tenant()
+    release = making.active(owner)
+    workers = [rest_worker(release, f"rest-{number}", capacity=2) for number in range(3)]
+    submit_from_processes(race_database, owner)
+    assert held() == {worker.eligibility.lease_owner: 2 for worker in workers}
+    assert Execution.objects.count() == PROCESSES * EACH
+
+
+def test_processes_that_submit_at_once_keep_to_the_capacity_of_celery_workers(race_database: str) -> None:
+    owner, _ = making.ready()
+    Worker.objects.update(capacity=5, alive_until=None)
+    submit_from_processes(race_database, owner)
+    assert held().total() == 5
+    assert Execution.objects.count() == PROCESSES * EACH
+
+
+def submit_from_processes(database: str, owner: Tenant) -> None:
+    url = urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}"))
+    environment = {
+        **os.environ,
+        "DATABASE_URL": url,
+        "DJANGO_SETTINGS_MODULE": "coordinator.settings",
+        "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),
+    }
+    arguments = [owner.slug, making.PIPELINE, str(EACH)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SUBMIT, str(number), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        for number in range(PROCESSES)
+    ]
+    try:
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in running] == [0] * PROCESSES
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()

@@ -1,0 +1,80 @@
+"""The coordinator never calls a REST worker at an origin that the settings do not name, and no work is lost over it."""
+
+from typing import Any
+
+import pytest
+
+from executions import moves, rest_dispatch, sweep
+from executions.models import Execution, WorkerEligibility
+from executions.stranded import stranded
+from tests import making
+from tests.interop.client import ok, switch_on
+from tests.interop.conftest import ORDER, PIPELINE, Flow
+
+REASON = WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED
+
+
+@pytest.fixture
+def execution(flow: Flow) -> Execution:
+    return making.execution(flow.owner, "k", ORDER, PIPELINE)
+
+
+def reasons(flow: Flow) -> list[list[str]]:
+    return [each.reasons for each in stranded([flow.owner.pk])]
+
+
+def test_without_its_origin_due_work_stays_due_and_says_why(flow: Flow, execution: Execution, settings: Any) -> None:
+    allowed, settings.REST_WORKER_ORIGINS = settings.REST_WORKER_ORIGINS, []
+    assert sweep.endpoints() == 1
+    assert sweep.endpoints() == 0
+    assert making.claimed(flow.owner) == []
+    assert reasons(flow) == [[REASON]]
+    assert making.history(execution) == [("SUBMITTED", "QUEUED")]
+    settings.REST_WORKER_ORIGINS = allowed
+    assert sweep.endpoints() == 1
+    assert reasons(flow) == []
+    assert flow.dispatch() == 1
+    assert len(flow.double.commands) == 1
+    causes = [event.data["cause"] for event in flow.worker.events.order_by("id")]
+    assert causes == ["REGISTERED", "ENDPOINT_BLOCKED", "ENDPOINT_ALLOWED"]
+
+
+def test_a_call_that_may_no_longer_be_made_costs_no_try(flow: Flow, execution: Execution, settings: Any) -> None:
+    """The origin is taken off the list while the call waits in the queue, and no sweep has come by."""
+    [claim] = making.claimed(flow.owner)
+    settings.REST_WORKER_ORIGINS = []
+    assert rest_dispatch.run(claim.execution_id, claim.lease_token) is False
+    assert making.history(execution) == [
+        ("SUBMITTED", "QUEUED"),
+        ("CLAIMED", "RUNNING"),
+        ("DISPATCH_FAILED", "QUEUED"),
+    ]
+    assert execution.events.get(kind="DISPATCH_FAILED").data == {"reason": REASON}
+    assert (execution.attempt, execution.takeovers, execution.lease_token) == (0, 0, None)
+    assert making.claimed(flow.owner) == []
+    assert reasons(flow) == [[REASON]]
+    assert flow.double.commands == []
+
+
+def test_however_often_anybody_looks_nothing_is_given_up(flow: Flow, execution: Execution, settings: Any) -> None:
+    settings.REST_WORKER_ORIGINS, settings.TAKEOVER_LIMIT = [], 2
+    for _ in range(5):
+        sweep.endpoints()
+        making.claimed(flow.owner, lease_seconds=0)
+        moves.expire_leases(actor="test", limit=10, most_takeovers=2)
+    assert making.history(execution) == [("SUBMITTED", "QUEUED")]
+
+
+def test_a_worker_that_tpf_registers_elsewhere_is_blocked_from_the_start(flow: Flow, settings: Any) -> None:
+    switch_on(settings)
+    body = {
+        "workerId": "java-2",
+        "contractVersion": flow.release.contract_version,
+        "releaseVersion": flow.release.release_version,
+        "protocol": "rest",
+        "endpoint": "http://elsewhere.example",
+    }
+    path = f"admin/tenants/{flow.owner.slug}/pipelines/{PIPELINE}/workers/register"
+    assert ok("POST", path, body)["state"] == "HEALTHY"
+    found = WorkerEligibility.objects.get(worker__worker_id="java-2")
+    assert (found.reason, found.admits) == (REASON, False)
