@@ -43,3 +43,9 @@ class PayloadTooLarge(CoordinatorError):
     code = "PAYLOAD_TOO_LARGE"
     status = 413
     title = "The request is larger than this coordinator accepts"
+
+
+class LargeRequestsBusy(CoordinatorError):
+    code = "LARGE_REQUESTS_BUSY"
+    status = 503
+    title = "Too many large requests are being handled at once"

@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from coordinator.api.fields import Number, StrictSerializer, Text, WholeNumber
 from coordinator.api.problem import ProblemRenderer
-from coordinator.errors import InvalidRequest, NotFound, PayloadTooLarge
+from coordinator.errors import InvalidRequest, LargeRequestsBusy, NotFound, PayloadTooLarge
 from coordinator.tenancy.access import ScopeMissing
 
 # Status and code of what the layers before a view refuse: of every request, of one that needs a token, has a query
@@ -18,7 +18,12 @@ from coordinator.tenancy.access import ScopeMissing
 ANY = {(406, "NOT_ACCEPTABLE"), (500, "INTERNAL_ERROR")}
 GUARDED = {(401, "NOT_AUTHENTICATED"), (ScopeMissing.status, ScopeMissing.code), (NotFound.status, NotFound.code)}
 ASKING = {(InvalidRequest.status, InvalidRequest.code)}
-SENDING = {*ASKING, (PayloadTooLarge.status, PayloadTooLarge.code), (415, "UNSUPPORTED_MEDIA_TYPE")}
+SENDING = {
+    *ASKING,
+    (PayloadTooLarge.status, PayloadTooLarge.code),
+    (415, "UNSUPPORTED_MEDIA_TYPE"),
+    (LargeRequestsBusy.status, LargeRequestsBusy.code),
+}
 
 ANYTHING_BUT_NULL = {"type": ["object", "array", "string", "number", "boolean"]}
 # At least one character that is no space, and no U+0000, which PostgreSQL does not keep.
