@@ -13,7 +13,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from coordinator.errors import CoordinatorError, InvalidRequest, PayloadTooLarge
+from coordinator.errors import CoordinatorError, InvalidRequest, LargeRequestsBusy, PayloadTooLarge
 
 API = "/api/"
 TYPE = "urn:durable-coordinator:problem:"
@@ -58,6 +58,11 @@ class ProblemHandler(ExceptionHandler):
         key = str(detail.code if isinstance(detail, ErrorDetail) else exc.default_code)
         code, title = FRAMEWORK.get(key, FRAMEWORK["error"])
         return _document(code, title, exc.status_code, str(detail) if exc.status_code < 500 else title)
+
+    def report_exception(self, exc: APIException, response: Response) -> None:
+        """A refusal is an answer and no failure of the program, whatever its status."""
+        if not isinstance(self.exc, LargeRequestsBusy):
+            super().report_exception(exc, response)
 
     def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
         response = super().get_response(exc, data)

@@ -45,9 +45,10 @@ def test_a_large_request_takes_from_the_budget_until_it_is_answered(ours: House)
 
 
 def test_a_large_request_that_gets_none_of_the_budget_is_told_to_come_again(ours: House, spent: None) -> None:
+    token = ours.all_scopes
     before = everything()
-    refused(ours.post("executions", item("k")), 503, "LARGE_REQUESTS_BUSY")
-    refused(ours.post("executions:batch", {"items": [item("k")]}), 503, "LARGE_REQUESTS_BUSY")
+    refused(ours.post("executions", item("k"), token=token), 503, "LARGE_REQUESTS_BUSY")
+    refused(ours.post("executions:batch", {"items": [item("k")]}, token=token), 503, "LARGE_REQUESTS_BUSY")
     assert everything() == before
 
 
