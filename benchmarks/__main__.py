@@ -8,6 +8,7 @@ from rich.console import Console
 
 from benchmarks.fairness import fairness
 from benchmarks.growth import growth
+from benchmarks.large_inputs import large_inputs
 from benchmarks.latency import idle_latency
 from benchmarks.ledger import LedgerError
 from benchmarks.load import LoadError
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "checkpointed": checkpointed,
     "submission": submission,
     "verdicts": verdicts,
+    "large-inputs": large_inputs,
     "idle-latency": idle_latency,
     "fairness": fairness,
     "scaling": scaling,

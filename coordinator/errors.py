@@ -49,3 +49,9 @@ class DatabaseUnavailable(CoordinatorError):
     code = "DATABASE_UNAVAILABLE"
     status = 503
     title = "The database cannot be used at the moment"
+
+
+class LargeRequestsBusy(CoordinatorError):
+    code = "LARGE_REQUESTS_BUSY"
+    status = 503
+    title = "Too many large requests are being handled at once"

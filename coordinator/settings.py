@@ -60,6 +60,7 @@ SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
 WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
 MAX_BATCH_ITEMS = 1000
 MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
+LARGE_BODIES_BYTES = env.integer("LARGE_BODIES_BYTES", 32 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
@@ -141,6 +142,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "coordinator.retry_after.retry_after",
+    "coordinator.api.body_budget.returns_budget",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -21,6 +21,7 @@ from releases.models import Release
 
 ROWS_IN_A_COMMIT = 500
 BYTES_IN_A_COMMIT = 4 * 1024**2
+LARGE_BYTES = 1024**2
 
 # The constraint that a release breaks which is revoked while its executions are being written.
 _PIN_EXISTS = "execution_pin_exists"
@@ -109,6 +110,8 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         if _constraint(error) != _PIN_EXISTS:
             raise
         return [None] * len(rows)
+    if len(document) > LARGE_BYTES and not connection.in_atomic_block:
+        connection.close()  # libpq keeps a buffer as large as the largest statement it ever sent
     if written:
         bell.ring_once(DISPATCH_TASK)
     return [written.get(row.id) for row in rows]

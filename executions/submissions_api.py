@@ -17,6 +17,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from coordinator.api.authentication import TokenAuthentication, remembered
+from coordinator.api.body_budget import LARGE_BYTES
 from coordinator.api.fields import StrictSerializer, Text
 from coordinator.api.parsers import StrictJSONParser
 from coordinator.api.problem import invalid, problem, refusal
@@ -142,7 +143,7 @@ class SubmittedExecutions(_TakesExecutions, Executions):
 
         200: the idempotency key was used before with an equal input; this is the execution that it made.
         """
-        [made] = self.take_in([_order(request.data)])
+        [made] = self.take_in([_order(_body(request))])
         if isinstance(made, CoordinatorError):
             raise made
         return _answer(made, _address(self.request))
@@ -159,11 +160,21 @@ class Batch(_TakesExecutions):
 
         Everything with status 202 is durable once this answers. An item that is refused does not touch the others.
         """
-        orders = [_verdict_on(item) for item in _items(request.data)]
+        orders = [_verdict_on(item) for item in _items(_body(request))]
         made = iter(self.take_in([order for order in orders if isinstance(order, Order)]))
         address = _address(self.request)
         verdicts = [next(made) if isinstance(order, Order) else order for order in orders]
         return _json({"items": [_told(verdict, address) for verdict in verdicts]}, 200)
+
+
+def _body(request: Request) -> Any:
+    """The request's body, which the request itself holds no longer: it lives until a full garbage collection."""
+    body = request.data
+    if type(body) is not dict:
+        return body  # there was none
+    members = dict(body)
+    body.clear()
+    return members
 
 
 def _taken_at_once(request: HttpRequest, tenant: str) -> Submission | CoordinatorError | None:
@@ -172,6 +183,8 @@ def _taken_at_once(request: HttpRequest, tenant: str) -> Submission | Coordinato
     if token is None or token.tenant.slug != tenant or Scope.SUBMIT.value not in token.scopes:
         return None
     if request.META.get("CONTENT_TYPE") != JSON or request.META.get("HTTP_ACCEPT", ANYTHING) not in {ANYTHING, JSON}:
+        return None
+    if not request.META.get("CONTENT_LENGTH", "").isdecimal() or int(request.META["CONTENT_LENGTH"]) > LARGE_BYTES:
         return None
     try:
         asked = read_object(request.body, name="body", limit=int(settings.MAX_REQUEST_BYTES))

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig, ValidationError
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
+from coordinator.api.bodies import read_body
 from coordinator.documents import read_object
-from coordinator.errors import DatabaseUnavailable
+from coordinator.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge
 from coordinator.findings import DocumentError
 from coordinator.postgresql.outage import is_outage
 from coordinator.tenancy.models import SLUG, Tenant
@@ -150,9 +151,11 @@ def _snake(name: str) -> str:
 def body_of(request: HttpRequest) -> dict[str, Any] | None:
     """The JSON object in the body; None for an empty body or null. Raises `Refusal`."""
     try:
-        body = request.body
-    except RequestDataTooBig:
+        body = read_body(request, settings.MAX_REQUEST_BYTES)
+    except PayloadTooLarge:
         raise Refusal(413, INVALID) from None
+    except LargeRequestsBusy as busy:
+        raise Refusal(busy.status, busy.title) from None
     if body.strip() in {b"", b"null"}:
         return None
     try:

@@ -6,8 +6,9 @@ from typing import IO, Any
 from django.conf import settings
 from rest_framework.parsers import BaseParser
 
+from coordinator.api.bodies import read_body
 from coordinator.documents import read_object
-from coordinator.errors import InvalidRequest, PayloadTooLarge
+from coordinator.errors import InvalidRequest
 from coordinator.findings import DocumentError
 
 
@@ -25,10 +26,7 @@ class StrictJSONParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         limit = self.limit
-        body = stream.read(limit + 1)
-        if len(body) > limit:
-            raise PayloadTooLarge(f"A request body may have at most {limit} bytes.", limit=limit)
         try:
-            return read_object(body, name="body", limit=limit)
+            return read_object(read_body(stream, limit), name="body", limit=limit)
         except DocumentError as error:
             raise InvalidRequest(str(error), errors=[finding.to_json() for finding in error.findings]) from None

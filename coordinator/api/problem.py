@@ -15,7 +15,13 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from coordinator.errors import CoordinatorError, DatabaseUnavailable, InvalidRequest, PayloadTooLarge
+from coordinator.errors import (
+    CoordinatorError,
+    DatabaseUnavailable,
+    InvalidRequest,
+    LargeRequestsBusy,
+    PayloadTooLarge,
+)
 from coordinator.postgresql.outage import is_outage
 
 API = "/api/"
@@ -61,6 +67,11 @@ class ProblemHandler(ExceptionHandler):
         key = str(detail.code if isinstance(detail, ErrorDetail) else exc.default_code)
         code, title = FRAMEWORK.get(key, FRAMEWORK["error"])
         return _document(code, title, exc.status_code, str(detail) if exc.status_code < 500 else title)
+
+    def report_exception(self, exc: APIException, response: Response) -> None:
+        """A refusal is an answer and no failure of the program, whatever its status."""
+        if not isinstance(self.exc, LargeRequestsBusy):
+            super().report_exception(exc, response)
 
     def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
         response = super().get_response(exc, data)

@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from coordinator.api.fields import Number, StrictSerializer, Text, WholeNumber
 from coordinator.api.problem import ProblemRenderer
-from coordinator.errors import DatabaseUnavailable, InvalidRequest, NotFound, PayloadTooLarge
+from coordinator.errors import DatabaseUnavailable, InvalidRequest, LargeRequestsBusy, NotFound, PayloadTooLarge
 from coordinator.tenancy.access import ScopeMissing
 
 # Status and code of what the layers before a view refuse: of every request, of one that needs a token, has a query
@@ -22,7 +22,12 @@ ANY = {
 }
 GUARDED = {(401, "NOT_AUTHENTICATED"), (ScopeMissing.status, ScopeMissing.code), (NotFound.status, NotFound.code)}
 ASKING = {(InvalidRequest.status, InvalidRequest.code)}
-SENDING = {*ASKING, (PayloadTooLarge.status, PayloadTooLarge.code), (415, "UNSUPPORTED_MEDIA_TYPE")}
+SENDING = {
+    *ASKING,
+    (PayloadTooLarge.status, PayloadTooLarge.code),
+    (415, "UNSUPPORTED_MEDIA_TYPE"),
+    (LargeRequestsBusy.status, LargeRequestsBusy.code),
+}
 
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
 # Without a `type`: code generators turn a list of types into a class that takes only some of them.
