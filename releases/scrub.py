@@ -89,7 +89,7 @@ RETURNING digest
 
 
 def _claim(before: datetime, missing_before: datetime) -> str | None:
-    parameters = {"claim": CLAIM_SECONDS, "before": before, "missing": missing_before}
+    parameters: dict[str, Any] = {"claim": CLAIM_SECONDS, "before": before, "missing": missing_before}
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, parameters)
         row = cursor.fetchone()

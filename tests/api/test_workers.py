@@ -10,7 +10,6 @@ from coordinator.tenancy.models import Tenant
 from coordinator.tenancy.roles import Scope
 from executions import moves
 from executions.models import Execution, Worker, WorkerEvent
-from executions.rest_assignment import owner_of
 from releases.models import Release
 from tests import making
 from tests.api.caller import Caller
@@ -107,7 +106,7 @@ def test_an_execution_says_who_has_it_and_since_when_it_runs(
         200,
     )
     assert (repeated["worker"], repeated["runningSince"]) == ("a:b", since)
-    called = owner_of(making.worker(release, "c:d", protocol="rest"))
+    called = making.worker(release, "c:d", protocol="rest").eligibility.lease_owner
     Execution.objects.filter(pk=execution.pk).update(lease_owner=called)
     assert told()[:2] == ("RUNNING", "c:d")
 

@@ -217,7 +217,7 @@ def test_whatever_locks_several_executions_locks_them_in_one_order(_: int) -> No
     kept = [making.answer(claim, "FAILED", failure=making.failure(claim).failure) for claim in claims]
 
     def renew(order: int) -> int:
-        return moves.renew_leases(owner.pk, held[::order], holder="worker:w", lease_seconds=60)
+        return len(moves.renew_leases(owner.pk, held[::order], holder="worker:w", lease_seconds=60))
 
     def note(order: int) -> int:
         moves.note("NOTED", notes[::order])
