@@ -242,17 +242,6 @@ TRICKS: dict[str, Callable[[], Any]] = {
 # --- what it does to the process ------------------------------------------------------------------
 
 
-def lower_recursion_limit() -> None:
-    limit = 1
-    while True:
-        try:
-            sys.setrecursionlimit(limit)
-        except RecursionError:
-            limit += 1
-        else:
-            return
-
-
 def handle_signals() -> None:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -261,7 +250,6 @@ def handle_signals() -> None:
 
 
 TAMPERING: dict[str, Callable[[], None]] = {
-    "a low recursion limit": lower_recursion_limit,
     "a high recursion limit": lambda: sys.setrecursionlimit(1_500),
     "signal handlers": handle_signals,
     "silence in the log": lambda: logging.disable(logging.CRITICAL),
@@ -271,7 +259,7 @@ TAMPERING: dict[str, Callable[[], None]] = {
     "another directory": lambda: os.chdir("/"),
     "an empty environment": os.environ.clear,
 }
-"""Each leaves its own transition to succeed, but for the first: there, the rest of the transition may lack room."""
+"""Each leaves its own transition to succeed."""
 
 ONCE: dict[str, Callable[[], Any]] = {
     "os._exit": lambda: os._exit(70),
