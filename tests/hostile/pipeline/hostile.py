@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,29 +242,6 @@ TRICKS: dict[str, Callable[[], Any]] = {
 # --- what it does to the process ------------------------------------------------------------------
 
 
-def lower_recursion_limit() -> None:
-    limit = 1
-    while True:
-        try:
-            sys.setrecursionlimit(limit)
-        except RecursionError:
-            limit += 1
-        else:
-            return
-
-
-class Spoiler(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        raise RuntimeError("not in this log")
-
-    handle = emit
-
-
-def spoil_logging() -> None:
-    logging.getLogger().addHandler(Spoiler())
-    logging.getLogger("pipelines").addFilter(lambda _: 1 / 0 > 0)
-
-
 def handle_signals() -> None:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -274,17 +250,14 @@ def handle_signals() -> None:
 
 
 TAMPERING: dict[str, Callable[[], None]] = {
-    "a low recursion limit": lower_recursion_limit,
     "a high recursion limit": lambda: sys.setrecursionlimit(1_500),
     "signal handlers": handle_signals,
     "silence in the log": lambda: logging.disable(logging.CRITICAL),
     "no log handlers": logging.getLogger().handlers.clear,
-    "a log handler that raises": spoil_logging,
     "no standard output": lambda: setattr(sys, "stdout", None),
     "a closed standard error": lambda: sys.stderr.close(),
     "another directory": lambda: os.chdir("/"),
     "an empty environment": os.environ.clear,
-    "warnings that raise": lambda: warnings.simplefilter("error"),
 }
 """Each leaves its own transition to succeed."""
 

@@ -1,5 +1,6 @@
 """Whatever a step does, its command gets exactly one outcome, the others of its group run, and no lease stays held."""
 
+import contextlib
 import json
 import logging
 import signal
@@ -32,6 +33,8 @@ from executions.rest_protocol import (
     parse,
     signed_headers,
 )
+from pipelines.boundary import Boundary
+from pipelines.failures import Failed
 from pipelines.host import Host, host_release
 from pipelines.outbox import Answer
 from pipelines.packaging import build
@@ -145,14 +148,31 @@ def test_a_rest_host_answers_every_command(hostile: Hosted, trick: str) -> None:
 # --- what it does to the process ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trick", ["a low recursion limit", "silence in the log", "signal handlers"])
+@pytest.mark.parametrize("trick", ["silence in the log", "signal handlers"])
 def test_what_a_step_changes_in_the_process_is_undone(host: Host, trick: str, caplog: pytest.LogCaptureFixture) -> None:
-    limit, handler = sys.getrecursionlimit(), signal.getsignal(signal.SIGTERM)
-    assert len(answers(host, "well", trick, "well")) == 3
-    assert (sys.getrecursionlimit(), signal.getsignal(signal.SIGTERM)) == (limit, handler)
+    handler = signal.getsignal(signal.SIGTERM)
+    assert {each.outcome for each in answers(host, "well", trick, "well")} == {"COMPLETED"}
+    assert signal.getsignal(signal.SIGTERM) == handler
     caplog.clear()
     answers(host, "an error")
     assert "RuntimeError" in caplog.text
+
+
+def test_a_recursion_limit_that_a_step_lowered_is_put_back() -> None:
+    """In this thread alone: for as long as it is low, every thread that is deeper than that fails."""
+
+    def lower() -> Failed | None:
+        for limit in range(1, 1_000):
+            with contextlib.suppress(RecursionError):
+                sys.setrecursionlimit(limit)
+                raise ValueError("too little room for the rest of the transition")
+        return None
+
+    limit = sys.getrecursionlimit()
+    failed = Boundary().run("an execution", lower, lambda failed: failed)
+    assert sys.getrecursionlimit() == limit
+    assert failed is not None
+    assert failed.failure_class == "ValueError"
 
 
 def test_a_recursion_limit_that_a_step_raised_is_left_to_the_steps_that_need_it(host: Host) -> None:
