@@ -120,6 +120,8 @@ def _told(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict
         "release_version": identity.release_version,
         "protocol": CELERY,
         "endpoint": "",
+        "blocked_reason": "",
+        "capability_checked_at": None,
         "artifact_id": beat.artifact_id,
         "artifact_digest": beat.artifact_digest,
         "capacity": beat.capacity,

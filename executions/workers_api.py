@@ -22,8 +22,8 @@ from executions.stranded import Stranded, stranded
 from releases.identity import ReleaseIdentity
 from releases.models import IDENTITY_LENGTH
 
-STATES = WorkerEligibility.State.values
-REASONS = WorkerEligibility.Reason.values
+STATES = WorkerEligibility.State.choices
+REASONS = WorkerEligibility.Reason.choices
 
 
 class WorkerView(serializers.Serializer[Worker]):
@@ -96,7 +96,7 @@ class RegisterRequest(StrictSerializer):
 class WorkerFilter(filters.FilterSet):
     pipelineId = filters.CharFilter(field_name="pipeline_id")
     releaseVersion = filters.CharFilter(field_name="release_version")
-    state = filters.ChoiceFilter(choices=[(state, state) for state in STATES], method="of_state")
+    state = filters.ChoiceFilter(choices=STATES, method="of_state")
 
     def of_state(self, rows: Any, name: str, value: str) -> Any:
         return rows.filter(eligibility__state=value)

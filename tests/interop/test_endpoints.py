@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from executions import moves, rest_dispatch, sweep
 from executions.models import Execution, WorkerEligibility
+from executions.protocol import Heartbeat
 from executions.stranded import stranded
+from executions.worker_registry import take_heartbeat
 from tests import making
 from tests.interop.client import ok, switch_on
 from tests.interop.conftest import ORDER, PIPELINE, Flow
@@ -78,3 +81,11 @@ def test_a_worker_that_tpf_registers_elsewhere_is_blocked_from_the_start(flow: F
     assert ok("POST", path, body)["state"] == "HEALTHY"
     found = WorkerEligibility.objects.get(worker__worker_id="java-2")
     assert (found.reason, found.admits) == (REASON, False)
+
+
+def test_a_blocked_worker_that_takes_to_the_broker_gets_work(flow: Flow, execution: Execution, settings: Any) -> None:
+    settings.REST_WORKER_ORIGINS = []
+    assert sweep.endpoints() == 1
+    beat = Heartbeat(worker_id="java-1", state="HEALTHY", capacity=1)
+    take_heartbeat(flow.owner, flow.release.identity, beat, timezone.now())
+    assert [claim.rest_worker for claim in making.claimed(flow.owner)] == [None]
