@@ -30,6 +30,11 @@ class BrokerGate:
         self._wait = 0.0  # seconds between probes; 0 while the gate is open
         self._probe_at = 0.0
 
+    @property
+    def refused(self) -> bool:
+        """True if the broker refused the last message or probe. Asks nobody."""
+        return self._wait > 0
+
     def is_open(self) -> bool:
         """Return True if the broker takes messages. Probes a broker that refused; only one thread at a time does."""
         with self._lock:

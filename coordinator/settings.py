@@ -63,6 +63,8 @@ MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
 LARGE_BODIES_BYTES = env.integer("LARGE_BODIES_BYTES", 32 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
+# The clock sends a message every SWEEP_SECONDS. After three without any, messages are known not to arrive.
+MESSAGE_PATH_SECONDS = 3 * SWEEP_SECONDS
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
 # How soon an execution is claimed again after the broker refused its command. It bounds the events of an outage.
 DISPATCH_RETRY_SECONDS = 15

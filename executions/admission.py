@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from coordinator.tenancy.models import Tenant
+from executions import message_path
 from executions.eligibility import require_healthy
 from executions.errors import InputInvalid, TenantNotAllowed
 from releases import registry
@@ -36,6 +37,8 @@ class Admission:
     activation: int
     made_at: float = 0.0  # when the checks had passed, by the process's monotonic clock
     renewing: bool = False  # set by whoever looks anew
+    interrupted: bool = False
+    """No message reaches the control workers."""
 
     @cached_property
     def contract(self) -> Contract | None:
@@ -97,6 +100,7 @@ class Admission:
         """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable`; else keep this consent for a moment."""
         require_sound(self.release)
         require_healthy(self.release)
+        self.interrupted = message_path.is_interrupted()
         self.made_at = time.monotonic()  # slow checks must not make a memory that has already expired
         with _lock:
             if len(_kept) >= MOST_KEPT:

@@ -29,10 +29,14 @@ _PIN_EXISTS = "execution_pin_exists"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A new execution. `document` is its row as the statement takes it: JSON in UTF-8."""
+    """A new execution. `document` is its row as the statement takes it: JSON in UTF-8.
+
+    `interrupted` says that no message reached the control workers when the row was admitted.
+    """
 
     id: uuid.UUID
     release: Release
+    interrupted: bool
     document: bytes
 
     @classmethod
@@ -47,7 +51,8 @@ class Row:
             "checkpoints": admission.checkpoints,
             **columns,
         }
-        return cls(made, admission.release, json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        return cls(made, admission.release, admission.interrupted, text.encode())
 
 
 # A row is written only if its release is still registered and active, and the token still valid: whatever a process

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from coordinator import json_values
+from coordinator.broker_gate import gate
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import require_valid
 from coordinator.tenancy.models import Tenant
@@ -50,6 +51,7 @@ class Submission:
     submitted_by: str
     created_at: datetime
     duplicate: bool = False
+    dispatch_delayed: bool = False
     earlier: Execution | None = None
 
     @classmethod
@@ -79,6 +81,7 @@ class Submission:
             order.idempotency_key,
             actor,
             at,
+            dispatch_delayed=row.interrupted or gate.refused,
         )
 
     @property

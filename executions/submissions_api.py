@@ -58,6 +58,11 @@ class SubmissionRequest(StrictSerializer):
 
 class AcceptedView(ExecutionView):
     duplicate = serializers.BooleanField(default=False, help_text="The key was used before; this is what it made then.")
+    dispatchDelayed = serializers.BooleanField(
+        default=False,
+        help_text="Messages do not arrive at the moment. The execution is durable and starts once they do. "
+        "Always false if the key was used before.",
+    )
 
 
 @extend_schema_field(PROBLEM_REFERENCE)
@@ -272,6 +277,7 @@ def accepted(made: Submission, address: str) -> dict[str, Any]:
         **(_times(made.earlier) if made.earlier else {"nextDueAt": created, "updatedAt": created, "finishedAt": None}),
         "links": {"self": here, "result": f"{here}/result", "events": f"{here}/events"},
         "duplicate": made.duplicate,
+        "dispatchDelayed": made.dispatch_delayed,
     }
 
 

@@ -11,7 +11,18 @@ from django.utils import timezone
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, orders, outcome, refusals, rest_dispatch, retention, webhooks, worker_registry
+from executions import (
+    awaits,
+    campaigns,
+    message_path,
+    orders,
+    outcome,
+    refusals,
+    rest_dispatch,
+    retention,
+    webhooks,
+    worker_registry,
+)
 from executions import dispatch as dispatcher
 from executions import sweep as sweeper
 from executions.protocol import (
@@ -104,6 +115,7 @@ def sweep() -> None:
 
     Any number of clocks may ring.
     """
+    message_path.confirm()
     sweeper.expire_leases()
     sweeper.awaits_due()
     sweeper.silent_workers()

@@ -3,6 +3,7 @@
 from executions.models.awaits import AwaitUnit, Interaction
 from executions.models.campaign import Campaign, CampaignEvent, CampaignItem
 from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, DeadLetter, Execution, ExecutionEvent
+from executions.models.message_path import MessagePath
 from executions.models.wire_form import WireForm
 from executions.models.worker import Worker, WorkerEligibility, WorkerEvent
 
@@ -18,6 +19,7 @@ __all__ = [
     "Execution",
     "ExecutionEvent",
     "Interaction",
+    "MessagePath",
     "WireForm",
     "Worker",
     "WorkerEligibility",

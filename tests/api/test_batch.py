@@ -46,11 +46,11 @@ def test_every_item_is_accepted_as_if_it_had_come_alone(ours: House) -> None:
 def test_what_is_told_is_what_a_single_submission_and_a_read_tell(ours: House) -> None:
     [told] = verdicts(ours, item("k"))
     read = json.loads(ours.get(f"executions/{told['execution']['executionId']}").content)
-    assert told["execution"] == {**read, "duplicate": False}
+    assert told["execution"] == {**read, "duplicate": False, "dispatchDelayed": False}
     assert set(read) == set(ExecutionView().fields)
     again = ours.post("executions", item("k"))
     assert again.status_code == 200
-    assert again.json() == {**read, "duplicate": True}
+    assert again.json() == {**read, "duplicate": True, "dispatchDelayed": False}
     single = ours.post("executions", item("other"))
     assert single.status_code == 202
     assert single.headers["Location"] == single.json()["links"]["self"]

@@ -23,7 +23,7 @@ from tests.raw_sql import check_foreign_keys_now, run
 
 pytestmark = pytest.mark.django_db
 TABLE = "executions_execution"
-VIEW = import_module("executions.migrations.0003_worker_eligibility").VIEW
+VIEW = import_module("executions.migrations.0004_worker_eligibility").VIEW
 BY_ID = r"[( ]id = "
 BY_RELEASE_OR_ID = r"[( ](release_)?id = "
 

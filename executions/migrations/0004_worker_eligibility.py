@@ -6,6 +6,7 @@ from django.db import migrations, models
 # One row for each worker, with the release that it names or null. Every rule of eligibility is here and nowhere else.
 # A worker that names an artifact must name one that the release pins, whatever its kind (wire protocol D.8).
 # A REST worker may be silent: only others beat for it, and what was accepted still goes to it.
+# A Celery worker is silent only if its heartbeats could have arrived: see `worker_clock`.
 # `present` is cheap to evaluate: it lets a claim skip the workers of the past before it looks up releases.
 VIEW = """
 CREATE VIEW executions_workereligibility AS
@@ -24,7 +25,7 @@ LEFT JOIN (releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id A
     ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id
     AND r.contract_version = w.contract_version AND r.release_version = w.release_version
 CROSS JOIN LATERAL (
-    SELECT coalesce(w.alive_until < now(), false) AS silent,
+    SELECT coalesce(w.alive_until < CASE w.protocol WHEN 'celery' THEN worker_clock() ELSE now() END, false) AS silent,
         w.draining_since IS NOT NULL OR w.drained_by_operator_at IS NOT NULL AS draining,
         CASE WHEN w.artifact_digest <> '' OR w.artifact_id <> '' THEN EXISTS (
             SELECT FROM releases_artifact a WHERE a.release_id = r.id
@@ -61,7 +62,7 @@ END $$
 
 
 class Migration(migrations.Migration):
-    dependencies = (("executions", "0002_invariants"), ("releases", "0001_initial"))
+    dependencies = (("executions", "0003_message_path"), ("releases", "0001_initial"))
     operations = (
         migrations.RunSQL(VIEW, "DROP VIEW executions_workereligibility"),
         migrations.RunSQL(COUNT, "DROP FUNCTION count_running_for_claim"),

@@ -1,0 +1,25 @@
+"""Whether messages arrive."""
+
+from django.db import models
+from django.db.models import F, Q
+
+
+class MessagePath(models.Model):
+    """When a message last went all the way from the clock over the broker to a control worker; one row.
+
+    Heartbeats take the same way. After `expected_by` without another message they cannot arrive either. There is no row
+    before the first message.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    arrived_at = models.DateTimeField()
+    expected_by = models.DateTimeField()
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=Q(id=1), name="message_path_once"),
+            models.CheckConstraint(condition=Q(expected_by__gt=F("arrived_at")), name="message_path_expects_more"),
+        )
+
+    def __str__(self) -> str:
+        return f"last message at {self.arrived_at}"

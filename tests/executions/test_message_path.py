@@ -1,0 +1,131 @@
+"""While no message reaches the control workers no worker becomes silent, and submissions say that work is delayed."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions import message_path
+from executions.errors import WorkerUnavailable
+from executions.models import MessagePath, Worker, WorkerEligibility
+from executions.submission import Submission, submit
+from tests import making
+
+pytestmark = pytest.mark.django_db
+STALE, BEAT = 30, 9
+
+
+@pytest.fixture(autouse=True)
+def no_memory(settings: Any) -> None:
+    settings.SUBMISSION_CACHE_SECONDS = 0
+    settings.MESSAGE_PATH_SECONDS = 15
+
+
+def passes(seconds: float) -> None:
+    """So much time passes: everything that is known lies so much further back."""
+    ago = timedelta(seconds=seconds)
+    MessagePath.objects.update(arrived_at=F("arrived_at") - ago, expected_by=F("expected_by") - ago)
+    Worker.objects.update(last_heartbeat_at=F("last_heartbeat_at") - ago, alive_until=F("alive_until") - ago)
+
+
+def states() -> dict[str, str]:
+    rows = WorkerEligibility.objects.select_related("worker")
+    return {row.worker.worker_id: row.state for row in rows}
+
+
+def submitted(owner: Tenant, key: str = "k") -> Submission:
+    return submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key=key, actor="token:test")
+
+
+def test_while_messages_arrive_a_silent_worker_is_stale() -> None:
+    owner, _ = making.ready()
+    message_path.confirm()
+    assert not submitted(owner).dispatch_delayed
+    for _ in range(4):
+        passes((STALE + 1) / 4)
+        message_path.confirm()
+    assert states() == {"worker-1": "STALE"}
+    with pytest.raises(WorkerUnavailable):
+        submitted(owner, "k2")
+
+
+def test_before_the_first_message_silence_counts_as_ever() -> None:
+    owner, _ = making.ready()
+    assert (states(), submitted(owner).dispatch_delayed) == ({"worker-1": "HEALTHY"}, False)
+    passes(STALE + 1)
+    assert states() == {"worker-1": "STALE"}
+
+
+def test_three_minutes_without_messages_are_no_silence_of_a_worker() -> None:
+    owner, _ = making.ready()
+    passes(BEAT)
+    message_path.confirm()
+    passes(180)
+    assert states() == {"worker-1": "HEALTHY"}
+    assert submitted(owner).dispatch_delayed
+
+
+def test_a_worker_that_was_silent_before_stays_so() -> None:
+    owner, _ = making.ready()
+    passes(STALE + 1)
+    message_path.confirm()
+    passes(180)
+    assert states() == {"worker-1": "STALE"}
+    message_path.confirm()
+    assert states() == {"worker-1": "STALE"}
+    with pytest.raises(WorkerUnavailable):
+        submitted(owner)
+
+
+def test_once_messages_arrive_again_a_worker_has_the_time_that_it_had_left() -> None:
+    owner, _ = making.ready()
+    passes(BEAT)
+    message_path.confirm()
+    passes(180)
+    message_path.confirm()
+    assert not submitted(owner).dispatch_delayed
+    for _ in range(4):
+        passes(5)
+        message_path.confirm()
+    assert states() == {"worker-1": "HEALTHY"}
+    passes(STALE - BEAT - 20 + 1)
+    message_path.confirm()
+    assert states() == {"worker-1": "STALE"}
+
+
+def test_a_worker_that_was_heard_later_is_credited_from_then_on() -> None:
+    """Its heartbeat came between the last message of the clock and the interruption, or was the first after it."""
+    making.ready()
+    message_path.confirm()
+    passes(2)
+    making.silence(*Worker.objects.all(), since=timezone.now())
+    passes(180)
+    message_path.confirm()
+    passes(STALE - 2)
+    MessagePath.objects.update(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(seconds=15))
+    assert states() == {"worker-1": "HEALTHY"}
+    passes(4)
+    MessagePath.objects.update(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(seconds=15))
+    assert states() == {"worker-1": "STALE"}
+
+
+def test_interruptions_that_follow_each_other_are_all_credited() -> None:
+    making.ready()
+    for _ in range(3):
+        message_path.confirm()
+        passes(60)
+    message_path.confirm()
+    assert states() == {"worker-1": "HEALTHY"}
+
+
+def test_rest_workers_do_not_depend_on_messages() -> None:
+    making.ready()
+    Worker.objects.update(protocol="rest")
+    message_path.confirm()
+    passes(180)
+    assert states() == {"worker-1": "STALE"}
+    message_path.confirm()
+    assert states() == {"worker-1": "STALE"}
