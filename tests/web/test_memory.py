@@ -1,4 +1,4 @@
-"""Large inputs that come all at once: what they take is bounded, and the web processes return it."""
+"""Large inputs that come all at once: all are accepted in the end, and the web processes return the memory."""
 
 import os
 import time
@@ -52,7 +52,7 @@ def submitting(own: Product, tenant: TenantInUse, pipeline_id: str, text: str) -
     return submit
 
 
-def test_large_inputs_that_come_at_once_leave_nothing_behind(
+def test_large_inputs_that_come_at_once_leave_little_behind(
     own: Product, web: Child, tenant: TenantInUse, tmp_path: Path
 ) -> None:
     release = build("text:pipeline", PIPELINES, tmp_path / "release", "1.0")
