@@ -7,7 +7,7 @@ long as the request, and requests are parts of reference cycles: that is until a
 from typing import Protocol
 
 from coordinator.api.body_budget import admit
-from coordinator.errors import PayloadTooLarge
+from coordinator.errors import LargeRequestsBusy, PayloadTooLarge
 
 CHUNK_BYTES = 256 * 1024
 
@@ -25,5 +25,9 @@ def read_body(stream: Readable, limit: int) -> bytes:
         if size > limit:
             raise PayloadTooLarge(f"A request body may have at most {limit} bytes.", limit=limit)
         chunks.append(chunk)
-    admit(size)
+    try:
+        admit(size)
+    except LargeRequestsBusy:
+        chunks.clear()  # the exception would keep them, by its traceback
+        raise
     return b"".join(chunks)

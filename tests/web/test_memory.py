@@ -1,0 +1,72 @@
+"""Large inputs that come all at once: all are accepted in the end, and the web processes return the memory."""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from coordinator.local.children import Child
+from coordinator.local.guard import descendants
+from coordinator.local.product import Product
+from tests.running import TenantInUse, build, eventually
+
+PIPELINES = Path(__file__).parent / "pipelines"
+MB = 1_000_000
+INPUTS, INPUT_BYTES = 48, 5 * MB
+
+
+@pytest.fixture
+def web(own: Product, tenant: TenantInUse) -> Child:
+    """Web processes that take inputs of INPUT_BYTES."""
+    own.environment["MAX_REQUEST_BYTES"] = str(INPUT_BYTES + 1024)
+    own.environment["ARTIFACT_ROOT"] = tenant.product.environment["ARTIFACT_ROOT"]
+    child = own.start_web()
+    own.wait_until_ready()
+    return child
+
+
+def resident(web: Child) -> int:
+    """Bytes of memory that the web processes hold."""
+    pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in descendants(web.guard_pid))
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def submitting(own: Product, tenant: TenantInUse, pipeline_id: str, text: str) -> Callable[[str], int]:
+    """Submits under a key until it is not told to come again; returns how often it was."""
+    url = tenant.url("executions").replace(tenant.product.url, own.url)
+
+    def submit(key: str) -> int:
+        body = {"pipelineId": pipeline_id, "input": text, "idempotencyKey": key}
+        for tries in range(600):
+            answer = requests.post(url, json=body, headers=tenant.http.headers, timeout=60)
+            if answer.status_code == 202:
+                return tries
+            assert (answer.status_code, answer.json()["code"]) == (503, "LARGE_REQUESTS_BUSY")
+            time.sleep(0.2)
+        raise AssertionError(f"{key} was never accepted")
+
+    return submit
+
+
+def test_large_inputs_that_come_at_once_leave_little_behind(
+    own: Product, web: Child, tenant: TenantInUse, tmp_path: Path
+) -> None:
+    release = build("text:pipeline", PIPELINES, tmp_path / "release", "1.0")
+    tenant.register(release)
+    tenant.activate(release)
+    tenant.start_worker(release, "w")
+    small = submitting(own, tenant, release.pipeline_id, "short")
+    large = submitting(own, tenant, release.pipeline_id, os.urandom(INPUT_BYTES // 2).hex())
+    try:
+        with ThreadPoolExecutor(INPUTS) as pool:
+            list(pool.map(small, [f"small-{number}" for number in range(400)]))  # every thread has served one
+            before = resident(web)
+            list(pool.map(large, [f"large-{number}" for number in range(INPUTS)]))
+        # Dispatching them takes a moment longer. Without bounds and budget they kept 18 MB each.
+        eventually(lambda: resident(web) < before + INPUTS * 4 * MB, seconds=60, what="the return of the memory")
+    finally:
+        tenant.stop_workers()
