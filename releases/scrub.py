@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -89,7 +90,7 @@ RETURNING digest
 
 
 def _claim(before: datetime, missing_before: datetime) -> str | None:
-    parameters = {"claim": CLAIM_SECONDS, "before": before, "missing": missing_before}
+    parameters: dict[str, Any] = {"claim": CLAIM_SECONDS, "before": before, "missing": missing_before}
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, parameters)
         row = cursor.fetchone()
