@@ -18,13 +18,14 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Mistakes go to stderr as ``error: CODE: message`` with exit status 2."""
+    """Run one command. Each mistake goes to stderr as ``error: CODE: message``; the exit status is 2."""
     arguments = _parser().parse_args(argv)
     _import_from_here()
     try:
         return int(arguments.run(arguments))
     except DefinitionError as error:
-        print(f"error: {error}", file=sys.stderr)
+        for each in error.errors:
+            print(f"error: {each}", file=sys.stderr)
         return 2
 
 

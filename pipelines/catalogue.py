@@ -20,7 +20,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 
 from executions.protocol import LONGEST_TYPE
-from pipelines.errors import DefinitionError
+from pipelines.errors import DefinitionError, collected, raise_all
 from releases.canonical import fingerprint
 
 JSON: Final = "json"
@@ -144,7 +144,11 @@ class Catalogue:
         return {"id": type_id, "kind": "named"}
 
     def _record(self, cls: type, where: str) -> dict[str, Any]:
-        fields = [self._field(cls, field, where) for field in _fields(cls, where)]
+        fields, errors = [], list[DefinitionError]()
+        for field in _fields(cls, where):
+            with collected(errors):
+                fields.append(self._field(cls, field, where))
+        raise_all(errors)
         return {
             "kind": "record",
             "fields": sorted(fields, key=lambda field: str(field["name"])),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -135,6 +137,19 @@ def step_id(authored_name: str) -> str:
     return f"Process{''.join(word.lower().capitalize() for word in words)}Service"
 
 
+_loading: ContextVar[bool] = ContextVar("loading", default=False)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """In the block a mistake in a step is kept by its pipeline, instead of ending the import of its module."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
 class Pipeline:
     """A named, ordered list of steps and awaits.
 
@@ -169,10 +184,16 @@ class Pipeline:
         self.module = module or str(sys._getframe(1).f_globals.get("__name__", "__main__"))
         self._parts: list[Step | Await] = []
         self._closed = False
+        self._mistakes: list[DefinitionError] = []
 
     def close(self) -> None:
         """Take no more steps: what a worker hosts must not change while it runs."""
         self._closed = True
+
+    @property
+    def mistakes(self) -> tuple[DefinitionError, ...]:
+        """What is wrong with the steps and awaits that were added while ``loading``; they are not among the parts."""
+        return tuple(self._mistakes)
 
     @property
     def parts(self) -> tuple[Step | Await, ...]:
@@ -209,6 +230,11 @@ class Pipeline:
         """
 
         def add(decorated: _Function) -> _Function:
+            with self._noted():
+                self._append(step_of(decorated))
+            return decorated
+
+        def step_of(decorated: _Function) -> Step:
             function_name = getattr(decorated, "__name__", None)
             if not callable(decorated) or not isinstance(function_name, str) or isinstance(decorated, type):
                 raise DefinitionError(
@@ -216,8 +242,7 @@ class Pipeline:
                     f"{decorated!r} is no function; a step is a function defined with def at module level",
                 )
             authored = humanised(function_name) if name is None else name
-            self._append(Step(authored, decorated, _cardinality(authored, cardinality)))
-            return decorated
+            return Step(authored, decorated, _cardinality(authored, cardinality))
 
         return add if function is None else add(function)
 
@@ -242,15 +267,16 @@ class Pipeline:
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
         """
-        if transport not in AWAIT_TRANSPORTS:
-            raise DefinitionError(
-                "UNKNOWN_TRANSPORT",
-                f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
-            )
-        _check_url(name, transport, url)
-        _check_recipient(name, "assignee", assignee)
-        _check_recipient(name, "group", group)
-        self._append(Await(name, request, response, transport, _waiting_time(name, timeout), assignee, group, url))
+        with self._noted():
+            if transport not in AWAIT_TRANSPORTS:
+                raise DefinitionError(
+                    "UNKNOWN_TRANSPORT",
+                    f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
+                )
+            _check_url(name, transport, url)
+            _check_recipient(name, "assignee", assignee)
+            _check_recipient(name, "group", group)
+            self._append(Await(name, request, response, transport, _waiting_time(name, timeout), assignee, group, url))
 
     def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:
         """Suspend the execution here for ``delay``; the run then goes on with the very values that came here.
@@ -259,7 +285,18 @@ class Pipeline:
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT.
         """
-        self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None))
+        with self._noted():
+            self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None))
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """While ``loading``, keep what the block raises, so that the author is told of all mistakes at once."""
+        try:
+            yield
+        except DefinitionError as error:
+            if not _loading.get():
+                raise
+            self._mistakes.append(error)
 
     def _append(self, part: Step | Await) -> None:
         if self._closed:

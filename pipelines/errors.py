@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 
 class DefinitionError(Exception):
     """A pipeline that cannot be loaded, compiled or packed.
 
-    ``code`` is stable and UPPER_SNAKE; ``message`` says where the mistake is, what it is and what to do.
+    ``code`` is stable and UPPER_SNAKE; ``message`` says where the mistake is, what it is and what to do. ``errors``
+    holds every mistake that was found, of which this is the first.
     """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+        self.errors: tuple[DefinitionError, ...] = (self,)
+
+    @classmethod
+    def of_all(cls, errors: Sequence[DefinitionError]) -> DefinitionError:
+        """One error that stands for all of ``errors``, of which there is at least one."""
+        every = tuple(each for error in errors for each in error.errors)
+        if len(every) == 1:
+            return every[0]
+        first = cls(every[0].code, every[0].message)
+        first.args = ("\n".join(str(error) for error in every),)
+        first.errors = every
+        return first
+
+
+@contextmanager
+def collected(errors: list[DefinitionError]) -> Iterator[None]:
+    """Append a mistake that the block raises to ``errors``, so that whoever goes on finds the others."""
+    try:
+        yield
+    except DefinitionError as error:
+        errors.append(error)
+
+
+def raise_all(errors: Sequence[DefinitionError]) -> None:
+    """Raise one ``DefinitionError`` for all of ``errors``, if there are any."""
+    if errors:
+        raise DefinitionError.of_all(errors) from errors[0]
 
 
 class NonRetryable(Exception):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-from pipelines.definition import Pipeline
+from pipelines.definition import Pipeline, loading
 from pipelines.errors import DefinitionError
+from pipelines.plan import plan
 
 
 def load(reference: str) -> Pipeline:
     """Import the pipeline that ``MODULE:NAME`` names.
 
     Raises ``DefinitionError``: INVALID_REFERENCE, MODULE_NOT_FOUND, MODULE_FAILED, NAME_NOT_FOUND,
-    NOT_A_PIPELINE, and whatever the definition itself raises while its module is imported.
+    NOT_A_PIPELINE, and all mistakes of a pipeline whose definition has one.
     """
     module_name, colon, name = reference.partition(":")
     parts = module_name.split(".")
@@ -34,12 +35,15 @@ def load(reference: str) -> Pipeline:
             "NOT_A_PIPELINE",
             f"{reference} is a {type(found).__name__}, no Pipeline; {_pipelines_in(module)}",
         )
+    if found.mistakes:
+        plan(found)
     return found
 
 
 def _import(name: str) -> object:
     try:
-        return importlib.import_module(name)
+        with loading():
+            return importlib.import_module(name)
     except DefinitionError:
         raise
     except ModuleNotFoundError as error:

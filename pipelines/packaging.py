@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pipelines.compiler import compile_contract, contract_text
 from pipelines.definition import Pipeline
-from pipelines.errors import DefinitionError
+from pipelines.errors import DefinitionError, raise_all
 from pipelines.loading import load
 from pipelines.plan import plan
 from releases.contract import CONTRACT_ENTRY
@@ -119,14 +119,18 @@ def _sources(pipeline: Pipeline) -> dict[str, Path]:
         else:
             found[_entry(name.split(".")[:-1], Path(root.name))] = root
         found.update(_parent_inits(name, root))
-    for step in plan(pipeline).steps:
-        if step.function is not None and not _is_packed(step.function.__module__, found):
-            raise DefinitionError(
+    raise_all(
+        [
+            DefinitionError(
                 "STEP_NOT_PACKED",
                 f'step "{step.name}" is in module {step.function.__module__}, outside of the package of '
                 f"{pipeline.module}; add packages=({step.function.__module__.partition('.')[0]!r},) to "
                 "the Pipeline",
             )
+            for step in plan(pipeline).steps
+            if step.function is not None and not _is_packed(step.function.__module__, found)
+        ]
+    )
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from pipelines.catalogue import Catalogue, importable, plain, shown
 from pipelines.definition import TIMER, Await, Cardinality, Pipeline, Step, StepContext
-from pipelines.errors import DefinitionError
+from pipelines.errors import DefinitionError, collected, raise_all
 from pipelines.values import ValueType
 
 _LISTS: Final = (list, abc.Sequence)
@@ -51,7 +51,8 @@ class Plan:
 def plan(pipeline: Pipeline) -> Plan:
     """Read and check all steps. The answer is kept for as long as the pipeline does not grow.
 
-    Raises ``DefinitionError``: EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE,
+    Raises one ``DefinitionError`` for all mistakes, those that were found while the pipeline's module was loaded among
+    them: EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE,
     TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE, ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE,
     AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN.
     """
@@ -60,7 +61,8 @@ def plan(pipeline: Pipeline) -> Plan:
 
 @lru_cache(maxsize=64)
 def _plan(pipeline: Pipeline, size: int) -> Plan:
-    if size == 0:
+    errors = list(pipeline.mistakes)
+    if size == 0 and not errors:
         raise DefinitionError(
             "EMPTY_PIPELINE",
             f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step",
@@ -68,14 +70,27 @@ def _plan(pipeline: Pipeline, size: int) -> Plan:
     catalogue = Catalogue()
     steps: list[PlannedStep] = []
     for index, part in enumerate(pipeline.parts):
-        if isinstance(part, Step):
-            steps.append(_planned_step(index, part, catalogue))
-        elif part.transport == TIMER:
-            steps.append(_planned_timer(index, part, catalogue, steps))
-        else:
-            steps.append(_planned_await(index, part, catalogue))
-    _check_chain(tuple(steps))
+        # Nothing tells what reaches a timer after a step that cannot be read.
+        if len(steps) < index and _is_untyped_timer(part):
+            continue
+        with collected(errors):
+            steps.append(_planned(index, part, catalogue, steps))
+    if not pipeline.mistakes:
+        _check_chain(steps, errors)
+    raise_all(errors)
     return Plan(tuple(steps), catalogue)
+
+
+def _planned(index: int, part: Step | Await, catalogue: Catalogue, before: list[PlannedStep]) -> PlannedStep:
+    if isinstance(part, Step):
+        return _planned_step(index, part, catalogue)
+    if part.transport == TIMER:
+        return _planned_timer(index, part, catalogue, before)
+    return _planned_await(index, part, catalogue)
+
+
+def _is_untyped_timer(part: Step | Await) -> bool:
+    return isinstance(part, Await) and part.transport == TIMER and part.request is None
 
 
 def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
@@ -86,35 +101,64 @@ def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
         raise DefinitionError("ASYNC_STEP", f"{where} is async; steps are ordinary functions, use def")
     taken, wants_context = _parameters(where, function)
     hints = _hints(where, function)
-    takes, takes_many, collects = _shape(_hint(where, hints, taken.name), f"{where}, parameter {taken.name!r}")
-    gives, gives_many, _ = _shape(_hint(where, hints, "return"), f"{where}, its return value")
-    cardinality = Cardinality.of(takes_many=takes_many, gives_many=gives_many)
+    taking, giving = _both(
+        lambda: _typed(_hint(where, hints, taken.name), catalogue, f"{where}, parameter {taken.name!r}"),
+        lambda: _typed(_hint(where, hints, "return"), catalogue, f"{where}, its return value"),
+    )
+    cardinality = Cardinality.of(takes_many=taking.many, gives_many=giving.many)
     _check_cardinality(where, step, cardinality)
     return PlannedStep(
         index=index,
         name=step.name,
         kind="internal",
         cardinality=cardinality,
-        input=ValueType(takes, catalogue, f"{where}, parameter {taken.name!r}"),
-        output=ValueType(gives, catalogue, f"{where}, its return value"),
+        input=taking.item,
+        output=giving.item,
         function=function,
         runtime_class=f"{function.__module__}.{function.__qualname__}",
         wants_context=wants_context,
-        collects=collects,
+        collects=taking.collects,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """What a hint says: the type of one item, whether there are many, and whether a list of them is wanted."""
+
+    item: ValueType
+    many: bool
+    collects: bool
+
+
+def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
+    item, many, collects = _shape(hint, where)
+    return _Typed(ValueType(item, catalogue, where), many, collects)
+
+
+def _both(first: Callable[[], _Typed], second: Callable[[], _Typed]) -> tuple[_Typed, _Typed]:
+    """What both give, or the mistakes of both."""
+    errors: list[DefinitionError] = []
+    found: list[_Typed] = []
+    for read in (first, second):
+        with collected(errors):
+            found.append(read())
+    raise_all(errors)
+    return found[0], found[1]
 
 
 def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedStep:
     where = f'await "{waits.name}"'
-    takes, takes_many, _ = _shape(waits.request, f"{where}, its request")
-    gives, gives_many, _ = _shape(waits.response, f"{where}, its response")
+    asking, answering = _both(
+        lambda: _typed(waits.request, catalogue, f"{where}, its request"),
+        lambda: _typed(waits.response, catalogue, f"{where}, its response"),
+    )
     return PlannedStep(
         index=index,
         name=waits.name,
         kind="await",
-        cardinality=Cardinality.of(takes_many=takes_many, gives_many=gives_many),
-        input=ValueType(takes, catalogue, f"{where}, its request"),
-        output=ValueType(gives, catalogue, f"{where}, its response"),
+        cardinality=Cardinality.of(takes_many=asking.many, gives_many=answering.many),
+        input=asking.item,
+        output=answering.item,
         waits=waits,
     )
 
@@ -261,18 +305,30 @@ def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
         )
 
 
-def _check_chain(steps: tuple[PlannedStep, ...]) -> None:
-    for before, step in zip((None, *steps), steps, strict=False):
-        if before is not None and before.output.type_id != step.input.type_id:
-            raise DefinitionError(
-                "TYPES_DO_NOT_CHAIN",
-                f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
-                f"{before.output.type_id}; make the two types the same or put a step between them",
-            )
-        if step.kind == "await" and step.cardinality is Cardinality.ONE_TO_MANY and _gives_many(steps[: step.index]):
-            raise DefinitionError(
-                "AWAIT_CARDINALITY",
-                f'await "{step.name}" is asked once per item and answers with many each time; make its '
-                "request "
-                f"list[{step.input.type_id}] or its response one value",
-            )
+def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> None:
+    """Append what is wrong between neighbours. Steps that could not be read are not among ``steps``."""
+    for place, step in enumerate(steps):
+        before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
+        with collected(errors):
+            _check_neighbours(before, step)
+        if place == step.index:
+            with collected(errors):
+                _check_await(steps[:place], step)
+
+
+def _check_neighbours(before: PlannedStep | None, step: PlannedStep) -> None:
+    if before is not None and before.output.type_id != step.input.type_id:
+        raise DefinitionError(
+            "TYPES_DO_NOT_CHAIN",
+            f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
+            f"{before.output.type_id}; make the two types the same or put a step between them",
+        )
+
+
+def _check_await(before: list[PlannedStep], step: PlannedStep) -> None:
+    if step.kind == "await" and step.cardinality is Cardinality.ONE_TO_MANY and _gives_many(before):
+        raise DefinitionError(
+            "AWAIT_CARDINALITY",
+            f'await "{step.name}" is asked once per item and answers with many each time; make its request '
+            f"list[{step.input.type_id}] or its response one value",
+        )

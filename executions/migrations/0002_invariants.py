@@ -250,11 +250,11 @@ END $$;
 CREATE TRIGGER execution_guard BEFORE UPDATE ON executions_execution FOR EACH ROW EXECUTE FUNCTION guard_execution();
 
 -- An execution's event_count and its events change in one statement. Whole statements are checked, so that a group
--- of outcomes costs one query.
+-- of outcomes costs one query. Scalar subqueries look each row up by its key; a join might read a whole table.
 CREATE FUNCTION guard_event_count() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM changed c WHERE NOT EXISTS (
-        SELECT FROM executions_executionevent v WHERE v.execution_id = c.id AND v.sequence = c.event_count))
+    IF EXISTS (SELECT FROM changed c WHERE (SELECT v.id FROM executions_executionevent v
+        WHERE v.execution_id = c.id AND v.sequence = c.event_count) IS NULL)
     THEN
         RAISE EXCEPTION 'executions are written in one statement with the events that they count'
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_counts_its_events';
@@ -271,10 +271,10 @@ BEGIN
     IF EXISTS (
         SELECT FROM (SELECT execution_id, min(sequence) AS first, max(sequence) AS last, count(*) AS events
             FROM added GROUP BY execution_id) a
-        JOIN executions_execution e ON e.id = a.execution_id
-        WHERE a.last <> e.event_count OR a.last - a.first + 1 <> a.events
-            OR (a.first > 1 AND NOT EXISTS (SELECT FROM executions_executionevent v
-                WHERE v.execution_id = a.execution_id AND v.sequence = a.first - 1)))
+        WHERE a.last <> (SELECT e.event_count FROM executions_execution e WHERE e.id = a.execution_id)
+            OR a.last - a.first + 1 <> a.events
+            OR (a.first > 1 AND (SELECT v.id FROM executions_executionevent v
+                WHERE v.execution_id = a.execution_id AND v.sequence = a.first - 1) IS NULL))
     THEN
         RAISE EXCEPTION 'events follow the newest one of their execution, which counts them in the same statement'
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
