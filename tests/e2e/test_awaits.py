@@ -119,6 +119,7 @@ def test_without_an_answer_the_execution_fails_and_a_late_one_is_refused(tenant:
     assert ended["error"] == {
         "code": "AWAIT_TIMEOUT",
         "message": f"Await interaction timed out: {asked['interactionId']}",
+        "traceback": "",
     }
     assert answer(tenant, asked, {"accepted": True}, 409)["code"] == "AWAIT_TIMEOUT"
     assert kinds(tenant, made) == ["SUBMITTED", "CLAIMED", "AWAITING", "AWAIT_TIMEOUT"]

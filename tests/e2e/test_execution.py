@@ -37,7 +37,9 @@ def test_spent_retries_end_in_the_dead_letter_state_with_the_error(hosted: Tenan
     ended = hosted.wait_for(made["executionId"], "DLQ", "FAILED", "SUCCEEDED")
 
     assert (ended["status"], ended["attempt"]) == ("DLQ", 2)
-    assert ended["error"] == {"code": "RuntimeError", "message": 'step "Settle": attempt 2 of v1 fails'}
+    error = ended["error"]
+    assert (error["code"], error["message"]) == ("RuntimeError", 'step "Settle": attempt 2 of v1 fails')
+    assert error["traceback"].splitlines()[1].startswith('  File "pinned.py", line ')
     events = hosted.events(made["executionId"])
     kinds = [event["kind"] for event in events]
     assert kinds == ["SUBMITTED", *["CLAIMED", "RETRY_SCHEDULED"] * 2, "CLAIMED", "RETRIES_EXHAUSTED"]

@@ -174,6 +174,18 @@ def test_outputs_are_kept_as_they_came(flow: Flow) -> None:
     assert output["payload"].endswith('"total":27.50 }')
 
 
+def test_a_result_counts_though_its_payloads_cannot_be_kept_as_they_came(
+    flow: Flow, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = {"payloadTypeId": "com.acme.Order\0", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
+    flow.double.answers = [completed(output)]
+    made = submit(flow)
+    flow.dispatch()
+    made.refresh_from_db()
+    assert (made.status, made.result) == ("SUCCEEDED", [{"n": 1}])
+    assert "could not be kept as they came" in caplog.text
+
+
 def test_a_nonsense_decision_is_taken_and_fails_when_the_worker_reads_it(flow: Flow) -> None:
     made, asked = parked(flow)
     answered(flow, asked, {"accepted": {"orderId": "not-a-uuid"}})
