@@ -47,7 +47,7 @@ CROSS JOIN LATERAL (
 
 # A statement sees the executions as they were when it began. A claim that counts by that may overlook what another one
 # has just taken. So it counts here: once it holds the lock, a volatile function sees what is committed by then.
-# 7306 is the class of these locks among the product's advisory locks.
+# 7306 is the class of these locks. Locks of two keys never meet those of one key, which `releases.blob_lock` takes.
 COUNT = """
 CREATE FUNCTION count_running_for_claim(release bigint) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
 BEGIN

@@ -119,7 +119,7 @@ def test_an_execution_without_a_worker_says_that_it_waits_for_one_of_its_release
     client = log_in("operator")
     assert "data-stranded" not in client.get(page(acme.execution)).text
     Worker.objects.filter(pk=acme.worker.pk).update(stopped_at=timezone.now())
-    assert "No healthy worker hosts its release" in client.get(page(acme.execution)).text
+    assert "No worker may run its release: the worker stopped." in client.get(page(acme.execution)).text
 
 
 def test_large_json_is_cut() -> None:
