@@ -171,5 +171,6 @@ MATRIX = {
             draining_since drained_by_operator_at stopped_at noted_state
         """,
     ),
+    "executions_messagepath": Table(never="id", always="arrived_at expected_by", deletable=True),
     "executions_workerevent": Table(never="id worker_id state actor data at", copied=frozenset({""})),
 }

@@ -12,7 +12,7 @@ from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
 from executions import campaigns, cancellation, interactions, outcome, worker_registry
 from executions.campaign_filters import Filters
-from executions.models import Campaign, Execution, Interaction, WireForm
+from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
 from executions.protocol import Outcome, OutcomeGroup
 from releases import attachments, blobs, trusted_keys
 from releases.models import ArtifactUpload, Blob, Pipeline, Release
@@ -29,6 +29,7 @@ def make() -> None:
     user = User.objects.create_user("eva")
     Membership.objects.create(user=user, tenant=owner, role=Role.OPERATOR)
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
+    MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     _releases(owner)
     _uploads(owner)
     _executions(owner)

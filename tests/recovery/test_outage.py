@@ -13,6 +13,7 @@ from tests.recovery.cluster import TENANT, TPF_TOKEN, Cluster
 
 SUBMISSION = {"pipelineId": "none", "input": {}, "idempotencyKey": "k"}
 MANY = 200
+LIMIT, OTHERS = 30, 25
 
 
 def answers(cluster: Cluster) -> Iterator[tuple[str, requests.Response]]:
@@ -98,12 +99,13 @@ def test_without_broker_and_store_the_probe_passes_and_says_so(cluster: Cluster)
 
 @pytest.fixture
 def few_connections(cluster: Cluster) -> Iterator[None]:
-    """PostgreSQL accepts fewer connections of the product than its processes may open."""
-    with cluster.connect() as superuser:
-        [(role,)] = superuser.execute("SELECT rolname FROM pg_roles WHERE rolname = %s", [role_of(cluster)])
-        superuser.execute(f'ALTER ROLE "{role}" CONNECTION LIMIT 9')
+    """PostgreSQL accepts LIMIT connections of the product's role, and others have OTHERS open."""
+    with cluster.connect() as superuser, ExitStack() as others:
+        for _ in range(OTHERS):
+            others.enter_context(cluster.connect())
+        superuser.execute(f'ALTER ROLE "{role_of(cluster)}" CONNECTION LIMIT {LIMIT}'.encode())
         yield
-        superuser.execute(f'ALTER ROLE "{role}" CONNECTION LIMIT -1')
+        superuser.execute(f'ALTER ROLE "{role_of(cluster)}" CONNECTION LIMIT -1'.encode())
 
 
 def role_of(cluster: Cluster) -> str:
