@@ -260,6 +260,19 @@ def verify_release(release_id: int) -> None:
         )
 
 
+def verify_next() -> bool:
+    """Verify the oldest release whose verification has not begun. False if there is none, or another took it."""
+    found = Release.objects.filter(status=Status.UPLOADED).order_by("status_changed_at").values_list("pk", flat=True)
+    release_id = found.first()
+    if release_id is None:
+        return False
+    row = Release.objects.filter(pk=release_id)
+    if not transitions.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now()):
+        return False
+    verify_release(release_id)
+    return True
+
+
 def _refused(findings: Sequence[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 

@@ -20,7 +20,7 @@ STALLED = timedelta(minutes=2)
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
 # A task that finds no free place is sent again after this time.
-NO_PLACE_DELAY = timedelta(seconds=1)
+NO_PLACE_DELAY = timedelta(seconds=10)
 _places = threading.Semaphore(1000)
 
 
@@ -54,7 +54,14 @@ def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
 def verify(release_id: int) -> None:
     """May take long, so it is acknowledged at once: the sweep sees to one that was lost."""
-    _in_place(registrar.VERIFY_TASK, registrar.verify_release, release_id)
+    _in_place(registrar.VERIFY_TASK, _verify_all, release_id)
+
+
+def _verify_all(release_id: int) -> None:
+    """Verify a release, and then those whose messages found no free place."""
+    registrar.verify_release(release_id)
+    while registrar.verify_next():
+        pass
 
 
 @shared_task(name="releases.sweep")
