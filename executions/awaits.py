@@ -104,8 +104,8 @@ WITH parked AS (
         seconds float)
 ), opened AS (
     INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
-        expected_items, answered_items, worker_name, status, created_at, updated_at)
-    SELECT unit, %(tenant)s, execution, step, index, itemized, many, items, 0, name, %(waiting)s, now(), now()
+        expected_items, worker_name, status, created_at, updated_at)
+    SELECT unit, %(tenant)s, execution, step, index, itemized, many, items, name, %(waiting)s, now(), now()
     FROM parked
 )
 INSERT INTO executions_interaction (id, tenant_id, unit_id, execution_id, step_id, step_index, item_index,

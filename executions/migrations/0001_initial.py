@@ -133,7 +133,7 @@ class Migration(migrations.Migration):
                 ("itemized", models.BooleanField()),
                 ("gives_many", models.BooleanField()),
                 ("expected_items", models.IntegerField()),
-                ("answered_items", models.IntegerField(default=0)),
+                ("answered_items", models.IntegerField(db_default=0, default=0)),
                 ("worker_name", models.CharField(max_length=200, null=True)),
                 (
                     "status",

@@ -33,7 +33,7 @@ class AwaitUnit(models.Model):
     itemized = models.BooleanField()
     gives_many = models.BooleanField()
     expected_items = models.IntegerField()
-    answered_items = models.IntegerField(default=0)
+    answered_items = models.IntegerField(default=0, db_default=0)
     worker_name = models.CharField(max_length=200, null=True)
     status = models.CharField(max_length=20, choices=Status, default=Status.WAITING_EXTERNAL)
     created_at = models.DateTimeField()
