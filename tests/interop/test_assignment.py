@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 
-from executions import awaits, dispatch, rest_assignment, rest_dispatch, sweep
+from executions import awaits, dispatch, outcome, rest_assignment, rest_dispatch, sweep
 from executions.models import Execution, Interaction, WireForm, Worker
+from executions.protocol import OutcomeGroup
 from executions.rest_workers import heartbeat
 from executions.stranded import stranded
 from executions.worker_registry import drain, note_silent
@@ -146,8 +147,11 @@ def test_parking_and_importing_are_one(flow: Flow) -> None:
 def test_what_travelled_is_written_once(flow: Flow) -> None:
     [made] = submitted(flow, 1)
     form = WireForm.objects.create(execution=made, input={"shape": "UNI"})
-    form.result = [1]
-    form.save()
+    [claim] = making.claimed(flow.owner)
+    with transaction.atomic():
+        outcome.record(made.pin, OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)]))
+        form.result = [1]
+        form.save()
     for change in ("input = '1'", "result = '[2]'", "result = NULL"):
         with pytest.raises(IntegrityError, match="never changes"), transaction.atomic():
             run(f"UPDATE executions_wireform SET {change} WHERE execution_id = %s", made.pk)

@@ -107,7 +107,7 @@ MATRIX = {
         state="status",
         in_state={
             "QUEUED": LIVE_EXECUTION,
-            "RUNNING": LIVE_EXECUTION + "lease_owner lease_token lease_expires_at",
+            "RUNNING": LIVE_EXECUTION + "lease_owner lease_token lease_expires_at running_since",
             "WAIT_RETRY": LIVE_EXECUTION,
             "WAITING_EXTERNAL": LIVE_EXECUTION + "progress await_unit_id",
             "SUCCEEDED": "",
@@ -168,7 +168,8 @@ MATRIX = {
         always="""
             tenant_id pipeline_id contract_version release_version worker_id protocol endpoint artifact_id
             artifact_digest capacity taking holding transition_seconds registered_at last_heartbeat_at last_sent_at
-            draining_since drained_by_operator_at stopped_at noted_state
+            draining_since drained_by_operator_at stopped_at noted_state running abandoned alive_until blocked_reason
+            capability_checked_at capability_error
         """,
     ),
     "executions_messagepath": Table(never="id", always="arrived_at expected_by", deletable=True),
