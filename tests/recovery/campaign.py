@@ -199,7 +199,9 @@ class Campaign:
 
     def _judge(self, client: PatientClient, seconds: float, again: list[str]) -> Report:
         with self.cluster.connect() as connection:
-            found = [one for each in (PIPELINE, hostile.PIPELINE) for one in histories(connection, pipeline_id=each)]
+            odd = histories(connection, pipeline_id=hostile.PIPELINE)
+            found = histories(connection, pipeline_id=PIPELINE)
+        found += [one for one in odd if one.pin[2] == hostile.VERSION]  # other tests have releases of their own
         wrong = faults(self.promises, found, self._runs(), self._needed(found))
         if len(self.promises) != len(self.all):
             wrong.append(f"{len(self.all)} were submitted and {len(self.promises)} accepted")
