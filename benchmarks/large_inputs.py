@@ -102,4 +102,4 @@ def large_inputs(report: Report, plan: Plan) -> None:
                 f"{before[0]:,.0f} MB before, {memory.peak / MB:,.0f} MB at most, {after[-1]:,.0f} MB afterwards"
             )
         memory.stop()
-    report.add(Measure("memory after large inputs : before", after, before, "MB", 1.5, "at most"))
+    report.add(Measure("memory after large inputs : before", after, before, "MB", 2.0, "at most"))
