@@ -1,7 +1,6 @@
 """Every mistake of an author has a code, and a message that says where it is and what to do."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +9,11 @@ from hypothesis import strategies as st
 
 from executions.awaits import why_unanswerable
 from pipelines import DefinitionError, Pipeline
-from pipelines.__main__ import main
 from pipelines.answers import outcome_of
 from pipelines.compiler import compile_contract
 from pipelines.plan import plan
 from pipelines.runner import Suspended
-from tests.unit.pipelines.conftest import IMPORTS, Author
+from tests.unit.pipelines.conftest import Author
 from tests.unit.pipelines_host.test_host import command
 
 REQUEST = "request=Order, response=Order, timeout=timedelta(1)"
@@ -305,90 +303,6 @@ def test_a_mistake_is_named_with_its_place_and_a_way_out(author: Author, code: s
     with pytest.raises(DefinitionError, match=f"(?s)^{code}: .*({says})") as raised:
         compile_contract(author.pipeline(body))
     assert raised.value.code == code
-
-
-MANY = """
-@dataclass
-class Crate:
-    weight: complex
-    volume: complex
-
-@pipeline.step(name=' ')
-def blank(order: Order) -> Order: ...
-
-@pipeline.step
-def ship(order: set[int]) -> bytes: ...
-
-@pipeline.step
-def pack(crate: Crate) -> Order: ...
-
-pipeline.awaits('Approve', request=Order, response=Order, timeout=timedelta(0))
-
-@pipeline.step
-async def bill(order: Order) -> Receipt: ...
-"""
-
-
-def test_all_mistakes_are_told_at_once_in_their_order(author: Author) -> None:
-    with pytest.raises(DefinitionError) as raised:
-        author.pipeline(MANY)
-    assert [(error.code, error.message.partition(" has ")[0]) for error in raised.value.errors] == [
-        ("INVALID_STEP_NAME", "' ' is no step name; use 1 to 200 printable characters"),
-        ("INVALID_TIMEOUT", 'await "Approve" waits for datetime.timedelta(0); give a positive timedelta of at most a '
-         "hundred years, such as timedelta(days=1)"),
-        ("UNSUPPORTED_TYPE", "step \"Ship\", parameter 'order'"),
-        ("UNSUPPORTED_TYPE", 'step "Ship", its return value'),
-        ("UNSUPPORTED_TYPE", "step \"Pack\", parameter 'crate': field 'weight' of authored.Crate"),
-        ("UNSUPPORTED_TYPE", "step \"Pack\", parameter 'crate': field 'volume' of authored.Crate"),
-        ("ASYNC_STEP", 'step "Bill" is async; steps are ordinary functions, use def'),
-    ]  # fmt: skip
-    assert str(raised.value).splitlines() == [str(error) for error in raised.value.errors]
-
-
-def test_every_pair_of_neighbours_that_does_not_fit_is_told(author: Author) -> None:
-    body = """
-    @pipeline.step
-    def ship(order: Order) -> Receipt: ...
-
-    @pipeline.step
-    def bill(order: Order) -> Receipt: ...
-
-    @pipeline.step
-    def unreadable(order: bytes) -> Receipt: ...
-
-    pipeline.timer('Cool off', timedelta(1))
-
-    @pipeline.step
-    def count(number: int) -> int: ...
-
-    @pipeline.step
-    def close(order: Order) -> Receipt: ...
-    """
-    with pytest.raises(DefinitionError) as raised:
-        compile_contract(author.pipeline(body))
-    assert [(error.code, error.message.split('"')[1]) for error in raised.value.errors] == [
-        ("UNSUPPORTED_TYPE", "Unreadable"),
-        ("TYPES_DO_NOT_CHAIN", "Bill"),
-        ("TYPES_DO_NOT_CHAIN", "Close"),
-    ]
-
-
-def test_build_prints_every_mistake(author: Author, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    author.write("authored.py", IMPORTS + MANY)
-    author.forget()
-    assert main(["build", "authored:pipeline", "--out", str(tmp_path / "dist")]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[:2] for line in lines] == [
-        ["error", code] for code in ("INVALID_STEP_NAME", "INVALID_TIMEOUT", *["UNSUPPORTED_TYPE"] * 4, "ASYNC_STEP")
-    ]
-    assert not (tmp_path / "dist").exists()
-
-
-def test_outside_of_a_build_a_mistake_is_raised_where_it_is_made() -> None:
-    pipeline = Pipeline("org.acme")
-    with pytest.raises(DefinitionError, match="INVALID_TIMEOUT"):
-        pipeline.timer("Cool off", timedelta(0), of=int)
-    assert pipeline.mistakes == ()
 
 
 @pytest.mark.parametrize("pipeline_id", ["", " ", "a/b", "ünit", "-a", "a" * 201, None])
