@@ -125,7 +125,8 @@ MATRIX = {
     ),
     "executions_awaitunit": Table(
         never="""
-            id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name created_at
+            id tenant_id execution_id step_id step_index itemized gives_many expected_items answered_items worker_name
+            created_at
         """,
         state="status",
         in_state={"WAITING_EXTERNAL": "status updated_at", "COMPLETED": "", "CANCELLED": ""},
