@@ -162,6 +162,8 @@ class Claim:
 
 STOCK_SECONDS = 0.4
 MOST_STOCK = 500
+MOST_BYTES = 4 * 1024**2
+"""How many bytes of payloads, as the database stores them, one claim takes; a single larger payload is taken too."""
 A_FEW = 10
 BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 """How many seconds a claim that found nothing waits before it looks again at releases that another claim was at."""
@@ -218,16 +220,19 @@ WITH host AS MATERIALIZED (
 ), locked AS (
     SELECT chosen.*, fair.release_id, fair.tenant_id, fair.threads, fair.seconds, fair.calls, fair.allowed
     FROM fair CROSS JOIN LATERAL (
-        SELECT e.id, e.version, e.next_due_at FROM executions_execution e
+        SELECT e.id, e.version, e.next_due_at, pg_column_size(coalesce(e.progress, e.input)) AS size
+        FROM executions_execution e
         WHERE e.release_id = fair.release_id AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now()
         ORDER BY e.next_due_at LIMIT least(fair.share, fair.allowed)
         FOR UPDATE SKIP LOCKED
     ) chosen
     LIMIT %(limit)s
-), due AS (
-    SELECT id, version, release_id, threads, seconds, calls FROM (
+), within_quota AS (
+    SELECT *, sum(size) OVER (ORDER BY next_due_at, id) - size AS bytes_before FROM (
         SELECT locked.*, row_number() OVER (PARTITION BY tenant_id ORDER BY next_due_at) AS place FROM locked) l
     WHERE place <= allowed
+), due AS (
+    SELECT id, version, release_id, threads, seconds, calls FROM within_quota WHERE bytes_before < %(bytes)s
 ), called AS (
     SELECT r.release_id, h.lease_owner, greatest(h.capacity - coalesce((r.held ->> h.lease_owner)::int, 0), 0) AS free
     FROM ready r JOIN host h ON h.release_id = r.release_id WHERE r.calls AND h.runs AND h.protocol = 'rest'
@@ -259,7 +264,8 @@ WITH host AS MATERIALIZED (
 SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
     c.result_shape, c.checkpoints, c.takeovers, c.threads, c.seconds, c.rest_worker
-FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL) AS busy) busy
+FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL)
+    OR EXISTS (SELECT FROM within_quota WHERE bytes_before >= %(bytes)s) AS busy) busy
 LEFT JOIN (claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id) ON true
 ORDER BY c.next_due_at, c.id
 """
@@ -295,7 +301,7 @@ def claim(
 def _claim_once(
     owner: str, limit: int, lease_seconds: float, call_seconds: float, quota: int
 ) -> tuple[list[Claim], bool]:
-    """What could be claimed, and whether there is due work of a release that another claim is at."""
+    """Return what could be claimed, and whether it left due work: to another claim, or because of its bytes."""
     parameters: dict[str, Any] = {
         "owner": owner,
         "limit": limit,
@@ -303,6 +309,7 @@ def _claim_once(
         "call": call_seconds,
         "span": STOCK_SECONDS,
         "most": MOST_STOCK,
+        "bytes": MOST_BYTES,
         "quota": quota,
     }
     with transaction.atomic() if quota else nullcontext(), prepared.cursor() as cursor:

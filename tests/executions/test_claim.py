@@ -1,5 +1,6 @@
 """Claiming due executions: only where a healthy worker of their own release has a free place."""
 
+import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -225,3 +226,17 @@ def test_a_rejected_upload_of_the_same_version_gives_no_second_set_of_places() -
     Worker.objects.filter(tenant=owner).update(capacity=1)
     submitted(owner, 3)
     assert len(making.claimed(owner)) == 1
+
+
+def test_a_claim_is_bounded_by_bytes_and_says_that_there_is_more() -> None:
+    owner, _ = making.ready()
+    [first] = submitted(owner)
+    making.copies(first, 5, input={"text": secrets.token_hex(2 * 1024**2)})
+    Worker.objects.filter(tenant=owner).update(capacity=100)
+    sizes, more = [], True
+    while more:
+        claims, more = moves.claim(owner="dispatcher", limit=100, lease_seconds=30)
+        sizes.append(sum(len(claim.input) for claim in claims))
+    assert sum(sizes) > 20 * 1024**2
+    assert max(sizes) < 2 * moves.MOST_BYTES + 1024
+    assert not Execution.objects.filter(status="QUEUED").exists()
