@@ -33,7 +33,7 @@ class Batches:
         return [{**item, "idempotencyKey": f"v{next(self._numbers)}", **members} for _ in range(ITEMS)]
 
     def rate(self, items: Items, status: int) -> float:
-        """Items a second of one batch, each of which must be answered with `status`."""
+        """Return how many items a second one batch processes. Every item must be answered with `status`."""
         with self._others_paused():
             began = time.perf_counter()
             answer = self._http.post(self._url, json={"items": items}, timeout=300)
@@ -67,7 +67,7 @@ class Batches:
 
 
 def verdicts(report: Report, plan: Plan) -> None:
-    """Measure 10. A batch takes at most three times as long, whatever becomes of its items."""
+    """Measure 10. A batch takes at most three times as long as the fastest kind, for every outcome of its items."""
     with ProductUnderTest(WEB_DISPATCHES="false") as product:
         report.say("The product is up")
         product.host(THREE_STEPS)

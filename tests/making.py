@@ -170,7 +170,7 @@ def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any
 
 
 def copies(of: Execution, count: int, **changes: Any) -> None:
-    """So many more executions like `of`, which is new, but for their ids, keys and `changes`."""
+    """Insert `count` copies of `of`, a new execution. They differ in their ids, their keys and `changes`."""
     with connection.cursor() as cursor:
         cursor.execute(
             """WITH copied AS (
@@ -206,8 +206,8 @@ def answer(claim: Claim, result: str = "COMPLETED", **members: Any) -> Outcome:
 def failure(
     claim: Claim, code: str = "SomeError", *, retryable: bool = True, message: str = "why", traceback: str = ""
 ) -> Outcome:
-    told = Failure(failure_class=code, message=message, retryable=retryable, traceback=traceback)
-    return answer(claim, "FAILED", failure=told)
+    reported = Failure(failure_class=code, message=message, retryable=retryable, traceback=traceback)
+    return answer(claim, "FAILED", failure=reported)
 
 
 def history(of: Execution) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ class NotLocalError(RuntimeError):
 def no_network_in_a_transaction() -> Iterator[None]:
     """Fails a test in which a network call happens inside a transaction, even where the error is swallowed.
 
-    The calls of the running product count too, whichever test they belong to.
+    The calls of the running product count too, even if another test caused them.
     """
     yield
     if calls := transaction_calls.take():

@@ -1,7 +1,7 @@
 """Checks that tests use the product by its public names and replace none of its code: `python -m tests.public_names`.
 
-Ruff finds private attributes (SLF001). This finds private names that are imported, and whatever of ours is replaced:
-with `monkeypatch`, by an assignment, or by a mock. A public constant may be set; it is a limit or a time.
+Ruff finds private attributes (SLF001). This finds imports of private names, and code of the product that a test
+replaces with `monkeypatch`, an assignment or a mock. A public constant may be set; it is a limit or a time.
 """
 
 import ast

@@ -129,7 +129,7 @@ def kept_connection():
 
 
 def run_alone(script: str) -> None:
-    """Run `script` in a process of its own. What it does to its descriptors harms nobody else."""
+    """Run `script` in a separate process, so that its changes to file descriptors affect no other test."""
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
     command = [sys.executable, "-c", SETUP + textwrap.dedent(script)]
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)

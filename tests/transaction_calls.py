@@ -65,7 +65,7 @@ def in_transaction() -> bool:
 
 
 def is_literal(host: Any) -> bool:
-    """Whether a host is an address, which nobody has to look up."""
+    """True if the host is an IP address, which needs no DNS lookup."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -29,13 +29,13 @@ def newest_event(execution: Execution) -> tuple[str, str, Any]:
 # --- one execution --------------------------------------------------------------------------------
 
 
-def test_a_dead_letter_tells_what_triage_needs_and_leads_to_the_redrive(log_in: LogIn, acme: World) -> None:
+def test_a_dead_letter_page_shows_what_triage_needs_and_links_to_the_redrive(log_in: LogIn, acme: World) -> None:
     [made] = asking.dead(acme, "k", code="NO_FUNDS", message=HOSTILE)
     letter = asking.letter(made)
     client = log_in("operator")
     shown = client.get(of("deadletter_change", letter)).text
-    for told in ("NO_FUNDS", "&lt;script&gt;", letter.transition_key, "1.0", made.contract_version, "retry_exhausted"):
-        assert told in shown
+    for text in ("NO_FUNDS", "&lt;script&gt;", letter.transition_key, "1.0", made.contract_version, "retry_exhausted"):
+        assert text in shown
     assert "<script>alert(" not in shown
     assert of("execution_redrive", made) in shown
     assert f"{of('execution_change', made)}#events" in shown
@@ -44,8 +44,8 @@ def test_a_dead_letter_tells_what_triage_needs_and_leads_to_the_redrive(log_in: 
     assert f'name="expected_version" value="{made.version}"' in asked
     assert "acme.orders 1.0" in asked
     sent = {"reason": "the bank is back", "expected_version": made.version}
-    told = client.post(of("execution_redrive", made), sent, follow=True).text
-    assert "It was DLQ and is queued again, on release 1.0." in told
+    page = client.post(of("execution_redrive", made), sent, follow=True).text
+    assert "It was DLQ and is queued again, on release 1.0." in page
     made.refresh_from_db()
     assert made.status == "QUEUED"
     assert newest_event(made) == ("REDRIVEN", "user:operator", "the bank is back")
@@ -90,9 +90,9 @@ def test_what_is_live_is_cancelled_and_not_redriven(log_in: LogIn, acme: World) 
     assert of("execution_cancel", made) in shown
     assert of("execution_redrive", made) not in shown
     assert "data-refusal" in client.get(of("execution_redrive", made)).text
-    told = client.post(of("execution_cancel", made), {"reason": "a mistake"}, follow=True).text
-    assert "The execution is cancelled." in told
-    assert of("execution_cancel", made) not in told
+    page = client.post(of("execution_cancel", made), {"reason": "a mistake"}, follow=True).text
+    assert "The execution is cancelled." in page
+    assert of("execution_cancel", made) not in page
     made.refresh_from_db()
     assert made.status == "CANCELLED"
     assert newest_event(made) == ("CANCELLED", "user:operator", "a mistake")
@@ -169,22 +169,22 @@ def test_the_list_of_dead_letters_is_filtered(question: str, found: bool, log_in
 def test_a_drain_is_shown_with_since_when_by_whom_and_why_until_it_is_taken_back(log_in: LogIn, acme: World) -> None:
     client, worker = log_in("operator"), acme.worker
     assert "until it is undrained" in client.get(of("worker_drain", worker)).text
-    told = client.post(of("worker_drain", worker), {"reason": HOSTILE}, follow=True).text
+    page = client.post(of("worker_drain", worker), {"reason": HOSTILE}, follow=True).text
     worker.refresh_from_db()
     assert worker.drained_by_operator_at
-    assert "<script>alert(" not in told
-    assert "DRAINING" in told
-    assert "<strong>user:operator</strong> drained it" in told
-    assert told.count("&lt;script&gt;") == 2
-    assert "OPERATOR_DRAINED" in told
-    assert of("worker_undrain", worker) in told
-    assert of("worker_drain", worker) not in told
+    assert "<script>alert(" not in page
+    assert "DRAINING" in page
+    assert "<strong>user:operator</strong> drained it" in page
+    assert page.count("&lt;script&gt;") == 2
+    assert "OPERATOR_DRAINED" in page
+    assert of("worker_undrain", worker) in page
+    assert of("worker_drain", worker) not in page
     listed = client.get(reverse("admin:executions_worker_changelist"), {"state": "DRAINING"}).text
     assert "by an operator since" in listed
     assert "data-refusal" in client.get(of("worker_drain", worker)).text
-    told = client.post(of("worker_undrain", worker), {"reason": "mended"}, follow=True).text
-    assert "may be given work again" in told
-    assert "HEALTHY" in told
+    page = client.post(of("worker_undrain", worker), {"reason": "mended"}, follow=True).text
+    assert "may be given work again" in page
+    assert "HEALTHY" in page
     worker.refresh_from_db()
     assert worker.drained_by_operator_at is None
     assert [event.actor for event in worker.events.all()] == ["user:operator"] * 2
@@ -204,16 +204,16 @@ def test_a_worker_shows_what_it_runs(log_in: LogIn, acme: World) -> None:
         lease_seconds=30,
         running={claim.lease_token: 5},
     )
-    told = client.get(of("worker_change", acme.worker)).text
-    assert link in told
-    assert "not begun" not in told
+    page = client.get(of("worker_change", acme.worker)).text
+    assert link in page
+    assert "not begun" not in page
     other = making.worker(acme.release, "another")
     assert link not in client.get(of("worker_change", other)).text
 
 
-@pytest.mark.parametrize(("abandoned", "told"), [(1, "threads still runs what"), (2, "threads still run what")])
-def test_a_worker_shows_which_threads_run_what_no_longer_counts(
-    log_in: LogIn, acme: World, abandoned: int, told: str
+@pytest.mark.parametrize(("abandoned", "phrase"), [(1, "threads still runs what"), (2, "threads still run what")])
+def test_a_worker_page_shows_the_threads_that_run_abandoned_commands(
+    log_in: LogIn, acme: World, abandoned: int, phrase: str
 ) -> None:
     client = log_in("viewer")
     page = client.get(of("worker_change", acme.worker)).text
@@ -221,7 +221,7 @@ def test_a_worker_shows_which_threads_run_what_no_longer_counts(
     assert "accepting work; 0 in hand, 0 running" in page
     Worker.objects.filter(pk=acme.worker.pk).update(capacity=4, holding=3, running=1, abandoned=abandoned)
     page = client.get(of("worker_change", acme.worker)).text
-    assert f"{abandoned} of its 4 {told}" in page
+    assert f"{abandoned} of its 4 {phrase}" in page
     assert "accepting work; 3 in hand, 1 running" in page
 
 
@@ -260,9 +260,9 @@ def test_a_campaign_is_looked_at_first_and_then_started(log_in: LogIn, acme: Wor
     assert refused.status_code == 400
     assert refused.context["found"].count == 2
     assert not Campaign.objects.exists()
-    told = client.post(reverse(START), {**asked, "rate_per_minute": "30", "why": HOSTILE}, follow=True)
-    assert "The campaign has taken up 2, and re-drives 30 a minute." in told.text
-    assert "<script>alert(" not in told.text
+    started = client.post(reverse(START), {**asked, "rate_per_minute": "30", "why": HOSTILE}, follow=True)
+    assert "The campaign has taken up 2, and re-drives 30 a minute." in started.text
+    assert "<script>alert(" not in started.text
     made = Campaign.objects.get()
     assert (made.status, made.rate_per_minute, made.created_by, made.reason) == (
         "RUNNING",
@@ -274,7 +274,7 @@ def test_a_campaign_is_looked_at_first_and_then_started(log_in: LogIn, acme: Wor
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "told"),
+    ("query", "status", "message"),
     [
         ({"tenant": "acme"}, 422, "FILTER_REQUIRED"),
         ({"tenant": "globex", "pipeline_id": "globex.secrets"}, 400, "valid choice"),
@@ -284,11 +284,11 @@ def test_a_campaign_is_looked_at_first_and_then_started(log_in: LogIn, acme: Wor
     ],
 )
 def test_filters_that_break_the_rules_are_refused(
-    asked: dict[str, str], status: int, told: str, log_in: LogIn, acme: World
+    query: dict[str, str], status: int, message: str, log_in: LogIn, acme: World
 ) -> None:
-    shown = log_in("operator").get(reverse(START), asked)
+    shown = log_in("operator").get(reverse(START), query)
     assert shown.status_code == status
-    assert told in shown.text
+    assert message in shown.text
     assert "<script>alert(" not in shown.text
 
 
@@ -307,12 +307,12 @@ def test_a_campaign_is_paused_resumed_and_cancelled_with_its_trail(log_in: LogIn
     client = log_in("operator")
     for order, status in {"pause": "PAUSED", "resume": "RUNNING", "cancel": "CANCELLED"}.items():
         assert of(f"campaign_{order}", made) in client.get(of("campaign_change", made)).text
-        told = client.post(of(f"campaign_{order}", made), {"reason": f"to {order}"}, follow=True).text
-        assert f"The campaign is {status}." in told
-    assert 'data-status="CANCELLED"' in told
-    assert told.count("CAMPAIGN_CANCELLED") == 2
+        page = client.post(of(f"campaign_{order}", made), {"reason": f"to {order}"}, follow=True).text
+        assert f"The campaign is {status}." in page
+    assert 'data-status="CANCELLED"' in page
+    assert page.count("CAMPAIGN_CANCELLED") == 2
     assert [event.actor for event in made.events.all()] == ["user:ann"] + ["user:operator"] * 3
-    assert "to resume" in told
+    assert "to resume" in page
     refused = client.post(of("campaign_resume", made), {})
     assert refused.status_code == 409
     assert "CAMPAIGN_REFUSED" in refused.text

@@ -53,7 +53,7 @@ def test_it_costs_one_statement(ours: House) -> None:
     with CaptureQueriesContext(connection) as caught:
         answer = plain(ours, "key")
     assert answer.status_code == 202
-    # The savepoint is the test's: outside of its transaction there is none.
+    # Only the test's own transaction causes the savepoint.
     assert len([query for query in caught if "SAVEPOINT" not in str(query["sql"])]) == 1
     made = Execution.objects.get(execution_key="key")
     assert answer.headers["Location"] == answer.json()["links"]["self"]

@@ -28,25 +28,25 @@ def item(key: str, **members: Any) -> dict[str, Any]:
 def verdicts(ours: House, *items: Any) -> list[dict[str, Any]]:
     answer = ours.post(PATH, {"items": list(items)})
     assert answer.status_code == 200, answer.content
-    told: list[dict[str, Any]] = json.loads(answer.content)["items"]
-    assert len(told) == len(items)
-    return told
+    results: list[dict[str, Any]] = json.loads(answer.content)["items"]
+    assert len(results) == len(items)
+    return results
 
 
 def test_every_item_is_accepted_as_if_it_had_come_alone(ours: House) -> None:
-    told = verdicts(ours, *(item(f"k{number}", input={"n": number}) for number in range(20)))
-    assert [each["status"] for each in told] == [202] * 20
-    for number, each in enumerate(told):
+    results = verdicts(ours, *(item(f"k{number}", input={"n": number}) for number in range(20)))
+    assert [each["status"] for each in results] == [202] * 20
+    for number, each in enumerate(results):
         execution = Execution.objects.get(pk=each["execution"]["executionId"])
         assert (execution.execution_key, execution.input, execution.status) == (f"k{number}", {"n": number}, "QUEUED")
         assert execution.pin == ours.release.identity
         assert making.history(execution) == [("SUBMITTED", "QUEUED")]
 
 
-def test_what_is_told_is_what_a_single_submission_and_a_read_tell(ours: House) -> None:
-    [told] = verdicts(ours, item("k"))
-    read = json.loads(ours.get(f"executions/{told['execution']['executionId']}").content)
-    assert told["execution"] == {**read, "duplicate": False, "dispatchDelayed": False}
+def test_a_batch_reports_an_execution_as_a_single_submission_and_a_read_do(ours: House) -> None:
+    [result] = verdicts(ours, item("k"))
+    read = json.loads(ours.get(f"executions/{result['execution']['executionId']}").content)
+    assert result["execution"] == {**read, "duplicate": False, "dispatchDelayed": False}
     assert set(read) == set(ExecutionView().fields)
     again = ours.post("executions", item("k"))
     assert again.status_code == 200
@@ -54,20 +54,20 @@ def test_what_is_told_is_what_a_single_submission_and_a_read_tell(ours: House) -
     single = ours.post("executions", item("other"))
     assert single.status_code == 202
     assert single.headers["Location"] == single.json()["links"]["self"]
-    assert set(single.json()) == set(told["execution"])
+    assert set(single.json()) == set(result["execution"])
 
 
 def test_a_tenant_that_is_not_allowed_submits_nothing(ours: House, settings: Any) -> None:
     settings.ALLOWED_TENANTS = ["another"]
-    told = verdicts(ours, item("k"), item("l"))
-    assert [(each["status"], each["problem"]["code"]) for each in told] == [(403, "TENANT_NOT_ALLOWED")] * 2
+    results = verdicts(ours, item("k"), item("l"))
+    assert [(each["status"], each["problem"]["code"]) for each in results] == [(403, "TENANT_NOT_ALLOWED")] * 2
     refused(ours.post("executions", item("k")), 403, "TENANT_NOT_ALLOWED")
     assert not Execution.objects.filter(execution_key__in=["k", "l"]).exists()
 
 
 def test_one_refusal_does_not_touch_the_others(ours: House) -> None:
     verdicts(ours, item("taken", input={"n": 0}))
-    told = verdicts(
+    results = verdicts(
         ours,
         item("one"),
         item("taken"),
@@ -78,9 +78,9 @@ def test_one_refusal_does_not_touch_the_others(ours: House) -> None:
         item("taken", input={"n": 0}),
         item("last"),
     )
-    assert [each["status"] for each in told] == [202, 409, 404, 400, 400, 409, 200, 202]
-    codes = [each["problem"]["code"] for each in told if each["problem"]]
-    assert [each["execution"] is None for each in told] == [each["problem"] is not None for each in told]
+    assert [each["status"] for each in results] == [202, 409, 404, 400, 400, 409, 200, 202]
+    codes = [each["problem"]["code"] for each in results if each["problem"]]
+    assert [each["execution"] is None for each in results] == [each["problem"] is not None for each in results]
     assert codes == [
         "IDEMPOTENCY_KEY_REUSED",
         "PIPELINE_UNKNOWN",
@@ -88,28 +88,28 @@ def test_one_refusal_does_not_touch_the_others(ours: House) -> None:
         "INVALID_REQUEST",
         "ACTIVE_RELEASE_CHANGED",
     ]
-    assert fields(told[4]["problem"]) == {"extra": "UNKNOWN_MEMBER"}
+    assert fields(results[4]["problem"]) == {"extra": "UNKNOWN_MEMBER"}
     assert Execution.objects.filter(execution_key__in=["one", "last"]).count() == 2
 
 
 def test_of_two_with_the_same_key_the_second_is_a_duplicate_or_a_conflict(ours: House) -> None:
-    told = verdicts(ours, item("k"), item("k"), item("k", input={"n": 2}))
-    assert [each["status"] for each in told] == [202, 200, 409]
-    assert told[0]["execution"]["executionId"] == told[1]["execution"]["executionId"]
+    results = verdicts(ours, item("k"), item("k"), item("k", input={"n": 2}))
+    assert [each["status"] for each in results] == [202, 200, 409]
+    assert results[0]["execution"]["executionId"] == results[1]["execution"]["executionId"]
     assert Execution.objects.filter(execution_key="k").count() == 1
 
 
-def test_the_first_of_two_items_with_the_same_key_wins_whatever_their_inputs(ours: House) -> None:
+def test_the_first_item_with_a_key_wins_even_if_the_inputs_differ(ours: House) -> None:
     keys = [f"k{number}" for number in range(100)]
-    told = verdicts(ours, *(item(key, input={"n": n}) for key in keys for n in (1, 2, 1)))
-    assert [each["status"] for each in told] == [202, 409, 200] * 100
+    results = verdicts(ours, *(item(key, input={"n": n}) for key in keys for n in (1, 2, 1)))
+    assert [each["status"] for each in results] == [202, 409, 200] * 100
     assert set(Execution.objects.values_list("input__n", flat=True)) == {1}
 
 
 def test_an_earlier_item_that_is_refused_leaves_the_key_to_the_next(ours: House) -> None:
-    told = verdicts(ours, item("k", expectedReleaseVersion="0.9"), item("k", input={"n": 2}), item("k"))
-    assert [each["status"] for each in told] == [409, 202, 409]
-    assert [each["problem"] and each["problem"]["code"] for each in told] == [
+    results = verdicts(ours, item("k", expectedReleaseVersion="0.9"), item("k", input={"n": 2}), item("k"))
+    assert [each["status"] for each in results] == [409, 202, 409]
+    assert [each["problem"] and each["problem"]["code"] for each in results] == [
         "ACTIVE_RELEASE_CHANGED",
         None,
         "IDEMPOTENCY_KEY_REUSED",
@@ -128,8 +128,8 @@ def test_a_batch_that_is_sent_again_makes_nothing_new(ours: House) -> None:
 
 def test_each_item_hears_why_nothing_is_taken_in(ours: House) -> None:
     Release.objects.update(status="REVOKED")
-    told = verdicts(ours, item("a"), item("b"))
-    assert [(each["status"], each["problem"]["code"]) for each in told] == [(409, "NO_ACTIVE_RELEASE")] * 2
+    results = verdicts(ours, item("a"), item("b"))
+    assert [(each["status"], each["problem"]["code"]) for each in results] == [(409, "NO_ACTIVE_RELEASE")] * 2
 
 
 @pytest.mark.parametrize(

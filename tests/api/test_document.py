@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete: whatever goes in or out has a type, except what is any JSON by its nature."""
+"""The OpenAPI document is complete: every input and output has a type, except values that may be any JSON."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-# Any JSON: an author's values, and what somebody answers.
+# Any JSON: an author's values, and responses to interactions.
 ANY_JSON = {
     "SubmissionRequest.input",
     "ResultView.result",

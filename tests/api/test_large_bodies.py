@@ -44,7 +44,7 @@ def test_a_large_request_takes_from_the_budget_until_it_is_answered(ours: House)
     assert Execution.objects.get(execution_key="k").input == {"text": TEXT}
 
 
-def test_a_large_request_that_gets_none_of_the_budget_is_told_to_come_again(ours: House, spent: None) -> None:
+def test_a_large_request_is_refused_as_busy_while_the_budget_is_spent(ours: House, spent: None) -> None:
     token = ours.all_scopes
     before = everything()
     refused(ours.post("executions", item("k"), token=token), 503, "LARGE_REQUESTS_BUSY")
@@ -57,13 +57,15 @@ def test_a_small_request_needs_no_budget(ours: House, spent: None) -> None:
     assert ours.post("executions:batch", {"items": [item("l", "short")]}).status_code == 200
 
 
-def test_a_body_beyond_its_limit_is_too_large_whatever_the_budget(ours: House, spent: None, settings: Any) -> None:
+def test_a_body_beyond_its_limit_is_too_large_even_if_the_budget_is_spent(
+    ours: House, spent: None, settings: Any
+) -> None:
     settings.MAX_REQUEST_BYTES = settings.MAX_BATCH_BYTES = LARGE_BYTES
     refused(ours.post("executions", item("k")), 413, "PAYLOAD_TOO_LARGE")
     refused(ours.post("executions:batch", {"items": [item("k")]}), 413, "PAYLOAD_TOO_LARGE")
 
 
-def test_who_waits_gets_what_others_give_back() -> None:
+def test_a_waiting_request_gets_the_budget_that_others_return() -> None:
     shared = Budget(lambda: 10, seconds=30, most_waiting=1)
     assert shared.take(6)
     with ThreadPoolExecutor(1) as pool:
@@ -83,7 +85,7 @@ def test_who_waits_too_long_gets_nothing() -> None:
     assert (shared.taken, shared.waiting) == (6, 0)
 
 
-def test_more_than_the_whole_budget_is_admitted_alone() -> None:
+def test_a_request_larger_than_the_budget_is_admitted_alone() -> None:
     shared = Budget(lambda: 10, seconds=0.01, most_waiting=1)
     assert shared.take(11)
     assert not shared.take(1)

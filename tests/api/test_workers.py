@@ -84,18 +84,18 @@ def test_an_execution_says_who_has_it_and_since_when_it_runs(
     owner, release = ready
     execution = making.execution(owner)
 
-    def told() -> tuple[str, str | None, str | None]:
+    def observed() -> tuple[str, str | None, str | None]:
         found = operator.get(f"executions/{execution.pk}")
         return found["status"], found["worker"], found["runningSince"]
 
-    assert told() == ("QUEUED", None, None)
+    assert observed() == ("QUEUED", None, None)
     [claim] = making.claimed(owner)
-    assert told() == ("RUNNING", None, None)
+    assert observed() == ("RUNNING", None, None)
     held = [(claim.execution_id, claim.lease_token)]
     moves.renew_leases(owner.pk, held, holder="worker:a:b", lease_seconds=30)
-    assert told() == ("RUNNING", "a:b", None)
+    assert observed() == ("RUNNING", "a:b", None)
     moves.renew_leases(owner.pk, held, holder="worker:a:b", lease_seconds=30, running={claim.lease_token: 60})
-    status, worker, since = told()
+    status, worker, since = observed()
     assert (status, worker) == ("RUNNING", "a:b")
     assert since is not None
     assert datetime.fromisoformat(since) < timezone.now() - timedelta(seconds=59)
@@ -108,10 +108,10 @@ def test_an_execution_says_who_has_it_and_since_when_it_runs(
     assert (repeated["worker"], repeated["runningSince"]) == ("a:b", since)
     called = making.worker(release, "c:d", protocol="rest").eligibility.lease_owner
     Execution.objects.filter(pk=execution.pk).update(lease_owner=called)
-    assert told()[:2] == ("RUNNING", "c:d")
+    assert observed()[:2] == ("RUNNING", "c:d")
 
 
-def test_stranded_work_is_told_by_release(ready: tuple[Tenant, Release], operator: Caller) -> None:
+def test_stranded_work_is_listed_by_release(ready: tuple[Tenant, Release], operator: Caller) -> None:
     owner, release = ready
     made = making.execution(owner)
     assert operator.get("stranded") == {"items": []}

@@ -79,7 +79,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 def outcome_of(tenant: TenantInUse, *command: str | Path, cwd: Path) -> Any:
-    """Run a program that submits, with the generated client beside it, and return the JSON that it prints."""
+    """Run a program that submits with the generated client, which is in `cwd`. Return the JSON that it prints."""
     target = {"URL": tenant.product.url, "TENANT": tenant.tenant.slug}
     token = str(tenant.http.headers["Authorization"]).removeprefix("Bearer ")
     printed = run(*command, cwd=cwd, PYTHONPATH=str(cwd), INPUTS=json.dumps(INPUTS), TOKEN=token, **target)

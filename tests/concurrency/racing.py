@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def race(*calls: Callable[[], T]) -> list[T | Exception]:
-    """What each call gave or raised, in the order of the calls."""
+    """Run the calls at the same time. Return what each returned or raised, in the order of the calls."""
     barrier = Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T | Exception:
@@ -28,8 +28,8 @@ def race(*calls: Callable[[], T]) -> list[T | Exception]:
         return list(pool.map(run, calls))
 
 
-def given(results: list[T | Exception]) -> list[T]:
-    """The results, none of which may be an error."""
+def results_of(results: list[T | Exception]) -> list[T]:
+    """Return the results. Raise the first error if a call raised one."""
     errors = [result for result in results if isinstance(result, Exception)]
     if errors:
         raise errors[0]
@@ -37,7 +37,7 @@ def given(results: list[T | Exception]) -> list[T]:
 
 
 def parted(results: list[T | Exception]) -> tuple[list[T], list[str]]:
-    """What was given, and the class names of what was raised."""
+    """Return the results, and the class names of the exceptions."""
     return (
         [result for result in results if not isinstance(result, Exception)],
         [type(result).__name__ for result in results if isinstance(result, Exception)],

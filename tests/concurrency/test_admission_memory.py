@@ -11,7 +11,7 @@ from django.db import connection
 from executions import admission
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import given, race
+from tests.concurrency.racing import race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'executions_worker'::regclass"
@@ -37,5 +37,5 @@ def test_what_a_slow_check_found_is_remembered_from_its_end_on(settings: Any) ->
         assert kept is not None
         return kept.made_at
 
-    let_go, remembered_from = given(race(make_it_wait, submit))
+    let_go, remembered_from = results_of(race(make_it_wait, submit))
     assert remembered_from >= let_go

@@ -11,7 +11,7 @@ from executions import awaits, cancellation
 from executions.models import AwaitUnit, Interaction
 from releases.models import Release
 from tests import making
-from tests.concurrency.racing import given, parted, race
+from tests.concurrency.racing import parted, race, results_of
 from tests.executions.parking import answer, asked, assert_timed_out, make_late, suspended
 from tests.raw_sql import run
 
@@ -27,7 +27,7 @@ def test_the_last_answers_at_once_leave_none_behind(ready: Ready) -> None:
     for round_number in range(5):
         made = suspended(ready, f"k{round_number}", requests=["{}"] * 4, itemized=True, gives_many=True)
         items = Interaction.objects.filter(execution=made).select_related("tenant")
-        given(race(*(partial(answer, item) for item in items)))
+        results_of(race(*(partial(answer, item) for item in items)))
         made.refresh_from_db()
         assert (made.status, made.progress) == ("QUEUED", [{"n": 2}] * 4)
         cancellation.cancel(ready[0], made.pk, actor="a", reason="")
@@ -36,7 +36,7 @@ def test_the_last_answers_at_once_leave_none_behind(ready: Ready) -> None:
 def test_two_answers_to_one_question_at_once_keep_one(ready: Ready) -> None:
     made = suspended(ready)
     one = asked(made)
-    done = given(race(*(partial(answer, one, {"n": number}, f"user:{number}") for number in range(6))))
+    done = results_of(race(*(partial(answer, one, {"n": number}, f"user:{number}") for number in range(6))))
     assert sorted(result.duplicate for result in done) == [False] + [True] * 5
     [first] = [result for result in done if not result.duplicate]
     assert {result.interaction.actor for result in done} == {first.interaction.actor}

@@ -1,4 +1,4 @@
-"""However many processes submit and dispatch at once, no worker gets more than it has places, and none stays idle."""
+"""Many processes submit and dispatch at once. No worker gets more than its capacity, and no worker stays idle."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from coordinator.tenancy.models import Tenant
 from executions.models import Execution, Worker
 from releases.models import Release
 from tests import making
-from tests.concurrency.racing import given, race
+from tests.concurrency.racing import race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 PROCESSES = 3
@@ -58,7 +58,7 @@ def test_claims_at_once_take_no_more_than_there_are_places(_: int) -> None:
     rest = rest_worker(release, "rest-1", capacity=2)
     for number in range(20):
         making.execution(owner, f"k{number}")
-    given(race(*[partial(making.claimed, owner)] * 6))
+    results_of(race(*[partial(making.claimed, owner)] * 6))
     assert held() == {"dispatcher": 3, rest.eligibility.lease_owner: 2}
 
 

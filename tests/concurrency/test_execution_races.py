@@ -21,7 +21,7 @@ from executions.submission import submit
 from executions.worker_registry import take_heartbeat
 from releases.models import Release
 from tests import making
-from tests.concurrency.racing import given, parted, race
+from tests.concurrency.racing import parted, race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ def submitting(owner: Tenant, key: str, value: Any) -> Any:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_a_key_that_is_sent_many_times_at_once_makes_one_execution(_: int) -> None:
     owner, _release = ready()
-    made = given(race(*[submitting(owner, "k", {"n": 1}) for _ in range(6)]))
+    made = results_of(race(*[submitting(owner, "k", {"n": 1}) for _ in range(6)]))
     assert len({each.execution.pk for each in made}) == 1
     assert sorted(each.duplicate for each in made) == [False, *[True] * 5]
     assert making.history(Execution.objects.get()) == [("SUBMITTED", "QUEUED")]
@@ -70,7 +70,7 @@ def test_claims_at_once_never_take_the_same_execution() -> None:
     for number in range(60):
         making.execution(owner, f"k{number}")
     claims: list[Claim] = []
-    while got := list(itertools.chain(*given(race(*[claiming(owner, 7)] * 4)))):
+    while got := list(itertools.chain(*results_of(race(*[claiming(owner, 7)] * 4)))):
         claims += got
     assert len(claims) == 60
     assert len({claim.execution_id for claim in claims}) == len({claim.lease_token for claim in claims}) == 60
@@ -82,7 +82,7 @@ def test_claims_at_once_keep_to_the_quota_of_a_tenant() -> None:
     owner, _ = ready()
     for number in range(20):
         submitting(owner, f"k{number}", number)()
-    claimed = given(race(*[partial(making.claimed, owner, quota=5)] * 6))
+    claimed = results_of(race(*[partial(making.claimed, owner, quota=5)] * 6))
     assert sum(len(claims) for claims in claimed) == 5
     assert Execution.objects.filter(status="RUNNING").count() == 5
 
@@ -133,11 +133,11 @@ def test_what_a_claim_left_to_another_is_found_once_that_one_is_through() -> Non
         making.execution(owner, f"k{number}")
     with ThreadPoolExecutor(1) as pool:
         with claim_in_progress(owner, 3):
-            waiting = pool.submit(given_and_closed, claiming(owner, 100))
+            waiting = pool.submit(call_and_close, claiming(owner, 100))
         assert len(waiting.result(30)) == 5
 
 
-def given_and_closed(call: Any) -> Any:
+def call_and_close(call: Any) -> Any:
     try:
         return call()
     finally:
@@ -158,7 +158,7 @@ def test_a_late_outcome_and_the_sweep_that_takes_its_lease_cannot_both_win(_: in
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
     Execution.objects.update(lease_expires_at=LONG_AGO)
-    recorded, expired = given(
+    recorded, expired = results_of(
         race(
             recording(release, making.answer(claim)),
             lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10)),
@@ -176,7 +176,7 @@ def test_an_outcome_that_comes_twice_at_once_is_recorded_once(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    recorded = given(race(*[recording(release, making.answer(claim)) for _ in range(3)]))
+    recorded = results_of(race(*[recording(release, making.answer(claim)) for _ in range(3)]))
     assert sorted(recorded) == [0, 0, 1]
     assert [kind for kind, _ in making.history(execution)][2:] == ["SUCCEEDED", "OUTCOME_DROPPED", "OUTCOME_DROPPED"]
 
@@ -186,7 +186,7 @@ def test_a_failure_and_a_success_under_one_lease_are_one_move(_: int) -> None:
     owner, release = ready()
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    recorded = given(race(recording(release, making.answer(claim)), recording(release, making.failure(claim))))
+    recorded = results_of(race(recording(release, making.answer(claim)), recording(release, making.failure(claim))))
     assert sorted(recorded) == [0, 1]
     execution.refresh_from_db()
     assert execution.version == 2
@@ -200,7 +200,7 @@ def test_groups_that_overlap_in_another_order_do_not_wait_for_each_other_in_a_ci
     for number in range(30):
         making.execution(owner, f"k{number}")
     answers = [making.answer(claim) for claim in making.claimed(owner)]
-    recorded = given(race(recording(release, *answers), recording(release, *answers[::-1])))
+    recorded = results_of(race(recording(release, *answers), recording(release, *answers[::-1])))
     assert sum(recorded) == 30
     assert set(Execution.objects.values_list("status", flat=True)) == {"SUCCEEDED"}
 
@@ -224,7 +224,7 @@ def test_whatever_locks_several_executions_locks_them_in_one_order(_: int) -> No
         return len(notes)
 
     calls = [partial(call, order) for call in (renew, note) for order in (1, -1)]
-    found = given(race(*calls, recording(release, *kept[::-1])))
+    found = results_of(race(*calls, recording(release, *kept[::-1])))
     assert found[2:] == [30, 30, 30]
 
 
@@ -238,7 +238,7 @@ def test_a_renewal_and_the_sweep_agree_on_who_has_the_lease(_: int) -> None:
     [claim] = making.claimed(owner)
     Execution.objects.update(lease_expires_at=LONG_AGO)
     held = [(claim.execution_id, claim.lease_token)]
-    answers = given(
+    answers = results_of(
         race(
             lambda: len(moves.renew_leases(owner.pk, held, holder="worker:w", lease_seconds=60)),
             lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10)),
@@ -256,7 +256,7 @@ def test_any_number_of_sweeps_at_once_expire_each_lease_once() -> None:
         making.execution(owner, f"k{number}")
     making.claimed(owner)
     Execution.objects.update(lease_expires_at=LONG_AGO)
-    expired = given(race(*[partial(moves.expire_leases, actor="sweep", limit=100, most_takeovers=10)] * 4))
+    expired = results_of(race(*[partial(moves.expire_leases, actor="sweep", limit=100, most_takeovers=10)] * 4))
     assert sum(len(each) for each in expired) == 30
     for execution in Execution.objects.all():
         assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED"]
@@ -268,7 +268,7 @@ def test_any_number_of_sweeps_at_once_expire_each_lease_once() -> None:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_heartbeats_of_one_worker_at_once_leave_the_newest(_: int) -> None:
     release = making.active(making.tenant())
-    beats = [
+    heartbeats = [
         partial(
             take_heartbeat,
             release.pipeline.tenant,
@@ -278,6 +278,6 @@ def test_heartbeats_of_one_worker_at_once_leave_the_newest(_: int) -> None:
         )
         for number in (3, 1, 4, 2)
     ]
-    given(race(*beats))
+    results_of(race(*heartbeats))
     worker = Worker.objects.get()
     assert (worker.capacity, worker.last_sent_at) == (4, LONG_AGO + timedelta(seconds=4))

@@ -20,7 +20,7 @@ from executions.protocol import Outcome, OutcomeGroup
 from executions.redrive import redrive
 from releases.models import Release
 from tests import making
-from tests.concurrency.racing import given, parted, race
+from tests.concurrency.racing import parted, race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
@@ -92,7 +92,7 @@ def test_a_cancellation_and_an_outcome_cannot_both_win(_: int) -> None:
         assert type(cancelled).__name__ == "CancelRefused"
         assert (execution.status, kinds) == ("SUCCEEDED", ["SUCCEEDED"])
     else:
-        assert given([cancelled])
+        assert results_of([cancelled])
         assert (execution.status, kinds) == ("CANCELLED", ["CANCELLED", "OUTCOME_DROPPED"])
 
 
@@ -103,7 +103,7 @@ def test_a_cancellation_takes_what_a_worker_parks_or_has_retried_meanwhile(_: in
     executions = [making.execution(owner, key) for key in ("parked", "failed")]
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
     parked, failed = (claims[execution.pk] for execution in executions)
-    given(
+    results_of(
         race(
             recording(release, making.suspension(parked)),
             recording(release, making.failure(failed)),
@@ -121,7 +121,7 @@ def test_a_cancellation_takes_what_a_worker_parks_or_has_retried_meanwhile(_: in
 def test_a_cancellation_and_a_claim_leave_no_lease_behind(_: int) -> None:
     owner, _release = ready()
     execution = making.execution(owner)
-    claims, _cancelled = given(race(partial(making.claimed, owner), cancelling(owner, execution)))
+    claims, _cancelled = results_of(race(partial(making.claimed, owner), cancelling(owner, execution)))
     making.history(execution)
     assert (execution.status, execution.lease_token) == ("CANCELLED", None)
     assert execution.version == 1 + len(claims)
@@ -131,7 +131,7 @@ def test_a_cancellation_and_a_claim_leave_no_lease_behind(_: int) -> None:
 def test_cancellations_at_once_are_one(_: int) -> None:
     owner, _release = ready()
     execution = making.execution(owner)
-    given(race(*[cancelling(owner, execution)] * 4))
+    results_of(race(*[cancelling(owner, execution)] * 4))
     assert making.history(execution) == [("SUBMITTED", "QUEUED"), ("CANCELLED", "CANCELLED")]
 
 
@@ -146,7 +146,7 @@ def test_a_cancellation_and_the_answer_that_was_awaited_do_not_wait_for_each_oth
         interactions.complete, owner, interaction_id=interaction.pk, response={"n": 1}, actor="user:carl"
     )
     _answered, cancelled = race(answering, cancelling(owner, execution))
-    assert given([cancelled])
+    assert results_of([cancelled])
     making.history(execution)
     assert execution.status == "CANCELLED"
     interaction.refresh_from_db()
@@ -162,13 +162,13 @@ def test_clocks_at_once_admit_no_more_than_the_rate_and_nothing_twice(_: int) ->
     executions = dead(owner, 30)
     made = start(owner, rate=12)
     pass_time()
-    assert sum(given(race(*[campaigns.advance] * 5))) == 12
+    assert sum(results_of(race(*[campaigns.advance] * 5))) == 12
     assert CampaignItem.objects.filter(outcome="REDRIVEN").count() == 12
     assert ExecutionEvent.objects.filter(kind="REDRIVEN").count() == 12
     pass_time()
-    given(race(*[campaigns.advance] * 5))
+    results_of(race(*[campaigns.advance] * 5))
     pass_time()
-    given(race(*[campaigns.advance] * 5))
+    results_of(race(*[campaigns.advance] * 5))
     assert [redrives_of(execution) for execution in executions] == [1] * 30
     made.refresh_from_db()
     assert made.status == "COMPLETED"
@@ -186,7 +186,7 @@ def test_a_campaign_and_operators_by_hand_redrive_each_execution_once(_: int) ->
     won, lost = parted(orders)
     assert set(lost) <= {"ExecutionChanged", "RedriveRefused"}
     assert [redrives_of(execution) for execution in executions] == [1] * 10
-    assert given([redriven])[0] + len(won) == 10
+    assert results_of([redriven])[0] + len(won) == 10
     skipped = made.items.filter(outcome="SKIPPED")
     assert skipped.count() == len(won)
     assert set(skipped.values_list("code", flat=True)) <= {"REDRIVE_REFUSED", "VERSION_MISMATCH", "EXECUTION_CHANGED"}
@@ -196,9 +196,9 @@ def test_a_campaign_and_operators_by_hand_redrive_each_execution_once(_: int) ->
 def test_campaigns_over_the_same_executions_redrive_each_once(_: int) -> None:
     owner, _release = ready()
     executions = dead(owner, 20)
-    made = given(race(*[partial(start, owner) for _ in range(3)]))
+    made = results_of(race(*[partial(start, owner) for _ in range(3)]))
     pass_time()
-    total = sum(given(race(*[campaigns.advance] * 3)))
+    total = sum(results_of(race(*[campaigns.advance] * 3)))
     while any(CampaignItem.objects.filter(outcome="PENDING")):
         total += campaigns.advance()
     assert total == 20
@@ -254,7 +254,7 @@ def test_a_pause_and_a_clock_agree(_: int) -> None:
     dead(owner, 10)
     made = start(owner, rate=6)
     pass_time()
-    admitted, _paused = given(race(campaigns.advance, partial(campaigns.pause, owner, made.pk, actor="user:ann")))
+    admitted, _paused = results_of(race(campaigns.advance, partial(campaigns.pause, owner, made.pk, actor="user:ann")))
     assert admitted in {0, 6}
     assert made.items.filter(outcome="REDRIVEN").count() == admitted
     pass_time()
@@ -267,7 +267,9 @@ def test_a_cancelled_campaign_accounts_for_every_item_once(_: int) -> None:
     executions = dead(owner, 10)
     made = start(owner, rate=6)
     pass_time()
-    admitted, _cancelled = given(race(campaigns.advance, partial(campaigns.cancel, owner, made.pk, actor="user:ann")))
+    admitted, _cancelled = results_of(
+        race(campaigns.advance, partial(campaigns.cancel, owner, made.pk, actor="user:ann"))
+    )
     found = campaigns.progress([made.pk])[made.pk]
     assert (found.pending, found.redriven, found.skipped) == (0, admitted, 10 - int(str(admitted)))
     assert sum(redrives_of(execution) for execution in executions) == admitted

@@ -12,7 +12,7 @@ from releases.artifact_store import artifact_store
 from releases.models import Activation, Blob, Contract, Pipeline, Release
 from releases.registrar import Registration, register, verify_release
 from tests import making
-from tests.concurrency.racing import given, parted, race
+from tests.concurrency.racing import parted, race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
@@ -25,7 +25,7 @@ def newest(pipeline: Pipeline) -> Activation | None:
 def test_activations_at_once_become_a_sequence_without_a_gap() -> None:
     owner = making.tenant()
     releases = [making.registered(owner, f"{number}.0") for number in range(4)]
-    made = given(race(*[partial(activate, release, actor="user:x") for release in releases * 2]))
+    made = results_of(race(*[partial(activate, release, actor="user:x") for release in releases * 2]))
     events = sorted(made, key=lambda event: event.sequence)
     assert [event.sequence for event in events] == list(range(1, 9))
     assert [event.previous_id for event in events] == [None, *[event.release_id for event in events[:-1]]]
@@ -46,7 +46,7 @@ def test_of_two_that_expect_the_same_release_one_activates(_: int) -> None:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_an_operation_that_is_sent_twice_at_once_is_one_event(_: int) -> None:
     release = making.registered(making.tenant())
-    made = given(race(*[partial(activate, release, actor="", operation_key="k")] * 4))
+    made = results_of(race(*[partial(activate, release, actor="", operation_key="k")] * 4))
     assert len({event.pk for event in made}) == 1
     assert Activation.objects.filter(pipeline=release.pipeline).count() == 1
 
@@ -72,7 +72,7 @@ def uploading(owner: Tenant, document: dict[str, Any], *files: bytes) -> Any:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_equal_uploads_at_once_are_one_release_even_of_a_pipeline_that_is_new(_: int) -> None:
     owner = making.tenant()
-    made: list[Registration] = given(race(*[uploading(owner, DESCRIPTOR, DATA) for _ in range(4)]))
+    made: list[Registration] = results_of(race(*[uploading(owner, DESCRIPTOR, DATA) for _ in range(4)]))
     assert len({each.release.pk for each in made}) == 1
     assert sorted(each.created for each in made) == [False, False, False, True]
     assert Release.objects.count() == Pipeline.objects.count() == Blob.objects.count() == 1
@@ -101,13 +101,13 @@ def test_uploads_of_the_same_files_in_another_order_do_not_wait_for_each_other_i
     for owner in [making.tenant(), making.tenant()]:
         making.upload(owner, {**document, "releaseVersion": "0.9"}, *files)
     owners = list(Tenant.objects.all())
-    made = given(race(uploading(owners[0], document, *files), uploading(owners[1], document, *files[::-1])))
+    made = results_of(race(uploading(owners[0], document, *files), uploading(owners[1], document, *files[::-1])))
     assert [each.created for each in made] == [True, True]
 
 
 def test_a_verification_that_runs_many_times_at_once_has_one_verdict() -> None:
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
-    given(race(*[partial(verify_release, release.pk)] * 4))
+    results_of(race(*[partial(verify_release, release.pk)] * 4))
     release.refresh_from_db()
     assert (release.status, release.findings) == ("REGISTERED", [])
     assert release.contract == Contract.objects.get()
@@ -121,7 +121,7 @@ def test_two_documents_of_one_contract_version_verified_at_once_are_one_contract
         document = {**CONTRACT, "steps": [{**making.STEP, "authoredName": name}]}
         data = making.archive(document)
         releases.append(making.upload(owner, making.descriptor(document, data, version), data).release)
-    given(race(*[partial(verify_release, release.pk) for release in releases]))
+    results_of(race(*[partial(verify_release, release.pk) for release in releases]))
     statuses = {release.status: release for release in Release.objects.all()}
     assert set(statuses) == {"REGISTERED", "REJECTED"}
     assert "CONTRACT_CONFLICT" in [finding["code"] for finding in statuses["REJECTED"].findings]

@@ -14,7 +14,7 @@ from executions.moves import Claim
 from executions.protocol import OutcomeGroup
 from executions.redrive import redrive
 from tests import making
-from tests.concurrency.racing import given, parted, race
+from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.test_operators import dead, hold, wait_until_somebody_waits_for_a_lock
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -42,7 +42,7 @@ def test_of_a_redrive_and_a_removal_one_wins(_: int) -> None:
         assert type(redriven).__name__ in {"ExecutionUnknown", "ExecutionChanged"}
         assert left() == (0, 0)
     else:
-        assert given([redriven])
+        assert results_of([redriven])
         making.history(execution)
         assert execution.status == "QUEUED"
 
@@ -108,5 +108,5 @@ def test_what_somebody_holds_is_left_to_the_next_sweep() -> None:
     _, made = old(3)
     with transaction.atomic():
         hold(made[1])
-        assert given(race(remove)) == [2]
+        assert results_of(race(remove)) == [2]
     assert remove() == 1

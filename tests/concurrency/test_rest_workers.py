@@ -11,7 +11,7 @@ from executions.models import Execution, WireForm
 from executions.protocol import worker_key
 from executions.rest_workers import register
 from tests import making
-from tests.concurrency.racing import given, parted, race
+from tests.concurrency.racing import parted, race, results_of
 from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import CONTRACT_STEPS, StrictWorker, serving
@@ -35,7 +35,7 @@ def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) ->
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     assert rest_assignment.share([claim], give_back=lambda _: None) == []
-    taken = given(race(*(partial(rest_dispatch.run, claim.execution_id, claim.lease_token) for _ in range(6))))
+    taken = results_of(race(*(partial(rest_dispatch.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
@@ -56,7 +56,7 @@ def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings
         assert answer.status_code == 200, answer.content
         return answer.json()["executionId"], answer.json()["duplicate"]
 
-    made = given(race(*(partial(submit, number) for number in range(6))))
+    made = results_of(race(*(partial(submit, number) for number in range(6))))
     assert len({execution_id for execution_id, _ in made}) == 1
     assert sorted(duplicate for _, duplicate in made) == [False] + [True] * 5
     kept = Execution.objects.get(tenant=flow.owner)

@@ -20,7 +20,7 @@ from releases.registrar import Registration, register
 from releases.soundness import require_sound
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import given, race
+from tests.concurrency.racing import race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 NO_AGE = timedelta(seconds=-60)
@@ -56,13 +56,13 @@ def holds() -> None:
 def test_a_registration_and_a_sweep_at_once(_: int) -> None:
     owner = making.tenant()
     stray()
-    given(race(registering(owner), sweeping, sweeping, registering(making.tenant())))
+    results_of(race(registering(owner), sweeping, sweeping, registering(making.tenant())))
     assert Release.objects.count() == 2
     holds()
 
 
 def in_the_background(call: Callable[[], Any]) -> "Future[list[Any]]":
-    """Begin `call` in a thread of its own, over a connection of its own."""
+    """Start `call` in a separate thread with a separate connection."""
     pool = ThreadPoolExecutor(1)
     begun = pool.submit(lambda: race(call))
     pool.shutdown(wait=False)
@@ -70,9 +70,9 @@ def in_the_background(call: Callable[[], Any]) -> "Future[list[Any]]":
 
 
 def until_a_session(condition: str) -> None:
-    """Wait until another session of this database is as `condition` says, in terms of pg_stat_activity.
+    """Wait until pg_stat_activity shows another session of this database for which `condition` is true.
 
-    It is looked for in new connections: a transaction goes on seeing what the view showed it first.
+    Each look uses a new connection, because a transaction keeps the first snapshot of the view that it reads.
     """
     query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}"
 
@@ -81,7 +81,7 @@ def until_a_session(condition: str) -> None:
             cursor.execute(f"{query} AND pid <> pg_backend_pid()")
             return bool(cursor.fetchone()[0])
 
-    eventually(lambda: given(race(found)) == [True], what=condition)
+    eventually(lambda: results_of(race(found)) == [True], what=condition)
 
 
 def test_a_sweep_that_comes_between_the_bytes_and_the_commit_spares_them() -> None:
@@ -91,12 +91,12 @@ def test_a_sweep_that_comes_between_the_bytes_and_the_commit_spares_them() -> No
     found = list(retention.orphans(NO_AGE))
     assert [orphan.name for orphan in found] == [DIGEST]
     with transaction.atomic(), connection.cursor() as cursor:
-        # Rows may still be read, so the sweep goes on, but the registration cannot write its own.
+        # The lock allows reads, so the sweep continues, but the registration cannot insert its row.
         cursor.execute("LOCK TABLE releases_release IN EXCLUSIVE MODE")
         upload = in_the_background(registering(owner))
         until_a_session("wait_event_type = 'Lock'")
-        assert given(race(lambda: list(retention.remove(found, NO_AGE)))) == [[]]
-    [registration] = given(upload.result(30))
+        assert results_of(race(lambda: list(retention.remove(found, NO_AGE)))) == [[]]
+    [registration] = results_of(upload.result(30))
     assert registration.created
     holds()
 
@@ -110,7 +110,7 @@ def test_a_registration_that_meets_a_removal_waits_and_brings_its_bytes_again() 
         until_a_session("query LIKE '%pg_try_advisory_lock_shared%'")
         artifact_store().remove(DIGEST)
         assert not upload.done()
-    [registration] = given(upload.result(30))
+    [registration] = results_of(upload.result(30))
     assert registration.created
     assert Blob.objects.get().state == "SOUND"
     holds()
@@ -133,7 +133,7 @@ def test_a_registration_does_not_wait_for_ever() -> None:
         finally:
             done.set()
 
-    given(race(hold, try_to_share))
+    results_of(race(hold, try_to_share))
 
 
 def test_registrations_share_a_digest_and_a_remover_has_it_alone() -> None:
@@ -151,6 +151,6 @@ def test_registrations_share_a_digest_and_a_remover_has_it_alone() -> None:
             barrier.wait(30)
             return alone
 
-    assert given(race(share, share, remove)) == [True, True, False]
+    assert results_of(race(share, share, remove)) == [True, True, False]
     with blob_lock.alone(DIGEST) as alone:
         assert alone, "no lock outlives its block"

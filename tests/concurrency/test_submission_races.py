@@ -1,4 +1,4 @@
-"""Batches that race with what ends their release, and with each other, over connections of their own."""
+"""Batches race with changes that end their release, and with each other. Each has a separate connection."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +33,7 @@ def codes(verdicts: Verdicts) -> list[str]:
 
 @contextmanager
 def submitting(owner: Tenant, batch: list[Order]) -> Iterator[Future[Verdicts]]:
-    """A batch in a thread of its own. It waits in the middle of its INSERT while the block runs.
+    """Submit a batch in a separate thread. It waits in the middle of its INSERT while the block runs.
 
     Another transaction has inserted the first key of the batch and is rolled back when the block ends.
     """

@@ -11,7 +11,7 @@ from releases import attachments, policy, trust, trusted_keys
 from releases.activation import activate
 from releases.models import Activation, Attachment, KeyRevocation, Release, TrustedKey
 from tests import making, signing
-from tests.concurrency.racing import given, parted, race
+from tests.concurrency.racing import parted, race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(8)
@@ -60,7 +60,7 @@ def revoked(key: TrustedKey) -> KeyRevocation:
 @pytest.mark.parametrize("_", ROUNDS)
 def test_a_key_that_is_revoked_many_times_at_once_has_one_revocation(_: int) -> None:
     key = signing.trusted(making.tenant())
-    made = given(race(*[partial(trusted_keys.revoke, key, actor="user:y", reason="leaked")] * 4))
+    made = results_of(race(*[partial(trusted_keys.revoke, key, actor="user:y", reason="leaked")] * 4))
     assert len({event.pk for event in made}) == 1
 
 
@@ -68,7 +68,7 @@ def test_a_key_that_is_revoked_many_times_at_once_has_one_revocation(_: int) -> 
 def test_attachments_at_once_are_all_kept_and_equal_ones_once(_: int) -> None:
     release = making.registered(making.tenant())
     contents = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(3)]
-    given(race(*[partial(attachments.attach, release, [content], actor="user:x") for content in contents * 2]))
+    results_of(race(*[partial(attachments.attach, release, [content], actor="user:x") for content in contents * 2]))
     kept = Attachment.objects.filter(release=release)
     assert [each.position for each in kept] == [0, 1, 2]
     assert {bytes(each.content) for each in kept} == set(contents)

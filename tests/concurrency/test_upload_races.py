@@ -19,7 +19,7 @@ from releases import direct_uploads
 from releases.artifact_store import S3Settings, artifact_store
 from releases.models import ArtifactUpload, Blob
 from tests import making
-from tests.concurrency.racing import given, race
+from tests.concurrency.racing import race, results_of
 from tests.concurrency.test_operators import wait_until_somebody_waits_for_a_lock
 from tests.releases.sending import MEBIBYTE, begun, sent
 from tests.s3 import client_of, use_s3
@@ -36,7 +36,7 @@ def place(settings: Any, s3_place: S3Settings) -> None:
 
 def test_what_is_begun_twice_at_once_is_one_upload() -> None:
     owner = making.tenant()
-    uploads = given(race(*[partial(begun, owner, DATA)] * 4))
+    uploads = results_of(race(*[partial(begun, owner, DATA)] * 4))
     assert len({(upload.pk, upload.storage_id) for upload in uploads}) == 1
     assert uploads[0].storage_id
 
@@ -95,7 +95,7 @@ def test_an_upload_that_expires_while_it_is_begun_leaves_nothing_behind(s3_place
 
 def test_the_same_bytes_of_two_tenants_verified_twice_at_once_are_one_blob() -> None:
     uploads = [sent(making.tenant(), DATA), sent(making.tenant(), DATA)]
-    given(race(*(partial(direct_uploads.finish, str(upload.pk)) for upload in uploads * 2)))
+    results_of(race(*(partial(direct_uploads.finish, str(upload.pk)) for upload in uploads * 2)))
     for upload in uploads:
         upload.refresh_from_db()
     assert [(upload.status, upload.cleared) for upload in uploads] == [("STORED", True)] * 2

@@ -1,4 +1,4 @@
-"""Verdicts on bytes that somebody else brings or removes at the same time, over connections of their own."""
+"""Verdicts on bytes that another connection uploads or removes at the same time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
 from tests.building import eventually
-from tests.concurrency.racing import given, race
+from tests.concurrency.racing import race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 CONTRACT = making.contract()
@@ -42,7 +42,7 @@ def events() -> list[str]:
 
 @contextmanager
 def meanwhile(call: Callable[[], object]) -> Iterator[list[object]]:
-    """`call` runs over a connection of its own during the block. What it returned or raised is there afterwards."""
+    """Run `call` over a separate connection during the block. The list holds its result or exception afterwards."""
     results: list[object] = []
     thread = Thread(target=lambda: results.extend(race(call)))
     thread.start()
@@ -52,12 +52,12 @@ def meanwhile(call: Callable[[], object]) -> Iterator[list[object]]:
 
 
 def wait_for_the_lock() -> None:
-    """Wait until another connection has tried to share a digest's lock, as whoever has read sound bytes does."""
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    """Wait until another connection tries to share a digest's lock, as a judge does after it has read sound bytes."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
     def tried() -> bool:
         with connection.cursor() as cursor:
-            cursor.execute(asked + " AND query LIKE '%%pg_try_advisory_lock_shared%%'")
+            cursor.execute(query + " AND query LIKE '%%pg_try_advisory_lock_shared%%'")
             return bool(cursor.fetchone()[0])
 
     eventually(tried)
@@ -71,7 +71,7 @@ JUDGES: dict[str, Callable[[Release], object]] = {
 
 @pytest.mark.parametrize("judge", JUDGES.values(), ids=JUDGES)
 def test_bytes_that_an_upload_is_healing_are_not_judged_damaged(judge: Callable[[Release], object]) -> None:
-    """The upload holds the digest's lock. Whoever has read the damaged bytes before leaves the verdict to it."""
+    """The upload holds the digest's lock. A judge that has already read the damaged bytes leaves the verdict to it."""
     release = registered()
     damage()
     with blob_lock.shared([DIGEST]), meanwhile(partial(judge, release)) as judged:
@@ -83,7 +83,7 @@ def test_bytes_that_an_upload_is_healing_are_not_judged_damaged(judge: Callable[
 
 @pytest.mark.parametrize("judge", JUDGES.values(), ids=JUDGES)
 def test_bytes_that_are_being_removed_are_not_judged_sound(judge: Callable[[Release], object]) -> None:
-    """The remover holds the digest's lock alone. Whoever has read sound bytes before looks a second time after it."""
+    """The remover holds the digest's exclusive lock. A judge that has already read sound bytes looks again after it."""
     release = registered()
     Blob.objects.update(fingerprint="of another time")
     with ExitStack() as removal:
@@ -104,5 +104,5 @@ def test_whoever_wins_the_verdict_is_of_the_bytes_that_are_there(_: int) -> None
     race(heal, partial(scrub.check, DIGEST), partial(soundness.require_verified, release), heal)
     there = artifact_store().verified(DIGEST) is not None
     assert (state() == "SOUND") == there
-    given(race(heal))
+    results_of(race(heal))
     assert state() == "SOUND"

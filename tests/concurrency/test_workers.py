@@ -12,7 +12,7 @@ from executions.protocol import Heartbeat
 from executions.worker_registry import drain, note_silent, take_heartbeat
 from releases.models import Release
 from tests import making
-from tests.concurrency.racing import given, race
+from tests.concurrency.racing import race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(hours=1)
@@ -23,16 +23,16 @@ def release(committed: None) -> Release:
     return making.active(making.tenant())
 
 
-def beat(release: Release, second: int) -> None:
+def heartbeat(release: Release, second: int) -> None:
     sent = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
-    told = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    take_heartbeat(release.pipeline.tenant, release.identity, told, sent)
+    message = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
+    take_heartbeat(release.pipeline.tenant, release.identity, message, sent)
 
 
 def test_many_clocks_note_each_silent_worker_once(release: Release) -> None:
     for number in range(20):
         making.worker(release, f"w-{number}", last_heartbeat_at=LONG_AGO)
-    noted = given(race(*[partial(note_silent, actor="clock", limit=7)] * 6))
+    noted = results_of(race(*[partial(note_silent, actor="clock", limit=7)] * 6))
     while left := note_silent(actor="clock", limit=7):
         noted.append(left)
     assert sum(noted) == 20
@@ -44,12 +44,12 @@ def test_a_clock_passes_over_a_worker_that_somebody_holds(release: Release) -> N
     making.worker(release, "free", last_heartbeat_at=LONG_AGO)
     with transaction.atomic():
         Worker.objects.select_for_update().get(pk=held.pk)
-        assert given(race(partial(note_silent, actor="clock", limit=10))) == [1]
+        assert results_of(race(partial(note_silent, actor="clock", limit=10))) == [1]
     assert list(WorkerEvent.objects.values_list("worker__worker_id", flat=True)) == ["free"]
 
 
 def test_first_heartbeats_at_once_register_one_worker(release: Release) -> None:
-    given(race(*(partial(beat, release, second) for second in range(6))))
+    results_of(race(*(partial(heartbeat, release, second) for second in range(6))))
     [worker] = Worker.objects.all()
     assert [event.data["cause"] for event in worker.events.all()] == ["REGISTERED"]
     assert worker.last_sent_at == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
@@ -57,9 +57,9 @@ def test_first_heartbeats_at_once_register_one_worker(release: Release) -> None:
 
 def test_a_heartbeat_and_a_clock_leave_the_state_of_the_newest_event(release: Release) -> None:
     for second in range(10):
-        beat(release, second * 2)
+        heartbeat(release, second * 2)
         making.silence(*Worker.objects.all())
-        given(race(partial(note_silent, actor="clock", limit=1), partial(beat, release, second * 2 + 1)))
+        results_of(race(partial(note_silent, actor="clock", limit=1), partial(heartbeat, release, second * 2 + 1)))
         [worker] = Worker.objects.all()
         newest = worker.events.first()
         assert newest is not None
@@ -67,8 +67,8 @@ def test_a_heartbeat_and_a_clock_leave_the_state_of_the_newest_event(release: Re
 
 
 def test_one_of_many_orders_to_drain_counts(release: Release) -> None:
-    beat(release, 0)
+    heartbeat(release, 0)
     orders = [partial(drain, release.pipeline.tenant, making.PIPELINE, "w", actor=f"user:{n}") for n in range(6)]
-    drained = given(race(*orders))
+    drained = results_of(race(*orders))
     assert len({worker.drained_by_operator_at for worker in drained}) == 1
     assert WorkerEvent.objects.filter(data__cause="OPERATOR_DRAINED").count() == 1

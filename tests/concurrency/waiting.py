@@ -16,4 +16,4 @@ def until_blocked(connection: Any) -> None:
             if cursor.fetchone()[0]:
                 return
             time.sleep(0.01)
-    raise AssertionError("nobody waits for this connection")
+    raise AssertionError("no session waits for this connection")

@@ -42,7 +42,7 @@ def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[Runnin
 def product_with_own_broker(
     running: RunningProduct, folder: Path, settings: Mapping[str, str]
 ) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """The product once more, over the same database, with other `settings` and a broker of its own."""
+    """Run a second copy of the product over the same database, with other `settings` and a separate broker."""
     valkey = Valkey(folder / "valkey")
     valkey.start()
     servers = {**running.product.servers, "REDIS_URL": valkey.url}

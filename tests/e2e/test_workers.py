@@ -277,7 +277,7 @@ def test_a_thread_that_runs_what_was_cancelled_gets_no_work_and_what_waits_does_
     cancel(two, stubborn)
     waiting = two.submit(two.open)
     two.wait_until(abandoned=1, running=1, capacity=2)
-    # Whatever was sent out before the worker said so came back, or waits in the broker.
+    # A command that was sent before the worker reported this was given back, or waits in the broker.
     two.tenant.wait_for(waiting, "QUEUED")
     assert two.tenant.execution(waiting)["runningSince"] is None
     assert two.worker("drained")["holding"] == 2
@@ -337,7 +337,7 @@ def test_a_worker_that_is_refused_says_why_and_ends(tenant: TenantInUse, v1: Bui
 def test_a_worker_that_no_coordinator_answers_waits(
     own_broker: tuple[RunningProduct, Valkey], tmp_path: Path, name: str
 ) -> None:
-    """Silence is no refusal: it is accepted as soon as somebody is there."""
+    """Silence is not a refusal. The worker is accepted as soon as a coordinator runs."""
     running, _ = own_broker
     [control] = [child for child in running.product.children.started if child.name == "control-worker"]
     control.stop()

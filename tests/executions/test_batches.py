@@ -1,4 +1,4 @@
-"""Many orders at once: each pipeline is judged once, whatever the number of items and whatever becomes of them."""
+"""Batches of orders: each pipeline is checked once, for any number of items and any outcome of them."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -45,7 +45,7 @@ def long_memory(settings: Any) -> None:
 
 @pytest.fixture
 def owner() -> Tenant:
-    """A tenant whose pipeline this process remembers as taking executions in."""
+    """A tenant with a pipeline that this process has cached as accepting executions."""
     made, _ = making.ready(**INTEGER)
     submit_many(made, orders(1, "warm"), actor="token:test")
     return made
@@ -61,7 +61,7 @@ def orders(count: int, prefix: str, **members: Any) -> list[Order]:
 
 
 def outcome(owner: Tenant, batch: list[Order], token: str | None = None) -> tuple[set[str], int]:
-    """What became of the items, and how many statements it took."""
+    """Submit a batch. Return the distinct verdicts and the number of SQL statements."""
     with CaptureQueriesContext(connection) as caught:
         verdicts = submit_many(owner, batch, actor="token:test", token=token)
     assert len(verdicts) == len(batch)

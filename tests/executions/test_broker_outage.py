@@ -1,4 +1,4 @@
-"""A broker that is away or full: dispatch ends by itself, and the history of an execution stays short."""
+"""A broker that is unavailable or full: dispatch stops, and the history of an execution stays short."""
 
 from collections.abc import Iterator
 from pathlib import Path

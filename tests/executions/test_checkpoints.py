@@ -138,8 +138,8 @@ def test_a_newer_checkpoint_that_cannot_be_kept_does_not_hide_an_older_one(hosti
     assert (execution.current_step_index, execution.progress) == (1, 2)
 
 
-def test_a_checkpoint_is_progress_and_lost_leases_count_anew(hosting: Hosting, settings: Any) -> None:
-    """A long execution on hosts that come and go loses more leases than the limit, and still gets there."""
+def test_a_checkpoint_resets_the_count_of_lost_leases(hosting: Hosting, settings: Any) -> None:
+    """A long execution loses more leases than the limit, and still succeeds, if each host stores a checkpoint."""
     settings.TAKEOVER_LIMIT = 1
     hosted = hosting(*[ONE] * 5)
     execution = hosted.submit(1)
@@ -154,8 +154,8 @@ def test_a_checkpoint_is_progress_and_lost_leases_count_anew(hosting: Hosting, s
     assert (execution.status, execution.result) == ("SUCCEEDED", [6])
 
 
-def test_a_failure_that_tells_how_far_it_came_resumes_there(hosting: Hosting) -> None:
-    """The message that told it first may have been overtaken, or lost."""
+def test_a_failure_that_reports_its_progress_resumes_there(hosting: Hosting) -> None:
+    """The earlier message with the checkpoint may arrive late, or be lost."""
     hosted = hosting(ONE, ONE)
     execution = hosted.submit(1)
     claim = hosted.claim()

@@ -60,8 +60,8 @@ NAMED: dict[str, Case] = {
     "names another digest": Case(("file",), {"artifact_digest": OTHER}, "OTHER_ARTIFACT"),
     "names an image": Case(("image",), {"artifact_digest": IMAGE}, None),
     "names another image": Case(("image",), {"artifact_digest": OTHER}, "OTHER_ARTIFACT"),
-    "names the image beside a file": Case(("file", "image"), {"artifact_digest": IMAGE}, None),
-    "names the file beside an image": Case(("file", "image"), {"artifact_digest": "FILE"}, None),
+    "names the image of a release that also has a file": Case(("file", "image"), {"artifact_digest": IMAGE}, None),
+    "names the file of a release that also has an image": Case(("file", "image"), {"artifact_digest": "FILE"}, None),
     "names the id of one and the digest of the other": Case(
         ("file", "image"), {"artifact_digest": IMAGE, "artifact_id": "file"}, "OTHER_ARTIFACT"
     ),

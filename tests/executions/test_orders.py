@@ -76,24 +76,24 @@ def test_a_worker_that_is_leaving_is_told_nothing(release: Release, changes: dic
     assert taken(queue(worker, release)) == []
 
 
-def test_a_worker_that_is_not_there_is_told_nothing() -> None:
+def test_an_unknown_worker_gets_no_order() -> None:
     assert not orders.tell(0)
 
 
-def test_at_most_one_order_waits_and_it_is_gone_once_nobody_would_believe_it(release: Release) -> None:
-    """Heartbeats of a worker that does not read its orders have it told again and again."""
+def test_at_most_one_order_waits_and_it_expires_with_its_timestamp(release: Release) -> None:
+    """The coordinator sends the order again with each heartbeat of a worker that does not read its orders."""
     worker = making.worker(release, "dead")
-    beat = Heartbeat(worker_id="dead", state="HEALTHY", capacity=1, taking=False)
+    message = Heartbeat(worker_id="dead", state="HEALTHY", capacity=1, taking=False)
     key = worker_key(settings.WORKER_SECRET, release.pipeline.tenant.slug)
     with Connection(settings.CELERY_BROKER_URL) as connection:
         channel: Any = connection.channel()
         client = channel.client
         for _ in range(3):
-            tasks.heartbeat(seal(release.identity, beat, key))
+            tasks.heartbeat(seal(release.identity, message, key))
             tasks.tell_worker(worker.pk)
             assert client.llen(queue(worker, release)) == 1
         assert 0 < client.pttl(queue(worker, release)) <= TOLERANCE.total_seconds() * 1000
-        # And nothing else is kept of the queue.
+        # The broker keeps nothing else of the queue.
         assert client.keys(f"*{queue(worker, release)}*") == [queue(worker, release).encode()]
     taken(queue(worker, release))
 

@@ -128,7 +128,7 @@ def test_without_retries_the_first_failure_is_the_last(claim: Claim, execution: 
 
 
 @pytest.mark.parametrize(
-    ("failure_class", "message", "code", "told"),
+    ("failure_class", "message", "code", "stored_message"),
     [
         ("E" * 150, "m", "E" * 100, "m"),
         ("a\x00b", "c\x00d", "a�b", "c�d"),
@@ -137,11 +137,11 @@ def test_without_retries_the_first_failure_is_the_last(claim: Claim, execution: 
     ],
 )
 def test_an_error_is_kept_as_far_as_it_can_be(
-    claim: Claim, execution: Execution, failure_class: str, message: str, code: str, told: str
+    claim: Claim, execution: Execution, failure_class: str, message: str, code: str, stored_message: str
 ) -> None:
     record(claim, making.failure(claim, failure_class, retryable=False, message=message))
     execution.refresh_from_db()
-    assert (execution.error_code, execution.error_message) == (code, told)
+    assert (execution.error_code, execution.error_message) == (code, stored_message)
 
 
 def test_a_failure_that_says_nothing_is_tried_again(claim: Claim, execution: Execution) -> None:
@@ -296,7 +296,7 @@ def test_an_outcome_that_the_database_refuses_fails_its_execution_and_no_other(
 
 
 @pytest.mark.parametrize("sqlstate", ["08006", "40P01", "53200", "57014", "57P01"])
-def test_while_the_database_is_busy_no_outcome_is_given_up(claim: Claim, execution: Execution, sqlstate: str) -> None:
+def test_no_outcome_is_dropped_while_the_database_is_busy(claim: Claim, execution: Execution, sqlstate: str) -> None:
     check_foreign_keys_now()
     refuse_result('["bad"]', sqlstate)
     with pytest.raises(OperationalError), transaction.atomic():
@@ -307,9 +307,9 @@ def test_while_the_database_is_busy_no_outcome_is_given_up(claim: Claim, executi
 def test_a_traceback_is_kept_with_the_failure_that_it_belongs_to(claim: Claim, execution: Execution) -> None:
     failure = Failure(failure_class="E", message="m", retryable=True, traceback="Traceback\0\n" + "x" * 5_000)
     record(claim, making.answer(claim, "FAILED", failure=failure))
-    told = execution.events.order_by("sequence").last()
-    assert told is not None
-    assert (told.kind, told.data["traceback"]) == ("RETRY_SCHEDULED", "Traceback\ufffd\n" + "x" * 3_989)
+    event = execution.events.order_by("sequence").last()
+    assert event is not None
+    assert (event.kind, event.data["traceback"]) == ("RETRY_SCHEDULED", "Traceback\ufffd\n" + "x" * 3_989)
 
 
 # --- results ---

@@ -1,4 +1,4 @@
-"""Messages that are refused: the log names the sender without trusting it, and its worker is told."""
+"""Refused messages: the log names the sender without trusting it, and the coordinator notifies its worker."""
 
 import json
 from typing import Any
@@ -106,7 +106,7 @@ def test_a_message_that_names_nobody_is_refused_without_a_name(
     assert notices(identity) == []
 
 
-def test_the_worker_is_told_which_heartbeat_was_refused_and_why(identity: ReleaseIdentity) -> None:
+def test_the_notice_names_the_refused_heartbeat_and_the_reason(identity: ReleaseIdentity) -> None:
     message = heartbeat(identity)
     tasks.heartbeat(heartbeat(identity))
     tasks.heartbeat(message)
@@ -117,7 +117,7 @@ def test_the_worker_is_told_which_heartbeat_was_refused_and_why(identity: Releas
     assert (refusal.nonce, refusal.code) == (message["nonce"], "SIGNATURE_INVALID")
 
 
-def test_every_reason_is_told(identity: ReleaseIdentity) -> None:
+def test_the_notice_has_the_code_of_every_reason(identity: ReleaseIdentity) -> None:
     nobody = ReleaseIdentity("nobody", "p", "c", "r")
     long_ago = (timezone.now() - 2 * TOLERANCE).isoformat()
     key = right_key(identity)
@@ -148,7 +148,7 @@ def test_a_flood_of_refusals_does_not_flood_the_log(
     for number in range(refusals.MOST_LINES + 10):
         tasks.heartbeat({**heartbeat(identity), "nonce": f"n{number}"})
     assert len(logged(caplog)) == refusals.MOST_LINES
-    # The worker is told all the same.
+    # The worker still gets a notice.
     [(_, [notice])] = notices(identity)
     assert notice["nonce"] == f"n{refusals.MOST_LINES + 9}"
 

@@ -135,7 +135,7 @@ def test_a_batch_takes_no_more_executions_once_it_has_very_many_interactions() -
     assert remove() == 2
 
 
-def test_what_finished_at_one_moment_is_removed_whole_however_small_the_batches(settings: Any) -> None:
+def test_executions_that_finished_at_one_moment_are_all_removed_in_small_batches(settings: Any) -> None:
     settings.SWEEP_LIMIT = 3
     owner = keeping(30)
     succeeded(owner, *"abcdefgh", days=31)

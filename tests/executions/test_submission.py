@@ -299,7 +299,7 @@ def test_a_key_with_an_equal_input_is_a_repeat_however_its_numbers_are_written(o
     assert (again.execution_id, again.duplicate) == (first.pk, True)
 
 
-def test_an_input_is_stored_as_it_came_whatever_equals_it() -> None:
+def test_an_input_is_stored_as_sent_and_not_as_an_equal_value() -> None:
     owner, _ = making.ready()
     execution = send(owner, input=[1.0, 1, -0.0, 2.50]).execution
     assert repr(execution.input) == "[1.0, 1, 0.0, 2.5]"

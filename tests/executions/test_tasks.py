@@ -43,7 +43,7 @@ def outcomes(claim: Claim, tenant: str | None = None) -> dict[str, Any]:
     return seal(identity(claim), group, key(tenant or claim.tenant))
 
 
-def beat(claim: Claim, tenant: str | None = None, **members: Any) -> dict[str, Any]:
+def heartbeat(claim: Claim, tenant: str | None = None, **members: Any) -> dict[str, Any]:
     lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
     body = Heartbeat(**{"worker_id": "w", "state": "HEALTHY", "capacity": 1, "running": [lease], **members})
     return seal(identity(claim), body, key(tenant or claim.tenant))
@@ -83,7 +83,7 @@ def test_a_late_outcome_is_as_good_as_its_lease(claim: Claim) -> None:
 
 def test_a_signed_heartbeat_registers_and_renews(claim: Claim) -> None:
     Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=datetime(2026, 1, 1, tzinfo=UTC))
-    tasks.heartbeat(beat(claim))
+    tasks.heartbeat(heartbeat(claim))
     assert Worker.objects.filter(tenant__slug=claim.tenant, worker_id="w").exists()
     renewed = Execution.objects.get(pk=claim.execution_id).lease_expires_at
     assert renewed is not None
@@ -100,9 +100,9 @@ def test_what_is_no_envelope_is_refused(task: Any, message: Any, caplog: pytest.
 def test_what_another_tenants_key_signed_is_refused(
     claim: Claim, signer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = nothing_changes(tasks.record, outcomes(claim, signer or "?"), caplog)
-    assert "signature" in told
-    nothing_changes(tasks.heartbeat, beat(claim, signer or "?"), caplog)
+    logged = nothing_changes(tasks.record, outcomes(claim, signer or "?"), caplog)
+    assert "signature" in logged
+    nothing_changes(tasks.heartbeat, heartbeat(claim, signer or "?"), caplog)
 
 
 def test_a_tenants_own_key_does_not_speak_for_another_tenants_execution(claim: Claim) -> None:
@@ -115,7 +115,7 @@ def test_a_tenants_own_key_does_not_speak_for_another_tenants_execution(claim: C
 
 
 def test_one_kind_is_not_taken_for_the_other(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    nothing_changes(tasks.record, beat(claim), caplog)
+    nothing_changes(tasks.record, heartbeat(claim), caplog)
     nothing_changes(tasks.heartbeat, outcomes(claim), caplog)
 
 
@@ -124,7 +124,7 @@ def test_a_heartbeat_of_another_time_is_refused(
     claim: Claim, offset: timedelta, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent = (timezone.now() + offset).isoformat()
-    message = making.resealed(beat(claim), key(claim.tenant), timestamp=sent)
+    message = making.resealed(heartbeat(claim), key(claim.tenant), timestamp=sent)
     assert "timestamp" in nothing_changes(tasks.heartbeat, message, caplog)
 
 

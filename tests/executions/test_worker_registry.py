@@ -35,29 +35,29 @@ def state(worker: Worker) -> str:
     return WorkerEligibility.objects.get(pk=worker.pk).state
 
 
-def beat(release: Release, sent_at: datetime = SENT, **members: Any) -> Worker:
+def heartbeat(release: Release, sent_at: datetime = SENT, **members: Any) -> Worker:
     defaults: dict[str, Any] = {"worker_id": "w", "state": "HEALTHY", "capacity": 2}
     take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**{**defaults, **members}), sent_at)
     return Worker.objects.get(tenant=release.pipeline.tenant, worker_id="w")
 
 
 def test_the_first_heartbeat_registers_the_worker(release: Release) -> None:
-    worker = beat(release, artifact_id="app", artifact_digest="sha256:1", capacity=7)
+    worker = heartbeat(release, artifact_id="app", artifact_digest="sha256:1", capacity=7)
     assert (worker.pipeline_id, worker.contract_version) == (making.PIPELINE, release.contract_version)
     assert (worker.release_version, worker.protocol, worker.capacity) == ("1.0", "celery", 7)
     assert (worker.artifact_id, worker.artifact_digest) == ("app", "sha256:1")
     assert worker.last_sent_at == SENT
-    # Whether it is alive is told by our clock, not by its own.
+    # The coordinator's clock decides whether the worker is alive, not the worker's.
     assert abs(timezone.now() - worker.last_heartbeat_at) < timedelta(minutes=1)
     assert worker.registered_at == worker.last_heartbeat_at
     assert state(worker) == "HEALTHY"
 
 
 def test_a_worker_goes_through_its_states_and_may_come_back(release: Release) -> None:
-    told = []
+    states = []
     for number, word in enumerate(["HEALTHY", "DRAINING", "UNAVAILABLE", "HEALTHY"]):
-        told.append(state(beat(release, SENT + number * SECOND, state=word)))
-    assert told == ["HEALTHY", "DRAINING", "UNAVAILABLE", "HEALTHY"]
+        states.append(state(heartbeat(release, SENT + number * SECOND, state=word)))
+    assert states == ["HEALTHY", "DRAINING", "UNAVAILABLE", "HEALTHY"]
     assert Worker.objects.filter(tenant=release.pipeline.tenant).count() == 1
 
 
@@ -74,7 +74,7 @@ def test_a_worker_goes_through_its_states_and_may_come_back(release: Release) ->
 def test_a_silent_worker_is_stale_unless_it_said_why(
     release: Release, silent: int, changes: dict[str, Any], expected: str
 ) -> None:
-    worker = beat(release)
+    worker = heartbeat(release)
     run("UPDATE executions_worker SET alive_until = alive_until - make_interval(secs => %s)", silent)
     Worker.objects.filter(pk=worker.pk).update(**changes)
     assert state(worker) == expected
@@ -89,13 +89,13 @@ def test_a_heartbeat_that_is_not_newer_than_the_last_one_changes_nothing(
     making.worker(release, "other")
     execution = making.execution(owner)
     [claim] = making.claimed(owner)
-    beat(release, state="DRAINING")
+    heartbeat(release, state="DRAINING")
     Execution.objects.filter(pk=execution.pk).update(lease_expires_at=SENT)
     before = Worker.objects.filter(tenant=owner).values().get(worker_id="w")
 
     lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
     with django_capture_on_commit_callbacks() as rung:
-        beat(release, SENT - age, state="HEALTHY", capacity=9, running=[lease])
+        heartbeat(release, SENT - age, state="HEALTHY", capacity=9, running=[lease])
     assert Worker.objects.filter(tenant=owner).values().get(worker_id="w") == before
     assert Execution.objects.get(pk=execution.pk).lease_expires_at == SENT
     assert rung == []
@@ -106,7 +106,7 @@ def test_a_worker_that_takes_work_rings_for_it(
     release: Release, state: str, rings: int, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks() as rung:
-        beat(release, state=state)
+        heartbeat(release, state=state)
     assert len(rung) == rings
 
 
@@ -116,7 +116,7 @@ def test_a_heartbeat_renews_the_leases_that_it_names(release: Release, owner: Te
     held, left = making.execution(owner, "held"), making.execution(owner, "left")
     claims = {claim.execution_id: claim for claim in making.claimed(owner)}
     Execution.objects.filter(tenant=owner).update(lease_expires_at=SENT)
-    beat(release, state=state, running=[HeldLease(execution_id=held.pk, lease_token=claims[held.pk].lease_token)])
+    heartbeat(release, state=state, running=[HeldLease(execution_id=held.pk, lease_token=claims[held.pk].lease_token)])
     held.refresh_from_db()
     left.refresh_from_db()
     assert held.lease_expires_at is not None
@@ -125,14 +125,14 @@ def test_a_heartbeat_renews_the_leases_that_it_names(release: Release, owner: Te
 
 
 def test_a_worker_that_hosts_another_release_now_is_no_longer_one_of_the_first(release: Release, owner: Tenant) -> None:
-    beat(release)
+    heartbeat(release)
     second = making.active(owner, "2.0")
-    worker = beat(second, SENT + SECOND)
+    worker = heartbeat(second, SENT + SECOND)
     assert worker.release_version == "2.0"
     assert Worker.objects.filter(tenant=owner).count() == 1
 
 
-def test_workers_of_one_name_are_told_apart_by_tenant_and_pipeline(release: Release, owner: Tenant) -> None:
+def test_workers_of_one_name_are_distinguished_by_tenant_and_pipeline(release: Release, owner: Tenant) -> None:
     others = [making.active(owner, pipeline_id="org.example.other"), making.active(making.tenant())]
     for each in (release, *others):
         take_heartbeat(each.pipeline.tenant, each.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), SENT)

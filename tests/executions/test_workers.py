@@ -1,4 +1,4 @@
-"""A worker's life as its events tell it: what it said of itself, what operators ordered, and when it fell silent."""
+"""A worker's history in its events: what it reports, what operators order, and when it becomes silent."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,16 +43,16 @@ def owner(release: Release) -> Tenant:
     return release.pipeline.tenant
 
 
-def beat(release: Release, second: int = 0, state: str = "HEALTHY", **members: Any) -> Worker:
-    """A heartbeat of the worker w, sent in that second."""
-    told: dict[str, Any] = {"worker_id": "w", "state": state, "capacity": 2, **members}
-    take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**told), SENT + second * SECOND)
+def heartbeat(release: Release, second: int = 0, state: str = "HEALTHY", **members: Any) -> Worker:
+    """Record a heartbeat of the worker w, sent in that second."""
+    body: dict[str, Any] = {"worker_id": "w", "state": state, "capacity": 2, **members}
+    take_heartbeat(release.pipeline.tenant, release.identity, Heartbeat(**body), SENT + second * SECOND)
     return Worker.objects.get(tenant=release.pipeline.tenant, worker_id="w")
 
 
-def tasks_of(rung: list[Any]) -> list[str]:
-    """The tasks that were rung for, in their order."""
-    return [callback.args[0] for callback in rung]
+def tasks_of(callbacks: list[Any]) -> list[str]:
+    """The tasks of the wake-ups, in their order."""
+    return [callback.args[0] for callback in callbacks]
 
 
 def state(worker: Worker) -> str:
@@ -68,13 +68,13 @@ def events(worker: Worker) -> list[tuple[str, str, str]]:
 
 
 def test_every_change_of_state_leaves_an_event_and_nothing_else_does(release: Release) -> None:
-    for second, told in enumerate(["HEALTHY", "HEALTHY", "DRAINING", "DRAINING", "UNAVAILABLE", "UNAVAILABLE"]):
-        worker = beat(release, second, told)
+    for second, reported in enumerate(["HEALTHY", "HEALTHY", "DRAINING", "DRAINING", "UNAVAILABLE", "UNAVAILABLE"]):
+        worker = heartbeat(release, second, reported)
     making.silence(worker, since=LONG_AGO)
-    worker = beat(release, 10)
+    worker = heartbeat(release, 10)
     making.silence(worker, since=LONG_AGO)
     assert sweep.silent_workers() == 1
-    worker = beat(release, 20)
+    worker = heartbeat(release, 20)
     assert events(worker) == [
         ("HEALTHY", "REGISTERED", "worker:w"),
         ("DRAINING", "WORKER_DRAINS", "worker:w"),
@@ -88,14 +88,14 @@ def test_every_change_of_state_leaves_an_event_and_nothing_else_does(release: Re
 
 
 def test_the_first_event_names_the_release(release: Release) -> None:
-    [event] = beat(release).events.all()
+    [event] = heartbeat(release).events.all()
     pin = {"contractVersion": release.contract_version, "releaseVersion": "1.0"}
     assert event.data == {"cause": "REGISTERED", **pin}
 
 
 def test_a_worker_may_host_another_release_under_its_old_name(release: Release, owner: Tenant) -> None:
-    beat(release)
-    worker = beat(making.active(owner, "2.0"), 1)
+    heartbeat(release)
+    worker = heartbeat(making.active(owner, "2.0"), 1)
     assert worker.release_version == "2.0"
     assert [(cause, state) for state, cause, _ in events(worker)] == [
         ("REGISTERED", "HEALTHY"),
@@ -105,18 +105,18 @@ def test_a_worker_may_host_another_release_under_its_old_name(release: Release, 
 
 
 def test_a_worker_drains_and_is_gone_since_it_first_said_so(release: Release) -> None:
-    first = beat(release, 0, "DRAINING").draining_since
-    assert beat(release, 1, "DRAINING").draining_since == first
-    stopped = beat(release, 2, "UNAVAILABLE").stopped_at
-    assert beat(release, 3, "UNAVAILABLE").stopped_at == stopped
-    assert beat(release, 4, "DRAINING").draining_since != first
+    first = heartbeat(release, 0, "DRAINING").draining_since
+    assert heartbeat(release, 1, "DRAINING").draining_since == first
+    stopped = heartbeat(release, 2, "UNAVAILABLE").stopped_at
+    assert heartbeat(release, 3, "UNAVAILABLE").stopped_at == stopped
+    assert heartbeat(release, 4, "DRAINING").draining_since != first
 
 
 def test_registering_again_ends_a_drain_of_its_own(release: Release) -> None:
-    first = beat(release)
-    beat(release, 1, "DRAINING")
-    beat(release, 2, "UNAVAILABLE")
-    again = beat(release, 3)
+    first = heartbeat(release)
+    heartbeat(release, 1, "DRAINING")
+    heartbeat(release, 2, "UNAVAILABLE")
+    again = heartbeat(release, 3)
     assert (state(again), again.draining_since, again.stopped_at) == ("HEALTHY", None, None)
     assert again.registered_at > first.registered_at
 
@@ -130,29 +130,29 @@ def test_no_heartbeat_undoes_what_an_operator_drains(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 0
-    beat(release)
+    heartbeat(release)
     making.execution(owner)
     drained_at = drain(owner, making.PIPELINE, "w", actor=OPERATOR).drained_by_operator_at
-    with django_capture_on_commit_callbacks() as rung:
-        for second, told in enumerate(life, 1):
-            worker = beat(release, second, told, taking=False)
+    with django_capture_on_commit_callbacks() as callbacks:
+        for second, reported in enumerate(life, 1):
+            worker = heartbeat(release, second, reported, taking=False)
     assert (state(worker), worker.drained_by_operator_at) == ("DRAINING", drained_at)
-    assert rung == []
+    assert callbacks == []
     assert making.claimed(owner) == []
     with pytest.raises(WorkerUnavailable, match="current states: w=DRAINING"):
         making.execution(owner, "another")
 
 
-def test_an_operator_takes_a_drain_back_and_work_goes_on(
+def test_an_operator_cancels_a_drain_and_work_resumes(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    beat(release)
+    heartbeat(release)
     execution = making.execution(owner)
     drain(owner, making.PIPELINE, "w", actor=OPERATOR, reason="new disk")
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as callbacks:
         worker = undrain(owner, making.PIPELINE, "w", actor="user:otto")
     assert state(worker) == "HEALTHY"
-    assert tasks_of(rung) == [TELL_TASK, DISPATCH_TASK]
+    assert tasks_of(callbacks) == [TELL_TASK, DISPATCH_TASK]
     assert [claim.execution_id for claim in making.claimed(owner)] == [execution.pk]
     assert events(worker)[1:] == [
         ("DRAINING", "OPERATOR_DRAINED", OPERATOR),
@@ -164,63 +164,63 @@ def test_an_operator_takes_a_drain_back_and_work_goes_on(
 def test_repeating_an_order_changes_nothing(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    beat(release)
-    with django_capture_on_commit_callbacks() as rung:
+    heartbeat(release)
+    with django_capture_on_commit_callbacks() as callbacks:
         undrain(owner, making.PIPELINE, "w", actor=OPERATOR)
         first = drain(owner, making.PIPELINE, "w", actor=OPERATOR)
         before = rows(Worker), rows(WorkerEvent)
         assert drain(owner, making.PIPELINE, "w", actor="user:otto") == first
     assert (rows(Worker), rows(WorkerEvent)) == before
-    assert tasks_of(rung) == [TELL_TASK]
+    assert tasks_of(callbacks) == [TELL_TASK]
 
 
 @pytest.mark.parametrize(
-    ("told", "taking", "drained", "rings"),
+    ("reported", "taking", "drained", "expected"),
     [
         ("HEALTHY", True, False, [DISPATCH_TASK]),
         ("HEALTHY", False, False, [TELL_TASK, DISPATCH_TASK]),
         ("HEALTHY", True, True, [TELL_TASK]),
         ("HEALTHY", False, True, []),
-        # One that is leaving takes nothing, whatever anybody wants.
+        # A worker that is leaving accepts nothing, with or without an order to drain.
         ("DRAINING", False, False, []),
         ("DRAINING", False, True, []),
         ("UNAVAILABLE", False, False, []),
     ],
 )
 @pytest.mark.parametrize("known", [True, False])
-def test_a_worker_whose_word_is_not_its_rows_is_told_again(
+def test_a_worker_whose_report_differs_from_its_row_gets_another_order(
     release: Release,
     owner: Tenant,
-    told: str,
+    reported: str,
     taking: bool,
     drained: bool,
-    rings: list[str],
+    expected: list[str],
     known: bool,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     if known or drained:
-        beat(release)
+        heartbeat(release)
     if drained:
         drain(owner, making.PIPELINE, "w", actor=OPERATOR)
     for second in (1, 2):
-        with django_capture_on_commit_callbacks() as rung:
-            worker = beat(release, second, told, taking=taking)
-        assert tasks_of(rung) == rings
-        told_of: list[Any] = [callback for callback in rung if tasks_of([callback]) == [TELL_TASK]]
-        assert {callback.args[1] for callback in told_of} <= {(worker.pk,)}
+        with django_capture_on_commit_callbacks() as callbacks:
+            worker = heartbeat(release, second, reported, taking=taking)
+        assert tasks_of(callbacks) == expected
+        orders: list[Any] = [callback for callback in callbacks if tasks_of([callback]) == [TELL_TASK]]
+        assert {callback.args[1] for callback in orders} <= {(worker.pk,)}
 
 
-def test_what_a_worker_says_of_itself_is_kept(release: Release, owner: Tenant) -> None:
+def test_what_a_worker_reports_is_stored(release: Release, owner: Tenant) -> None:
     making.worker(release, "other")
     making.execution(owner)
     [claim] = making.claimed(owner)
     lease = HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token)
-    worker = beat(release, running=[lease])
+    worker = heartbeat(release, running=[lease])
     assert (worker.taking, worker.holding, worker.running, worker.abandoned) == (True, 1, 1, 0)
-    worker = beat(release, 1, waiting=[lease], abandoned=2)
+    worker = heartbeat(release, 1, waiting=[lease], abandoned=2)
     assert (worker.holding, worker.running, worker.abandoned) == (3, 0, 2)
     assert Execution.objects.get(pk=claim.execution_id).lease_owner == "worker:w"
-    worker = beat(release, 2, taking=False)
+    worker = heartbeat(release, 2, taking=False)
     assert (worker.taking, worker.holding) == (False, 0)
 
 
@@ -230,14 +230,14 @@ def held(claim: Claim, **members: Any) -> HeldLease:
 
 @pytest.mark.parametrize("how", ["running", "waiting"])
 @pytest.mark.parametrize("end", ["cancelled", "taken over"])
-def test_a_worker_that_holds_a_lease_in_vain_is_told_until_it_knows(
+def test_a_worker_that_holds_a_lost_lease_gets_orders_until_it_drops_it(
     release: Release,
     owner: Tenant,
     how: str,
     end: str,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    beat(release)
+    heartbeat(release)
     for key in ("lost", "kept"):
         making.execution(owner, key)
     lost, kept = making.claimed(owner)
@@ -248,73 +248,73 @@ def test_a_worker_that_holds_a_lease_in_vain_is_told_until_it_knows(
         sweep.expire_leases()
     both: dict[str, Any] = {how: [held(lost, seconds=2), held(kept, seconds=2)]}
     for second in (1, 2):
-        with django_capture_on_commit_callbacks() as rung:
-            worker = beat(release, second, **both)
-        assert tasks_of(rung) == [TELL_TASK, DISPATCH_TASK]
-        assert rung[0].args[1] == (worker.pk, [str(lost.lease_token)])  # type: ignore[attr-defined]
-    with django_capture_on_commit_callbacks() as rung:
-        beat(release, 3, running=[held(kept, seconds=2)], abandoned=1)
-    assert tasks_of(rung) == [DISPATCH_TASK]
+        with django_capture_on_commit_callbacks() as callbacks:
+            worker = heartbeat(release, second, **both)
+        assert tasks_of(callbacks) == [TELL_TASK, DISPATCH_TASK]
+        assert callbacks[0].args[1] == (worker.pk, [str(lost.lease_token)])  # type: ignore[attr-defined]
+    with django_capture_on_commit_callbacks() as callbacks:
+        heartbeat(release, 3, running=[held(kept, seconds=2)], abandoned=1)
+    assert tasks_of(callbacks) == [DISPATCH_TASK]
 
 
 def test_what_waits_in_a_worker_without_a_usable_thread_goes_to_another(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     making.worker(release, "other")
-    beat(release)
+    heartbeat(release)
     making.execution(owner)
     [claim] = making.claimed(owner)
 
     def still_held(second: int, abandoned: int) -> bool:
         Execution.objects.filter(pk=claim.execution_id).update(lease_expires_at=LONG_AGO)
-        with django_capture_on_commit_callbacks() as rung:
-            beat(release, second, waiting=[held(claim, seconds=9)], abandoned=abandoned)
+        with django_capture_on_commit_callbacks() as callbacks:
+            heartbeat(release, second, waiting=[held(claim, seconds=9)], abandoned=abandoned)
         renewed = Execution.objects.get(pk=claim.execution_id).lease_expires_at != LONG_AGO
-        assert (TELL_TASK in tasks_of(rung)) is not renewed
+        assert (TELL_TASK in tasks_of(callbacks)) is not renewed
         return renewed
 
     assert still_held(1, abandoned=1)
     assert not still_held(2, abandoned=2)
 
 
-def test_a_lease_that_ended_a_moment_ago_is_no_news_to_its_worker(
+def test_a_lease_that_ended_a_moment_ago_causes_no_order(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     """The outcome may have overtaken the heartbeat. Fast transitions would cause an order with each heartbeat."""
-    beat(release)
+    heartbeat(release)
     making.execution(owner)
     [claim] = making.claimed(owner)
     outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)]))
-    with django_capture_on_commit_callbacks() as rung:
-        beat(release, 1, running=[held(claim, seconds=0.2)], waiting=[held(claim, seconds=0.2)])
-    assert tasks_of(rung) == [DISPATCH_TASK]
+    with django_capture_on_commit_callbacks() as callbacks:
+        heartbeat(release, 1, running=[held(claim, seconds=0.2)], waiting=[held(claim, seconds=0.2)])
+    assert tasks_of(callbacks) == [DISPATCH_TASK]
 
 
-def test_a_worker_that_had_no_order_yet_gets_one_also_if_it_drains(
+def test_a_worker_without_an_order_yet_gets_one_even_if_it_drains(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    """It tells by the order that a coordinator accepts it."""
-    beat(release)
+    """The order shows the worker that a coordinator accepts it."""
+    heartbeat(release)
     drain(owner, making.PIPELINE, "w", actor=OPERATOR)
-    with django_capture_on_commit_callbacks() as rung:
-        beat(release, 1, taking=False, answered=False)
-        beat(release, 2, taking=False)
-    assert tasks_of(rung) == [TELL_TASK]
+    with django_capture_on_commit_callbacks() as callbacks:
+        heartbeat(release, 1, taking=False, answered=False)
+        heartbeat(release, 2, taking=False)
+    assert tasks_of(callbacks) == [TELL_TASK]
 
 
-def test_a_cancellation_is_told_to_the_worker_at_once(
+def test_a_cancellation_is_sent_to_the_worker_at_once(
     release: Release, owner: Tenant, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     making.worker(release, "other")
-    beat(release)
+    heartbeat(release)
     executions = [making.execution(owner, key) for key in ("held", "on its way")]
     claims = making.claimed(owner)
-    worker = beat(release, 1, running=[held(claims[0])])
-    with django_capture_on_commit_callbacks() as rung:
+    worker = heartbeat(release, 1, running=[held(claims[0])])
+    with django_capture_on_commit_callbacks() as callbacks:
         for execution in executions:
             cancel(owner, execution.pk, actor=OPERATOR, reason="")
             cancel(owner, execution.pk, actor=OPERATOR, reason="")
-    assert [callback.args for callback in rung] == [(TELL_TASK, (worker.pk, [str(claims[0].lease_token)]), None)]  # type: ignore[attr-defined]
+    assert [callback.args for callback in callbacks] == [(TELL_TASK, (worker.pk, [str(claims[0].lease_token)]), None)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("order", [drain, undrain])
@@ -322,7 +322,7 @@ def test_a_cancellation_is_told_to_the_worker_at_once(
 def test_only_a_tenants_own_workers_take_its_orders(
     release: Release, owner: Tenant, order: Any, pipeline: str, name: str
 ) -> None:
-    beat(release)
+    heartbeat(release)
     before = rows(Worker), rows(WorkerEvent)
     with pytest.raises(WorkerUnknown):
         order(owner, pipeline, name, actor=OPERATOR)
@@ -364,5 +364,5 @@ def test_silence_is_noted_once_and_only_of_those_who_should_be_heard(release: Re
 
 @pytest.mark.parametrize("sql", ["UPDATE executions_workerevent SET actor = 'x'", "DELETE FROM executions_workerevent"])
 def test_a_workers_history_is_neither_changed_nor_removed(release: Release, sql: str) -> None:
-    beat(release)
+    heartbeat(release)
     assert refused(sql) == "workerevent_append_only"

@@ -1,4 +1,4 @@
-"""What becomes of each trick of the hostile pipeline."""
+"""The expected outcome of each trick of the hostile pipeline."""
 
 from pathlib import Path
 

@@ -51,7 +51,7 @@ def test_an_answer_counts_for_a_while(flow: Flow, capable: bool) -> None:
     assert questions(flow) == 2
 
 
-def test_a_worker_that_is_registered_anew_is_asked_anew(flow: Flow) -> None:
+def test_a_worker_that_registers_again_is_queried_again(flow: Flow) -> None:
     flow.double.capabilities = OTHER
     submitted(flow, 1)
     flow.double.capabilities = {}

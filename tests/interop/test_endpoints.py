@@ -59,7 +59,7 @@ def test_a_call_that_may_no_longer_be_made_costs_no_try(flow: Flow, execution: E
     assert flow.double.commands == []
 
 
-def test_however_often_anybody_looks_nothing_is_given_up(flow: Flow, execution: Execution, settings: Any) -> None:
+def test_repeated_sweeps_and_claims_leave_the_execution_queued(flow: Flow, execution: Execution, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS, settings.TAKEOVER_LIMIT = [], 2
     for _ in range(5):
         sweep.endpoints()
@@ -86,6 +86,6 @@ def test_a_worker_that_tpf_registers_elsewhere_is_blocked_from_the_start(flow: F
 def test_a_blocked_worker_that_takes_to_the_broker_gets_work(flow: Flow, execution: Execution, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS = []
     assert sweep.endpoints() == 1
-    beat = Heartbeat(worker_id="java-1", state="HEALTHY", capacity=1)
-    take_heartbeat(flow.owner, flow.release.identity, beat, timezone.now())
+    message = Heartbeat(worker_id="java-1", state="HEALTHY", capacity=1)
+    take_heartbeat(flow.owner, flow.release.identity, message, timezone.now())
     assert [claim.rest_worker for claim in making.claimed(flow.owner)] == [None]

@@ -38,11 +38,11 @@ def suspended(flow: Flow, change: Change, key: str = "k") -> Execution:
     return made
 
 
-def itemized(told: dict[str, Any], *items: dict[str, Any]) -> None:
+def itemized(suspension: dict[str, Any], *items: dict[str, Any]) -> None:
     """Have the suspension ask once for each of `items`, with these members."""
-    [one] = told["interactions"]
-    told["unit"].update(primaryInteractionId=None, expectedItemCount=len(items), dispatchComplete=True)
-    told["interactions"] = [{**one, "itemIndex": index, **item} for index, item in enumerate(items)]
+    [one] = suspension["interactions"]
+    suspension["unit"].update(primaryInteractionId=None, expectedItemCount=len(items), dispatchComplete=True)
+    suspension["interactions"] = [{**one, "itemIndex": index, **item} for index, item in enumerate(items)]
 
 
 # --- what the coordinator cannot honour -----------------------------------------------------------
@@ -52,25 +52,27 @@ def itemized(told: dict[str, Any], *items: dict[str, Any]) -> None:
     ("change", "named"),
     [
         (
-            lambda told: told["interactions"][0]["transportMetadata"].update({PROJECTOR: "com.acme.Decide"}),
+            lambda suspension: suspension["interactions"][0]["transportMetadata"].update(
+                {PROJECTOR: "com.acme.Decide"}
+            ),
             "the completion projector com.acme.Decide",
         ),
-        (lambda told: told["interactions"][0]["transportMetadata"].update({PROJECTOR: 7}), "projector 7"),
+        (lambda suspension: suspension["interactions"][0]["transportMetadata"].update({PROJECTOR: 7}), "projector 7"),
         (
-            lambda told: told["interactions"][0].update(transportOutputType="com.acme.grpc.Decision"),
+            lambda suspension: suspension["interactions"][0].update(transportOutputType="com.acme.grpc.Decision"),
             f"from com.acme.grpc.Decision to {DECISION_TYPE}",
         ),
         (
-            lambda told: itemized(
-                told,
+            lambda suspension: itemized(
+                suspension,
                 {"interactionId": "int-0", "correlationId": "c-0"},
                 {"interactionId": "int-1", "correlationId": "c-1", "transportMetadata": {PROJECTOR: "com.acme.Decide"}},
             ),
             "the completion projector com.acme.Decide",
         ),
         (
-            lambda told: itemized(
-                told,
+            lambda suspension: itemized(
+                suspension,
                 {"interactionId": "int-0", "correlationId": "c-0"},
                 {"interactionId": "int-0", "correlationId": "c-1"},
             ),
@@ -88,14 +90,14 @@ def test_what_would_go_on_with_a_wrong_answer_fails_at_once(flow: Flow, change: 
 
 @pytest.mark.parametrize("blank", [None, "", " "])
 def test_an_answer_without_a_type_of_its_own_travels_as_what_the_step_reads(flow: Flow, blank: str | None) -> None:
-    made = suspended(flow, lambda told: told["interactions"][0].update(transportOutputType=blank))
+    made = suspended(flow, lambda suspension: suspension["interactions"][0].update(transportOutputType=blank))
     assert made.status == "WAITING_EXTERNAL", made.error_message
 
 
 @pytest.mark.parametrize("metadata", [None, {}])
 def test_metadata_that_is_null_reads_as_empty(flow: Flow, settings: Any, metadata: Any) -> None:
     switch_on(settings)
-    suspended(flow, lambda told: told["interactions"][0].update(transportMetadata=metadata))
+    suspended(flow, lambda suspension: suspension["interactions"][0].update(transportMetadata=metadata))
     [item] = ok("GET", f"control-plane/tenants/{flow.owner.slug}/interactions/pending")
     assert item["transportMetadata"] == {}
 
@@ -104,7 +106,7 @@ def test_metadata_that_is_null_reads_as_empty(flow: Flow, settings: Any, metadat
 
 
 def correlated(flow: Flow, key: str, correlation_id: str = "order-1") -> Interaction:
-    made = suspended(flow, lambda told: told["interactions"][0].update(correlationId=correlation_id), key)
+    made = suspended(flow, lambda suspension: suspension["interactions"][0].update(correlationId=correlation_id), key)
     assert made.status == "WAITING_EXTERNAL", made.error_message
     return made.interactions.get()
 
@@ -140,19 +142,19 @@ def test_a_correlation_id_names_what_can_be_answered_rather_than_what_was_lost(f
     lost = correlated(flow, "one")
     make_late(lost)
     assert awaits_due() == 1
-    asked = correlated(flow, "other")
-    assert complete(flow, correlation_id="order-1").interaction == asked
+    open_interaction = correlated(flow, "other")
+    assert complete(flow, correlation_id="order-1").interaction == open_interaction
 
 
 def test_a_redriven_await_is_answered_by_the_correlation_id_that_it_had(flow: Flow) -> None:
-    """Whoever got the question knows it by this id, and the worker gives the same one again (wire protocol F.1)."""
-    told: dict[str, Any] = {}
-    made = suspended(flow, lambda suspension: told.update(suspension))
+    """The client knows the question by this id, and the worker sends the same id again (wire protocol F.1)."""
+    first_suspension: dict[str, Any] = {}
+    made = suspended(flow, lambda suspension: first_suspension.update(suspension))
     first = made.interactions.get()
     make_late(first)
     assert awaits_due() == 1
     redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
-    flow.double.answers = [lambda command: {**flow.double.suspend(command, ORDER), "awaitSuspension": told}]
+    flow.double.answers = [lambda command: {**flow.double.suspend(command, ORDER), "awaitSuspension": first_suspension}]
     flow.dispatch()
     second = made.interactions.get(status="DISPATCHED")
     assert second.pk != first.pk
@@ -164,7 +166,7 @@ def test_a_redriven_await_is_answered_by_the_correlation_id_that_it_had(flow: Fl
 
 def test_items_of_one_unit_that_share_a_correlation_id_are_answered_by_their_own_ids(flow: Flow) -> None:
     ids = [{"interactionId": str(uuid.uuid4()), "correlationId": "order-1"} for _ in range(2)]
-    made = suspended(flow, lambda told: itemized(told, *ids))
+    made = suspended(flow, lambda suspension: itemized(suspension, *ids))
     assert made.status == "WAITING_EXTERNAL", made.error_message
     for item in ids:
         with pytest.raises(CorrelationAmbiguous):

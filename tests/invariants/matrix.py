@@ -1,4 +1,4 @@
-"""What the application's role may do to the rows of each table. Whatever is not named here is for good.
+"""What the application's role may do to the rows of each table. It may do nothing else.
 
 The columns in `never`, `always` and `in_state` are all columns of the table, so that a new one must be placed here.
 """
@@ -12,7 +12,7 @@ class Table:
     """`never` names the columns that no UPDATE of one column changes, `always` those that one changes in any state.
 
     `state` is the column that holds a row's state, and `in_state` names for each state what else may change in it; a
-    state that has no rights of its own is there with "". `deletable`: rows that nothing refers to may be deleted.
+    state that allows no other changes has the value "". `deletable`: rows that nothing refers to may be deleted.
     `copied`: a copy of a row under a new key may be inserted in these states; "" stands for tables without states.
     """
 

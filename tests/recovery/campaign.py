@@ -124,21 +124,21 @@ class Campaign:
             activation.result()
 
     def _submit(self, client: PatientClient, job: Job | HostileJob) -> Promise:
-        _, told = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
-        return job.promise(told["executionId"], pin_of(told), str(self.runs))
+        _, answer = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
+        return job.promise(answer["executionId"], pin_of(answer), str(self.runs))
 
     @contextmanager
     def _answering(self, client: PatientClient) -> Iterator[None]:
-        """Within the block whatever is asked is answered, some of it twice."""
+        """Within the block, answer every pending interaction, and some of them twice."""
         errors: list[BaseException] = []
 
         def answer_all(odd: int) -> None:
             try:
                 while not self._answered.is_set():
-                    for asked in client.pending():
-                        request = asked["request"]
+                    for interaction in client.pending():
+                        request = interaction["request"]
                         if request["number"] % ANSWERERS == odd or request["number"] % 7 == 0:
-                            client.answer(asked["interactionId"], self.jobs[request["number"]].answer(request))
+                            client.answer(interaction["interactionId"], self.jobs[request["number"]].answer(request))
                     self._answered.wait(0.2)
             except BaseException as error:
                 errors.append(error)
@@ -185,23 +185,23 @@ class Campaign:
         return count
 
     def _repeat_all(self, client: PatientClient) -> list[str]:
-        """Submit every job once more: each must be told the first execution. Returns what was told otherwise."""
+        """Submit every job again. Each answer must name the first execution. Return a line for each that does not."""
         by_key = {promise.key: promise for promise in self.promises}
 
         def repeat(job: Job | HostileJob) -> str | None:
-            status, told = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
+            status, answer = client.submit(job.pipeline, job.input(str(self.runs)), job.key)
             first = by_key[job.key]
-            same = (status, told["executionId"], pin_of(told)) == (200, first.execution_id, first.pin)
-            return None if same else f"{job.key}: repeated, it was {status} {told['executionId']} {pin_of(told)}"
+            same = (status, answer["executionId"], pin_of(answer)) == (200, first.execution_id, first.pin)
+            return None if same else f"{job.key}: repeated, it was {status} {answer['executionId']} {pin_of(answer)}"
 
         with ThreadPoolExecutor(SUBMITTERS) as pool:
-            return [told for told in pool.map(repeat, self.all) if told is not None]
+            return [fault for fault in pool.map(repeat, self.all) if fault is not None]
 
     def _judge(self, client: PatientClient, seconds: float, again: list[str]) -> Report:
         with self.cluster.connect() as connection:
             odd = histories(connection, pipeline_id=hostile.PIPELINE)
             found = histories(connection, pipeline_id=PIPELINE)
-        found += [one for one in odd if one.pin[2] == hostile.VERSION]  # other tests have releases of their own
+        found += [one for one in odd if one.pin[2] == hostile.VERSION]  # other tests use other releases
         wrong = faults(self.promises, found, self._runs(), self._needed(found))
         if len(self.promises) != len(self.all):
             wrong.append(f"{len(self.all)} were submitted and {len(self.promises)} accepted")
@@ -228,8 +228,8 @@ class Campaign:
         return {job.key: list(job.steps(versions[job.key])) if job.key in versions else [] for job in self.all}
 
 
-def pin_of(told: dict[str, Any]) -> tuple[str, str, str]:
-    pin = told["pin"]
+def pin_of(answer: dict[str, Any]) -> tuple[str, str, str]:
+    pin = answer["pin"]
     return pin["pipelineId"], pin["contractVersion"], pin["releaseVersion"]
 
 

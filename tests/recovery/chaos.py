@@ -28,9 +28,9 @@ LONGEST_BREATH = 10.0
 class Chaos(threading.Thread):
     """Strikes every `pause` seconds until `stop`; `strikes` counts how often each kind did.
 
-    Most strikes wait until of every role somebody does its work: the machine is to spend its time on executions and
-    not on starting processes alone. A member that ended by itself is started again, as a supervisor would; it is told
-    in `fallen` unless it ended with one of the statuses that are `expected`.
+    Most strikes wait until each role has a process that works, so that the machine spends its time on executions and
+    not only on starting processes. A process that ends without a strike is started again, as a supervisor would. It is
+    listed in `fallen` unless its exit status is one of the `expected`.
     """
 
     def __init__(
@@ -78,22 +78,22 @@ class Chaos(threading.Thread):
             raise self.error
 
     def mourn(self) -> None:
-        """Start again what ended by itself."""
+        """Restart the processes that ended without a strike."""
         for name, log in self._cluster.fallen().items():
             status = self._cluster.process(name).status
             if status in self._expected:
                 self.strikes[ENDED_BY_A_STEP] += 1
             else:
-                self.fallen.append(f"{name} ended by itself with status {status}:\n{log}")
+                self.fallen.append(f"{name} ended without a strike, with status {status}:\n{log}")
             self._cluster.restart(name)
 
     def _breathe(self) -> None:
         deadline = time.monotonic() + (LONGEST_BREATH if self._rng.random() < BREATHES else 0)
-        while time.monotonic() < deadline and not self._over.is_set() and not self._is_whole():
+        while time.monotonic() < deadline and not self._over.is_set() and not self._has_every_role():
             self.mourn()
             time.sleep(0.05)
 
-    def _is_whole(self) -> bool:
+    def _has_every_role(self) -> bool:
         ready = [name for name in self._cluster.members if self._cluster.is_ready(name)]
         return all(any(name.startswith(role) for name in ready) for role in ROLES)
 

@@ -1,4 +1,4 @@
-"""Takes the broker away under load and says what became of it: `python -m tests.recovery.outage --seconds 180`."""
+"""Stops the broker under load and prints the outcome: `python -m tests.recovery.outage --seconds 180`."""
 
 import argparse
 import tempfile
@@ -37,7 +37,7 @@ def outage(cluster: Cluster, fault: str) -> Iterator[None]:
 
 
 def submitted(scene: Scene, stage: str, seconds: float, *, pause: float = 0.2) -> list[dict[str, Any]]:
-    """The answers to what is submitted in so many seconds; each with its HTTP status as `httpStatus`."""
+    """Submit for `seconds`. Return the answers, each with its HTTP status as `httpStatus`."""
     made: list[dict[str, Any]] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:

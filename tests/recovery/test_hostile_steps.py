@@ -1,4 +1,4 @@
-"""One worker, started again whenever it ends, meets every trick of the hostile pipeline, and well-behaved steps too."""
+"""One worker runs every trick of the hostile pipeline, and well-behaved steps too. It is restarted when it ends."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def test_every_trick_comes_to_its_own_end_and_harms_no_other(
     tricks = [*ENDING, *FAILURES, *TAMPERING, *["well"] * 20]
     jobs = [HostileJob(number, trick) for number, trick in enumerate(tricks, start=1_000)]
     runs = str(tmp_path / "runs")
-    told = [cluster.client().submit(hostile.PIPELINE, job.input(runs), job.key) for job in jobs]
+    submitted = [cluster.client().submit(hostile.PIPELINE, job.input(runs), job.key) for job in jobs]
     ends: Counter[int | None] = Counter()
 
     def found() -> dict[str, History]:
@@ -55,7 +55,7 @@ def test_every_trick_comes_to_its_own_end_and_harms_no_other(
     assert ends == Counter(hostile.STATUSES), "the steps that end their process did, and nothing else"
     ended = found()
     wrong = []
-    for job, each in zip(jobs, told, strict=True):
+    for job, each in zip(jobs, submitted, strict=True):
         promise = job.promise(each["executionId"], pin_of(each), runs)
         of = ended[job.key]
         wrong += [f"{job.trick}: {what}" for what in (*unlawful(of), *broken(promise, of))]

@@ -149,7 +149,7 @@ def test_a_registry_that_is_away_is_no_verdict(registry: ImageRegistry) -> None:
 
 
 def test_all_registries_of_a_release_have_one_time_together(registry: ImageRegistry, settings: Any) -> None:
-    """Each would answer in time by itself."""
+    """Each registry alone would answer in time."""
     settings.IMAGE_REGISTRY_SECONDS = 1
     registry.digests.add(DIGEST)
     registry.seconds = 0.4

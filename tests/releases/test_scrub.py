@@ -1,4 +1,4 @@
-"""Stored bytes are read again within the set time; what is wrong is put away, told, refused, and healed."""
+"""Stored bytes are read again within the set time. Damaged bytes are set aside, reported, refused, and healed."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def bench(request: pytest.FixtureRequest, settings: Any) -> Iterator[Bench]:
         yield LocalBench(store)
 
 
-def told(budget: float = ALL, *, everything: bool = True) -> list[tuple[str, str | None]]:
+def verdicts(budget: float = ALL, *, everything: bool = True) -> list[tuple[str, str | None]]:
     return [(checked.digest, checked.state) for checked in scrub.scrub(budget, everything=everything)]
 
 
@@ -58,20 +58,20 @@ def events(digest: str) -> list[tuple[str, Any]]:
 
 def test_sound_bytes_are_noted_as_checked_and_nothing_else_changes(bench: Bench) -> None:
     before = blob_of(making.registered(making.tenant()))
-    assert told() == [(before.digest, "SOUND")]
+    assert verdicts() == [(before.digest, "SOUND")]
     after = Blob.objects.get(pk=before.pk)
     assert after.checked_at > before.checked_at
     assert (after.state, after.fingerprint, after.checking_until) == ("SOUND", before.fingerprint, None)
     assert events(before.digest) == []
-    assert told(everything=False) == []
+    assert verdicts(everything=False) == []
 
 
-def test_damage_is_put_away_told_and_refused_and_an_upload_heals_it(bench: Bench) -> None:
+def test_damage_is_set_aside_reported_and_refused_and_an_upload_heals_it(bench: Bench) -> None:
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
     bench.overwrite(digest, bytes(len(data)))
 
-    assert told() == [(digest, "DAMAGED")]
+    assert verdicts() == [(digest, "DAMAGED")]
     [(kind, details)] = events(digest)
     assert kind == "DAMAGED"
     assert details["quarantined"].removeprefix(getattr(bench.store, "where", S3Settings("")).prefix).lstrip("/") in (
@@ -84,7 +84,7 @@ def test_damage_is_put_away_told_and_refused_and_an_upload_heals_it(bench: Bench
     with pytest.raises(ArtifactAltered):
         activate(release, actor="user:test")
 
-    assert told() == [(digest, "DAMAGED")], "what was put away stays damaged, and is told once"
+    assert verdicts() == [(digest, "DAMAGED")], "bytes that were set aside stay damaged, and are reported once"
     assert [kind for kind, _ in events(digest)] == ["DAMAGED"]
 
     again = making.upload(owner, release.descriptor, data)
@@ -92,19 +92,19 @@ def test_damage_is_put_away_told_and_refused_and_an_upload_heals_it(bench: Bench
     assert [kind for kind, _ in events(digest)] == ["DAMAGED", "HEALED"]
     assert submit(owner, idempotency_key="k", **order).duplicate is False
     assert activate(release, actor="user:test").release_id == release.pk
-    assert told() == [(digest, "SOUND")]
+    assert verdicts() == [(digest, "SOUND")]
 
 
-def test_missing_bytes_are_told_and_refused_and_heal_when_they_are_put_back(bench: Bench) -> None:
+def test_missing_bytes_are_reported_and_refused_and_heal_when_they_are_put_back(bench: Bench) -> None:
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
     bench.store.remove(digest)
-    assert told() == [(digest, "MISSING")]
+    assert verdicts() == [(digest, "MISSING")]
     assert events(digest) == [("MISSING", {})]
     with pytest.raises(ArtifactMissing):
         submit(owner, pipeline_id=making.PIPELINE, input={}, idempotency_key="k", actor="")
     bench.overwrite(digest, data)
-    assert told() == [(digest, "SOUND")]
+    assert verdicts() == [(digest, "SOUND")]
     assert events(digest) == [("MISSING", {}), ("HEALED", {"was": "MISSING"})]
 
 
@@ -112,9 +112,9 @@ def test_missing_bytes_are_looked_for_again_after_a_minute_by_the_clock(bench: B
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
     bench.store.remove(digest)
-    assert told() == [(digest, "MISSING")]
+    assert verdicts() == [(digest, "MISSING")]
     bench.overwrite(digest, data)
-    assert told(everything=False) == []
+    assert verdicts(everything=False) == []
     Blob.objects.update(checked_at=F("checked_at") - scrub.MISSING_DUE_AFTER)
     tasks.scrub_blobs()
     order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
@@ -130,13 +130,13 @@ UNMOUNTED: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("leave", UNMOUNTED.values(), ids=UNMOUNTED)
 def test_a_local_store_that_was_unmounted_is_no_verdict(leave: Callable[[Path], None], settings: Any) -> None:
-    """Submissions and what runs go on, nothing is written to the wrong disk, and all is as before afterwards."""
+    """Submissions and running work continue. Nothing is written to the wrong disk, and the store recovers later."""
     owner, release = making.ready()
     digest, root = blob_of(release).digest, settings.ARTIFACT_ROOT
     mounted = root.rename(root.with_name("disk"))
     leave(root)
 
-    assert told() == [(digest, None)]
+    assert verdicts() == [(digest, None)]
     assert scrub.check(digest).state is None
     order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
     assert submit(owner, idempotency_key="k", **order).duplicate is False
@@ -155,7 +155,7 @@ def test_a_local_store_that_was_unmounted_is_no_verdict(leave: Callable[[Path], 
     if root.exists():
         root.rmdir()
     mounted.rename(root)
-    assert told() == [(digest, "SOUND")]
+    assert verdicts() == [(digest, "SOUND")]
     assert activate(release, actor="user:test").release_id == release.pk
     assert events(digest) == []
 
@@ -173,7 +173,7 @@ def test_a_store_that_cannot_be_read_is_no_verdict(bench: Bench, settings: Any) 
         settings.S3_ENDPOINT_URL = "http://127.0.0.1:1"
     else:
         bench.break_down()
-    assert told() == [(digest, None)]
+    assert verdicts() == [(digest, None)]
     blob = Blob.objects.get(pk=digest)
     assert (blob.state, blob.checking_until) == ("SOUND", None)
     assert events(digest) == []
@@ -216,9 +216,9 @@ def test_each_is_due_within_the_set_time_and_the_longest_unchecked_comes_first(s
     for version, days in ages.items():
         digests[version] = blob_of(making.registered(owner, version)).digest
         Blob.objects.filter(pk=digests[version]).update(checked_at=timezone.now() - timedelta(days=days))
-    assert told(0.0, everything=False) == []
-    assert told(everything=False) == [(digests["3.0"], "SOUND"), (digests["2.0"], "SOUND")]
-    assert told(everything=False) == []
+    assert verdicts(0.0, everything=False) == []
+    assert verdicts(everything=False) == [(digests["3.0"], "SOUND"), (digests["2.0"], "SOUND")]
+    assert verdicts(everything=False) == []
 
 
 def test_what_another_process_reads_or_was_removed_is_left_alone() -> None:
@@ -227,7 +227,7 @@ def test_what_another_process_reads_or_was_removed_is_left_alone() -> None:
     Blob.objects.filter(pk=others).update(checking_until=timezone.now() + timedelta(minutes=5))
     Blob.objects.filter(pk=dead).update(checking_until=timezone.now() - timedelta(minutes=5))
     Blob.objects.filter(pk=removed).update(state="REMOVED")
-    assert {digest for digest, _ in told()} == {mine, dead}
+    assert {digest for digest, _ in verdicts()} == {mine, dead}
 
 
 def test_the_clocks_task_checks_what_is_due() -> None:

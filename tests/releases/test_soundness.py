@@ -168,10 +168,10 @@ class TestRemote:
     @pytest.fixture
     def release(self, settings: Any, s3_place: S3Settings) -> Release:
         use_s3(settings, s3_place)
-        # Bytes of its own: this process has not looked at them before.
+        # Unique bytes, which this process has not read before.
         return making.registered(making.tenant(), body=secrets.token_hex(8))
 
-    def test_submissions_go_on_while_the_store_is_gone_and_activations_do_not(
+    def test_submissions_continue_while_the_store_is_unavailable_and_activations_do_not(
         self, release: Release, settings: Any
     ) -> None:
         settings.S3_ENDPOINT_URL = "http://127.0.0.1:1"

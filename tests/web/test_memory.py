@@ -36,7 +36,7 @@ def resident(web: Child) -> int:
 
 
 def submitting(own: Product, tenant: TenantInUse, pipeline_id: str, text: str) -> Callable[[str], int]:
-    """Submits under a key until it is not told to come again; returns how often it was."""
+    """Return a function that submits under a key until the server accepts. It returns the number of refusals."""
     url = tenant.url("executions").replace(tenant.product.url, own.url)
 
     def submit(key: str) -> int:

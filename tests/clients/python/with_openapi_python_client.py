@@ -1,4 +1,4 @@
-"""Submits with the client that openapi-python-client generates, and prints as JSON what came of it."""
+"""Submits with the client that openapi-python-client generates, and prints the outcomes as JSON."""
 
 import json
 import os

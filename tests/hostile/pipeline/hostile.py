@@ -1,4 +1,4 @@
-"""A pipeline whose one step does whatever a step should not do; its input names the trick."""
+"""A pipeline with one step that misbehaves. Its input names the trick."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from pipelines import NonRetryable, Pipeline, StepContext
 
 @dataclass
 class Order:
-    """`runs` is a file that gets a line for each run; marks of the tricks that work only once lie beside it."""
+    """`runs` is a file that gets a line for each run. Tricks that work only once leave marks next to it."""
 
     number: int
     trick: str

@@ -63,7 +63,7 @@ INVALID = {
 
 
 def refused(command: list[str], **changes: str) -> list[str]:
-    """The lines with which `command` ends, whose values nobody sees."""
+    """Run `command`, which must fail. Return the lines of its error output, which must not contain the values."""
     environment = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "coordinator.settings", **VALID, **changes}
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
@@ -78,8 +78,8 @@ def test_every_setting_has_invalid_values_or_takes_any() -> None:
 
 
 @pytest.mark.parametrize("turn", range(max(map(len, INVALID.values()))))
-def test_all_invalid_values_are_told_at_once(turn: int) -> None:
-    """In each turn every setting has one of its invalid values."""
+def test_all_invalid_values_are_reported_at_once(turn: int) -> None:
+    """In each turn, every setting has one of its invalid values."""
     wrong = {name: values[turn % len(values)] for name, values in INVALID.items()}
     [first, *problems] = refused([sys.executable, "-c", "import coordinator.settings"], **wrong)
     assert first == "Invalid configuration:"
@@ -87,7 +87,7 @@ def test_all_invalid_values_are_told_at_once(turn: int) -> None:
     assert len(problems) == len(set(problems))
 
 
-def test_missing_settings_are_told_at_once() -> None:
+def test_missing_settings_are_reported_at_once() -> None:
     missing = dict.fromkeys(VALID, "")
     lines = refused([sys.executable, "-c", "import coordinator.settings"], **missing)
     assert lines == ["Invalid configuration:", *(f"  {name} is required" for name in VALID)]

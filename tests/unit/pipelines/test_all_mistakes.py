@@ -32,7 +32,7 @@ async def bill(order: Order) -> Receipt: ...
 """
 
 
-def test_all_mistakes_are_told_at_once_in_their_order(author: Author) -> None:
+def test_all_mistakes_are_reported_at_once_in_their_order(author: Author) -> None:
     with pytest.raises(DefinitionError) as raised:
         author.pipeline(MANY)
     assert [(error.code, error.message.partition(" has ")[0]) for error in raised.value.errors] == [
@@ -48,7 +48,7 @@ def test_all_mistakes_are_told_at_once_in_their_order(author: Author) -> None:
     assert str(raised.value).splitlines() == [str(error) for error in raised.value.errors]
 
 
-def test_every_pair_of_neighbours_that_does_not_fit_is_told(author: Author) -> None:
+def test_every_pair_of_adjacent_steps_that_does_not_fit_is_reported(author: Author) -> None:
     body = """
     @pipeline.step
     def ship(order: Order) -> Receipt: ...

@@ -374,10 +374,8 @@ texts = st.text(max_size=400) | st.text("ßİŉ \0\ud800aA", min_size=90, max_si
 
 @given(name=texts, assignee=st.none() | texts, group=st.none() | texts, seconds=st.floats(0, 4e9))
 @example(name="x", assignee="a" * 200, group="a" * 200, seconds=1e-6)
-def test_an_await_that_is_accepted_can_be_told(
-    name: str, assignee: str | None, group: str | None, seconds: float
-) -> None:
-    """Whatever the message bounds is refused where the pipeline is defined."""
+def test_an_accepted_await_fits_the_message(name: str, assignee: str | None, group: str | None, seconds: float) -> None:
+    """The definition of a pipeline rejects every value that exceeds a bound of the message."""
     pipeline = Pipeline("org.acme", module="acme")
     try:
         timeout = timedelta(seconds=seconds)

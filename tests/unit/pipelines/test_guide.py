@@ -36,13 +36,13 @@ def test_the_long_step_of_the_guide_ends_early_once_it_is_cancelled(author: Auth
     author.write("acme_films.py", LONG)
     pipeline = author.load("acme_films:pipeline")
     assert run(pipeline, 3, start=0, stop=-1, context=context) == Completed([3], many=False)
-    asked: list[bool] = []
+    checks: list[bool] = []
 
-    def after_a_while() -> bool:
-        asked.append(True)
-        return len(asked) > 3
+    def cancelled_after_three_checks() -> bool:
+        checks.append(True)
+        return len(checks) > 3
 
-    cancelled = replace(context, cancellation=after_a_while)
+    cancelled = replace(context, cancellation=cancelled_after_three_checks)
     failed = run(pipeline, 1_000_000, start=0, stop=-1, context=cancelled)
     assert isinstance(failed, Failed)
     assert failed.failure_class == "pipelines.errors.Cancelled"

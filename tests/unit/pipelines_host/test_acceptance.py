@@ -1,4 +1,4 @@
-"""A worker tells acceptance, refusal and silence apart, and no unsigned message stops one that was accepted."""
+"""A worker distinguishes acceptance, refusal and silence. No unsigned message stops an accepted worker."""
 
 import logging
 from typing import Any
@@ -20,7 +20,7 @@ def refuse(host: Host, nonce: str, code: RefusalCode = "SIGNATURE_INVALID") -> N
     host.obey(Refusal(nonce=nonce, code=code).model_dump(by_alias=True))
 
 
-def beat(host: Host) -> str:
+def heartbeat_nonce(host: Host) -> str:
     return str(host.heartbeat("HEALTHY")["nonce"])
 
 
@@ -42,7 +42,7 @@ def test_a_worker_that_is_refused_again_and_again_knows_why(
 ) -> None:
     for _ in range(REFUSALS):
         assert host.acceptance.refusal is None
-        refuse(host, beat(host), code)
+        refuse(host, heartbeat_nonce(host), code)
     assert host.acceptance.refusal is not None
     assert host.acceptance.refusal.startswith(f"{code}: ")
     assert advice in host.acceptance.refusal
@@ -51,7 +51,7 @@ def test_a_worker_that_is_refused_again_and_again_knows_why(
 
 
 def test_a_refusal_must_quote_a_heartbeat_and_counts_once(host: Host) -> None:
-    nonce = beat(host)
+    nonce = heartbeat_nonce(host)
     for _ in range(REFUSALS * 2):
         refuse(host, nonce)
         refuse(host, "made up")
@@ -63,10 +63,10 @@ def test_a_worker_that_one_coordinator_accepts_goes_on(
     host: Host, first: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if first == "refused":
-        refuse(host, beat(host))
+        refuse(host, heartbeat_nonce(host))
     accept(host)
     for _ in range(REFUSALS * 2):
-        refuse(host, beat(host))
+        refuse(host, heartbeat_nonce(host))
     assert host.acceptance.refusal is None
     assert host.taking
 
@@ -74,7 +74,7 @@ def test_a_worker_that_one_coordinator_accepts_goes_on(
 @pytest.mark.parametrize("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"nonce": "x" * 101}, {"more": 1}])
 def test_what_is_no_refusal_is_ignored(host: Host, other: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(REFUSALS):
-        host.obey({"kind": "refusal", "nonce": beat(host), "code": "SIGNATURE_INVALID", **other})
+        host.obey({"kind": "refusal", "nonce": heartbeat_nonce(host), "code": "SIGNATURE_INVALID", **other})
     assert host.acceptance.refusal is None
     assert [entry.args[0] for entry in caplog.records if entry.args] == ["ENVELOPE_MALFORMED"] * REFUSALS  # type: ignore[index]
 

@@ -36,12 +36,12 @@ def server(host: Host) -> Iterator[Server]:
 
 def body_of(host: Host, hosted: Hosted, number: int) -> bytes:
     identity = host.release.identity
-    told: dict[str, Any] = {
+    pin: dict[str, Any] = {
         "pipelineId": identity.pipeline_id,
         "contractVersion": identity.contract_version,
         "releaseVersion": identity.release_version,
     }
-    return json.dumps(command(payload(f"{hosted.module}.Order", {"number": number}), **told)).encode()
+    return json.dumps(command(payload(f"{hosted.module}.Order", {"number": number}), **pin)).encode()
 
 
 def test_a_step_learns_that_the_caller_has_hung_up(hosted: Hosted, host: Host, server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Whatever a step does, its command gets exactly one outcome, the others of its group run, and no lease stays held."""
+"""Each command of a hostile step gets exactly one outcome, the rest of its group runs, and no lease stays held."""
 
 import contextlib
 import json
@@ -73,10 +73,10 @@ def payload(trick: str, number: int = 7) -> str:
 def answers(host: Host, *tricks: str) -> list[Outcome]:
     """The outcomes of one group, in the order of its commands: exactly one for each."""
     commands = [command(payload=payload(trick), result_shape="MATERIALIZED_MULTI") for trick in tricks]
-    told: list[Answer] = []
-    started(host, commands, told).join(60)
-    host.let_go(told)
-    outcomes = decode(verify(host.sealed(told), lambda _: Hosted.key), OutcomeGroup).outcomes
+    reported: list[Answer] = []
+    started(host, commands, reported).join(60)
+    host.let_go(reported)
+    outcomes = decode(verify(host.sealed(reported), lambda _: Hosted.key), OutcomeGroup).outcomes
     assert sorted(each.lease_token for each in outcomes) == sorted(each.lease_token for each in commands)
     by_lease = {each.lease_token: each for each in outcomes}
     return [by_lease[each.lease_token] for each in commands]
@@ -204,44 +204,43 @@ def test_a_log_that_raises_costs_no_outcome(host: Host) -> None:
 # --- leases ---------------------------------------------------------------------------------------
 
 
-def test_no_lease_is_held_for_an_outcome_that_cannot_be_told(host: Host) -> None:
-    """A thread that meets a mistake of the program goes on with the next command."""
-    told: list[Answer] = []
+def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> None:
+    """A thread continues with the next command after an internal error."""
+    reported: list[Answer] = []
 
-    def tell(answer: Answer) -> None:
-        told.append(answer)
+    def report(answer: Answer) -> None:
+        reported.append(answer)
         raise MemoryError
 
     commands = [command(payload=payload("well")) for _ in range(5)]
-    host.execute(seal(host.release.identity, CommandGroup(commands=commands), Hosted.key), tell)
-    assert len(told) == 5
+    host.execute(seal(host.release.identity, CommandGroup(commands=commands), Hosted.key), report)
+    assert len(reported) == 5
     assert held(host) == []
 
 
 def test_a_step_that_never_returns_holds_its_own_lease_alone(hosted: Hosted) -> None:
-    """With a second thread the others of its group run, and its lease is renewed: the worker cannot tell it from a
-    slow one."""
+    """A second thread runs the rest of the group. The lease of the step is renewed: the step may only be slow."""
     host = hosted.host()
     endless, *others = [command(number) for number in (99, 1, 2, 3)]
-    told: list[Answer] = []
-    runner = started(host, [endless, *others], told)
+    reported: list[Answer] = []
+    runner = started(host, [endless, *others], reported)
     try:
-        eventually(lambda: len(told) == 3, what="the others")
-        host.let_go(told)
+        eventually(lambda: len(reported) == 3, what="the others")
+        host.let_go(reported)
         assert [lease.lease_token for lease in held(host)] == [endless.lease_token]
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)
 
 
-def test_what_waits_behind_a_step_that_never_returns_is_given_back(
+def test_a_command_that_waits_behind_a_step_that_never_returns_is_returned(
     hosted: Hosted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is held for as long as its lease lasts; after that it is not renewed, and does not run here."""
+    """The worker holds the command until its lease ends. It does not renew the lease or run the command."""
     host = Host(host_release(hosted.reference, hosted.descriptor, "acme"), key=Hosted.key, worker_id="w", capacity=1)
     endless, waiting = [command(number, lease_seconds=1.0) for number in (99, 1)]
-    told: list[Answer] = []
-    runner = started(host, [endless, waiting], told)
+    reported: list[Answer] = []
+    runner = started(host, [endless, waiting], reported)
     try:
         eventually(hosted.marks, what="the endless step")
         assert {lease.lease_token for lease in held(host)} == {endless.lease_token, waiting.lease_token}
@@ -251,12 +250,12 @@ def test_what_waits_behind_a_step_that_never_returns_is_given_back(
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)
-    assert [each.lease_token for each in told] == [endless.lease_token]
+    assert [each.lease_token for each in reported] == [endless.lease_token]
     assert hosted.marks() == [99]
 
 
-def test_a_call_that_was_given_up_is_not_run_when_its_turn_comes(hosted: Hosted) -> None:
-    """A step that never returns has the one turn; the coordinator's next call waits behind it, and times out."""
+def test_a_call_that_timed_out_is_not_run_when_its_turn_comes(hosted: Hosted) -> None:
+    """A step that never returns occupies the only thread. The coordinator's next call waits behind it and times out."""
     server = Server("127.0.0.1:0", rest_host(hosted), capacity=1)
     serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     serving.start()
@@ -283,10 +282,10 @@ def test_a_call_that_was_given_up_is_not_run_when_its_turn_comes(hosted: Hosted)
     assert hosted.marks() == [99, 2]
 
 
-def started(host: Host, commands: list[Command], told: list[Answer]) -> threading.Thread:
+def started(host: Host, commands: list[Command], reported: list[Answer]) -> threading.Thread:
     """Run a group as a worker does: in another thread than the main one."""
     message = seal(host.release.identity, CommandGroup(commands=commands), Hosted.key)
-    runner = threading.Thread(target=host.execute, args=(message, told.append))
+    runner = threading.Thread(target=host.execute, args=(message, reported.append))
     runner.start()
     return runner
 

@@ -41,13 +41,13 @@ def running(hosted: Hosted, host: Host) -> Iterator[Running]:
         assert not each.is_alive()
 
 
-def beat(host: Host) -> Heartbeat:
+def heartbeat(host: Host) -> Heartbeat:
     return decode(verify(host.heartbeat("HEALTHY"), lambda _: Hosted.key), Heartbeat)
 
 
 def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
-    told = beat(host)
-    return {each.lease_token for each in told.running}, {each.lease_token for each in told.waiting}, told.abandoned
+    sent = heartbeat(host)
+    return {each.lease_token for each in sent.running}, {each.lease_token for each in sent.waiting}, sent.abandoned
 
 
 def lose(host: Host, *commands: Command) -> None:
@@ -61,12 +61,12 @@ def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
 
 
 def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(hosted: Hosted, host: Host, running: Running) -> None:
-    asked = [command(99), command(99), command(1), command(2)]
-    running(*asked)
+    commands = [command(99), command(99), command(1), command(2)]
+    running(*commands)
     eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
-    begun = {each.lease_token for each in asked[:2]}
-    assert tokens(host) == (begun, {each.lease_token for each in asked[2:]}, 0)
-    first, again = beat(host), beat(host)
+    begun = {each.lease_token for each in commands[:2]}
+    assert tokens(host) == (begun, {each.lease_token for each in commands[2:]}, 0)
+    first, again = heartbeat(host), heartbeat(host)
     for earlier, later in zip(first.running + first.waiting, again.running + again.waiting, strict=True):
         assert 0 < earlier.seconds < later.seconds < 60
     (hosted.folder / "go").touch()
@@ -74,16 +74,16 @@ def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(hosted: Hosted
 
 
 def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: Host, running: Running) -> None:
-    asked = command(98)
-    answers = running(asked)
+    cancelled = command(98)
+    answers = running(cancelled)
     eventually(hosted.marks, what="the step's start")
-    lose(host, asked)
+    lose(host, cancelled)
     [outcome] = answer(answered(answers), hosted.key)
     assert outcome.failure is not None
     assert (outcome.outcome, outcome.failure.failure_class) == ("FAILED", "pipelines.errors.Cancelled")
 
 
-def test_a_thread_that_goes_on_is_reported_until_it_is_free(hosted: Hosted, host: Host, running: Running) -> None:
+def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, host: Host, running: Running) -> None:
     stubborn, other = command(99), command(99)
     answers = running(stubborn)
     running(other)
@@ -95,10 +95,10 @@ def test_a_thread_that_goes_on_is_reported_until_it_is_free(hosted: Hosted, host
     host.changed.clear()
     (hosted.folder / "go").touch()
     [outcome] = answer(answered(answers), hosted.key)
-    # It is told like any other; the coordinator drops it and notes that in the history.
+    # The outcome is reported like any other. The coordinator drops it and records that in the history.
     assert outcome.outcome == "COMPLETED"
     eventually(host.changed.is_set, what="the news of a free thread")
-    assert beat(host).abandoned == 0
+    assert heartbeat(host).abandoned == 0
 
 
 def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Host, running: Running) -> None:
@@ -114,7 +114,7 @@ def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Hos
     assert 1 not in hosted.marks()
 
 
-def test_a_lease_of_somebody_else_and_one_that_is_over_mean_nothing(hosted: Hosted, host: Host) -> None:
+def test_an_order_about_a_foreign_or_finished_lease_changes_nothing(hosted: Hosted, host: Host) -> None:
     over = command(1)
     executed(host, sealed(host, over, key=hosted.key))
     lose(host, over, command(2))
