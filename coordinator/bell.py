@@ -1,7 +1,7 @@
-"""The bell: a message that hints at work which a committed row already holds.
+"""Sends wake-ups: messages that announce work which a committed row already describes.
 
-A lost bell makes work late, never lost, since the sweep finds the row. So a broker that refuses is never an error to
-the caller (see `broker_gate`).
+A lost wake-up delays work and never loses it, because the sweep finds the row. So a broker that refuses a wake-up is
+never an error to the caller (see `broker_gate`).
 """
 
 import math

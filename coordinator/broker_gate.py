@@ -1,8 +1,8 @@
-"""Sends to the broker unless the broker is known to refuse: a circuit breaker for the whole process.
+"""Sends to the broker unless it refuses messages: a circuit breaker for the whole process.
 
-A broker that is away or full refuses every message. After the first refusal nothing is sent until a probe succeeds, so
-an outage costs a process one failed message and not one for each caller. A refused message is never an error to the
-caller: all that it says is in a committed row too.
+A broker that is down or full refuses every message. After the first refusal nothing is sent until a probe succeeds, so
+an outage costs a process one failed message instead of one for each caller. A refused message is never an error to the
+caller, because a committed row contains the same information.
 """
 
 import logging
@@ -22,7 +22,7 @@ LONGEST_WAIT = 5.0
 
 
 class BrokerGate:
-    """Open while the broker takes messages. After a refusal it is closed, and `probe` is tried after growing waits."""
+    """Open while the broker accepts messages. A refusal closes it. `probe` is then called after growing waits."""
 
     def __init__(self, probe: Callable[[], object]) -> None:
         self._probe = probe
@@ -32,11 +32,11 @@ class BrokerGate:
 
     @property
     def refused(self) -> bool:
-        """True if the broker refused the last message or probe. Asks nobody."""
+        """True if the broker refused the last message or probe. Makes no network call."""
         return self._wait > 0
 
     def is_open(self) -> bool:
-        """Return True if the broker takes messages. Probes a broker that refused; only one thread at a time does."""
+        """Return True if the broker accepts messages. After a refusal, one thread at a time probes the broker."""
         with self._lock:
             if not self._wait:
                 return True
@@ -47,7 +47,7 @@ class BrokerGate:
         return self.probe()
 
     def probe(self) -> bool:
-        """Ask the broker now, and open or close the gate by its answer. Return True if it takes messages."""
+        """Probe the broker now, and open or close the gate. Return True if the broker accepts messages."""
         try:
             self._probe()
         except REFUSALS as error:
@@ -88,7 +88,7 @@ class BrokerGate:
 
 
 def _write() -> None:
-    """A full broker answers a ping and refuses every write."""
+    """Write a small value: a full broker answers a ping but refuses every write."""
     connection: Any
     with current_app.pool.acquire(block=True) as connection:
         connection.default_channel.client.set("coordinator:probe", 1, px=1000)

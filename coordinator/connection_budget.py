@@ -10,7 +10,7 @@ from pathlib import Path
 from django.db import Error, connections
 
 log = logging.getLogger(__name__)
-# Beside its threads for work a process has one that dispatches and, for a moment, one that checks health.
+# In addition to its worker threads, a process has one thread that dispatches and briefly one that checks health.
 BESIDE_WORK = 2
 GRANIAN_BACKLOG = 1024
 
@@ -25,23 +25,23 @@ SELECT least(
 
 
 def check_soon(*, processes: int, threads: int) -> None:
-    """Check in a thread, so that a database that is away delays no boot."""
+    """Check in a thread, so that an unreachable database does not delay the boot."""
     wanted = processes * (threads + BESIDE_WORK)
     threading.Thread(name="connection-budget", target=check, args=[wanted], daemon=True).start()
 
 
 def check(wanted: int) -> bool:
-    """Log a warning and return False if `wanted` connections do not fit beside those that are open already."""
-    made = connections.create_connection("default")
+    """Log a warning and return False if PostgreSQL does not accept `wanted` more connections."""
+    connection = connections.create_connection("default")
     try:
-        with made.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute(_LIMIT)
             limit, used = cursor.fetchone()
     except Error as error:
         log.warning("The limit of connections to the database is not known: %s", type(error).__name__)
         return True
     finally:
-        made.close()
+        connection.close()
     if wanted + used <= limit:
         return True
     log.warning(
@@ -53,16 +53,16 @@ def check(wanted: int) -> bool:
 
 
 def granian_workers(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
-    """The processes, and the threads of each, of the granian with this command line; None for another program."""
+    """Return granian's number of processes and of threads in each; None if the command line is not granian's."""
     if Path(arguments[0]).name != "granian":
         return None
 
     def option(name: str) -> int | None:
         flag = f"--{name}"
-        given = [value for first, value in itertools.pairwise(arguments) if first == flag]
-        given += [each.partition("=")[2] for each in arguments if each.startswith(f"{flag}=")]
-        given += [environment.get("GRANIAN_" + name.upper().replace("-", "_"), "")]
-        return next((int(value) for value in given if value.isdecimal()), None)
+        values = [value for first, value in itertools.pairwise(arguments) if first == flag]
+        values += [each.partition("=")[2] for each in arguments if each.startswith(f"{flag}=")]
+        values += [environment.get("GRANIAN_" + name.upper().replace("-", "_"), "")]
+        return next((int(value) for value in values if value.isdecimal()), None)
 
     processes = option("workers") or 1
     backpressure = option("backpressure") or (option("backlog") or GRANIAN_BACKLOG) // processes

@@ -34,7 +34,7 @@ class _Attempt(threading.Thread):
 
 
 class Check:
-    """Runs `check` in a thread. However many callers ask, one attempt runs at a time, and all get its verdict."""
+    """Runs `check` in a thread. One attempt runs at a time, and concurrent callers share its result."""
 
     def __init__(self, check: Callable[[], object]) -> None:
         self._check = check

@@ -1,11 +1,11 @@
-"""When two JSON values are equal, and a digest that is equal exactly then. Pure.
+"""Defines equality of JSON values, and a digest that is equal exactly for equal values. Pure.
 
 Strings are equal if their characters are. Objects are equal if they have equal members, in any order. Numbers are equal
-if their decimal values are, however they are written: 1 = 1.0 = 1e0 and 0 = -0.0. A number with a fraction or an
-exponent is read as a double and has the value of the shortest decimal that reads back as that double. So 1e23 equals
-the integer 100000000000000000000000. This is how PostgreSQL compares what it stores as jsonb. `true` is no number.
+if their decimal values are, in any notation: 1 = 1.0 = 1e0 and 0 = -0.0. A number with a fraction or an exponent is
+parsed as a double. Its value is the shortest decimal that parses back to that double. So 1e23 equals the integer
+100000000000000000000000. PostgreSQL compares jsonb values in the same way. `true` is not a number.
 
-Nothing here changes a value. What the caller sent is stored and passed on with its numbers as they are.
+No function here changes a value. The caller's value is stored and passed on with its numbers unchanged.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ def canonical(value: Any) -> str:
     Raises ValueError for a number that is not finite.
     """
     text = _text(value)
-    # Every double without a fraction is written in one of these ways. Looking for them is far cheaper than a walk.
+    # Every double without a fraction contains one of these. Searching the text is far cheaper than walking the value.
     return _text(_with_integers(value)) if ".0" in text or "e+" in text else text
 
 
@@ -40,11 +40,11 @@ def _text(value: Any) -> str:
 def _with_integers(value: Any) -> Any:
     """Return `value` with an integer for every double that has no fraction."""
     if isinstance(value, float):
-        # The shortest decimal, not the binary value: that is what JSON texts and PostgreSQL have.
+        # The shortest decimal, not the binary value: JSON texts and PostgreSQL use it too.
         return int(Decimal(repr(value))) if value.is_integer() else value
     if isinstance(value, dict):
         members = {}
-        # Loops and not comprehensions: those take two of the interpreter's frames for each level.
+        # Loops, because a comprehension needs two interpreter frames for each level.
         for name, member in value.items():
             members[name] = _with_integers(member)
         return members

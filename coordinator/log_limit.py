@@ -9,10 +9,10 @@ SECONDS = 60.0
 
 
 class LogLimit(logging.Filter):
-    """Lets MOST errors of one kind pass in each window of SECONDS; the next window says how many were left out.
+    """Passes MOST errors of one kind in each window of SECONDS. The next window reports how many were omitted.
 
     Errors are of one kind if the same line of code logs them, for an exception of the same class raised by the same
-    line. What is below ERROR always passes.
+    line. Records below ERROR always pass.
     """
 
     def __init__(self) -> None:

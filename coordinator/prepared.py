@@ -1,8 +1,8 @@
-"""Statements that the database plans once instead of each time: for the few that run many times a second.
+"""Prepared statements, for the few that run many times a second: the database plans them once instead of each time.
 
-Planning the larger of them takes the database as long as executing them. A plan is kept for a few seconds only, since
-one that was made while a table was small goes on as if it still were. All plans of a connection are released together,
-before the first of the next is made, so a connection never keeps two plans of one statement.
+Planning the larger of them takes the database as long as executing them. A plan is kept for a few seconds only, because
+a plan that was made for a small table is not replaced when the table grows. All plans of a connection are released
+together, before new ones are made, so a connection never keeps two plans of one statement.
 """
 
 import time

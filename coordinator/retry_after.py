@@ -1,4 +1,4 @@
-"""Middleware: every 503 says when to try again."""
+"""Middleware: adds `Retry-After` to every 503."""
 
 from collections.abc import Callable
 

@@ -34,7 +34,7 @@ class ErrorView(serializers.Serializer[Execution]):
 
 class FailureView(ErrorView):
     traceback = serializers.SerializerMethodField(
-        help_text="Where the step raised the error, without values of variables. Empty if the worker told nothing."
+        help_text="Where the step raised the error, without values of variables. Empty if the worker reported none."
     )
 
     def get_traceback(self, execution: Execution) -> str:
@@ -63,7 +63,7 @@ class ExecutionView(serializers.Serializer[Execution]):
     runningSince = serializers.DateTimeField(
         source="running_since",
         allow_null=True,
-        help_text="When the worker began it, or was called; null while it waits for a thread, or no heartbeat told.",
+        help_text="When a thread began it, or the REST worker was called; null until a heartbeat reports that.",
     )
     version = serializers.IntegerField()
     currentStepIndex = serializers.IntegerField(source="current_step_index")

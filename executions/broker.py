@@ -41,7 +41,7 @@ class Channel(redis.Channel):
         return self._kept
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        """A message that expires replaces whatever waits in its queue, and the queue goes with it."""
+        """A message with an expiry replaces the messages in its queue, and the queue expires with it."""
         milliseconds = message["properties"].get("expiration")
         if milliseconds is None:
             super()._put(queue, message, **options)
@@ -73,9 +73,9 @@ def send(task: str, argument: Any, *, queue: str) -> None:
 
 
 def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None:
-    """Send a message that takes the place of whatever waits in `queue`, and is gone after `seconds`.
+    """Send a message that replaces all messages in `queue`, and expires after `seconds`.
 
-    So at most one message waits there, however many are sent while nobody reads. Raises as `send` does.
+    So at most one message waits there, even if no consumer reads the queue. Raises as `send` does.
     """
     _publish(task, argument, queue, {"expiration": seconds})
 

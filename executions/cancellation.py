@@ -24,11 +24,11 @@ def cancel(
     reason: str,
     expected_version: int | None = None,
 ) -> Execution:
-    """Cancel an execution, and what it asked of others with it. One that is cancelled already is returned as it is.
+    """Cancel an execution and its open interactions. An execution that is already cancelled is returned unchanged.
 
-    The lease ends, so nothing that a worker answers counts. A worker that runs it is told; the step itself decides
+    The lease ends, so the worker's outcome is dropped. A worker that runs the execution is notified; the step decides
     whether it ends early. Raises, in this order: `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and
-    `ExecutionChanged` where it moves on too fast.
+    `ExecutionChanged` if it changes state too often meanwhile.
     """
     for _ in range(TRIES):
         execution = queries.execution(tenant, execution_id)

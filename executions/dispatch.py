@@ -60,7 +60,7 @@ def dispatch() -> int:
         if unsent:
             _give_back(unsent)
             break
-    return sent  # there is no more, or no room for it; what makes room rings again
+    return sent  # no more due work, or no room for it: freeing room sends another wake-up
 
 
 def _messages(claims: list[Claim]) -> Iterator[list[Claim]]:

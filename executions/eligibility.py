@@ -1,4 +1,4 @@
-"""Whether a release has a worker for new executions. The view `WorkerEligibility` decides; this module explains."""
+"""Checks that a release has a worker for new executions. The view `WorkerEligibility` decides; this module explains."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ State, Reason = WorkerEligibility.State, WorkerEligibility.Reason
 def require_healthy(release: Release) -> None:
     """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
 
-    One query, however many workers there are. If only REST workers are healthy, one of them must confirm it, which is
-    a network call unless its last answer is recent (wire protocol D.8).
+    It makes one query for all workers. If only REST workers are healthy, one of them must confirm that it hosts the
+    release. That is a network call unless its last answer is recent (wire protocol D.8).
     """
     rows = WorkerEligibility.objects.filter(release=release, worker__protocol__in=(CELERY, REST))
     hosts = list(rows.select_related("worker").order_by("worker__worker_id"))
@@ -28,7 +28,7 @@ def require_healthy(release: Release) -> None:
 
 
 def _why_none(hosts: Sequence[WorkerEligibility]) -> str:
-    """The words of wire protocol D.8."""
+    """Return the reason in the words of wire protocol D.8."""
     fitting = [host for host in hosts if host.artifact_fits is not False]
     if not hosts:
         return "No worker lifecycle record for active release"

@@ -29,11 +29,11 @@ class _Party(Generic[Row, Result]):
 
 
 class GroupCommit(Generic[Row, Result]):
-    """Calls `write` with the rows of all who wait, in their order, and bounds each call.
+    """Calls `write` with the rows of all waiting callers, in their order, and bounds each call.
 
-    A call has at most `most_rows` rows, unless one caller alone has more, and at most `most_bytes` bytes, of which each
-    row has `size`. A caller with more bytes than that shares with nobody and keeps nobody waiting. `write` runs one
-    transaction and returns one result for each row, in their order.
+    A call has at most `most_rows` rows, unless a single caller has more, and at most `most_bytes` bytes. `size` returns
+    the bytes of one row. A caller with more bytes than that gets a separate call, which delays no other caller. `write`
+    runs one transaction and returns one result for each row, in their order.
     """
 
     def __init__(

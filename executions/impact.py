@@ -36,15 +36,15 @@ def _workers(release: Release) -> list[Fact]:
         room = sum(worker.capacity for worker in healthy)
         found.append(Fact("Healthy workers that host it", f"{len(healthy)}, with room for {room:,} at a time"))
     else:
-        told = "New executions will be refused until a worker that hosts this release is started."
-        found.append(Fact("No healthy worker hosts it", told, warning=True))
+        impact = "New executions will be refused until a worker that hosts this release is started."
+        found.append(Fact("No healthy worker hosts it", impact, warning=True))
     if silent:
         found.append(Fact("Silent workers", f"Not heard of lately: {_named(silent)}", warning=True))
     if strangers:
         found.append(Fact("Workers with another artifact", f"They will get no work: {_named(strangers)}", warning=True))
     if blocked:
-        told = f"REST_WORKER_ORIGINS does not name the origin of their endpoint: {_named(blocked)}"
-        found.append(Fact("Workers that may not be called", told, warning=True))
+        reason = f"REST_WORKER_ORIGINS does not name the origin of their endpoint: {_named(blocked)}"
+        found.append(Fact("Workers that may not be called", reason, warning=True))
     return found
 
 

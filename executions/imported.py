@@ -85,12 +85,12 @@ def interaction_id(tenant_id: str, told: str) -> uuid.UUID:
 def imported(command: TransitionCommand, suspension: WireSuspension) -> ImportedSuspension:
     """The suspension that answers `command`.
 
-    Raises `Unanswerable` for what could only hang, or go on with a wrong answer: a unit that is missing or over, of
-    another execution, with other interactions than it needs, or with answers that have to be converted; pydantic's
-    ValidationError for what is beyond the coordinator's bounds.
+    Raises `Unanswerable` if the execution would hang or resume with a wrong answer: the unit is missing or finished,
+    belongs to another execution, lacks interactions or has too many, or its answers need conversion. Raises pydantic's
+    ValidationError for values beyond the coordinator's limits.
     """
-    unit, asked = _checked(command, suspension)
-    first = asked[0]
+    unit, interactions = _checked(command, suspension)
+    first = interactions[0]
     itemized = unit.primary_interaction_id is None
     waits = min(first.deadline_epoch_ms - first.created_at_epoch_ms, LONGEST_WAIT // timedelta(milliseconds=1))
     return ImportedSuspension(
@@ -99,7 +99,7 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
         step_id=unit.step_id,
         itemized=itemized,
         gives_many=itemized or unit.cardinality in _MANY_OUT,
-        requests=[_json(_request(each.request_payload)) for each in asked],
+        requests=[_json(_request(each.request_payload)) for each in interactions],
         request_shape="MULTI" if unit.cardinality in _MANY_IN else "UNI",
         output_type=first.output_type,
         transport=first.transport_type or "interaction-api",
@@ -107,7 +107,7 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
         timeout_seconds=max(waits, 1) / 1000,
         assignee=first.assignee,
         group=first.group,
-        interactions=[_interaction(command.tenant_id, each) for each in asked],
+        interactions=[_interaction(command.tenant_id, each) for each in interactions],
     )
 
 
@@ -124,27 +124,29 @@ def _checked(command: TransitionCommand, suspension: WireSuspension) -> tuple[Wi
         raise Unanswerable("The suspension is at a step before the command's")
     if unit.status not in ("WAITING_EXTERNAL", "COMPLETED"):
         raise Unanswerable(f"The suspended unit is {unit.status}")
-    asked = _asked(unit, [each for each in suspension.interactions if each.unit_id == unit.unit_id])
-    for each in asked:
+    interactions = _required_interactions(
+        unit, [each for each in suspension.interactions if each.unit_id == unit.unit_id]
+    )
+    for each in interactions:
         if (each.tenant_id, each.execution_id, each.step_index) != (named[0], named[1], named[3]):
             raise Unanswerable("An interaction of the suspension is of another execution or step")
         _require_plain_answer(each)
-    return unit, asked
+    return unit, interactions
 
 
-def _require_plain_answer(asked: WireInteraction) -> None:
-    """Raise `Unanswerable` if only code of the worker can turn an answer into what the next step reads (F.4, F.6)."""
-    if PROJECTOR in asked.transport_metadata:
-        projector = shown(str(asked.transport_metadata[PROJECTOR]))
+def _require_plain_answer(interaction: WireInteraction) -> None:
+    """Raise `Unanswerable` if only the worker's code can convert an answer to the next step's input (F.4, F.6)."""
+    if PROJECTOR in interaction.transport_metadata:
+        projector = shown(str(interaction.transport_metadata[PROJECTOR]))
         raise Unanswerable(f"The await names the completion projector {projector}, which this coordinator cannot run")
-    travels_as = (asked.transport_output_type or "").strip() or asked.output_type
-    if travels_as != asked.output_type:
-        types = f"{shown(travels_as)} to {shown(asked.output_type)}"
+    travels_as = (interaction.transport_output_type or "").strip() or interaction.output_type
+    if travels_as != interaction.output_type:
+        types = f"{shown(travels_as)} to {shown(interaction.output_type)}"
         raise Unanswerable(f"The await maps its answer from {types}, which this coordinator cannot do")
 
 
-def _asked(unit: WireUnit, known: Sequence[WireInteraction]) -> Sequence[WireInteraction]:
-    """The one interaction of a scalar unit; those of an itemized one in the order of their items."""
+def _required_interactions(unit: WireUnit, known: Sequence[WireInteraction]) -> Sequence[WireInteraction]:
+    """Return the one interaction of a scalar unit, or those of an itemized unit in the order of its items."""
     if unit.primary_interaction_id is not None:
         primary = [each for each in known if each.interaction_id == unit.primary_interaction_id]
         if len(primary) != 1:

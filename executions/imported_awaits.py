@@ -42,10 +42,10 @@ def _is_web_address(url: Any) -> bool:
 
 
 def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension: ImportedSuspension) -> int:
-    """Write the interactions; returns how many of them are answered already.
+    """Write the interactions. Return how many of them are answered already.
 
-    One whose id is taken was asked before. What was asked then never changes, so it is asked anew under a fresh id and
-    with its whole time (wire protocol F.5). Correlation ids may repeat: `interactions` tells where one is ambiguous.
+    An interaction whose id exists was opened before. The stored one never changes, so the new one gets a fresh id and
+    its full timeout (wire protocol F.5). Correlation ids may repeat: `interactions` detects ambiguous ones.
     """
     asked = suspension.interactions
     taken = set(Interaction.objects.filter(pk__in=[each.id for each in asked]).values_list("pk", flat=True))

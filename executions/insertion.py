@@ -1,4 +1,4 @@
-"""Writes admitted executions, the rows of several requests in one statement and one commit."""
+"""Writes admitted executions: one statement and one commit for the rows of several requests."""
 
 import json
 import uuid
@@ -23,15 +23,15 @@ ROWS_IN_A_COMMIT = 500
 BYTES_IN_A_COMMIT = 4 * 1024**2
 LARGE_BYTES = 1024**2
 
-# The constraint that a release breaks which is revoked while its executions are being written.
+# The constraint that is violated if a release is revoked while its executions are being written.
 _PIN_EXISTS = "execution_pin_exists"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A new execution. `document` is its row as the statement takes it: JSON in UTF-8.
+    """A new execution. `document` is its row as the statement expects it: JSON in UTF-8.
 
-    `interrupted` says that no message reached the control workers when the row was admitted.
+    `interrupted` is true if no message reached the control workers when the row was admitted.
     """
 
     id: uuid.UUID
@@ -42,9 +42,9 @@ class Row:
     @classmethod
     def of(cls, admission: Admission, **columns: Any) -> Self:
         """Make a row that is pinned to the release of `admission`."""
-        made = new_id()
+        execution_id = new_id()
         document = {
-            "id": str(made),
+            "id": str(execution_id),
             "release": admission.release.pk,
             "activation": admission.activation,
             "result_shape": admission.result_shape,
@@ -52,14 +52,14 @@ class Row:
             **columns,
         }
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-        return cls(made, admission.release, admission.interrupted, text.encode())
+        return cls(execution_id, admission.release, admission.interrupted, text.encode())
 
 
-# A row is written only if its release is still registered and active, and the token still valid: whatever a process
-# remembers is verified here, against the tables. Of several rows with one key the first one wins. The order of keys
-# keeps two groups that share some from waiting for each other in a circle.
+# A row is written only if its release is still registered and active, and the token still valid: the statement verifies
+# cached admissions against the tables. Of several rows with one key the first one wins. The rows are written in the
+# order of their keys, so that two groups that share keys never deadlock.
 INSERT = """
-WITH asked AS (
+WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
         id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
         checkpoints bool, actor text, token text, wire_input jsonb)) WITH ORDINALITY
@@ -72,7 +72,7 @@ WITH asked AS (
         current_step_index, attempt, next_due_at, submitted_by, created_at, updated_at)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
         a.shape, a.result_shape, a.checkpoints, 0, 0, %(queued)s, 0, 1, 0, 0, now(), a.actor, now(), now()
-    FROM asked a
+    FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
     WHERE a.token IS NULL OR EXISTS (
@@ -84,8 +84,8 @@ WITH asked AS (
     RETURNING id, status, contract_version, release_version, submitted_by, created_at
 ), kept AS (
     INSERT INTO executions_wireform (execution_id, input)
-    SELECT accepted.id, a.wire_input FROM accepted JOIN asked a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
-), told AS (
+    SELECT accepted.id, a.wire_input FROM accepted JOIN requested a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
+), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
     SELECT id, 1, 'SUBMITTED', status, submitted_by,
         jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version), created_at
@@ -96,9 +96,9 @@ SELECT id, created_at FROM accepted
 
 
 def _insert(rows: list[Row]) -> list[datetime | None]:
-    """Return when each row was written; None if the tables, as they are now, do not let it in.
+    """Return when each row was written; None if the current tables do not admit it.
 
-    If a release is revoked in the middle of the statement, none of the rows is written. Callers look at the facts anew.
+    If a release is revoked in the middle of the statement, none of the rows is written. Callers check admission again.
     """
     document = b"[%b]" % b",".join([row.document for row in rows])
     columns: dict[str, Any] = {

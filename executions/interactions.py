@@ -148,19 +148,19 @@ def _find(
         .first()
     )
     if found is None:
-        told = " and ".join(str(value) for value in names.values() if value is not None)
-        raise InteractionUnknown(f"There is no interaction {told}.")
+        named = " and ".join(str(value) for value in names.values() if value is not None)
+        raise InteractionUnknown(f"There is no interaction {named}.")
     if token is not None:
         _hold_against(token, found)
     return found
 
 
 def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | None:
-    """The id of the interaction that a correlation id alone names; None where there is none.
+    """Return the id of the interaction that a correlation id names; None if it names none.
 
-    Workers choose correlation ids, so several interactions may have the same one. A lost interaction gives way to any
-    other, and one of an execution's earlier units to that of its latest. Raises `CorrelationAmbiguous` if more than one
-    is left that is open or answered: a repeated answer must never answer another question.
+    Workers choose correlation ids, so several interactions may have the same one. Any other interaction takes
+    precedence over a lost one, and an execution's latest unit over its earlier ones. Raises `CorrelationAmbiguous` if
+    more than one open or answered interaction is left: a repeated answer must never answer another question.
     """
     rows = list(
         Interaction.objects.filter(tenant=tenant, correlation_id=correlation_id)

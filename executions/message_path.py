@@ -1,4 +1,4 @@
-"""Whether messages reach the control workers. While none does, no worker becomes silent (ADR 24)."""
+"""Records whether messages reach the control workers. While none does, no worker becomes silent (ADR 24)."""
 
 import logging
 
@@ -10,9 +10,9 @@ from executions.models import MessagePath
 
 log = logging.getLogger(__name__)
 
-# After an interruption every worker that was alive when it began is credited with its length: time in which nothing
-# could arrive is no silence of a worker's. A worker that was heard later is credited from then on. Of two that confirm
-# at once, the second waits for the row, and finds no interruption.
+# After an interruption, `alive_until` of every worker that was alive when it began is extended by its length, because
+# no heartbeat could arrive. For a worker with a later heartbeat, the length counts from that heartbeat. If two
+# processes confirm at once, the second waits for the row and then finds no interruption.
 _CONFIRM = """
 WITH interrupted AS (
     SELECT arrived_at AS since FROM executions_messagepath WHERE expected_by < now() FOR UPDATE
@@ -34,7 +34,7 @@ SELECT extract(epoch FROM now() - since) FROM interrupted
 
 
 def confirm() -> None:
-    """Note that a message of the clock has arrived. For the task that the clock sends, before it does anything else."""
+    """Record that a message of the clock has arrived. The task that the clock sends calls this first."""
     with connection.cursor() as cursor:
         cursor.execute(_CONFIRM, [settings.MESSAGE_PATH_SECONDS])
         interrupted = cursor.fetchone()

@@ -136,9 +136,9 @@ class Claim:
     """An execution that was just claimed, with what its command needs.
 
     `checkpoints`: its release keeps what each step gave. `takeovers` counts the leases that it lost in a row. `threads`
-    is how many transitions the release's workers run at once, `seconds` how long one takes them on average, None where
-    they have not told. `rest_worker` is the lease owner of the REST worker that is to be called, None if the command
-    goes to the release's queue.
+    is how many transitions the release's workers run at once, `seconds` how long one takes them on average, None if
+    they have not reported it. `rest_worker` is the lease owner of the REST worker that is to be called, None if the
+    command goes to the release's queue.
     """
 
     execution_id: uuid.UUID
@@ -178,8 +178,8 @@ BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 # to run is leased in its name here and now; chance distributes it over all free places of the release.
 # Tenants that have something due share `limit` evenly, and the releases of each its share, so that none waits for
 # another's backlog, nor for another tenant's many pipelines. Where that is less than one for each, the tenants of few
-# releases come first, and chance decides among the releases of one. A quota bounds what is RUNNING of each tenant,
-# whatever runs it; without one nothing is counted for it.
+# releases come first, and chance decides among the releases of one. A quota limits how many executions of each tenant
+# are RUNNING, on workers of all protocols; without a quota they are not counted.
 _CLAIM = """
 WITH host AS MATERIALIZED (
     SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, reason IS NULL AS runs
@@ -282,12 +282,12 @@ def claim(
 
     The lease runs from now by the database's clock. What a REST worker is to run is leased in that worker's name, for
     `call_seconds` at least; the rest in the name of `owner`. Two claims at once never take the same execution, nor
-    together more than there is room for. With a `quota`, no tenant has more than so many executions RUNNING; one claim
-    then waits for the other, so that both count right.
+    together more than there is room for. With a `quota`, no tenant has more than `quota` executions RUNNING; one claim
+    then waits for the other, so that both counts are right.
 
-    Also returns whether a further claim may well find more. A release that another claim is at is left to that one,
-    which may have begun too early to see what has just become due: a claim that finds nothing else looks at it again
-    after a pause. If the other one stands still, the executions stay due for a later claim.
+    Also returns whether a further claim may find more. A claim skips a release that another claim has locked. The other
+    claim may have begun too early to see an execution that has just become due, so a claim that finds nothing else
+    looks again after a pause. If the other claim is stalled, the executions stay due for a later claim.
     """
     claims, busy = _claim_once(owner, limit, lease_seconds, call_seconds, quota)
     for pause in BUSY_PAUSES:

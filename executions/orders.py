@@ -19,13 +19,14 @@ from releases.identity import ReleaseIdentity
 
 
 def tell(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
-    """Send the worker its order. `lost_leases` are tokens of leases that it holds and that no longer count.
+    """Send the worker its order. `lost_leases` are tokens of lost leases that the worker still holds.
 
-    Returns False if nobody is there to be told, or if the broker does not take it. A worker that is called over HTTP
-    takes no orders.
+    Return False if the worker has stopped or drains by itself, or if the broker refuses the order. REST workers get no
+    orders.
 
-    The queue is the worker's own. It holds the newest order alone, and goes once no worker would believe it: nothing
-    piles up for a worker that does not read, and nothing is left of one that is dead.
+    Each worker has its own queue. The queue holds only the newest order, and expires once a worker would reject the
+    order as too old. So orders do not accumulate for a worker that does not read, and a dead worker leaves no queue
+    behind.
     """
     worker = (
         Worker.objects.select_related("tenant")

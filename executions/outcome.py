@@ -61,13 +61,13 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
 
 
 def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup) -> int:
-    """Record a group of one. What was refused may be refused again as a failure; then the lease sees to it."""
+    """Record a group of one outcome, or else its failure. If the database rejects both, the lease expires."""
     for attempt in (part, _as_failure(part)):
         try:
             return _record(identity, attempt)
         except Exception as error:
             _raise_if_passing(error)
-            log.exception("What worker %s told of %s could not be recorded", part.worker_id, identity)
+            log.exception("The outcome of worker %s for %s could not be recorded", part.worker_id, identity)
     return 0
 
 

@@ -215,8 +215,8 @@ class Heartbeat(_Wire):
     """A worker's sign of life. It registers the worker, and renews the leases of what it holds.
 
     `capacity` is how many transitions it can run at once; `taking`, whether it takes commands, as it was last ordered.
-    A worker that does not tell knows no orders, and takes. `answered` is false until the worker has had an order.
-    `transition_seconds` is how long a transition takes on average; null while nobody knows.
+    A worker that does not report it supports no orders, and takes commands. `answered` is false until the worker has
+    had an order. `transition_seconds` is how long a transition takes on average; null while unknown.
 
     `running` are the transitions that a thread has begun, `waiting` those whose command waits in the worker for a
     thread. `abandoned` counts the threads that still run a transition whose lease is known to be lost.
@@ -248,7 +248,7 @@ class Order(_Wire):
 
 
 class Sender(_Wire):
-    """Where a message says it comes from. Nobody vouches for it: it serves to name who is refused, and to answer."""
+    """The sender that a message names, unverified. It is used to log who is refused and to answer."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -367,7 +367,7 @@ def check_fresh(envelope: Envelope, *, now: datetime, longest: timedelta = TOLER
 
 
 def refusal_of(message: Any) -> Refusal | None:
-    """The refusal in `message`, None where it is no such thing. Nobody signed it."""
+    """Return the refusal in `message`, which is unsigned; None if `message` is not a refusal."""
     try:
         return Refusal.model_validate(message)
     except ValidationError:

@@ -36,18 +36,18 @@ def result(of: Execution) -> Any:
 
 
 def traceback(of: Execution) -> str:
-    """Where the error that it shows was raised; empty where a worker told none."""
+    """Return the traceback of the error that `of` shows; empty if the worker reported none."""
     if of.error_code is None:
         return ""
-    told = of.events.filter(data__errorCode=of.error_code).order_by("-sequence").values_list("data", flat=True).first()
-    return str((told or {}).get("traceback", ""))
+    data = of.events.filter(data__errorCode=of.error_code).order_by("-sequence").values_list("data", flat=True).first()
+    return str((data or {}).get("traceback", ""))
 
 
 def traceback_of(letter: DeadLetter) -> str:
-    """Where the failure that a dead letter records was raised; empty where a worker told none.
+    """Return the traceback of the failure that a dead letter records; empty if the worker reported none.
 
-    The letter was written in the transaction of the event, so both have its time.
+    The letter and its event were written in one transaction, so both have the same time.
     """
-    told = letter.execution.events.filter(at=letter.created_at, status=letter.terminal_status)
-    data = told.order_by("-sequence").values_list("data", flat=True).first()
+    events = letter.execution.events.filter(at=letter.created_at, status=letter.terminal_status)
+    data = events.order_by("-sequence").values_list("data", flat=True).first()
     return str((data or {}).get("traceback", ""))

@@ -38,10 +38,10 @@ def redrive(
     expected_version: int | None = None,
     allow_failed: bool = False,
 ) -> Redriven:
-    """Queue an execution again at the step where it failed, with a fresh retry budget and the pin that it has.
+    """Queue an execution again at the step where it failed, with a fresh retry budget and the same pin.
 
     Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`, and
-    `ExecutionChanged` where somebody else moved it first.
+    `ExecutionChanged` if another process changed its state first.
     """
     require_allowed(tenant)
     with transaction.atomic():

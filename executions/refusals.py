@@ -1,6 +1,7 @@
-"""What becomes of messages that the coordinator refuses: a line in its log, and a notice to the worker that beats.
+"""Logs the messages that the coordinator refuses, and sends a notice to a worker whose heartbeat is refused.
 
-Nobody vouches for anything in a refused message, so its text is cleaned and cut, and both are sent at a bounded rate.
+Nothing in a refused message is verified, so its text is cleaned and truncated, and the rate of lines and notices is
+limited.
 """
 
 import logging
@@ -28,7 +29,7 @@ LONGEST_TEXT = 300
 
 
 class _Rate:
-    """Allows `most` in each window, and counts what it does not allow. Safe to use from many threads."""
+    """Allows `most` calls in each window, and counts the others. Safe to use from many threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -50,7 +51,7 @@ class _Rate:
             return False
 
     def held_back(self) -> int:
-        """How many were not allowed since this was last asked."""
+        """Return how many calls were not allowed since the last call of this method."""
         with self._lock:
             count, self._held_back = self._held_back, 0
             return count
@@ -60,7 +61,7 @@ _lines, _notices = _Rate(MOST_LINES), _Rate(MOST_NOTICES)
 
 
 def forget() -> None:
-    """Start to count anew. For tests."""
+    """Reset the counts. For tests."""
     _lines.forget()
     _notices.forget()
 
@@ -71,14 +72,14 @@ def refuse_outcomes(message: Any, error: ProtocolError) -> None:
 
 
 def refuse_heartbeat(message: Any, error: ProtocolError) -> None:
-    """Log that a heartbeat is refused, and tell the worker that it names."""
+    """Log that a heartbeat is refused, and send a notice to the worker that it names."""
     _log("a heartbeat", message, error)
     sender = sender_of(message)
     if sender is None or not refusable(error.code) or not _notices.allows():
         return
     notice = Refusal(nonce=sender.nonce, code=error.code).model_dump(by_alias=True)
     queue = order_queue_of(sender.identity, sender.worker_id)
-    # If the broker does not take it, the next heartbeat brings another.
+    # If the broker refuses the notice, the next heartbeat causes another.
     gate.send(partial(broker.send_latest, ORDER_TASK, notice, queue=queue, seconds=TOLERANCE.total_seconds()))
 
 

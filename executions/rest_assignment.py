@@ -1,4 +1,4 @@
-"""Sends claims that REST workers hold: one message each, to a queue of its own, since requests may be slow.
+"""Sends claims for REST workers: one message each, to a separate queue, because requests may be slow.
 
 The claim chose the worker and leased the execution in its name. See `executions.moves`.
 """

@@ -27,13 +27,13 @@ _asking = [Lock() for _ in range(64)]
 def require_capable(release: Release, workers: Iterable[Worker]) -> None:
     """Raise `WorkerUnavailable`, with what the last of them lacks, unless one of `workers` can run `release`.
 
-    A network call for each without a recent answer, so not to be used inside a transaction.
+    It calls each worker that has no recent answer, so do not use it inside a transaction.
     """
-    asked = {worker.pk: worker for worker in workers}
-    if "" in _recent(asked).values():
+    candidates = {worker.pk: worker for worker in workers}
+    if "" in _recent(candidates).values():
         return
     why = "No worker lifecycle record for active release"
-    for worker in asked.values():
+    for worker in candidates.values():
         why = _error(release, worker)
         if not why:
             return
@@ -41,13 +41,13 @@ def require_capable(release: Release, workers: Iterable[Worker]) -> None:
 
 
 def _error(release: Release, worker: Worker) -> str:
-    """What the worker lacks, by its recent answer or else by a new one; empty if it can run `release`."""
+    """Return what the worker lacks, from its recent answer or a new one; empty if it can run `release`."""
     with _asking[worker.pk % len(_asking)]:
         recent = _recent([worker.pk])
         if recent:
             return recent[worker.pk]
         error = _why_not(release, worker) or ""
-        # A worker that was registered anew meanwhile is another one: the answer is not about it.
+        # If the worker was registered again meanwhile, the answer does not apply to it.
         same = Worker.objects.filter(pk=worker.pk, registered_at=worker.registered_at)
         same.update(capability_checked_at=Now(), capability_error=error)
         return error

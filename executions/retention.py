@@ -22,9 +22,9 @@ from executions.states import State
 
 log = logging.getLogger(__name__)
 MOST_COUNTED = 10_000
-"""Up to here what is to be removed is counted; more is told as more."""
+"""The most executions that are counted for removal; a larger number is shown as "more"."""
 MOST_INTERACTIONS = 20_000
-"""A batch takes no further execution once it has so many interactions."""
+"""A batch takes no further execution once it has this many interactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ SUCCEEDED = Kind("succeeded or were cancelled", "retention_days", (State.SUCCEED
 FAILED = Kind("failed", "failed_retention_days", (State.DLQ, State.FAILED))
 KINDS = (SUCCEEDED, FAILED)
 
-# What a campaign has still to re-drive is spared, however old. The batch ends with the execution that brings its
-# interactions to `most`, so that one of many large awaits takes no longer than another.
+# Executions that a campaign has yet to re-drive are kept at any age. The batch ends with the execution that brings its
+# interactions to `most`, so that a batch with many large awaits takes no longer than another.
 _CHOOSE = """
 WITH old AS (
     SELECT e.id, e.finished_at FROM executions_execution e

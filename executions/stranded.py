@@ -1,4 +1,4 @@
-"""Work that is due and has nobody to run it: no worker may run the release that it is pinned to."""
+"""Finds due work that no worker may run, because none is eligible for the release that it is pinned to."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def why_stranded(release_id: int) -> str | None:
     return explained(sorted(reasons - {"STOPPED"} or reasons))
 
 
-# A worker that drains may beat for long after it took its last work. Workers that stopped are no reason beside others.
+# A draining worker may send heartbeats long after it took its last work. STOPPED is a reason only if there is no other.
 _STRANDED = """
 WITH host AS (
     SELECT v.release_id, v.reason, CASE WHEN v.artifact_fits IS NOT FALSE

@@ -25,9 +25,9 @@ MOST_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One execution that is asked for, under the caller's key.
+    """One requested execution, under the caller's key.
 
-    With `key_alone` the key returns its first execution whatever the input (wire protocol C.1.2).
+    With `key_alone` the key returns its first execution for any input (wire protocol C.1.2).
     """
 
     pipeline_id: str
@@ -106,12 +106,12 @@ def submit(
     """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
 
     `input_shape` says whether the input is one value or the items of a stream, in place of the contract's first step.
-    `wire_input` is the input in the payloads in which it came, to be kept beside it.
+    `wire_input` is the input in its original payloads, to be stored with it.
 
-    The same key with an equal input returns the first execution, even where a new one would be refused by now; with
-    `key_alone` it does whatever the input.
-    `token` is the digest of the token that asks, where it was let in on a memory of it: it must still be valid when
-    the row is written. Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`,
+    The same key with an equal input returns the first execution, even if a new one would be refused now; with
+    `key_alone` it does so for any input.
+    `token` is the digest of the caller's token if a cached check authenticated it: it must still be valid when the row
+    is written. Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`,
     `IdempotencyKeyReused`, `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`,
     `ArtifactAltered`, `WorkerUnavailable`.
     """
@@ -128,10 +128,10 @@ Key = tuple[str, str]
 
 
 def submit_many(tenant: Tenant, orders: Sequence[Order], *, actor: str, token: str | None = None) -> list[Verdict]:
-    """Accept each of `orders` by itself, as `submit` would, and return what became of each, in their order.
+    """Accept each of `orders` separately, as `submit` would. Return the result of each, in their order.
 
-    All that are accepted are durable when this returns; none suffers for another's refusal. Of several with the same
-    key the first that can be accepted is, and the others repeat it.
+    All accepted executions are durable when this returns. A refusal does not affect the other orders. If several orders
+    have the same key, the first one that can be accepted is accepted, and the others repeat it.
     """
     try:
         admission.require_allowed(tenant)
@@ -176,7 +176,7 @@ class _Batch:
         return [item for item in self.items if item.verdict is None]
 
     def accept_from_memory(self) -> None:
-        """Accept what remembered admissions let in. All else stays undecided, and so does what repeats its keys."""
+        """Accept the items that cached admissions admit. The others and repeated keys stay undecided."""
         recalled = {pipeline_id: _recalled(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)}
         keys: set[Key] = set()
         rows: list[tuple[_Item, Row]] = []
@@ -184,13 +184,13 @@ class _Batch:
             if item.key in keys:
                 continue
             keys.add(item.key)
-            given = recalled[item.order.pipeline_id]
-            if given is not None and isinstance(shape := _shape(given, item.order), str):
-                rows.append((item, self._row(given, item, shape)))
+            admission = recalled[item.order.pipeline_id]
+            if admission is not None and isinstance(shape := _shape(admission, item.order), str):
+                rows.append((item, self._row(admission, item, shape)))
         self._write(rows)
 
     def decide(self) -> None:
-        """Decide by the facts of this moment. An item stays undecided if they change before its row is written."""
+        """Decide by the current state. An item stays undecided if the state changes before its row is written."""
         try:
             require_valid(self._token, Scope.SUBMIT)
         except CoordinatorError as refusal:
@@ -219,18 +219,18 @@ class _Batch:
                 item.verdict = _repeated(item, first[item.key])
 
     def _judge(self, judged: "_Judged", item: _Item) -> Row | CoordinatorError:
-        given = judged.admission
-        if isinstance(given, CoordinatorError):
-            return given
-        shape = _shape(given, item.order)
+        admission = judged.admission
+        if isinstance(admission, CoordinatorError):
+            return admission
+        shape = _shape(admission, item.order)
         if isinstance(shape, CoordinatorError):
             return shape
-        return judged.unready or self._row(given, item, shape)
+        return judged.unready or self._row(admission, item, shape)
 
-    def _row(self, given: Admission, item: _Item, shape: str) -> Row:
+    def _row(self, admission: Admission, item: _Item, shape: str) -> Row:
         order = item.order
         return Row.of(
-            given,
+            admission,
             key=order.idempotency_key,
             digest=item.digest,
             input=[order.input],
@@ -293,7 +293,7 @@ def _shape(given: Admission, order: Order) -> str | CoordinatorError:
 
 
 def _executions(tenant: Tenant, items: Sequence[_Item]) -> dict[Key, Execution]:
-    """The executions that have the keys of these items, whatever their input; payloads are not read."""
+    """Return the executions that have the keys of these items, with any input; payloads are not read."""
     found: dict[Key, Execution] = {}
     for pipeline_id in _pipelines(items):
         keys = {item.order.idempotency_key for item in items if item.order.pipeline_id == pipeline_id}

@@ -72,7 +72,7 @@ class _Problem(serializers.DictField):
 
 @extend_schema_field(SubmissionRequest(many=True))
 class _Items(serializers.ListField):
-    """A list of submissions, each of which is checked by itself."""
+    """A list of submissions. Each is checked separately."""
 
 
 class VerdictView(serializers.Serializer[Any]):
@@ -87,7 +87,7 @@ class BatchRequest(StrictSerializer):
     items = _Items(
         min_length=1,
         max_length=settings.MAX_BATCH_ITEMS,
-        help_text="Each as it would be submitted by itself. An item that is not valid gets its own verdict too.",
+        help_text="Submissions, each as in a single request. An item that is not valid gets its own verdict too.",
     )
 
 

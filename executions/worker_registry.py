@@ -33,28 +33,28 @@ def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
 
 
 def alive_until(protocol: str) -> CombinedExpression | None:
-    """When a worker that is heard of now becomes STALE, by the database's clock; None if it never does.
+    """Return when a worker whose heartbeat arrives now becomes STALE, by the database's clock; None if it never does.
 
-    Celery workers send heartbeats. For all others somebody else sends them (wire protocol B.3).
+    Celery workers send their own heartbeats. For other workers another process sends them (wire protocol B.3).
     """
     seconds = settings.WORKER_STALE_SECONDS if protocol == CELERY else settings.REST_WORKER_STALE_SECONDS
     return Now() + timedelta(seconds=seconds) if seconds > 0 else None
 
 
 def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> None:
-    """Register or refresh a worker, renew the leases that it holds, and ring for work that may have waited for it.
+    """Register or refresh a worker, renew the leases that it holds, and wake dispatch for work that waited for it.
 
-    A heartbeat that was sent before the newest one known changes nothing. One of a worker that was gone registers it
-    again, which ends a drain of its own but not one that an operator ordered (wire protocol B.3). A worker gets an
-    order if it has had none, if it does not do what the operators want, or if it holds leases that no longer count: it
-    may have started anew, or the broker lost the order.
+    A heartbeat that was sent before the newest known one changes nothing. A heartbeat of a stopped worker registers it
+    again, which ends a drain that the worker started but not one that an operator ordered (wire protocol B.3). A worker
+    gets an order if it has received none, if its state is not the one that the operators want, or if it holds lost
+    leases: it may have restarted, or the broker lost the order.
     """
     with transaction.atomic():
         worker, created = Worker.objects.select_for_update().get_or_create(
             tenant=tenant,
             pipeline_id=identity.pipeline_id,
             worker_id=beat.worker_id,
-            defaults={**_told(identity, beat, sent_at), "registered_at": Now(), **_since(beat, None)},
+            defaults={**_reported(identity, beat, sent_at), "registered_at": Now(), **_since(beat, None)},
         )
         if not created and sent_at <= worker.last_sent_at:
             return
@@ -62,10 +62,10 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
         if before is not None:
             again = {"registered_at": Now()} if before.stopped_at and beat.state != "UNAVAILABLE" else {}
             Worker.objects.filter(pk=before.pk).update(
-                **_told(identity, beat, sent_at), **_since(beat, before), **again
+                **_reported(identity, beat, sent_at), **_since(beat, before), **again
             )
         lost = _lost_leases(beat, _renewed(tenant, beat))
-        state = _state_told(beat, before)
+        state = _state_after(beat, before)
         _note_beat(worker.pk, identity, beat, before, state)
         if beat.state == "HEALTHY" and (lost or not beat.answered or beat.taking != (state == "HEALTHY")):
             bell.ring(TELL_TASK, worker.pk, *([lost] if lost else []))
@@ -74,9 +74,10 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
 
 
 def _renewed(tenant: Tenant, beat: Heartbeat) -> set[uuid.UUID]:
-    """Renew what the worker holds, note what a thread has begun, and return the tokens that were renewed.
+    """Renew the worker's leases, record which transitions a thread has begun, and return the renewed tokens.
 
-    What waits in a worker without a usable thread may wait for ever, so it is left to another worker.
+    If the worker has no usable thread, waiting commands may never start. Their leases expire, and other workers take
+    over.
     """
     waiting = beat.waiting if beat.abandoned < beat.capacity else []
     return moves.renew_leases(
@@ -103,9 +104,9 @@ def _lost_leases(beat: Heartbeat, renewed: Collection[uuid.UUID]) -> list[str]:
 
 
 def tell_of_lost_lease(execution: Execution) -> None:
-    """Have the worker that holds the execution's lease told that it is lost. Call it where the lease ends.
+    """Notify the worker that holds the execution's lease that the lease is lost. Call this where the lease ends.
 
-    A lease that no heartbeat has named yet belongs to nobody known: the heartbeat that names it finds out.
+    If no heartbeat has named the lease yet, its worker is unknown; the heartbeat that names it causes the order.
     """
     kind, _, name = (execution.lease_owner or "").partition(":")
     rows = Worker.objects.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, protocol=CELERY)
@@ -114,7 +115,7 @@ def tell_of_lost_lease(execution: Execution) -> None:
         bell.ring(TELL_TASK, holder.pk, [str(execution.lease_token)])
 
 
-def _told(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict[str, object]:
+def _reported(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict[str, object]:
     return {
         "contract_version": identity.contract_version,
         "release_version": identity.release_version,
@@ -146,7 +147,7 @@ def _since(beat: Heartbeat, before: Worker | None) -> dict[str, object]:
     }
 
 
-def _state_told(beat: Heartbeat, before: Worker | None) -> str:
+def _state_after(beat: Heartbeat, before: Worker | None) -> str:
     """The worker's state with this heartbeat: what it says, unless an operator drains it."""
     drained = before is not None and before.drained_by_operator_at is not None
     return "DRAINING" if beat.state == "HEALTHY" and drained else beat.state

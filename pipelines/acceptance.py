@@ -1,8 +1,8 @@
-"""Whether a coordinator accepts this worker: told apart are acceptance, refusal and silence.
+"""Records whether a coordinator accepts this worker, refuses it, or does not answer.
 
-A coordinator that refuses a heartbeat cannot sign its answer, because the two sides may have no key in common. So a
-refusal counts only while it can do no harm: it quotes a heartbeat that was sent a moment ago, and the worker has never
-had a signed order. A worker that was accepted once goes on, whatever such messages say.
+A coordinator that refuses a heartbeat cannot sign its answer, because the two sides may not share a key. So a refusal
+counts only while it can do no harm: it must quote a recent heartbeat, and the worker must never have received a signed
+order. A worker that was accepted once ignores refusals.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from executions.protocol import Refusal, RefusalCode
 
 log = logging.getLogger(__name__)
 REFUSALS: Final = 3
-"""How many heartbeats in a row must be refused: one of several coordinators may be set up wrongly."""
+"""How many heartbeats in a row must be refused: one of several coordinators may be misconfigured."""
 RECENT_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 60.0
 FIRST_QUIET_SECONDS: Final = 30.0
@@ -33,7 +33,7 @@ class Acceptance:
     """Safe to use from many threads."""
 
     def __init__(self, tenant: str, *, patience: float = FIRST_QUIET_SECONDS) -> None:
-        """`patience`: how many seconds without an answer are normal."""
+        """The first warning is logged after `patience` seconds without an answer."""
         self._tenant = tenant
         self._lock = threading.Lock()
         self._asked: dict[str, float] = {}  # nonces of recent heartbeats, and when each was sent
@@ -44,11 +44,11 @@ class Acceptance:
 
     @property
     def refusal(self) -> str | None:
-        """Why no coordinator will ever accept this worker; None as long as one may."""
+        """The reason why every coordinator will refuse this worker; None while one may accept it."""
         return self._reason
 
     def asked(self, nonce: str) -> None:
-        """Note a heartbeat. Warns from time to time while none has been answered."""
+        """Record that a heartbeat was sent. Logs a warning from time to time while none has been answered."""
         now = time.monotonic()
         with self._lock:
             self._asked = {known: at for known, at in self._asked.items() if now - at <= RECENT_SECONDS}
@@ -56,17 +56,17 @@ class Acceptance:
             silent = not self._accepted and not self._refusals and self._is_time(now)
         if silent:
             log.warning(
-                "No coordinator has answered this worker's heartbeats yet; it takes no commands and goes on asking. "
+                "No coordinator has answered this worker's heartbeats yet; it takes no commands and keeps trying. "
                 "Check that a control worker runs and uses this broker"
             )
 
     def accepted(self) -> None:
-        """Note a signed order."""
+        """Record a signed order."""
         with self._lock:
             self._accepted, self._refusals, self._reason = True, 0, None
 
     def refused(self, refusal: Refusal) -> None:
-        """Note a refusal, which anybody may have sent."""
+        """Record a refusal. It is unsigned, so any client of the broker may have sent it."""
         now = time.monotonic()
         with self._lock:
             sent = self._asked.pop(refusal.nonce, None)
@@ -84,11 +84,11 @@ class Acceptance:
             "A coordinator refuses this worker: %s: %s%s",
             refusal.code,
             advice,
-            ". An accepted worker goes on all the same" if accepted else "",
+            ". The worker was accepted before and continues" if accepted else "",
         )
 
     def _is_time(self, now: float) -> bool:
-        """Whether the last warning of its kind is long enough ago; if so, this is the next one."""
+        """Return True if the next warning is due, and schedule the one after it."""
         if now < self._warn_at:
             return False
         self._warn_at = now + QUIET_SECONDS

@@ -26,14 +26,14 @@ def outcome_of(command: Command, ran: RunOutcome, *, steps: int) -> Outcome:
 
 
 def failed(command: Command, failure: Failed) -> Outcome:
-    told = Failure(
+    reported = Failure(
         failure_class=failure.failure_class,
         message=failure.message,
         retryable=failure.retryable,
         step_index=failure.step_index,
         traceback=failure.traceback,
     )
-    return _base(command)(outcome="FAILED", failure=told)
+    return _base(command)(outcome="FAILED", failure=reported)
 
 
 def too_large(length: int) -> Failed:
@@ -83,7 +83,7 @@ def mismatch(command: Command, meant: ReleaseIdentity, hosted: ReleaseIdentity) 
 
 
 def checkpoint_of(command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool) -> Checkpoint | None:
-    """That everything before `next_step_index` is done, and what came of it; None where that is too large to travel."""
+    """Return a checkpoint with the outputs of the steps before `next_step_index`; None if it is too large to send."""
     checkpoint = Checkpoint(
         execution_id=command.execution_id,
         execution_version=command.execution_version,

@@ -1,4 +1,4 @@
-"""The line between the worker and the author's code: whatever crosses it is a result or a failure."""
+"""Separates the worker from the author's code: each transition gives a result or a failure, and never raises."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _T = TypeVar("_T")
 
 
 class Boundary:
-    """Runs transitions so that none can harm another. Safe to use from many threads."""
+    """Runs transitions so that none affects another. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._recursion_limit = sys.getrecursionlimit()
 
     def run(self, execution_id: object, attempt: Callable[[], _T], failure: Callable[[Failed], _T]) -> _T:
-        """The result of `attempt`; where it raises anything at all, `failure` of that.
+        """Return the result of `attempt`. If it raises any exception, return `failure` of that exception.
 
-        A recursion limit that the author's code lowered, and `logging.disable`, are undone. A limit that it raised
-        stays, since another step may need it at this moment.
+        A lowered recursion limit and `logging.disable` are undone. A raised recursion limit stays, because another
+        step may need it now.
         """
         try:
             return attempt()

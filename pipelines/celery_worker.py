@@ -48,7 +48,7 @@ PATIENCE = 60.0
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Host the release until told to stop; SIGTERM finishes what runs and takes no more.
+    """Host the release until the process is stopped. On SIGTERM, finish the running commands and accept no more.
 
     Raises `DefinitionError`, WORKER_REFUSED among others: no coordinator accepts this worker.
     """

@@ -290,7 +290,7 @@ class Pipeline:
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
-        """While ``loading``, keep what the block raises, so that the author is told of all mistakes at once."""
+        """While ``loading``, collect the errors that the block raises, so that all are reported at once."""
         try:
             yield
         except DefinitionError as error:
@@ -361,10 +361,10 @@ def _check_recipient(name: str, member: str, recipient: str | None) -> None:
         return
     if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and recipient.isprintable():
         return
-    given = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
+    wrong = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
     raise DefinitionError(
         "INVALID_RECIPIENT",
-        f'await "{name}" has a {member} {given}; use a text of 1 to {LONGEST_RECIPIENT} printable characters',
+        f'await "{name}" has a {member} {wrong}; use a text of 1 to {LONGEST_RECIPIENT} printable characters',
     )
 
 

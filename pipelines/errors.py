@@ -10,7 +10,7 @@ class DefinitionError(Exception):
     """A pipeline that cannot be loaded, compiled or packed.
 
     ``code`` is stable and UPPER_SNAKE; ``message`` says where the mistake is, what it is and what to do. ``errors``
-    holds every mistake that was found, of which this is the first.
+    holds every mistake that was found; this error is the first.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -21,7 +21,7 @@ class DefinitionError(Exception):
 
     @classmethod
     def of_all(cls, errors: Sequence[DefinitionError]) -> DefinitionError:
-        """One error that stands for all of ``errors``, of which there is at least one."""
+        """Return one error that stands for all of ``errors``, a sequence that is not empty."""
         every = tuple(each for error in errors for each in error.errors)
         if len(every) == 1:
             return every[0]
@@ -33,7 +33,7 @@ class DefinitionError(Exception):
 
 @contextmanager
 def collected(errors: list[DefinitionError]) -> Iterator[None]:
-    """Append a mistake that the block raises to ``errors``, so that whoever goes on finds the others."""
+    """Append an error that the block raises to ``errors``, so that the caller can continue and find further ones."""
     try:
         yield
     except DefinitionError as error:

@@ -1,7 +1,6 @@
-"""Why a transition failed, as bounded text that can be stored and shown, whatever the exception is like.
+"""Describes why a transition failed, as bounded text that can be stored and shown.
 
-An exception is the author's code: its text, its causes and even its class may raise when they are read. No function
-here raises.
+An exception is the author's code: reading its text, its causes and even its class may raise. No function here raises.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 class Failed:
     """A step failed, or a value was not of its type. The texts are clean and bounded.
 
-    `step_index` is None where no step is to blame; `traceback` is empty where nothing was raised.
+    `step_index` is None if no step caused the failure; `traceback` is empty if there was no exception.
     """
 
     failure_class: str
@@ -49,7 +48,7 @@ class Failed:
 
 
 def failed_by(error: BaseException, *, step_index: int | None = None, step_name: str = "") -> Failed:
-    """The failure that `error` is. It is final where `error` is `NonRetryable` or was raised from one."""
+    """Return the failure that describes `error`. It is final if `error` is `NonRetryable` or was raised from one."""
     final = _safely(None, _non_retryable, error)
     named = error if final is None else final
     text = _safely("its message cannot be shown", str, named)
@@ -68,18 +67,18 @@ def message_of(step_name: str, text: str) -> str:
 
 
 def cleaned(text: str, longest: int) -> str:
-    """`text` without what cannot be stored or shown; the rest of a longer one is cut off."""
+    """Return `text` truncated to `longest` characters, without characters that cannot be stored or shown."""
     return _safely("", _cleaned, text, longest)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the text of `error`."""
+    """Return the first line of the text of `error`."""
     text = cleaned(_safely("", str, error), LONGEST_MESSAGE)
     return text.partition("\n")[0] or cleaned(_safely(UNNAMED, _class_name, error), LONGEST_CLASS)
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback of `error` and its causes, without values of variables; the end of it where it is long.
+    """Return the traceback of `error` and its causes, without values of variables; only the end if it is long.
 
     Files are named relative to the folder from which they were imported. Frames of this package are left out.
     """
@@ -87,12 +86,12 @@ def traceback_of(error: BaseException) -> str:
 
 
 def warn(text: str, *arguments: object) -> None:
-    """Log a warning, even if a log handler of the author's raises."""
+    """Log a warning. An exception in one of the author's log handlers is ignored."""
     _safely(None, log.warning, text, *arguments)
 
 
 def report(execution_id: object, failed: Failed | Failure) -> None:
-    """Log a failure. A line that an exception's text begins cannot pass for a line of the log: all are indented."""
+    """Log a failure. All its lines are indented, so that an exception's text cannot imitate a log line."""
     details = "".join(f"\n{line}" for line in indent(failed.traceback or failed.message, "  ").splitlines())
     warn("Execution %s failed with %s:%s", execution_id, failed.failure_class, details)
 
@@ -111,12 +110,12 @@ def _cleaned(text: str, longest: int) -> str:
 
 
 def _non_retryable(error: BaseException | None) -> NonRetryable | None:
-    """The NonRetryable among an error and its explicit causes."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
+    """Return the NonRetryable among an error and its explicit causes."""
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
         if isinstance(error, NonRetryable):
             return error
-        seen.add(id(error))
+        visited.add(id(error))
         error = error.__cause__
     return None
 
@@ -134,18 +133,18 @@ def _traceback(error: BaseException) -> str:
 
 
 def _name_files(found: traceback.TracebackException) -> None:
-    """In `found`, in its causes and in the members of a group."""
-    rest, seen = [found], set()
+    """Shorten the file names in `found`, in its causes and in the members of a group."""
+    rest, visited = [found], set()
     while rest:
         each = rest.pop()
-        if id(each) in seen:
+        if id(each) in visited:
             continue
-        seen.add(id(each))
+        visited.add(id(each))
         authored = [frame for frame in each.stack if not frame.filename.startswith(_OWN_FOLDER)]
         each.stack[:] = authored or each.stack
         for frame in each.stack:
             frame.filename = _relative(frame.filename)
-        if getattr(each, "filename", None):  # that of a SyntaxError
+        if getattr(each, "filename", None):  # the file of a SyntaxError
             each.filename = _relative(each.filename)
         rest += [one for one in (each.__cause__, each.__context__, *(each.exceptions or ())) if one is not None]
 

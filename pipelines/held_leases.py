@@ -42,10 +42,10 @@ class InHand:
 
 
 class HeldLeases:
-    """Safe to use from many threads. One execution may be held under two leases: it was lost, and came again.
+    """Safe to use from many threads. A lost execution may return, so one execution may be held under two leases.
 
-    A command that waits for a thread is held for as long as its lease lasts, and no longer: the threads may be busy
-    for ever. It is then given back, which means that its lease runs out and another worker gets the execution.
+    A command that waits for a thread is held only until its lease expires, because the threads may be busy permanently.
+    Then it is dropped, and another worker gets the execution.
     """
 
     def __init__(self) -> None:

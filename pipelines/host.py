@@ -135,11 +135,11 @@ class Host:
         return self._taking
 
     def obey(self, message: Any) -> None:
-        """Heed a signed order: take commands, or finish what there is and take no more; and give up lost leases.
+        """Obey a signed order: accept commands, or finish the current ones and accept no more; and drop lost leases.
 
-        Ignored, with a log line, is what is not signed, is for another release or worker, is older than `TOLERANCE`,
-        or was not sent after the newest order that was obeyed: so no order can be replayed, nor overtake another.
-        A refusal carries no signature; it goes to `acceptance` and changes nothing here. Call it from one thread.
+        An order is ignored, with a log line, if it is not signed, is for another release or worker, is older than
+        `TOLERANCE`, or was not sent after the newest order that was obeyed. So an order can be neither replayed nor
+        overtaken. A refusal is unsigned: it goes to `acceptance` and changes nothing here. Call this from one thread.
         """
         refusal = refusal_of(message)
         if refusal is not None:
@@ -168,8 +168,8 @@ class Host:
 
         The signature comes first, then the identity; only for what is meant for this very release are payloads
         decoded and steps run. What is not signed, too old, or was run before gets no answer: leases see to it.
-        Returns once all have run. The lease of a command that was told is held until `let_go`; whatever happens, no
-        other lease is held any more when this returns.
+        Returns once all have run. The lease of a command with an outcome is held until `let_go`. No other lease is
+        held when this returns or raises.
         """
         try:
             envelope = verify(message, lambda _tenant: self._key)
@@ -213,27 +213,27 @@ class Host:
         wait(others)
 
     def _run_and_tell(self, command: Command, tell: Callable[[Answer], None]) -> None:
-        """Run one command and tell its outcome. Never raises: a lease whose outcome cannot be told is let go."""
+        """Run one command and pass its outcome to `tell`. Never raises: if `tell` raises, the lease is dropped."""
         try:
             tell(self._run(command, tell))
         except BaseException as error:
             self._leases.drop([command.lease_token])
             report(command.execution_id, failed_by(error))
 
-    def sealed(self, told: Sequence[Answer]) -> dict[str, Any]:
+    def sealed(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """Answers about one release, signed and ready for the coordinator."""
         group = OutcomeGroup(
             worker_id=self.worker_id,
-            outcomes=[answer.outcome for answer in told if answer.outcome],
-            checkpoints=[answer.checkpoint for answer in told if answer.checkpoint],
+            outcomes=[answer.outcome for answer in answers if answer.outcome],
+            checkpoints=[answer.checkpoint for answer in answers if answer.checkpoint],
         )
-        return seal(told[0].identity, group, self._key)
+        return seal(answers[0].identity, group, self._key)
 
-    def let_go(self, told: Sequence[Answer]) -> None:
-        """The coordinator has been told: from here on the leases of what is over are its own affair."""
-        freed = self._leases.drop([answer.lease_token for answer in told if answer.outcome])
+    def let_go(self, sent: Sequence[Answer]) -> None:
+        """Drop the leases of the outcomes in `sent`, which the coordinator has received."""
+        freed = self._leases.drop([answer.lease_token for answer in sent if answer.outcome])
         if freed or not self.taking:
-            self.changed.set()  # somebody may be waiting for the last of them, or for the thread
+            self.changed.set()  # a thread may be waiting for the last lease, or for a free thread
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """A signed sign of life that also renews the leases held at this moment."""

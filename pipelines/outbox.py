@@ -53,12 +53,12 @@ class Answer:
 
 
 class Outbox(threading.Thread):
-    """Hands answers to `send`, in groups of one release, from a thread of its own; safe to use from many threads.
+    """Passes answers to `send`, in groups of one release, from a separate thread. Safe to use from many threads.
 
-    Of the checkpoints of one lease only the newest is told, and none that its outcome has overtaken. While `send`
-    raises OSError, the broker is away: what it did not take is offered again. Any other exception is a mistake of the
-    program, and a group that meets it MOST_TRIES times is lost, so that it holds up no other. `done` is called with
-    what was sent or lost.
+    Only the newest checkpoint of a lease is sent, and none after its outcome. OSError from `send` means that the broker
+    is unreachable, so the group is sent again later. Any other exception is a bug: a group that fails with it
+    MOST_TRIES times is dropped, so that it does not block the others. `done` is called with the answers that were sent
+    or dropped.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Outbox(threading.Thread):
             try:
                 self._send_next()
             except Exception as error:
-                warn("The outbox failed, and goes on:\n%s", traceback_of(error))
+                warn("The outbox failed, and continues:\n%s", traceback_of(error))
 
     def _is_empty(self) -> bool:
         with self._condition:

@@ -122,10 +122,10 @@ class RestHost:
         *,
         hung_up: Callable[[], bool] = lambda: False,
     ) -> Answer:
-        """Status and body for one request: first its signature, its age and its nonce, and only then what it says.
+        """Return status and body for one request. Checks its signature, age and nonce before it reads the body.
 
-        Anybody may ask whether the worker is alive. `hung_up` returns whether the caller is gone: a step is told,
-        since nobody will take the outcome.
+        The liveness check needs no signature. `hung_up` returns True once the caller has closed the connection; steps
+        can check for that, because the outcome is no longer needed.
         """
         if METHODS.get(path) is None:
             return 404, b""
@@ -164,7 +164,7 @@ class RestHost:
         )
 
     def _executed(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> bytes:
-        """The result of a command, a failure whatever happens."""
+        """Return the result of a command; a failure if anything raises."""
         return self._boundary.run(
             command.execution_id,
             lambda: self._answered(command, self._execute(command, hung_up)),

@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.turns.release()
 
     def _is_alone(self) -> bool:
-        """True once the coordinator gave the call up: it will call again, and nobody reads this answer."""
+        """Return True once the coordinator has abandoned the call: it will call again, and ignores this answer."""
         waiting = select.poll()
         waiting.register(self.connection, select.POLLIN)
         try:

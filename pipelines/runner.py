@@ -65,8 +65,8 @@ def run(
 
     ``payload`` is decoded JSON: one value when ``shape`` is UNI, a list of them when it is MULTI. ``keep`` is
     called after each step but the last and those before an await; a stream is then run to its end, as it would
-    be for a transition that stops there. ``stop == start`` runs nothing and gives the input back. Whatever leaves
-    the author's code becomes ``Failed``: KeyboardInterrupt, SystemExit and every other exception.
+    be for a transition that stops there. ``stop == start`` runs nothing and returns the input. Every exception of
+    the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -221,7 +221,7 @@ class _Transition:
         return self._authored(step, step.function, value, context)
 
     def _authored(self, step: PlannedStep, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the author's code. Whatever it raises fails the step; nothing is called once a step has failed."""
+        """Call the author's code. An exception fails the step; no code is called once a step has failed."""
         if self.failure is not None:
             raise _StepFailed  # the author's code swallowed it
         try:
@@ -245,10 +245,10 @@ class _Transition:
         raise _StepFailed from None
 
     def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:
-        """Fail the step for good: the value is to blame, and a retry would meet it again."""
+        """Fail the step without a retry: the value is wrong, and a retry would meet it again."""
         if self.failure is None:
-            told = message_of(step.name, message)
-            self.failure = Failed(failure_class, told, False, step.index, step.name)
+            text = message_of(step.name, message)
+            self.failure = Failed(failure_class, text, False, step.index, step.name)
         raise _StepFailed
 
 

@@ -112,15 +112,15 @@ class _Question:
             return self._password()
         if scheme.lower() != "bearer":
             return {}
-        told = {name.lower(): value for name, value in _PARAMETER.findall(rest)}
-        return {"Authorization": f"Bearer {self._token(told)}"}
+        challenge = {name.lower(): value for name, value in _PARAMETER.findall(rest)}
+        return {"Authorization": f"Bearer {self._token(challenge)}"}
 
-    def _token(self, told: dict[str, str]) -> str:
-        realm, host = told.get("realm", ""), self.reference.host
+    def _token(self, challenge: dict[str, str]) -> str:
+        realm, host = challenge.get("realm", ""), self.reference.host
         # A registry must not have us send a password in the open that it took under TLS.
         if urlsplit(realm).scheme != "https" and host not in settings.IMAGE_REGISTRIES_PLAIN_HTTP:
             raise _Refused("IMAGE_REGISTRY_DENIED", f"{host} names no place over https to get a token from")
-        query = {"service": told.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
+        query = {"service": challenge.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
         joined = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
         answer = _call("GET", joined, self._password(), self.deadline)
         if answer.status in (400, 401, 403, 404):

@@ -261,7 +261,7 @@ def verify_release(release_id: int) -> None:
 
 
 def verify_next() -> bool:
-    """Verify the oldest release whose verification has not begun. False if there is none, or another took it."""
+    """Verify the oldest release that awaits verification. Return False if none does, or if another process took it."""
     found = Release.objects.filter(status=Status.UPLOADED).order_by("status_changed_at").values_list("pk", flat=True)
     release_id = found.first()
     if release_id is None:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 DUE_AFTER = 0.75
 CLAIM_SECONDS = 3600.0
 MISSING_DUE_AFTER = timedelta(minutes=1)
-"""Bytes that were missing are looked for again so soon: whoever needs them is refused until then."""
+"""Missing bytes are checked again this soon, because requests that need them are refused until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Checked:
 
 
 def scrub(budget_seconds: float, *, everything: bool = False) -> Iterator[Checked]:
-    """Check what is due, the longest unchecked first, until nothing is or the budget is spent.
+    """Check the due blobs, the longest unchecked first, until none is due or the budget is spent.
 
-    A blob that is MISSING is due every minute. With `everything` whatever was not checked since the call began is due.
-    One process scrubs at a time; to any other nothing is due. Ends where the store cannot be used.
+    A MISSING blob is due every minute. With `everything`, each blob that was not checked since the call began is due.
+    One process scrubs at a time; for any other process no blob is due. Ends if the store cannot be used.
     """
     age = timedelta() if everything else timedelta(days=settings.SCRUB_DAYS * DUE_AFTER)
     deadline = time.monotonic() + budget_seconds

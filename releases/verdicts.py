@@ -1,4 +1,4 @@
-"""The verdict on stored bytes: read, looked at a second time under the digest's lock, and noted."""
+"""Hashes stored bytes, checks them again under the digest's lock, and records the verdict."""
 
 from releases import blob_lock, blobs
 from releases.artifact_store import ArtifactStore, Seen, artifact_store
@@ -8,26 +8,27 @@ State = Blob.State
 
 
 def judge(digest: str) -> Blob.State | None:
-    """Hash the bytes at `digest`, note the verdict and return it. Damaged bytes are put into quarantine.
+    """Hash the bytes at `digest`, record the verdict and return it. Damaged bytes are put into quarantine.
 
-    SOUND is noted while nobody can remove the bytes, every other verdict while nobody can bring them. None is no
-    verdict: an upload or a removal has them in hand. Raises `ArtifactStoreUnavailable`.
+    SOUND is recorded under a lock that prevents removal of the bytes, every other verdict under one that also prevents
+    uploads. Returns None, without a verdict, if an upload or a removal holds the lock. Raises
+    `ArtifactStoreUnavailable`.
     """
     store = artifact_store()
-    seen = store.verified(digest)
-    if seen is not None:
+    verified = store.verified(digest)
+    if verified is not None:
         with blob_lock.shared([digest]):
-            if store.look(digest) == seen:
-                return _sound(digest, seen)
+            if store.look(digest) == verified:
+                return _sound(digest, verified)
     with blob_lock.alone(digest) as held:
         if not held:
             return None
-        seen = store.verified(digest)
-        return _unsound(store, digest) if seen is None else _sound(digest, seen)
+        verified = store.verified(digest)
+        return _unsound(store, digest) if verified is None else _sound(digest, verified)
 
 
-def _sound(digest: str, seen: Seen) -> Blob.State:
-    blobs.note_sound(digest, size=seen.size, fingerprint=seen.fingerprint)
+def _sound(digest: str, verified: Seen) -> Blob.State:
+    blobs.note_sound(digest, size=verified.size, fingerprint=verified.fingerprint)
     return State.SOUND
 
 

@@ -1,7 +1,7 @@
 """Reads request bodies: bounded, in one copy, and under the budget for large ones.
 
-`HttpRequest.body` asks the server for everything at once, which then holds a copy of its own. It also keeps the body as
-long as the request, and requests are parts of reference cycles: that is until a full garbage collection.
+`HttpRequest.body` reads everything at once, so the server holds a second copy. It also keeps the body for as long as
+the request exists. Requests are parts of reference cycles, so they exist until a full garbage collection.
 """
 
 from typing import Protocol
@@ -17,7 +17,7 @@ class Readable(Protocol):
 
 
 def read_body(stream: Readable, limit: int) -> bytes:
-    """Return what is left of `stream`. Raises `PayloadTooLarge` once it is more than `limit`; `LargeRequestsBusy`."""
+    """Return the rest of `stream`. Raises `PayloadTooLarge` if it exceeds `limit` bytes, and `LargeRequestsBusy`."""
     chunks: list[bytes] = []
     size = 0
     while chunk := stream.read(CHUNK_BYTES):
@@ -28,6 +28,6 @@ def read_body(stream: Readable, limit: int) -> bytes:
     try:
         admit(size)
     except LargeRequestsBusy:
-        chunks.clear()  # the exception would keep them, by its traceback
+        chunks.clear()  # the traceback of the exception would keep them
         raise
     return b"".join(chunks)

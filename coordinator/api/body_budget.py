@@ -1,8 +1,9 @@
-"""Bounds the memory that large request bodies take in one process.
+"""Limits the memory that large request bodies use in one process.
 
-A request costs several times its body while it is parsed, digested and written. Small bodies are bounded by the number
-of threads; large ones share a budget, which a request takes from when its body has been read and returns when it is
-answered. A request that finds it spent waits for a moment, but not many do, so that threads stay free for small ones.
+A request needs several times the memory of its body while it is parsed, digested and written. The number of threads
+limits the memory of small bodies. Large bodies share a budget: a request reserves bytes once its body is read, and
+returns them when it is answered. If the budget is spent, a request waits for a few seconds. Only a few requests may
+wait, so that threads stay free for small bodies.
 """
 
 import threading
@@ -35,13 +36,13 @@ class Budget:
 
     @property
     def waiting(self) -> int:
-        """How many threads wait for others to give back."""
+        """How many threads wait for others to return bytes."""
         return self._waiting
 
     def take(self, size: int) -> bool:
-        """Take `size` bytes. False if they are not there in time, or if enough others wait already.
+        """Reserve `size` bytes. Return False if they do not become free in time, or if too many threads wait already.
 
-        More than the total is to be had while nobody else has anything.
+        A request may exceed the total while no other request has reserved bytes.
         """
         with self._changed:
             if not self._fits(size):
@@ -70,7 +71,7 @@ _request = threading.local()
 
 
 def admit(size: int) -> None:
-    """Take a body of `size` bytes from the budget until the request is answered. Raises `LargeRequestsBusy`."""
+    """Reserve `size` bytes of the budget until the request is answered. Raises `LargeRequestsBusy`."""
     if size <= LARGE_BYTES:
         return
     if not budget.take(size):
@@ -79,7 +80,7 @@ def admit(size: int) -> None:
 
 
 def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: gives back what the request has taken."""
+    """Middleware: returns the bytes that the request reserved to the budget."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         try:

@@ -69,7 +69,7 @@ class ProblemHandler(ExceptionHandler):
         return _document(code, title, exc.status_code, str(detail) if exc.status_code < 500 else title)
 
     def report_exception(self, exc: APIException, response: Response) -> None:
-        """A refusal is an answer and no failure of the program, whatever its status."""
+        """Do not report `LargeRequestsBusy`: it has status 503, but it is not a failure of the program."""
         if not isinstance(self.exc, LargeRequestsBusy):
             super().report_exception(exc, response)
 

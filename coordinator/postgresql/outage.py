@@ -1,4 +1,4 @@
-"""Tells an outage of PostgreSQL from a mistake of the program."""
+"""Distinguishes an outage of PostgreSQL from an error in the program."""
 
 from django.db import InterfaceError, OperationalError
 
@@ -7,7 +7,7 @@ _OUTAGE = ("08", "53", "57P")
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Return True if `error` says that PostgreSQL cannot be reached or accepts no more connections or writes.
+    """Return True if `error` means that PostgreSQL cannot be reached or accepts no more connections or writes.
 
     Deadlocks and cancelled statements are errors of the same class in Django, but no outage.
     """

@@ -249,9 +249,9 @@ def _cancel_order(execution: Execution) -> Order:
     return Order(
         title="Cancel an execution",
         lead=(
-            "It ends now and for good, and what it asked of others is withdrawn. A worker that runs it is told; the "
-            "step keeps its thread until it checks for that or finishes. Its outcome is dropped, and what it did "
-            "outside stays done."
+            "The execution ends now and permanently, and its open questions are withdrawn. A worker that runs it is "
+            "notified; the step keeps its thread until it checks for cancellation or finishes. Its outcome is dropped. "
+            "Its effects on other systems remain."
         ),
         button="Cancel the execution",
         icon="cancel",

@@ -63,12 +63,13 @@ class WorkerAdmin(ReadOnlyAdmin):
         return worker.eligibility.state
 
     @badge(
-        "Artifact", {"as verified": "success", "another": "danger", "not told": "default", "no such release": "danger"}
+        "Artifact",
+        {"as verified": "success", "another": "danger", "not reported": "default", "no such release": "danger"},
     )
     def artifact(self, worker: Worker) -> str:
         if worker.eligibility.release_id is None:
             return "no such release"
-        return {True: "as verified", False: "another", None: "not told"}[worker.eligibility.artifact_fits]
+        return {True: "as verified", False: "another", None: "not reported"}[worker.eligibility.artifact_fits]
 
     @column("Drains", empty="-")
     def drains(self, worker: Worker) -> str | None:

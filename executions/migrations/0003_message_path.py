@@ -1,4 +1,4 @@
-"""When messages last arrived, and the clock by which workers become silent: it stands still while none can arrive."""
+"""Records when messages last arrived. Adds the clock by which workers become silent: it stops while none can arrive."""
 
 from django.db import migrations, models
 

@@ -3,11 +3,11 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-# One row for each worker, with the release that it names or null. Every rule of eligibility is here and nowhere else.
-# A worker that names an artifact must name one that the release pins, whatever its kind (wire protocol D.8).
-# A REST worker may be silent: only others beat for it, and what was accepted still goes to it.
+# One row for each worker, with the release that it names or null. This view contains every rule of eligibility.
+# A worker that names an artifact must name one of any kind that the release pins (wire protocol D.8).
+# A REST worker may be silent: it sends no heartbeats itself, and accepted executions are still sent to it.
 # A Celery worker is silent only if its heartbeats could have arrived: see `worker_clock`.
-# `present` is cheap to evaluate: it lets a claim skip the workers of the past before it looks up releases.
+# `present` is cheap to evaluate, so that a claim skips former workers before it looks up releases.
 VIEW = """
 CREATE VIEW executions_workereligibility AS
 SELECT w.id AS worker_id, w.tenant_id, r.id AS release_id, w.protocol, w.transition_seconds,
@@ -45,9 +45,9 @@ CROSS JOIN LATERAL (
 ) rule
 """
 
-# A statement sees the executions as they were when it began. A claim that counts by that may overlook what another one
-# has just taken. So it counts here: once it holds the lock, a volatile function sees what is committed by then.
-# 7306 is the class of these locks. Locks of two keys never meet those of one key, which `releases.blob_lock` takes.
+# A statement sees the executions as they were when it began, so its own count may miss executions that another claim has
+# just leased. This volatile function counts after it has the lock, and sees everything committed by then.
+# 7306 is the class of these locks. Locks of two keys never conflict with locks of one key, as in `releases.blob_lock`.
 COUNT = """
 CREATE FUNCTION count_running_for_claim(release bigint) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
 BEGIN

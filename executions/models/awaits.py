@@ -10,10 +10,10 @@ from executions.models.execution import Execution
 
 
 class AwaitUnit(models.Model):
-    """One suspended boundary of one execution (wire protocol F.1). An execution has at most one that is open.
+    """One suspended boundary of one execution (wire protocol F.1). An execution has at most one open unit.
 
-    It goes on once `answered_items` of its interactions are answered, of `expected_items`. `itemized` units resume with
-    the list of all answers in the order of their items, others with the one answer, read as many where `gives_many`.
+    The execution resumes once `answered_items` reaches `expected_items`. `itemized` units resume with the list of all
+    answers in the order of their items. Others resume with the one answer, as a list if `gives_many` is set.
     `worker_name` is the id by which the worker that opened it knows it, to the letter; null where the coordinator
     opened it.
     """

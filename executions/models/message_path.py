@@ -1,14 +1,14 @@
-"""Whether messages arrive."""
+"""Records whether messages arrive."""
 
 from django.db import models
 from django.db.models import F, Q
 
 
 class MessagePath(models.Model):
-    """When a message last went all the way from the clock over the broker to a control worker; one row.
+    """Records when a message last travelled from the clock over the broker to a control worker. It has one row.
 
-    Heartbeats take the same way. After `expected_by` without another message they cannot arrive either. There is no row
-    before the first message.
+    Heartbeats take the same path. If no message arrives until `expected_by`, heartbeats cannot arrive either. The table
+    is empty before the first message.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)

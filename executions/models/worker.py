@@ -8,7 +8,7 @@ from releases.models import IDENTITY_LENGTH, Release
 
 
 class Worker(models.Model):
-    """A transition worker as its last heartbeat told of it. Its state is read from `eligibility`.
+    """A transition worker as its last heartbeat reported it. Its state is read from `eligibility`.
 
     A worker drains because it said so (`draining_since`), or because an operator wants it to
     (`drained_by_operator_at`), which no heartbeat undoes. `noted_state` is the state in its newest event. `endpoint` is

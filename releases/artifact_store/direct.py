@@ -146,7 +146,7 @@ class DirectUploads:
                     raise
 
     def discard(self, name: str, storage_id: str) -> None:
-        """Take away whatever is left of an upload that is over: its parts, and the object under its staging key."""
+        """Delete the remains of a finished upload: its parts, and the object under its staging key."""
         if storage_id:
             self.abort(name, storage_id)
         with self._told():

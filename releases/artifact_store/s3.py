@@ -62,7 +62,7 @@ class S3ArtifactStore:
         self.direct: DirectUploads | None = DirectUploads(self._client, presigning, where.bucket, self._under, _told)
 
     def set_up(self) -> None:
-        """The bucket is made by whoever runs the S3 server."""
+        """Do nothing: the operator of the S3 server creates the bucket."""
 
     def stage(self, limit: int) -> StagedBlob:
         return StagedBlob(self.staging, limit, self.keep)

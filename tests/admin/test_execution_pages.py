@@ -165,10 +165,10 @@ def test_the_list_is_filtered(question: str, found: bool, log_in: LogIn, acme: W
 
 
 WORKERS: dict[str, tuple[dict[str, Any], str]] = {
-    "HEALTHY": ({}, "not told"),
-    "STALE": ({"alive_until": timezone.now() - timedelta(hours=1)}, "not told"),
-    "DRAINING": ({"draining_since": timezone.now()}, "not told"),
-    "UNAVAILABLE": ({"stopped_at": timezone.now()}, "not told"),
+    "HEALTHY": ({}, "not reported"),
+    "STALE": ({"alive_until": timezone.now() - timedelta(hours=1)}, "not reported"),
+    "DRAINING": ({"draining_since": timezone.now()}, "not reported"),
+    "UNAVAILABLE": ({"stopped_at": timezone.now()}, "not reported"),
     "another": ({"artifact_digest": "sha256:" + "0" * 64}, "another"),
     "no such release": ({"release_version": "none"}, "no such release"),
 }
