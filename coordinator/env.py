@@ -19,6 +19,7 @@ T = TypeVar("T")
 MOST = 1e9
 """The largest number that a setting may be; as seconds, thirty years."""
 _HOST = re.compile(r"[^\s/@]+")
+_TENANT = re.compile(r"[a-z0-9-]{1,63}")
 _BLANK = re.compile(r"\s")
 _DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
 
@@ -102,6 +103,17 @@ class Environment:
 
         def parse(value: str) -> list[str]:
             return [word.strip() for word in value.split(",") if word.strip()]
+
+        return self._read(name, "list", default, parse, fallback=[])
+
+    def tenants(self, name: str, default: str = "") -> list[str]:
+        """A comma-separated list of tenants, by their slugs."""
+
+        def parse(value: str) -> list[str]:
+            slugs = [word.strip() for word in value.split(",") if word.strip()]
+            if not all(_TENANT.fullmatch(slug) for slug in slugs):
+                raise ValueError("must be tenants by their slugs, such as acme")
+            return slugs
 
         return self._read(name, "list", default, parse, fallback=[])
 

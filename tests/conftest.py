@@ -18,11 +18,12 @@ from coordinator.local.product import Product
 from executions import admission, refusals
 from releases.artifact_store import LocalArtifactStore
 from tests import transaction_calls
+from tests.race_database import race_database
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
 from tests.servers import ORDINARY_URL
 
-__all__ = ["s3_place", "s3_server"]
+__all__ = ["race_database", "s3_place", "s3_server"]
 
 # A machine that is busy is slow, which is no mistake of the code.
 hypothesis.settings.register_profile(

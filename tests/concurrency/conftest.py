@@ -1,25 +1,11 @@
-"""A database that tests may commit to from many connections, apart from everybody else's."""
+"""Every test here may commit, from many connections."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from django.apps import apps
-from django.core.management import call_command
-from django.db import connection, transaction
 from pytest_django import DjangoDbBlocker
 
-
-@pytest.fixture(scope="session")
-def race_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """A database of its own: in the test database, the product that other tests run would claim what is committed."""
-    name = f"{connection.settings_dict['NAME']}_races"
-    with django_db_blocker.unblock():
-        _run(f'DROP DATABASE IF EXISTS "{name}"', f'CREATE DATABASE "{name}"')
-        with connected_to(name):
-            call_command("migrate", verbosity=0)
-        yield name
-        _run(f'DROP DATABASE "{name}" WITH (FORCE)')
+from tests.race_database import connected_to, emptied
 
 
 @pytest.fixture
@@ -27,44 +13,3 @@ def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterato
     """The whole test runs over `race_database`, in every thread, and leaves it empty."""
     with django_db_blocker.unblock(), connected_to(race_database), emptied():
         yield
-
-
-@contextmanager
-def connected_to(name: str) -> Iterator[None]:
-    """All threads share the settings of the connection; each opens a connection of its own by them."""
-    before = connection.settings_dict["NAME"]
-    connection.close()
-    connection.settings_dict["NAME"] = name
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict["NAME"] = before
-
-
-@contextmanager
-def emptied() -> Iterator[None]:
-    """The database is empty after the block."""
-    try:
-        yield
-    finally:
-        _empty()
-
-
-def _run(*statements: str) -> None:
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-
-
-def _empty() -> None:
-    """History refuses to be removed; only the owner of the tables can, and only by switching its guards off."""
-    apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions"))
-    models = [model for each in apps_models for model in each if model._meta.managed]
-    tables = [f'"{model._meta.db_table}"' for model in models]
-    with transaction.atomic():
-        _run(
-            *(f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in tables),
-            f"TRUNCATE {', '.join(tables)} CASCADE",
-            *(f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in tables),
-        )

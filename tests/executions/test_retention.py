@@ -128,7 +128,8 @@ def test_a_batch_takes_no_more_executions_once_it_has_very_many_interactions() -
         made = making.execution(owner, key)
         [claim] = making.claimed(owner)
         record(made.release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)]))
-        run("UPDATE executions_awaitunit SET expected_items = 15000 WHERE execution_id = %s", made.pk)
+        with unguarded(AwaitUnit):
+            AwaitUnit.objects.filter(execution=made).update(expected_items=15_000)
         cancel(owner, made.pk, actor="user:ann", reason="")
         making.aged(made, days=31)
     assert retention.remove(seconds=0) == 2

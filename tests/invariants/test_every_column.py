@@ -11,9 +11,9 @@ from psycopg import sql
 from pytest_django import DjangoDbBlocker
 
 from executions.states import TERMINAL, State
-from tests.concurrency.conftest import connected_to, emptied
 from tests.invariants import rows
 from tests.invariants.matrix import MATRIX
+from tests.race_database import connected_to, emptied
 from tests.servers import ORDINARY_URL
 
 Connection = psycopg.Connection[Any]

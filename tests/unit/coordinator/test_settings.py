@@ -35,6 +35,7 @@ BY_NAME = {
     "SECRET_KEY": [MARK],
     "WORKER_SECRET": [MARK],
     "RESUME_TOKEN_SECRET": [MARK],
+    "ALLOWED_TENANTS": [f"{MARK} inc", "acme,Upper"],
     "ALLOWED_HOSTS": [f"https://{MARK}", f"a {MARK}"],
     "CSRF_TRUSTED_ORIGINS": [MARK, f"https://h/{MARK}"],
     "IMAGE_REGISTRIES": [f"https://{MARK}"],
