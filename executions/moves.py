@@ -164,14 +164,14 @@ STOCK_SECONDS = 0.4
 MOST_STOCK = 500
 A_FEW = 10
 BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
-"""How many seconds a claim that found nothing waits before it looks again at releases that another claim was at."""
+"""How many seconds a claim that found nothing waits before it looks again at releases that another claim had locked."""
 
 # A release's room is what the workers that may run it do in `span` seconds, at least one execution for each of their
 # threads and at most `most`; what runs there takes a place, but for what is at a worker that gets no more work. So a
 # slow pipeline is sent only what its workers start on at once, and a fast one a stock. The stock is filled up by a
 # quarter or more at a time. Without a worker there is no room, and its executions stay due until one comes.
-# A thread that still runs what was cancelled or taken over is no room either: the view's capacity leaves it out.
-# One claim at a time counts what runs of a release, so that two together never take more than there is room for.
+# The view's capacity also excludes threads that still run cancelled executions or executions that were taken over.
+# One claim at a time counts the RUNNING executions of a release, so that concurrent claims never exceed the room.
 # Each call of a REST worker is one command, so a release that has such a worker keeps no stock. What a REST worker is
 # to run is leased in its name here and now; chance distributes it over all free places of the release.
 # Tenants that have something due share `limit` evenly, and the releases of each its share, so that none waits for
@@ -265,7 +265,7 @@ ORDER BY c.next_due_at, c.id
 """
 
 
-# Any number, as long as no other advisory lock has it.
+# An arbitrary number that no other advisory lock uses.
 _CLAIMING = 0xC1A1
 
 
@@ -295,7 +295,7 @@ def claim(
 def _claim_once(
     owner: str, limit: int, lease_seconds: float, call_seconds: float, quota: int
 ) -> tuple[list[Claim], bool]:
-    """What could be claimed, and whether there is due work of a release that another claim is at."""
+    """Return the claims, and whether a release that another claim has locked has due work."""
     parameters: dict[str, Any] = {
         "owner": owner,
         "limit": limit,
