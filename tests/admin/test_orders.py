@@ -211,7 +211,9 @@ def test_a_worker_shows_what_it_runs(log_in: LogIn, acme: World) -> None:
     assert link not in client.get(of("worker_change", other)).text
 
 
-@pytest.mark.parametrize(("abandoned", "told"), [(1, "threads still runs what"), (2, "threads still run what")])
+@pytest.mark.parametrize(
+    ("abandoned", "told"), [(1, "threads still runs a transition"), (2, "threads still run transitions")]
+)
 def test_a_worker_shows_which_threads_run_what_no_longer_counts(
     log_in: LogIn, acme: World, abandoned: int, told: str
 ) -> None:
