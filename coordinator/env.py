@@ -257,7 +257,7 @@ class Environment:
 
 
 def _split(value: str) -> SplitResult | None:
-    """The parts of a URL; None where it or its port is malformed, which Python's own errors tell with the value."""
+    """The parts of a URL; None if it or its port is malformed. Python's own errors would show the value."""
     try:
         url = urlsplit(value)
         return url if url.port != 0 else None

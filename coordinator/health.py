@@ -53,7 +53,7 @@ class Check:
 
 
 def _connect() -> None:
-    """A connection that is open already says nothing about the next request, which may need a new one."""
+    """Check a new connection: an open one does not show that the next request can open one."""
     made = connections.create_connection("default")
     try:
         with made.cursor() as cursor:
@@ -82,7 +82,7 @@ def live(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """503 if no connection to the database can be had, since nothing can be accepted then; else 200.
+    """Answer 503 if no connection to the database is available, because no request can be served then; else 200.
 
     The broker and the artifact store are reported and do not fail the probe: without them work is late, or uploads are
     refused, and other requests are served.

@@ -53,12 +53,12 @@ class ExecutionView(serializers.Serializer[Execution]):
     idempotencyKey = serializers.CharField(source="execution_key")
     status = serializers.ChoiceField(
         choices=[state.value for state in State],
-        help_text="RUNNING says that it is claimed for a worker; `runningSince` says whether it has begun.",
+        help_text="RUNNING means claimed for a worker; `runningSince` says whether a thread has started it.",
     )
     worker = serializers.CharField(
         source="worker_name",
         allow_null=True,
-        help_text="The worker that has it in hand; null until one has reported it.",
+        help_text="The worker that holds it; null until one has reported it.",
     )
     runningSince = serializers.DateTimeField(
         source="running_since",

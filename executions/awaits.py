@@ -95,7 +95,7 @@ class Parking:
 
 
 # The requests of a unit are the progress of its execution already, so the database copies them from there: a unit of
-# 100,000 items is opened without sending its requests a second time. What a worker opened itself has no correlations.
+# 100,000 items is opened without sending its requests again. Interactions that a worker opened have no correlations.
 _OPEN = """
 WITH parked AS (
     SELECT * FROM json_to_recordset(%(parkings)s::json) AS p(
@@ -237,7 +237,7 @@ WHERE unit_id = ANY(%(units)s) AND status = 'COMPLETED' GROUP BY unit_id
 
 
 def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
-    """Count the new answers of units, and take on the executions whose units have all of theirs; returns how many.
+    """Count the new answers of units, and resume the executions whose units are complete. Return how many resume.
 
     The rows of the executions are held. The next transition starts from the answer: the one, or the list of all in the
     order of their items. Only then are the answers of a unit read.

@@ -68,7 +68,7 @@ def waiting_count(tenants: QuerySet[Tenant] | list[int]) -> int:
 
 
 def _admitting_workers(tenant_ids: list[int]) -> Counter[int | None]:
-    """How many workers let new executions of each release in."""
+    """Return how many workers admit new executions of each release."""
     rows = WorkerEligibility.objects.filter(worker__tenant__in=tenant_ids, admits=True)
     return Counter(rows.values_list("release_id", flat=True))
 

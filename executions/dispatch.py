@@ -64,9 +64,9 @@ def dispatch() -> int:
 
 
 def _messages(claims: list[Claim]) -> Iterator[list[Claim]]:
-    """The claims of each release, in as many messages as are worth it.
+    """Yield the claims of each release, in as many messages as are worth it.
 
-    What lost its lease travels alone: it may be what ends its workers, and would take the others of its group along.
+    An execution that lost its lease gets a separate message: if it kills its worker, no other execution is affected.
     """
     by_release: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
     for claim in claims:

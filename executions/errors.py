@@ -93,7 +93,7 @@ class FilterRequired(CoordinatorError):
 class TenantNotAllowed(CoordinatorError):
     code = "TENANT_NOT_ALLOWED"
     status = 403
-    title = "This coordinator runs nothing for the tenant"
+    title = "This coordinator does not serve the tenant"
 
 
 class InteractionUnknown(NotFound):

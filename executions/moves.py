@@ -166,14 +166,14 @@ MOST_BYTES = 4 * 1024**2
 """How many bytes of payloads, as the database stores them, one claim takes; a single larger payload is taken too."""
 A_FEW = 10
 BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
-"""How many seconds a claim that found nothing waits before it looks again at releases that another claim was at."""
+"""How many seconds a claim that found nothing waits before it looks again at releases that another claim locks."""
 
 # A release's room is what the workers that may run it do in `span` seconds, at least one execution for each of their
 # threads and at most `most`; what runs there takes a place, but for what is at a worker that gets no more work. So a
 # slow pipeline is sent only what its workers start on at once, and a fast one a stock. The stock is filled up by a
 # quarter or more at a time. Without a worker there is no room, and its executions stay due until one comes.
-# A thread that still runs what was cancelled or taken over is no room either: the view's capacity leaves it out.
-# One claim at a time counts what runs of a release, so that two together never take more than there is room for.
+# The view's capacity also excludes threads that still run cancelled executions or executions that were taken over.
+# One claim at a time counts the RUNNING executions of a release, so that concurrent claims never exceed the room.
 # Each call of a REST worker is one command, so a release that has such a worker keeps no stock. What a REST worker is
 # to run is leased in its name here and now; chance distributes it over all free places of the release.
 # Tenants that have something due share `limit` evenly, and the releases of each its share, so that none waits for
@@ -271,7 +271,7 @@ ORDER BY c.next_due_at, c.id
 """
 
 
-# Any number, as long as no other advisory lock has it.
+# An arbitrary number that no other advisory lock uses.
 _CLAIMING = 0xC1A1
 
 
@@ -301,7 +301,7 @@ def claim(
 def _claim_once(
     owner: str, limit: int, lease_seconds: float, call_seconds: float, quota: int
 ) -> tuple[list[Claim], bool]:
-    """Return what could be claimed, and whether it left due work: to another claim, or because of its bytes."""
+    """Return the claims, and whether due work is left: to a claim that has locked its release, or for its bytes."""
     parameters: dict[str, Any] = {
         "owner": owner,
         "limit": limit,

@@ -21,7 +21,7 @@ from releases.identity import ReleaseIdentity
 def tell(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     """Send the worker its order. `lost_leases` are tokens of lost leases that the worker still holds.
 
-    Return False if the worker has stopped or drains by itself, or if the broker refuses the order. REST workers get no
+    Return False if the worker has stopped or announced a drain, or if the broker refuses the order. REST workers get no
     orders.
 
     Each worker has its own queue. The queue holds only the newest order, and expires once a worker would reject the

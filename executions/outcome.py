@@ -51,7 +51,7 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
     An outcome counts only for an execution that is pinned to this very release of this tenant, and only under the
     lease it was given. Any other is dropped, and an event says so. If an outcome cannot be recorded, its execution
     fails with UNRECORDABLE_OUTCOME, and the rest of the group is still recorded; such a checkpoint is left out.
-    Raises `OperationalError` or `InterfaceError` where the database is away or busy: try the whole group again.
+    Raises `OperationalError` or `InterfaceError` if the database is down or busy: try the whole group again.
     """
     try:
         return _record(identity, group)
@@ -80,7 +80,7 @@ def _as_failure(part: OutcomeGroup) -> OutcomeGroup:
 
 
 def _raise_if_passing(error: Exception) -> None:
-    """Raise `error` again where it says nothing of the outcome and will pass: the database is away, or busy.
+    """Raise `error` again if it is temporary and unrelated to the outcome: the database is down or busy.
 
     psycopg counts a value that exceeds a limit of the server (class 54) among the same errors; that will not pass.
     """

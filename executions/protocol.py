@@ -124,9 +124,9 @@ class CommandGroup(_Wire):
 
 
 class Failure(_Wire):
-    """Why a transition failed. The worker decides `retryable`: only it knows the exception's class.
+    """Why a transition failed. The worker sets `retryable`, because only the worker knows the exception's class.
 
-    `traceback` is empty where nothing was raised.
+    `traceback` is empty if there was no exception.
     """
 
     failure_class: str
@@ -212,7 +212,7 @@ class HeldLease(_Wire):
 
 
 class Heartbeat(_Wire):
-    """A worker's sign of life. It registers the worker, and renews the leases of what it holds.
+    """A worker's heartbeat. It registers the worker, and renews the leases that the worker holds.
 
     `capacity` is how many transitions it can run at once; `taking`, whether it takes commands, as it was last ordered.
     A worker that does not report it supports no orders, and takes commands. `answered` is false until the worker has
@@ -236,7 +236,7 @@ class Heartbeat(_Wire):
 
 
 class Order(_Wire):
-    """The coordinator's word to one worker: `drain`, and it finishes what it has and takes no more; else it takes.
+    """The coordinator's order to one worker. With `drain` it finishes its commands and accepts no more.
 
     `lost_leases` are the tokens of leases that the worker holds and that no longer count: the execution was cancelled,
     or another worker took it over.
@@ -265,7 +265,7 @@ class Sender(_Wire):
 
 
 def sender_of(message: Any) -> Sender | None:
-    """Where `message` says it comes from, None where it does not say. Its signature need not be right."""
+    """Return the sender that `message` names; None if it names none. Does not check the signature."""
     try:
         body = pydantic_core.from_json(message["body"])
         return Sender.model_validate({**message, "workerId": body["workerId"]})
@@ -277,7 +277,7 @@ RefusalCode = Literal["SIGNATURE_INVALID", "TENANT_UNKNOWN", "TIMESTAMP_REFUSED"
 
 
 class Refusal(_Wire):
-    """Tells a worker that its heartbeat with this `nonce` was refused. Unsigned: no key may be common to both sides."""
+    """Notifies a worker that its heartbeat with this `nonce` was refused. Unsigned: the two sides may share no key."""
 
     kind: Literal["refusal"] = "refusal"
     nonce: str = Field(min_length=1, max_length=100)
@@ -285,7 +285,7 @@ class Refusal(_Wire):
 
 
 def refusable(code: str) -> TypeGuard[RefusalCode]:
-    """Whether a refusal can give this reason."""
+    """Return True if a refusal can give this reason."""
     return code in get_args(RefusalCode)
 
 

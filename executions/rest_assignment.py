@@ -21,7 +21,7 @@ def worker_pk(owner: str) -> int:
 
 
 def share(claims: Sequence[Claim], give_back: Callable[[list[Claim]], None]) -> list[Claim]:
-    """Send what REST workers hold of `claims`, and return what is left for the queues of the releases.
+    """Send those of `claims` that REST workers hold. Return the others, which go to the queues of the releases.
 
     The claims are committed. `give_back` gets what the broker does not take.
     """

@@ -40,7 +40,7 @@ def may_call(endpoint: str) -> bool:
 
 
 def blocked_reason(endpoint: str) -> str:
-    """Why a worker with this endpoint gets no work, as its row says it; empty if it may be called."""
+    """Return why a worker with this endpoint gets no work, as stored on its row; empty if it may be called."""
     return "" if may_call(endpoint) else WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED.value
 
 

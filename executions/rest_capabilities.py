@@ -1,4 +1,4 @@
-"""Whether a REST worker hosts what a release pins: asked of the worker itself, at submission (wire protocol D.8).
+"""Asks REST workers at submission whether they host what a release pins (wire protocol D.8).
 
 Each answer is kept on the worker's row, where every process finds it, and counts for ANSWER_SECONDS.
 """
@@ -54,16 +54,16 @@ def _error(release: Release, worker: Worker) -> str:
 
 
 def _recent(pks: Iterable[int]) -> dict[int, str]:
-    """The answers that still count, by worker."""
+    """Return the answers that still count, by worker."""
     since = Now() - timedelta(seconds=ANSWER_SECONDS)
     rows = Worker.objects.filter(pk__in=list(pks), capability_checked_at__gt=since)
     return dict(rows.values_list("pk", "capability_error"))
 
 
 def artifact_conflict(release: Release, artifact_id: str, artifact_digest: str) -> str | None:
-    """Why a worker whose answer names this artifact cannot host `release`; None if it can.
+    """Return why a worker whose answer names this artifact cannot host `release`; None if it can.
 
-    The rule is that of the view `WorkerEligibility`, which judges what was registered; a test compares the two.
+    The view `WorkerEligibility` applies the same rule to registered artifacts. A test compares the two.
     """
     artifacts = list(release.artifacts.all())
     named = [each for each in artifacts if artifact_digest in ("", each.digest)]

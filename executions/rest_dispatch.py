@@ -38,9 +38,9 @@ RETURNING lease_token
 
 
 def run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
-    """Run one transition at the worker in whose name it is leased.
+    """Run one transition on the worker in whose name it is leased.
 
-    False where the lease is no longer that one, or the worker may not be called: then the execution is due again.
+    Return False if the lease has changed, or if the worker may not be called. The execution is then due again.
     """
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_UP, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
@@ -60,7 +60,7 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
 
 
 def _give_back(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> None:
-    """Block the worker, then queue the execution again: its next claim goes elsewhere or waits, and no try is lost."""
+    """Block the worker, then queue the execution again for another worker, without using a retry."""
     rest_workers.review_endpoint(worker, actor=owner())
     move = Move(
         execution_id=execution.pk,
@@ -109,9 +109,9 @@ def _record(execution: Execution, worker: Worker, found: Heard) -> None:
 
 
 def _keep(execution: Execution, outputs: list[TypedPayload], version: int) -> None:
-    """The outputs as they came. The result is recorded without them where they cannot be kept."""
+    """Store the original outputs. If they cannot be stored, the result is recorded without them."""
     try:
         with transaction.atomic():
             wire_forms.keep_result(execution.pk, outputs, version=version)
     except DataError:
-        log.exception("The payloads of execution %s could not be kept as they came", execution.pk)
+        log.exception("The original payloads of execution %s could not be stored", execution.pk)

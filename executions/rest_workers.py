@@ -107,7 +107,7 @@ def heartbeat(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -
 
 
 def review_endpoints(*, actor: str) -> int:
-    """Block the REST workers that the settings no longer let be called, and unblock the others.
+    """Block the REST workers that the settings no longer allow to be called, and unblock the others.
 
     A blocked worker gets no work: what is due waits for it, and is shown as stranded with this reason. Returns how
     many workers changed. Safe for any number of processes.
@@ -117,7 +117,7 @@ def review_endpoints(*, actor: str) -> int:
 
 
 def review_endpoint(worker: Worker, *, actor: str) -> bool:
-    """The same for one worker. False if nothing changed, or if another process changed the row first."""
+    """Do this for one worker. Return False if nothing changed, or if another process changed the row first."""
     reason = blocked_reason(worker.endpoint)
     if reason == worker.blocked_reason:
         return False

@@ -37,7 +37,7 @@ def explained(reasons: Collection[str]) -> str:
 
 
 def why_stranded(release_id: int) -> str | None:
-    """Why no worker may run the release, in words; None if one may."""
+    """Return why no worker may run the release, in words; None if one may."""
     found = set(WorkerEligibility.objects.filter(release=release_id).values_list("reason", flat=True))
     if None in found:
         return None

@@ -71,7 +71,7 @@ class Submission:
 
     @classmethod
     def made(cls, row: Row, order: Order, actor: str, at: datetime) -> Self:
-        """A new execution as its row was written at `at`, without reading it back."""
+        """Return the execution as its row was written at `at`, without reading it back."""
         release = row.release
         return cls(
             row.id,
@@ -163,7 +163,7 @@ class _Item:
 
 
 class _Batch:
-    """The orders of one request. Each pipeline is judged once, and all that is admitted is written at once."""
+    """The orders of one request. Each pipeline is checked once, and all admitted orders are written at once."""
 
     def __init__(self, tenant: Tenant, items: list[_Item], actor: str, token: str | None) -> None:
         self.items = items
@@ -249,7 +249,7 @@ class _Batch:
 
 
 class _Judged:
-    """What the facts of one moment say about a pipeline, looked up once for all its items."""
+    """The current state of a pipeline, looked up once for all its items."""
 
     def __init__(self, tenant: Tenant, pipeline_id: str) -> None:
         self.admission: Admission | CoordinatorError
@@ -260,7 +260,7 @@ class _Judged:
 
     @cached_property
     def unready(self) -> CoordinatorError | None:
-        """Why it takes no executions: its release, the artifacts, or the workers."""
+        """Why the pipeline accepts no executions: its release, the artifacts, or the workers."""
         if isinstance(self.admission, CoordinatorError):
             return self.admission
         try:
@@ -271,7 +271,7 @@ class _Judged:
 
 
 def _recalled(tenant: Tenant, pipeline_id: str) -> Admission | None:
-    """The pipeline's admission, remembered or new; None if it takes no executions, which `decide` then finds again."""
+    """Return the pipeline's admission, cached or new; None if it accepts no executions: `decide` then finds out why."""
     kept = admission.remembered(tenant, pipeline_id)
     if kept is not None:
         return kept
@@ -284,7 +284,7 @@ def _pipelines(items: Iterable[_Item]) -> set[str]:
 
 
 def _shape(given: Admission, order: Order) -> str | CoordinatorError:
-    """The shape of the input, or why the admission does not let the order in."""
+    """Return the shape of the input, or why the order is not admitted."""
     try:
         given.require_expected(order.expected_release_version)
         return given.input_shape(order.input, order.input_shape)

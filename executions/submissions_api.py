@@ -60,7 +60,7 @@ class AcceptedView(ExecutionView):
     duplicate = serializers.BooleanField(default=False, help_text="The key was used before; this is what it made then.")
     dispatchDelayed = serializers.BooleanField(
         default=False,
-        help_text="Messages do not arrive at the moment. The execution is durable and starts once they do. "
+        help_text="Messages do not arrive at the moment. The execution is durable and starts when they arrive again. "
         "Always false if the key was used before.",
     )
 
@@ -173,7 +173,7 @@ class Batch(_TakesExecutions):
 
 
 def _body(request: Request) -> Any:
-    """The request's body, which the request itself holds no longer: it lives until a full garbage collection."""
+    """Return the body and remove it from the request, which may exist until a full garbage collection."""
     body = request.data
     if type(body) is not dict:
         return body  # there was none

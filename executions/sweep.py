@@ -47,7 +47,7 @@ def silent_workers() -> int:
 
 
 def endpoints() -> int:
-    """Hold the endpoints of REST workers against the settings. Returns how many workers were blocked or unblocked."""
+    """Check the endpoints of REST workers against the settings. Return how many workers were blocked or unblocked."""
     changed = rest_workers.review_endpoints(actor=owner())
     if changed:
         log.warning("%d REST workers were blocked or unblocked by REST_WORKER_ORIGINS", changed)

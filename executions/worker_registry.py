@@ -90,10 +90,10 @@ def _renewed(tenant: Tenant, beat: Heartbeat) -> set[uuid.UUID]:
 
 
 def _lost_leases(beat: Heartbeat, renewed: Collection[uuid.UUID]) -> list[str]:
-    """The leases that the worker holds in vain, for its next order.
+    """Return the lost leases that the worker still holds, for its next order.
 
-    A lease that is not renewed may just as well have ended with an outcome that the worker sent after its heartbeat.
-    Such a one is young: only what has been in hand for a while is worth an order.
+    A lease that was not renewed may also have ended with an outcome that the worker sent after its heartbeat. Such
+    leases are young, so only leases of SETTLED_SECONDS or more are returned.
     """
     held = (*beat.running, *beat.waiting)
     return [
@@ -204,7 +204,7 @@ def note(pk: int, state: str, *, actor: str, **data: str) -> None:
     Worker.objects.filter(pk=pk).update(noted_state=state)
 
 
-# A row that changed since the view was read is left alone: the state that was read is no longer that of the row.
+# A row that changed since the view was read is skipped, because the state from the view is outdated.
 _NOTE_SILENT = """
 WITH silent AS (
     SELECT w.id FROM executions_workereligibility v

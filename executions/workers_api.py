@@ -36,14 +36,14 @@ class WorkerView(serializers.Serializer[Worker]):
         choices=REASONS,
         source="eligibility.reason",
         allow_null=True,
-        help_text="Why the worker is sent no work of its release; null if it may run it.",
+        help_text="Why the worker gets no work of its release; null if it may run the release.",
     )
     capacity = serializers.IntegerField()
     taking = serializers.BooleanField(help_text="Whether it takes commands, by its own last word.")
-    holding = serializers.IntegerField(help_text="How many transitions it had in hand at its last heartbeat.")
+    holding = serializers.IntegerField(help_text="How many transitions it held at its last heartbeat.")
     running = serializers.IntegerField(help_text="How many of these a thread had begun; the others waited for one.")
     abandoned = serializers.IntegerField(
-        help_text="How many of its threads still ran what was cancelled or taken over. They get no work."
+        help_text="How many threads still ran transitions that were cancelled or taken over. They get no work."
     )
     artifactId = serializers.CharField(source="artifact_id")
     artifactDigest = serializers.CharField(source="artifact_digest")

@@ -241,7 +241,7 @@ def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
 
 
 def _lookup(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
-    """By the id, else the id in the token, which is not verified yet, else the correlation (wire protocol F.4)."""
+    """Find it by id, else by the id in the unverified token, else by the correlation id (wire protocol F.4)."""
     if named["interactionId"]:
         return {"pk": interaction_id(tenant.slug, named["interactionId"])}
     if named["resumeToken"]:

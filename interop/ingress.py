@@ -73,6 +73,6 @@ def _items(payload: TypedPayload) -> list[TypedPayload]:
 
 
 def server_key(tenant_id: str, value: Any) -> str:
-    """The key of a submission that brings none: the same for equal inputs (wire protocol C.1.2)."""
+    """Return the key of a submission without one: the same for equal inputs (wire protocol C.1.2)."""
     digest = hashlib.sha256(f"{tenant_id}:{json_values.canonical(value)}".encode()).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")

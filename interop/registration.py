@@ -90,9 +90,9 @@ def _descriptor(document: bytes, pipeline_id: str) -> Descriptor:
 
 
 def _open(folder: Path, artifact: ArtifactRef) -> BinaryIO | None:
-    """The file of a local artifact; a relative path starts at the working directory, else at the descriptor's folder.
+    """Return the file of a local artifact. A relative path starts at the working directory or the descriptor's folder.
 
-    The second is what `pipelines release` writes, so that a release may be moved with its files.
+    `pipelines release` writes paths for the descriptor's folder, so that a release can be moved with its files.
     """
     path = local_path(artifact.uri)
     if path is None:
@@ -101,7 +101,7 @@ def _open(folder: Path, artifact: ArtifactRef) -> BinaryIO | None:
 
 
 def local_path(uri: str) -> Path | None:
-    """The path that a `file:` URI or a plain path names; None for a URI of another host."""
+    """Return the path that a `file:` URI or a plain path names; None for a URI of another host."""
     if not uri.startswith("file:"):
         return Path(uri)
     parts = urlsplit(uri)

@@ -14,9 +14,9 @@ from releases.identity import ReleaseIdentity
 
 
 def outcome_of(command: Command, ran: RunOutcome, *, steps: int) -> Outcome:
-    """The outcome of a command of a pipeline that has `steps` steps. It is known to travel.
+    """Return the outcome of a command of a pipeline with `steps` steps. It always fits in a message.
 
-    Raises what pydantic raises for a value that the message cannot hold.
+    Raises pydantic's error for a value that a message cannot contain.
     """
     if isinstance(ran, Failed):
         return failed(command, ran)

@@ -116,7 +116,7 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
 
 
 def _send(host: Host, answers: Sequence[Answer]) -> None:
-    """Raises `ConnectionError` where the broker does not take them."""
+    """Raises `ConnectionError` if the broker refuses them."""
     message = host.sealed(answers)
     try:
         send(RECORD_TASK, message, queue=OUTCOME_QUEUE)
@@ -258,5 +258,5 @@ class _Pulse(threading.Thread):
         try:
             message = self._host.heartbeat(self._state)
             send(HEARTBEAT_TASK, message, queue="control")
-        except Exception as error:  # the next one may come through: this thread must not end
+        except Exception as error:  # the next one may succeed: this thread must not end
             warn("The broker did not take a heartbeat: %s", type(error).__name__)

@@ -142,7 +142,7 @@ _loading: ContextVar[bool] = ContextVar("loading", default=False)
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """In the block a mistake in a step is kept by its pipeline, instead of ending the import of its module."""
+    """In the block, a pipeline collects the mistakes of its steps instead of ending the import of its module."""
     token = _loading.set(True)
     try:
         yield
@@ -187,12 +187,12 @@ class Pipeline:
         self._mistakes: list[DefinitionError] = []
 
     def close(self) -> None:
-        """Take no more steps: what a worker hosts must not change while it runs."""
+        """Accept no more steps: a pipeline must not change while a worker hosts it."""
         self._closed = True
 
     @property
     def mistakes(self) -> tuple[DefinitionError, ...]:
-        """What is wrong with the steps and awaits that were added while ``loading``; they are not among the parts."""
+        """The errors of steps and awaits that were added while ``loading``; ``parts`` does not contain these."""
         return tuple(self._mistakes)
 
     @property

@@ -51,4 +51,4 @@ class NonRetryable(Exception):
 
 
 class Cancelled(Exception):
-    """Raised in a step when the outcome of its transition no longer counts: let it pass."""
+    """Raised in a step when the outcome of its transition no longer counts. Do not catch it."""

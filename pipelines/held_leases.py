@@ -75,7 +75,7 @@ class HeldLeases:
         return new
 
     def begin(self, token: uuid.UUID) -> bool:
-        """Note that a thread begins the transition. Returns False if it must not: given back, or its lease is lost."""
+        """Record that a thread begins the transition. Return False if its lease is not held or has expired."""
         now = time.monotonic()
         with self._lock:
             lease = self._held.get(token)
@@ -85,7 +85,7 @@ class HeldLeases:
             return True
 
     def lose(self, tokens: Iterable[uuid.UUID]) -> None:
-        """Note that these leases no longer count. Commands that no thread has begun are let go at once."""
+        """Record that these leases are lost. Commands that no thread has begun are dropped at once."""
         lost = []
         with self._lock:
             for token in tokens:
@@ -106,13 +106,13 @@ class HeldLeases:
         return lease is not None and lease.lost
 
     def drop(self, tokens: Iterable[uuid.UUID]) -> bool:
-        """Hold these no longer. Returns True if one of them was lost, so that its thread is free again."""
+        """Stop holding these leases. Return True if one of them was lost, so that its thread is free again."""
         with self._lock:
             dropped = [self._held.pop(token, None) for token in tokens]
         return any(lease is not None and lease.lost for lease in dropped)
 
     def in_hand(self) -> InHand:
-        """What is held at this moment. Gives back what has waited too long."""
+        """Return what is held now. Drops the commands that have waited too long."""
         now = time.monotonic()
         with self._lock:
             overdue = {token: lease for token, lease in self._held.items() if lease.is_overdue(now)}

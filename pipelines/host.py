@@ -96,7 +96,7 @@ def host_release(reference: str, descriptor_path: Path, tenant: str) -> HostedRe
         )
     pipeline.close()
     identity = ReleaseIdentity(tenant, descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version)
-    # A release of images alone pins nothing that this code could be compared with, so it names no artifact.
+    # A release of images alone pins no artifact that this code can be compared with, so it names none.
     return HostedRelease(pipeline, identity, stored.get(digest, ""), digest if stored else "")
 
 

@@ -70,7 +70,7 @@ def _plan(pipeline: Pipeline, size: int) -> Plan:
     catalogue = Catalogue()
     steps: list[PlannedStep] = []
     for index, part in enumerate(pipeline.parts):
-        # Nothing tells what reaches a timer after a step that cannot be read.
+        # If a step cannot be read, the type of the input of a timer after it is unknown.
         if len(steps) < index and _is_untyped_timer(part):
             continue
         with collected(errors):
@@ -136,7 +136,7 @@ def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
 
 
 def _both(first: Callable[[], _Typed], second: Callable[[], _Typed]) -> tuple[_Typed, _Typed]:
-    """What both give, or the mistakes of both."""
+    """Return the results of both, or raise the errors of both."""
     errors: list[DefinitionError] = []
     found: list[_Typed] = []
     for read in (first, second):
@@ -306,7 +306,7 @@ def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
 
 
 def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> None:
-    """Append what is wrong between neighbours. Steps that could not be read are not among ``steps``."""
+    """Append the errors between neighbours. ``steps`` does not contain steps that could not be read."""
     for place, step in enumerate(steps):
         before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
         with collected(errors):

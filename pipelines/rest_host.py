@@ -255,7 +255,7 @@ class RestHost:
 
 
 def _failure(failed: Failed) -> TransitionResult:
-    """The protocol has no place for the traceback; the class tells whether a retry may help."""
+    """Return a failure. The protocol has no field for the traceback; the class says whether a retry may help."""
     if failed.retryable:
         return _failed(failed.failure_class, failed.message)
     return _failed(NON_RETRYABLE, f"{failed.failure_class}: {failed.message}")

@@ -196,7 +196,7 @@ class _Transition:
 
     def _produced(self, step: PlannedStep, produced: Any) -> Iterator[Encoded]:
         """The items of a step that gives many. A generator runs here, item by item."""
-        cls = type(produced)  # an object may lie about its class, or raise when it is asked
+        cls = type(produced)  # an object may report a wrong class, or raise
         if issubclass(cls, str | bytes | dict) or not issubclass(cls, Iterable):
             self._fail(
                 step,
@@ -239,7 +239,7 @@ class _Transition:
             self._raised(step, error)
 
     def _raised(self, step: PlannedStep, error: BaseException) -> NoReturn:
-        """The first failure counts: what follows it is what other steps made of it."""
+        """Record the first failure only: other steps may have caused further ones from it."""
         if self.failure is None:
             self.failure = failed_by(error, step_index=step.index, step_name=step.name)
         raise _StepFailed from None

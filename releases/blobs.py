@@ -26,7 +26,7 @@ def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
 
 
 def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
-    """The bytes are DAMAGED or MISSING; returns the state that counts.
+    """Record that the bytes are DAMAGED or MISSING. Return the resulting state.
 
     Absent bytes stay DAMAGED if they were put into quarantine, and REMOVED if nothing needed them.
     """

@@ -233,7 +233,7 @@ def _open(direct: DirectUploads, upload: ArtifactUpload) -> None:
     begun = direct.begin(str(upload.pk))
     unopened = ArtifactUpload.objects.filter(pk=upload.pk, status=UploadStatus.OPEN, storage_id="")
     if not unopened.update(storage_id=begun):
-        # Another request opened it first, and its bytes may be joined by now; or the upload has expired.
+        # Another request opened it first, and may have completed it by now; or the upload has expired.
         direct.abort(str(upload.pk), begun)
     upload.refresh_from_db()
 

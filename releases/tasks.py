@@ -19,20 +19,20 @@ from releases.states import PENDING, UploadStatus
 STALLED = timedelta(minutes=2)
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
-# A task that finds no free place is sent again after this time.
+# A task that finds no free slot is sent again after this time.
 NO_PLACE_DELAY = timedelta(seconds=10)
 _places = threading.Semaphore(1000)
 
 
 def limit_artifact_tasks(most: int) -> None:
-    """From now on at most `most` tasks of the queue `artifacts` run at once in this process."""
+    """Allow at most `most` tasks of the queue `artifacts` to run at once in this process."""
     global _places
     _places = threading.Semaphore(most)
 
 
 @contextmanager
 def _place() -> Iterator[bool]:
-    """True if there was a free place, which is taken during the block. Never waits: that would hold a thread."""
+    """Yield True if a slot was free, and occupy it during the block. Never waits: that would block a thread."""
     places = _places
     free = places.acquire(blocking=False)
     try:
@@ -43,7 +43,7 @@ def _place() -> Iterator[bool]:
 
 
 def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
-    """Do `work` if there is a free place, else have `task` sent again."""
+    """Do `work` if a slot is free, else send `task` again."""
     with _place() as free:
         if free:
             work(*arguments)
@@ -58,7 +58,7 @@ def verify(release_id: int) -> None:
 
 
 def _verify_all(release_id: int) -> None:
-    """Verify a release, and then those whose messages found no free place."""
+    """Verify a release, and then those whose messages found no free slot."""
     registrar.verify_release(release_id)
     while registrar.verify_next():
         pass

@@ -22,7 +22,7 @@ def bounded_json(value: Any) -> dict[str, Any]:
 
 
 def on_one_line(data: Any) -> str:
-    """An event's details, without the traceback: that takes many lines."""
+    """Return an event's details, without the traceback, which has many lines."""
     members = data.items() if isinstance(data, dict) else ()
     text = ", ".join(
         f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in members if name != "traceback"

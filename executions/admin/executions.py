@@ -133,7 +133,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
 
 def _stranded(execution: Execution) -> str | None:
-    """Why no worker may run what is due; None if one may, or if it is not due."""
+    """Return why no worker may run a due execution; None if one may, or if it is not due."""
     return why_stranded(execution.release_id) if execution.status in DUE_VALUES else None
 
 
@@ -144,7 +144,7 @@ def _mark(execution: Execution) -> str:
 
 
 def _asked(execution: Execution) -> list[Interaction]:
-    """What it waits for, in the order of the items."""
+    """Return the interactions that it waits for, in the order of the items."""
     if execution.status != State.WAITING_EXTERNAL:
         return []
     rows = Interaction.objects.filter(unit=execution.await_unit_id, status__in=Interaction.OPEN)

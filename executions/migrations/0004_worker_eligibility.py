@@ -1,4 +1,4 @@
-"""Which worker may run which release: the one view that decides it, and the count by which claims keep to capacity."""
+"""Adds the view that decides which worker may run which release, and the function that counts RUNNING executions."""
 
 import django.db.models.deletion
 from django.db import migrations, models

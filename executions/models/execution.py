@@ -26,7 +26,7 @@ class Execution(models.Model):
     `version` counts moves, `event_count` events. `attempt` counts failed runs and is never reset, so that a
     transition key never repeats; the retry budget counts from `budget_start`. `lease_token` fences: only its holder's
     outcome is recorded. `takeovers` counts the leases lost since the last outcome or checkpoint. RUNNING means leased;
-    `running_since` is when a thread began the transition, null as long as no worker has reported that.
+    `running_since` is when a thread began the transition, null until a worker reports that.
 
     The next transition starts at `current_step_index` with `progress`, or with the input while that is null: what
     a checkpoint left, what an await was asked, or what it was answered.
@@ -148,7 +148,7 @@ class Execution(models.Model):
 
     @property
     def worker_name(self) -> str | None:
-        """The worker that holds the lease; None until a worker has reported it, or was chosen for the call."""
+        """The worker that holds the lease; None until a heartbeat names it, or a REST worker is chosen for the call."""
         kind, _, name = (self.lease_owner or "").partition(":")
         if kind == "rest":
             return name.partition(":")[2]
@@ -156,7 +156,7 @@ class Execution(models.Model):
 
     @property
     def shown_status(self) -> str:
-        """The status for people: what is leased is CLAIMED until a worker has begun it."""
+        """The status to display: a leased execution is CLAIMED until a worker has started it."""
         return CLAIMED if self.status == State.RUNNING and self.running_since is None else self.status
 
     @property

@@ -10,17 +10,18 @@ from releases.models import IDENTITY_LENGTH, Release
 class Worker(models.Model):
     """A transition worker as its last heartbeat reported it. Its state is read from `eligibility`.
 
-    A worker drains because it said so (`draining_since`), or because an operator wants it to
+    A worker drains because it announced a drain (`draining_since`), or because an operator ordered one
     (`drained_by_operator_at`), which no heartbeat undoes. `noted_state` is the state in its newest event. `endpoint` is
-    where a REST worker is called; others have none.
+    the address of a REST worker; others have none.
 
-    The worker reports `taking` (whether it takes commands), `holding` (how many it has in hand), how many of these are
-    `running`, and how many are `abandoned`: they keep a thread though their lease is lost. The rest waits for a thread.
-    `transition_seconds` is how long one takes it on average.
+    The worker reports `taking` (whether it accepts commands), `holding` (how many transitions it holds), how many of
+    these are `running`, and how many are `abandoned`: their leases are lost, but they still occupy threads. The others
+    wait for a thread. `transition_seconds` is the average duration of a transition.
 
-    `alive_until` is when the worker becomes STALE unless a heartbeat comes, by the database's clock; null means never.
-    `blocked_reason` says why the coordinator never calls the worker; empty if it may. `capability_checked_at` and
-    `capability_error` hold the newest answer of a REST worker to whether it hosts its release; an empty error is a yes.
+    `alive_until` is when the worker becomes STALE unless a heartbeat arrives, by the database's clock; null means
+    never. `blocked_reason` says why the coordinator never calls the worker; it is empty if calls are allowed.
+    `capability_checked_at` and `capability_error` store the newest answer of a REST worker on whether it hosts its
+    release; an empty error means that it does.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
@@ -64,10 +65,11 @@ class Worker(models.Model):
 class WorkerEligibility(models.Model):
     """A worker, the release that it names, and whether it may run that release. A view; nothing writes to it.
 
-    `state` is HEALTHY, STALE, DRAINING or UNAVAILABLE. `reason` is why the worker gets no due work; null if it does.
-    `admits` is True if the release may accept new executions on the worker's account. Only a STALE REST worker differs
-    in the two: it lets nothing new in, but runs what was accepted (wire protocol D.8). `artifact_fits` is null if the
-    worker names no artifact. `lease_owner` is the name under which the worker holds leases.
+    `state` is HEALTHY, STALE, DRAINING or UNAVAILABLE. `reason` says why the worker gets no due work; it is null if the
+    worker may run the release. `admits` is True if the worker allows new executions of the release to be accepted. The
+    two differ only for a STALE REST worker: it admits no new executions, but runs accepted ones (wire protocol D.8).
+    `artifact_fits` is null if the worker names no artifact. `lease_owner` is the name under which the worker holds
+    leases.
     """
 
     class State(models.TextChoices):

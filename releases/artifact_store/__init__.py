@@ -51,5 +51,5 @@ def store_named(name: str) -> ArtifactStore:
 
 
 def _nothing_is_stored() -> bool:
-    """True while the database knows no bytes: a folder that is not a store yet cannot have lost any."""
+    """Return True while the database records no bytes: a new store cannot have lost any."""
     return not Blob.objects.exclude(state=Blob.State.REMOVED).exists()

@@ -137,7 +137,7 @@ class DirectUploads:
         return True
 
     def abort(self, name: str, storage_id: str) -> None:
-        """Take away the parts of one multipart upload. The object under the staging key may be of another: it stays."""
+        """Delete the parts of one multipart upload. The object under the staging key stays: it may be another's."""
         with self._told():
             try:
                 self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key(name), UploadId=storage_id)

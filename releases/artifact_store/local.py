@@ -13,7 +13,7 @@ from releases.artifact_store.store import CHUNK, Seen, Stored, hexadecimal
 from releases.errors import ArtifactStoreUnavailable
 
 MARKER = ".artifact-store"
-"""The file in the root that tells the store's folder from the empty one that an unmounted disk leaves behind."""
+"""The file in the root that distinguishes the store's folder from the empty folder of an unmounted disk."""
 
 
 class LocalArtifactStore:

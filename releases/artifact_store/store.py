@@ -51,7 +51,7 @@ class ArtifactStore(Protocol):
     """How artifacts are sent straight to the store; None where that cannot be."""
 
     def set_up(self) -> None:
-        """Make an empty store where the settings say. Does nothing to a store that is there."""
+        """Create an empty store at the configured place. Does nothing to an existing store."""
 
     def stage(self, limit: int) -> StagedBlob:
         """Begin to take bytes in, at most `limit` of them."""

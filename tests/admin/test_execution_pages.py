@@ -86,7 +86,7 @@ def test_what_no_worker_has_begun_is_not_shown_as_running(log_in: LogIn, acme: W
     assert found == ["CLAIMED"]
     renew(acme.execution, claim)
     text, found = shown()
-    assert "has it in hand and has not begun it." in text
+    assert "holds it but has not started it." in text
     assert found == ["CLAIMED"]
     renew(acme.execution, claim, running=5)
     text, found = shown()

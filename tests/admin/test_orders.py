@@ -196,7 +196,7 @@ def test_a_worker_shows_what_it_runs(log_in: LogIn, acme: World) -> None:
     assert link not in client.get(of("worker_change", acme.worker)).text
     held = [(claim.execution_id, claim.lease_token)]
     moves.renew_leases(acme.tenant.pk, held, holder=f"worker:{acme.worker.worker_id}", lease_seconds=30)
-    assert "not begun" in client.get(of("worker_change", acme.worker)).text
+    assert "not started" in client.get(of("worker_change", acme.worker)).text
     moves.renew_leases(
         acme.tenant.pk,
         held,
@@ -206,23 +206,25 @@ def test_a_worker_shows_what_it_runs(log_in: LogIn, acme: World) -> None:
     )
     page = client.get(of("worker_change", acme.worker)).text
     assert link in page
-    assert "not begun" not in page
+    assert "not started" not in page
     other = making.worker(acme.release, "another")
     assert link not in client.get(of("worker_change", other)).text
 
 
-@pytest.mark.parametrize(("abandoned", "phrase"), [(1, "threads still runs what"), (2, "threads still run what")])
+@pytest.mark.parametrize(
+    ("abandoned", "phrase"), [(1, "threads still runs a transition"), (2, "threads still run transitions")]
+)
 def test_a_worker_page_shows_the_threads_that_run_abandoned_commands(
     log_in: LogIn, acme: World, abandoned: int, phrase: str
 ) -> None:
     client = log_in("viewer")
     page = client.get(of("worker_change", acme.worker)).text
     assert "data-abandoned" not in page
-    assert "accepting work; 0 in hand, 0 running" in page
+    assert "accepting work; 0 held, 0 running" in page
     Worker.objects.filter(pk=acme.worker.pk).update(capacity=4, holding=3, running=1, abandoned=abandoned)
     page = client.get(of("worker_change", acme.worker)).text
     assert f"{abandoned} of its 4 {phrase}" in page
-    assert "accepting work; 3 in hand, 1 running" in page
+    assert "accepting work; 3 held, 1 running" in page
 
 
 def test_a_worker_that_is_called_over_http_shows_where_and_whether_it_may_be(
