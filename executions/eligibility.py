@@ -37,5 +37,10 @@ def _why_none(hosts: Sequence[WorkerEligibility]) -> str:
     if any(host.state == State.HEALTHY and host.reason == Reason.ENDPOINT_NOT_ALLOWED for host in fitting):
         return f"{CHECK_FAILED}: {NOT_ALLOWED}"
     provider = "/".join(sorted({host.worker.protocol for host in fitting}))
-    states = ", ".join(f"{host.worker.worker_id}={host.state}" for host in fitting)
+    states = ", ".join(f"{host.worker.worker_id}={_state(host)}" for host in fitting)
     return f"No healthy {provider} worker lifecycle record for active release; current states: {states}"
+
+
+def _state(host: WorkerEligibility) -> str:
+    """Return the worker's state; a worker without a free thread is not healthy for a new execution."""
+    return host.reason if host.reason == Reason.NO_FREE_THREAD else host.state

@@ -31,6 +31,7 @@ def _workers(release: Release) -> list[Fact]:
     silent = [host.worker.worker_id for host in hosts if host.state == "STALE"]
     strangers = [host.worker.worker_id for host in hosts if host.reason == Reason.OTHER_ARTIFACT]
     blocked = [host.worker.worker_id for host in hosts if host.reason == Reason.ENDPOINT_NOT_ALLOWED]
+    stuck = [host.worker.worker_id for host in hosts if host.reason == Reason.NO_FREE_THREAD]
     found = []
     if healthy:
         room = sum(worker.capacity for worker in healthy)
@@ -45,6 +46,9 @@ def _workers(release: Release) -> list[Fact]:
     if blocked:
         reason = f"REST_WORKER_ORIGINS does not name the origin of their endpoint: {_named(blocked)}"
         found.append(Fact("Workers that may not be called", reason, warning=True))
+    if stuck:
+        impact = f"All their threads still run what was cancelled or taken over: {_named(stuck)}"
+        found.append(Fact("Workers without a free thread", impact, warning=True))
     return found
 
 

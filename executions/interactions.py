@@ -162,20 +162,20 @@ def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | Non
     precedence over a lost one, and an execution's latest unit over its earlier ones. Raises `CorrelationAmbiguous` if
     more than one open or answered interaction is left: a repeated answer must never answer another question.
     """
-    rows = list(
-        Interaction.objects.filter(tenant=tenant, correlation_id=correlation_id)
-        .order_by("-created_at")
-        .values_list("pk", "execution_id", "unit_id", "status")[:MOST_CORRELATED]
+    rows = Interaction.objects.filter(tenant=tenant, correlation_id=correlation_id).order_by("-created_at")
+    live = list(
+        rows.filter(status__in=(*Interaction.OPEN, Status.COMPLETED)).values_list("pk", "execution_id", "unit_id")[
+            :MOST_CORRELATED
+        ]
     )
-    live = [row for row in rows if row[3] in {*Interaction.OPEN, Status.COMPLETED}]
-    latest_units = {execution_id: unit_id for _, execution_id, unit_id, _ in reversed(live)}
-    named = [pk for pk, execution_id, unit_id, _ in live if unit_id == latest_units[execution_id]]
+    latest_units = {execution_id: unit_id for _, execution_id, unit_id in reversed(live)}
+    named = [pk for pk, execution_id, unit_id in live if unit_id == latest_units[execution_id]]
     if len(named) > 1:
         raise CorrelationAmbiguous(
             f"{len(named)} interactions have the correlation id {correlation_id}; name one by its interactionId.",
             interactionIds=[str(pk) for pk in named],
         )
-    return next(iter([*named, *(pk for pk, *_ in rows)]), None)
+    return named[0] if named else rows.values_list("pk", flat=True).first()
 
 
 def _hold_against(token: ResumeToken, found: Interaction) -> None:

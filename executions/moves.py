@@ -55,7 +55,8 @@ class Move:
 
 
 # The moves come as one JSON document: the quickest way to hand the database many rows of many columns. What may be
-# JSON's null itself comes in an array of one.
+# JSON's null itself comes in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.
+# That is no progress, so the count of lost leases stays.
 _APPLY = """
 WITH asked AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(moves)s::json) AS (
@@ -71,7 +72,8 @@ WITH asked AS (
     ORDER BY e.id FOR UPDATE OF e
 ), moved AS (
     UPDATE executions_execution e SET
-        status = a.target, version = e.version + 1, event_count = e.event_count + 1, takeovers = 0,
+        status = a.target, version = e.version + 1, event_count = e.event_count + 1,
+        takeovers = CASE WHEN a.source = 'RUNNING' AND a.target = 'QUEUED' THEN e.takeovers ELSE 0 END,
         current_step_index = coalesce(a.step, e.current_step_index), attempt = coalesce(a.attempt, e.attempt),
         budget_start = coalesce(a.budget, e.budget_start), next_due_at = now() + make_interval(secs => a.delay),
         lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL, running_since = NULL,
@@ -282,12 +284,13 @@ def claim(
 
     The lease runs from now by the database's clock. What a REST worker is to run is leased in that worker's name, for
     `call_seconds` at least; the rest in the name of `owner`. Two claims at once never take the same execution, nor
-    together more than there is room for. With a `quota`, no tenant has more than `quota` executions RUNNING; one claim
-    then waits for the other, so that both counts are right.
+    together more than there is room for. With a `quota`, no tenant has more than `quota` executions RUNNING, and only
+    one claim at a time takes anything, so that its counts are right.
 
-    Also returns whether a further claim may find more. A claim skips a release that another claim has locked. The other
-    claim may have begun too early to see an execution that has just become due, so a claim that finds nothing else
-    looks again after a pause. If the other claim is stalled, the executions stay due for a later claim.
+    Also returns whether a further claim may find more. A claim never waits for another claim: it skips a release that
+    the other claim has locked, and with a `quota` it skips everything. The other claim may have begun too early to see
+    an execution that has just become due, so a claim that finds nothing else looks again after a pause. If the other
+    claim is stalled, the executions stay due for a later claim.
     """
     claims, busy = _claim_once(owner, limit, lease_seconds, call_seconds, quota)
     for pause in BUSY_PAUSES:
@@ -314,7 +317,9 @@ def _claim_once(
     }
     with transaction.atomic() if quota else nullcontext(), prepared.cursor() as cursor:
         if quota:
-            cursor.execute("SELECT pg_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
+            if cursor.fetchone() != (True,):
+                return [], True
         cursor.execute(_CLAIM, parameters)
         rows = cursor.fetchall()
     return [Claim(*row[1:]) for row in rows if row[1] is not None], bool(rows[0][0])

@@ -15,7 +15,7 @@ from coordinator.outbound import TargetRefused, Unreachable
 from executions import moves, outcome, rest_workers, wire_forms
 from executions.dispatch import owner
 from executions.envelopes import PayloadRefused, TypedPayload, natural
-from executions.models import Execution, Worker
+from executions.models import Execution, Worker, WorkerEligibility
 from executions.moves import Move
 from executions.protocol import OutcomeGroup
 from executions.rest_answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
@@ -24,10 +24,11 @@ from executions.rest_calls import blocked_reason, call, lease_seconds, may_call
 from executions.rest_commands import command_of, non_retryable, payload_of, steps_of
 from executions.rest_protocol import EXECUTE_PATH
 from executions.states import State
-from executions.worker_registry import DISPATCH_TASK
+from executions.worker_registry import DISPATCH_TASK, REST
 
 log = logging.getLogger(__name__)
 UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
+REGISTERED_ANEW = "the worker was registered anew"
 
 _TAKE_UP = """
 UPDATE executions_execution SET lease_token = gen_random_uuid(),
@@ -51,17 +52,33 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
     if execution.lease_token != row[0] or execution.lease_owner is None:
         return False
-    worker = Worker.objects.get(pk=worker_pk(execution.lease_owner))
-    if not may_call(worker.endpoint):
-        _give_back(execution, row[0], worker)
+    host = WorkerEligibility.objects.select_related("worker").get(pk=worker_pk(execution.lease_owner))
+    if refusal := _refusal(execution, host):
+        _give_back(execution, row[0], refusal)
         return False
-    _record(execution, worker, _answer(execution, row[0], worker))
+    _record(execution, host.worker, _answer(execution, row[0], host.worker))
     return True
 
 
-def _give_back(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> None:
-    """Block the worker, then queue the execution again for another worker, without using a retry."""
-    rest_workers.review_endpoint(worker, actor=owner())
+def _refusal(execution: Execution, host: WorkerEligibility) -> str:
+    """Return why the worker may not run the execution any more; empty if it may.
+
+    The worker may have changed since the claim chose it. A worker whose endpoint is not allowed is blocked.
+    """
+    worker = host.worker
+    if worker.protocol != REST or host.release_id != execution.release_id:
+        return REGISTERED_ANEW
+    if not may_call(worker.endpoint):
+        rest_workers.review_endpoint(worker, actor=owner())
+        return blocked_reason(worker.endpoint)
+    return host.reason or ""
+
+
+def _give_back(execution: Execution, lease_token: uuid.UUID, reason: str) -> None:
+    """Queue the execution again: its next claim goes elsewhere or waits, and no try is lost.
+
+    It is due at once. The claim asks the same view as `_refusal`, so it does not choose the same worker again.
+    """
     move = Move(
         execution_id=execution.pk,
         version=execution.version,
@@ -69,7 +86,7 @@ def _give_back(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> 
         target=State.QUEUED,
         kind="DISPATCH_FAILED",
         actor=owner(),
-        data={"reason": blocked_reason(worker.endpoint)},
+        data={"reason": reason},
         step_index=execution.current_step_index,
         attempt=execution.attempt,
     )

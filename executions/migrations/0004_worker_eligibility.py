@@ -41,6 +41,7 @@ CROSS JOIN LATERAL (
         WHEN w.draining_since IS NOT NULL THEN 'DRAINING'
         WHEN fact.silent AND w.protocol = 'celery' THEN 'SILENT'
         WHEN w.blocked_reason <> '' THEN w.blocked_reason
+        WHEN w.abandoned >= w.capacity THEN 'NO_FREE_THREAD'
     END AS reason
 ) rule
 """

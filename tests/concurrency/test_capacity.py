@@ -10,13 +10,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
+from executions import moves
 from executions.models import Execution, Worker
 from releases.models import Release
 from tests import making
 from tests.concurrency.racing import race, results_of
+from tests.raw_sql import run
 
 pytestmark = pytest.mark.usefixtures("committed")
 PROCESSES = 3
@@ -60,6 +63,22 @@ def test_claims_at_once_take_no_more_than_there_are_places(_: int) -> None:
         making.execution(owner, f"k{number}")
     results_of(race(*[partial(making.claimed, owner)] * 6))
     assert held() == {"dispatcher": 3, rest.eligibility.lease_owner: 2}
+
+
+def test_a_stalled_claim_under_a_quota_blocks_no_other_claim() -> None:
+    owner, _ = making.ready()
+    for number in range(3):
+        making.execution(owner, f"k{number}")
+
+    def claim() -> tuple[list[moves.Claim], bool]:
+        run("SET statement_timeout = '5s'")
+        return moves.claim(owner="another", limit=100, lease_seconds=30, quota=2)
+
+    with transaction.atomic():
+        assert len(making.claimed(owner, limit=1, quota=2)) == 1
+        assert results_of(race(claim)) == [([], True)]
+    [(claims, _)] = results_of(race(claim))
+    assert len(claims) == 1
 
 
 def test_processes_that_submit_at_once_keep_to_the_capacity_of_rest_workers(race_database: str) -> None:

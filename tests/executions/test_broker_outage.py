@@ -75,6 +75,18 @@ def test_a_full_broker_costs_each_execution_one_claim(valkey: Valkey, settings: 
     assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
 
 
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@pytest.mark.usefixtures("broken_broker")
+def test_a_claim_that_is_given_back_unsent_does_not_reset_the_count_of_lost_leases(
+    settings: Any, protocol: str
+) -> None:
+    owner = due(settings, protocol)
+    Execution.objects.filter(tenant=owner).update(takeovers=2)
+    dispatch.dispatch()
+    assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
+    assert set(Execution.objects.filter(tenant=owner).values_list("takeovers", flat=True)) == {2}
+
+
 def test_a_process_that_knows_of_the_outage_claims_nothing(
     valkey: Valkey, settings: Any, django_capture_on_commit_callbacks: Any
 ) -> None:

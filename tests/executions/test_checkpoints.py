@@ -116,17 +116,28 @@ def test_of_many_at_once_the_newest_is_kept_and_an_older_one_that_comes_late_is_
     assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "CHECKPOINT"]
 
 
-def test_of_two_leases_in_one_group_the_current_one_is_kept(hosting: Hosting) -> None:
-    """A worker that lost its lease and got the execution again reports both; the lost one may be further on."""
-    hosted = hosting(ONE, ONE, ONE)
+@pytest.mark.parametrize(
+    ("kept", "lost_step", "current_step", "expected"),
+    [(0, 1, 2, 2), (0, 2, 1, 1), (0, 2, 3, 3), (0, 1, 1, 1), (2, 1, 3, 3), (2, 3, 1, 2)],
+)
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_of_two_leases_in_one_group_the_current_one_is_kept(
+    hosting: Hosting, lost_first: bool, kept: int, lost_step: int, current_step: int, expected: int
+) -> None:
+    """A worker that lost its lease and got the execution again reports both, each with other values."""
+    hosted = hosting(*[ONE] * 4)
     execution = hosted.submit(1)
     lost = hosted.claim()
+    if kept:
+        tell(hosted, reached(lost, kept, "20"))
     Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
     sweep.expire_leases()
     current = hosted.claim()
-    tell(hosted, reached(lost, 2, "20"), reached(current, 1, "2"))
+    both = [reached(lost, lost_step, f"{lost_step}000"), reached(current, current_step, f"{current_step}0")]
+    tell(hosted, *(both if lost_first else reversed(both)))
     execution.refresh_from_db()
-    assert (execution.current_step_index, execution.progress) == (1, 2)
+    assert (execution.current_step_index, execution.progress) == (expected, expected * 10)
+    assert execution.takeovers == (0 if expected > kept else 1)
 
 
 def test_a_newer_checkpoint_that_cannot_be_kept_does_not_hide_an_older_one(hosting: Hosting) -> None:

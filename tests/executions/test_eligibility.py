@@ -71,6 +71,9 @@ NAMED: dict[str, Case] = {
     "is drained": Case(("file",), {"drained_by_operator_at": AGO}, "DRAINED_BY_OPERATOR", "DRAINING"),
     "is gone": Case(("file",), {"stopped_at": AGO, "draining_since": AGO}, "STOPPED", "UNAVAILABLE"),
     "may not be called": Case(("file",), {"blocked_reason": "ENDPOINT_NOT_ALLOWED"}, "ENDPOINT_NOT_ALLOWED"),
+    "has no free thread": Case(("file",), {"capacity": 2, "abandoned": 2}, "NO_FREE_THREAD"),
+    "has abandoned more than it can run": Case(("file",), {"capacity": 2, "abandoned": 9}, "NO_FREE_THREAD"),
+    "has one free thread": Case(("file",), {"capacity": 2, "abandoned": 1}, None),
 }
 SPEAKING: dict[str, Case] = {
     "is silent": Case(("file",), {"alive_until": AGO}, "SILENT", "STALE"),
@@ -183,3 +186,12 @@ def test_a_host_whose_clock_is_wrong_sees_what_every_other_sees(monkeypatch: pyt
         require_healthy(release)
         assert WorkerEligibility.objects.get(release=release).state == "HEALTHY"
         monkeypatch.undo()
+
+
+def test_a_submission_is_told_that_no_thread_is_free() -> None:
+    _, release = making.ready()
+    Worker.objects.update(capacity=2, abandoned=2)
+    with pytest.raises(WorkerUnavailable, match="current states: worker-1=NO_FREE_THREAD"):
+        require_healthy(release)
+    found = {fact.label: fact.value for fact in impact.facts(release, None)}
+    assert found["Workers without a free thread"].endswith(": worker-1")

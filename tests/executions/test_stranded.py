@@ -45,6 +45,8 @@ def change(owner: Tenant, **changes: Any) -> None:
         ({"contract_version": "sha256:other"}, True),
         ({"artifact_digest": "sha256:other"}, True),
         ({"pipeline_id": "org.example.other"}, True),
+        ({"abandoned": 10}, True),
+        ({"abandoned": 9}, False),
     ],
 )
 def test_what_is_due_is_either_claimed_or_stranded(
@@ -93,6 +95,7 @@ def test_only_what_is_due_counts(ready: tuple[Tenant, Release]) -> None:
         (1 * HOUR, {"last_heartbeat_at": NOW - 2 * HOUR, "alive_until": NOW - 2 * HOUR}, NOW - 1 * HOUR),
         (3 * HOUR, {"stopped_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"draining_since": NOW - 2 * HOUR}, NOW - 2 * HOUR),
+        (3 * HOUR, {"abandoned": 10, "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
         # It beats on and on, and took its last work two hours ago all the same.
         (3 * HOUR, {"drained_by_operator_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"drained_by_operator_at": NOW - HOUR, "stopped_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),

@@ -1,16 +1,20 @@
 """Which worker gets what was claimed, and what is never sent to anybody."""
 
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from executions import awaits, dispatch, outcome, rest_assignment, rest_dispatch, sweep
 from executions.models import Execution, Interaction, WireForm, Worker
-from executions.protocol import OutcomeGroup
-from executions.rest_workers import heartbeat
+from executions.protocol import Heartbeat, HeldLease, OutcomeGroup
+from executions.rest_workers import heartbeat, register
 from executions.stranded import stranded
-from executions.worker_registry import drain, note_silent
+from executions.worker_registry import drain, note_silent, take_heartbeat, undrain
 from tests import making
 from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.raw_sql import run
@@ -157,3 +161,84 @@ def test_what_travelled_is_written_once(flow: Flow) -> None:
             run(f"UPDATE executions_wireform SET {change} WHERE execution_id = %s", made.pk)
     with pytest.raises(IntegrityError, match="never changes"), transaction.atomic():
         run("DELETE FROM executions_wireform WHERE execution_id = %s", made.pk)
+
+
+def registered(flow: Flow, **members: str) -> Worker:
+    """The flow's worker under its own id, registered anew."""
+    told = {"worker_id": "java-1", "protocol": "rest", "endpoint": flow.double.endpoint, "actor": "user:test"}
+    return register(flow.owner, flow.release.identity, **{**told, **members})
+
+
+def test_a_stopped_celery_worker_that_is_registered_as_rest_keeps_nothing_of_its_threads(flow: Flow) -> None:
+    lease = HeldLease(execution_id=uuid.uuid4(), lease_token=uuid.uuid4(), seconds=1)
+    for state in ("HEALTHY", "UNAVAILABLE"):
+        beat = Heartbeat(
+            worker_id="java-1",
+            state=state,
+            capacity=8,
+            taking=False,
+            running=[lease],
+            abandoned=7,
+            transition_seconds=0.5,
+        )
+        take_heartbeat(flow.owner, flow.release.identity, beat, timezone.now())
+    worker = registered(flow)
+    assert (worker.taking, worker.holding, worker.running, worker.abandoned) == (True, 0, 0, 0)
+    assert worker.transition_seconds is None
+    submitted(flow, 9)
+    assert len(making.claimed(flow.owner)) == 8
+
+
+def drained(flow: Flow) -> None:
+    drain(flow.owner, PIPELINE, "java-1", actor="user:eva")
+
+
+def has_another_digest(flow: Flow) -> None:
+    registered(flow, artifact_digest="sha256:" + "0" * 64)
+
+
+def is_of_an_unknown_release(flow: Flow) -> None:
+    identity = replace(flow.release.identity, release_version="9")
+    register(
+        flow.owner, identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint, actor="user:test"
+    )
+
+
+def is_of_another_release(flow: Flow) -> None:
+    release = making.active(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP])
+    endpoint = flow.double.endpoint
+    register(flow.owner, release.identity, worker_id="java-1", protocol="rest", endpoint=endpoint, actor="user:test")
+
+
+def is_on_the_broker(flow: Flow) -> None:
+    beat = Heartbeat(worker_id="java-1", state="DRAINING", capacity=1)
+    take_heartbeat(flow.owner, flow.release.identity, beat, timezone.now())
+
+
+CHANGES = {
+    drained: "DRAINED_BY_OPERATOR",
+    has_another_digest: "OTHER_ARTIFACT",
+    is_of_an_unknown_release: "the worker was registered anew",
+    is_of_another_release: "the worker was registered anew",
+    is_on_the_broker: "the worker was registered anew",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_worker_that_may_no_longer_run_it_is_not_called(flow: Flow, change: Callable[[Flow], None]) -> None:
+    """The worker changes while the call waits in the queue; the next claim goes elsewhere or waits."""
+    [execution] = submitted(flow, 1)
+    Execution.objects.filter(pk=execution.pk).update(takeovers=1)
+    [claim] = making.claimed(flow.owner)
+    change(flow)
+    assert rest_dispatch.run(claim.execution_id, claim.lease_token) is False
+    assert making.claimed(flow.owner) == []
+    assert flow.double.commands == []
+    execution.refresh_from_db()
+    assert (execution.status, execution.attempt, execution.takeovers) == ("QUEUED", 0, 1)
+    assert making.history(execution)[1:] == [("CLAIMED", "RUNNING"), ("DISPATCH_FAILED", "QUEUED")]
+    assert execution.events.get(kind="DISPATCH_FAILED").data == {"reason": CHANGES[change]}
+    assert Worker.objects.get(pk=flow.worker.pk).blocked_reason == ""
+    undrain(flow.owner, PIPELINE, "java-1", actor="user:eva")
+    registered(flow)
+    assert flow.dispatch() == 1

@@ -8,6 +8,7 @@ import pytest
 
 from executions import interactions
 from executions.errors import CorrelationAmbiguous
+from executions.interactions import MOST_CORRELATED
 from executions.models import Execution, Interaction
 from executions.redrive import redrive
 from executions.sweep import awaits_due
@@ -16,6 +17,7 @@ from tests.executions.parking import make_late
 from tests.interop.client import call, ok, payload, refused, switch_on
 from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.interop.strict_worker import DTO
+from tests.raw_sql import run
 
 DECISION_TYPE = DTO + "RestaurantDecisionDto"
 DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
@@ -115,6 +117,13 @@ def complete(flow: Flow, **named: Any) -> interactions.Completion:
     return interactions.complete(flow.owner, response=DECISION, actor="user:eva", **named)
 
 
+_COPIES = """
+INSERT INTO executions_interaction
+SELECT (jsonb_populate_record(i, jsonb_build_object('id', gen_random_uuid(), 'item_index', number))).*
+FROM executions_interaction i CROSS JOIN generate_series(1, %s) AS number WHERE i.id = %s
+"""
+
+
 def test_two_executions_keep_the_same_correlation_id_and_it_answers_neither(flow: Flow, settings: Any) -> None:
     switch_on(settings)
     one, other = correlated(flow, "one"), correlated(flow, "other")
@@ -144,6 +153,17 @@ def test_a_correlation_id_names_what_can_be_answered_rather_than_what_was_lost(f
     assert awaits_due() == 1
     open_interaction = correlated(flow, "other")
     assert complete(flow, correlation_id="order-1").interaction == open_interaction
+
+
+def test_many_lost_interactions_do_not_hide_an_older_open_one(flow: Flow) -> None:
+    open_interaction = correlated(flow, "one")
+    lost = correlated(flow, "other")
+    make_late(lost)
+    assert awaits_due() == 1
+    run(_COPIES, MOST_CORRELATED, lost.pk)
+    assert complete(flow, correlation_id="order-1").interaction == open_interaction
+    repeated = complete(flow, correlation_id="order-1")
+    assert (repeated.interaction, repeated.duplicate) == (open_interaction, True)
 
 
 def test_a_redriven_await_is_answered_by_the_correlation_id_that_it_had(flow: Flow) -> None:
