@@ -88,6 +88,34 @@ def test_all_invalid_values_are_reported_at_once(turn: int) -> None:
     assert len(problems) == len(set(problems))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("WORKER_STALE_SECONDS", {"WORKER_STALE_SECONDS": "24"}),
+        ("WORKER_STALE_SECONDS", {"WORKER_STALE_SECONDS": "2.4", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"}),
+        ("LEASE_SECONDS", {"LEASE_SECONDS": "22"}),
+        ("LEASE_SECONDS", {"SWEEP_SECONDS": "6.7", "WORKER_STALE_SECONDS": "60"}),
+    ],
+)
+def test_workers_and_leases_last_until_it_is_known_that_no_message_arrives(name: str, changes: dict[str, str]) -> None:
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
+    assert problem.startswith(f"  {name} must be at least ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"WORKER_STALE_SECONDS": "25"},
+        {"WORKER_STALE_SECONDS": "2.5", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
+        {"LEASE_SECONDS": "22.5"},
+    ],
+)
+def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
+    environment = {"PATH": os.environ["PATH"], **VALID, **changes}
+    command = [sys.executable, "-c", "import coordinator.settings"]
+    subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
+
+
 def test_missing_settings_are_reported_at_once() -> None:
     missing = dict.fromkeys(VALID, "")
     lines = refused([sys.executable, "-c", "import coordinator.settings"], **missing)
