@@ -72,14 +72,11 @@ WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
 # How often a worker sends a heartbeat once it has received a command. Workers and leases must last from a heartbeat
 # until it is known that messages do not arrive.
 HEARTBEAT_SECONDS = min(10, LEASE_SECONDS / 3)
-env.require(
-    WORKER_STALE_SECONDS >= MESSAGE_PATH_SECONDS + HEARTBEAT_SECONDS,
-    "WORKER_STALE_SECONDS must be at least 3 x SWEEP_SECONDS and a heartbeat interval: 10, or LEASE_SECONDS / 3 if less",
-)
-env.require(
-    LEASE_SECONDS >= MESSAGE_PATH_SECONDS + HEARTBEAT_SECONDS,
-    "LEASE_SECONDS must be at least 3 x SWEEP_SECONDS and a heartbeat interval: 10, or LEASE_SECONDS / 3 if less",
-)
+for name, seconds in (("WORKER_STALE_SECONDS", WORKER_STALE_SECONDS), ("LEASE_SECONDS", LEASE_SECONDS)):
+    env.require(
+        seconds >= MESSAGE_PATH_SECONDS + HEARTBEAT_SECONDS,
+        f"{name} must be at least 3 x SWEEP_SECONDS and a heartbeat interval: 10, or LEASE_SECONDS / 3 if less",
+    )
 TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
 ALLOWED_TENANTS = env.tenants("ALLOWED_TENANTS")
 TENANT_MAX_IN_FLIGHT = env.integer("TENANT_MAX_IN_FLIGHT", 0, least=0)

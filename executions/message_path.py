@@ -1,4 +1,7 @@
-"""Records whether messages reach the control workers. While none does, no worker becomes silent and no lease expires (ADR 24)."""
+"""Records whether messages reach the control workers.
+
+While none does, no worker becomes silent, and no lease of a Celery worker expires (ADR 24).
+"""
 
 import logging
 from datetime import timedelta
