@@ -19,17 +19,20 @@ VALID = {
 MARK = "2f1e"
 """Is in every invalid value, and in no message."""
 BY_KIND = {
-    "integer": [f"-{MARK}", "0.5", "-1", "9" * 30],
-    "number": [MARK + "x", "-1", "nan", "inf", "1e300"],
+    "integer": [f"-{MARK}", "0.5", "-1", "9" * 30, "1_0", "٣"],
+    "number": [MARK + "x", "-1", "nan", "inf", "1e300", "1_0", "٣", "1.٣", "0x1"],
     "flag": [f"yes{MARK}"],
     "choice": [f"loud{MARK}"],
-    "URL": [f"ftp://{MARK}", MARK, f"https://h:{MARK}", "https://", f"https://[{MARK}"],
+    "URL": [
+        *(f"ftp://{MARK}", MARK, f"https://h:{MARK}", "https://", f"https://[{MARK}"),
+        *(f"https://h/?{MARK}", f"https://h/#{MARK}", "https://h?", "https://h#"),
+    ],
     "file": [f"/nowhere/{MARK}", __file__],
     "PostgreSQL URL": [
         *(f"mysql://h/{MARK}", f"postgresql://h:{MARK}/n", f"postgresql://h:1/n?sslmode={MARK}", "postgresql://h"),
         f"postgresql://[{MARK}/n",
     ],
-    "Redis URL": [f"amqp://{MARK}", f"redis://h:{MARK}/0", f"redis://h:1/{MARK}", "redis://", "unix://"],
+    "Redis URL": [f"amqp://{MARK}", f"redis://h:{MARK}/0", f"redis://h:1/{MARK}", "redis://", f"unix:///{MARK}"],
 }
 BY_NAME = {
     "SECRET_KEY": [MARK],
