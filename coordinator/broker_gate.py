@@ -6,6 +6,7 @@ caller, because a committed row contains the same information.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 REFUSALS = (OperationalError, ChannelError, OSError, RedisError)
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 5.0
+A_FEW = 10
 
 
 class BrokerGate:
@@ -29,6 +31,7 @@ class BrokerGate:
         self._lock = threading.Lock()
         self._wait = 0.0  # seconds between probes; 0 while the gate is open
         self._probe_at = 0.0
+        self._batch = sys.maxsize  # no limit before the first refusal
 
     @property
     def refused(self) -> bool:
@@ -67,10 +70,23 @@ class BrokerGate:
             return False
         return True
 
+    def batch(self, most: int) -> int:
+        """Return how many items, at most `most`, a caller may prepare for sending.
+
+        A broker that accepts a probe may still refuse most messages. So after a refusal the answer is A_FEW, and then
+        twice as many as the largest batch that was sent whole.
+        """
+        return min(self._batch, most)
+
+    def sent_whole(self, count: int) -> None:
+        """Record that the broker accepted a whole batch of `count` items."""
+        with self._lock:
+            self._batch = max(self._batch, 2 * count)
+
     def forget(self) -> None:
         """Forget an earlier refusal."""
         with self._lock:
-            self._wait = 0.0
+            self._wait, self._batch = 0.0, sys.maxsize
 
     def _open(self) -> None:
         with self._lock:
@@ -80,6 +96,7 @@ class BrokerGate:
 
     def _close(self, error: Exception) -> None:
         with self._lock:
+            self._batch = A_FEW
             if self._wait:
                 return
             self._wait = FIRST_WAIT

@@ -4,6 +4,7 @@ A wrong or missing variable never goes unnoticed: all problems are collected and
 operator mends them in one go. No message ever holds a variable's value.
 """
 
+import math
 import re
 import ssl
 from collections.abc import Callable, Collection, Mapping
@@ -21,6 +22,8 @@ MOST = 1e9
 _HOST = re.compile(r"[^\s/@]+")
 _TENANT = re.compile(r"[a-z0-9-]{1,63}")
 _BLANK = re.compile(r"\s")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
 
 
@@ -61,7 +64,7 @@ class Environment:
 
     def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
         def parse(value: str) -> int:
-            number = int(value) if len(value) < 20 and value.removeprefix("-").isdecimal() else None
+            number = int(value) if _INTEGER.fullmatch(value) else None
             if number is None or not least <= number <= most:
                 raise ValueError(f"must be a whole number from {least} to {most}")
             return number
@@ -70,10 +73,7 @@ class Environment:
 
     def number(self, name: str, default: float, *, least: float = 0.0, most: float = MOST) -> float:
         def parse(value: str) -> float:
-            try:
-                number = float(value)
-            except ValueError:
-                number = float("nan")
+            number = float(value) if _NUMBER.fullmatch(value) else math.nan
             if not least <= number <= most:
                 raise ValueError(f"must be a number from {least:g} to {most:g}")
             return number
@@ -129,11 +129,11 @@ class Environment:
         return self._read(name, "list", default, parse, fallback=[])
 
     def url(self, name: str) -> str:
-        """An http or https URL, without a slash at its end; empty by default."""
+        """An http or https URL without a query or a fragment, and without a slash at its end; empty by default."""
 
         def parse(value: str) -> str:
-            if value and not _is_web_url(value):
-                raise ValueError("must be a URL such as https://coordinator.example")
+            if value and (not _is_web_url(value) or "?" in value or "#" in value):
+                raise ValueError("must be a URL such as https://coordinator.example, without a query or a fragment")
             return value.rstrip("/")
 
         return self._read(name, "URL", "", parse, fallback="")
@@ -212,10 +212,13 @@ class Environment:
     def redis_url(self, name: str) -> str:
         def parse(value: str) -> str:
             url = _split(value)
-            host = url is not None and url.scheme in {"redis", "rediss"} and url.hostname
-            database = url is not None and _DATABASE_NUMBER.fullmatch(url.path)
-            if not (host and database) and not (url is not None and url.scheme == "unix" and url.path):
-                raise ValueError("must be a redis://host:port/number, rediss:// or unix:// URL")
+            if not (
+                url is not None
+                and url.scheme in {"redis", "rediss"}
+                and url.hostname
+                and _DATABASE_NUMBER.fullmatch(url.path)
+            ):
+                raise ValueError("must be a redis://host:port/number or rediss:// URL")
             return value
 
         return self._read(name, "Redis URL", None, parse, fallback="", secret=True)

@@ -69,6 +69,14 @@ SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
 # How soon an execution is claimed again after the broker refused its command. It bounds the events of an outage.
 DISPATCH_RETRY_SECONDS = 15
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
+# How often a worker sends a heartbeat once it has received a command. Workers and leases must last from a heartbeat
+# until it is known that messages do not arrive.
+HEARTBEAT_SECONDS = min(10, LEASE_SECONDS / 3)
+for name, seconds in (("WORKER_STALE_SECONDS", WORKER_STALE_SECONDS), ("LEASE_SECONDS", LEASE_SECONDS)):
+    env.require(
+        seconds >= MESSAGE_PATH_SECONDS + HEARTBEAT_SECONDS,
+        f"{name} must be at least 3 x SWEEP_SECONDS and a heartbeat interval: 10, or LEASE_SECONDS / 3 if less",
+    )
 TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
 ALLOWED_TENANTS = env.tenants("ALLOWED_TENANTS")
 TENANT_MAX_IN_FLIGHT = env.integer("TENANT_MAX_IN_FLIGHT", 0, least=0)

@@ -37,14 +37,14 @@ def dispatch() -> int:
 
     A claim is committed before anything is sent. If the broker refuses a message, the claims that were not sent go
     back to the queue, due again after DISPATCH_RETRY_SECONDS, and dispatch ends. While the broker is known to refuse,
-    nothing is claimed.
+    nothing is claimed, and afterwards only a few at first.
     """
     sent = 0
     more = True
     while more and gate.is_open():
         claims, more = moves.claim(
             owner=owner(),
-            limit=settings.SWEEP_LIMIT,
+            limit=gate.batch(settings.SWEEP_LIMIT),
             lease_seconds=settings.LEASE_SECONDS,
             call_seconds=rest_calls.lease_seconds(),
             quota=settings.TENANT_MAX_IN_FLIGHT,
@@ -60,6 +60,7 @@ def dispatch() -> int:
         if unsent:
             _give_back(unsent)
             break
+        gate.sent_whole(len(claims))
     return sent  # no more due work, or no room for it: freeing room sends another wake-up
 
 

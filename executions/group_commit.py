@@ -27,13 +27,19 @@ class _Party(Generic[Row, Result]):
     leads: bool = False
     woken: threading.Event = field(default_factory=threading.Event)
 
+    def finish(self, results: list[Result] | None = None, error: BaseException | None = None) -> None:
+        """Give the caller its results, or the error to raise."""
+        self.results, self.error = results, error
+        self.woken.set()
+
 
 class GroupCommit(Generic[Row, Result]):
     """Calls `write` with the rows of all waiting callers, in their order, and bounds each call.
 
     A call has at most `most_rows` rows, unless a single caller has more, and at most `most_bytes` bytes. `size` returns
     the bytes of one row. A caller with more bytes than that gets a separate call, which delays no other caller. `write`
-    runs one transaction and returns one result for each row, in their order.
+    runs one transaction and returns one result for each row, in their order. `is_outage` returns True for an error of
+    `write` that any other rows would meet too.
     """
 
     def __init__(
@@ -43,11 +49,13 @@ class GroupCommit(Generic[Row, Result]):
         most_rows: int,
         size: Callable[[Row], int],
         most_bytes: int,
+        is_outage: Callable[[BaseException], bool],
     ) -> None:
         self._write = write
         self._most_rows = most_rows
         self._size = size
         self._most_bytes = most_bytes
+        self._is_outage = is_outage
         self._lock = threading.Lock()
         self._waiting: deque[_Party[Row, Result]] = deque()
         self._busy = False
@@ -82,6 +90,11 @@ class GroupCommit(Generic[Row, Result]):
         group = self._next_group()
         try:
             self._write_all(group)
+        except BaseException as error:
+            for party in group:
+                if party.results is None and party.error is None:
+                    party.finish(error=error)
+            raise
         finally:
             with self._lock:
                 successor = self._waiting[0] if self._waiting else None
@@ -89,8 +102,6 @@ class GroupCommit(Generic[Row, Result]):
             if successor is not None:
                 successor.leads = True
                 successor.woken.set()
-            for party in group:
-                party.woken.set()
 
     def _next_group(self) -> list[_Party[Row, Result]]:
         with self._lock:
@@ -103,22 +114,27 @@ class GroupCommit(Generic[Row, Result]):
                 group.append(self._waiting.popleft())
         return group
 
-    def _write_all(self, group: list[_Party[Row, Result]]) -> None:
-        """Where the group cannot be written as one, each caller's rows are: nobody suffers for another's."""
+    def _write_all(self, group: Sequence[_Party[Row, Result]]) -> None:
+        """Write the group as one. If it is refused, each caller's rows are written separately."""
         try:
             results = self._write([row for party in group for row in party.rows])
         except Exception as error:
-            if len(group) == 1:
-                group[0].error = error
+            if len(group) > 1 and not self._is_outage(error):
+                self._write_each(group)
                 return
             for party in group:
-                self._write_all([party])
+                party.finish(error=error)
             return
-        except BaseException as error:
-            for party in group:
-                party.error = error
-            raise
         start = 0
         for party in group:
-            party.results = results[start : start + len(party.rows)]
+            party.finish(results[start : start + len(party.rows)])
             start += len(party.rows)
+
+    def _write_each(self, group: Sequence[_Party[Row, Result]]) -> None:
+        """Each attempt in an outage may take until its timeout, so all other callers get the first one's error."""
+        for place, party in enumerate(group, start=1):
+            self._write_all([party])
+            if party.error is not None and self._is_outage(party.error):
+                for other in group[place:]:
+                    other.finish(error=party.error)
+                break

@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from psycopg.types.json import Json
 
 from coordinator import bell, prepared
+from coordinator.postgresql.outage import is_outage
 from coordinator.tenancy.roles import Scope
 from executions.admission import Admission
 from executions.group_commit import GroupCommit
@@ -130,4 +131,6 @@ def _size(row: Row) -> int:
     return len(row.document)
 
 
-commits = GroupCommit(_insert, most_rows=ROWS_IN_A_COMMIT, size=_size, most_bytes=BYTES_IN_A_COMMIT)
+commits = GroupCommit(
+    _insert, most_rows=ROWS_IN_A_COMMIT, size=_size, most_bytes=BYTES_IN_A_COMMIT, is_outage=is_outage
+)

@@ -1,9 +1,13 @@
-"""Records whether messages reach the control workers. While none does, no worker becomes silent (ADR 24)."""
+"""Records whether messages reach the control workers.
+
+While none does, no worker becomes silent, and no lease of a Celery worker expires (ADR 24).
+"""
 
 import logging
+from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from executions.models import MessagePath
@@ -29,17 +33,38 @@ WITH interrupted AS (
     ON CONFLICT (id) DO UPDATE SET arrived_at = excluded.arrived_at, expected_by = excluded.expected_by
         WHERE path.arrived_at < excluded.arrived_at
 )
-SELECT extract(epoch FROM now() - since) FROM interrupted
+SELECT since, extract(epoch FROM now() - since) FROM interrupted
+"""
+
+# The leases that were valid when the interruption began are extended by its length too, because no heartbeat could
+# renew them. A lease that was granted or renewed later is extended to its full time. The call of a REST worker does not
+# need messages: its lease outlives the call, and its outcome goes straight to the database.
+_EXTEND_LEASES = """
+WITH unrenewed AS (
+    SELECT id FROM executions_execution
+    WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s AND lease_expires_at < now() + %(lease)s
+        AND NOT starts_with(lease_owner, 'rest:')
+    ORDER BY id FOR UPDATE
+)
+UPDATE executions_execution e
+SET lease_expires_at = least(e.lease_expires_at + (now() - %(since)s), now() + %(lease)s)
+FROM unrenewed WHERE e.id = unrenewed.id
 """
 
 
 def confirm() -> None:
-    """Record that a message of the clock has arrived. The task that the clock sends calls this first."""
-    with connection.cursor() as cursor:
+    """Record that a message of the clock has arrived. The task that the clock sends calls this first.
+
+    Workers are locked before executions, in the order in which a heartbeat locks them.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_CONFIRM, [settings.MESSAGE_PATH_SECONDS])
         interrupted = cursor.fetchone()
+        if interrupted:
+            lease = timedelta(seconds=settings.LEASE_SECONDS)
+            cursor.execute(_EXTEND_LEASES, {"since": interrupted[0], "lease": lease})
     if interrupted:
-        log.warning("Messages arrive again, after %.1f seconds without any", interrupted[0])
+        log.warning("Messages arrive again, after %.1f seconds without any", interrupted[1])
 
 
 def is_interrupted() -> bool:

@@ -8,10 +8,11 @@ import pytest
 from redis import Redis
 
 from coordinator import bell
+from coordinator.broker_gate import A_FEW, gate
 from coordinator.local.valkey import Valkey
 from coordinator.tenancy.models import Tenant
 from executions import dispatch, orders
-from executions.models import Execution, Worker
+from executions.models import Execution, ExecutionEvent, Worker
 from executions.protocol import queue_of
 from tests import making
 from tests.broker import taken, using_broker
@@ -38,6 +39,17 @@ def fill(server: Valkey) -> None:
 def make_room(server: Valkey) -> None:
     with Redis.from_url(server.url) as client:
         client.config_set("maxmemory", 0)
+
+
+def refuse_commands(server: Valkey) -> None:
+    """From now on the broker refuses messages but not small writes, as one that is nearly full."""
+    with Redis.from_url(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-lpush")
+
+
+def take_commands(server: Valkey) -> None:
+    with Redis.from_url(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "default", "+lpush")
 
 
 def due(settings: Any, protocol: str) -> Tenant:
@@ -116,6 +128,38 @@ def test_work_goes_out_soon_after_the_broker_is_back(valkey: Valkey, settings: A
     eventually(lambda: dispatch.dispatch() == MANY, seconds=10, what="everything sent")
     [release] = {each.pin for each in Execution.objects.filter(tenant=owner)}
     assert taken(queue_of(release), valkey.url)
+
+
+def refusals(owner: Tenant) -> int:
+    """How many claims were given back because the broker refused their commands."""
+    return ExecutionEvent.objects.filter(execution__tenant=owner, kind="DISPATCH_FAILED").count()
+
+
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+def test_after_a_refusal_each_retry_claims_only_a_few(valkey: Valkey, settings: Any, protocol: str) -> None:
+    owner = due(settings, protocol)
+    refuse_commands(valkey)
+    dispatch.dispatch()
+    before = refusals(owner)
+    for retry in (1, 2):
+        Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
+        eventually(gate.is_open, seconds=10, what="an accepted probe")
+        assert dispatch.dispatch() == 0
+        assert refusals(owner) == before + retry * A_FEW < before + retry * MANY
+
+
+def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> None:
+    owner = due(settings, "celery")
+    refuse_commands(valkey)
+    dispatch.dispatch()
+    take_commands(valkey)
+    Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
+    eventually(gate.is_open, seconds=10, what="an accepted probe")
+    assert gate.batch(500) == A_FEW
+    assert dispatch.dispatch() == MANY
+    assert gate.batch(500) == 2 * A_FEW
+    gate.forget()
+    assert gate.batch(500) == 500
 
 
 def test_a_broker_that_was_restarted_costs_no_claim(valkey: Valkey, settings: Any) -> None:

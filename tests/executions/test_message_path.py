@@ -8,20 +8,21 @@ from django.db.models import F
 from django.utils import timezone
 
 from coordinator.tenancy.models import Tenant
-from executions import message_path
+from executions import message_path, moves, tasks
 from executions.errors import WorkerUnavailable
-from executions.models import MessagePath, Worker, WorkerEligibility
+from executions.models import Execution, MessagePath, Worker, WorkerEligibility
 from executions.submission import Submission, submit
 from tests import making
 
 pytestmark = pytest.mark.django_db
-STALE, BEAT = 30, 9
+STALE, BEAT, LEASE = 30, 9, 30
 
 
 @pytest.fixture(autouse=True)
 def no_memory(settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 0
     settings.MESSAGE_PATH_SECONDS = 15
+    settings.LEASE_SECONDS = LEASE
 
 
 def passes(seconds: float) -> None:
@@ -29,6 +30,7 @@ def passes(seconds: float) -> None:
     ago = timedelta(seconds=seconds)
     MessagePath.objects.update(arrived_at=F("arrived_at") - ago, expected_by=F("expected_by") - ago)
     Worker.objects.update(last_heartbeat_at=F("last_heartbeat_at") - ago, alive_until=F("alive_until") - ago)
+    Execution.objects.filter(status="RUNNING").update(lease_expires_at=F("lease_expires_at") - ago)
 
 
 def states() -> dict[str, str]:
@@ -129,3 +131,75 @@ def test_rest_workers_do_not_depend_on_messages() -> None:
     assert states() == {"worker-1": "STALE"}
     message_path.confirm()
     assert states() == {"worker-1": "STALE"}
+
+
+def running() -> Execution:
+    """An execution that a worker runs, under a lease that was granted just now."""
+    owner, _ = making.ready()
+    made = making.execution(owner)
+    making.claimed(owner, lease_seconds=LEASE)
+    return Execution.objects.get(pk=made.pk)
+
+
+def kinds(of: Execution) -> list[str]:
+    return [kind for kind, _ in making.history(of)]
+
+
+def seconds_left(of: Execution) -> float:
+    expires_at = Execution.objects.get(pk=of.pk).lease_expires_at
+    assert expires_at is not None
+    return (expires_at - timezone.now()).total_seconds()
+
+
+def test_three_minutes_without_messages_cost_no_lease() -> None:
+    made = running()
+    passes(BEAT)
+    message_path.confirm()
+    passes(180)
+    tasks.sweep()
+    after = Execution.objects.get(pk=made.pk)
+    assert (after.status, after.lease_token, after.takeovers) == ("RUNNING", made.lease_token, 0)
+    assert kinds(made) == ["SUBMITTED", "CLAIMED"]
+    assert seconds_left(made) == pytest.approx(LEASE - BEAT, abs=3)
+
+
+def test_a_lease_that_had_expired_before_the_interruption_stays_so() -> None:
+    made = running()
+    passes(LEASE + 1)
+    message_path.confirm()
+    passes(180)
+    tasks.sweep()
+    assert kinds(made) == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED"]
+
+
+def test_the_holder_of_a_lease_that_died_during_an_interruption_loses_it_afterwards() -> None:
+    made = running()
+    message_path.confirm()
+    for _ in range(3):
+        passes(60)
+        message_path.confirm()
+        passes(12)
+        message_path.confirm()
+    tasks.sweep()
+    assert kinds(made)[:3] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED"]
+
+
+def test_a_lease_that_was_renewed_during_an_interruption_gets_its_full_time_and_no_more() -> None:
+    made = running()
+    message_path.confirm()
+    passes(170)
+    assert made.lease_token is not None
+    held = [(made.pk, made.lease_token)]
+    assert moves.renew_leases(made.tenant_id, held, holder="worker:w", lease_seconds=LEASE)
+    passes(10)
+    message_path.confirm()
+    assert seconds_left(made) == pytest.approx(LEASE, abs=3)
+
+
+def test_the_call_of_a_rest_worker_does_not_depend_on_messages() -> None:
+    made = running()
+    Execution.objects.filter(pk=made.pk).update(lease_owner="rest:1:worker-1")
+    message_path.confirm()
+    passes(180)
+    message_path.confirm()
+    assert seconds_left(made) < 0

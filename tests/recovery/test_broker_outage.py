@@ -38,10 +38,15 @@ def restart(cluster: Cluster) -> None:
 @pytest.mark.parametrize("fault", ["away", "full"])
 def test_submissions_are_accepted_all_the_while_and_their_histories_stay_short(impatient: Scene, fault: str) -> None:
     before = submitted(impatient, "before", 2)
+    long = impatient.submit("long")
+    impatient.wait_for_run("long")
     with outage(impatient.cluster, fault):
         during = submitted(impatient, "during", OUTAGE_SECONDS)
     after = submitted(impatient, "after", STALE_SECONDS + 2)
+    impatient.open_gate("long")
+    outlasted = impatient.ended(long)
 
+    assert (outlasted.count("CLAIMED"), impatient.runs("long")) == (1, 1), outlasted.kinds
     assert {each["httpStatus"] for each in before + during + after} == {202}
     assert not any(each["dispatchDelayed"] for each in before)
     assert all(each["dispatchDelayed"] for each in during[len(during) // 2 :])

@@ -19,17 +19,20 @@ VALID = {
 MARK = "2f1e"
 """Is in every invalid value, and in no message."""
 BY_KIND = {
-    "integer": [f"-{MARK}", "0.5", "-1", "9" * 30],
-    "number": [MARK + "x", "-1", "nan", "inf", "1e300"],
+    "integer": [f"-{MARK}", "0.5", "-1", "9" * 30, "1_0", "٣"],
+    "number": [MARK + "x", "-1", "nan", "inf", "1e300", "1_0", "٣", "1.٣", "0x1"],
     "flag": [f"yes{MARK}"],
     "choice": [f"loud{MARK}"],
-    "URL": [f"ftp://{MARK}", MARK, f"https://h:{MARK}", "https://", f"https://[{MARK}"],
+    "URL": [
+        *(f"ftp://{MARK}", MARK, f"https://h:{MARK}", "https://", f"https://[{MARK}"),
+        *(f"https://h/?{MARK}", f"https://h/#{MARK}", "https://h?", "https://h#"),
+    ],
     "file": [f"/nowhere/{MARK}", __file__],
     "PostgreSQL URL": [
         *(f"mysql://h/{MARK}", f"postgresql://h:{MARK}/n", f"postgresql://h:1/n?sslmode={MARK}", "postgresql://h"),
         f"postgresql://[{MARK}/n",
     ],
-    "Redis URL": [f"amqp://{MARK}", f"redis://h:{MARK}/0", f"redis://h:1/{MARK}", "redis://", "unix://"],
+    "Redis URL": [f"amqp://{MARK}", f"redis://h:{MARK}/0", f"redis://h:1/{MARK}", "redis://", f"unix:///{MARK}"],
 }
 BY_NAME = {
     "SECRET_KEY": [MARK],
@@ -86,6 +89,34 @@ def test_all_invalid_values_are_reported_at_once(turn: int) -> None:
     assert first == "Invalid configuration:"
     assert {problem.split()[0] for problem in problems} >= wrong.keys()
     assert len(problems) == len(set(problems))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("WORKER_STALE_SECONDS", {"WORKER_STALE_SECONDS": "24"}),
+        ("WORKER_STALE_SECONDS", {"WORKER_STALE_SECONDS": "2.4", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"}),
+        ("LEASE_SECONDS", {"LEASE_SECONDS": "22"}),
+        ("LEASE_SECONDS", {"SWEEP_SECONDS": "6.7", "WORKER_STALE_SECONDS": "60"}),
+    ],
+)
+def test_workers_and_leases_last_until_it_is_known_that_no_message_arrives(name: str, changes: dict[str, str]) -> None:
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
+    assert problem.startswith(f"  {name} must be at least ")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"WORKER_STALE_SECONDS": "25"},
+        {"WORKER_STALE_SECONDS": "2.5", "LEASE_SECONDS": "3", "SWEEP_SECONDS": "0.5"},
+        {"LEASE_SECONDS": "22.5"},
+    ],
+)
+def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
+    environment = {"PATH": os.environ["PATH"], **VALID, **changes}
+    command = [sys.executable, "-c", "import coordinator.settings"]
+    subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
 
 
 def test_missing_settings_are_reported_at_once() -> None:

@@ -7,20 +7,33 @@ import pytest
 
 from executions.group_commit import GroupCommit
 
+AWAY = -99
+
 
 class Ledger:
-    """Writes rows one group at a time, and can be made to take as long as a test needs. Odd things are refused."""
+    """Writes rows one group at a time, and can be made to take as long as a test needs.
+
+    Groups with a negative number are refused. The row AWAY alone, and everything while `away`, meets an outage. A write
+    of `held` alone waits for `let_go`.
+    """
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
         self.open = threading.Event()
         self.open.set()
         self.entered = threading.Semaphore(0)
+        self.away = False
+        self.held: list[int] = []
+        self.let_go = threading.Event()
 
     def write(self, rows: list[int]) -> list[str]:
         self.entered.release()
         assert self.open.wait(10)
         self.groups.append(rows)
+        if rows == self.held:
+            assert self.let_go.wait(10)
+        if self.away or rows == [AWAY]:
+            raise ConnectionError
         if any(row < 0 for row in rows):
             raise ValueError(f"{rows} holds a negative row")
         return [f"wrote {row}" for row in rows]
@@ -60,7 +73,13 @@ def waiting(commits: GroupCommit[int, str], count: int) -> Callable[[], bool]:
 
 def group_commit(ledger: Ledger, most_rows: int = 10, most_bytes: int = 10_000) -> GroupCommit[int, str]:
     """A row has as many bytes as its number says."""
-    return GroupCommit(ledger.write, most_rows=most_rows, size=abs, most_bytes=most_bytes)
+    return GroupCommit(
+        ledger.write, most_rows=most_rows, size=abs, most_bytes=most_bytes, is_outage=is_connection_error
+    )
+
+
+def is_connection_error(error: BaseException) -> bool:
+    return isinstance(error, ConnectionError)
 
 
 def until(probe: Callable[[], bool]) -> None:
@@ -73,7 +92,13 @@ def until(probe: Callable[[], bool]) -> None:
 
 
 def crowd(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
-    """One caller whose commit is under way, and `others` who came meanwhile."""
+    """One caller whose commit was under way, and `others` who came meanwhile, after all have their results."""
+    callers = begun(ledger, commits, *others)
+    callers.join()
+    return callers
+
+
+def begun(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
     callers = Callers(commits)
     ledger.open.clear()
     callers.call(1)
@@ -82,7 +107,6 @@ def crowd(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ..
         callers.call(*rows)
         until(waiting(commits, number))
     ledger.open.set()
-    callers.join()
     return callers
 
 
@@ -141,3 +165,30 @@ def test_what_one_caller_cannot_have_does_not_touch_the_others(ledger: Ledger) -
     assert isinstance(callers.results[-3,], ValueError)
     assert ledger.groups == [[1], [2, -3, 4], [2], [-3], [4]]
     assert commits.commit([5]) == ["wrote 5"]
+
+
+def test_an_outage_fails_all_callers_of_a_group_at_once(ledger: Ledger) -> None:
+    commits = group_commit(ledger)
+    ledger.away = True
+    callers = crowd(ledger, commits, (2,), (3,), (4,))
+    assert ledger.groups == [[1], [2, 3, 4]]
+    assert [type(result) for result in callers.results.values()] == [ConnectionError] * 4
+    ledger.away = False
+    assert commits.commit([5]) == ["wrote 5"]
+
+
+def test_an_outage_while_rows_are_written_one_by_one_ends_it(ledger: Ledger) -> None:
+    callers = crowd(ledger, group_commit(ledger), (2,), (AWAY,), (4,), (5,))
+    assert ledger.groups == [[1], [2, AWAY, 4, 5], [2], [AWAY]]
+    assert callers.results[2,] == ["wrote 2"]
+    assert [type(callers.results[row,]) for row in (AWAY, 4, 5)] == [ConnectionError] * 3
+
+
+def test_each_caller_has_its_result_as_soon_as_it_is_known(ledger: Ledger) -> None:
+    ledger.held = [4]
+    callers = begun(ledger, group_commit(ledger), (2,), (-3,), (4,))
+    until(lambda: callers.results.keys() >= {(-3,)})
+    assert (4,) not in callers.results
+    ledger.let_go.set()
+    callers.join()
+    assert callers.results[4,] == ["wrote 4"]
