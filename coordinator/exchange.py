@@ -11,12 +11,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from coordinator.outbound import MOST_ADDRESSES, Target
+
+LOOK_SECONDS = 3.0
 
 
 class TimedOut(Exception):
@@ -54,14 +56,16 @@ def exchange(
     seconds: float,
     limit: int | None,
     ca_file: str = "",
+    is_wanted: Callable[[], bool] | None = None,
 ) -> Answer:
     """Send one request and read at most `limit` bytes of its answer's body; where it is None, the head alone.
 
     Connecting to each address may take `connect_seconds`, TLS included, and all that follows `seconds`. `ca_file` names
-    certificates in PEM form that stand in for the system's authorities. Raises `NotConnected`, `TimedOut`, `Broken`.
+    certificates in PEM form that stand in for the system's authorities. A separate thread calls `is_wanted` every
+    LOOK_SECONDS, and closes the connection once it returns False. Raises `NotConnected`, `TimedOut`, `Broken`.
     """
     connection = _connected(target, connect_seconds, ca_file)
-    with _cut_off(connection, seconds) as deadline:
+    with _cut_off(connection, seconds, is_wanted) as deadline:
         client = http.client.HTTPConnection(target.host, target.port, timeout=seconds)
         client.sock = connection
         try:
@@ -122,14 +126,20 @@ def _context(ca_file: str) -> ssl.SSLContext:
 
 
 @contextmanager
-def _cut_off(connection: socket.socket, seconds: float) -> Iterator[float]:
-    """Closes the connection at the end, and shuts it down under whoever still waits for it after `seconds`."""
+def _cut_off(connection: socket.socket, seconds: float, is_wanted: Callable[[], bool] | None) -> Iterator[float]:
+    """Closes the connection at the end. Shuts it down after `seconds`, or earlier if the answer is not wanted."""
 
     def shut_down() -> None:
-        try:
+        with suppress(OSError):  # it is closed already
             connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it is closed already
+
+    over = threading.Event()
+
+    def look(is_wanted: Callable[[], bool]) -> None:
+        while not over.wait(LOOK_SECONDS):
+            if not is_wanted():
+                shut_down()
+                return
 
     deadline = time.monotonic() + seconds
     connection.settimeout(seconds)
@@ -137,9 +147,12 @@ def _cut_off(connection: socket.socket, seconds: float) -> Iterator[float]:
     timer.daemon = True
     timer.start()
     try:
+        if is_wanted is not None:  # it may block, and must not delay the timer
+            threading.Thread(target=look, args=(is_wanted,), daemon=True).start()
         yield deadline
     finally:
         timer.cancel()
+        over.set()
         connection.close()
 
 

@@ -55,8 +55,8 @@ class Move:
 
 
 # The moves come as one JSON document: the quickest way to hand the database many rows of many columns. What may be
-# JSON's null itself comes in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.
-# That is no progress, so the count of lost leases stays.
+# JSON's null itself comes in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has
+# begun. That is no progress, so the count of lost leases stays.
 _APPLY = """
 WITH asked AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(moves)s::json) AS (

@@ -1,6 +1,6 @@
 """Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from urllib.parse import urlsplit
 
@@ -44,8 +44,16 @@ def blocked_reason(endpoint: str) -> str:
     return "" if may_call(endpoint) else WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED.value
 
 
-def call(endpoint: str, tenant: str, method: str, path: str, body: bytes = b"") -> Answer:
-    """One signed request to the worker at `endpoint`.
+def call(
+    endpoint: str,
+    tenant: str,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    is_wanted: Callable[[], bool] | None = None,
+) -> Answer:
+    """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
     what `exchange` raises.
@@ -62,6 +70,7 @@ def call(endpoint: str, tenant: str, method: str, path: str, body: bytes = b"") 
         seconds=settings.REST_WORKER_TIMEOUT_SECONDS,
         limit=settings.REST_WORKER_MAX_ANSWER_BYTES,
         ca_file=settings.REST_WORKER_CA_FILE,
+        is_wanted=is_wanted,
     )
 
 

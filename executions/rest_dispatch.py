@@ -6,8 +6,9 @@ nothing. The lease then outlives the request, and no transaction is open while t
 
 import logging
 import uuid
+from functools import partial
 
-from django.db import DataError, connection, transaction
+from django.db import DataError, Error, connection, transaction
 
 from coordinator import bell
 from coordinator.exchange import Broken, NotConnected, TimedOut
@@ -105,7 +106,14 @@ def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Hea
         return failed(sent, UNDECODABLE_PAYLOAD, f"The payload cannot travel: {error}", retryable=False)
     sent = Sent(execution.pk, lease_token, command, count)
     try:
-        answer = call(worker.endpoint, execution.tenant.slug, "POST", EXECUTE_PATH, command.to_json().encode())
+        answer = call(
+            worker.endpoint,
+            execution.tenant.slug,
+            "POST",
+            EXECUTE_PATH,
+            command.to_json().encode(),
+            is_wanted=partial(_is_held, execution.pk, lease_token),
+        )
     except TimedOut as error:
         return failed(sent, TIMED_OUT, f"REST transition worker: {error}")
     except (NotConnected, Unreachable, TargetRefused) as error:
@@ -113,6 +121,19 @@ def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Hea
     except Broken as error:
         return failed(sent, BROKEN, f"REST transition worker: {error}")
     return heard(sent, answer, non_retryable=non_retryable())
+
+
+def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
+    """Return False if the lease is lost. Runs in a thread of its own, so it closes the thread's connection.
+
+    An unavailable database does not end the call.
+    """
+    try:
+        return Execution.objects.filter(pk=execution_id, lease_token=lease_token).exists()
+    except Error:
+        return True
+    finally:
+        connection.close()
 
 
 def _record(execution: Execution, worker: Worker, found: Heard) -> None:

@@ -267,7 +267,7 @@ class Host:
             reached[:] = [checkpoint]
             tell(Answer(identity, checkpoint=checkpoint))
 
-        with self._pace.measured() as pace_is_news:
+        with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_news:
             outcome = self._boundary.run(
                 command.execution_id,
                 lambda: self._outcome(command, keep if command.checkpoints else None),

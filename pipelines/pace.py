@@ -14,36 +14,44 @@ QUIET_SECONDS = 0.2
 
 
 class Pace:
-    """A moving average, of transitions that are over and those that have run for longer already. Safe for threads."""
+    """A moving average of the transitions that have ended, and the time of one that has run for longer already.
+
+    A running transition does not count once one that began after it has ended: it is an exception, and may never end.
+    One whose lease is lost never counts. Safe for threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._average: float | None = None
-        self._running: dict[int, float] = {}
+        self._running: dict[object, tuple[float, Callable[[], bool]]] = {}  # when each began, and whether it is lost
+        self._overtaken = 0.0  # running transitions that began before this do not count
         self._last_told: float | None = None
         self._told_at = 0.0
 
     @contextmanager
-    def measured(self) -> Iterator[Callable[[], bool]]:
+    def measured(self, is_lost: Callable[[], bool] = lambda: False) -> Iterator[Callable[[], bool]]:
         """Time a transition; what this gives tells afterwards whether the average has become news."""
         began = time.monotonic()
-        key = threading.get_ident()
+        key = object()
         with self._lock:
-            self._running[key] = began
+            self._running[key] = (began, is_lost)
         try:
             yield self._is_news
         finally:
             took = time.monotonic() - began
             with self._lock:
-                self._running.pop(key, None)
-                before = took if self._average is None else self._average
-                self._average = before + NEWEST_COUNTS * (took - before)
+                del self._running[key]
+                if not is_lost():
+                    self._overtaken = max(self._overtaken, began)
+                    before = took if self._average is None else self._average
+                    self._average = before + NEWEST_COUNTS * (took - before)
 
     def told(self) -> float | None:
         """Seconds for one transition, None before the first has been under way for a while; counts as told."""
         now = time.monotonic()
         with self._lock:
-            oldest = now - min(self._running.values(), default=now)
+            counting = [began for began, is_lost in self._running.values() if began > self._overtaken and not is_lost()]
+            oldest = now - min(counting, default=now)
             average = self._average
             seconds = oldest if average is None and oldest > QUIET_SECONDS else average
             if seconds is not None:

@@ -12,6 +12,8 @@ import select
 import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 LARGEST_BODY = 32 * 1024**2
 IDLE_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 1.0
+DOWN = b'{"status":"DOWN","checks":[]}'
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -57,7 +60,26 @@ class Server(ThreadingHTTPServer):
         name, _, port = address.rpartition(":")
         self.host = host
         self.turns = threading.BoundedSemaphore(capacity)
+        self._capacity = capacity
+        self._running: set[_Handler] = set()
         super().__init__((name or "127.0.0.1", int(port)), _Handler)
+
+    @contextmanager
+    def running(self, call: _Handler) -> Iterator[None]:
+        """Note that `call` occupies a turn."""
+        self._running.add(call)
+        try:
+            yield
+        finally:
+            self._running.discard(call)
+
+    def is_stuck(self) -> bool:
+        """Return True if every turn runs a step whose caller has hung up: the worker does no useful work.
+
+        Such steps may never return, so a supervisor should restart the worker.
+        """
+        running = self._running.copy()
+        return len(running) >= self._capacity and all(call.hung_up() for call in running)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,7 +87,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self._answer(b"")
+        if self.server.is_stuck():
+            self._send(503, DOWN)
+        else:
+            self._answer(b"")
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -76,34 +101,29 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = self.rfile.read(int(length))
             while not self.server.turns.acquire(timeout=LOOK_AGAIN_SECONDS):
-                if self._is_alone():
+                if self.hung_up():
+                    return
+                if self.server.is_stuck():
+                    self._send(503, DOWN)
                     return
             try:
-                if not self._is_alone():
-                    self._answer(body)
+                if not self.hung_up():
+                    with self.server.running(self):
+                        self._answer(body)
             finally:
                 self.server.turns.release()
-
-    def _is_alone(self) -> bool:
-        """Return True once the coordinator has abandoned the call: it will call again, and ignores this answer."""
-        waiting = select.poll()
-        waiting.register(self.connection, select.POLLIN)
-        try:
-            return bool(waiting.poll(0)) and self.connection.recv(1, socket.MSG_PEEK) == b""
-        except OSError:
-            return True
 
     def _answer(self, body: bytes) -> None:
         try:
             status, text = self.server.host.answer(
-                self.command, self.path, dict(self.headers.items()), body, hung_up=self._hung_up
+                self.command, self.path, dict(self.headers.items()), body, hung_up=self.hung_up
             )
         except BaseException as error:
             log.error("A request failed:\n%s", traceback_of(error))
             status, text = 500, b""
         self._send(status, text)
 
-    def _hung_up(self) -> bool:
+    def hung_up(self) -> bool:
         """Return whether the caller has closed the connection. Reads nothing and never waits."""
         readable = select.poll()
         try:

@@ -1,12 +1,13 @@
 """Messages that are delivered twice at once, and submissions that race for one key."""
 
+import time
 from functools import partial
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
 
-from executions import rest_assignment, rest_dispatch
+from executions import cancellation, rest_assignment, rest_dispatch
 from executions.models import Execution, WireForm
 from executions.protocol import worker_key
 from executions.rest_workers import register
@@ -15,6 +16,7 @@ from tests.concurrency.racing import parted, race, results_of
 from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import CONTRACT_STEPS, StrictWorker, serving
+from tests.running import eventually
 
 
 @pytest.fixture
@@ -71,3 +73,25 @@ def test_submissions_at_once_ask_the_worker_once(flow: Flow) -> None:
     calls = [partial(making.execution, flow.owner, f"k{number}", ORDER, PIPELINE) for number in range(6)]
     assert parted(race(*calls)) == ([], ["WorkerUnavailable"] * 6)
     assert [seen.method for seen in flow.double.requests] == ["GET"]
+
+
+def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:
+    """The worker sees that the connection is closed, and its step can stop."""
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    assert rest_assignment.share([claim], give_back=lambda _: None) == []
+    flow.double.faults, flow.double.slow_seconds = ["slow"], 25.0
+
+    def cancel() -> float:
+        eventually(lambda: flow.double.requests, what="the call")
+        cancellation.cancel(flow.owner, made.pk, actor="user:test", reason="a test")
+        return time.monotonic()
+
+    def run() -> float:
+        assert rest_dispatch.run(claim.execution_id, claim.lease_token)
+        return time.monotonic()
+
+    cancelled, ended = results_of(race(cancel, run))
+    assert 0 < ended - cancelled < 10
+    made.refresh_from_db()
+    assert made.status == "CANCELLED"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import requests
 
+from executions.rest_protocol import CAPABILITIES_PATH
 from pipelines.host import Host
-from pipelines.rest_host import RestHost
+from pipelines.rest_host import HEALTH_PATH, RestHost
 from pipelines.rest_worker import Server
 from tests.running import eventually
 from tests.unit.pipelines_host.conftest import Hosted
@@ -57,3 +58,40 @@ def test_a_step_learns_that_the_caller_has_hung_up(hosted: Hosted, host: Host, s
     answer = requests.post(url, data=body, headers=signed("POST", EXECUTE, body), timeout=30)
     assert (answer.status_code, answer.json()["outcome"]) == (200, "COMPLETED")
     assert hosted.marks() == [98, 1]
+
+
+def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(
+    hosted: Hosted, host: Host, server: Server
+) -> None:
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+
+    def call(number: int, seconds: float) -> int:
+        body = body_of(host, hosted, number)
+        headers = signed("POST", EXECUTE, body)
+        return requests.post(url + EXECUTE, data=body, headers=headers, timeout=seconds).status_code
+
+    def alive() -> int:
+        return requests.get(url + HEALTH_PATH, timeout=10).status_code
+
+    def capable() -> int:
+        headers = signed("GET", CAPABILITIES_PATH, b"")
+        return requests.get(url + CAPABILITIES_PATH, headers=headers, timeout=10).status_code
+
+    def hang_up() -> None:
+        with pytest.raises(requests.Timeout):
+            call(99, 2)
+
+    caller = threading.Thread(target=hang_up)
+    caller.start()
+    try:
+        eventually(hosted.marks, what="the step's start")
+        assert (alive(), capable()) == (200, 200)  # the worker is busy, and its caller waits
+        caller.join(10)
+        eventually(lambda: alive() == 503, what="the worker to be down")
+        assert (capable(), call(1, 10)) == (503, 503)
+    finally:
+        (hosted.folder / "go").touch()
+        caller.join(10)
+    eventually(lambda: alive() == 200, what="the worker to be up again")
+    assert (capable(), call(2, 10)) == (200, 200)
+    assert hosted.marks() == [99, 2]

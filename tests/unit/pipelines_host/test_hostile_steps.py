@@ -83,7 +83,8 @@ def answers(host: Host, *tricks: str) -> list[Outcome]:
 
 
 def held(host: Host) -> list[HeldLease]:
-    return decode(verify(host.heartbeat("HEALTHY"), lambda _: Hosted.key), Heartbeat).running
+    beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: Hosted.key), Heartbeat)
+    return beat.running + beat.waiting
 
 
 @tricks

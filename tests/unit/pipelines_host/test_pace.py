@@ -54,3 +54,33 @@ def test_one_that_fails_counts_like_any_other() -> None:
     except RuntimeError:
         pass
     assert pace.told() is not None
+
+
+def test_a_transition_that_others_overtake_does_not_count() -> None:
+    """One that hangs says nothing about the pace of the others."""
+    pace = Pace()
+
+    def overtake() -> None:
+        with pace.measured():
+            pass
+
+    with pace.measured():
+        PAUSE.wait(0.3)
+        assert (pace.told() or 0) >= 0.3
+        other = threading.Thread(target=overtake)
+        other.start()
+        other.join()
+        assert (pace.told() or 1) < 0.1
+
+
+def test_a_transition_whose_lease_is_lost_does_not_count() -> None:
+    pace = Pace()
+    lost = threading.Event()
+    with pace.measured():
+        pass
+    with pace.measured(lost.is_set):
+        PAUSE.wait(0.3)
+        assert (pace.told() or 0) >= 0.3
+        lost.set()
+        assert (pace.told() or 1) < 0.1
+    assert (pace.told() or 1) < 0.1
