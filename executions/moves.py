@@ -190,15 +190,16 @@ WITH host AS MATERIALIZED (
     SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE runs) AS threads,
         bool_or(protocol = 'rest') FILTER (WHERE runs) AS calls,
         max(transition_seconds) FILTER (WHERE runs) AS pace,
-        array_agg(lease_owner) FILTER (WHERE NOT runs) AS idle
+        array_agg(lease_owner) FILTER (WHERE NOT runs) AS idle,
+        array_agg(lease_owner) FILTER (WHERE runs AND protocol = 'rest') AS rest_owners
     FROM host GROUP BY release_id, tenant_id HAVING bool_or(runs)
 ), wanted AS MATERIALIZED (
-    SELECT release_id, tenant_id, threads, calls, idle, CASE WHEN NOT calls THEN pace END AS seconds
+    SELECT release_id, tenant_id, threads, calls, idle, rest_owners, CASE WHEN NOT calls THEN pace END AS seconds
     FROM hosted h
     WHERE (SELECT true FROM executions_execution e WHERE e.release_id = h.release_id
         AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
 ), counted AS MATERIALIZED (
-    SELECT *, count_running_for_claim(release_id) AS held FROM wanted
+    SELECT *, count_running_for_claim(release_id, rest_owners) AS held FROM wanted
 ), place AS MATERIALIZED (
     SELECT *, threads * CASE WHEN seconds IS NULL THEN 1
             ELSE least(greatest(%(span)s / greatest(seconds, 0.00001), 1), %(most)s)::bigint END AS room,

@@ -48,16 +48,25 @@ CROSS JOIN LATERAL (
 
 # A statement sees the executions as they were when it began, so its own count may miss executions that another claim has
 # just leased. This volatile function counts after it has the lock, and sees everything committed by then.
+# A REST worker that was registered for another release may still run executions of the earlier one. These take its
+# places too. They are found by the releases of the pipeline, so that no index on `lease_owner` is needed.
 # 7306 is the class of these locks. Locks of two keys never conflict with locks of one key, as in `releases.blob_lock`.
 COUNT = """
-CREATE FUNCTION count_running_for_claim(release bigint) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION count_running_for_claim(release bigint, rest_owners text[]) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     IF NOT pg_try_advisory_xact_lock(7306, hashint8(release)) THEN
         RETURN NULL;
     END IF;
     RETURN (SELECT coalesce(jsonb_object_agg(lease_owner, running), '{}') FROM (
-        SELECT e.lease_owner, count(*) AS running FROM executions_execution e
-        WHERE e.release_id = release AND e.status = 'RUNNING' GROUP BY e.lease_owner) held);
+        SELECT lease_owner, count(*) AS running FROM (
+            SELECT e.lease_owner FROM executions_execution e WHERE e.release_id = release AND e.status = 'RUNNING'
+            UNION ALL
+            SELECT elsewhere.lease_owner FROM releases_release r
+            JOIN releases_release other ON other.pipeline_id = r.pipeline_id AND other.id <> r.id
+            CROSS JOIN LATERAL (SELECT e.lease_owner FROM executions_execution e
+                WHERE e.release_id = other.id AND e.status = 'RUNNING' OFFSET 0) elsewhere
+            WHERE rest_owners IS NOT NULL AND r.id = release AND elsewhere.lease_owner = ANY (rest_owners)
+        ) leases GROUP BY lease_owner) held);
 END $$
 """
 

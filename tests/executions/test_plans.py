@@ -23,7 +23,7 @@ from tests.raw_sql import check_foreign_keys_now, run
 
 pytestmark = pytest.mark.django_db
 TABLE = "executions_execution"
-VIEW = import_module("executions.migrations.0004_worker_eligibility").VIEW
+ELIGIBILITY = import_module("executions.migrations.0004_worker_eligibility")
 BY_ID = r"[( ]id = "
 BY_RELEASE_OR_ID = r"[( ](release_)?id = "
 
@@ -44,7 +44,7 @@ def unknown() -> None:
     check_foreign_keys_now()
     for table in (TABLE, *OTHERS):
         run(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING ALL) ON COMMIT DROP")
-    run(VIEW.replace("CREATE VIEW", "CREATE TEMP VIEW"))
+    run(ELIGIBILITY.VIEW.replace("CREATE VIEW", "CREATE TEMP VIEW"))
     run(_MANY, made.pk)
     run("SET CONSTRAINTS ALL DEFERRED")
 
@@ -130,3 +130,14 @@ IDENTITY = ReleaseIdentity("tenant", "pipeline", "contract", "release")
 def test_rows_are_found_by_their_ids(call: Callable[[], object], by: str) -> None:
     found = conditions(executed(call))
     assert [condition for condition in found if not re.search(by, condition)] == []
+
+
+def test_a_claim_counts_what_runs_by_its_release() -> None:
+    """Both what runs of the release itself, and what its REST workers still run of other releases."""
+    _, _, body = ELIGIBILITY.COUNT.partition("RETURN (")
+    statement = body.partition(");\nEND")[0]
+    statement = re.sub(r"(?<== )release\b", "%(release)s::bigint", statement)
+    statement = re.sub(r"\brest_owners\b", "%(rest_owners)s::text[]", statement)
+    found = conditions(statement)
+    assert len(found) == 2
+    assert [condition for condition in found if not re.search(r"[( ]release_id = ", condition)] == []

@@ -15,6 +15,7 @@ from executions.protocol import Heartbeat, HeldLease, OutcomeGroup
 from executions.rest_workers import heartbeat, register
 from executions.stranded import stranded
 from executions.worker_registry import drain, note_silent, take_heartbeat, undrain
+from releases.models import Release
 from tests import making
 from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.raw_sql import run
@@ -206,6 +207,7 @@ def is_of_an_unknown_release(flow: Flow) -> None:
 
 def is_of_another_release(flow: Flow) -> None:
     release = making.active(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP])
+    flow.double.contract_version, flow.double.release_version = release.contract_version, "2.0"
     endpoint = flow.double.endpoint
     register(flow.owner, release.identity, worker_id="java-1", protocol="rest", endpoint=endpoint, actor="user:test")
 
@@ -215,7 +217,7 @@ def is_on_the_broker(flow: Flow) -> None:
     take_heartbeat(flow.owner, flow.release.identity, beat, timezone.now())
 
 
-CHANGES = {
+CHANGES: dict[Callable[[Flow], None], str] = {
     drained: "DRAINED_BY_OPERATOR",
     has_another_digest: "OTHER_ARTIFACT",
     is_of_an_unknown_release: "the worker was registered anew",
@@ -240,5 +242,24 @@ def test_a_worker_that_may_no_longer_run_it_is_not_called(flow: Flow, change: Ca
     assert execution.events.get(kind="DISPATCH_FAILED").data == {"reason": CHANGES[change]}
     assert Worker.objects.get(pk=flow.worker.pk).blocked_reason == ""
     undrain(flow.owner, PIPELINE, "java-1", actor="user:eva")
+    flow.double.contract_version, flow.double.release_version = flow.release.contract_version, "1.0"
     registered(flow)
     assert flow.dispatch() == 1
+
+
+def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacity(flow: Flow) -> None:
+    """Calls of the earlier release still take its places, and give nobody else's away."""
+    submitted(flow, 9)
+    earlier = making.claimed(flow.owner)
+    assert len(earlier) == 8
+    is_of_another_release(flow)
+    making.worker(Release.objects.get(release_version="2.0", pipeline__tenant=flow.owner), "celery-1", capacity=2)
+    for number in range(8):
+        making.execution(flow.owner, f"later-{number}", ORDER, PIPELINE)
+    assert [claim.rest_worker for claim in making.claimed(flow.owner)] == [None, None]
+    for claim in earlier[:3]:
+        rest_dispatch.run(claim.execution_id, claim.lease_token)
+    claims = making.claimed(flow.owner)
+    assert [(claim.rest_worker, claim.release_version) for claim in claims] == [
+        (f"rest:{flow.worker.pk}:java-1", "2.0")
+    ] * 3
