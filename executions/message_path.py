@@ -4,7 +4,6 @@ While none does, no worker becomes silent, and no lease of a Celery worker expir
 """
 
 import logging
-from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -42,12 +41,13 @@ SELECT since, extract(epoch FROM now() - since) FROM interrupted
 _EXTEND_LEASES = """
 WITH unrenewed AS (
     SELECT id FROM executions_execution
-    WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s AND lease_expires_at < now() + %(lease)s
+    WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s
+        AND lease_expires_at < now() + make_interval(secs => %(lease)s)
         AND NOT starts_with(lease_owner, 'rest:')
     ORDER BY id FOR UPDATE
 )
 UPDATE executions_execution e
-SET lease_expires_at = least(e.lease_expires_at + (now() - %(since)s), now() + %(lease)s)
+SET lease_expires_at = least(e.lease_expires_at + (now() - %(since)s), now() + make_interval(secs => %(lease)s))
 FROM unrenewed WHERE e.id = unrenewed.id
 """
 
@@ -61,8 +61,7 @@ def confirm() -> None:
         cursor.execute(_CONFIRM, [settings.MESSAGE_PATH_SECONDS])
         interrupted = cursor.fetchone()
         if interrupted:
-            lease = timedelta(seconds=settings.LEASE_SECONDS)
-            cursor.execute(_EXTEND_LEASES, {"since": interrupted[0], "lease": lease})
+            cursor.execute(_EXTEND_LEASES, {"since": interrupted[0], "lease": settings.LEASE_SECONDS})
     if interrupted:
         log.warning("Messages arrive again, after %.1f seconds without any", interrupted[1])
 
