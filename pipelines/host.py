@@ -6,7 +6,6 @@ No broker of its own; `celery_worker` brings it.
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -41,7 +40,7 @@ from pipelines.boundary import Boundary
 from pipelines.compiler import compile_contract
 from pipelines.definition import Pipeline, StepContext
 from pipelines.errors import DefinitionError
-from pipelines.failures import Failed, failed_by, message_of, report, warn
+from pipelines.failures import Failed, failed_by, inform, message_of, report, warn
 from pipelines.held_leases import HeldLeases
 from pipelines.loading import load
 from pipelines.outbox import Answer
@@ -51,8 +50,6 @@ from pipelines.runner import UNDECODABLE_PAYLOAD, Keep, run
 from pipelines.runner import Outcome as RunOutcome
 from releases.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
 from releases.identity import ReleaseIdentity
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -154,10 +151,10 @@ class Host:
             if self._obeyed is not None and sent <= self._obeyed:
                 raise ProtocolError("ORDER_OUTDATED", "A newer order was obeyed before.")
         except ProtocolError as error:
-            log.warning("Ignored an order: %s: %s", error.code, error)
+            warn("Ignored an order: %s: %s", error.code, error)
             return
         if self._obeyed is None or self._taking is order.drain:
-            log.info("Ordered to %s", "drain" if order.drain else "take commands")
+            inform("Ordered to %s", "drain" if order.drain else "take commands")
         self._obeyed, self._taking = sent, not order.drain
         self.acceptance.accepted()
         self._leases.lose(order.lost_leases)
@@ -177,7 +174,7 @@ class Host:
             lease = timedelta(seconds=min(command.lease_seconds for command in commands))
             check_fresh(envelope, now=datetime.now(UTC), longest=lease + TOLERANCE)
         except ProtocolError as error:
-            log.warning("Refused a command message: %s: %s", error.code, error)
+            warn("Refused a command message: %s: %s", error.code, error)
             return
         if envelope.identity != self.release.identity:
             for command in commands:
