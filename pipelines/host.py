@@ -9,7 +9,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -189,7 +189,7 @@ class Host:
         try:
             self._run_all(rest, min(len(new), self.capacity), tell)
         finally:
-            self._leases.drop([command.lease_token for command in rest])
+            self._leases.drop([command.lease_token for command in list(rest)])  # another thread may take one
 
     def _run_all(self, rest: deque[Command], threads: int, tell: Callable[[Answer], None]) -> None:
         """This thread and as many others as there are places take one command after the other: a slow one holds up
@@ -205,7 +205,11 @@ class Host:
                     if self._leases.begin(command.lease_token):
                         self._run_and_tell(command, tell)
 
-        others = [self._threads.submit(work) for _ in range(threads - 1)]
+        others: list[Future[None]] = []
+        try:
+            others += (self._threads.submit(work) for _ in range(threads - 1))
+        except RuntimeError as error:
+            warn("No other thread can be started: %s", error)
         work()
         wait(others)
 
