@@ -216,7 +216,10 @@ class Host:
     def _run_and_tell(self, command: Command, tell: Callable[[Answer], None]) -> None:
         """Run one command and pass its outcome to `tell`. Never raises: if `tell` raises, the lease is dropped."""
         try:
-            tell(self._run(command, tell))
+            answer = self._run(command, tell)
+            if self._leases.end(command.lease_token):
+                self.changed.set()  # the coordinator counts this thread as abandoned
+            tell(answer)
         except BaseException as error:
             self._leases.drop([command.lease_token])
             report(command.execution_id, failed_by(error))
@@ -232,9 +235,9 @@ class Host:
 
     def let_go(self, sent: Sequence[Answer]) -> None:
         """Drop the leases of the outcomes in `sent`, which the coordinator has received."""
-        freed = self._leases.drop([answer.lease_token for answer in sent if answer.outcome])
-        if freed or not self.taking:
-            self.changed.set()  # a thread may be waiting for the last lease, or for a free thread
+        self._leases.drop([answer.lease_token for answer in sent if answer.outcome])
+        if not self.taking:
+            self.changed.set()  # an operator may be waiting for the last lease
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """A signed sign of life that also renews the leases held at this moment."""
