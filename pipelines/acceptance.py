@@ -7,14 +7,13 @@ order. A worker that was accepted once ignores refusals.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import Final
 
 from executions.protocol import Refusal, RefusalCode
+from pipelines.failures import warn
 
-log = logging.getLogger(__name__)
 REFUSALS: Final = 3
 """How many heartbeats in a row must be refused: one of several coordinators may be misconfigured."""
 RECENT_SECONDS: Final = 60.0
@@ -55,7 +54,7 @@ class Acceptance:
             self._asked[nonce] = now
             silent = not self._accepted and not self._refusals and self._is_time(now)
         if silent:
-            log.warning(
+            warn(
                 "No coordinator has answered this worker's heartbeats yet; it takes no commands and keeps trying. "
                 "Check that a control worker runs and uses this broker"
             )
@@ -80,7 +79,7 @@ class Acceptance:
             elif not self._is_time(now):
                 return
             accepted = self._accepted
-        log.warning(
+        warn(
             "A coordinator refuses this worker: %s: %s%s",
             refusal.code,
             advice,

@@ -33,12 +33,11 @@ from executions.protocol import (
     queue_of,
 )
 from pipelines.errors import DefinitionError
-from pipelines.failures import warn
+from pipelines.failures import inform, warn
 from pipelines.host import Host, host_release
 from pipelines.options import needed, worker_key
 from pipelines.outbox import Answer, Outbox
 
-log = logging.getLogger(__name__)
 # Seconds between heartbeats. A worker takes nothing before it is told to, so it asks again soon at first.
 FIRST_SILENCE = 1.0
 LONGEST_SILENCE = 10.0
@@ -64,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
     if len(worker_id) > LONGEST_NAME or not worker_id.isprintable():
         raise DefinitionError("INVALID_WORKER_ID", f"--worker-id takes at most {LONGEST_NAME} printable characters")
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
-    log.info("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
+    inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.let_go)
     app = _application(broker_url, host, outbox)
     outbox.start()
@@ -248,7 +247,7 @@ class _Pulse(threading.Thread):
 
     def _on_gone(self, **_: Any) -> None:
         if not self._outbox.close(PATIENCE):
-            log.error("The broker did not take the last answers within %s seconds; their leases will expire", PATIENCE)
+            warn("The broker did not take the last answers within %s seconds; their leases will expire", PATIENCE)
         self._state = "UNAVAILABLE"
         self._stopped.set()
         self._host.changed.set()
@@ -258,5 +257,5 @@ class _Pulse(threading.Thread):
         try:
             message = self._host.heartbeat(self._state)
             send(HEARTBEAT_TASK, message, queue="control")
-        except Exception as error:  # the next one may succeed: this thread must not end
+        except BaseException as error:  # the next one may succeed: this thread must not end
             warn("The broker did not take a heartbeat: %s", type(error).__name__)

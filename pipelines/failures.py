@@ -90,6 +90,11 @@ def warn(text: str, *arguments: object) -> None:
     _safely(None, log.warning, text, *arguments)
 
 
+def inform(text: str, *arguments: object) -> None:
+    """Log information. An exception in one of the author's log handlers is ignored."""
+    _safely(None, log.info, text, *arguments)
+
+
 def report(execution_id: object, failed: Failed | Failure) -> None:
     """Log a failure. All its lines are indented, so that an exception's text cannot imitate a log line."""
     details = "".join(f"\n{line}" for line in indent(failed.traceback or failed.message, "  ").splitlines())

@@ -26,6 +26,7 @@ class _Lease:
     since: float
     begin_by: float
     running: bool = False
+    ended: bool = False  # its outcome waits to be sent
     lost: bool = False
 
     def is_overdue(self, now: float) -> bool:
@@ -105,11 +106,20 @@ class HeldLeases:
         lease = self._held.get(token)
         return lease is not None and lease.lost
 
-    def drop(self, tokens: Iterable[uuid.UUID]) -> bool:
-        """Stop holding these leases. Return True if one of them was lost, so that its thread is free again."""
+    def end(self, token: uuid.UUID) -> bool:
+        """Record that the thread has ended the transition. Return True if the lease is lost."""
         with self._lock:
-            dropped = [self._held.pop(token, None) for token in tokens]
-        return any(lease is not None and lease.lost for lease in dropped)
+            lease = self._held.get(token)
+            if lease is None:
+                return False
+            lease.ended = True
+            return lease.lost
+
+    def drop(self, tokens: Iterable[uuid.UUID]) -> None:
+        """Hold these no longer."""
+        with self._lock:
+            for token in tokens:
+                self._held.pop(token, None)
 
     def in_hand(self) -> InHand:
         """Return what is held now. Drops the commands that have waited too long."""
@@ -124,7 +134,8 @@ class HeldLeases:
         counting = [(token, lease) for token, lease in held if not lease.lost]
         running = [_held(token, lease, now) for token, lease in counting if lease.running]
         waiting = [_held(token, lease, now) for token, lease in counting if not lease.running]
-        return InHand(running, waiting, len(held) - len(counting))
+        abandoned = sum(lease.lost and not lease.ended for _, lease in held)
+        return InHand(running, waiting, abandoned)
 
 
 def _held(token: uuid.UUID, lease: _Lease, now: float) -> HeldLease:

@@ -6,11 +6,10 @@ No broker of its own; `celery_worker` brings it.
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -41,7 +40,7 @@ from pipelines.boundary import Boundary
 from pipelines.compiler import compile_contract
 from pipelines.definition import Pipeline, StepContext
 from pipelines.errors import DefinitionError
-from pipelines.failures import Failed, failed_by, message_of, report, warn
+from pipelines.failures import Failed, failed_by, inform, message_of, report, warn
 from pipelines.held_leases import HeldLeases
 from pipelines.loading import load
 from pipelines.outbox import Answer
@@ -51,8 +50,6 @@ from pipelines.runner import UNDECODABLE_PAYLOAD, Keep, run
 from pipelines.runner import Outcome as RunOutcome
 from releases.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
 from releases.identity import ReleaseIdentity
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -154,10 +151,10 @@ class Host:
             if self._obeyed is not None and sent <= self._obeyed:
                 raise ProtocolError("ORDER_OUTDATED", "A newer order was obeyed before.")
         except ProtocolError as error:
-            log.warning("Ignored an order: %s: %s", error.code, error)
+            warn("Ignored an order: %s: %s", error.code, error)
             return
         if self._obeyed is None or self._taking is order.drain:
-            log.info("Ordered to %s", "drain" if order.drain else "take commands")
+            inform("Ordered to %s", "drain" if order.drain else "take commands")
         self._obeyed, self._taking = sent, not order.drain
         self.acceptance.accepted()
         self._leases.lose(order.lost_leases)
@@ -177,7 +174,7 @@ class Host:
             lease = timedelta(seconds=min(command.lease_seconds for command in commands))
             check_fresh(envelope, now=datetime.now(UTC), longest=lease + TOLERANCE)
         except ProtocolError as error:
-            log.warning("Refused a command message: %s: %s", error.code, error)
+            warn("Refused a command message: %s: %s", error.code, error)
             return
         if envelope.identity != self.release.identity:
             for command in commands:
@@ -192,7 +189,7 @@ class Host:
         try:
             self._run_all(rest, min(len(new), self.capacity), tell)
         finally:
-            self._leases.drop([command.lease_token for command in rest])
+            self._leases.drop([command.lease_token for command in list(rest)])  # another thread may take one
 
     def _run_all(self, rest: deque[Command], threads: int, tell: Callable[[Answer], None]) -> None:
         """This thread and as many others as there are places take one command after the other: a slow one holds up
@@ -208,14 +205,21 @@ class Host:
                     if self._leases.begin(command.lease_token):
                         self._run_and_tell(command, tell)
 
-        others = [self._threads.submit(work) for _ in range(threads - 1)]
+        others: list[Future[None]] = []
+        try:
+            others += (self._threads.submit(work) for _ in range(threads - 1))
+        except RuntimeError as error:
+            warn("No other thread can be started: %s", error)
         work()
         wait(others)
 
     def _run_and_tell(self, command: Command, tell: Callable[[Answer], None]) -> None:
         """Run one command and pass its outcome to `tell`. Never raises: if `tell` raises, the lease is dropped."""
         try:
-            tell(self._run(command, tell))
+            answer = self._run(command, tell)
+            if self._leases.end(command.lease_token):
+                self.changed.set()  # the coordinator counts this thread as abandoned
+            tell(answer)
         except BaseException as error:
             self._leases.drop([command.lease_token])
             report(command.execution_id, failed_by(error))
@@ -231,9 +235,9 @@ class Host:
 
     def let_go(self, sent: Sequence[Answer]) -> None:
         """Drop the leases of the outcomes in `sent`, which the coordinator has received."""
-        freed = self._leases.drop([answer.lease_token for answer in sent if answer.outcome])
-        if freed or not self.taking:
-            self.changed.set()  # a thread may be waiting for the last lease, or for a free thread
+        self._leases.drop([answer.lease_token for answer in sent if answer.outcome])
+        if not self.taking:
+            self.changed.set()  # an operator may be waiting for the last lease
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
         """A signed sign of life that also renews the leases held at this moment."""

@@ -99,7 +99,7 @@ class Outbox(threading.Thread):
         while not (self._closed and self._is_empty()):
             try:
                 self._send_next()
-            except Exception as error:
+            except BaseException as error:
                 warn("The outbox failed, and continues:\n%s", traceback_of(error))
 
     def _is_empty(self) -> bool:
@@ -137,7 +137,7 @@ class Outbox(threading.Thread):
                 self._send(group)
             except OSError as error:
                 warn("The broker did not take %d answers: %s", len(group), type(error).__name__)
-            except Exception as error:
+            except BaseException as error:
                 tries += 1
                 warn("%d answers could not be sent:\n%s", len(group), traceback_of(error))
             else:

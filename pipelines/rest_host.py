@@ -5,7 +5,6 @@ Pure: no server and no threads of its own; ``rest_worker`` brings both.
 
 from __future__ import annotations
 
-import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -47,7 +46,7 @@ from executions.rest_protocol import (
 from pipelines import answers
 from pipelines.boundary import Boundary
 from pipelines.definition import TIMER, StepContext
-from pipelines.failures import Failed, report
+from pipelines.failures import Failed, report, warn
 from pipelines.host import HostedRelease
 from pipelines.plan import PlannedStep, plan
 from pipelines.runner import (
@@ -60,7 +59,6 @@ from pipelines.runner import (
     run,
 )
 
-log = logging.getLogger(__name__)
 HEALTH_PATH = "/q/health/live"
 METHODS = {EXECUTE_PATH: "POST", CAPABILITIES_PATH: "GET", HEALTH_PATH: "GET"}
 ILLEGAL_ARGUMENT = "java.lang.IllegalArgumentException"
@@ -139,14 +137,14 @@ class RestHost:
             if not self._nonces.is_new(nonce, sent, now):
                 raise Refused("the nonce was seen before")
         except Refused as error:
-            log.warning("Refused a request for %s: %s", path, error)
+            warn("Refused a request for %s: %s", path, error)
             return 401, b""
         if path == CAPABILITIES_PATH:
             return 200, self.capabilities().to_json().encode()
         try:
             command = parse(TransitionCommand, body)
         except Malformed as error:
-            log.warning("Refused a malformed command: %s", error)
+            warn("Refused a malformed command: %s", error)
             return 400, b""
         return 200, self._executed(command, hung_up)
 

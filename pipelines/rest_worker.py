@@ -13,13 +13,13 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from executions.envelopes import DEFAULT_PREFIXES
 from pipelines.errors import DefinitionError
-from pipelines.failures import traceback_of
+from pipelines.failures import inform, traceback_of, warn
 from pipelines.host import host_release
 from pipelines.options import worker_key
 from pipelines.rest_host import RestHost
@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
         server = Server(arguments.bind, host, capacity=arguments.concurrency)
     except (OSError, OverflowError) as error:
         raise DefinitionError("INVALID_ADDRESS", f"--bind {arguments.bind}: {error}") from error
-    log.info("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
+    inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever(poll_interval=0.1)
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.command, self.path, dict(self.headers.items()), body, hung_up=self.hung_up
             )
         except BaseException as error:
-            log.error("A request failed:\n%s", traceback_of(error))
+            warn("A request failed:\n%s", traceback_of(error))
             status, text = 500, b""
         self._send(status, text)
 
@@ -140,4 +140,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *values: Any) -> None:  # noqa: A002 - its parent's name
-        log.debug(format, *values)
+        with suppress(BaseException):  # the author's log handlers may raise
+            log.debug(format, *values)

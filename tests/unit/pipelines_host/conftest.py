@@ -1,6 +1,7 @@
 """A pipeline on disk, built and released, that leaves a mark for every run of its step."""
 
 import json
+import logging
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -75,6 +76,24 @@ class Hosted:
         document = json.loads(self.descriptor.read_text())
         change(document)
         self.descriptor.write_text(json.dumps(document))
+
+
+class Spoiler(logging.Handler):
+    """A log handler of an author that raises."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise SystemExit
+
+
+@pytest.fixture
+def spoiled_log() -> Iterator[None]:
+    logger, spoiler = logging.getLogger("pipelines"), Spoiler()
+    level = logger.level
+    logger.addHandler(spoiler)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.setLevel(level)
+    logger.removeHandler(spoiler)
 
 
 def executed(host: Host, message: Any) -> dict[str, Any] | None:

@@ -95,3 +95,10 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(
     eventually(lambda: alive() == 200, what="the worker to be up again")
     assert (capable(), call(2, 10)) == (200, 200)
     assert hosted.marks() == [99, 2]
+
+
+@pytest.mark.usefixtures("spoiled_log")
+def test_a_log_that_raises_does_not_keep_a_worker_from_answering(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    assert requests.get(url + HEALTH_PATH, timeout=10).status_code == 200
+    assert requests.get(url + CAPABILITIES_PATH, timeout=10).status_code == 401

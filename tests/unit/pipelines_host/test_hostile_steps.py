@@ -219,6 +219,22 @@ def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> 
     assert held(host) == []
 
 
+def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -> None:
+    host = hosted.host()
+    commands = [command(number) for number in (1, 2, 3)]
+    reported: list[Answer] = []
+    size = threading.stack_size(2**47)  # more than a process can address
+    try:
+        with pytest.raises(RuntimeError, match="new thread"):
+            threading.Thread(target=print).start()
+        host.execute(seal(host.release.identity, CommandGroup(commands=commands), Hosted.key), reported.append)
+    finally:
+        threading.stack_size(size)
+    assert hosted.marks() == [1, 2, 3]
+    host.let_go(reported)
+    assert held(host) == []
+
+
 def test_a_step_that_never_returns_holds_its_own_lease_alone(hosted: Hosted) -> None:
     """A second thread runs the rest of the group. The lease of the step is renewed: the step may only be slow."""
     host = hosted.host()

@@ -9,6 +9,7 @@ import pytest
 
 from executions.protocol import Command, Heartbeat, Order, OutcomeGroup, decode, seal, verify
 from pipelines.host import Host
+from pipelines.outbox import Answer
 from tests.running import eventually
 from tests.unit.pipelines_host.conftest import Hosted, executed
 from tests.unit.pipelines_host.test_host import answer, command, sealed
@@ -99,6 +100,19 @@ def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, ho
     assert outcome.outcome == "COMPLETED"
     eventually(host.changed.is_set, what="the news of a free thread")
     assert heartbeat(host).abandoned == 0
+
+
+def test_an_outcome_that_waits_to_be_sent_occupies_no_thread(hosted: Hosted, host: Host) -> None:
+    """The broker may be unreachable for long, while executions are cancelled one after the other."""
+    reported: list[Answer] = []
+    cancelled = command(98)
+    runner = threading.Thread(target=host.execute, args=(sealed(host, cancelled, key=hosted.key), reported.append))
+    runner.start()
+    eventually(hosted.marks, what="the step's start")
+    lose(host, cancelled)
+    runner.join(10)
+    assert [each.lease_token for each in reported] == [cancelled.lease_token]
+    assert tokens(host) == (set(), set(), 0)
 
 
 def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Host, running: Running) -> None:

@@ -159,3 +159,13 @@ def test_a_drained_worker_finishes_what_it_has_and_says_so_at_once(now: datetime
         runner.join(10)
     assert host.changed.is_set()
     assert decode(verify(host.heartbeat("HEALTHY"), lambda _: hosted.key), Heartbeat).running == []
+
+
+@pytest.mark.usefixtures("spoiled_log")
+def test_a_log_that_raises_does_not_keep_a_worker_from_obeying(host: Host, now: datetime) -> None:
+    host.obey(order(host, drain=False, sent=now - SECOND))
+    assert host.taking
+    host.obey("nonsense")
+    host.obey(order(host, drain=True))
+    assert not host.taking
+    host.execute("nonsense", lambda _: None)

@@ -135,7 +135,8 @@ def test_closing_does_not_wait_for_ever_for_a_broker_that_is_away() -> None:
     assert not outbox.is_alive()
 
 
-def test_what_can_never_be_sent_is_lost_alone(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_what_can_never_be_sent_is_lost_alone(kind: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
     """It holds up no other, and what was sent or lost is done with: no lease is held for it."""
     bad, good = outcome(identity=ELSEWHERE), outcome()
     sent: list[Answer] = []
@@ -143,7 +144,7 @@ def test_what_can_never_be_sent_is_lost_alone(caplog: pytest.LogCaptureFixture) 
 
     def send(group: Sequence[Answer]) -> None:
         if bad in group:
-            raise ValueError("no JSON")
+            raise kind("no JSON")
         sent.extend(group)
 
     outbox = Outbox(send, done.extend, again_after=0.01)
