@@ -22,7 +22,7 @@ from pipelines.errors import DefinitionError
 from pipelines.failures import inform, traceback_of, warn
 from pipelines.host import host_release
 from pipelines.options import worker_key
-from pipelines.rest_host import RestHost
+from pipelines.rest_host import Answer, RestHost
 
 log = logging.getLogger(__name__)
 LARGEST_BODY = 32 * 1024**2
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.is_stuck():
             self._send(503, DOWN)
         else:
-            self._answer(b"")
+            self._send(*self._answer(b""))
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -107,21 +107,21 @@ class _Handler(BaseHTTPRequestHandler):
                     self._send(503, DOWN)
                     return
             try:
-                if not self.hung_up():
-                    with self.server.running(self):
-                        self._answer(body)
+                if self.hung_up():
+                    return
+                with self.server.running(self):
+                    status, text = self._answer(body)
             finally:
                 self.server.turns.release()
+            self._send(status, text)
 
-    def _answer(self, body: bytes) -> None:
+    def _answer(self, body: bytes) -> Answer:
         try:
-            status, text = self.server.host.answer(
-                self.command, self.path, dict(self.headers.items()), body, hung_up=self.hung_up
-            )
+            headers = dict(self.headers.items())
+            return self.server.host.answer(self.command, self.path, headers, body, hung_up=self.hung_up)
         except BaseException as error:
             warn("A request failed:\n%s", traceback_of(error))
-            status, text = 500, b""
-        self._send(status, text)
+            return 500, b""
 
     def hung_up(self) -> bool:
         """Return whether the caller has closed the connection. Reads nothing and never waits."""
