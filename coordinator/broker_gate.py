@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 REFUSALS = (OperationalError, ChannelError, OSError, RedisError)
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 5.0
-A_FEW = 10
+FIRST_BATCH = 10
 
 
 class BrokerGate:
@@ -73,8 +73,8 @@ class BrokerGate:
     def batch(self, most: int) -> int:
         """Return how many items, at most `most`, a caller may prepare for sending.
 
-        A broker that accepts a probe may still refuse most messages. So after a refusal the answer is A_FEW, and then
-        twice as many as the largest batch that was sent whole.
+        A broker that accepts a probe may still refuse most messages. So after a refusal the answer is FIRST_BATCH, and
+        then twice as many as the largest batch that was sent whole.
         """
         return min(self._batch, most)
 
@@ -96,7 +96,7 @@ class BrokerGate:
 
     def _close(self, error: Exception) -> None:
         with self._lock:
-            self._batch = A_FEW
+            self._batch = FIRST_BATCH
             if self._wait:
                 return
             self._wait = FIRST_WAIT

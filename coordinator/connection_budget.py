@@ -11,7 +11,7 @@ from django.db import Error, connections
 
 log = logging.getLogger(__name__)
 # In addition to its worker threads, a process has one thread that dispatches and briefly one that checks health.
-BESIDE_WORK = 2
+EXTRA_THREADS = 2
 GRANIAN_BACKLOG = 1024
 
 _LIMIT = """
@@ -26,7 +26,7 @@ SELECT least(
 
 def check_soon(*, processes: int, threads: int) -> None:
     """Check in a thread, so that an unreachable database does not delay the boot."""
-    wanted = processes * (threads + BESIDE_WORK)
+    wanted = processes * (threads + EXTRA_THREADS)
     threading.Thread(name="connection-budget", target=check, args=[wanted], daemon=True).start()
 
 

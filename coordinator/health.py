@@ -14,7 +14,7 @@ from releases.artifact_store import artifact_store
 
 log = logging.getLogger(__name__)
 # A probe of a load balancer waits for a second or two; a part that takes longer to answer is reported as DOWN.
-PATIENCE = 0.5
+CHECK_TIMEOUT = 0.5  # seconds
 NO_BLOB = f"sha256:{hashlib.sha256(b'no such blob').hexdigest()}"
 
 
@@ -42,13 +42,13 @@ class Check:
         self._attempt: _Attempt | None = None
 
     def status(self) -> str:
-        """UP, or DOWN if the check raises anything or takes longer than PATIENCE."""
+        """UP, or DOWN if the check raises anything or takes longer than CHECK_TIMEOUT."""
         with self._lock:
             if self._attempt is None or not self._attempt.is_alive():
                 self._attempt = _Attempt(self._check)
                 self._attempt.start()
             attempt = self._attempt
-        attempt.join(PATIENCE)
+        attempt.join(CHECK_TIMEOUT)
         return "UP" if attempt.passed else "DOWN"
 
 

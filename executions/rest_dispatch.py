@@ -29,7 +29,7 @@ from executions.worker_registry import DISPATCH_TASK, REST
 
 log = logging.getLogger(__name__)
 UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
-REGISTERED_ANEW = "the worker was registered anew"
+REGISTERED_AGAIN = "the worker was registered again"
 
 _TAKE_UP = """
 UPDATE executions_execution SET lease_token = gen_random_uuid(),
@@ -68,7 +68,7 @@ def _refusal(execution: Execution, host: WorkerEligibility) -> str:
     """
     worker = host.worker
     if worker.protocol != REST or host.release_id != execution.release_id:
-        return REGISTERED_ANEW
+        return REGISTERED_AGAIN
     if not may_call(worker.endpoint):
         rest_workers.review_endpoint(worker, actor=owner())
         return blocked_reason(worker.endpoint)

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from coordinator import bell
-from coordinator.broker_gate import A_FEW, gate
+from coordinator.broker_gate import FIRST_BATCH, gate
 from coordinator.local.valkey import Valkey
 from coordinator.tenancy.models import Tenant
 from executions import dispatch, orders
@@ -145,7 +145,7 @@ def test_after_a_refusal_each_retry_claims_only_a_few(valkey: Valkey, settings: 
         Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
         eventually(gate.is_open, seconds=10, what="an accepted probe")
         assert dispatch.dispatch() == 0
-        assert refusals(owner) == before + retry * A_FEW < before + retry * MANY
+        assert refusals(owner) == before + retry * FIRST_BATCH < before + retry * MANY
 
 
 def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> None:
@@ -155,9 +155,9 @@ def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> 
     take_commands(valkey)
     Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
     eventually(gate.is_open, seconds=10, what="an accepted probe")
-    assert gate.batch(500) == A_FEW
+    assert gate.batch(500) == FIRST_BATCH
     assert dispatch.dispatch() == MANY
-    assert gate.batch(500) == 2 * A_FEW
+    assert gate.batch(500) == 2 * FIRST_BATCH
     gate.forget()
     assert gate.batch(500) == 500
 

@@ -165,7 +165,7 @@ def test_what_travelled_is_written_once(flow: Flow) -> None:
 
 
 def registered(flow: Flow, **members: str) -> Worker:
-    """The flow's worker under its own id, registered anew."""
+    """The flow's worker under its own id, registered again."""
     told = {"worker_id": "java-1", "protocol": "rest", "endpoint": flow.double.endpoint, "actor": "user:test"}
     return register(flow.owner, flow.release.identity, **{**told, **members})
 
@@ -220,9 +220,9 @@ def is_on_the_broker(flow: Flow) -> None:
 CHANGES: dict[Callable[[Flow], None], str] = {
     drained: "DRAINED_BY_OPERATOR",
     has_another_digest: "OTHER_ARTIFACT",
-    is_of_an_unknown_release: "the worker was registered anew",
-    is_of_another_release: "the worker was registered anew",
-    is_on_the_broker: "the worker was registered anew",
+    is_of_an_unknown_release: "the worker was registered again",
+    is_of_another_release: "the worker was registered again",
+    is_on_the_broker: "the worker was registered again",
 }
 
 
