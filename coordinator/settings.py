@@ -178,6 +178,7 @@ TEMPLATES = [
         },
     }
 ]
+DATABASE_APPLICATION_ROLE = env.text("DATABASE_APPLICATION_ROLE", "coordinator")
 DATABASES = {
     "default": {
         **env.database("DATABASE_URL"),

@@ -18,8 +18,13 @@ from typing import Self
 import psycopg
 
 from coordinator.local.children import Account, Child, ChildError, free_port
-from coordinator.local.roles import DATABASE, OWNER, PRODUCT, SUPERUSER, prepare
 from coordinator.local.shared_place import place_for, reachable, remove_place, shared_copy
+from coordinator.postgresql.setup import Names, set_up
+
+DATABASE = "coordinator"
+SUPERUSER = "postgres"
+OWNER = "coordinator_owner"
+PRODUCT = "coordinator"
 
 _READY_SECONDS = 60.0
 _LEAVING_SECONDS = 3.0
@@ -112,11 +117,7 @@ class Postgres:
         )
         try:
             self._wait_until_it_answers(self.child)
-            prepare(
-                self.superuser_url,
-                owner_password=self._passwords.owner,
-                product_password=self._passwords.product,
-            )
+            self._set_up()
         except BaseException:
             self.child.kill()
             raise
@@ -167,6 +168,17 @@ class Postgres:
         if status != 0:
             raise ChildError(f"initdb ended with status {status}:\n{child.log_tail()}")
         unfinished.rename(self._cluster)
+
+    def _set_up(self) -> None:
+        """Beside what every installation has, the owner may create databases, for tests."""
+        passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
+        set_up(
+            lambda database: psycopg.connect(self.superuser_url(database)),
+            Names(DATABASE, OWNER, PRODUCT),
+            passwords,
+        )
+        with psycopg.connect(self.superuser_url()) as connection:
+            connection.execute(f"ALTER ROLE {OWNER} CREATEDB")
 
     def _forget_a_dead_server(self) -> None:
         """Wait for a killed server to go, and drop its note when another process has its number now."""

@@ -1,0 +1,69 @@
+"""Sets up the roles, the database and the rights. Every function may be repeated."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg import Connection, sql
+
+from coordinator.postgresql.grants import SCHEMA, database_grants, table_grants
+
+MAINTENANCE_DATABASE = "postgres"
+_OWN_OBJECTS = """
+SELECT relname, relkind = 'S' FROM pg_class
+WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
+    AND pg_has_role(current_user, relowner, 'USAGE')
+ORDER BY relname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one installation: its database, the role that migrates it, and the role of its processes."""
+
+    database: str
+    owner: str
+    application: str
+
+
+def set_up(connect: Callable[[str], Connection], names: Names, passwords: Mapping[str, str]) -> None:
+    """Create what is missing, and grant the application role its rights.
+
+    `connect` opens a connection to the database with a name, as a role that may do all this. `passwords` holds the
+    password by role. A role that exists gets its password from there; without an entry it keeps the one that it has.
+    """
+    with connect(MAINTENANCE_DATABASE) as connection:
+        connection.autocommit = True
+        create_role(connection, names.owner, passwords.get(names.owner))
+        create_role(connection, names.application, passwords.get(names.application))
+        if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [names.database]).rowcount:
+            _run(connection, "CREATE DATABASE {} OWNER {}", names.database, names.owner)
+    with connect(names.database) as connection:
+        _run(connection, "ALTER SCHEMA {} OWNER TO pg_database_owner", SCHEMA)
+        grant(connection.execute, names.database, names.application)
+
+
+def create_role(connection: Connection, name: str, password: str | None) -> None:
+    """Create a role without special rights unless it exists, and set its password if one is passed.
+
+    The server gets the password as a digest, so that none of its logs can show it.
+    """
+    if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).rowcount:
+        _run(connection, "CREATE ROLE {} LOGIN", name)
+    if password is not None:
+        digest = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(digest.decode()))
+        connection.execute(statement)
+
+
+def grant(execute: Callable[..., Any], database: str, role: str) -> None:
+    """Give the application role its rights on all that exists. Run it as the owner, in one transaction."""
+    objects = execute(_OWN_OBJECTS, [SCHEMA]).fetchall()
+    relations = [name for name, is_sequence in objects if not is_sequence]
+    sequences = [name for name, is_sequence in objects if is_sequence]
+    for statement in (*database_grants(database, role), *table_grants(relations, sequences, role)):
+        execute(statement)
+
+
+def _run(connection: Connection, text: LiteralString, *names: str) -> None:
+    connection.execute(sql.SQL(text).format(*(sql.Identifier(name) for name in names)))
