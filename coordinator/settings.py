@@ -179,6 +179,9 @@ TEMPLATES = [
     }
 ]
 DATABASE_APPLICATION_ROLE = env.text("DATABASE_APPLICATION_ROLE", "coordinator")
+DATABASE_ROLE_CHECK = env.flag("DATABASE_ROLE_CHECK", True)
+DATABASE_OWNER_PASSWORD = env.secret("DATABASE_OWNER_PASSWORD", required=False)
+DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", required=False)
 DATABASES = {
     "default": {
         **env.database("DATABASE_URL"),

@@ -30,10 +30,11 @@ application = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - Django is set up by now
 
-from coordinator import bell, connection_budget, memory  # noqa: E402
+from coordinator import bell, connection_budget, memory, role_check  # noqa: E402
 from executions.dispatch import dispatch  # noqa: E402
 from executions.worker_registry import DISPATCH_TASK  # noqa: E402
 
+role_check.require_ordinary_role()
 memory.return_large_blocks()
 if settings.WEB_DISPATCHES:
     bell.answer_here(DISPATCH_TASK, dispatch)
