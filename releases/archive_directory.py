@@ -7,6 +7,7 @@ walked in bounded memory.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,11 +63,14 @@ class Entry:
 
     name: str
     raw_name: bytes
+    host: int
+    reader_version: int
     flags: int
     method: int
+    crc: int
     compressed: int
     size: int
-    mode: int
+    attributes: int
     offset: int
 
     @property
@@ -77,18 +81,27 @@ class Entry:
     def is_folder(self) -> bool:
         return self.name.endswith("/")
 
+    @property
+    def is_described_later(self) -> bool:
+        """True if a data descriptor with the checksum and the sizes follows the data."""
+        return bool(self.flags & _DESCRIBED_LATER)
+
 
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE: Final = b"PK\x05\x06"
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
-_HEADER = struct.Struct("<4s6H3L5H2L")
+_HEADER = struct.Struct("<4s2B5H3L5H2L")
 _HEADER_SIGNATURE: Final = b"PK\x01\x02"
 _LONGEST_COMMENT: Final = 0xFFFF
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
+_DESCRIBED_LATER: Final = 0x8
 _UTF8_NAME: Final = 0x800
-_WIDE: Final = 0xFFFFFFFF
-_WIDE_FIELD: Final = 0x0001
+_WIDE_COUNT: Final = 0xFFFF
+WIDE: Final = 0xFFFFFFFF
+WIDE_FIELD: Final = 0x0001
+_SECOND_NAME_FIELD: Final = 0x7075
+_FILE_VERSION: Final = re.compile(r";[0-9]*$")
 
 
 # --- the end record -------------------------------------------------------------------------------
@@ -97,8 +110,7 @@ _WIDE_FIELD: Final = 0x0001
 def find_directory(file: BinaryIO) -> Directory | None:
     """Return the directory that the end record points at; None when the file is no archive.
 
-    Raises ArchiveError where readers could disagree about which end record counts, so about what the archive
-    holds: more than one reaches exactly to the end of the file, or the last one does not.
+    Raises ArchiveError where readers could disagree about which end record counts, so about what the archive holds.
     """
     length = file.seek(0, io.SEEK_END)
     tail_start = max(0, length - _END.size - _LONGEST_COMMENT)
@@ -109,52 +121,71 @@ def find_directory(file: BinaryIO) -> Directory | None:
         record = tail[at : at + _END.size]
         if len(record) < _END.size:
             continue
-        exact = at + _END.size + int(_END.unpack(record)[7]) == len(tail)
-        if found is not None and not exact:
-            continue  # such as the end of an archive inside this one
-        directory = _directory_before(file, tail_start + at, record)
-        if directory is None:
-            continue
-        if found is not None:
-            raise malformed("the archive has two end records")
-        if exact:
-            found = directory
-        elif directory.entries:
+        if at + _END.size + int(_END.unpack(record)[7]) == len(tail):
+            if found is not None or _END_SIGNATURE in tail[at + 1 :]:
+                raise malformed("the archive has two end records")
+            found = _directory_before(file, tail_start + at, record)
+        elif found is None and _is_plausible(record, tail_start + at):
             raise malformed("bytes follow the archive's end record")
     return found
 
 
-def _directory_before(file: BinaryIO, end: int, record: bytes) -> Directory | None:
-    """Return the directory that lies before the end record at `end`; None when there is none."""
-    _, disk, first_disk, _, entries, size, offset, _ = _END.unpack(record)
+def _is_plausible(record: bytes, end: int) -> bool:
+    """True if a lenient reader might look for a directory before an end record that other bytes follow."""
+    _, disk, first_disk, here, entries, size, offset, _ = _END.unpack(record)
+    fits = offset + size <= end or WIDE in (offset, size)
+    return not disk and not first_disk and 0 < here == entries and fits
+
+
+def _directory_before(file: BinaryIO, end: int, record: bytes) -> Directory:
+    """Return the directory that lies right before the end record at `end`."""
+    _, disk, first_disk, here, entries, size, offset, _ = _END.unpack(record)
+    consistent = not disk and not first_disk and here == entries
     wide = _wide_record(file, end)
     if wide is not None:
-        narrow = (entries, size)
-        disk, first_disk, entries, size, offset, end = wide
-        if narrow[0] not in (entries, 0xFFFF) or narrow[1] not in (size, 0xFFFFFFFF):
-            raise malformed("the archive's two end records disagree")
+        agree = entries in (wide.entries, _WIDE_COUNT) and size in (wide.size, WIDE) and offset in (wide.offset, WIDE)
+        consistent = consistent and agree
+        entries, size, offset, end = wide.entries, wide.size, wide.offset, wide.position
     start = end - size
-    if start < 0 or (entries and read_at(file, start, 4) != _HEADER_SIGNATURE) or (size and not entries):
-        return None
-    if disk or first_disk or offset > start:
+    if not consistent or offset > start or bool(entries) != bool(size):
         raise malformed("the archive's end record is inconsistent")
+    if entries and read_at(file, start, 4) != _HEADER_SIGNATURE:
+        raise malformed("the archive's directory is not where its end record says")
+    if wide is not None and wide.located_at != wide.position - (start - offset):
+        raise malformed("the archive's zip64 end record is not where its locator says")
     return Directory(start=start, size=size, entries=entries, base=start - offset)
 
 
-def _wide_record(file: BinaryIO, end: int) -> tuple[int, int, int, int, int, int] | None:
-    """Return disk, first disk, entries, size, offset and position of a zip64 end record, where zipfile
-    looks.
+@dataclass(frozen=True, slots=True)
+class _WideRecord:
+    """A zip64 end record. `position` is where it lies in the file, `located_at` where its locator says."""
+
+    entries: int
+    size: int
+    offset: int
+    position: int
+    located_at: int
+
+
+def _wide_record(file: BinaryIO, end: int) -> _WideRecord | None:
+    """Return the zip64 end record that lies right before its locator and the end record at `end`, if there is one.
+
+    Some readers follow the locator, others look right before it: so the record must be in both places, without the
+    data that may follow its fields.
     """
-    start = end - _LOCATOR64.size - _END64.size
-    if start < 0:
+    locator_at = end - _LOCATOR64.size
+    locator = read_at(file, locator_at, _LOCATOR64.size) if locator_at >= 0 else b""
+    if locator[:4] != b"PK\x06\x07":
         return None
-    data = read_at(file, start, _LOCATOR64.size + _END64.size)
-    if data[_END64.size : _END64.size + 4] != b"PK\x06\x07":
-        return None
-    fields = _END64.unpack(data[: _END64.size])
-    if fields[0] != b"PK\x06\x06":
+    _, first_disk, located_at, disks = _LOCATOR64.unpack(locator)
+    position = locator_at - _END64.size
+    data = read_at(file, position, _END64.size) if position >= 0 else b""
+    if data[:4] != b"PK\x06\x06":
         raise malformed("the archive's zip64 end record is missing")
-    return fields[4], fields[5], fields[7], fields[8], fields[9], start
+    _, rest, _, _, disk, directory_disk, here, entries, size, offset = _END64.unpack(data)
+    if (first_disk, disks, disk, directory_disk, rest, here) != (0, 1, 0, 0, _END64.size - 12, entries):
+        raise malformed("the archive's zip64 end record is inconsistent")
+    return _WideRecord(entries, size, offset, position, located_at)
 
 
 # --- the directory --------------------------------------------------------------------------------
@@ -178,7 +209,7 @@ def read_entries(file: BinaryIO, directory: Directory, limits: Limits) -> list[E
         if len(header) < _HEADER.size or header[:4] != _HEADER_SIGNATURE or len(entries) == directory.entries:
             raise malformed("the archive's directory is not what its end record says")
         fields = _HEADER.unpack(header)
-        name_size, extra_size, comment_size = fields[10:13]
+        name_size, extra_size, comment_size = fields[11:14]
         position += _HEADER.size
         if name_size > limits.name_bytes:
             message = f"an entry's name is longer than {limits.name_bytes} bytes"
@@ -193,64 +224,87 @@ def read_entries(file: BinaryIO, directory: Directory, limits: Limits) -> list[E
 
 
 def _entry(fields: tuple[int, ...], name: bytes, extra: bytes, base: int) -> Entry:
-    flags = fields[3]
-    try:
-        text = name.decode("utf-8" if flags & _UTF8_NAME else "cp437")
-    except UnicodeDecodeError:
-        raise malformed("an entry's name is not UTF-8 although it says so") from None
-    size, compressed, offset = _sizes(fields[9], fields[8], fields[16], extra)
+    _, _, host, reader_version, flags, method, _, _, crc, compressed, size, _, _, _, disk, _, attributes, offset = (
+        fields
+    )
+    if disk:
+        raise malformed("an entry lies on another disk")
+    size, compressed, offset = wide_values((size, compressed, offset), extra)
     return Entry(
-        name=text,
+        name=_decoded(name, flags),
         raw_name=name,
+        host=host,
+        reader_version=reader_version,
         flags=flags,
-        method=fields[4],
+        method=method,
+        crc=crc,
         compressed=compressed,
         size=size,
-        mode=fields[15] >> 16,
+        attributes=attributes,
         offset=offset + base,
     )
 
 
-def _sizes(size: int, compressed: int, offset: int, extra: bytes) -> tuple[int, int, int]:
-    """Size, compressed size and offset, of which a zip64 extra field holds those that are marked as too large."""
-    values = [size, compressed, offset]
-    if _WIDE not in values:
-        return size, compressed, offset
+def _decoded(name: bytes, flags: int) -> str:
+    """Return a name that every reader decodes alike: those that do not heed the flag expect UTF-8 or code page 437."""
+    try:
+        return name.decode("utf-8" if flags & _UTF8_NAME else "ascii")
+    except UnicodeDecodeError:
+        wrong = "is not UTF-8 although it says so" if flags & _UTF8_NAME else "is not ASCII and not marked as UTF-8"
+        raise malformed(f"an entry's name {wrong}") from None
+
+
+def wide_values(values: tuple[int, ...], extra: bytes) -> tuple[int, ...]:
+    """Return `values` with those that are marked as too large taken from the zip64 extra field.
+
+    Raises ArchiveError unless the extra fields are well-formed, the zip64 field holds exactly the marked values, and
+    no field gives the entry a second name.
+    """
+    wide = list[bytes]()
     at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, at)
-        if kind == _WIDE_FIELD:
-            wanted = [place for place, value in enumerate(values) if value == _WIDE]
-            if length < 8 * len(wanted) or at + 4 + length > len(extra):
-                break
-            for number, place in enumerate(wanted):
-                values[place] = struct.unpack_from("<Q", extra, at + 4 + 8 * number)[0]
-            return values[0], values[1], values[2]
-        at += 4 + length
-    raise malformed("an entry's zip64 sizes are missing")
+    while at < len(extra):
+        kind, size = struct.unpack_from("<HH", extra, at) if at + 4 <= len(extra) else (0, len(extra))
+        at += 4 + size
+        if at > len(extra):
+            raise malformed("an entry's extra fields are cut short")
+        if kind == _SECOND_NAME_FIELD:
+            raise malformed("an entry has a second name, which only some readers use")
+        if kind == WIDE_FIELD:
+            wide.append(extra[at - size : at])
+    marked = values.count(WIDE)
+    if [len(each) for each in wide] != ([8 * marked] if marked else []):
+        raise malformed("an entry's zip64 sizes are missing, or are not those that its header marks")
+    numbers = iter(struct.unpack(f"<{marked}Q", wide[0]) if marked else ())
+    return tuple(next(numbers) if value == WIDE else value for value in values)
 
 
 def name_findings(entries: list[Entry]) -> Iterator[Finding]:
-    """Yield what is wrong with the entries' names."""
+    """Yield what is wrong with the entries' names. A file and a folder of one name count as two of it."""
     seen: set[str] = set()
     for entry in entries:
-        if entry.name in seen:
+        name = entry.name.removesuffix("/")
+        if name in seen:
             yield finding("ARCHIVE_DUPLICATE_NAME", entry.name, "the archive has two entries of this name")
-        seen.add(entry.name)
+        seen.add(name)
         broken = _name_rule(entry.name)
         if broken:
             yield finding(broken[0], entry.name, f"an entry's name {broken[1]}")
 
 
 def _name_rule(name: str) -> tuple[str, str] | None:
-    if not name or "\x00" in name:
-        return "ARCHIVE_NAME_UNSAFE", "is empty or holds U+0000"
+    segments = name.removesuffix("/").split("/")
+    if not name.isprintable():
+        return "ARCHIVE_NAME_UNSAFE", "has control or invisible characters"
     if "\\" in name:
         return "ARCHIVE_NAME_UNSAFE", "holds a backslash"
     if name.startswith("/") or (name[1:2] == ":" and name[0].isalpha()):
         return "ARCHIVE_NAME_ABSOLUTE", "is absolute"
-    if ".." in name.split("/"):
+    if ".." in segments:
         return "ARCHIVE_NAME_CLIMBS_OUT", "leads out of the archive"
+    if "" in segments or "." in segments:
+        return "ARCHIVE_NAME_UNSAFE", "is empty, or has a part that is empty or a dot"
+    if _FILE_VERSION.search(name):
+        return "ARCHIVE_NAME_UNSAFE", "ends in a file version, which unzip removes"
     return None
 
 

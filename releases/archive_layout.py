@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import stat
-import struct
 import tempfile
 import zipfile
 import zlib
@@ -29,13 +28,15 @@ from releases.archive_directory import (
     read_at,
     read_entries,
 )
+from releases.archive_headers import LOCAL_SIGNATURE, place_of_data, smallest_end
 from releases.contract import CONTRACT_ENTRY
 
-_LOCAL = struct.Struct("<4s5H3L2H")
-LOCAL_SIGNATURE: Final = b"PK\x03\x04"
-_DESCRIBED_LATER: Final = 0x8
-_LONGEST_DESCRIPTOR: Final = 24
-_WIDE: Final = 0xFFFFFFFF
+_KNOWN_FLAGS: Final = 0x2 | 0x4 | 0x8 | 0x800
+_NEWEST_READER: Final = 45
+"""Version 4.5 added zip64. Info-ZIP reads up to 4.6, Python up to 6.3; Java ignores the number."""
+_KNOWN_HOSTS: Final = frozenset({0, 3, 10, 14, 19})
+"""DOS, Unix, Windows, VFAT and macOS. Readers rename entries that other systems made."""
+_DOS_FOLDER: Final = 0x10
 _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _CHUNK: Final = 256 * 1024
 
@@ -61,10 +62,10 @@ class Layout:
     """By the offset of the local header."""
 
 
-def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int = 1, prefixed: bool) -> list[Entry]:
-    """Return the archive's entries, or raise ArchiveError with every finding about it and the archives inside it.
+def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int = 1) -> Layout:
+    """Return where the archive's entries lie, or raise ArchiveError with the findings about it and those inside it.
 
-    Rules about single entries are all told; what makes looking further pointless or dear ends the look.
+    Findings about single entries are collected. Any other finding ends the inspection.
     """
     limits = budget.limits
     entries = read_entries(file, directory, limits)
@@ -73,7 +74,7 @@ def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int 
         message = f"the archive and those inside it have more than {limits.entries} entries"
         raise ArchiveError([finding("ARCHIVE_TOO_MANY_ENTRIES", "", message)])
     findings = [*name_findings(entries), *_entry_findings(entries, limits)]
-    if directory.base and entries and not prefixed:
+    if directory.base:
         findings.append(finding("ARCHIVE_PREPENDED", "", "bytes come before the archive"))
     if findings:
         raise ArchiveError(findings)
@@ -84,28 +85,48 @@ def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int 
         raise ArchiveError(findings)
     for entry in entries:
         _unpack(layout, entry, budget, depth)
-    return entries
+    return layout
 
 
 def _entry_findings(entries: list[Entry], limits: Limits) -> Iterator[Finding]:
     for entry in entries:
+        unknown = entry.flags & ~_KNOWN_FLAGS or entry.reader_version > _NEWEST_READER or entry.host not in _KNOWN_HOSTS
         if entry.is_encrypted:
             yield finding("ARCHIVE_ENCRYPTED", entry.name, "an entry is encrypted")
-        kind = stat.S_IFMT(entry.mode)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR and not entry.is_folder):
-            yield finding("ARCHIVE_NOT_A_FILE", entry.name, "an entry is not a regular file but a link or a device")
-        if entry.method not in _METHODS:
+        elif entry.method not in _METHODS:
             message = f"an entry is compressed by method {entry.method}; stored and deflated are read"
             yield finding("ARCHIVE_METHOD_UNSUPPORTED", entry.name, message)
-        contract = entry.name == CONTRACT_ENTRY
-        if contract and entry.size > limits.contract_bytes:
-            message = f"the contract is larger than {limits.contract_bytes} bytes"
-            yield finding("ARCHIVE_CONTRACT_TOO_LARGE", entry.name, message)
-            continue
-        floor = limits.ratio_floor if contract else limits.entry_ratio_floor
-        if entry.size > floor and entry.size > limits.ratio * max(1, entry.compressed):
-            message = f"an entry is more than {limits.ratio} times its compressed size"
-            yield finding("ARCHIVE_RATIO_TOO_HIGH", entry.name, message)
+        elif unknown:
+            yield _ambiguous(entry, "an entry has flags, a version or a system that only some readers know")
+        elif entry.is_described_later and entry.method == zipfile.ZIP_STORED:
+            yield _ambiguous(entry, "an entry is stored with its sizes after its data, which only some readers accept")
+        if not _is_file_or_folder(entry):
+            yield finding("ARCHIVE_NOT_A_FILE", entry.name, "an entry is not a regular file but a link or a device")
+        yield from _size_findings(entry, limits)
+
+
+def _is_file_or_folder(entry: Entry) -> bool:
+    """True if every reader takes the entry for a file, or every reader takes it for a folder."""
+    kind = stat.S_IFMT(entry.attributes >> 16)
+    if entry.is_folder:
+        return kind in (0, stat.S_IFDIR) and not entry.size
+    return kind in (0, stat.S_IFREG) and not entry.attributes & _DOS_FOLDER
+
+
+def _size_findings(entry: Entry, limits: Limits) -> Iterator[Finding]:
+    contract = entry.name == CONTRACT_ENTRY
+    if contract and entry.size > limits.contract_bytes:
+        message = f"the contract is larger than {limits.contract_bytes} bytes"
+        yield finding("ARCHIVE_CONTRACT_TOO_LARGE", entry.name, message)
+        return
+    floor = limits.ratio_floor if contract else limits.entry_ratio_floor
+    if entry.size > floor and entry.size > limits.ratio * max(1, entry.compressed):
+        message = f"an entry is more than {limits.ratio} times its compressed size"
+        yield finding("ARCHIVE_RATIO_TOO_HIGH", entry.name, message)
+
+
+def _ambiguous(entry: Entry, message: str) -> Finding:
+    return finding("ARCHIVE_AMBIGUOUS", entry.name, message)
 
 
 def _spend(entries: list[Entry], budget: Budget) -> None:
@@ -119,43 +140,38 @@ def _spend(entries: list[Entry], budget: Budget) -> None:
 
 
 def _place(layout: Layout) -> Iterator[Finding]:
-    """Hold each local header against the directory, in the order in which they lie, and find where data begins."""
+    """Find where each entry's data begins. Yields a finding unless the entries fill the file up to the directory."""
     in_order = sorted(layout.entries, key=lambda each: each.offset)
-    over = _overlapping(in_order, layout.directory.base)
+    over = _overlapping(in_order)
     if over is not None:
         yield _overlap(over)
         return
-    end, before = layout.directory.base, None
+    end = 0
     for entry in in_order:
         if entry.offset < end:
             yield _overlap(entry)
             return
-        if _hides_an_entry(layout.file, end, entry.offset, before):
-            yield _hidden()
-        header = read_at(layout.file, entry.offset, _LOCAL.size)
-        if len(header) < _LOCAL.size or header[:4] != LOCAL_SIGNATURE:
-            yield finding("ARCHIVE_HEADERS_DISAGREE", entry.name, "an entry is not where the directory says")
+        if entry.offset > end:
+            yield _gap()
+        place = place_of_data(layout.file, entry)
+        if isinstance(place, Finding):
+            yield place
             return
-        fields = _LOCAL.unpack(header)
-        if not _agree(layout.file, entry, fields):
-            yield finding("ARCHIVE_HEADERS_DISAGREE", entry.name, "an entry's own header says other than the directory")
-            return
-        start = entry.offset + _LOCAL.size + fields[9] + fields[10]
-        end, before = start + entry.compressed, entry
-        layout.data_at[entry.offset] = start
+        layout.data_at[entry.offset], end = place
         if end > layout.directory.start:
             yield finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry lies over the directory")
             return
-    if _hides_an_entry(layout.file, end, layout.directory.start, before):
-        yield _hidden()
+    if end < layout.directory.start:
+        yield _gap()
 
 
-def _overlapping(in_order: list[Entry], end: int) -> Entry | None:
+def _overlapping(in_order: list[Entry]) -> Entry | None:
     """The first entry that lies over another by what the directory alone says."""
+    end = 0
     for entry in in_order:
         if entry.offset < end:
             return entry
-        end = entry.offset + _LOCAL.size + len(entry.raw_name) + entry.compressed
+        end = smallest_end(entry)
     return None
 
 
@@ -163,62 +179,69 @@ def _overlap(entry: Entry) -> Finding:
     return finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry lies over another")
 
 
-def _agree(file: BinaryIO, entry: Entry, fields: tuple[int, ...]) -> bool:
-    _, _, flags, method, _, _, _, compressed, size, name_size, _ = fields
-    if (flags & ~0x6, method) != (entry.flags & ~0x6, entry.method) or name_size != len(entry.raw_name):
-        return False
-    if read_at(file, entry.offset + _LOCAL.size, name_size) != entry.raw_name:
-        return False
-    if flags & _DESCRIBED_LATER and not (compressed or size):
-        return True
-    return compressed in (entry.compressed, _WIDE) and size in (entry.size, _WIDE)
-
-
-def _hides_an_entry(file: BinaryIO, start: int, end: int, before: Entry | None) -> bool:
-    """Whether an entry lies in a gap that the directory does not name: readers that stream would see it."""
-    if end - start < _LOCAL.size:
-        return False
-    described = _LONGEST_DESCRIPTOR if before is not None and before.flags & _DESCRIBED_LATER else 0
-    return LOCAL_SIGNATURE in read_at(file, start, min(end - start, described + 4))
-
-
-def _hidden() -> Finding:
-    return finding("ARCHIVE_HEADERS_DISAGREE", "", "the archive holds an entry that its directory does not name")
+def _gap() -> Finding:
+    message = "the archive holds bytes outside of the entries that its directory names"
+    return finding("ARCHIVE_HEADERS_DISAGREE", "", message)
 
 
 # --- what comes out ---
 
 
+def content(layout: Layout, entry: Entry) -> Iterator[bytes]:
+    """The entry's bytes in bounded pieces.
+
+    Raises ArchiveError at the end, or before, if their number or their checksum is not what the directory says.
+    """
+    pieces = _stored(layout, entry) if entry.method == zipfile.ZIP_STORED else _inflated(layout, entry)
+    crc = 0
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+        yield piece
+    if crc != entry.crc:
+        raise ArchiveError([finding("ARCHIVE_CHECKSUM_WRONG", entry.name, "an entry's data has another checksum")])
+
+
 def _unpack(layout: Layout, entry: Entry, budget: Budget, depth: int) -> None:
     """Unpack one entry into nothing, and look inside where it is an archive."""
-    if entry.method == zipfile.ZIP_STORED:
-        if entry.size != entry.compressed:
-            raise _wrong_size(entry)
-        slice_ = _Slice(layout.file, layout.data_at[entry.offset], entry.size)
-        if slice_.read(4) == LOCAL_SIGNATURE:
-            _look_inside(cast("BinaryIO", slice_), entry, budget, depth)
-        return
-    rest = _inflated(layout, entry)
+    pieces = content(layout, entry)
     first = b""
-    while len(first) < 4 and (chunk := next(rest, None)) is not None:
-        first += chunk
+    while len(first) < 4 and (piece := next(pieces, None)) is not None:
+        first += piece
     if first[:4] != LOCAL_SIGNATURE:
-        for _ in rest:
+        for _ in pieces:
             pass
-        return
+    elif entry.method == zipfile.ZIP_STORED:
+        for _ in pieces:
+            pass
+        slice_ = _Slice(layout.file, layout.data_at[entry.offset], entry.size)
+        _look_inside(cast("BinaryIO", slice_), entry, budget, depth)
+    else:
+        _inflate_inside(first, pieces, entry, budget, depth)
+
+
+def _inflate_inside(first: bytes, pieces: Iterator[bytes], entry: Entry, budget: Budget, depth: int) -> None:
     if budget.inner + entry.size > budget.limits.inner_bytes:
         message = f"archives inside unpack to more than {budget.limits.inner_bytes} bytes; store them uncompressed"
         raise ArchiveError([finding("ARCHIVE_NESTED_TOO_LARGE", entry.name, message)])
     budget.inner += entry.size
     with tempfile.SpooledTemporaryFile(max_size=4 * 1024 * 1024) as inner:
         inner.write(first)
-        for chunk in rest:
-            inner.write(chunk)
+        for piece in pieces:
+            inner.write(piece)
         _look_inside(cast("BinaryIO", inner), entry, budget, depth)
 
 
+def _stored(layout: Layout, entry: Entry) -> Iterator[bytes]:
+    if entry.size != entry.compressed:
+        raise _wrong_size(entry)
+    position, left = layout.data_at[entry.offset], entry.size
+    while left:
+        piece = read_at(layout.file, position, min(_CHUNK, left))
+        position, left = position + len(piece), left - len(piece)
+        yield piece
+
+
 def _inflated(layout: Layout, entry: Entry) -> Iterator[bytes]:
-    """The entry's bytes in bounded pieces. Raises ArchiveError where they are not as many as the directory says."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     position, left, given = layout.data_at[entry.offset], entry.compressed, 0
     pending = b""
@@ -255,7 +278,7 @@ def _look_inside(inner: BinaryIO, entry: Entry, budget: Budget, depth: int) -> N
         message = f"archives lie more than {budget.limits.nesting} deep inside one another"
         raise ArchiveError([finding("ARCHIVE_NESTED_TOO_DEEP", entry.name, message)])
     try:
-        inspect(inner, directory, budget, depth=depth + 1, prefixed=True)
+        inspect(inner, directory, budget, depth=depth + 1)
     except ArchiveError as error:
         raise ArchiveError([_inside(entry, each) for each in error.findings]) from None
 

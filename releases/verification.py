@@ -119,8 +119,7 @@ class _Inspection:
 
     def _read_contract(self, file: BinaryIO) -> Contract | None:
         try:
-            # An executable may carry its archive at its end.
-            data = read_contract_entry(file, prefixed=self.artifact.kind is ArtifactKind.NATIVE_BINARY)
+            data = read_contract_entry(file)
             if data is None:
                 if self.artifact.kind is ArtifactKind.JAR:
                     self._refuse("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
