@@ -25,7 +25,7 @@ from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Release
 from releases.registrar import UploadedArtifact, register, verify_release
 from releases.states import Status
-from releases.verification import verify
+from releases.verification_pool import VerificationUnavailable, verify
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 NOT_ABSOLUTE = "releaseDescriptorPath must be absolute"
@@ -44,7 +44,10 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     document = _descriptor_bytes(path)
     descriptor = _descriptor(document, pipeline_id)
     open_artifact = partial(_open, path.parent)
-    verdict = verify(descriptor, open_artifact)
+    try:
+        verdict = verify(descriptor, open_artifact)
+    except VerificationUnavailable as error:
+        raise Refusal(503, f"Failed to inspect release artifact: {error}") from None
     _refuse_first(finding.message for finding in verdict.findings if finding.severity is Severity.ERROR)
     files = _staged(descriptor, open_artifact)
     try:

@@ -109,12 +109,12 @@ def complete(upload: ArtifactUpload) -> ArtifactUpload:
             raise UploadIncomplete("Not every part is there.")
         with transaction.atomic():
             if _move(upload, UploadStatus.OPEN, UploadStatus.VERIFYING):
-                bell.ring(FINISH_TASK, str(upload.pk))
+                bell.ring(FINISH_TASK)
         upload.refresh_from_db()
     return upload
 
 
-def finish(upload_id: str) -> None:
+def finish(upload_id: str | UUID) -> None:
     """Hash what came and put it at its digest, or reject it. Safe to run twice, at once or again.
 
     A store that cannot be used is no verdict: the upload stays VERIFYING, and the sweep has it tried again.

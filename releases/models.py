@@ -144,7 +144,7 @@ class ArtifactUpload(models.Model):
 
     `OPEN > VERIFYING > STORED | REJECTED`, and `OPEN > EXPIRED`. A tenant has one live upload of the same bytes.
     `storage_id` is the store's own id of the multipart upload; `cleared` says that nothing is left under the staging
-    key, which is named by the row's id.
+    key, which is named by the row's id. `claimed_at` is when a process last began to verify it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -160,6 +160,7 @@ class ArtifactUpload(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     status_changed_at = models.DateTimeField(auto_now_add=True)
+    claimed_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = (

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, BinaryIO
 
 from django.conf import settings
@@ -12,7 +13,7 @@ from django.utils import timezone
 from coordinator import bell, json_values, transitions
 from coordinator.findings import DocumentError, Finding, Severity
 from coordinator.tenancy.models import Tenant
-from releases import attachments, blob_lock, blobs, image_reference, image_registry
+from releases import attachments, blob_lock, blobs, image_reference, image_registry, turns, verification_pool
 from releases.artifact_store import StagedBlob, artifact_store
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
 from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
@@ -20,7 +21,8 @@ from releases.evidence import Evidence
 from releases.image_registry import RegistryUnavailable
 from releases.models import Artifact, ArtifactUpload, Blob, Contract, Pipeline, Release
 from releases.states import MOVES, PENDING, Status, UploadStatus
-from releases.verification import Verdict, verify
+from releases.verification import Verdict
+from releases.verification_pool import VerificationUnavailable
 
 VERIFY_TASK = "releases.verify"
 DESCRIPTOR = "pipeline-release.json"
@@ -157,7 +159,7 @@ def _commit(
             release = _write_release(tenant, descriptor, brought)
             attachments.keep(release, brought.evidence, actor=brought.actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
-            bell.ring(VERIFY_TASK, release.pk)
+            bell.ring(VERIFY_TASK)
     except IntegrityError:
         # Another upload of the same version was committed in between: it decides what this one is.
         existing = _existing(tenant, descriptor, brought.contract)
@@ -229,8 +231,8 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
 def verify_release(release_id: int) -> None:
     """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first one stands.
 
-    A store that cannot be read, or a registry that does not answer, is no verdict: the release stays in
-    verification, and the sweep has it tried again.
+    A child process reads the artifacts. A store that cannot be read, or a registry that does not answer, is no verdict:
+    the release stays in verification, and the sweep has it tried again.
     """
     release = Release.objects.select_related("pipeline").get(pk=release_id)
     if release.status not in PENDING:
@@ -239,7 +241,7 @@ def verify_release(release_id: int) -> None:
     transitions.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
     try:
         verdict = _examine(release)
-    except (ArtifactStoreUnavailable, RegistryUnavailable, OSError) as error:
+    except (ArtifactStoreUnavailable, RegistryUnavailable, VerificationUnavailable, OSError) as error:
         log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
         return
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
@@ -260,19 +262,6 @@ def verify_release(release_id: int) -> None:
         )
 
 
-def verify_next() -> bool:
-    """Verify the oldest release that awaits verification. Return False if none does, or if another process took it."""
-    found = Release.objects.filter(status=Status.UPLOADED).order_by("status_changed_at").values_list("pk", flat=True)
-    release_id = found.first()
-    if release_id is None:
-        return False
-    row = Release.objects.filter(pk=release_id)
-    if not transitions.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now()):
-        return False
-    verify_release(release_id)
-    return True
-
-
 def _refused(findings: Sequence[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
@@ -283,9 +272,15 @@ def _examine(release: Release) -> Verdict:
     held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
 
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+        turns.renew(release.pk)
         return store.open(artifact.digest) if artifact.digest in held else None
 
-    verdict = verify(descriptor, open_artifact, _bytes(release.contract_document))
+    verdict = verification_pool.verify(
+        descriptor,
+        open_artifact,
+        _bytes(release.contract_document),
+        while_waiting=partial(turns.renew, release.pk),
+    )
     if not settings.IMAGE_REGISTRY_CHECK:
         return verdict
     return verdict.with_findings(image_registry.findings(descriptor))

@@ -8,26 +8,31 @@ from typing import Any
 
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
 from coordinator import bell
-from releases import direct_uploads, registrar, retention, scrub, soundness
-from releases.models import ArtifactUpload, Release
-from releases.states import PENDING, UploadStatus
+from releases import direct_uploads, registrar, retention, scrub, soundness, turns
+from releases.turns import RELEASES, UPLOADS, Turns
 
-# A verification that has not moved for this long has lost its message or its worker.
-STALLED = timedelta(minutes=2)
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
 # A task that finds no free slot is sent again after this time.
 NO_PLACE_DELAY = timedelta(seconds=10)
+# How many messages the sweep sends for what is stalled. Each verification that ends sends the next one.
+MOST_BELLS = 16
 _places = threading.Semaphore(1000)
+_releases = Turns(RELEASES)
+_uploads = Turns(UPLOADS)
 
 
 def limit_artifact_tasks(most: int) -> None:
-    """Allow at most `most` tasks of the queue `artifacts` to run at once in this process."""
+    """Allow at most `most` tasks of the queue `artifacts` to run at once in this process.
+
+    Where there is room, releases and direct uploads leave a slot to each other and to the other tasks.
+    """
     global _places
     _places = threading.Semaphore(most)
+    _releases.most = max(min(settings.VERIFICATION_PROCESSES, most - 2), 1)
+    _uploads.most = max(most - _releases.most - 1, 1)
 
 
 @contextmanager
@@ -51,41 +56,48 @@ def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
             bell.ring(task, *arguments, delay=NO_PLACE_DELAY)
 
 
+def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
+    """Do `work` for the row whose turn it is, and send `task` again for the next one.
+
+    One message announces one row but may serve another. If no turn is free, those that hold one send the message, once
+    others can take their places.
+    """
+    due = None
+    try:
+        with _place() as free:
+            if not free:
+                bell.ring_once(task, delay=NO_PLACE_DELAY)
+                return
+            with of.take() as due:
+                if due is not None:
+                    work(due)
+    finally:
+        if due is not None:
+            bell.ring(task)
+
+
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
-def verify(release_id: int) -> None:
-    """May take long, so it is acknowledged at once: the sweep sees to one that was lost."""
-    _in_place(registrar.VERIFY_TASK, _verify_all, release_id)
+def verify() -> None:
+    """Verify the release whose turn it is. May take long, so the message is acknowledged at once."""
+    _take_turn(registrar.VERIFY_TASK, _releases, registrar.verify_release)
 
 
-def _verify_all(release_id: int) -> None:
-    """Verify a release, and then those whose messages found no free slot."""
-    registrar.verify_release(release_id)
-    while registrar.verify_next():
-        pass
+@shared_task(name=direct_uploads.FINISH_TASK, acks_late=False)
+def finish_upload() -> None:
+    """Hash the direct upload whose turn it is."""
+    _take_turn(direct_uploads.FINISH_TASK, _uploads, direct_uploads.finish)
 
 
 @shared_task(name="releases.sweep")
 def sweep() -> None:
-    """Send off again, once for each time that it stalls, whatever verification was lost on the way.
-
-    Direct uploads that nobody finishes are closed.
-    """
-    now = timezone.now()
-    stalled = Release.objects.filter(status__in=PENDING, status_changed_at__lt=now - STALLED)
-    for release_id in stalled.order_by("status_changed_at").values_list("pk", flat=True)[:100]:
-        if stalled.filter(pk=release_id).update(status_changed_at=now):
-            bell.ring(registrar.VERIFY_TASK, release_id)
-    waiting = ArtifactUpload.objects.filter(status=UploadStatus.VERIFYING, status_changed_at__lt=now - STALLED)
-    for upload_id in waiting.order_by("status_changed_at").values_list("pk", flat=True)[:100]:
-        if waiting.filter(pk=upload_id).update(status_changed_at=now):
-            bell.ring(direct_uploads.FINISH_TASK, str(upload_id))
+    """Announce again the verifications that stalled, and close direct uploads that nobody finishes."""
+    for task, rows in (
+        (registrar.VERIFY_TASK, turns.stalled_releases()),
+        (direct_uploads.FINISH_TASK, turns.stalled_uploads()),
+    ):
+        for _ in range(min(rows.count(), MOST_BELLS)):
+            bell.ring(task)
     direct_uploads.expire()
-
-
-@shared_task(name=direct_uploads.FINISH_TASK, acks_late=False)
-def finish_upload(upload_id: str) -> None:
-    """Hash what was sent straight to the store; the sweep sees to one that was lost."""
-    _in_place(direct_uploads.FINISH_TASK, direct_uploads.finish, upload_id)
 
 
 @shared_task(name="releases.scrub", acks_late=False, expires=55)

@@ -122,8 +122,8 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_legal_move';
     END IF;
     IF NEW.status = OLD.status AND OLD.status IN ('STORED', 'REJECTED', 'EXPIRED')
-        AND ((NEW.finding, NEW.storage_id, NEW.expires_at, NEW.status_changed_at) IS DISTINCT FROM
-            (OLD.finding, OLD.storage_id, OLD.expires_at, OLD.status_changed_at) OR (OLD.cleared AND NOT NEW.cleared))
+        AND ((NEW.finding, NEW.storage_id, NEW.expires_at, NEW.status_changed_at, NEW.claimed_at) IS DISTINCT FROM
+            (OLD.finding, OLD.storage_id, OLD.expires_at, OLD.status_changed_at, OLD.claimed_at) OR (OLD.cleared AND NOT NEW.cleared))
     THEN
         RAISE EXCEPTION 'upload %: a finished upload changes only by being cleared', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'upload_finished';

@@ -35,7 +35,7 @@ LIVE_EXECUTION = """
     current_step_index attempt budget_start takeovers next_due_at last_transition_key error_code error_message
     updated_at
 """
-LIVE_UPLOAD = "storage_id status cleared expires_at status_changed_at"
+LIVE_UPLOAD = "storage_id status cleared expires_at status_changed_at claimed_at"
 
 MATRIX = {
     "tenancy_tenant": Table(never="id", always="slug name created_at retention_days failed_retention_days"),

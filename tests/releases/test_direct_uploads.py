@@ -195,7 +195,11 @@ def test_the_sweep_sends_a_lost_verification_off_again(
     with django_capture_on_commit_callbacks() as rung:
         tasks.sweep()
         assert rung == []
-        ArtifactUpload.objects.filter(pk=upload.pk).update(status_changed_at=timezone.now() - timedelta(minutes=3))
+        long_ago = timezone.now() - timedelta(minutes=3)
+        ArtifactUpload.objects.filter(pk=upload.pk).update(status_changed_at=long_ago, claimed_at=timezone.now())
+        tasks.sweep()
+        assert rung == []
+        ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=long_ago)
         tasks.sweep()
     assert len(rung) == 1
 

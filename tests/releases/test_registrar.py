@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from releases import tasks
 from releases.artifact_store import artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Artifact, Blob, Contract, Pipeline, Release
@@ -238,16 +237,6 @@ def test_a_verification_that_was_cut_short_is_taken_up_again() -> None:
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
     Release.objects.filter(pk=release.pk).update(status="VERIFYING")
     assert verdict(release) == ("REGISTERED", [])
-
-
-def test_a_verification_goes_on_with_releases_whose_messages_found_no_free_place() -> None:
-    owner, made = making.tenant(), making.contract()
-    releases = []
-    for version in ("1.0", "2.0", "3.0"):
-        data = making.archive(made, code=version)
-        releases.append(making.upload(owner, making.descriptor(made, data, version), data).release)
-    tasks.verify(releases[2].pk)
-    assert set(Release.objects.values_list("status", flat=True)) == {"REGISTERED"}
 
 
 def test_verification_reads_the_bytes_and_not_what_was_noted_at_the_upload() -> None:

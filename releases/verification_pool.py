@@ -1,0 +1,237 @@
+"""Runs `releases.verification.verify` in child processes, so that an artifact can only harm its own verification.
+
+The children get open files and documents, and no environment: no secret, no database, no broker, no store (ADR 34).
+A child that verified a release without trouble is kept for the next one.
+"""
+
+import atexit
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.conf import settings
+
+from coordinator.findings import Finding
+from releases import verification_process
+from releases.descriptor import DESCRIPTOR_NAME, Descriptor, artifact_field
+from releases.verification import OpenArtifact, Verdict
+
+TRIES = 3
+"""How many children may die over one release before it is rejected."""
+MOST_JOBS = 100
+"""A child is replaced after this many releases, so that its memory stays small."""
+STARTUP_SECONDS = 30.0
+WALL_CLOCK_FACTOR = 5
+"""A child has this many times its CPU time before it is killed: it runs at low priority and waits for the disk."""
+RENEW_SECONDS = 20.0
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class VerificationUnavailable(Exception):
+    """No verdict, for a reason that is not the artifact's. A later try may succeed."""
+
+
+class _Died(Exception):
+    """The child ended, or was killed, without a verdict."""
+
+
+class _Exceeded(Exception):
+    """The artifact needs more than its limits allow."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def verify(
+    descriptor: Descriptor,
+    open_artifact: OpenArtifact,
+    contract_document: bytes | None = None,
+    *,
+    while_waiting: Callable[[], object] = lambda: None,
+) -> Verdict:
+    """Return the verdict of `releases.verification.verify`, computed in a child process.
+
+    An artifact that exceeds its CPU time or memory is a finding, and so is one over which TRIES children died.
+    `while_waiting` is called at least every RENEW_SECONDS while the child works. Raises what `open_artifact` raises,
+    and `VerificationUnavailable` if no child can be started or a file cannot be read.
+    """
+    job = verification_process.job(
+        descriptor,
+        contract_document,
+        cpu_seconds=settings.VERIFICATION_CPU_SECONDS,
+        memory_bytes=settings.VERIFICATION_MEMORY_BYTES,
+    )
+    child, death = None, ""
+    for _ in range(TRIES):
+        child = _child()
+        try:
+            answer = child.run(job, descriptor, open_artifact, while_waiting)
+        except _Exceeded as error:
+            child.stop()
+            return _rejected(descriptor, child, error.code, str(error))
+        except _Died as error:
+            child.stop()
+            death = str(error)
+            log.warning("a verification process %s", death)
+        except BaseException:
+            child.stop()
+            raise
+        else:
+            _keep(child)
+            return verification_process.verdict_from(answer)
+    message = f"The artifact cannot be verified: {TRIES} processes ended over it. The last one {death}."
+    return _rejected(descriptor, child, "ARTIFACT_NOT_VERIFIABLE", message)
+
+
+def _rejected(descriptor: Descriptor, child: "_Child | None", code: str, message: str) -> Verdict:
+    position = child.position if child is not None else None
+    field = DESCRIPTOR_NAME if position is None else artifact_field(position)
+    return Verdict((*descriptor.warnings, Finding(code, field, message)), None, descriptor.artifacts[0].artifact_id)
+
+
+class _Child:
+    """A verification process. `position` is that of the artifact that it opened last, or None."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "releases.verification_process"],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    cwd="/",
+                    env=_environment(),
+                    start_new_session=True,  # Ctrl-C in a terminal reaches the parent alone
+                )
+            except OSError as error:
+                ours.close()
+                raise VerificationUnavailable(f"no process can be started ({type(error).__name__})") from error
+        self._socket = ours
+        self._connection = Connection(os.dup(ours.fileno()))
+        self.jobs = 0
+        self.position: int | None = None
+        try:
+            self._receive(time.monotonic() + STARTUP_SECONDS, lambda: None)
+        except (_Died, _Exceeded) as error:
+            self.stop()
+            raise VerificationUnavailable(f"a process {error} as it started") from error
+
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def run(
+        self, job: bytes, descriptor: Descriptor, open_artifact: OpenArtifact, while_waiting: Callable[[], object]
+    ) -> dict[str, Any]:
+        """Return the child's verdict. Raises `_Exceeded`, `_Died`, and `VerificationUnavailable`."""
+        self.jobs, self.position = self.jobs + 1, None
+        self._guarded(lambda: self._connection.send_bytes(job))
+        while True:
+            answer = self._receive(self._deadline(), while_waiting)
+            match answer:
+                case {"open": int(position)}:
+                    self.position = position
+                    self._pass(open_artifact, descriptor, position)
+                case {"verdict": dict(verdict)}:
+                    return verdict
+                case {"exceeded": _}:
+                    limit = settings.VERIFICATION_MEMORY_BYTES
+                    raise _Exceeded("ARTIFACT_MEMORY_EXCEEDED", f"Verification needs more than {limit} bytes of memory")
+                case _:
+                    raise VerificationUnavailable(f"a file cannot be read ({answer.get('unreadable')})")
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+        self._socket.close()
+
+    def _pass(self, open_artifact: OpenArtifact, descriptor: Descriptor, position: int) -> None:
+        """Pass the open file of an artifact to the child, or tell it that there is none."""
+        file = open_artifact(descriptor.artifacts[position])
+        if file is None:
+            self._guarded(lambda: self._socket.sendall(verification_process.NO_FILE))
+            return
+        with file:
+            self._guarded(lambda: socket.send_fds(self._socket, [verification_process.FILE], [file.fileno()]))
+
+    def _receive(self, deadline: float, while_waiting: Callable[[], object]) -> dict[str, Any]:
+        while not self._guarded(lambda: self._connection.poll(min(RENEW_SECONDS, _until(deadline)))):
+            while_waiting()
+            if not _until(deadline):
+                raise _Died("did not finish in time")
+        answer: dict[str, Any] = json.loads(self._guarded(self._connection.recv_bytes))
+        return answer
+
+    def _guarded(self, talk: Callable[[], T]) -> T:
+        try:
+            return talk()
+        except (EOFError, OSError):
+            raise self._end() from None
+
+    def _end(self) -> Exception:
+        """Return why the child closed its end of the socket."""
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            seconds = settings.VERIFICATION_CPU_SECONDS
+            return _Exceeded("ARTIFACT_CPU_EXCEEDED", f"Verification needs more than {seconds} seconds of CPU time")
+        return _Died(f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}")
+
+    @staticmethod
+    def _deadline() -> float:
+        return time.monotonic() + WALL_CLOCK_FACTOR * float(settings.VERIFICATION_CPU_SECONDS)
+
+
+def _until(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0.0)
+
+
+def _environment() -> dict[str, str]:
+    """Return what a child needs to find its modules and a folder for temporary files, and nothing else."""
+    kept = {name: os.environ[name] for name in ("TMPDIR", "PATH") if name in os.environ}
+    return {**kept, "PYTHONPATH": str(Path(verification_process.__file__).parent.parent)}
+
+
+_idle: list[_Child] = []
+_lock = threading.Lock()
+
+
+def _child() -> _Child:
+    while True:
+        with _lock:
+            if not _idle:
+                break
+            child = _idle.pop()
+        if child.lives:
+            return child
+        child.stop()
+    return _Child()
+
+
+def _keep(child: _Child) -> None:
+    with _lock:
+        if child.jobs < MOST_JOBS and len(_idle) < settings.VERIFICATION_PROCESSES:
+            _idle.append(child)
+            return
+    child.stop()
+
+
+@atexit.register
+def _stop_idle() -> None:
+    with _lock:
+        while _idle:
+            _idle.pop().stop()

@@ -1,0 +1,131 @@
+"""Tenants take turns at verification, whatever they upload and in which order the messages come."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from coordinator.tenancy.models import Tenant
+from releases import tasks
+from releases.models import ArtifactUpload, Release
+from releases.states import Status
+from releases.turns import RELEASES, UPLOADS, Turns
+from tests import making
+
+pytestmark = pytest.mark.django_db
+
+CONTRACT = making.contract()
+
+
+def uploaded(owner: Tenant, count: int) -> list[int]:
+    made = []
+    for number in range(count):
+        data = making.archive(CONTRACT, code=f"{owner.slug} {number}")
+        made.append(making.upload(owner, making.descriptor(CONTRACT, data, f"{number}.0"), data).release.pk)
+    return made
+
+
+def sent(owner: Tenant, count: int) -> list[Any]:
+    return [
+        ArtifactUpload.objects.create(
+            tenant=owner,
+            digest=making.digest_of(f"{owner.slug} {number}".encode()),
+            size=1,
+            part_size=1,
+            status="VERIFYING",
+            uploaded_by="user:test",
+            expires_at=timezone.now(),
+        ).pk
+        for number in range(count)
+    ]
+
+
+def one_by_one(turns: Turns) -> list[Any]:
+    """The rows in the order of their turns, if each is finished before the next one begins."""
+    found: list[Any] = []
+    while True:
+        with turns.take() as due:
+            if due is None:
+                return found
+            found.append(due)
+
+
+@pytest.mark.parametrize(("make", "statement"), [(uploaded, RELEASES), (sent, UPLOADS)])
+def test_tenants_take_turns(make: Any, statement: str) -> None:
+    busy, other = making.tenant(), making.tenant()
+    many, few = make(busy, 4), make(other, 2)
+    assert one_by_one(Turns(statement)) == [many[0], few[0], many[1], few[1], many[2], many[3]]
+
+
+@pytest.mark.parametrize(("make", "statement"), [(uploaded, RELEASES), (sent, UPLOADS)])
+def test_who_comes_later_waits_for_one_verification_at_most(make: Any, statement: str) -> None:
+    busy, other = making.tenant(), making.tenant()
+    many, turns = make(busy, 4), Turns(statement, most=1)
+    with turns.take() as first:
+        assert first == many[0]
+        few = make(other, 1)
+        with turns.take() as none:
+            assert none is None, "every place is taken"
+    with turns.take() as second:
+        assert second == few[0]
+
+
+@pytest.mark.parametrize(("make", "statement"), [(uploaded, RELEASES), (sent, UPLOADS)])
+def test_one_tenant_never_has_every_place(make: Any, statement: str) -> None:
+    busy, other = making.tenant(), making.tenant()
+    many, turns = make(busy, 4), Turns(statement, most=3)
+    with turns.take() as first, turns.take() as second:
+        assert [first, second] == many[:2]
+        with turns.take() as none:
+            assert none is None
+        few = make(other, 1)
+        with turns.take() as third:
+            assert third == few[0]
+            with turns.take() as none:
+                assert none is None
+
+
+def test_a_verification_that_lost_its_process_is_due_again_and_one_that_goes_on_is_not() -> None:
+    [release] = uploaded(making.tenant(), 1)
+    turns = Turns(RELEASES)
+    with turns.take() as due:
+        assert due == release
+    assert Release.objects.get(pk=release).status == Status.VERIFYING
+    with turns.take() as due:
+        assert due is None
+    Release.objects.filter(pk=release).update(status_changed_at=timezone.now() - timedelta(minutes=3))
+    with turns.take() as due:
+        assert due == release
+
+
+def test_a_message_serves_the_release_whose_turn_it_is_and_sends_the_next_message(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    owner = making.tenant()
+    releases = uploaded(owner, 2)
+    with django_capture_on_commit_callbacks() as rung:
+        tasks.verify()
+    assert [release.status for release in Release.objects.order_by("pk")] == ["REGISTERED", "UPLOADED"]
+    assert len(rung) == 1
+    with django_capture_on_commit_callbacks() as rung:
+        tasks.verify()
+        tasks.verify()
+    assert {release.status for release in Release.objects.filter(pk__in=releases)} == {"REGISTERED"}
+    assert len(rung) == 1, "the last message found nothing"
+
+
+def test_the_sweep_announces_what_is_stalled(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    with django_capture_on_commit_callbacks() as rung:
+        uploaded(making.tenant(), 3)
+    assert len(rung) == 3
+    with django_capture_on_commit_callbacks() as rung:
+        tasks.sweep()
+    assert rung == []
+    Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
+    with django_capture_on_commit_callbacks() as rung:
+        tasks.sweep()
+    assert len(rung) == 3

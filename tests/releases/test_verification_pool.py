@@ -1,0 +1,194 @@
+"""Verification in child processes: what an artifact may cost, and what a child can reach."""
+
+import io
+import os
+import signal
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from releases.artifact_store.store import CHUNK
+from releases.contract import CONTRACT_ENTRY
+from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json
+from releases.errors import ArtifactStoreUnavailable
+from releases.verification import verify as verify_here
+from releases.verification_pool import verify
+from tests import making
+from tests.releases import heavy
+
+CONTRACT = making.contract()
+DATA = making.archive(CONTRACT)
+OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
+
+
+def described(*files: bytes) -> Descriptor:
+    document = making.descriptor(CONTRACT, files[0])
+    [artifact] = document["artifacts"]
+    document["artifacts"] = [
+        {**artifact, "artifactId": str(number), "digest": making.digest_of(data)} for number, data in enumerate(files)
+    ]
+    return descriptor_from_json(document)
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Callable[..., OpenArtifact]:
+    def opener(*files: bytes, before: Callable[[], object] = lambda: None) -> OpenArtifact:
+        for data in files:
+            (tmp_path / making.digest_of(data)).write_bytes(data)
+
+        def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+            before()
+            path = tmp_path / artifact.digest
+            return path.open("rb") if path.exists() else None
+
+        return open_artifact
+
+    return opener
+
+
+def codes(descriptor: Descriptor, open_artifact: OpenArtifact) -> list[tuple[str, str]]:
+    return [(finding.code, finding.field) for finding in verify(descriptor, open_artifact).findings]
+
+
+def kill_all() -> None:
+    for pid in heavy.verification_processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("described_files", "stored_files", "beside"),
+    [
+        ([DATA], [DATA], None),
+        ([DATA], [], None),
+        ([DATA, b"no archive"], [DATA, b"no archive"], b"{}"),
+        ([making.archive({**CONTRACT, "pipelineId": "another"})], [DATA], None),
+        ([DATA[:-30]], [DATA[:-30]], None),
+    ],
+)
+def test_a_child_gives_the_verdict_that_the_rules_give(
+    on_disk: Callable[..., OpenArtifact],
+    described_files: list[bytes],
+    stored_files: list[bytes],
+    beside: bytes | None,
+) -> None:
+    descriptor, open_artifact = described(*described_files), on_disk(*stored_files)
+    assert verify(descriptor, open_artifact, beside) == verify_here(descriptor, open_artifact, beside)
+
+
+def test_an_artifact_that_takes_too_much_cpu_time_is_rejected_and_the_next_one_is_not(
+    on_disk: Callable[..., OpenArtifact], settings: Any
+) -> None:
+    settings.VERIFICATION_CPU_SECONDS = 1
+    costly = heavy.archive(CONTRACT, entries=400)
+    began = time.monotonic()
+    found = codes(described(DATA, costly), on_disk(DATA, costly))
+    assert found == [("ARTIFACT_CPU_EXCEEDED", "pipeline-release.json#artifacts[1]")]
+    assert time.monotonic() - began < 10
+    assert codes(described(DATA), on_disk(DATA)) == []
+
+
+def test_cpu_time_is_counted_for_each_artifact(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+    settings.VERIFICATION_CPU_SECONDS = 1
+    files = [heavy.archive(CONTRACT, entries=25, salt=str(number)) for number in range(4)]
+    began = os.times()
+    assert codes(described(*files), on_disk(*files)) == []
+    kill_all()
+    codes(described(DATA), on_disk(DATA))  # the killed child is reaped, and its CPU time counted
+    assert os.times().children_user - began.children_user > 1
+
+
+def test_an_artifact_that_takes_too_much_memory_is_rejected(
+    on_disk: Callable[..., OpenArtifact], settings: Any
+) -> None:
+    settings.VERIFICATION_MEMORY_BYTES = 80 * 1024**2
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(zipfile.ZipInfo(CONTRACT_ENTRY), b"{}")
+        for number in range(90_000):
+            file.writestr(zipfile.ZipInfo(f"{number:0200}"), b"")
+    data = buffer.getvalue()
+    assert codes(described(data), on_disk(data)) == [("ARTIFACT_MEMORY_EXCEEDED", "pipeline-release.json#artifacts[0]")]
+    settings.VERIFICATION_MEMORY_BYTES = 1024**3
+    assert codes(described(DATA), on_disk(DATA)) == []
+
+
+def test_a_release_over_which_three_children_die_is_rejected(on_disk: Callable[..., OpenArtifact]) -> None:
+    deaths: list[None] = []
+
+    def kill() -> None:
+        deaths.append(None)
+        kill_all()
+
+    [finding] = verify(described(DATA), on_disk(DATA, before=kill)).findings
+    assert (finding.code, finding.field) == ("ARTIFACT_NOT_VERIFIABLE", "pipeline-release.json#artifacts[0]")
+    assert "SIGKILL" in finding.message
+    assert len(deaths) == 3
+
+
+def test_a_child_that_dies_once_costs_no_release(on_disk: Callable[..., OpenArtifact]) -> None:
+    remaining = [kill_all]
+
+    def kill_once() -> None:
+        while remaining:
+            remaining.pop()()
+
+    assert codes(described(DATA), on_disk(DATA, before=kill_once)) == []
+
+
+def test_idle_children_may_die(on_disk: Callable[..., OpenArtifact]) -> None:
+    for _ in range(5):
+        assert codes(described(DATA), on_disk(DATA)) == []
+        kill_all()
+
+
+def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+    settings.VERIFICATION_CPU_SECONDS = 1
+
+    def stop() -> None:
+        for pid in heavy.verification_processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    waited: list[None] = []
+    verdict = verify(described(DATA), on_disk(DATA, before=stop), while_waiting=lambda: waited.append(None))
+    assert [finding.code for finding in verdict.findings] == ["ARTIFACT_NOT_VERIFIABLE"]
+    assert waited
+    assert heavy.verification_processes() == []
+
+
+def test_a_store_that_cannot_be_read_is_no_verdict(on_disk: Callable[..., OpenArtifact]) -> None:
+    def away(artifact: ArtifactRef) -> BinaryIO:
+        raise ArtifactStoreUnavailable("away")
+
+    with pytest.raises(ArtifactStoreUnavailable):
+        verify(described(DATA), away)
+    assert codes(described(DATA), on_disk(DATA)) == []
+
+
+def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenArtifact]) -> None:
+    seen: list[tuple[set[str], list[str], str, str]] = []
+
+    def look() -> None:
+        for pid in heavy.verification_processes():
+            place = Path(f"/proc/{pid}")
+            names = {each.partition("=")[0] for each in (place / "environ").read_text().split("\0") if each}
+            files = [str(each.readlink()) for each in (place / "fd").iterdir()]
+            seen.append((names, files, (place / "limits").read_text(), (place / "stat").read_text()))
+
+    assert codes(described(DATA), on_disk(DATA, before=look)) == []
+    [(names, files, limits, stat)] = seen
+    assert names <= {"PATH", "PYTHONPATH", "TMPDIR", "LC_CTYPE"}
+    assert len([file for file in files if file.startswith("socket:")]) <= 2, files
+    soft = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()[1:]}
+    assert (soft["Max core file size"], soft["Max processes"], soft["Max open files"]) == ("0", "0", "32")
+    assert soft["Max address space"] == str(1024**3)
+    assert int(soft["Max cpu time"]) < 70
+    assert int(stat.rpartition(")")[2].split()[16]) == 10, "its nice value"
+
+
+def test_files_larger_than_a_chunk_are_read_whole(on_disk: Callable[..., OpenArtifact]) -> None:
+    data = making.archive(CONTRACT, code="x" * (3 * CHUNK))
+    assert codes(described(data), on_disk(data)) == []
