@@ -82,6 +82,7 @@ for name, seconds in (("WORKER_STALE_SECONDS", WORKER_STALE_SECONDS), ("LEASE_SE
     )
 TAKEOVER_LIMIT = env.integer("TAKEOVER_LIMIT", 10, least=1)
 ALLOWED_TENANTS = env.tenants("ALLOWED_TENANTS")
+TOKEN_MAX_DAYS = env.integer("TOKEN_MAX_DAYS", 365, most=365)
 TENANT_MAX_IN_FLIGHT = env.integer("TENANT_MAX_IN_FLIGHT", 0, least=0)
 RETENTION_DAYS = env.integer("RETENTION_DAYS", 0, least=0, most=36_500)
 FAILED_RETENTION_DAYS = env.integer("FAILED_RETENTION_DAYS", 0, least=0, most=36_500)
@@ -134,6 +135,8 @@ TPF_IDEMPOTENCY = env.choice(
 )
 
 INSTALLED_APPS = [
+    # First, because its `createsuperuser` replaces Django's.
+    "coordinator",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -148,7 +151,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_standardized_errors",
     "knox",
-    "coordinator",
     "coordinator.tenancy",
     "releases",
     "executions",
@@ -211,6 +213,10 @@ STORAGES = {
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "coordinator.tenancy.passwords.DistinctCharacters"},
+    {"NAME": "coordinator.tenancy.passwords.TokensEndWithPassword"},
 ]
 LOGIN_URL = "admin:login"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY

@@ -12,7 +12,7 @@ from psycopg.types.json import Json
 
 from coordinator import bell, prepared
 from coordinator.postgresql.outage import is_outage
-from coordinator.tenancy.roles import Scope
+from coordinator.tenancy.roles import Scope, roles_granting
 from executions.admission import Admission
 from executions.group_commit import GroupCommit
 from executions.identifiers import new_id
@@ -56,8 +56,8 @@ class Row:
         return cls(execution_id, admission.release, admission.interrupted, text.encode())
 
 
-# A row is written only if its release is still registered and active, and the token still valid: the statement verifies
-# cached admissions against the tables. Of several rows with one key the first one wins. The rows are written in the
+# A row is written only if its release is still registered and active, the token still valid, and its owner still
+# allowed to submit: the statement verifies cached admissions against the tables. Of several rows with one key the first one wins. The rows are written in the
 # order of their keys, so that two groups that share keys never deadlock.
 INSERT = """
 WITH requested AS (
@@ -79,7 +79,10 @@ WITH requested AS (
     WHERE a.token IS NULL OR EXISTS (
         SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
         WHERE t.digest = a.token AND t.tenant_id = p.tenant_id AND u.is_active
-            AND (t.expiry IS NULL OR t.expiry > now()) AND %(scope)s = ANY (t.scopes))
+            AND t.expiry > statement_timestamp() AND %(scope)s = ANY (t.scopes)
+            AND (u.is_superuser OR EXISTS (
+                SELECT FROM tenancy_membership m
+                WHERE m.user_id = t.user_id AND m.tenant_id = t.tenant_id AND m.role = ANY (%(roles)s))))
     ORDER BY p.tenant_id, p.pipeline_id, a.key, a.place
     ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
     RETURNING id, status, contract_version, release_version, submitted_by, created_at
@@ -106,6 +109,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         "rows": Json(document, dumps=bytes),
         "queued": State.QUEUED.value,
         "scope": Scope.SUBMIT.value,
+        "roles": [role.value for role in roles_granting(Scope.SUBMIT)],
     }
     try:
         # Alone, the statement is its own transaction and needs no savepoint.

@@ -185,7 +185,7 @@ def _body(request: Request) -> Any:
 def _taken_at_once(request: HttpRequest, tenant: str) -> Submission | CoordinatorError | None:
     """What became of a plain request of a token that is remembered; None, and nothing is done, for any other."""
     token = remembered(request.META.get("HTTP_AUTHORIZATION", ""))
-    if token is None or token.tenant.slug != tenant or Scope.SUBMIT.value not in token.scopes:
+    if token is None or token.tenant.slug != tenant or Scope.SUBMIT.value not in token.usable_scopes:
         return None
     if request.META.get("CONTENT_TYPE") != JSON or request.META.get("HTTP_ACCEPT", ANYTHING) not in {ANYTHING, JSON}:
         return None

@@ -12,6 +12,7 @@ from knox.auth import TokenAuthentication as KnoxAuthentication
 from knox.crypto import hash_token
 from rest_framework.exceptions import AuthenticationFailed
 
+from coordinator.tenancy.access import TokenInvalid, valid_token
 from coordinator.tenancy.models import ApiToken
 
 LAST_USE_PRECISION = timedelta(minutes=1)
@@ -65,12 +66,11 @@ class TokenAuthentication(KnoxAuthentication):
             digest = hash_token(token.decode("ascii"))
         except (UnicodeDecodeError, TypeError, ValueError):
             raise AuthenticationFailed("The token is not valid.") from None
-        # The digest of a long random token is looked up whole: an attacker cannot steer it, so timing tells nothing.
-        found = ApiToken.objects.select_related("user", "tenant").filter(digest=digest).first()
-        if found is None or not found.user.is_active:
-            raise AuthenticationFailed("The token is not valid.")
-        if found.expiry is not None and found.expiry <= now:
-            raise AuthenticationFailed("The token has expired.")
+        try:
+            # The digest of a long random token is looked up whole: an attacker cannot steer it, so timing tells nothing.
+            found = valid_token(digest)
+        except TokenInvalid as refusal:
+            raise AuthenticationFailed(refusal.detail) from None
         if found.last_used_at is None or found.last_used_at < now - LAST_USE_PRECISION:
             ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
         return found.user, found

@@ -6,7 +6,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from coordinator.errors import NotFound
-from coordinator.tenancy.access import ScopeMissing
+from coordinator.tenancy.access import require_scope
 from coordinator.tenancy.models import ApiToken
 from coordinator.tenancy.roles import Scope
 
@@ -29,6 +29,5 @@ class HoldsScope(BasePermission):
         if token.tenant.slug != slug:
             raise NotFound(f"There is no tenant {slug!r}.")
         scope = getattr(view, "scopes", {}).get(request.method, Scope.READ)
-        if scope.value not in token.scopes:
-            raise ScopeMissing(f"The token needs the scope {scope.value!r}.", scope=scope.value)
+        require_scope(token, scope)
         return True

@@ -3,12 +3,13 @@
 from collections.abc import Collection
 from datetime import timedelta
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from coordinator.errors import CoordinatorError, NotFound
-from coordinator.tenancy.models import ApiToken, Tenant
+from coordinator.tenancy.models import ApiToken, Membership, Tenant
 from coordinator.tenancy.roles import Scope, roles_granting
 
 
@@ -16,6 +17,12 @@ class ScopeMissing(CoordinatorError):
     code = "SCOPE_MISSING"
     status = 403
     title = "The token or role does not allow this"
+
+
+class TokenLifetimeInvalid(CoordinatorError):
+    code = "TOKEN_LIFETIME_INVALID"
+    status = 422
+    title = "The token's lifetime is not allowed"
 
 
 class TokenInvalid(CoordinatorError):
@@ -46,13 +53,22 @@ def require(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> None:
     raise ScopeMissing(f"This needs {scope.value!r} in tenant {tenant.slug!r}.")
 
 
+def longest_lifetime() -> timedelta:
+    return timedelta(days=settings.TOKEN_MAX_DAYS)
+
+
 def issue_token(
     tenant: Tenant, issuer: User, name: str, scopes: Collection[Scope], *, lifetime: timedelta | None
 ) -> tuple[ApiToken, str]:
-    """Make a token of `tenant` and return it with its plain text, which is not kept and cannot be shown again.
+    """Make a token of `tenant` and return it with its plain text, which is not stored and cannot be shown again.
 
-    Raises `ScopeMissing` for a scope that the issuer does not hold: no one hands on more than they have.
+    `lifetime` is at most TOKEN_MAX_DAYS, which None stands for. Raises `TokenLifetimeInvalid`, and `ScopeMissing` for a
+    scope that the issuer does not hold.
     """
+    longest = longest_lifetime()
+    lifetime = longest if lifetime is None else lifetime
+    if not timedelta() < lifetime <= longest:
+        raise TokenLifetimeInvalid(f"A token expires after 1 to {settings.TOKEN_MAX_DAYS} days.")
     for scope in scopes:
         require(issuer, tenant, scope)
     token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
@@ -61,13 +77,43 @@ def issue_token(
     return token, plain
 
 
-def require_valid(digest: str | None, scope: Scope) -> None:
-    """Raise `TokenInvalid` unless the token of that digest is good for `scope` now; None stands for no token at all."""
-    if digest is None:
-        return
-    unexpired = Q(expiry=None) | Q(expiry__gt=Now())
-    if not ApiToken.objects.filter(unexpired, digest=digest, user__is_active=True, scopes__contains=[scope]).exists():
+def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
+    """`tokens` with their tenant, their owner and the owner's role in the tenant, in one statement."""
+    role = Membership.objects.filter(user=OuterRef("user"), tenant=OuterRef("tenant")).values("role")
+    return tokens.select_related("user", "tenant").annotate(  # type: ignore[no-redef]  # their types and defaults
+        owner_role=Subquery(role), has_expired=Q(expiry__lte=Now())
+    )
+
+
+def valid_token(digest: str) -> ApiToken:
+    """The token of that digest. Raises `TokenInvalid` if there is none, it has expired, or its owner has left."""
+    token = with_owners(ApiToken.objects.filter(digest=digest)).first()
+    if token is None or not token.has_standing:
         raise TokenInvalid("The token is not valid.")
+    if token.has_expired:
+        raise TokenInvalid("The token has expired.")
+    return token
+
+
+def require_scope(token: ApiToken, scope: Scope) -> None:
+    """Raise `ScopeMissing` unless the token and its owner hold `scope`."""
+    if scope.value in token.usable_scopes:
+        return
+    reason = f"The token needs the scope {scope.value!r}."
+    if scope.value in token.scopes:
+        reason = f"The token's owner no longer holds the scope {scope.value!r}."
+    raise ScopeMissing(reason, scope=scope.value)
+
+
+def require_valid(digest: str | None, scope: Scope) -> None:
+    """Raise `TokenInvalid` or `ScopeMissing` unless the token of that digest grants `scope`; None needs no token."""
+    if digest is not None:
+        require_scope(valid_token(digest), scope)
+
+
+def end_tokens(owner: User) -> None:
+    """Make every token of `owner` expire now. They stay to be seen."""
+    ApiToken.objects.filter(user=owner, expiry__gt=Now()).update(expiry=Now())
 
 
 def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:

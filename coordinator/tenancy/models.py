@@ -1,15 +1,18 @@
 """Tenants, the people who belong to them, and the tokens that act for them."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from knox.models import AbstractAuthToken
 
-from coordinator.tenancy.roles import Role, Scope
+from coordinator.tenancy.roles import GRANTS, Role, Scope
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
 LONGEST_TERM = 36_500
+LONGEST_TOKEN_DAYS = 365
 TERM = (MinValueValidator(1), MaxValueValidator(LONGEST_TERM))
 
 
@@ -87,8 +90,12 @@ class Membership(models.Model):
 
 
 class ApiToken(AbstractAuthToken):
-    """A bearer token of one tenant, kept only as a digest. It never outlives the person who issued it."""
+    """A bearer token of one tenant, kept only as a digest.
 
+    `user` is its owner, who issued it. It expires, and grants no scope that its owner does not hold at present.
+    """
+
+    expiry = models.DateTimeField()
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100)
     scopes = ArrayField(models.CharField(max_length=40, choices=[(scope.value, scope.value) for scope in Scope]))
@@ -97,7 +104,35 @@ class ApiToken(AbstractAuthToken):
     class Meta:
         ordering = ("tenant", "name")
         verbose_name = "API token"
-        constraints = (models.UniqueConstraint(fields=("tenant", "name"), name="token_name_once"),)
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name="token_name_once"),
+            models.CheckConstraint(
+                # `created` is a moment later than the time from which the expiry counts, never earlier.
+                condition=models.Q(expiry__lte=models.F("created") + timedelta(days=LONGEST_TOKEN_DAYS)),
+                name="token_expires_within_a_year",
+            ),
+        )
+
+    # Set by `access.with_owners` alone. Without it the token is worth nothing.
+    owner_role: str | None = None
+    has_expired = True
 
     def __str__(self) -> str:
         return f"{self.name} of {self.tenant}"
+
+    @property
+    def usable_scopes(self) -> frozenset[str]:
+        """The token's scopes that its owner holds in the tenant at present."""
+        return frozenset(self.scopes) & self._scopes_of_owner()
+
+    @property
+    def has_standing(self) -> bool:
+        """True while the owner is active, and a member of the tenant or a superuser."""
+        return bool(self._scopes_of_owner())
+
+    def _scopes_of_owner(self) -> frozenset[str]:
+        if not self.user.is_active:
+            return frozenset()
+        if self.user.is_superuser:
+            return frozenset(Scope)
+        return GRANTS[Role(self.owner_role)] if self.owner_role else frozenset()

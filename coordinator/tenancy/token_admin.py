@@ -4,20 +4,25 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from coordinator.admin_base import TenantFilter, TenantScopedAdmin
-from coordinator.admin_columns import column, moment
-from coordinator.tenancy.access import issue_token, tenants_of
+from coordinator.admin_columns import badge, column, moment
+from coordinator.tenancy.access import issue_token, tenants_of, with_owners
 from coordinator.tenancy.models import ApiToken, Tenant
 from coordinator.tenancy.roles import Scope
 
-LIFETIMES = {"30": "30 days", "90": "90 days", "365": "1 year", "": "Until it is revoked"}
+LIFETIMES = (30, 90, 365)
+UNUSED_DAYS = (30, 90, 180)
+STATES = {"VALID": "success", "EXPIRED": "warning", "OWNER LEFT": "danger"}
 MEANING = {
     Scope.READ: "Look at pipelines, releases, executions and workers",
     Scope.SUBMIT: "Submit executions",
@@ -27,6 +32,29 @@ MEANING = {
     Scope.ACTIVATE: "Activate releases",
     Scope.ADMINISTER: "Administer the tenant",
 }
+
+
+def lifetimes() -> list[tuple[str, str]]:
+    """The lifetimes on offer. The longest that the installation allows is always one of them."""
+    longest = settings.TOKEN_MAX_DAYS
+    days = sorted({*(each for each in LIFETIMES if each <= longest), longest})
+    return [(str(each), f"{each} days") for each in days]
+
+
+class UnusedFilter(admin.SimpleListFilter):
+    """Tokens that nobody has used for some days, among them those that were never used since they were issued."""
+
+    title = "last use"
+    parameter_name = "unused"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(days), f"Not used for {days} days") for days in UNUSED_DAYS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
+        if self.value() not in {str(days) for days in UNUSED_DAYS}:
+            return queryset
+        since = timezone.now() - timedelta(days=int(self.value() or 0))
+        return queryset.filter(Q(last_used_at__lt=since) | Q(last_used_at=None, created__lt=since))
 
 
 class NewTokenForm(forms.Form):
@@ -39,9 +67,7 @@ class NewTokenForm(forms.Form):
         help_text="The history shows what this token does as token:NAME.",
     )
     scopes = forms.MultipleChoiceField(choices=[(scope.value, scope.value) for scope in Scope])
-    lifetime = forms.ChoiceField(
-        choices=list(LIFETIMES.items()), required=False, initial="90", widget=UnfoldAdminSelectWidget
-    )
+    lifetime = forms.ChoiceField(choices=lifetimes, initial="90", widget=UnfoldAdminSelectWidget)
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(request.POST if request.method == "POST" else None)
@@ -58,12 +84,16 @@ class NewTokenForm(forms.Form):
 @admin.register(ApiToken)
 class ApiTokenAdmin(TenantScopedAdmin):
     needs = Scope.ADMINISTER
-    list_display = ("name", "tenant", "begins_with", "told_scopes", "user", "last_used", "expires")
-    list_select_related = ("tenant", "user")
-    list_filter = (TenantFilter,)
+    list_display = ("name", "tenant", "begins_with", "told_scopes", "user", "state", "last_used", "expires")
+    list_filter = (TenantFilter, UnusedFilter)
     search_fields = ("name",)
     search_help_text = "Search by name"
-    fields = readonly_fields = ("name", "tenant", "begins_with", "told_scopes", "user", "made", "last_used", "expires")
+    fields = readonly_fields = (
+        *("name", "tenant", "begins_with", "told_scopes", "user", "state", "made", "last_used", "expires"),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        return with_owners(super().get_queryset(request))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.has_module_permission(request)
@@ -80,7 +110,14 @@ class ApiTokenAdmin(TenantScopedAdmin):
 
     @column("Scopes")
     def told_scopes(self, token: ApiToken) -> str:
-        return ", ".join(token.scopes)
+        usable = token.usable_scopes
+        return ", ".join(scope if scope in usable else f"{scope} (owner lacks it)" for scope in token.scopes)
+
+    @badge("State", STATES)
+    def state(self, token: ApiToken) -> str:
+        if token.has_expired:
+            return "EXPIRED"
+        return "VALID" if token.has_standing else "OWNER LEFT"
 
     @column("Issued", ordering="created")
     def made(self, token: ApiToken) -> str:
@@ -90,9 +127,9 @@ class ApiTokenAdmin(TenantScopedAdmin):
     def last_used(self, token: ApiToken) -> str | None:
         return moment(token.last_used_at) or None
 
-    @column("Expires", ordering="expiry", empty="never")
-    def expires(self, token: ApiToken) -> str | None:
-        return moment(token.expiry) or None
+    @column("Expires", ordering="expiry")
+    def expires(self, token: ApiToken) -> str:
+        return moment(token.expiry)
 
     @sensitive_variables()
     def add_view(
@@ -117,7 +154,7 @@ class ApiTokenAdmin(TenantScopedAdmin):
     @sensitive_variables()
     def _issue(self, request: HttpRequest, form: NewTokenForm) -> tuple[ApiToken, str] | None:
         asked = form.cleaned_data
-        lifetime = timedelta(days=int(asked["lifetime"])) if asked["lifetime"] else None
+        lifetime = timedelta(days=int(asked["lifetime"]))
         scopes = [Scope(scope) for scope in asked["scopes"]]
         assert request.user.is_authenticated  # noqa: S101 - the admin lets in nobody else
         try:

@@ -1,15 +1,19 @@
 """Tenants, members, tokens and users: who hands out what, and what never leaves."""
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.urls import reverse
+from django.utils import timezone
 from knox.crypto import hash_token
 
+from coordinator.tenancy.access import issue_token
 from coordinator.tenancy.models import ApiToken, Membership, Tenant
+from coordinator.tenancy.roles import Scope
 from executions.cancellation import cancel
 from tests import making
 from tests.admin.conftest import LogIn, World
@@ -179,3 +183,47 @@ def test_a_superuser_sets_terms_and_sees_beforehand_what_each_would_remove(log_i
     assert (acme.tenant.retention_days, acme.tenant.failed_retention_days) == (45, None)
     assert "over 45 days ago 0" in client.get(address).text
     assert client.post(address, {**form, "retention_days": "0"}).status_code == 200
+
+
+def listed(answer: Any) -> set[str]:
+    return {token.name for token in answer.context["cl"].result_list}
+
+
+def test_the_list_of_tokens_says_which_are_unused_and_which_are_worth_nothing(log_in: LogIn, acme: World) -> None:
+    client = log_in("superuser")
+    owner = User.objects.get(username="tenant-admin-of-acme")
+    now = timezone.now()
+    for name, made, used in (("new", 1, None), ("used", 60, 2), ("idle", 60, 40), ("never", 60, None)):
+        token, _ = issue_token(acme.tenant, owner, name, [Scope.READ], lifetime=None)
+        used_at = None if used is None else now - timedelta(days=used)
+        expiry = token.expiry - timedelta(days=made + 1)
+        ApiToken.objects.filter(pk=token.pk).update(
+            created=now - timedelta(days=made), last_used_at=used_at, expiry=expiry
+        )
+    address = reverse("admin:tenancy_apitoken_changelist")
+    assert listed(client.get(address, {"unused": "30", "tenant": "acme"})) == {"idle", "never"}
+    assert listed(client.get(address, {"unused": "90", "tenant": "acme"})) == set()
+    assert listed(client.get(address, {"unused": "x\0", "tenant": "acme"})) >= {"new", "used", "idle", "never"}
+    ApiToken.objects.filter(name="idle").update(expiry=now)
+    assert "EXPIRED" in client.get(address).text
+    Membership.objects.filter(user=owner).update(role="viewer")
+    assert "OWNER LEFT" not in client.get(address).text
+    Membership.objects.filter(user=owner).delete()
+    assert "OWNER LEFT" in client.get(address).text
+
+
+def test_the_list_says_which_scopes_an_owner_lacks(log_in: LogIn, acme: World) -> None:
+    owner = User.objects.get(username="tenant-admin-of-acme")
+    issue_token(acme.tenant, owner, "robot", [Scope.READ, Scope.SUBMIT], lifetime=None)
+    Membership.objects.filter(user=owner).update(role="viewer")
+    text = log_in("superuser").get(reverse("admin:tenancy_apitoken_changelist")).text
+    assert "executions:submit (owner lacks it), read" in text
+
+
+def test_no_longer_lifetime_is_on_offer_than_the_installation_allows(log_in: LogIn, acme: World, settings: Any) -> None:
+    settings.TOKEN_MAX_DAYS = 45
+    client = log_in("tenant-admin")
+    assert "45 days" in client.get(reverse(ISSUE)).text
+    for lifetime, status in (("", 400), ("90", 400), ("46", 400), ("45", 200)):
+        assert client.post(reverse(ISSUE), token_form(acme, lifetime=lifetime)).status_code == status, lifetime
+    assert ApiToken.objects.get(name="robot").expiry < timezone.now() + timedelta(days=45)

@@ -96,12 +96,21 @@ def test_a_token_that_may_not_submit_is_refused_however_often_it_comes(ours: Hou
     assert not Execution.objects.filter(execution_key="key").exists()
 
 
-@pytest.mark.parametrize("end", [{"expiry": timezone.now()}, {"scopes": []}, None])
-def test_a_token_that_is_no_longer_good_is_refused_at_once(ours: House, end: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize(
+    ("end", "status", "code"),
+    [
+        ({"expiry": timezone.now()}, 401, "NOT_AUTHENTICATED"),
+        ({"scopes": []}, 403, "SCOPE_MISSING"),
+        (None, 401, "NOT_AUTHENTICATED"),
+    ],
+)
+def test_a_token_that_is_no_longer_good_is_refused_at_once(
+    ours: House, end: dict[str, Any] | None, status: int, code: str
+) -> None:
     assert plain(ours, "key").status_code == 202
     tokens = ApiToken.objects.filter(tenant=ours.tenant)
     tokens.delete() if end is None else tokens.update(**end)
-    refused(plain(ours, "another"), 401, "NOT_AUTHENTICATED")
+    refused(plain(ours, "another"), status, code)
     assert not Execution.objects.filter(execution_key="another").exists()
 
 

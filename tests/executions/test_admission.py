@@ -133,14 +133,24 @@ def deactivate(token: ApiToken) -> None:
     User.objects.filter(pk=token.user_id).update(is_active=False)
 
 
-@pytest.mark.parametrize("end", [revoke, expire, narrow, deactivate])
-def test_a_token_that_is_no_longer_good_takes_nothing_in(owner: Tenant, token: ApiToken, end: Any) -> None:
+@pytest.mark.parametrize(
+    ("end", "refusal"),
+    [
+        (revoke, ("NOT_AUTHENTICATED", 401)),
+        (expire, ("NOT_AUTHENTICATED", 401)),
+        (narrow, ("SCOPE_MISSING", 403)),
+        (deactivate, ("NOT_AUTHENTICATED", 401)),
+    ],
+)
+def test_a_token_that_is_no_longer_good_takes_nothing_in(
+    owner: Tenant, token: ApiToken, end: Any, refusal: tuple[str, int]
+) -> None:
     digest = token.digest
     assert send(owner, "good", token=digest).duplicate is False
     end(token)
     with pytest.raises(CoordinatorError) as caught:
         send(owner, "next", token=digest)
-    assert (caught.value.code, caught.value.status) == ("NOT_AUTHENTICATED", 401)
+    assert (caught.value.code, caught.value.status) == refusal
     with pytest.raises(CoordinatorError):
         send(owner, "good", token=digest)
     assert Execution.objects.filter(execution_key="next").count() == 0

@@ -9,12 +9,12 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from knox.crypto import hash_token
 
 from coordinator.errors import CoordinatorError, NotFound
-from coordinator.tenancy.access import ScopeMissing, actor, issue_token, may, require, tenants_of
+from coordinator.tenancy.access import ScopeMissing, TokenLifetimeInvalid, actor, issue_token, may, require, tenants_of
 from coordinator.tenancy.models import ApiToken, Membership, Tenant
 from coordinator.tenancy.roles import GRANTS, Role, Scope
 from executions.protocol import worker_key
@@ -112,6 +112,20 @@ def test_nobody_hands_on_more_than_they_hold(tenant: Tenant, role: Role, scope: 
     assert not ApiToken.objects.filter(user=issuer).exists()
 
 
+def test_a_token_always_expires_within_the_longest_lifetime(tenant: Tenant, settings: Any) -> None:
+    settings.TOKEN_MAX_DAYS = 30
+    issuer = member(tenant, Role.TENANT_ADMIN)
+    token, _ = issue_token(tenant, issuer, "longest", [READ], lifetime=None)
+    assert timedelta(days=29) < token.expiry - timezone.now() <= timedelta(days=30)
+    for days in (-1, 0, 31):
+        with pytest.raises(TokenLifetimeInvalid):
+            issue_token(tenant, issuer, "t", [READ], lifetime=timedelta(days=days))
+    change = "UPDATE tenancy_apitoken SET expiry = {} WHERE digest = %s"
+    assert refused(change.format("created + interval '366 days'"), token.digest) == "token_expires_within_a_year"
+    with pytest.raises(IntegrityError, match="expiry"), transaction.atomic():
+        ApiToken.objects.filter(pk=token.pk).update(expiry=None)
+
+
 def test_nobody_makes_a_token_of_another_tenant(tenant: Tenant) -> None:
     issuer = member(tenant, Role.TENANT_ADMIN)
     with pytest.raises(NotFound):
@@ -158,9 +172,7 @@ def test_the_command_issues_a_token_that_works(tenant: Tenant) -> None:
     plain = said("issue_token", tenant.slug, "ci", "--user", user.username, "--scope", "executions:submit")
     token = ApiToken.objects.get(digest=hash_token(plain))
     assert (token.tenant, token.name, token.scopes, token.user) == (tenant, "ci", ["executions:submit"], user)
-    assert token.expiry is not None
-    eternal = said("issue_token", tenant.slug, "for-ever", "--user", user.username, "--days", "0")
-    assert ApiToken.objects.get(digest=hash_token(eternal)).expiry is None
+    assert timedelta(days=89) < token.expiry - timezone.now() < timedelta(days=91)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +182,9 @@ def test_the_command_issues_a_token_that_works(tenant: Tenant) -> None:
         (("{tenant}", "t", "--user", "nobody"), "no such user"),
         (("{tenant}", "t", "--user", "{user}", "--scope", "tenant:administer"), "tenant:administer"),
         (("{tenant}", "taken", "--user", "{user}"), "has a token named"),
+        (("{tenant}", "t", "--user", "{user}", "--days", "0"), "1 to 365 days"),
+        (("{tenant}", "t", "--user", "{user}", "--days", "366"), "1 to 365 days"),
+        (("{tenant}", "t", "--user", "{user}", "--days", "9999999999"), "1 to 365 days"),
     ],
 )
 def test_the_command_refuses_in_a_sentence(tenant: Tenant, arguments: tuple[str, ...], told: str) -> None:

@@ -3,13 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import Tenant
+from coordinator.tenancy.models import LONGEST_TOKEN_DAYS, Tenant
 from coordinator.tenancy.roles import Scope
 
 
@@ -21,7 +22,8 @@ class Command(BaseCommand):
         parser.add_argument("name", help="unique in the tenant; history shows it")
         parser.add_argument("--user", required=True, help="who issues it, and who must hold its scopes")
         parser.add_argument("--scope", action="append", choices=[scope.value for scope in Scope], help="repeatable")
-        parser.add_argument("--days", type=int, default=90, help="how long it lives; 0 for ever")
+        usual = min(90, settings.TOKEN_MAX_DAYS)
+        parser.add_argument("--days", type=int, default=usual, help="how long it is valid, at most TOKEN_MAX_DAYS")
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = Tenant.objects.filter(slug=options["tenant"]).first()
@@ -29,7 +31,7 @@ class Command(BaseCommand):
         if tenant is None or user is None:
             raise CommandError("There is no such tenant or no such user.")
         scopes = [Scope(scope) for scope in options["scope"] or [Scope.READ]]
-        lifetime = timedelta(days=options["days"]) if options["days"] else None
+        lifetime = timedelta(days=min(options["days"], LONGEST_TOKEN_DAYS + 1))
         try:
             _, plain = issue_token(tenant, user, options["name"], scopes, lifetime=lifetime)
         except CoordinatorError as error:

@@ -1,0 +1,21 @@
+"""Django's `createsuperuser`, which applies the rules for passwords to DJANGO_SUPERUSER_PASSWORD too."""
+
+import os
+from typing import Any
+
+from django.contrib.auth.management.commands import createsuperuser
+from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError
+
+
+class Command(createsuperuser.Command):
+    def handle(self, *args: Any, **options: Any) -> None:
+        password = os.environ.get("DJANGO_SUPERUSER_PASSWORD")
+        if password is not None and not options["interactive"]:
+            try:
+                validate_password(password, User(username=options["username"] or "", email=options["email"] or ""))
+            except ValidationError as error:
+                raise CommandError(" ".join(error.messages)) from None
+        super().handle(*args, **options)

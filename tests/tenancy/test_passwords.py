@@ -1,0 +1,80 @@
+"""Weak passwords are refused wherever one is set; the rules say beforehand what a new password ends."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import password_validators_help_texts, validate_password
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+
+pytestmark = pytest.mark.django_db
+GOOD = "correct-horse-battery-staple"
+WEAK = [
+    *("short-One-7", "aaaaaaaaaaaa", "abcabcabcabc", "1234567890123456", "917364528190"),
+    *("password1234", "qwertyuiop123", "adaLovelace-1815", "ada.lovelace@example.org"),
+]
+
+
+@pytest.fixture(autouse=True)
+def static_files(settings: Any) -> None:
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+
+
+def ada(**attributes: Any) -> User:
+    return User(username="adalovelace1815", email="ada.lovelace@example.org", is_staff=True, **attributes)
+
+
+@pytest.mark.parametrize("password", WEAK)
+def test_a_weak_password_is_refused(password: str) -> None:
+    with pytest.raises(ValidationError):
+        validate_password(password, ada())
+
+
+def test_a_good_password_is_accepted_and_the_rules_say_what_a_new_one_ends() -> None:
+    validate_password(GOOD, ada())
+    assert any("API tokens" in text for text in password_validators_help_texts())
+
+
+@pytest.mark.parametrize("password", WEAK)
+def test_the_command_refuses_a_weak_password(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", password)
+    with pytest.raises(CommandError):
+        call_command("createsuperuser", "--username=adalovelace1815", "--email=ada.lovelace@example.org", "--noinput")
+    assert not User.objects.exists()
+
+
+def test_the_command_accepts_a_good_password_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", GOOD)
+    call_command("createsuperuser", "--username=ada", "--email=", "--noinput", verbosity=0)
+    assert User.objects.get(username="ada").check_password(GOOD)
+    monkeypatch.delenv("DJANGO_SUPERUSER_PASSWORD")
+    call_command("createsuperuser", "--username=eva", "--email=", "--noinput", verbosity=0)
+    assert not User.objects.get(username="eva").has_usable_password()
+
+
+@pytest.mark.parametrize("password", WEAK[:-1])  # the form for a new user has no e-mail address
+def test_every_form_refuses_a_weak_password(password: str) -> None:
+    root = ada(is_superuser=True)
+    root.set_password(GOOD)
+    root.save()
+    client = Client()
+    client.force_login(root)
+    new = {"password1": password, "password2": password, "usable_password": "true"}
+    own = {"old_password": GOOD, "new_password1": password, "new_password2": password}
+    for name, arguments, form in (
+        ("auth_user_add", [], {"username": "adalovelace1815x", **new}),
+        ("auth_user_password_change", [root.pk], new),
+        ("password_change", [], own),
+    ):
+        address = reverse(f"admin:{name}", args=arguments)
+        assert client.post(address, form).status_code == 200, name
+        if name != "auth_user_add":
+            assert "API tokens" in client.get(address).text
+    root.refresh_from_db()
+    assert root.check_password(GOOD)
+    assert User.objects.count() == 1
