@@ -76,6 +76,10 @@ class TenantScopedAdmin(_ModelAdmin):
             raise Http404
         return row
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write what the form changed. The application role may not update the other columns."""
+        obj.save(update_fields=form.changed_data if change else None)
+
     def page(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
         """A page of one's own in the admin's frame."""
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "model_admin": self}

@@ -104,16 +104,16 @@ WITH parked AS (
         seconds float)
 ), opened AS (
     INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
-        expected_items, worker_name, status, created_at, updated_at)
-    SELECT unit, %(tenant)s, execution, step, index, itemized, many, items, name, %(waiting)s, now(), now()
+        expected_items, worker_name)
+    SELECT unit, %(tenant)s, execution, step, index, itemized, many, items, name
     FROM parked
 )
 INSERT INTO executions_interaction (id, tenant_id, unit_id, execution_id, step_id, step_index, item_index,
     correlation_id, transport, transport_metadata, request, output_type, assignee, "group", status, version, deadline,
-    dispatch_attempts, next_dispatch_at, last_dispatch_error, created_at, updated_at)
+    dispatch_attempts, next_dispatch_at, last_dispatch_error)
 SELECT gen_random_uuid(), %(tenant)s, p.unit, p.execution, p.step, p.index, CASE WHEN p.itemized THEN i.place - 1 END,
     i.correlation, p.transport, p.metadata, i.request, p.type, p.assignee, p."group", p.status, 0,
-    now() + make_interval(secs => p.seconds), 0, CASE WHEN p.transport = %(webhook)s THEN now() END, '', now(), now()
+    now() + make_interval(secs => p.seconds), 0, CASE WHEN p.transport = %(webhook)s THEN now() END, ''
 FROM parked p JOIN executions_execution e ON e.id = p.execution
 CROSS JOIN LATERAL ROWS FROM (
     json_array_elements_text(p.correlations),
@@ -131,7 +131,6 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     """
     parameters: dict[str, Any] = {
         "tenant": tenant.pk,
-        "waiting": AwaitUnit.Status.WAITING_EXTERNAL.value,
         "webhook": WEBHOOK,
         "parkings": json.dumps([_as_row(tenant, parking) for parking in parkings], ensure_ascii=False, default=str),
     }

@@ -95,9 +95,7 @@ def start(
             allow_failed=allow_failed,
             reason=reason,
             rate_per_minute=rate_per_minute,
-            rate_since=Now(),
             created_by=actor,
-            created_at=Now(),
         )
         count = _take_up(made, found)
         if not count:
@@ -112,8 +110,8 @@ def _take_up(made: Campaign, found: QuerySet[Any]) -> int:
     sql, parameters = chosen.query.sql_with_params()
     take_up = f"""
         WITH chosen AS MATERIALIZED ({sql})
-        INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version, outcome, code)
-        SELECT %s, id, version, 'PENDING', '' FROM chosen ORDER BY finished_at, id
+        INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
+        SELECT %s, id, version FROM chosen ORDER BY finished_at, id
     """  # noqa: S608 - the ORM's own SQL, with its parameters apart  # nosec B608
     with connection.cursor() as cursor:
         cursor.execute(take_up, (*parameters, made.pk))
@@ -164,7 +162,7 @@ def _order(
 
 
 def _tell(campaign_id: uuid.UUID, kind: str, actor: str, data: dict[str, Any]) -> None:
-    CampaignEvent.objects.create(campaign_id=campaign_id, kind=kind, actor=actor, data=data, at=Now())
+    CampaignEvent.objects.create(campaign_id=campaign_id, kind=kind, actor=actor, data=data)
 
 
 # --- the clock's part ---

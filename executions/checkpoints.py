@@ -32,9 +32,9 @@ WITH asked AS (
     FROM locked l JOIN asked a USING (id, version, token) WHERE e.id = l.id
     RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
 )
-INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
 SELECT id, event_count, 'CHECKPOINT', status, %(actor)s,
-    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt), now()
+    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt)
 FROM kept
 """
 

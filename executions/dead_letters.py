@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 _WRITE = """
 WITH written AS (
     INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status,
-        reason, error_code, error_message, retryable, retries_observed, step_index, created_at)
+        reason, error_code, error_message, retryable, retries_observed, step_index)
     SELECT e.tenant_id, e.id, e.version, concat(e.id, ':', e.current_step_index, ':', e.attempt), e.status,
-        %(reason)s, e.error_code, e.error_message, %(retryable)s, e.attempt, e.current_step_index, now()
+        %(reason)s, e.error_code, e.error_message, %(retryable)s, e.attempt, e.current_step_index
     FROM executions_execution e WHERE e.id = ANY(%(ids)s) AND e.status IN ('FAILED', 'DLQ')
     ON CONFLICT (execution_id, execution_version) DO NOTHING
     RETURNING *

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.postgres.functions import TransactionNow
+from django.db import connection
 from django.db.models import JSONField, Value
 from django.utils import timezone
 
@@ -14,7 +15,7 @@ from executions.imported import ImportedInteraction, ImportedSuspension
 from executions.models import Interaction
 
 WEBHOOK, TIMER = "webhook", "timer"
-WAITING, COMPLETED = "WAITING", "COMPLETED"
+WAITING, DISPATCHED, COMPLETED = "WAITING", "DISPATCHED", "COMPLETED"
 BATCH = 1000
 
 
@@ -54,7 +55,24 @@ def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension
         for place, (each, request) in enumerate(zip(asked, suspension.requests, strict=True))
     ]
     Interaction.objects.bulk_create(rows, batch_size=BATCH)
-    return sum(each.status == COMPLETED for each in asked)
+    answers = [_answer(row.pk, each) for row, each in zip(rows, asked, strict=True) if each.status == COMPLETED]
+    if answers:
+        with connection.cursor() as cursor:
+            cursor.execute(_ANSWER, {"answers": json.dumps(answers, ensure_ascii=False)})
+    return len(answers)
+
+
+# An interaction that its worker has answered is opened, and then answered as any other is.
+_ANSWER = """
+UPDATE executions_interaction i SET status = 'COMPLETED', response = a.response -> 0, actor = a.actor,
+    completed_at = now(), version = version + 1
+FROM json_to_recordset(%(answers)s::json) AS a(id uuid, response jsonb, actor text) WHERE i.id = a.id
+"""
+
+
+def _answer(interaction_id: uuid.UUID, each: ImportedInteraction) -> dict[str, Any]:
+    response = json.loads(each.response or "null")
+    return {"id": str(interaction_id), "response": [response], "actor": (each.actor or "worker")[:200]}
 
 
 def _row(
@@ -67,7 +85,6 @@ def _row(
     place: int,
     taken: bool,
 ) -> Interaction:
-    completed = each.status == COMPLETED
     now: Any = TransactionNow()
     return Interaction(
         id=uuid.uuid4() if taken else each.id,
@@ -85,14 +102,9 @@ def _row(
         output_type=suspension.output_type,
         assignee=each.assignee,
         group=each.group,
-        status=each.status,
-        response=_json(each.response) if each.response is not None else None,
-        actor=(each.actor or "worker")[:200] if completed else None,
-        completed_at=now if completed else None,
+        status=DISPATCHED if each.status == COMPLETED else each.status,
         deadline=_deadline(suspension, each, taken),
         next_dispatch_at=now if suspension.transport == WEBHOOK and each.status == WAITING else None,
-        created_at=now,
-        updated_at=now,
     )
 
 

@@ -16,7 +16,6 @@ from coordinator.tenancy.roles import Scope, roles_granting
 from executions.admission import Admission
 from executions.group_commit import GroupCommit
 from executions.identifiers import new_id
-from executions.states import State
 from executions.worker_registry import DISPATCH_TASK
 from releases.models import Release
 
@@ -69,10 +68,9 @@ WITH requested AS (
 ), accepted AS (
     INSERT INTO executions_execution (
         id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
-        input_shape, result_shape, checkpoints, budget_start, takeovers, status, version, event_count,
-        current_step_index, attempt, next_due_at, submitted_by, created_at, updated_at)
+        input_shape, result_shape, checkpoints, submitted_by)
     SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
-        a.shape, a.result_shape, a.checkpoints, 0, 0, %(queued)s, 0, 1, 0, 0, now(), a.actor, now(), now()
+        a.shape, a.result_shape, a.checkpoints, a.actor
     FROM requested a
     JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
     JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
@@ -90,9 +88,9 @@ WITH requested AS (
     INSERT INTO executions_wireform (execution_id, input)
     SELECT accepted.id, a.wire_input FROM accepted JOIN requested a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
 ), events AS (
-    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, 1, 'SUBMITTED', status, submitted_by,
-        jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version), created_at
+        jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version)
     FROM accepted
 )
 SELECT id, created_at FROM accepted
@@ -107,7 +105,6 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     document = b"[%b]" % b",".join([row.document for row in rows])
     columns: dict[str, Any] = {
         "rows": Json(document, dumps=bytes),
-        "queued": State.QUEUED.value,
         "scope": Scope.SUBMIT.value,
         "roles": [role.value for role in roles_granting(Scope.SUBMIT)],
     }

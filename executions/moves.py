@@ -85,8 +85,8 @@ WITH asked AS (
     FROM locked l JOIN asked a ON a.place = l.place WHERE e.id = l.id
     RETURNING e.id, a.place, e.event_count, e.status, a.kind, a.actor, a.data
 ), told AS (
-    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
-    SELECT id, event_count, kind, status, actor, data, now() FROM moved
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+    SELECT id, event_count, kind, status, actor, data FROM moved
 )
 SELECT place FROM moved
 """
@@ -260,9 +260,9 @@ WITH host AS MATERIALIZED (
     FROM placed p WHERE e.id = ANY (ARRAY(SELECT id FROM placed)) AND e.id = p.id AND e.version = p.version
     RETURNING e.*, p.threads, p.seconds, p.rest_worker
 ), told AS (
-    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, 'CLAIMED', status, %(owner)s,
-        jsonb_build_object('attempt', attempt, 'stepIndex', current_step_index), now() FROM claimed
+        jsonb_build_object('attempt', attempt, 'stepIndex', current_step_index) FROM claimed
 )
 SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
@@ -342,9 +342,9 @@ WITH expired AS (
     FROM expired WHERE e.id = expired.id
     RETURNING e.id, e.event_count, e.status, expired.lease_owner, e.takeovers
 ), told AS (
-    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, CASE status WHEN 'DLQ' THEN 'LEASES_LOST' ELSE 'LEASE_EXPIRED' END, status, %(actor)s,
-        jsonb_build_object('leaseOwner', lease_owner, 'takeovers', takeovers), now() FROM moved
+        jsonb_build_object('leaseOwner', lease_owner, 'takeovers', takeovers) FROM moved
 )
 SELECT id, status FROM moved
 """
@@ -429,9 +429,9 @@ WITH asked AS (
     FROM locked l WHERE e.id = l.id
     RETURNING e.id, e.event_count, e.status
 )
-INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data, at)
+INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
 SELECT c.id, c.event_count + 1 - row_number() OVER (PARTITION BY c.id ORDER BY a.place DESC), %(kind)s, c.status,
-    a.actor, a.data, now()
+    a.actor, a.data
 FROM counted c JOIN asked a ON a.id = c.id
 """
 

@@ -200,8 +200,8 @@ def _note_order(of: Worker, *, actor: str, cause: str, reason: str) -> None:
 
 def note(pk: int, state: str, *, actor: str, **data: str) -> None:
     """Write an event and keep its state on the row, which the caller has locked by an update."""
-    WorkerEvent.objects.create(worker_id=pk, state=state, actor=actor, data=data, at=Now())
     Worker.objects.filter(pk=pk).update(noted_state=state)
+    WorkerEvent.objects.create(worker_id=pk, state=state, actor=actor, data=data)
 
 
 # A row that changed since the view was read is skipped, because the state from the view is outdated.
@@ -217,8 +217,8 @@ WITH silent AS (
     UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id
     RETURNING w.id, w.last_heartbeat_at
 )
-INSERT INTO executions_workerevent (worker_id, state, actor, data, at)
-SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartbeatAt', last_heartbeat_at), now()
+INSERT INTO executions_workerevent (worker_id, state, actor, data)
+SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartbeatAt', last_heartbeat_at)
 FROM noted
 """
 

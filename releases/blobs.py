@@ -22,7 +22,7 @@ def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
             return
         if blob.state != State.SOUND:
             BlobEvent.objects.create(digest=digest, kind=Kind.HEALED, data={"was": blob.state})
-        _write(digest, state=State.SOUND, size=size, fingerprint=fingerprint)
+        _write(digest, state=State.SOUND, fingerprint=fingerprint)
 
 
 def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:

@@ -7,6 +7,7 @@ to both, and a pipeline's pointer can only ever name its newest activation.
 import uuid
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
 
@@ -45,7 +46,7 @@ class Pipeline(models.Model):
     activation = models.OneToOneField(
         "Activation", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("tenant", "pipeline_id")
@@ -72,7 +73,7 @@ class Contract(models.Model):
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="contracts")
     contract_version = models.CharField(max_length=IDENTITY_LENGTH)
     document = models.JSONField()
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("pipeline", "contract_version"), name="contract_once"),)
@@ -99,8 +100,8 @@ class Blob(models.Model):
     size = models.BigIntegerField()
     state = models.CharField(max_length=10, choices=State, default=State.SOUND)
     fingerprint = models.CharField(max_length=200)
-    created_at = models.DateTimeField(auto_now_add=True)
-    checked_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    checked_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     checking_until = models.DateTimeField(null=True)
 
     class Meta:
@@ -129,7 +130,7 @@ class BlobEvent(models.Model):
     digest = models.CharField(max_length=71)
     kind = models.CharField(max_length=10, choices=Kind)
     data = models.JSONField(default=dict)
-    at = models.DateTimeField(auto_now_add=True)
+    at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("-id",)
@@ -157,9 +158,9 @@ class ArtifactUpload(models.Model):
     finding = models.JSONField(null=True)
     cleared = models.BooleanField(default=False)
     uploaded_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     expires_at = models.DateTimeField()
-    status_changed_at = models.DateTimeField(auto_now_add=True)
+    status_changed_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     claimed_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -212,8 +213,8 @@ class Release(models.Model):
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, null=True, related_name="releases")
     primary_artifact_id = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
     uploaded_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField(auto_now_add=True)
-    status_changed_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    status_changed_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("-id",)
@@ -283,7 +284,7 @@ class Activation(models.Model):
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=1000, blank=True)
     operation_key = models.CharField(max_length=200, null=True)
-    activated_at = models.DateTimeField(auto_now_add=True)
+    activated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("pipeline", "-sequence")
@@ -308,7 +309,7 @@ class Revocation(models.Model):
     release = models.OneToOneField(Release, on_delete=models.PROTECT, related_name="revocation")
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=1000)
-    revoked_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         constraints = (models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="revocation_says_why"),)
@@ -334,7 +335,7 @@ class Attachment(models.Model):
     summary = models.JSONField()
     findings = models.JSONField(default=list)
     attached_by = models.CharField(max_length=200)
-    attached_at = models.DateTimeField(auto_now_add=True)
+    attached_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("release", "position")
@@ -360,7 +361,7 @@ class TrustedKey(models.Model):
     key_id = models.CharField(max_length=64)
     public_key = models.TextField()
     added_by = models.CharField(max_length=200)
-    added_at = models.DateTimeField(auto_now_add=True)
+    added_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("tenant", "name")
@@ -381,7 +382,7 @@ class KeyRevocation(models.Model):
     key = models.OneToOneField(TrustedKey, on_delete=models.PROTECT, related_name="revocation")
     actor = models.CharField(max_length=200)
     reason = models.CharField(max_length=1000)
-    revoked_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         constraints = (models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="key_revocation_says_why"),)

@@ -37,4 +37,4 @@ def unguarded(table: type[Any]) -> Iterator[None]:
 
 def check_foreign_keys_now() -> None:
     """Foreign keys are checked at commit, and no table is altered while a check is pending."""
-    run("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS activation_moves_pointer DEFERRED")
+    run("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS activation_moves_pointer, release_revoked_with_reason DEFERRED")

@@ -1,4 +1,4 @@
-"""What the application role may do in the database: nothing that is not granted here.
+"""Statements that grant the application role its rights (see `rights`), and nothing else.
 
 The statements are run by `setup_database`, and again after each `migrate`, since only these rights reach a new table.
 They take away first, so that a right that is no longer listed is gone.
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import LiteralString
 
 from psycopg import sql
+
+from coordinator.postgresql.rights import EVERY_COLUMN, RIGHTS, Rights
 
 SCHEMA = "public"
 
@@ -26,22 +28,40 @@ def database_grants(database: str, role: str) -> list[sql.Composed]:
 
 
 def table_grants(relations: Sequence[str], sequences: Sequence[str], role: str) -> list[sql.Composed]:
-    """The rights on tables, views and sequences. The lists name those that exist and belong to the owner."""
+    """The rights on tables, views and sequences. The lists name those that exist and belong to the owner.
+
+    Sequences get none: the columns that they fill are identity columns.
+    """
     return [
-        *_grants("SELECT, INSERT, UPDATE, DELETE", "TABLE", relations, role),
-        *_grants("USAGE", "SEQUENCE", sequences, role),
+        *_revocation("TABLE", relations, role),
+        *_revocation("SEQUENCE", sequences, role),
+        *(_table_grant(name, RIGHTS[name], role) for name in relations if name in RIGHTS),
     ]
 
 
-def _grants(rights: LiteralString, kind: LiteralString, names: Sequence[str], role: str) -> list[sql.Composed]:
+def _revocation(kind: LiteralString, names: Sequence[str], role: str) -> list[sql.Composed]:
     if not names:
         return []
     objects = sql.SQL(", ").join(sql.Identifier(SCHEMA, name) for name in names)
-    parts = {"rights": sql.SQL(rights), "kind": sql.SQL(kind), "objects": objects, "role": sql.Identifier(role)}
-    return [
-        sql.SQL("REVOKE ALL ON {kind} {objects} FROM PUBLIC, {role}").format(**parts),
-        sql.SQL("GRANT {rights} ON {kind} {objects} TO {role}").format(**parts),
-    ]
+    statement = sql.SQL("REVOKE ALL ON {kind} {objects} FROM PUBLIC, {role}")
+    return [statement.format(kind=sql.SQL(kind), objects=objects, role=sql.Identifier(role))]
+
+
+def _table_grant(name: str, rights: Rights, role: str) -> sql.Composed:
+    granted: list[sql.Composable] = [sql.SQL("SELECT")]
+    granted += _column_grant("INSERT", rights.insert)
+    granted += _column_grant("UPDATE", rights.update)
+    granted += [sql.SQL("DELETE")] if rights.delete else []
+    return sql.SQL("GRANT {rights} ON TABLE {table} TO {role}").format(
+        rights=sql.SQL(", ").join(granted), table=sql.Identifier(SCHEMA, name), role=sql.Identifier(role)
+    )
+
+
+def _column_grant(right: LiteralString, columns: str) -> list[sql.Composable]:
+    if columns == EVERY_COLUMN:
+        return [sql.SQL(right)]
+    named = sql.SQL(", ").join(map(sql.Identifier, columns.split()))
+    return [sql.SQL(right + " ({})").format(named)] if columns else []
 
 
 def _statement(text: LiteralString, **names: str) -> sql.Composed:

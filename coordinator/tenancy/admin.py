@@ -170,7 +170,8 @@ class UserAdmin(_UserAdmin):
         return self._superuser(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return self._superuser(request)
+        """Users are deactivated: with a deleted user, the log of what they did would go too."""
+        return False
 
     def _superuser(self, request: HttpRequest) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)

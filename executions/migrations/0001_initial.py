@@ -2,6 +2,7 @@
 
 import uuid
 
+import django.contrib.postgres.functions
 import django.db.models.deletion
 from django.db import migrations, models
 
@@ -26,7 +27,10 @@ class Migration(migrations.Migration):
                 ("status", models.CharField(max_length=20)),
                 ("actor", models.CharField(max_length=200)),
                 ("data", models.JSONField(default=dict)),
-                ("at", models.DateTimeField()),
+                (
+                    "at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
             ],
             options={
                 "ordering": ("execution", "sequence"),
@@ -70,8 +74,14 @@ class Migration(migrations.Migration):
                 ("dispatch_attempts", models.IntegerField(default=0)),
                 ("next_dispatch_at", models.DateTimeField(null=True)),
                 ("last_dispatch_error", models.CharField(blank=True, max_length=300)),
-                ("created_at", models.DateTimeField()),
-                ("updated_at", models.DateTimeField()),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
             ],
             options={
                 "ordering": ("deadline", "created_at", "id"),
@@ -118,7 +128,10 @@ class Migration(migrations.Migration):
                 ("state", models.CharField(max_length=12)),
                 ("actor", models.CharField(max_length=200)),
                 ("data", models.JSONField(default=dict)),
-                ("at", models.DateTimeField()),
+                (
+                    "at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
             ],
             options={
                 "ordering": ("-id",),
@@ -145,12 +158,19 @@ class Migration(migrations.Migration):
                             ("TIMED_OUT", "Timed Out"),
                             ("CANCELLED", "Cancelled"),
                         ],
+                        db_default="WAITING_EXTERNAL",
                         default="WAITING_EXTERNAL",
                         max_length=20,
                     ),
                 ),
-                ("created_at", models.DateTimeField()),
-                ("updated_at", models.DateTimeField()),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 (
                     "tenant",
                     models.ForeignKey(
@@ -183,10 +203,13 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("rate_since", models.DateTimeField()),
+                ("rate_since", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
                 ("admitted", models.PositiveIntegerField(default=0)),
                 ("created_by", models.CharField(max_length=200)),
-                ("created_at", models.DateTimeField()),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 ("finished_at", models.DateTimeField(null=True)),
                 (
                     "tenant",
@@ -206,7 +229,10 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(max_length=20)),
                 ("actor", models.CharField(max_length=200)),
                 ("data", models.JSONField(default=dict)),
-                ("at", models.DateTimeField()),
+                (
+                    "at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 (
                     "campaign",
                     models.ForeignKey(
@@ -227,11 +253,12 @@ class Migration(migrations.Migration):
                     "outcome",
                     models.CharField(
                         choices=[("PENDING", "Pending"), ("REDRIVEN", "Redriven"), ("SKIPPED", "Skipped")],
+                        db_default="PENDING",
                         default="PENDING",
                         max_length=10,
                     ),
                 ),
-                ("code", models.CharField(blank=True, max_length=60)),
+                ("code", models.CharField(blank=True, db_default="", default="", max_length=60)),
                 ("at", models.DateTimeField(null=True)),
                 (
                     "campaign",
@@ -269,7 +296,10 @@ class Migration(migrations.Migration):
                 ("retryable", models.BooleanField()),
                 ("retries_observed", models.IntegerField()),
                 ("step_index", models.IntegerField()),
-                ("created_at", models.DateTimeField()),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 (
                     "tenant",
                     models.ForeignKey(
@@ -312,18 +342,19 @@ class Migration(migrations.Migration):
                             ("DLQ", "DLQ"),
                             ("CANCELLED", "CANCELLED"),
                         ],
+                        db_default="QUEUED",
                         max_length=20,
                     ),
                 ),
-                ("version", models.BigIntegerField(default=0)),
-                ("event_count", models.IntegerField(default=1)),
-                ("current_step_index", models.IntegerField(default=0)),
-                ("attempt", models.IntegerField(default=0)),
-                ("budget_start", models.IntegerField(default=0)),
-                ("takeovers", models.IntegerField(default=0)),
+                ("version", models.BigIntegerField(db_default=0, default=0)),
+                ("event_count", models.IntegerField(db_default=1, default=1)),
+                ("current_step_index", models.IntegerField(db_default=0, default=0)),
+                ("attempt", models.IntegerField(db_default=0, default=0)),
+                ("budget_start", models.IntegerField(db_default=0, default=0)),
+                ("takeovers", models.IntegerField(db_default=0, default=0)),
                 ("progress", models.JSONField(null=True)),
                 ("progress_shape", models.CharField(max_length=5, null=True)),
-                ("next_due_at", models.DateTimeField()),
+                ("next_due_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
                 ("lease_owner", models.CharField(max_length=200, null=True)),
                 ("lease_token", models.UUIDField(null=True)),
                 ("lease_expires_at", models.DateTimeField(null=True)),
@@ -333,8 +364,14 @@ class Migration(migrations.Migration):
                 ("error_code", models.CharField(max_length=100, null=True)),
                 ("error_message", models.CharField(max_length=512, null=True)),
                 ("submitted_by", models.CharField(max_length=200)),
-                ("created_at", models.DateTimeField()),
-                ("updated_at", models.DateTimeField()),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
+                (
+                    "updated_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 ("finished_at", models.DateTimeField(null=True)),
                 (
                     "await_unit",

@@ -75,6 +75,10 @@ BEGIN
         RAISE EXCEPTION 'interaction %: no count goes back', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_counts_up';
     END IF;
+    IF NEW.completed_at < now() OR NEW.completed_at > clock_timestamp() THEN
+        RAISE EXCEPTION 'interaction %: it is answered when it is', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_answered_now';
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER interaction_guard BEFORE UPDATE OR DELETE ON executions_interaction
@@ -97,6 +101,13 @@ BEGIN
     THEN
         RAISE EXCEPTION 'await unit %: only its status changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'await_unit_immutable';
+    END IF;
+    -- All answers are counted once, when the unit is complete; to count them at each answer would take too long.
+    IF NEW.answered_items < OLD.answered_items OR (NEW.status = 'COMPLETED' AND NEW.expected_items <>
+        (SELECT count(*) FROM executions_interaction i WHERE i.unit_id = NEW.id AND i.status = 'COMPLETED'))
+    THEN
+        RAISE EXCEPTION 'await unit %: it counts answers up, and is complete once all are there', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'await_unit_counts_answers';
     END IF;
     RETURN NEW;
 END $$;
@@ -147,6 +158,10 @@ BEGIN
         RAISE EXCEPTION 'campaign %: what was ordered never changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_immutable';
     END IF;
+    IF NEW.finished_at <> now() THEN
+        RAISE EXCEPTION 'campaign %: it finishes when it does', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_finish_is_now';
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER campaign_guard BEFORE UPDATE ON executions_campaign FOR EACH ROW EXECUTE FUNCTION guard_campaign();
@@ -176,11 +191,12 @@ CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql SET search_p
 BEGIN
     IF NOT EXISTS (
         SELECT FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+        JOIN releases_activation a ON a.id = p.activation_id AND a.release_id = r.id
         WHERE r.id = NEW.release_id AND r.status = 'REGISTERED' AND p.tenant_id = NEW.tenant_id
             AND p.pipeline_id = NEW.pipeline_id AND r.contract_version = NEW.contract_version
             AND r.release_version = NEW.release_version)
     THEN
-        RAISE EXCEPTION 'execution %: the pin does not name a registered release of the tenant', NEW.id
+        RAISE EXCEPTION 'execution %: the pin does not name the active release of the pipeline and tenant', NEW.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'execution_pin_exists';
     END IF;
     IF NEW.status <> 'QUEUED' OR NEW.version <> 0 OR NEW.attempt <> 0 OR NEW.event_count <> 1 THEN
@@ -269,26 +285,150 @@ CREATE TRIGGER execution_changed_with_event AFTER UPDATE ON executions_execution
 CREATE FUNCTION guard_event_sequence() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF EXISTS (
-        SELECT FROM (SELECT execution_id, min(sequence) AS first, max(sequence) AS last, count(*) AS events
+        SELECT FROM (SELECT execution_id, min(sequence) AS first, max(sequence) AS last, count(*) AS events,
+                min(status) AS status, max(status) AS other_status
             FROM added GROUP BY execution_id) a
-        WHERE a.last <> (SELECT e.event_count FROM executions_execution e WHERE e.id = a.execution_id)
+        WHERE (a.last, a.status, a.other_status) <> (
+                SELECT e.event_count, e.status, e.status FROM executions_execution e WHERE e.id = a.execution_id)
             OR a.last - a.first + 1 <> a.events
             OR (a.first > 1 AND (SELECT v.id FROM executions_executionevent v
                 WHERE v.execution_id = a.execution_id AND v.sequence = a.first - 1) IS NULL))
     THEN
-        RAISE EXCEPTION 'events follow the newest one of their execution, which counts them in the same statement'
+        RAISE EXCEPTION 'events follow the newest one of their execution, which counts them in the same statement and has their status'
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER event_in_sequence AFTER INSERT ON executions_executionevent
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_event_sequence();
+
+-- How rows start (see the functions of `tenancy`). Executions, their events, dead letters and await units start as
+-- their columns' defaults say: the application role may not name those columns.
+CREATE TRIGGER interaction_starts AFTER INSERT ON executions_interaction
+    FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.updated_at = now() AND NEW.version = 0
+        AND NEW.dispatch_attempts = 0 AND NEW.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED')) IS NOT TRUE)
+    EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER campaign_starts AFTER INSERT ON executions_campaign
+    FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.rate_since = now() AND NEW.status = 'RUNNING'
+        AND NEW.admitted = 0) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER campaign_event_starts AFTER INSERT ON executions_campaignevent
+    FOR EACH ROW WHEN ((NEW.at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER worker_event_starts AFTER INSERT ON executions_workerevent
+    FOR EACH ROW WHEN ((NEW.at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+
+CREATE FUNCTION guard_dead_letter() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM executions_execution e
+        WHERE e.id = NEW.execution_id AND e.tenant_id = NEW.tenant_id AND e.version = NEW.execution_version
+            AND e.status = NEW.terminal_status AND e.status IN ('FAILED', 'DLQ') AND e.finished_at = now()
+            AND e.attempt = NEW.retries_observed AND e.current_step_index = NEW.step_index
+            AND NEW.transition_key = concat(e.id, ':', e.current_step_index, ':', e.attempt)
+            AND (e.error_code, e.error_message) = (NEW.error_code, NEW.error_message))
+    THEN
+        RAISE EXCEPTION 'execution %: a dead letter is written as it fails, and says what its row says', NEW.execution_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER dead_letter_of_failure AFTER INSERT ON executions_deadletter
+    FOR EACH ROW EXECUTE FUNCTION guard_dead_letter();
+
+CREATE FUNCTION guard_new_units() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM added a WHERE (SELECT e.id FROM executions_execution e
+        WHERE e.id = a.execution_id AND e.tenant_id = a.tenant_id AND e.await_unit_id = a.id) IS NULL)
+    THEN
+        RAISE EXCEPTION 'an await unit is opened for an execution of its tenant that waits for it'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER await_unit_of_waiting AFTER INSERT ON executions_awaitunit
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_new_units();
+
+-- With the unique item index, a unit gets exactly the interactions that it expects.
+CREATE FUNCTION guard_new_interactions() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT unit_id, min(item_index) AS first, max(item_index) AS last,
+            count(*) - count(item_index) AS without_index FROM added GROUP BY unit_id) a
+        WHERE (SELECT u.status = 'WAITING_EXTERNAL' AND CASE WHEN u.itemized
+                THEN a.without_index = 0 AND a.first >= 0 AND a.last < u.expected_items
+                ELSE a.last IS NULL END
+            FROM executions_awaitunit u WHERE u.id = a.unit_id) IS NOT TRUE)
+    THEN
+        RAISE EXCEPTION 'an interaction is one of those that its open unit expects'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER interaction_of_open_unit AFTER INSERT ON executions_interaction
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_new_interactions();
+
+CREATE FUNCTION guard_wire_input() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM executions_execution WHERE id = NEW.execution_id AND created_at = now()) THEN
+        RAISE EXCEPTION 'execution %: its input is written in the transaction that accepts it', NEW.execution_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER wire_form_input_with_submission AFTER INSERT ON executions_wireform
+    FOR EACH ROW WHEN (NEW.input IS NOT NULL) EXECUTE FUNCTION guard_wire_input();
+
+CREATE FUNCTION guard_new_campaign_items() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM added a WHERE (SELECT c.id FROM executions_campaign c, executions_execution e
+        WHERE c.id = a.campaign_id AND c.created_at = now() AND e.id = a.execution_id AND e.tenant_id = c.tenant_id
+            AND e.version = a.expected_version AND e.status IN ('FAILED', 'DLQ')) IS NULL)
+    THEN
+        RAISE EXCEPTION 'the items of a campaign are failed executions of its tenant, written with it'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER campaign_items_with_campaign AFTER INSERT ON executions_campaignitem
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_new_campaign_items();
+
+CREATE FUNCTION guard_campaign_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    before text := (SELECT v.kind FROM executions_campaignevent v
+        WHERE v.campaign_id = NEW.campaign_id AND v.id < NEW.id ORDER BY v.id DESC LIMIT 1);
+    status text := (SELECT c.status FROM executions_campaign c WHERE c.id = NEW.campaign_id);
+BEGIN
+    IF (concat(before, '>', NEW.kind, ' ', status) = ANY (ARRAY['>STARTED RUNNING',
+        'STARTED>PAUSED PAUSED', 'RESUMED>PAUSED PAUSED', 'PAUSED>RESUMED RUNNING',
+        'STARTED>COMPLETED COMPLETED', 'RESUMED>COMPLETED COMPLETED',
+        'STARTED>CANCELLED CANCELLED', 'RESUMED>CANCELLED CANCELLED', 'PAUSED>CANCELLED CANCELLED'])) IS NOT TRUE
+    THEN
+        RAISE EXCEPTION 'campaign %: after % it is not %', NEW.campaign_id, coalesce(before, 'nothing'), NEW.kind
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER campaign_event_of_change AFTER INSERT ON executions_campaignevent
+    FOR EACH ROW EXECUTE FUNCTION guard_campaign_event();
+
+CREATE FUNCTION guard_worker_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM executions_worker w WHERE w.id = NEW.worker_id AND w.noted_state = NEW.state) THEN
+        RAISE EXCEPTION 'worker %: its newest event says the state that its row notes', NEW.worker_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER worker_event_of_state AFTER INSERT ON executions_workerevent
+    FOR EACH ROW EXECUTE FUNCTION guard_worker_event();
 """
 BACKWARD = """
 ALTER TABLE executions_interaction DROP CONSTRAINT interaction_of_its_unit;
-DROP FUNCTION guard_execution, guard_event_count, guard_event_sequence, guard_submission, guard_interaction,
+DROP FUNCTION guard_dead_letter, guard_new_units, guard_new_interactions, guard_wire_input, guard_new_campaign_items,
+    guard_campaign_event, guard_worker_event, guard_execution, guard_event_count, guard_event_sequence, guard_submission, guard_interaction,
     guard_await_unit, guard_wire_form, guard_wire_result, guard_campaign, guard_campaign_item, guard_removal,
     guard_history CASCADE;
+DROP TRIGGER interaction_starts ON executions_interaction;
+DROP TRIGGER campaign_starts ON executions_campaign;
+DROP TRIGGER campaign_event_starts ON executions_campaignevent;
+DROP TRIGGER worker_event_starts ON executions_workerevent;
 DROP TRIGGER deadletter_not_truncated ON executions_deadletter;
 DROP TRIGGER workerevent_append_only ON executions_workerevent;
 DROP TRIGGER workerevent_not_truncated ON executions_workerevent;

@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import F, Q
 
@@ -35,9 +36,11 @@ class AwaitUnit(models.Model):
     expected_items = models.IntegerField()
     answered_items = models.IntegerField(default=0, db_default=0)
     worker_name = models.CharField(max_length=200, null=True)
-    status = models.CharField(max_length=20, choices=Status, default=Status.WAITING_EXTERNAL)
-    created_at = models.DateTimeField()
-    updated_at = models.DateTimeField()
+    status = models.CharField(
+        max_length=20, choices=Status, default=Status.WAITING_EXTERNAL, db_default=Status.WAITING_EXTERNAL
+    )
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("created_at", "id")
@@ -115,8 +118,8 @@ class Interaction(models.Model):
     dispatch_attempts = models.IntegerField(default=0)
     next_dispatch_at = models.DateTimeField(null=True)
     last_dispatch_error = models.CharField(max_length=300, blank=True)
-    created_at = models.DateTimeField()
-    updated_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("deadline", "created_at", "id")

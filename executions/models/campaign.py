@@ -2,6 +2,7 @@
 
 import uuid
 
+from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
 
@@ -29,10 +30,10 @@ class Campaign(models.Model):
     reason = models.CharField(max_length=1000)
     rate_per_minute = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=Status, default=Status.RUNNING)
-    rate_since = models.DateTimeField()
+    rate_since = models.DateTimeField(db_default=TransactionNow())
     admitted = models.PositiveIntegerField(default=0)
     created_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -68,8 +69,8 @@ class CampaignItem(models.Model):
         Execution, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="campaign_items"
     )
     expected_version = models.BigIntegerField()
-    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING)
-    code = models.CharField(max_length=60, blank=True)
+    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING, db_default=Outcome.PENDING)
+    code = models.CharField(max_length=60, blank=True, default="", db_default="")
     at = models.DateTimeField(null=True)
 
     class Meta:
@@ -93,7 +94,7 @@ class CampaignEvent(models.Model):
     kind = models.CharField(max_length=20)
     actor = models.CharField(max_length=200)
     data = models.JSONField(default=dict)
-    at = models.DateTimeField()
+    at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("id",)

@@ -7,6 +7,7 @@ event.
 
 import uuid
 
+from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import F, Q
 
@@ -47,17 +48,19 @@ class Execution(models.Model):
     result_shape = models.CharField(
         max_length=20, choices=[("SINGLE", "SINGLE"), ("MATERIALIZED_MULTI", "MATERIALIZED_MULTI")]
     )
-    status = models.CharField(max_length=20, choices=[(state.value, state.value) for state in State])
-    version = models.BigIntegerField(default=0)
-    event_count = models.IntegerField(default=1)
-    current_step_index = models.IntegerField(default=0)
-    attempt = models.IntegerField(default=0)
-    budget_start = models.IntegerField(default=0)
-    takeovers = models.IntegerField(default=0)
+    status = models.CharField(
+        max_length=20, choices=[(state.value, state.value) for state in State], db_default=State.QUEUED.value
+    )
+    version = models.BigIntegerField(default=0, db_default=0)
+    event_count = models.IntegerField(default=1, db_default=1)
+    current_step_index = models.IntegerField(default=0, db_default=0)
+    attempt = models.IntegerField(default=0, db_default=0)
+    budget_start = models.IntegerField(default=0, db_default=0)
+    takeovers = models.IntegerField(default=0, db_default=0)
     progress = models.JSONField(null=True)
     progress_shape = models.CharField(max_length=5, null=True)
     await_unit = models.ForeignKey("AwaitUnit", on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
-    next_due_at = models.DateTimeField()
+    next_due_at = models.DateTimeField(db_default=TransactionNow())
     lease_owner = models.CharField(max_length=200, null=True)
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
@@ -67,8 +70,8 @@ class Execution(models.Model):
     error_code = models.CharField(max_length=100, null=True)
     error_message = models.CharField(max_length=512, null=True)
     submitted_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField()
-    updated_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    updated_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -173,7 +176,7 @@ class ExecutionEvent(models.Model):
     status = models.CharField(max_length=20)
     actor = models.CharField(max_length=200)
     data = models.JSONField(default=dict)
-    at = models.DateTimeField()
+    at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("execution", "sequence")
@@ -207,7 +210,7 @@ class DeadLetter(models.Model):
     retryable = models.BooleanField()
     retries_observed = models.IntegerField()
     step_index = models.IntegerField()
-    created_at = models.DateTimeField()
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("-created_at", "-id")

@@ -1,5 +1,6 @@
 """The workers that run executions, and what became of them."""
 
+from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
 
@@ -114,7 +115,7 @@ class WorkerEvent(models.Model):
     state = models.CharField(max_length=12)
     actor = models.CharField(max_length=200)
     data = models.JSONField(default=dict)
-    at = models.DateTimeField()
+    at = models.DateTimeField(db_default=TransactionNow(), editable=False)
 
     class Meta:
         ordering = ("-id",)

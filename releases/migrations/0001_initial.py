@@ -3,6 +3,7 @@
 import uuid
 
 import django.contrib.postgres.fields
+import django.contrib.postgres.functions
 import django.db.models.deletion
 from django.db import migrations, models
 
@@ -25,7 +26,10 @@ class Migration(migrations.Migration):
                 ("actor", models.CharField(max_length=200)),
                 ("reason", models.CharField(blank=True, max_length=1000)),
                 ("operation_key", models.CharField(max_length=200, null=True)),
-                ("activated_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "activated_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
             ],
             options={
                 "ordering": ("pipeline", "-sequence"),
@@ -50,8 +54,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("fingerprint", models.CharField(max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("checked_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
+                (
+                    "checked_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 ("checking_until", models.DateTimeField(null=True)),
             ],
             options={
@@ -92,7 +102,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("data", models.JSONField(default=dict)),
-                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
             ],
             options={
                 "ordering": ("-id",),
@@ -139,7 +152,10 @@ class Migration(migrations.Migration):
                     "retry_multiplier",
                     models.FloatField(blank=True, help_text="How waits grow; blank: the default.", null=True),
                 ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 (
                     "activation",
                     models.OneToOneField(
@@ -167,7 +183,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("contract_version", models.CharField(max_length=500)),
                 ("document", models.JSONField()),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 (
                     "pipeline",
                     models.ForeignKey(
@@ -207,8 +226,14 @@ class Migration(migrations.Migration):
                 ("contract_document", models.BinaryField(help_text="The contract beside the descriptor.", null=True)),
                 ("primary_artifact_id", models.CharField(blank=True, default="", max_length=500)),
                 ("uploaded_by", models.CharField(max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("status_changed_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
+                (
+                    "status_changed_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 (
                     "contract",
                     models.ForeignKey(
@@ -286,7 +311,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("actor", models.CharField(max_length=200)),
                 ("reason", models.CharField(max_length=1000)),
-                ("revoked_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "revoked_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 (
                     "release",
                     models.OneToOneField(
@@ -409,7 +437,10 @@ class Migration(migrations.Migration):
                 ("summary", models.JSONField()),
                 ("findings", models.JSONField(default=list)),
                 ("attached_by", models.CharField(max_length=200)),
-                ("attached_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "attached_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
             ],
             options={
                 "ordering": ("release", "position"),
@@ -421,7 +452,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("actor", models.CharField(max_length=200)),
                 ("reason", models.CharField(max_length=1000)),
-                ("revoked_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "revoked_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
             ],
         ),
         migrations.CreateModel(
@@ -432,7 +466,10 @@ class Migration(migrations.Migration):
                 ("key_id", models.CharField(max_length=64)),
                 ("public_key", models.TextField()),
                 ("added_by", models.CharField(max_length=200)),
-                ("added_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "added_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
             ],
             options={
                 "ordering": ("tenant", "name"),
@@ -534,9 +571,15 @@ class Migration(migrations.Migration):
                 ("finding", models.JSONField(null=True)),
                 ("cleared", models.BooleanField(default=False)),
                 ("uploaded_by", models.CharField(max_length=200)),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 ("expires_at", models.DateTimeField()),
-                ("status_changed_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "status_changed_at",
+                    models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
+                ),
                 ("claimed_at", models.DateTimeField(null=True)),
                 (
                     "tenant",

@@ -183,14 +183,144 @@ BEGIN
 END $$;
 CREATE CONSTRAINT TRIGGER activation_moves_pointer AFTER INSERT ON releases_activation
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION guard_pointer();
+
+-- How rows start: at the database's time, and in their first state (see the functions of `tenancy`).
+CREATE TRIGGER pipeline_starts AFTER INSERT ON releases_pipeline
+    FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER contract_starts AFTER INSERT ON releases_contract
+    FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER blob_starts AFTER INSERT ON releases_blob
+    FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.checked_at = now() AND NEW.state IN ('SOUND', 'REMOVED')
+        AND NEW.checking_until IS NULL) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER blob_event_starts AFTER INSERT ON releases_blobevent
+    FOR EACH ROW WHEN ((NEW.at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER upload_starts AFTER INSERT ON releases_artifactupload
+    FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.status_changed_at = now() AND NEW.status = 'OPEN'
+        AND NEW.storage_id = '' AND NEW.finding IS NULL AND NEW.claimed_at IS NULL AND NOT NEW.cleared) IS NOT TRUE)
+    EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER release_starts AFTER INSERT ON releases_release
+    FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.status_changed_at = now() AND NEW.status = 'UPLOADED'
+        AND NEW.contract_id IS NULL AND NEW.primary_artifact_id = '') IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER activation_starts AFTER INSERT ON releases_activation
+    FOR EACH ROW WHEN ((NEW.activated_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER revocation_starts AFTER INSERT ON releases_revocation
+    FOR EACH ROW WHEN ((NEW.revoked_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER attachment_starts AFTER INSERT ON releases_attachment
+    FOR EACH ROW WHEN ((NEW.attached_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER trusted_key_starts AFTER INSERT ON releases_trustedkey
+    FOR EACH ROW WHEN ((NEW.added_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+CREATE TRIGGER key_revocation_starts AFTER INSERT ON releases_keyrevocation
+    FOR EACH ROW WHEN ((NEW.revoked_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+
+CREATE FUNCTION guard_new_contract() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM releases_release r WHERE r.pipeline_id = NEW.pipeline_id
+        AND r.contract_version = NEW.contract_version AND r.status = 'VERIFYING')
+    THEN
+        RAISE EXCEPTION 'contract %: no release that is being verified brings it', NEW.contract_version
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER contract_of_verification AFTER INSERT ON releases_contract
+    FOR EACH ROW EXECUTE FUNCTION guard_new_contract();
+
+-- Artifacts are written in the transaction of the upload, as its descriptor lists them. The bytes are those that the
+-- tenant has sent: before, or in this transaction, which has then recorded that they are sound.
+CREATE FUNCTION guard_new_artifact() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    owner bigint := (SELECT p.tenant_id FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
+        WHERE r.id = NEW.release_id AND r.status = 'UPLOADED' AND r.created_at = now()
+            AND r.descriptor #>> ARRAY['artifacts', NEW.position::text, 'artifactId'] = NEW.artifact_id
+            AND r.descriptor #>> ARRAY['artifacts', NEW.position::text, 'digest'] = NEW.digest);
+BEGIN
+    IF owner IS NULL THEN
+        RAISE EXCEPTION 'artifact %: it is written with the release whose descriptor lists it', NEW.artifact_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_of_upload';
+    END IF;
+    IF NEW.blob_id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM releases_blob b
+            WHERE b.digest = NEW.blob_id AND b.state = 'SOUND' AND b.checked_at >= now())
+        AND NOT EXISTS (SELECT FROM releases_artifactupload u
+            WHERE u.tenant_id = owner AND u.digest = NEW.blob_id AND u.status = 'STORED')
+        AND NOT EXISTS (SELECT FROM releases_artifact a JOIN releases_release r ON r.id = a.release_id
+            JOIN releases_pipeline p ON p.id = r.pipeline_id
+            WHERE a.blob_id = NEW.blob_id AND a.id <> NEW.id AND p.tenant_id = owner)
+    THEN
+        RAISE EXCEPTION 'artifact %: the tenant has not sent its bytes', NEW.artifact_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_bytes_of_tenant';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER artifact_guard AFTER INSERT ON releases_artifact FOR EACH ROW EXECUTE FUNCTION guard_new_artifact();
+
+CREATE FUNCTION guard_new_attachment() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM releases_release r
+        WHERE r.id = NEW.release_id AND r.status IN ('UPLOADED', 'VERIFYING', 'REGISTERED'))
+    THEN
+        RAISE EXCEPTION 'release %: nothing is attached to a release that was rejected or revoked', NEW.release_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'attachment_of_usable_release';
+    END IF;
+    IF NEW.position <> (SELECT count(*) FROM releases_attachment a
+        WHERE a.release_id = NEW.release_id AND a.position < NEW.position)
+    THEN
+        RAISE EXCEPTION 'release %: the positions of its attachments have no gap', NEW.release_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'attachment_in_sequence';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER attachment_guard AFTER INSERT ON releases_attachment
+    FOR EACH ROW EXECUTE FUNCTION guard_new_attachment();
+
+-- A release is REVOKED and has a revocation, or neither.
+CREATE FUNCTION guard_new_revocation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM releases_release r WHERE r.id = NEW.release_id AND r.status = 'REVOKED') THEN
+        RAISE EXCEPTION 'release %: it is revoked before its revocation is written', NEW.release_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER revocation_of_revoked AFTER INSERT ON releases_revocation
+    FOR EACH ROW EXECUTE FUNCTION guard_new_revocation();
+
+CREATE FUNCTION guard_revoked() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM releases_revocation r WHERE r.release_id = NEW.id) THEN
+        RAISE EXCEPTION 'release %: it is revoked in one transaction with its revocation', NEW.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER release_revoked_with_reason AFTER UPDATE OF status ON releases_release
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.status = 'REVOKED') EXECUTE FUNCTION guard_revoked();
+
+-- An event is written before the state that it tells of, or with it: DAMAGED, MISSING and HEALED name another state
+-- than the blob still has, REMOVED the one that it has.
+CREATE FUNCTION guard_blob_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    present text := (SELECT b.state FROM releases_blob b WHERE b.digest = NEW.digest);
+BEGIN
+    IF (CASE NEW.kind WHEN 'HEALED' THEN present <> 'SOUND' WHEN 'REMOVED' THEN present = 'REMOVED'
+        ELSE present <> NEW.kind END) IS NOT TRUE
+    THEN
+        RAISE EXCEPTION 'blob %: it is %, so it does not become %', NEW.digest, present, NEW.kind
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER blob_event_of_change AFTER INSERT ON releases_blobevent
+    FOR EACH ROW EXECUTE FUNCTION guard_blob_event();
 """
 BACKWARD = """
 ALTER TABLE releases_attachment DROP CONSTRAINT attachment_digest_of_content, DROP CONSTRAINT attachment_not_too_large;
-DROP FUNCTION guard_pointer, guard_pipeline, guard_artifact_upload, guard_activation, guard_release, guard_blob,
+DROP FUNCTION guard_new_contract, guard_new_artifact, guard_new_attachment, guard_new_revocation, guard_revoked,
+    guard_blob_event, guard_pointer, guard_pipeline, guard_artifact_upload, guard_activation, guard_release, guard_blob,
     refuse_change CASCADE;
 """
 
 
 class Migration(migrations.Migration):
-    dependencies = (("releases", "0001_initial"),)
+    dependencies = (("releases", "0001_initial"), ("tenancy", "0002_invariants"))
     operations = (migrations.RunSQL(FORWARD, BACKWARD),)

@@ -14,6 +14,7 @@ from executions.api import ExecutionView
 from executions.models import Execution
 from executions.submissions_api import SubmissionRequest
 from releases.models import Release
+from releases.revocation import revoke
 from tests import making
 from tests.api.house import House, everything, fields, refused
 
@@ -127,7 +128,7 @@ def test_a_batch_that_is_sent_again_makes_nothing_new(ours: House) -> None:
 
 
 def test_each_item_hears_why_nothing_is_taken_in(ours: House) -> None:
-    Release.objects.update(status="REVOKED")
+    revoke(Release.objects.get(), actor="user:test", reason="leaked")
     results = verdicts(ours, item("a"), item("b"))
     assert [(each["status"], each["problem"]["code"]) for each in results] == [(409, "NO_ACTIVE_RELEASE")] * 2
 

@@ -14,6 +14,7 @@ from coordinator.tenancy.roles import Role, Scope
 from executions import admission
 from executions.models import Execution, Worker
 from executions.submission import Order, Submission, submit, submit_many
+from releases import revocation
 from releases.activation import activate
 from releases.models import Release
 from tests import making
@@ -68,7 +69,7 @@ def test_activating_the_same_release_again_lets_executions_in(owner: Tenant) -> 
 
 
 def test_a_revocation_that_has_returned_is_seen_by_the_next_submission(owner: Tenant) -> None:
-    Release.objects.update(status="REVOKED")
+    revocation.revoke(Release.objects.get(), actor="user:test", reason="leaked")
     with pytest.raises(CoordinatorError) as caught:
         send(owner, "next")
     assert caught.value.code == "NO_ACTIVE_RELEASE"

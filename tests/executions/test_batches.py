@@ -18,6 +18,7 @@ from executions.models import Execution, Worker
 from executions.submission import Order, Submission, submit_many
 from releases.activation import activate
 from releases.models import Release
+from releases.revocation import revoke
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -102,7 +103,7 @@ def test_an_unknown_pipeline(owner: Tenant) -> None:
 
 
 def test_a_revoked_release(owner: Tenant) -> None:
-    Release.objects.update(status="REVOKED")
+    revoke(Release.objects.get(), actor="user:test", reason="leaked")
     require_constant(owner, "NO_ACTIVE_RELEASE", lambda count: orders(count, "k"))
 
 

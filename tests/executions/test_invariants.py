@@ -8,14 +8,13 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from executions import moves
 from executions.models import AwaitUnit, Execution, ExecutionEvent, WireForm
 from executions.states import MOVES, TERMINAL, State
-from releases.models import Release
+from releases.revocation import revoke
 from tests import making
-from tests.raw_sql import check_foreign_keys_now, refused, rows, run
+from tests.raw_sql import check_foreign_keys_now, refused, rows, run, unguarded
 from tests.servers import ORDINARY_URL
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +62,7 @@ def test_a_pin_must_name_a_registered_release_of_the_tenant(execution: Execution
 def test_the_database_holds_the_same_table_of_moves(execution: Execution, source: State, target: State) -> None:
     """From every state to every other: the trigger allows exactly what `MOVES` allows."""
     open_unit(execution)
+    check_foreign_keys_now()
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE executions_execution DISABLE TRIGGER execution_guard")
         cursor.execute(set_state(source), [execution.pk])
@@ -85,18 +85,16 @@ def counted(update: str) -> str:
 
 
 def open_unit(execution: Execution) -> AwaitUnit:
-    now = timezone.now()
-    return AwaitUnit.objects.create(
-        tenant_id=execution.tenant_id,
-        execution=execution,
-        step_id="ProcessAskService",
-        step_index=0,
-        itemized=False,
-        gives_many=False,
-        expected_items=1,
-        created_at=now,
-        updated_at=now,
-    )
+    with unguarded(AwaitUnit):
+        return AwaitUnit.objects.create(
+            tenant_id=execution.tenant_id,
+            execution=execution,
+            step_id="ProcessAskService",
+            step_index=0,
+            itemized=False,
+            gives_many=False,
+            expected_items=1,
+        )
 
 
 def set_state(state: State) -> str:
@@ -223,7 +221,7 @@ def test_the_code_refuses_an_illegal_move_too(execution: Execution, source: Stat
 
 
 def test_a_revoked_or_foreign_release_cannot_be_pinned(execution: Execution) -> None:
-    Release.objects.filter(pk=execution.release_id).update(status="REVOKED")
+    revoke(execution.release, actor="user:test", reason="leaked")
     sql = """INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(
         'id', gen_random_uuid(), 'execution_key', 'other'))).* FROM executions_execution e WHERE id = %s"""
     assert refused(sql, execution.pk) == "execution_pin_exists"

@@ -13,7 +13,8 @@ class Table:
 
     `state` is the column that holds a row's state, and `in_state` names for each state what else may change in it; a
     state that allows no other changes has the value "". `deletable`: rows that nothing refers to may be deleted.
-    `copied`: a copy of a row under a new key may be inserted in these states; "" stands for tables without states.
+    `copied`: a copy of a row under a new key may be inserted in these states, as new rows of that kind are inserted
+    whenever the application has reason to. Other copies are refused.
     """
 
     never: str
@@ -35,14 +36,14 @@ LIVE_EXECUTION = """
     current_step_index attempt budget_start takeovers next_due_at last_transition_key error_code error_message
     updated_at
 """
-LIVE_UPLOAD = "storage_id status cleared expires_at status_changed_at claimed_at"
+LIVE_UPLOAD = "storage_id status cleared status_changed_at claimed_at"
 
 MATRIX = {
-    "tenancy_tenant": Table(never="id", always="slug name created_at retention_days failed_retention_days"),
-    "tenancy_membership": Table(never="user_id", always="id role tenant_id", deletable=True),
+    "tenancy_tenant": Table(never="id slug created_at", always="name retention_days failed_retention_days"),
+    "tenancy_membership": Table(never="id user_id tenant_id", always="role", deletable=True),
     "tenancy_apitoken": Table(
-        never="user_id",
-        always="digest token_key created expiry name scopes last_used_at tenant_id",
+        never="user_id digest token_key created expiry name scopes tenant_id",
+        always="last_used_at",
         deletable=True,
     ),
     "releases_pipeline": Table(
@@ -58,9 +59,14 @@ MATRIX = {
         state="state",
         in_state={"SOUND": "", "DAMAGED": "", "MISSING": "", "REMOVED": ""},
     ),
-    "releases_blobevent": Table(never="id digest kind data at", copied=frozenset({""})),
+    "releases_blobevent": Table(
+        never="id digest kind data at",
+        state="kind",
+        in_state={"DAMAGED": "", "MISSING": "", "REMOVED": ""},
+        copied=frozenset({"REMOVED"}),
+    ),
     "releases_artifactupload": Table(
-        never="id tenant_id digest size part_size finding uploaded_by created_at",
+        never="id tenant_id digest size part_size finding uploaded_by created_at expires_at",
         state="status",
         in_state={
             "OPEN": LIVE_UPLOAD,
@@ -69,7 +75,6 @@ MATRIX = {
             "REJECTED": "cleared",
             "EXPIRED": "cleared",
         },
-        copied=frozenset({"STORED", "REJECTED", "EXPIRED"}),
     ),
     "releases_release": Table(
         never="""
@@ -80,11 +85,10 @@ MATRIX = {
         in_state={
             "UPLOADED": "status status_changed_at",
             "VERIFYING": "status status_changed_at",
-            "REGISTERED": "status",
+            "REGISTERED": "",
             "REJECTED": "",
             "REVOKED": "",
         },
-        copied=frozenset({"REJECTED"}),
     ),
     "releases_artifact": Table(
         never="id release_id position artifact_id kind uri digest step_ids capabilities blob_id"
@@ -130,17 +134,16 @@ MATRIX = {
         """,
         state="status",
         in_state={"WAITING_EXTERNAL": "status updated_at", "COMPLETED": "", "CANCELLED": ""},
-        copied=frozenset({"COMPLETED", "CANCELLED"}),
     ),
     "executions_interaction": Table(
         never="""
             id tenant_id unit_id execution_id step_id step_index item_index worker_name correlation_id transport
-            transport_metadata request output_type assignee group response actor completed_at created_at
+            transport_metadata request output_type assignee group response actor completed_at created_at deadline
         """,
         state="status",
         in_state={
             "DISPATCHED": """
-                status version deadline dispatch_attempts next_dispatch_at last_dispatch_error updated_at
+                status version dispatch_attempts next_dispatch_at last_dispatch_error updated_at
             """,
             "COMPLETED": "",
             "CANCELLED": "",
@@ -155,24 +158,29 @@ MATRIX = {
             "COMPLETED": "",
             "CANCELLED": "",
         },
-        copied=frozenset({"RUNNING", "PAUSED", "COMPLETED", "CANCELLED"}),
+        copied=frozenset({"RUNNING"}),
     ),
     "executions_campaignitem": Table(
         never="id campaign_id execution_id expected_version",
         state="outcome",
         in_state={"PENDING": "outcome code at", "REDRIVEN": "", "SKIPPED": ""},
     ),
-    "executions_campaignevent": Table(never="id campaign_id kind actor data at", copied=frozenset({""})),
-    "executions_wireform": Table(never="execution_id input result", copied=frozenset({""})),
+    "executions_campaignevent": Table(never="id campaign_id kind actor data at"),
+    "executions_wireform": Table(never="execution_id input result"),
     "executions_worker": Table(
-        never="id",
+        never="id tenant_id pipeline_id worker_id",
         always="""
-            tenant_id pipeline_id contract_version release_version worker_id protocol endpoint artifact_id
+            contract_version release_version protocol endpoint artifact_id
             artifact_digest capacity taking holding transition_seconds registered_at last_heartbeat_at last_sent_at
             draining_since drained_by_operator_at stopped_at noted_state running abandoned alive_until blocked_reason
             capability_checked_at capability_error
         """,
     ),
-    "executions_messagepath": Table(never="id", always="arrived_at expected_by", deletable=True),
-    "executions_workerevent": Table(never="id worker_id state actor data at", copied=frozenset({""})),
+    "executions_messagepath": Table(never="id", always="arrived_at expected_by"),
+    "executions_workerevent": Table(
+        never="id worker_id state actor data at",
+        state="state",
+        in_state={"DRAINING": "", "HEALTHY": ""},
+        copied=frozenset({"HEALTHY"}),
+    ),
 }

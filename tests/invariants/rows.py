@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 
 from coordinator.tenancy import access
@@ -102,7 +103,8 @@ def _executions(owner: Tenant) -> None:
     campaigns.cancel(owner, _campaign(owner).pk, actor=ACTOR)
     _submitted(owner, "running")
     making.claimed(owner, lease_seconds=3600)
-    WireForm.objects.create(execution=_submitted(owner, "queued"), input=[1])
+    with transaction.atomic():
+        WireForm.objects.create(execution=_submitted(owner, "queued"), input=[1])
 
 
 def _submitted(owner: Tenant, key: str) -> Execution:

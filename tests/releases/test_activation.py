@@ -10,6 +10,7 @@ from releases.activation import activate
 from releases.errors import NoActiveRelease
 from releases.models import Activation, Pipeline, Release
 from releases.registrar import verify_release
+from releases.revocation import revoke
 from tests import making
 from tests.raw_sql import rows
 
@@ -135,7 +136,7 @@ def test_only_what_is_registered_can_be_activated(status: str) -> None:
     elif status != "UPLOADED":
         verify_release(release.pk)
         if status == "REVOKED":
-            row.update(status=status)
+            revoke(release, actor="user:test", reason="leaked")
     release.refresh_from_db()
     assert release.status == status
     error = refusal(release)
@@ -143,14 +144,14 @@ def test_only_what_is_registered_can_be_activated(status: str) -> None:
 
 
 def test_a_release_that_was_revoked_since_it_was_read_is_not_activated(v1: Release) -> None:
-    Release.objects.filter(pk=v1.pk).update(status="REVOKED")
+    revoke(Release.objects.get(pk=v1.pk), actor="user:test", reason="leaked")
     assert v1.status == "REGISTERED"
     assert refusal(v1).code == "RELEASE_NOT_REGISTERED"
 
 
 def test_a_revoked_release_is_no_longer_the_active_one(v1: Release) -> None:
     go(v1)
-    Release.objects.filter(pk=v1.pk).update(status="REVOKED")
+    revoke(v1, actor="user:test", reason="leaked")
     with pytest.raises(NoActiveRelease, match="REVOKED"):
         registry.active_release(registry.pipeline(v1.pipeline.tenant, making.PIPELINE))
 

@@ -13,6 +13,7 @@ from releases.artifact_store import artifact_store
 from releases.errors import ArtifactMissing
 from releases.models import Blob, BlobEvent
 from releases.registrar import verify_release
+from releases.revocation import revoke
 from releases.soundness import refuse_unsound, require_sound
 from tests import making
 from tests.s3 import use_s3
@@ -61,8 +62,7 @@ def test_what_a_release_needs_is_never_named_whatever_its_status() -> None:
     pending_data = making.archive(making.contract(), code="pending")
     making.upload(owner, making.descriptor(making.contract(), pending_data, "0.1"), pending_data)
     making.active(owner, "1.0")
-    revoked = making.registered(owner, "2.0")
-    type(revoked).objects.filter(pk=revoked.pk).update(status="REVOKED")
+    revoke(making.registered(owner, "2.0"), actor="user:test", reason="leaked")
     assert named() == {}
     assert removed() == []
     assert len(stored()) == 3

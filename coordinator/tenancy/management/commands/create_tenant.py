@@ -28,7 +28,8 @@ class Command(BaseCommand):
             tenant.full_clean()
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
-        tenant.save()
+        if tenant.pk is None:
+            tenant.save()
         if options["member"]:
             user = User.objects.filter(username=options["member"]).first()
             if user is None:

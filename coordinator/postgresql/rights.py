@@ -1,0 +1,145 @@
+"""Which columns of which tables the application role may insert and update, and of which tables it may delete rows.
+
+The role may read every table that is listed here. It has no rights on other tables. A column that is not named in
+`insert` gets its default: the database chooses ids, times and first states. Triggers hold the rest (see the migrations
+`0002_invariants`): which values a new row may have, which moves are legal, and which rows may be deleted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+EVERY_COLUMN = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The rights on one table. `insert` and `update` list columns, or are EVERY_COLUMN."""
+
+    insert: str = ""
+    update: str = ""
+    delete: bool = False
+
+
+READ_ONLY = Rights()
+_PERSON = """
+    password last_login is_superuser username first_name last_name email is_staff is_active date_joined
+"""
+_POLICY = "reason_required signature_policy validate_answers retry_limit retry_delay_seconds retry_multiplier"
+_UPLOAD = """
+    id tenant_id digest size part_size storage_id status finding cleared uploaded_by created_at expires_at
+    status_changed_at claimed_at
+"""
+_RELEASE = """
+    pipeline_id contract_version release_version descriptor status findings contract_document contract_id
+    primary_artifact_id uploaded_by created_at status_changed_at
+"""
+_MOVED = """
+    status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
+    next_due_at lease_owner lease_token lease_expires_at running_since last_transition_key result error_code
+    error_message updated_at finished_at
+"""
+_FAILURE = """
+    tenant_id execution_id execution_version transition_key terminal_status reason error_code error_message retryable
+    retries_observed step_index
+"""
+_ANSWERED = """
+    status version response actor completed_at dispatch_attempts next_dispatch_at last_dispatch_error updated_at
+"""
+_ASKED = """
+    id tenant_id unit_id execution_id step_id step_index item_index worker_name correlation_id transport
+    transport_metadata request output_type assignee group deadline created_at
+"""
+_REPORTED = """
+    contract_version release_version protocol endpoint artifact_id artifact_digest capacity taking holding running
+    abandoned transition_seconds registered_at last_heartbeat_at last_sent_at draining_since drained_by_operator_at
+    stopped_at noted_state alive_until blocked_reason capability_checked_at capability_error
+"""
+
+RIGHTS: Mapping[str, Rights] = MappingProxyType(
+    {
+        # Django's own tables. Users are deactivated and never deleted, so that the admin's log stays whole.
+        "auth_user": Rights(insert=_PERSON, update=_PERSON),
+        "auth_user_groups": READ_ONLY,
+        "auth_user_user_permissions": READ_ONLY,
+        "auth_group": READ_ONLY,
+        "auth_group_permissions": READ_ONLY,
+        "auth_permission": READ_ONLY,
+        "django_content_type": READ_ONLY,
+        "django_migrations": READ_ONLY,
+        "knox_authtoken": READ_ONLY,
+        "django_admin_log": Rights(
+            insert="action_time object_id object_repr action_flag change_message content_type_id user_id"
+        ),
+        "django_session": Rights(insert=EVERY_COLUMN, update=EVERY_COLUMN, delete=True),
+        # Tenants
+        "tenancy_tenant": Rights(
+            insert="slug name created_at retention_days failed_retention_days",
+            update="name retention_days failed_retention_days",
+        ),
+        "tenancy_membership": Rights(insert="user_id tenant_id role", update="role", delete=True),
+        "tenancy_apitoken": Rights(
+            insert="digest token_key created expiry name scopes last_used_at user_id tenant_id",
+            update="last_used_at expiry",
+            delete=True,
+        ),
+        # Releases
+        "releases_pipeline": Rights(
+            insert=f"tenant_id pipeline_id activation_id created_at {_POLICY}", update=f"activation_id {_POLICY}"
+        ),
+        "releases_contract": Rights(insert="pipeline_id contract_version document created_at"),
+        "releases_blob": Rights(
+            insert="digest size state fingerprint created_at checked_at checking_until",
+            update="state fingerprint checked_at checking_until",
+        ),
+        "releases_blobevent": Rights(insert="digest kind data at"),
+        "releases_artifactupload": Rights(insert=_UPLOAD, update="storage_id status finding cleared status_changed_at claimed_at"),
+        "releases_release": Rights(
+            insert=_RELEASE, update="status findings contract_id primary_artifact_id status_changed_at"
+        ),
+        "releases_artifact": Rights(
+            insert="release_id position artifact_id kind uri digest step_ids capabilities blob_id"
+        ),
+        "releases_activation": Rights(
+            insert="pipeline_id sequence release_id previous_id actor reason operation_key activated_at"
+        ),
+        "releases_revocation": Rights(insert="release_id actor reason revoked_at"),
+        "releases_attachment": Rights(
+            insert="release_id position kind digest content summary findings attached_by attached_at"
+        ),
+        # A trigger refuses each update. The right is needed to lock the rows.
+        "releases_trustedkey": Rights(insert="tenant_id name key_id public_key added_by added_at", update="name"),
+        "releases_keyrevocation": Rights(insert="key_id actor reason revoked_at"),
+        # Executions. Only retention deletes them, with their histories.
+        "executions_execution": Rights(
+            insert="""
+                id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
+                input_shape result_shape checkpoints submitted_by
+            """,
+            update=_MOVED,
+            delete=True,
+        ),
+        "executions_executionevent": Rights(insert="execution_id sequence kind status actor data", delete=True),
+        "executions_deadletter": Rights(insert=_FAILURE, delete=True),
+        "executions_wireform": Rights(insert="execution_id input result", update="result", delete=True),
+        "executions_awaitunit": Rights(
+            insert="id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name",
+            update="status answered_items updated_at",
+            delete=True,
+        ),
+        "executions_interaction": Rights(insert=f"{_ASKED} {_ANSWERED}", update=_ANSWERED, delete=True),
+        "executions_campaign": Rights(
+            insert="""
+                id tenant_id filters allow_failed reason rate_per_minute status rate_since admitted created_by
+                created_at finished_at
+            """,
+            update="status rate_since admitted finished_at",
+        ),
+        "executions_campaignitem": Rights(insert="campaign_id execution_id expected_version", update="outcome code at"),
+        "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
+        "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_REPORTED}", update=_REPORTED),
+        "executions_workerevent": Rights(insert="worker_id state actor data at"),
+        "executions_workereligibility": READ_ONLY,
+        "executions_messagepath": Rights(insert="id arrived_at expected_by", update="arrived_at expected_by"),
+    }
+)

@@ -1,0 +1,44 @@
+"""Functions that the guards of all apps use, and the guards of tenants and tokens."""
+
+from django.conf import settings
+from django.db import migrations
+
+# A guard of new rows is a trigger with a condition: "(a new row looks like this) IS NOT TRUE" refuses the others, and
+# also what is neither true nor false. The condition alone costs almost nothing; no function runs for a row that passes.
+FORWARD = """
+CREATE FUNCTION refuse_insert() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'a row of % does not start like this', TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+END $$;
+CREATE TRIGGER tenant_starts AFTER INSERT ON tenancy_tenant
+    FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
+
+-- Models of libraries send the time of the process. The database writes its own instead, into the column that the
+-- trigger names.
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    RETURN jsonb_populate_record(NEW, jsonb_build_object(TG_ARGV[0], now()));
+END $$;
+CREATE TRIGGER token_stamped BEFORE INSERT ON tenancy_apitoken FOR EACH ROW EXECUTE FUNCTION stamp('created');
+-- A token may end earlier than it was to, and never later.
+CREATE FUNCTION guard_token() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'token %: its expiry only moves to an earlier time', OLD.name
+        USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
+END $$;
+CREATE TRIGGER token_ends_earlier BEFORE UPDATE OF expiry ON tenancy_apitoken
+    FOR EACH ROW WHEN (NEW.expiry > OLD.expiry) EXECUTE FUNCTION guard_token();
+CREATE TRIGGER admin_log_stamped BEFORE INSERT ON django_admin_log
+    FOR EACH ROW EXECUTE FUNCTION stamp('action_time');
+"""
+BACKWARD = "DROP FUNCTION refuse_insert, stamp, guard_token CASCADE;"
+
+
+class Migration(migrations.Migration):
+    dependencies = (
+        ("tenancy", "0001_initial"),
+        ("admin", "0003_logentry_add_action_flag_choices"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    )
+    operations = (migrations.RunSQL(FORWARD, BACKWARD),)

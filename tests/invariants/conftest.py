@@ -1,0 +1,25 @@
+"""A database with rows of every table, seen as the application role sees it."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from tests.invariants import rows
+from tests.race_database import connected_to, emptied
+from tests.servers import ORDINARY_URL
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="package")
+def ordinary(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Connection]:
+    """A connection of the application's role to a database with rows of every table in every state."""
+    with django_db_blocker.unblock(), connected_to(race_database), emptied():
+        rows.make()
+        url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{race_database}"))
+        with psycopg.connect(url) as connection:
+            yield connection
