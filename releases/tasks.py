@@ -10,8 +10,8 @@ from celery import shared_task
 from django.conf import settings
 
 from coordinator import bell
+from coordinator.turns import Turns
 from releases import direct_uploads, registrar, retention, scrub, soundness, turns
-from releases.turns import RELEASES, UPLOADS, Turns
 
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
@@ -20,8 +20,8 @@ NO_PLACE_DELAY = timedelta(seconds=10)
 # How many messages the sweep sends for what is stalled. Each verification that ends sends the next one.
 MOST_BELLS = 16
 _places = threading.Semaphore(1000)
-_releases = Turns(RELEASES)
-_uploads = Turns(UPLOADS)
+_releases = turns.of_releases()
+_uploads = turns.of_uploads()
 
 
 def limit_artifact_tasks(most: int) -> None:

@@ -11,7 +11,7 @@ from releases.activation import activate
 from releases.artifact_store import artifact_store
 from releases.models import Activation, Blob, Contract, Pipeline, Release
 from releases.registrar import Registration, register, verify_release
-from releases.turns import RELEASES, Turns
+from releases.turns import of_releases
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
 
@@ -120,14 +120,14 @@ def test_two_processes_never_get_the_same_turn(_: int) -> None:
         data = making.archive(CONTRACT, code=str(number))
         making.upload(making.tenant(), making.descriptor(CONTRACT, data, f"{number}.0"), data)
 
-    def take(turns: Turns) -> list[int]:
-        found = []
+    def take() -> list[int]:
+        found, turns = [], of_releases()
         for _ in range(6):
             with turns.take() as due:
                 found.append(due)
         return [due for due in found if due is not None]
 
-    results = results_of(race(*[partial(take, Turns(RELEASES)) for _ in range(3)]))
+    results = results_of(race(*[take] * 3))
     assert sorted(pk for found in results for pk in found) == sorted(Release.objects.values_list("pk", flat=True))
 
 

@@ -1,5 +1,6 @@
 """Tenants take turns at verification, whatever they upload and in which order the messages come."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -8,10 +9,11 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from coordinator.tenancy.models import Tenant
+from coordinator.turns import Turns
 from releases import tasks
 from releases.models import ArtifactUpload, Release
 from releases.states import Status
-from releases.turns import RELEASES, UPLOADS, Turns
+from releases.turns import of_releases, of_uploads
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -52,17 +54,18 @@ def one_by_one(turns: Turns) -> list[Any]:
             found.append(due)
 
 
-@pytest.mark.parametrize(("make", "statement"), [(uploaded, RELEASES), (sent, UPLOADS)])
-def test_tenants_take_turns(make: Any, statement: str) -> None:
+@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+def test_tenants_take_turns(make: Any, kind: Callable[[], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
     many, few = make(busy, 4), make(other, 2)
-    assert one_by_one(Turns(statement)) == [many[0], few[0], many[1], few[1], many[2], many[3]]
+    assert one_by_one(kind()) == [many[0], few[0], many[1], few[1], many[2], many[3]]
 
 
-@pytest.mark.parametrize(("make", "statement"), [(uploaded, RELEASES), (sent, UPLOADS)])
-def test_who_comes_later_waits_for_one_verification_at_most(make: Any, statement: str) -> None:
+@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+def test_who_comes_later_waits_for_one_verification_at_most(make: Any, kind: Callable[[], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
-    many, turns = make(busy, 4), Turns(statement, most=1)
+    many, turns = make(busy, 4), kind()
+    turns.most = 1
     with turns.take() as first:
         assert first == many[0]
         few = make(other, 1)
@@ -72,10 +75,11 @@ def test_who_comes_later_waits_for_one_verification_at_most(make: Any, statement
         assert second == few[0]
 
 
-@pytest.mark.parametrize(("make", "statement"), [(uploaded, RELEASES), (sent, UPLOADS)])
-def test_one_tenant_never_has_every_place(make: Any, statement: str) -> None:
+@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+def test_one_tenant_never_has_every_place(make: Any, kind: Callable[[], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
-    many, turns = make(busy, 4), Turns(statement, most=3)
+    many, turns = make(busy, 4), kind()
+    turns.most = 3
     with turns.take() as first, turns.take() as second:
         assert [first, second] == many[:2]
         with turns.take() as none:
@@ -89,7 +93,7 @@ def test_one_tenant_never_has_every_place(make: Any, statement: str) -> None:
 
 def test_a_verification_that_lost_its_process_is_due_again_and_one_that_goes_on_is_not() -> None:
     [release] = uploaded(making.tenant(), 1)
-    turns = Turns(RELEASES)
+    turns = of_releases()
     with turns.take() as due:
         assert due == release
     assert Release.objects.get(pk=release).status == Status.VERIFYING

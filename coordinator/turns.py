@@ -1,0 +1,53 @@
+"""Work that tenants take turns at (ADR 34).
+
+The choice is made from the rows that are due, and never by the order of messages: a tenant with a hundred due rows
+waits as long for its second one as any other tenant waits for its first.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection
+
+
+@dataclass
+class Turns:
+    """Work of one kind in this process, on at most `most` rows at once.
+
+    `statement` claims the oldest due row of the tenant whose last turn is longest ago, and not of a tenant in `full`.
+    It returns the row, the tenant, and False if another process claimed the row first. One tenant gets at most all
+    places but one, so that another tenant never waits for all of them.
+    """
+
+    statement: str
+    parameters: Mapping[str, Any]
+    most: int = 2
+    _running: Counter[int] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def take(self) -> Iterator[Any]:
+        """Claim the next row and yield its id. Yield None if nothing is due or every place is taken."""
+        with self._lock:
+            row = self._claim() if self._running.total() < self.most else None
+            if row is not None:
+                self._running[row[1]] += 1
+        try:
+            yield row and row[0]
+        finally:
+            if row is not None:
+                with self._lock:
+                    self._running[row[1]] -= 1
+
+    def _claim(self) -> tuple[Any, int] | None:
+        full = [tenant for tenant, running in self._running.items() if running >= max(self.most - 1, 1)]
+        while True:
+            with connection.cursor() as cursor:
+                cursor.execute(self.statement, {**self.parameters, "full": full})
+                row = cursor.fetchone()
+            if row is None or row[2]:
+                return row and row[:2]
