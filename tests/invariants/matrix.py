@@ -45,6 +45,9 @@ MATRIX = {
         always="digest token_key created expiry name scopes last_used_at tenant_id",
         deletable=True,
     ),
+    "tenancy_logincounter": Table(
+        never="", always="key attempts ends_at known_until", deletable=True, copied=frozenset({""})
+    ),
     "releases_pipeline": Table(
         never="id tenant_id pipeline_id activation_id created_at",
         always="""
