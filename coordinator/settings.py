@@ -19,6 +19,8 @@ DEBUG = False
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 HTTPS_ONLY = env.flag("HTTPS_ONLY", True)
+BEHIND_PROXY = env.flag("BEHIND_PROXY", False)
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 
 ARTIFACT_STORE = env.choice("ARTIFACT_STORE", ("local", "s3"), "local")
 ARTIFACT_ROOT = env.path("ARTIFACT_ROOT", "artifacts")
@@ -165,6 +167,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "coordinator.tenancy.login.ThrottledPage",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "coordinator.urls"
@@ -218,11 +221,17 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "coordinator.tenancy.passwords.DistinctCharacters"},
     {"NAME": "coordinator.tenancy.passwords.TokensEndWithPassword"},
 ]
+AUTHENTICATION_BACKENDS = ["coordinator.tenancy.login.ThrottledBackend"]
+LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5)
+LOGIN_ATTEMPTS_PER_ADDRESS = env.integer("LOGIN_ATTEMPTS_PER_ADDRESS", 50)
+LOGIN_ATTEMPTS_PER_ACCOUNT = env.integer("LOGIN_ATTEMPTS_PER_ACCOUNT", 100)
+LOGIN_WINDOW_SECONDS = env.number("LOGIN_WINDOW_SECONDS", 900, least=1, most=86_400)
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
 SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("BEHIND_PROXY", False) else None
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 # A release form has a handful of fields, and as many files as a release may have artifacts, and two documents.
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 2

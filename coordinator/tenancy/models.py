@@ -137,3 +137,19 @@ class ApiToken(AbstractAuthToken):
         if self.user.is_superuser:
             return frozenset(Scope)
         return GRANTS[Role(self.owner_role)] if self.owner_role else frozenset()
+
+
+class LoginCounter(models.Model):
+    """How many log-ins of an account, from an address, or of an account from an address were tried in a window.
+
+    `key` is a keyed digest, so the row names nobody. After `ends_at` the count starts anew. Until `known_until` the
+    account has succeeded from the address within the last days. `tenancy.login_throttle` reads and writes these rows.
+    """
+
+    key = models.CharField(max_length=64, primary_key=True)
+    attempts = models.PositiveIntegerField()
+    ends_at = models.DateTimeField(db_index=True)
+    known_until = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.attempts} until {self.ends_at}"

@@ -46,6 +46,9 @@ MATRIX = {
         always="last_used_at",
         deletable=True,
     ),
+    "tenancy_logincounter": Table(
+        never="", always="key attempts ends_at known_until", deletable=True, copied=frozenset({""})
+    ),
     "releases_pipeline": Table(
         never="id tenant_id pipeline_id activation_id created_at",
         always="""

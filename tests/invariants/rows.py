@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from coordinator.tenancy import access
+from coordinator.tenancy.login_throttle import Attempt
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
 from executions import campaigns, cancellation, interactions, outcome, worker_registry
@@ -30,6 +31,7 @@ def make() -> None:
     user = User.objects.create_user("eva")
     Membership.objects.create(user=user, tenant=owner, role=Role.OPERATOR)
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
+    Attempt("eva", "192.0.2.1").count()
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
     _releases(owner)
     _uploads(owner)

@@ -1,0 +1,55 @@
+"""Logging in with a password: what every log-in form of the product goes through."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from coordinator.tenancy.client_address import client_address
+from coordinator.tenancy.login_throttle import Attempt, LoginThrottled
+
+logger = logging.getLogger(__name__)
+
+
+class ThrottledBackend(ModelBackend):
+    """Django's own check of a password, within the limits on failed log-ins."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> AbstractBaseUser | None:
+        """Raises `LoginThrottled`. Without a request, as in a shell, there is no limit."""
+        if request is None or username is None or password is None:
+            return super().authenticate(request, username, password, **kwargs)
+        address = client_address(request)
+        attempt = Attempt(username, address)
+        try:
+            attempt.count()
+        except LoginThrottled:
+            logger.warning("Too many log-ins have failed: another one from %s was refused", address or "?")
+            raise
+        user = super().authenticate(request, username, password, **kwargs)
+        if user is not None:
+            attempt.take_back()
+        return user
+
+
+class ThrottledPage:
+    """Middleware: answers a log-in that was refused for too many failures with a page that says when to try again."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        if not isinstance(exception, LoginThrottled):
+            return None
+        response = render(request, "429.html", {"until": exception.until}, status=exception.status)
+        response.headers["Retry-After"] = str(exception.seconds)
+        return response

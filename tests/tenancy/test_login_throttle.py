@@ -1,0 +1,186 @@
+"""Failed log-ins are counted by account, by address and by both; no lock outlasts its window."""
+
+import re
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db.models import F
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from django.utils import timezone
+
+from coordinator.tenancy.client_address import client_address
+from coordinator.tenancy.login_throttle import Attempt, LoginThrottled
+from coordinator.tenancy.models import LoginCounter
+from tests.tenancy.test_passwords import static_files
+
+__all__ = ["static_files"]
+pytestmark = pytest.mark.django_db
+PASSWORD = "correct-horse-battery-staple"
+HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
+
+
+@pytest.fixture(autouse=True)
+def people() -> None:
+    for name in ("ada", "eva"):
+        User.objects.create_user(name, password=PASSWORD, is_staff=True)
+
+
+def log_in(name: str = "ada", password: str = PASSWORD, address: str = HERE, **more: Any) -> Any:
+    form = {"username": name, "password": password}
+    return Client(REMOTE_ADDR=address).post(reverse("admin:login"), form, **more)
+
+
+def fail(count: int, name: str = "ada", address: str = HERE) -> None:
+    for _ in range(count):
+        assert log_in(name, "wrong", address).status_code == 200
+
+
+def later(seconds: float) -> None:
+    """Make every window end as much earlier."""
+    LoginCounter.objects.update(ends_at=F("ends_at") - timedelta(seconds=seconds))
+
+
+def test_the_sixth_failure_of_an_account_from_an_address_is_refused_with_a_page_that_says_until_when() -> None:
+    fail(5)
+    answer = log_in()
+    assert answer.status_code == 429
+    assert 0 < int(answer["Retry-After"]) <= 900
+    told = re.search(r"before <strong>(\d\d:\d\d:\d\d) UTC", answer.text)
+    assert told is not None
+    assert "sessionid" not in answer.cookies
+    assert log_in(address=ELSEWHERE).status_code == 302
+    assert log_in("eva").status_code == 302
+
+
+def test_a_lock_ends_with_its_window_and_trying_does_not_prolong_it() -> None:
+    fail(5)
+    for _ in range(10):
+        assert log_in().status_code == 429
+    later(900)
+    fail(4)
+    assert log_in().status_code == 302
+
+
+def test_a_success_forgives_the_failures_before_it() -> None:
+    for _ in range(3):
+        fail(4)
+        assert log_in().status_code == 302
+
+
+def test_an_unknown_account_is_limited_like_a_known_one() -> None:
+    fail(5, "nobody")
+    assert log_in("nobody").status_code == 429
+
+
+def test_an_address_cannot_try_all_accounts(settings: Any) -> None:
+    settings.LOGIN_ATTEMPTS_PER_ADDRESS = 8
+    for number in range(8):
+        fail(1, f"person-{number}")
+    assert log_in().status_code == 429
+    assert log_in(address=ELSEWHERE).status_code == 302
+
+
+def test_a_right_password_of_ones_own_does_not_forgive_what_the_address_tried(settings: Any) -> None:
+    settings.LOGIN_ATTEMPTS_PER_ADDRESS = 8
+    for number in range(8):
+        fail(1, f"person-{number}")
+        if number < 7:
+            assert log_in("eva").status_code == 302
+    assert log_in("eva").status_code == 429
+
+
+def test_many_addresses_cannot_try_one_account_and_its_owner_gets_in_from_where_it_was_before(settings: Any) -> None:
+    settings.LOGIN_ATTEMPTS_PER_ACCOUNT = 8
+    assert log_in().status_code == 302
+    for number in range(8):
+        fail(1, address=f"198.51.100.{number}")
+    assert log_in(address="198.51.100.200").status_code == 429
+    assert log_in().status_code == 302
+    later(900)
+    assert log_in(address="198.51.100.200").status_code == 302
+
+
+def test_refused_attempts_do_not_count_against_the_account(settings: Any) -> None:
+    settings.LOGIN_ATTEMPTS_PER_ACCOUNT = 8
+    fail(5)
+    for _ in range(20):
+        assert log_in().status_code == 429
+    assert log_in(address=ELSEWHERE).status_code == 302
+
+
+def test_rows_that_are_over_go_away_and_name_nobody() -> None:
+    fail(1, "a-password-in-the-wrong-field")
+    assert LoginCounter.objects.count() == 3
+    assert "a-password" not in str(list(LoginCounter.objects.values()))
+    later(900)
+    assert log_in().status_code == 302
+    assert LoginCounter.objects.count() == 3
+    known = LoginCounter.objects.exclude(known_until=None).get()
+    assert timezone.now() + timedelta(days=29) < known.known_until
+
+
+@pytest.mark.parametrize("name", ["", "\0", "x" * 200, "é" * 150, "' OR 1=1 --"])
+def test_any_name_is_answered(name: str) -> None:
+    for _ in range(7):
+        assert log_in(name, "wrong").status_code in {200, 429}
+
+
+def test_the_limits_count_without_a_password_too_long_to_check() -> None:
+    fail(1)
+    assert log_in(password="x" * 100_000).status_code == 200
+
+
+def test_a_shell_has_no_limit() -> None:
+    assert not any(Client().login(username="ada", password="wrong") for _ in range(7))
+    assert Client().login(username="ada", password=PASSWORD)
+
+
+@pytest.mark.parametrize(
+    "target", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
+)
+def test_a_log_in_leads_to_no_foreign_place(target: str) -> None:
+    answer = Client().post(
+        f"{reverse('admin:login')}?next={target}", {"username": "ada", "password": PASSWORD, "next": target}
+    )
+    assert (answer.status_code, answer["Location"]) == (302, reverse("admin:index"))
+
+
+@pytest.mark.parametrize(
+    ("behind", "trusted", "peer", "forwarded", "expected"),
+    [
+        (False, "", "192.0.2.1", "198.51.100.7", "192.0.2.1"),
+        (True, "", "192.0.2.1", "203.0.113.9, 198.51.100.7", "198.51.100.7"),
+        (True, "", "192.0.2.1", None, ""),
+        (True, "", "192.0.2.1", "nonsense", ""),
+        (True, "10.0.0.0/8", "192.0.2.1", "203.0.113.9, 198.51.100.7, 10.1.2.3", "198.51.100.7"),
+        (True, "10.0.0.0/8", "192.0.2.1", "198.51.100.7, nonsense, 10.1.2.3", ""),
+        (False, "", "2001:db8:1:2:3:4:5:6", None, "2001:db8:1:2::/64"),
+        (False, "", "::ffff:192.0.2.1", None, "192.0.2.1"),
+        (False, "", "", None, ""),
+    ],
+)
+def test_the_address_of_a_client(
+    settings: Any, behind: bool, trusted: str, peer: str, forwarded: str | None, expected: str
+) -> None:
+    settings.BEHIND_PROXY, settings.TRUSTED_PROXIES = behind, [ip_network(trusted)] if trusted else []
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    assert client_address(RequestFactory(REMOTE_ADDR=peer).get("/", headers=headers)) == expected
+
+
+def test_a_forged_entry_changes_nothing(settings: Any) -> None:
+    settings.BEHIND_PROXY = True
+    for number in range(5):
+        assert log_in(password="wrong", headers={"X-Forwarded-For": f"203.0.113.{number}, {HERE}"}).status_code == 200
+    assert log_in(headers={"X-Forwarded-For": f"203.0.113.99, {HERE}"}).status_code == 429
+
+
+def test_the_names_of_an_account_and_an_address_do_not_run_into_each_other() -> None:
+    for _ in range(5):
+        Attempt("a", "b1").count()
+    Attempt("ab", "1").count()
+    with pytest.raises(LoginThrottled):
+        Attempt("a", "b1").count()
