@@ -83,6 +83,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             update="last_used_at expiry",
             delete=True,
         ),
+        "tenancy_logincounter": Rights(
+            insert="key attempts ends_at", update="attempts ends_at known_until", delete=True
+        ),
         # Releases
         "releases_pipeline": Rights(
             insert=f"tenant_id pipeline_id activation_id created_at {_POLICY}", update=f"activation_id {_POLICY}"

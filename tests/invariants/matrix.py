@@ -42,12 +42,12 @@ MATRIX = {
     "tenancy_tenant": Table(never="id slug created_at", always="name retention_days failed_retention_days"),
     "tenancy_membership": Table(never="id user_id tenant_id", always="role", deletable=True),
     "tenancy_apitoken": Table(
-        never="user_id digest token_key created expiry name scopes tenant_id",
-        always="last_used_at",
+        never="user_id digest token_key created name scopes tenant_id",
+        always="last_used_at expiry",
         deletable=True,
     ),
     "tenancy_logincounter": Table(
-        never="", always="key attempts ends_at known_until", deletable=True, copied=frozenset({""})
+        never="key", always="attempts ends_at known_until", deletable=True, copied=frozenset({""})
     ),
     "releases_pipeline": Table(
         never="id tenant_id pipeline_id activation_id created_at",
