@@ -16,7 +16,7 @@ from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter,
 from executions.protocol import Outcome, OutcomeGroup
 from executions.redrive import redrive
 from executions.tasks import sweep
-from releases.models import Release
+from releases.revocation import revoke
 from tests import making
 from tests.raw_sql import refused, rows, unguarded
 
@@ -308,7 +308,7 @@ def test_what_became_failed_since_is_skipped_unless_that_was_asked_for(owner: Te
 
 def test_items_of_a_revoked_release_are_redriven_on_it(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner)
-    Release.objects.filter(pk=dead[0].release_id).update(status="REVOKED")
+    revoke(dead[0].release, actor="user:test", reason="leaked")
     pass_time(60)
     campaigns.advance()
     assert progress(made) == (0, 10, 0)
@@ -357,8 +357,11 @@ def test_an_order_is_obeyed_once_or_refused(
     owner: Tenant, dead: list[Execution], given: str, order: str, status: str | None
 ) -> None:
     made = start(owner)
-    over = datetime(2026, 1, 1, tzinfo=UTC) if given in {"COMPLETED", "CANCELLED"} else None
-    Campaign.objects.update(status=given, finished_at=over)
+    if given == "PAUSED":
+        campaigns.pause(owner, made.pk, actor="user:test")
+    elif given != "RUNNING":
+        with unguarded(Campaign):
+            Campaign.objects.update(status=given, finished_at=datetime(2026, 1, 1, tzinfo=UTC))
     before = everything()
     if status is None:
         with pytest.raises(CampaignRefused) as caught:

@@ -14,6 +14,7 @@ from executions.outcome import record
 from executions.protocol import OutcomeGroup
 from releases.models import Release
 from releases.registrar import verify_release
+from releases.revocation import revoke
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -212,7 +213,7 @@ def test_without_a_worker_of_its_release_an_execution_stays_although_another_rel
 def test_a_revoked_release_still_runs_what_is_pinned_to_it() -> None:
     owner, release = making.ready()
     submitted(owner)
-    Release.objects.filter(pk=release.pk).update(status="REVOKED")
+    revoke(release, actor="user:test", reason="leaked")
     assert len(making.claimed(owner)) == 1
 
 

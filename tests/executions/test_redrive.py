@@ -18,7 +18,8 @@ from executions.redrive import redrive
 from executions.states import State
 from releases.activation import activate
 from releases.descriptor import CHECKPOINTS
-from releases.models import Pipeline, Release
+from releases.models import Pipeline
+from releases.revocation import revoke
 from tests import making
 from tests.executions.test_invariants import set_state
 from tests.raw_sql import check_foreign_keys_now, rows, run
@@ -74,7 +75,7 @@ def test_a_redriven_execution_runs_on_the_release_it_is_pinned_to_although_anoth
 
 def test_the_release_may_have_been_revoked(owner: Tenant, dead: Execution) -> None:
     """Revoking keeps new executions away; what is pinned to the release is still its own."""
-    Release.objects.filter(pk=dead.release_id).update(status="REVOKED")
+    revoke(dead.release, actor="user:test", reason="leaked")
     redrive(owner, dead.pk, actor="", reason="")
     assert [claim.execution_id for claim in making.claimed(owner)] == [dead.pk]
 
@@ -125,19 +126,13 @@ def test_no_other_status_is_redriven_and_the_status_is_looked_at_before_the_vers
 
 def waiting(execution: Execution) -> None:
     """Parked at an await, as rows tell it."""
-    unit = uuid.uuid4()
     run(
-        """INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
-            expected_items, status, created_at, updated_at)
-        VALUES (%s, %s, %s, 'Approve', 0, false, false, 1, 'WAITING_EXTERNAL', now(), now())""",
-        unit,
-        execution.tenant_id,
-        execution.pk,
-    )
-    run(
-        "UPDATE executions_execution SET status = 'WAITING_EXTERNAL', finished_at = NULL, await_unit_id = %s "
-        "WHERE id = %s",
-        unit,
+        """WITH waiting AS (
+            UPDATE executions_execution SET status = 'WAITING_EXTERNAL', finished_at = NULL,
+                await_unit_id = gen_random_uuid() WHERE id = %s RETURNING id, tenant_id, await_unit_id)
+        INSERT INTO executions_awaitunit (id, tenant_id, execution_id, step_id, step_index, itemized, gives_many,
+            expected_items)
+        SELECT await_unit_id, tenant_id, id, 'Approve', 0, false, false, 1 FROM waiting""",
         execution.pk,
     )
 

@@ -12,7 +12,7 @@ from coordinator.tenancy.models import Tenant
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.submission import Submission, submit
 from releases.activation import activate
-from releases.models import Release
+from releases.revocation import revoke
 from tests import making
 from tests.raw_sql import rows
 
@@ -86,7 +86,7 @@ def test_without_an_active_release_nothing_is_taken_in() -> None:
 
 def test_a_revoked_release_takes_nothing_in() -> None:
     owner, release = making.ready()
-    Release.objects.filter(pk=release.pk).update(status="REVOKED")
+    revoke(release, actor="user:test", reason="leaked")
     assert refusal(owner).code == "NO_ACTIVE_RELEASE"
 
 
