@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from celery import Celery, current_app
 from django.conf import settings
-from kombu import Connection, Consumer, Queue
+from kombu import Consumer, Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
 
 from executions import broker
-from tests.broker import taken
+from tests.broker import accepting, taken
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
         if acknowledge:
             message.ack()
 
-    with Connection(settings.CELERY_BROKER_URL) as connection, connection.channel() as channel:
+    with accepting("some.task") as connection, connection.channel() as channel:
         assert isinstance(channel, broker.Channel)
         with Consumer(channel, [queue], callbacks=[take], accept=["json"]):
             connection.drain_events(timeout=5)
