@@ -4,7 +4,6 @@ import base64
 import json
 import random
 import uuid
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -155,10 +154,6 @@ def queues(hosted: TenantInUse, release: BuiltRelease) -> dict[str, list[str]]:
     return {**CONTROL_TASKS, queue_of(identity): [EXECUTE_TASK], order_queue_of(identity, "fuzzed"): [ORDER_TASK]}
 
 
-def wait_until_taken(redis: Any, names: Iterable[str]) -> None:
-    eventually(lambda: not any(redis.llen(name) for name in names), seconds=60, what="every message taken")
-
-
 def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: BuiltRelease) -> None:
     print(f"Seed {SEED}")
     fuzzer = Fuzzer(SEED)
@@ -169,8 +164,8 @@ def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: Bu
                 messages = [fuzzer.message(queue, tasks) for _ in range(MESSAGES_IN_ROUND - len(FAULTS))]
                 redis.lpush(queue, *messages, *FAULTS)
             made = hosted.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
+            eventually(lambda: not any(map(redis.llen, carried)), seconds=60, what="every message taken")
             hosted.wait_for(made, "SUCCEEDED", seconds=60)
-            wait_until_taken(redis, carried)
         assert [child.name for child in hosted.product.children.started if not child.running] == []
         for queue in carried:
             dead = redis.lrange(broker.dead_messages_of(queue), 0, -1)
