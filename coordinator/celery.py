@@ -1,15 +1,19 @@
 """The control worker and the clock: `celery -A coordinator.celery worker` and `celery -A coordinator.celery beat`."""
 
 import os
+from functools import cache
 from typing import Any
 
 from celery import Celery, signals
+from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 
 from coordinator import bell, connection_budget
+from executions import quiet_consumer
 from executions.broker import survive_broker_loss
-from executions.protocol import OUTCOME_QUEUE
+from executions.protocol import HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
+from executions.task_messages import TaskMessages, signing_keys
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
@@ -53,6 +57,27 @@ def _drop_dead_connections(**_: Any) -> None:
     close_old_connections()
 
 
+@cache
+def _queues_of_tasks() -> dict[str, str]:
+    """The queue of each task of ours. Celery's own tasks, which send others, are no part of it."""
+    names = [name for name in app.tasks if not name.startswith("celery.")]
+    return {name: app.amqp.router.route({}, name)["queue"].name for name in names}
+
+
+def _accepts(queue: str, task: str) -> bool:
+    return _queues_of_tasks().get(task) == queue
+
+
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.task_queues = [Queue(name) for name in ("control", OUTCOME_QUEUE, "webhooks", "rest", "artifacts")]
+app.conf.worker_consumer = quiet_consumer.NAME
+app.conf.broker_transport_options = {
+    **app.conf.broker_transport_options,
+    "messages": TaskMessages(
+        accepts=_accepts,
+        # Workers send these, and sign what is in them with the key of their tenant.
+        unsigned=(RECORD_TASK, HEARTBEAT_TASK),
+        keys=signing_keys([settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS)]),
+    ),
+}
 app.autodiscover_tasks(["releases", "executions"])

@@ -286,12 +286,16 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Whoever reaches the broker could stop the worker with it, and read these settings.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "control"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
-# Receivers of webhooks and REST workers may be slow: an installation can give them workers of their own.
+# A message is accepted from its task's queue alone.
 CELERY_TASK_ROUTES = {
+    "executions.record": {"queue": "outcomes"},
+    # Receivers of webhooks and REST workers may be slow: an installation can give them workers of their own.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
     # Reading whole artifacts may take long, too, and so may asking image registries.

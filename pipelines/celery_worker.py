@@ -22,16 +22,19 @@ from kombu.common import ignore_errors
 from kombu.exceptions import KombuError, OperationalError
 from kombu.message import Message
 
+from executions import quiet_consumer
 from executions.broker import send, survive_broker_loss
 from executions.protocol import (
     EXECUTE_TASK,
     HEARTBEAT_TASK,
+    ORDER_TASK,
     OUTCOME_QUEUE,
     RECORD_TASK,
     WorkerState,
     order_queue_of,
     queue_of,
 )
+from executions.task_messages import TaskMessages
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
 from pipelines.host import Host, host_release
@@ -73,10 +76,6 @@ def main(arguments: argparse.Namespace) -> int:
         pool="threads",
         concurrency=arguments.concurrency,
         loglevel=arguments.log_level,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        task_events=False,
         # Until the coordinator has told it otherwise: an operator may have drained a worker of this name.
         exclude_queues=[queue_of(release.identity)],
         host=host,
@@ -101,9 +100,17 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_enable_remote_control=False,
+        worker_consumer=quiet_consumer.NAME,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={"socket_connect_timeout": 5, "socket_timeout": 10},
+        broker_transport_options={
+            "socket_connect_timeout": 5,
+            "socket_timeout": 10,
+            # No queue of a worker wants acknowledgements, so the broker need not hold what they were not given for.
+            "ack_emulation": False,
+            # The tasks verify what is in them: a worker has no key of the coordinator's.
+            "messages": TaskMessages(accepts=partial(_accepts, host), unsigned=(EXECUTE_TASK, ORDER_TASK)),
+        },
     )
 
     @app.task(name=EXECUTE_TASK)
@@ -112,6 +119,12 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
 
     app.steps["consumer"].update({_Orders, _Places})
     return app
+
+
+def _accepts(host: Host, queue: str, task: str) -> bool:
+    identity = host.release.identity
+    own = {queue_of(identity): EXECUTE_TASK, order_queue_of(identity, host.worker_id): ORDER_TASK}
+    return own.get(queue) == task
 
 
 def _send(host: Host, answers: Sequence[Answer]) -> None:

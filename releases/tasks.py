@@ -116,8 +116,9 @@ def check_blob(digest: str) -> None:
 
 @shared_task(name=REMOVE_TASK, acks_late=False, expires=3000)
 def remove_orphans() -> None:
-    """Remove what nothing needs; scheduled by the setting ORPHAN_SWEEP."""
-    _in_place(REMOVE_TASK, _remove_orphans)
+    """Remove what nothing needs, if the setting ORPHAN_SWEEP allows it. The clock sends this only then."""
+    if settings.ORPHAN_SWEEP:
+        _in_place(REMOVE_TASK, _remove_orphans)
 
 
 def _remove_orphans() -> None:

@@ -2,26 +2,31 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from queue import Empty
 from typing import Any
 
 from celery import current_app
 from django.conf import settings
 from kombu import Connection
+from redis import Redis
+
+from executions.task_messages import TaskMessages, parse
 
 
 def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:
     """Task name and arguments of every message in `queue`, oldest first; they are removed."""
     found: list[tuple[str, list[Any]]] = []
-    with Connection(url or settings.CELERY_BROKER_URL) as connection, connection.SimpleQueue(queue) as waiting:
-        while True:
-            try:
-                message = waiting.get_nowait()
-            except Empty:
-                return found
-            message.ack()
-            arguments, _, _ = message.payload
-            found.append((message.headers["task"], arguments))
+    with Redis.from_url(url or settings.CELERY_BROKER_URL) as redis:
+        while text := redis.rpop(queue):
+            assert isinstance(text, bytes)
+            message = parse(text)
+            found.append((message.task, message.arguments))
+    return found
+
+
+def accepting(task: str, url: str | None = None) -> Connection:
+    """A connection that accepts messages of `task` from every queue, signed or not."""
+    messages = TaskMessages(accepts=lambda _queue, name: name == task, unsigned=[task])
+    return Connection(url or settings.CELERY_BROKER_URL, transport_options={"messages": messages})
 
 
 @contextmanager

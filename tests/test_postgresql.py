@@ -100,9 +100,9 @@ MANY_DESCRIPTORS = """
     assert first.fileno() > 1023
     assert kept_connection() is first
 
-    with app.connection_for_write() as broker:
-        queue = broker.SimpleQueue("many-descriptors")
-        queue.put({})
+    broker.send("some.task", 1, queue="many-descriptors")
+    with accepting("some.task") as connection:
+        queue = connection.SimpleQueue("many-descriptors")
         queue.get(timeout=5).ack()
 """
 LOST_DESCRIPTOR = """
@@ -115,7 +115,8 @@ SETUP = """
 import os, resource, django
 django.setup()
 from django.db import connection
-from coordinator.celery import app
+from executions import broker
+from tests.broker import accepting
 
 def kept_connection():
     "Return what a new request finds."

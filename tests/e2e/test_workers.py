@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.conf import settings
-from kombu import Queue
 
 from coordinator.local.valkey import Valkey
+from executions import broker
 from executions.protocol import (
     EXECUTE_TASK,
     ORDER_TASK,
@@ -113,8 +113,7 @@ class Two:
 
     def send(self, message: Any) -> None:
         """Whatever anybody who reaches the broker may put into the worker's queue of orders."""
-        app: Any = current_app
-        app.send_task(ORDER_TASK, args=(message,), queue=Queue(order_queue_of(self.identity, "drained"), expires=60))
+        broker.send_latest(ORDER_TASK, message, queue=order_queue_of(self.identity, "drained"), seconds=60)
 
     @property
     def identity(self) -> ReleaseIdentity:
@@ -183,7 +182,7 @@ def test_a_command_goes_to_a_worker_with_a_free_place(two: Two) -> None:
 def test_what_is_no_command_takes_no_place_for_ever(two: Two) -> None:
     app: Any = current_app
     for arguments in ((), (1, 2), ("text",), (None,)) * 2:
-        app.send_task(EXECUTE_TASK, args=arguments, queue=Queue(queue_of(two.identity)))
+        app.send_task(EXECUTE_TASK, args=arguments, queue=queue_of(two.identity))
     assert two.run_by() == {"worker:drained"}
 
 

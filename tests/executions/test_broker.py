@@ -1,17 +1,24 @@
 """The broker's client: messages as Celery reads them, and what is taken without acknowledgement."""
 
+import json
 import uuid
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from celery import Celery, current_app
 from django.conf import settings
-from kombu import Connection, Consumer, Queue
+from kombu import Consumer, Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.exceptions import ConnectionError as ConnectionLostError
 
+from coordinator import log_limit
+from coordinator.local.valkey import Valkey
 from executions import broker
-from tests.broker import taken
+from tests.broker import accepting, taken, using_broker
+
+ONE = {"number": 1}
 
 
 @pytest.fixture
@@ -43,7 +50,7 @@ def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
         if acknowledge:
             message.ack()
 
-    with Connection(settings.CELERY_BROKER_URL) as connection, connection.channel() as channel:
+    with accepting("some.task") as connection, connection.channel() as channel:
         assert isinstance(channel, broker.Channel)
         with Consumer(channel, [queue], callbacks=[take], accept=["json"]):
             connection.drain_events(timeout=5)
@@ -69,21 +76,56 @@ def test_a_broker_that_is_away_is_one_error_of_kombus(queue: str, away: Celery) 
 @pytest.mark.parametrize("no_ack", [False, True])
 def test_what_is_acknowledged_is_gone_whether_it_had_to_be_or_not(queue: str, no_ack: bool) -> None:
     before = unacknowledged()
-    broker.send("some.task", 1, queue=queue)
-    assert received(Queue(queue, no_ack=no_ack)) == [1]
+    broker.send("some.task", ONE, queue=queue)
+    assert received(Queue(queue, no_ack=no_ack)) == [ONE]
     assert unacknowledged() == before
     assert taken(queue) == []
 
 
 def test_what_must_be_acknowledged_and_is_not_stays_in_hand(queue: str) -> None:
     before = unacknowledged()
-    broker.send("some.task", 1, queue=queue)
-    assert received(Queue(queue), acknowledge=False) == [1]
+    broker.send("some.task", ONE, queue=queue)
+    assert received(Queue(queue), acknowledge=False) == [ONE]
     assert unacknowledged() == before + 1
 
 
 def test_what_need_not_be_acknowledged_is_taken_for_good(queue: str) -> None:
     before = unacknowledged()
-    broker.send("some.task", 1, queue=queue)
-    assert received(Queue(queue, no_ack=True), acknowledge=False) == [1]
+    broker.send("some.task", ONE, queue=queue)
+    assert received(Queue(queue, no_ack=True), acknowledge=False) == [ONE]
     assert (unacknowledged(), taken(queue)) == (before, [])
+
+
+def test_of_what_is_not_accepted_a_part_of_the_newest_is_kept(queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "x" * 10_000
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        redis.lpush(queue, *(f"{number} {secret}" for number in range(broker.MOST_DEAD_MESSAGES + 20)))
+        with accepting("some.task") as connection, Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+            while redis.llen(queue):
+                connection.drain_events(timeout=5)
+        name = broker.dead_messages_of(queue)
+        kept: Any = [json.loads(entry) for entry in cast("list[bytes]", redis.lrange(name, 0, -1))]
+        assert 0 < cast("int", redis.ttl(name)) <= broker.DEAD_MESSAGE_SECONDS
+        redis.delete(name)
+    assert [entry["excerpt"].partition(" ")[0] for entry in kept] == [str(n) for n in range(119, 19, -1)]
+    assert {(entry["code"], entry["bytes"] > 10_000) for entry in kept} == {("MESSAGE_MALFORMED", True)}
+    assert {len(entry["excerpt"]) for entry in kept} == {broker.LONGEST_EXCERPT}
+    assert len(caplog.records) == log_limit.MOST
+    assert "xx" not in caplog.text
+
+
+def test_a_broker_that_cannot_hold_a_message_in_hand_counts_as_lost(queue: str, tmp_path: Path) -> None:
+    """Celery survives a lost connection, and no other error."""
+    with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
+        broker.send("some.task", ONE, queue=queue)
+        with Redis.from_url(server.url) as redis:
+            redis.config_set("maxmemory", 1)
+        with accepting("some.task", server.url) as connection:
+            consumer = Consumer(connection.channel(), [Queue(queue)], callbacks=[fail])
+            with consumer, pytest.raises(ConnectionLostError):
+                connection.drain_events(timeout=5)
+            assert issubclass(ConnectionLostError, connection.connection_errors)
+
+
+def fail(body: Any, message: Any) -> None:
+    pytest.fail("The message was accepted")

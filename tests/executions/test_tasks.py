@@ -5,14 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.conf import settings
 from django.utils import timezone
+from redis import Redis
 
 from coordinator import bell
 from executions import tasks
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.moves import Claim
-from executions.protocol import Heartbeat, HeldLease, OutcomeGroup, seal, worker_key
+from executions.protocol import HEARTBEAT_TASK, RECORD_TASK, Heartbeat, HeldLease, OutcomeGroup, seal, worker_key
 from executions.worker_registry import DISPATCH_TASK
 from releases.identity import ReleaseIdentity
 from tests import making
@@ -134,3 +136,19 @@ def test_the_sweep_takes_back_what_was_left_and_sends_it_again(claim: Claim) -> 
     execution = Execution.objects.get(pk=claim.execution_id)
     assert [kind for kind, _ in making.history(execution)] == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED"]
     assert execution.attempt == 0
+
+
+def test_the_control_worker_accepts_each_of_its_tasks_as_it_is_sent() -> None:
+    app: Any = current_app
+    app.loader.import_default_modules()
+    messages = app.conf.broker_transport_options["messages"]
+    names = [name for name in app.tasks if not name.startswith("celery.")]
+    assert {HEARTBEAT_TASK, RECORD_TASK, DISPATCH_TASK, "releases.verify"} <= set(names)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        for name in names:
+            queue = app.amqp.router.route({}, name)["queue"].name
+            redis.delete(queue)
+            app.send_task(name, args=[{}], countdown=1, expires=60, retries=3)
+            message = messages.read(queue, redis.rpop(queue))
+            assert (message.task, message.arguments, message.retries) == (name, [{}], 3)
+            assert message.eta < message.expires

@@ -175,9 +175,14 @@ def test_the_command_says_what_it_would_do_and_does_it_when_told_to(capsys: pyte
 def test_the_clock_has_it_removed_only_where_that_is_set(settings: Any) -> None:
     assert "remove-orphans" not in settings.CELERY_BEAT_SCHEDULE
     digest = stray(b"stray")
+    settings.ORPHAN_SWEEP = True
     tasks.remove_orphans()
     assert stored() == {digest}
     settings.ORPHAN_HOURS = -1 / 60
+    settings.ORPHAN_SWEEP = False
+    tasks.remove_orphans()
+    assert stored() == {digest}
+    settings.ORPHAN_SWEEP = True
     tasks.remove_orphans()
     assert stored() == set()
 

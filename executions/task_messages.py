@@ -1,0 +1,173 @@
+"""The form of every message between this product's processes, and which messages a process accepts. Pure.
+
+A message is three lines: signature, header and body. The body is that of Celery's message protocol 2: positional
+arguments, keyword arguments, and what follows the task. The coordinator signs its messages with keys that no worker
+has. The signature covers queue, header and body, so a message cannot be changed or moved to another queue, and the
+header contains the time, so it cannot be sent again much later.
+
+A receiver accepts exactly this form. It takes nothing else from a message than the members of `TaskMessage`.
+"""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import pydantic_core
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from executions.protocol import LONGEST_OUTCOME, TOLERANCE
+
+# A message is a hint about work that a row describes, so the sweep finds what an older message announced.
+LONGEST_AGE = 600.0
+LONGEST_MESSAGE = 8 * LONGEST_OUTCOME
+"""In bytes. As JSON text inside JSON text, in UTF-8, a character of an outcome takes at most eight."""
+NOTHING_FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+class MessageRefused(Exception):
+    """A message that the receiver does not accept. `code` is stable, and the text holds nothing of the message."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """A call of a task. `eta` and `expires` are ISO 8601 instants: when to run it, and when not to run it any more."""
+
+    task: str
+    arguments: list[Any]
+    eta: str | None = None
+    expires: str | None = None
+    retries: int = 0
+
+
+def signing_keys(secrets: Sequence[str]) -> list[bytes]:
+    """Return the keys derived from the coordinator's secrets. The first signs, and each of them verifies."""
+    return [hmac.digest(secret.encode(), b"task-messages", "sha256") for secret in secrets]
+
+
+def accepts_nothing(queue: str, task: str) -> bool:
+    """For a process that only sends."""
+    return False
+
+
+class TaskMessages:
+    """Writes and reads the messages of one process.
+
+    `accepts` decides which tasks a queue may carry. A message must be signed with one of `keys`, unless its task is in
+    `unsigned`: the only argument of such a task is an envelope, which the task itself verifies, whatever its age.
+    Without a signature it cannot be delayed or be a retry. Without `keys` messages are sent unsigned.
+    """
+
+    def __init__(
+        self,
+        *,
+        accepts: Callable[[str, str], bool] = accepts_nothing,
+        unsigned: Collection[str] = (),
+        keys: Sequence[bytes] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._accepts = accepts
+        self._unsigned = frozenset(unsigned)
+        self._keys = list(keys)
+        self._clock = clock
+
+    def write(self, queue: str, header: dict[str, Any], body: bytes) -> bytes:
+        """Return the message for `queue`.
+
+        `header` has the members of `TaskMessage` but the arguments; `body` is JSON.
+        """
+        text = json.dumps({**header, "sentAt": self._clock()}).encode()
+        signature = _signature(self._keys[0], queue, text, body) if self._keys else b""
+        return b"\n".join((signature, text, body))
+
+    def read(self, queue: str, message: bytes) -> TaskMessage:
+        """Return the task that `message` calls. Raises `MessageRefused`."""
+        if len(message) > LONGEST_MESSAGE:
+            raise MessageRefused("MESSAGE_TOO_LARGE")
+        signature, text, body = _lines(message)
+        is_signed = any(hmac.compare_digest(signature, _signature(key, queue, text, body)) for key in self._keys)
+        header = _header(text)
+        if not self._accepts(queue, header.task):
+            raise MessageRefused("TASK_NOT_ACCEPTED")
+        if not is_signed and not (header.task in self._unsigned and header.is_plain):
+            raise MessageRefused("SIGNATURE_INVALID")
+        if header.task in self._unsigned:
+            return _with_one_envelope(_task_message(header, body))
+        if not -TOLERANCE.total_seconds() <= self._clock() - header.sent_at <= LONGEST_AGE:
+            raise MessageRefused("MESSAGE_EXPIRED")
+        return _task_message(header, body)
+
+
+def parse(message: bytes) -> TaskMessage:
+    """Return the task that `message` calls, whoever sent it to wherever. Raises `MessageRefused` MESSAGE_MALFORMED."""
+    _, text, body = _lines(message)
+    return _task_message(_header(text), body)
+
+
+def _is_instant(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("an instant has a time zone")
+    return text
+
+
+_Instant = Annotated[str, Field(max_length=40), AfterValidator(_is_instant)]
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    task: str = Field(max_length=100)
+    eta: _Instant | None
+    expires: _Instant | None
+    retries: int = Field(ge=0, le=10_000)
+    sent_at: float = Field(alias="sentAt", allow_inf_nan=False)
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the task is to run once and at once."""
+        return self.eta is None and self.expires is None and self.retries == 0
+
+
+def _lines(message: bytes) -> tuple[bytes, bytes, bytes]:
+    parts = message.split(b"\n", 2)
+    if len(parts) != 3:
+        raise MessageRefused("MESSAGE_MALFORMED")
+    return parts[0], parts[1], parts[2]
+
+
+def _header(text: bytes) -> _Header:
+    try:
+        return _Header.model_validate_json(text)
+    except ValidationError:
+        raise MessageRefused("MESSAGE_MALFORMED") from None
+
+
+def _task_message(header: _Header, body: bytes) -> TaskMessage:
+    try:
+        arguments, named, following = pydantic_core.from_json(body)
+    except (ValueError, TypeError):
+        raise MessageRefused("MESSAGE_MALFORMED") from None
+    if not isinstance(arguments, list) or named != {} or following != NOTHING_FOLLOWS:
+        raise MessageRefused("MESSAGE_MALFORMED")
+    return TaskMessage(header.task, arguments, header.eta, header.expires, header.retries)
+
+
+def _with_one_envelope(message: TaskMessage) -> TaskMessage:
+    if len(message.arguments) != 1 or not isinstance(message.arguments[0], dict):
+        raise MessageRefused("MESSAGE_MALFORMED")
+    return message
+
+
+def _signature(key: bytes, queue: str, header: bytes, body: bytes) -> bytes:
+    """A queue's name and a header have no line break, so equal texts mean equal parts."""
+    signed = hmac.new(key, queue.encode() + b"\n" + header + b"\n", hashlib.sha256)
+    signed.update(body)
+    return signed.hexdigest().encode()

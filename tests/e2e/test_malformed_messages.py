@@ -1,0 +1,200 @@
+"""No message ends a process: one that is not accepted becomes a dead message, and the next one is processed."""
+
+import base64
+import json
+import random
+import uuid
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import settings
+from redis import Redis
+
+from executions import broker
+from executions.protocol import EXECUTE_TASK, ORDER_TASK, order_queue_of, queue_of
+from executions.task_messages import NOTHING_FOLLOWS, TaskMessages, signing_keys
+from releases.identity import ReleaseIdentity
+from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
+
+pytestmark = pytest.mark.timeout(240)
+ROUNDS, MESSAGES_IN_ROUND = 5, 2_000
+SEED = random.randrange(2**32)
+CONTROL_TASKS = {
+    "control": ["executions.dispatch", "executions.sweep", "executions.heartbeat"],
+    "outcomes": ["executions.record"],
+    "webhooks": ["executions.send_webhooks"],
+    "rest": ["executions.call_rest_worker"],
+    "artifacts": ["releases.verify", "releases.remove_orphans", "executions.remove_old"],
+}
+
+# Workers send these, with an envelope that they sign.
+BARE = {"executions.heartbeat", "executions.record"}
+
+
+def celery_message(**members: Any) -> bytes:
+    """A message of Celery's own protocol 2, with `members` in place of some of its parts."""
+    name = str(uuid.uuid4())
+    body = members.pop("body", base64.b64encode(json.dumps([[{}], {}, {}]).encode()).decode())
+    headers = {"lang": "py", "task": "executions.heartbeat", "id": name, "retries": 0, "timelimit": [None, None]}
+    properties = {"correlation_id": name, "delivery_info": {"exchange": "", "routing_key": "control"}}
+    message = {
+        "body": body,
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {**headers, **members.pop("headers", {})},
+        "properties": {**properties, "delivery_tag": name, "body_encoding": "base64", **members.pop("properties", {})},
+    }
+    return json.dumps({**message, **members}).encode()
+
+
+FAULTS = [
+    celery_message(headers={"task": 1}),
+    celery_message(headers={"task": []}),
+    celery_message(headers={"task": None}),
+    celery_message(headers={"eta": "rubbish"}),
+    celery_message(headers={"eta": 5}),
+    celery_message(headers={"eta": "9999-12-31T23:59:59+00:00"}),
+    celery_message(headers={"expires": {}}),
+    celery_message(headers={"retries": "x"}),
+    celery_message(headers={"timelimit": 7}),
+    celery_message(headers={"timelimit": "xy"}),
+    celery_message(headers={"id": []}),
+    celery_message(headers={"id": None}),
+    celery_message(headers={"shadow": []}),
+    celery_message(headers={"compression": "nonsense"}),
+    celery_message(body=None),
+    celery_message(body=7),
+    celery_message(body="%%%"),
+    celery_message(body=base64.b64encode(b"\xff\xfe").decode()),
+    celery_message(body=base64.b64encode(b"7").decode()),
+    celery_message(body=base64.b64encode(b'{"args": 1}').decode()),
+    celery_message(body=base64.b64encode(b"[" * 100_000).decode()),
+    celery_message(body=base64.b64encode(b'[[1], [2], {"chain": 1}]').decode()),
+    celery_message(body=base64.b64encode(b'[{"a": 1}, {}, null]').decode()),
+    celery_message(**{"content-type": None}),
+    celery_message(**{"content-type": "application/x-python-serialize"}),
+    celery_message(**{"content-encoding": 3}),
+    celery_message(properties={"delivery_tag": []}),
+    celery_message(properties={"delivery_info": None}),
+    celery_message(properties={"delivery_info": 3}),
+    celery_message(properties={"body_encoding": "rot13"}),
+    celery_message(properties={"priority": {}}),
+    b'{"body": "", "headers": [], "properties": {}}',
+    b'{"headers": {"task": "executions.sweep"}}',
+    b"{}",
+    b"[]",
+    b"null",
+    b"7",
+    b'"text"',
+    b"",
+    b"garbage",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b"9" * 100_000,
+]
+
+
+# What is in the broker under the names by which kombu holds messages in hand.
+HELD = [b"", b"no line", b"\n", b"\nrubbish", b"control\nrubbish", b"outcomes\n", b"\xff\n\xff", b'[{}, "", "control"]']
+
+
+class Fuzzer:
+    """Makes changed and random messages, all from one seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._messages = TaskMessages(keys=signing_keys([settings.SECRET_KEY]))
+
+    def message(self, queue: str, tasks: list[str]) -> bytes:
+        kind = self._random.randrange(4)
+        if kind == 0:
+            return self._random.randbytes(self._random.randrange(60))
+        if kind == 1:
+            return self._changed(self._random.choice(FAULTS)[:1000])
+        header = {"task": self._random.choice(tasks), "eta": None, "expires": None, "retries": 0}
+        if kind == 2:
+            header[self._random.choice(list(header))] = self._value(3)
+        body = self._value(4) if self._random.random() < 0.5 else [[self._value(2)], {}, NOTHING_FOLLOWS]
+        return self._changed(self._messages.write(queue, header, json.dumps(body).encode()))
+
+    def _value(self, depth: int) -> Any:
+        """Any JSON value."""
+        pick = self._random.randrange(9 if depth else 7)
+        if pick == 7:
+            return [self._value(depth - 1) for _ in range(self._random.randrange(4))]
+        if pick == 8:
+            return {str(self._value(0)): self._value(depth - 1) for _ in range(self._random.randrange(4))}
+        return [None, True, -1, 1e300, 10**30, "", "9999-12-31T23:59:59+00:00"][pick]
+
+    def _changed(self, message: bytes) -> bytes:
+        """`message` with one part of it removed, repeated or replaced."""
+        changed = message
+        while changed == message:
+            start = self._random.randrange(len(message) + 1)
+            end = start + self._random.randrange(1, 10)
+            part = [b"", 2 * message[start:end], b"\n", self._random.randbytes(4), b"null"][self._random.randrange(5)]
+            changed = message[:start] + part + message[end:]
+        return changed
+
+
+@pytest.fixture
+def hosted(tenant: TenantInUse, v1: BuiltRelease) -> TenantInUse:
+    """A tenant whose release 1.0 is active and has a worker."""
+    tenant.register(v1)
+    tenant.activate(v1)
+    tenant.start_worker(v1, "fuzzed")
+    return tenant
+
+
+def queues(hosted: TenantInUse, release: BuiltRelease) -> dict[str, list[str]]:
+    """The tasks that each queue of both kinds of worker may carry."""
+    pin = [release.document[member] for member in ("pipelineId", "contractVersion", "releaseVersion")]
+    identity = ReleaseIdentity(hosted.tenant.slug, *pin)
+    return {**CONTROL_TASKS, queue_of(identity): [EXECUTE_TASK], order_queue_of(identity, "fuzzed"): [ORDER_TASK]}
+
+
+def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: BuiltRelease) -> None:
+    print(f"Seed {SEED}")
+    fuzzer = Fuzzer(SEED)
+    carried = queues(hosted, v1)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        for number in range(ROUNDS):
+            for queue, tasks in carried.items():
+                messages = [fuzzer.message(queue, tasks) for _ in range(MESSAGES_IN_ROUND - len(FAULTS))]
+                redis.lpush(queue, *messages, *FAULTS)
+            made = hosted.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
+            eventually(lambda: not any(map(redis.llen, carried)), seconds=60, what="every message taken")
+            hosted.wait_for(made, "SUCCEEDED", seconds=60)
+        assert [child.name for child in hosted.product.children.started if not child.running] == []
+        for queue in carried:
+            dead = redis.lrange(broker.dead_messages_of(queue), 0, -1)
+            assert len(dead) == broker.MOST_DEAD_MESSAGES
+            assert all(len(entry) < 3_000 for entry in dead)
+    hosted.register(v2)
+
+
+def test_what_is_held_in_a_wrong_form_stops_neither_the_process_nor_the_return_of_others(hosted: TenantInUse) -> None:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        for number, held in enumerate(HELD):
+            redis.hset("unacked", f"held-{number}", held)
+            redis.zadd("unacked_index", {f"held-{number}": number})
+        names = [f"held-{number}" for number in range(len(HELD))]
+        eventually(lambda: not any(redis.hmget("unacked", names)), seconds=30, what="nothing held")
+    made = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    hosted.wait_for(made, "SUCCEEDED")
+
+
+@pytest.mark.parametrize("task", sorted(task for tasks in CONTROL_TASKS.values() for task in tasks if task not in BARE))
+def test_a_task_of_the_coordinator_is_dropped_unless_the_coordinator_signed_it(
+    running: RunningProduct, task: str
+) -> None:
+    [queue] = [queue for queue, tasks in CONTROL_TASKS.items() if task in tasks]
+    dead = broker.dead_messages_of(queue)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        for keys in ([], signing_keys([settings.WORKER_SECRET])):
+            redis.delete(dead)
+            header = {"task": task, "eta": None, "expires": None, "retries": 0}
+            redis.lpush(queue, TaskMessages(keys=keys).write(queue, header, b"[[],{},null]"))
+            [entry] = eventually(partial(redis.lrange, dead, 0, -1), what="the dead message")
+            assert json.loads(entry)["code"] == "SIGNATURE_INVALID"

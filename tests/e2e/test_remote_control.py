@@ -1,0 +1,38 @@
+"""Nobody controls a worker over the broker, and no worker reports there to others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery, current_app
+from django.conf import settings
+from redis import Redis
+
+from tests.running import BuiltRelease, TenantInUse
+
+
+@pytest.fixture
+def anybody() -> Iterator[Celery]:
+    """The application of somebody who has the broker's password and nothing else."""
+    before: Any = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - what the proxy stands for
+    with Celery("anybody", broker=settings.CELERY_BROKER_URL, set_as_current=False) as app:
+        yield app
+    before.set_current()
+
+
+def test_no_worker_obeys_or_answers_a_remote_command(tenant: TenantInUse, v1: BuiltRelease, anybody: Celery) -> None:
+    tenant.register(v1)
+    tenant.activate(v1)
+    tenant.start_worker(v1, "alone")
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert [name for name in redis.scan_iter("*") if b"pidbox" in name or b"celeryev" in name] == []
+        assert redis.pubsub_numpat() == 0
+    for command in ("shutdown", "pool_restart"):
+        anybody.control.broadcast(command)
+    anybody.control.cancel_consumer("control")
+    anybody.control.rate_limit("executions.record", "1/h")
+    inspect = anybody.control.inspect(timeout=1)
+    assert (inspect.ping(), inspect.conf(with_defaults=True), inspect.active()) == (None, None, None)
+    made = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    tenant.wait_for(made, "SUCCEEDED")
+    tenant.product.children.require_running()
