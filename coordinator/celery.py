@@ -9,7 +9,7 @@ from kombu import Queue
 
 from coordinator import bell, connection_budget
 from executions.broker import survive_broker_loss
-from executions.protocol import OUTCOME_QUEUE
+from executions.protocol import HEARTBEAT_QUEUE, OUTCOME_QUEUE
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 
@@ -47,5 +47,7 @@ def _drop_dead_connections(**_: Any) -> None:
 
 
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue(name) for name in ("control", OUTCOME_QUEUE, "webhooks", "rest", "artifacts")]
+# Workers can write to the queues of outcomes and heartbeats alone (`executions.broker_acl`).
+QUEUES = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
+app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.autodiscover_tasks(["releases", "executions"])

@@ -40,6 +40,14 @@ class Channel(redis.Channel):
             self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
         return self._kept
 
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: Any, queue: str) -> None:
+        """Write no binding of a queue to an exchange of the same name: every message is sent to its queue by name.
+
+        Such a binding would stay in the broker forever, under a key outside of the tenant's prefix.
+        """
+        if exchange != queue:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]  # not in the stubs
+
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
         """A message with an expiry replaces the messages in its queue, and the queue expires with it."""
         milliseconds = message["properties"].get("expiration")

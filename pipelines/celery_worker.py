@@ -22,9 +22,11 @@ from kombu.common import ignore_errors
 from kombu.exceptions import KombuError, OperationalError
 from kombu.message import Message
 
+from coordinator.broker_tls import tls_options
 from executions.broker import send, survive_broker_loss
 from executions.protocol import (
     EXECUTE_TASK,
+    HEARTBEAT_QUEUE,
     HEARTBEAT_TASK,
     OUTCOME_QUEUE,
     RECORD_TASK,
@@ -57,6 +59,8 @@ def main(arguments: argparse.Namespace) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
     tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
     broker_url = needed(arguments.broker_url, "--broker-url", "PIPELINES_BROKER_URL")
+    if "?" in broker_url:
+        raise DefinitionError("INVALID_BROKER_URL", "--broker-url takes no query; use --broker-ca-file for TLS")
     key = worker_key(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, tenant)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
@@ -65,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.let_go)
-    app = _application(broker_url, host, outbox)
+    app = _application(broker_url, arguments.broker_ca_file, host, outbox)
     outbox.start()
     _Pulse(host, outbox)
     worker = app.Worker(
@@ -87,7 +91,7 @@ def main(arguments: argparse.Namespace) -> int:
     return int(worker.exitcode or 0)
 
 
-def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
+def _application(broker_url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
     survive_broker_loss()
     app = Celery("pipelines", broker=broker_url, set_as_current=True)
     queue = queue_of(host.release.identity)
@@ -101,9 +105,15 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_enable_remote_control=False,
+        broker_use_ssl=tls_options(broker_url, ca_file) or False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={"socket_connect_timeout": 5, "socket_timeout": 10},
+        broker_transport_options={
+            "socket_connect_timeout": 5,
+            "socket_timeout": 10,
+            # The worker consumes without acknowledgements, so it needs none of the keys that they are kept in.
+            "ack_emulation": False,
+        },
     )
 
     @app.task(name=EXECUTE_TASK)
@@ -256,6 +266,6 @@ class _Pulse(threading.Thread):
     def _beat(self) -> None:
         try:
             message = self._host.heartbeat(self._state)
-            send(HEARTBEAT_TASK, message, queue="control")
+            send(HEARTBEAT_TASK, message, queue=HEARTBEAT_QUEUE)
         except BaseException as error:  # the next one may succeed: this thread must not end
             warn("The broker did not take a heartbeat: %s", type(error).__name__)

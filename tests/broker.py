@@ -1,5 +1,6 @@
 """Reads what was really sent to the broker, and gives a test another broker."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty
@@ -8,6 +9,16 @@ from typing import Any
 from celery import current_app
 from django.conf import settings
 from kombu import Connection
+
+
+def broker_urls() -> dict[str, str]:
+    """The broker of this process, for the product's own processes."""
+    return {name: os.environ[name] for name in ("REDIS_URL", "REDIS_OWNER_URL") if name in os.environ}
+
+
+def owner_url() -> str:
+    """The broker of this process, as the user who may do everything there."""
+    return os.environ.get("REDIS_OWNER_URL") or os.environ["REDIS_URL"]
 
 
 def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:

@@ -1,7 +1,7 @@
 """Fixtures of the tests that run the product's own processes."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
 from releases.artifact_store import LocalArtifactStore
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
+from tests.tls_proxy import over_tls, tls_in_front_of
 
 PIPELINES = Path(__file__).parent / "pipelines"
 
@@ -40,18 +41,22 @@ def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[Runnin
 
 @contextmanager
 def product_with_own_broker(
-    running: RunningProduct, folder: Path, settings: Mapping[str, str]
+    running: RunningProduct, folder: Path, settings: Mapping[str, str], certificate: Path | None = None
 ) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """Run a second copy of the product over the same database, with other `settings` and a separate broker."""
-    valkey = Valkey(folder / "valkey")
-    valkey.start()
-    servers = {**running.product.servers, "REDIS_URL": valkey.url}
-    product = Product(folder / "product", servers, {**running.product.settings, **settings})
-    product.environment["STATIC_ROOT"] = running.product.environment["STATIC_ROOT"]
-    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-    try:
+    """Run a second copy of the product over the same database, with other `settings` and a separate broker.
+
+    With a `certificate` it reaches the broker over TLS alone.
+    """
+    with ExitStack() as up:
+        valkey = up.enter_context(Valkey(folder / "valkey"))
+        broker_url = valkey.url
+        if certificate is not None:
+            port = up.enter_context(tls_in_front_of(valkey.port, certificate))
+            broker_url = over_tls(valkey.url, port)
+        servers = {**running.product.servers, "REDIS_URL": broker_url, "REDIS_OWNER_URL": valkey.owner_url}
+        product = Product(folder / "product", servers, {**running.product.settings, **settings})
+        product.environment["STATIC_ROOT"] = running.product.environment["STATIC_ROOT"]
+        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
+        up.callback(product.stop)
         product.start()
         yield RunningProduct(product), valkey
-    finally:
-        product.stop()
-        valkey.stop()
