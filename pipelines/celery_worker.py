@@ -37,7 +37,7 @@ from executions.protocol import (
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
 from pipelines.host import Host, host_release
-from pipelines.options import needed, worker_key
+from pipelines.options import broker_url, needed, worker_key
 from pipelines.outbox import Answer, Outbox
 
 # Seconds between heartbeats. A worker takes nothing before it is told to, so it asks again soon at first.
@@ -58,9 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
     tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
-    broker_url = needed(arguments.broker_url, "--broker-url", "PIPELINES_BROKER_URL")
-    if "?" in broker_url:
-        raise DefinitionError("INVALID_BROKER_URL", "--broker-url takes no query; use --broker-ca-file for TLS")
+    url = broker_url(arguments.broker_url, arguments.broker_ca_file)
     key = worker_key(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, tenant)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
@@ -69,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.let_go)
-    app = _application(broker_url, arguments.broker_ca_file, host, outbox)
+    app = _application(url, arguments.broker_ca_file, host, outbox)
     outbox.start()
     _Pulse(host, outbox)
     worker = app.Worker(
@@ -91,9 +89,9 @@ def main(arguments: argparse.Namespace) -> int:
     return int(worker.exitcode or 0)
 
 
-def _application(broker_url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
+def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
     survive_broker_loss()
-    app = Celery("pipelines", broker=broker_url, set_as_current=True)
+    app = Celery("pipelines", broker=url, set_as_current=True)
     queue = queue_of(host.release.identity)
     app.conf.update(
         task_queues=[Queue(queue, no_ack=True)],
@@ -105,7 +103,7 @@ def _application(broker_url: str, ca_file: str, host: Host, outbox: Outbox) -> C
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_enable_remote_control=False,
-        broker_use_ssl=tls_options(broker_url, ca_file) or False,
+        broker_use_ssl=tls_options(url, ca_file) or False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={

@@ -1,6 +1,7 @@
 """Fixtures of the tests that run the product's own processes."""
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
 from releases.artifact_store import LocalArtifactStore
+from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
 from tests.tls_proxy import over_tls, tls_in_front_of
 
@@ -30,6 +32,31 @@ def v1(tmp_path: Path) -> BuiltRelease:
 @pytest.fixture
 def v2(tmp_path: Path) -> BuiltRelease:
     return build("pinned:pipeline", PIPELINES / "v2", tmp_path / "v2", "2.0")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+Host = Callable[[TenantInUse, str], None]
+
+
+@pytest.fixture
+def host(tmp_path: Path, receiver: Receiver) -> Host:
+    """Builds, registers and activates one of the pipelines that wait, and starts a worker for it."""
+
+    def start(tenant: TenantInUse, name: str) -> None:
+        folder = tmp_path / name
+        shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "url.txt").write_text(receiver.url())
+        release = build(f"awaiting:{name}", folder, tmp_path / f"{name}-release", "1.0")
+        tenant.register(release)
+        tenant.activate(release)
+        tenant.start_worker(release, f"worker-{name}")
+
+    return start
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """The product over a broker whose users may do only what they need, with TLS and without."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from kombu import Connection
@@ -28,6 +30,12 @@ def work(tenant: TenantInUse, release: BuiltRelease) -> None:
         assert answer.status_code == 200, answer.text
         tenant.wait_for_worker("worker", state)
     run(tenant, "second")
+    environment = Path(f"/proc/{worker.pid}/environ").read_text()
+    passwords = re.findall(r"PIPELINES_BROKER_URL=rediss?://worker-[^:]+:([^@]+)@", environment)
+    passwords.append(str(urlsplit(tenant.product.servers["REDIS_URL"]).password))
+    logs = "".join(log.read_text() for log in (tenant.product.folder / "logs").iterdir())
+    assert len(passwords) == 2
+    assert not [password for password in passwords if password in logs]
     assert worker.stop(grace=20) == 0
     tenant.wait_for_worker("worker", "UNAVAILABLE")
 

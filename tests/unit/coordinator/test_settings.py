@@ -16,6 +16,7 @@ VALID = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
     "REDIS_URL": "redis://127.0.0.1:1/0",
 }
+CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
 MARK = "2f1e"
 """Is in every invalid value, and in no message."""
 BY_KIND = {
@@ -128,6 +129,11 @@ def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
     environment = {"PATH": os.environ["PATH"], **VALID, **changes}
     command = [sys.executable, "-c", "import coordinator.settings"]
     subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
+
+
+def test_an_authority_for_a_broker_without_tls_is_refused() -> None:
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
+    assert problem == "  REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://"
 
 
 def test_missing_settings_are_reported_at_once() -> None:
