@@ -80,4 +80,5 @@ def _mark(task: str, slot: int = 0) -> str:
 
 @cache
 def _redis() -> Redis:
-    return Redis.from_url(settings.CELERY_BROKER_URL, socket_connect_timeout=2, socket_timeout=10)
+    url = settings.CELERY_BROKER_URL
+    return Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10, **settings.BROKER_TLS)

@@ -12,7 +12,7 @@ from kombu import Queue
 from coordinator import bell, connection_budget
 from executions import quiet_consumer
 from executions.broker import survive_broker_loss
-from executions.protocol import HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
+from executions.protocol import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from executions.task_messages import TaskMessages, signing_keys
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
@@ -69,7 +69,9 @@ def _accepts(queue: str, task: str) -> bool:
 
 
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.task_queues = [Queue(name) for name in ("control", OUTCOME_QUEUE, "webhooks", "rest", "artifacts")]
+# Workers can write to the queues of outcomes and heartbeats alone (`executions.broker_acl`).
+QUEUES = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
+app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.conf.worker_consumer = quiet_consumer.NAME
 app.conf.broker_transport_options = {
     **app.conf.broker_transport_options,

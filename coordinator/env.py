@@ -62,6 +62,31 @@ class Environment:
 
         return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
 
+    def secrets(self, name: str, *, shortest: int = 1) -> list[str]:
+        """Secrets of at least `shortest` characters, separated by commas or white space; none by default."""
+
+        def parse(value: str) -> list[str]:
+            found = value.replace(",", " ").split()
+            if any(len(secret) < shortest for secret in found):
+                raise ValueError(f"must be secrets of at least {shortest} characters each, separated by commas")
+            return found
+
+        return self._read(name, "secret", "", parse, fallback=[], secret=True)
+
+    def tenant_secrets(self, name: str) -> dict[str, list[str]]:
+        """The secrets of each tenant, as `tenant=secret`, separated by commas or white space; several for some."""
+
+        def parse(value: str) -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {}
+            for entry in value.replace(",", " ").split():
+                tenant, _, secret = entry.partition("=")
+                if not _TENANT.fullmatch(tenant) or not secret:
+                    raise ValueError("must be of the form tenant=token, separated by commas")
+                found.setdefault(tenant, []).append(secret)
+            return found
+
+        return self._read(name, "secret", "", parse, fallback={}, secret=True)
+
     def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
         def parse(value: str) -> int:
             number = int(value) if _INTEGER.fullmatch(value) else None
@@ -217,8 +242,10 @@ class Environment:
                 and url.scheme in {"redis", "rediss"}
                 and url.hostname
                 and _DATABASE_NUMBER.fullmatch(url.path)
+                and "?" not in value
+                and "#" not in value
             ):
-                raise ValueError("must be a redis://host:port/number or rediss:// URL")
+                raise ValueError("must be a redis://user:password@host:port/number or rediss:// URL, without a query")
             return value
 
         return self._read(name, "Redis URL", None, parse, fallback="", secret=True)

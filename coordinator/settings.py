@@ -8,12 +8,14 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from coordinator.api.problem_shape import PROBLEM
+from coordinator.broker_tls import tls_options
 from coordinator.env import Environment
 
 env = Environment(os.environ)
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 SECRET_KEY = env.secret("SECRET_KEY", shortest=32)
+SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS", shortest=32)
 WORKER_SECRET = env.secret("WORKER_SECRET", shortest=32)
 DEBUG = False
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1")
@@ -95,6 +97,7 @@ RETRY_JITTER = env.number("RETRY_JITTER", 0.1)
 
 PUBLIC_URL = env.url("PUBLIC_URL")
 RESUME_TOKEN_SECRET = env.secret("RESUME_TOKEN_SECRET", shortest=32, required=False)
+RESUME_TOKEN_SECRET_FALLBACKS = env.secrets("RESUME_TOKEN_SECRET_FALLBACKS", shortest=32)
 WEBHOOK_ATTEMPTS = env.integer("WEBHOOK_ATTEMPTS", 8)
 WEBHOOK_DELAY_SECONDS = env.number("WEBHOOK_DELAY_SECONDS", 10)
 WEBHOOK_TIMEOUT_SECONDS = env.number("WEBHOOK_TIMEOUT_SECONDS", 10, least=0.1)
@@ -119,12 +122,20 @@ TPF_ADMIN_TOKEN_REF = env.text("TPF_ADMIN_TOKEN_REF", "")
 TPF_CONTROL_PLANE_ENABLED = env.flag("TPF_CONTROL_PLANE_ENABLED", False)
 TPF_CONTROL_PLANE_TOKEN = env.secret("TPF_CONTROL_PLANE_TOKEN", required=False)
 TPF_CONTROL_PLANE_TOKEN_REF = env.text("TPF_CONTROL_PLANE_TOKEN_REF", "")
-for surface, enabled, token, reference in (
-    ("TPF_ADMIN", TPF_ADMIN_ENABLED, TPF_ADMIN_TOKEN, TPF_ADMIN_TOKEN_REF),
-    ("TPF_CONTROL_PLANE", TPF_CONTROL_PLANE_ENABLED, TPF_CONTROL_PLANE_TOKEN, TPF_CONTROL_PLANE_TOKEN_REF),
+TPF_ADMIN_TENANT_TOKENS = env.tenant_secrets("TPF_ADMIN_TENANT_TOKENS")
+TPF_CONTROL_PLANE_TENANT_TOKENS = env.tenant_secrets("TPF_CONTROL_PLANE_TENANT_TOKENS")
+for surface, enabled, token, reference, tenant_tokens in (
+    ("TPF_ADMIN", TPF_ADMIN_ENABLED, TPF_ADMIN_TOKEN, TPF_ADMIN_TOKEN_REF, TPF_ADMIN_TENANT_TOKENS),
+    (
+        *("TPF_CONTROL_PLANE", TPF_CONTROL_PLANE_ENABLED, TPF_CONTROL_PLANE_TOKEN, TPF_CONTROL_PLANE_TOKEN_REF),
+        TPF_CONTROL_PLANE_TENANT_TOKENS,
+    ),
 ):
     names = f"{surface}_TOKEN or {surface}_TOKEN_REF"
-    env.require(not enabled or bool(token or reference), f"{names} is required when {surface}_ENABLED=true")
+    env.require(
+        not enabled or bool(token or reference or tenant_tokens),
+        f"{names} or {surface}_TENANT_TOKENS is required when {surface}_ENABLED=true",
+    )
     env.require(not (token and reference), f"Configure only one of {names}")
     env.require(
         not reference or reference.startswith(("env:", "file:")),
@@ -280,6 +291,13 @@ SPECTACULAR_SETTINGS = {
 }
 
 CELERY_BROKER_URL = env.redis_url("REDIS_URL")
+REDIS_CA_FILE = env.certificates("REDIS_CA_FILE")
+env.require(
+    not REDIS_CA_FILE or CELERY_BROKER_URL.startswith("rediss://"),
+    "REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://",
+)
+BROKER_TLS = tls_options(CELERY_BROKER_URL, REDIS_CA_FILE)
+CELERY_BROKER_USE_SSL = BROKER_TLS or False
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

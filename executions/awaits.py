@@ -176,9 +176,10 @@ def _as_row(tenant: Tenant, parking: Parking) -> dict[str, Any]:
     }
 
 
-def resume_secret() -> str:
-    """What resume tokens are signed with: its own secret where there is one, else derived from the workers'."""
-    return settings.RESUME_TOKEN_SECRET or derived(settings.WORKER_SECRET, "resume-token")
+def resume_secrets() -> list[str]:
+    """Return the secrets that resume tokens may be signed with. The first one signs new tokens."""
+    own = [settings.RESUME_TOKEN_SECRET, *settings.RESUME_TOKEN_SECRET_FALLBACKS]
+    return [*filter(None, own), derived(settings.WORKER_SECRET, "resume-token")]
 
 
 def resume_token_of(interaction: Interaction, *, issued_at: datetime) -> ResumeToken:

@@ -158,6 +158,14 @@ class Channel(redis.Channel):
         except (RedisError, OSError) as error:
             log.warning("The broker does not keep a dead message: %s", type(error).__name__)
 
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: Any, queue: str) -> None:
+        """Write no binding of a queue to an exchange of the same name: every message is sent to its queue by name.
+
+        Such a binding would stay in the broker forever, under a key outside of the tenant's prefix.
+        """
+        if exchange != queue:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]  # not in the stubs
+
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
         """A message with an expiry replaces the messages in its queue, and the queue expires with it."""
         header = {name: message["headers"][name] for name in ("task", "eta", "expires", "retries")}

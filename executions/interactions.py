@@ -121,7 +121,7 @@ def complete(
 
 def _read(resume_token: str) -> ResumeToken:
     try:
-        return read(resume_token, awaits.resume_secret())
+        return read(resume_token, awaits.resume_secrets())
     except ResumeTokenError as error:
         raise ResumeTokenInvalid(str(error)) from None
 

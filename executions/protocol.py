@@ -21,6 +21,7 @@ from pydantic.alias_generators import to_camel
 from releases.identity import ReleaseIdentity
 
 OUTCOME_QUEUE = "outcomes"
+HEARTBEAT_QUEUE = "heartbeats"
 EXECUTE_TASK = "pipelines.execute"
 RECORD_TASK = "executions.record"
 ORDER_TASK = "pipelines.order"
@@ -44,15 +45,26 @@ class ProtocolError(Exception):
 
 
 @lru_cache(1000)
+def tenant_prefix(tenant_id: str) -> str:
+    """Return the prefix of the names of all queues of one tenant, for the patterns of the broker's ACLs.
+
+    It contains a digest of fixed length. So no prefix is the beginning of another one, and none contains a character
+    that has a meaning in a pattern.
+    """
+    return f"tenant.{hashlib.sha256(json.dumps(tenant_id).encode()).hexdigest()[:32]}."
+
+
+@lru_cache(1000)
 def queue_of(identity: ReleaseIdentity) -> str:
     """The Celery queue of one release alone. Equal identities give equal names, different ones never do."""
     text = json.dumps([identity.tenant_id, identity.pipeline_id, identity.contract_version, identity.release_version])
-    return "release." + hashlib.sha256(text.encode()).hexdigest()[:40]
+    return f"{tenant_prefix(identity.tenant_id)}release.{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
 def order_queue_of(identity: ReleaseIdentity, worker_id: str) -> str:
     """The queue of one worker of one release, for orders to it alone."""
-    return "worker." + hashlib.sha256(json.dumps([queue_of(identity), worker_id]).encode()).hexdigest()[:40]
+    digest = hashlib.sha256(json.dumps([queue_of(identity), worker_id]).encode()).hexdigest()[:40]
+    return f"{tenant_prefix(identity.tenant_id)}worker.{digest}"
 
 
 class _Wire(BaseModel):

@@ -5,10 +5,13 @@ import binascii
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from typing import Any
 
 LONGEST = 4096
+_KEY_ID = "keyId"
 _TEXTS = ("tenantId", "interactionId", "correlationId", "executionId", "stepId")
 _TIMES = ("deadlineEpochMs", "issuedAtEpochMs")
 
@@ -34,8 +37,8 @@ class ResumeToken:
     issued_at_epoch_ms: int
 
     def sign(self, secret: str) -> str:
-        """The token as it travels."""
-        members = dict(zip((*_TEXTS, *_TIMES), astuple(self), strict=True))
+        """Return the token as it is sent, with the id of the secret."""
+        members = dict(zip((*_TEXTS, *_TIMES), astuple(self), strict=True)) | {_KEY_ID: key_id(secret)}
         payload = _encoded(json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode())
         return f"{payload}.{_signature(payload, secret)}"
 
@@ -50,14 +53,22 @@ class ResumeToken:
             raise ResumeTokenError("EXPIRED", "The resume token has expired.")
 
 
-def read(token: str, secret: str) -> ResumeToken:
-    """What a token says, once its signature was found to be right. Raises `ResumeTokenError` MALFORMED or SIGNATURE."""
+def read(token: str, secrets: Sequence[str]) -> ResumeToken:
+    """Verify a token that one of `secrets` signed, and return its content.
+
+    A token without a key id may be of any of them: the protocol has no key ids, and workers sign tokens too. Raises
+    `ResumeTokenError` MALFORMED or SIGNATURE.
+    """
     parts = token.split(".") if len(token) <= LONGEST else []
     if len(parts) != 2 or not all(part.strip() for part in parts) or not token.isascii():
         raise ResumeTokenError("MALFORMED", "A resume token has two parts with a dot between them.")
     payload, signature = parts
-    if not hmac.compare_digest(_signature(payload, secret), signature):
-        raise ResumeTokenError("SIGNATURE", "The signature of the resume token is wrong.")
+    named = claimed(token, _KEY_ID)
+    candidates = [secret for secret in secrets if named in ("", key_id(secret))]
+    if not any(hmac.compare_digest(_signature(payload, secret), signature) for secret in candidates):
+        raise ResumeTokenError(
+            "SIGNATURE", "The signature of the resume token is wrong, or its key is no longer valid."
+        )
     members = _members(payload)
     if not _is_whole(members):
         raise ResumeTokenError("MALFORMED", "The resume token does not hold what a resume token holds.")
@@ -76,6 +87,12 @@ def _members(payload: str) -> Any:
         return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except (binascii.Error, ValueError, RecursionError):
         return None
+
+
+@lru_cache(100)
+def key_id(secret: str) -> str:
+    """Return the public name of a secret, which discloses nothing about it."""
+    return derived(secret, "key-id")[:8]
 
 
 def derived(secret: str, purpose: str) -> str:

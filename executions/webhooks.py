@@ -157,7 +157,7 @@ def _post(interaction: Interaction, resolve: Resolve) -> int:
 
 def message(interaction: Interaction) -> dict[str, Any]:
     """What a receiver gets (wire protocol F.8), with the token that answers it."""
-    token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secret())
+    token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     members: dict[str, Any] = {
         "tenantId": interaction.tenant.slug,
         "interactionId": interaction.known_as,

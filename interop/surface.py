@@ -50,24 +50,29 @@ class Surface:
     def enabled(self) -> bool:
         return bool(getattr(settings, f"{self.name}_ENABLED"))
 
-    def token(self) -> str | None:
-        """The token that opens it, or None where the one that its reference names cannot be had just now."""
-        token = str(getattr(settings, f"{self.name}_TOKEN"))
-        return token or _referred(str(getattr(settings, f"{self.name}_TOKEN_REF")))
+    def tenant_tokens(self, tenant_id: str) -> list[str]:
+        """Return the tokens that open the surface for one tenant alone."""
+        tokens: dict[str, list[str]] = getattr(settings, f"{self.name}_TENANT_TOKENS")
+        return tokens.get(tenant_id, [])
+
+    def tokens(self) -> list[str] | None:
+        """Return the tokens that open the surface for every tenant; None if their reference cannot be resolved now."""
+        token, reference = (str(getattr(settings, f"{self.name}_{part}")) for part in ("TOKEN", "TOKEN_REF"))
+        return _referred(reference) if reference else [token] if token else []
 
 
 ADMIN = Surface("TPF_ADMIN", "tpf-admin")
 CONTROL_PLANE = Surface("TPF_CONTROL_PLANE", "tpf-control-plane")
 
 
-def _referred(reference: str) -> str | None:
+def _referred(reference: str) -> list[str] | None:
+    """Return the tokens that a reference names, one a line."""
     kind, _, name = reference.partition(":")
-    if kind == "env":
-        return os.environ.get(name, "").strip() or None
     try:
-        return Path(name).read_text(encoding="utf-8").strip() or None
+        text = os.environ.get(name, "") if kind == "env" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError):
         return None
+    return [line.strip() for line in text.splitlines() if line.strip()] or None
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -87,7 +92,7 @@ class TpfView(View):
         try:
             _guard(self.surface, names)
             if self.bearer:
-                _require_bearer(self.surface, self.unavailable, request)
+                _require_bearer(self.surface, self.unavailable, request, names["tenantId"].strip())
             handler = getattr(self, (request.method or "").lower(), None)
             if handler is None or request.method not in {"GET", "POST"}:
                 raise Refusal(405)
@@ -129,16 +134,26 @@ def _guard(surface: Surface, names: dict[str, str]) -> None:
             raise Refusal(400, f"{name} is required")
 
 
-def _require_bearer(surface: Surface, unavailable: str, request: HttpRequest) -> None:
+def _require_bearer(surface: Surface, unavailable: str, request: HttpRequest, tenant_id: str) -> None:
+    """Accept a token of the whole surface, or one of the tenant that the path names."""
     header = request.headers.get("Authorization", "")
     presented = header.removeprefix(BEARER).strip() if header.startswith(BEARER) else ""
     if not presented:
         raise Refusal(401)
-    expected = surface.token()
-    if expected is None:
+    if _is_among(presented, surface.tenant_tokens(tenant_id)):
+        return
+    shared = surface.tokens()
+    if shared is None:
         raise Refusal(503, unavailable)
-    if not hmac.compare_digest(presented.encode("utf-8", "replace"), expected.strip().encode()):
+    if not _is_among(presented, shared):
         raise Refusal(401)
+
+
+def _is_among(presented: str, tokens: list[str]) -> bool:
+    return any(
+        hmac.compare_digest(presented.encode("utf-8", "replace"), token.strip().encode("utf-8", "replace"))
+        for token in tokens
+    )
 
 
 def _snake(name: str) -> str:

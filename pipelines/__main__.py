@@ -95,6 +95,12 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "--broker-url", default=env.get("PIPELINES_BROKER_URL"), metavar="URL", help="default: $PIPELINES_BROKER_URL"
     )
     parser.add_argument(
+        "--broker-ca-file",
+        default=env.get("PIPELINES_BROKER_CA_FILE", ""),
+        metavar="FILE",
+        help="the authority of a rediss:// broker's certificate; default: $PIPELINES_BROKER_CA_FILE",
+    )
+    parser.add_argument(
         "--key-file", type=Path, metavar="FILE", help="holds the tenant's worker key; default: $PIPELINES_WORKER_KEY"
     )
     parser.add_argument("--worker-id", metavar="ID", help="default: made from host and process")

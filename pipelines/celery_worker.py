@@ -22,10 +22,12 @@ from kombu.common import ignore_errors
 from kombu.exceptions import KombuError, OperationalError
 from kombu.message import Message
 
+from coordinator.broker_tls import tls_options
 from executions import quiet_consumer
 from executions.broker import send, survive_broker_loss
 from executions.protocol import (
     EXECUTE_TASK,
+    HEARTBEAT_QUEUE,
     HEARTBEAT_TASK,
     ORDER_TASK,
     OUTCOME_QUEUE,
@@ -38,7 +40,7 @@ from executions.task_messages import TaskMessages
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
 from pipelines.host import Host, host_release
-from pipelines.options import needed, worker_key
+from pipelines.options import broker_url, needed, worker_key
 from pipelines.outbox import Answer, Outbox
 
 # Seconds between heartbeats. A worker takes nothing before it is told to, so it asks again soon at first.
@@ -59,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
     tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
-    broker_url = needed(arguments.broker_url, "--broker-url", "PIPELINES_BROKER_URL")
+    url = broker_url(arguments.broker_url, arguments.broker_ca_file)
     key = worker_key(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, tenant)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
@@ -68,7 +70,7 @@ def main(arguments: argparse.Namespace) -> int:
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.let_go)
-    app = _application(broker_url, host, outbox)
+    app = _application(url, arguments.broker_ca_file, host, outbox)
     outbox.start()
     _Pulse(host, outbox)
     worker = app.Worker(
@@ -86,9 +88,9 @@ def main(arguments: argparse.Namespace) -> int:
     return int(worker.exitcode or 0)
 
 
-def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
+def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
     survive_broker_loss()
-    app = Celery("pipelines", broker=broker_url, set_as_current=True)
+    app = Celery("pipelines", broker=url, set_as_current=True)
     queue = queue_of(host.release.identity)
     app.conf.update(
         task_queues=[Queue(queue, no_ack=True)],
@@ -101,12 +103,13 @@ def _application(broker_url: str, host: Host, outbox: Outbox) -> Celery:
         worker_hijack_root_logger=False,
         worker_enable_remote_control=False,
         worker_consumer=quiet_consumer.NAME,
+        broker_use_ssl=tls_options(url, ca_file) or False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
             "socket_connect_timeout": 5,
             "socket_timeout": 10,
-            # No queue of a worker wants acknowledgements, so the broker need not hold what they were not given for.
+            # The worker consumes without acknowledgements, so it needs none of the keys that they are kept in.
             "ack_emulation": False,
             # The tasks verify what is in them: a worker has no key of the coordinator's.
             "messages": TaskMessages(accepts=partial(_accepts, host), unsigned=(EXECUTE_TASK, ORDER_TASK)),
@@ -269,6 +272,6 @@ class _Pulse(threading.Thread):
     def _beat(self) -> None:
         try:
             message = self._host.heartbeat(self._state)
-            send(HEARTBEAT_TASK, message, queue="control")
+            send(HEARTBEAT_TASK, message, queue=HEARTBEAT_QUEUE)
         except BaseException as error:  # the next one may succeed: this thread must not end
             warn("The broker did not take a heartbeat: %s", type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 
 from pipelines.errors import DefinitionError
@@ -13,6 +14,24 @@ def needed(value: str | None, option: str, variable: str) -> str:
     if not value:
         raise DefinitionError("MISSING_OPTION", f"{option} is needed, or ${variable}")
     return value
+
+
+def broker_url(value: str | None, ca_file: str) -> str:
+    """Return the broker's URL. Raises ``DefinitionError`` unless it is usable with this file of certificates."""
+    url = needed(value, "--broker-url", "PIPELINES_BROKER_URL")
+    if "?" in url or (ca_file and not url.startswith("rediss://")):
+        raise DefinitionError(
+            "INVALID_BROKER_URL",
+            "--broker-url takes no query, and must be a rediss:// URL where --broker-ca-file is given",
+        )
+    if ca_file:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+        except OSError:
+            raise DefinitionError(
+                "INVALID_CA_FILE", f"{ca_file} is no readable file of certificates in PEM form"
+            ) from None
+    return url
 
 
 def worker_key(file: Path | None) -> str:

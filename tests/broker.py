@@ -1,5 +1,6 @@
 """Reads what was really sent to the broker, and gives a test another broker."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,16 @@ from kombu import Connection
 from redis import Redis
 
 from executions.task_messages import TaskMessages, parse
+
+
+def broker_urls() -> dict[str, str]:
+    """The broker of this process, for the product's own processes."""
+    return {name: os.environ[name] for name in ("REDIS_URL", "REDIS_OWNER_URL") if name in os.environ}
+
+
+def owner_url() -> str:
+    """The broker of this process, as the user who may do everything there."""
+    return os.environ.get("REDIS_OWNER_URL") or os.environ["REDIS_URL"]
 
 
 def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:

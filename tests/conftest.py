@@ -18,6 +18,7 @@ from coordinator.local.product import Product
 from executions import admission, refusals
 from releases.artifact_store import LocalArtifactStore
 from tests import transaction_calls
+from tests.broker import broker_urls
 from tests.race_database import race_database
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
@@ -62,7 +63,7 @@ def running(
     folder = tmp_path_factory.mktemp("running")
     product = Product(
         folder,
-        {"DATABASE_URL": database, "REDIS_URL": settings.CELERY_BROKER_URL},
+        {"DATABASE_URL": database, **broker_urls()},
         {
             **transaction_calls.environment(),
             "SECRET_KEY": settings.SECRET_KEY,

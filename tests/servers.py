@@ -21,7 +21,11 @@ ORDINARY_URL = os.environ.setdefault("TEST_ORDINARY_URL", os.environ["DATABASE_U
 os.environ |= {
     # Tests make and migrate databases, so they are the owner; the processes that they start are not.
     "DATABASE_URL": os.environ["DATABASE_OWNER_URL"],
-    "REDIS_URL": urlunsplit(urlsplit(os.environ["REDIS_URL"])._replace(path=f"/{NUMBER}")),
+    **{
+        name: urlunsplit(urlsplit(os.environ[name])._replace(path=f"/{NUMBER}"))
+        for name in ("REDIS_URL", "REDIS_OWNER_URL")
+        if name in os.environ
+    },
     "SECRET_KEY": "a-key-that-only-tests-use-0123456789abcdef",
     "WORKER_SECRET": "a-secret-that-only-tests-use-0123456789abcdef",
     "ARTIFACT_ROOT": f"{FOLDER}/artifacts",

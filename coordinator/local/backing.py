@@ -18,8 +18,9 @@ class Backing:
     """PostgreSQL and a Redis-compatible server: those `outside` names, or else our own; a context manager.
 
     `outside` (default: the environment) may hold DATABASE_URL (with DATABASE_OWNER_URL, the role that
-    migrates) and REDIS_URL; either turns the matching own server off. Data and logs are kept in `folder`;
-    without one they are in a temporary folder that goes when the servers stop.
+    migrates) and REDIS_URL (with REDIS_OWNER_URL, a user that may make users); either turns the matching own
+    server off. Data and logs are kept in `folder`; without one they are in a temporary folder that goes when
+    the servers stop.
     """
 
     def __init__(
@@ -29,18 +30,23 @@ class Backing:
         self._temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="durable-coordinator-")) if folder is None else folder.absolute()
         self._named = {
-            name: outside[name] for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL") if outside.get(name)
+            name: outside[name]
+            for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "REDIS_OWNER_URL")
+            if outside.get(name)
         }
         self.postgres = None if "DATABASE_URL" in self._named else Postgres(self.folder, durable=durable)
         self.valkey = None if "REDIS_URL" in self._named else Valkey(self.folder, durable=durable)
 
     def environment(self) -> dict[str, str]:
-        """DATABASE_URL, DATABASE_OWNER_URL and REDIS_URL, whoever runs the servers."""
+        """DATABASE_URL, DATABASE_OWNER_URL and REDIS_URL, whoever runs the servers.
+
+        REDIS_OWNER_URL too, except for an outside server that was given without one.
+        """
         found = dict(self._named)
         if self.postgres is not None:
             found |= {"DATABASE_URL": self.postgres.url, "DATABASE_OWNER_URL": self.postgres.owner_url}
         if self.valkey is not None:
-            found["REDIS_URL"] = self.valkey.url
+            found |= {"REDIS_URL": self.valkey.url, "REDIS_OWNER_URL": self.valkey.owner_url}
         found.setdefault("DATABASE_OWNER_URL", found["DATABASE_URL"])
         return found
 

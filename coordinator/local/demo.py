@@ -201,7 +201,7 @@ class Demo:
             "COORDINATOR_URL": self.product.url,
             "COORDINATOR_TOKEN": self.token,
             "PIPELINES_TENANT": TENANT,
-            "PIPELINES_BROKER_URL": self.product.servers["REDIS_URL"],
+            "PIPELINES_BROKER_URL": self.product.broker_url(TENANT),
             "PIPELINES_WORKER_KEY": self.worker_key,
         }
         ENVIRONMENT.write_text("".join(f"export {name}='{value}'\n" for name, value in told.items()))

@@ -11,6 +11,7 @@ from pathlib import Path
 import requests
 
 from coordinator.local.children import Child, ChildError, Children, free_port
+from coordinator.local.valkey import worker_url
 
 PROJECT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -34,7 +35,8 @@ WEB_OPTIONS = (
 class Product:
     """Web, control worker and clock over given servers, and transition workers as they are asked for.
 
-    `servers` holds DATABASE_URL and REDIS_URL, and DATABASE_OWNER_URL where `prepare` is to migrate. `settings`
+    `servers` holds DATABASE_URL and REDIS_URL, DATABASE_OWNER_URL where `prepare` is to migrate, and REDIS_OWNER_URL
+    where the workers of each tenant get a broker user of their own. `settings`
     goes into the environment of every process. Everything else that a process writes is in `folder`.
     """
 
@@ -123,7 +125,7 @@ class Product:
     ) -> Child:
         """Start a transition worker for the pipeline `reference`, importable from `directory`.
 
-        It gets the broker and its tenant's key, and nothing else that the product knows.
+        It gets its tenant's broker user and worker key, and nothing else that the product knows.
         """
         environment = {
             name: value
@@ -133,12 +135,19 @@ class Product:
         environment |= {
             "PYTHONPATH": f"{directory}{os.pathsep}{PROJECT}",
             "PIPELINES_TENANT": tenant,
-            "PIPELINES_BROKER_URL": self.servers["REDIS_URL"],
+            "PIPELINES_BROKER_URL": self.broker_url(tenant),
+            "PIPELINES_BROKER_CA_FILE": self.settings.get("REDIS_CA_FILE", ""),
             "PIPELINES_WORKER_KEY": key,
         }
         command = [sys.executable, "-m", "pipelines", "worker", reference, f"--release={release}"]
         options = [f"--worker-id={name}", f"--concurrency={concurrency}"]
         return self.children.start(name, [*command, *options], environment=environment, directory=directory)
+
+    def broker_url(self, tenant: str) -> str:
+        """Return the broker URL for the workers of `tenant`. It is the coordinator's own without REDIS_OWNER_URL."""
+        owner_url = self.servers.get("REDIS_OWNER_URL")
+        broker_url = self.servers["REDIS_URL"]
+        return worker_url(owner_url, tenant, broker_url) if owner_url else broker_url
 
     def wait_until_ready(self) -> None:
         """Return once the web process can serve. Raises `ChildError` when a process ends instead, or takes too long."""

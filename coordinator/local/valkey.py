@@ -9,14 +9,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import Redis
 
 from coordinator.local.children import Child, ChildError, free_port
+from executions.broker_acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 
 _READY_SECONDS = 30.0
+OWNER = "owner"
 
 
 class Valkey:
-    """One server in one folder, behind a password; started again, it listens on the same port.
+    """One server in one folder; started again, it listens on the same port and has the same users.
+
+    The product uses it as the user of `url`, who cannot administer the server. The user of `owner_url` can do
+    everything. `worker_url` makes a user for the workers of one tenant. Nobody else may do anything.
 
     With `durable` every write is in its log within a second and is found again, also after a SIGKILL;
     without, it starts empty.
@@ -27,12 +35,20 @@ class Valkey:
         self.port = port or free_port()
         self.durable = durable
         self.child: Child | None = None
-        self._password = secrets.token_urlsafe(24)
+        self._passwords = {user: secrets.token_urlsafe(24) for user in (COORDINATOR, OWNER)}
         self._data = folder / "valkey"
+        self._users = folder / "valkey.acl"
 
     @property
     def url(self) -> str:
-        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
+        return self._url(COORDINATOR)
+
+    @property
+    def owner_url(self) -> str:
+        return self._url(OWNER)
+
+    def _url(self, user: str) -> str:
+        return f"redis://{user}:{self._passwords[user]}@127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         """Start it and return once it answers; raises `ChildError` with the end of the log otherwise."""
@@ -61,18 +77,20 @@ class Valkey:
         shutil.rmtree(self._data, ignore_errors=True)
 
     def remove(self) -> None:
-        """Stop it and remove its data."""
+        """Stop it and remove its data and its users."""
         self.stop()
         self.forget()
+        self._users.unlink(missing_ok=True)
 
     def _configuration(self) -> Path:
         """Write the configuration; a file, because every user can read a command line."""
+        self._write_users()
         file = self._data / "valkey.conf"
         file.touch(mode=0o600)
         settings = {
             "bind": "127.0.0.1",
             "port": str(self.port),
-            "requirepass": self._password,
+            "aclfile": f'"{self._users}"',
             "dir": f'"{self._data}"',
             "appendonly": "yes" if self.durable else "no",
             "save": '""',
@@ -82,10 +100,20 @@ class Valkey:
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
         return file
 
+    def _write_users(self) -> None:
+        """Write the users with this object's passwords, and keep those of workers."""
+        self._users.touch(mode=0o600)
+        kept = [
+            line for line in self._users.read_text("utf-8").splitlines() if line.startswith(f"user {worker_user('')}")
+        ]
+        rules = {COORDINATOR: COORDINATOR_RULES, OWNER: ("~*", "&*", "+@all")}
+        made = [" ".join(("user", user, *enable([self._passwords[user]]), *rules[user])) for user in rules]
+        self._users.write_text("".join(f"{line}\n" for line in ("user default off", *made, *kept)), encoding="utf-8")
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                connection.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
+                connection.sendall(f"AUTH {OWNER} {self._passwords[OWNER]}\r\nPING\r\n".encode())
                 answer = b""
                 while answer.count(b"\r\n") < 2 and (part := connection.recv(1000)):
                     answer += part
@@ -101,6 +129,20 @@ class Valkey:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def worker_url(owner_url: str, tenant: str, broker_url: str = "") -> str:
+    """Give the workers of a tenant a user on the server at `owner_url`. Return `broker_url` with its new password.
+
+    `broker_url` is another address of the same server; `owner_url` by default.
+    Earlier passwords stay valid, so that workers that have them can connect again.
+    """
+    user, password = worker_user(tenant), secrets.token_urlsafe(24)
+    with Redis.from_url(owner_url) as client:
+        client.execute_command("ACL", "SETUSER", user, *enable([password]), *worker_rules(tenant))
+        client.execute_command("ACL", "SAVE")
+    server = urlsplit(broker_url or owner_url)
+    return urlunsplit(server._replace(netloc=f"{user}:{password}@{server.hostname}:{server.port}"))
 
 
 def _binary() -> Path:

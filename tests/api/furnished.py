@@ -29,7 +29,7 @@ def furnished(ours: House) -> dict[str, list[str]]:
     assert outcome.record(release.identity, group) == 1
     asked = Interaction.objects.get(tenant=owner)
     live = making.execution(owner, "live")
-    token = awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secret())
+    token = awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     key = signing.trusted(owner)
     [kept] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     upload = ArtifactUpload.objects.create(

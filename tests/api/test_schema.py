@@ -23,6 +23,7 @@ from coordinator.local.product import BIN, Product
 from tests import transaction_calls
 from tests.api.furnished import furnished
 from tests.api.house import house
+from tests.broker import broker_urls
 from tests.servers import ORDINARY_URL
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -50,7 +51,7 @@ def serving(database: str, folder: Path) -> Iterator[Product]:
     url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{database}"))
     product = Product(
         folder,
-        {"DATABASE_URL": url, "REDIS_URL": settings.CELERY_BROKER_URL},
+        {"DATABASE_URL": url, **broker_urls()},
         {
             **transaction_calls.environment(),
             "SECRET_KEY": settings.SECRET_KEY,

@@ -1,7 +1,8 @@
 """Fixtures of the tests that run the product's own processes."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
 from releases.artifact_store import LocalArtifactStore
+from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
+from tests.tls_proxy import over_tls, tls_in_front_of
 
 PIPELINES = Path(__file__).parent / "pipelines"
 
@@ -32,6 +35,31 @@ def v2(tmp_path: Path) -> BuiltRelease:
 
 
 @pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+Host = Callable[[TenantInUse, str], None]
+
+
+@pytest.fixture
+def host(tmp_path: Path, receiver: Receiver) -> Host:
+    """Builds, registers and activates one of the pipelines that wait, and starts a worker for it."""
+
+    def start(tenant: TenantInUse, name: str) -> None:
+        folder = tmp_path / name
+        shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "url.txt").write_text(receiver.url())
+        release = build(f"awaiting:{name}", folder, tmp_path / f"{name}-release", "1.0")
+        tenant.register(release)
+        tenant.activate(release)
+        tenant.start_worker(release, f"worker-{name}")
+
+    return start
+
+
+@pytest.fixture
 def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
     """The product once more, over the same database, with a broker of its own that a test may take away."""
     with product_with_own_broker(running, tmp_path, {}) as made:
@@ -40,18 +68,22 @@ def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[Runnin
 
 @contextmanager
 def product_with_own_broker(
-    running: RunningProduct, folder: Path, settings: Mapping[str, str]
+    running: RunningProduct, folder: Path, settings: Mapping[str, str], certificate: Path | None = None
 ) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """Run a second copy of the product over the same database, with other `settings` and a separate broker."""
-    valkey = Valkey(folder / "valkey")
-    valkey.start()
-    servers = {**running.product.servers, "REDIS_URL": valkey.url}
-    product = Product(folder / "product", servers, {**running.product.settings, **settings})
-    product.environment["STATIC_ROOT"] = running.product.environment["STATIC_ROOT"]
-    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-    try:
+    """Run a second copy of the product over the same database, with other `settings` and a separate broker.
+
+    With a `certificate` it reaches the broker over TLS alone.
+    """
+    with ExitStack() as up:
+        valkey = up.enter_context(Valkey(folder / "valkey"))
+        broker_url = valkey.url
+        if certificate is not None:
+            port = up.enter_context(tls_in_front_of(valkey.port, certificate))
+            broker_url = over_tls(valkey.url, port)
+        servers = {**running.product.servers, "REDIS_URL": broker_url, "REDIS_OWNER_URL": valkey.owner_url}
+        product = Product(folder / "product", servers, {**running.product.settings, **settings})
+        product.environment["STATIC_ROOT"] = running.product.environment["STATIC_ROOT"]
+        LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
+        up.callback(product.stop)
         product.start()
         yield RunningProduct(product), valkey
-    finally:
-        product.stop()
-        valkey.stop()

@@ -1,46 +1,16 @@
 """Awaits over real processes: a worker suspends, somebody answers, a worker goes on."""
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from coordinator.local.valkey import Valkey
 from coordinator.tenancy.roles import Scope
-from tests.receiving import Receiver, receiving
-from tests.running import RunningProduct, TenantInUse, build, eventually
-
-PIPELINES = Path(__file__).parent / "pipelines"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made
-
-
-Host = Callable[[TenantInUse, str], None]
-
-
-@pytest.fixture
-def host(tmp_path: Path, receiver: Receiver) -> Host:
-    """Builds, registers and activates one of the pipelines that wait, and starts a worker for it."""
-
-    def start(tenant: TenantInUse, name: str) -> None:
-        folder = tmp_path / name
-        shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "url.txt").write_text(receiver.url())
-        release = build(f"awaiting:{name}", folder, tmp_path / f"{name}-release", "1.0")
-        tenant.register(release)
-        tenant.activate(release)
-        tenant.start_worker(release, f"worker-{name}")
-
-    return start
+from tests.e2e.conftest import Host
+from tests.receiving import Receiver
+from tests.running import RunningProduct, TenantInUse, eventually
 
 
 def pending(tenant: TenantInUse, execution_id: str, count: int = 1, query: str = "") -> list[dict[str, Any]]:

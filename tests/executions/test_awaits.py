@@ -139,7 +139,7 @@ def test_an_answer_by_correlation_id_or_by_token(ready: tuple[Tenant, Release]) 
     one, other = asked(suspended(ready, "k1")), asked(suspended(ready, "k2"))
     done = interactions.complete(owner, correlation_id=one.correlation_id, response={"n": 1}, actor="a")
     assert (done.interaction.pk, done.duplicate) == (one.pk, False)
-    token = awaits.resume_token_of(other, issued_at=timezone.now()).sign(awaits.resume_secret())
+    token = awaits.resume_token_of(other, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     done = interactions.resume(token, response={"n": 1}, actor="a")
     assert (done.interaction.pk, done.duplicate) == (other.pk, False)
     assert interactions.resume(token, response={"n": 2}, actor="b").duplicate
@@ -148,7 +148,7 @@ def test_an_answer_by_correlation_id_or_by_token(ready: tuple[Tenant, Release]) 
 def test_names_that_do_not_agree_find_nothing(ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     one, other = asked(suspended(ready, "k1")), asked(suspended(ready, "k2"))
-    token = awaits.resume_token_of(other, issued_at=timezone.now()).sign(awaits.resume_secret())
+    token = awaits.resume_token_of(other, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     with pytest.raises(InteractionUnknown):
         interactions.complete(
             owner, interaction_id=one.pk, correlation_id=other.correlation_id, response={"n": 1}, actor="a"

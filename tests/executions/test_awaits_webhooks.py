@@ -103,7 +103,7 @@ def test_what_a_receiver_gets(ready: Ready, receiver: Receiver, settings: Any) -
         "requestPayload": {"n": 3, "name": "Müller"},
         "callback": {"completionUrl": "https://coordinator.example/api/v1/resume"},
     }
-    assert read(token, awaits.resume_secret()).interaction_id == str(one.pk)
+    assert read(token, awaits.resume_secrets()).interaction_id == str(one.pk)
     assert request.headers["Idempotency-Key"] == str(one.pk)
     assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
     assert not webhooks.send()

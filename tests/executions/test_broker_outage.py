@@ -12,6 +12,7 @@ from coordinator.broker_gate import FIRST_BATCH, gate
 from coordinator.local.valkey import Valkey
 from coordinator.tenancy.models import Tenant
 from executions import dispatch, orders
+from executions.broker_acl import COORDINATOR
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.protocol import queue_of
 from tests import making
@@ -32,24 +33,24 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 def fill(server: Valkey) -> None:
     """From now on the broker refuses every write, as one that has used all of its memory."""
-    with Redis.from_url(server.url) as client:
+    with Redis.from_url(server.owner_url) as client:
         client.config_set("maxmemory", 1)
 
 
 def make_room(server: Valkey) -> None:
-    with Redis.from_url(server.url) as client:
+    with Redis.from_url(server.owner_url) as client:
         client.config_set("maxmemory", 0)
 
 
 def refuse_commands(server: Valkey) -> None:
     """From now on the broker refuses messages but not small writes, as one that is nearly full."""
-    with Redis.from_url(server.url) as client:
-        client.execute_command("ACL", "SETUSER", "default", "-lpush")
+    with Redis.from_url(server.owner_url) as client:
+        client.execute_command("ACL", "SETUSER", COORDINATOR, "-lpush")
 
 
 def take_commands(server: Valkey) -> None:
-    with Redis.from_url(server.url) as client:
-        client.execute_command("ACL", "SETUSER", "default", "+lpush")
+    with Redis.from_url(server.owner_url) as client:
+        client.execute_command("ACL", "SETUSER", COORDINATOR, "+lpush")
 
 
 def due(settings: Any, protocol: str) -> Tenant:

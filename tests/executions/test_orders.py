@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.utils import timezone
-from kombu import Connection
+from redis import Redis
 
 from executions import broker, orders, tasks
 from executions.models import Worker
@@ -27,7 +27,7 @@ from executions.protocol import (
 )
 from releases.models import Release
 from tests import making
-from tests.broker import taken
+from tests.broker import owner_url, taken
 
 pytestmark = pytest.mark.django_db
 
@@ -85,9 +85,7 @@ def test_at_most_one_order_waits_and_it_expires_with_its_timestamp(release: Rele
     worker = making.worker(release, "dead")
     message = Heartbeat(worker_id="dead", state="HEALTHY", capacity=1, taking=False)
     key = worker_key(settings.WORKER_SECRET, release.pipeline.tenant.slug)
-    with Connection(settings.CELERY_BROKER_URL) as connection:
-        channel: Any = connection.channel()
-        client = channel.client
+    with Redis.from_url(owner_url()) as client:
         for _ in range(3):
             tasks.heartbeat(seal(release.identity, message, key))
             tasks.tell_worker(worker.pk)

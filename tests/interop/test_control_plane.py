@@ -507,7 +507,7 @@ def names_by_token(asked: Interaction) -> dict[str, Any]:
 
     from executions import awaits
 
-    return {"resumeToken": awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secret())}
+    return {"resumeToken": awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])}
 
 
 @pytest.mark.parametrize("named", [names_by_correlation, names_by_token])

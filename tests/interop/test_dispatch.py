@@ -467,7 +467,7 @@ def test_the_ids_that_a_worker_chose_are_told_to_the_letter(flow: Flow, settings
     token = awaits.resume_token_of(made.interactions.get(), issued_at=timezone.now())
     assert token.interaction_id == "int-1"
     answer = {
-        "resumeToken": token.sign(awaits.resume_secret()),
+        "resumeToken": token.sign(awaits.resume_secrets()[0]),
         "responsePayload": payload("com.acme.Decision", DECISION),
     }
     assert ok("POST", f"{base}/complete", answer)["interactionId"] == "int-1"

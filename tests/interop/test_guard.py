@@ -131,3 +131,45 @@ def test_one_tenants_things_are_not_anothers(settings: Any) -> None:
     assert call("GET", f"admin/tenants/{other.slug}/pipelines/{pipeline}/releases").json() == []
     assert refused(call("GET", f"admin/tenants/{other.slug}/pipelines/{pipeline}/releases/1.0")) == (404, "")
     assert refused(call("POST", f"admin/tenants/{other.slug}/pipelines/{pipeline}/workers/worker-1/drain")) == (404, "")
+
+
+@pytest.mark.parametrize(("method", "path"), ADDRESSES)
+def test_a_tenants_token_opens_the_paths_of_that_tenant_alone(method: str, path: str, settings: Any) -> None:
+    switch_on(settings)
+    settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["one", "two"], "u": ["other"]}
+    for shared in (True, False):
+        if not shared:
+            settings.TPF_ADMIN_TOKEN = settings.TPF_CONTROL_PLANE_TOKEN = ""
+        for token in ("one", "two"):
+            assert call(method, path, token=token).status_code not in {401, 503}
+            for tenant in ("u", "t%20x", "T", "tt", "%20u"):
+                elsewhere = path.replace("tenants/t/", f"tenants/{tenant}/")
+                assert refused(call(method, elsewhere, token=token)) == (401, "")
+        assert refused(call(method, path, token="other")) == (401, "")
+        assert refused(call(method, path, token="onetwo")) == (401, "")
+
+
+def test_a_tenants_token_of_one_surface_opens_no_other(settings: Any) -> None:
+    switch_on(settings)
+    settings.TPF_ADMIN_TENANT_TOKENS = {"t": ["one"]}
+    assert refused(call("GET", "control-plane/tenants/t/executions/e", token="one")) == (401, "")
+
+
+def test_a_tenants_token_needs_no_reference_to_the_other_tokens(settings: Any) -> None:
+    switch_on(settings)
+    settings.TPF_ADMIN_TOKEN, settings.TPF_ADMIN_TOKEN_REF = "", "env:NO_SUCH_VARIABLE_HERE"
+    settings.TPF_ADMIN_TENANT_TOKENS = {"t": ["one"]}
+    path = "admin/tenants/t/pipelines/p/releases"
+    assert call("GET", path, token="one").status_code == 200
+    assert refused(call("GET", path, token="wrong")) == (503, UNAVAILABLE["releases"])
+
+
+def test_each_line_of_a_file_is_a_token(settings: Any, tmp_path: Path) -> None:
+    switch_on(settings)
+    file = tmp_path / "tokens"
+    settings.TPF_ADMIN_TOKEN, settings.TPF_ADMIN_TOKEN_REF = "", f"file:{file}"
+    path = "admin/tenants/t/pipelines/p/releases"
+    file.write_text("old\n\n new \n")
+    assert {call("GET", path, token=token).status_code for token in ("old", "new")} == {200}
+    file.write_text("new\n")
+    assert refused(call("GET", path, token="old")) == (401, "")

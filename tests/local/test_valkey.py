@@ -1,8 +1,9 @@
 """A real Valkey: behind a password, on the same port after a restart, with its data when durable."""
 
-import re
 import socket
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -10,12 +11,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from coordinator.local.children import ChildError
-from coordinator.local.valkey import Valkey
+from coordinator.local.valkey import Valkey, worker_url
 
 
 def test_it_answers_only_with_the_password(tmp_path: Path) -> None:
     with Valkey(tmp_path) as server:
-        with redis.Redis.from_url(server.url) as client:
+        with redis.Redis.from_url(server.owner_url) as client:
             assert client.ping()
             assert client.config_get("bind") == {"bind": "127.0.0.1"}
         with (
@@ -28,9 +29,11 @@ def test_it_answers_only_with_the_password(tmp_path: Path) -> None:
 def test_the_password_is_on_no_command_line_and_in_no_readable_file(tmp_path: Path) -> None:
     with Valkey(tmp_path) as server:
         assert server.child is not None
-        password = re.search(":([^:@]+)@", server.url)
-        assert password is not None
-        assert password[1] not in Path(f"/proc/{server.child.pid}/cmdline").read_text()
+        for url in (server.url, server.owner_url, worker_url(server.owner_url, "acme")):
+            password = urlsplit(url).password
+            assert password
+            assert password not in Path(f"/proc/{server.child.pid}/cmdline").read_text()
+            assert password not in (tmp_path / "valkey.acl").read_text()
         assert (tmp_path / "valkey" / "valkey.conf").stat().st_mode & 0o777 == 0o600
 
 
@@ -78,3 +81,27 @@ def test_removing_leaves_nothing(tmp_path: Path) -> None:
     server.start()
     server.remove()
     assert not (tmp_path / "valkey").exists()
+    assert not (tmp_path / "valkey.acl").exists()
+
+
+def test_workers_keep_their_user_when_the_server_loses_its_data(tmp_path: Path) -> None:
+    server = Valkey(tmp_path)
+    with server:
+        urls = [worker_url(server.owner_url, "acme") for _ in range(2)]
+        server.kill()
+        server.forget()
+        server.start()
+        for url in urls:
+            with redis.Redis.from_url(url) as client:
+                assert client.ping()
+        with redis.Redis.from_url(server.owner_url) as owner:
+            user: Any = owner.acl_getuser("worker-acme")
+            assert len(user["passwords"]) == 2
+            assert len(user["selectors"]) == 1
+
+
+def test_the_product_cannot_administer_the_server(tmp_path: Path) -> None:
+    with Valkey(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        for command in ("ACL LIST", "CONFIG GET *", "FLUSHALL", "KEYS *", "MONITOR", "SHUTDOWN", "CLIENT LIST"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command.split())

@@ -55,6 +55,7 @@ class Cluster:
             "DATABASE_URL": self.postgres.url,
             "DATABASE_OWNER_URL": self.postgres.owner_url,
             "REDIS_URL": self.valkey.url,
+            "REDIS_OWNER_URL": self.valkey.owner_url,
         }
         self.product = Product(folder / "product", servers, SETTINGS)
         self.token = ""

@@ -30,7 +30,7 @@ def outage(cluster: Cluster, fault: str) -> Iterator[None]:
         yield
         cluster.valkey.start()
         return
-    with Redis.from_url(cluster.valkey.url) as client:
+    with Redis.from_url(cluster.valkey.owner_url) as client:
         client.config_set("maxmemory", 1)
         yield
         client.config_set("maxmemory", 0)

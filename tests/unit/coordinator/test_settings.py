@@ -16,6 +16,7 @@ VALID = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
     "REDIS_URL": "redis://127.0.0.1:1/0",
 }
+CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
 MARK = "2f1e"
 """Is in every invalid value, and in no message."""
 BY_KIND = {
@@ -32,12 +33,23 @@ BY_KIND = {
         *(f"mysql://h/{MARK}", f"postgresql://h:{MARK}/n", f"postgresql://h:1/n?sslmode={MARK}", "postgresql://h"),
         f"postgresql://[{MARK}/n",
     ],
-    "Redis URL": [f"amqp://{MARK}", f"redis://h:{MARK}/0", f"redis://h:1/{MARK}", "redis://", f"unix:///{MARK}"],
+    "Redis URL": [
+        f"amqp://{MARK}",
+        f"redis://h:{MARK}/0",
+        f"redis://h:1/{MARK}",
+        "redis://",
+        f"unix:///{MARK}",
+        *(f"rediss://h:1/0?ssl_cert_reqs={MARK}", f"rediss://h:1/0#{MARK}"),
+    ],
 }
 BY_NAME = {
     "SECRET_KEY": [MARK],
     "WORKER_SECRET": [MARK],
     "RESUME_TOKEN_SECRET": [MARK],
+    "RESUME_TOKEN_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}"],
+    "SECRET_KEY_FALLBACKS": [MARK, f"{'x' * 32} {MARK}"],
+    "TPF_ADMIN_TENANT_TOKENS": [MARK, f"acme={MARK},=x", f"Acme={MARK}", "acme="],
+    "TPF_CONTROL_PLANE_TENANT_TOKENS": [MARK, f"acme={MARK},b"],
     "ALLOWED_TENANTS": [f"{MARK} inc", "acme,Upper"],
     "ALLOWED_HOSTS": [f"https://{MARK}", f"a {MARK}"],
     "CSRF_TRUSTED_ORIGINS": [MARK, f"https://h/{MARK}"],
@@ -121,6 +133,11 @@ def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
     environment = {"PATH": os.environ["PATH"], **VALID, **changes}
     command = [sys.executable, "-c", "import coordinator.settings"]
     subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
+
+
+def test_an_authority_for_a_broker_without_tls_is_refused() -> None:
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
+    assert problem == "  REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://"
 
 
 def test_missing_settings_are_reported_at_once() -> None:

@@ -328,11 +328,13 @@ def test_two_workers_share_a_queue_only_where_they_are_the_same(
 
 def test_a_queue_name_is_one_that_any_broker_takes() -> None:
     identity = ReleaseIdentity("t", "p é", "c\n", "v" * 500)
-    assert re.fullmatch(r"release\.[0-9a-f]{40}", queue_of(identity))
-    assert re.fullmatch(r"worker\.[0-9a-f]{40}", order_queue_of(identity, "w é\n"))
+    assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.release\.[0-9a-f]{40}", queue_of(identity))
+    assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.worker\.[0-9a-f]{40}", order_queue_of(identity, "w é\n"))
 
 
 def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:
     """Both ends of a running system compute them: a change would strand what is under way."""
-    assert queue_of(IDENTITY) == "release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
+    assert (
+        queue_of(IDENTITY) == "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
+    )
     assert transition_key(ID, 3, 2) == "00000000-0000-0000-0000-000000000001:3:2"

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from executions.resume_token import ResumeToken, ResumeTokenError, derived, read
+from executions.resume_token import ResumeToken, ResumeTokenError, derived, key_id, read
 
 SECRET = "resume-secret"
 RECORD = ResumeToken("tenant-1", "int-1", "corr-1", "exec-1", "AwaitDecision", 2000000000000, 1767323045678)
@@ -17,6 +17,8 @@ VECTOR = (
     "IjoiZXhlYy0xIiwic3RlcElkIjoiQXdhaXREZWNpc2lvbiIsImRlYWRsaW5lRXBvY2hNcyI6MjAwMDAwMDAwMDAwMCwiaXNzdWVkQXRFcG9jaE1z"
     "IjoxNzY3MzIzMDQ1Njc4fQ.0LXHogzUbwWJMndq5i1q6jCoCdE5bTNhPlS1_3KcY2A"
 )
+
+MEMBERS = json.loads(base64.urlsafe_b64decode(VECTOR.partition(".")[0] + "=="))
 
 
 def signed(payload: bytes, secret: str = SECRET) -> str:
@@ -27,18 +29,40 @@ def signed(payload: bytes, secret: str = SECRET) -> str:
 
 def refused(token: str, secret: str = SECRET) -> str:
     with pytest.raises(ResumeTokenError) as caught:
-        read(token, secret)
+        read(token, [secret])
     return caught.value.code
 
 
 def test_the_vector_of_the_protocol() -> None:
-    assert RECORD.sign(SECRET) == VECTOR
-    assert read(VECTOR, SECRET) == RECORD
+    """A token of the protocol has no key id; it is accepted, whichever of the secrets signed it."""
+    for secrets in ([SECRET], ["newer", SECRET], [SECRET, "older"]):
+        assert read(VECTOR, secrets) == RECORD
+
+
+def test_a_token_names_its_key_after_the_members_of_the_protocol() -> None:
+    payload = json.loads(base64.urlsafe_b64decode(RECORD.sign(SECRET).partition(".")[0] + "=="))
+    assert list(payload) == [*MEMBERS, "keyId"]
+    assert payload == {**MEMBERS, "keyId": key_id(SECRET)}
+    assert len({key_id(SECRET), key_id("other"), SECRET[:8]}) == 3
+
+
+def test_a_token_is_accepted_as_long_as_its_key_is() -> None:
+    token = RECORD.sign(SECRET)
+    for secrets in ([SECRET], ["newer", SECRET], [SECRET, "older"]):
+        assert read(token, secrets) == RECORD
+    assert refused(token, "newer") == "SIGNATURE"
+
+
+def test_a_token_that_names_another_key_than_it_was_signed_with_is_refused() -> None:
+    payload = json.dumps({**MEMBERS, "keyId": key_id("newer")}).encode()
+    with pytest.raises(ResumeTokenError) as caught:
+        read(signed(payload), ["newer", SECRET])
+    assert caught.value.code == "SIGNATURE"
 
 
 def test_names_outside_of_ascii_survive() -> None:
     token = dataclasses.replace(RECORD, step_id="Größe.prüfen")
-    assert read(token.sign(SECRET), SECRET) == token
+    assert read(token.sign(SECRET), [SECRET]) == token
 
 
 @pytest.mark.parametrize(
@@ -54,9 +78,6 @@ def test_another_secret_or_another_byte_breaks_the_signature() -> None:
     assert refused(f"{payload[:-1]}R.{signature}") == "SIGNATURE"
     assert refused(f"{payload}.{signature[:-1]}") == "SIGNATURE"
     assert refused(f"{payload}.{signature}=") == "SIGNATURE"
-
-
-MEMBERS = json.loads(base64.urlsafe_b64decode(VECTOR.partition(".")[0] + "=="))
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,24 @@ def test_a_mistake_is_one_line_and_status_2(project: Path, arguments: list[str],
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "ca_file", "says"),
+    [
+        ("rediss://h:1/0?ssl_cert_reqs=none", "", "INVALID_BROKER_URL"),
+        ("redis://h:1/0", "flow.py", "INVALID_BROKER_URL"),
+        ("rediss://h:1/0", "flow.py", "INVALID_CA_FILE"),
+        ("rediss://h:1/0", "nowhere.pem", "INVALID_CA_FILE"),
+    ],
+)
+def test_a_broker_url_that_would_not_be_checked_as_meant_is_refused(
+    project: Path, url: str, ca_file: str, says: str
+) -> None:
+    options = [f"--broker-url={url}", f"--broker-ca-file={ca_file}", "--tenant=acme", "--release=r.json"]
+    done = command(project, "worker", "flow:pipeline", *options, PIPELINES_WORKER_KEY="key")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {says}: ")
+
+
 @pytest.mark.parametrize("arguments", [[], ["biuld"], ["build"], ["worker", "flow:pipeline"]])
 def test_a_wrong_command_shows_its_usage(project: Path, arguments: list[str]) -> None:
     done = command(project, *arguments)

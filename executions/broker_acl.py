@@ -1,0 +1,34 @@
+"""The rules of the broker's users, in the language of Redis and Valkey ACLs (Redis 7.2, Valkey 7.2 or later). Pure.
+
+The workers of a tenant share one user. It may use the queues of its own tenant, and append to the queues of outcomes
+and heartbeats, which it can neither read nor shorten. It has no other key, command or channel.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from executions.protocol import HEARTBEAT_QUEUE, OUTCOME_QUEUE, tenant_prefix
+
+COORDINATOR = "coordinator"
+COORDINATOR_RULES = ("~*", "&*", "+@all", "-@admin", "-@dangerous")
+"""For web, control workers and clock. They need no command that administers the server or lists its contents."""
+
+_NOTHING = ("resetkeys", "resetchannels", "clearselectors", "-@all")
+_CONNECTION = ("+ping", "+select", "+client|setinfo", "+multi", "+exec")
+
+
+def worker_user(tenant_id: str) -> str:
+    """Return the name of the user that all workers of a tenant share."""
+    return f"worker-{tenant_id}"
+
+
+def worker_rules(tenant_id: str) -> tuple[str, ...]:
+    """Return what the workers of a tenant may do. Applied to a user again, the rules change nothing."""
+    own_queues = (f"~{tenant_prefix(tenant_id)}*", "+brpop", "+lpush", "+llen", "+ltrim", "+expire")
+    append_only = f"(+lpush %W~{OUTCOME_QUEUE} %W~{HEARTBEAT_QUEUE})"
+    return (*_NOTHING, *_CONNECTION, *own_queues, append_only)
+
+
+def enable(passwords: Iterable[str]) -> tuple[str, ...]:
+    """Return the rules that enable a user with these passwords, as SHA-256 digests. Each of them is accepted."""
+    return ("on", *(f"#{hashlib.sha256(password.encode()).hexdigest()}" for password in passwords))

@@ -1,0 +1,65 @@
+"""`manage.py broker_acl --passwords FOLDER [TENANT ...]`: prints the broker's users, for its ACL file."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from coordinator.tenancy.models import Tenant
+from executions.broker_acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
+
+SHORTEST_PASSWORD = 32
+
+
+class Command(BaseCommand):
+    help = (
+        "Print the broker's users with their rules, as lines of an ACL file of Redis or Valkey. "
+        "Without a tenant: the coordinator's user, a user for the workers of each tenant, and the default user, off. "
+        "Passwords are printed as SHA-256 digests only."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant", nargs="*")
+        parser.add_argument(
+            "--passwords",
+            required=True,
+            type=Path,
+            metavar="FOLDER",
+            help="holds a file of passwords for each user, one a line, each of which is valid; "
+            "a file that does not exist is created with a new password",
+        )
+        parser.add_argument(
+            "--commands", action="store_true", help="print ACL SETUSER commands, for redis-cli, instead of lines"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder: Path = options["passwords"]
+        chosen: list[str] = options["tenant"]
+        known = list(Tenant.objects.order_by("slug").values_list("slug", flat=True))
+        for tenant in chosen:
+            if tenant not in known:
+                raise CommandError(f"There is no tenant {tenant!r}.")
+        rules = {worker_user(tenant): worker_rules(tenant) for tenant in chosen or known}
+        if not chosen:
+            rules = {COORDINATOR: COORDINATOR_RULES, **rules}
+        start = "ACL SETUSER" if options["commands"] else "user"
+        lines = [" ".join((start, user, "reset", *enable(_passwords(folder, user)), *rules[user])) for user in rules]
+        # The last command: whoever sends the commands as the default user can send no more after it.
+        self.stdout.write("\n".join(lines if chosen else [*lines, f"{start} default reset"]))
+
+
+def _passwords(folder: Path, user: str) -> list[str]:
+    """Return the passwords in the user's file, which is created if there is none. Raises `CommandError`."""
+    file = folder / user
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not file.exists():
+            file.touch(mode=0o600, exist_ok=False)
+            file.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
+        found = file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"The passwords in {file} cannot be read or written ({type(error).__name__}).") from None
+    if not found or any(len(password) < SHORTEST_PASSWORD for password in found):
+        raise CommandError(f"{file} must hold passwords of at least {SHORTEST_PASSWORD} characters, one a line.")
+    return found

@@ -1,0 +1,137 @@
+"""The product over a broker whose users may do only what they need, with TLS and without."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from kombu import Connection
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import ConnectionError as ConnectionLostError
+
+from coordinator.broker_tls import tls_options
+from coordinator.local.valkey import Valkey
+from executions.protocol import tenant_prefix
+from tests.e2e.conftest import product_with_own_broker
+from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
+from tests.tls_proxy import make_certificate, over_tls, tls_in_front_of
+
+
+def work(tenant: TenantInUse, release: BuiltRelease) -> None:
+    """A worker's whole life: it runs, is drained, is undrained, runs again, and stops."""
+    tenant.register(release)
+    tenant.activate(release)
+    worker = tenant.start_worker(release, "worker")
+    run(tenant, "first")
+    for order, state in (("drain", "DRAINING"), ("undrain", "HEALTHY")):
+        answer = tenant.http.post(tenant.url(f"workers/{release.pipeline_id}/worker/{order}"))
+        assert answer.status_code == 200, answer.text
+        tenant.wait_for_worker("worker", state)
+    run(tenant, "second")
+    environment = Path(f"/proc/{worker.pid}/environ").read_text()
+    passwords = re.findall(r"PIPELINES_BROKER_URL=rediss?://worker-[^:]+:([^@]+)@", environment)
+    passwords.append(str(urlsplit(tenant.product.servers["REDIS_URL"]).password))
+    logs = "".join(log.read_text() for log in (tenant.product.folder / "logs").iterdir())
+    assert len(passwords) == 2
+    assert not [password for password in passwords if password in logs]
+    assert worker.stop(grace=20) == 0
+    tenant.wait_for_worker("worker", "UNAVAILABLE")
+
+
+def run(tenant: TenantInUse, key: str) -> None:
+    made = tenant.accepted("tests.pinned", {"number": 1}, key)["executionId"]
+    tenant.wait_for(made, "SUCCEEDED")
+
+
+def test_no_process_needs_more_than_its_user_may_do(
+    own_broker: tuple[RunningProduct, Valkey], v1: BuiltRelease, name: str
+) -> None:
+    running, valkey = own_broker
+    tenant = running.tenant(name)
+    try:
+        work(tenant, v1)
+    finally:
+        tenant.stop_workers()
+    with Redis.from_url(valkey.owner_url) as owner:
+        assert owner.acl_log() == []
+        users = {client["user"] for client in owner.client_list()}
+        assert "coordinator" in users
+        assert "default" not in users
+        left = [key.decode() for key in owner.scan_iter("*") if tenant_prefix(name) in key.decode()]
+    # The order to the worker expires; a binding of a queue would stay.
+    assert all(key.startswith(f"{tenant_prefix(name)}worker.") for key in left)
+
+
+# --- TLS ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    return make_certificate(tmp_path / "broker.pem", "127.0.0.1")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Valkey]:
+    with Valkey(tmp_path / "server", durable=False) as running:
+        yield running
+
+
+def test_every_process_reaches_its_broker_over_tls(
+    running: RunningProduct, v1: BuiltRelease, name: str, tmp_path: Path, certificate: Path
+) -> None:
+    settings = {"REDIS_CA_FILE": str(certificate)}
+    with product_with_own_broker(running, tmp_path, settings, certificate) as (product, valkey):
+        tenant = product.tenant(name)
+        try:
+            work(tenant, v1)
+        finally:
+            tenant.stop_workers()
+        assert product.product.environment["REDIS_URL"].startswith("rediss://")
+        with Redis.from_url(valkey.owner_url) as owner:
+            assert owner.acl_log() == []
+
+
+def test_only_a_known_certificate_of_the_brokers_host_is_accepted(
+    server: Valkey, tmp_path: Path, certificate: Path
+) -> None:
+    other_host = make_certificate(tmp_path / "other.pem", "127.0.0.2")
+    for shown, known, accepted in (
+        (certificate, certificate, True),
+        (certificate, None, False),
+        (certificate, other_host, False),
+        (other_host, other_host, False),
+    ):
+        with tls_in_front_of(server.port, shown) as port:
+            url = over_tls(server.url, port)
+            options = tls_options(url, str(known or ""))
+            with Redis.from_url(url, **options) as client, Connection(url, ssl=options) as connection:
+                if accepted:
+                    assert client.ping()
+                    connection.ensure_connection(max_retries=1)
+                    continue
+                with pytest.raises(ConnectionLostError, match="CERTIFICATE_VERIFY_FAILED"):
+                    client.ping()
+                with pytest.raises(OperationalError, match="CERTIFICATE_VERIFY_FAILED"):
+                    connection.ensure_connection(max_retries=1)
+
+
+def test_a_worker_accepts_no_unknown_certificate(
+    running: RunningProduct, v1: BuiltRelease, name: str, certificate: Path, server: Valkey
+) -> None:
+    with tls_in_front_of(server.port, certificate) as port:
+        running.product.servers["REDIS_URL"], before = over_tls(server.url, port), running.product.servers["REDIS_URL"]
+        owner, running.product.servers["REDIS_OWNER_URL"] = running.product.servers["REDIS_OWNER_URL"], server.owner_url
+        try:
+            worker = running.product.start_worker(
+                name, v1.reference, release=v1.descriptor, tenant=name, key="k" * 64, directory=v1.directory
+            )
+        finally:
+            running.product.servers |= {"REDIS_URL": before, "REDIS_OWNER_URL": owner}
+        try:
+            eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in worker.log_tail(), what="the refusal")
+            assert worker.running
+        finally:
+            worker.stop()
+            running.product.children.started.remove(worker)

@@ -1,0 +1,211 @@
+"""Keys are replaced in the steps of the runbook, while people work and interactions are answered."""
+
+import base64
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from coordinator.local.product import Product
+from coordinator.tenancy.roles import Role
+from executions.resume_token import key_id
+from tests.e2e.conftest import Host, product_with_own_broker
+from tests.receiving import Receiver
+from tests.running import PASSWORD, RunningProduct, TenantInUse, eventually
+
+OLD = {"SECRET_KEY": "old-key-of-sessions-" * 3, "RESUME_TOKEN_SECRET": "old-secret-of-tokens-" * 3}
+NEW = {"SECRET_KEY": "new-key-of-sessions-" * 3, "RESUME_TOKEN_SECRET": "new-secret-of-tokens-" * 3}
+PATIENT = {"WORKER_STALE_SECONDS": "60", "LEASE_SECONDS": "30"}
+"""So that a slow restart is no reason to refuse a submission."""
+ROUNDS = 2
+"""How many rounds of traffic each step sees at least, after its last restart."""
+
+
+def accepting(keys: dict[str, str]) -> dict[str, str]:
+    return {f"{name}_FALLBACKS": key for name, key in keys.items()}
+
+
+STEPS = (OLD | accepting(NEW), NEW | accepting(OLD))
+FORGET = NEW | dict.fromkeys(accepting(OLD), "")
+
+
+class Person:
+    """A browser with a session."""
+
+    def __init__(self, username: str, web: Product) -> None:
+        self.http = requests.Session()
+        login = f"{web.url}/admin/login/"
+        self.http.get(login).raise_for_status()
+        form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": self.http.cookies["csrftoken"]}
+        answer = self.http.post(login, data=form, headers={"Referer": login}, allow_redirects=False)
+        assert answer.status_code == 302, answer.text
+
+    def is_logged_in(self, web: Product) -> bool:
+        return self.http.get(f"{web.url}/admin/", allow_redirects=False).status_code == 200
+
+
+class Traffic(threading.Thread):
+    """People and receivers of webhooks, behind a balancer that knows which web processes are up.
+
+    Every second token is used in the next step only, when it is an old one.
+    """
+
+    def __init__(self, tenant: TenantInUse, receiver: Receiver, username: str, webs: list[Product]) -> None:
+        super().__init__(daemon=True)
+        self.up = webs
+        self.round = threading.Lock()
+        self.rounds = 0
+        self.submitted: list[str] = []
+        self.answered_with: list[str] = []
+        self.kept: list[str] = []
+        self.failure: BaseException | None = None
+        self._tenant = tenant
+        self._receiver = receiver
+        self._username = username
+        self._person = Person(username, webs[0])
+        self._seen = 0
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        try:
+            for number in itertools.count():
+                if self._stopped.wait(0.05):
+                    return
+                with self.round:
+                    self._pass(number, self.up[number % len(self.up)], self.up[-1 - number % len(self.up)])
+                    self.rounds += 1
+        except BaseException as error:
+            self.failure = error
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join(30)
+        self.check()
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def wait_for_rounds(self, count: int) -> None:
+        until = self.rounds + count
+
+        def passed() -> bool:
+            self.check()
+            return self.rounds >= until
+
+        eventually(passed, what="rounds of traffic")
+
+    def answer(self, token: str, web: Product) -> requests.Response:
+        return requests.post(f"{web.url}/api/v1/resume", json={"resumeToken": token, "response": {"text": "booked"}})
+
+    def use_kept_tokens(self) -> None:
+        with self.round:
+            for token, web in zip(self.kept, itertools.cycle(self.up), strict=False):
+                self._use(token, web)
+            self.kept.clear()
+
+    def _pass(self, number: int, one: Product, other: Product) -> None:
+        assert self._person.is_logged_in(one)
+        assert Person(self._username, one).is_logged_in(other)
+        body = {"pipelineId": "tests.booking", "input": {"number": number}, "idempotencyKey": f"k{number}"}
+        url = f"{one.url}/api/v1/tenants/{self._tenant.tenant.slug}/executions"
+        accepted = self._tenant.http.post(url, json=body)
+        assert accepted.status_code == 202, accepted.text
+        self.submitted.append(accepted.json()["executionId"])
+        arrived = self._receiver.requests[self._seen :]
+        for received in arrived:
+            self._seen += 1
+            if self._seen % 2:
+                self.kept.append(received.json["resumeToken"])
+            else:
+                self._use(received.json["resumeToken"], other)
+
+    def _use(self, token: str, web: Product) -> None:
+        answer = self.answer(token, web)
+        assert answer.status_code == 200, answer.text
+        self.answered_with.append(key_of(token))
+
+
+def key_of(token: str) -> str:
+    payload = token.partition(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["keyId"])
+
+
+@contextmanager
+def second_web(product: Product, folder: Path) -> Iterator[Product]:
+    made = Product(folder, product.servers)
+    made.environment = product.environment
+    try:
+        made.start_web()
+        made.wait_until_ready()
+        yield made
+    finally:
+        made.stop()
+
+
+def restart(product: Product, name: str, start: Callable[[], Any]) -> None:
+    [child] = [child for child in product.children.started if child.name == name]
+    child.stop()
+    product.children.started.remove(child)
+    start()
+
+
+def deploy(settings: dict[str, str], webs: list[Product], traffic: Traffic) -> None:
+    """Give every process these settings, one after the other."""
+    product = webs[0]
+    product.environment |= settings
+    for web in webs:
+        with traffic.round:
+            traffic.up = [other for other in webs if other is not web]
+        restart(web, "web", web.start_web)
+        web.wait_until_ready()
+        traffic.up = webs
+        traffic.wait_for_rounds(1)
+    restart(product, "control-worker", product.start_control_worker)
+    traffic.wait_for_rounds(ROUNDS)
+
+
+@pytest.mark.timeout(240)
+def test_keys_are_rotated_while_requests_and_answers_go_on(
+    running: RunningProduct, receiver: Receiver, host: Host, name: str, tmp_path: Path
+) -> None:
+    with (
+        product_with_own_broker(running, tmp_path / "own", OLD | PATIENT) as (own, _),
+        second_web(own.product, tmp_path / "second") as second,
+    ):
+        tenant = own.tenant(name)
+        host(tenant, "booking")
+        username = own.member(tenant.tenant, Role.VIEWER).username
+        webs = [own.product, second]
+        idle = Person(username, second)
+        traffic = Traffic(tenant, receiver, username, webs)
+        traffic.start()
+        try:
+            eventually(lambda: traffic.kept or traffic.failure, what="a token of the old key")
+            for settings in STEPS:
+                deploy(settings, webs, traffic)
+                traffic.use_kept_tokens()
+            eventually(lambda: key_id(NEW["RESUME_TOKEN_SECRET"]) in traffic.answered_with, what="a new token")
+            old_token = next(
+                received.json["resumeToken"]
+                for received in receiver.requests
+                if key_of(received.json["resumeToken"]) == key_id(OLD["RESUME_TOKEN_SECRET"])
+            )
+            assert traffic.answer(old_token, second).status_code == 200, "a repeated answer"
+            deploy(FORGET, webs, traffic)
+            traffic.stop()
+            traffic.use_kept_tokens()
+
+            # The product that shares the database sends some of the webhooks, with the secret that both derive.
+            assert {key_id(keys["RESUME_TOKEN_SECRET"]) for keys in (OLD, NEW)} <= set(traffic.answered_with)
+            assert traffic.answer(old_token, second).json()["code"] == "RESUME_TOKEN_INVALID"
+            assert not idle.is_logged_in(second)
+        finally:
+            tenant.stop_workers()
+            traffic.stop()
