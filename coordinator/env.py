@@ -62,6 +62,19 @@ class Environment:
 
         return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
 
+    def secrets(self, name: str, *, shortest: int = 1, most: int = 10) -> list[str]:
+        """A comma-separated list of at most `most` secrets, each as in `secret`; none by default."""
+
+        def parse(value: str) -> list[str]:
+            found = [word.strip() for word in value.split(",") if word.strip()]
+            if len(found) > most or any(len(secret) < shortest for secret in found):
+                raise ValueError(
+                    f"must be at most {most} secrets of at least {shortest} characters, with commas between"
+                )
+            return found
+
+        return self._read(name, "secrets", "", parse, fallback=[], secret=True)
+
     def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
         def parse(value: str) -> int:
             number = int(value) if _INTEGER.fullmatch(value) else None

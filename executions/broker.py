@@ -6,6 +6,7 @@ on and connects again; the message is delivered again once its visibility times 
 """
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from celery import current_app
@@ -13,6 +14,14 @@ from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.json import dumps
 from redis.exceptions import ConnectionError as ConnectionLostError
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Lets one worker run the commands of one message, within `seconds` of its sending."""
+
+    name: str
+    seconds: float
 
 
 class Channel(redis.Channel):
@@ -41,13 +50,21 @@ class Channel(redis.Channel):
         return self._kept
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        """A message with an expiry replaces the messages in its queue, and the queue expires with it."""
-        milliseconds = message["properties"].get("expiration")
-        if milliseconds is None:
+        """Put a message with an expiry or a ticket. All others are put as kombu does.
+
+        A message with an expiry replaces the messages in its queue, and the queue expires with it. A ticket is there
+        before its message.
+        """
+        properties = message["properties"]
+        milliseconds, ticket = properties.get("expiration"), properties.pop("ticket", None)
+        if milliseconds is not None:
+            with self.conn_or_acquire() as client, client.pipeline(transaction=True) as pipe:
+                pipe.lpush(queue, dumps(message)).ltrim(queue, 0, 0).pexpire(queue, int(milliseconds)).execute()
+        elif ticket is not None:
+            with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+                pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, dumps(message)).execute()
+        else:
             super()._put(queue, message, **options)
-            return
-        with self.conn_or_acquire() as client, client.pipeline(transaction=True) as pipe:
-            pipe.lpush(queue, dumps(message)).ltrim(queue, 0, 0).pexpire(queue, int(milliseconds)).execute()
 
 
 class Transport(redis.Transport):
@@ -62,14 +79,30 @@ def survive_broker_loss() -> None:
 _NO_MORE = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-def send(task: str, argument: Any, *, queue: str) -> None:
+def send(task: str, argument: Any, *, queue: str, ticket: Ticket | None = None) -> None:
     """Send a Celery task of one argument (Celery's message protocol 2) to the queue of that name.
 
     `Celery.send_task` in a third of its time, for the messages of which there are many: no routes, no signals, and no
     readable form of the argument, of which Celery's is most of the cost. Raises kombu's `OperationalError` or OSError
     where the broker does not take it.
     """
-    _publish(task, argument, queue, {})
+    _publish(task, argument, queue, {} if ticket is None else {"ticket": ticket})
+
+
+def take_ticket(name: str) -> bool:
+    """Take the ticket of that name. Return False if another took it, or if it has expired.
+
+    Raises kombu's `OperationalError` if the broker is away.
+    """
+    with current_app.producer_pool.acquire(block=True) as producer:
+        connection: Any = producer.connection
+        lost = connection.connection_errors + connection.channel_errors
+        try:
+            channel: Any = producer.channel
+            with channel.conn_or_acquire() as client:
+                return client.getdel(name) is not None
+        except lost as error:
+            raise OperationalError(str(error)) from error
 
 
 def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None:

@@ -12,16 +12,8 @@ from django.conf import settings
 from kombu import Queue
 
 from coordinator.local.valkey import Valkey
-from executions.protocol import (
-    EXECUTE_TASK,
-    ORDER_TASK,
-    TOLERANCE,
-    Order,
-    order_queue_of,
-    queue_of,
-    seal,
-    worker_key,
-)
+from executions.protocol import EXECUTE_TASK, ORDER_TASK, TOLERANCE, Order, order_queue_of, queue_of, seal
+from executions.worker_keys import WorkerKey, worker_key
 from releases.identity import ReleaseIdentity
 from tests import making
 from tests.e2e.conftest import PIPELINES
@@ -121,7 +113,7 @@ class Two:
         members = ("pipelineId", "contractVersion", "releaseVersion")
         return ReleaseIdentity(self.tenant.tenant.slug, *(self.release.document[member] for member in members))
 
-    def sealed(self, *, drain: bool, key: str | None = None, name: str = "drained") -> dict[str, Any]:
+    def sealed(self, *, drain: bool, key: WorkerKey | None = None, name: str = "drained") -> dict[str, Any]:
         own = worker_key(settings.WORKER_SECRET, self.tenant.tenant.slug)
         return seal(self.identity, Order(worker_id=name, drain=drain), own if key is None else key)
 
@@ -321,7 +313,7 @@ def test_a_worker_that_is_refused_says_why_and_ends(tenant: TenantInUse, v1: Bui
         v1.reference,
         release=v1.descriptor,
         tenant=tenant.tenant.slug,
-        key=worker_key("another secret", tenant.tenant.slug),
+        key=worker_key("another secret", tenant.tenant.slug).text,
         directory=v1.directory,
     )
     tenant.workers.append(worker)
@@ -348,7 +340,7 @@ def test_a_worker_that_no_coordinator_answers_waits(
         release.reference,
         release=release.descriptor,
         tenant=name,
-        key=worker_key(running.product.environment["WORKER_SECRET"], name),
+        key=worker_key(running.product.environment["WORKER_SECRET"], name).text,
         directory=release.directory,
     )
     try:

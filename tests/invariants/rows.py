@@ -10,7 +10,7 @@ from django.utils import timezone
 from coordinator.tenancy import access
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
-from executions import campaigns, cancellation, interactions, outcome, worker_registry
+from executions import campaigns, cancellation, interactions, outcome, tenant_keys, worker_registry
 from executions.campaign_filters import Filters
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
 from executions.protocol import Outcome, OutcomeGroup
@@ -30,6 +30,7 @@ def make() -> None:
     Membership.objects.create(user=user, tenant=owner, role=Role.OPERATOR)
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
+    tenant_keys.start_key(owner, actor=ACTOR)
     _releases(owner)
     _uploads(owner)
     _executions(owner)

@@ -37,6 +37,8 @@ BY_KIND = {
 BY_NAME = {
     "SECRET_KEY": [MARK],
     "WORKER_SECRET": [MARK],
+    "WORKER_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}", ",".join([f"{MARK}{'x' * 32}"] * 4)],
+    "REST_WORKER_SECRET_FALLBACKS": [",".join([MARK] * 4)],
     "RESUME_TOKEN_SECRET": [MARK],
     "ALLOWED_TENANTS": [f"{MARK} inc", "acme,Upper"],
     "ALLOWED_HOSTS": [f"https://{MARK}", f"a {MARK}"],

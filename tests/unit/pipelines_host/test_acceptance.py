@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from executions.protocol import Order, Refusal, RefusalCode, seal
+from executions.notices import Refusal, RefusalCode
+from executions.protocol import Order, seal
 from pipelines.acceptance import REFUSALS, Acceptance
 from pipelines.host import Host
 from tests.unit.pipelines_host.conftest import Hosted
@@ -31,7 +32,9 @@ def accept(host: Host) -> None:
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
-        ("SIGNATURE_INVALID", "PIPELINES_WORKER_KEY"),
+        ("KEY_NOT_ACTIVE", "PIPELINES_WORKER_KEY"),
+        ("SIGNATURE_INVALID", "changed on their way"),
+        ("WORKER_LIMIT_REACHED", "MAX_TENANT_WORKERS"),
         ("TENANT_UNKNOWN", "there is no tenant 'acme'"),
         ("TIMESTAMP_REFUSED", "clocks"),
         ("ENVELOPE_MALFORMED", "version"),

@@ -9,18 +9,8 @@ from typing import Any
 
 import pytest
 
-from executions.protocol import (
-    TOLERANCE,
-    Command,
-    CommandGroup,
-    Heartbeat,
-    Outcome,
-    OutcomeGroup,
-    decode,
-    seal,
-    verify,
-    worker_key,
-)
+from executions.protocol import TOLERANCE, Command, CommandGroup, Heartbeat, Outcome, OutcomeGroup, decode, seal, verify
+from executions.worker_keys import WorkerKey, worker_key
 from pipelines.host import Host
 from releases.identity import ReleaseIdentity
 from tests.making import resealed
@@ -50,20 +40,20 @@ def command(number: Any = 1, **members: Any) -> Command:
     return Command(**{**defaults, **members})
 
 
-def sealed(host: Host, *commands: Command, key: str, identity: ReleaseIdentity | None = None) -> dict[str, Any]:
+def sealed(host: Host, *commands: Command, key: WorkerKey, identity: ReleaseIdentity | None = None) -> dict[str, Any]:
     return seal(identity or host.release.identity, CommandGroup(commands=list(commands)), key)
 
 
-def answer(message: dict[str, Any] | None, key: str) -> list[Outcome]:
+def answer(message: dict[str, Any] | None, key: WorkerKey) -> list[Outcome]:
     assert message is not None
-    return decode(verify(message, lambda _: key), OutcomeGroup).outcomes
+    return decode(verify(message, lambda _: [key]), OutcomeGroup).outcomes
 
 
 def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
     asked = command(4, attempt=2)
     message = executed(host, sealed(host, asked, key=hosted.key))
     [outcome] = answer(message, hosted.key)
-    assert verify(message, lambda _: hosted.key).identity == host.release.identity
+    assert verify(message, lambda _: [hosted.key]).identity == host.release.identity
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 42}'])
     assert outcome.execution_id == asked.execution_id
     assert outcome.execution_version == 7
@@ -71,8 +61,8 @@ def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(host
     assert outcome.transition_key == "the:key:0"
 
 
-@pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme"), ""])
-def test_what_another_key_signed_gets_no_answer(hosted: Hosted, host: Host, key: str) -> None:
+@pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])
+def test_what_another_key_signed_gets_no_answer(hosted: Hosted, host: Host, key: WorkerKey) -> None:
     assert executed(host, sealed(host, command(), key=key)) is None
     assert hosted.marks() == []
 
@@ -95,7 +85,7 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
     meant = replace(host.release.identity, **{part: "elsewhere"})
     message = executed(host, sealed(host, command(1), command(payload="{no json"), key=hosted.key, identity=meant))
     outcomes = answer(message, hosted.key)
-    assert verify(message, lambda _: hosted.key).identity == meant
+    assert verify(message, lambda _: [hosted.key]).identity == meant
     for outcome in outcomes:
         assert outcome.outcome == "FAILED"
         assert outcome.failure is not None
@@ -189,7 +179,7 @@ def test_in_a_group_each_command_has_an_outcome_of_its_own(hosted: Hosted, host:
 
 def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, host: Host) -> None:
     def held() -> list[uuid.UUID]:
-        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: hosted.key), Heartbeat)
+        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
         assert (beat.worker_id, beat.capacity, beat.state) == ("w", 2, "HEALTHY")
         assert (beat.artifact_id, beat.artifact_digest) == (host.release.artifact_id, host.release.artifact_digest)
         return [lease.lease_token for lease in beat.running]
@@ -227,7 +217,7 @@ def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Ho
     try:
         eventually(hosted.marks, what="the second run's start")
         executed(host, sealed(host, first, key=hosted.key))
-        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: hosted.key), Heartbeat)
+        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
         assert [lease.lease_token for lease in beat.running] == [again.lease_token]
     finally:
         (hosted.folder / "go").touch()
