@@ -33,6 +33,11 @@ def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
     )
 
 
+def forget() -> None:
+    """Read everything anew. For tests."""
+    _known.clear()
+
+
 def current_key(tenant_id: str) -> WorkerKey:
     """The newest key: the one that workers are to be given."""
     return active_keys(tenant_id)[0]
@@ -81,9 +86,9 @@ def _changed(tenant: Tenant, newest: int, oldest: int, actor: str, reason: str) 
         actor=actor,
         reason=reason,
     )
-    forget = partial(_known.pop, tenant.slug, None)
-    forget()  # for the rest of this transaction
-    transaction.on_commit(forget)
+    outdated = partial(_known.pop, tenant.slug, None)
+    outdated()  # for the rest of this transaction
+    transaction.on_commit(outdated)
     return worker_key(settings.WORKER_SECRET, tenant.slug, newest)
 
 

@@ -183,9 +183,8 @@ def _without_removed(members: dict[str, Any]) -> dict[str, Any]:
 
 def body_of(message: dict[str, Any], key: WorkerKey) -> str:
     """The readable body of a sealed message."""
-    [sealed] = message["seals"]
-    if not sealed["encrypted"]:
-        return str(sealed["body"])
+    if not message["seals"][0]["encrypted"]:
+        return str(message["seals"][0]["body"])
     verified = verify(message, lambda _: [key])
     return key.decrypt(verified.seal.body, nonce=message["nonce"], header=verified.bound).decode()
 

@@ -319,10 +319,10 @@ def test_a_worker_that_is_refused_says_why_and_ends(tenant: TenantInUse, v1: Bui
     tenant.workers.append(worker)
     eventually(lambda: not worker.running, what="its end", seconds=60)
     assert worker.status == 2
-    assert "error: WORKER_REFUSED: no coordinator accepts this worker: SIGNATURE_INVALID" in worker.log.read_text()
+    assert "error: WORKER_REFUSED: no coordinator accepts this worker: KEY_NOT_ACTIVE" in worker.log.read_text()
     [control] = [child for child in tenant.product.children.started if child.name == "control-worker"]
     refused = [line for line in control.log.read_text().splitlines() if worker.name in line]
-    assert "Refused a heartbeat: SIGNATURE_INVALID" in refused[0]
+    assert "Refused a heartbeat: KEY_NOT_ACTIVE" in refused[0]
     assert tenant.get("workers")["items"] == []
 
 

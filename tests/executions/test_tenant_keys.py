@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import Error, connection, transaction
 
 from coordinator.tenancy.models import Tenant
-from executions import refusals, tasks, tenant_keys
+from executions import tasks, tenant_keys
 from executions.dispatch import dispatch
 from executions.errors import WorkerKeyChangeRefused
 from executions.models import Execution, Worker, WorkerKeyChange
@@ -133,7 +133,6 @@ def test_outcomes_of_a_revoked_key_are_not_recorded(revoke: bool) -> None:
 
 
 def test_a_worker_whose_key_was_revoked_gets_a_stable_refusal(owner: Tenant, caplog: pytest.LogCaptureFixture) -> None:
-    refusals.forget()
     old = current_key(owner.slug)
     replace_key(owner, actor=OPERATOR)
     assert not accepted(owner, old)

@@ -9,10 +9,24 @@ from typing import Any
 
 import pytest
 
-from executions.protocol import TOLERANCE, Command, CommandGroup, Heartbeat, Outcome, OutcomeGroup, decode, seal, verify
+from executions.protocol import (
+    TOLERANCE,
+    Checkpoint,
+    Command,
+    CommandGroup,
+    Heartbeat,
+    Outcome,
+    OutcomeGroup,
+    decode,
+    seal,
+    ticket_of,
+    verify,
+)
 from executions.worker_keys import WorkerKey, worker_key
 from pipelines.host import Host
+from pipelines.outbox import Answer
 from releases.identity import ReleaseIdentity
+from tests import making
 from tests.making import resealed
 from tests.running import eventually
 from tests.unit.pipelines_host.conftest import Hosted, executed
@@ -119,6 +133,49 @@ def test_a_message_that_comes_twice_is_run_once(hosted: Hosted, host: Host) -> N
     assert executed(host, message) is not None
     assert executed(host, message) is None
     assert hosted.marks() == [1]
+
+
+def test_a_message_runs_only_if_the_host_gets_its_ticket(hosted: Hosted) -> None:
+    tickets: list[str] = []
+
+    def refuse(name: str) -> bool:
+        tickets.append(name)
+        return False
+
+    host = hosted.host(take_ticket=refuse)
+    message = sealed(host, command(), key=hosted.key)
+    assert executed(host, message) is None
+    assert hosted.marks() == []
+    assert tickets == [ticket_of(host.release.identity, message["nonce"])]
+    assert decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat).waiting == []
+
+
+def test_no_ticket_is_taken_for_what_is_not_signed(hosted: Hosted) -> None:
+    host = hosted.host(take_ticket=lambda _: pytest.fail("a ticket was taken"))
+    message = sealed(host, command(), key=hosted.key)
+    assert executed(host, making.changed(message, {"signature": "0" * 64})) is None
+    assert executed(host, sealed(host, command(), key=worker_key("another", "acme"))) is None
+
+
+@pytest.mark.parametrize("encrypts", [True, False])
+def test_answers_are_readable_only_where_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
+    """Inputs, results, error messages with tracebacks, and checkpoints."""
+    group = CommandGroup(commands=[command(4711), command(13), command(14, checkpoints=True)])
+    asked = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
+    answered = executed(host, asked)
+    for text in ("4711", "transitionKey", str(group.commands[0].execution_id)):
+        assert (text in json.dumps(asked)) is not encrypts
+    for text in ("47110", "thirteen fails", "fourteen always will", "Traceback", "RuntimeError"):
+        assert (text in json.dumps(answered)) is not encrypts
+    assert len(answer(answered, hosted.key)) == 3
+
+
+def test_a_checkpoint_is_not_readable(host: Host) -> None:
+    done = Checkpoint(
+        execution_id=uuid.uuid4(), execution_version=1, lease_token=uuid.uuid4(), transition_key="k",
+        next_step_index=1, output_payloads=['"MARKER"'],
+    )  # fmt: skip
+    assert "MARKER" not in json.dumps(host.sealed([Answer(host.release.identity, checkpoint=done)]))
 
 
 def test_a_lease_that_was_seen_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
