@@ -62,13 +62,15 @@ class Environment:
 
         return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
 
-    def secrets(self, name: str, *, shortest: int = 1) -> list[str]:
-        """Secrets of at least `shortest` characters, separated by commas or white space; none by default."""
+    def secrets(self, name: str, *, shortest: int = 1, most: int = 10) -> list[str]:
+        """At most `most` secrets of at least `shortest` characters, separated by commas or white space; none by default."""
 
         def parse(value: str) -> list[str]:
             found = value.replace(",", " ").split()
-            if any(len(secret) < shortest for secret in found):
-                raise ValueError(f"must be secrets of at least {shortest} characters each, separated by commas")
+            if len(found) > most or any(len(secret) < shortest for secret in found):
+                raise ValueError(
+                    f"must be at most {most} secrets of at least {shortest} characters, separated by commas"
+                )
             return found
 
         return self._read(name, "secret", "", parse, fallback=[], secret=True)

@@ -17,6 +17,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = env.secret("SECRET_KEY", shortest=32)
 SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS", shortest=32)
 WORKER_SECRET = env.secret("WORKER_SECRET", shortest=32)
+# Secrets that were WORKER_SECRET before. The keys derived from them stay active.
+WORKER_SECRET_FALLBACKS = env.secrets("WORKER_SECRET_FALLBACKS", shortest=32, most=3)
+ENCRYPT_PAYLOADS = env.flag("ENCRYPT_PAYLOADS", True)
+MAX_TENANT_WORKERS = env.integer("MAX_TENANT_WORKERS", 1000)
 DEBUG = False
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "localhost,127.0.0.1")
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
@@ -108,6 +112,7 @@ PAYLOAD_TYPE_PREFIXES = env.words("PAYLOAD_TYPE_PREFIXES", "org.pipelineframewor
 REST_WORKER_ORIGINS = env.origins("REST_WORKER_ORIGINS")
 REST_WORKER_BASE_URL = env.url("REST_WORKER_BASE_URL")
 REST_WORKER_SECRET = env.secret("REST_WORKER_SECRET", required=False)
+REST_WORKER_SECRET_FALLBACKS = env.secrets("REST_WORKER_SECRET_FALLBACKS", most=3)
 REST_WORKER_CONNECT_SECONDS = env.number("REST_WORKER_CONNECT_SECONDS", 2, least=0.1)
 REST_WORKER_TIMEOUT_SECONDS = env.number("REST_WORKER_TIMEOUT_SECONDS", 30, least=0.1)
 REST_WORKER_MAX_ANSWER_BYTES = env.integer("REST_WORKER_MAX_ANSWER_BYTES", 16 * 1024**2)

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import Empty
 from typing import Any
 
@@ -75,6 +76,14 @@ class QoS(redis.QoS):
 
         with self.channel.conn_or_acquire(client) as connection:
             connection.transaction(restore, self.unacked_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Lets one worker run the commands of one message, within `seconds` of its sending."""
+
+    name: str
+    seconds: float
 
 
 class Channel(redis.Channel):
@@ -167,17 +176,23 @@ class Channel(redis.Channel):
             super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]  # not in the stubs
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        """A message with an expiry replaces the messages in its queue, and the queue expires with it."""
+        """Put a message, and before it the ticket that it has.
+
+        A message with an expiry replaces the messages in its queue, and the queue expires with it.
+        """
         header = {name: message["headers"][name] for name in ("task", "eta", "expires", "retries")}
         body = message["body"]
         text = self.messages.write(queue, header, body if isinstance(body, bytes) else body.encode())
-        milliseconds = message["properties"].get("expiration")
+        milliseconds, ticket = message["properties"].get("expiration"), message["properties"].get("ticket")
         with self.conn_or_acquire() as client:
-            if milliseconds is None:
+            if milliseconds is not None:
+                with client.pipeline(transaction=True) as pipe:
+                    pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(milliseconds)).execute()
+            elif ticket is not None:
+                with client.pipeline(transaction=False) as pipe:
+                    pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, text).execute()
+            else:
                 client.lpush(queue, text)
-                return
-            with client.pipeline(transaction=True) as pipe:
-                pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(milliseconds)).execute()
 
 
 def _celery_message(queue: str, text: bytes, message: TaskMessage) -> dict[str, Any]:
@@ -220,13 +235,29 @@ def survive_broker_loss() -> None:
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
 
 
-def send(task: str, argument: Any, *, queue: str) -> None:
+def send(task: str, argument: Any, *, queue: str, ticket: Ticket | None = None) -> None:
     """Send a task of one argument to the queue of that name.
 
     `Celery.send_task` in a fraction of its time, for the messages of which there are many: no routes, no signals, and
     no readable form of the argument. Raises kombu's `OperationalError` or OSError where the broker does not take it.
     """
-    _publish(task, argument, queue, {})
+    _publish(task, argument, queue, {} if ticket is None else {"ticket": ticket})
+
+
+def take_ticket(name: str) -> bool:
+    """Take the ticket of that name. Return False if another took it, or if it has expired.
+
+    Raises kombu's `OperationalError` if the broker is away.
+    """
+    with current_app.producer_pool.acquire(block=True) as producer:
+        connection: Any = producer.connection
+        lost = connection.connection_errors + connection.channel_errors
+        try:
+            channel: Any = producer.channel
+            with channel.conn_or_acquire() as client:
+                return client.getdel(name) is not None
+        except lost as error:
+            raise OperationalError(str(error)) from error
 
 
 def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None:

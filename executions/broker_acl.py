@@ -24,7 +24,7 @@ def worker_user(tenant_id: str) -> str:
 
 def worker_rules(tenant_id: str) -> tuple[str, ...]:
     """Return what the workers of a tenant may do. Applied to a user again, the rules change nothing."""
-    own_queues = (f"~{tenant_prefix(tenant_id)}*", "+brpop", "+lpush", "+llen", "+ltrim", "+expire")
+    own_queues = (f"~{tenant_prefix(tenant_id)}*", "+brpop", "+lpush", "+llen", "+ltrim", "+expire", "+getdel")
     append_only = f"(+lpush %W~{OUTCOME_QUEUE} %W~{HEARTBEAT_QUEUE})"
     return (*_NOTHING, *_CONNECTION, *own_queues, append_only)
 

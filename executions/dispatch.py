@@ -1,6 +1,7 @@
 """Sends due executions to the workers of the release that each is pinned to. Never looks at the active release."""
 
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,10 +20,11 @@ from executions.protocol import (
     CommandGroup,
     queue_of,
     seal,
+    ticket_of,
     transition_key,
-    worker_key,
 )
 from executions.states import State
+from executions.tenant_keys import active_keys
 from releases.identity import ReleaseIdentity
 
 
@@ -42,6 +44,7 @@ def dispatch() -> int:
     sent = 0
     more = True
     while more and gate.is_open():
+        leased_at = time.monotonic()
         claims, more = moves.claim(
             owner=owner(),
             limit=gate.batch(settings.SWEEP_LIMIT),
@@ -53,7 +56,7 @@ def dispatch() -> int:
             break
         unsent: list[Claim] = []
         for message in _messages(rest_assignment.share(claims, unsent.extend)):
-            if unsent or not _send(message):
+            if unsent or not _send(message, leased_at):
                 unsent += message
             else:
                 sent += len(message)
@@ -84,11 +87,15 @@ def identity_of(claim: Claim) -> ReleaseIdentity:
     return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
 
 
-def _send(claims: list[Claim]) -> bool:
+def _send(claims: list[Claim], leased_at: float) -> bool:
+    """Send the commands, with a ticket that expires no later than their leases."""
     identity = identity_of(claims[0])
     group = CommandGroup(commands=[command_of(claim) for claim in claims])
-    envelope = seal(identity, group, worker_key(settings.WORKER_SECRET, identity.tenant_id))
-    return gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue_of(identity)))
+    envelope = seal(identity, group, *active_keys(identity.tenant_id), encrypt=settings.ENCRYPT_PAYLOADS)
+    ticket = broker.Ticket(
+        ticket_of(identity, envelope["nonce"]), settings.LEASE_SECONDS - (time.monotonic() - leased_at)
+    )
+    return gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket))
 
 
 def command_of(claim: Claim) -> Command:

@@ -37,6 +37,18 @@ class WorkerBeatsItself(CoordinatorError):
     title = "The worker speaks for itself over the broker"
 
 
+class WorkerLimitReached(CoordinatorError):
+    code = "WORKER_LIMIT_REACHED"
+    status = 409
+    title = "The tenant has as many workers as one may have"
+
+
+class WorkerKeyChangeRefused(CoordinatorError):
+    code = "WORKER_KEY_CHANGE_REFUSED"
+    status = 409
+    title = "The tenant's worker keys do not allow this change"
+
+
 class WorkerUnavailable(CoordinatorError):
     code = "WORKER_UNAVAILABLE"
     status = 503

@@ -8,12 +8,11 @@ import uuid
 from collections.abc import Collection
 from functools import partial
 
-from django.conf import settings
-
 from coordinator.broker_gate import gate
 from executions import broker
 from executions.models import Worker
-from executions.protocol import ORDER_TASK, TOLERANCE, Order, order_queue_of, seal, worker_key
+from executions.protocol import ORDER_TASK, TOLERANCE, Order, order_queue_of, seal
+from executions.tenant_keys import active_keys
 from executions.worker_registry import CELERY
 from releases.identity import ReleaseIdentity
 
@@ -38,7 +37,7 @@ def tell(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
     drained = worker.drained_by_operator_at is not None
     order = Order(worker_id=worker.worker_id, drain=drained, lost_leases=list(lost_leases))
-    envelope = seal(identity, order, worker_key(settings.WORKER_SECRET, identity.tenant_id))
+    envelope = seal(identity, order, *active_keys(identity.tenant_id))
     queue = order_queue_of(identity, worker.worker_id)
     send = partial(broker.send_latest, ORDER_TASK, envelope, queue=queue, seconds=TOLERANCE.total_seconds())
     return gate.send(send)

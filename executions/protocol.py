@@ -1,23 +1,26 @@
 """What coordinator and transition worker say to each other over the broker. Pure, and the same on both sides.
 
 Each message is one signed envelope about one release. Its header names the identity, so that a worker can refuse
-what is not meant for it before it decodes a payload; its body carries a group of commands or outcomes as JSON text.
-The members of commands and outcomes are those of the wire protocol, D.5 and D.6, with payloads as plain JSON text.
+what is not meant for it before it decodes a payload; its body carries a group of commands or outcomes as JSON text,
+which is encrypted. The members of commands and outcomes are those of the wire protocol, D.5 and D.6, with payloads as
+plain JSON text.
 """
 
 import hashlib
 import hmac
 import json
+import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from executions.worker_keys import Undecryptable, WorkerKey
 from releases.identity import ReleaseIdentity
 
 OUTCOME_QUEUE = "outcomes"
@@ -27,6 +30,7 @@ RECORD_TASK = "executions.record"
 ORDER_TASK = "pipelines.order"
 HEARTBEAT_TASK = "executions.heartbeat"
 TOLERANCE = timedelta(minutes=2)
+MOST_SEALS = 8
 LONGEST_STEP_ID = 300
 LONGEST_TYPE = 500
 LONGEST_RECIPIENT = 200
@@ -67,7 +71,14 @@ def order_queue_of(identity: ReleaseIdentity, worker_id: str) -> str:
     return f"{tenant_prefix(identity.tenant_id)}worker.{digest}"
 
 
-class _Wire(BaseModel):
+def ticket_of(identity: ReleaseIdentity, nonce: str) -> str:
+    """The broker's key of the ticket of one command message. Whoever takes the ticket may run the commands."""
+    return f"{queue_of(identity)}.ticket.{nonce}"
+
+
+class Wire(BaseModel):
+    """A part of a message: strict, with the wire protocol's names."""
+
     model_config = ConfigDict(
         frozen=True,
         strict=True,
@@ -82,8 +93,8 @@ Shape = Literal["UNI", "MULTI"]
 ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
 WorkerState = Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
 # What ends up in a column: bounded as the column is, and without the one character that PostgreSQL cannot keep.
-_Identity = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
-_WorkerId = Annotated[str, Field(min_length=1, max_length=150, pattern=r"^[^\x00]*$")]
+Identity = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
+WorkerId = Annotated[str, Field(min_length=1, max_length=150, pattern=r"^[^\x00]*$")]
 _TransitionKey = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 _Version = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -91,26 +102,51 @@ _Version = Annotated[int, Field(ge=0, lt=2**63)]
 Kind = Literal["commands", "outcomes", "heartbeat", "order"]
 
 
-class Envelope(_Wire):
-    """The header and signature around a body. `signature` is HMAC-SHA256 over all other members."""
+class Seal(Wire):
+    """The body, as the holders of one key read it: encrypted where `encrypted`, else as JSON text.
+
+    `signature` is HMAC-SHA256 over the envelope's header and all other members of the seal.
+    """
+
+    key_id: str = Field(max_length=40)
+    encrypted: bool
+    body: str
+    signature: str
+
+
+class Envelope(Wire):
+    """A header and the sealed body, with a seal for each active key of the tenant: usually one."""
 
     protocol_version: Literal["1"] = "1"
     kind: Kind
-    tenant_id: _Identity
-    pipeline_id: _Identity
-    contract_version: _Identity
-    release_version: _Identity
+    tenant_id: Identity
+    pipeline_id: Identity
+    contract_version: Identity
+    release_version: Identity
     timestamp: str
     nonce: str = Field(min_length=1, max_length=100)
-    body: str
-    signature: str
+    seals: list[Seal] = Field(min_length=1, max_length=MOST_SEALS)
 
     @property
     def identity(self) -> ReleaseIdentity:
         return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
 
 
-class Command(_Wire):
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An envelope whose `seal` has a valid signature by `key`. `bound` is its header, as the seal covers it."""
+
+    envelope: Envelope
+    seal: Seal
+    key: WorkerKey
+    bound: bytes
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        return self.envelope.identity
+
+
+class Command(Wire):
     """One transition to run (wire protocol D.5). `stop_before_step_index` -1 means to the end.
 
     `checkpoints` asks to be told what each step gave, while the transition goes on.
@@ -131,11 +167,11 @@ class Command(_Wire):
     payload: str
 
 
-class CommandGroup(_Wire):
+class CommandGroup(Wire):
     commands: list[Command] = Field(min_length=1)
 
 
-class Failure(_Wire):
+class Failure(Wire):
     """Why a transition failed. The worker sets `retryable`, because only the worker knows the exception's class.
 
     `traceback` is empty if there was no exception.
@@ -148,7 +184,7 @@ class Failure(_Wire):
     traceback: str = ""
 
 
-class Suspension(_Wire):
+class Suspension(Wire):
     """An await that was reached: what to ask, how, and what comes back. `requests` are JSON texts.
 
     There is one request for an `itemized` unit's every item, and one in all for any other. `gives_many`: the answers
@@ -169,7 +205,7 @@ class Suspension(_Wire):
     group: str | None = Field(default=None, max_length=LONGEST_RECIPIENT)
 
 
-class Outcome(_Wire):
+class Outcome(Wire):
     """The answer to one command (wire protocol D.6); `output_payloads` are JSON texts.
 
     `stopped_before_step_index` is -1 where the pipeline ran to its end, as every command asks it to.
@@ -186,7 +222,7 @@ class Outcome(_Wire):
     failure: Failure | None = None
 
 
-class Checkpoint(_Wire):
+class Checkpoint(Wire):
     """What the step of `next_step_index` starts from: a running transition has everything before it behind itself.
 
     The outputs are JSON texts, a stream where `many`.
@@ -201,10 +237,10 @@ class Checkpoint(_Wire):
     many: bool = False
 
 
-class OutcomeGroup(_Wire):
+class OutcomeGroup(Wire):
     """What became of commands, and how far others have come."""
 
-    worker_id: _WorkerId
+    worker_id: WorkerId
     outcomes: list[Outcome] = Field(default_factory=list)
     checkpoints: list[Checkpoint] = Field(default_factory=list)
 
@@ -215,7 +251,7 @@ class OutcomeGroup(_Wire):
         return self
 
 
-class HeldLease(_Wire):
+class HeldLease(Wire):
     """A lease that a worker holds. `seconds` is how long its transition has been running, or waiting for a thread."""
 
     execution_id: uuid.UUID
@@ -223,7 +259,7 @@ class HeldLease(_Wire):
     seconds: float = Field(default=0, ge=0, le=10**9, allow_inf_nan=False)
 
 
-class Heartbeat(_Wire):
+class Heartbeat(Wire):
     """A worker's heartbeat. It registers the worker, and renews the leases that the worker holds.
 
     `capacity` is how many transitions it can run at once; `taking`, whether it takes commands, as it was last ordered.
@@ -234,11 +270,11 @@ class Heartbeat(_Wire):
     thread. `abandoned` counts the threads that still run a transition whose lease is known to be lost.
     """
 
-    worker_id: _WorkerId
+    worker_id: WorkerId
     state: WorkerState
     capacity: int = Field(ge=1, le=10_000)
-    artifact_id: _Identity = ""
-    artifact_digest: _Identity = ""
+    artifact_id: Identity = ""
+    artifact_digest: Identity = ""
     taking: bool = True
     answered: bool = True
     transition_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -247,58 +283,16 @@ class Heartbeat(_Wire):
     abandoned: int = Field(default=0, ge=0, le=10_000)
 
 
-class Order(_Wire):
+class Order(Wire):
     """The coordinator's order to one worker. With `drain` it finishes its commands and accepts no more.
 
     `lost_leases` are the tokens of leases that the worker holds and that no longer count: the execution was cancelled,
     or another worker took it over.
     """
 
-    worker_id: _WorkerId
+    worker_id: WorkerId
     drain: bool
     lost_leases: list[uuid.UUID] = Field(default_factory=list)
-
-
-class Sender(_Wire):
-    """The sender that a message names, unverified. It is used to log who is refused and to answer."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    tenant_id: _Identity
-    pipeline_id: _Identity
-    contract_version: _Identity
-    release_version: _Identity
-    nonce: str = Field(min_length=1, max_length=100)
-    worker_id: _WorkerId
-
-    @property
-    def identity(self) -> ReleaseIdentity:
-        return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
-
-
-def sender_of(message: Any) -> Sender | None:
-    """Return the sender that `message` names; None if it names none. Does not check the signature."""
-    try:
-        body = pydantic_core.from_json(message["body"])
-        return Sender.model_validate({**message, "workerId": body["workerId"]})
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-RefusalCode = Literal["SIGNATURE_INVALID", "TENANT_UNKNOWN", "TIMESTAMP_REFUSED", "ENVELOPE_MALFORMED"]
-
-
-class Refusal(_Wire):
-    """Notifies a worker that its heartbeat with this `nonce` was refused. Unsigned: the two sides may share no key."""
-
-    kind: Literal["refusal"] = "refusal"
-    nonce: str = Field(min_length=1, max_length=100)
-    code: RefusalCode
-
-
-def refusable(code: str) -> TypeGuard[RefusalCode]:
-    """Return True if a refusal can give this reason."""
-    return code in get_args(RefusalCode)
 
 
 Body = TypeVar("Body", CommandGroup, OutcomeGroup, Heartbeat, Order)
@@ -310,67 +304,86 @@ KINDS: dict[type[BaseModel], Kind] = {
 }
 
 
-@lru_cache(1000)
-def worker_key(secret: str, tenant_id: str) -> str:
-    """The key that signs between the coordinator and the workers of one tenant.
-
-    It is derived, so that a tenant's worker holds nothing with which it could speak for another tenant.
-    """
-    return hmac.new(secret.encode(), b"worker-key:" + tenant_id.encode(), hashlib.sha256).hexdigest()
+ENCRYPTED = frozenset({"commands", "outcomes"})
+"""The kinds that carry payloads."""
 
 
-def seal(identity: ReleaseIdentity, body: CommandGroup | OutcomeGroup | Heartbeat | Order, key: str) -> dict[str, Any]:
-    """`body` in a signed envelope, ready for the broker."""
+def seal(
+    identity: ReleaseIdentity,
+    body: CommandGroup | OutcomeGroup | Heartbeat | Order,
+    *keys: WorkerKey,
+    encrypt: bool = True,
+) -> dict[str, Any]:
+    """`body` in an envelope with a seal for each of `keys`, ready for the broker. `encrypt` applies to payloads."""
+    kind = KINDS[type(body)]
     header = {
         "protocolVersion": "1",
-        "kind": KINDS[type(body)],
+        "kind": kind,
         "tenantId": identity.tenant_id,
         "pipelineId": identity.pipeline_id,
         "contractVersion": identity.contract_version,
         "releaseVersion": identity.release_version,
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "nonce": str(uuid.uuid4()),
+        "nonce": secrets.token_hex(16),
     }
     text = body.model_dump_json(by_alias=True)
-    return {**header, "body": text, "signature": _signature(header, text, key)}
+    return {**header, "seals": [seal_of(header, text, key, encrypt=encrypt and kind in ENCRYPTED) for key in keys]}
 
 
-def verify(message: Any, key_of: Callable[[str], str]) -> Envelope:
-    """The envelope in `message`, its signature checked; the body is not decoded.
+def seal_of(header: Mapping[str, str], body: str, key: WorkerKey, *, encrypt: bool) -> dict[str, Any]:
+    """The seal of `body` under `key`, bound to `header`, whose nonce is used once."""
+    bound = _canonical(header)
+    text = key.encrypt(body, nonce=header["nonce"], header=bound) if encrypt else body
+    signature = key.signature(_signed(bound, key.key_id, encrypt, text))
+    return {"keyId": key.key_id, "encrypted": encrypt, "body": text, "signature": signature}
 
-    `key_of` gives a tenant's key. Raises `ProtocolError` ENVELOPE_MALFORMED or SIGNATURE_INVALID.
+
+def verify(message: Any, keys_of: Callable[[str], Iterable[WorkerKey]]) -> Verified:
+    """The envelope in `message`, with the signature of one of its seals verified; the body is not decoded.
+
+    `keys_of` gives the active keys of a tenant. Raises `ProtocolError` ENVELOPE_MALFORMED, KEY_NOT_ACTIVE or
+    SIGNATURE_INVALID.
     """
     try:
         envelope = Envelope.model_validate(message)
+        keys = {key.key_id: key for key in keys_of(envelope.tenant_id)}
+        found = next((each for each in envelope.seals if each.key_id in keys), None)
+        if found is None:
+            ids = ", ".join(each.key_id for each in envelope.seals)
+            text = f"An envelope for {envelope.identity} is sealed with {ids}, which is no active key of the tenant."
+            raise ProtocolError("KEY_NOT_ACTIVE", text)
+        key = keys[found.key_id]
+        bound = _canonical({name: value for name, value in message.items() if name != "seals"})
+        expected = key.signature(_signed(bound, found.key_id, found.encrypted, found.body))
+        if not hmac.compare_digest(expected.encode(), found.signature.encode()):
+            raise ProtocolError("SIGNATURE_INVALID", f"The signature of an envelope for {envelope.identity} is wrong.")
     except ValidationError as error:
         raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
-    try:
-        header = {name: value for name, value in message.items() if name not in {"body", "signature"}}
-        expected = _signature(header, envelope.body, key_of(envelope.tenant_id)).encode()
-        signature = envelope.signature.encode()
     except UnicodeEncodeError:
         raise ProtocolError("ENVELOPE_MALFORMED", "The envelope holds a lone surrogate.") from None
-    if not hmac.compare_digest(expected, signature):
-        raise ProtocolError("SIGNATURE_INVALID", f"The signature of an envelope for {envelope.identity} is wrong.")
-    return envelope
+    return Verified(envelope, found, key, bound)
 
 
-def decode(envelope: Envelope, body: type[Body]) -> Body:
+def decode(verified: Verified, body: type[Body]) -> Body:
     """The body of a verified envelope. Raises `ProtocolError` ENVELOPE_MALFORMED."""
-    if envelope.kind != KINDS[body]:
-        raise ProtocolError(
-            "ENVELOPE_MALFORMED", f"An envelope of kind {envelope.kind!r} came where {KINDS[body]!r} belongs."
-        )
+    kind, sealed = verified.envelope.kind, verified.seal
+    if kind != KINDS[body]:
+        raise ProtocolError("ENVELOPE_MALFORMED", f"An envelope of kind {kind!r} came where {KINDS[body]!r} belongs.")
     try:
-        return body.model_validate_json(envelope.body)
+        text: str | bytes = sealed.body
+        if sealed.encrypted:
+            text = verified.key.decrypt(sealed.body, nonce=verified.envelope.nonce, header=verified.bound)
+        return body.model_validate_json(text)
+    except Undecryptable:
+        raise ProtocolError("ENVELOPE_MALFORMED", "The body cannot be decrypted.") from None
     except ValidationError as error:
         raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
 
 
-def check_fresh(envelope: Envelope, *, now: datetime, longest: timedelta = TOLERANCE) -> datetime:
+def check_fresh(verified: Verified, *, now: datetime, longest: timedelta = TOLERANCE) -> datetime:
     """The time of sending. Raises `ProtocolError` TIMESTAMP_REFUSED when it is further than `longest` from `now`."""
     try:
-        sent = datetime.fromisoformat(envelope.timestamp)
+        sent = datetime.fromisoformat(verified.envelope.timestamp)
     except ValueError:
         raise ProtocolError("TIMESTAMP_REFUSED", "The envelope's timestamp is not an ISO 8601 instant.") from None
     if sent.tzinfo is None or abs(now - sent) > longest:
@@ -378,23 +391,19 @@ def check_fresh(envelope: Envelope, *, now: datetime, longest: timedelta = TOLER
     return sent
 
 
-def refusal_of(message: Any) -> Refusal | None:
-    """Return the refusal in `message`, which is unsigned; None if `message` is not a refusal."""
-    try:
-        return Refusal.model_validate(message)
-    except ValidationError:
-        return None
-
-
 def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int) -> str:
     """Wire protocol E.4: a lease takeover repeats the key, a retry does not."""
     return f"{execution_id}:{step_index}:{attempt}"
 
 
-def _signature(header: Mapping[str, Any], body: str, key: str) -> str:
-    signed = {**header, "bodySha256": hashlib.sha256(body.encode()).hexdigest()}
-    canonical = json.dumps(signed, sort_keys=True, separators=(",", ":"))
-    return hmac.new(key.encode(), canonical.encode(), hashlib.sha256).hexdigest()
+def _canonical(header: Mapping[str, str]) -> bytes:
+    return json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _signed(bound: bytes, key_id: str, encrypted: bool, body: str) -> bytes:
+    """What a signature covers. No part holds a line break, so different envelopes never give equal bytes."""
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return b"\n".join((bound, key_id.encode(), b"encrypted" if encrypted else b"plain", digest.encode()))
 
 
 def _brief(error: ValidationError) -> str:

@@ -12,15 +12,8 @@ from typing import Any
 
 from coordinator.broker_gate import gate
 from executions import broker
-from executions.protocol import (
-    ORDER_TASK,
-    TOLERANCE,
-    ProtocolError,
-    Refusal,
-    order_queue_of,
-    refusable,
-    sender_of,
-)
+from executions.notices import Refusal, refusable, sender_of
+from executions.protocol import ORDER_TASK, TOLERANCE, ProtocolError, order_queue_of
 
 log = logging.getLogger(__name__)
 WINDOW_SECONDS = 60.0
@@ -75,7 +68,7 @@ def refuse_heartbeat(message: Any, error: ProtocolError) -> None:
     """Log that a heartbeat is refused, and send a notice to the worker that it names."""
     _log("a heartbeat", message, error)
     sender = sender_of(message)
-    if sender is None or not refusable(error.code) or not _notices.allows():
+    if sender is None or sender.worker_id is None or not refusable(error.code) or not _notices.allows():
         return
     notice = Refusal(nonce=sender.nonce, code=error.code).model_dump(by_alias=True)
     queue = order_queue_of(sender.identity, sender.worker_id)
@@ -88,7 +81,10 @@ def _log(what: str, message: Any, error: ProtocolError) -> None:
         return
     sender = sender_of(message)
     held_back = _lines.held_back()
-    named = f" It names worker {_cleaned(sender.worker_id)} of {_cleaned(str(sender.identity))}." if sender else ""
+    named = ""
+    if sender is not None:
+        worker = "" if sender.worker_id is None else f"worker {_cleaned(sender.worker_id)} of "
+        named = f" It names {worker}{_cleaned(str(sender.identity))}."
     more = f" {held_back} refusals before it were not logged." if held_back else ""
     log.warning(f"Refused {what}: %s: %s%s%s", error.code, _cleaned(str(error)), named, more)
 

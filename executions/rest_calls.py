@@ -1,5 +1,6 @@
 """Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3)."""
 
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from urllib.parse import urlsplit
@@ -11,11 +12,12 @@ from coordinator import outbound
 from coordinator.exchange import Answer, exchange
 from coordinator.outbound import PORTS, TargetRefused
 from executions.models import WorkerEligibility
-from executions.protocol import worker_key
 from executions.rest_protocol import signed_headers
+from executions.tenant_keys import active_keys
 
 NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
 
+UNAUTHORIZED = 401
 # The installation vouches for the origins on its list, so their addresses may be private. Each call still goes to
 # the very addresses that the name had when it was looked at.
 ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -55,28 +57,38 @@ def call(
 ) -> Answer:
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
+    While several secrets are active, a worker that answers 401 is called again with the next: it checks the signature
+    before anything else (wire protocol D.4), so it has done nothing.
+
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
     what `exchange` raises.
     """
     if not may_call(endpoint):
         raise TargetRefused(NOT_ALLOWED)
     target = outbound.vet(base_of(endpoint) + path, allowed=ANYWHERE)
-    return exchange(
-        target,
-        method,
-        body,
-        headers=signed_headers(secret_of(tenant), method, path, body, now=timezone.now()),
-        connect_seconds=settings.REST_WORKER_CONNECT_SECONDS,
-        seconds=settings.REST_WORKER_TIMEOUT_SECONDS,
-        limit=settings.REST_WORKER_MAX_ANSWER_BYTES,
-        ca_file=settings.REST_WORKER_CA_FILE,
-        is_wanted=is_wanted,
-    )
+    until = time.monotonic() + settings.REST_WORKER_TIMEOUT_SECONDS
+    for secret in secrets_of(tenant):
+        answer = exchange(
+            target,
+            method,
+            body,
+            headers=signed_headers(secret, method, path, body, now=timezone.now()),
+            connect_seconds=settings.REST_WORKER_CONNECT_SECONDS,
+            seconds=max(until - time.monotonic(), 0.001),
+            limit=settings.REST_WORKER_MAX_ANSWER_BYTES,
+            ca_file=settings.REST_WORKER_CA_FILE,
+            is_wanted=is_wanted,
+        )
+        if answer.status != UNAUTHORIZED:
+            break
+    return answer
 
 
-def secret_of(tenant: str) -> str:
-    """What signs the calls: the secret of all REST workers where there is one, else the tenant's worker key."""
-    return settings.REST_WORKER_SECRET or worker_key(settings.WORKER_SECRET, tenant)
+def secrets_of(tenant: str) -> list[str]:
+    """What may sign the calls, newest first: those of all REST workers, or else the tenant's worker keys."""
+    if settings.REST_WORKER_SECRET:
+        return [settings.REST_WORKER_SECRET, *settings.REST_WORKER_SECRET_FALLBACKS]
+    return [key.text for key in active_keys(tenant)]
 
 
 def _origin(url: str) -> Sequence[object]:

@@ -11,7 +11,7 @@ from coordinator.tenancy.models import Tenant
 from executions.errors import WorkerBeatsItself, WorkerEndpointRefused
 from executions.models import Worker, WorkerEligibility
 from executions.rest_calls import blocked_reason, may_call
-from executions.worker_registry import CELERY, DISPATCH_TASK, REST, alive_until, find, note
+from executions.worker_registry import CELERY, DISPATCH_TASK, REST, alive_until, find, find_or_register, note
 from releases.identity import ReleaseIdentity
 
 
@@ -28,7 +28,8 @@ def register(
 ) -> Worker:
     """Make a worker known, healthy as of now. Under a known id it replaces all that was told, and ends a drain.
 
-    The release need not exist. Only `rest` workers are ever called, and only at origins that are allowed.
+    The release need not exist. Only `rest` workers are ever called, and only at origins that are allowed. Raises
+    `WorkerLimitReached`.
     """
     told: dict[str, Any] = {
         "contract_version": identity.contract_version,
@@ -55,9 +56,7 @@ def register(
         "stopped_at": None,
     }
     with transaction.atomic():
-        worker, created = Worker.objects.select_for_update().get_or_create(
-            tenant=tenant, pipeline_id=identity.pipeline_id, worker_id=worker_id, defaults=told
-        )
+        worker, created = find_or_register(tenant, identity.pipeline_id, worker_id, told)
         if not created:
             Worker.objects.filter(pk=worker.pk).update(**told)
         note(
@@ -77,8 +76,8 @@ def admit(
 ) -> Worker:
     """Register a worker that is to be called at `endpoint`; `told` is as for `register`.
 
-    Raises `WorkerEndpointRefused` where the installation lets nobody be called there, and `WorkerBeatsItself` where
-    the id is that of a worker which speaks for itself and has not said good-bye.
+    Raises `WorkerEndpointRefused` where the installation lets nobody be called there, `WorkerBeatsItself` where the id
+    is that of a worker which speaks for itself and has not said good-bye, and `WorkerLimitReached`.
     """
     if not may_call(endpoint):
         raise WorkerEndpointRefused("REST_WORKER_ORIGINS does not name the endpoint's origin.")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import shared_task
-from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
@@ -25,32 +24,29 @@ from executions import (
 )
 from executions import dispatch as dispatcher
 from executions import sweep as sweeper
+from executions.errors import WorkerLimitReached
 from executions.protocol import (
     HEARTBEAT_TASK,
     RECORD_TASK,
-    Envelope,
     Heartbeat,
     OutcomeGroup,
     ProtocolError,
+    Verified,
     check_fresh,
     decode,
     verify,
-    worker_key,
 )
 from executions.rest_assignment import CALL_TASK
+from executions.tenant_keys import active_keys
 
 REMOVAL_SECONDS = 10.0
 
 
-def _key(tenant_id: str) -> str:
-    return worker_key(settings.WORKER_SECRET, tenant_id)
-
-
-def _tenant(envelope: Envelope) -> Tenant:
+def _tenant(verified: Verified) -> Tenant:
     """Raises `ProtocolError` TENANT_UNKNOWN: a key can be derived for any name, even where there is no such tenant."""
-    found = Tenant.objects.filter(slug=envelope.tenant_id).first()
+    found = Tenant.objects.filter(slug=verified.identity.tenant_id).first()
     if found is None:
-        raise ProtocolError("TENANT_UNKNOWN", f"There is no tenant {envelope.tenant_id!r}.")
+        raise ProtocolError("TENANT_UNKNOWN", f"There is no tenant {verified.identity.tenant_id!r}.")
     return found
 
 
@@ -70,26 +66,27 @@ def tell_worker(worker_pk: int, lost_leases: Sequence[str] = ()) -> None:
 def record(message: Any) -> None:
     """A late outcome is as good as its lease, and a repeated one meets a version that has moved on: no age limit."""
     try:
-        envelope = verify(message, _key)
-        group = decode(envelope, OutcomeGroup)
+        verified = verify(message, active_keys)
+        group = decode(verified, OutcomeGroup)
     except ProtocolError as error:
         refusals.refuse_outcomes(message, error)
         return
-    if outcome.record(envelope.identity, group):
+    if outcome.record(verified.identity, group):
         bell.ring_once(worker_registry.DISPATCH_TASK)  # there is room again
 
 
 @shared_task(name=HEARTBEAT_TASK)
 def heartbeat(message: Any) -> None:
     try:
-        envelope = verify(message, _key)
-        sent_at = check_fresh(envelope, now=timezone.now())
-        beat = decode(envelope, Heartbeat)
-        tenant = _tenant(envelope)
+        verified = verify(message, active_keys)
+        sent_at = check_fresh(verified, now=timezone.now())
+        beat = decode(verified, Heartbeat)
+        tenant = _tenant(verified)
+        worker_registry.take_heartbeat(tenant, verified.identity, beat, sent_at)
+    except WorkerLimitReached as error:
+        refusals.refuse_heartbeat(message, ProtocolError(error.code, error.detail))
     except ProtocolError as error:
         refusals.refuse_heartbeat(message, error)
-        return
-    worker_registry.take_heartbeat(tenant, envelope.identity, beat, sent_at)
 
 
 @shared_task(name=CALL_TASK, acks_late=False)

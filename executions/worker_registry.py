@@ -3,16 +3,18 @@
 import uuid
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
 from executions import moves
-from executions.errors import WorkerUnknown
+from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.protocol import Heartbeat
 from releases.identity import ReleaseIdentity
@@ -21,6 +23,8 @@ DISPATCH_TASK = "executions.dispatch"
 TELL_TASK = "executions.tell_worker"
 CELERY, REST = "celery", "rest"
 SETTLED_SECONDS = 1.0
+COUNTED = timedelta(days=1)
+"""A worker counts for its tenant's limit until it has been silent or stopped for so long."""
 
 
 def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
@@ -41,21 +45,34 @@ def alive_until(protocol: str) -> CombinedExpression | None:
     return Now() + timedelta(seconds=seconds) if seconds > 0 else None
 
 
+def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: dict[str, Any]) -> tuple[Worker, bool]:
+    """Return the worker, locked, and whether it was registered just now, with `members`.
+
+    Raises `WorkerLimitReached` for one that does not count yet where MAX_TENANT_WORKERS do. Registrations of a tenant
+    wait for each other, so that no two of them count the same workers. Call this in a transaction.
+    """
+    rows = Worker.objects.select_for_update().filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id)
+    counts = Q(last_heartbeat_at__gt=Now() - COUNTED)
+    counted = rows.filter(counts).first()
+    if counted is not None:
+        return counted, False
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+    if Worker.objects.filter(counts, tenant=tenant).count() >= settings.MAX_TENANT_WORKERS:
+        raise WorkerLimitReached(f"MAX_TENANT_WORKERS allows {settings.MAX_TENANT_WORKERS} workers.")
+    return rows.get_or_create(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id, defaults=members)
+
+
 def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> None:
     """Register or refresh a worker, renew the leases that it holds, and wake dispatch for work that waited for it.
 
     A heartbeat that was sent before the newest known one changes nothing. A heartbeat of a stopped worker registers it
     again, which ends a drain that the worker started but not one that an operator ordered (wire protocol B.3). A worker
     gets an order if it has received none, if its state is not the one that the operators want, or if it holds lost
-    leases: it may have restarted, or the broker lost the order.
+    leases: it may have restarted, or the broker lost the order. Raises `WorkerLimitReached`.
     """
     with transaction.atomic():
-        worker, created = Worker.objects.select_for_update().get_or_create(
-            tenant=tenant,
-            pipeline_id=identity.pipeline_id,
-            worker_id=beat.worker_id,
-            defaults={**_reported(identity, beat, sent_at), "registered_at": Now(), **_since(beat, None)},
-        )
+        members = {**_reported(identity, beat, sent_at), "registered_at": Now(), **_since(beat, None)}
+        worker, created = find_or_register(tenant, identity.pipeline_id, beat.worker_id, members)
         if not created and sent_at <= worker.last_sent_at:
             return
         before = None if created else worker

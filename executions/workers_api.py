@@ -16,7 +16,7 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
 from executions import rest_workers, worker_registry
 from executions.api import TENANT, PinView
-from executions.errors import WorkerBeatsItself, WorkerEndpointRefused, WorkerUnknown
+from executions.errors import WorkerBeatsItself, WorkerEndpointRefused, WorkerLimitReached, WorkerUnknown
 from executions.models import Worker, WorkerEligibility, WorkerEvent
 from executions.stranded import Stranded, stranded
 from releases.identity import ReleaseIdentity
@@ -107,7 +107,7 @@ class Workers(TenantView, ListAPIView[Worker]):
     """The tenant's workers, with what each hosts and whether it is alive."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
-    refusals: ClassVar = {"POST": (WorkerEndpointRefused, WorkerBeatsItself)}
+    refusals: ClassVar = {"POST": (WorkerEndpointRefused, WorkerBeatsItself, WorkerLimitReached)}
     serializer_class = WorkerView
     filterset_class = WorkerFilter
     queryset = Worker.objects.none()

@@ -10,7 +10,7 @@ from django.urls import path
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.models import Tenant
 from executions import redrive, rest_workers, worker_registry
-from executions.errors import ExecutionUnknown, WorkerUnknown
+from executions.errors import ExecutionUnknown, WorkerLimitReached, WorkerUnknown
 from executions.models import Worker
 from interop import records
 from interop.registration import register_from
@@ -116,16 +116,19 @@ class RegisterWorker(WorkerView):
         )
         protocol = required(body, "protocol", 20).lower()
         tenant = self.known_tenant(tenant_id)
-        made = rest_workers.register(
-            tenant,
-            identity,
-            worker_id=worker_id,
-            protocol=protocol,
-            endpoint=bounded(text_of(body, "endpoint"), "endpoint", 2000),
-            artifact_id=bounded(text_of(body, "artifactId"), "artifactId"),
-            artifact_digest=bounded(text_of(body, "artifactDigest"), "artifactDigest"),
-            actor=ADMIN.actor,
-        )
+        try:
+            made = rest_workers.register(
+                tenant,
+                identity,
+                worker_id=worker_id,
+                protocol=protocol,
+                endpoint=bounded(text_of(body, "endpoint"), "endpoint", 2000),
+                artifact_id=bounded(text_of(body, "artifactId"), "artifactId"),
+                artifact_digest=bounded(text_of(body, "artifactDigest"), "artifactDigest"),
+                actor=ADMIN.actor,
+            )
+        except WorkerLimitReached as error:
+            raise Refusal(409, f"{error.code}: {error.detail}") from None
         return records.worker(made, tenant)
 
 

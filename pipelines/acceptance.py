@@ -1,8 +1,9 @@
 """Records whether a coordinator accepts this worker, refuses it, or does not answer.
 
 A coordinator that refuses a heartbeat cannot sign its answer, because the two sides may not share a key. So a refusal
-counts only while it can do no harm: it must quote a recent heartbeat, and the worker must never have received a signed
-order. A worker that was accepted once ignores refusals.
+counts only if it quotes a recent heartbeat, and its effect is small. A worker that has never received a signed order
+ends. Any other ignores it, unless its key is refused: then it can read no commands, so it takes none until the next
+signed order, which it gets with its next accepted heartbeat.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 import time
 from typing import Final
 
-from executions.protocol import Refusal, RefusalCode
+from executions.notices import Refusal, RefusalCode
 from pipelines.failures import warn
 
 REFUSALS: Final = 3
@@ -20,10 +21,13 @@ RECENT_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 60.0
 FIRST_QUIET_SECONDS: Final = 30.0
 ADVICE: Final[dict[RefusalCode, str]] = {
-    "SIGNATURE_INVALID": "this worker's key is not that of tenant {tenant!r}; check --tenant, and --key-file or "
-    "PIPELINES_WORKER_KEY",
+    "KEY_NOT_ACTIVE": "this worker's key is no active key of tenant {tenant!r}: it was revoked, or belongs to another "
+    "tenant or coordinator; check --tenant, and --key-file or PIPELINES_WORKER_KEY",
+    "SIGNATURE_INVALID": "this worker's messages are changed on their way; check who else can write to the broker",
     "TENANT_UNKNOWN": "there is no tenant {tenant!r}; check --tenant",
     "TIMESTAMP_REFUSED": "the clocks of this host and the coordinator differ by more than two minutes; set them",
+    "WORKER_LIMIT_REACHED": "tenant {tenant!r} has as many workers as one may have; stop others, or have an operator "
+    "raise MAX_TENANT_WORKERS",
     "ENVELOPE_MALFORMED": "this worker's heartbeats are not understood; use the coordinator's version of this package",
 }
 
@@ -35,7 +39,10 @@ class Acceptance:
         """The first warning is logged after `patience` seconds without an answer."""
         self._tenant = tenant
         self._lock = threading.Lock()
-        self._asked: dict[str, float] = {}  # nonces of recent heartbeats, and when each was sent
+        self._asked: dict[str, tuple[float, int]] = {}  # nonces of recent heartbeats: when sent, and their numbers
+        self._heartbeats = 0
+        self._last_refused = 0
+        self._code: RefusalCode | None = None
         self._accepted = False
         self._refusals = 0
         self._reason: str | None = None
@@ -46,12 +53,18 @@ class Acceptance:
         """The reason why every coordinator will refuse this worker; None while one may accept it."""
         return self._reason
 
+    @property
+    def is_locked_out(self) -> bool:
+        """True if the key of this worker was refused several times in a row, with no signed order since."""
+        return self._refusals >= REFUSALS and self._code == "KEY_NOT_ACTIVE"
+
     def asked(self, nonce: str) -> None:
         """Record that a heartbeat was sent. Logs a warning from time to time while none has been answered."""
         now = time.monotonic()
         with self._lock:
-            self._asked = {known: at for known, at in self._asked.items() if now - at <= RECENT_SECONDS}
-            self._asked[nonce] = now
+            self._heartbeats += 1
+            self._asked = {known: sent for known, sent in self._asked.items() if now - sent[0] <= RECENT_SECONDS}
+            self._asked[nonce] = now, self._heartbeats
             silent = not self._accepted and not self._refusals and self._is_time(now)
         if silent:
             warn(
@@ -68,23 +81,24 @@ class Acceptance:
         """Record a refusal. It is unsigned, so any client of the broker may have sent it."""
         now = time.monotonic()
         with self._lock:
-            sent = self._asked.pop(refusal.nonce, None)
-            if sent is None or now - sent > RECENT_SECONDS:
+            sent, number = self._asked.pop(refusal.nonce, (float("-inf"), 0))
+            if now - sent > RECENT_SECONDS:
                 return
+            was_locked_out = self.is_locked_out
+            self._refusals = self._refusals + 1 if number == self._last_refused + 1 else 1
+            self._last_refused, self._code = number, refusal.code
             advice = ADVICE[refusal.code].format(tenant=self._tenant)
             if not self._accepted:
-                self._refusals += 1
+                effect = ""
                 if self._refusals >= REFUSALS:
                     self._reason = f"{refusal.code}: {advice}"
-            elif not self._is_time(now):
+            elif self.is_locked_out and not was_locked_out:
+                effect = ". It takes no commands until a coordinator accepts it again"
+            elif self._is_time(now):
+                effect = ". The worker was accepted before and continues"
+            else:
                 return
-            accepted = self._accepted
-        warn(
-            "A coordinator refuses this worker: %s: %s%s",
-            refusal.code,
-            advice,
-            ". The worker was accepted before and continues" if accepted else "",
-        )
+        warn("A coordinator refuses this worker: %s: %s%s", refusal.code, advice, effect)
 
     def _is_time(self, now: float) -> bool:
         """Return True if the next warning is due, and schedule the one after it."""

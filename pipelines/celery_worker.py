@@ -24,7 +24,7 @@ from kombu.message import Message
 
 from coordinator.broker_tls import tls_options
 from executions import quiet_consumer
-from executions.broker import send, survive_broker_loss
+from executions.broker import send, survive_broker_loss, take_ticket
 from executions.protocol import (
     EXECUTE_TASK,
     HEARTBEAT_QUEUE,
@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
     if len(worker_id) > LONGEST_NAME or not worker_id.isprintable():
         raise DefinitionError("INVALID_WORKER_ID", f"--worker-id takes at most {LONGEST_NAME} printable characters")
-    host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency)
+    host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency, take_ticket=_take_ticket)
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.let_go)
     app = _application(url, arguments.broker_ca_file, host, outbox)
@@ -137,6 +137,15 @@ def _send(host: Host, answers: Sequence[Answer]) -> None:
         send(RECORD_TASK, message, queue=OUTCOME_QUEUE)
     except OperationalError as error:
         raise ConnectionError(str(error)) from error
+
+
+def _take_ticket(name: str) -> bool:
+    """Return False also if the broker is away: the commands run once their leases have expired."""
+    try:
+        return take_ticket(name)
+    except (OperationalError, OSError) as error:
+        warn("The broker gave no ticket for a command message: %s", type(error.__cause__ or error).__name__)
+        return False
 
 
 class _Places(bootsteps.StartStopStep):

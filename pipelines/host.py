@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.findings import DocumentError
+from executions.notices import refusal_of
 from executions.protocol import (
     TOLERANCE,
     Checkpoint,
@@ -30,10 +31,11 @@ from executions.protocol import (
     WorkerState,
     check_fresh,
     decode,
-    refusal_of,
     seal,
+    ticket_of,
     verify,
 )
+from executions.worker_keys import WorkerKey
 from pipelines import answers
 from pipelines.acceptance import Acceptance
 from pipelines.boundary import Boundary
@@ -110,13 +112,24 @@ def _read(path: Path) -> Descriptor:
 class Host:
     """Executes command groups for one release and knows which leases it holds. Safe to use from many threads."""
 
-    def __init__(self, release: HostedRelease, *, key: str, worker_id: str, capacity: int) -> None:
+    def __init__(
+        self,
+        release: HostedRelease,
+        *,
+        key: WorkerKey,
+        worker_id: str,
+        capacity: int,
+        take_ticket: Callable[[str], bool],
+    ) -> None:
+        """`take_ticket` takes a ticket of that name from the broker: for each name it returns True once at most."""
         self.release = release
         self.worker_id = worker_id
         self.capacity = capacity
         self.shortest_lease = timedelta(seconds=30)
         self.changed = threading.Event()  # set when heartbeats must come sooner than they did
         self._key = key
+        self._take_ticket = take_ticket
+        self._encrypts = True  # as the coordinator does in its commands
         self._places = threading.Semaphore(capacity)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
         self.acceptance = Acceptance(release.identity.tenant_id)
@@ -128,8 +141,11 @@ class Host:
 
     @property
     def taking(self) -> bool:
-        """Whether commands are to be taken. Not before the coordinator said so: it may be that this worker drains."""
-        return self._taking
+        """Whether commands are to be taken. Not before the coordinator said so: it may be that this worker drains.
+
+        Not while coordinators refuse its key either, because it could not read the commands.
+        """
+        return self._taking and not self.acceptance.is_locked_out
 
     def obey(self, message: Any) -> None:
         """Obey a signed order: accept commands, or finish the current ones and accept no more; and drop lost leases.
@@ -143,11 +159,11 @@ class Host:
             self.acceptance.refused(refusal)
             return
         try:
-            envelope = verify(message, lambda _tenant: self._key)
-            order = decode(envelope, Order)
-            if (envelope.identity, order.worker_id) != (self.release.identity, self.worker_id):
-                raise ProtocolError("ORDER_MISDIRECTED", f"It is for worker {order.worker_id} of {envelope.identity}.")
-            sent = check_fresh(envelope, now=datetime.now(UTC))
+            verified = verify(message, lambda _tenant: (self._key,))
+            order = decode(verified, Order)
+            if (verified.identity, order.worker_id) != (self.release.identity, self.worker_id):
+                raise ProtocolError("ORDER_MISDIRECTED", f"It is for worker {order.worker_id} of {verified.identity}.")
+            sent = check_fresh(verified, now=datetime.now(UTC))
             if self._obeyed is not None and sent <= self._obeyed:
                 raise ProtocolError("ORDER_OUTDATED", "A newer order was obeyed before.")
         except ProtocolError as error:
@@ -164,23 +180,28 @@ class Host:
         """Run a signed group of commands and `tell` what becomes of each, as it comes, from the threads that run them.
 
         The signature comes first, then the identity; only for what is meant for this very release are payloads
-        decoded and steps run. What is not signed, too old, or was run before gets no answer: leases see to it.
+        decoded and steps run. A message runs on one worker at most: the one that takes its ticket. What is not signed,
+        too old, or taken gets no answer: leases see to it. Raises what `take_ticket` raises.
         Returns once all have run. The lease of a command with an outcome is held until `let_go`. No other lease is
         held when this returns or raises.
         """
         try:
-            envelope = verify(message, lambda _tenant: self._key)
-            commands = decode(envelope, CommandGroup).commands
+            verified = verify(message, lambda _tenant: (self._key,))
+            commands = decode(verified, CommandGroup).commands
             lease = timedelta(seconds=min(command.lease_seconds for command in commands))
-            check_fresh(envelope, now=datetime.now(UTC), longest=lease + TOLERANCE)
+            check_fresh(verified, now=datetime.now(UTC), longest=lease + TOLERANCE)
         except ProtocolError as error:
             warn("Refused a command message: %s: %s", error.code, error)
             return
-        if envelope.identity != self.release.identity:
+        if verified.identity != self.release.identity:
             for command in commands:
-                refused = answers.mismatch(command, envelope.identity, self.release.identity)
-                tell(Answer(envelope.identity, outcome=refused))
+                refused = answers.mismatch(command, verified.identity, self.release.identity)
+                tell(Answer(verified.identity, outcome=refused))
             return
+        if not self._take_ticket(ticket_of(verified.identity, verified.envelope.nonce)):
+            warn("Refused a command message: COMMAND_TAKEN: another worker has taken it, or it has expired")
+            return
+        self._encrypts = verified.seal.encrypted
         if lease < self.shortest_lease:
             self.shortest_lease = lease
             self.changed.set()
@@ -231,7 +252,7 @@ class Host:
             outcomes=[answer.outcome for answer in answers if answer.outcome],
             checkpoints=[answer.checkpoint for answer in answers if answer.checkpoint],
         )
-        return seal(answers[0].identity, group, self._key)
+        return seal(answers[0].identity, group, self._key, encrypt=self._encrypts)
 
     def let_go(self, sent: Sequence[Answer]) -> None:
         """Drop the leases of the outcomes in `sent`, which the coordinator has received."""

@@ -6,6 +6,7 @@ import os
 import ssl
 from pathlib import Path
 
+from executions.worker_keys import MalformedKey, WorkerKey, parse_key
 from pipelines.errors import DefinitionError
 
 
@@ -34,8 +35,17 @@ def broker_url(value: str | None, ca_file: str) -> str:
     return url
 
 
-def worker_key(file: Path | None) -> str:
-    """The tenant's worker key, from a file or the environment: never from the command line, which others can see."""
+def worker_key(file: Path | None) -> WorkerKey:
+    """The tenant's worker key, as `worker_secret` reads it. Raises ``DefinitionError`` MALFORMED_WORKER_KEY."""
+    try:
+        return parse_key(worker_secret(file))
+    except MalformedKey as error:
+        hint = "copy the whole line that `manage.py worker_key TENANT` prints"
+        raise DefinitionError("MALFORMED_WORKER_KEY", f"the worker key is unusable: {error}; {hint}") from None
+
+
+def worker_secret(file: Path | None) -> str:
+    """What signs for a worker, from a file or the environment: never from the command line, which others can see."""
     if file is None:
         return needed(os.environ.get("PIPELINES_WORKER_KEY"), "--key-file", "PIPELINES_WORKER_KEY")
     try:

@@ -21,7 +21,7 @@ from executions.envelopes import DEFAULT_PREFIXES
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, traceback_of, warn
 from pipelines.host import host_release
-from pipelines.options import worker_key
+from pipelines.options import worker_secret
 from pipelines.rest_host import Answer, RestHost
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Serve the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.raiseExceptions = False  # a step may close what the log is written to
-    secret = worker_key(arguments.key_file)
+    secret = worker_secret(arguments.key_file)
     release = host_release(arguments.pipeline, arguments.release, arguments.tenant or "")
     prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
     host = RestHost(release, secret=secret, prefixes=prefixes)

@@ -15,7 +15,7 @@ from pytest_django import DjangoDbBlocker
 from coordinator.api.authentication import forget_tokens
 from coordinator.broker_gate import gate
 from coordinator.local.product import Product
-from executions import admission, refusals
+from executions import admission, refusals, tenant_keys
 from releases.artifact_store import LocalArtifactStore
 from tests import transaction_calls
 from tests.broker import broker_urls
@@ -110,6 +110,7 @@ def nothing_remembered() -> None:
     """What a process remembers for a moment is not to pass from one test to the next."""
     admission.forget_all()
     refusals.forget()
+    tenant_keys.forget()
     forget_tokens()
     gate.forget()
 

@@ -1,11 +1,10 @@
 """Makes rows for domain tests, each by the domain's own call wherever there is one."""
 
 import hashlib
-import hmac
 import json
 import secrets
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +17,9 @@ from coordinator.tenancy.models import Tenant
 from executions import moves, outcome
 from executions.models import Execution, Worker
 from executions.moves import Claim
-from executions.protocol import Failure, Outcome, OutcomeGroup, Suspension, transition_key
+from executions.protocol import Failure, Outcome, OutcomeGroup, Suspension, seal_of, transition_key, verify
 from executions.submission import submit
+from executions.worker_keys import WorkerKey, worker_key
 from releases.activation import activate
 from releases.artifact_store import LocalArtifactStore, artifact_store
 from releases.contract import CONTRACT_ENTRY, publish
@@ -28,6 +28,7 @@ from releases.registrar import Registration, UploadedArtifact, register, verify_
 from tests.raw_sql import unguarded
 
 PIPELINE = "org.example.orders"
+WRONG_KEY = worker_key("not the coordinator's secret", "acme")
 STEP = {
     "index": 0,
     "authoredName": "Validate",
@@ -160,13 +161,37 @@ def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]
     return owner, release
 
 
-def resealed(message: dict[str, Any], key: str, **changes: Any) -> dict[str, Any]:
-    """A sealed message with other members, well signed all the same: what only a holder of the key can send."""
-    header = {name: value for name, value in (message | changes).items() if name not in {"body", "signature"}}
-    body = changes.get("body", message["body"])
-    signed = {**header, "bodySha256": hashlib.sha256(body.encode()).hexdigest()}
-    canonical = json.dumps(signed, sort_keys=True, separators=(",", ":")).encode()
-    return {**header, "body": body, "signature": hmac.new(key.encode(), canonical, hashlib.sha256).hexdigest()}
+def resealed(message: dict[str, Any], key: WorkerKey, **changes: Any) -> dict[str, Any]:
+    """A sealed message with other members, well sealed all the same: what only a holder of the key can send."""
+    header = {name: value for name, value in (message | changes).items() if name not in {"body", "seals"}}
+    body = changes["body"] if "body" in changes else body_of(message, key)
+    return {**header, "seals": [seal_of(header, body, key, encrypt=message["seals"][0]["encrypted"])]}
+
+
+def changed(message: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A sealed message with other members, in its only seal or in its header; `...` removes one."""
+    [sealed] = message["seals"]
+    inside = {name: value for name, value in changes.items() if name in sealed}
+    outside = {name: value for name, value in changes.items() if name not in sealed}
+    other = {**message, "seals": [_without_removed(sealed | inside)], **outside}
+    return _without_removed(other)
+
+
+def _without_removed(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not ...}
+
+
+def body_of(message: dict[str, Any], key: WorkerKey) -> str:
+    """The readable body of a sealed message."""
+    if not message["seals"][0]["encrypted"]:
+        return str(message["seals"][0]["body"])
+    verified = verify(message, lambda _: [key])
+    return key.decrypt(verified.seal.body, nonce=message["nonce"], header=verified.bound).decode()
+
+
+def granted(_ticket: str) -> bool:
+    """Gives every ticket, for hosts without a broker."""
+    return True
 
 
 def copies(of: Execution, count: int, **changes: Any) -> None:

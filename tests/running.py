@@ -14,7 +14,7 @@ from coordinator.local.product import PROJECT, Product
 from coordinator.tenancy.access import issue_token
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
-from executions.protocol import worker_key
+from executions.worker_keys import worker_key
 from tests.building import BuiltRelease as BuiltRelease
 from tests.building import build as build
 from tests.building import eventually as eventually
@@ -83,7 +83,7 @@ class TenantInUse:
             release.reference,
             release=release.descriptor,
             tenant=self.tenant.slug,
-            key=worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug),
+            key=worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug).text,
             directory=release.directory,
         )
         self.workers.append(child)
@@ -98,7 +98,7 @@ class TenantInUse:
             [*command, "--protocol=rest", f"--bind=127.0.0.1:{REST_PORT}"],
             environment={
                 "PYTHONPATH": f"{release.directory}{os.pathsep}{PROJECT}",
-                "PIPELINES_WORKER_KEY": worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug),
+                "PIPELINES_WORKER_KEY": worker_key(self.product.environment["WORKER_SECRET"], self.tenant.slug).text,
             },
             directory=release.directory,
         )

@@ -96,7 +96,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             update="state fingerprint checked_at checking_until",
         ),
         "releases_blobevent": Rights(insert="digest kind data at"),
-        "releases_artifactupload": Rights(insert=_UPLOAD, update="storage_id status finding cleared status_changed_at claimed_at"),
+        "releases_artifactupload": Rights(
+            insert=_UPLOAD, update="storage_id status finding cleared status_changed_at claimed_at"
+        ),
         "releases_release": Rights(
             insert=_RELEASE, update="status findings contract_id primary_artifact_id status_changed_at"
         ),
@@ -142,6 +144,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
         "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_REPORTED}", update=_REPORTED),
         "executions_workerevent": Rights(insert="worker_id state actor data at"),
+        "executions_workerkeychange": Rights(insert="tenant_id number newest oldest actor reason at"),
         "executions_workereligibility": READ_ONLY,
         "executions_messagepath": Rights(insert="id arrived_at expected_by", update="arrived_at expected_by"),
     }

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from coordinator.admin_base import ReadOnlyAdmin, problem_of
+from coordinator.admin_base import TenantScopedAdmin, problem_of
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import actor
 from coordinator.tenancy.roles import Scope
@@ -67,17 +67,19 @@ class Given:
 
 
 def ask(
-    pages: ReadOnlyAdmin,
+    pages: TenantScopedAdmin,
     request: HttpRequest,
     row: Any,
     order_for: Callable[[Any], Order],
     carry_out: Callable[[Any, Given], str],
+    *,
+    scope: Scope = Scope.OPERATE,
 ) -> HttpResponse:
-    """GET asks, POST carries out, for whoever may operate in the row's tenant; `carry_out` returns what to tell.
+    """GET asks, POST carries out, for whoever holds `scope` in the row's tenant; `carry_out` returns what to tell.
 
     A refusal shows the page again as things are by then, with what was typed.
     """
-    if not pages.may(request, Scope.OPERATE, row):
+    if not pages.may(request, scope, row):
         raise PermissionDenied
     order = order_for(row)
     if request.method != "POST":
@@ -99,7 +101,7 @@ def ask(
 
 
 def _page(
-    pages: ReadOnlyAdmin,
+    pages: TenantScopedAdmin,
     request: HttpRequest,
     row: Any,
     order: Order,

@@ -1,12 +1,15 @@
-"""The tenant's page, with what terms of retention would remove."""
+"""The tenant's page, with what terms of retention would remove, and with its worker keys."""
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.safestring import SafeString
 
 from coordinator.admin_columns import column
 from coordinator.tenancy.admin import TenantAdmin
 from coordinator.tenancy.models import Tenant
 from executions import retention
+from executions.admin import worker_keys
 
 TERMS = (1, 7, 30, 90, 365)
 
@@ -19,10 +22,26 @@ class TenantWithRetentionAdmin(TenantAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
         members = (*self.fields, "retention_days", "failed_retention_days")
-        return (*members, "over") if obj else members
+        return (*members, "over", "worker_keys", "worker_key_changes") if obj else members
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
-        return (*super().get_readonly_fields(request, obj), "over")
+        return (*super().get_readonly_fields(request, obj), "over", "worker_keys", "worker_key_changes")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.change_worker_key)
+        own = path("<int:tenant_pk>/worker-key/<str:change>/", view, name="tenancy_tenant_worker_key")
+        return [own, *super().get_urls()]
+
+    def change_worker_key(self, request: HttpRequest, tenant_pk: int, change: str) -> HttpResponse:
+        return worker_keys.change_page(self, request, tenant_pk, change)
+
+    @column("Worker keys")
+    def worker_keys(self, tenant: Tenant) -> SafeString:
+        return worker_keys.active(tenant)
+
+    @column("Changes of worker keys")
+    def worker_key_changes(self, tenant: Tenant) -> SafeString:
+        return worker_keys.history(tenant)
 
     @column("Executions that a term would remove now")
     def over(self, tenant: Tenant) -> str:

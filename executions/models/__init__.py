@@ -6,6 +6,7 @@ from executions.models.execution import CLAIMED, DUE_VALUES, TERMINAL_VALUES, De
 from executions.models.message_path import MessagePath
 from executions.models.wire_form import WireForm
 from executions.models.worker import Worker, WorkerEligibility, WorkerEvent
+from executions.models.worker_key import WorkerKeyChange
 
 __all__ = [
     "CLAIMED",
@@ -24,4 +25,5 @@ __all__ = [
     "Worker",
     "WorkerEligibility",
     "WorkerEvent",
+    "WorkerKeyChange",
 ]

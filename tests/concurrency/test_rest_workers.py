@@ -9,8 +9,8 @@ from django.conf import settings as django_settings
 
 from executions import cancellation, rest_assignment, rest_dispatch
 from executions.models import Execution, WireForm
-from executions.protocol import worker_key
 from executions.rest_workers import register
+from executions.worker_keys import worker_key
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
 from tests.interop.client import call, payload, switch_on
@@ -23,7 +23,7 @@ from tests.running import eventually
 def flow(committed: None, settings: Any) -> Any:
     owner = making.tenant()
     release = making.active(owner, pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
-    secret = worker_key(django_settings.WORKER_SECRET, owner.slug)
+    secret = worker_key(django_settings.WORKER_SECRET, owner.slug).text
     double = StrictWorker(PIPELINE, release.contract_version, release.release_version, secret)
     with serving(double):
         settings.REST_WORKER_ORIGINS = [double.origin]

@@ -1,18 +1,21 @@
 """Clocks, heartbeats and operators over one worker at once: each change is written down once."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from django.db import transaction
 from django.utils import timezone
 
+from executions import rest_workers
 from executions.models import Worker, WorkerEvent
 from executions.protocol import Heartbeat
 from executions.worker_registry import drain, note_silent, take_heartbeat
 from releases.models import Release
 from tests import making
-from tests.concurrency.racing import race, results_of
+from tests.concurrency.racing import parted, race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(hours=1)
@@ -27,6 +30,15 @@ def heartbeat(release: Release, second: int) -> None:
     sent = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
     message = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
     take_heartbeat(release.pipeline.tenant, release.identity, message, sent)
+
+
+def heartbeat_of(release: Release, name: str) -> None:
+    message = Heartbeat(worker_id=name, state="HEALTHY", capacity=1)
+    take_heartbeat(release.pipeline.tenant, release.identity, message, timezone.now())
+
+
+def register_rest(release: Release, name: str) -> None:
+    rest_workers.register(release.pipeline.tenant, release.identity, worker_id=name, protocol="rest", actor="token:t")
 
 
 def test_many_clocks_note_each_silent_worker_once(release: Release) -> None:
@@ -53,6 +65,17 @@ def test_first_heartbeats_at_once_register_one_worker(release: Release) -> None:
     [worker] = Worker.objects.all()
     assert [event.data["cause"] for event in worker.events.all()] == ["REGISTERED"]
     assert worker.last_sent_at == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("registering", [heartbeat_of, register_rest])
+def test_registrations_at_once_keep_to_the_limit(
+    release: Release, settings: Any, registering: Callable[[Release, str], None]
+) -> None:
+    settings.MAX_TENANT_WORKERS = 3
+    registered, refused = parted(race(*(partial(registering, release, f"w-{number}") for number in range(8))))
+    assert len(registered) == 3
+    assert refused == ["WorkerLimitReached"] * 5
+    assert Worker.objects.count() == 3
 
 
 def test_a_heartbeat_and_a_clock_leave_the_state_of_the_newest_event(release: Release) -> None:

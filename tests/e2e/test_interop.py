@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from coordinator.local.product import PROJECT, Product
-from executions.protocol import worker_key
+from executions.worker_keys import worker_key
 from tests import making
 from tests.interop.strict_worker import CONTRACT_STEPS, DTO, ENCODING, StrictWorker, serving
 from tests.running import (
@@ -141,7 +141,7 @@ def client(running: RunningProduct, name: str) -> ExistingClient:
 def hosted(client: ExistingClient) -> Iterator[StrictWorker]:
     """The order flow, released and active, and the strict double that hosts it."""
     active = client.release()
-    secret = worker_key(client.product.environment["WORKER_SECRET"], client.tenant)
+    secret = worker_key(client.product.environment["WORKER_SECRET"], client.tenant).text
     double = StrictWorker(PIPELINE, active["contractVersion"], "sha256:one", secret)
     with serving(double, REST_PORT):
         client.host(PIPELINE, active["contractVersion"], "sha256:one", double.endpoint)

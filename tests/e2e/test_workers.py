@@ -12,16 +12,8 @@ from django.conf import settings
 
 from coordinator.local.valkey import Valkey
 from executions import broker
-from executions.protocol import (
-    EXECUTE_TASK,
-    ORDER_TASK,
-    TOLERANCE,
-    Order,
-    order_queue_of,
-    queue_of,
-    seal,
-    worker_key,
-)
+from executions.protocol import EXECUTE_TASK, ORDER_TASK, TOLERANCE, Order, order_queue_of, queue_of, seal
+from executions.worker_keys import WorkerKey, worker_key
 from releases.identity import ReleaseIdentity
 from tests import making
 from tests.e2e.conftest import PIPELINES
@@ -120,7 +112,7 @@ class Two:
         members = ("pipelineId", "contractVersion", "releaseVersion")
         return ReleaseIdentity(self.tenant.tenant.slug, *(self.release.document[member] for member in members))
 
-    def sealed(self, *, drain: bool, key: str | None = None, name: str = "drained") -> dict[str, Any]:
+    def sealed(self, *, drain: bool, key: WorkerKey | None = None, name: str = "drained") -> dict[str, Any]:
         own = worker_key(settings.WORKER_SECRET, self.tenant.tenant.slug)
         return seal(self.identity, Order(worker_id=name, drain=drain), own if key is None else key)
 
@@ -320,16 +312,16 @@ def test_a_worker_that_is_refused_says_why_and_ends(tenant: TenantInUse, v1: Bui
         v1.reference,
         release=v1.descriptor,
         tenant=tenant.tenant.slug,
-        key=worker_key("another secret", tenant.tenant.slug),
+        key=worker_key("another secret", tenant.tenant.slug).text,
         directory=v1.directory,
     )
     tenant.workers.append(worker)
     eventually(lambda: not worker.running, what="its end", seconds=60)
     assert worker.status == 2
-    assert "error: WORKER_REFUSED: no coordinator accepts this worker: SIGNATURE_INVALID" in worker.log.read_text()
+    assert "error: WORKER_REFUSED: no coordinator accepts this worker: KEY_NOT_ACTIVE" in worker.log.read_text()
     [control] = [child for child in tenant.product.children.started if child.name == "control-worker"]
     refused = [line for line in control.log.read_text().splitlines() if worker.name in line]
-    assert "Refused a heartbeat: SIGNATURE_INVALID" in refused[0]
+    assert "Refused a heartbeat: KEY_NOT_ACTIVE" in refused[0]
     assert tenant.get("workers")["items"] == []
 
 
@@ -347,7 +339,7 @@ def test_a_worker_that_no_coordinator_answers_waits(
         release.reference,
         release=release.descriptor,
         tenant=name,
-        key=worker_key(running.product.environment["WORKER_SECRET"], name),
+        key=worker_key(running.product.environment["WORKER_SECRET"], name).text,
         directory=release.directory,
     )
     try:

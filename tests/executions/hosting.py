@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,8 @@ from executions import tasks
 from executions.dispatch import command_of
 from executions.models import Execution
 from executions.moves import Claim
-from executions.protocol import CommandGroup, seal, worker_key
+from executions.protocol import CommandGroup, seal
+from executions.worker_keys import worker_key
 from pipelines.host import Host, host_release
 from pipelines.outbox import Answer
 from pipelines.packaging import build
@@ -91,6 +93,11 @@ class Hosted:
     host: Host
     folder: Path
 
+    def another(self, take_ticket: Callable[[str], bool]) -> Host:
+        """Another worker of the same release."""
+        key = worker_key(settings.WORKER_SECRET, self.owner.slug)
+        return Host(self.host.release, key=key, worker_id="worker-2", capacity=1, take_ticket=take_ticket)
+
     def submit(self, value: Any) -> Execution:
         return making.execution(self.owner, secrets.token_hex(4), value, self.release.pipeline.pipeline_id)
 
@@ -144,4 +151,6 @@ class Hosting:
         making.worker(release)
         running = host_release(f"{name}:pipeline", descriptor.path, owner.slug)
         key = worker_key(settings.WORKER_SECRET, owner.slug)
-        return Hosted(owner, release, Host(running, key=key, worker_id="worker-1", capacity=1), folder)
+        return Hosted(
+            owner, release, Host(running, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted), folder
+        )

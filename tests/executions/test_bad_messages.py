@@ -15,7 +15,8 @@ from django.utils import timezone
 from executions import tasks
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Worker, WorkerEvent
 from executions.moves import Claim
-from executions.protocol import Heartbeat, HeldLease, Order, OutcomeGroup, seal, worker_key
+from executions.protocol import Heartbeat, HeldLease, Order, OutcomeGroup, seal
+from executions.worker_keys import WorkerKey, worker_key
 from releases.identity import ReleaseIdentity
 from tests import making
 from tests.raw_sql import rows
@@ -38,7 +39,7 @@ def identity(claim: Claim) -> ReleaseIdentity:
     return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
 
 
-def key(tenant: str) -> str:
+def key(tenant: str) -> WorkerKey:
     return worker_key(settings.WORKER_SECRET, tenant)
 
 
@@ -77,7 +78,7 @@ FORGED: list[tuple[dict[str, Any], str]] = [
     ({"nonce": "n" * 101}, "ENVELOPE_MALFORMED"),
     ({"timestamp": "2026-01-01T00:00:00+00:00"}, "SIGNATURE_INVALID"),
     ({"timestamp": 0}, "ENVELOPE_MALFORMED"),
-    ({"tenantId": "somebody-else"}, "SIGNATURE_INVALID"),
+    ({"tenantId": "somebody-else"}, "KEY_NOT_ACTIVE"),
     ({"tenantId": "\ud800"}, "ENVELOPE_MALFORMED"),
     ({"tenantId": "\x00"}, "ENVELOPE_MALFORMED"),
     ({"pipelineId": "org.example.other"}, "SIGNATURE_INVALID"),
@@ -89,6 +90,17 @@ FORGED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "anything"}, "ENVELOPE_MALFORMED"),
     ({"body": "{}"}, "SIGNATURE_INVALID"),
     ({"body": {}}, "ENVELOPE_MALFORMED"),
+    ({"keyId": "1-000000000000"}, "KEY_NOT_ACTIVE"),
+    ({"keyId": "2"}, "KEY_NOT_ACTIVE"),
+    ({"keyId": "\ud800"}, "ENVELOPE_MALFORMED"),
+    ({"keyId": "k" * 41}, "ENVELOPE_MALFORMED"),
+    ({"keyId": None}, "ENVELOPE_MALFORMED"),
+    ({"encrypted": None}, "ENVELOPE_MALFORMED"),
+    ({"encrypted": 1}, "ENVELOPE_MALFORMED"),
+    ({"seals": []}, "ENVELOPE_MALFORMED"),
+    ({"seals": {}}, "ENVELOPE_MALFORMED"),
+    ({"seals": [None]}, "ENVELOPE_MALFORMED"),
+    ({"seals": None}, "ENVELOPE_MALFORMED"),
     ({"unknown": 1}, "ENVELOPE_MALFORMED"),
 ]
 
@@ -98,16 +110,17 @@ FORGED: list[tuple[dict[str, Any], str]] = [
 def test_a_message_that_was_changed_on_its_way_is_refused(
     claim: Claim, kind: str, changes: dict[str, Any], code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert refused(kind, {**good(claim, kind), **changes}, caplog) == code
+    assert refused(kind, making.changed(good(claim, kind), changes), caplog) == code
 
 
 @kinds
-@pytest.mark.parametrize("missing", ["kind", "tenantId", "timestamp", "nonce", "body", "signature"])
+@pytest.mark.parametrize(
+    "missing", ["kind", "tenantId", "timestamp", "nonce", "seals", "keyId", "encrypted", "body", "signature"]
+)
 def test_a_message_that_lacks_a_part_is_refused(
     claim: Claim, kind: str, missing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    message = good(claim, kind)
-    del message[missing]
+    message = making.changed(good(claim, kind), {missing: ...})
     assert refused(kind, message, caplog) == "ENVELOPE_MALFORMED"
 
 
@@ -152,7 +165,7 @@ def test_an_outcome_with_a_member_of_another_type_is_refused(
     claim: Claim, member: str, value: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     message = good(claim, "outcomes")
-    body = json.loads(message["body"])
+    body = json.loads(making.body_of(message, key(claim.tenant)))
     body["outcomes"][0][member] = value
     message = making.resealed(message, key(claim.tenant), body=json.dumps(body))
     assert refused("outcomes", message, caplog) == "ENVELOPE_MALFORMED"
@@ -172,7 +185,8 @@ def test_a_tenant_that_is_not_there_has_no_heartbeat(claim: Claim, caplog: pytes
 
 
 def test_a_tenant_that_is_not_there_has_no_outcomes(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    message = making.resealed(good(claim, "outcomes"), key("nowhere"), tenantId="nowhere")
+    body = making.body_of(good(claim, "outcomes"), key(claim.tenant))
+    message = making.resealed(good(claim, "outcomes"), key("nowhere"), tenantId="nowhere", body=body)
     before = [rows(table) for table in TABLES]
     with caplog.at_level(logging.WARNING):
         TASKS["outcomes"](message)
@@ -223,11 +237,9 @@ def test_a_key_signs_for_its_own_tenants_executions_alone(claim: Claim, caplog: 
     Execution.objects.update(lease_expires_at=timezone.now() + timedelta(seconds=1))
     before = rows(Execution), rows(ExecutionEvent)
     for kind, task in TASKS.items():
-        body = json.loads(good(claim, kind)["body"])
+        body = making.body_of(good(claim, kind), key(claim.tenant))
         pin = {"contractVersion": release.contract_version, "releaseVersion": release.release_version}
-        task(
-            making.resealed(good(claim, kind), key(stranger.slug), tenantId=stranger.slug, body=json.dumps(body), **pin)
-        )
+        task(making.resealed(good(claim, kind), key(stranger.slug), tenantId=stranger.slug, body=body, **pin))
     assert (rows(Execution), rows(ExecutionEvent)) == before
     assert "Dropped an outcome" in caplog.text
 

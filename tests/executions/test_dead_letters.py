@@ -13,8 +13,9 @@ from coordinator.tenancy.models import Tenant
 from executions import dead_letters, outcome, sweep, tasks
 from executions.dispatch import command_of
 from executions.models import DeadLetter, Execution
-from executions.protocol import CommandGroup, Outcome, OutcomeGroup, seal, worker_key
+from executions.protocol import CommandGroup, Outcome, OutcomeGroup, seal
 from executions.redrive import redrive
+from executions.worker_keys import worker_key
 from pipelines.host import Host
 from pipelines.outbox import Answer
 from releases import policy
@@ -179,7 +180,7 @@ def test_a_command_that_reached_another_release_fails_at_once(hosting: Hosting, 
     hosted = hosting(STEP.format(body="return number"))
     other = replace(hosted.host.release, identity=replace(hosted.release.identity, **{part: "another"}))
     key = worker_key(configured.WORKER_SECRET, hosted.owner.slug)
-    execution = answered(hosted, Host(other, key=key, worker_id="worker-1", capacity=1))
+    execution = answered(hosted, Host(other, key=key, worker_id="worker-1", capacity=1, take_ticket=making.granted))
     assert (execution.status, execution.error_code) == ("FAILED", "IDENTITY_MISMATCH")
     assert str(hosted.release.identity) in (execution.error_message or "")
     assert letter(execution)["reason"] == "non_retryable"

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from executions import dispatch
 from executions.models import Execution, Worker
-from executions.protocol import EXECUTE_TASK, Command, CommandGroup, decode, queue_of, verify, worker_key
+from executions.protocol import EXECUTE_TASK, Command, CommandGroup, decode, queue_of, verify
+from executions.worker_keys import worker_key
 from releases.models import Release
 from tests import making
 from tests.broker import taken
@@ -23,7 +24,7 @@ def commands(release: Release) -> list[list[Command]]:
     groups = []
     for task, [message] in taken(queue_of(release.identity)):
         assert task == EXECUTE_TASK
-        envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+        envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
         assert envelope.identity == release.identity
         groups.append(decode(envelope, CommandGroup).commands)
     return groups

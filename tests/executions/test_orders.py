@@ -23,8 +23,8 @@ from executions.protocol import (
     queue_of,
     seal,
     verify,
-    worker_key,
 )
+from executions.worker_keys import worker_key
 from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
@@ -47,7 +47,7 @@ def test_a_worker_is_told_what_its_row_says(release: Release, drained: bool) -> 
     tasks.tell_worker(worker.pk)
     [(task, [message])] = taken(queue(worker, release))
     assert task == ORDER_TASK
-    envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
     assert envelope.identity == release.identity
     check_fresh(envelope, now=timezone.now())
     assert decode(envelope, Order) == Order(worker_id="w", drain=drained)
@@ -57,7 +57,7 @@ def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
     worker, token = making.worker(release, "w"), uuid.uuid4()
     tasks.tell_worker(worker.pk, [str(token)])
     [(_, [message])] = taken(queue(worker, release))
-    envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
     assert decode(envelope, Order) == Order(worker_id="w", drain=False, lost_leases=[token])
 
 
@@ -102,7 +102,7 @@ def test_the_order_that_waits_is_the_newest(release: Release) -> None:
     Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
     orders.tell(worker.pk)
     [(_, [message])] = taken(queue(worker, release))
-    envelope = verify(message, lambda tenant: worker_key(settings.WORKER_SECRET, tenant))
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
     assert decode(envelope, Order).drain
 
 

@@ -8,16 +8,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions import refusals, tasks
-from executions.protocol import (
-    ORDER_TASK,
-    TOLERANCE,
-    Heartbeat,
-    OutcomeGroup,
-    order_queue_of,
-    refusal_of,
-    seal,
-    worker_key,
-)
+from executions.notices import refusal_of
+from executions.protocol import ORDER_TASK, TOLERANCE, Heartbeat, OutcomeGroup, order_queue_of, seal
+from executions.worker_keys import WorkerKey, worker_key
 from releases.identity import ReleaseIdentity
 from tests import making
 from tests.broker import taken
@@ -30,11 +23,11 @@ def identity() -> ReleaseIdentity:
     return ReleaseIdentity(making.tenant().slug, "p", "c", "r")
 
 
-def heartbeat(identity: ReleaseIdentity, key: str = "a wrong key", name: str = "w") -> dict[str, Any]:
+def heartbeat(identity: ReleaseIdentity, key: WorkerKey = making.WRONG_KEY, name: str = "w") -> dict[str, Any]:
     return seal(identity, Heartbeat(worker_id=name, state="HEALTHY", capacity=1), key)
 
 
-def right_key(identity: ReleaseIdentity) -> str:
+def right_key(identity: ReleaseIdentity) -> WorkerKey:
     return worker_key(settings.WORKER_SECRET, identity.tenant_id)
 
 
@@ -52,7 +45,8 @@ def test_the_log_names_the_worker_with_the_wrong_key(
     tasks.heartbeat(heartbeat(identity))
     [line] = logged(caplog)
     assert line == (
-        f"Refused a heartbeat: SIGNATURE_INVALID: The signature of an envelope for {identity} is wrong. "
+        f"Refused a heartbeat: KEY_NOT_ACTIVE: An envelope for {identity} is sealed with {making.WRONG_KEY.key_id}, "
+        "which is no active key of the tenant. "
         f"It names worker w of {identity}."
     )
 
@@ -63,10 +57,10 @@ def test_the_log_names_the_sender_of_refused_outcomes(
     owner, release = making.ready()
     making.execution(owner)
     group = OutcomeGroup(worker_id="w", outcomes=[making.answer(making.claimed(owner)[0])])
-    tasks.record(seal(release.identity, group, "a wrong key"))
+    tasks.record(seal(release.identity, group, making.WRONG_KEY))
     [line] = logged(caplog)
-    assert line.startswith("Refused an outcome message: SIGNATURE_INVALID")
-    assert line.endswith(f"It names worker w of {release.identity}.")
+    assert line.startswith("Refused an outcome message: KEY_NOT_ACTIVE")
+    assert line.endswith(f"It names {release.identity}.")
     assert notices(release.identity) == []
 
 
@@ -99,7 +93,7 @@ def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, cap
 def test_a_message_that_names_nobody_is_refused_without_a_name(
     identity: ReleaseIdentity, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    tasks.heartbeat({**heartbeat(identity), **broken})
+    tasks.heartbeat(making.changed(heartbeat(identity), broken))
     [line] = logged(caplog)
     assert line.startswith("Refused a heartbeat: ")
     assert "It names" not in line
@@ -114,7 +108,7 @@ def test_the_notice_names_the_refused_heartbeat_and_the_reason(identity: Release
     assert task == ORDER_TASK
     refusal = refusal_of(notice)
     assert refusal is not None
-    assert (refusal.nonce, refusal.code) == (message["nonce"], "SIGNATURE_INVALID")
+    assert (refusal.nonce, refusal.code) == (message["nonce"], "KEY_NOT_ACTIVE")
 
 
 def test_the_notice_has_the_code_of_every_reason(identity: ReleaseIdentity) -> None:

@@ -14,7 +14,8 @@ from coordinator import bell
 from executions import tasks
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.moves import Claim
-from executions.protocol import HEARTBEAT_TASK, RECORD_TASK, Heartbeat, HeldLease, OutcomeGroup, seal, worker_key
+from executions.protocol import HEARTBEAT_TASK, RECORD_TASK, Heartbeat, HeldLease, OutcomeGroup, seal
+from executions.worker_keys import WorkerKey, worker_key
 from executions.worker_registry import DISPATCH_TASK
 from releases.identity import ReleaseIdentity
 from tests import making
@@ -35,7 +36,7 @@ def identity(claim: Claim) -> ReleaseIdentity:
     return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
 
 
-def key(tenant: str) -> str:
+def key(tenant: str) -> WorkerKey:
     return worker_key(settings.WORKER_SECRET, tenant)
 
 
@@ -103,7 +104,7 @@ def test_what_another_tenants_key_signed_is_refused(
     claim: Claim, signer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     logged = nothing_changes(tasks.record, outcomes(claim, signer or "?"), caplog)
-    assert "signature" in logged
+    assert "KEY_NOT_ACTIVE" in logged
     nothing_changes(tasks.heartbeat, heartbeat(claim, signer or "?"), caplog)
 
 

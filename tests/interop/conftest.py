@@ -11,8 +11,8 @@ from django.conf import settings as django_settings
 from coordinator.tenancy.models import Tenant
 from executions import rest_assignment, rest_dispatch
 from executions.models import Worker
-from executions.protocol import worker_key
 from executions.rest_workers import register
+from executions.worker_keys import worker_key
 from releases.models import Release
 from tests import making
 from tests.executions.conftest import broken_broker
@@ -59,7 +59,7 @@ def serve() -> Iterator[Callable[[StrictWorker], StrictWorker]]:
 def flow(db: None, serve: Callable[[StrictWorker], StrictWorker], settings: Any) -> Flow:
     owner = making.tenant()
     release = making.active(owner, pipeline_id=PIPELINE, steps=CONTRACT_STEPS, transport="REST")
-    secret = worker_key(django_settings.WORKER_SECRET, owner.slug)
+    secret = worker_key(django_settings.WORKER_SECRET, owner.slug).text
     double = serve(StrictWorker(PIPELINE, release.contract_version, release.release_version, secret))
     settings.REST_WORKER_ORIGINS = [double.origin]
     settings.REST_WORKER_TIMEOUT_SECONDS = 5

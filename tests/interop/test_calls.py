@@ -3,8 +3,13 @@
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from executions import rest_calls
+from executions.rest_protocol import CAPABILITIES_PATH, TOLERANCE, Refused, check_signature
+from executions.tenant_keys import current_key, start_key
+from tests import making
+from tests.receiving import Received, receiving
 
 
 @pytest.mark.parametrize(
@@ -45,7 +50,54 @@ def test_the_lease_outlives_all_that_one_call_may_take(settings: Any) -> None:
     assert rest_calls.lease_seconds() > 3 * 2 + 30
 
 
+@pytest.mark.django_db
 def test_each_tenant_is_signed_for_with_its_own_key(settings: Any) -> None:
-    assert rest_calls.secret_of("a") != rest_calls.secret_of("b")
+    assert rest_calls.secrets_of("a") != rest_calls.secrets_of("b")
     settings.REST_WORKER_SECRET = "shared"
-    assert rest_calls.secret_of("a") == rest_calls.secret_of("b") == "shared"
+    assert rest_calls.secrets_of("a") == rest_calls.secrets_of("b") == ["shared"]
+
+
+# --- while keys are rotated ---
+
+
+def signed_with(secret: str, request: Received) -> bool:
+    try:
+        check_signature(
+            secret, request.method, request.path, request.headers, b"", now=timezone.now(), tolerance=TOLERANCE
+        )
+    except Refused:
+        return False
+    return True
+
+
+@pytest.mark.django_db
+def test_a_worker_that_has_the_old_key_is_called_again_with_it(settings: Any) -> None:
+    owner = making.tenant()
+    old = current_key(owner.slug)
+    new = start_key(owner, actor="user:test")
+    with receiving() as worker:
+        settings.REST_WORKER_ORIGINS = [worker.url(path="")]
+        worker.statuses = [401, 200]
+        assert rest_calls.call(worker.url(path=""), owner.slug, "POST", CAPABILITIES_PATH).status == 200
+        first, second = worker.requests
+    assert signed_with(new.text, first)
+    assert signed_with(old.text, second)
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 500])
+def test_no_other_answer_causes_a_second_call(settings: Any, status: int) -> None:
+    settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
+    with receiving() as worker:
+        settings.REST_WORKER_ORIGINS = [worker.url(path="")]
+        worker.statuses = [status]
+        assert rest_calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == status
+        assert len(worker.requests) == 1
+
+
+def test_a_worker_that_refuses_every_secret_is_unauthorized(settings: Any) -> None:
+    settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "new", ["old"]
+    with receiving() as worker:
+        settings.REST_WORKER_ORIGINS = [worker.url(path="")]
+        worker.statuses = [401]
+        assert rest_calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == 401
+        assert [signed_with("old", each) for each in worker.requests] == [False, True]

@@ -179,6 +179,7 @@ MATRIX = {
             capability_checked_at capability_error
         """,
     ),
+    "executions_workerkeychange": Table(never="id tenant_id number newest oldest actor reason at"),
     "executions_messagepath": Table(never="id", always="arrived_at expected_by"),
     "executions_workerevent": Table(
         never="id worker_id state actor data at",

@@ -12,7 +12,7 @@ from coordinator.tenancy import access
 from coordinator.tenancy.login_throttle import Attempt
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
-from executions import campaigns, cancellation, interactions, outcome, worker_registry
+from executions import campaigns, cancellation, interactions, outcome, tenant_keys, worker_registry
 from executions.campaign_filters import Filters
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
 from executions.protocol import Outcome, OutcomeGroup
@@ -33,6 +33,7 @@ def make() -> None:
     access.issue_token(owner, user, "token", [Scope.READ], lifetime=None)
     Attempt("eva", "192.0.2.1").count()
     MessagePath.objects.create(arrived_at=timezone.now(), expected_by=timezone.now() + timedelta(days=2))
+    tenant_keys.start_key(owner, actor=ACTOR)
     _releases(owner)
     _uploads(owner)
     _executions(owner)

@@ -16,7 +16,7 @@ from coordinator.local.client import Client
 from coordinator.local.postgres import Postgres
 from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
-from executions.protocol import worker_key
+from executions.worker_keys import worker_key
 from tests.building import BuiltRelease, eventually
 
 TENANT = "recovery"
@@ -103,7 +103,7 @@ class Cluster:
             release.reference,
             release=release.descriptor,
             tenant=TENANT,
-            key=worker_key(self.product.environment["WORKER_SECRET"], TENANT),
+            key=worker_key(self.product.environment["WORKER_SECRET"], TENANT).text,
             directory=release.directory,
             concurrency=concurrency,
         )

@@ -17,7 +17,7 @@ from coordinator.errors import CoordinatorError, NotFound
 from coordinator.tenancy.access import ScopeMissing, TokenLifetimeInvalid, actor, issue_token, may, require, tenants_of
 from coordinator.tenancy.models import ApiToken, Membership, Tenant
 from coordinator.tenancy.roles import GRANTS, Role, Scope
-from executions.protocol import worker_key
+from executions.worker_keys import worker_key
 from tests import making
 from tests.raw_sql import refused
 
@@ -211,7 +211,7 @@ def test_the_command_makes_no_tenant_by_halves(arguments: tuple[str, ...]) -> No
 
 
 def test_the_command_prints_the_key_of_a_tenants_workers(tenant: Tenant, settings: Any) -> None:
-    assert said("worker_key", tenant.slug) == worker_key(settings.WORKER_SECRET, tenant.slug)
+    assert said("worker_key", tenant.slug) == worker_key(settings.WORKER_SECRET, tenant.slug).text
     with pytest.raises(CommandError, match="no tenant"):
         said("worker_key", "nowhere")
 

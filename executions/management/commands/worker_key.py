@@ -1,21 +1,42 @@
-"""`manage.py worker_key TENANT`: prints the key with which the tenant's transition workers sign."""
+"""`manage.py worker_key TENANT`: prints the key with which the tenant's transition workers sign, or changes it."""
 
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from coordinator.errors import CoordinatorError
 from coordinator.tenancy.models import Tenant
-from executions.protocol import worker_key
+from executions.tenant_keys import active_keys, current_key, replace_key, revoke_old_key, start_key
+
+CHANGES = {"start": start_key, "revoke_old": revoke_old_key, "replace": replace_key}
 
 
 class Command(BaseCommand):
-    help = "Print the worker key of a tenant, for its transition workers' PIPELINES_WORKER_KEY. Keep it secret."
+    help = (
+        "Print the newest worker key of a tenant, for its transition workers' PIPELINES_WORKER_KEY. Keep it secret. "
+        "To rotate the key: --start, give the printed key to all workers, --revoke-old."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
+        change = parser.add_mutually_exclusive_group()
+        change.add_argument("--start", action="store_true", help="start a new key; the old one stays active")
+        change.add_argument("--revoke-old", action="store_true", help="revoke the old key")
+        change.add_argument(
+            "--replace", action="store_true", help="start a new key and revoke all others at once, after a leak"
+        )
+        parser.add_argument("--reason", default="", help="kept in the history")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not Tenant.objects.filter(slug=options["tenant"]).exists():
+        tenant = Tenant.objects.filter(slug=options["tenant"]).first()
+        if tenant is None:
             raise CommandError(f"There is no tenant {options['tenant']!r}.")
-        self.stdout.write(worker_key(settings.WORKER_SECRET, options["tenant"]))
+        for name, change in CHANGES.items():
+            if options[name]:
+                try:
+                    change(tenant, actor="manage.py worker_key", reason=options["reason"])
+                except CoordinatorError as error:
+                    raise CommandError(f"{error.code}: {error.detail}") from None
+        active = ", ".join(key.key_id for key in active_keys(tenant.slug))
+        self.stderr.write(f"Active keys, the newest first: {active}")
+        self.stdout.write(current_key(tenant.slug).text)

@@ -45,6 +45,8 @@ BY_KIND = {
 BY_NAME = {
     "SECRET_KEY": [MARK],
     "WORKER_SECRET": [MARK],
+    "WORKER_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}", ",".join([f"{MARK}{'x' * 32}"] * 4)],
+    "REST_WORKER_SECRET_FALLBACKS": [",".join([MARK] * 4)],
     "RESUME_TOKEN_SECRET": [MARK],
     "RESUME_TOKEN_SECRET_FALLBACKS": [MARK, f"{'x' * 32},{MARK}"],
     "SECRET_KEY_FALLBACKS": [MARK, f"{'x' * 32} {MARK}"],

@@ -7,15 +7,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from executions.protocol import worker_key
+from executions.worker_keys import WorkerKey, worker_key
 from pipelines.host import Host, host_release
 from pipelines.outbox import Answer
 from pipelines.packaging import build
 from pipelines.release import release
+from tests import making
 
 SOURCE = """
 import time
@@ -59,14 +60,15 @@ class Hosted:
     folder: Path
     module: str
     descriptor: Path
-    key: str = worker_key("a secret", "acme")
+    key: ClassVar[WorkerKey] = worker_key("a secret", "acme")
 
     @property
     def reference(self) -> str:
         return f"{self.module}:pipeline"
 
-    def host(self) -> Host:
-        return Host(host_release(self.reference, self.descriptor, "acme"), key=self.key, worker_id="w", capacity=2)
+    def host(self, take_ticket: Callable[[str], bool] = making.granted, capacity: int = 2) -> Host:
+        running = host_release(self.reference, self.descriptor, "acme")
+        return Host(running, key=self.key, worker_id="w", capacity=capacity, take_ticket=take_ticket)
 
     def marks(self) -> list[int]:
         file = self.folder / "marks"

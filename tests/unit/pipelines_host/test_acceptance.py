@@ -1,13 +1,16 @@
 """A worker distinguishes acceptance, refusal and silence. No unsigned message stops an accepted worker."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from executions.protocol import Order, Refusal, RefusalCode, seal
+from executions.notices import Refusal, RefusalCode
+from executions.protocol import Heartbeat, Order, decode, seal, verify
 from pipelines.acceptance import REFUSALS, Acceptance
 from pipelines.host import Host
+from tests import making
 from tests.unit.pipelines_host.conftest import Hosted
 
 
@@ -24,14 +27,17 @@ def heartbeat_nonce(host: Host) -> str:
     return str(host.heartbeat("HEALTHY")["nonce"])
 
 
-def accept(host: Host) -> None:
-    host.obey(seal(host.release.identity, Order(worker_id="w", drain=False), Hosted.key))
+def accept(host: Host, later: timedelta = timedelta()) -> None:
+    message = seal(host.release.identity, Order(worker_id="w", drain=False), Hosted.key)
+    host.obey(making.resealed(message, Hosted.key, timestamp=(datetime.now(UTC) + later).isoformat()))
 
 
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
-        ("SIGNATURE_INVALID", "PIPELINES_WORKER_KEY"),
+        ("KEY_NOT_ACTIVE", "PIPELINES_WORKER_KEY"),
+        ("SIGNATURE_INVALID", "changed on their way"),
+        ("WORKER_LIMIT_REACHED", "MAX_TENANT_WORKERS"),
         ("TENANT_UNKNOWN", "there is no tenant 'acme'"),
         ("TIMESTAMP_REFUSED", "clocks"),
         ("ENVELOPE_MALFORMED", "version"),
@@ -68,6 +74,33 @@ def test_a_worker_that_one_coordinator_accepts_goes_on(
     for _ in range(REFUSALS * 2):
         refuse(host, heartbeat_nonce(host))
     assert host.acceptance.refusal is None
+    assert host.taking
+
+
+def test_an_accepted_worker_whose_key_is_revoked_takes_no_commands_until_it_is_accepted_again(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    accept(host)
+    for _ in range(REFUSALS - 1):
+        refuse(host, heartbeat_nonce(host), "KEY_NOT_ACTIVE")
+    assert host.taking
+    refuse(host, heartbeat_nonce(host), "KEY_NOT_ACTIVE")
+    assert not host.taking
+    assert "KEY_NOT_ACTIVE" in caplog.text
+    assert "takes no commands" in caplog.text
+    assert host.acceptance.refusal is None
+    # A coordinator that knows the key learns from the next heartbeat that the worker takes none, and sends an order.
+    assert not decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat).taking
+    accept(host, later=timedelta(seconds=1))
+    assert host.taking
+
+
+def test_refusals_between_accepted_heartbeats_do_not_add_up(host: Host) -> None:
+    """One of several coordinators may not know the key yet."""
+    accept(host)
+    for _ in range(REFUSALS * 2):
+        heartbeat_nonce(host)
+        refuse(host, heartbeat_nonce(host), "KEY_NOT_ACTIVE")
     assert host.taking
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from executions.protocol import (
     TOLERANCE,
+    Checkpoint,
     Command,
     CommandGroup,
     Heartbeat,
@@ -18,11 +19,14 @@ from executions.protocol import (
     OutcomeGroup,
     decode,
     seal,
+    ticket_of,
     verify,
-    worker_key,
 )
+from executions.worker_keys import WorkerKey, worker_key
 from pipelines.host import Host
+from pipelines.outbox import Answer
 from releases.identity import ReleaseIdentity
+from tests import making
 from tests.making import resealed
 from tests.running import eventually
 from tests.unit.pipelines_host.conftest import Hosted, executed
@@ -50,20 +54,20 @@ def command(number: Any = 1, **members: Any) -> Command:
     return Command(**{**defaults, **members})
 
 
-def sealed(host: Host, *commands: Command, key: str, identity: ReleaseIdentity | None = None) -> dict[str, Any]:
+def sealed(host: Host, *commands: Command, key: WorkerKey, identity: ReleaseIdentity | None = None) -> dict[str, Any]:
     return seal(identity or host.release.identity, CommandGroup(commands=list(commands)), key)
 
 
-def answer(message: dict[str, Any] | None, key: str) -> list[Outcome]:
+def answer(message: dict[str, Any] | None, key: WorkerKey) -> list[Outcome]:
     assert message is not None
-    return decode(verify(message, lambda _: key), OutcomeGroup).outcomes
+    return decode(verify(message, lambda _: [key]), OutcomeGroup).outcomes
 
 
 def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
     asked = command(4, attempt=2)
     message = executed(host, sealed(host, asked, key=hosted.key))
     [outcome] = answer(message, hosted.key)
-    assert verify(message, lambda _: hosted.key).identity == host.release.identity
+    assert verify(message, lambda _: [hosted.key]).identity == host.release.identity
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 42}'])
     assert outcome.execution_id == asked.execution_id
     assert outcome.execution_version == 7
@@ -71,8 +75,8 @@ def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(host
     assert outcome.transition_key == "the:key:0"
 
 
-@pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme"), ""])
-def test_what_another_key_signed_gets_no_answer(hosted: Hosted, host: Host, key: str) -> None:
+@pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])
+def test_what_another_key_signed_gets_no_answer(hosted: Hosted, host: Host, key: WorkerKey) -> None:
     assert executed(host, sealed(host, command(), key=key)) is None
     assert hosted.marks() == []
 
@@ -95,7 +99,7 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
     meant = replace(host.release.identity, **{part: "elsewhere"})
     message = executed(host, sealed(host, command(1), command(payload="{no json"), key=hosted.key, identity=meant))
     outcomes = answer(message, hosted.key)
-    assert verify(message, lambda _: hosted.key).identity == meant
+    assert verify(message, lambda _: [hosted.key]).identity == meant
     for outcome in outcomes:
         assert outcome.outcome == "FAILED"
         assert outcome.failure is not None
@@ -129,6 +133,49 @@ def test_a_message_that_comes_twice_is_run_once(hosted: Hosted, host: Host) -> N
     assert executed(host, message) is not None
     assert executed(host, message) is None
     assert hosted.marks() == [1]
+
+
+def test_a_message_runs_only_if_the_host_gets_its_ticket(hosted: Hosted) -> None:
+    tickets: list[str] = []
+
+    def refuse(name: str) -> bool:
+        tickets.append(name)
+        return False
+
+    host = hosted.host(take_ticket=refuse)
+    message = sealed(host, command(), key=hosted.key)
+    assert executed(host, message) is None
+    assert hosted.marks() == []
+    assert tickets == [ticket_of(host.release.identity, message["nonce"])]
+    assert decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat).waiting == []
+
+
+def test_no_ticket_is_taken_for_what_is_not_signed(hosted: Hosted) -> None:
+    host = hosted.host(take_ticket=lambda _: pytest.fail("a ticket was taken"))
+    message = sealed(host, command(), key=hosted.key)
+    assert executed(host, making.changed(message, {"signature": "0" * 64})) is None
+    assert executed(host, sealed(host, command(), key=worker_key("another", "acme"))) is None
+
+
+@pytest.mark.parametrize("encrypts", [True, False])
+def test_answers_are_readable_only_where_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
+    """Inputs, results, error messages with tracebacks, and checkpoints."""
+    group = CommandGroup(commands=[command(4711), command(13), command(14, checkpoints=True)])
+    asked = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
+    answered = executed(host, asked)
+    for text in ("4711", "transitionKey", str(group.commands[0].execution_id)):
+        assert (text in json.dumps(asked)) is not encrypts
+    for text in ("47110", "thirteen fails", "fourteen always will", "Traceback", "RuntimeError"):
+        assert (text in json.dumps(answered)) is not encrypts
+    assert len(answer(answered, hosted.key)) == 3
+
+
+def test_a_checkpoint_is_not_readable(host: Host) -> None:
+    done = Checkpoint(
+        execution_id=uuid.uuid4(), execution_version=1, lease_token=uuid.uuid4(), transition_key="k",
+        next_step_index=1, output_payloads=['"MARKER"'],
+    )  # fmt: skip
+    assert "MARKER" not in json.dumps(host.sealed([Answer(host.release.identity, checkpoint=done)]))
 
 
 def test_a_lease_that_was_seen_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
@@ -189,7 +236,7 @@ def test_in_a_group_each_command_has_an_outcome_of_its_own(hosted: Hosted, host:
 
 def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, host: Host) -> None:
     def held() -> list[uuid.UUID]:
-        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: hosted.key), Heartbeat)
+        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
         assert (beat.worker_id, beat.capacity, beat.state) == ("w", 2, "HEALTHY")
         assert (beat.artifact_id, beat.artifact_digest) == (host.release.artifact_id, host.release.artifact_digest)
         return [lease.lease_token for lease in beat.running]
@@ -227,7 +274,7 @@ def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Ho
     try:
         eventually(hosted.marks, what="the second run's start")
         executed(host, sealed(host, first, key=hosted.key))
-        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: hosted.key), Heartbeat)
+        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
         assert [lease.lease_token for lease in beat.running] == [again.lease_token]
     finally:
         (hosted.folder / "go").touch()

@@ -76,14 +76,14 @@ def answers(host: Host, *tricks: str) -> list[Outcome]:
     reported: list[Answer] = []
     started(host, commands, reported).join(60)
     host.let_go(reported)
-    outcomes = decode(verify(host.sealed(reported), lambda _: Hosted.key), OutcomeGroup).outcomes
+    outcomes = decode(verify(host.sealed(reported), lambda _: [Hosted.key]), OutcomeGroup).outcomes
     assert sorted(each.lease_token for each in outcomes) == sorted(each.lease_token for each in commands)
     by_lease = {each.lease_token: each for each in outcomes}
     return [by_lease[each.lease_token] for each in commands]
 
 
 def held(host: Host) -> list[HeldLease]:
-    beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: Hosted.key), Heartbeat)
+    beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat)
     return beat.running + beat.waiting
 
 
@@ -254,7 +254,7 @@ def test_a_command_that_waits_behind_a_step_that_never_returns_is_returned(
     hosted: Hosted, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The worker holds the command until its lease ends. It does not renew the lease or run the command."""
-    host = Host(host_release(hosted.reference, hosted.descriptor, "acme"), key=Hosted.key, worker_id="w", capacity=1)
+    host = hosted.host(capacity=1)
     endless, waiting = [command(number, lease_seconds=1.0) for number in (99, 1)]
     reported: list[Answer] = []
     runner = started(host, [endless, waiting], reported)

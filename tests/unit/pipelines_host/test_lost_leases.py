@@ -43,7 +43,7 @@ def running(hosted: Hosted, host: Host) -> Iterator[Running]:
 
 
 def heartbeat(host: Host) -> Heartbeat:
-    return decode(verify(host.heartbeat("HEALTHY"), lambda _: Hosted.key), Heartbeat)
+    return decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat)
 
 
 def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
@@ -134,4 +134,4 @@ def test_an_order_about_a_foreign_or_finished_lease_changes_nothing(hosted: Host
     lose(host, over, command(2))
     assert tokens(host) == (set(), set(), 0)
     later = command(3)
-    assert decode(verify(executed(host, sealed(host, later, key=hosted.key)), lambda _: hosted.key), OutcomeGroup)
+    assert decode(verify(executed(host, sealed(host, later, key=hosted.key)), lambda _: [hosted.key]), OutcomeGroup)

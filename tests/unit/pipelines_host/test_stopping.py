@@ -64,7 +64,7 @@ def asked(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -
     made: Command = command(payload=json.dumps(payload), **members)
     group = CommandGroup(commands=[made])
     answer = executed(host, seal(host.release.identity, group, Hosted.key))
-    [outcome] = decode(verify(answer, lambda _: Hosted.key), OutcomeGroup).outcomes
+    [outcome] = decode(verify(answer, lambda _: [Hosted.key]), OutcomeGroup).outcomes
     return outcome
 
 

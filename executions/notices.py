@@ -1,0 +1,69 @@
+"""What the coordinator tells a worker whose heartbeat it refuses. Pure, and the same on both sides."""
+
+from typing import Any, Literal, TypeGuard, get_args
+
+import pydantic_core
+from pydantic import ConfigDict, Field, ValidationError
+
+from executions.protocol import Identity, Wire, WorkerId
+from releases.identity import ReleaseIdentity
+
+RefusalCode = Literal[
+    "KEY_NOT_ACTIVE",
+    "SIGNATURE_INVALID",
+    "TENANT_UNKNOWN",
+    "TIMESTAMP_REFUSED",
+    "ENVELOPE_MALFORMED",
+    "WORKER_LIMIT_REACHED",
+]
+
+
+class Refusal(Wire):
+    """Notifies a worker that its heartbeat with this `nonce` was refused. Unsigned: the two sides may share no key."""
+
+    kind: Literal["refusal"] = "refusal"
+    nonce: str = Field(min_length=1, max_length=100)
+    code: RefusalCode
+
+
+def refusable(code: str) -> TypeGuard[RefusalCode]:
+    """Return True if a refusal can give this reason."""
+    return code in get_args(RefusalCode)
+
+
+def refusal_of(message: Any) -> Refusal | None:
+    """Return the refusal in `message`, which is unsigned; None if `message` is not a refusal."""
+    try:
+        return Refusal.model_validate(message)
+    except ValidationError:
+        return None
+
+
+class Sender(Wire):
+    """The sender that a message names, unverified. It is used to log who is refused and to answer.
+
+    `worker_id` is None if the body is encrypted.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    tenant_id: Identity
+    pipeline_id: Identity
+    contract_version: Identity
+    release_version: Identity
+    nonce: str = Field(min_length=1, max_length=100)
+    worker_id: WorkerId | None
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
+
+
+def sender_of(message: Any) -> Sender | None:
+    """Return the sender that `message` names; None if it names none. Does not check the signature."""
+    try:
+        sealed = message["seals"][0]
+        worker_id = None if sealed["encrypted"] else pydantic_core.from_json(sealed["body"])["workerId"]
+        return Sender.model_validate({**message, "workerId": worker_id})
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None

@@ -1,0 +1,108 @@
+"""The worker keys of each tenant: which count, and how an operator replaces them.
+
+A key is derived from `WORKER_SECRET` and the number of its generation. Nothing secret is stored.
+"""
+
+import time
+from functools import partial
+
+from django.conf import settings
+from django.db import transaction
+
+from coordinator.tenancy.models import Tenant
+from executions.errors import WorkerKeyChangeRefused
+from executions.models import WorkerKeyChange
+from executions.worker_keys import FIRST_GENERATION, WorkerKey, worker_key
+
+KNOWN_SECONDS = 1.0
+"""For how long a process may still accept a key that another process has revoked."""
+MOST_KNOWN = 10_000
+_known: dict[str, tuple[float, int, int]] = {}
+
+
+def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
+    """The keys that count for messages of this tenant, those of the newest secret and generation first.
+
+    There need not be such a tenant. Its generations are remembered for KNOWN_SECONDS.
+    """
+    newest, oldest = _remembered(tenant_id)
+    return tuple(
+        worker_key(secret, tenant_id, generation)
+        for secret in (settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS)
+        for generation in range(newest, oldest - 1, -1)
+    )
+
+
+def forget() -> None:
+    """Read everything anew. For tests."""
+    _known.clear()
+
+
+def current_key(tenant_id: str) -> WorkerKey:
+    """The newest key: the one that workers are to be given."""
+    return active_keys(tenant_id)[0]
+
+
+def start_key(tenant: Tenant, *, actor: str, reason: str = "") -> WorkerKey:
+    """Start a new key. The key before it counts until it is revoked.
+
+    Raises `WorkerKeyChangeRefused` where two keys are active already.
+    """
+    with transaction.atomic():
+        newest, oldest = _locked(tenant)
+        if newest != oldest:
+            raise WorkerKeyChangeRefused("Two keys are active. Revoke the old one first.")
+        return _changed(tenant, newest + 1, oldest, actor, reason)
+
+
+def revoke_old_key(tenant: Tenant, *, actor: str, reason: str = "") -> WorkerKey:
+    """Revoke the key before the newest. Raises `WorkerKeyChangeRefused` where the newest is the only one."""
+    with transaction.atomic():
+        newest, oldest = _locked(tenant)
+        if newest == oldest:
+            raise WorkerKeyChangeRefused("Only one key is active. Start a new one first, or replace it at once.")
+        return _changed(tenant, newest, newest, actor, reason)
+
+
+def replace_key(tenant: Tenant, *, actor: str, reason: str = "") -> WorkerKey:
+    """Start a new key and revoke all others at once: for a key that has leaked. Workers stop until they have it."""
+    with transaction.atomic():
+        newest, _ = _locked(tenant)
+        return _changed(tenant, newest + 1, newest + 1, actor, reason)
+
+
+def _locked(tenant: Tenant) -> tuple[int, int]:
+    """The newest and the oldest active generation, which nobody else changes in this transaction."""
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+    return _generations(tenant.slug)
+
+
+def _changed(tenant: Tenant, newest: int, oldest: int, actor: str, reason: str) -> WorkerKey:
+    WorkerKeyChange.objects.create(
+        tenant=tenant,
+        number=WorkerKeyChange.objects.filter(tenant=tenant).count() + 1,
+        newest=newest,
+        oldest=oldest,
+        actor=actor,
+        reason=reason,
+    )
+    outdated = partial(_known.pop, tenant.slug, None)
+    outdated()  # for the rest of this transaction
+    transaction.on_commit(outdated)
+    return worker_key(settings.WORKER_SECRET, tenant.slug, newest)
+
+
+def _generations(tenant_id: str) -> tuple[int, int]:
+    changes = WorkerKeyChange.objects.filter(tenant__slug=tenant_id).order_by("-number")
+    return changes.values_list("newest", "oldest").first() or (FIRST_GENERATION, FIRST_GENERATION)
+
+
+def _remembered(tenant_id: str) -> tuple[int, int]:
+    now = time.monotonic()
+    until, newest, oldest = _known.get(tenant_id, (now, 0, 0))
+    if now >= until:
+        newest, oldest = _generations(tenant_id)
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        _known[tenant_id] = now + KNOWN_SECONDS, newest, oldest
+    return newest, oldest

@@ -1,0 +1,91 @@
+"""The keys that the coordinator shares with the transition workers of one tenant. Pure, and the same on both sides."""
+
+import hashlib
+import hmac
+import json
+import re
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+FIRST_GENERATION = 1
+_TEXT = re.compile(r"([1-9][0-9]{0,8})-([0-9a-f]{12})\.([0-9a-f]{64})")
+_ZERO = bytes(12)
+
+
+class MalformedKey(ValueError):
+    """A text that is no worker key, or not a whole one."""
+
+
+class Undecryptable(Exception):
+    """A text that was not encrypted under this key for this nonce and header."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerKey:
+    """A key with its id. `text` is what an operator hands to a worker; it holds both.
+
+    The id ends in a fingerprint of the secret, so a text that was cut or mistyped is noticed.
+    """
+
+    key_id: str
+    text: str = field(repr=False)
+    signing: bytes = field(repr=False)
+    encryption: bytes = field(repr=False)
+
+    def signature(self, signed: bytes) -> str:
+        """HMAC-SHA256 in hexadecimal."""
+        return hmac.digest(self.signing, signed, "sha256").hex()
+
+    def encrypt(self, text: str, *, nonce: str, header: bytes) -> str:
+        """Encrypt `text` with AES-256-GCM, bound to `header`. Never use a `nonce` twice.
+
+        Each nonce gives an AES key of its own, which encrypts once. So GCM's own nonce is constant, and the number of
+        messages is bounded by how long random nonces stay distinct, not by GCM's 96 bits.
+        """
+        return b64encode(self._cipher(nonce).encrypt(_ZERO, text.encode(), header)).decode()
+
+    def decrypt(self, text: str, *, nonce: str, header: bytes) -> bytes:
+        """Raises `Undecryptable`."""
+        try:
+            return self._cipher(nonce).decrypt(_ZERO, b64decode(text, validate=True), header)
+        except (ValueError, InvalidTag):
+            raise Undecryptable from None
+
+    def _cipher(self, nonce: str) -> AESGCM:
+        return AESGCM(_expand(self.encryption, b"message:" + nonce.encode()))
+
+
+@lru_cache(1000)
+def worker_key(secret: str, tenant_id: str, generation: int = FIRST_GENERATION) -> WorkerKey:
+    """Derive the key of a tenant's workers from the coordinator's `secret` (HKDF-SHA256).
+
+    A worker holds its tenant's key alone, from which neither the secret nor another tenant's key can be computed.
+    """
+    root = hmac.digest(b"durable-coordinator", secret.encode(), "sha256")
+    info = json.dumps(["worker-key", tenant_id, generation]).encode()
+    return _key(generation, _expand(root, info))
+
+
+def parse_key(text: str) -> WorkerKey:
+    """Return the key in the text that `manage.py worker_key` prints. Raises `MalformedKey`."""
+    found = _TEXT.fullmatch(text)
+    if found is None:
+        raise MalformedKey("it does not have the form of a worker key")
+    key = _key(int(found[1]), bytes.fromhex(found[3]))
+    if key.text != text:
+        raise MalformedKey("its id does not fit its secret, so a part of it is wrong or missing")
+    return key
+
+
+def _key(generation: int, secret: bytes) -> WorkerKey:
+    key_id = f"{generation}-{_expand(secret, b'key-id').hex()[:12]}"
+    return WorkerKey(key_id, f"{key_id}.{secret.hex()}", _expand(secret, b"signing"), _expand(secret, b"encryption"))
+
+
+def _expand(key: bytes, info: bytes) -> bytes:
+    """The first 32 bytes of HKDF-Expand with SHA-256 (RFC 5869): one block."""
+    return hmac.digest(key, info + b"\x01", hashlib.sha256)

@@ -1,0 +1,151 @@
+"""Worker keys are rotated while executions run: the secret of all coordinators, and then the key of one tenant."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from coordinator.local.backing import Backing
+from coordinator.local.children import Child
+from coordinator.local.client import Client
+from coordinator.local.product import Product
+from releases.artifact_store import LocalArtifactStore
+from tests.running import BuiltRelease, eventually
+
+TENANT, PIPELINE = "acme", "tests.pinned"
+SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
+OLD, NEW = "the-old-worker-secret-0123456789abcdef", "the-new-worker-secret-0123456789abcdef"
+
+
+@dataclass
+class Installation:
+    """Two coordinators over the same servers, of which one at a time is restarted, and the tenant's workers."""
+
+    coordinators: list[Product]
+    workers: Product
+    token: str
+
+    def clients(self) -> list[Client]:
+        return [Client(each.url, TENANT, self.token) for each in self.coordinators]
+
+    def key(self, *change: str) -> str:
+        return self.coordinators[0].manage("worker_key", TENANT, *change)
+
+    def roll(self, **settings: str) -> None:
+        """Restart the coordinators with these settings, one after the other."""
+        for each in self.coordinators:
+            each.stop()
+            each.environment.update(settings)
+            each.start()
+
+    def host(self, release: BuiltRelease, name: str, key: str) -> Child:
+        return self.workers.start_worker(
+            name, release.reference, release=release.descriptor, tenant=TENANT, key=key, directory=release.directory
+        )
+
+    def host_instead(self, release: BuiltRelease, name: str, key: str) -> None:
+        """Start a worker with another key, and stop the others once it is known."""
+        before = list(self.workers.children.started)
+        self.host(release, name, key)
+        self.clients()[0].wait_for_worker(name)
+        for child in before:
+            assert child.stop(grace=60) == 0
+
+
+class Load(threading.Thread):
+    """Submits executions to whichever coordinator answers, until it is stopped."""
+
+    def __init__(self, clients: list[Client]) -> None:
+        super().__init__(name="load", daemon=True)
+        self.accepted: list[str] = []
+        self._clients = clients
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.1):
+            for client in self._clients:
+                try:
+                    made = client.submit(PIPELINE, {"number": 1}, f"load-{len(self.accepted)}")
+                except requests.ConnectionError:
+                    continue  # this one is being restarted
+                self.accepted.append(made["executionId"])
+                break
+
+    def goes_on(self) -> None:
+        """Return once more was accepted than until now."""
+        many = len(self.accepted) + 10
+        eventually(lambda: len(self.accepted) > many, what="further load")
+
+    def stop(self) -> list[str]:
+        self._stopped.set()
+        self.join()
+        return self.accepted
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    with Backing(tmp_path / "servers", outside={}) as backing:
+        servers = backing.environment()
+        store = tmp_path / "artifacts"
+        LocalArtifactStore(store).set_up()
+        settings = {"SECRET_KEY": "x" * 40, "WORKER_SECRET": OLD, "SWEEP_SECONDS": "1", "ARTIFACT_ROOT": str(store)}
+        products = [Product(tmp_path / name, servers, settings) for name in ("one", "other", "workers")]
+        try:
+            products[0].prepare()
+            products[1].gather_static_files()
+            for product in products[:2]:
+                product.start()
+            manage = products[0].manage
+            person = ["--username=ann", "--email=a@example.org", "--noinput"]
+            manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD="x" * 20)
+            manage("create_tenant", TENANT, "--member=ann")
+            token = manage("issue_token", TENANT, "ci", "--user=ann", *(f"--scope={scope}" for scope in SCOPES))
+            yield Installation(products[:2], products[2], token)
+        finally:
+            for product in reversed(products):
+                product.stop()
+
+
+@pytest.mark.timeout(500)
+def test_no_execution_is_lost_while_the_secret_and_a_key_are_rotated(
+    installation: Installation, v1: BuiltRelease
+) -> None:
+    """The steps are those of the runbook."""
+    client = installation.clients()[0]
+    keys = [installation.key()]
+    client.upload(PIPELINE, v1.descriptor, v1.artifact)
+    assert client.verdict(PIPELINE, "1.0")["status"] == "REGISTERED"
+    client.activate(PIPELINE, "1.0", "first")
+    installation.host(v1, "worker-0", keys[0])
+    client.wait_for_worker("worker-0")
+    load = Load(installation.clients())
+    load.start()
+    try:
+        # The secret.
+        installation.roll(WORKER_SECRET=NEW, WORKER_SECRET_FALLBACKS=OLD)
+        load.goes_on()
+        keys.append(installation.key())
+        installation.host_instead(v1, "worker-1", keys[1])
+        installation.roll(WORKER_SECRET_FALLBACKS="")
+        load.goes_on()
+        # The tenant's key.
+        keys.append(installation.key("--start"))
+        load.goes_on()
+        installation.host_instead(v1, "worker-2", keys[2])
+        assert installation.key("--revoke-old") == keys[2]
+        load.goes_on()
+    finally:
+        accepted = load.stop()
+    assert len(set(keys)) == 3
+    for execution_id in accepted:
+        execution = client.finished(execution_id)
+        assert (execution["status"], execution["attempt"]) == ("SUCCEEDED", 0)
+
+    # The revoked key is of no use any more, and its worker says so.
+    late = installation.host(v1, "worker-late", keys[1])
+    eventually(lambda: not late.running, seconds=60, what="the end of the worker with the revoked key")
+    assert late.status == 2
+    assert "WORKER_REFUSED: no coordinator accepts this worker: KEY_NOT_ACTIVE" in late.log_tail()

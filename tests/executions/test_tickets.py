@@ -1,0 +1,90 @@
+"""A command message runs once: the broker holds one ticket for it, until its leases end."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.conf import settings
+from kombu.exceptions import OperationalError
+from redis import Redis
+
+from executions import broker
+from executions.broker import Ticket, take_ticket
+from executions.dispatch import dispatch
+from executions.protocol import EXECUTE_TASK, queue_of, ticket_of
+from pipelines.outbox import Answer
+from tests.broker import taken
+from tests.executions.hosting import MARKS, Hosting
+
+pytestmark = pytest.mark.django_db
+QUEUE = "tests.tickets"
+
+
+@pytest.fixture
+def redis() -> Any:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as client:
+        yield client
+        client.delete(QUEUE)
+
+
+@pytest.fixture
+def hosting(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Hosting:
+    return Hosting(tmp_path, monkeypatch)
+
+
+def test_a_ticket_is_taken_once(redis: Any) -> None:
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket("tests.ticket", 30))
+    assert redis.llen(QUEUE) == 1
+    assert 29_000 < redis.pttl("tests.ticket") <= 30_000
+    assert take_ticket("tests.ticket")
+    assert not take_ticket("tests.ticket")
+    assert not redis.exists("tests.ticket")
+
+
+def test_of_many_workers_that_try_at_once_one_gets_the_ticket() -> None:
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket("tests.ticket", 30))
+    got: list[bool] = []
+    threads = [threading.Thread(target=lambda: got.append(take_ticket("tests.ticket"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == [False] * 7 + [True]
+
+
+def test_a_ticket_expires() -> None:
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket("tests.ticket", 0.05))
+    time.sleep(0.1)
+    assert not take_ticket("tests.ticket")
+
+
+def test_what_a_worker_may_write_is_no_ticket(redis: Any) -> None:
+    """A worker's broker user may append to lists, under any name of its tenant."""
+    redis.lpush("tests.ticket", "x")
+    try:
+        with pytest.raises(OperationalError):
+            take_ticket("tests.ticket")
+    finally:
+        redis.delete("tests.ticket")
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_without_a_broker_there_is_no_ticket() -> None:
+    with pytest.raises(OperationalError):
+        take_ticket("tests.ticket")
+
+
+def test_a_captured_command_does_not_run_on_another_worker(hosting: Hosting, redis: Any) -> None:
+    """Neither on one that it reaches later, nor on the worker that ran it, after a restart."""
+    hosted = hosting(MARKS)
+    others = [hosted.another(take_ticket) for _ in range(3)]
+    hosted.submit(1)
+    assert dispatch() == 1
+    [(_, [message])] = taken(queue_of(hosted.release.identity))
+    assert 0 < redis.pttl(ticket_of(hosted.release.identity, message["nonce"])) <= settings.LEASE_SECONDS * 1000
+    told: list[Answer] = []
+    for host in others:
+        host.execute(message, told.append)
+    assert len(told) == 1
+    assert (hosted.folder / "step_0").read_text() == "x"

@@ -1,0 +1,104 @@
+"""A tenant has a bounded number of workers, however they are registered."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions import rest_workers, tasks
+from executions.errors import WorkerLimitReached
+from executions.models import Worker
+from executions.notices import refusal_of
+from executions.protocol import Heartbeat, WorkerState, order_queue_of, seal
+from executions.tenant_keys import current_key
+from releases.identity import ReleaseIdentity
+from tests import making
+from tests.broker import taken
+
+pytestmark = pytest.mark.django_db
+LONG_AGO = timezone.now() - timedelta(days=1, minutes=1)
+
+
+@pytest.fixture
+def owner(settings: Any) -> Tenant:
+    settings.MAX_TENANT_WORKERS = 2
+    return making.tenant()
+
+
+def identity(owner: Tenant) -> ReleaseIdentity:
+    return ReleaseIdentity(owner.slug, "p", "c", "r")
+
+
+def beat(owner: Tenant, name: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
+    message = seal(identity(owner), Heartbeat(worker_id=name, state=state, capacity=1), current_key(owner.slug))
+    tasks.heartbeat(message)
+    return message
+
+
+def register(owner: Tenant, name: str) -> None:
+    rest_workers.register(owner, identity(owner), worker_id=name, protocol="rest", actor="token:t")
+
+
+def names() -> set[str]:
+    return set(Worker.objects.values_list("worker_id", flat=True))
+
+
+def test_a_heartbeat_beyond_the_limit_registers_nobody_and_is_refused(owner: Tenant) -> None:
+    for name in ("a", "b"):
+        beat(owner, name)
+    message = beat(owner, "c")
+    assert names() == {"a", "b"}
+    [(_, [notice])] = taken(order_queue_of(identity(owner), "c"))
+    refusal = refusal_of(notice)
+    assert refusal is not None
+    assert (refusal.nonce, refusal.code) == (message["nonce"], "WORKER_LIMIT_REACHED")
+
+
+def test_workers_of_both_protocols_count_together(owner: Tenant) -> None:
+    beat(owner, "a")
+    register(owner, "b")
+    with pytest.raises(WorkerLimitReached):
+        register(owner, "c")
+    beat(owner, "d")
+    assert names() == {"a", "b"}
+
+
+def test_a_known_worker_is_heard_at_the_limit(owner: Tenant) -> None:
+    for name in ("a", "b"):
+        beat(owner, name)
+    Worker.objects.update(last_heartbeat_at=timezone.now() - timedelta(hours=23))
+    beat(owner, "a")
+    register(owner, "b")
+    heard = Worker.objects.filter(last_heartbeat_at__gt=timezone.now() - timedelta(minutes=1))
+    assert heard.count() == 2
+
+
+def test_workers_that_stop_at_once_do_not_make_room(owner: Tenant) -> None:
+    """Or a key could register any number of workers, one after the other."""
+    for name in ("a", "b", "c"):
+        beat(owner, name)
+        beat(owner, name, "UNAVAILABLE")
+    assert names() == {"a", "b"}
+
+
+def test_a_worker_that_was_silent_for_a_day_makes_room_and_needs_some_to_return(owner: Tenant) -> None:
+    for name in ("a", "b"):
+        beat(owner, name)
+    Worker.objects.filter(worker_id="a").update(last_heartbeat_at=LONG_AGO)
+    beat(owner, "c")
+    assert names() == {"a", "b", "c"}
+    beat(owner, "a")
+    assert Worker.objects.get(worker_id="a").last_heartbeat_at == LONG_AGO
+    Worker.objects.filter(worker_id="b").update(last_heartbeat_at=LONG_AGO)
+    beat(owner, "a")
+    assert Worker.objects.get(worker_id="a").last_heartbeat_at > LONG_AGO
+
+
+def test_other_tenants_are_not_counted(owner: Tenant) -> None:
+    for name in ("a", "b"):
+        beat(owner, name)
+    other = making.tenant()
+    beat(other, "c")
+    assert Worker.objects.filter(tenant=other).count() == 1
