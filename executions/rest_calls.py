@@ -1,5 +1,6 @@
 """Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3)."""
 
+import math
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from urllib.parse import urlsplit
@@ -51,9 +52,12 @@ def call(
     path: str,
     body: bytes = b"",
     *,
+    most_seconds: float = math.inf,
     is_wanted: Callable[[], bool] | None = None,
 ) -> Answer:
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
+
+    The exchange takes at most REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
     what `exchange` raises.
@@ -67,7 +71,7 @@ def call(
         body,
         headers=signed_headers(secret_of(tenant), method, path, body, now=timezone.now()),
         connect_seconds=settings.REST_WORKER_CONNECT_SECONDS,
-        seconds=settings.REST_WORKER_TIMEOUT_SECONDS,
+        seconds=min(settings.REST_WORKER_TIMEOUT_SECONDS, most_seconds),
         limit=settings.REST_WORKER_MAX_ANSWER_BYTES,
         ca_file=settings.REST_WORKER_CA_FILE,
         is_wanted=is_wanted,
