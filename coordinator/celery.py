@@ -43,12 +43,14 @@ def _check_connection_budget(sender: Any, **_: Any) -> None:
 
 
 @signals.celeryd_after_setup.connect
-def _leave_room_beside_artifacts(instance: Any, **_: Any) -> None:
-    """A worker that serves other queues too keeps half of its threads for them."""
+def _leave_room_for_short_tasks(instance: Any, **_: Any) -> None:
+    """Bound the threads for checks of REST workers, and for artifacts in a worker that serves other queues too."""
+    from executions.tasks import limit_checks
     from releases.tasks import limit_artifact_tasks
 
     threads, others = instance.concurrency, set(app.amqp.queues.consume_from) - {"artifacts"}
     limit_artifact_tasks(max(threads // 2, 1) if others else threads)
+    limit_checks(max(threads // 4, 1))
 
 
 @signals.task_prerun.connect

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from urllib.parse import urlsplit
 
+from coordinator.special_addresses import is_special
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
@@ -19,6 +21,7 @@ LONGEST_URL = 2000
 MOST_ADDRESSES = 3
 PORTS = {"http": 80, "https": 443}
 _NAT64 = IPv6Network("64:ff9b::/96")
+_COMPATIBLE = IPv6Network("::/96")
 
 
 class TargetRefused(Exception):
@@ -81,6 +84,8 @@ def _parts(url: str) -> tuple[str, str, int]:
         raise TargetRefused("the URL is neither http nor https")
     if "@" in parts.netloc:
         raise TargetRefused("the URL holds credentials")
+    if "#" in url:
+        raise TargetRefused("the URL has a fragment")
     host = (parts.hostname or "").rstrip(".")
     if not host or port == 0:
         raise TargetRefused("the URL names no host")
@@ -110,28 +115,31 @@ def _resolved(host: str, port: int, resolve: Resolve) -> list[Address]:
 
 
 def _may_reach(address: Address, allowed: Sequence[Network]) -> bool:
-    inner = _embedded(address)
-    if inner is not None:
-        return _may_reach(inner, allowed)
-    if isinstance(address, IPv6Address) and address.scope_id is not None:
-        return False
+    """True for public addresses and those of `allowed`. An address that contains an IPv4 address needs both."""
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            return False
+        translated = _translated(address)
+        if translated is not None:
+            return _may_reach(translated, allowed)
+        tunnelled = _tunnelled(address)
+        if tunnelled is not None and not _may_reach(tunnelled, allowed):
+            return False
     if any(address.version == network.version and address in network for network in allowed):
         return True
-    return address.is_global and not (
-        address.is_multicast
-        or address.is_reserved
-        or address.is_private
-        or address.is_loopback
-        or address.is_link_local
-        or address.is_unspecified
-    )
+    return not is_special(address)
 
 
-def _embedded(address: Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to in the end: mapped, translated, or tunnelled."""
-    if isinstance(address, IPv4Address):
-        return None
+def _translated(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that a mapped or NAT64 address stands for: the packets go there."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped
+
+
+def _tunnelled(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address inside a compatible, 6to4 or Teredo address. These blocks are special themselves."""
+    if address in _COMPATIBLE:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
     teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+    return address.sixtofour or (teredo[1] if teredo else None)

@@ -48,6 +48,6 @@ class Turns:
         while True:
             with connection.cursor() as cursor:
                 cursor.execute(self.statement, {**self.parameters, "full": full})
-                row = cursor.fetchone()
+                row: tuple[Any, int, bool] | None = cursor.fetchone()
             if row is None or row[2]:
                 return row and row[:2]

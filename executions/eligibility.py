@@ -15,8 +15,8 @@ State, Reason = WorkerEligibility.State, WorkerEligibility.Reason
 def require_healthy(release: Release) -> None:
     """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
 
-    It makes one query for all workers. If only REST workers are healthy, one of them must confirm that it hosts the
-    release. That is a network call unless its last answer is recent (wire protocol D.8).
+    It makes one query for all workers. If only REST workers are healthy, the last check of one of them must have
+    confirmed that it hosts the release (wire protocol D.8).
     """
     rows = WorkerEligibility.objects.filter(release=release, worker__protocol__in=(CELERY, REST))
     hosts = list(rows.select_related("worker").order_by("worker__worker_id"))
@@ -24,7 +24,7 @@ def require_healthy(release: Release) -> None:
     if not admitting:
         raise WorkerUnavailable(_why_none(hosts))
     if all(worker.protocol == REST for worker in admitting):
-        require_capable(release, admitting)
+        require_capable(admitting)
 
 
 def _why_none(hosts: Sequence[WorkerEligibility]) -> str:

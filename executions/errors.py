@@ -55,6 +55,12 @@ class WorkerUnavailable(CoordinatorError):
     title = "No worker that hosts the active release is alive"
 
 
+class WorkerNotChecked(WorkerUnavailable):
+    code = "WORKER_NOT_CHECKED"
+    status = 503
+    title = "No REST worker that hosts the active release was checked lately"
+
+
 class RedriveRefused(CoordinatorError):
     code = "REDRIVE_REFUSED"
     status = 409

@@ -1,5 +1,6 @@
 """Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3)."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
@@ -53,12 +54,14 @@ def call(
     path: str,
     body: bytes = b"",
     *,
+    most_seconds: float = math.inf,
     is_wanted: Callable[[], bool] | None = None,
 ) -> Answer:
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
     While several secrets are active, a worker that answers 401 is called again with the next: it checks the signature
-    before anything else (wire protocol D.4), so it has done nothing.
+    before anything else (wire protocol D.4), so it has done nothing. All exchanges together take at most
+    REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
     what `exchange` raises.
@@ -66,7 +69,7 @@ def call(
     if not may_call(endpoint):
         raise TargetRefused(NOT_ALLOWED)
     target = outbound.vet(base_of(endpoint) + path, allowed=ANYWHERE)
-    until = time.monotonic() + settings.REST_WORKER_TIMEOUT_SECONDS
+    until = time.monotonic() + min(settings.REST_WORKER_TIMEOUT_SECONDS, most_seconds)
     for secret in secrets_of(tenant):
         answer = exchange(
             target,

@@ -1,63 +1,120 @@
-"""Asks REST workers at submission whether they host what a release pins (wire protocol D.8).
+"""Checks whether REST workers host what their releases pin (wire protocol D.8, ADR 39).
 
-Each answer is kept on the worker's row, where every process finds it, and counts for ANSWER_SECONDS.
+Control workers make the calls, at regular intervals and after each registration. The newest verdict is stored on the
+worker's row, where admission reads it; admission never calls a worker.
 """
 
+import time
 from collections.abc import Iterable
 from datetime import timedelta
-from threading import Lock
+from threading import BoundedSemaphore
 
+from django.db.models import DateTimeField, Func
 from django.db.models.functions import Now
 
+from coordinator import bell
 from coordinator.documents import shown
 from coordinator.exchange import Broken, NotConnected, TimedOut
 from coordinator.outbound import TargetRefused, Unreachable
-from executions.errors import WorkerUnavailable
-from executions.models import Worker
+from coordinator.turns import Turns
+from executions.errors import WorkerNotChecked, WorkerUnavailable
+from executions.models import Worker, WorkerEligibility
 from executions.rest_calls import call
 from executions.rest_protocol import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed, parse
 from releases.models import Release
 
+CHECK_TASK = "executions.check_capability"
 CHECK_FAILED = "REST transition worker capability check failed"
-ANSWER_SECONDS = 5
-# While one thread asks a worker, the others of the process wait for its answer. Workers that share a lock only wait.
-_asking = [Lock() for _ in range(64)]
+CHECK_SECONDS = 10
+"""A worker is due for a check this long after its last one."""
+VERDICT_SECONDS = 60
+"""How long a verdict counts. While no message reaches the control workers it counts longer, by that time (ADR 24)."""
+CALL_SECONDS = 5.0
+"""How long a worker may take to answer a check."""
+LOST_SECONDS = 60
+"""A check that takes longer has lost its process."""
+_VERDICT_POLL_SECONDS = 0.05
+
+# The longest unchecked due worker of each tenant; of these, the worker of the tenant whose last check is longest ago.
+_NEXT = """
+WITH due AS (
+    SELECT DISTINCT ON (w.tenant_id) w.id, w.tenant_id, w.capability_checked_at AS since, w.capability_claimed_at
+    FROM executions_worker w JOIN executions_workereligibility v ON v.worker_id = w.id
+    WHERE w.protocol = 'rest' AND v.admits AND w.tenant_id <> ALL(%(full)s)
+        AND coalesce(w.capability_checked_at < statement_timestamp() - make_interval(secs => %(interval)s), true)
+        AND (coalesce(w.capability_claimed_at <= w.capability_checked_at, w.capability_claimed_at IS NULL)
+            OR w.capability_claimed_at < statement_timestamp() - make_interval(secs => %(lost)s))
+    ORDER BY w.tenant_id, w.capability_checked_at NULLS FIRST, w.id
+), served AS (
+    SELECT w.tenant_id, max(w.capability_claimed_at) AS at FROM executions_worker w
+    WHERE w.tenant_id IN (SELECT tenant_id FROM due) GROUP BY 1
+), next AS (
+    SELECT due.* FROM due LEFT JOIN served USING (tenant_id)
+    ORDER BY served.at NULLS FIRST, due.since NULLS FIRST, due.id LIMIT 1
+), claimed AS (
+    UPDATE executions_worker w SET capability_claimed_at = statement_timestamp()
+    FROM next WHERE w.id = next.id AND w.capability_claimed_at IS NOT DISTINCT FROM next.capability_claimed_at
+    RETURNING w.id
+)
+SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claimed USING (id)
+"""
 
 
-def require_capable(release: Release, workers: Iterable[Worker]) -> None:
-    """Raise `WorkerUnavailable`, with what the last of them lacks, unless one of `workers` can run `release`.
+def turns() -> Turns:
+    """Turns at checking REST workers: each healthy one every CHECK_SECONDS, and at once after its registration."""
+    return Turns(_NEXT, {"interval": CHECK_SECONDS, "lost": LOST_SECONDS})
 
-    It calls each worker that has no recent answer, so do not use it inside a transaction.
-    """
-    candidates = {worker.pk: worker for worker in workers}
-    if "" in _recent(candidates).values():
+
+def check(worker_pk: int) -> None:
+    """Ask a worker what it hosts, and store the verdict on its row. Calls the worker, so not inside a transaction."""
+    host = WorkerEligibility.objects.select_related("worker", "release__pipeline__tenant").get(pk=worker_pk)
+    if host.release is None:
         return
-    why = "No worker lifecycle record for active release"
-    for worker in candidates.values():
-        why = _error(release, worker)
-        if not why:
-            return
-    raise WorkerUnavailable(why)
+    error = _why_not(host.release, host.worker) or ""
+    # If the worker was registered again meanwhile, the answer does not apply to it.
+    same = Worker.objects.filter(pk=worker_pk, registered_at=host.worker.registered_at)
+    same.update(capability_checked_at=Now(), capability_error=error)
 
 
-def _error(release: Release, worker: Worker) -> str:
-    """Return what the worker lacks, from its recent answer or a new one; empty if it can run `release`."""
-    with _asking[worker.pk % len(_asking)]:
-        recent = _recent([worker.pk])
-        if recent:
-            return recent[worker.pk]
-        error = _why_not(release, worker) or ""
-        # If the worker was registered again meanwhile, the answer does not apply to it.
-        same = Worker.objects.filter(pk=worker.pk, registered_at=worker.registered_at)
-        same.update(capability_checked_at=Now(), capability_error=error)
-        return error
+def require_capable(workers: Iterable[Worker]) -> None:
+    """Raise `WorkerUnavailable`, with what the last of them lacks, unless the verdict on one of `workers` is good.
+
+    Raises `WorkerNotChecked` if there is no verdict yet, or only old ones. Without a verdict that counts, a check is on
+    its way.
+    """
+    pks = [worker.pk for worker in workers]
+    since = Func(function="worker_clock", output_field=DateTimeField()) - timedelta(seconds=VERDICT_SECONDS)
+    rows = Worker.objects.filter(pk__in=pks, capability_checked_at__gt=since)
+    verdicts = dict(rows.values_list("pk", "capability_error"))
+    if "" in verdicts.values():
+        return
+    if len(verdicts) < len(pks):
+        bell.ring_once(CHECK_TASK)
+    errors = [verdicts[pk] for pk in pks if pk in verdicts]
+    if errors:
+        raise WorkerUnavailable(errors[-1])
+    raise WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked lately; a check is on its way")
 
 
-def _recent(pks: Iterable[int]) -> dict[int, str]:
-    """Return the answers that still count, by worker."""
-    since = Now() - timedelta(seconds=ANSWER_SECONDS)
-    rows = Worker.objects.filter(pk__in=list(pks), capability_checked_at__gt=since)
-    return dict(rows.values_list("pk", "capability_error"))
+_waiting = BoundedSemaphore(2)
+
+
+def await_verdict(worker: Worker, *, seconds: float) -> None:
+    """Wait until a newly registered worker has its first verdict, for at most `seconds`.
+
+    At most two threads of a process wait. For others, and for workers that nobody will check, it returns at once.
+    """
+    unchecked = Worker.objects.filter(
+        pk=worker.pk, capability_checked_at=None, protocol="rest", eligibility__admits=True
+    )
+    if not _waiting.acquire(blocking=False):
+        return
+    try:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and unchecked.exists():
+            time.sleep(_VERDICT_POLL_SECONDS)
+    finally:
+        _waiting.release()
 
 
 def artifact_conflict(release: Release, artifact_id: str, artifact_digest: str) -> str | None:
@@ -79,7 +136,8 @@ def artifact_conflict(release: Release, artifact_id: str, artifact_digest: str) 
 
 def _why_not(release: Release, worker: Worker) -> str | None:
     try:
-        answer = call(worker.endpoint, release.pipeline.tenant.slug, "GET", CAPABILITIES_PATH)
+        slug = release.pipeline.tenant.slug
+        answer = call(worker.endpoint, slug, "GET", CAPABILITIES_PATH, most_seconds=CALL_SECONDS)
         if not (200 <= answer.status < 300 and answer.complete):
             raise Malformed(f"HTTP {answer.status}")
         told = parse(Capabilities, answer.body)

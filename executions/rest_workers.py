@@ -11,6 +11,7 @@ from coordinator.tenancy.models import Tenant
 from executions.errors import WorkerBeatsItself, WorkerEndpointRefused
 from executions.models import Worker, WorkerEligibility
 from executions.rest_calls import blocked_reason, may_call
+from executions.rest_capabilities import CHECK_TASK
 from executions.worker_registry import CELERY, DISPATCH_TASK, REST, alive_until, find, find_or_register, note
 from releases.identity import ReleaseIdentity
 
@@ -51,6 +52,7 @@ def register(
         "blocked_reason": blocked_reason(endpoint) if protocol == REST else "",
         "capability_checked_at": None,
         "capability_error": "",
+        "capability_claimed_at": None,
         "draining_since": None,
         "drained_by_operator_at": None,
         "stopped_at": None,
@@ -68,6 +70,8 @@ def register(
             releaseVersion=identity.release_version,
         )
         bell.ring(DISPATCH_TASK)
+        if protocol == REST:
+            bell.ring_once(CHECK_TASK)
         return find(tenant, identity.pipeline_id, worker_id)
 
 
@@ -107,6 +111,7 @@ def heartbeat(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -
         if found.noted_state == "STALE":
             note(found.pk, "HEALTHY", actor=actor, cause="HEARD_AGAIN")
             bell.ring(DISPATCH_TASK)
+            bell.ring_once(CHECK_TASK)
         return find(tenant, pipeline_id, worker_id)
 
 
@@ -118,6 +123,12 @@ def review_endpoints(*, actor: str) -> int:
     """
     rows = Worker.objects.filter(protocol=REST, stopped_at=None).order_by("pk")
     return sum(review_endpoint(worker, actor=actor) for worker in rows)
+
+
+def announce_checks() -> None:
+    """Wake a control worker for the REST workers that are due for a check."""
+    if Worker.objects.filter(protocol=REST, stopped_at=None).exists():
+        bell.ring_once(CHECK_TASK)
 
 
 def review_endpoint(worker: Worker, *, actor: str) -> bool:

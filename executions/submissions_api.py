@@ -29,7 +29,7 @@ from coordinator.findings import DocumentError
 from coordinator.tenancy.access import actor
 from coordinator.tenancy.roles import Scope
 from executions.api import TENANT, Executions, ExecutionView
-from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerUnavailable
+from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerNotChecked, WorkerUnavailable
 from executions.models import Execution
 from executions.states import State
 from executions.submission import Order, Submission, submit_many
@@ -115,7 +115,7 @@ class _TakesExecutions(TenantView):
                 ActiveReleaseChanged,
                 InputInvalid,
             ),
-            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable),
+            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
         )
     }
 

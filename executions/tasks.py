@@ -17,7 +17,9 @@ from executions import (
     orders,
     outcome,
     refusals,
+    rest_capabilities,
     rest_dispatch,
+    rest_workers,
     retention,
     webhooks,
     worker_registry,
@@ -40,6 +42,12 @@ from executions.rest_assignment import CALL_TASK
 from executions.tenant_keys import active_keys
 
 REMOVAL_SECONDS = 10.0
+_checks = rest_capabilities.turns()
+
+
+def limit_checks(most: int) -> None:
+    """Check at most `most` REST workers at once in this process."""
+    _checks.most = most
 
 
 def _tenant(verified: Verified) -> Tenant:
@@ -95,6 +103,21 @@ def call_rest_worker(execution_id: str, lease_token: str) -> None:
     rest_dispatch.run(uuid.UUID(execution_id), uuid.UUID(lease_token))
 
 
+@shared_task(name=rest_capabilities.CHECK_TASK, acks_late=False)
+def check_capability() -> None:
+    """Check the REST worker whose turn it is, and send the message again until none is due.
+
+    It is sent before the check too, so that a worker that does not answer delays no other.
+    """
+    bell.answered(rest_capabilities.CHECK_TASK)
+    with _checks.take() as due:
+        if due is None:
+            return
+        bell.ring_once(rest_capabilities.CHECK_TASK)
+        rest_capabilities.check(due)
+    bell.ring_once(rest_capabilities.CHECK_TASK)
+
+
 @shared_task(name=awaits.EXPIRE_TASK)
 def expire_awaits() -> None:
     bell.answered(awaits.EXPIRE_TASK)
@@ -117,6 +140,7 @@ def sweep() -> None:
     sweeper.awaits_due()
     sweeper.silent_workers()
     sweeper.endpoints()
+    rest_workers.announce_checks()
     dispatcher.dispatch()
     campaigns.advance()
 

@@ -54,6 +54,14 @@ class WorkerView(serializers.Serializer[Worker]):
     )
     drainedByOperatorAt = serializers.DateTimeField(source="drained_by_operator_at", allow_null=True)
     stoppedAt = serializers.DateTimeField(source="stopped_at", allow_null=True)
+    capabilityCheckedAt = serializers.DateTimeField(
+        source="capability_checked_at",
+        allow_null=True,
+        help_text="When a `rest` worker was last asked what it hosts. Submissions need a recent good check.",
+    )
+    capabilityError = serializers.CharField(
+        source="capability_error", help_text="Why that check failed; empty if the worker hosts its release."
+    )
 
 
 class WorkerEventView(serializers.Serializer[WorkerEvent]):

@@ -12,6 +12,7 @@ from coordinator.tenancy.models import Tenant
 from executions import redrive, rest_workers, worker_registry
 from executions.errors import ExecutionUnknown, WorkerLimitReached, WorkerUnknown
 from executions.models import Worker
+from executions.rest_capabilities import await_verdict
 from interop import records
 from interop.registration import register_from
 from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, required, text_of
@@ -22,6 +23,7 @@ from releases.models import Pipeline, Release
 from releases.states import Status
 
 LONGEST_REASON = 80
+VERDICT_WAIT_SECONDS = 1.0
 
 
 class ReleaseView(TpfView):
@@ -129,6 +131,8 @@ class RegisterWorker(WorkerView):
             )
         except WorkerLimitReached as error:
             raise Refusal(409, f"{error.code}: {error.detail}") from None
+        # A client submits right after it has registered its worker, and does not repeat a refused submission.
+        await_verdict(made, seconds=VERDICT_WAIT_SECONDS)
         return records.worker(made, tenant)
 
 

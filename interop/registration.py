@@ -14,9 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
+from coordinator import bell
 from coordinator.errors import PayloadTooLarge
 from coordinator.findings import DocumentError, Severity
 from coordinator.tenancy.models import Tenant
+from executions.rest_capabilities import CHECK_TASK
 from interop.surface import Refusal
 from releases.artifact_store import artifact_store
 from releases.artifact_store.store import CHUNK
@@ -60,6 +62,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     release.refresh_from_db()
     if release.status == Status.REJECTED:
         _refuse_first(each["message"] for each in release.findings if _is_error(each))
+    bell.ring_once(CHECK_TASK)  # a REST worker of the release may be registered already
     if release.status != Status.REGISTERED:
         raise Refusal(409, f"Release {release.release_version} is {release.status}")
     return release

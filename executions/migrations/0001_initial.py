@@ -116,6 +116,7 @@ class Migration(migrations.Migration):
                 ("blocked_reason", models.CharField(blank=True, default="", max_length=40)),
                 ("capability_checked_at", models.DateTimeField(null=True)),
                 ("capability_error", models.TextField(blank=True, default="")),
+                ("capability_claimed_at", models.DateTimeField(null=True)),
             ],
             options={
                 "ordering": ("pipeline_id", "worker_id"),

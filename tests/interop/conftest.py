@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from coordinator.tenancy.models import Tenant
-from executions import rest_assignment, rest_dispatch
+from executions import admission, rest_assignment, rest_capabilities, rest_dispatch
 from executions.models import Worker
 from executions.rest_workers import register
 from executions.worker_keys import worker_key
@@ -32,6 +32,11 @@ class Flow:
     release: Release
     double: StrictWorker
     worker: Worker
+
+    def check(self) -> None:
+        """Check the worker now, as a control worker would."""
+        rest_capabilities.check(self.worker.pk)
+        admission.forget_all()
 
     def dispatch(self) -> int:
         """Claim what is due, share it out, and call the worker, as the dispatcher and its task would."""
@@ -66,4 +71,7 @@ def flow(db: None, serve: Callable[[StrictWorker], StrictWorker], settings: Any)
     worker = register(
         owner, release.identity, worker_id="java-1", protocol="rest", endpoint=double.endpoint, actor="user:test"
     )
-    return Flow(owner, release, double, worker)
+    flow = Flow(owner, release, double, worker)
+    flow.check()
+    double.requests.clear()
+    return flow

@@ -186,6 +186,7 @@ def test_a_stopped_celery_worker_that_is_registered_as_rest_keeps_nothing_of_its
     worker = registered(flow)
     assert (worker.taking, worker.holding, worker.running, worker.abandoned) == (True, 0, 0, 0)
     assert worker.transition_seconds is None
+    flow.check()
     submitted(flow, 9)
     assert len(making.claimed(flow.owner)) == 8
 

@@ -1,14 +1,16 @@
-"""How often a REST worker is asked whether it hosts a release (wire protocol D.8)."""
+"""Control workers check whether REST workers host their releases; submissions read the verdicts (wire protocol D.8)."""
 
+import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from executions import admission
-from executions.errors import WorkerUnavailable
-from executions.models import Worker
-from executions.rest_capabilities import ANSWER_SECONDS
+from executions import admission, message_path, rest_capabilities, tasks
+from executions.errors import WorkerNotChecked, WorkerUnavailable
+from executions.models import MessagePath, Worker
+from executions.rest_capabilities import CHECK_SECONDS, VERDICT_SECONDS, await_verdict
 from executions.rest_workers import register
 from executions.submission import Order, Submission, submit_many
 from tests.interop.conftest import ORDER, PIPELINE, Flow
@@ -16,60 +18,111 @@ from tests.interop.conftest import ORDER, PIPELINE, Flow
 OTHER = {"releaseVersion": "another"}
 
 
-def submitted(flow: Flow, count: int, start: int = 0) -> list[object]:
+def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
+    admission.forget_all()  # as in another process
     orders = [Order(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
     return list(submit_many(flow.owner, orders, actor="token:x"))
 
 
-def questions(flow: Flow) -> int:
-    return sum(seen.method == "GET" for seen in flow.double.requests)
-
-
-def test_a_refused_batch_asks_once(flow: Flow) -> None:
-    flow.double.capabilities = OTHER
-    assert all(isinstance(each, WorkerUnavailable) for each in submitted(flow, 50))
-    assert questions(flow) == 1
-
-
-def test_an_answer_counts_in_every_process(flow: Flow) -> None:
-    assert isinstance(submitted(flow, 1)[0], Submission)
-    admission.forget_all()  # as in another process
-    assert isinstance(submitted(flow, 1, start=1)[0], Submission)
-    assert questions(flow) == 1
-
-
-@pytest.mark.parametrize("capable", [True, False])
-def test_an_answer_counts_for_a_while(flow: Flow, capable: bool) -> None:
-    flow.double.capabilities = {} if capable else OTHER
-    submitted(flow, 1)
-    age = timedelta(seconds=ANSWER_SECONDS + 1)
-    Worker.objects.filter(pk=flow.worker.pk).update(capability_checked_at=timezone.now() - age)
-    admission.forget_all()
-    flow.double.capabilities = OTHER if capable else {}
-    [found] = submitted(flow, 1, start=1)
-    assert isinstance(found, WorkerUnavailable if capable else Submission)
-    assert questions(flow) == 2
-
-
-def test_a_worker_that_registers_again_is_queried_again(flow: Flow) -> None:
-    flow.double.capabilities = OTHER
-    submitted(flow, 1)
-    flow.double.capabilities = {}
-    endpoint = flow.double.endpoint
-    register(
-        flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", endpoint=endpoint, actor="user:test"
+def registered(flow: Flow, worker_id: str = "java-1", endpoint: str = "") -> Worker:
+    where = endpoint or flow.double.endpoint
+    return register(
+        flow.owner, flow.release.identity, worker_id=worker_id, protocol="rest", endpoint=where, actor="user:test"
     )
-    assert isinstance(submitted(flow, 1)[0], Submission)
-    assert questions(flow) == 2
 
 
-def test_of_many_workers_one_recent_confirmation_is_enough(flow: Flow) -> None:
-    submitted(flow, 1)
+def checked(worker: Worker, age: float) -> None:
+    at = timezone.now() - timedelta(seconds=age)
+    Worker.objects.filter(pk=worker.pk).update(capability_checked_at=at, capability_claimed_at=at)
+
+
+def turn() -> Any:
+    with rest_capabilities.turns().take() as due:
+        return due
+
+
+def test_a_submission_never_calls_a_worker(flow: Flow) -> None:
+    assert isinstance(submitted(flow)[0], Submission)
+    checked(flow.worker, VERDICT_SECONDS + 1)
+    assert all(isinstance(each, WorkerNotChecked) for each in submitted(flow, 50, start=1))
+    registered(flow)
+    assert isinstance(submitted(flow, start=1)[0], WorkerNotChecked)
+    assert flow.double.requests == []
+
+
+def test_a_verdict_counts_for_a_while(flow: Flow) -> None:
+    flow.double.capabilities = OTHER
+    flow.check()
+    checked(flow.worker, VERDICT_SECONDS - 5)
+    [refused] = submitted(flow)
+    assert "Worker hosts" in refused.detail
+    assert type(refused) is WorkerUnavailable
+    flow.double.capabilities = {}
+    flow.check()
+    assert isinstance(submitted(flow)[0], Submission)
+
+
+def test_a_verdict_counts_on_while_no_message_reaches_the_control_workers(flow: Flow) -> None:
+    message_path.confirm()
+    since = timezone.now() - timedelta(hours=1)
+    MessagePath.objects.update(arrived_at=since, expected_by=since + timedelta(seconds=15))
+    checked(flow.worker, 3600 + VERDICT_SECONDS / 2)
+    Worker.objects.filter(pk=flow.worker.pk).update(alive_until=None)
+    assert isinstance(submitted(flow)[0], Submission)
+    checked(flow.worker, 3600 + VERDICT_SECONDS * 2)
+    assert isinstance(submitted(flow, start=1)[0], WorkerNotChecked)
+
+
+def test_one_capable_worker_of_many_is_enough(flow: Flow) -> None:
     for number in range(5):
-        name, endpoint = f"a-{number}", flow.double.endpoint
-        register(
-            flow.owner, flow.release.identity, worker_id=name, protocol="rest", endpoint=endpoint, actor="user:test"
-        )
-    admission.forget_all()
-    submitted(flow, 1, start=1)
-    assert questions(flow) == 1
+        registered(flow, f"a-{number}")
+    assert isinstance(submitted(flow)[0], Submission)
+
+
+def test_each_worker_is_due_after_its_registration_and_then_at_intervals(flow: Flow) -> None:
+    assert turn() is None
+    checked(flow.worker, CHECK_SECONDS + 1)
+    assert turn() == flow.worker.pk
+    assert turn() is None, "another process is checking it"
+    registered(flow)
+    assert turn() == flow.worker.pk
+    Worker.objects.filter(pk=flow.worker.pk).update(capability_claimed_at=timezone.now() - timedelta(minutes=2))
+    assert turn() == flow.worker.pk, "the check has lost its process"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"protocol": "celery"},
+        {"stopped_at": timezone.now()},
+        {"drained_by_operator_at": timezone.now()},
+        {"alive_until": timezone.now() - timedelta(minutes=1)},
+        {"release_version": "unknown"},
+        {"blocked_reason": "ENDPOINT_NOT_ALLOWED"},
+    ],
+)
+def test_workers_that_admit_nothing_are_not_called(flow: Flow, changes: dict[str, Any]) -> None:
+    Worker.objects.filter(pk=flow.worker.pk).update(capability_checked_at=None, capability_claimed_at=None, **changes)
+    assert turn() is None
+
+
+def test_the_task_checks_every_worker_that_is_due(flow: Flow) -> None:
+    for number in range(3):
+        registered(flow, f"a-{number}")
+    for _ in range(3):
+        tasks.check_capability()
+    assert set(Worker.objects.values_list("capability_error", flat=True)) == {""}
+    assert not Worker.objects.filter(capability_checked_at=None).exists()
+    assert len(flow.double.requests) == 3
+
+
+def test_a_registration_waits_for_its_verdict_and_not_for_ever(flow: Flow) -> None:
+    worker = registered(flow)
+    began = time.monotonic()
+    await_verdict(worker, seconds=0.3)
+    assert 0.3 <= time.monotonic() - began < 2
+    flow.check()
+    await_verdict(worker, seconds=30)
+    Worker.objects.filter(pk=worker.pk).update(release_version="unknown", capability_checked_at=None)
+    await_verdict(worker, seconds=30)
+    assert time.monotonic() - began < 5

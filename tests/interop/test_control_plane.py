@@ -258,6 +258,7 @@ def test_a_release_whose_bytes_were_altered_is_refused(flow: Flow) -> None:
 
 
 def unavailable(flow: Flow) -> str:
+    flow.check()
     status, text = refused(submit(flow.owner))
     assert status == 503
     assert text.startswith(NO_WORKER)
@@ -335,6 +336,7 @@ def test_a_healthy_worker_of_another_kind_is_enough(flow: Flow) -> None:
 def test_a_worker_without_an_endpoint_is_called_at_the_installations_base(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS, settings.REST_WORKER_BASE_URL = [], flow.double.endpoint
     register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t")
+    flow.check()
     accepted(flow.owner)
     assert flow.dispatch() == 1
     assert len(flow.double.commands) == 1

@@ -103,6 +103,7 @@ def test_the_path_is_signed_without_the_base_under_which_it_is_reached(flow: Flo
     flow.double.prefix = "/apps/orders"
     flow.worker.endpoint = flow.double.endpoint
     flow.worker.save()
+    flow.check()
     parked(flow)
     assert {seen.path for seen in flow.double.requests} == {
         "/apps/orders/pipeline/worker/capabilities",
@@ -343,6 +344,7 @@ def test_past_the_last_step_the_answer_itself_is_the_result(flow: Flow) -> None:
     register(
         flow.owner, release.identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint, actor="t"
     )
+    flow.check()
 
     def suspend(command: Any) -> Any:
         told = flow.double.suspend(command, {"requestId": "r"})

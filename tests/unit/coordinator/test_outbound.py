@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
@@ -55,6 +55,8 @@ def nobody(host: str, port: int) -> Sequence[str]:
         "http://example.org/\r\nHost: other",
         "http://example.org/\x00",
         "http://exämple.org/",
+        "http://example.org/#fragment",
+        "http://example.org/#",
         "http://example.org/" + "x" * 2000,
     ],
 )
@@ -96,6 +98,63 @@ INTERNAL = [
     "2002:a00:1::1",
     "2001:0:7f00:1::",
 ]
+
+
+# Every block of the IANA special-purpose registries, with those inside others, and multicast and site-local besides.
+SPECIAL = [
+    *("0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+    *("192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32", "192.0.0.170/32"),
+    *("192.0.0.171/32", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+    *("192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4", "255.255.255.255/32"),
+    "224.0.0.0/4",
+    *("::/128", "::1/128", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23", "2001::/32", "2001:1::1/128"),
+    *("2001:1::2/128", "2001:1::3/128", "2001:2::/48", "2001:3::/32", "2001:4:112::/48", "2001:10::/28"),
+    *("2001:20::/28", "2001:30::/28", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16"),
+    *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "::/96"),
+    # What is not Global Unicast.
+    *("::/3", "4000::/2", "8000::/1"),
+]
+# Packets to these go to the IPv4 address inside.
+TRANSLATED = ["::ffff:0:0/96", "64:ff9b::/96"]
+
+
+@pytest.mark.parametrize("block", SPECIAL)
+def test_special_blocks_are_refused_at_both_edges_and_their_public_neighbours_are_not(block: str) -> None:
+    network = ip_network(block)
+    blocks = [ip_network(each) for each in SPECIAL]
+    for address in (network[0], network[-1]):
+        with pytest.raises(TargetRefused):
+            vet("http://example.org/", resolve=Names([str(address)]))
+    for number in (int(network[0]) - 1, int(network[-1]) + 1):
+        if 0 <= number < 2**network.max_prefixlen:
+            neighbour = type(network[0])(number)
+            if not any(each.version == neighbour.version and neighbour in each for each in blocks):
+                assert vet("http://example.org/", resolve=Names([str(neighbour)])).addresses == (neighbour,)
+
+
+@pytest.mark.parametrize("block", [block for block in SPECIAL if ":" not in block])
+@pytest.mark.parametrize("form", TRANSLATED)
+def test_translated_addresses_are_judged_by_what_is_inside(form: str, block: str) -> None:
+    outer, inner = int(ip_network(form)[0]), ip_network(block)
+    for address in (inner[0], inner[-1]):
+        with pytest.raises(TargetRefused):
+            vet("http://example.org/", resolve=Names([str(IPv6Address(outer + int(address)))]))
+    assert vet("http://example.org/", resolve=Names([str(IPv6Address(outer + int(IPv4Address(PUBLIC))))])).addresses
+
+
+@pytest.mark.parametrize("address", ["2002:a01:203::1", "2001:0:5db8:d822::f5fe:fdfc", "::10.1.2.3"])
+def test_a_tunnel_is_allowed_only_with_what_is_inside(address: str) -> None:
+    outer, inner = ip_network(f"{address}/128"), ip_network("10.0.0.0/8")
+    for allowed in ([], [outer], [inner]):
+        with pytest.raises(TargetRefused):
+            vet("http://inner.test/", allowed=allowed, resolve=Names([address]))
+    assert vet("http://inner.test/", allowed=[outer, inner], resolve=Names([address])).addresses
+
+
+@pytest.mark.parametrize("address", ["fe80::1%eth0", f"::ffff:{PUBLIC}%1", "2606:2800:220:1::1%1"])
+def test_an_address_with_a_zone_is_refused_wherever_it_leads(address: str) -> None:
+    with pytest.raises(TargetRefused):
+        vet("http://example.org/", allowed=[ip_network("::/0"), ip_network("0.0.0.0/0")], resolve=Names([address]))
 
 
 @pytest.mark.parametrize("address", INTERNAL)
