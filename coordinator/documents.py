@@ -27,6 +27,8 @@ _SHOWN_CHARACTERS = 200
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _PLAIN_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 _BOM = b"\xef\xbb\xbf"
+_STRUCTURE = bytes(byte if byte in b'",[]{}' else ord("x") for byte in range(256))
+_COUNTED_AT_ONCE = 64 * 1024
 
 Path = tuple[str | int, ...]
 
@@ -103,6 +105,36 @@ def _whole(name: str, code: str, message: str) -> Finding:
     return Finding(code=code, field=name, message=message)
 
 
+# --- counting values ------------------------------------------------------------------------------
+
+
+def holds_more_values(data: bytes, most: int) -> bool:
+    """True if JSON text holds more than `most` values. Uses a few times the memory of `data`, whatever it holds.
+
+    A parsed value needs up to a hundred times the memory of its text, so this decides before anything is parsed. Of
+    text that is not JSON it counts at least the values before the first mistake.
+    """
+    return _separators(data) >= most and count_values(data) > most
+
+
+def count_values(data: bytes) -> int:
+    """Return how many values JSON text holds; the names of members are none."""
+    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_STRUCTURE, delete=b" \t\r\n")
+    outside = []
+    in_string = 0
+    for at in range(0, len(bare), _COUNTED_AT_ONCE):
+        parts = bare[at : at + _COUNTED_AT_ONCE].split(b'"')
+        outside.append(b"x" * in_string + b"x".join(parts[in_string::2]))
+        in_string ^= (len(parts) - 1) & 1
+    structure = b"".join(outside)
+    return 1 + _separators(structure) - structure.count(b"[]") - structure.count(b"{}")
+
+
+def _separators(data: bytes) -> int:
+    """Every value but the outermost follows a comma or opens its container."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
 # --- bytes to object ------------------------------------------------------------------------------
 
 
@@ -129,6 +161,8 @@ def scan(
     """
     if len(data) > limit:
         return None, (_whole(name, "DOCUMENT_TOO_LARGE", f"the document is larger than {limit} bytes"),)
+    if holds_more_values(data, most_values):
+        return None, (_too_many_values(name, most_values),)
     if data.startswith(_BOM):
         return None, (_whole(name, "DOCUMENT_HAS_BOM", "the document starts with a byte order mark"),)
     try:
@@ -218,8 +252,7 @@ def _inspect(
         value, link, depth = stack.pop()
         count += 1
         if count > most_values:
-            message = f"the document holds more than {most_values} values"
-            findings.append(_whole(name, "DOCUMENT_TOO_MANY_VALUES", message))
+            findings.append(_too_many_values(name, most_values))
             return False, findings
         if isinstance(value, str):
             if _UNSTORABLE.search(value):
@@ -257,6 +290,10 @@ def _path(link: _Link) -> Path:
         link, segment = link
         segments.append(segment)
     return tuple(reversed(segments))
+
+
+def _too_many_values(name: str, most_values: int) -> Finding:
+    return _whole(name, "DOCUMENT_TOO_MANY_VALUES", f"the document holds more than {most_values} values")
 
 
 def _too_deep(name: str) -> Finding:

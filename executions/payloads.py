@@ -4,13 +4,18 @@ import json
 import math
 from typing import Any
 
+from coordinator.documents import holds_more_values
+
 DEEPEST = 500
+MOST_VALUES = 500_000
 
 
 def storable(text: str) -> Any:
     """The JSON value in `text`. Raises ValueError for what cannot be kept as jsonb: NUL, lone surrogates, numbers that
-    are not finite, and whatever nests deeper than DEEPEST.
+    are not finite, more than MOST_VALUES values, and whatever nests deeper than DEEPEST.
     """
+    if holds_more_values(text.encode(), MOST_VALUES):
+        raise ValueError(f"the value holds more than {MOST_VALUES} values")
     try:
         value = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:

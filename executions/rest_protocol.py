@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from coordinator.documents import holds_more_values
 from executions.envelopes import TypedPayload
+from executions.payloads import MOST_VALUES
 from executions.protocol import ResultShape
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
@@ -262,6 +264,8 @@ Message = TypeVar("Message", TransitionCommand, TransitionResult, Capabilities)
 
 def parse(model: type[Message], body: bytes) -> Message:
     """The message in `body`. Raises `Malformed`."""
+    if holds_more_values(body, MOST_VALUES):
+        raise Malformed(f"the message holds more than {MOST_VALUES} values")
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -166,7 +166,8 @@ def _snake(name: str) -> str:
 def body_of(request: HttpRequest) -> dict[str, Any] | None:
     """The JSON object in the body; None for an empty body or null. Raises `Refusal`."""
     try:
-        body = read_body(request, settings.MAX_REQUEST_BYTES)
+        names = request.resolver_match.kwargs if request.resolver_match else {}
+        body = read_body(request, settings.MAX_REQUEST_BYTES, names.get("tenantId", ""))
     except PayloadTooLarge:
         raise Refusal(413, INVALID) from None
     except LargeRequestsBusy as busy:

@@ -265,7 +265,7 @@ class Releases(TenantView, ListAPIView[Release]):
 
         202: taken in, and being verified; poll the release. 200: equal metadata was registered before.
         """
-        with receiving(request._request) as upload:
+        with receiving(request._request, tenant) as upload:
             _ = request.data
             if upload.descriptor is None:
                 missing = {"field": DESCRIPTOR_FIELD, "code": "REQUIRED", "message": "a file of this name is required"}

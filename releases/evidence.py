@@ -53,7 +53,7 @@ def examine(content: bytes, descriptor: Descriptor) -> Evidence:
     Raises `DocumentError`, and nothing else, with every finding.
     """
     try:
-        evidence = _read(content, _object(content, NAME), descriptor)
+        evidence = _read(content, _object(content), descriptor)
     except DocumentError as error:
         raise DocumentError(bounded(error.findings, NAME)) from None
     return replace(evidence, findings=bounded(evidence.findings, NAME))
@@ -72,7 +72,7 @@ def _read(content: bytes, document: dict[str, Any], descriptor: Descriptor) -> E
 
 def envelope_of(content: bytes) -> signing.Envelope:
     """The envelope of content that `examine` found one in. Raises `DocumentError`."""
-    return signing.read_envelope(_object(content, NAME))
+    return signing.read_envelope(_object(content))
 
 
 def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descriptor) -> Evidence:
@@ -81,7 +81,8 @@ def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descripto
         findings = signing.descriptor_findings(envelope, descriptor)
         return Evidence(Kind.SIGNATURE, content, {"keyIds": hints}, tuple(findings))
     if envelope.payload_type == provenance.STATEMENT_TYPE:
-        return _provenance(content, _object(envelope.payload, provenance.NAME), descriptor, hints)
+        statement = read_object(envelope.payload, name=provenance.NAME, limit=MAX_ATTACHMENT_BYTES)
+        return _provenance(content, statement, descriptor, hints)
     known = f"{signing.RELEASE_TYPE} or {provenance.STATEMENT_TYPE}"
     raise _unknown(f"the payload type of the envelope is not {known}")
 
@@ -92,8 +93,8 @@ def _provenance(content: bytes, document: dict[str, Any], descriptor: Descriptor
     return Evidence(Kind.PROVENANCE, content, {**provenance.summary(statement), "keyIds": hints}, tuple(findings))
 
 
-def _object(content: bytes, name: str) -> dict[str, Any]:
-    return read_object(content, name=name, limit=MAX_ATTACHMENT_BYTES, most_values=MAX_ATTACHMENT_VALUES)
+def _object(content: bytes) -> dict[str, Any]:
+    return read_object(content, name=NAME, limit=MAX_ATTACHMENT_BYTES, most_values=MAX_ATTACHMENT_VALUES)
 
 
 def _unknown(why: str) -> DocumentError:

@@ -109,7 +109,7 @@ class Attachments(TenantView):
     def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
         """Attach signatures, provenance or SBOMs to a release. What it has already is no mistake."""
         pipeline = registry.pipeline(self.tenant, pipeline_id)
-        with receiving(request._request) as upload:
+        with receiving(request._request, tenant) as upload:
             asked: Any = request.data
             if upload.files or upload.descriptor is not None or set(asked) - {"releaseVersion", ATTACHMENT_FIELD}:
                 raise InvalidRequest("The request may have nothing but 'releaseVersion' and files named 'attachment'.")

@@ -10,11 +10,13 @@ from django.core.files.uploadedfile import InMemoryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 
+from coordinator.api.body_budget import admit
+from coordinator.documents import count_values
 from coordinator.errors import PayloadTooLarge
 from releases.artifact_store import StagedBlob, artifact_store
 from releases.contract import MAX_CONTRACT_BYTES
 from releases.descriptor import MAX_DESCRIPTOR_BYTES
-from releases.evidence import MAX_ATTACHMENT_BYTES
+from releases.evidence import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES
 from releases.models import Attachment
 from releases.registrar import UploadedArtifact
 
@@ -29,14 +31,17 @@ class ReleaseUpload(FileUploadHandler):
     """The documents and the files of the field `attachment` are read into memory, within their bounds: of attachments
     all together as much as one of the largest. Every other file is an artifact and staged in the store.
 
-    Raises `PayloadTooLarge` as soon as a bound is passed.
+    `owner` is whose share of the memory for large requests they take. Raises `PayloadTooLarge` as soon as a bound is
+    passed, and `LargeRequestsBusy`.
     """
 
     # Django asks for the boundary once a piece, so larger pieces cost less; memory is a few of them.
     chunk_size = 1024 * 1024
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str) -> None:
         super().__init__()
+        self._owner = owner
+        self._attached_values = 0
         self.files: list[UploadedArtifact] = []
         self._documents: dict[str, bytearray] = {}
         self._attached: list[bytearray] = []
@@ -91,18 +96,33 @@ class ReleaseUpload(FileUploadHandler):
 
     def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
         """A stand-in for Django's form machinery: the bytes are where they belong already."""
+        if self._staged is None:
+            self._admit()
         return InMemoryUploadedFile(
             BytesIO(), self.field_name, self.file_name or "", self.content_type or "", file_size, self.charset
         )
 
+    def _admit(self) -> None:
+        """Reserve the memory that the document or attachment which has just arrived needs when it is parsed."""
+        if self.field_name != ATTACHMENT_FIELD:
+            admit(self._documents[self.field_name or ""], self._owner)
+            return
+        self._attached_values += count_values(bytes(self._attached[-1]))
+        if self._attached_values > MAX_ATTACHMENT_VALUES:
+            raise PayloadTooLarge(
+                f"Attachments may hold at most {MAX_ATTACHMENT_VALUES} values together.", limit=MAX_ATTACHMENT_VALUES
+            )
+        admit(self._attached[-1], self._owner)
+
 
 @contextmanager
-def receiving(request: HttpRequest) -> Iterator[ReleaseUpload]:
+def receiving(request: HttpRequest, owner: str) -> Iterator[ReleaseUpload]:
     """Receive `request`'s files; call it before anything reads the body, and let in nobody who may not register.
 
-    Whatever was not registered by the end is discarded.
+    Documents and attachments count to the share of `owner` in the memory for large requests. Whatever was not
+    registered by the end is discarded.
     """
-    upload = ReleaseUpload()
+    upload = ReleaseUpload(owner)
     request.upload_handlers = [upload]
     try:
         yield upload

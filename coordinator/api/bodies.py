@@ -16,8 +16,11 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def read_body(stream: Readable, limit: int) -> bytes:
-    """Return the rest of `stream`. Raises `PayloadTooLarge` if it exceeds `limit` bytes, and `LargeRequestsBusy`."""
+def read_body(stream: Readable, limit: int, owner: str) -> bytes:
+    """Return the rest of `stream`. Raises `PayloadTooLarge` if it exceeds `limit` bytes, and `LargeRequestsBusy`.
+
+    A large body counts to the share of `owner` in the budget.
+    """
     chunks: list[bytes] = []
     size = 0
     while chunk := stream.read(CHUNK_BYTES):
@@ -25,9 +28,11 @@ def read_body(stream: Readable, limit: int) -> bytes:
         if size > limit:
             raise PayloadTooLarge(f"A request body may have at most {limit} bytes.", limit=limit)
         chunks.append(chunk)
+    body = b"".join(chunks)
+    chunks.clear()
     try:
-        admit(size)
+        admit(body, owner)
     except LargeRequestsBusy:
-        chunks.clear()  # the traceback of the exception would keep them
+        body = b""  # the traceback of the exception would keep it
         raise
-    return b"".join(chunks)
+    return body

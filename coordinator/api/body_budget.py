@@ -3,80 +3,106 @@
 A request needs several times the memory of its body while it is parsed, digested and written. The number of threads
 limits the memory of small bodies. Large bodies share a budget: a request reserves bytes once its body is read, and
 returns them when it is answered. If the budget is spent, a request waits for a few seconds. Only a few requests may
-wait, so that threads stay free for small bodies.
+wait, so that threads stay free for small bodies. One tenant may take half of the budget, and half of the places to
+wait.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from coordinator.documents import count_values
 from coordinator.errors import LargeRequestsBusy
 
 LARGE_BYTES = 256 * 1024
 WAIT_SECONDS = 5.0
 MOST_WAITING = 4
+VALUE_BYTES = 64
+"""How many bytes of the budget each JSON value of a large body counts, besides those of its text."""
 
 
 class Budget:
-    """A number of bytes that several threads share."""
+    """A number of bytes that several threads share, in the name of an owner each."""
 
     def __init__(self, total: Callable[[], int], *, seconds: float, most_waiting: int) -> None:
         self._total = total
         self._seconds = seconds
         self._most_waiting = most_waiting
         self._changed = threading.Condition()
-        self._taken = 0
-        self._waiting = 0
+        self._taken = Counter[str]()
+        self._waiting = Counter[str]()
 
     @property
     def taken(self) -> int:
-        return self._taken
+        return self._taken.total()
 
     @property
     def waiting(self) -> int:
         """How many threads wait for others to return bytes."""
-        return self._waiting
+        return self._waiting.total()
 
-    def take(self, size: int) -> bool:
+    def take(self, size: int, owner: str) -> bool:
         """Reserve `size` bytes. Return False if they do not become free in time, or if too many threads wait already.
 
-        A request may exceed the total while no other request has reserved bytes.
+        A request may exceed the total while no other request has reserved bytes, and its owner's half of the total
+        while no other request of the owner has.
         """
         with self._changed:
-            if not self._fits(size):
-                if self._waiting >= self._most_waiting:
+            if not self._fits(size, owner):
+                if self.waiting >= self._most_waiting or self._waiting[owner] >= self._most_waiting / 2:
                     return False
-                self._waiting += 1
+                self._waiting[owner] += 1
                 try:
-                    if not self._changed.wait_for(lambda: self._fits(size), self._seconds):
+                    if not self._changed.wait_for(lambda: self._fits(size, owner), self._seconds):
                         return False
                 finally:
-                    self._waiting -= 1
-            self._taken += size
+                    _lower(self._waiting, owner, 1)
+            self._taken[owner] += size
             return True
 
-    def give_back(self, size: int) -> None:
+    def give_back(self, size: int, owner: str) -> None:
         with self._changed:
-            self._taken -= size
+            _lower(self._taken, owner, size)
             self._changed.notify_all()
 
-    def _fits(self, size: int) -> bool:
-        return not self._taken or self._taken + size <= self._total()
+    def _fits(self, size: int, owner: str) -> bool:
+        if not self.taken:
+            return True
+        total, mine = self._total(), self._taken[owner]
+        return self.taken + size <= total and (not mine or mine + size <= total / 2)
+
+
+def _lower(numbers: Counter[str], owner: str, by: int) -> None:
+    numbers[owner] -= by
+    if not numbers[owner]:
+        del numbers[owner]
 
 
 budget = Budget(lambda: int(settings.LARGE_BODIES_BYTES), seconds=WAIT_SECONDS, most_waiting=MOST_WAITING)
 _request = threading.local()
 
 
-def admit(size: int) -> None:
-    """Reserve `size` bytes of the budget until the request is answered. Raises `LargeRequestsBusy`."""
-    if size <= LARGE_BYTES:
+def admit(body: bytes | bytearray, owner: str) -> None:
+    """Reserve what `body` needs until the request is answered. Raises `LargeRequestsBusy`.
+
+    `owner` is whose share of the budget it comes from, such as the tenant.
+    """
+    if len(body) <= LARGE_BYTES:
         return
-    if not budget.take(size):
+    size = len(body) + VALUE_BYTES * count_values(bytes(body))
+    if not budget.take(size, owner):
         raise LargeRequestsBusy("Large requests are taking all the memory they may have. Try again in a moment.")
-    _request.taken = getattr(_request, "taken", 0) + size
+    _reserved().append((size, owner))
+
+
+def _reserved() -> list[tuple[int, str]]:
+    if not hasattr(_request, "reserved"):
+        _request.reserved = []
+    reserved: list[tuple[int, str]] = _request.reserved
+    return reserved
 
 
 def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -86,9 +112,7 @@ def returns_budget(get_response: Callable[[HttpRequest], HttpResponse]) -> Calla
         try:
             return get_response(request)
         finally:
-            taken = getattr(_request, "taken", 0)
-            if taken:
-                _request.taken = 0
-                budget.give_back(taken)
+            while reserved := _reserved():
+                budget.give_back(*reserved.pop())
 
     return middleware

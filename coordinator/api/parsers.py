@@ -26,7 +26,8 @@ class StrictJSONParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         limit = self.limit
+        tenant = (parser_context or {}).get("kwargs", {}).get("tenant", "")
         try:
-            return read_object(read_body(stream, limit), name="body", limit=limit)
+            return read_object(read_body(stream, limit, tenant), name="body", limit=limit)
         except DocumentError as error:
             raise InvalidRequest(str(error), errors=[finding.to_json() for finding in error.findings]) from None

@@ -27,7 +27,7 @@ def attach(pages: "ReleaseAdmin", request: HttpRequest, release: Release) -> Htt
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     try:
-        with receiving(request) as received:
+        with receiving(request, actor(request.user)) as received:
             return _protected(request, release, received)
     except TooManyFilesSent as error:
         return _refused(request, release, InvalidRequest(str(error)))

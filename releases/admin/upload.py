@@ -45,7 +45,7 @@ def upload(pages: "ReleaseAdmin", request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _form(pages, request)
     try:
-        with receiving(request) as received:
+        with receiving(request, actor(request.user)) as received:
             return _protected(request, pages, received)
     except TooManyFilesSent as error:
         return _form(pages, request, InvalidRequest(str(error)))

@@ -5,15 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
-from coordinator.api.body_budget import LARGE_BYTES, Budget, budget
+from coordinator.api.body_budget import LARGE_BYTES, VALUE_BYTES, Budget, budget
 from executions.models import Execution
+from releases.evidence import MAX_ATTACHMENT_VALUES
 from tests import making
 from tests.api.house import House, everything, refused
 from tests.building import eventually
 
 pytestmark = pytest.mark.django_db
 TEXT = "x" * LARGE_BYTES
+RELEASES = f"pipelines/{making.PIPELINE}/releases"
 
 
 def item(key: str, text: str = TEXT) -> dict[str, Any]:
@@ -24,15 +27,16 @@ def item(key: str, text: str = TEXT) -> dict[str, Any]:
 def spent(settings: Any) -> Iterator[None]:
     """Others have taken the whole budget, and as many wait for it as may."""
     settings.LARGE_BODIES_BYTES = 1
-    assert budget.take(1)
+    assert budget.take(1, "others")
     with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(budget.take, 1) for _ in range(4)]
+        waiting = [pool.submit(budget.take, 1, f"other-{number}") for number in range(4)]
         eventually(lambda: budget.waiting == 4, what="others that wait")
         yield
         settings.LARGE_BODIES_BYTES = 5
-        budget.give_back(1)
+        budget.give_back(1, "others")
         assert all(each.result() for each in waiting)
-    budget.give_back(4)
+    for number in range(4):
+        budget.give_back(1, f"other-{number}")
 
 
 def test_a_large_request_takes_from_the_budget_until_it_is_answered(ours: House) -> None:
@@ -65,29 +69,78 @@ def test_a_body_beyond_its_limit_is_too_large_even_if_the_budget_is_spent(
     refused(ours.post("executions:batch", {"items": [item("k")]}), 413, "PAYLOAD_TOO_LARGE")
 
 
+def test_a_large_body_counts_its_values_too(ours: House, settings: Any) -> None:
+    settings.LARGE_BODIES_BYTES = LARGE_BYTES + 50_000 * VALUE_BYTES
+    assert budget.take(LARGE_BYTES // 2, "others")
+    try:
+        assert ours.post("executions", item("k")).status_code == 202
+        many = item("l") | {"input": {"text": TEXT, "more": [0] * 50_000}}
+        refused(ours.post("executions", many), 503, "LARGE_REQUESTS_BUSY")
+    finally:
+        budget.give_back(LARGE_BYTES // 2, "others")
+
+
 def test_a_waiting_request_gets_the_budget_that_others_return() -> None:
     shared = Budget(lambda: 10, seconds=30, most_waiting=1)
-    assert shared.take(6)
+    assert shared.take(6, "a")
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(shared.take, 5)
+        waiting = pool.submit(shared.take, 5, "b")
         eventually(lambda: shared.waiting == 1, what="one that waits")
-        assert not shared.take(5)
-        assert shared.take(4)
-        shared.give_back(6)
+        assert not shared.take(5, "c")
+        assert shared.take(4, "c")
+        shared.give_back(6, "a")
         assert waiting.result(30)
     assert shared.taken == 9
 
 
 def test_who_waits_too_long_gets_nothing() -> None:
     shared = Budget(lambda: 10, seconds=0.01, most_waiting=1)
-    assert shared.take(6)
-    assert not shared.take(5)
+    assert shared.take(6, "a")
+    assert not shared.take(5, "b")
     assert (shared.taken, shared.waiting) == (6, 0)
 
 
 def test_a_request_larger_than_the_budget_is_admitted_alone() -> None:
     shared = Budget(lambda: 10, seconds=0.01, most_waiting=1)
-    assert shared.take(11)
-    assert not shared.take(1)
-    shared.give_back(11)
-    assert shared.take(1)
+    assert shared.take(11, "a")
+    assert not shared.take(1, "b")
+    shared.give_back(11, "a")
+    assert shared.take(1, "b")
+
+
+def test_an_owner_gets_half_of_the_budget_however_much_is_free() -> None:
+    shared = Budget(lambda: 10, seconds=0.01, most_waiting=4)
+    assert shared.take(3, "a")
+    assert not shared.take(3, "a")
+    assert shared.take(2, "a")
+    assert shared.take(5, "b")
+
+
+def test_an_owner_gets_half_of_the_places_to_wait() -> None:
+    shared = Budget(lambda: 10, seconds=30, most_waiting=2)
+    assert shared.take(5, "a")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(shared.take, 1, "a")
+        eventually(lambda: shared.waiting == 1, what="one that waits")
+        assert not shared.take(1, "a")
+        shared.give_back(5, "a")
+        assert waiting.result(30)
+
+
+def attached(*contents: bytes) -> dict[str, Any]:
+    files = [SimpleUploadedFile(f"{number}.json", content) for number, content in enumerate(contents)]
+    return {"descriptor": SimpleUploadedFile("pipeline-release.json", b"{}"), "attachment": files}
+
+
+def test_attachments_hold_a_bounded_number_of_values_together(ours: House) -> None:
+    half = b"[" + b"{}," * (MAX_ATTACHMENT_VALUES // 2) + b"{}]"
+    token, before = ours.all_scopes, everything()
+    answer = ours.post(RELEASES, attached(half, half), token=token)
+    refused(answer, 413, "PAYLOAD_TOO_LARGE")
+    assert (everything(), budget.taken) == (before, 0)
+
+
+def test_attachments_wait_for_the_budget(ours: House, spent: None) -> None:
+    token, content = ours.all_scopes, b"[" + b"{}," * LARGE_BYTES + b"{}]"
+    answer = ours.post(RELEASES, attached(content), token=token)
+    refused(answer, 503, "LARGE_REQUESTS_BUSY")

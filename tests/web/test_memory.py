@@ -1,10 +1,12 @@
-"""Large inputs that come all at once: all are accepted in the end, and the web processes return the memory."""
+"""Large requests that come all at once: the memory of the web processes stays bounded, and they return it."""
 
+import json
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -17,6 +19,16 @@ from tests.running import TenantInUse, build, eventually
 PIPELINES = Path(__file__).parent / "pipelines"
 MB = 1_000_000
 INPUTS, INPUT_BYTES = 48, 5 * MB
+UPLOADS, ATTACHMENT_BYTES = 32, 8 * MB
+DESCRIPTOR: dict[str, Any] = {
+    "schemaVersion": 1,
+    "pipelineId": "org.example.attached",
+    "contractVersion": "1",
+    "releaseVersion": "1",
+    "artifacts": [
+        {"artifactId": "a", "kind": "external-endpoint", "uri": "https://a.example", "digest": f"sha256:{'0' * 64}"}
+    ],
+}
 
 
 @pytest.fixture
@@ -33,6 +45,12 @@ def resident(web: Child) -> int:
     """Bytes of memory that the web processes hold."""
     pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in descendants(web.guard_pid))
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak(web: Child) -> int:
+    """The most bytes of memory that each web process held so far, together."""
+    statuses = (Path(f"/proc/{pid}/status").read_text() for pid in descendants(web.guard_pid))
+    return sum(int(status.partition("VmHWM:")[2].split()[0]) * 1024 for status in statuses)
 
 
 def submitting(own: Product, tenant: TenantInUse, pipeline_id: str, text: str) -> Callable[[str], int]:
@@ -70,3 +88,25 @@ def test_large_inputs_that_come_at_once_leave_little_behind(
         eventually(lambda: resident(web) < before + INPUTS * 4 * MB, seconds=60, what="the return of the memory")
     finally:
         tenant.stop_workers()
+
+
+def test_attachments_of_nothing_but_values_need_little_more_memory_than_their_bytes(
+    own: Product, web: Child, tenant: TenantInUse
+) -> None:
+    url = f"{tenant.url('pipelines')}/{DESCRIPTOR['pipelineId']}/releases".replace(tenant.product.url, own.url)
+    values = b'{"a": [' + b"{}," * (ATTACHMENT_BYTES // 3 - 10) + b"{}]}"
+
+    def upload(_: int) -> str:
+        files: dict[str, Any] = {
+            "descriptor": ("pipeline-release.json", json.dumps(DESCRIPTOR)),
+            "attachment": ("sbom.json", values),
+        }
+        answer = requests.post(url, files=files, headers=tenant.http.headers, timeout=120)
+        assert answer.status_code < 500 or answer.status_code == 503, answer.text
+        return str(answer.json()["code"])
+
+    with ThreadPoolExecutor(UPLOADS) as pool:
+        upload(0)
+        before = peak(web)
+        assert set(pool.map(upload, range(UPLOADS))) <= {"PAYLOAD_TOO_LARGE", "LARGE_REQUESTS_BUSY"}
+    assert peak(web) - before < UPLOADS * 5 * ATTACHMENT_BYTES

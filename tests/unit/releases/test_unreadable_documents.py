@@ -40,7 +40,7 @@ BYTES = [
     ("an encoded surrogate", b'{"module":"\xed\xa0\x80"}', "DOCUMENT_NOT_UTF8"),
     ("an overlong encoding", b'{"module":"\xc0\x80"}', "DOCUMENT_NOT_UTF8"),
     ("65 levels", json.dumps(NESTED).encode(), "DOCUMENT_TOO_DEEP"),
-    ("endless levels", b'{"a":' + b"[" * 500_000, "DOCUMENT_TOO_DEEP"),
+    ("endless levels", b'{"a":' + b"[" * 50_000, "DOCUMENT_TOO_DEEP"),
     ("an endless number", b'{"schemaVersion":' + b"1" * 5000 + b"}", "DOCUMENT_NUMBER_OUT_OF_RANGE"),
     ("too many values", b'{"steps":[' + b"0," * 100_000 + b"0]}", "DOCUMENT_TOO_MANY_VALUES"),
 ]

@@ -1,0 +1,62 @@
+"""JSON values are counted before they are parsed."""
+
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.documents import count_values, holds_more_values, read_object
+from coordinator.findings import DocumentError
+from executions.payloads import MOST_VALUES, storable
+from executions.rest_protocol import Malformed, TransitionResult, parse
+
+MB = 1024 * 1024
+EMPTY_OBJECTS = b'{"a": [' + b"{}," * (8 * MB // 3) + b"{}]}"
+NESTED = b'{"a": [' + b'{"":[]},' * MB + b"0]}"
+texts = st.text(st.sampled_from('"\\,[]{}: x\n\xe9')) | st.text(max_size=5)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+)
+
+
+def counted(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(counted, inner))
+
+
+@given(values, st.sampled_from([None, 1]), st.booleans())
+def test_values_are_counted_without_parsing(value: Any, indent: int | None, ascii_only: bool) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    number = counted(value)
+    assert count_values(text) == number
+    assert holds_more_values(text, number - 1)
+    assert not holds_more_values(text, number)
+
+
+@pytest.mark.parametrize("long", [b"a," * 100_000, b"a" * 65_533 + b'\\"[', b"\\\\" * 40_000])
+def test_a_string_is_one_value_however_long_it_is(long: bytes) -> None:
+    text = b'{"a":["' + long + b'",[],[1]]}'
+    assert count_values(text) == counted(json.loads(text))
+
+
+@pytest.mark.parametrize("text", [EMPTY_OBJECTS, NESTED, EMPTY_OBJECTS[:-2], b"[" * 8 * MB])
+def test_a_document_of_too_many_values_is_refused_before_it_is_parsed(text: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(DocumentError) as caught:
+            read_object(text, name="it", limit=len(text))
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(text)
+    finally:
+        tracemalloc.stop()
+    assert [finding.code for finding in caught.value.findings] == ["DOCUMENT_TOO_MANY_VALUES"]
+
+
+def test_what_workers_send_is_bounded_as_well() -> None:
+    with pytest.raises(ValueError, match=f"more than {MOST_VALUES} values"):
+        storable(EMPTY_OBJECTS.decode())
+    with pytest.raises(Malformed, match=f"more than {MOST_VALUES} values"):
+        parse(TransitionResult, EMPTY_OBJECTS)
