@@ -115,6 +115,10 @@ class MembershipAdmin(TenantScopedAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Without the links with which Django would let the person change the tenant beside it."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name == "role":
+            field.help_text = (
+                "API tokens that the person issued in this tenant lose at once what the role does not grant."
+            )
         assert field is not None  # noqa: S101 - none of the model's fields is kept from forms
         for link in ("add", "change", "delete", "view"):
             setattr(field.widget, f"can_{link}_related", False)
@@ -164,7 +168,14 @@ class UserAdmin(_UserAdmin):
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("Access", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        (
+            "Access",
+            {
+                "fields": ("is_active", "is_staff", "is_superuser"),
+                "description": "API tokens that the person issued are worth no more than the person: without Active, "
+                "nothing; without Superuser, what the person's memberships grant.",
+            },
+        ),
     )
 
     @column("Last login", ordering="last_login", empty="never")

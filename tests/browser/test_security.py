@@ -56,13 +56,17 @@ def page(browser: Browser, acme: tuple[World, str]) -> Iterator[Page]:
     context = browser.new_context(base_url=acme[1])
     context.set_default_timeout(20_000)
     page = context.new_page()
-    page.goto("/admin/login/")
-    page.fill("#id_username", "root")
-    page.fill("#id_password", PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    log_in(page, PASSWORD)
     page.wait_for_url("**/admin/")
     yield page
     context.close()
+
+
+def log_in(page: Page, password: str) -> None:
+    page.goto("/admin/login/")
+    page.fill("#id_username", "root")
+    page.fill("#id_password", password)
+    page.get_by_role("button", name="Log in").click()
 
 
 def addresses(world: World) -> dict[str, str]:
@@ -110,3 +114,13 @@ def test_an_injected_script_does_not_run(page: Page) -> None:
     assert page.evaluate("window.hit") is None
     assert page.evaluate("document.baseURI.startsWith(location.origin)")
     assert len(problems) >= 5
+
+
+def test_after_too_many_failures_the_page_says_when_to_try_again(page: Page) -> None:
+    page.context.clear_cookies()
+    for _ in range(5):
+        log_in(page, "wrong")
+        expect(page.get_by_text("Please enter the correct")).to_be_visible()
+    log_in(page, PASSWORD)
+    expect(page.get_by_role("heading")).to_have_text("Too many failed log-ins")
+    expect(page.locator("p")).to_contain_text("UTC")
