@@ -12,8 +12,9 @@ class CoordinatorConfig(AppConfig):
     name = "coordinator"
 
     def ready(self) -> None:
+        # `sessions` marks each log-in from now on.
         # Makes the configured Celery application the current one, so that `send_task` finds the broker.
-        from coordinator import celery  # noqa: F401
+        from coordinator import celery, sessions  # noqa: F401
 
         # Sent for each app once all are migrated; one of them is enough.
         post_migrate.connect(_grant, sender=apps.get_app_config("executions"))

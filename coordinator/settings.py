@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
 
 from coordinator.api.problem_shape import PROBLEM
 from coordinator.broker_tls import tls_options
@@ -176,12 +177,14 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "coordinator.retry_after.retry_after",
     "coordinator.api.body_budget.returns_budget",
+    "coordinator.security_headers.security_headers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "coordinator.sessions.session_limits",
     "django.contrib.messages.middleware.MessageMiddleware",
     "coordinator.tenancy.login.ThrottledPage",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -244,9 +247,24 @@ LOGIN_ATTEMPTS_PER_ACCOUNT = env.integer("LOGIN_ATTEMPTS_PER_ACCOUNT", 100)
 LOGIN_WINDOW_SECONDS = env.number("LOGIN_WINDOW_SECONDS", 900, least=1, most=86_400)
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
+SESSION_IDLE_SECONDS = env.integer("SESSION_IDLE_SECONDS", 3600, most=86_400)
+SESSION_MAX_SECONDS = SESSION_COOKIE_AGE = env.integer("SESSION_MAX_SECONDS", 43_200, most=30 * 86_400)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+# Pages take the token from their forms. With the prefix, a browser takes the cookies from this very host alone.
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = (
+    f"{'__Host-' if HTTPS_ONLY else ''}{name}" for name in ("sessionid", "csrftoken")
+)
 SECURE_SSL_REDIRECT = HTTPS_ONLY
-SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
+HSTS_SECONDS = env.integer("HSTS_SECONDS", 31_536_000, least=0)
+SECURE_HSTS_SECONDS = HSTS_SECONDS if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.flag("HSTS_SUBDOMAINS", False)
+SECURE_HSTS_PRELOAD = env.flag("HSTS_PRELOAD", False)
+env.require(
+    not SECURE_HSTS_PRELOAD or (SECURE_HSTS_INCLUDE_SUBDOMAINS and SECURE_HSTS_SECONDS >= 31_536_000),
+    "HSTS_PRELOAD needs HTTPS_ONLY, HSTS_SUBDOMAINS and HSTS_SECONDS of at least 31536000",
+)
+SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 # A release form has a handful of fields, and as many files as a release may have artifacts, and two documents.
@@ -381,6 +399,7 @@ UNFOLD = {
     "STYLES": ["coordinator.admin_navigation.stylesheet"],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.admin_navigation.favicon"}],
     "DASHBOARD_CALLBACK": "executions.dashboard.dashboard",
+    "ACCOUNT": {"navigation": [{"title": "Log out everywhere", "link": reverse_lazy("admin:log_out_everywhere")}]},
     "SIDEBAR": {"navigation": "coordinator.admin_navigation.navigation"},
     "COLORS": {
         "primary": {

@@ -56,8 +56,9 @@ class Row:
 
 
 # A row is written only if its release is still registered and active, the token still valid, and its owner still
-# allowed to submit: the statement verifies cached admissions and tokens against the tables. Of several rows with one key
-# the first one wins. The rows are written in the order of their keys, so that two groups that share keys never deadlock.
+# allowed to submit: the statement verifies cached admissions and tokens against the tables. Of several rows with one
+# key the first one wins. The rows are written in the order of their keys, so that two groups that share keys never
+# deadlock.
 INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (

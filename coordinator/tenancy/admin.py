@@ -6,13 +6,19 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group, User
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
 from coordinator.admin_base import TenantFilter, TenantScopedAdmin
 from coordinator.admin_columns import column, moment
 from coordinator.tenancy.access import tenants_of
+from coordinator.tenancy.login import end_everywhere
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Scope
 from coordinator.tenancy.token_admin import ApiTokenAdmin
@@ -109,6 +115,10 @@ class MembershipAdmin(TenantScopedAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Without the links with which Django would let the person change the tenant beside it."""
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name == "role":
+            field.help_text = (
+                "API tokens that the person issued in this tenant lose at once what the role does not grant."
+            )
         assert field is not None  # noqa: S101 - none of the model's fields is kept from forms
         for link in ("add", "change", "delete", "view"):
             setattr(field.widget, f"can_{link}_related", False)
@@ -122,6 +132,14 @@ class MembershipAdmin(TenantScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
+
+
+class LogOutEverywhereForm(forms.Form):
+    password = forms.CharField(
+        max_length=4096,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}),
+        help_text="Your password, so that nobody else does this at a screen that you left.",
+    )
 
 
 class NewUserForm(UserCreationForm):
@@ -150,12 +168,35 @@ class UserAdmin(_UserAdmin):
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("Access", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        (
+            "Access",
+            {
+                "fields": ("is_active", "is_staff", "is_superuser"),
+                "description": "API tokens that the person issued are worth no more than the person: without Active, "
+                "nothing; without Superuser, what the person's memberships grant.",
+            },
+        ),
     )
 
     @column("Last login", ordering="last_login", empty="never")
     def last_seen(self, user: User) -> str | None:
         return moment(user.last_login) or None
+
+    def get_urls(self) -> list[URLPattern]:
+        everywhere = self.admin_site.admin_view(self.log_out_everywhere)
+        return [path("log-out-everywhere/", everywhere, name="log_out_everywhere"), *super().get_urls()]
+
+    @method_decorator(sensitive_post_parameters())
+    def log_out_everywhere(self, request: HttpRequest) -> HttpResponse:
+        """End all sessions and tokens of the person who asks, whoever that is."""
+        form = LogOutEverywhereForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            if end_everywhere(request, form.cleaned_data["password"]):
+                return redirect("admin:login")
+            form.add_error("password", "This is not your password.")
+        frame = {**self.admin_site.each_context(request), "title": "Log out everywhere", "form": form}
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "tenancy/log_out_everywhere.html", frame, status=400 if form.is_bound else 200)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self._superuser(request)

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth import authenticate, logout
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -21,7 +22,7 @@ class ThrottledBackend(ModelBackend):
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
-    ) -> AbstractBaseUser | None:
+    ) -> User | None:
         """Raises `LoginThrottled`. Without a request, as in a shell, there is no limit."""
         if request is None or username is None or password is None:
             return super().authenticate(request, username, password, **kwargs)
@@ -36,6 +37,20 @@ class ThrottledBackend(ModelBackend):
         if user is not None:
             attempt.take_back()
         return user
+
+
+def end_everywhere(request: HttpRequest, password: str) -> bool:
+    """End all sessions and tokens of the person who is logged in, if `password` is theirs. Return whether it is.
+
+    Storing the same password anew is a change: sessions hold a digest of the stored hash, and tokens end with it.
+    """
+    user = authenticate(request, username=request.user.get_username(), password=password)
+    if user is None or user.pk != request.user.pk:
+        return False
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    logout(request)
+    return True
 
 
 class ThrottledPage:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from django.db import connection
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from coordinator.tenancy.models import Tenant
 from coordinator.tenancy.roles import Role
@@ -19,6 +20,11 @@ NOT_RUN = "there is no Chromium; on Debian: apt-get install chromium"
 LogIn = Callable[[TenantInUse, Role], Page]
 
 
+def blocked(message: ConsoleMessage) -> list[str]:
+    """What a message of the console says of a policy that blocked something, or that the browser does not know."""
+    return [message.text] if "Policy" in message.text else []
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
@@ -29,6 +35,8 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield launched
         launched.close()
+        # Django keeps connections for each event loop, so nobody would close this one once the loop has ended.
+        connection.close()
 
 
 @pytest.fixture
@@ -46,7 +54,10 @@ def neighbour(browser: Browser, running: RunningProduct, name: str) -> TenantInU
 
 @pytest.fixture
 def log_in(browser: Browser, running: RunningProduct) -> Iterator[LogIn]:
-    """Open a page as a person of a role, who logs in by the form. A script's error on any page fails the test."""
+    """Open a page as a person of a role, who logs in by the form.
+
+    A script's error, or something that the Content-Security-Policy blocks, fails the test.
+    """
     contexts, mistakes = [], list[str]()
 
     def open_as(of: TenantInUse, role: Role) -> Page:
@@ -55,6 +66,7 @@ def log_in(browser: Browser, running: RunningProduct) -> Iterator[LogIn]:
         context.set_default_timeout(20_000)
         page = context.new_page()
         page.on("pageerror", lambda error: mistakes.append(str(error)))
+        page.on("console", lambda message: mistakes.extend(blocked(message)))
         page.goto("/admin/")
         page.fill("#id_username", _member(running, of.tenant, role))
         page.fill("#id_password", PASSWORD)

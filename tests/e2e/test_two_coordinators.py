@@ -11,7 +11,7 @@ from coordinator.local.children import Child
 from coordinator.local.client import Client
 from coordinator.local.product import Product
 from releases.artifact_store import S3Settings
-from tests.running import BuiltRelease
+from tests.running import PASSWORD, BuiltRelease
 from tests.s3 import client_of
 
 PIPELINE = "tests.pinned"
@@ -73,7 +73,7 @@ def pair(s3_place: S3Settings, tmp_path: Path) -> Iterator[Pair]:
             for product in (one, other):
                 product.start()
             person = ["--username=ann", "--email=a@example.org", "--noinput"]
-            one.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD="x" * 20)
+            one.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=PASSWORD)
             one.manage("create_tenant", TENANT, "--member=ann")
             token = one.manage("issue_token", TENANT, "ci", "--user=ann", *(f"--scope={scope}" for scope in SCOPES))
             yield Pair(one, other, token, one.manage("worker_key", TENANT))

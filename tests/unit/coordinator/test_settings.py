@@ -1,6 +1,7 @@
 """Invalid settings end every process at boot with one list of all that is wrong, without a traceback or a value."""
 
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,8 @@ BY_NAME = {
     "FAILED_RETENTION_DAYS": ["36501"],
     "TOKEN_MAX_DAYS": ["0", "366"],
     "TRUSTED_PROXIES": [f"10.0.0.{MARK}/8"],
+    "SESSION_IDLE_SECONDS": ["0", "86401"],
+    "SESSION_MAX_SECONDS": ["2592001"],
     "LOGIN_WINDOW_SECONDS": ["0.5", "86401"],
 }
 ANY_VALUE = {
@@ -140,6 +143,23 @@ def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
 def test_an_authority_for_a_broker_without_tls_is_refused() -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
     assert problem == "  REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://"
+
+
+@pytest.mark.parametrize("changes", [{}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"}])
+def test_preloading_hsts_needs_what_browsers_ask_for(changes: dict[str, str]) -> None:
+    _, problem = refused([sys.executable, "-c", "import coordinator.settings"], HSTS_PRELOAD="true", **changes)
+    assert problem.startswith("  HSTS_PRELOAD needs ")
+
+
+@pytest.mark.parametrize(
+    ("behind", "changes"), [("true", {}), ("false", {"ARTIFACT_STORE": "s3", "S3_BUCKET": "releases"})]
+)
+def test_djangos_own_checks_find_nothing_in_production(behind: str, changes: dict[str, str]) -> None:
+    production = {**VALID, "SECRET_KEY": secrets.token_urlsafe(48), "HSTS_SUBDOMAINS": "true", "HSTS_PRELOAD": "true"}
+    environment = {"PATH": os.environ["PATH"], **production, "BEHIND_PROXY": behind, **changes}
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level=WARNING"]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def test_missing_settings_are_reported_at_once() -> None:

@@ -1,0 +1,78 @@
+"""Middleware: headers that tell a browser what a page may load, run and be used for.
+
+Outside the admin nothing is loaded and nothing runs. Pages of the admin run scripts from the coordinator's own files
+alone. Unfold's Alpine.js and htmx evaluate expressions of templates, which needs 'unsafe-eval', and Unfold writes its
+colours into the page, which needs inline styles. Django adds the other headers: see SECURE_* in the settings.
+"""
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+
+UPLOAD_PAGE = "admin:releases_release_upload"
+UNUSED_FEATURES = (
+    *("accelerometer", "camera", "display-capture", "geolocation", "gyroscope", "microphone", "midi", "payment"),
+    *("publickey-credentials-get", "screen-wake-lock", "serial", "usb", "xr-spatial-tracking"),
+)
+PERMISSIONS = ", ".join(f"{feature}=()" for feature in UNUSED_FEATURES)
+
+
+def security_headers(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    strict, admin = _strict_policy(), reverse("admin:index")
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        policy = strict
+        if request.path.startswith(admin):
+            match = request.resolver_match
+            policy = _admin_policy(_store_origins() if match and match.view_name == UPLOAD_PAGE else ())
+        response.headers["Content-Security-Policy"] = policy
+        response.headers["Permissions-Policy"] = PERMISSIONS
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        return response
+
+    return respond
+
+
+def _strict_policy() -> str:
+    """Only the style of the pages for errors, which need no other file, is allowed: by its digest."""
+    page = Path(settings.BASE_DIR, "templates", "parts", "failure.html").read_text(encoding="utf-8")
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'none'; {_ENDING}"
+
+
+def _admin_policy(connections: Sequence[str]) -> str:
+    connect = " ".join(("'self'", *connections))
+    return (
+        "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        f"img-src 'self' data:; font-src 'self'; connect-src {connect}; form-action 'self'; {_ENDING}"
+    )
+
+
+_ENDING = "base-uri 'none'; frame-ancestors 'none'"
+
+
+def _store_origins() -> list[str]:
+    """Where the upload page sends parts of large files: the addresses of presigned requests."""
+    if settings.ARTIFACT_STORE != "s3":
+        return []
+    known = settings.S3_PUBLIC_ENDPOINT_URL or settings.S3_ENDPOINT_URL
+    if known:
+        url = urlsplit(known)
+        return [f"{url.scheme}://{url.netloc}"]
+    hosts = (f"s3.{settings.S3_REGION}.amazonaws.com", "s3.amazonaws.com")
+    # AWS is addressed by the bucket's own host, unless its name has dots.
+    return [
+        f"https://{host}" if "." in settings.S3_BUCKET else f"https://{settings.S3_BUCKET}.{host}" for host in hosts
+    ]

@@ -1,0 +1,71 @@
+"""What every answer tells a browser: whose code may run, who may embed it, and what it may use."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from coordinator.local.product import PROJECT
+from tests.admin.conftest import LogIn, World
+
+STRICT = "default-src 'none'"
+ADDRESSES = (
+    *("/admin/login/", "/admin/nothing/", "/nothing", "/", "/health/live", "/api/schema/", "/api/nothing"),
+    *("/api/v1/tenants/acme/executions", "/api/v1/resume", "/tpf/admin/nothing", "/static/nothing.css"),
+)
+
+
+def directives(answer: Any) -> dict[str, list[str]]:
+    policy = answer.headers["Content-Security-Policy"]
+    return {name: values for name, *values in (each.split() for each in policy.split("; "))}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_every_answer_is_protected(address: str, acme: World) -> None:
+    answer = Client().get(address)
+    policy = directives(answer)
+    assert policy["default-src"] == ["'none'"]
+    assert policy["base-uri"] == policy["frame-ancestors"] == ["'none'"]
+    assert "'unsafe-inline'" not in policy.get("script-src", [])
+    headers = answer.headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "camera=()" in headers["Permissions-Policy"]
+    if not address.startswith("/admin/"):
+        assert "script-src" not in policy
+        assert "connect-src" not in policy
+        assert policy["form-action"] == ["'none'"]
+
+
+def test_the_admin_runs_scripts_of_its_own_files_alone(log_in: LogIn) -> None:
+    policy = directives(log_in("superuser").get(reverse("admin:index")))
+    assert policy["script-src"] == ["'self'", "'unsafe-eval'"]
+    assert policy["connect-src"] == policy["form-action"] == policy["font-src"] == ["'self'"]
+
+
+def test_the_upload_page_alone_may_send_to_the_artifact_store(log_in: LogIn, settings: Any) -> None:
+    client = log_in("superuser")
+    settings.S3_ACCESS_KEY_ID = settings.S3_SECRET_ACCESS_KEY = "key"
+    settings.ARTIFACT_STORE, settings.S3_BUCKET, settings.S3_REGION = "s3", "releases", "eu-central-1"
+    for endpoint, public, expected in (
+        ("http://s3.internal:9000", "", ["http://s3.internal:9000"]),
+        ("http://s3.internal:9000", "https://s3.example/base", ["https://s3.example"]),
+        ("", "", ["https://releases.s3.eu-central-1.amazonaws.com", "https://releases.s3.amazonaws.com"]),
+    ):
+        settings.S3_ENDPOINT_URL, settings.S3_PUBLIC_ENDPOINT_URL = endpoint, public
+        upload = directives(client.get(reverse("admin:releases_release_upload")))
+        assert upload["connect-src"] == ["'self'", *expected]
+        assert directives(client.get(reverse("admin:index")))["connect-src"] == ["'self'"]
+
+
+def test_no_template_of_ours_has_an_inline_script() -> None:
+    for path in sorted(Path(PROJECT, "templates").rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"<script(?![^>]*\ssrc=)", text), path
+        assert not re.search(r"\son[a-z]+=", text), path
+        assert "javascript:" not in text, path

@@ -1,0 +1,126 @@
+"""Every page of the admin in a browser: the Content-Security-Policy blocks what is injected, and nothing of ours."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.urls import reverse
+from playwright.sync_api import Browser, Page, Route, expect
+from pytest_django import DjangoDbBlocker
+
+from coordinator.local.product import Product
+from coordinator.tenancy.roles import Role
+from tests.admin.conftest import World, furnished, person
+from tests.admin.test_who_may_open_what import PAGES
+from tests.browser.conftest import blocked
+from tests.race_database import connected_to, emptied
+from tests.running import PASSWORD
+from tests.servers import ORDINARY_URL
+
+FRAGMENTS = {"release status", "execution live", "campaign live", "attachment"}
+"""Answers that are no pages by themselves."""
+MORE = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
+
+
+@pytest.fixture
+def acme(
+    browser: Browser, race_database: str, django_db_blocker: DjangoDbBlocker, tmp_path: Path
+) -> Iterator[tuple[World, str]]:
+    """A tenant with something of everything, and the address of a web process that shows it and runs nothing."""
+    url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{race_database}"))
+    product = Product(
+        tmp_path / "product",
+        {"DATABASE_URL": url, "REDIS_URL": settings.CELERY_BROKER_URL},
+        {"ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT), "WEB_DISPATCHES": "false"},
+    )
+    with django_db_blocker.unblock(), connected_to(race_database), emptied():
+        world = furnished("acme", "acme.orders")
+        person("viewer", world.tenant, Role.VIEWER)
+        User.objects.create_superuser("root", password=PASSWORD)
+        product.gather_static_files()
+        try:
+            product.start_web()
+            product.wait_until_ready()
+            yield world, product.url
+        finally:
+            product.stop()
+            User.objects.all().delete()
+
+
+@pytest.fixture
+def page(browser: Browser, acme: tuple[World, str]) -> Iterator[Page]:
+    context = browser.new_context(base_url=acme[1])
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    log_in(page, PASSWORD)
+    page.wait_for_url("**/admin/")
+    yield page
+    context.close()
+
+
+def log_in(page: Page, password: str) -> None:
+    page.goto("/admin/login/")
+    page.fill("#id_username", "root")
+    page.fill("#id_password", password)
+    page.get_by_role("button", name="Log in").click()
+
+
+def addresses(world: World) -> dict[str, str]:
+    found = {name: address(world) for name, (address, *_) in PAGES.items()}
+    return found | {name: reverse(name) for name in MORE} | {"nothing": "/admin/nothing/"}
+
+
+@pytest.mark.timeout(300)
+def test_the_policy_blocks_nothing_on_any_page(page: Page, acme: tuple[World, str]) -> None:
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+    page.on("console", lambda message: problems.extend(f"{page.url}: {text}" for text in blocked(message)))
+    for name, address in addresses(acme[0]).items():
+        if name in FRAGMENTS:
+            continue
+        page.goto(address)
+        # Alpine takes this attribute away once it has run.
+        expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
+    page.goto("/nothing")
+    assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"
+    assert problems == []
+
+
+def test_an_injected_script_does_not_run(page: Page) -> None:
+    injected = """
+        <script>window.hit = 'inline'</script>
+        <script src="https://evil.example/x.js"></script>
+        <script src="data:text/javascript,window.hit='data'"></script>
+        <img src="/nothing" onerror="window.hit = 'handler'">
+        <iframe srcdoc="<script>parent.hit = 'frame'</script>"></iframe>
+        <a id="bad" href="javascript:void(window.hit='address')">x</a>
+        <base href="https://evil.example/">
+    """
+
+    def inject(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("</body>", f"{injected}</body>"))
+
+    problems: list[Any] = []
+    page.on("console", lambda message: problems.extend(blocked(message)))
+    page.route("**/admin/tenancy/tenant/", inject)
+    page.goto("/admin/tenancy/tenant/")
+    page.locator("#bad").evaluate("link => link.click()")
+    expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.baseURI.startsWith(location.origin)")
+    assert len(problems) >= 5
+
+
+def test_after_too_many_failures_the_page_says_when_to_try_again(page: Page) -> None:
+    page.context.clear_cookies()
+    for _ in range(5):
+        log_in(page, "wrong")
+        expect(page.get_by_text("Please enter the correct")).to_be_visible()
+    log_in(page, PASSWORD)
+    expect(page.get_by_role("heading")).to_have_text("Too many failed log-ins")
+    expect(page.locator("p")).to_contain_text("UTC")
