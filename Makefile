@@ -7,7 +7,7 @@ PRODUCT := coordinator releases executions interop pipelines
 # Two processes share the servers that the run starts; recovery tests need a core to themselves.
 PYTEST_ARGS ?= -n 2
 # Enough for Django to load its settings. Nothing listens there: these checks need no server.
-UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
+UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
 
 .PHONY: help setup demo test recovery bench check format clean
@@ -33,7 +33,7 @@ recovery: setup ## Kill processes at random under load and judge what became of 
 bench: setup ## Measure the product against its peers; PART='batch growth' chooses (see docs/performance.md)
 	@$(BIN)/python -m benchmarks $(PART) $(BENCH_ARGS)
 
-check: setup ## Format, lint, types, layers, migrations, lock file, dependencies, security
+check: setup ## Format, lint, types, layers, migrations, settings, lock file, dependencies, security
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m tests.public_names
@@ -42,6 +42,8 @@ check: setup ## Format, lint, types, layers, migrations, lock file, dependencies
 	@# The warning says that no database could be asked which migrations it has, and none is meant to be.
 	$(UNCONNECTED) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	$(BIN)/bandit -q -ll -r $(PRODUCT)
+	.ci/audit
+	HSTS_SUBDOMAINS=true HSTS_PRELOAD=true $(UNCONNECTED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/deptry .
 	PATH="$$PWD/.boot/bin:$$PATH" UV_PYTHON_DOWNLOADS=never uv lock -q --check
 

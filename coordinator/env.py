@@ -63,7 +63,7 @@ class Environment:
         return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
 
     def secrets(self, name: str, *, shortest: int = 1, most: int = 10) -> list[str]:
-        """At most `most` secrets of at least `shortest` characters, separated by commas or white space; none by default."""
+        """At most `most` secrets of at least `shortest` characters each, separated by commas or white space."""
 
         def parse(value: str) -> list[str]:
             found = value.replace(",", " ").split()
