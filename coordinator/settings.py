@@ -288,6 +288,7 @@ CELERY_TASK_DEFAULT_QUEUE = "control"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
 # Receivers of webhooks and REST workers may be slow: an installation can give them workers of their own.
 CELERY_TASK_ROUTES = {
+    "executions.heartbeat": {"queue": "heartbeats"},
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
     # Reading whole artifacts may take long, too, and so may asking image registries.
