@@ -336,6 +336,7 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 # A message is accepted from its task's queue alone.
 CELERY_TASK_ROUTES = {
     "executions.record": {"queue": "outcomes"},
+    "executions.heartbeat": {"queue": "heartbeats"},
     # Receivers of webhooks and REST workers may be slow: an installation can give them workers of their own.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},

@@ -16,6 +16,9 @@ COORDINATOR_RULES = ("~*", "&*", "+@all", "-@admin", "-@dangerous")
 _NOTHING = ("resetkeys", "resetchannels", "clearselectors", "-@all")
 _CONNECTION = ("+ping", "+select", "+client|setinfo", "+multi", "+exec")
 
+# To receive, to return what was received too late, to count, and to keep the newest messages that were not accepted.
+_OWN_QUEUES = ("+brpop", "+lpush", "+rpush", "+llen", "+ltrim", "+expire")
+
 
 def worker_user(tenant_id: str) -> str:
     """Return the name of the user that all workers of a tenant share."""
@@ -24,7 +27,7 @@ def worker_user(tenant_id: str) -> str:
 
 def worker_rules(tenant_id: str) -> tuple[str, ...]:
     """Return what the workers of a tenant may do. Applied to a user again, the rules change nothing."""
-    own_queues = (f"~{tenant_prefix(tenant_id)}*", "+brpop", "+lpush", "+llen", "+ltrim", "+expire", "+getdel")
+    own_queues = (f"~{tenant_prefix(tenant_id)}*", *_OWN_QUEUES)
     append_only = f"(+lpush %W~{OUTCOME_QUEUE} %W~{HEARTBEAT_QUEUE})"
     return (*_NOTHING, *_CONNECTION, *own_queues, append_only)
 

@@ -167,6 +167,7 @@ def deploy(settings: dict[str, str], webs: list[Product], traffic: Traffic) -> N
         web.wait_until_ready()
         traffic.up = webs
         traffic.wait_for_rounds(1)
+    restart(product, "clock", product.start_clock)
     restart(product, "control-worker", product.start_control_worker)
     traffic.wait_for_rounds(ROUNDS)
 
