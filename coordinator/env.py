@@ -156,11 +156,13 @@ class Environment:
         return self._read(name, "list", default, parse, fallback=[])
 
     def url(self, name: str) -> str:
-        """An http or https URL without a query or a fragment, and without a slash at its end; empty by default."""
+        """An http or https URL without user info, query, fragment, or a slash at its end; empty by default."""
 
         def parse(value: str) -> str:
             if value and (not _is_web_url(value) or "?" in value or "#" in value):
-                raise ValueError("must be a URL such as https://coordinator.example, without a query or a fragment")
+                raise ValueError(
+                    "must be a URL such as https://coordinator.example, without user info, query or fragment"
+                )
             return value.rstrip("/")
 
         return self._read(name, "URL", "", parse, fallback="")
@@ -299,7 +301,9 @@ def _split(value: str) -> SplitResult | None:
 
 def _is_web_url(value: str) -> bool:
     url = _split(value)
-    return url is not None and url.scheme in {"http", "https"} and bool(url.hostname) and not _BLANK.search(value)
+    if url is None or "@" in url.netloc:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname) and not _BLANK.search(value)
 
 
 def _database(value: str) -> dict[str, Any]:

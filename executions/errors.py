@@ -31,6 +31,12 @@ class WorkerEndpointRefused(CoordinatorError):
     title = "The installation lets no worker be called at this endpoint"
 
 
+class WorkerEndpointInvalid(CoordinatorError):
+    code = "WORKER_ENDPOINT_INVALID"
+    status = 422
+    title = "The endpoint is not an origin, such as https://worker.example:8443"
+
+
 class WorkerBeatsItself(CoordinatorError):
     code = "WORKER_BEATS_ITSELF"
     status = 409

@@ -35,11 +35,39 @@ def base_of(endpoint: str) -> str:
     return (endpoint or settings.REST_WORKER_BASE_URL).rstrip("/")
 
 
+def endpoint_errors(endpoint: str) -> list[dict[str, str]]:
+    """Return what is wrong with the form of a worker's endpoint: it is an origin, and the protocol names every path.
+
+    Otherwise whoever registers a worker would choose the paths that the coordinator calls there.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        is_url = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or not endpoint.isascii() or any(character in "\\ " or ord(character) < 33 for character in endpoint):
+        return [_endpoint_error("ENDPOINT_NOT_A_URL", "must be a URL such as https://worker.example:8443")]
+    rules = (
+        ("ENDPOINT_HAS_USER_INFO", "@" in parts.netloc, "must not contain user info"),
+        ("ENDPOINT_HAS_ZONE", "%" in parts.netloc, "must not contain a zone id or an escaped host"),
+        ("ENDPOINT_HAS_PATH", parts.path.strip("/") != "", "must not contain a path: the protocol names every path"),
+        ("ENDPOINT_HAS_QUERY", "?" in endpoint, "must not contain a query"),
+        ("ENDPOINT_HAS_FRAGMENT", "#" in endpoint, "must not contain a fragment"),
+    )
+    return [_endpoint_error(code, message) for code, broken, message in rules if broken]
+
+
+def _endpoint_error(code: str, message: str) -> dict[str, str]:
+    return {"field": "endpoint", "code": code, "message": message}
+
+
 def may_call(endpoint: str) -> bool:
     """Whether the installation lets a worker with this endpoint be called."""
     base = base_of(endpoint)
     own = [settings.REST_WORKER_BASE_URL] if settings.REST_WORKER_BASE_URL else []
-    return bool(base) and _origin(base) in {_origin(allowed) for allowed in [*settings.REST_WORKER_ORIGINS, *own]}
+    if not base or (endpoint and endpoint_errors(endpoint)):
+        return False
+    return _origin(base) in {_origin(allowed) for allowed in [*settings.REST_WORKER_ORIGINS, *own]}
 
 
 def blocked_reason(endpoint: str) -> str:

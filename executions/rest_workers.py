@@ -8,9 +8,9 @@ from django.db.models.functions import Now
 
 from coordinator import bell
 from coordinator.tenancy.models import Tenant
-from executions.errors import WorkerBeatsItself, WorkerEndpointRefused
+from executions.errors import WorkerBeatsItself, WorkerEndpointInvalid, WorkerEndpointRefused
 from executions.models import Worker, WorkerEligibility
-from executions.rest_calls import blocked_reason, may_call
+from executions.rest_calls import blocked_reason, endpoint_errors, may_call
 from executions.rest_capabilities import CHECK_TASK
 from executions.worker_registry import CELERY, DISPATCH_TASK, REST, alive_until, find, find_or_register, note
 from releases.identity import ReleaseIdentity
@@ -80,9 +80,12 @@ def admit(
 ) -> Worker:
     """Register a worker that is to be called at `endpoint`; `told` is as for `register`.
 
-    Raises `WorkerEndpointRefused` where the installation lets nobody be called there, `WorkerBeatsItself` where the id
-    is that of a worker which speaks for itself and has not said good-bye, and `WorkerLimitReached`.
+    Raises `WorkerEndpointInvalid` with every rule that the endpoint breaks, `WorkerEndpointRefused` where the
+    installation lets nobody be called there, `WorkerBeatsItself` where the id is that of a worker which speaks for
+    itself and has not said good-bye, and `WorkerLimitReached`.
     """
+    if errors := endpoint_errors(endpoint):
+        raise WorkerEndpointInvalid(f"The endpoint {errors[0]['message']}.", errors=errors)
     if not may_call(endpoint):
         raise WorkerEndpointRefused("REST_WORKER_ORIGINS does not name the endpoint's origin.")
     with transaction.atomic():

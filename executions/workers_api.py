@@ -16,7 +16,13 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
 from executions import rest_workers, worker_registry
 from executions.api import TENANT, PinView
-from executions.errors import WorkerBeatsItself, WorkerEndpointRefused, WorkerLimitReached, WorkerUnknown
+from executions.errors import (
+    WorkerBeatsItself,
+    WorkerEndpointInvalid,
+    WorkerEndpointRefused,
+    WorkerLimitReached,
+    WorkerUnknown,
+)
 from executions.models import Worker, WorkerEligibility, WorkerEvent
 from executions.stranded import Stranded, stranded
 from releases.identity import ReleaseIdentity
@@ -96,7 +102,7 @@ class RegisterRequest(StrictSerializer):
     contractVersion = Text(max_length=IDENTITY_LENGTH)
     releaseVersion = Text(max_length=IDENTITY_LENGTH)
     workerId = Text(max_length=150)
-    endpoint = Text(max_length=2000, help_text="Its base URL, at an origin that REST_WORKER_ORIGINS names.")
+    endpoint = Text(max_length=2000, help_text="Its origin, one that REST_WORKER_ORIGINS names; no path.")
     artifactId = Text(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
     artifactDigest = Text(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
 
@@ -115,7 +121,7 @@ class Workers(TenantView, ListAPIView[Worker]):
     """The tenant's workers, with what each hosts and whether it is alive."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
-    refusals: ClassVar = {"POST": (WorkerEndpointRefused, WorkerBeatsItself, WorkerLimitReached)}
+    refusals: ClassVar = {"POST": (WorkerEndpointInvalid, WorkerEndpointRefused, WorkerBeatsItself, WorkerLimitReached)}
     serializer_class = WorkerView
     filterset_class = WorkerFilter
     queryset = Worker.objects.none()

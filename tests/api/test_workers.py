@@ -10,6 +10,7 @@ from coordinator.tenancy.models import Tenant
 from coordinator.tenancy.roles import Scope
 from executions import moves
 from executions.models import Execution, Worker, WorkerEvent
+from executions.rest_calls import may_call
 from releases.models import Release
 from tests import making
 from tests.api.caller import Caller
@@ -172,7 +173,7 @@ REST_WORKER = {
     "contractVersion": "c",
     "releaseVersion": "1.0",
     "workerId": "rest-1",
-    "endpoint": "https://orders.internal:8443/base/",
+    "endpoint": "https://orders.internal:8443/",
 }
 
 
@@ -195,7 +196,36 @@ def test_a_worker_that_is_called_over_http_is_registered_beaten_for_and_drained(
     assert operator.call("POST", "workers", REST_WORKER)["state"] == "HEALTHY"
 
 
-@pytest.mark.parametrize("endpoint", ["https://orders.internal", "http://orders.internal:8443", "file:///etc", "x"])
+@pytest.mark.parametrize(
+    ("endpoint", "codes"),
+    [
+        ("file:///etc", ["ENDPOINT_NOT_A_URL"]),
+        ("orders.internal:8443", ["ENDPOINT_NOT_A_URL"]),
+        ("//orders.internal:8443", ["ENDPOINT_NOT_A_URL"]),
+        ("https://orders.internal:0", ["ENDPOINT_NOT_A_URL"]),
+        ("https://orders.internal:8443\\@other", ["ENDPOINT_NOT_A_URL"]),
+        ("https://user:password@orders.internal:8443", ["ENDPOINT_HAS_USER_INFO"]),
+        ("https://[fe80::1%25eth0]:8443", ["ENDPOINT_HAS_ZONE"]),
+        ("https://orders.internal:8443/admin/", ["ENDPOINT_HAS_PATH"]),
+        ("https://orders.internal:8443/pipeline/worker/transitions/execute", ["ENDPOINT_HAS_PATH"]),
+        ("https://orders.internal:8443?", ["ENDPOINT_HAS_QUERY"]),
+        ("https://orders.internal:8443/?delete=all&x=", ["ENDPOINT_HAS_QUERY"]),
+        ("https://orders.internal:8443#", ["ENDPOINT_HAS_FRAGMENT"]),
+        ("https://orders.internal:8443/a?b#c", ["ENDPOINT_HAS_PATH", "ENDPOINT_HAS_QUERY", "ENDPOINT_HAS_FRAGMENT"]),
+    ],
+)
+def test_an_endpoint_that_is_no_origin_is_refused_and_never_called(
+    operator: Caller, settings: Any, endpoint: str, codes: list[str]
+) -> None:
+    settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
+    refused = operator.call("POST", "workers", {**REST_WORKER, "endpoint": endpoint}, 422)
+    assert refused["code"] == "WORKER_ENDPOINT_INVALID"
+    assert [(error["field"], error["code"]) for error in refused["errors"]] == [("endpoint", code) for code in codes]
+    assert not Worker.objects.filter(worker_id="rest-1").exists()
+    assert not may_call(endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["https://orders.internal", "http://orders.internal:8443"])
 def test_a_worker_at_an_origin_that_is_not_allowed_is_refused(operator: Caller, settings: Any, endpoint: str) -> None:
     settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
     refused = operator.call("POST", "workers", {**REST_WORKER, "endpoint": endpoint}, 422)

@@ -99,9 +99,10 @@ def test_the_command_has_fifteen_members_and_the_pin_of_the_execution(flow: Flow
     assert json.loads(payload["payload"]["payload"]) == ORDER
 
 
-def test_the_path_is_signed_without_the_base_under_which_it_is_reached(flow: Flow) -> None:
+def test_the_path_is_signed_without_the_base_under_which_it_is_reached(flow: Flow, settings: Any) -> None:
     flow.double.prefix = "/apps/orders"
-    flow.worker.endpoint = flow.double.endpoint
+    settings.REST_WORKER_BASE_URL = flow.double.endpoint
+    flow.worker.endpoint = ""
     flow.worker.save()
     flow.check()
     parked(flow)

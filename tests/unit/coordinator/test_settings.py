@@ -28,6 +28,7 @@ BY_KIND = {
     "URL": [
         *(f"ftp://{MARK}", MARK, f"https://h:{MARK}", "https://", f"https://[{MARK}"),
         *(f"https://h/?{MARK}", f"https://h/#{MARK}", "https://h?", "https://h#"),
+        *(f"https://{MARK}@h", f"https://user:{MARK}@h/", "https://@h"),
     ],
     "file": [f"/nowhere/{MARK}", __file__],
     "PostgreSQL URL": [
@@ -55,13 +56,13 @@ BY_NAME = {
     "TPF_CONTROL_PLANE_TENANT_TOKENS": [MARK, f"acme={MARK},b"],
     "ALLOWED_TENANTS": [f"{MARK} inc", "acme,Upper"],
     "ALLOWED_HOSTS": [f"https://{MARK}", f"a {MARK}"],
-    "CSRF_TRUSTED_ORIGINS": [MARK, f"https://h/{MARK}"],
+    "CSRF_TRUSTED_ORIGINS": [MARK, f"https://h/{MARK}", f"https://{MARK}@h"],
     "IMAGE_REGISTRIES": [f"https://{MARK}"],
     "IMAGE_REGISTRIES_PLAIN_HTTP": [f"h/{MARK}"],
     "IMAGE_REGISTRY_CREDENTIALS": [MARK],
     "IMAGE_REGISTRY_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
     "WEBHOOK_ALLOWED_NETWORKS": [f"10.0.0.{MARK}/8"],
-    "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}"],
+    "REST_WORKER_ORIGINS": [f"https://h/{MARK}", f"https://h:{MARK}", f"https://{MARK}@h"],
     "TPF_RELEASE_ROOTS": [MARK],
     "TPF_ADMIN_TOKEN_REF": [MARK],
     "TPF_CONTROL_PLANE_TOKEN_REF": [MARK],
