@@ -118,7 +118,7 @@ def test_a_broker_that_cannot_hold_a_message_in_hand_counts_as_lost(queue: str, 
     """Celery survives a lost connection, and no other error."""
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
         broker.send("some.task", ONE, queue=queue)
-        with Redis.from_url(server.url) as redis:
+        with Redis.from_url(server.owner_url) as redis:
             redis.config_set("maxmemory", 1)
         with accepting("some.task", server.url) as connection:
             consumer = Consumer(connection.channel(), [Queue(queue)], callbacks=[fail])

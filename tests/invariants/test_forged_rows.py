@@ -287,8 +287,8 @@ def test_a_release_gets_no_bytes_that_its_tenant_has_not_sent(forger: Connection
             "tenancy_apitoken",
             "created",
             """INSERT INTO tenancy_apitoken
-            (digest, token_key, created, name, scopes, user_id, tenant_id)
-            SELECT 'x', 'x', now() - interval '1 day', 'x', scopes, user_id, tenant_id FROM tenancy_apitoken
+            (digest, token_key, created, expiry, name, scopes, user_id, tenant_id)
+            SELECT 'x', 'x', now() - interval '1 day', now(), 'x', scopes, user_id, tenant_id FROM tenancy_apitoken
             RETURNING created = now()""",
         ),
     ],
