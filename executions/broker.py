@@ -147,8 +147,13 @@ class Channel(redis.Channel):
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
         """A message with an expiry replaces the messages in its queue, and the queue expires with it."""
-        header = {name: message["headers"][name] for name in ("task", "eta", "expires", "retries")}
-        body = message["body"]
+        headers, body = message["headers"], message["body"]
+        header = {
+            "task": headers["task"],
+            "eta": headers.get("eta"),
+            "expires": headers.get("expires"),
+            "retries": headers.get("retries", 0),
+        }
         text = self.messages.write(queue, header, body if isinstance(body, bytes) else body.encode())
         milliseconds = message["properties"].get("expiration")
         with self.conn_or_acquire() as client:
@@ -230,7 +235,7 @@ def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -
                 routing_key=queue,
                 content_type="application/json",
                 content_encoding="utf-8",
-                headers={"task": task, "eta": None, "expires": None, "retries": 0},
+                headers={"task": task},
                 **properties,
             )
         except lost as error:

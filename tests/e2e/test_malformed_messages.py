@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from redis import Redis
 
+from coordinator.celery import app
 from executions import broker
 from executions.protocol import EXECUTE_TASK, ORDER_TASK, order_queue_of, queue_of
 from executions.task_messages import NOTHING_FOLLOWS, TaskMessages, signing_keys
@@ -20,14 +21,10 @@ from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 pytestmark = pytest.mark.timeout(240)
 ROUNDS, MESSAGES_IN_ROUND = 5, 2_000
 SEED = random.randrange(2**32)
-CONTROL_TASKS = {
-    "control": ["executions.dispatch", "executions.sweep", "executions.heartbeat"],
-    "outcomes": ["executions.record"],
-    "webhooks": ["executions.send_webhooks"],
-    "rest": ["executions.call_rest_worker"],
-    "artifacts": ["releases.verify", "releases.remove_orphans", "executions.remove_old"],
-}
-
+app.loader.import_default_modules()
+CONTROL_TASKS: dict[str, list[str]] = {queue.name: [] for queue in app.conf.task_queues}
+for task in sorted(name for name in app.tasks if not name.startswith("celery.")):
+    CONTROL_TASKS[app.amqp.router.route({}, task)["queue"].name].append(task)
 TASKS = [(queue, task) for queue, tasks in CONTROL_TASKS.items() for task in tasks]
 # Workers send these, with an envelope that they sign.
 BARE = {"executions.heartbeat", "executions.record"}
