@@ -15,8 +15,6 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty
 from typing import Any
@@ -41,15 +39,6 @@ DEAD_MESSAGE_SECONDS = 7 * 24 * 3600
 def dead_messages_of(queue: str) -> str:
     """The name of the list that holds the newest messages of `queue` that were not accepted, newest first."""
     return f"{queue}.dead"
-
-
-@contextmanager
-def _refusal_is_loss() -> Iterator[None]:
-    """Turn an error that the broker answers into a lost connection, which Celery survives."""
-    try:
-        yield
-    except ResponseError as error:
-        raise ConnectionLostError(f"The broker refused a command: {error}") from error
 
 
 class QoS(redis.QoS):
@@ -110,8 +99,7 @@ class Channel(redis.Channel):
         """Celery acknowledges also what it took from a queue that wants no acknowledgements."""
         delivered: Any = self.qos._delivered
         if delivery_tag in delivered:
-            with _refusal_is_loss():
-                super().basic_ack(delivery_tag, multiple)
+            super().basic_ack(delivery_tag, multiple)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         """Kombu makes a client for each message that is sent or acknowledged, at half the cost of sending it."""
@@ -130,18 +118,17 @@ class Channel(redis.Channel):
         """Kombu's, but for the message's form."""
         client: Any = self.client
         try:
-            with _refusal_is_loss():
-                try:
-                    answer = client.parse_response(client.connection, "BRPOP", **options)
-                except self.connection_errors:
-                    client.connection.disconnect()
-                    raise
-                if not answer:
-                    raise Empty
-                queue = answer[0].decode()
-                self._queue_cycle.rotate(queue)
-                self._receive_message(queue, answer[1])
-                return True
+            try:
+                answer = client.parse_response(client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                client.connection.disconnect()
+                raise
+            if not answer:
+                raise Empty
+            queue = answer[0].decode()
+            self._queue_cycle.rotate(queue)
+            self._receive_message(queue, answer[1])
+            return True
         finally:
             self._in_poll = None
 
@@ -180,8 +167,13 @@ class Channel(redis.Channel):
 
         A message with an expiry replaces the messages in its queue, and the queue expires with it.
         """
-        header = {name: message["headers"][name] for name in ("task", "eta", "expires", "retries")}
-        body = message["body"]
+        headers, body = message["headers"], message["body"]
+        header = {
+            "task": headers["task"],
+            "eta": headers.get("eta"),
+            "expires": headers.get("expires"),
+            "retries": headers.get("retries", 0),
+        }
         text = self.messages.write(queue, header, body if isinstance(body, bytes) else body.encode())
         milliseconds, ticket = message["properties"].get("expiration"), message["properties"].get("ticket")
         with self.conn_or_acquire() as client:
@@ -228,6 +220,8 @@ def _celery_message(queue: str, text: bytes, message: TaskMessage) -> dict[str, 
 
 class Transport(redis.Transport):
     Channel = Channel
+    # Celery connects again after these, and the process ends with any other.
+    connection_errors = (*redis.Transport.connection_errors, ResponseError)
 
 
 def survive_broker_loss() -> None:
@@ -280,7 +274,7 @@ def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -
                 routing_key=queue,
                 content_type="application/json",
                 content_encoding="utf-8",
-                headers={"task": task, "eta": None, "expires": None, "retries": 0},
+                headers={"task": task},
                 **properties,
             )
         except lost as error:

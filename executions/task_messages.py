@@ -93,17 +93,20 @@ class TaskMessages:
         if len(message) > LONGEST_MESSAGE:
             raise MessageRefused("MESSAGE_TOO_LARGE")
         signature, text, body = _lines(message)
-        is_signed = any(hmac.compare_digest(signature, _signature(key, queue, text, body)) for key in self._keys)
         header = _header(text)
         if not self._accepts(queue, header.task):
             raise MessageRefused("TASK_NOT_ACCEPTED")
-        if not is_signed and not (header.task in self._unsigned and header.is_plain):
+        needs_none = header.task in self._unsigned and header.is_plain
+        if not needs_none and not self._is_signed(signature, queue, text, body):
             raise MessageRefused("SIGNATURE_INVALID")
         if header.task in self._unsigned:
             return _with_one_envelope(_task_message(header, body))
         if not -TOLERANCE.total_seconds() <= self._clock() - header.sent_at <= LONGEST_AGE:
             raise MessageRefused("MESSAGE_EXPIRED")
         return _task_message(header, body)
+
+    def _is_signed(self, signature: bytes, queue: str, text: bytes, body: bytes) -> bool:
+        return any(hmac.compare_digest(signature, _signature(key, queue, text, body)) for key in self._keys)
 
 
 def parse(message: bytes) -> TaskMessage:

@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from redis import Redis
 
+from coordinator.celery import app
 from executions import broker
 from executions.protocol import EXECUTE_TASK, ORDER_TASK, order_queue_of, queue_of
 from executions.task_messages import NOTHING_FOLLOWS, TaskMessages, signing_keys
@@ -20,14 +21,11 @@ from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 pytestmark = pytest.mark.timeout(240)
 ROUNDS, MESSAGES_IN_ROUND = 5, 2_000
 SEED = random.randrange(2**32)
-CONTROL_TASKS = {
-    "control": ["executions.dispatch", "executions.sweep", "executions.heartbeat"],
-    "outcomes": ["executions.record"],
-    "webhooks": ["executions.send_webhooks"],
-    "rest": ["executions.call_rest_worker"],
-    "artifacts": ["releases.verify", "releases.remove_orphans", "executions.remove_old"],
-}
-
+app.loader.import_default_modules()
+CONTROL_TASKS: dict[str, list[str]] = {queue.name: [] for queue in app.conf.task_queues}
+for task in sorted(name for name in app.tasks if not name.startswith("celery.")):
+    CONTROL_TASKS[app.amqp.router.route({}, task)["queue"].name].append(task)
+TASKS = [(queue, task) for queue, tasks in CONTROL_TASKS.items() for task in tasks]
 # Workers send these, with an envelope that they sign.
 BARE = {"executions.heartbeat", "executions.record"}
 
@@ -158,6 +156,7 @@ def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: Bu
     print(f"Seed {SEED}")
     fuzzer = Fuzzer(SEED)
     carried = queues(hosted, v1)
+    processes = [child for child in hosted.product.children.started if child.running]
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         for number in range(ROUNDS):
             for queue, tasks in carried.items():
@@ -166,7 +165,7 @@ def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: Bu
             made = hosted.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
             eventually(lambda: not any(map(redis.llen, carried)), seconds=60, what="every message taken")
             hosted.wait_for(made, "SUCCEEDED", seconds=60)
-        assert [child.name for child in hosted.product.children.started if not child.running] == []
+        assert [child.name for child in processes if not child.running] == []
         for queue in carried:
             dead = redis.lrange(broker.dead_messages_of(queue), 0, -1)
             assert len(dead) == broker.MOST_DEAD_MESSAGES
@@ -185,11 +184,24 @@ def test_what_is_held_in_a_wrong_form_stops_neither_the_process_nor_the_return_o
     hosted.wait_for(made, "SUCCEEDED")
 
 
-@pytest.mark.parametrize("task", sorted(task for tasks in CONTROL_TASKS.values() for task in tasks if task not in BARE))
+def test_a_broker_that_refuses_every_command_ends_no_process(hosted: TenantInUse) -> None:
+    """A value of another type under the name of a queue makes it refuse to deliver from any queue."""
+    processes = [child for child in hosted.product.children.started if child.running]
+    [log] = {child.log for child in processes if child.name == "control-worker"}
+    before = log.read_text().count("Connected to")
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        eventually(lambda: redis.set("rest", "no list", nx=True), what="an empty queue")
+        eventually(lambda: log.read_text().count("Connected to") > before + 2, what="three new connections")
+        redis.delete("rest")
+    made = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    hosted.wait_for(made, "SUCCEEDED")
+    assert [child.name for child in processes if not child.running] == []
+
+
+@pytest.mark.parametrize(("queue", "task"), [(queue, task) for queue, task in TASKS if task not in BARE])
 def test_a_task_of_the_coordinator_is_dropped_unless_the_coordinator_signed_it(
-    running: RunningProduct, task: str
+    running: RunningProduct, queue: str, task: str
 ) -> None:
-    [queue] = [queue for queue, tasks in CONTROL_TASKS.items() if task in tasks]
     dead = broker.dead_messages_of(queue)
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         for keys in ([], signing_keys([settings.WORKER_SECRET])):

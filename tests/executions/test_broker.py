@@ -11,7 +11,6 @@ from django.conf import settings
 from kombu import Consumer, Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
-from redis.exceptions import ConnectionError as ConnectionLostError
 
 from coordinator import log_limit
 from coordinator.local.valkey import Valkey
@@ -122,9 +121,8 @@ def test_a_broker_that_cannot_hold_a_message_in_hand_counts_as_lost(queue: str, 
             redis.config_set("maxmemory", 1)
         with accepting("some.task", server.url) as connection:
             consumer = Consumer(connection.channel(), [Queue(queue)], callbacks=[fail])
-            with consumer, pytest.raises(ConnectionLostError):
+            with consumer, pytest.raises(connection.connection_errors):
                 connection.drain_events(timeout=5)
-            assert issubclass(ConnectionLostError, connection.connection_errors)
 
 
 def fail(body: Any, message: Any) -> None:
