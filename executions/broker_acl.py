@@ -16,8 +16,9 @@ COORDINATOR_RULES = ("~*", "&*", "+@all", "-@admin", "-@dangerous")
 _NOTHING = ("resetkeys", "resetchannels", "clearselectors", "-@all")
 _CONNECTION = ("+ping", "+select", "+client|setinfo", "+multi", "+exec")
 
-# To receive, to return what was received too late, to count, and to keep the newest messages that were not accepted.
-_OWN_QUEUES = ("+brpop", "+lpush", "+rpush", "+llen", "+ltrim", "+expire")
+# To receive, to return what was received too late, to count, to keep the newest messages that were not accepted, and to
+# take the ticket of a command message.
+_OWN_QUEUES = ("+brpop", "+lpush", "+rpush", "+llen", "+ltrim", "+expire", "+getdel")
 
 
 def worker_user(tenant_id: str) -> str:

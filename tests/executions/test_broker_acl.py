@@ -27,7 +27,20 @@ FOREIGN_KEYS = (
     *("unacked", "unacked_index", "unacked_mutex", "_kombu.binding.control", "coordinator:probe", "bell:x:0"),
     *(tenant_prefix(TENANT)[:-1], "*", "tenant.*", "", f"x{queue_of(OWN)}"),
 )
-ALLOWED = {"ping", "select", "client|setinfo", "multi", "exec", "brpop", "lpush", "rpush", "llen", "ltrim", "expire"}
+ALLOWED = {
+    "ping",
+    "select",
+    "client|setinfo",
+    "multi",
+    "exec",
+    "brpop",
+    "lpush",
+    "rpush",
+    "llen",
+    "ltrim",
+    "expire",
+    "getdel",
+}
 # A connection authenticates itself with these, and ends. Redis subjects them to no ACL.
 UNRESTRICTED = {"auth", "hello", "quit", "reset"}
 
