@@ -28,18 +28,8 @@ FOREIGN_KEYS = (
     *(tenant_prefix(TENANT)[:-1], "*", "tenant.*", "", f"x{queue_of(OWN)}"),
 )
 ALLOWED = {
-    "ping",
-    "select",
-    "client|setinfo",
-    "multi",
-    "exec",
-    "brpop",
-    "lpush",
-    "rpush",
-    "llen",
-    "ltrim",
-    "expire",
-    "getdel",
+    *("ping", "select", "client|setinfo", "multi", "exec"),
+    *("brpop", "lpush", "rpush", "llen", "ltrim", "expire", "getdel"),
 }
 # A connection authenticates itself with these, and ends. Redis subjects them to no ACL.
 UNRESTRICTED = {"auth", "hello", "quit", "reset"}
