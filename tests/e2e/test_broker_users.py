@@ -12,6 +12,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as ConnectionLostError
 
 from coordinator.broker_tls import tls_options
+from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
 from executions.protocol import tenant_prefix
 from tests.e2e.conftest import product_with_own_broker
@@ -118,20 +119,18 @@ def test_only_a_known_certificate_of_the_brokers_host_is_accepted(
 
 
 def test_a_worker_accepts_no_unknown_certificate(
-    running: RunningProduct, v1: BuiltRelease, name: str, certificate: Path, server: Valkey
+    running: RunningProduct, v1: BuiltRelease, name: str, certificate: Path, server: Valkey, tmp_path: Path
 ) -> None:
+    running.tenant(name)
+    key = running.product.manage("worker_key", name)
     with tls_in_front_of(server.port, certificate) as port:
-        running.product.servers["REDIS_URL"], before = over_tls(server.url, port), running.product.servers["REDIS_URL"]
-        owner, running.product.servers["REDIS_OWNER_URL"] = running.product.servers["REDIS_OWNER_URL"], server.owner_url
+        broker = {"REDIS_URL": over_tls(server.url, port), "REDIS_OWNER_URL": server.owner_url}
+        product = Product(tmp_path / "product", running.product.servers | broker)
         try:
-            worker = running.product.start_worker(
-                name, v1.reference, release=v1.descriptor, tenant=name, key="k" * 64, directory=v1.directory
+            worker = product.start_worker(
+                name, v1.reference, release=v1.descriptor, tenant=name, key=key, directory=v1.directory
             )
-        finally:
-            running.product.servers |= {"REDIS_URL": before, "REDIS_OWNER_URL": owner}
-        try:
             eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in worker.log_tail(), what="the refusal")
             assert worker.running
         finally:
-            worker.stop()
-            running.product.children.started.remove(worker)
+            product.stop()

@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,8 +42,9 @@ class Person:
     def __init__(self, username: str, web: Product) -> None:
         self.http = requests.Session()
         login = f"{web.url}/admin/login/"
-        self.http.get(login).raise_for_status()
-        form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": self.http.cookies["csrftoken"]}
+        token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', self.http.get(login).text)
+        assert token is not None
+        form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
         answer = self.http.post(login, data=form, headers={"Referer": login}, allow_redirects=False)
         assert answer.status_code == 302, answer.text
 
