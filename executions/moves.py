@@ -363,13 +363,14 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.U
         return {execution_id: State(status) for execution_id, status in cursor.fetchall()}
 
 
-# Only what is RUNNING has a lease token.
+# Only what is RUNNING has a lease token. A worker that got a copy of another worker's command renews nothing.
 _RENEW = """
 WITH locked AS (
     SELECT e.id, held.seconds FROM executions_execution e
     JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[], %(seconds)s::float[]) AS held(id, token, seconds)
         ON held.id = e.id
     WHERE e.lease_token = held.token AND e.tenant_id IS NOT DISTINCT FROM %(tenant)s
+        AND (e.lease_owner = %(holder)s OR NOT starts_with(e.lease_owner, 'worker:'))
     ORDER BY e.id FOR UPDATE OF e
 )
 UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(holder)s,
@@ -388,6 +389,8 @@ def renew_leases(
     running: Mapping[uuid.UUID, float] = MappingProxyType({}),
 ) -> set[uuid.UUID]:
     """Give the leases that are still held their full time again, by the database's clock, and name their `holder`.
+
+    The first worker that names a lease keeps it: for any other the lease is lost.
 
     `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
     got the execution again still runs both; only the lease that counts is renewed. `running` says of some tokens for

@@ -58,6 +58,21 @@ def test_a_worker_of_any_name_has_its_addresses(ready: tuple[Tenant, Release], o
     assert len(operator.get(f"workers/{making.PIPELINE}/{name}/events")["items"]) == 1
 
 
+def test_a_worker_beyond_the_limit_is_not_registered(
+    ready: tuple[Tenant, Release], operator: Caller, settings: Any
+) -> None:
+    settings.MAX_TENANT_WORKERS, settings.REST_WORKER_ORIGINS = 1, ["http://10.0.0.1:80"]
+    body = {
+        "pipelineId": making.PIPELINE,
+        "contractVersion": ready[1].contract_version,
+        "releaseVersion": "1.0",
+        "workerId": "second",
+        "endpoint": "http://10.0.0.1:80",
+    }
+    assert operator.call("POST", "workers", body, 409)["code"] == "WORKER_LIMIT_REACHED"
+    assert not Worker.objects.filter(worker_id="second").exists()
+
+
 def test_workers_are_found_by_pipeline_release_and_state(ready: tuple[Tenant, Release], operator: Caller) -> None:
     owner, release = ready
     making.worker(release, "silent", last_heartbeat_at=LONG_AGO)

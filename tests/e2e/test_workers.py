@@ -225,7 +225,7 @@ def test_orders_of_others_and_old_orders_do_nothing(two: Two) -> None:
     own = worker_key(settings.WORKER_SECRET, two.tenant.tenant.slug)
     long_ago = (datetime.now(UTC) - TOLERANCE * 2).isoformat()
     for message, code in (
-        (foreign, "SIGNATURE_INVALID"),
+        (foreign, "KEY_NOT_ACTIVE"),
         (two.sealed(drain=True, name="other"), "ORDER_MISDIRECTED"),
         (making.resealed(two.sealed(drain=True), own, timestamp=long_ago), "TIMESTAMP_REFUSED"),
         ({"kind": "order"}, "ENVELOPE_MALFORMED"),

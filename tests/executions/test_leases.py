@@ -109,6 +109,14 @@ def test_the_holder_renews_a_lease_for_its_full_time(claim: moves.Claim) -> None
     assert (after.version, after.event_count) == (before.version, before.event_count)
 
 
+def test_the_first_worker_that_names_a_lease_keeps_it(claim: moves.Claim) -> None:
+    """A second worker has it from a copy of the command, and is told that it is lost."""
+    pair, tenant = (claim.execution_id, claim.lease_token), row(claim).tenant_id
+    for holder, renewed in (("worker:w", {claim.lease_token}), ("worker:v", set()), ("worker:w", {claim.lease_token})):
+        assert moves.renew_leases(tenant, [pair], holder=holder, lease_seconds=60) == renewed
+        assert row(claim).lease_owner == "worker:w"
+
+
 def test_a_lease_that_has_run_out_but_was_not_swept_yet_is_still_the_holders(claim: moves.Claim) -> None:
     let_expire(claim)
     assert renew(claim, claim.lease_token)

@@ -310,6 +310,15 @@ def test_a_worker_is_registered_beats_drains_and_comes_back(root: Path, owner: T
     assert [event.data["cause"] for event in causes] == ["REGISTERED", "OPERATOR_DRAINED", "REGISTERED"]
 
 
+def test_a_worker_beyond_the_limit_is_not_registered(root: Path, owner: Tenant, settings: Any) -> None:
+    settings.MAX_TENANT_WORKERS = 1
+    ok("POST", f"{base(owner)}/workers/register", WORKER)
+    ok("POST", f"{base(owner)}/workers/register", WORKER)
+    status, told = refused(call("POST", f"{base(owner)}/workers/register", {**WORKER, "workerId": "w-2"}))
+    assert status == 409
+    assert told.startswith("WORKER_LIMIT_REACHED")
+
+
 def test_workers_are_listed_by_what_they_host(root: Path, owner: Tenant) -> None:
     for number, version in enumerate(("sha256:r", "sha256:r", "sha256:q")):
         body = {**WORKER, "workerId": f"w-{number}", "releaseVersion": version}
