@@ -182,13 +182,14 @@ DATABASE_APPLICATION_ROLE = env.text("DATABASE_APPLICATION_ROLE", "coordinator")
 DATABASE_ROLE_CHECK = env.flag("DATABASE_ROLE_CHECK", True)
 DATABASE_OWNER_PASSWORD = env.secret("DATABASE_OWNER_PASSWORD", required=False)
 DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", required=False)
+_database = env.database("DATABASE_URL")
 DATABASES = {
     "default": {
-        **env.database("DATABASE_URL"),
+        **_database,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         # Only `coordinator.prepared` prepares statements; a threshold of None would forbid it to.
-        "OPTIONS": {"connect_timeout": 5, "prepare_threshold": 5},
+        "OPTIONS": {"connect_timeout": 5, **_database["OPTIONS"], "prepare_threshold": 5},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
