@@ -23,6 +23,7 @@ demo: setup ## Start everything on this machine and run the main job before your
 
 test: setup ## Run every test against real servers; PYTEST_ARGS='-k pin' chooses
 	@.ci/install-chromium
+	@.ci/install-nginx
 	@.ci/install-typescript
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 

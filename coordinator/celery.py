@@ -18,6 +18,13 @@ app = Celery("coordinator")
 
 
 @signals.worker_init.connect
+def _require_ordinary_role(**_: Any) -> None:
+    from coordinator import role_check  # needs Django's settings
+
+    role_check.require_ordinary_role()
+
+
+@signals.worker_init.connect
 def _answer_bells_here(**_: Any) -> None:
     """What a control worker makes room for it sends out itself, in a thread that does so for many outcomes at once."""
     from executions.dispatch import dispatch

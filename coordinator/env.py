@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from coordinator.postgresql.url import connection_settings
 
 T = TypeVar("T")
 MOST = 1e9
@@ -225,7 +227,7 @@ class Environment:
 
     def database(self, name: str) -> dict[str, Any]:
         """A `postgresql://user:password@host:port/name` URL as Django's connection settings."""
-        return self._read(name, "PostgreSQL URL", None, _database, fallback={}, secret=True)
+        return self._read(name, "PostgreSQL URL", None, connection_settings, fallback={"OPTIONS": {}}, secret=True)
 
     def raise_problems(self) -> None:
         """Raise `ImproperlyConfigured` with every problem met so far, if there is any."""
@@ -271,17 +273,3 @@ def _split(value: str) -> SplitResult | None:
 def _is_web_url(value: str) -> bool:
     url = _split(value)
     return url is not None and url.scheme in {"http", "https"} and bool(url.hostname) and not _BLANK.search(value)
-
-
-def _database(value: str) -> dict[str, Any]:
-    url = _split(value)
-    if url is None or url.scheme not in {"postgresql", "postgres"} or not url.path.strip("/") or url.query:
-        raise ValueError("must be a postgresql://user:password@host:port/name URL, with nothing after the name")
-    return {
-        "ENGINE": "coordinator.postgresql",
-        "NAME": unquote(url.path.strip("/")),
-        "USER": unquote(url.username or ""),
-        "PASSWORD": unquote(url.password or ""),
-        "HOST": unquote(url.hostname or ""),
-        "PORT": str(url.port or ""),
-    }

@@ -55,3 +55,9 @@ class LargeRequestsBusy(CoordinatorError):
     code = "LARGE_REQUESTS_BUSY"
     status = 503
     title = "Too many large requests are being handled at once"
+
+
+class SlowRequestsBusy(CoordinatorError):
+    code = "SLOW_REQUESTS_BUSY"
+    status = 503
+    title = "Too many requests wait for the rest of their bodies"

@@ -55,6 +55,7 @@ IMAGE_REGISTRY_ALLOWED_NETWORKS = env.networks("IMAGE_REGISTRY_ALLOWED_NETWORKS"
 IMAGE_REGISTRY_SECONDS = env.number("IMAGE_REGISTRY_SECONDS", 10, least=0.1)
 IMAGE_REGISTRY_CA_FILE = env.certificates("IMAGE_REGISTRY_CA_FILE")
 MAX_REQUEST_BYTES = env.integer("MAX_REQUEST_BYTES", 1024**2)
+WEB_SLOTS = env.integer("WEB_SLOTS", 16)
 
 SUBMISSION_CACHE_SECONDS = env.number("SUBMISSION_CACHE_SECONDS", 1)
 WEB_DISPATCHES = env.flag("WEB_DISPATCHES", True)
@@ -179,13 +180,17 @@ TEMPLATES = [
     }
 ]
 DATABASE_APPLICATION_ROLE = env.text("DATABASE_APPLICATION_ROLE", "coordinator")
+DATABASE_ROLE_CHECK = env.flag("DATABASE_ROLE_CHECK", True)
+DATABASE_OWNER_PASSWORD = env.secret("DATABASE_OWNER_PASSWORD", required=False)
+DATABASE_APPLICATION_PASSWORD = env.secret("DATABASE_APPLICATION_PASSWORD", required=False)
+_database = env.database("DATABASE_URL")
 DATABASES = {
     "default": {
-        **env.database("DATABASE_URL"),
+        **_database,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         # Only `coordinator.prepared` prepares statements; a threshold of None would forbid it to.
-        "OPTIONS": {"connect_timeout": 5, "prepare_threshold": 5},
+        "OPTIONS": {"connect_timeout": 5, **_database["OPTIONS"], "prepare_threshold": 5},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

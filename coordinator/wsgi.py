@@ -26,18 +26,20 @@ if _parent is not None:
     threading.Thread(name="parent", target=_end_with, args=[_parent], daemon=True).start()
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
-application = get_wsgi_application()
+_django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - Django is set up by now
 
-from coordinator import bell, connection_budget, memory  # noqa: E402
+from coordinator import bell, connection_budget, memory, request_slots, role_check  # noqa: E402
 from executions.dispatch import dispatch  # noqa: E402
 from executions.worker_registry import DISPATCH_TASK  # noqa: E402
 
+role_check.require_ordinary_role()
 memory.return_large_blocks()
 if settings.WEB_DISPATCHES:
     bell.answer_here(DISPATCH_TASK, dispatch)
 
-_workers = connection_budget.granian_workers(sys.argv)
-if _workers is not None:
-    connection_budget.check_soon(processes=_workers[0], threads=_workers[1])
+_processes, _threads = connection_budget.granian_workers(sys.argv) or (None, 2**16)
+application = request_slots.in_slots(_django, slots=settings.WEB_SLOTS, threads=_threads)
+if _processes is not None:
+    connection_budget.check_soon(processes=_processes, threads=min(settings.WEB_SLOTS, _threads))

@@ -20,7 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from coordinator.api.bodies import read_body
 from coordinator.documents import read_object
-from coordinator.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge
+from coordinator.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
 from coordinator.findings import DocumentError
 from coordinator.postgresql.outage import is_outage
 from coordinator.tenancy.models import SLUG, Tenant
@@ -154,7 +154,7 @@ def body_of(request: HttpRequest) -> dict[str, Any] | None:
         body = read_body(request, settings.MAX_REQUEST_BYTES)
     except PayloadTooLarge:
         raise Refusal(413, INVALID) from None
-    except LargeRequestsBusy as busy:
+    except (LargeRequestsBusy, SlowRequestsBusy) as busy:
         raise Refusal(busy.status, busy.title) from None
     if body.strip() in {b"", b"null"}:
         return None

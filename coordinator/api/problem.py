@@ -21,6 +21,7 @@ from coordinator.errors import (
     InvalidRequest,
     LargeRequestsBusy,
     PayloadTooLarge,
+    SlowRequestsBusy,
 )
 from coordinator.postgresql.outage import is_outage
 
@@ -69,8 +70,8 @@ class ProblemHandler(ExceptionHandler):
         return _document(code, title, exc.status_code, str(detail) if exc.status_code < 500 else title)
 
     def report_exception(self, exc: APIException, response: Response) -> None:
-        """Do not report `LargeRequestsBusy`: it has status 503, but it is not a failure of the program."""
-        if not isinstance(self.exc, LargeRequestsBusy):
+        """Do not report that too many are busy: it has status 503, but it is not a failure of the program."""
+        if not isinstance(self.exc, LargeRequestsBusy | SlowRequestsBusy):
             super().report_exception(exc, response)
 
     def get_response(self, exc: APIException, data: dict[str, Any]) -> Response:
@@ -136,8 +137,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """Django's handler for a view or a middleware that raised: 503 in an outage of the database, else 500."""
-    if is_outage(sys.exception()):
+    """Django's handler for a view or a middleware that raised: 503 in an outage of the database, else 500.
+
+    Whatever reads a body may also raise `SlowRequestsBusy`.
+    """
+    error = sys.exception()
+    if isinstance(error, SlowRequestsBusy):
+        return refusal(error)
+    if is_outage(error):
         if request.path.startswith(API):
             return refusal(database_unavailable())
         return HttpResponse(render_to_string("503.html"), status=DatabaseUnavailable.status)

@@ -10,7 +10,14 @@ from rest_framework import serializers
 
 from coordinator.api.fields import Number, StrictSerializer, Text, WholeNumber
 from coordinator.api.problem import ProblemRenderer
-from coordinator.errors import DatabaseUnavailable, InvalidRequest, LargeRequestsBusy, NotFound, PayloadTooLarge
+from coordinator.errors import (
+    DatabaseUnavailable,
+    InvalidRequest,
+    LargeRequestsBusy,
+    NotFound,
+    PayloadTooLarge,
+    SlowRequestsBusy,
+)
 from coordinator.tenancy.access import ScopeMissing
 
 # Status and code of what the layers before a view refuse: of every request, of one that needs a token, has a query
@@ -27,6 +34,7 @@ SENDING = {
     (PayloadTooLarge.status, PayloadTooLarge.code),
     (415, "UNSUPPORTED_MEDIA_TYPE"),
     (LargeRequestsBusy.status, LargeRequestsBusy.code),
+    (SlowRequestsBusy.status, SlowRequestsBusy.code),
 }
 
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}

@@ -18,7 +18,8 @@ STARTUP_SECONDS = 60.0
 WEB_OPTIONS = (
     "--host=127.0.0.1",
     "--workers=2",
-    "--blocking-threads=16",
+    # Most only wait for bodies. WEB_SLOTS says how many requests are handled at once.
+    "--blocking-threads=544",
     # No sooner than a connection to the database is too old to be kept (CONN_MAX_AGE).
     "--blocking-threads-idle-timeout=60",
     "--http=1",

@@ -15,6 +15,9 @@ WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
     AND pg_has_role(current_user, relowner, 'USAGE')
 ORDER BY relname
 """
+_SCHEMA_BELONGS_TO_THE_DATABASE = """
+SELECT FROM pg_namespace WHERE nspname = %s AND pg_get_userbyid(nspowner) = 'pg_database_owner'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,14 @@ def set_up(connect: Callable[[str], Connection], names: Names, passwords: Mappin
         if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [names.database]).rowcount:
             _run(connection, "CREATE DATABASE {} OWNER {}", names.database, names.owner)
     with connect(names.database) as connection:
-        _run(connection, "ALTER SCHEMA {} OWNER TO pg_database_owner", SCHEMA)
+        if not connection.execute(_SCHEMA_BELONGS_TO_THE_DATABASE, [SCHEMA]).rowcount:
+            _run(connection, "ALTER SCHEMA {} OWNER TO pg_database_owner", SCHEMA)
         grant(connection.execute, names.database, names.application)
+
+
+def missing_roles(connection: Connection, names: Names) -> set[str]:
+    rows = connection.execute("SELECT rolname FROM pg_roles").fetchall()
+    return {names.owner, names.application} - {name for (name,) in rows}
 
 
 def create_role(connection: Connection, name: str, password: str | None) -> None:

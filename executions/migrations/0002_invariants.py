@@ -3,7 +3,7 @@
 from django.db import migrations
 
 FORWARD = """
-CREATE FUNCTION guard_removal() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_removal() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     term int := (SELECT CASE WHEN OLD.status IN ('FAILED', 'DLQ') THEN t.failed_retention_days ELSE t.retention_days END
         FROM tenancy_tenant t WHERE t.id = OLD.tenant_id);
@@ -17,7 +17,7 @@ END $$;
 
 -- A history is removed with its execution or not at all: after it, and in its transaction, whose foreign keys are
 -- checked at the end.
-CREATE FUNCTION guard_history() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_history() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
         RETURN OLD;
@@ -51,7 +51,7 @@ ALTER TABLE executions_interaction ADD CONSTRAINT interaction_of_its_unit
     FOREIGN KEY (unit_id, execution_id, tenant_id) REFERENCES executions_awaitunit (id, execution_id, tenant_id)
     DEFERRABLE INITIALLY DEFERRED;
 
-CREATE FUNCTION guard_interaction() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_interaction() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
         RETURN OLD;
@@ -84,7 +84,7 @@ END $$;
 CREATE TRIGGER interaction_guard BEFORE UPDATE OR DELETE ON executions_interaction
     FOR EACH ROW EXECUTE FUNCTION guard_interaction();
 
-CREATE FUNCTION guard_await_unit() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_await_unit() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
         RETURN OLD;
@@ -114,7 +114,7 @@ END $$;
 CREATE TRIGGER await_unit_guard BEFORE UPDATE OR DELETE ON executions_awaitunit
     FOR EACH ROW EXECUTE FUNCTION guard_await_unit();
 
-CREATE FUNCTION guard_wire_form() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_wire_form() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM executions_execution WHERE id = OLD.execution_id) THEN
         RETURN OLD;
@@ -130,7 +130,7 @@ END $$;
 CREATE TRIGGER wire_form_guard BEFORE UPDATE OR DELETE ON executions_wireform
     FOR EACH ROW EXECUTE FUNCTION guard_wire_form();
 
-CREATE FUNCTION guard_wire_result() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_wire_result() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM executions_execution
         WHERE id = NEW.execution_id AND status = 'SUCCEEDED' AND finished_at = now())
@@ -143,7 +143,7 @@ END $$;
 CREATE TRIGGER wire_form_result_with_success BEFORE INSERT OR UPDATE ON executions_wireform
     FOR EACH ROW WHEN (NEW.result IS NOT NULL) EXECUTE FUNCTION guard_wire_result();
 
-CREATE FUNCTION guard_campaign() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_campaign() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF OLD.status IN ('COMPLETED', 'CANCELLED') THEN
         RAISE EXCEPTION 'campaign %: a finished campaign never changes', OLD.id
@@ -170,7 +170,7 @@ CREATE TRIGGER campaign_not_deleted BEFORE DELETE ON executions_campaign
 CREATE TRIGGER campaign_not_truncated BEFORE TRUNCATE ON executions_campaign
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
-CREATE FUNCTION guard_campaign_item() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_campaign_item() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF OLD.outcome <> 'PENDING' OR (NEW.id, NEW.campaign_id, NEW.execution_id, NEW.expected_version)
         IS DISTINCT FROM (OLD.id, OLD.campaign_id, OLD.execution_id, OLD.expected_version)
@@ -187,7 +187,7 @@ CREATE TRIGGER campaign_item_not_deleted BEFORE DELETE ON executions_campaignite
 CREATE TRIGGER campaign_item_not_truncated BEFORE TRUNCATE ON executions_campaignitem
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
-CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_submission() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (
         SELECT FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
@@ -208,7 +208,7 @@ END $$;
 CREATE TRIGGER execution_submission BEFORE INSERT ON executions_execution
     FOR EACH ROW EXECUTE FUNCTION guard_submission();
 
-CREATE FUNCTION guard_execution() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_execution() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     noted executions_execution;
 BEGIN
@@ -267,7 +267,7 @@ CREATE TRIGGER execution_guard BEFORE UPDATE ON executions_execution FOR EACH RO
 
 -- An execution's event_count and its events change in one statement. Whole statements are checked, so that a group
 -- of outcomes costs one query. Scalar subqueries look each row up by its key; a join might read a whole table.
-CREATE FUNCTION guard_event_count() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_event_count() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM changed c WHERE (SELECT v.id FROM executions_executionevent v
         WHERE v.execution_id = c.id AND v.sequence = c.event_count) IS NULL)
@@ -282,7 +282,7 @@ CREATE TRIGGER execution_submitted_with_event AFTER INSERT ON executions_executi
 CREATE TRIGGER execution_changed_with_event AFTER UPDATE ON executions_execution
     REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_event_count();
 
-CREATE FUNCTION guard_event_sequence() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_event_sequence() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF EXISTS (
         SELECT FROM (SELECT execution_id, min(sequence) AS first, max(sequence) AS last, count(*) AS events,

@@ -3,7 +3,7 @@
 from django.db import migrations, models
 
 FORWARD = """
-CREATE FUNCTION worker_clock() RETURNS timestamptz LANGUAGE sql STABLE AS $$
+CREATE FUNCTION worker_clock() RETURNS timestamptz LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp AS $$
     SELECT coalesce((SELECT arrived_at FROM executions_messagepath WHERE expected_by < now()), now())
 $$;
 """

@@ -52,7 +52,7 @@ CROSS JOIN LATERAL (
 # places too. They are found by the releases of the pipeline, so that no index on `lease_owner` is needed.
 # 7306 is the class of these locks. Locks of two keys never conflict with locks of one key, as in `releases.blob_lock`.
 COUNT = """
-CREATE FUNCTION count_running_for_claim(release bigint, rest_owners text[]) RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION count_running_for_claim(release bigint, rest_owners text[]) RETURNS jsonb LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT pg_try_advisory_xact_lock(7306, hashint8(release)) THEN
         RETURN NULL;

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from releases.artifact_store.direct import DirectUploads
-from releases.artifact_store.staging import StagedBlob, disk, staging_folder
+from releases.artifact_store.staging import StagedBlob, disk, private_folder, staging_folder
 from releases.artifact_store.store import CHUNK, Seen, Stored, hexadecimal
 from releases.errors import ArtifactStoreUnavailable
 
@@ -18,6 +18,8 @@ MARKER = ".artifact-store"
 
 class LocalArtifactStore:
     """Blobs at `<root>/sha256/<first two hex digits>/<hex>`, read-only, put there by an atomic rename.
+
+    The folders and files that it creates are accessible to the account of the process alone.
 
     A root without `MARKER` is no store: every method raises `ArtifactStoreUnavailable` instead of finding blobs absent
     or writing to the wrong disk. If `may_set_up` says so, the first use makes the store instead.
@@ -33,8 +35,9 @@ class LocalArtifactStore:
 
     def set_up(self) -> None:
         with disk():
-            self.staging.mkdir(parents=True, exist_ok=True)
-            (self.root / MARKER).touch()
+            private_folder(self.staging)
+            (self.root / MARKER).touch(mode=0o600)
+            (self.root / MARKER).chmod(0o600)
 
     def stage(self, limit: int) -> StagedBlob:
         self._require_store()
@@ -59,8 +62,8 @@ class LocalArtifactStore:
         target = self.path(staged.digest)
         self._require_store()
         with disk():
-            staged.path.chmod(0o444)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.path.chmod(0o400)
+            private_folder(target.parent)
             staged.path.replace(target)
             for directory in (target.parent, target.parent.parent, self.root):
                 _fsync_directory(directory)
@@ -124,7 +127,7 @@ class LocalArtifactStore:
         now = datetime.now(UTC)
         target = self.root / "quarantine" / f"{path.name}-{now:%Y%m%dT%H%M%S%fZ}"
         with disk():
-            target.parent.mkdir(exist_ok=True)
+            private_folder(target.parent)
             try:
                 path.rename(target)
             except FileNotFoundError:

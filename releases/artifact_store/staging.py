@@ -83,8 +83,16 @@ class StagedBlob:
 def staging_folder(path: Path) -> Path:
     """The folder of a machine in which uploads grow, made where it is not there."""
     with disk():
-        path.mkdir(parents=True, exist_ok=True)
+        private_folder(path)
     return path
+
+
+def private_folder(path: Path) -> None:
+    """Create `path` and its missing parents so that no other account of the host may enter them, whatever the umask."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
 
 
 @dataclass(frozen=True, slots=True)

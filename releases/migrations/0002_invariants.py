@@ -3,7 +3,7 @@
 from django.db import migrations
 
 FORWARD = """
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION '% of % is refused: its rows are never changed or removed', TG_OP, TG_TABLE_NAME
         USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
@@ -58,7 +58,7 @@ CREATE TRIGGER upload_not_deleted BEFORE DELETE ON releases_artifactupload
 CREATE TRIGGER upload_not_truncated BEFORE TRUNCATE ON releases_artifactupload
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
-CREATE FUNCTION guard_blob() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_blob() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF (NEW.digest, NEW.size, NEW.created_at) IS DISTINCT FROM (OLD.digest, OLD.size, OLD.created_at) THEN
         RAISE EXCEPTION 'blob %: its digest, size and time of creation never change', OLD.digest
@@ -68,7 +68,7 @@ BEGIN
 END $$;
 CREATE TRIGGER blob_guard BEFORE UPDATE ON releases_blob FOR EACH ROW EXECUTE FUNCTION guard_blob();
 
-CREATE FUNCTION guard_release() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_release() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF (NEW.id, NEW.pipeline_id, NEW.contract_version, NEW.release_version, NEW.descriptor, NEW.contract_document, NEW.uploaded_by, NEW.created_at)
         IS DISTINCT FROM
@@ -107,7 +107,7 @@ BEGIN
 END $$;
 CREATE TRIGGER release_guard BEFORE UPDATE ON releases_release FOR EACH ROW EXECUTE FUNCTION guard_release();
 
-CREATE FUNCTION guard_artifact_upload() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_artifact_upload() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF (NEW.id, NEW.tenant_id, NEW.digest, NEW.size, NEW.part_size, NEW.uploaded_by, NEW.created_at) IS DISTINCT FROM
         (OLD.id, OLD.tenant_id, OLD.digest, OLD.size, OLD.part_size, OLD.uploaded_by, OLD.created_at)
@@ -132,7 +132,7 @@ BEGIN
 END $$;
 CREATE TRIGGER upload_guard BEFORE UPDATE ON releases_artifactupload FOR EACH ROW EXECUTE FUNCTION guard_artifact_upload();
 
-CREATE FUNCTION guard_activation() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_activation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM releases_release r WHERE r.id = NEW.release_id
         AND r.pipeline_id = NEW.pipeline_id AND r.status = 'REGISTERED')
@@ -152,7 +152,7 @@ BEGIN
 END $$;
 CREATE TRIGGER activation_guard BEFORE INSERT ON releases_activation FOR EACH ROW EXECUTE FUNCTION guard_activation();
 
-CREATE FUNCTION guard_pipeline() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_pipeline() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND (NEW.id, NEW.tenant_id, NEW.pipeline_id, NEW.created_at)
         IS DISTINCT FROM (OLD.id, OLD.tenant_id, OLD.pipeline_id, OLD.created_at)
@@ -171,7 +171,7 @@ END $$;
 CREATE TRIGGER pipeline_guard BEFORE INSERT OR UPDATE ON releases_pipeline FOR EACH ROW EXECUTE FUNCTION guard_pipeline();
 
 -- Deferred to the commit: the activation is inserted first, and the pointer moves after it.
-CREATE FUNCTION guard_pointer() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION guard_pointer() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM releases_pipeline p WHERE p.id = NEW.pipeline_id AND p.activation_id = (
         SELECT a.id FROM releases_activation a WHERE a.pipeline_id = p.id ORDER BY a.sequence DESC LIMIT 1))

@@ -24,7 +24,7 @@ def test_the_settings_name_the_store(settings: Any) -> None:
 def test_a_blob_is_read_only_and_is_not_touched_by_another_upload(local: LocalBench) -> None:
     local.keep(DATA)
     before = local.store.path(DIGEST).stat()
-    assert stat.S_IMODE(before.st_mode) == 0o444
+    assert stat.S_IMODE(before.st_mode) == 0o400
     local.keep(DATA)
     after = local.store.path(DIGEST).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)

@@ -1,0 +1,166 @@
+"""deploy/nginx.conf, run by Debian's nginx in front of the real web process."""
+
+import os
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from coordinator.local.children import Children, free_port
+from coordinator.local.product import PROJECT, Product
+from releases.artifact_store import LocalArtifactStore
+from tests.postgresql.tls_front import Authority
+from tests.running import RunningProduct, TenantInUse, eventually
+
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:{PROJECT}/.local/nginx/usr/sbin")
+HOST = "coordinator.example"
+BODY_TIMEOUT = 3
+SOON = 2.0
+MAIN = """
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+{user}
+events {{ worker_connections 2000; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/coordinator.conf;
+}}
+"""
+
+
+@dataclass
+class Site:
+    """What clients reach: nginx, with the web process behind it."""
+
+    product: Product
+    plain_port: int
+    port: int
+    authority: Path
+
+    def connection(self, sent: bytes = b"") -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=self.authority)
+        made = context.wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=15), server_hostname=HOST)
+        made.sendall(sent)
+        return made
+
+    def ask(self, request: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Return the status and the whole answer."""
+        head = f"{request}\r\nHost: {HOST}\r\nConnection: close\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
+        with self.connection(head.encode() + body) as connection:
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        return int(answer.split(b" ", 2)[1]), answer
+
+
+def configured(folder: Path, site: Site, certificate: Path) -> Path:
+    """The shipped file, with the places and one time of this test."""
+    text = (PROJECT / "deploy" / "nginx.conf").read_text()
+    for shipped, ours in {
+        "127.0.0.1:8000": f"127.0.0.1:{site.product.port}",
+        "listen 80;": f"listen 127.0.0.1:{site.plain_port};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{site.port} ssl;",
+        "/etc/ssl/coordinator/fullchain.pem": str(certificate),
+        "/etc/ssl/coordinator/privkey.pem": str(certificate),
+        "client_body_timeout 15s;": f"client_body_timeout {BODY_TIMEOUT}s;",
+    }.items():
+        assert shipped in text
+        text = text.replace(shipped, ours)
+    (folder / "coordinator.conf").write_text(text)
+    main = folder / "nginx.conf"
+    main.write_text(MAIN.format(folder=folder, user="user root;" if os.geteuid() == 0 else ""))
+    return main
+
+
+@pytest.fixture(scope="module")
+def site(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    assert NGINX, "there is no nginx; on Debian: apt-get install nginx"
+    folder = tmp_path_factory.mktemp("nginx")
+    authority = Authority(folder, "authority")
+    authority.server(HOST)
+    settings = {"HTTPS_ONLY": "true", "BEHIND_PROXY": "true", "ALLOWED_HOSTS": HOST}
+    product = Product(folder / "product", running.product.servers, {**running.product.settings, **settings})
+    LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
+    made = Site(product, free_port(), free_port(), authority.file)
+    main = configured(folder, made, folder / f"{HOST}.pem")
+    with product.children, Children(folder) as children:
+        product.start_web()
+        children.start("nginx", [NGINX, "-c", main, "-e", "stderr"], environment=dict(os.environ))
+        eventually(lambda: is_ready(made), seconds=60, what="the site")
+        yield made
+
+
+def is_ready(site: Site) -> bool:
+    try:
+        return site.ask("GET /health/ready HTTP/1.1")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def tenant(running: RunningProduct, name: str) -> TenantInUse:
+    return running.tenant(name)
+
+
+def post(tenant: TenantInUse, path: str, media_type: str = "application/json") -> str:
+    authorization = tenant.http.headers["Authorization"]
+    return (
+        f"POST /api/v1/tenants/{tenant.tenant.slug}/{path} HTTP/1.1\r\n"
+        f"Authorization: {authorization!s}\r\nContent-Type: {media_type}"
+    )
+
+
+def test_five_hundred_bodies_that_stop_hold_up_nobody(site: Site, tenant: TenantInUse) -> None:
+    stopped = f"{post(tenant, 'executions')}\r\nHost: {HOST}\r\nContent-Length: 500\r\n\r\n{{".encode()
+    with ExitStack() as held:
+        connections = [held.enter_context(site.connection(stopped)) for _ in range(500)]
+        for _ in range(10):
+            began = time.monotonic()
+            assert is_ready(site)
+            body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
+            assert site.ask(post(tenant, "executions"), body)[0] == 404
+            assert time.monotonic() - began < SOON
+        assert is_closed(connections[-1])
+
+
+def is_closed(connection: ssl.SSLSocket) -> bool:
+    """Wait until nginx gives the request up, of which the coordinator has never heard."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_plain_http_is_sent_to_https(site: Site) -> None:
+    url = f"http://127.0.0.1:{site.plain_port}/admin/"
+    answer = requests.get(url, headers={"Host": HOST}, allow_redirects=False, timeout=10)
+    assert (answer.status_code, answer.headers["Location"]) == (301, f"https://{HOST}/admin/")
+
+
+def test_the_coordinator_believes_no_header_of_the_client(site: Site) -> None:
+    for name in ("X-Forwarded-Proto", "X_Forwarded_Proto"):
+        assert site.ask(f"GET /health/live HTTP/1.1\r\n{name}: http")[0] == 200
+
+
+def test_a_body_beyond_the_limit_is_refused_and_a_large_upload_is_not(site: Site, tenant: TenantInUse) -> None:
+    assert site.ask(post(tenant, "executions:batch"), b" " * (10 * 2**20))[0] == 413
+    status, answer = site.ask(post(tenant, "executions"), b" " * (8 * 2**20))
+    assert (status, b"PAYLOAD_TOO_LARGE" in answer) == (413, True)
+    form = "multipart/form-data; boundary=b"
+    part = b'--b\r\nContent-Disposition: form-data; name="artifact"; filename="a.zip"\r\n\r\n'
+    status, answer = site.ask(post(tenant, "pipelines/p/releases", form), part + b"x" * (12 * 2**20) + b"\r\n--b--\r\n")
+    assert status == 400, answer

@@ -1,0 +1,15 @@
+"""Fixtures: a cluster of these tests' own, whose roles and databases they may change."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from coordinator.local.postgres import Postgres
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    server = Postgres(tmp_path_factory.mktemp("cluster"), durable=False)
+    server.start()
+    yield server
+    server.remove()

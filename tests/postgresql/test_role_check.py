@@ -1,0 +1,142 @@
+"""The web process and the control worker run as an ordinary role or not at all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import requests
+from django.conf import settings
+
+from coordinator.local.children import Child
+from coordinator.local.postgres import OWNER, PRODUCT, Postgres
+from coordinator.local.product import Product
+from coordinator.postgresql.roles import application_dangers, owner_faults
+from tests.running import eventually
+
+GIVE_AND_TAKE = {
+    "has SUPERUSER": ("ALTER ROLE coordinator SUPERUSER", "ALTER ROLE coordinator NOSUPERUSER"),
+    "has BYPASSRLS": ("ALTER ROLE coordinator BYPASSRLS", "ALTER ROLE coordinator NOBYPASSRLS"),
+    "has CREATEROLE": ("ALTER ROLE coordinator CREATEROLE", "ALTER ROLE coordinator NOCREATEROLE"),
+    "has REPLICATION": ("ALTER ROLE coordinator REPLICATION", "ALTER ROLE coordinator NOREPLICATION"),
+    "owns tables": ("ALTER TABLE thing OWNER TO coordinator", "ALTER TABLE thing OWNER TO coordinator_owner"),
+    "owns the database": (
+        "ALTER DATABASE coordinator OWNER TO coordinator",
+        "ALTER DATABASE coordinator OWNER TO coordinator_owner",
+    ),
+    "is a member of coordinator_owner": (
+        "GRANT coordinator_owner TO coordinator WITH INHERIT FALSE",
+        "REVOKE coordinator_owner FROM coordinator",
+    ),
+    "is a member of pg_write_all_data": (
+        "GRANT pg_write_all_data TO coordinator",
+        "REVOKE pg_write_all_data FROM coordinator",
+    ),
+    "may create temporary tables": (
+        "GRANT TEMPORARY ON DATABASE coordinator TO PUBLIC",
+        "REVOKE TEMPORARY ON DATABASE coordinator FROM PUBLIC",
+    ),
+    "may create schemas": (
+        "GRANT CREATE ON DATABASE coordinator TO coordinator",
+        "REVOKE CREATE ON DATABASE coordinator FROM coordinator",
+    ),
+    "may create objects in public": (
+        "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+    ),
+    "may truncate tables or add triggers": (
+        "GRANT TRIGGER ON thing TO coordinator",
+        "REVOKE TRIGGER ON thing FROM coordinator",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def superuser(cluster: Postgres) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(cluster.superuser_url(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE thing (id int); ALTER TABLE thing OWNER TO coordinator_owner")
+        yield connection
+
+
+def test_the_roles_of_a_local_cluster_are_good(superuser: psycopg.Connection) -> None:
+    assert application_dangers(superuser.execute, PRODUCT) == []
+    assert owner_faults(superuser.execute, OWNER) == []
+
+
+@pytest.mark.parametrize("danger", GIVE_AND_TAKE)
+def test_each_danger_is_seen(superuser: psycopg.Connection, danger: str) -> None:
+    give, take = GIVE_AND_TAKE[danger]
+    superuser.execute(give.encode())
+    try:
+        assert danger in application_dangers(superuser.execute, PRODUCT)
+    finally:
+        superuser.execute(take.encode())
+    assert application_dangers(superuser.execute, PRODUCT) == []
+
+
+def product(cluster: Postgres, folder: Path, url: str, **more: str) -> Product:
+    servers = {"DATABASE_URL": url, "REDIS_URL": settings.CELERY_BROKER_URL}
+    return Product(folder, servers, {"SECRET_KEY": settings.SECRET_KEY, **more})
+
+
+def wait_for_refusal(child: Child, refusal: str) -> None:
+    """Granian ends if its worker dies again within five seconds, which a busy machine may not manage."""
+    eventually(lambda: refusal in child.log.read_text(), what=refusal)
+
+
+OWNER_REFUSED = "The database role coordinator_owner must not run this process: it owns tables; it owns the database"
+
+
+def test_the_web_process_refuses_the_owner(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
+    own = product(cluster, tmp_path, cluster.owner_url)
+    try:
+        wait_for_refusal(own.start_web(), OWNER_REFUSED)
+    finally:
+        own.stop()
+
+
+def test_the_control_worker_refuses_the_owner(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
+    own = product(cluster, tmp_path, cluster.owner_url)
+    try:
+        worker = own.start_control_worker()
+        assert worker.wait(30) != 0
+        assert OWNER_REFUSED in worker.log_tail()
+    finally:
+        own.stop()
+
+
+def test_a_role_that_a_session_takes_on_hides_nothing(
+    superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path
+) -> None:
+    """The role that logged in comes back with RESET ROLE."""
+    superuser.execute("GRANT coordinator TO coordinator_owner; ALTER ROLE coordinator_owner SET role = coordinator")
+    own = product(cluster, tmp_path, cluster.owner_url)
+    try:
+        wait_for_refusal(own.start_web(), OWNER_REFUSED)
+    finally:
+        own.stop()
+        superuser.execute("ALTER ROLE coordinator_owner RESET role; REVOKE coordinator FROM coordinator_owner")
+
+
+def test_a_setting_turns_the_check_off(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
+    own = product(cluster, tmp_path, cluster.owner_url, DATABASE_ROLE_CHECK="false")
+    own.gather_static_files()
+    try:
+        own.start_web()
+        own.wait_until_ready()
+    finally:
+        own.stop()
+
+
+def test_a_process_that_starts_before_its_database_checks_the_first_connection(tmp_path: Path) -> None:
+    late = Postgres(tmp_path / "late", durable=False)
+    own = product(late, tmp_path, late.owner_url)
+    try:
+        web = own.start_web()
+        eventually(lambda: "is checked at the first connection" in web.log_tail(), what="the start")
+        late.start()
+        assert requests.get(f"{own.url}/health/ready", timeout=5).status_code == 503
+        wait_for_refusal(web, "The database role coordinator_owner must not run this process")
+    finally:
+        own.stop()
+        late.remove()

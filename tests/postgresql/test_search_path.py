@@ -1,0 +1,48 @@
+"""The database's functions mean our tables, whatever tables a session creates for itself."""
+
+import pytest
+from django.db import connection
+
+from executions.models import ExecutionEvent
+from releases.models import Activation
+from tests import making
+from tests.raw_sql import check_foreign_keys_now, refused, run
+
+pytestmark = pytest.mark.django_db
+
+
+def test_every_function_has_a_fixed_search_path() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT proname, proconfig FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            " AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')"
+        )
+        functions = dict(cursor.fetchall())
+    assert {"guard_history", "guard_activation", "worker_clock", "count_running_for_claim"} <= functions.keys()
+    fixed = ["search_path=pg_catalog, public, pg_temp"]
+    assert {name: config for name, config in functions.items() if config != fixed} == {}
+
+
+def test_a_temporary_table_does_not_let_history_be_erased() -> None:
+    owner, _ = making.ready()
+    execution = making.execution(owner)
+    check_foreign_keys_now()
+    run("CREATE TEMPORARY TABLE executions_execution (id uuid) ON COMMIT DROP")
+    sql = "DELETE FROM executions_executionevent WHERE execution_id = %s"
+    assert refused(sql, execution.pk) == "event_append_only"
+    assert ExecutionEvent.objects.filter(execution_id=execution.pk).count() == 1
+
+
+def test_a_temporary_table_does_not_let_an_activation_be_forged() -> None:
+    owner = making.active(making.tenant()).pipeline.tenant
+    contract = making.contract()
+    data = making.archive(contract, code="2.0")
+    unverified = making.upload(owner, making.descriptor(contract, data, "2.0"), data).release
+    check_foreign_keys_now()
+    run("CREATE TEMPORARY TABLE releases_release ON COMMIT DROP AS SELECT * FROM public.releases_release")
+    run("UPDATE pg_temp.releases_release SET status = 'REGISTERED'")
+    sql = """INSERT INTO releases_activation
+        (pipeline_id, release_id, previous_id, sequence, actor, reason, activated_at)
+        SELECT pipeline_id, %s, release_id, sequence + 1, actor, reason, now() FROM releases_activation"""
+    assert refused(sql, unverified.pk) == "activation_own_release"
+    assert Activation.objects.count() == 1

@@ -1,0 +1,137 @@
+"""`manage.py setup_database` and `manage.py migrate` set up an installation that the documentation can rely on."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from coordinator.local.children import ChildError
+from coordinator.local.postgres import Postgres
+from coordinator.local.product import Product
+
+DATABASE, OWNER, APPLICATION = "orders", "orders_owner", "orders_app"
+OWNER_PASSWORD, APPLICATION_PASSWORD = "owner's-password", "application's-password"
+PASSWORDS = {"DATABASE_OWNER_PASSWORD": OWNER_PASSWORD, "DATABASE_APPLICATION_PASSWORD": APPLICATION_PASSWORD}
+
+
+class Installation:
+    """What an operator does to one cluster."""
+
+    def __init__(self, cluster: Postgres, folder: Path) -> None:
+        self.cluster = cluster
+        servers = {"DATABASE_URL": cluster.superuser_url(DATABASE), "REDIS_URL": "redis://127.0.0.1:1/0"}
+        self._product = Product(folder, servers, {"DATABASE_APPLICATION_ROLE": APPLICATION})
+
+    def set_up(self, *options: str, **environment: str) -> str:
+        return self._product.manage("setup_database", f"--owner={OWNER}", *options, **environment)
+
+    def migrate(self) -> None:
+        self._product.manage("migrate", "--verbosity=0", DATABASE_URL=self.url(OWNER, OWNER_PASSWORD))
+
+    def url(self, user: str, password: str) -> str:
+        place = f"{user}:{password}@127.0.0.1:{self.cluster.port}"
+        return urlunsplit(urlsplit(self.cluster.superuser_url(DATABASE))._replace(netloc=place))
+
+    def as_application(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url(APPLICATION, APPLICATION_PASSWORD), autocommit=True)
+
+    def as_superuser(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.cluster.superuser_url(DATABASE), autocommit=True)
+
+
+@pytest.fixture(scope="module")
+def installation(cluster: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    made = Installation(cluster, tmp_path_factory.mktemp("installation"))
+    with psycopg.connect(cluster.superuser_url("postgres")) as connection:
+        connection.execute("ALTER ROLE postgres SET log_statement = 'all'")
+    made.set_up(**PASSWORDS)
+    made.migrate()
+    return made
+
+
+def test_a_new_role_needs_a_password(cluster: Postgres, tmp_path: Path) -> None:
+    with pytest.raises(ChildError, match="role orders_owner is new: set DATABASE_OWNER_PASSWORD"):
+        Installation(cluster, tmp_path).set_up()
+    with psycopg.connect(cluster.superuser_url()) as connection:
+        assert connection.execute("SELECT FROM pg_roles WHERE rolname LIKE 'orders%'").rowcount == 0
+
+
+def test_the_application_reads_and_writes_rows_and_calls_functions(installation: Installation) -> None:
+    with installation.as_application() as connection:
+        connection.execute("INSERT INTO tenancy_tenant (slug, name, created_at) VALUES ('a', 'a', now())")
+        assert connection.execute("SELECT worker_clock() = now()").fetchone() == (True,)
+        assert connection.execute("SELECT count(*) FROM executions_workereligibility").fetchone() == (0,)
+        connection.execute("DELETE FROM tenancy_tenant")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TEMPORARY TABLE executions_execution (id uuid)",
+        "CREATE TABLE mine (id int)",
+        "CREATE SCHEMA mine",
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "TRUNCATE executions_executionevent",
+        "ALTER TABLE executions_execution DISABLE TRIGGER ALL",
+        "DROP FUNCTION guard_history CASCADE",
+        "SET ROLE orders_owner",
+        "SET session_replication_role = replica",
+    ],
+)
+def test_the_application_may_do_nothing_else(installation: Installation, statement: str) -> None:
+    with installation.as_application() as connection, pytest.raises(errors.InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+def test_a_repetition_keeps_passwords_and_data(installation: Installation) -> None:
+    assert installation.set_up() == "The database orders is set up for orders_owner and orders_app."
+    installation.migrate()
+    with installation.as_application() as connection:
+        assert connection.execute("SELECT count(*) FROM django_migrations").fetchone() != (0,)
+
+
+def test_a_passed_password_replaces_the_old_one_and_is_stored_as_a_digest(installation: Installation) -> None:
+    installation.set_up(DATABASE_APPLICATION_PASSWORD="another")
+    psycopg.connect(installation.url(APPLICATION, "another")).close()
+    installation.set_up(**PASSWORDS)
+    installation.as_application().close()
+    log = installation.cluster.folder.joinpath("postgres.log").read_text()
+    assert 'ALTER ROLE "orders_app" PASSWORD' in log
+    assert "another" not in log
+    assert APPLICATION_PASSWORD not in log
+
+
+def test_the_owner_may_run_it_too(installation: Installation) -> None:
+    installation.set_up(DATABASE_URL=installation.url(OWNER, OWNER_PASSWORD))
+
+
+def test_a_repetition_takes_away_what_somebody_else_granted(installation: Installation) -> None:
+    with installation.as_superuser() as connection:
+        connection.execute("GRANT TEMPORARY, CREATE ON DATABASE orders TO PUBLIC")
+        connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+        connection.execute("GRANT TRUNCATE ON executions_execution TO orders_app")
+    with pytest.raises(ChildError) as caught:
+        installation.set_up("--check")
+    for fault in ("temporary tables", "create schemas", "create objects in public", "truncate tables"):
+        assert fault in str(caught.value)
+    installation.set_up()
+    installation.set_up("--check")
+
+
+def test_faults_that_it_does_not_mend_are_named(installation: Installation) -> None:
+    with installation.as_superuser() as connection:
+        connection.execute("CREATE TABLE public.foreign_table (id int); ALTER ROLE orders_app CREATEROLE")
+        with pytest.raises(ChildError) as caught:
+            installation.set_up()
+        connection.execute("DROP TABLE public.foreign_table; ALTER ROLE orders_app NOCREATEROLE")
+    assert "orders_owner does not own foreign_table\norders_app has CREATEROLE" in str(caught.value)
+
+
+def test_a_server_that_does_not_answer_is_one_line(installation: Installation) -> None:
+    with pytest.raises(ChildError, match="Connection refused") as caught:
+        installation.set_up(DATABASE_URL="postgresql://postgres:secret@127.0.0.1:1/orders")
+    assert "Traceback" not in str(caught.value)
+    assert "secret" not in str(caught.value)

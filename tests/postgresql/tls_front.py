@@ -1,0 +1,102 @@
+"""Puts TLS in front of a PostgreSQL server that has none, as a proxy does, with a certificate of a test's own."""
+
+import contextlib
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
+
+
+class Authority:
+    """Signs the certificates of servers. `file` holds its own."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        extension = x509.BasicConstraints(ca=True, path_length=None)
+        certificate = self._builder(self._name, self._key).add_extension(extension, critical=True)
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+    def server(self, host: str) -> ssl.SSLContext:
+        """A server's context with a certificate for `host` and for 127.0.0.1."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+        builder = self._builder(subject, key).add_extension(x509.SubjectAlternativeName(names), critical=False)
+        chain = self._folder / f"{host}.pem"
+        chain.write_bytes(
+            builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain)
+        return context
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
+        return builder.not_valid_after(now + datetime.timedelta(days=1))
+
+
+class TlsFront:
+    """Listens on 127.0.0.1, answers libpq's request for TLS, and passes the rest to the server at `port`."""
+
+    def __init__(self, context: ssl.SSLContext, port: int) -> None:
+        self._context = context
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.encrypted = 0
+        """How many clients have finished the handshake."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=[client], daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._target)) as server:
+            first = client.recv(8, socket.MSG_WAITALL)
+            if first != SSL_REQUEST:
+                server.sendall(first)
+                _connect(client, server)
+                return
+            client.sendall(b"S")
+            with self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as encrypted:
+                encrypted.do_handshake()
+                self.encrypted += 1
+                _connect(encrypted, server)
+
+
+def _connect(client: socket.socket, server: socket.socket) -> None:
+    """Pass everything on, both ways, until one side closes."""
+    back = threading.Thread(target=_pass_on, args=[server, client], daemon=True)
+    back.start()
+    _pass_on(client, server)
+    back.join()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)

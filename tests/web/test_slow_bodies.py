@@ -1,0 +1,78 @@
+"""Clients that stop in the middle of a body hold up nobody else, without a proxy in front."""
+
+import time
+from contextlib import ExitStack
+
+import pytest
+import requests
+
+from coordinator.local.product import Product
+from tests.running import TenantInUse
+from tests.web.talking import everything, opened
+
+PROMPT = 2.0
+"""No answer may take longer, on a busy machine with two cores."""
+
+
+@pytest.fixture
+def web(own: Product) -> Product:
+    own.start_web()
+    own.wait_until_ready()
+    return own
+
+
+def head(tenant: TenantInUse, length: int, more: str = "") -> bytes:
+    return (
+        f"POST /api/v1/tenants/{tenant.tenant.slug}/executions HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}"
+        f"Authorization: {tenant.http.headers['Authorization']!s}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def form(length: int) -> bytes:
+    """A form that nobody needs to be logged in for. Its token is checked, so its body is read first."""
+    cookie = "csrftoken=" + "a" * 32
+    return (
+        f"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def submitted(web: Product, tenant: TenantInUse) -> requests.Response:
+    """The answer to a submission to a pipeline that does not exist."""
+    url = f"{web.url}/api/v1/tenants/{tenant.tenant.slug}/executions"
+    authorization = {"Authorization": str(tenant.http.headers["Authorization"])}
+    body = {"pipelineId": "none", "input": {"text": "x" * 100_000}, "idempotencyKey": "k"}
+    return requests.post(url, json=body, headers=authorization, timeout=30)
+
+
+@pytest.mark.parametrize("kind", ["api", "form"])
+def test_five_hundred_bodies_that_stop_hold_up_nobody(web: Product, tenant: TenantInUse, kind: str) -> None:
+    sent = head(tenant, 500) if kind == "api" else form(500)
+    with ExitStack() as held:
+        for _ in range(500):
+            held.enter_context(opened(web.port, sent + b"{"))
+        for _ in range(20):
+            began = time.monotonic()
+            assert submitted(web, tenant).status_code == 404
+            assert requests.get(f"{web.url}/health/ready", timeout=30).ok
+            assert time.monotonic() - began < PROMPT
+
+
+def test_more_than_that_are_refused_and_other_requests_are_served(web: Product, tenant: TenantInUse) -> None:
+    with ExitStack() as held:
+        for _ in range(1200):
+            held.enter_context(opened(web.port, form(500) + b"a="))
+        answer = submitted(web, tenant)
+        assert (answer.status_code, answer.json()["code"]) == (503, "SLOW_REQUESTS_BUSY")
+        assert requests.get(f"{web.url}/health/ready", timeout=30).ok
+    assert submitted(web, tenant).status_code == 404
+
+
+def test_a_slow_body_is_read_to_its_end(web: Product, tenant: TenantInUse) -> None:
+    body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
+    with opened(web.port, head(tenant, len(body), "Connection: close\r\n")) as connection:
+        for at in range(0, len(body), 20):
+            time.sleep(0.4)
+            connection.sendall(body[at : at + 20])
+        assert everything(connection).startswith(b"HTTP/1.1 404 ")
