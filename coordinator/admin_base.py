@@ -146,11 +146,6 @@ class ScopedFilter(admin.SimpleListFilter):
     def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
         raise NotImplementedError
 
-    def value(self) -> str | None:
-        """What the address asks for, without the one character that PostgreSQL keeps nowhere."""
-        asked = super().value()
-        return asked.replace("\0", "") if asked else asked
-
 
 class TextFilter(ScopedFilter):
     """A list filter whose value is typed, and compared in full with `lookup`. `choices_for` names what to suggest."""

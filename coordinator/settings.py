@@ -179,6 +179,7 @@ MIDDLEWARE = [
     "coordinator.retry_after.retry_after",
     "coordinator.api.body_budget.returns_budget",
     "coordinator.security_headers.security_headers",
+    "coordinator.admin_addresses.without_nul",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from coordinator import bell, prepared
+from coordinator.identifying import RULE, is_identifier
 from coordinator.tenancy.models import Tenant
 from executions import dead_letters, imported_awaits, moves
 from executions.dispatch import owner
@@ -64,8 +65,10 @@ def why_unanswerable(suspension: Suspension) -> str | None:
         return "The await would wait for more than a hundred years"
     if len(suspension.output_type) > LONGEST_TYPE:
         return f"The await's output type has a name of more than {LONGEST_TYPE} characters"
-    texts = [suspension.step_id, suspension.output_type, suspension.assignee, suspension.group]
-    if any("\x00" in (text or "") for text in [*texts, *chain(*suspension.transport_metadata.items())]):
+    names = [suspension.step_id, suspension.output_type, suspension.assignee, suspension.group]
+    if not all(is_identifier(name) for name in names if name):
+        return f"What the await names {RULE}"
+    if any("\x00" in text for text in chain(*suspension.transport_metadata.items())):
         return "The await names something with a character that cannot be kept"
     return None
 

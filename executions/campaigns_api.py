@@ -11,7 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coordinator.api.fields import Flag, StrictSerializer, Text, WholeNumber
+from coordinator.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
@@ -28,9 +28,9 @@ from releases.models import IDENTITY_LENGTH
 class FiltersRequest(StrictSerializer):
     told: ClassVar = {"minProperties": 1}
 
-    pipelineId = Text(max_length=IDENTITY_LENGTH, required=False)
-    contractVersion = Text(max_length=IDENTITY_LENGTH, required=False)
-    releaseVersion = Text(max_length=IDENTITY_LENGTH, required=False)
+    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
+    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
     errorCode = Text(max_length=100, required=False)
     reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices, required=False)
     finishedFrom = serializers.DateTimeField(required=False)

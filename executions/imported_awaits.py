@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import JSONField, Value
 from django.utils import timezone
 
+from coordinator.identifying import RULE, is_identifier
 from coordinator.tenancy.models import Tenant
 from executions.imported import ImportedInteraction, ImportedSuspension
 from executions.models import Interaction
@@ -28,8 +29,10 @@ def why_unanswerable(suspension: ImportedSuspension) -> str | None:
     texts: list[str | None] = [suspension.unit_name, suspension.step_id, suspension.output_type, suspension.transport]
     for each in suspension.interactions:
         texts += [each.worker_name, each.correlation_id, each.assignee, each.group, each.actor]
-    if any("\x00" in (text or "") for text in texts) or len(suspension.output_type) > 500:
-        return "The await names something with a character or of a length that cannot be kept"
+    if not all(is_identifier(text) for text in texts if text):
+        return f"What the await names {RULE}"
+    if len(suspension.output_type) > 500:
+        return "The await's output type has a name of more than 500 characters"
     waiting = any(each.status == WAITING for each in suspension.interactions)
     if suspension.transport == TIMER and not all(each.status == WAITING for each in suspension.interactions):
         return "The await is a timer that does not wait"

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.fields import Identifier, StrictSerializer, Text
 from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
@@ -57,7 +57,7 @@ class CompleteRequest(StrictSerializer):
     }
 
     interactionId = Id(required=False, allow_null=True, default=None)
-    correlationId = Text(max_length=200, required=False, allow_null=True, default=None)
+    correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None)
     resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None)
     response = serializers.JSONField(allow_null=True, help_text=ANSWER_HELP)
 
@@ -72,7 +72,7 @@ class CompleteRequest(StrictSerializer):
 class ResumeRequest(StrictSerializer):
     resumeToken = Text(max_length=LONGEST)
     response = serializers.JSONField(allow_null=True, help_text=ANSWER_HELP)
-    actor = Text(
+    actor = Identifier(
         max_length=150, required=False, allow_null=True, default=None, help_text="Who answers, as the receiver knows."
     )
 

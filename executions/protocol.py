@@ -17,9 +17,10 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from coordinator.identifying import SEGMENT_RULE, is_segment
 from executions.worker_keys import Undecryptable, WorkerKey
 from releases.identity import ReleaseIdentity
 
@@ -92,9 +93,17 @@ class Wire(BaseModel):
 Shape = Literal["UNI", "MULTI"]
 ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
 WorkerState = Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
+
+
+def _segment(text: str) -> str:
+    if not is_segment(text):
+        raise ValueError(SEGMENT_RULE)
+    return text
+
+
 # What ends up in a column: bounded as the column is, and without the one character that PostgreSQL cannot keep.
 Identity = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
-WorkerId = Annotated[str, Field(min_length=1, max_length=150, pattern=r"^[^\x00]*$")]
+WorkerId = Annotated[str, Field(max_length=150), AfterValidator(_segment)]
 _TransitionKey = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 _Version = Annotated[int, Field(ge=0, lt=2**63)]
 

@@ -10,6 +10,8 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
+from coordinator.identifying import is_identifier
+
 LONGEST = 4096
 _KEY_ID = "keyId"
 _TEXTS = ("tenantId", "interactionId", "correlationId", "executionId", "stepId")
@@ -76,10 +78,10 @@ def read(token: str, secrets: Sequence[str]) -> ResumeToken:
 
 
 def claimed(token: str, name: str) -> str:
-    """What a token says of itself under `name`, empty where it says nothing. Nothing is verified by this."""
+    """The identifier that a token holds under `name`; empty if there is none. Nothing is verified by this."""
     members = _members(token.partition(".")[0]) if len(token) <= LONGEST and token.isascii() else None
     told = members.get(name) if isinstance(members, dict) else None
-    return told if isinstance(told, str) else ""
+    return told if isinstance(told, str) and is_identifier(told) else ""
 
 
 def _members(payload: str) -> Any:

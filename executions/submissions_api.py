@@ -18,7 +18,7 @@ from rest_framework.request import Request
 
 from coordinator.api.authentication import TokenAuthentication, remembered
 from coordinator.api.body_budget import LARGE_BYTES
-from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.fields import Identifier, SegmentIdentifier, StrictSerializer
 from coordinator.api.parsers import StrictJSONParser
 from coordinator.api.problem import invalid, problem, refusal
 from coordinator.api.schema import PROBLEM_REFERENCE
@@ -26,6 +26,7 @@ from coordinator.api.tenant_view import TenantView
 from coordinator.documents import read_object
 from coordinator.errors import CoordinatorError
 from coordinator.findings import DocumentError
+from coordinator.identifying import is_identifier, is_segment
 from coordinator.tenancy.access import actor
 from coordinator.tenancy.roles import Scope
 from executions.api import TENANT, Executions, ExecutionView
@@ -42,12 +43,12 @@ MEMBERS = frozenset({"pipelineId", "input", "idempotencyKey", "expectedReleaseVe
 
 
 class SubmissionRequest(StrictSerializer):
-    pipelineId = Text(max_length=IDENTITY_LENGTH)
+    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     input = serializers.JSONField(help_text="The first step's input; an array of items where that step takes many.")
-    idempotencyKey = Text(
+    idempotencyKey = Identifier(
         max_length=LONGEST_KEY, help_text="Repeating a key with an equal input returns the first execution."
     )
-    expectedReleaseVersion = Text(
+    expectedReleaseVersion = SegmentIdentifier(
         max_length=IDENTITY_LENGTH,
         required=False,
         allow_null=True,
@@ -226,15 +227,16 @@ def _plain(asked: Any) -> bool:
     """Whether the serializer could not object. It may have nothing against what is not plain, too."""
     if not isinstance(asked, dict) or not MEMBERS.issuperset(asked) or asked.get("input") is None:
         return False
+    pipeline_id, key = asked.get("pipelineId"), asked.get("idempotencyKey")
     return (
-        _is_text(asked.get("pipelineId"), IDENTITY_LENGTH)
-        and _is_text(asked.get("idempotencyKey"), LONGEST_KEY)
+        isinstance(pipeline_id, str)
+        and len(pipeline_id) <= IDENTITY_LENGTH
+        and is_segment(pipeline_id)
+        and isinstance(key, str)
+        and len(key) <= LONGEST_KEY
+        and is_identifier(key)
         and asked.get("expectedReleaseVersion") is None
     )
-
-
-def _is_text(value: Any, longest: int) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable() and not value.isspace()
 
 
 def _items(asked: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from coordinator.api.tenant_view import TenantView
 from coordinator.tenancy.roles import Scope
 from executions import rest_workers, worker_registry
@@ -98,13 +98,13 @@ class DrainRequest(StrictSerializer):
 
 
 class RegisterRequest(StrictSerializer):
-    pipelineId = Text(max_length=IDENTITY_LENGTH)
-    contractVersion = Text(max_length=IDENTITY_LENGTH)
-    releaseVersion = Text(max_length=IDENTITY_LENGTH)
-    workerId = Text(max_length=150)
+    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    workerId = SegmentIdentifier(max_length=150)
     endpoint = Text(max_length=2000, help_text="Its origin, one that REST_WORKER_ORIGINS names; no path.")
-    artifactId = Text(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
-    artifactDigest = Text(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
+    artifactId = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
+    artifactDigest = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
 
 
 class WorkerFilter(filters.FilterSet):

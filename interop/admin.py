@@ -15,7 +15,7 @@ from executions.models import Worker
 from executions.rest_capabilities import await_verdict
 from interop import records
 from interop.registration import register_from
-from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, required, text_of
+from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, identifier, required, segment, text_of
 from releases import activation, registry
 from releases.errors import NoActiveRelease, PipelineUnknown
 from releases.identity import ReleaseIdentity
@@ -109,14 +109,14 @@ class RegisterWorker(WorkerView):
         body = body_of(request)
         if body is None:
             raise Refusal(400, "request is required")
-        worker_id = required(body, "workerId", 200)
+        worker_id = segment(required(body, "workerId", 200), "workerId")
         identity = ReleaseIdentity(
             tenant_id,
-            bounded(pipeline_id, "pipelineId"),
-            required(body, "contractVersion"),
-            required(body, "releaseVersion"),
+            segment(bounded(pipeline_id, "pipelineId"), "pipelineId"),
+            segment(required(body, "contractVersion"), "contractVersion"),
+            segment(required(body, "releaseVersion"), "releaseVersion"),
         )
-        protocol = required(body, "protocol", 20).lower()
+        protocol = identifier(required(body, "protocol"), "protocol", 20).lower()
         tenant = self.known_tenant(tenant_id)
         try:
             made = rest_workers.register(
@@ -125,8 +125,8 @@ class RegisterWorker(WorkerView):
                 worker_id=worker_id,
                 protocol=protocol,
                 endpoint=bounded(text_of(body, "endpoint"), "endpoint", 2000),
-                artifact_id=bounded(text_of(body, "artifactId"), "artifactId"),
-                artifact_digest=bounded(text_of(body, "artifactDigest"), "artifactDigest"),
+                artifact_id=identifier(text_of(body, "artifactId"), "artifactId"),
+                artifact_digest=identifier(text_of(body, "artifactDigest"), "artifactDigest"),
                 actor=ADMIN.actor,
             )
         except WorkerLimitReached as error:

@@ -11,7 +11,7 @@ from django.urls import path
 
 from executions.resume_token import claimed
 from interop.control_plane import answered
-from interop.surface import CONTROL_PLANE, Refusal, TpfView, body_of, bounded, text_of
+from interop.surface import CONTROL_PLANE, Refusal, TpfView, body_of, identifier, text_of
 
 
 class Complete(TpfView):
@@ -31,7 +31,7 @@ class Complete(TpfView):
             raise Refusal(400, "responsePayload is required")
         if not named["resumeToken"]:
             raise Refusal(401)
-        actor = bounded(text_of(body, "actor"), "actor", 150)
+        actor = identifier(text_of(body, "actor"), "actor", 150)
         told = request.headers.get("x-tenant-id", "").strip() or claimed(named["resumeToken"], "tenantId")
         return answered(self.known_tenant(told), named, body["responsePayload"], actor)
 

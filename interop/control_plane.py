@@ -10,6 +10,7 @@ from django.urls import path
 from django.utils import timezone
 
 from coordinator.errors import CoordinatorError, NotFound
+from coordinator.identifying import is_identifier
 from coordinator.tenancy.models import Tenant
 from executions import interactions, queries, wire_forms
 from executions.awaits import TIMER, epoch_ms
@@ -30,8 +31,8 @@ from interop.surface import (
     Refusal,
     TpfView,
     body_of,
-    bounded,
     flag_of,
+    identifier,
     required,
     text_of,
 )
@@ -113,7 +114,7 @@ def _active(tenant: Tenant, pipeline_id: str) -> Release:
 
 
 def _key(tenant: Tenant, body: dict[str, Any], ingress: Ingress) -> str:
-    own = bounded(text_of(body, "idempotencyKey"), "idempotencyKey", LONGEST_KEY)
+    own = identifier(text_of(body, "idempotencyKey"), "idempotencyKey", LONGEST_KEY)
     if settings.TPF_IDEMPOTENCY == "CLIENT_KEY_REQUIRED" and not own:
         raise Refusal(400, KEY_REQUIRED)
     if own and settings.TPF_IDEMPOTENCY != "SERVER_KEY_ONLY":
@@ -180,7 +181,7 @@ class Pending(ControlPlaneView):
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", limit):
             raise Refusal(404)
         tenant = self.tenant(tenant_id)
-        if tenant is None or any("\x00" in value for value in asked.values()):
+        if tenant is None or not all(is_identifier(value) for value in asked.values() if value):
             return []
         names = {{"stepId": "step_id"}.get(name, name): value for name, value in asked.items() if value}
         rows = interactions.interactions(tenant).filter(status__in=Interaction.OPEN, **names).exclude(transport=TIMER)
@@ -197,7 +198,7 @@ class Complete(ControlPlaneView):
             raise Refusal(400, "interactionId, correlationId, or resumeToken is required")
         if body.get("responsePayload") is None:
             raise Refusal(400, "responsePayload is required")
-        actor = bounded(text_of(body, "actor"), "actor", 150)
+        actor = identifier(text_of(body, "actor"), "actor", 150)
         tenant = self.known_tenant(tenant_id)
         return answered(tenant, named, _response(tenant, named, body["responsePayload"]), actor)
 

@@ -22,6 +22,7 @@ from coordinator.api.bodies import read_body
 from coordinator.documents import read_object
 from coordinator.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
 from coordinator.findings import DocumentError
+from coordinator.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
 from coordinator.postgresql.outage import is_outage
 from coordinator.tenancy.models import SLUG, Tenant
 
@@ -110,7 +111,7 @@ class TpfView(View):
 
     def tenant(self, tenant_id: str) -> Tenant | None:
         """The tenant that the path names, made on its first use where the settings say so."""
-        found = Tenant.objects.filter(slug=tenant_id).first()
+        found = Tenant.objects.filter(slug=tenant_id).first() if is_identifier(tenant_id) else None
         if found is not None or not (self.creates_tenant and settings.TPF_CREATE_TENANTS):
             return found
         try:
@@ -199,6 +200,20 @@ def bounded(value: str, name: str, longest: int = 500) -> str:
     if len(value) > longest:
         raise Refusal(400, f"{name} is too long")
     return value
+
+
+def segment(value: str, name: str) -> str:
+    """An identifier that addresses contain. Raises `Refusal`."""
+    if not is_segment(value):
+        raise Refusal(400, f"{name} {SEGMENT_RULE}")
+    return value
+
+
+def identifier(value: str, name: str, longest: int = 500) -> str:
+    """A text that identifies something; empty where it is absent. Raises `Refusal` for one that breaks the rule."""
+    if value and not is_identifier(value):
+        raise Refusal(400, f"{name} {RULE}")
+    return bounded(value, name, longest)
 
 
 def flag_of(body: dict[str, Any], name: str) -> bool:

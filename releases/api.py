@@ -10,7 +10,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coordinator.api.fields import Flag, Number, StrictSerializer, Text, WholeNumber
+from coordinator.api.fields import Flag, Identifier, Number, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from coordinator.api.pagination import NewestFirst
 from coordinator.api.tenant_view import TenantView
 from coordinator.errors import InvalidRequest
@@ -168,9 +168,9 @@ class ActivationView(serializers.Serializer[Activation]):
 
 
 class ActivationRequest(StrictSerializer):
-    releaseVersion = Text(max_length=IDENTITY_LENGTH)
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     reason = Text(max_length=1000, required=False, default="", allow_blank=True)
-    expectedReleaseVersion = Text(
+    expectedReleaseVersion = SegmentIdentifier(
         max_length=IDENTITY_LENGTH,
         required=False,
         allow_null=True,
@@ -178,11 +178,11 @@ class ActivationRequest(StrictSerializer):
         default=None,
         help_text='Refuse unless this release is active; "" for none.',
     )
-    operationKey = Text(max_length=200, required=False, allow_null=True, default=None)
+    operationKey = Identifier(max_length=200, required=False, allow_null=True, default=None)
 
 
 class RevocationRequest(StrictSerializer):
-    releaseVersion = Text(max_length=IDENTITY_LENGTH)
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     reason = Text(max_length=1000)
 
 

@@ -16,6 +16,8 @@ from uuid import UUID
 from coordinator.documents import shown
 
 MAX_MISMATCHES = 100
+MAX_DECIMAL_EXPONENT = 6144
+"""Of decimals in strings, as of IEEE 754's decimal128."""
 _MAX_DEPTH = 64
 _OPERATORS = frozenset(".^$*+?{}[]()\\")
 
@@ -216,9 +218,10 @@ def _reads(read: Callable[[str], Any]) -> Callable[[Any], bool]:
     return check
 
 
-def _finite_decimal(text: str) -> Decimal | None:
+def _decimal(text: str) -> Decimal | None:
+    """Return a finite decimal that is computed with at bounded cost; None for any other."""
     number = Decimal(text)
-    return number if number.is_finite() else None
+    return number if number.is_finite() and abs(number.adjusted()) <= MAX_DECIMAL_EXPONENT else None
 
 
 _SCALARS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -226,7 +229,7 @@ _SCALARS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "integer": (_is_integer, "must be an integer"),
     "number": (lambda value: _is_integer(value) or isinstance(value, float), "must be a number"),
     "boolean": (lambda value: isinstance(value, bool), "must be true or false"),
-    "decimal": (_reads(_finite_decimal), "must be a decimal number in a string"),
+    "decimal": (_reads(_decimal), "must be a decimal number in a string"),
     "date": (_reads(date.fromisoformat), "must be an ISO 8601 date in a string"),
     "datetime": (_reads(datetime.fromisoformat), "must be an ISO 8601 date and time in a string"),
     "uuid": (_reads(UUID), "must be a UUID in a string"),
@@ -292,6 +295,6 @@ def _number(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return _finite_decimal(str(value))
+        return _decimal(str(value))
     except (ValueError, InvalidOperation):
         return None

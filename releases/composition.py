@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from coordinator.documents import Path, quoted
-from releases.shape import ArrayOrNull, Document, Flag, Int32, RequiredText, TextOrEmpty, Texts
+from releases.shape import ArrayOrNull, Document, Flag, Int32, RequiredIdentifier, TextOrEmpty, Texts
 
 NEXT_LOCAL, RETURN, ROOT_TERMINAL = "NEXT_LOCAL", "RETURN", "ROOT_TERMINAL"
 DIRECT, PIPELINE = "direct", "pipeline"
@@ -20,11 +20,11 @@ class Node(Document):
     """One step of a definition, either run directly or standing for another definition."""
 
     index: Int32 = 0
-    node_id: RequiredText
-    kind: RequiredText
-    input_contract_id: RequiredText
-    output_contract_id: RequiredText
-    cardinality: RequiredText
+    node_id: RequiredIdentifier
+    kind: RequiredIdentifier
+    input_contract_id: RequiredIdentifier
+    output_contract_id: RequiredIdentifier
+    cardinality: RequiredIdentifier
     target_definition_id: TextOrEmpty = ""
     accepted_contract_ids: Texts = ()
     terminal: Flag = False
@@ -33,18 +33,18 @@ class Node(Document):
 class Continuation(Document):
     """What follows the node of the same position."""
 
-    node_id: RequiredText
-    kind: RequiredText
+    node_id: RequiredIdentifier
+    kind: RequiredIdentifier
     next_node_id: TextOrEmpty = ""
 
 
 class Definition(Document):
     """One pipeline of the composition."""
 
-    definition_id: RequiredText
-    definition_fingerprint: RequiredText
-    input_contract_id: RequiredText
-    output_contract_id: RequiredText
+    definition_id: RequiredIdentifier
+    definition_fingerprint: RequiredIdentifier
+    input_contract_id: RequiredIdentifier
+    output_contract_id: RequiredIdentifier
     nodes: Annotated[tuple[Node, ...], ArrayOrNull] = ()
     continuations: Annotated[tuple[Continuation, ...], ArrayOrNull] = ()
 

@@ -16,10 +16,11 @@ from releases.shape import (
     ArrayOrNull,
     Document,
     Flag,
-    Identity,
+    IdentifierOrNull,
     Int32,
     ObjectOrNull,
     RequiredText,
+    SegmentIdentity,
     TextOrEmpty,
     Texts,
     shape,
@@ -74,14 +75,14 @@ class Step(Document):
     """One step of the pipeline; every member may be absent (wire protocol A.1.2)."""
 
     index: Int32 = 0
-    authored_name: str | None = None
+    authored_name: IdentifierOrNull = None
     kind: Annotated[str, BeforeValidator(_internal_for_null)] = "internal"
-    cardinality: str | None = None
-    input_type_id: str | None = None
-    output_type_id: str | None = None
-    runtime_class: str | None = None
-    client_class: str | None = None
-    await_transport: str | None = None
+    cardinality: IdentifierOrNull = None
+    input_type_id: IdentifierOrNull = None
+    output_type_id: IdentifierOrNull = None
+    runtime_class: IdentifierOrNull = None
+    client_class: IdentifierOrNull = None
+    await_transport: IdentifierOrNull = None
 
 
 class Capabilities(Document):
@@ -95,8 +96,8 @@ class Contract(Document):
     """A contract that keeps every rule of wire protocol A.1, with its defaults filled in."""
 
     schema_version: Annotated[Int32, AfterValidator(_supported_schema)] = 0
-    pipeline_id: Identity
-    contract_version: Identity
+    pipeline_id: SegmentIdentity
+    contract_version: SegmentIdentity
     contract_hash: RequiredText
     platform: str | None = None
     transport: str | None = None

@@ -12,7 +12,16 @@ from pydantic_core import PydanticCustomError
 
 from coordinator.documents import Dialect, Path, bounded, field_of, inspect_value, scan, shown
 from coordinator.findings import DocumentError, Finding, Severity
-from releases.shape import ArrayOrNull, Document, Identity, Int32, RequiredText, Texts, shape
+from releases.shape import (
+    ArrayOrNull,
+    Document,
+    Identifiers,
+    Identity,
+    Int32,
+    RequiredIdentifier,
+    SegmentIdentity,
+    shape,
+)
 
 CHECKPOINTS = "checkpoint-each-step"
 """By this capability of an artifact a release asks for a checkpoint after each step."""
@@ -88,10 +97,10 @@ class ArtifactRef(Document):
 
     artifact_id: Identity
     kind: Annotated[ArtifactKind, BeforeValidator(_supported_kind)]
-    uri: RequiredText
+    uri: RequiredIdentifier
     digest: Identity
-    step_ids: Texts = ()
-    capabilities: Texts = ()
+    step_ids: Identifiers = ()
+    capabilities: Identifiers = ()
 
     @field_validator("digest")
     @classmethod
@@ -119,9 +128,9 @@ class Descriptor(Document):
     """A descriptor that keeps rules 4 to 10 of wire protocol A.3, as far as they look at it alone."""
 
     schema_version: Annotated[Int32, AfterValidator(_supported_schema)] = 0
-    pipeline_id: Identity
-    contract_version: Identity
-    release_version: Identity
+    pipeline_id: SegmentIdentity
+    contract_version: SegmentIdentity
+    release_version: SegmentIdentity
     artifacts: Annotated[tuple[ArtifactRef, ...], AfterValidator(_at_least_one), ArrayOrNull] = ()
 
     @property

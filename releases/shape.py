@@ -16,11 +16,13 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from coordinator.documents import Dialect, Path, quoted
 from coordinator.findings import Finding
+from coordinator.identifying import RULE, SEGMENT_RULE, is_identifier
 
 IDENTITY_LENGTH = 500
 """How many characters a string may have that serves as an identity."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+_TextOrNull = TypeVar("_TextOrNull", str, str | None)
 
 
 class Document(BaseModel):
@@ -45,6 +47,23 @@ def _refuse_null(value: Any) -> Any:
 def _refuse_blank(value: str) -> str:
     if not value.strip():
         raise PydanticCustomError("blank", "blank")
+    return value
+
+
+def _require_identifier(value: str) -> str:
+    # The scan has reported U+0000.
+    if not is_identifier(value) and "\0" not in value:
+        raise PydanticCustomError("identifier", "identifier")
+    return value
+
+
+def _identifier_or_blank(value: _TextOrNull) -> _TextOrNull:
+    return _require_identifier(value) if value else value
+
+
+def _require_segment(value: str) -> str:
+    if "/" in value:
+        raise PydanticCustomError("segment", "segment")
     return value
 
 
@@ -74,9 +93,14 @@ ArrayOrNull = BeforeValidator(_tuple_or_empty)
 """Marks a tuple that is an array on the wire, and empty when null."""
 RequiredText = Annotated[str, AfterValidator(_refuse_blank), BeforeValidator(_refuse_null)]
 TextOrEmpty = Annotated[str, BeforeValidator(_empty_for_null)]
-Identity = Annotated[
-    str, Field(max_length=IDENTITY_LENGTH), AfterValidator(_refuse_blank), BeforeValidator(_refuse_null)
-]
+_IDENTIFIER = (AfterValidator(_refuse_blank), AfterValidator(_require_identifier), BeforeValidator(_refuse_null))
+RequiredIdentifier = Annotated[str, *_IDENTIFIER]
+Identity = Annotated[str, Field(max_length=IDENTITY_LENGTH), *_IDENTIFIER]
+SegmentIdentity = Annotated[Identity, AfterValidator(_require_segment)]
+"""An identity that addresses contain."""
+Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier_or_blank)], ...], ArrayOrNull]
+IdentifierOrNull = Annotated[str | None, AfterValidator(_identifier_or_blank)]
+"""A member that may be absent, null or empty."""
 Texts = Annotated[tuple[str, ...], ArrayOrNull]
 Flag = Annotated[bool, BeforeValidator(_false_for_null)]
 Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), BeforeValidator(_zero_for_null)]
@@ -106,6 +130,8 @@ RULES: dict[str, tuple[str, str]] = {
     "model_type": ("{0}_WRONG_TYPE", "{1} must be an object"),
     "greater_than_equal": ("{0}_NUMBER_OUT_OF_RANGE", "{1} must fit in 32 bits"),
     "less_than_equal": ("{0}_NUMBER_OUT_OF_RANGE", "{1} must fit in 32 bits"),
+    "identifier": ("IDENTITY_MALFORMED", f"{{1}} {RULE}"),
+    "segment": ("IDENTITY_MALFORMED", f"{{1}} {SEGMENT_RULE}"),
     "string_too_long": ("IDENTITY_TOO_LONG", f"{{1}} is longer than {IDENTITY_LENGTH} characters"),
 }
 

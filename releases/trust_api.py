@@ -12,9 +12,10 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coordinator.api.fields import StrictSerializer, Text
+from coordinator.api.fields import Identifier, StrictSerializer, Text
 from coordinator.api.tenant_view import TenantView
 from coordinator.errors import InvalidRequest
+from coordinator.identifying import is_segment
 from coordinator.tenancy.roles import Scope
 from releases import attachments, registry, trusted_keys
 from releases.api import TENANT, ReleaseView
@@ -38,7 +39,7 @@ from releases.uploads import ATTACHMENT_FIELD, receiving
 
 
 class NewKeyRequest(StrictSerializer):
-    name = Text(max_length=trusted_keys.NAME_LENGTH)
+    name = Identifier(max_length=trusted_keys.NAME_LENGTH)
     publicKey = Text(max_length=MAX_KEY_CHARACTERS, help_text="An ed25519 public key in PEM form.")
 
 
@@ -114,7 +115,7 @@ class Attachments(TenantView):
             if upload.files or upload.descriptor is not None or set(asked) - {"releaseVersion", ATTACHMENT_FIELD}:
                 raise InvalidRequest("The request may have nothing but 'releaseVersion' and files named 'attachment'.")
             version = asked.get("releaseVersion")
-            if not isinstance(version, str) or not version or "\0" in version or not upload.attached:
+            if not isinstance(version, str) or not is_segment(version) or not upload.attached:
                 missing = "attachment" if upload.attached == [] else "releaseVersion"
                 errors = [{"field": missing, "code": "REQUIRED", "message": "is required"}]
                 raise InvalidRequest("The request needs 'releaseVersion' and a file 'attachment'.", errors=errors)

@@ -3,6 +3,7 @@
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
+from coordinator.identifying import RULE, is_identifier
 from coordinator.tenancy.models import Tenant
 from releases import signing
 from releases.errors import KeyConflict, KeyInvalid, KeyUnknown, ReasonRequired
@@ -31,6 +32,8 @@ def add(tenant: Tenant, *, name: str, public_key: str, actor: str) -> TrustedKey
     """
     if not name.strip() or len(name) > NAME_LENGTH:
         raise _invalid("name", f"A key has a name of 1 to {NAME_LENGTH} characters.")
+    if not is_identifier(name.strip()):
+        raise _invalid("name", f"The name of a key {RULE}.")
     try:
         key = signing.read_public_key(public_key)
     except signing.KeyUnusable as error:

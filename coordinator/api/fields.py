@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
+from coordinator.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
+
 Limits = tuple[float, float]
 
 
@@ -22,6 +24,30 @@ class Text(serializers.CharField):
         if data.isspace() and not self.allow_blank:
             self.fail("blank")
         return super().to_internal_value(data)
+
+
+class Identifier(Text):
+    """A string that identifies something (`coordinator.identifying`)."""
+
+    default_error_messages = {"not_identifier": RULE}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not is_identifier(text):
+            self.fail("not_identifier")
+        return text
+
+
+class SegmentIdentifier(Identifier):
+    """An identifier that addresses contain, such as that of a pipeline."""
+
+    default_error_messages = {"not_segment": SEGMENT_RULE}
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not is_segment(text):
+            self.fail("not_segment")
+        return text
 
 
 class WholeNumber(serializers.IntegerField):

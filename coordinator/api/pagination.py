@@ -3,10 +3,11 @@
 import base64
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import Model, Q
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
@@ -69,8 +70,9 @@ class NewestFirst(CursorPagination):
             found = list(rows[: size + 1])
         else:
             try:
-                found = list(rows.filter(self._beyond(self.cursor.position, descending))[: size + 1])
-            except (TypeError, ValueError, ValidationError):
+                values = self._values(queryset.model, self.cursor.position)
+                found = list(rows.filter(self._beyond(values, descending))[: size + 1])
+            except (TypeError, ValueError, OverflowError, RecursionError, ValidationError):
                 # The position in the cursor is not even of the columns' types: it was forged.
                 raise _unknown_cursor() from None
         self.page = found[:size]
@@ -80,14 +82,21 @@ class NewestFirst(CursorPagination):
         self.has_next, self.has_previous = (True, more) if backwards else (more, self.cursor is not None)
         return self.page
 
-    def _beyond(self, position: Any, descending: bool) -> Q:
+    def _values(self, model: type[Model], position: Any) -> list[Any]:
+        """Return the values of the fields in a position. Raises an error unless `_link` may have written it."""
+        texts = json.loads(position)
+        whole = isinstance(texts, list) and len(texts) == len(self._fields)
+        if not whole or not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise ValueError("no position")
+        fields: list[Any] = [model._meta.get_field(name) for name in self._fields]
+        values = [field.to_python(text) for field, text in zip(fields, texts, strict=True)]
+        return [value.astimezone(UTC) if isinstance(value, datetime) else value for value in values]
+
+    def _beyond(self, values: list[Any], descending: bool) -> Q:
         """What comes after a position, of which every part counts: many rows may share the first ones.
 
         The first part stands once more on its own, so that an index finds where to begin.
         """
-        values = json.loads(position)
-        if not isinstance(values, list) or len(values) != len(self._fields):
-            raise ValueError("no position")
         side = "lt" if descending else "gt"
         parts = dict(zip(self._fields, values, strict=True))
         beyond = Q()

@@ -5,15 +5,25 @@ from datetime import timedelta
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.functions import TransactionNow
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from knox.models import AbstractAuthToken
 
+from coordinator.identifying import RULE, is_identifier
 from coordinator.tenancy.roles import GRANTS, Role, Scope
 
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
 LONGEST_TERM = 36_500
 LONGEST_TOKEN_DAYS = 365
+
+
+def validate_identifier(text: str) -> None:
+    """Raise `ValidationError` unless `text` is an identifier, as every name is."""
+    if not is_identifier(text):
+        raise ValidationError(f"This {RULE}.", code="identifier")
+
+
 TERM = (MinValueValidator(1), MaxValueValidator(LONGEST_TERM))
 
 
@@ -35,7 +45,7 @@ class Tenant(models.Model):
     """
 
     slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=200, validators=[validate_identifier])
     created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
     retention_days = models.PositiveIntegerField(
         "days kept after success or cancellation",
@@ -98,7 +108,7 @@ class ApiToken(AbstractAuthToken):
 
     expiry = models.DateTimeField()
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="tokens")
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=100, validators=[validate_identifier])
     scopes = ArrayField(models.CharField(max_length=40, choices=[(scope.value, scope.value) for scope in Scope]))
     last_used_at = models.DateTimeField(null=True, editable=False)
 

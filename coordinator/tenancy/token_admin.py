@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from coordinator.admin_base import TenantFilter, TenantScopedAdmin
 from coordinator.admin_columns import badge, column, moment
 from coordinator.tenancy.access import issue_token, tenants_of, with_owners
-from coordinator.tenancy.models import ApiToken, Tenant
+from coordinator.tenancy.models import ApiToken, Tenant, validate_identifier
 from coordinator.tenancy.roles import Scope
 
 LIFETIMES = (30, 90, 365)
@@ -63,6 +63,7 @@ class NewTokenForm(forms.Form):
     tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(
         max_length=100,
+        validators=[validate_identifier],
         widget=UnfoldAdminTextInputWidget,
         help_text="The history shows what this token does as token:NAME.",
     )

@@ -78,7 +78,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
         owners = list(
             Pipeline.objects.filter(tenant__in=tenants_of(request.user)).values_list("pipeline_id", flat=True)
         )
-        return queryset.filter(pipeline_id__in=owners, execution_key=term.replace("\0", "")), False
+        return queryset.filter(pipeline_id__in=owners, execution_key=term), False
 
     @column("Execution")
     def short_id(self, execution: Execution) -> str:

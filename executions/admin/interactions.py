@@ -135,7 +135,7 @@ class InteractionAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[Interaction], search_term: str
     ) -> tuple[QuerySet[Interaction], bool]:
         """By whole ids, which indexes answer."""
-        term = search_term.strip().replace("\0", "")
+        term = search_term.strip()
         if not term:
             return queryset, False
         try:

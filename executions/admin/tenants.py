@@ -50,7 +50,8 @@ class TenantWithRetentionAdmin(TenantAdmin):
 
 def _told(tenant: Tenant, kind: retention.Kind) -> str:
     """For each term; the tenant's own is among them."""
-    own: int | None = getattr(tenant, kind.term)
+    # A form that was refused has left what was typed in `tenant`.
+    own: int | None = Tenant.objects.values_list(kind.term, flat=True).get(pk=tenant.pk)
     terms = sorted({*TERMS, *([own] if own else [])})
     return "; ".join(f"over {days} days ago {_count(tenant, kind, days)}" for days in terms)
 

@@ -13,6 +13,7 @@ from coordinator.admin_base import problem_of
 from coordinator.errors import CoordinatorError
 from coordinator.findings import DocumentError
 from coordinator.tenancy.access import actor
+from coordinator.tenancy.models import validate_identifier
 from coordinator.tenancy.roles import Scope
 from releases import activation, registry
 from releases.admin.contract_changes import changes
@@ -28,7 +29,7 @@ class ActivationForm(forms.Form):
     """What the page showed when the button was pressed, and why it was pressed."""
 
     expected_release_version = forms.CharField(required=False, strip=False, max_length=500)
-    operation_key = forms.CharField(max_length=200)
+    operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
     reason = forms.CharField(required=False, max_length=Activation._meta.get_field("reason").max_length)
 
 

@@ -133,7 +133,7 @@ def test_what_is_refused_by_meaning_has_a_code_of_its_own(ours: House) -> None:
         return {**GOOD[EXECUTIONS], **changes}
 
     refusal(ours, EXECUTIONS, body(pipelineId="org.example.none"), 404, "PIPELINE_UNKNOWN")
-    refusal(ours, EXECUTIONS, body(pipelineId=f" {making.PIPELINE}"), 404, "PIPELINE_UNKNOWN")
+    refusal(ours, EXECUTIONS, body(pipelineId=f" {making.PIPELINE}"), 400, "INVALID_REQUEST")
     refusal(ours, EXECUTIONS, body(idempotencyKey="first"), 409, "IDEMPOTENCY_KEY_REUSED")
     refusal(ours, EXECUTIONS, body(expectedReleaseVersion="0"), 409, "ACTIVE_RELEASE_CHANGED")
     refusal(ours, ACTIVATIONS, {"releaseVersion": "9.9"}, 404, "RELEASE_UNKNOWN")

@@ -84,7 +84,9 @@ def test_the_correlation_id_is_the_name_uuid_of_the_protocol(ready: tuple[Tenant
         ({"timeout_seconds": float("inf")}, "hundred years"),
         ({"timeout_seconds": 1e12}, "hundred years"),
         ({"output_type": "x" * 501}, "more than 500"),
-        ({"assignee": "e\x00va"}, "cannot be kept"),
+        ({"assignee": "e\x00va"}, "must be printable"),
+        ({"group": "the \u202elast"}, "must be printable"),
+        ({"step_id": ".."}, "must be printable"),
         ({"transport_metadata": {"url": "\x00"}}, "cannot be kept"),
     ],
 )

@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                         ],
                     ),
                 ),
-                ("name", models.CharField(max_length=200)),
+                ("name", models.CharField(max_length=200, validators=[coordinator.tenancy.models.validate_identifier])),
                 (
                     "created_at",
                     models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow(), editable=False),
@@ -139,7 +139,7 @@ class Migration(migrations.Migration):
                 ("token_key", models.CharField(db_index=True, max_length=25)),
                 ("created", models.DateTimeField(auto_now_add=True)),
                 ("expiry", models.DateTimeField()),
-                ("name", models.CharField(max_length=100)),
+                ("name", models.CharField(max_length=100, validators=[coordinator.tenancy.models.validate_identifier])),
                 (
                     "scopes",
                     django.contrib.postgres.fields.ArrayField(

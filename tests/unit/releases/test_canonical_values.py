@@ -117,6 +117,10 @@ REFUSED: list[tuple[str, Any, list[tuple[str, str]]]] = [
     ("Order", {**ORDER, "extra": 1}, [(".extra", "is not a member of the type")]),
     ("Order", {**ORDER, "amount": 1.5}, [(".amount", "must be a decimal number in a string")]),
     ("Order", {**ORDER, "amount": "NaN"}, [(".amount", "must be a decimal number in a string")]),
+    ("Order", {**ORDER, "amount": "1e9999999"}, [(".amount", "must be a decimal number in a string")]),
+    ("Order", {**ORDER, "amount": "-1e-9999999"}, [(".amount", "must be a decimal number in a string")]),
+    ("of-decimal", "1e9999999", [("", "must be a decimal number in a string")]),
+    ("of-decimal", "1e999999999999999999999", [("", "must be a decimal number in a string")]),
     ("Order", {**ORDER, "id": "x"}, [(".id", "must be a UUID in a string")]),
     ("Order", {**ORDER, "lines": {}}, [(".lines", "must be an array")]),
     (

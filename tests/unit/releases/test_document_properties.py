@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from coordinator.documents import read_object
 from coordinator.findings import DocumentError, Finding
+from coordinator.identifying import is_identifier
 from releases.archive import read_contract_entry
 from releases.canonical import mismatches
 from releases.contract import contract_from_json, contract_hash, hash_findings, parse_contract, publish
@@ -20,6 +22,10 @@ from releases.descriptor import ArtifactKind, parse_descriptor
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 filled = text.filter(lambda value: bool(value.strip()))
+visible = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+identity = visible.map(lambda value: unicodedata.normalize("NFC", value)).filter(is_identifier)
+segment = identity.map(lambda value: value.replace("/", "-"))
+named = st.none() | st.just("") | identity
 optional = st.none() | text
 int32 = st.integers(-(2**31), 2**31 - 1)
 scalars = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
@@ -32,21 +38,21 @@ json_values = st.recursive(
 steps = st.fixed_dictionaries(
     {
         "index": int32,
-        "authoredName": optional,
+        "authoredName": named,
         "kind": text,
-        "cardinality": optional,
-        "inputTypeId": optional,
-        "outputTypeId": optional,
-        "runtimeClass": optional,
-        "clientClass": optional,
-        "awaitTransport": optional,
+        "cardinality": named,
+        "inputTypeId": named,
+        "outputTypeId": named,
+        "runtimeClass": named,
+        "clientClass": named,
+        "awaitTransport": named,
     }
 )
 contracts = st.fixed_dictionaries(
     {
         "schemaVersion": st.integers(1, 3),
-        "pipelineId": filled,
-        "contractVersion": filled,
+        "pipelineId": segment,
+        "contractVersion": segment,
         "contractHash": filled,
         "platform": optional,
         "transport": optional,
@@ -67,20 +73,20 @@ contracts = st.fixed_dictionaries(
 )
 artifacts = st.fixed_dictionaries(
     {
-        "artifactId": filled,
+        "artifactId": identity,
         "kind": st.sampled_from([kind.value for kind in ArtifactKind]),
-        "uri": filled,
+        "uri": identity,
         "digest": st.binary(min_size=32, max_size=32).map(lambda digest: f"sha256:{digest.hex()}"),
-        "stepIds": st.lists(text, max_size=3),
-        "capabilities": st.lists(text, max_size=3),
+        "stepIds": st.lists(identity, max_size=3),
+        "capabilities": st.lists(identity, max_size=3),
     }
 )
 descriptors = st.fixed_dictionaries(
     {
         "schemaVersion": st.just(1),
-        "pipelineId": filled,
-        "contractVersion": filled,
-        "releaseVersion": filled,
+        "pipelineId": segment,
+        "contractVersion": segment,
+        "releaseVersion": segment,
         "artifacts": st.lists(artifacts, min_size=1, max_size=3),
     }
 )

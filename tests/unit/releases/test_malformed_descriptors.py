@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from coordinator.findings import DocumentError
+from coordinator.identifying import RULE
 from releases.descriptor import parse_descriptor
 
 Document = dict[str, Any]
@@ -295,9 +296,9 @@ DESCRIPTORS: list[tuple[str, tuple[Any, ...], str, str, str]] = [
     (
         "digest with a newline",
         (*JAR, "digest", f"sha256:{HEX}\n"),
-        "ARTIFACT_DIGEST_MALFORMED",
+        "IDENTITY_MALFORMED",
         "artifacts[0].digest",
-        "Release artifact digest must use sha256:<hex>",
+        f"{SHAPE}digest {RULE}",
     ),
     (
         "digest in upper case",

@@ -1,0 +1,29 @@
+"""Middleware of the admin's addresses."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+
+NUL = "\0"
+
+
+def without_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Keep U+0000 from the admin's queries, since PostgreSQL stores it nowhere and fails on it.
+
+    A path with it is a 404. From the values of a query it is removed.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith(reverse("admin:index")):
+            if NUL in request.path_info:
+                raise Http404
+            if any(NUL in value for _, values in request.GET.lists() for value in values):
+                query: Any = request.GET.copy()
+                for name, values in request.GET.lists():
+                    query.setlist(name, [value.replace(NUL, "") for value in values])
+                request.GET = query
+        return get_response(request)
+
+    return middleware

@@ -1,0 +1,110 @@
+"""No value in an address, a query or a form makes a page fail."""
+
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from coordinator.tenancy.models import Tenant
+from tests.admin.conftest import LogIn, World
+from tests.admin.test_who_may_open_what import PAGES
+from tests.hostile_values import NUMBERS, TEXTS
+
+pytestmark = pytest.mark.timeout(600)
+VALUES = [*TEXTS.values(), *map(str, NUMBERS)]
+WORST = [*(TEXTS[name] for name in ("U+0000", "a newline", "a far date", "a large exponent")), "9" * 400, "2147483647"]
+# What the admin itself reads from any address, besides what its filters and forms name.
+PARAMETERS = {
+    "q",
+    "o",
+    "p",
+    "e",
+    "all",
+    "page",
+    "next",
+    "shown",
+    "outcome",
+    "_popup",
+    "_to_field",
+    "_changelist_filters",
+}
+LISTED = {"term", "app_label", "model_name", "field_name"}
+
+
+class Forms(HTMLParser):
+    """The forms of a page: the method of each, and the first value of each of its fields."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.found.append((told.get("method", "get").lower(), {}))
+        elif tag in {"input", "select", "textarea"} and told.get("name") and self.found:
+            self.found[-1][1].setdefault(told["name"], told.get("value", ""))
+            self._select = told["name"] if tag == "select" else None
+        elif tag == "option" and self.found and getattr(self, "_select", None) and told.get("value"):
+            fields = self.found[-1][1]
+            fields[self._select or ""] = fields[self._select or ""] or told["value"]
+
+
+def answered(client: Client, method: str, url: str, data: dict[str, Any] | None = None) -> Any:
+    answer = getattr(client, method)(url, data or {})
+    assert answer.status_code < 500, (method, url, data, answer.status_code)
+    return answer
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_value_of_a_query_makes_a_page_fail(page: str, log_in: LogIn, acme: World) -> None:
+    client, url = log_in("superuser"), PAGES[page][0](acme)
+    shown = client.get(url)
+    names = {name for method, fields in Forms(shown.text).found if method == "get" for name in fields}
+    filters = getattr(getattr(shown, "context", None) and shown.context.get("cl"), "list_filter", ())
+    names |= {each.parameter_name for each in filters if hasattr(each, "parameter_name")}
+    for value in WORST:
+        for together in (names, PARAMETERS, {"q"}):
+            answered(client, "get", f"{url}?{urlencode(dict.fromkeys(together, value))}")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_value_of_a_form_makes_a_page_fail(page: str, log_in: LogIn, acme: World) -> None:
+    client, url = log_in("superuser"), PAGES[page][0](acme)
+    forms = [fields for method, fields in Forms(client.get(url).text).found if method == "post"]
+    for fields in forms:
+        for name in fields.keys() - {"csrfmiddlewaretoken"}:
+            for value in WORST:
+                answered(client, "post", url, {**fields, name: value})
+
+
+@pytest.mark.parametrize("value", [*WORST, *(TEXTS[name] for name in ("two dots", "a percent sign", "quotes"))])
+def test_no_value_in_an_address_makes_a_page_fail(value: str, log_in: LogIn, acme: World) -> None:
+    client = log_in("superuser")
+    for page, (address, _, _) in PAGES.items():
+        if page != "overview":
+            whole = address(acme).strip("/").split("/")
+            for place in range(1, len(whole)):
+                url = "/" + "/".join([*whole[:place], quote(value, safe=""), *whole[place + 1 :]]) + "/"
+                answered(client, "get", url)
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_no_value_makes_the_autocompletion_fail(name: str, log_in: LogIn, acme: World) -> None:
+    asked = {"term": "a", "app_label": "tenancy", "model_name": "membership", "field_name": "tenant"}
+    for value in VALUES:
+        query = urlencode({**asked, name: value})
+        answered(log_in("superuser"), "get", f"{reverse('admin:autocomplete')}?{query}")
+
+
+def test_a_term_of_retention_beyond_its_bounds_is_refused(log_in: LogIn, acme: World) -> None:
+    page = reverse("admin:tenancy_tenant_change", args=[acme.tenant.pk])
+    for value in ("36501", "2147483647", "2147483648", str(10**30)):
+        answer = answered(log_in("superuser"), "post", page, {"name": "Acme", "retention_days": value})
+        assert answer.status_code == 200
+        assert answer.context["adminform"].form.errors.keys() == {"retention_days"}
+    assert Tenant.objects.get(pk=acme.tenant.pk).retention_days == acme.tenant.retention_days

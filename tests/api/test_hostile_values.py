@@ -1,0 +1,142 @@
+"""No value in a body, an address or a query makes an endpoint fail: each answer is one that its client can read."""
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.api.furnished import furnished
+from tests.api.house import House, upload
+from tests.api.test_every_endpoint import BODIES, EVERY, LISTS
+from tests.hostile_values import CURSOR_POSITIONS, NUMBERS, TEXTS
+
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
+IDENTIFYING = {
+    ("POST", "executions"): ("pipelineId", "idempotencyKey", "expectedReleaseVersion"),
+    ("POST", "pipelines/{pipeline_id}/activations"): ("releaseVersion", "expectedReleaseVersion", "operationKey"),
+    ("POST", "pipelines/{pipeline_id}/revocations"): ("releaseVersion",),
+    ("POST", "trusted-keys"): ("name",),
+    ("POST", "campaigns"): ("filters.pipelineId", "filters.contractVersion", "filters.releaseVersion"),
+    ("POST", "workers"): (
+        *("pipelineId", "contractVersion", "releaseVersion", "workerId", "artifactId", "artifactDigest"),
+    ),
+    ("POST", "interactions/complete"): ("correlationId",),
+    ("POST", "/api/v1/resume"): ("actor",),
+}
+"""Members that identify something, by the endpoints that take them."""
+NO_IDENTIFIERS = (
+    "a leading blank",
+    "a newline",
+    "a control character",
+    "a bidirectional override",
+    "an invisible character",
+    "a filler",
+    "a noncharacter",
+    "one dot",
+    "two dots",
+    "not composed",
+)
+
+
+class Sweep:
+    """A furnished house, and requests to it whose answers must be readable."""
+
+    def __init__(self, ours: House) -> None:
+        self.ours = ours
+        self.names = {name: values[-1] for name, values in furnished(ours).items()}
+
+    def url(self, path: str, **changes: str) -> str:
+        names = {name: quote(value, safe="") for name, value in {**self.names, **changes}.items()}
+        return path if path.startswith("/") else self.ours.url("") + path.format(**names)
+
+    def call(self, method: str, url: str, body: Any = None) -> Any:
+        answer = self.ours.call(method, url, body)
+        assert answer.status_code < 500, (method, url, body, answer.content)
+        json.loads(answer.content, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+        return answer
+
+
+@pytest.fixture
+def here(ours: House) -> Sweep:
+    return Sweep(ours)
+
+
+def members(body: dict[str, Any], prefix: str = "") -> list[str]:
+    """The names of all members, those of objects inside included."""
+    found = []
+    for name, value in body.items():
+        found += [f"{prefix}{name}"]
+        inner = value[0] if isinstance(value, list) else value
+        found += members(inner, f"{prefix}{name}.") if isinstance(inner, dict) else []
+    return found
+
+
+def changed(body: dict[str, Any], member: str, value: Any) -> dict[str, Any]:
+    name, _, rest = member.partition(".")
+    if not rest:
+        return {**body, name: value}
+    inner = body.get(name, {})
+    return {**body, name: [changed(inner[0], rest, value)] if isinstance(inner, list) else changed(inner, rest, value)}
+
+
+def test_no_value_of_a_member_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Subtests) -> None:
+    values = [*(text for text in TEXTS.values() if "\x00" not in text), *NUMBERS, [], {}, None, [[1]], {"a": {"b": 1}}]
+    for (method, path), body in BODIES.items():
+        for member in {*members(body), *IDENTIFYING.get((method, path), ())}:
+            with subtests.test(f"{method} {path}", member=member):
+                for value in values:
+                    here.call(method, here.url(path), changed(body, member, value))
+
+
+def test_what_identifies_something_keeps_the_rule(here: Sweep, subtests: pytest.Subtests) -> None:
+    for (method, path), names in IDENTIFYING.items():
+        for member in names:
+            with subtests.test(f"{method} {path}", member=member):
+                for text in NO_IDENTIFIERS:
+                    answer = here.call(method, here.url(path), changed(BODIES[method, path], member, TEXTS[text]))
+                    assert answer.status_code == 400, (text, answer.content)
+                    [error] = answer.json()["errors"]
+                    assert (error["field"], error["code"]) in {
+                        (member, "NOT_IDENTIFIER"),
+                        (member, "KEY"),
+                    }, (text, error)
+
+
+def test_no_value_in_an_address_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Subtests) -> None:
+    for method, path in EVERY:
+        for name in here.names:
+            if f"{{{name}}}" in path:
+                with subtests.test(f"{method} {path}", name=name):
+                    for text in TEXTS.values():
+                        url = here.url(path, **{name: text or " "})
+                        here.call(method, url, BODIES.get((method, path)))
+
+
+def test_no_value_of_a_parameter_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> None:
+    document = here.ours.call("GET", "/api/schema/?format=json").json()
+    for path in LISTS:
+        operation = document["paths"]["/api/v1/tenants/{tenant}/" + path]["get"]
+        for name in (each["name"] for each in operation["parameters"] if each["in"] == "query"):
+            with subtests.test(path, name=name):
+                for text in [*TEXTS.values(), *map(str, NUMBERS)]:
+                    here.call("GET", f"{here.url(path)}?{name}={quote(text, safe='')}")
+
+
+def test_no_cursor_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> None:
+    for path in LISTS:
+        with subtests.test(path):
+            for position in CURSOR_POSITIONS:
+                for query in (f"p={quote(position)}", f"p={quote(position)}&r=1", f"o={quote(position)}"):
+                    cursor = quote(base64.b64encode(query.encode()).decode(), safe="")
+                    here.call("GET", f"{here.url(path)}?cursor={cursor}")
+
+
+@pytest.mark.parametrize("text", NO_IDENTIFIERS)
+def test_a_descriptor_identifies_nothing_by_such_text(here: Sweep, text: str) -> None:
+    """Refused before anything is stored, so no answer has to be made of it."""
+    for member in ("pipelineId", "contractVersion", "releaseVersion"):
+        answer = here.call("POST", here.url("pipelines/{pipeline_id}/releases"), upload("9.9", **{member: TEXTS[text]}))
+        assert answer.status_code == 400, answer.content
+        assert "IDENTITY_MALFORMED" in {error["code"] for error in answer.json()["errors"]}

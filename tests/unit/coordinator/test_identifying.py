@@ -1,0 +1,53 @@
+"""What may identify something."""
+
+import pytest
+
+from coordinator.identifying import is_identifier, is_segment
+from tests.hostile_values import TEXTS
+
+GOOD = (
+    *("1.0", "sha256:abc", "org.example.orders", "Validate <Order>", "a b", "1.0.0-rc.1+build", "...", ".hidden"),
+    *("été", "日本語", "заказ", "\N{GRINNING FACE}", "e=mc²", "x" * 5000),
+)
+BAD = (
+    *("nothing", "blanks", "a leading blank", "a newline", "U+0000", "a control character"),
+    *("a bidirectional override", "an invisible character", "a filler", "a noncharacter"),
+    *("one dot", "two dots", "not composed"),
+)
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_visible_text_identifies(text: str) -> None:
+    assert is_identifier(text)
+    assert is_segment(text)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_text_that_can_be_mistaken_identifies_nothing(name: str) -> None:
+    assert not is_identifier(TEXTS[name])
+    assert not is_segment(TEXTS[name])
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        *map(chr, range(0x20)),
+        "\x7f",
+        "\x85",
+        "\xa0",
+        "\xad",
+        "\u200e",
+        "\u2028",
+        "\u2066",
+        "\ufe0f",
+        "\ufeff",
+        "\ud800",
+    ],
+)
+def test_no_invisible_character_is_in_an_identifier(character: str) -> None:
+    assert not any(is_identifier(text) for text in (character, f"a{character}", f"a{character}b", f"{character}b"))
+
+
+def test_a_slash_identifies_something_but_is_in_no_segment() -> None:
+    assert is_identifier("a/b")
+    assert not is_segment("a/b")
