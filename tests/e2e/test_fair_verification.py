@@ -55,7 +55,7 @@ def test_costly_archives_of_one_tenant_delay_nobody_else(
 
     began = time.monotonic()
     other.register(v2)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
     beats = []
     for number in range(10):
