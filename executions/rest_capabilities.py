@@ -35,6 +35,7 @@ LOST_SECONDS = 60
 """A check that takes longer has lost its process."""
 _VERDICT_POLL_SECONDS = 0.05
 
+# A claim ends with the check, with another registration, or after LOST_SECONDS.
 # The longest unchecked due worker of each tenant; of these, the worker of the tenant whose last check is longest ago.
 _NEXT = """
 WITH due AS (
@@ -42,8 +43,8 @@ WITH due AS (
     FROM executions_worker w JOIN executions_workereligibility v ON v.worker_id = w.id
     WHERE w.protocol = 'rest' AND v.admits AND w.tenant_id <> ALL(%(full)s)
         AND coalesce(w.capability_checked_at < statement_timestamp() - make_interval(secs => %(interval)s), true)
-        AND (coalesce(w.capability_claimed_at <= w.capability_checked_at, w.capability_claimed_at IS NULL)
-            OR w.capability_claimed_at < statement_timestamp() - make_interval(secs => %(lost)s))
+        AND coalesce(w.capability_claimed_at <= greatest(w.capability_checked_at, w.registered_at,
+            statement_timestamp() - make_interval(secs => %(lost)s)), true)
     ORDER BY w.tenant_id, w.capability_checked_at NULLS FIRST, w.id
 ), served AS (
     SELECT w.tenant_id, max(w.capability_claimed_at) AS at FROM executions_worker w

@@ -52,7 +52,6 @@ def register(
         "blocked_reason": blocked_reason(endpoint) if protocol == REST else "",
         "capability_checked_at": None,
         "capability_error": "",
-        "capability_claimed_at": None,
         "draining_since": None,
         "drained_by_operator_at": None,
         "stopped_at": None,

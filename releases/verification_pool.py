@@ -31,8 +31,6 @@ TRIES = 3
 MOST_JOBS = 100
 """A child is replaced after this many releases, so that its memory stays small."""
 STARTUP_SECONDS = 30.0
-WALL_CLOCK_FACTOR = 5
-"""A child has this many times its CPU time before it is killed: it runs at low priority and waits for the disk."""
 RENEW_SECONDS = 20.0
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,7 +61,8 @@ def verify(
 ) -> Verdict:
     """Return the verdict of `releases.verification.verify`, computed in a child process.
 
-    An artifact that exceeds its CPU time or memory is a finding, and so is one over which TRIES children died.
+    An artifact that exceeds its CPU time or memory is a finding, and so is one over which TRIES children died or took
+    longer than VERIFICATION_SECONDS.
     `while_waiting` is called at least every RENEW_SECONDS while the child works. Raises what `open_artifact` raises,
     and `VerificationUnavailable` if no child can be started or a file cannot be read.
     """
@@ -193,7 +192,7 @@ class _Child:
 
     @staticmethod
     def _deadline() -> float:
-        return time.monotonic() + WALL_CLOCK_FACTOR * float(settings.VERIFICATION_CPU_SECONDS)
+        return time.monotonic() + float(settings.VERIFICATION_SECONDS)
 
 
 def _until(deadline: float) -> float:

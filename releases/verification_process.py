@@ -12,7 +12,9 @@ import json
 import math
 import os
 import resource
+import select
 import socket
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
@@ -50,6 +52,7 @@ def verdict_from(answer: dict[str, Any]) -> Verdict:
 def main() -> None:
     """Serve jobs until the parent closes the socket."""
     os.nice(NICE)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
     _limit(resource.RLIMIT_NOFILE, MOST_OPEN_FILES)
@@ -63,6 +66,14 @@ def main() -> None:
             except EOFError:
                 return
             _send(parent, _answer(json.loads(received), parent))
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the parent has closed the socket or died, whatever the main thread does."""
+    hang_up = select.poll()
+    hang_up.register(SOCKET, 0)  # a hang-up is always reported
+    hang_up.poll()
+    os._exit(1)
 
 
 def _answer(job: dict[str, Any], parent: Connection) -> dict[str, Any]:

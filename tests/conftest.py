@@ -17,7 +17,9 @@ from coordinator.broker_gate import gate
 from coordinator.local.product import Product
 from executions import admission, refusals, tenant_keys
 from releases.artifact_store import LocalArtifactStore
-from tests import transaction_calls
+from releases.descriptor import descriptor_from_json
+from releases.verification_pool import verify
+from tests import making, transaction_calls
 from tests.broker import broker_urls
 from tests.race_database import race_database
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
@@ -49,6 +51,8 @@ def django_db_setup(
     """The test database, also for runs in which only the product's own processes use it."""
     with django_db_blocker.unblock():
         old = setup_databases(verbosity=0, interactive=False)
+    # A verification process starts slowly. Within a test's transaction, that would look like a worker's silence.
+    verify(descriptor_from_json(making.descriptor(making.contract(), b"", kind="container-image")), lambda _: None)
     yield
     with django_db_blocker.unblock():
         teardown_databases(old, verbosity=0)

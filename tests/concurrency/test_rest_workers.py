@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from executions import cancellation, rest_assignment, rest_dispatch
-from executions.models import Execution, WireForm
+from executions import cancellation, rest_assignment, rest_capabilities, rest_dispatch
+from executions.models import Execution, WireForm, Worker
 from executions.rest_workers import register
 from executions.worker_keys import worker_key
 from tests import making
-from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.racing import race, results_of
 from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import CONTRACT_STEPS, StrictWorker, serving
@@ -30,7 +30,10 @@ def flow(committed: None, settings: Any) -> Any:
         worker = register(
             owner, release.identity, worker_id="java-1", protocol="rest", endpoint=double.endpoint, actor="user:test"
         )
-        yield Flow(owner, release, double, worker)
+        made = Flow(owner, release, double, worker)
+        made.check()
+        double.requests.clear()
+        yield made
 
 
 def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) -> None:
@@ -68,11 +71,34 @@ def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings
     assert kept.input["requestId"] in form.input["payload"]["payload"]
 
 
-def test_submissions_at_once_ask_the_worker_once(flow: Flow) -> None:
-    flow.double.capabilities = {"releaseVersion": "another"}
-    calls = [partial(making.execution, flow.owner, f"k{number}", ORDER, PIPELINE) for number in range(6)]
-    assert parted(race(*calls)) == ([], ["WorkerUnavailable"] * 6)
+def test_control_workers_that_look_at_once_check_a_worker_once(flow: Flow) -> None:
+    Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
+
+    def look() -> None:
+        with rest_capabilities.turns().take() as due:
+            if due is not None:
+                rest_capabilities.check(due)
+
+    results_of(race(*[look] * 6))
     assert [seen.method for seen in flow.double.requests] == ["GET"]
+
+
+def test_an_answer_does_not_apply_to_a_worker_that_was_registered_again_meanwhile(flow: Flow) -> None:
+    flow.double.slow_seconds, flow.double.faults = 2.0, ["slow"]
+
+    def register_again() -> None:
+        eventually(lambda: flow.double.requests, what="the check")
+        register(
+            flow.owner,
+            flow.release.identity,
+            worker_id="java-1",
+            protocol="rest",
+            endpoint="http://x",
+            actor="user:test",
+        )
+
+    results_of(race(flow.check, register_again))
+    assert Worker.objects.get().capability_checked_at is None
 
 
 def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:

@@ -20,7 +20,7 @@ CONTRACT = making.contract()
 
 @pytest.fixture
 def tenants(running: RunningProduct, tmp_path: Path, name: str) -> Iterator[tuple[TenantInUse, TenantInUse]]:
-    with product_with_own_broker(running, tmp_path, {}) as (product, _):
+    with product_with_own_broker(running, tmp_path, {"WORKER_STALE_SECONDS": "30"}) as (product, _):
         made = product.tenant(f"{name}-busy"), product.tenant(name)
         yield made
         made[1].stop_workers()
@@ -55,15 +55,15 @@ def test_costly_archives_of_one_tenant_delay_nobody_else(
 
     began = time.monotonic()
     other.register(v2)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
     beats = []
     for number in range(10):
         began = time.monotonic()
         made = other.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
-        other.wait_for(made, "SUCCEEDED", seconds=5)
-        assert time.monotonic() - began < 3
+        other.wait_for(made, "SUCCEEDED", seconds=10)
+        assert time.monotonic() - began < 5
         [worker] = other.get("workers")["items"]
         beats.append(datetime.fromisoformat(worker["lastHeartbeatAt"]).timestamp())
-    assert time.time() - beats[-1] < 3
+    assert time.time() - beats[-1] < 5
     assert waiting(busy) > HEAVY / 2, "the costly archives were still being verified"

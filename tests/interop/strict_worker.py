@@ -347,6 +347,8 @@ def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
             if refused is not None:
                 self._send(refused, b"")
                 return
+            if worker.faults == ["slow"]:
+                time.sleep(worker.slow_seconds)
             self._send(200, json.dumps(worker.capability_document()).encode())
 
         def do_POST(self) -> None:

@@ -3,20 +3,26 @@
 import io
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
+from coordinator.local.product import PROJECT
 from releases.artifact_store.store import CHUNK
 from releases.contract import CONTRACT_ENTRY
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from releases.errors import ArtifactStoreUnavailable
 from releases.verification import verify as verify_here
 from releases.verification_pool import verify
+from releases.verification_process import FILE, job
 from tests import making
 from tests.releases import heavy
 
@@ -87,7 +93,7 @@ def test_an_artifact_that_takes_too_much_cpu_time_is_rejected_and_the_next_one_i
     began = time.monotonic()
     found = codes(described(DATA, costly), on_disk(DATA, costly))
     assert found == [("ARTIFACT_CPU_EXCEEDED", "pipeline-release.json#artifacts[1]")]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert codes(described(DATA), on_disk(DATA)) == []
 
 
@@ -146,7 +152,7 @@ def test_idle_children_may_die(on_disk: Callable[..., OpenArtifact]) -> None:
 
 
 def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
-    settings.VERIFICATION_CPU_SECONDS = 1
+    settings.VERIFICATION_SECONDS = 1
 
     def stop() -> None:
         for pid in heavy.verification_processes():
@@ -187,6 +193,30 @@ def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenAr
     assert soft["Max address space"] == str(1024**3)
     assert int(soft["Max cpu time"]) < 70
     assert int(stat.rpartition(")")[2].split()[16]) == 10, "its nice value"
+
+
+def test_a_child_ends_with_its_parent_even_while_it_works(tmp_path: Path) -> None:
+    costly = heavy.archive(CONTRACT, entries=400)
+    file = tmp_path / "costly"
+    file.write_bytes(costly)
+    ours, theirs = socket.socketpair()
+    with (
+        theirs,
+        subprocess.Popen(
+            [sys.executable, "-m", "releases.verification_process"], stdin=theirs.fileno(), cwd=PROJECT
+        ) as child,
+    ):
+        theirs.close()
+        parent = Connection(os.dup(ours.fileno()))
+        assert b"ready" in parent.recv_bytes()
+        parent.send_bytes(job(described(costly), None, cpu_seconds=60, memory_bytes=1024**3))
+        assert b"open" in parent.recv_bytes()
+        with file.open("rb") as opened:
+            socket.send_fds(ours, [FILE], [opened.fileno()])
+        assert not parent.poll(0.5)
+        parent.close()
+        ours.close()
+        assert child.wait(5) == 1
 
 
 def test_files_larger_than_a_chunk_are_read_whole(on_disk: Callable[..., OpenArtifact]) -> None:
