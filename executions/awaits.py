@@ -182,7 +182,8 @@ def _as_row(tenant: Tenant, parking: Parking) -> dict[str, Any]:
 def resume_secrets() -> list[str]:
     """Return the secrets that resume tokens may be signed with. The first one signs new tokens."""
     own = [settings.RESUME_TOKEN_SECRET, *settings.RESUME_TOKEN_SECRET_FALLBACKS]
-    return [*filter(None, own), derived(settings.WORKER_SECRET, "resume-token")]
+    roots = [settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS]
+    return [*filter(None, own), *(derived(root, "resume-token") for root in roots)]
 
 
 def resume_token_of(interaction: Interaction, *, issued_at: datetime) -> ResumeToken:

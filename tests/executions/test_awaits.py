@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django.fixtures import SettingsWrapper
 
 from coordinator.tenancy.models import Tenant
 from executions import awaits, cancellation, dispatch, interactions, outcome
@@ -145,6 +146,18 @@ def test_an_answer_by_correlation_id_or_by_token(ready: tuple[Tenant, Release]) 
     done = interactions.resume(token, response={"n": 1}, actor="a")
     assert (done.interaction.pk, done.duplicate) == (other.pk, False)
     assert interactions.resume(token, response={"n": 2}, actor="b").duplicate
+
+
+def test_a_token_of_the_old_worker_secret_answers_while_that_is_a_fallback(
+    ready: tuple[Tenant, Release], settings: SettingsWrapper
+) -> None:
+    one = asked(suspended(ready, "k1"))
+    token = awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+    old, settings.WORKER_SECRET = settings.WORKER_SECRET, "another-worker-secret-0123456789abcdef"
+    with pytest.raises(ResumeTokenInvalid):
+        interactions.resume(token, response={"n": 1}, actor="a")
+    settings.WORKER_SECRET_FALLBACKS = [old]
+    assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
 
 
 def test_names_that_do_not_agree_find_nothing(ready: tuple[Tenant, Release]) -> None:
