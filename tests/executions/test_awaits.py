@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from pytest_django.fixtures import SettingsWrapper
 
 from coordinator.tenancy.models import Tenant
 from executions import awaits, cancellation, dispatch, interactions, outcome
@@ -149,7 +148,7 @@ def test_an_answer_by_correlation_id_or_by_token(ready: tuple[Tenant, Release]) 
 
 
 def test_a_token_of_the_old_worker_secret_answers_while_that_is_a_fallback(
-    ready: tuple[Tenant, Release], settings: SettingsWrapper
+    ready: tuple[Tenant, Release], settings: Any
 ) -> None:
     one = asked(suspended(ready, "k1"))
     token = awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
