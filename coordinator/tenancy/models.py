@@ -118,7 +118,7 @@ class ApiToken(AbstractAuthToken):
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="token_name_once"),
             models.CheckConstraint(
-                # `created` is a moment later than the time from which the expiry counts, never earlier.
+                # The trigger `token_stamped` sets `created`, and shortens an expiry that is later.
                 condition=models.Q(expiry__lte=models.F("created") + timedelta(days=LONGEST_TOKEN_DAYS)),
                 name="token_expires_within_a_year",
             ),

@@ -14,13 +14,23 @@ END $$;
 CREATE TRIGGER tenant_starts AFTER INSERT ON tenancy_tenant
     FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 
--- Models of libraries send the time of the process. The database writes its own instead, into the column that the
--- trigger names.
-CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+-- Models of libraries send the time of the process. The database writes its own instead.
+CREATE FUNCTION stamp_admin_log() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    RETURN jsonb_populate_record(NEW, jsonb_build_object(TG_ARGV[0], now()));
+    NEW.action_time := now();
+    RETURN NEW;
 END $$;
-CREATE TRIGGER token_stamped BEFORE INSERT ON tenancy_apitoken FOR EACH ROW EXECUTE FUNCTION stamp('created');
+CREATE TRIGGER admin_log_stamped BEFORE INSERT ON django_admin_log
+    FOR EACH ROW EXECUTE FUNCTION stamp_admin_log();
+
+CREATE FUNCTION stamp_token() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    NEW.created := now();
+    NEW.expiry := least(NEW.expiry, now() + interval '365 days');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER token_stamped BEFORE INSERT ON tenancy_apitoken FOR EACH ROW EXECUTE FUNCTION stamp_token();
+
 -- A token may end earlier than it was to, and never later.
 CREATE FUNCTION guard_token() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -29,10 +39,8 @@ BEGIN
 END $$;
 CREATE TRIGGER token_ends_earlier BEFORE UPDATE OF expiry ON tenancy_apitoken
     FOR EACH ROW WHEN (NEW.expiry > OLD.expiry) EXECUTE FUNCTION guard_token();
-CREATE TRIGGER admin_log_stamped BEFORE INSERT ON django_admin_log
-    FOR EACH ROW EXECUTE FUNCTION stamp('action_time');
 """
-BACKWARD = "DROP FUNCTION refuse_insert, stamp, guard_token CASCADE;"
+BACKWARD = "DROP FUNCTION refuse_insert, stamp_admin_log, stamp_token, guard_token CASCADE;"
 
 
 class Migration(migrations.Migration):
