@@ -1,4 +1,4 @@
-"""Work that tenants take turns at (ADR 34).
+"""Work that tenants take turns at (ADR 33).
 
 The choice is made from the rows that are due, and never by the order of messages: a tenant with a hundred due rows
 waits as long for its second one as any other tenant waits for its first.

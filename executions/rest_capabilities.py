@@ -1,4 +1,4 @@
-"""Checks whether REST workers host what their releases pin (wire protocol D.8, ADR 39).
+"""Checks whether REST workers host what their releases pin (wire protocol D.8, ADR 37).
 
 Control workers make the calls, at regular intervals and after each registration. The newest verdict is stored on the
 worker's row, where admission reads it; admission never calls a worker.

@@ -1,4 +1,4 @@
-"""Chooses which release and which direct upload is verified next, so that tenants take turns (ADR 34)."""
+"""Chooses which release and which direct upload is verified next, so that tenants take turns (ADR 33)."""
 
 from datetime import timedelta
 

@@ -1,6 +1,6 @@
 """Runs `releases.verification.verify` in child processes, so that an artifact can only harm its own verification.
 
-The children get open files and documents, and no environment: no secret, no database, no broker, no store (ADR 34).
+The children get open files and documents, and no environment: no secret, no database, no broker, no store (ADR 33).
 A child that verified a release without trouble is kept for the next one.
 """
 

@@ -1,4 +1,4 @@
-"""Verifies releases in a process without secrets: `python -m releases.verification_process` (ADR 34).
+"""Verifies releases in a process without secrets: `python -m releases.verification_process` (ADR 33).
 
 Standard input is a socket to the parent, `releases.verification_pool`. A job comes as JSON; for each stored artifact
 the process asks for the file, and the parent passes an open file descriptor. The process opens no files and no

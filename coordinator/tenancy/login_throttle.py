@@ -5,7 +5,7 @@ once cannot try more passwords than one after the other. A window has a fixed le
 not counted: whoever goes on trying cannot prolong a lock. From an address from which an account has logged in lately,
 the account's own limit does not count: nobody elsewhere can lock its owner out.
 
-See ADR 35.
+See ADR 34.
 """
 
 import math
