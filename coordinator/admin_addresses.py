@@ -1,4 +1,4 @@
-"""Middleware of the admin's addresses."""
+"""Middleware for the admin's URLs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,9 @@ NUL = "\0"
 
 
 def without_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Keep U+0000 from the admin's queries, since PostgreSQL stores it nowhere and fails on it.
+    """Keep U+0000 out of the admin's queries, because PostgreSQL rejects it.
 
-    A path with it is a 404. From the values of a query it is removed.
+    A path that contains it is answered with 404. It is removed from the values of the query string.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""How this product connects to its broker over TLS. Pure."""
+"""Options for TLS connections to the broker. Pure."""
 
 import ssl
 from typing import Any
@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 
 def tls_options(url: str, ca_file: str = "") -> dict[str, Any]:
-    """Return the options of redis-py for a connection to `url` over TLS; none for a `redis://` URL.
+    """Return redis-py's options for a TLS connection to `url`; none for a `redis://` URL.
 
-    The server must have a certificate for its host name from an authority of the system, or from one in `ca_file`.
-    These options must reach every connection: by default, kombu accepts any certificate.
+    The server's certificate must match its host name. It must be signed by an authority in `ca_file`, or by an
+    authority that the system trusts if `ca_file` is empty. Pass these options to every connection: by default, kombu
+    accepts any certificate.
     """
     if urlsplit(url).scheme != "rediss":
         return {}

@@ -44,7 +44,7 @@ def _check_connection_budget(sender: Any, **_: Any) -> None:
 
 @signals.celeryd_after_setup.connect
 def _leave_room_for_short_tasks(instance: Any, **_: Any) -> None:
-    """Bound the threads for checks of REST workers, and for artifacts in a worker that serves other queues too."""
+    """Limit the threads for checks of REST workers, and for artifacts if the worker also serves other queues."""
     from executions.tasks import limit_checks
     from releases.tasks import limit_artifact_tasks
 
@@ -61,7 +61,7 @@ def _drop_dead_connections(**_: Any) -> None:
 
 @cache
 def _queues_of_tasks() -> dict[str, str]:
-    """The queue of each task of ours. Celery's own tasks, which send others, are no part of it."""
+    """Return the queue of each task of this project. Excludes Celery's own tasks, because they can send other tasks."""
     names = [name for name in app.tasks if not name.startswith("celery.")]
     return {name: app.amqp.router.route({}, name)["queue"].name for name in names}
 
@@ -71,7 +71,7 @@ def _accepts(queue: str, task: str) -> bool:
 
 
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Workers can write to the queues of outcomes and heartbeats alone (`executions.broker_acl`).
+# Of these queues, workers can write only to those of outcomes and heartbeats (`executions.broker_acl`).
 QUEUES = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
 app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.conf.worker_consumer = quiet_consumer.NAME
@@ -79,7 +79,7 @@ app.conf.broker_transport_options = {
     **app.conf.broker_transport_options,
     "messages": TaskMessages(
         accepts=_accepts,
-        # Workers send these, and sign what is in them with the key of their tenant.
+        # Workers send these. They sign the envelopes inside with their tenant's key.
         unsigned=(RECORD_TASK, HEARTBEAT_TASK),
         keys=signing_keys([settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS)]),
     ),

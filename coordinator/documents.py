@@ -109,16 +109,16 @@ def _whole(name: str, code: str, message: str) -> Finding:
 
 
 def holds_more_values(data: bytes, most: int) -> bool:
-    """True if JSON text holds more than `most` values. Uses a few times the memory of `data`, whatever it holds.
+    """Return True if JSON text contains more than `most` values. Uses at most a few times the memory of `data`.
 
-    A parsed value needs up to a hundred times the memory of its text, so this decides before anything is parsed. Of
-    text that is not JSON it counts at least the values before the first mistake.
+    A parsed value needs up to a hundred times the memory of its text, so call this before parsing. If the text is not
+    JSON, this counts at least the values before the first error.
     """
     return _separators(data) >= most and count_values(data) > most
 
 
 def count_values(data: bytes) -> int:
-    """Return how many values JSON text holds; the names of members are none."""
+    """Return the number of values in JSON text. Member names are not counted."""
     bare = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_STRUCTURE, delete=b" \t\r\n")
     outside = []
     in_string = 0
@@ -131,7 +131,7 @@ def count_values(data: bytes) -> int:
 
 
 def _separators(data: bytes) -> int:
-    """Every value but the outermost follows a comma or opens its container."""
+    """Count commas and opening brackets. Every value except the outermost follows one of them."""
     return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 

@@ -65,7 +65,7 @@ class Environment:
         return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
 
     def secrets(self, name: str, *, shortest: int = 1, most: int = 10) -> list[str]:
-        """At most `most` secrets of at least `shortest` characters each, separated by commas or white space."""
+        """Up to `most` secrets of at least `shortest` characters each, separated by commas or white space."""
 
         def parse(value: str) -> list[str]:
             found = value.replace(",", " ").split()
@@ -78,7 +78,10 @@ class Environment:
         return self._read(name, "secret", "", parse, fallback=[], secret=True)
 
     def tenant_secrets(self, name: str) -> dict[str, list[str]]:
-        """The secrets of each tenant, as `tenant=secret`, separated by commas or white space; several for some."""
+        """Secrets by tenant, from entries `tenant=secret`, separated by commas or white space.
+
+        A tenant may have several entries.
+        """
 
         def parse(value: str) -> dict[str, list[str]]:
             found: dict[str, list[str]] = {}
@@ -158,7 +161,7 @@ class Environment:
         return self._read(name, "list", default, parse, fallback=[])
 
     def url(self, name: str) -> str:
-        """An http or https URL without user info, query, fragment, or a slash at its end; empty by default."""
+        """An http or https URL without user info, query, fragment or trailing slash; empty by default."""
 
         def parse(value: str) -> str:
             if value and (not _is_web_url(value) or "?" in value or "#" in value):

@@ -115,7 +115,10 @@ def _resolved(host: str, port: int, resolve: Resolve) -> list[Address]:
 
 
 def _may_reach(address: Address, allowed: Sequence[Network]) -> bool:
-    """True for public addresses and those of `allowed`. An address that contains an IPv4 address needs both."""
+    """Return True if the address is public or in `allowed`.
+
+    A translated address counts as its IPv4 address. A tunnelled one must be allowed together with its IPv4 address.
+    """
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
             return False
@@ -131,14 +134,14 @@ def _may_reach(address: Address, allowed: Sequence[Network]) -> bool:
 
 
 def _translated(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that a mapped or NAT64 address stands for: the packets go there."""
+    """Return the IPv4 address to which packets for a mapped or NAT64 address go."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped
 
 
 def _tunnelled(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address inside a compatible, 6to4 or Teredo address. These blocks are special themselves."""
+    """Return the IPv4 address inside an IPv4-compatible, 6to4 or Teredo address. These blocks are special, too."""
     if address in _COMPATIBLE:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     teredo = address.teredo

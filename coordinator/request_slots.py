@@ -1,9 +1,9 @@
-"""Lets requests whose bodies arrive slowly wait without holding up others.
+"""Keeps requests with slow bodies from blocking other requests.
 
-Granian calls the application before the body has arrived, in one of its threads, and a `read` cannot be interrupted. So
-it has many threads, and few slots: a request is handled in a slot, which brings a connection to the database, and it
-leaves the slot while it waits for its body. A client that stops in its body holds a thread, which costs little, until
-it closes the connection.
+Granian calls the application in a thread before the body has arrived, and a `read` cannot be interrupted. So a process
+has many threads and few slots. A slot is the right to handle a request, together with a database connection. A request
+leaves its slot while it waits for its body. A client that stops sending its body occupies a thread, which costs little,
+until it closes the connection.
 """
 
 import threading
@@ -20,7 +20,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Slots:
-    """A number of connections to the database. The thread that takes one uses it as its own."""
+    """A fixed number of slots, each with a database connection. The thread that takes a slot uses its connection."""
 
     def __init__(self, count: int) -> None:
         self._free: SimpleQueue[Any] = SimpleQueue()
@@ -40,7 +40,7 @@ class Slots:
 
     @contextmanager
     def left(self) -> Iterator[None]:
-        """Within the block others may use the slot, unless a transaction is open in it."""
+        """Leave the slot to other threads within the block, unless a transaction is open."""
         if connections[DEFAULT_DB_ALIAS].in_atomic_block:
             yield
             return
@@ -52,7 +52,7 @@ class Slots:
 
 
 class Body:
-    """A request's body, whose reader leaves its slot. Raises `SlowRequestsBusy` if too many wait for theirs."""
+    """A request's body. Reading leaves the slot, and raises `SlowRequestsBusy` if too many requests wait already."""
 
     def __init__(self, stream: Any, slots: Slots, waiting: threading.Semaphore) -> None:
         self._stream = stream
@@ -67,7 +67,7 @@ class Body:
 
     def _wait(self, read: Callable[[], bytes]) -> bytes:
         if not self._waiting.acquire(blocking=False):
-            raise SlowRequestsBusy("Too many clients have sent a part of their request only. Try again in a moment.")
+            raise SlowRequestsBusy("Too many clients have sent only a part of their request. Try again in a moment.")
         try:
             with self._slots.left():
                 return read()
@@ -76,7 +76,7 @@ class Body:
 
 
 def in_slots(application: Application, *, slots: int, threads: int) -> Application:
-    """Wrap a WSGI application so that it handles `slots` requests at once, of the `threads` that the server calls."""
+    """Wrap a WSGI application so that it handles at most `slots` requests at once. The server has `threads` threads."""
     shared = Slots(slots)
     waiting = threading.Semaphore(max(threads - 2 * slots, 1))
 

@@ -1,7 +1,7 @@
-"""Ends a process that connects to the database as a role that could lift the database's guards.
+"""Ends a process that connects to the database as a role that could disable the database's guards.
 
-Triggers and rights hold an ordinary role only. A mistake in the code, or an attacker who can run SQL, must not be able
-to alter tables or switch triggers off.
+Triggers and rights restrict only an ordinary role. A bug, or an attacker who can run SQL, must not be able to alter
+tables or disable triggers.
 """
 
 import logging
@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def require_ordinary_role() -> None:
-    """End the process if its role is too strong: now, or at its first connection if the database does not answer yet.
+    """End the process if its role has excessive privileges.
 
-    The setting DATABASE_ROLE_CHECK turns this off.
+    If the database does not answer yet, the check takes place at the first connection. DATABASE_ROLE_CHECK=false
+    disables it.
     """
     if not settings.DATABASE_ROLE_CHECK:
         return
@@ -41,7 +42,7 @@ def require_ordinary_role() -> None:
 
 
 def check(connected: BaseDatabaseWrapper) -> None:
-    """Raise `ImproperlyConfigured` if the session's role, or the one that it logged in as, is too strong."""
+    """Raise `ImproperlyConfigured` if the session's role, or the role that logged in, has excessive privileges."""
     with connected.cursor() as cursor:
         cursor.execute("SELECT DISTINCT unnest(ARRAY[session_user, current_user]::text[])")
         for (role,) in cursor.fetchall():
@@ -54,7 +55,7 @@ def check(connected: BaseDatabaseWrapper) -> None:
 
 
 def _check_first(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    """Check the first connection of a process that started without a database. It serves nobody if that fails."""
+    """Check the first connection of a process that started without a database. Stop the process if the check fails."""
     try:
         check(connection)
     except ImproperlyConfigured as error:

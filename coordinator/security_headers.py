@@ -1,7 +1,7 @@
-"""Middleware: headers that tell a browser what a page may load, run and be used for.
+"""Middleware: response headers that restrict what a page may load and run, and which browser features it may use.
 
-Outside the admin nothing is loaded and nothing runs. Pages of the admin run scripts from the coordinator's own files
-alone. Unfold's Alpine.js and htmx evaluate expressions of templates, which needs 'unsafe-eval', and Unfold writes its
+Outside the admin, pages load nothing and run no scripts. Pages of the admin run only the coordinator's own script
+files. Unfold's Alpine.js and htmx evaluate expressions in templates, which needs 'unsafe-eval'. Unfold writes its
 colours into the page, which needs inline styles. Django adds the other headers: see SECURE_* in the settings.
 """
 
@@ -45,7 +45,7 @@ def security_headers(
 
 
 def _strict_policy() -> str:
-    """Only the style of the pages for errors, which need no other file, is allowed: by its digest."""
+    """Return a policy that allows only the inline style of the error pages, by its digest."""
     page = Path(settings.BASE_DIR, "templates", "parts", "failure.html").read_text(encoding="utf-8")
     [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -64,7 +64,7 @@ _ENDING = "base-uri 'none'; frame-ancestors 'none'"
 
 
 def _store_origins() -> list[str]:
-    """Where the upload page sends parts of large files: the addresses of presigned requests."""
+    """Return the origins to which the upload page sends parts of large files: those of presigned requests."""
     if settings.ARTIFACT_STORE != "s3":
         return []
     known = settings.S3_PUBLIC_ENDPOINT_URL or settings.S3_ENDPOINT_URL
@@ -72,7 +72,7 @@ def _store_origins() -> list[str]:
         url = urlsplit(known)
         return [f"{url.scheme}://{url.netloc}"]
     hosts = (f"s3.{settings.S3_REGION}.amazonaws.com", "s3.amazonaws.com")
-    # AWS is addressed by the bucket's own host, unless its name has dots.
+    # AWS uses a host name per bucket, unless the bucket's name contains dots.
     return [
         f"https://{host}" if "." in settings.S3_BUCKET else f"https://{settings.S3_BUCKET}.{host}" for host in hosts
     ]

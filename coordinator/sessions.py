@@ -1,4 +1,4 @@
-"""How long a person stays logged in: a middleware that ends sessions, and the marks that it reads."""
+"""Limits the duration of sessions: a middleware, and the timestamps in the session that it reads."""
 
 import time
 from collections.abc import Callable
@@ -23,13 +23,13 @@ def begin(request: HttpRequest, **_: Any) -> None:
 def session_limits(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Ends a session after SESSION_IDLE_SECONDS without a request by a person, and SESSION_MAX_SECONDS in any case.
+    """End a session after SESSION_IDLE_SECONDS without activity, and after SESSION_MAX_SECONDS in any case.
 
-    A page that keeps itself up to date is no person: requests of htmx do not count.
+    Requests of htmx are not activity, because a page sends them without its user to refresh itself.
     """
 
     def respond(request: HttpRequest) -> HttpResponseBase:
-        # Only a request with the cookie is worth a look at the database.
+        # Without the cookie there is no session, so no query is needed.
         if settings.SESSION_COOKIE_NAME in request.COOKIES and SESSION_KEY in request.session:
             _end_or_extend(request)
         return get_response(request)

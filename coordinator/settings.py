@@ -18,7 +18,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = env.secret("SECRET_KEY", shortest=32)
 SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS", shortest=32)
 WORKER_SECRET = env.secret("WORKER_SECRET", shortest=32)
-# Secrets that were WORKER_SECRET before. The keys derived from them stay active.
+# Former values of WORKER_SECRET. The keys derived from them stay active.
 WORKER_SECRET_FALLBACKS = env.secrets("WORKER_SECRET_FALLBACKS", shortest=32, most=3)
 ENCRYPT_PAYLOADS = env.flag("ENCRYPT_PAYLOADS", True)
 MAX_TENANT_WORKERS = env.integer("MAX_TENANT_WORKERS", 1000)
@@ -254,7 +254,7 @@ LOGIN_REDIRECT_URL = "admin:index"
 SESSION_IDLE_SECONDS = env.integer("SESSION_IDLE_SECONDS", 3600, most=86_400)
 SESSION_MAX_SECONDS = SESSION_COOKIE_AGE = env.integer("SESSION_MAX_SECONDS", 43_200, most=30 * 86_400)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
-# Pages take the token from their forms. With the prefix, a browser takes the cookies from this very host alone.
+# Pages read the CSRF token from their forms. With the prefix, a browser accepts the cookies only from this exact host.
 CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = (
     f"{'__Host-' if HTTPS_ONLY else ''}{name}" for name in ("sessionid", "csrftoken")
@@ -331,17 +331,17 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# Whoever reaches the broker could stop the worker with it, and read these settings.
+# With remote control, any client of the broker could stop the worker and read these settings.
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_DEFAULT_QUEUE = "control"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
-# A message is accepted from its task's queue alone.
+# A message is accepted only from its task's queue.
 CELERY_TASK_ROUTES = {
     "executions.record": {"queue": "outcomes"},
     "executions.heartbeat": {"queue": "heartbeats"},
-    # Receivers of webhooks and REST workers may be slow: an installation can give them workers of their own.
+    # Receivers of webhooks and REST workers may be slow: an installation can serve them with separate workers.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
     # Reading whole artifacts may take long, too, and so may asking image registries.

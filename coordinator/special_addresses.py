@@ -1,6 +1,6 @@
-"""Addresses that are no place on the public Internet, by the IANA registries. Pure.
+"""Addresses outside of the public unicast Internet, from the IANA registries. Pure.
 
-The table is ours because `ipaddress.is_global` differs between versions of Python.
+`ipaddress.is_global` is not used because it differs between versions of Python.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -26,7 +26,7 @@ _IPV4 = (
     "224.0.0.0/4",  # Multicast
     "240.0.0.0/4",  # Reserved, and Limited Broadcast
 )
-# IANA IPv6 Special-Purpose Address Registry, and what is not Global Unicast (2000::/3). The latter contains the
+# IANA IPv6 Special-Purpose Address Registry, and all blocks outside of Global Unicast (2000::/3). These contain the
 # unspecified and the loopback address, IPv4-compatible and IPv4-mapped addresses, NAT64 (64:ff9b::/96,
 # 64:ff9b:1::/48), Discard-Only (100::/64), the Dummy Prefix (100:0:0:1::/64), SRv6 SIDs (5f00::/16), Unique-Local
 # (fc00::/7), Link-Local (fe80::/10), Site-Local (fec0::/10) and Multicast (ff00::/8).

@@ -1,7 +1,7 @@
-"""Work that tenants take turns at (ADR 33).
+"""Schedules work in turns, so that each tenant gets a fair share (ADR 33).
 
-The choice is made from the rows that are due, and never by the order of messages: a tenant with a hundred due rows
-waits as long for its second one as any other tenant waits for its first.
+The next row is chosen from the due rows and not by the order of messages. A tenant with a hundred due rows gets its
+next turn only after every other tenant with due rows has had one.
 """
 
 import threading
@@ -16,11 +16,11 @@ from django.db import connection
 
 @dataclass
 class Turns:
-    """Work of one kind in this process, on at most `most` rows at once.
+    """Turns for one kind of work in this process, on at most `most` rows at once.
 
-    `statement` claims the oldest due row of the tenant whose last turn is longest ago, and not of a tenant in `full`.
-    It returns the row, the tenant, and False if another process claimed the row first. One tenant gets at most all
-    places but one, so that another tenant never waits for all of them.
+    `statement` claims the oldest due row of the tenant whose last turn is longest ago, except for tenants in `full`.
+    It returns the row's id, the tenant's id, and False if another process claimed the row first. If `most` is at least
+    2, one tenant gets at most `most - 1` places, so that other tenants never wait for all of them.
     """
 
     statement: str
@@ -31,7 +31,7 @@ class Turns:
 
     @contextmanager
     def take(self) -> Iterator[Any]:
-        """Claim the next row and yield its id. Yield None if nothing is due or every place is taken."""
+        """Claim the next row and yield its id. Yield None if no row is due or every place is taken."""
         with self._lock:
             row = self._claim() if self._running.total() < self.most else None
             if row is not None:

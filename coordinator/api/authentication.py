@@ -67,7 +67,7 @@ class TokenAuthentication(KnoxAuthentication):
         except (UnicodeDecodeError, TypeError, ValueError):
             raise AuthenticationFailed("The token is not valid.") from None
         try:
-            # A caller cannot steer the digest of a token, so the time that the lookup takes tells nothing.
+            # A caller cannot choose the digest of a token, so the duration of the lookup discloses nothing.
             found = valid_token(digest)
         except TokenInvalid as refusal:
             raise AuthenticationFailed(refusal.detail) from None

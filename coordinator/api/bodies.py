@@ -19,7 +19,7 @@ class Readable(Protocol):
 def read_body(stream: Readable, limit: int, owner: str) -> bytes:
     """Return the rest of `stream`. Raises `PayloadTooLarge` if it exceeds `limit` bytes, and `LargeRequestsBusy`.
 
-    A large body counts to the share of `owner` in the budget.
+    A large body is charged to the budget share of `owner`.
     """
     chunks: list[bytes] = []
     size = 0
@@ -33,6 +33,6 @@ def read_body(stream: Readable, limit: int, owner: str) -> bytes:
     try:
         admit(body, owner)
     except LargeRequestsBusy:
-        body = b""  # the traceback of the exception would keep it
+        body = b""  # the exception's traceback would keep it in memory
         raise
     return body

@@ -3,8 +3,8 @@
 A request needs several times the memory of its body while it is parsed, digested and written. The number of threads
 limits the memory of small bodies. Large bodies share a budget: a request reserves bytes once its body is read, and
 returns them when it is answered. If the budget is spent, a request waits for a few seconds. Only a few requests may
-wait, so that threads stay free for small bodies. One tenant may take half of the budget, and half of the places to
-wait.
+wait, so that threads stay free for small bodies. One tenant may use at most half of the budget and half of the waiting
+places.
 """
 
 import threading
@@ -21,11 +21,11 @@ LARGE_BYTES = 256 * 1024
 WAIT_SECONDS = 5.0
 MOST_WAITING = 4
 VALUE_BYTES = 64
-"""How many bytes of the budget each JSON value of a large body counts, besides those of its text."""
+"""Bytes of the budget that each JSON value of a large body reserves, in addition to the bytes of its text."""
 
 
 class Budget:
-    """A number of bytes that several threads share, in the name of an owner each."""
+    """A number of bytes that several threads share. Each reservation belongs to an owner."""
 
     def __init__(self, total: Callable[[], int], *, seconds: float, most_waiting: int) -> None:
         self._total = total
@@ -47,8 +47,8 @@ class Budget:
     def take(self, size: int, owner: str) -> bool:
         """Reserve `size` bytes. Return False if they do not become free in time, or if too many threads wait already.
 
-        A request may exceed the total while no other request has reserved bytes, and its owner's half of the total
-        while no other request of the owner has.
+        A request may exceed the total if no other request has reserved bytes. It may exceed its owner's half of the
+        total if no other request of the owner has reserved bytes.
         """
         with self._changed:
             if not self._fits(size, owner):
@@ -86,9 +86,9 @@ _request = threading.local()
 
 
 def admit(body: bytes | bytearray, owner: str) -> None:
-    """Reserve what `body` needs until the request is answered. Raises `LargeRequestsBusy`.
+    """Reserve the memory that `body` needs until the request is answered. Raises `LargeRequestsBusy`.
 
-    `owner` is whose share of the budget it comes from, such as the tenant.
+    The bytes come from the budget share of `owner`, for example a tenant.
     """
     if len(body) <= LARGE_BYTES:
         return

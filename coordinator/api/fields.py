@@ -39,7 +39,7 @@ class Identifier(Text):
 
 
 class SegmentIdentifier(Identifier):
-    """An identifier that addresses contain, such as that of a pipeline."""
+    """An identifier that is a segment of a URL's path, such as a pipeline's."""
 
     default_error_messages = {"not_segment": SEGMENT_RULE}
 

@@ -83,11 +83,11 @@ class NewestFirst(CursorPagination):
         return self.page
 
     def _values(self, model: type[Model], position: Any) -> list[Any]:
-        """Return the values of the fields in a position. Raises an error unless `_link` may have written it."""
+        """Return the values of the fields in a position. Raises an error if `_link` cannot have written it."""
         texts = json.loads(position)
-        whole = isinstance(texts, list) and len(texts) == len(self._fields)
-        if not whole or not all(isinstance(text, str) and text.isprintable() for text in texts):
-            raise ValueError("no position")
+        complete = isinstance(texts, list) and len(texts) == len(self._fields)
+        if not complete or not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise ValueError("malformed position")
         fields: list[Any] = [model._meta.get_field(name) for name in self._fields]
         values = [field.to_python(text) for field, text in zip(fields, texts, strict=True)]
         return [value.astimezone(UTC) if isinstance(value, datetime) else value for value in values]

@@ -70,7 +70,7 @@ class ProblemHandler(ExceptionHandler):
         return _document(code, title, exc.status_code, str(detail) if exc.status_code < 500 else title)
 
     def report_exception(self, exc: APIException, response: Response) -> None:
-        """Do not report that too many are busy: it has status 503, but it is not a failure of the program."""
+        """Do not report overload as an error: it has status 503, but the program works as intended."""
         if not isinstance(self.exc, LargeRequestsBusy | SlowRequestsBusy):
             super().report_exception(exc, response)
 
@@ -139,7 +139,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 def failed(request: HttpRequest) -> HttpResponse:
     """Django's handler for a view or a middleware that raised: 503 in an outage of the database, else 500.
 
-    Whatever reads a body may also raise `SlowRequestsBusy`.
+    Code that reads a body may also raise `SlowRequestsBusy`, which keeps its own problem document.
     """
     error = sys.exception()
     if isinstance(error, SlowRequestsBusy):

@@ -18,9 +18,9 @@ class Backing:
     """PostgreSQL and a Redis-compatible server: those `outside` names, or else our own; a context manager.
 
     `outside` (default: the environment) may hold DATABASE_URL (with DATABASE_OWNER_URL, the role that
-    migrates) and REDIS_URL (with REDIS_OWNER_URL, a user that may make users); either turns the matching own
-    server off. Data and logs are kept in `folder`; without one they are in a temporary folder that goes when
-    the servers stop.
+    migrates) and REDIS_URL (with REDIS_OWNER_URL, a user that may create users). For each of the two URLs, no local
+    server is started. Data and logs are kept in `folder`, by default a temporary folder that is removed when the
+    servers stop.
     """
 
     def __init__(
@@ -38,9 +38,9 @@ class Backing:
         self.valkey = None if "REDIS_URL" in self._named else Valkey(self.folder, durable=durable)
 
     def environment(self) -> dict[str, str]:
-        """DATABASE_URL, DATABASE_OWNER_URL and REDIS_URL, whoever runs the servers.
+        """Return DATABASE_URL, DATABASE_OWNER_URL and REDIS_URL of the local or outside servers.
 
-        REDIS_OWNER_URL too, except for an outside server that was given without one.
+        Includes REDIS_OWNER_URL, unless `outside` names a Redis server without it.
         """
         found = dict(self._named)
         if self.postgres is not None:

@@ -170,7 +170,7 @@ class Postgres:
         unfinished.rename(self._cluster)
 
     def _set_up(self) -> None:
-        """Beside what every installation has, the owner may create databases, for tests."""
+        """Set up roles and database as in every installation. Also let the owner create databases, for tests."""
         passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
         set_up(
             lambda database: psycopg.connect(self.superuser_url(database)),

@@ -19,7 +19,7 @@ STARTUP_SECONDS = 60.0
 WEB_OPTIONS = (
     "--host=127.0.0.1",
     "--workers=2",
-    # Most only wait for bodies. WEB_SLOTS says how many requests are handled at once.
+    # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
     "--blocking-threads=544",
     # No sooner than a connection to the database is too old to be kept (CONN_MAX_AGE).
     "--blocking-threads-idle-timeout=60",
@@ -36,9 +36,9 @@ WEB_OPTIONS = (
 class Product:
     """Web, control worker and clock over given servers, and transition workers as they are asked for.
 
-    `servers` holds DATABASE_URL and REDIS_URL, DATABASE_OWNER_URL where `prepare` is to migrate, and REDIS_OWNER_URL
-    where the workers of each tenant get a broker user of their own. `settings`
-    goes into the environment of every process. Everything else that a process writes is in `folder`.
+    `servers` contains DATABASE_URL and REDIS_URL. `prepare` also needs DATABASE_OWNER_URL to migrate. With
+    REDIS_OWNER_URL, the workers of each tenant get a separate broker user. `settings` are added to the environment of
+    every process. Everything else that a process writes is in `folder`.
     """
 
     def __init__(self, folder: Path, servers: Mapping[str, str], settings: Mapping[str, str] | None = None) -> None:
@@ -126,7 +126,7 @@ class Product:
     ) -> Child:
         """Start a transition worker for the pipeline `reference`, importable from `directory`.
 
-        It gets its tenant's broker user and worker key, and nothing else that the product knows.
+        It gets its tenant's broker user and worker key, and none of the product's other secrets.
         """
         environment = {
             name: value
@@ -145,7 +145,7 @@ class Product:
         return self.children.start(name, [*command, *options], environment=environment, directory=directory)
 
     def broker_url(self, tenant: str) -> str:
-        """Return the broker URL for the workers of `tenant`. It is the coordinator's own without REDIS_OWNER_URL."""
+        """Return the broker URL for the workers of `tenant`: the coordinator's own if there is no REDIS_OWNER_URL."""
         owner_url = self.servers.get("REDIS_OWNER_URL")
         broker_url = self.servers["REDIS_URL"]
         return worker_url(owner_url, tenant, broker_url) if owner_url else broker_url

@@ -23,8 +23,8 @@ OWNER = "owner"
 class Valkey:
     """One server in one folder; started again, it listens on the same port and has the same users.
 
-    The product uses it as the user of `url`, who cannot administer the server. The user of `owner_url` can do
-    everything. `worker_url` makes a user for the workers of one tenant. Nobody else may do anything.
+    The product connects as the user in `url`, who cannot administer the server. The user in `owner_url` can run every
+    command. `worker_url` creates a user for the workers of one tenant. All other access is denied.
 
     With `durable` every write is in its log within a second and is found again, also after a SIGKILL;
     without, it starts empty.
@@ -101,7 +101,7 @@ class Valkey:
         return file
 
     def _write_users(self) -> None:
-        """Write the users with this object's passwords, and keep those of workers."""
+        """Write the server's own users with new passwords, and keep the users of workers."""
         self._users.touch(mode=0o600)
         kept = [
             line for line in self._users.read_text("utf-8").splitlines() if line.startswith(f"user {worker_user('')}")
@@ -132,10 +132,10 @@ class Valkey:
 
 
 def worker_url(owner_url: str, tenant: str, broker_url: str = "") -> str:
-    """Give the workers of a tenant a user on the server at `owner_url`. Return `broker_url` with its new password.
+    """Create a user for the workers of a tenant on the server at `owner_url`. Return `broker_url` with the credentials.
 
-    `broker_url` is another address of the same server; `owner_url` by default.
-    Earlier passwords stay valid, so that workers that have them can connect again.
+    `broker_url` is another URL of the same server, by default `owner_url`. If the user exists, it gets an additional
+    password: earlier passwords stay valid, so running workers can reconnect.
     """
     user, password = worker_user(tenant), secrets.token_urlsafe(24)
     with Redis.from_url(owner_url) as client:

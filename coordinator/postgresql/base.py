@@ -48,7 +48,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         made = super().get_new_connection(conn_params)
-        if not self.allow_thread_sharing:  # a connection that threads pass on outlives each of them
+        if not self.allow_thread_sharing:  # a connection that several threads share outlives each of them
             _leases.held[self] = _Lease(made)
         return made
 

@@ -1,7 +1,7 @@
 """Statements that grant the application role its rights (see `rights`), and nothing else.
 
-The statements are run by `setup_database`, and again after each `migrate`, since only these rights reach a new table.
-They take away first, so that a right that is no longer listed is gone.
+`setup_database` runs the statements. They run again after each `migrate`, because a new table has no rights yet. They
+revoke first, so that the role loses each right that is no longer listed.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SCHEMA = "public"
 
 
 def database_grants(database: str, role: str) -> list[sql.Composed]:
-    """The rights on the database and its schema. PUBLIC loses all of them, temporary tables included."""
+    """Grant the rights on the database and its schema. PUBLIC loses all of its rights, including temporary tables."""
     return [
         _statement(text, database=database, schema=SCHEMA, role=role)
         for text in (
@@ -28,9 +28,9 @@ def database_grants(database: str, role: str) -> list[sql.Composed]:
 
 
 def table_grants(relations: Sequence[str], sequences: Sequence[str], role: str) -> list[sql.Composed]:
-    """The rights on tables, views and sequences. The lists name those that exist and belong to the owner.
+    """Grant the rights on tables and views. The arguments name all relations and sequences that the owner has.
 
-    Sequences get none: the columns that they fill are identity columns.
+    Sequences get no rights, because identity columns need none.
     """
     return [
         *_revocation("TABLE", relations, role),

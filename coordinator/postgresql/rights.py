@@ -1,8 +1,8 @@
-"""Which columns of which tables the application role may insert and update, and of which tables it may delete rows.
+"""The application role's rights: the columns it may insert and update, and the tables whose rows it may delete.
 
-The role may read every table that is listed here. It has no rights on other tables. A column that is not named in
-`insert` gets its default: the database chooses ids, times and first states. Triggers hold the rest (see the migrations
-`0002_invariants`): which values a new row may have, which moves are legal, and which rows may be deleted.
+The role may read every table that is listed here. It has no rights on other tables. A column that `insert` does not
+name gets its default: the database chooses ids, times and initial states. Triggers enforce the rest (see the migrations
+`0002_invariants`): which values a new row may have, which changes are legal, and which rows may be deleted.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ _REPORTED = """
 
 RIGHTS: Mapping[str, Rights] = MappingProxyType(
     {
-        # Django's own tables. Users are deactivated and never deleted, so that the admin's log stays whole.
+        # Django's own tables. Users are deactivated and never deleted, so that the admin's log stays complete.
         "auth_user": Rights(insert=_PERSON, update=_PERSON),
         "auth_user_groups": READ_ONLY,
         "auth_user_user_permissions": READ_ONLY,
@@ -113,7 +113,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "releases_attachment": Rights(
             insert="release_id position kind digest content summary findings attached_by attached_at"
         ),
-        # A trigger refuses each update. The right is needed to lock the rows.
+        # The right to update is needed to lock the rows. A trigger rejects every update.
         "releases_trustedkey": Rights(insert="tenant_id name key_id public_key added_by added_at", update="name"),
         "releases_keyrevocation": Rights(insert="key_id actor reason revoked_at"),
         # Executions. Only retention deletes them, with their histories.

@@ -1,4 +1,4 @@
-"""Says what a role may do beyond its part, by the catalogs of the database that it would use."""
+"""Checks the privileges of the application role and of the owner in the catalogs of the connected database."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ Execute = Callable[..., Any]
 
 
 def application_dangers(execute: Execute, role: str) -> list[str]:
-    """What `role` may do that the processes must not be able to do, such as "owns tables"; empty for a good role.
+    """Return the excessive privileges of `role`, such as "owns tables"; empty if a process may use it.
 
     `execute` runs one statement in the database and returns a cursor.
     """
@@ -52,7 +52,7 @@ def application_dangers(execute: Execute, role: str) -> list[str]:
 
 
 def owner_faults(execute: Execute, role: str) -> list[str]:
-    """Why `role` cannot be the owner that migrates this database; empty if it can."""
+    """Return the reasons why `role` cannot own and migrate this database; empty if it can."""
     row = execute(_OWNER, [role]).fetchone()
     if row is None:
         return ["does not exist"]

@@ -1,4 +1,4 @@
-"""Sets up the roles, the database and the rights. Every function may be repeated."""
+"""Sets up the roles, the database and the rights. Every function is idempotent."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ class Names:
 
 
 def set_up(connect: Callable[[str], Connection], names: Names, passwords: Mapping[str, str]) -> None:
-    """Create what is missing, and grant the application role its rights.
+    """Create the missing roles and the database, and grant the application role its rights.
 
-    `connect` opens a connection to the database with a name, as a role that may do all this. `passwords` holds the
-    password by role. A role that exists gets its password from there; without an entry it keeps the one that it has.
+    `connect` opens a connection to the named database, as a role with sufficient privileges. `passwords` maps roles to
+    new passwords. An existing role without an entry keeps its password.
     """
     with connect(MAINTENANCE_DATABASE) as connection:
         connection.autocommit = True
@@ -66,7 +66,7 @@ def create_role(connection: Connection, name: str, password: str | None) -> None
 
 
 def grant(execute: Callable[..., Any], database: str, role: str) -> None:
-    """Give the application role its rights on all that exists. Run it as the owner, in one transaction."""
+    """Grant the application role its rights on all existing objects. Call it as the owner, in one transaction."""
     objects = execute(_OWN_OBJECTS, [SCHEMA]).fetchall()
     relations = [name for name, is_sequence in objects if not is_sequence]
     sequences = [name for name, is_sequence in objects if is_sequence]

@@ -1,4 +1,4 @@
-"""Reads `DATABASE_URL`: libpq's connection URL, with those of its parameters that an operator needs."""
+"""Reads `DATABASE_URL`: a libpq connection URL with the parameters that operators need."""
 
 import ipaddress
 from pathlib import Path
@@ -17,7 +17,7 @@ PARAMETERS = frozenset(
         *("tcp_user_timeout", "application_name", "options"),
     }
 )
-"""The parameters that may follow the `?`. The others of libpq contradict the product's settings, or are secrets."""
+"""The supported query parameters. libpq's other parameters contradict the product's settings or are secrets."""
 _CHOICES = {
     "sslmode": {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
     "target_session_attrs": {"any", "read-write", "read-only", "primary", "standby", "prefer-standby"},
@@ -31,14 +31,14 @@ FORM = "must be a URL such as postgresql://user:password@host:port/name?sslmode=
 
 
 def connection_settings(url: str) -> dict[str, Any]:
-    """Return Django's settings of the connection. Raises `ValueError`, whose message shows no value.
+    """Return Django's settings for the connection. Raises `ValueError`; its message contains no value of the URL.
 
-    If a host is another machine and the URL has no `sslmode`, it is `verify-full`.
+    If a host is not the local machine, `sslmode` defaults to `verify-full`.
     """
     query = _query(url)
     try:
         found = conninfo_to_dict(url)
-    except psycopg.Error:  # its text may show a part of the URL
+    except psycopg.Error:  # its text may contain a part of the URL
         raise ValueError(FORM) from None
     if not found.get("dbname") or not all(_is_port(port) for port in str(found.get("port", "")).split(",")):
         raise ValueError(FORM)
@@ -59,7 +59,7 @@ def connection_settings(url: str) -> dict[str, Any]:
 
 
 def _query(url: str) -> list[str]:
-    """The names of the parameters."""
+    """Return the names of the query parameters. Raises `ValueError` for unknown and repeated ones."""
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError(FORM)
     try:
@@ -88,7 +88,7 @@ def _is_port(text: str) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """True for this machine: a folder of Unix sockets, or a loopback address."""
+    """Return True if the host is this machine: a folder of Unix sockets or a loopback address."""
     if not host or host.startswith(("/", "@")) or host == "localhost":
         return True
     try:

@@ -60,10 +60,10 @@ def longest_lifetime() -> timedelta:
 def issue_token(
     tenant: Tenant, issuer: User, name: str, scopes: Collection[Scope], *, lifetime: timedelta | None
 ) -> tuple[ApiToken, str]:
-    """Make a token of `tenant` and return it with its plain text, which is not stored and cannot be shown again.
+    """Create a token of `tenant`. Return it with its plain text, which is not stored and cannot be shown again.
 
-    `lifetime` is at most TOKEN_MAX_DAYS, which None stands for. Raises `TokenLifetimeInvalid`, and `ScopeMissing` for a
-    scope that the issuer does not hold.
+    `lifetime` is at most TOKEN_MAX_DAYS, which is also the default. Raises `TokenLifetimeInvalid`, and `ScopeMissing`
+    for a scope that the issuer does not hold.
     """
     longest = longest_lifetime()
     lifetime = longest if lifetime is None else lifetime
@@ -78,7 +78,7 @@ def issue_token(
 
 
 def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
-    """`tokens` with their tenant, their owner and the owner's role in the tenant, in one statement."""
+    """Return `tokens` with their tenant, their owner and the owner's role in the tenant, in one query."""
     role = Membership.objects.filter(user=OuterRef("user"), tenant=OuterRef("tenant")).values("role")
     return tokens.select_related("user", "tenant").annotate(  # type: ignore[no-redef]  # their types and defaults
         owner_role=Subquery(role), has_expired=Q(expiry__lte=Now())
@@ -86,7 +86,7 @@ def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
 
 
 def valid_token(digest: str) -> ApiToken:
-    """The token of that digest. Raises `TokenInvalid` if there is none, it has expired, or its owner has left."""
+    """Return the token with this digest. Raises `TokenInvalid` if it is unknown or expired, or its owner has left."""
     token = with_owners(ApiToken.objects.filter(digest=digest)).first()
     if token is None or not token.has_standing:
         raise TokenInvalid("The token is not valid.")
@@ -106,13 +106,16 @@ def require_scope(token: ApiToken, scope: Scope) -> None:
 
 
 def require_valid(digest: str | None, scope: Scope) -> None:
-    """Raise `TokenInvalid` or `ScopeMissing` unless the token of that digest grants `scope`; None needs no token."""
+    """Raise `TokenInvalid` or `ScopeMissing` unless the token with this digest grants `scope`.
+
+    If `digest` is None, no token is required.
+    """
     if digest is not None:
         require_scope(valid_token(digest), scope)
 
 
 def end_tokens(owner: User) -> None:
-    """Make every token of `owner` expire now. They stay to be seen."""
+    """Make every token of `owner` expire now. The tokens are kept and remain visible."""
     ApiToken.objects.filter(user=owner, expiry__gt=Now()).update(expiry=Now())
 
 

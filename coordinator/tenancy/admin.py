@@ -117,7 +117,7 @@ class MembershipAdmin(TenantScopedAdmin):
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and db_field.name == "role":
             field.help_text = (
-                "API tokens that the person issued in this tenant lose at once what the role does not grant."
+                "API tokens that the person issued in this tenant immediately lose the scopes that the role lacks."
             )
         assert field is not None  # noqa: S101 - none of the model's fields is kept from forms
         for link in ("add", "change", "delete", "view"):
@@ -138,7 +138,7 @@ class LogOutEverywhereForm(forms.Form):
     password = forms.CharField(
         max_length=4096,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}),
-        help_text="Your password, so that nobody else does this at a screen that you left.",
+        help_text="Your password, so that no other person can do this at your unlocked screen.",
     )
 
 
@@ -172,8 +172,8 @@ class UserAdmin(_UserAdmin):
             "Access",
             {
                 "fields": ("is_active", "is_staff", "is_superuser"),
-                "description": "API tokens that the person issued are worth no more than the person: without Active, "
-                "nothing; without Superuser, what the person's memberships grant.",
+                "description": "API tokens that the person issued never grant more than the person's own rights: "
+                "without Active, nothing; without Superuser, what the person's memberships grant.",
             },
         ),
     )
@@ -188,7 +188,7 @@ class UserAdmin(_UserAdmin):
 
     @method_decorator(sensitive_post_parameters())
     def log_out_everywhere(self, request: HttpRequest) -> HttpResponse:
-        """End all sessions and tokens of the person who asks, whoever that is."""
+        """End all sessions and tokens of the current user. Needs no permission."""
         form = LogOutEverywhereForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
             if end_everywhere(request, form.cleaned_data["password"]):
@@ -211,7 +211,7 @@ class UserAdmin(_UserAdmin):
         return self._superuser(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Users are deactivated: with a deleted user, the log of what they did would go too."""
+        """Forbid deletion: it would also delete the log of the user's actions. Deactivate users instead."""
         return False
 
     def _superuser(self, request: HttpRequest) -> bool:

@@ -7,10 +7,10 @@ from django.http import HttpRequest
 
 
 def client_address(request: HttpRequest) -> str:
-    """The client's address; of an IPv6 address its network of 64 bits, which one customer has. "" if unknown.
+    """Return the client's address; for IPv6 its /64 network, which usually belongs to one customer; "" if unknown.
 
-    With BEHIND_PROXY it is the last entry of X-Forwarded-For that is not in TRUSTED_PROXIES: each proxy appends the
-    address that it sees, and a client can only forge the entries before that.
+    With BEHIND_PROXY it is the last entry of X-Forwarded-For that is not in TRUSTED_PROXIES. Each proxy appends the
+    address of its peer, so a client can forge only earlier entries.
     """
     address = _parsed(request.META.get("REMOTE_ADDR", ""))
     if settings.BEHIND_PROXY:

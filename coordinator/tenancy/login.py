@@ -1,4 +1,4 @@
-"""Logging in with a password: what every log-in form of the product goes through."""
+"""Log-in with a password. All log-in forms of the product use this module."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class ThrottledBackend(ModelBackend):
-    """Django's own check of a password, within the limits on failed log-ins."""
+    """Django's password check with limits on failed log-ins."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
@@ -31,7 +31,7 @@ class ThrottledBackend(ModelBackend):
         try:
             attempt.count()
         except LoginThrottled:
-            logger.warning("Too many log-ins have failed: another one from %s was refused", address or "?")
+            logger.warning("Refused a log-in from %s after too many failures", address or "an unknown address")
             raise
         user = super().authenticate(request, username, password, **kwargs)
         if user is not None:
@@ -40,9 +40,10 @@ class ThrottledBackend(ModelBackend):
 
 
 def end_everywhere(request: HttpRequest, password: str) -> bool:
-    """End all sessions and tokens of the person who is logged in, if `password` is theirs. Return whether it is.
+    """End all sessions and tokens of the current user. Return False if `password` is not theirs.
 
-    Storing the same password anew is a change: sessions hold a digest of the stored hash, and tokens end with it.
+    This stores the same password with a new salt. Sessions contain a digest of the stored hash, and
+    `TokensEndWithPassword` ends the tokens.
     """
     user = authenticate(request, username=request.user.get_username(), password=password)
     if user is None or user.pk != request.user.pk:
@@ -54,7 +55,7 @@ def end_everywhere(request: HttpRequest, password: str) -> bool:
 
 
 class ThrottledPage:
-    """Middleware: answers a log-in that was refused for too many failures with a page that says when to try again."""
+    """Middleware that answers `LoginThrottled` with a page that says when to try again."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response

@@ -1,9 +1,9 @@
-"""Limits on failed log-ins. The counts are rows of the database, so that all processes share them.
+"""Limits on failed log-ins. All processes share the counters, which are database rows.
 
-An attempt is counted before its password is checked, and taken back if the password is right. So requests that come at
-once cannot try more passwords than one after the other. A window has a fixed length, and attempts that are refused are
-not counted: whoever goes on trying cannot prolong a lock. From an address from which an account has logged in lately,
-the account's own limit does not count: nobody elsewhere can lock its owner out.
+An attempt is counted before its password is checked, and uncounted if the password is right. So concurrent requests
+cannot try more passwords than sequential ones. A window has a fixed length, and refused attempts are not counted, so
+further attempts cannot prolong a lock. The limit per account does not apply to an address from which the account has
+logged in recently, so attackers elsewhere cannot lock its owner out.
 
 See ADR 34.
 """
@@ -51,7 +51,7 @@ DELETE FROM tenancy_logincounter WHERE key IN (
 
 
 class LoginThrottled(CoordinatorError):
-    """`until` is when the next attempt is accepted."""
+    """Too many log-ins have failed. The next attempt is accepted after `until`."""
 
     code = "LOGIN_THROTTLED"
     status = 429
@@ -63,7 +63,7 @@ class LoginThrottled(CoordinatorError):
 
     @property
     def seconds(self) -> int:
-        """How long to wait, at least one second."""
+        """The time to wait in whole seconds, at least 1."""
         return max(1, math.ceil((self.until - timezone.now()).total_seconds()))
 
 
@@ -87,7 +87,7 @@ class Attempt:
         self._account = _key("account", account)
 
     def count(self) -> None:
-        """Count the attempt. Raises `LoginThrottled`, and then its password must not be checked."""
+        """Count the attempt. Raises `LoginThrottled`; the caller must then not check the password."""
         keys = list(self._limits)
         with connection.cursor() as cursor:
             cursor.execute(_LOOK_UP, {"keys": keys})
@@ -95,11 +95,11 @@ class Attempt:
             cursor.execute(_COUNT, {"keys": keys, "window": settings.LOGIN_WINDOW_SECONDS})
             counted = [_Counter(*row) for row in cursor.fetchall()]
             cursor.execute(_PRUNE, [PRUNED])
-        # Others may have been counted between the two statements.
+        # Other processes may have counted attempts between the two statements.
         self._require_room(counted, taken=0)
 
     def take_back(self) -> None:
-        """The password was right: the attempt does not count, and the address is known from now on."""
+        """Uncount the attempt because its password was right, and remember the address for KNOWN_DAYS."""
         with connection.cursor() as cursor:
             cursor.execute(_TAKE_BACK, {"keys": list(self._limits), "pair": self._pair, "days": KNOWN_DAYS})
 
@@ -115,6 +115,6 @@ class Attempt:
 
 
 def _key(*parts: str) -> str:
-    # Each part is encoded with its length, so that no two lists of parts have one key.
+    # Each part is encoded with its length, so that different lists of parts have different keys.
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return salted_hmac("coordinator.tenancy.login_throttle", text, algorithm="sha256").hexdigest()

@@ -19,7 +19,7 @@ LONGEST_TOKEN_DAYS = 365
 
 
 def validate_identifier(text: str) -> None:
-    """Raise `ValidationError` unless `text` is an identifier, as every name is."""
+    """Raise `ValidationError` unless `text` is an identifier (`coordinator.identifying`)."""
     if not is_identifier(text):
         raise ValidationError(f"This {RULE}.", code="identifier")
 
@@ -103,7 +103,7 @@ class Membership(models.Model):
 class ApiToken(AbstractAuthToken):
     """A bearer token of one tenant, kept only as a digest.
 
-    `user` is its owner, who issued it. It expires, and grants no scope that its owner does not hold at present.
+    `user` is its owner, who issued it. It expires, and grants no scope that its owner does not currently hold.
     """
 
     expiry = models.DateTimeField()
@@ -118,13 +118,13 @@ class ApiToken(AbstractAuthToken):
         constraints = (
             models.UniqueConstraint(fields=("tenant", "name"), name="token_name_once"),
             models.CheckConstraint(
-                # The trigger `token_stamped` sets `created`, and shortens an expiry that is later.
+                # The trigger `token_stamped` sets `created` and reduces a later expiry to this limit.
                 condition=models.Q(expiry__lte=models.F("created") + timedelta(days=LONGEST_TOKEN_DAYS)),
                 name="token_expires_within_a_year",
             ),
         )
 
-    # Set by `access.with_owners` alone. Without it the token is worth nothing.
+    # Set only by `access.with_owners`. The defaults make the token invalid.
     owner_role: str | None = None
     has_expired = True
 
@@ -133,7 +133,7 @@ class ApiToken(AbstractAuthToken):
 
     @property
     def usable_scopes(self) -> frozenset[str]:
-        """The token's scopes that its owner holds in the tenant at present."""
+        """The token's scopes that its owner currently holds in the tenant."""
         return frozenset(self.scopes) & self._scopes_of_owner()
 
     @property
@@ -150,10 +150,11 @@ class ApiToken(AbstractAuthToken):
 
 
 class LoginCounter(models.Model):
-    """How many log-ins of an account, from an address, or of an account from an address were tried in a window.
+    """Counts the log-in attempts of an account, of an address, or of an account from an address in one time window.
 
-    `key` is a keyed digest, so the row names nobody. After `ends_at` the count starts anew. Until `known_until` the
-    account has succeeded from the address within the last days. `tenancy.login_throttle` reads and writes these rows.
+    `key` is a keyed digest, so the row does not disclose the account or the address. The window ends at `ends_at`.
+    `known_until` is set after a successful log-in of the account from the address. `tenancy.login_throttle` reads and
+    writes these rows.
     """
 
     key = models.CharField(max_length=64, primary_key=True)

@@ -1,4 +1,4 @@
-"""Rules for passwords, and what a new one ends."""
+"""Password validators."""
 
 from typing import Any
 
@@ -27,8 +27,7 @@ class DistinctCharacters:
 class TokensEndWithPassword:
     """Ends a person's tokens when their password changes. It accepts every password.
 
-    Django calls `password_changed` whenever a new password is saved, but not when it stores a stronger hash of the old
-    one.
+    Django calls `password_changed` when a new password is saved, but not when it upgrades the hash of the old one.
     """
 
     def validate(self, password: str, user: Any = None) -> None:
@@ -39,4 +38,4 @@ class TokensEndWithPassword:
             end_tokens(user)
 
     def get_help_text(self) -> str:
-        return "A new password ends the person's other sessions, and at once all API tokens that they have issued."
+        return "A new password immediately ends the person's other sessions and all API tokens that they have issued."

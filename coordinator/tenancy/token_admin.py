@@ -35,14 +35,14 @@ MEANING = {
 
 
 def lifetimes() -> list[tuple[str, str]]:
-    """The lifetimes on offer. The longest that the installation allows is always one of them."""
+    """Return the choices for a token's lifetime. The longest that the installation allows is always included."""
     longest = settings.TOKEN_MAX_DAYS
     days = sorted({*(each for each in LIFETIMES if each <= longest), longest})
     return [(str(each), f"{each} days") for each in days]
 
 
 class UnusedFilter(admin.SimpleListFilter):
-    """Tokens that nobody has used for some days, among them those that were never used since they were issued."""
+    """Filters tokens that were not used for some days. Includes tokens that were issued before that and never used."""
 
     title = "last use"
     parameter_name = "unused"
@@ -85,12 +85,12 @@ class NewTokenForm(forms.Form):
 @admin.register(ApiToken)
 class ApiTokenAdmin(TenantScopedAdmin):
     needs = Scope.ADMINISTER
-    list_display = ("name", "tenant", "begins_with", "told_scopes", "user", "state", "last_used", "expires")
+    list_display = ("name", "tenant", "begins_with", "scope_list", "user", "state", "last_used", "expires")
     list_filter = (TenantFilter, UnusedFilter)
     search_fields = ("name",)
     search_help_text = "Search by name"
     fields = readonly_fields = (
-        *("name", "tenant", "begins_with", "told_scopes", "user", "state", "made", "last_used", "expires"),
+        *("name", "tenant", "begins_with", "scope_list", "user", "state", "made", "last_used", "expires"),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
@@ -110,7 +110,7 @@ class ApiTokenAdmin(TenantScopedAdmin):
         return f"{token.token_key[:8]}…"
 
     @column("Scopes")
-    def told_scopes(self, token: ApiToken) -> str:
+    def scope_list(self, token: ApiToken) -> str:
         usable = token.usable_scopes
         return ", ".join(scope if scope in usable else f"{scope} (owner lacks it)" for scope in token.scopes)
 

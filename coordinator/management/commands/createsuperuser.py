@@ -1,4 +1,4 @@
-"""Django's `createsuperuser`, which applies the rules for passwords to DJANGO_SUPERUSER_PASSWORD too."""
+"""Django's `createsuperuser`, extended to validate DJANGO_SUPERUSER_PASSWORD."""
 
 import os
 from typing import Any

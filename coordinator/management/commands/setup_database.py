@@ -17,9 +17,9 @@ OWNER_PASSWORD, APPLICATION_PASSWORD = "DATABASE_OWNER_PASSWORD", "DATABASE_APPL
 
 class Command(BaseCommand):
     help = (
-        "Create the roles and the database that are missing, grant the rights, and check the result. Safe to repeat."
-        f" DATABASE_URL names the database, and a superuser or the owner. New passwords are read from {OWNER_PASSWORD}"
-        f" and {APPLICATION_PASSWORD}, or from the terminal."
+        "Create the missing roles and the database, grant the rights, and check the result. Safe to repeat."
+        " DATABASE_URL must name the database, and a superuser or the owner. New passwords are read from"
+        f" {OWNER_PASSWORD} and {APPLICATION_PASSWORD}, or from the terminal."
     )
     requires_system_checks = ()
 
@@ -37,11 +37,11 @@ class Command(BaseCommand):
                 set_up(_connect, names, self._passwords(names))
             self._check(names)
         except psycopg.Error as error:
-            # The whole text of an error may show a part of the statement.
+            # The full error text may contain a part of the statement.
             raise CommandError(error.diag.message_primary or str(error).splitlines()[0]) from None
 
     def _passwords(self, names: Names) -> dict[str, str]:
-        """The passwords to set. A role that does not exist yet must get one."""
+        """Return the passwords to set, by role. A role that does not exist yet must get one."""
         with _connect(MAINTENANCE_DATABASE) as connected:
             missing = missing_roles(connected, names)
         passwords = {}
@@ -58,13 +58,13 @@ class Command(BaseCommand):
         return passwords
 
     def _check(self, names: Names) -> None:
-        """Print what is wrong, and fail if anything is."""
+        """Raise `CommandError` with every fault of the roles."""
         with _connect(names.database) as connected:
             faults = [f"{names.owner} {fault}" for fault in owner_faults(connected.execute, names.owner)]
             dangers = application_dangers(connected.execute, names.application)
         faults += [f"{names.application} {danger}" for danger in dangers]
         if faults:
-            raise CommandError("\n".join(["The database is not set up as it must be:", *faults]))
+            raise CommandError("\n".join(["The database setup is wrong:", *faults]))
         self.stdout.write(f"The database {names.database} is set up for {names.owner} and {names.application}.")
 
 

@@ -3,18 +3,18 @@
 from django.conf import settings
 from django.db import migrations
 
-# A guard of new rows is a trigger with a condition: "(a new row looks like this) IS NOT TRUE" refuses the others, and
-# also what is neither true nor false. The condition alone costs almost nothing; no function runs for a row that passes.
+# Guards of new rows are triggers WHEN (condition) IS NOT TRUE. They reject rows for which the condition is false or
+# null. The check is cheap, because no function runs for a row that passes.
 FORWARD = """
 CREATE FUNCTION refuse_insert() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION 'a row of % does not start like this', TG_TABLE_NAME
+    RAISE EXCEPTION 'a new row of % has illegal initial values', TG_TABLE_NAME
         USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
 END $$;
 CREATE TRIGGER tenant_starts AFTER INSERT ON tenancy_tenant
     FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 
--- Models of libraries send the time of the process. The database writes its own instead.
+-- Models of libraries send the time of the process. The database replaces it with its own.
 CREATE FUNCTION stamp_admin_log() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     NEW.action_time := now();
@@ -31,10 +31,10 @@ BEGIN
 END $$;
 CREATE TRIGGER token_stamped BEFORE INSERT ON tenancy_apitoken FOR EACH ROW EXECUTE FUNCTION stamp_token();
 
--- A token may end earlier than it was to, and never later.
+-- A token's expiry may only move to an earlier time.
 CREATE FUNCTION guard_token() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION 'token %: its expiry only moves to an earlier time', OLD.name
+    RAISE EXCEPTION 'token %: its expiry may only move to an earlier time', OLD.name
         USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
 END $$;
 CREATE TRIGGER token_ends_earlier BEFORE UPDATE OF expiry ON tenancy_apitoken
