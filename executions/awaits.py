@@ -67,7 +67,7 @@ def why_unanswerable(suspension: Suspension) -> str | None:
         return f"The await's output type has a name of more than {LONGEST_TYPE} characters"
     names = [suspension.step_id, suspension.output_type, suspension.assignee, suspension.group]
     if not all(is_identifier(name) for name in names if name):
-        return f"What the await names {RULE}"
+        return f"Each name in the await {RULE}"
     if any("\x00" in text for text in chain(*suspension.transport_metadata.items())):
         return "The await names something with a character that cannot be kept"
     return None
@@ -180,7 +180,7 @@ def _as_row(tenant: Tenant, parking: Parking) -> dict[str, Any]:
 
 
 def resume_secrets() -> list[str]:
-    """Return the secrets that resume tokens may be signed with. The first one signs new tokens."""
+    """Return the secrets that verify resume tokens. The first one signs new tokens."""
     own = [settings.RESUME_TOKEN_SECRET, *settings.RESUME_TOKEN_SECRET_FALLBACKS]
     roots = [settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS]
     return [*filter(None, own), *(derived(root, "resume-token") for root in roots)]

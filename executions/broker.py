@@ -1,14 +1,14 @@
-"""The broker's client, for the control worker and the transition worker alike: kombu's, changed in three ways.
+"""The broker's client for control workers and transition workers: kombu's, changed in three ways.
 
-Messages have a form of our own (`executions.task_messages`). A message that is not accepted goes to the dead messages
-of its queue before Celery sees anything of it, so no message can end a process.
+Messages have a custom format (`executions.task_messages`). A message that is not accepted is moved to the dead messages
+of its queue before Celery reads it, so no message can end a process.
 
 When the broker goes away while a message is in hand, kombu's channel is closed under it. Acknowledging or putting
 back the message then fails in a way that Celery does not expect, and the whole process ends. The same happens when the
 broker refuses a command, for example because its memory is full. Here both are a lost connection: Celery connects
 again, and the message is delivered again once its visibility times out.
 
-It also sends faster than kombu.
+Sending is faster than with kombu.
 """
 
 import json
@@ -32,17 +32,17 @@ log = logging.getLogger(__name__)
 log.addFilter(LogLimit())
 MOST_DEAD_MESSAGES = 100
 LONGEST_EXCERPT = 500
-"""How many bytes of a dead message are kept."""
+"""The number of bytes that are kept of a dead message."""
 DEAD_MESSAGE_SECONDS = 7 * 24 * 3600
 
 
 def dead_messages_of(queue: str) -> str:
-    """The name of the list that holds the newest messages of `queue` that were not accepted, newest first."""
+    """Return the name of the list of the newest messages of `queue` that were not accepted, newest first."""
     return f"{queue}.dead"
 
 
 class QoS(redis.QoS):
-    """Holds each message as it came, behind the name of its queue, until it is acknowledged."""
+    """Keeps the raw text of each message, after the name of its queue, until it is acknowledged."""
 
     channel: Any
     _remove_from_indices: Any  # not in the stubs
@@ -69,7 +69,7 @@ class QoS(redis.QoS):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Lets one worker run the commands of one message, within `seconds` of its sending."""
+    """Allows one worker to run the commands of one message. Expires `seconds` after it was sent."""
 
     name: str
     seconds: float
@@ -79,10 +79,10 @@ class Channel(redis.Channel):
     QoS = QoS
     # Putting messages back over the connection that was lost cannot work, and need not.
     do_restore = False
-    # Each queue is one key of the broker.
+    # Without priorities, each queue is one key of the broker.
     priority_steps = [0]
     body_encoding = None  # type: ignore[assignment]  # not in the stubs
-    # The form of messages, by a transport option. Without it a process accepts nothing and signs nothing.
+    # The message format, set by a transport option. Without it a process accepts no messages and signs none.
     messages = TaskMessages()
     from_transport_options = (*redis.Channel.from_transport_options, "messages")
     _kept: Any = None
@@ -110,12 +110,12 @@ class Channel(redis.Channel):
         return self._kept
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
-        """Put a message that nobody has processed back into its queue, as the next one."""
+        """Put an unprocessed message back into its queue, as the next one."""
         with self.conn_or_acquire() as client:
             client.rpush(message.delivery_info["routing_key"], message.properties["text"])
 
     def _brpop_read(self, **options: Any) -> bool:
-        """Kombu's, but for the message's form."""
+        """As in kombu, except for the message format."""
         client: Any = self.client
         try:
             try:
@@ -142,7 +142,7 @@ class Channel(redis.Channel):
             transport._deliver(_celery_message(queue, text, message), queue)
 
     def _bury(self, queue: str, text: bytes, code: str) -> None:
-        """Add the message to the dead messages of `queue`, if the broker takes it."""
+        """Add the message to the dead messages of `queue`. Log a warning if the broker does not accept it."""
         log.error("Dropped a message of %d bytes from queue %s: %s", len(text), queue, code)
         excerpt = text[:LONGEST_EXCERPT].decode("ascii", "backslashreplace")
         entry = json.dumps({"code": code, "at": time.time(), "bytes": len(text), "excerpt": excerpt})
@@ -152,18 +152,18 @@ class Channel(redis.Channel):
                 pipe.lpush(name, entry).ltrim(name, 0, MOST_DEAD_MESSAGES - 1).expire(name, DEAD_MESSAGE_SECONDS)
                 pipe.execute()
         except (RedisError, OSError) as error:
-            log.warning("The broker does not keep a dead message: %s", type(error).__name__)
+            log.warning("The broker did not store a dead message: %s", type(error).__name__)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: Any, queue: str) -> None:
-        """Write no binding of a queue to an exchange of the same name: every message is sent to its queue by name.
+        """Skip the binding of a queue to an exchange of the same name: every message is sent to its queue by name.
 
-        Such a binding would stay in the broker forever, under a key outside of the tenant's prefix.
+        The broker would keep such a binding forever, under a key outside of the tenant's prefix.
         """
         if exchange != queue:
             super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]  # not in the stubs
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        """Put a message, and before it the ticket that it has.
+        """Send a message. If it has a ticket, store the ticket first.
 
         A message with an expiry replaces the messages in its queue, and the queue expires with it.
         """
@@ -188,11 +188,11 @@ class Channel(redis.Channel):
 
 
 def _celery_message(queue: str, text: bytes, message: TaskMessage) -> dict[str, Any]:
-    """Return the message as kombu and Celery know it, built from the accepted members alone. Its body is decoded."""
+    """Return the message in the form of kombu and Celery, built only from the accepted members. Its body is decoded."""
     name = str(uuid.uuid4())
     return {
         "body": [message.arguments, {}, dict(NOTHING_FOLLOWS)],
-        # Kombu passes a body of this type on as it is.
+        # Kombu does not decode a body of this type.
         "content-type": "application/data",
         "content-encoding": "binary",
         "headers": {
@@ -220,7 +220,7 @@ def _celery_message(queue: str, text: bytes, message: TaskMessage) -> dict[str, 
 
 class Transport(redis.Transport):
     Channel = Channel
-    # Celery connects again after these, and the process ends with any other.
+    # Celery reconnects after these errors; any other error ends the process.
     connection_errors = (*redis.Transport.connection_errors, ResponseError)
 
 
@@ -232,16 +232,16 @@ def survive_broker_loss() -> None:
 def send(task: str, argument: Any, *, queue: str, ticket: Ticket | None = None) -> None:
     """Send a task of one argument to the queue of that name.
 
-    `Celery.send_task` in a fraction of its time, for the messages of which there are many: no routes, no signals, and
-    no readable form of the argument. Raises kombu's `OperationalError` or OSError where the broker does not take it.
+    Takes a fraction of the time of `Celery.send_task`, for frequent messages: without routes, signals and a readable
+    form of the argument. Raises kombu's `OperationalError` or OSError if the broker does not accept the message.
     """
     _publish(task, argument, queue, {} if ticket is None else {"ticket": ticket})
 
 
 def take_ticket(name: str) -> bool:
-    """Take the ticket of that name. Return False if another took it, or if it has expired.
+    """Take the ticket of that name. Return False if another worker has taken it, or if it has expired.
 
-    Raises kombu's `OperationalError` if the broker is away.
+    Raises kombu's `OperationalError` if the broker is unavailable.
     """
     with current_app.producer_pool.acquire(block=True) as producer:
         connection: Any = producer.connection

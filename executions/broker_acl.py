@@ -1,7 +1,7 @@
 """The rules of the broker's users, in the language of Redis and Valkey ACLs (Redis 7.2, Valkey 7.2 or later). Pure.
 
-The workers of a tenant share one user. It may use the queues of its own tenant, and append to the queues of outcomes
-and heartbeats, which it can neither read nor shorten. It has no other key, command or channel.
+The workers of a tenant share one user. It may use the queues of its tenant, and append to the queues of outcomes and
+heartbeats, which it can neither read nor trim. It has no access to other keys, commands or channels.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from executions.protocol import HEARTBEAT_QUEUE, OUTCOME_QUEUE, tenant_prefix
 
 COORDINATOR = "coordinator"
 COORDINATOR_RULES = ("~*", "&*", "+@all", "-@admin", "-@dangerous")
-"""For web, control workers and clock. They need no command that administers the server or lists its contents."""
+"""For web, control workers and clock. They need no commands that administer the server or list its contents."""
 
 _NOTHING = ("resetkeys", "resetchannels", "clearselectors", "-@all")
 _CONNECTION = ("+ping", "+select", "+client|setinfo", "+multi", "+exec")
 
-# To receive, to return what was received too late, to count, to keep the newest messages that were not accepted, and to
+# To receive messages, return those that arrive too late, count them, keep the newest ones that were not accepted, and
 # take the ticket of a command message.
 _OWN_QUEUES = ("+brpop", "+lpush", "+rpush", "+llen", "+ltrim", "+expire", "+getdel")
 
@@ -27,12 +27,12 @@ def worker_user(tenant_id: str) -> str:
 
 
 def worker_rules(tenant_id: str) -> tuple[str, ...]:
-    """Return what the workers of a tenant may do. Applied to a user again, the rules change nothing."""
+    """Return the rules for the workers of a tenant. They are idempotent."""
     own_queues = (f"~{tenant_prefix(tenant_id)}*", *_OWN_QUEUES)
     append_only = f"(+lpush %W~{OUTCOME_QUEUE} %W~{HEARTBEAT_QUEUE})"
     return (*_NOTHING, *_CONNECTION, *own_queues, append_only)
 
 
 def enable(passwords: Iterable[str]) -> tuple[str, ...]:
-    """Return the rules that enable a user with these passwords, as SHA-256 digests. Each of them is accepted."""
+    """Return the rules that enable a user and add these passwords, as SHA-256 digests. Each password is valid."""
     return ("on", *(f"#{hashlib.sha256(password.encode()).hexdigest()}" for password in passwords))

@@ -88,7 +88,7 @@ def identity_of(claim: Claim) -> ReleaseIdentity:
 
 
 def _send(claims: list[Claim], leased_at: float) -> bool:
-    """Send the commands, with a ticket that expires no later than their leases."""
+    """Send the commands with a ticket that expires no later than their leases. Return whether they were sent."""
     identity = identity_of(claims[0])
     group = CommandGroup(commands=[command_of(claim) for claim in claims])
     envelope = seal(identity, group, *active_keys(identity.tenant_id), encrypt=settings.ENCRYPT_PAYLOADS)

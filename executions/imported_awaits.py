@@ -30,7 +30,7 @@ def why_unanswerable(suspension: ImportedSuspension) -> str | None:
     for each in suspension.interactions:
         texts += [each.worker_name, each.correlation_id, each.assignee, each.group, each.actor]
     if not all(is_identifier(text) for text in texts if text):
-        return f"What the await names {RULE}"
+        return f"Each name in the await {RULE}"
     if len(suspension.output_type) > 500:
         return "The await's output type has a name of more than 500 characters"
     waiting = any(each.status == WAITING for each in suspension.interactions)
@@ -65,7 +65,7 @@ def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension
     return len(answers)
 
 
-# An interaction that its worker has answered is opened, and then answered as any other is.
+# An interaction that its worker has already answered is opened first and then answered like any other.
 _ANSWER = """
 UPDATE executions_interaction i SET status = 'COMPLETED', response = a.response -> 0, actor = a.actor,
     completed_at = now(), version = version + 1

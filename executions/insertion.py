@@ -55,10 +55,9 @@ class Row:
         return cls(execution_id, admission.release, admission.interrupted, text.encode())
 
 
-# A row is written only if its release is still registered and active, the token still valid, and its owner still
-# allowed to submit: the statement verifies cached admissions and tokens against the tables. Of several rows with one
-# key the first one wins. The rows are written in the order of their keys, so that two groups that share keys never
-# deadlock.
+# Inserts a row only if its release is still registered and active, its token is still valid, and the token's owner may
+# still submit: the statement verifies cached admissions and tokens against the tables. If several rows have the same
+# key, the first one wins. Rows are inserted in the order of their keys, so that concurrent groups never deadlock.
 INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (

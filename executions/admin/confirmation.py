@@ -75,7 +75,9 @@ def ask(
     *,
     scope: Scope = Scope.OPERATE,
 ) -> HttpResponse:
-    """GET asks, POST carries out, for whoever holds `scope` in the row's tenant; `carry_out` returns what to tell.
+    """Show the confirmation on GET, carry out the change on POST. Requires `scope` in the row's tenant.
+
+    `carry_out` returns the success message.
 
     A refusal shows the page again as things are by then, with what was typed.
     """

@@ -1,4 +1,4 @@
-"""The tenant's page, with what terms of retention would remove, and with its worker keys."""
+"""The tenant's page, with a preview of what retention would remove, and with the tenant's worker keys."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -50,7 +50,7 @@ class TenantWithRetentionAdmin(TenantAdmin):
 
 def _told(tenant: Tenant, kind: retention.Kind) -> str:
     """For each term; the tenant's own is among them."""
-    # A form that was refused has left what was typed in `tenant`.
+    # After a rejected form, `tenant` contains the rejected input.
     own: int | None = Tenant.objects.values_list(kind.term, flat=True).get(pk=tenant.pk)
     terms = sorted({*TERMS, *([own] if own else [])})
     return "; ".join(f"over {days} days ago {_count(tenant, kind, days)}" for days in terms)

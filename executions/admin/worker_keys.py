@@ -1,4 +1,4 @@
-"""The pages on which a tenant's worker keys are started, revoked and replaced. They never show a key, only its id."""
+"""The pages that start, revoke and replace a tenant's worker keys. They never show a key, only its id."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class _Change:
 CHANGES = {
     "start": _Change(
         "Start a new worker key",
-        "The key that is active now stays active. `manage.py worker_key` prints the new key: give it to all workers "
-        "of the tenant, then revoke the old one.",
+        "The current key stays active. `manage.py worker_key` prints the new key: give it to all workers of the "
+        "tenant, then revoke the old one.",
         "add_circle",
         start_key,
     ),
     "revoke-old": _Change(
         "Revoke the old worker key",
-        "Workers that still have the old key take no more commands, and nothing that they send counts.",
+        "Workers that still have the old key accept no more commands, and their messages are rejected.",
         "key_off",
         revoke_old_key,
         danger=True,
@@ -47,7 +47,7 @@ CHANGES = {
     "replace": _Change(
         "Replace the worker key at once",
         "For a key that has leaked. All workers of the tenant stop until they have the new key, which `manage.py "
-        "worker_key` prints. What they are running runs again then.",
+        "worker_key` prints. The transitions that they are running are repeated.",
         "gpp_bad",
         replace_key,
         danger=True,
@@ -56,7 +56,7 @@ CHANGES = {
 
 
 def change_page(pages: TenantScopedAdmin, request: HttpRequest, tenant_pk: int, name: str) -> HttpResponse:
-    """Ask for one change of the tenant's worker keys, and carry it out."""
+    """Ask for confirmation of one change of the tenant's worker keys, and carry it out."""
     change = CHANGES.get(name)
     if change is None:
         raise Http404
@@ -80,7 +80,7 @@ def change_page(pages: TenantScopedAdmin, request: HttpRequest, tenant_pk: int, 
 
 
 def active(tenant: Tenant) -> SafeString:
-    """The ids of the active keys, the newest first, and the pages that change them."""
+    """The ids of the active keys, newest first, with links to the pages that change them."""
     links = (
         (reverse("admin:tenancy_tenant_worker_key", args=[tenant.pk, name]), change.title)
         for name, change in CHANGES.items()
@@ -89,7 +89,7 @@ def active(tenant: Tenant) -> SafeString:
 
 
 def history(tenant: Tenant) -> SafeString:
-    """The newest changes, each in a line."""
+    """The newest changes, one per line."""
     changes = WorkerKeyChange.objects.filter(tenant=tenant).order_by("-number")[:CHANGES_SHOWN]
     lines = ((moment(each.at), each.actor, each.oldest, each.newest, each.reason) for each in changes)
     return format_html_join(SafeString("<br>"), "{} by {}: generations {} to {} are active. {}", lines) or SafeString(

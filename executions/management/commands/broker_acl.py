@@ -14,9 +14,9 @@ SHORTEST_PASSWORD = 32
 
 class Command(BaseCommand):
     help = (
-        "Print the broker's users with their rules, as lines of an ACL file of Redis or Valkey. "
-        "Without a tenant: the coordinator's user, a user for the workers of each tenant, and the default user, off. "
-        "Passwords are printed as SHA-256 digests only."
+        "Print the broker's users with their rules, as lines of an ACL file of Redis or Valkey. Without a tenant: the "
+        "coordinator's user, a user for the workers of each tenant, and the disabled default user. "
+        "Passwords are printed only as SHA-256 digests."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -26,11 +26,11 @@ class Command(BaseCommand):
             required=True,
             type=Path,
             metavar="FOLDER",
-            help="holds a file of passwords for each user, one a line, each of which is valid; "
-            "a file that does not exist is created with a new password",
+            help="contains a file of valid passwords for each user, one per line; "
+            "a missing file is created with a new password",
         )
         parser.add_argument(
-            "--commands", action="store_true", help="print ACL SETUSER commands, for redis-cli, instead of lines"
+            "--commands", action="store_true", help="print ACL SETUSER commands for redis-cli instead of lines"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -45,12 +45,12 @@ class Command(BaseCommand):
             rules = {COORDINATOR: COORDINATOR_RULES, **rules}
         start = "ACL SETUSER" if options["commands"] else "user"
         lines = [" ".join((start, user, "reset", *enable(_passwords(folder, user)), *rules[user])) for user in rules]
-        # The last command: whoever sends the commands as the default user can send no more after it.
+        # This must be last: it disables the default user, who may be the one that sends the commands.
         self.stdout.write("\n".join(lines if chosen else [*lines, f"{start} default reset"]))
 
 
 def _passwords(folder: Path, user: str) -> list[str]:
-    """Return the passwords in the user's file, which is created if there is none. Raises `CommandError`."""
+    """Return the passwords in the user's file. Create the file if it is missing. Raises `CommandError`."""
     file = folder / user
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,5 +61,5 @@ def _passwords(folder: Path, user: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"The passwords in {file} cannot be read or written ({type(error).__name__}).") from None
     if not found or any(len(password) < SHORTEST_PASSWORD for password in found):
-        raise CommandError(f"{file} must hold passwords of at least {SHORTEST_PASSWORD} characters, one a line.")
+        raise CommandError(f"{file} must contain passwords of at least {SHORTEST_PASSWORD} characters, one per line.")
     return found

@@ -1,4 +1,4 @@
-"""`manage.py worker_key TENANT`: prints the key with which the tenant's transition workers sign, or changes it."""
+"""`manage.py worker_key TENANT`: prints or changes the key that the tenant's transition workers sign with."""
 
 from typing import Any
 
@@ -38,5 +38,5 @@ class Command(BaseCommand):
                 except CoordinatorError as error:
                     raise CommandError(f"{error.code}: {error.detail}") from None
         active = ", ".join(key.key_id for key in active_keys(tenant.slug))
-        self.stderr.write(f"Active keys, the newest first: {active}")
+        self.stderr.write(f"Active keys, newest first: {active}")
         self.stdout.write(current_key(tenant.slug).text)
