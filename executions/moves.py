@@ -363,7 +363,7 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.U
         return {execution_id: State(status) for execution_id, status in cursor.fetchall()}
 
 
-# Only what is RUNNING has a lease token. A worker that got a copy of another worker's command renews nothing.
+# Only RUNNING executions have a lease token. A worker with a copy of another worker's command cannot renew the lease.
 _RENEW = """
 WITH locked AS (
     SELECT e.id, held.seconds FROM executions_execution e
@@ -390,7 +390,7 @@ def renew_leases(
 ) -> set[uuid.UUID]:
     """Give the leases that are still held their full time again, by the database's clock, and name their `holder`.
 
-    The first worker that names a lease keeps it: for any other the lease is lost.
+    The first worker that names a lease keeps it. For every other worker the lease is lost.
 
     `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
     got the execution again still runs both; only the lease that counts is renewed. `running` says of some tokens for

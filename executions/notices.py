@@ -1,4 +1,4 @@
-"""What the coordinator tells a worker whose heartbeat it refuses. Pure, and the same on both sides."""
+"""Notices to a worker whose heartbeat the coordinator refuses. Pure; coordinator and workers share this module."""
 
 from typing import Any, Literal, TypeGuard, get_args
 
@@ -19,7 +19,7 @@ RefusalCode = Literal[
 
 
 class Refusal(Wire):
-    """Notifies a worker that its heartbeat with this `nonce` was refused. Unsigned: the two sides may share no key."""
+    """Notifies a worker that its heartbeat with this `nonce` was refused. Unsigned, as the sides may share no key."""
 
     kind: Literal["refusal"] = "refusal"
     nonce: str = Field(min_length=1, max_length=100)
@@ -27,7 +27,7 @@ class Refusal(Wire):
 
 
 def refusable(code: str) -> TypeGuard[RefusalCode]:
-    """Return True if a refusal can give this reason."""
+    """Return True if `code` is a code of refusals."""
     return code in get_args(RefusalCode)
 
 
@@ -40,7 +40,7 @@ def refusal_of(message: Any) -> Refusal | None:
 
 
 class Sender(Wire):
-    """The sender that a message names, unverified. It is used to log who is refused and to answer.
+    """The sender that a message names, unverified. Used to log a refusal and to send a notice.
 
     `worker_id` is None if the body is encrypted.
     """

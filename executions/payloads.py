@@ -12,7 +12,7 @@ MOST_VALUES = 500_000
 
 def storable(text: str) -> Any:
     """The JSON value in `text`. Raises ValueError for what cannot be kept as jsonb: NUL, lone surrogates, numbers that
-    are not finite, more than MOST_VALUES values, and whatever nests deeper than DEEPEST.
+    are not finite, more than MOST_VALUES values, and nesting deeper than DEEPEST.
     """
     if holds_more_values(text.encode(), MOST_VALUES):
         raise ValueError(f"the value holds more than {MOST_VALUES} values")

@@ -53,8 +53,8 @@ class ProtocolError(Exception):
 def tenant_prefix(tenant_id: str) -> str:
     """Return the prefix of the names of all queues of one tenant, for the patterns of the broker's ACLs.
 
-    It contains a digest of fixed length. So no prefix is the beginning of another one, and none contains a character
-    that has a meaning in a pattern.
+    It contains a digest of fixed length, so no prefix is the beginning of another one. It contains no special
+    characters of patterns.
     """
     return f"tenant.{hashlib.sha256(json.dumps(tenant_id).encode()).hexdigest()[:32]}."
 
@@ -73,7 +73,7 @@ def order_queue_of(identity: ReleaseIdentity, worker_id: str) -> str:
 
 
 def ticket_of(identity: ReleaseIdentity, nonce: str) -> str:
-    """The broker's key of the ticket of one command message. Whoever takes the ticket may run the commands."""
+    """The broker key of the ticket for one command message. Only the worker that takes the ticket runs the commands."""
     return f"{queue_of(identity)}.ticket.{nonce}"
 
 
@@ -112,9 +112,9 @@ Kind = Literal["commands", "outcomes", "heartbeat", "order"]
 
 
 class Seal(Wire):
-    """The body, as the holders of one key read it: encrypted where `encrypted`, else as JSON text.
+    """The body under one key: encrypted if `encrypted`, else as JSON text.
 
-    `signature` is HMAC-SHA256 over the envelope's header and all other members of the seal.
+    `signature` is an HMAC-SHA256 of the envelope's header and all other members of the seal.
     """
 
     key_id: str = Field(max_length=40)
@@ -124,7 +124,7 @@ class Seal(Wire):
 
 
 class Envelope(Wire):
-    """A header and the sealed body, with a seal for each active key of the tenant: usually one."""
+    """A header and the sealed body, with one seal per active key of the tenant."""
 
     protocol_version: Literal["1"] = "1"
     kind: Kind
@@ -143,7 +143,7 @@ class Envelope(Wire):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """An envelope whose `seal` has a valid signature by `key`. `bound` is its header, as the seal covers it."""
+    """An envelope whose `seal` has a valid signature by `key`. `bound` is its header as signed."""
 
     envelope: Envelope
     seal: Seal
@@ -323,7 +323,7 @@ def seal(
     *keys: WorkerKey,
     encrypt: bool = True,
 ) -> dict[str, Any]:
-    """`body` in an envelope with a seal for each of `keys`, ready for the broker. `encrypt` applies to payloads."""
+    """Return an envelope with `body` sealed under each of `keys`. `encrypt` affects only bodies with payloads."""
     kind = KINDS[type(body)]
     header = {
         "protocolVersion": "1",
@@ -340,7 +340,7 @@ def seal(
 
 
 def seal_of(header: Mapping[str, str], body: str, key: WorkerKey, *, encrypt: bool) -> dict[str, Any]:
-    """The seal of `body` under `key`, bound to `header`, whose nonce is used once."""
+    """Seal `body` under `key` and bind it to `header`, whose nonce must be used only once."""
     bound = _canonical(header)
     text = key.encrypt(body, nonce=header["nonce"], header=bound) if encrypt else body
     signature = key.signature(_signed(bound, key.key_id, encrypt, text))
@@ -348,9 +348,9 @@ def seal_of(header: Mapping[str, str], body: str, key: WorkerKey, *, encrypt: bo
 
 
 def verify(message: Any, keys_of: Callable[[str], Iterable[WorkerKey]]) -> Verified:
-    """The envelope in `message`, with the signature of one of its seals verified; the body is not decoded.
+    """Verify the signature of one seal of `message` and return the envelope. Does not decode the body.
 
-    `keys_of` gives the active keys of a tenant. Raises `ProtocolError` ENVELOPE_MALFORMED, KEY_NOT_ACTIVE or
+    `keys_of` returns the active keys of a tenant. Raises `ProtocolError` ENVELOPE_MALFORMED, KEY_NOT_ACTIVE or
     SIGNATURE_INVALID.
     """
     try:
@@ -410,7 +410,7 @@ def _canonical(header: Mapping[str, str]) -> bytes:
 
 
 def _signed(bound: bytes, key_id: str, encrypted: bool, body: str) -> bytes:
-    """What a signature covers. No part holds a line break, so different envelopes never give equal bytes."""
+    """Return the bytes to sign. No part contains a line break, so different envelopes never give equal bytes."""
     digest = hashlib.sha256(body.encode()).hexdigest()
     return b"\n".join((bound, key_id.encode(), b"encrypted" if encrypted else b"plain", digest.encode()))
 

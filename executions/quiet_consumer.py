@@ -1,4 +1,4 @@
-"""Celery's consumer without the parts by which workers report to each other over the broker."""
+"""Celery's consumer without the events by which workers report to each other over the broker."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ QUIET = {"without_gossip": True, "without_mingle": True, "without_heartbeat": Tr
 
 
 class QuietConsumer(Consumer):
-    """Sends and receives no events, whatever options the worker was started with.
+    """Sends and receives no events. Overrides the worker's command-line options.
 
-    For the setting `worker_consumer`, together with `worker_enable_remote_control=False`.
+    Use it in the setting `worker_consumer`, together with `worker_enable_remote_control=False`.
     """
 
     def __init__(self, on_task_request: Any, **options: Any) -> None:

@@ -36,9 +36,9 @@ def base_of(endpoint: str) -> str:
 
 
 def endpoint_errors(endpoint: str) -> list[dict[str, str]]:
-    """Return what is wrong with the form of a worker's endpoint: it is an origin, and the protocol names every path.
+    """Return an error for each rule that the form of a worker's endpoint breaks. It must be an origin without a path.
 
-    Otherwise whoever registers a worker would choose the paths that the coordinator calls there.
+    Otherwise a client that registers a worker could choose the paths that the coordinator calls.
     """
     try:
         parts = urlsplit(endpoint)
@@ -87,8 +87,8 @@ def call(
 ) -> Answer:
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
-    While several secrets are active, a worker that answers 401 is called again with the next: it checks the signature
-    before anything else (wire protocol D.4), so it has done nothing. All exchanges together take at most
+    While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the
+    signature first (wire protocol D.4), so the refused call had no effect. All exchanges together take at most
     REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
@@ -116,7 +116,7 @@ def call(
 
 
 def secrets_of(tenant: str) -> list[str]:
-    """What may sign the calls, newest first: those of all REST workers, or else the tenant's worker keys."""
+    """The secrets that sign calls, newest first: REST_WORKER_SECRET if it is set, else the tenant's worker keys."""
     if settings.REST_WORKER_SECRET:
         return [settings.REST_WORKER_SECRET, *settings.REST_WORKER_SECRET_FALLBACKS]
     return [key.text for key in active_keys(tenant)]

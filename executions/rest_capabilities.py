@@ -1,7 +1,7 @@
 """Checks whether REST workers host what their releases pin (wire protocol D.8, ADR 37).
 
-Control workers make the calls, at regular intervals and after each registration. The newest verdict is stored on the
-worker's row, where admission reads it; admission never calls a worker.
+Control workers make the calls, at regular intervals and after each registration. They store the newest verdict on the
+worker's row. Admission reads it there and never calls a worker.
 """
 
 import time
@@ -26,17 +26,18 @@ from releases.models import Release
 CHECK_TASK = "executions.check_capability"
 CHECK_FAILED = "REST transition worker capability check failed"
 CHECK_SECONDS = 10
-"""A worker is due for a check this long after its last one."""
+"""A worker is due for a check this many seconds after its last one."""
 VERDICT_SECONDS = 60
-"""How long a verdict counts. While no message reaches the control workers it counts longer, by that time (ADR 24)."""
+"""How long a verdict is valid. Time in which no message reaches the control workers does not count (ADR 24)."""
 CALL_SECONDS = 5.0
-"""How long a worker may take to answer a check."""
+"""The timeout of a check."""
 LOST_SECONDS = 60
-"""A check that takes longer has lost its process."""
+"""A check that takes longer is repeated: its process has died."""
 _VERDICT_POLL_SECONDS = 0.05
 
 # A claim ends with the check, with another registration, or after LOST_SECONDS.
-# The longest unchecked due worker of each tenant; of these, the worker of the tenant whose last check is longest ago.
+# Finds the due worker of each tenant with the oldest check. Of these, claims the one whose tenant was served least
+# recently.
 _NEXT = """
 WITH due AS (
     SELECT DISTINCT ON (w.tenant_id) w.id, w.tenant_id, w.capability_checked_at AS since, w.capability_claimed_at
@@ -62,26 +63,26 @@ SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claim
 
 
 def turns() -> Turns:
-    """Turns at checking REST workers: each healthy one every CHECK_SECONDS, and at once after its registration."""
+    """Turns for checks of REST workers: of each healthy one every CHECK_SECONDS, and directly after registration."""
     return Turns(_NEXT, {"interval": CHECK_SECONDS, "lost": LOST_SECONDS})
 
 
 def check(worker_pk: int) -> None:
-    """Ask a worker what it hosts, and store the verdict on its row. Calls the worker, so not inside a transaction."""
+    """Ask a worker what it hosts, and store the verdict on its row. Makes an HTTP call: do not use in a transaction."""
     host = WorkerEligibility.objects.select_related("worker", "release__pipeline__tenant").get(pk=worker_pk)
     if host.release is None:
         return
     error = _why_not(host.release, host.worker) or ""
-    # If the worker was registered again meanwhile, the answer does not apply to it.
+    # If the worker was registered again in the meantime, the answer does not apply.
     same = Worker.objects.filter(pk=worker_pk, registered_at=host.worker.registered_at)
     same.update(capability_checked_at=Now(), capability_error=error)
 
 
 def require_capable(workers: Iterable[Worker]) -> None:
-    """Raise `WorkerUnavailable`, with what the last of them lacks, unless the verdict on one of `workers` is good.
+    """Return if one of `workers` has a valid positive verdict. Otherwise request a check of those without a verdict.
 
-    Raises `WorkerNotChecked` if there is no verdict yet, or only old ones. Without a verdict that counts, a check is on
-    its way.
+    Raises `WorkerUnavailable` with the error of the last worker that has a negative verdict, or `WorkerNotChecked` if
+    no worker has a valid verdict.
     """
     pks = [worker.pk for worker in workers]
     since = Func(function="worker_clock", output_field=DateTimeField()) - timedelta(seconds=VERDICT_SECONDS)
@@ -94,7 +95,7 @@ def require_capable(workers: Iterable[Worker]) -> None:
     errors = [verdicts[pk] for pk in pks if pk in verdicts]
     if errors:
         raise WorkerUnavailable(errors[-1])
-    raise WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked lately; a check is on its way")
+    raise WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check is on its way")
 
 
 _waiting = BoundedSemaphore(2)
@@ -103,7 +104,8 @@ _waiting = BoundedSemaphore(2)
 def await_verdict(worker: Worker, *, seconds: float) -> None:
     """Wait until a newly registered worker has its first verdict, for at most `seconds`.
 
-    At most two threads of a process wait. For others, and for workers that nobody will check, it returns at once.
+    At most two threads of a process wait. For further threads, and for workers that are not checked, it returns
+    immediately.
     """
     unchecked = Worker.objects.filter(
         pk=worker.pk, capability_checked_at=None, protocol="rest", eligibility__admits=True

@@ -27,7 +27,7 @@ def register(
     artifact_digest: str = "",
     actor: str,
 ) -> Worker:
-    """Make a worker known, healthy as of now. Under a known id it replaces all that was told, and ends a drain.
+    """Register a worker as healthy now. Registering a known id replaces all of its members and ends a drain.
 
     The release need not exist. Only `rest` workers are ever called, and only at origins that are allowed. Raises
     `WorkerLimitReached`.
@@ -77,11 +77,11 @@ def register(
 def admit(
     tenant: Tenant, identity: ReleaseIdentity, *, worker_id: str, endpoint: str, actor: str, **told: str
 ) -> Worker:
-    """Register a worker that is to be called at `endpoint`; `told` is as for `register`.
+    """Register a REST worker that is called at `endpoint`; `told` is as for `register`.
 
-    Raises `WorkerEndpointInvalid` with every rule that the endpoint breaks, `WorkerEndpointRefused` where the
-    installation lets nobody be called there, `WorkerBeatsItself` where the id is that of a worker which speaks for
-    itself and has not said good-bye, and `WorkerLimitReached`.
+    Raises `WorkerEndpointInvalid` with every rule that the endpoint breaks, `WorkerEndpointRefused` if the installation
+    does not allow calls to this origin, `WorkerBeatsItself` if the id belongs to a Celery worker that has not stopped,
+    and `WorkerLimitReached`.
     """
     if errors := endpoint_errors(endpoint):
         raise WorkerEndpointInvalid(f"The endpoint {errors[0]['message']}.", errors=errors)
@@ -128,7 +128,7 @@ def review_endpoints(*, actor: str) -> int:
 
 
 def announce_checks() -> None:
-    """Wake a control worker for the REST workers that are due for a check."""
+    """Wake a control worker to check the REST workers that are due."""
     if Worker.objects.filter(protocol=REST, stopped_at=None).exists():
         bell.ring_once(CHECK_TASK)
 

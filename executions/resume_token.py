@@ -58,8 +58,8 @@ class ResumeToken:
 def read(token: str, secrets: Sequence[str]) -> ResumeToken:
     """Verify a token that one of `secrets` signed, and return its content.
 
-    A token without a key id may be of any of them: the protocol has no key ids, and workers sign tokens too. Raises
-    `ResumeTokenError` MALFORMED or SIGNATURE.
+    For a token without a key id, all of them are tried: the protocol has no key ids, and workers sign tokens too.
+    Raises `ResumeTokenError` MALFORMED or SIGNATURE.
     """
     parts = token.split(".") if len(token) <= LONGEST else []
     if len(parts) != 2 or not all(part.strip() for part in parts) or not token.isascii():
@@ -78,7 +78,7 @@ def read(token: str, secrets: Sequence[str]) -> ResumeToken:
 
 
 def claimed(token: str, name: str) -> str:
-    """The identifier that a token holds under `name`; empty if there is none. Nothing is verified by this."""
+    """Return the identifier in the member `name` of a token, or "" if it has none. Does not verify the token."""
     members = _members(token.partition(".")[0]) if len(token) <= LONGEST and token.isascii() else None
     told = members.get(name) if isinstance(members, dict) else None
     return told if isinstance(told, str) and is_identifier(told) else ""
@@ -93,7 +93,7 @@ def _members(payload: str) -> Any:
 
 @lru_cache(100)
 def key_id(secret: str) -> str:
-    """Return the public name of a secret, which discloses nothing about it."""
+    """Return a short public id of a secret, which does not disclose it."""
     return derived(secret, "key-id")[:8]
 
 

@@ -1,11 +1,11 @@
-"""The form of every message between this product's processes, and which messages a process accepts. Pure.
+"""The format of all messages between this product's processes, and the rules for accepting them. Pure.
 
-A message is three lines: signature, header and body. The body is that of Celery's message protocol 2: positional
-arguments, keyword arguments, and what follows the task. The coordinator signs its messages with keys that no worker
-has. The signature covers queue, header and body, so a message cannot be changed or moved to another queue, and the
-header contains the time, so it cannot be sent again much later.
+A message has three lines: signature, header and body. The body is that of Celery's message protocol 2: positional
+arguments, keyword arguments, and the tasks that follow. The coordinator signs its messages with keys that no worker
+has. The signature covers queue, header and body, so a message cannot be changed or moved to another queue. The header
+contains the time, so a message cannot be replayed much later.
 
-A receiver accepts exactly this form. It takes nothing else from a message than the members of `TaskMessage`.
+A receiver accepts exactly this format. It uses only the members of `TaskMessage`.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from executions.protocol import LONGEST_OUTCOME, TOLERANCE
 
-# A message is a hint about work that a row describes, so the sweep finds what an older message announced.
+# In seconds. Older messages can be dropped: they only announce work that a row describes, and the sweep finds it.
 LONGEST_AGE = 600.0
 LONGEST_MESSAGE = 8 * LONGEST_OUTCOME
-"""In bytes. As JSON text inside JSON text, in UTF-8, a character of an outcome takes at most eight."""
+"""In bytes. A character of an outcome takes at most eight bytes as UTF-8 in JSON text that is nested in JSON text."""
 NOTHING_FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
 class MessageRefused(Exception):
-    """A message that the receiver does not accept. `code` is stable, and the text holds nothing of the message."""
+    """A message that the receiver does not accept. `code` is stable. The text contains no part of the message."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -39,7 +39,7 @@ class MessageRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """A call of a task. `eta` and `expires` are ISO 8601 instants: when to run it, and when not to run it any more."""
+    """A call of a task. `eta` and `expires` are ISO 8601 instants: the earliest and the latest time to run it."""
 
     task: str
     arguments: list[Any]
@@ -49,21 +49,22 @@ class TaskMessage:
 
 
 def signing_keys(secrets: Sequence[str]) -> list[bytes]:
-    """Return the keys derived from the coordinator's secrets. The first signs, and each of them verifies."""
+    """Derive keys from the coordinator's secrets. The first key signs messages; all of them verify messages."""
     return [hmac.digest(secret.encode(), b"task-messages", "sha256") for secret in secrets]
 
 
 def accepts_nothing(queue: str, task: str) -> bool:
-    """For a process that only sends."""
+    """Accept no task, for a process that only sends."""
     return False
 
 
 class TaskMessages:
     """Writes and reads the messages of one process.
 
-    `accepts` decides which tasks a queue may carry. A message must be signed with one of `keys`, unless its task is in
-    `unsigned`: the only argument of such a task is an envelope, which the task itself verifies, whatever its age.
-    Without a signature it cannot be delayed or be a retry. Without `keys` messages are sent unsigned.
+    `accepts(queue, task)` decides which tasks a queue may carry. A message must be signed with one of `keys`, unless
+    its task is in `unsigned`. The only argument of such a task is an envelope, which the task itself verifies; such
+    messages have no age limit. Unsigned messages cannot be delayed and cannot be retries. Without `keys`, messages are
+    sent unsigned.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class TaskMessages:
     def write(self, queue: str, header: dict[str, Any], body: bytes) -> bytes:
         """Return the message for `queue`.
 
-        `header` has the members of `TaskMessage` but the arguments; `body` is JSON.
+        `header` has the members of `TaskMessage` except the arguments; `body` is JSON.
         """
         text = json.dumps({**header, "sentAt": self._clock()}).encode()
         signature = _signature(self._keys[0], queue, text, body) if self._keys else b""
@@ -110,14 +111,14 @@ class TaskMessages:
 
 
 def parse(message: bytes) -> TaskMessage:
-    """Return the task that `message` calls, whoever sent it to wherever. Raises `MessageRefused` MESSAGE_MALFORMED."""
+    """Return the task that `message` calls, without any verification. Raises `MessageRefused` MESSAGE_MALFORMED."""
     _, text, body = _lines(message)
     return _task_message(_header(text), body)
 
 
 def _is_instant(text: str) -> str:
     if datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError("an instant has a time zone")
+        raise ValueError("an instant must have a time zone")
     return text
 
 
@@ -135,7 +136,7 @@ class _Header(BaseModel):
 
     @property
     def is_plain(self) -> bool:
-        """True if the task is to run once and at once."""
+        """True for a first and immediate run: no ETA, no expiry, no retries."""
         return self.eta is None and self.expires is None and self.retries == 0
 
 
@@ -170,7 +171,7 @@ def _with_one_envelope(message: TaskMessage) -> TaskMessage:
 
 
 def _signature(key: bytes, queue: str, header: bytes, body: bytes) -> bytes:
-    """A queue's name and a header have no line break, so equal texts mean equal parts."""
+    """Sign queue, header and body. Queue and header contain no line break, so different parts give different texts."""
     signed = hmac.new(key, queue.encode() + b"\n" + header + b"\n", hashlib.sha256)
     signed.update(body)
     return signed.hexdigest().encode()

@@ -88,9 +88,9 @@ def heartbeat(message: Any) -> None:
     try:
         verified = verify(message, active_keys)
         sent_at = check_fresh(verified, now=timezone.now())
-        beat = decode(verified, Heartbeat)
+        body = decode(verified, Heartbeat)
         tenant = _tenant(verified)
-        worker_registry.take_heartbeat(tenant, verified.identity, beat, sent_at)
+        worker_registry.take_heartbeat(tenant, verified.identity, body, sent_at)
     except WorkerLimitReached as error:
         refusals.refuse_heartbeat(message, ProtocolError(error.code, error.detail))
     except ProtocolError as error:
@@ -105,9 +105,9 @@ def call_rest_worker(execution_id: str, lease_token: str) -> None:
 
 @shared_task(name=rest_capabilities.CHECK_TASK, acks_late=False)
 def check_capability() -> None:
-    """Check the REST worker whose turn it is, and send the message again until none is due.
+    """Check the REST worker whose turn it is, and send the message again until no worker is due.
 
-    It is sent before the check too, so that a worker that does not answer delays no other.
+    The message is also sent before the check, so that a worker that does not answer delays no other worker.
     """
     bell.answered(rest_capabilities.CHECK_TASK)
     with _checks.take() as due:

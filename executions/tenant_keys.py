@@ -1,6 +1,6 @@
-"""The worker keys of each tenant: which count, and how an operator replaces them.
+"""The worker keys of each tenant: which ones are active, and how operators replace them.
 
-A key is derived from `WORKER_SECRET` and the number of its generation. Nothing secret is stored.
+A key is derived from `WORKER_SECRET` and the number of its generation. No secret is stored.
 """
 
 import time
@@ -15,15 +15,15 @@ from executions.models import WorkerKeyChange
 from executions.worker_keys import FIRST_GENERATION, WorkerKey, worker_key
 
 KNOWN_SECONDS = 1.0
-"""For how long a process may still accept a key that another process has revoked."""
+"""The time for which a process may still accept a key that another process has revoked."""
 MOST_KNOWN = 10_000
 _known: dict[str, tuple[float, int, int]] = {}
 
 
 def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
-    """The keys that count for messages of this tenant, those of the newest secret and generation first.
+    """Return the active keys of this tenant, newest secret and generation first.
 
-    There need not be such a tenant. Its generations are remembered for KNOWN_SECONDS.
+    The tenant need not exist. Its generations are cached for KNOWN_SECONDS.
     """
     newest, oldest = _remembered(tenant_id)
     return tuple(
@@ -34,19 +34,19 @@ def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
 
 
 def forget() -> None:
-    """Read everything anew. For tests."""
+    """Clear the cache. For tests."""
     _known.clear()
 
 
 def current_key(tenant_id: str) -> WorkerKey:
-    """The newest key: the one that workers are to be given."""
+    """Return the newest key, which operators give to workers."""
     return active_keys(tenant_id)[0]
 
 
 def start_key(tenant: Tenant, *, actor: str, reason: str = "") -> WorkerKey:
-    """Start a new key. The key before it counts until it is revoked.
+    """Start a new key. The previous key stays active until it is revoked.
 
-    Raises `WorkerKeyChangeRefused` where two keys are active already.
+    Raises `WorkerKeyChangeRefused` if two keys are already active.
     """
     with transaction.atomic():
         newest, oldest = _locked(tenant)
@@ -56,7 +56,7 @@ def start_key(tenant: Tenant, *, actor: str, reason: str = "") -> WorkerKey:
 
 
 def revoke_old_key(tenant: Tenant, *, actor: str, reason: str = "") -> WorkerKey:
-    """Revoke the key before the newest. Raises `WorkerKeyChangeRefused` where the newest is the only one."""
+    """Revoke the key before the newest. Raises `WorkerKeyChangeRefused` if only one key is active."""
     with transaction.atomic():
         newest, oldest = _locked(tenant)
         if newest == oldest:
@@ -65,14 +65,14 @@ def revoke_old_key(tenant: Tenant, *, actor: str, reason: str = "") -> WorkerKey
 
 
 def replace_key(tenant: Tenant, *, actor: str, reason: str = "") -> WorkerKey:
-    """Start a new key and revoke all others at once: for a key that has leaked. Workers stop until they have it."""
+    """Start a new key and revoke all others, after a leak. Workers stop until they have the new key."""
     with transaction.atomic():
         newest, _ = _locked(tenant)
         return _changed(tenant, newest + 1, newest + 1, actor, reason)
 
 
 def _locked(tenant: Tenant) -> tuple[int, int]:
-    """The newest and the oldest active generation, which nobody else changes in this transaction."""
+    """Lock the tenant's row until the transaction ends. Return the newest and the oldest active generation."""
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     return _generations(tenant.slug)
 
@@ -86,9 +86,9 @@ def _changed(tenant: Tenant, newest: int, oldest: int, actor: str, reason: str) 
         actor=actor,
         reason=reason,
     )
-    outdated = partial(_known.pop, tenant.slug, None)
-    outdated()  # for the rest of this transaction
-    transaction.on_commit(outdated)
+    invalidate = partial(_known.pop, tenant.slug, None)
+    invalidate()  # for the rest of this transaction
+    transaction.on_commit(invalidate)
     return worker_key(settings.WORKER_SECRET, tenant.slug, newest)
 
 

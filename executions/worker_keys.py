@@ -1,4 +1,4 @@
-"""The keys that the coordinator shares with the transition workers of one tenant. Pure, and the same on both sides."""
+"""The keys that the coordinator shares with a tenant's transition workers. Pure; both sides share this module."""
 
 import hashlib
 import hmac
@@ -17,18 +17,18 @@ _ZERO = bytes(12)
 
 
 class MalformedKey(ValueError):
-    """A text that is no worker key, or not a whole one."""
+    """The text is not a complete worker key."""
 
 
 class Undecryptable(Exception):
-    """A text that was not encrypted under this key for this nonce and header."""
+    """The text was not encrypted under this key for this nonce and header."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerKey:
-    """A key with its id. `text` is what an operator hands to a worker; it holds both.
+    """A key with its id. `text` contains both; operators give it to workers.
 
-    The id ends in a fingerprint of the secret, so a text that was cut or mistyped is noticed.
+    The id ends in a fingerprint of the secret, which detects truncated and mistyped texts.
     """
 
     key_id: str
@@ -37,19 +37,19 @@ class WorkerKey:
     encryption: bytes = field(repr=False)
 
     def signature(self, signed: bytes) -> str:
-        """HMAC-SHA256 in hexadecimal."""
+        """Return the HMAC-SHA256 of `signed` in hexadecimal."""
         return hmac.digest(self.signing, signed, "sha256").hex()
 
     def encrypt(self, text: str, *, nonce: str, header: bytes) -> str:
         """Encrypt `text` with AES-256-GCM, bound to `header`. Never use a `nonce` twice.
 
-        Each nonce gives an AES key of its own, which encrypts once. So GCM's own nonce is constant, and the number of
-        messages is bounded by how long random nonces stay distinct, not by GCM's 96 bits.
+        Each nonce derives a separate AES key, which encrypts only one message. So GCM's own nonce can be constant, and
+        GCM's 96-bit nonce does not limit the number of messages; only the length of `nonce` does.
         """
         return b64encode(self._cipher(nonce).encrypt(_ZERO, text.encode(), header)).decode()
 
     def decrypt(self, text: str, *, nonce: str, header: bytes) -> bytes:
-        """Raises `Undecryptable`."""
+        """Decrypt `text`. Raises `Undecryptable`."""
         try:
             return self._cipher(nonce).decrypt(_ZERO, b64decode(text, validate=True), header)
         except (ValueError, InvalidTag):
@@ -63,7 +63,7 @@ class WorkerKey:
 def worker_key(secret: str, tenant_id: str, generation: int = FIRST_GENERATION) -> WorkerKey:
     """Derive the key of a tenant's workers from the coordinator's `secret` (HKDF-SHA256).
 
-    A worker holds its tenant's key alone, from which neither the secret nor another tenant's key can be computed.
+    A worker has only its tenant's key. Neither the secret nor another tenant's key can be computed from it.
     """
     root = hmac.digest(b"durable-coordinator", secret.encode(), "sha256")
     info = json.dumps(["worker-key", tenant_id, generation]).encode()
@@ -77,7 +77,7 @@ def parse_key(text: str) -> WorkerKey:
         raise MalformedKey("it does not have the form of a worker key")
     key = _key(int(found[1]), bytes.fromhex(found[3]))
     if key.text != text:
-        raise MalformedKey("its id does not fit its secret, so a part of it is wrong or missing")
+        raise MalformedKey("its id does not match its secret, so a part of it is wrong or missing")
     return key
 
 

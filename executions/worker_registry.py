@@ -24,7 +24,7 @@ TELL_TASK = "executions.tell_worker"
 CELERY, REST = "celery", "rest"
 SETTLED_SECONDS = 1.0
 COUNTED = timedelta(days=1)
-"""A worker counts for its tenant's limit until it has been silent or stopped for so long."""
+"""A worker counts towards its tenant's limit until this long after its last heartbeat."""
 
 
 def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
@@ -46,10 +46,10 @@ def alive_until(protocol: str) -> CombinedExpression | None:
 
 
 def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: dict[str, Any]) -> tuple[Worker, bool]:
-    """Return the worker, locked, and whether it was registered just now, with `members`.
+    """Lock and return the worker. Register it with `members` if it is unknown; the second value tells whether it was.
 
-    Raises `WorkerLimitReached` for one that does not count yet where MAX_TENANT_WORKERS do. Registrations of a tenant
-    wait for each other, so that no two of them count the same workers. Call this in a transaction.
+    Raises `WorkerLimitReached` if MAX_TENANT_WORKERS other workers count towards the limit. Locks the tenant, so that
+    concurrent registrations cannot exceed the limit. Call this in a transaction.
     """
     rows = Worker.objects.select_for_update().filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id)
     counts = Q(last_heartbeat_at__gt=Now() - COUNTED)

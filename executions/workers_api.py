@@ -63,7 +63,7 @@ class WorkerView(serializers.Serializer[Worker]):
     capabilityCheckedAt = serializers.DateTimeField(
         source="capability_checked_at",
         allow_null=True,
-        help_text="When a `rest` worker was last asked what it hosts. Submissions need a recent good check.",
+        help_text="When a `rest` worker was last asked what it hosts. Submissions need a recent successful check.",
     )
     capabilityError = serializers.CharField(
         source="capability_error", help_text="Why that check failed; empty if the worker hosts its release."
@@ -102,7 +102,7 @@ class RegisterRequest(StrictSerializer):
     contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     workerId = SegmentIdentifier(max_length=150)
-    endpoint = Text(max_length=2000, help_text="Its origin, one that REST_WORKER_ORIGINS names; no path.")
+    endpoint = Text(max_length=2000, help_text="Its origin, without a path. REST_WORKER_ORIGINS must allow it.")
     artifactId = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
     artifactDigest = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
 

@@ -76,7 +76,7 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_counts_up';
     END IF;
     IF NEW.completed_at < now() OR NEW.completed_at > clock_timestamp() THEN
-        RAISE EXCEPTION 'interaction %: it is answered when it is', OLD.id
+        RAISE EXCEPTION 'interaction %: completed_at must be the current time', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'interaction_answered_now';
     END IF;
     RETURN NEW;
@@ -102,11 +102,11 @@ BEGIN
         RAISE EXCEPTION 'await unit %: only its status changes', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'await_unit_immutable';
     END IF;
-    -- All answers are counted once, when the unit is complete; to count them at each answer would take too long.
+    -- The answers are counted only when the unit completes, because counting them at each answer is too slow.
     IF NEW.answered_items < OLD.answered_items OR (NEW.status = 'COMPLETED' AND NEW.expected_items <>
         (SELECT count(*) FROM executions_interaction i WHERE i.unit_id = NEW.id AND i.status = 'COMPLETED'))
     THEN
-        RAISE EXCEPTION 'await unit %: it counts answers up, and is complete once all are there', OLD.id
+        RAISE EXCEPTION 'await unit %: answered_items must not decrease, and must be complete when the unit is', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'await_unit_counts_answers';
     END IF;
     RETURN NEW;
@@ -159,7 +159,7 @@ BEGIN
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_immutable';
     END IF;
     IF NEW.finished_at <> now() THEN
-        RAISE EXCEPTION 'campaign %: it finishes when it does', OLD.id
+        RAISE EXCEPTION 'campaign %: finished_at must be the current time', OLD.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'campaign_finish_is_now';
     END IF;
     RETURN NEW;
@@ -294,7 +294,7 @@ BEGIN
             OR (a.first > 1 AND (SELECT v.id FROM executions_executionevent v
                 WHERE v.execution_id = a.execution_id AND v.sequence = a.first - 1) IS NULL))
     THEN
-        RAISE EXCEPTION 'events follow the newest one of their execution, which counts them in the same statement and has their status'
+        RAISE EXCEPTION 'events must follow the newest one of their execution, which counts them in the same statement and has their status'
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -302,8 +302,8 @@ END $$;
 CREATE TRIGGER event_in_sequence AFTER INSERT ON executions_executionevent
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_event_sequence();
 
--- How rows start (see the functions of `tenancy`). Executions, their events, dead letters and await units start as
--- their columns' defaults say: the application role may not name those columns.
+-- Initial values of new rows (see the functions of `tenancy`). Executions, their events, dead letters and await units
+-- start with their columns' defaults: the application role may not set those columns.
 CREATE TRIGGER interaction_starts AFTER INSERT ON executions_interaction
     FOR EACH ROW WHEN ((NEW.created_at = now() AND NEW.updated_at = now() AND NEW.version = 0
         AND NEW.dispatch_attempts = 0 AND NEW.status IN ('WAITING', 'DISPATCHING', 'DISPATCHED')) IS NOT TRUE)
@@ -325,7 +325,7 @@ BEGIN
             AND NEW.transition_key = concat(e.id, ':', e.current_step_index, ':', e.attempt)
             AND (e.error_code, e.error_message) = (NEW.error_code, NEW.error_message))
     THEN
-        RAISE EXCEPTION 'execution %: a dead letter is written as it fails, and says what its row says', NEW.execution_id
+        RAISE EXCEPTION 'execution %: a dead letter must be written when it fails, and match its row', NEW.execution_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -338,7 +338,7 @@ BEGIN
     IF EXISTS (SELECT FROM added a WHERE (SELECT e.id FROM executions_execution e
         WHERE e.id = a.execution_id AND e.tenant_id = a.tenant_id AND e.await_unit_id = a.id) IS NULL)
     THEN
-        RAISE EXCEPTION 'an await unit is opened for an execution of its tenant that waits for it'
+        RAISE EXCEPTION 'an await unit must belong to an execution of its tenant that waits for it'
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -346,7 +346,7 @@ END $$;
 CREATE TRIGGER await_unit_of_waiting AFTER INSERT ON executions_awaitunit
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard_new_units();
 
--- With the unique item index, a unit gets exactly the interactions that it expects.
+-- Together with the unique item index, this gives a unit exactly the interactions that it expects.
 CREATE FUNCTION guard_new_interactions() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM (SELECT unit_id, min(item_index) AS first, max(item_index) AS last,
@@ -356,7 +356,7 @@ BEGIN
                 ELSE a.last IS NULL END
             FROM executions_awaitunit u WHERE u.id = a.unit_id) IS NOT TRUE)
     THEN
-        RAISE EXCEPTION 'an interaction is one of those that its open unit expects'
+        RAISE EXCEPTION 'an interaction must be one that its open await unit expects'
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -367,7 +367,7 @@ CREATE TRIGGER interaction_of_open_unit AFTER INSERT ON executions_interaction
 CREATE FUNCTION guard_wire_input() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM executions_execution WHERE id = NEW.execution_id AND created_at = now()) THEN
-        RAISE EXCEPTION 'execution %: its input is written in the transaction that accepts it', NEW.execution_id
+        RAISE EXCEPTION 'execution %: its input must be written in the transaction that accepts it', NEW.execution_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -381,7 +381,7 @@ BEGIN
         WHERE c.id = a.campaign_id AND c.created_at = now() AND e.id = a.execution_id AND e.tenant_id = c.tenant_id
             AND e.version = a.expected_version AND e.status IN ('FAILED', 'DLQ')) IS NULL)
     THEN
-        RAISE EXCEPTION 'the items of a campaign are failed executions of its tenant, written with it'
+        RAISE EXCEPTION 'the items of a campaign must be failed executions of its tenant, written with it'
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -400,7 +400,7 @@ BEGIN
         'STARTED>COMPLETED COMPLETED', 'RESUMED>COMPLETED COMPLETED',
         'STARTED>CANCELLED CANCELLED', 'RESUMED>CANCELLED CANCELLED', 'PAUSED>CANCELLED CANCELLED'])) IS NOT TRUE
     THEN
-        RAISE EXCEPTION 'campaign %: after % it is not %', NEW.campaign_id, coalesce(before, 'nothing'), NEW.kind
+        RAISE EXCEPTION 'campaign %: % cannot be followed by %', NEW.campaign_id, coalesce(before, 'nothing'), NEW.kind
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -411,7 +411,7 @@ CREATE TRIGGER campaign_event_of_change AFTER INSERT ON executions_campaignevent
 CREATE FUNCTION guard_worker_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM executions_worker w WHERE w.id = NEW.worker_id AND w.noted_state = NEW.state) THEN
-        RAISE EXCEPTION 'worker %: its newest event says the state that its row notes', NEW.worker_id
+        RAISE EXCEPTION 'worker %: its newest event must have the state in noted_state', NEW.worker_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;

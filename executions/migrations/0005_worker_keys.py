@@ -4,7 +4,7 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-# The row of the tenant is locked by whoever changes its keys, so the newest change is the one before.
+# Each change of keys locks the tenant's row, so the newest existing change is the preceding one.
 FORWARD = """
 CREATE FUNCTION guard_worker_key_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
@@ -13,7 +13,7 @@ BEGIN
     SELECT * INTO before FROM executions_workerkeychange WHERE tenant_id = NEW.tenant_id ORDER BY number DESC LIMIT 1;
     IF NEW.number <> coalesce(before.number, 0) + 1 OR NEW.newest < coalesce(before.newest, 1)
         OR NEW.oldest < coalesce(before.oldest, 1) THEN
-        RAISE EXCEPTION 'worker keys of tenant %: changes are numbered without a gap, and a revoked key stays revoked',
+        RAISE EXCEPTION 'worker keys of tenant %: changes have no gaps in numbering, and a revoked key stays revoked',
             NEW.tenant_id USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     NEW.at := now();

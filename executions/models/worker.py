@@ -22,7 +22,7 @@ class Worker(models.Model):
     `alive_until` is when the worker becomes STALE unless a heartbeat arrives, by the database's clock; null means
     never. `blocked_reason` says why the coordinator never calls the worker; it is empty if calls are allowed.
     `capability_checked_at` and `capability_error` store the newest answer of a REST worker on whether it hosts its
-    release; an empty error means that it does. `capability_claimed_at` is when a process last began to ask it.
+    release; an empty error means that it does. `capability_claimed_at` is when a process last started a check.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")

@@ -1,4 +1,4 @@
-"""Which generations of a tenant's worker key count."""
+"""The history of a tenant's worker keys."""
 
 from django.db import models
 from django.db.models import F, Q
@@ -10,8 +10,8 @@ from coordinator.tenancy.models import Tenant
 class WorkerKeyChange(models.Model):
     """One change of a tenant's worker keys, with the state after it. Changes are never updated or deleted.
 
-    The generations from `oldest` to `newest` are active. A tenant without changes has generation 1 alone. At most two
-    generations are active, and neither bound ever decreases, so a revoked key never becomes active again.
+    The generations from `oldest` to `newest` are active: one or two. In a tenant without changes, only generation 1 is
+    active. Neither bound ever decreases, so a revoked key never becomes active again.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="worker_key_changes")
