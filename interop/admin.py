@@ -131,7 +131,7 @@ class RegisterWorker(WorkerView):
             )
         except WorkerLimitReached as error:
             raise Refusal(409, f"{error.code}: {error.detail}") from None
-        # A client submits right after it has registered its worker, and does not repeat a refused submission.
+        # A client submits directly after it has registered its worker, and does not retry a refused submission.
         await_verdict(made, seconds=VERDICT_WAIT_SECONDS)
         return records.worker(made, tenant)
 

@@ -52,12 +52,12 @@ class Surface:
         return bool(getattr(settings, f"{self.name}_ENABLED"))
 
     def tenant_tokens(self, tenant_id: str) -> list[str]:
-        """Return the tokens that open the surface for one tenant alone."""
+        """Return the tokens that grant access to the surface for only this tenant."""
         tokens: dict[str, list[str]] = getattr(settings, f"{self.name}_TENANT_TOKENS")
         return tokens.get(tenant_id, [])
 
     def tokens(self) -> list[str] | None:
-        """Return the tokens that open the surface for every tenant; None if their reference cannot be resolved now."""
+        """Return the tokens that grant access for every tenant; None if their reference cannot be resolved now."""
         token, reference = (str(getattr(settings, f"{self.name}_{part}")) for part in ("TOKEN", "TOKEN_REF"))
         return _referred(reference) if reference else [token] if token else []
 
@@ -67,7 +67,10 @@ CONTROL_PLANE = Surface("TPF_CONTROL_PLANE", "tpf-control-plane")
 
 
 def _referred(reference: str) -> list[str] | None:
-    """Return the tokens that a reference names, one a line."""
+    """Return the tokens in the file or environment variable that `reference` names, one per line.
+
+    Returns None if it cannot be read or contains none.
+    """
     kind, _, name = reference.partition(":")
     try:
         text = os.environ.get(name, "") if kind == "env" else Path(name).read_text(encoding="utf-8")
@@ -136,7 +139,7 @@ def _guard(surface: Surface, names: dict[str, str]) -> None:
 
 
 def _require_bearer(surface: Surface, unavailable: str, request: HttpRequest, tenant_id: str) -> None:
-    """Accept a token of the whole surface, or one of the tenant that the path names."""
+    """Accept a token of the entire surface, or of the tenant in the path. Raises `Refusal` 401 or 503."""
     header = request.headers.get("Authorization", "")
     presented = header.removeprefix(BEARER).strip() if header.startswith(BEARER) else ""
     if not presented:
@@ -203,14 +206,14 @@ def bounded(value: str, name: str, longest: int = 500) -> str:
 
 
 def segment(value: str, name: str) -> str:
-    """An identifier that addresses contain. Raises `Refusal`."""
+    """Return `value` if it is an identifier that can be a segment of a URL's path. Raises `Refusal`."""
     if not is_segment(value):
         raise Refusal(400, f"{name} {SEGMENT_RULE}")
     return value
 
 
 def identifier(value: str, name: str, longest: int = 500) -> str:
-    """A text that identifies something; empty where it is absent. Raises `Refusal` for one that breaks the rule."""
+    """Return `value` if it is empty or an identifier of at most `longest` characters. Raises `Refusal`."""
     if value and not is_identifier(value):
         raise Refusal(400, f"{name} {RULE}")
     return bounded(value, name, longest)

@@ -98,7 +98,8 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "--broker-ca-file",
         default=env.get("PIPELINES_BROKER_CA_FILE", ""),
         metavar="FILE",
-        help="the authority of a rediss:// broker's certificate; default: $PIPELINES_BROKER_CA_FILE",
+        help="certificates of the authority that signed a rediss:// broker's certificate; "
+        "default: $PIPELINES_BROKER_CA_FILE",
     )
     parser.add_argument(
         "--key-file", type=Path, metavar="FILE", help="holds the tenant's worker key; default: $PIPELINES_WORKER_KEY"

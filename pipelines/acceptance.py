@@ -2,8 +2,8 @@
 
 A coordinator that refuses a heartbeat cannot sign its answer, because the two sides may not share a key. So a refusal
 counts only if it quotes a recent heartbeat, and its effect is small. A worker that has never received a signed order
-ends. Any other ignores it, unless its key is refused: then it can read no commands, so it takes none until the next
-signed order, which it gets with its next accepted heartbeat.
+ends. Other workers ignore a refusal, unless their key is refused. Such a worker cannot read commands, so it accepts
+none until its next signed order, which the next accepted heartbeat causes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ RECENT_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 60.0
 FIRST_QUIET_SECONDS: Final = 30.0
 ADVICE: Final[dict[RefusalCode, str]] = {
-    "KEY_NOT_ACTIVE": "this worker's key is no active key of tenant {tenant!r}: it was revoked, or belongs to another "
-    "tenant or coordinator; check --tenant, and --key-file or PIPELINES_WORKER_KEY",
+    "KEY_NOT_ACTIVE": "this worker's key is not an active key of tenant {tenant!r}: it was revoked, or belongs to "
+    "another tenant or coordinator; check --tenant, and --key-file or PIPELINES_WORKER_KEY",
     "SIGNATURE_INVALID": "this worker's messages are changed on their way; check who else can write to the broker",
     "TENANT_UNKNOWN": "there is no tenant {tenant!r}; check --tenant",
     "TIMESTAMP_REFUSED": "the clocks of this host and the coordinator differ by more than two minutes; set them",
-    "WORKER_LIMIT_REACHED": "tenant {tenant!r} has as many workers as one may have; stop others, or have an operator "
-    "raise MAX_TENANT_WORKERS",
+    "WORKER_LIMIT_REACHED": "tenant {tenant!r} has reached the limit of workers; stop other workers, or ask an "
+    "operator to raise MAX_TENANT_WORKERS",
     "ENVELOPE_MALFORMED": "this worker's heartbeats are not understood; use the coordinator's version of this package",
 }
 
@@ -39,7 +39,7 @@ class Acceptance:
         """The first warning is logged after `patience` seconds without an answer."""
         self._tenant = tenant
         self._lock = threading.Lock()
-        self._asked: dict[str, tuple[float, int]] = {}  # nonces of recent heartbeats: when sent, and their numbers
+        self._recent: dict[str, tuple[float, int]] = {}  # time of sending and number of recent heartbeats, by nonce
         self._heartbeats = 0
         self._last_refused = 0
         self._code: RefusalCode | None = None
@@ -55,7 +55,7 @@ class Acceptance:
 
     @property
     def is_locked_out(self) -> bool:
-        """True if the key of this worker was refused several times in a row, with no signed order since."""
+        """True if this worker's key was refused REFUSALS times in a row and no signed order has arrived since."""
         return self._refusals >= REFUSALS and self._code == "KEY_NOT_ACTIVE"
 
     def asked(self, nonce: str) -> None:
@@ -63,8 +63,8 @@ class Acceptance:
         now = time.monotonic()
         with self._lock:
             self._heartbeats += 1
-            self._asked = {known: sent for known, sent in self._asked.items() if now - sent[0] <= RECENT_SECONDS}
-            self._asked[nonce] = now, self._heartbeats
+            self._recent = {known: sent for known, sent in self._recent.items() if now - sent[0] <= RECENT_SECONDS}
+            self._recent[nonce] = now, self._heartbeats
             silent = not self._accepted and not self._refusals and self._is_time(now)
         if silent:
             warn(
@@ -81,7 +81,7 @@ class Acceptance:
         """Record a refusal. It is unsigned, so any client of the broker may have sent it."""
         now = time.monotonic()
         with self._lock:
-            sent, number = self._asked.pop(refusal.nonce, (float("-inf"), 0))
+            sent, number = self._recent.pop(refusal.nonce, (float("-inf"), 0))
             if now - sent > RECENT_SECONDS:
                 return
             was_locked_out = self.is_locked_out

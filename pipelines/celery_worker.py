@@ -109,9 +109,9 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
         broker_transport_options={
             "socket_connect_timeout": 5,
             "socket_timeout": 10,
-            # The worker consumes without acknowledgements, so it needs none of the keys that they are kept in.
+            # The worker consumes without acknowledgements, so it does not need the keys that store them.
             "ack_emulation": False,
-            # The tasks verify what is in them: a worker has no key of the coordinator's.
+            # A worker has no keys of the coordinator, so it cannot verify messages. The tasks verify the envelopes.
             "messages": TaskMessages(accepts=partial(_accepts, host), unsigned=(EXECUTE_TASK, ORDER_TASK)),
         },
     )
@@ -140,11 +140,11 @@ def _send(host: Host, answers: Sequence[Answer]) -> None:
 
 
 def _take_ticket(name: str) -> bool:
-    """Return False also if the broker is away: the commands run once their leases have expired."""
+    """Take a ticket. Return False also if the broker is unavailable: the commands run after their leases expire."""
     try:
         return take_ticket(name)
     except (OperationalError, OSError) as error:
-        warn("The broker gave no ticket for a command message: %s", type(error.__cause__ or error).__name__)
+        warn("Cannot take the ticket of a command message: %s", type(error.__cause__ or error).__name__)
         return False
 
 

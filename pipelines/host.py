@@ -121,7 +121,7 @@ class Host:
         capacity: int,
         take_ticket: Callable[[str], bool],
     ) -> None:
-        """`take_ticket` takes a ticket of that name from the broker: for each name it returns True once at most."""
+        """`take_ticket` takes the ticket of that name from the broker. It returns True at most once per name."""
         self.release = release
         self.worker_id = worker_id
         self.capacity = capacity
@@ -141,9 +141,9 @@ class Host:
 
     @property
     def taking(self) -> bool:
-        """Whether commands are to be taken. Not before the coordinator said so: it may be that this worker drains.
+        """True if this worker accepts commands. False until the first order, because the worker may be draining.
 
-        Not while coordinators refuse its key either, because it could not read the commands.
+        Also False while coordinators refuse its key, because it cannot read the commands.
         """
         return self._taking and not self.acceptance.is_locked_out
 
@@ -180,8 +180,8 @@ class Host:
         """Run a signed group of commands and `tell` what becomes of each, as it comes, from the threads that run them.
 
         The signature comes first, then the identity; only for what is meant for this very release are payloads
-        decoded and steps run. A message runs on one worker at most: the one that takes its ticket. What is not signed,
-        too old, or taken gets no answer: leases see to it. Raises what `take_ticket` raises.
+        decoded and steps run. A message runs on at most one worker: the one that takes its ticket. Messages that are
+        unsigned, too old or taken get no answer; their leases expire. Raises what `take_ticket` raises.
         Returns once all have run. The lease of a command with an outcome is held until `let_go`. No other lease is
         held when this returns or raises.
         """

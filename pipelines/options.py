@@ -18,25 +18,25 @@ def needed(value: str | None, option: str, variable: str) -> str:
 
 
 def broker_url(value: str | None, ca_file: str) -> str:
-    """Return the broker's URL. Raises ``DefinitionError`` unless it is usable with this file of certificates."""
+    """Return the broker's URL. Raises ``DefinitionError`` if the URL or the file of certificates is unusable."""
     url = needed(value, "--broker-url", "PIPELINES_BROKER_URL")
     if "?" in url or (ca_file and not url.startswith("rediss://")):
         raise DefinitionError(
             "INVALID_BROKER_URL",
-            "--broker-url takes no query, and must be a rediss:// URL where --broker-ca-file is given",
+            "--broker-url must not have a query, and must be a rediss:// URL if --broker-ca-file is set",
         )
     if ca_file:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
         except OSError:
             raise DefinitionError(
-                "INVALID_CA_FILE", f"{ca_file} is no readable file of certificates in PEM form"
+                "INVALID_CA_FILE", f"{ca_file} is not a readable file of certificates in PEM format"
             ) from None
     return url
 
 
 def worker_key(file: Path | None) -> WorkerKey:
-    """The tenant's worker key, as `worker_secret` reads it. Raises ``DefinitionError`` MALFORMED_WORKER_KEY."""
+    """Parse the worker key that `worker_secret` returns. Raises ``DefinitionError`` MALFORMED_WORKER_KEY."""
     try:
         return parse_key(worker_secret(file))
     except MalformedKey as error:
@@ -45,7 +45,7 @@ def worker_key(file: Path | None) -> WorkerKey:
 
 
 def worker_secret(file: Path | None) -> str:
-    """What signs for a worker, from a file or the environment: never from the command line, which others can see."""
+    """Return the worker's secret from a file or the environment. Other users can see the command line."""
     if file is None:
         return needed(os.environ.get("PIPELINES_WORKER_KEY"), "--key-file", "PIPELINES_WORKER_KEY")
     try:

@@ -1,7 +1,7 @@
 """Reading the contract entry out of an artifact, without trusting the archive (wire protocol A.1, A.3 rule 13).
 
-The archive is walked first, in bounded time and memory, and refused if anything in it is hostile, or if two readers
-could see different entries (`releases.archive_layout`). Then one entry is extracted. Nothing else is ever extracted.
+The archive is inspected first, in bounded time and memory. It is rejected if a part of it is hostile, or if two readers
+could see different entries (`releases.archive_layout`). Then only the contract's entry is extracted.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from releases.contract import CONTRACT_ENTRY
 __all__ = ["ArchiveError", "Limits", "read_contract_entry"]
 
 _BEGINNINGS: Final = (LOCAL_SIGNATURE, b"PK\x07\x08", b"PK00")
-"""How a file begins that some readers take for an archive without its directory."""
+"""The first bytes of files that some readers treat as archives, although they have no directory."""
 
 
 def read_contract_entry(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> bytes | None:
     """Return the contract entry's bytes, at most `limits.contract_bytes`; None when there is none.
 
-    A file that is no archive has none. Reads `file`, which must be seekable, in memory bounded by `limits`. Raises
-    ArchiveError with the findings about the archive, and OSError when `file` cannot be read.
+    Returns None also for a file that is not an archive. Reads `file`, which must be seekable, in memory bounded by
+    `limits`. Raises ArchiveError with the findings about the archive, and OSError if `file` cannot be read.
     """
     directory = find_directory(file)
     if directory is None:

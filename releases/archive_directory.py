@@ -83,7 +83,7 @@ class Entry:
 
     @property
     def is_described_later(self) -> bool:
-        """True if a data descriptor with the checksum and the sizes follows the data."""
+        """True if a data descriptor with the checksum and the sizes follows the entry's data."""
         return bool(self.flags & _DESCRIBED_LATER)
 
 
@@ -110,7 +110,7 @@ _FILE_VERSION: Final = re.compile(r";[0-9]*$")
 def find_directory(file: BinaryIO) -> Directory | None:
     """Return the directory that the end record points at; None when the file is no archive.
 
-    Raises ArchiveError where readers could disagree about which end record counts, so about what the archive holds.
+    Raises ArchiveError if readers could use different end records, and so see different contents.
     """
     length = file.seek(0, io.SEEK_END)
     tail_start = max(0, length - _END.size - _LONGEST_COMMENT)
@@ -131,14 +131,14 @@ def find_directory(file: BinaryIO) -> Directory | None:
 
 
 def _is_plausible(record: bytes, end: int) -> bool:
-    """True if a lenient reader might look for a directory before an end record that other bytes follow."""
+    """True if a lenient reader might accept this end record although other bytes follow it."""
     _, disk, first_disk, here, entries, size, offset, _ = _END.unpack(record)
     fits = offset + size <= end or WIDE in (offset, size)
     return not disk and not first_disk and 0 < here == entries and fits
 
 
 def _directory_before(file: BinaryIO, end: int, record: bytes) -> Directory:
-    """Return the directory that lies right before the end record at `end`."""
+    """Return the directory directly before the end record at `end`. Raises ArchiveError if the two disagree."""
     _, disk, first_disk, here, entries, size, offset, _ = _END.unpack(record)
     consistent = not disk and not first_disk and here == entries
     wide = _wide_record(file, end)
@@ -150,15 +150,15 @@ def _directory_before(file: BinaryIO, end: int, record: bytes) -> Directory:
     if not consistent or offset > start or bool(entries) != bool(size):
         raise malformed("the archive's end record is inconsistent")
     if entries and read_at(file, start, 4) != _HEADER_SIGNATURE:
-        raise malformed("the archive's directory is not where its end record says")
+        raise malformed("the archive's directory is not at the offset in its end record")
     if wide is not None and wide.located_at != wide.position - (start - offset):
-        raise malformed("the archive's zip64 end record is not where its locator says")
+        raise malformed("the archive's zip64 end record is not at the offset in its locator")
     return Directory(start=start, size=size, entries=entries, base=start - offset)
 
 
 @dataclass(frozen=True, slots=True)
 class _WideRecord:
-    """A zip64 end record. `position` is where it lies in the file, `located_at` where its locator says."""
+    """A zip64 end record. `position` is its offset in the file, `located_at` the offset in its locator."""
 
     entries: int
     size: int
@@ -168,10 +168,10 @@ class _WideRecord:
 
 
 def _wide_record(file: BinaryIO, end: int) -> _WideRecord | None:
-    """Return the zip64 end record that lies right before its locator and the end record at `end`, if there is one.
+    """Return the zip64 end record before its locator and the end record at `end`; None if it is missing.
 
-    Some readers follow the locator, others look right before it: so the record must be in both places, without the
-    data that may follow its fields.
+    Some readers follow the locator, others look directly before it. So the record must be in both places, and it must
+    not have an extensible data sector.
     """
     locator_at = end - _LOCATOR64.size
     locator = read_at(file, locator_at, _LOCATOR64.size) if locator_at >= 0 else b""
@@ -246,18 +246,18 @@ def _entry(fields: tuple[int, ...], name: bytes, extra: bytes, base: int) -> Ent
 
 
 def _decoded(name: bytes, flags: int) -> str:
-    """Return a name that every reader decodes alike: those that do not heed the flag expect UTF-8 or code page 437."""
+    """Decode an entry's name. Raises ArchiveError if readers that ignore the UTF-8 flag could decode it differently."""
     try:
         return name.decode("utf-8" if flags & _UTF8_NAME else "ascii")
     except UnicodeDecodeError:
-        wrong = "is not UTF-8 although it says so" if flags & _UTF8_NAME else "is not ASCII and not marked as UTF-8"
+        wrong = "is not UTF-8 but marked as such" if flags & _UTF8_NAME else "is not ASCII and not marked as UTF-8"
         raise malformed(f"an entry's name {wrong}") from None
 
 
 def wide_values(values: tuple[int, ...], extra: bytes) -> tuple[int, ...]:
-    """Return `values` with those that are marked as too large taken from the zip64 extra field.
+    """Return `values`, with each value that is marked as too large replaced from the zip64 extra field.
 
-    Raises ArchiveError unless the extra fields are well-formed, the zip64 field holds exactly the marked values, and
+    Raises ArchiveError unless the extra fields are well-formed, the zip64 field contains exactly the marked values, and
     no field gives the entry a second name.
     """
     wide = list[bytes]()
@@ -268,18 +268,18 @@ def wide_values(values: tuple[int, ...], extra: bytes) -> tuple[int, ...]:
         if at > len(extra):
             raise malformed("an entry's extra fields are cut short")
         if kind == _SECOND_NAME_FIELD:
-            raise malformed("an entry has a second name, which only some readers use")
+            raise malformed("an entry has a second name, which not all readers use")
         if kind == WIDE_FIELD:
             wide.append(extra[at - size : at])
     marked = values.count(WIDE)
     if [len(each) for each in wide] != ([8 * marked] if marked else []):
-        raise malformed("an entry's zip64 sizes are missing, or are not those that its header marks")
+        raise malformed("an entry's zip64 sizes are missing, or do not match those that its header marks")
     numbers = iter(struct.unpack(f"<{marked}Q", wide[0]) if marked else ())
     return tuple(next(numbers) if value == WIDE else value for value in values)
 
 
 def name_findings(entries: list[Entry]) -> Iterator[Finding]:
-    """Yield what is wrong with the entries' names. A file and a folder of one name count as two of it."""
+    """Yield findings about the entries' names. A file and a folder with the same name are duplicates."""
     seen: set[str] = set()
     for entry in entries:
         name = entry.name.removesuffix("/")

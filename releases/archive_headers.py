@@ -1,7 +1,7 @@
 """The local headers and data descriptors of a zip archive, compared with its directory.
 
-Some readers follow the directory, others read the file from its beginning. They see the same entries only if each
-local header repeats the directory, and if the entries fill the file up to the directory without a gap.
+Some readers follow the directory, others read the file from its beginning. They see the same entries only if each local
+header repeats its directory entry, and if the entries fill the file up to the directory without a gap.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _COMPRESSION_LEVEL: Final = 0x6
 
 
 def smallest_end(entry: Entry) -> int:
-    """Return where the entry ends at the earliest, by the directory alone."""
+    """Return the smallest possible end offset of the entry, computed only from the directory."""
     return entry.offset + _LOCAL.size + len(entry.raw_name) + entry.compressed
 
 
 def place_of_data(file: BinaryIO, entry: Entry) -> tuple[int, int] | Finding:
-    """Return where the entry's data begins and where the entry ends, its data descriptor included.
+    """Return the offset of the entry's data, and the end offset of the entry including its data descriptor.
 
     Returns a finding instead if the local header or the descriptor differs from the directory.
     """
     header = read_at(file, entry.offset, _LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != LOCAL_SIGNATURE:
-        return _disagree(entry, "an entry is not where the directory says")
+        return _disagree(entry, "an entry is not at its offset in the directory")
     _, _, flags, method, _, _, crc, compressed, size, name_size, extra_size = _LOCAL.unpack(header)
     rest = read_at(file, entry.offset + _LOCAL.size, name_size + extra_size)
     name, extra = rest[:name_size], rest[name_size:]
@@ -40,14 +40,14 @@ def place_of_data(file: BinaryIO, entry: Entry) -> tuple[int, int] | Finding:
         entry.method,
         entry.raw_name,
     ) or not _sizes_agree(entry, crc, compressed, size, extra):
-        return _disagree(entry, "an entry's own header says other than the directory")
+        return _disagree(entry, "an entry's own header differs from the directory")
     start = entry.offset + _LOCAL.size + name_size + extra_size
     end = start + entry.compressed
     if not entry.is_described_later:
         return start, end
     descriptor = _DESCRIPTOR.pack(_DESCRIPTOR_SIGNATURE, entry.crc, entry.compressed, entry.size)
     if read_at(file, end, len(descriptor)) != descriptor:
-        return _disagree(entry, "the sizes after an entry's data are not those of the directory")
+        return _disagree(entry, "the sizes after an entry's data differ from the directory")
     return start, end + len(descriptor)
 
 
@@ -56,7 +56,7 @@ def _sizes_agree(entry: Entry, crc: int, compressed: int, size: int, extra: byte
     repeated = (crc, wide_compressed, wide_size) == (entry.crc, entry.compressed, entry.size)
     if not entry.is_described_later:
         return repeated
-    # Readers differ on the length of the descriptor of an entry with zip64 sizes.
+    # Readers expect different descriptor lengths for an entry with zip64 sizes.
     narrow = max(compressed, size, entry.compressed, entry.size) < WIDE
     return narrow and (repeated or (crc, compressed, size) == (0, 0, 0))
 

@@ -35,7 +35,7 @@ _KNOWN_FLAGS: Final = 0x2 | 0x4 | 0x8 | 0x800
 _NEWEST_READER: Final = 45
 """Version 4.5 added zip64. Info-ZIP reads up to 4.6, Python up to 6.3; Java ignores the number."""
 _KNOWN_HOSTS: Final = frozenset({0, 3, 10, 14, 19})
-"""DOS, Unix, Windows, VFAT and macOS. Readers rename entries that other systems made."""
+"""DOS, Unix, Windows, VFAT and macOS. Readers rename entries from other systems."""
 _DOS_FOLDER: Final = 0x10
 _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _CHUNK: Final = 256 * 1024
@@ -63,7 +63,7 @@ class Layout:
 
 
 def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int = 1) -> Layout:
-    """Return where the archive's entries lie, or raise ArchiveError with the findings about it and those inside it.
+    """Return the layout of the archive. Raises ArchiveError with the findings about it and about nested archives.
 
     Findings about single entries are collected. Any other finding ends the inspection.
     """
@@ -97,16 +97,16 @@ def _entry_findings(entries: list[Entry], limits: Limits) -> Iterator[Finding]:
             message = f"an entry is compressed by method {entry.method}; stored and deflated are read"
             yield finding("ARCHIVE_METHOD_UNSUPPORTED", entry.name, message)
         elif unknown:
-            yield _ambiguous(entry, "an entry has flags, a version or a system that only some readers know")
+            yield _ambiguous(entry, "an entry has flags, a version or a system that not all readers support")
         elif entry.is_described_later and entry.method == zipfile.ZIP_STORED:
-            yield _ambiguous(entry, "an entry is stored with its sizes after its data, which only some readers accept")
+            yield _ambiguous(entry, "an entry is stored with its sizes after its data, which not all readers accept")
         if not _is_file_or_folder(entry):
             yield finding("ARCHIVE_NOT_A_FILE", entry.name, "an entry is not a regular file but a link or a device")
         yield from _size_findings(entry, limits)
 
 
 def _is_file_or_folder(entry: Entry) -> bool:
-    """True if every reader takes the entry for a file, or every reader takes it for a folder."""
+    """True if all readers agree that the entry is a file, or that it is a folder."""
     kind = stat.S_IFMT(entry.attributes >> 16)
     if entry.is_folder:
         return kind in (0, stat.S_IFDIR) and not entry.size
@@ -140,7 +140,7 @@ def _spend(entries: list[Entry], budget: Budget) -> None:
 
 
 def _place(layout: Layout) -> Iterator[Finding]:
-    """Find where each entry's data begins. Yields a finding unless the entries fill the file up to the directory."""
+    """Locate each entry's data. Yields findings unless the entries fill the file up to the directory without gaps."""
     in_order = sorted(layout.entries, key=lambda each: each.offset)
     over = _overlapping(in_order)
     if over is not None:
@@ -180,17 +180,17 @@ def _overlap(entry: Entry) -> Finding:
 
 
 def _gap() -> Finding:
-    message = "the archive holds bytes outside of the entries that its directory names"
+    message = "the archive contains bytes outside of the entries in its directory"
     return finding("ARCHIVE_HEADERS_DISAGREE", "", message)
 
 
-# --- what comes out ---
+# --- contents ---
 
 
 def content(layout: Layout, entry: Entry) -> Iterator[bytes]:
-    """The entry's bytes in bounded pieces.
+    """Yield the entry's bytes in bounded pieces.
 
-    Raises ArchiveError at the end, or before, if their number or their checksum is not what the directory says.
+    Raises ArchiveError, at the latest after the last piece, if the size or the checksum differs from the directory.
     """
     pieces = _stored(layout, entry) if entry.method == zipfile.ZIP_STORED else _inflated(layout, entry)
     crc = 0
@@ -198,7 +198,7 @@ def content(layout: Layout, entry: Entry) -> Iterator[bytes]:
         crc = zlib.crc32(piece, crc)
         yield piece
     if crc != entry.crc:
-        raise ArchiveError([finding("ARCHIVE_CHECKSUM_WRONG", entry.name, "an entry's data has another checksum")])
+        raise ArchiveError([finding("ARCHIVE_CHECKSUM_WRONG", entry.name, "an entry's data has a wrong checksum")])
 
 
 def _unpack(layout: Layout, entry: Entry, budget: Budget, depth: int) -> None:

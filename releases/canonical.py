@@ -17,7 +17,7 @@ from coordinator.documents import shown
 
 MAX_MISMATCHES = 100
 MAX_DECIMAL_EXPONENT = 6144
-"""Of decimals in strings, as of IEEE 754's decimal128."""
+"""The largest absolute exponent of decimals in strings: that of IEEE 754 decimal128."""
 _MAX_DEPTH = 64
 _OPERATORS = frozenset(".^$*+?{}[]()\\")
 
@@ -219,7 +219,7 @@ def _reads(read: Callable[[str], Any]) -> Callable[[Any], bool]:
 
 
 def _decimal(text: str) -> Decimal | None:
-    """Return a finite decimal that is computed with at bounded cost; None for any other."""
+    """Return a finite decimal whose exponent is bounded, so that arithmetic is cheap; None for all other texts."""
     number = Decimal(text)
     return number if number.is_finite() and abs(number.adjusted()) <= MAX_DECIMAL_EXPONENT else None
 

@@ -1,4 +1,4 @@
-"""What `manage.py check` says of the artifact store."""
+"""System checks of the artifact store."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from django.core import checks
 
 @checks.register(checks.Tags.security)
 def artifact_root_is_private(**_: Any) -> list[checks.CheckMessage]:
-    """Warn if other accounts of the host may enter the folder of the artifacts. It is created so that none may."""
+    """Warn if other accounts of the host can access ARTIFACT_ROOT. The store creates it with mode 0700."""
     root = settings.ARTIFACT_ROOT
     if not root.exists() or not root.stat().st_mode & 0o077:
         return []
     return [
         checks.Warning(
-            f"Other accounts of this host may enter ARTIFACT_ROOT, {root}.",
+            f"Other accounts of this host can access ARTIFACT_ROOT, {root}.",
             hint="Run chmod -R go= on it.",
             id="releases.W001",
         )

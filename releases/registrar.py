@@ -231,8 +231,8 @@ def _matches_no_artifact(file: UploadedArtifact) -> Finding:
 def verify_release(release_id: int) -> None:
     """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first one stands.
 
-    A child process reads the artifacts. A store that cannot be read, or a registry that does not answer, is no verdict:
-    the release stays in verification, and the sweep has it tried again.
+    A child process reads the artifacts. If the store or a registry does not answer, there is no verdict: the release
+    stays in verification, and the sweep retries it.
     """
     release = Release.objects.select_related("pipeline").get(pk=release_id)
     if release.status not in PENDING:

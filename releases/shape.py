@@ -51,7 +51,7 @@ def _refuse_blank(value: str) -> str:
 
 
 def _require_identifier(value: str) -> str:
-    # The scan has reported U+0000.
+    # The scan has already reported U+0000.
     if not is_identifier(value) and "\0" not in value:
         raise PydanticCustomError("identifier", "identifier")
     return value
@@ -97,10 +97,10 @@ _IDENTIFIER = (AfterValidator(_refuse_blank), AfterValidator(_require_identifier
 RequiredIdentifier = Annotated[str, *_IDENTIFIER]
 Identity = Annotated[str, Field(max_length=IDENTITY_LENGTH), *_IDENTIFIER]
 SegmentIdentity = Annotated[Identity, AfterValidator(_require_segment)]
-"""An identity that addresses contain."""
+"""An identity that is a segment of a URL's path."""
 Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier_or_blank)], ...], ArrayOrNull]
 IdentifierOrNull = Annotated[str | None, AfterValidator(_identifier_or_blank)]
-"""A member that may be absent, null or empty."""
+"""For a member that may be absent, null or empty."""
 Texts = Annotated[tuple[str, ...], ArrayOrNull]
 Flag = Annotated[bool, BeforeValidator(_false_for_null)]
 Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), BeforeValidator(_zero_for_null)]

@@ -17,7 +17,7 @@ SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
 # A task that finds no free slot is sent again after this time.
 NO_PLACE_DELAY = timedelta(seconds=10)
-# How many messages the sweep sends for what is stalled. Each verification that ends sends the next one.
+# The largest number of messages that the sweep sends per task. Each verification that ends sends the next message.
 MOST_BELLS = 16
 _places = threading.Semaphore(1000)
 _releases = turns.of_releases()
@@ -27,7 +27,7 @@ _uploads = turns.of_uploads()
 def limit_artifact_tasks(most: int) -> None:
     """Allow at most `most` tasks of the queue `artifacts` to run at once in this process.
 
-    Where there is room, releases and direct uploads leave a slot to each other and to the other tasks.
+    If `most` is large enough, releases and direct uploads leave a slot for each other and for the other tasks.
     """
     global _places
     _places = threading.Semaphore(most)
@@ -57,10 +57,10 @@ def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
 
 
 def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
-    """Do `work` for the row whose turn it is, and send `task` again for the next one.
+    """Do `work` for the row whose turn it is, and send `task` again for the next row.
 
-    One message announces one row but may serve another. If no turn is free, those that hold one send the message, once
-    others can take their places.
+    A message may serve another row than the one it was sent for. If all turns are taken, the tasks that hold them send
+    the message when they end.
     """
     due = None
     try:
@@ -78,7 +78,7 @@ def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
 
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
 def verify() -> None:
-    """Verify the release whose turn it is. May take long, so the message is acknowledged at once."""
+    """Verify the release whose turn it is. This may take long, so the message is acknowledged before."""
     _take_turn(registrar.VERIFY_TASK, _releases, registrar.verify_release)
 
 
@@ -90,7 +90,7 @@ def finish_upload() -> None:
 
 @shared_task(name="releases.sweep")
 def sweep() -> None:
-    """Announce again the verifications that stalled, and close direct uploads that nobody finishes."""
+    """Send messages again for stalled verifications, and expire direct uploads that were not finished."""
     for task, rows in (
         (registrar.VERIFY_TASK, turns.stalled_releases()),
         (direct_uploads.FINISH_TASK, turns.stalled_uploads()),
@@ -116,7 +116,7 @@ def check_blob(digest: str) -> None:
 
 @shared_task(name=REMOVE_TASK, acks_late=False, expires=3000)
 def remove_orphans() -> None:
-    """Remove what nothing needs, if the setting ORPHAN_SWEEP allows it. The clock sends this only then."""
+    """Remove orphaned blobs if ORPHAN_SWEEP is set. The clock sends this task only then."""
     if settings.ORPHAN_SWEEP:
         _in_place(REMOVE_TASK, _remove_orphans)
 

@@ -1,4 +1,4 @@
-"""Chooses which release and which direct upload is verified next, so that tenants take turns (ADR 33)."""
+"""Chooses the next release and the next direct upload to verify, so that tenants take turns (ADR 33)."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from coordinator.turns import Turns
 from releases.models import ArtifactUpload, Release
 from releases.states import PENDING, Status, UploadStatus
 
-# A verification renews its claim while it works. One that did not for this long has lost its process.
+# A verification renews its claim while it runs. If a claim is older than this, its process has died.
 STALLED = timedelta(minutes=2)
 
 _RELEASES = """
@@ -54,22 +54,22 @@ SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claim
 
 
 def of_releases() -> Turns:
-    """Turns at verifying releases, oldest upload first."""
+    """Turns for the verification of releases: of each tenant the oldest upload first."""
     return Turns(_RELEASES, {"stalled": STALLED.total_seconds()})
 
 
 def of_uploads() -> Turns:
-    """Turns at verifying direct uploads."""
+    """Turns for the verification of direct uploads."""
     return Turns(_UPLOADS, {"stalled": STALLED.total_seconds()})
 
 
 def stalled_releases() -> QuerySet[Release]:
-    """Return the releases that wait for verification although nothing has happened to them for STALLED."""
+    """Return the releases that wait for verification and have not changed for STALLED."""
     return Release.objects.filter(status__in=PENDING, status_changed_at__lt=Now() - STALLED)
 
 
 def stalled_uploads() -> QuerySet[ArtifactUpload]:
-    """Return the direct uploads for which the same is true."""
+    """Return the direct uploads that wait for verification and were neither completed nor claimed within STALLED."""
     return ArtifactUpload.objects.filter(
         Q(claimed_at=None) | Q(claimed_at__lt=Now() - STALLED),
         status=UploadStatus.VERIFYING,
@@ -78,5 +78,5 @@ def stalled_uploads() -> QuerySet[ArtifactUpload]:
 
 
 def renew(release_id: int) -> None:
-    """Note that the release is still being verified."""
+    """Renew the claim of a release that is being verified."""
     Release.objects.filter(pk=release_id, status=Status.VERIFYING).update(status_changed_at=Now())

@@ -31,8 +31,8 @@ class ReleaseUpload(FileUploadHandler):
     """The documents and the files of the field `attachment` are read into memory, within their bounds: of attachments
     all together as much as one of the largest. Every other file is an artifact and staged in the store.
 
-    `owner` is whose share of the memory for large requests they take. Raises `PayloadTooLarge` as soon as a bound is
-    passed, and `LargeRequestsBusy`.
+    The documents are charged to the share of `owner` in the memory for large requests. Raises `PayloadTooLarge` as soon
+    as a limit is exceeded, and `LargeRequestsBusy`.
     """
 
     # Django asks for the boundary once a piece, so larger pieces cost less; memory is a few of them.
@@ -103,14 +103,15 @@ class ReleaseUpload(FileUploadHandler):
         )
 
     def _admit(self) -> None:
-        """Reserve the memory that the document or attachment which has just arrived needs when it is parsed."""
+        """Reserve the memory to parse the document or attachment that has just arrived."""
         if self.field_name != ATTACHMENT_FIELD:
             admit(self._documents[self.field_name or ""], self._owner)
             return
         self._attached_values += count_values(bytes(self._attached[-1]))
         if self._attached_values > MAX_ATTACHMENT_VALUES:
             raise PayloadTooLarge(
-                f"Attachments may hold at most {MAX_ATTACHMENT_VALUES} values together.", limit=MAX_ATTACHMENT_VALUES
+                f"Attachments may have at most {MAX_ATTACHMENT_VALUES} values together.",
+                limit=MAX_ATTACHMENT_VALUES,
             )
         admit(self._attached[-1], self._owner)
 
@@ -119,8 +120,8 @@ class ReleaseUpload(FileUploadHandler):
 def receiving(request: HttpRequest, owner: str) -> Iterator[ReleaseUpload]:
     """Receive `request`'s files; call it before anything reads the body, and let in nobody who may not register.
 
-    Documents and attachments count to the share of `owner` in the memory for large requests. Whatever was not
-    registered by the end is discarded.
+    Documents and attachments are charged to the share of `owner` in the memory for large requests. Artifacts that were
+    not registered by the end are discarded.
     """
     upload = ReleaseUpload(owner)
     request.upload_handlers = [upload]

@@ -1,7 +1,7 @@
 """Runs `releases.verification.verify` in child processes, so that an artifact can only harm its own verification.
 
-The children get open files and documents, and no environment: no secret, no database, no broker, no store (ADR 33).
-A child that verified a release without trouble is kept for the next one.
+The children get open files and documents, but no settings: no secrets, database, broker or store (ADR 33). A child that
+returned a verdict is reused for the next release.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from releases.descriptor import DESCRIPTOR_NAME, Descriptor, artifact_field
 from releases.verification import OpenArtifact, Verdict
 
 TRIES = 3
-"""How many children may die over one release before it is rejected."""
+"""A release is rejected after this many children have died while they verified it."""
 MOST_JOBS = 100
 """A child is replaced after this many releases, so that its memory stays small."""
 STARTUP_SECONDS = 30.0
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class VerificationUnavailable(Exception):
-    """No verdict, for a reason that is not the artifact's. A later try may succeed."""
+    """There is no verdict, for a reason other than the artifact. A retry may succeed."""
 
 
 class _Died(Exception):
@@ -61,10 +61,9 @@ def verify(
 ) -> Verdict:
     """Return the verdict of `releases.verification.verify`, computed in a child process.
 
-    An artifact that exceeds its CPU time or memory is a finding, and so is one over which TRIES children died or took
-    longer than VERIFICATION_SECONDS.
-    `while_waiting` is called at least every RENEW_SECONDS while the child works. Raises what `open_artifact` raises,
-    and `VerificationUnavailable` if no child can be started or a file cannot be read.
+    If an artifact exceeds its CPU time or memory, the verdict has a finding. The same applies if TRIES children died or
+    exceeded VERIFICATION_SECONDS. `while_waiting` is called at least every RENEW_SECONDS while the child works. Raises
+    what `open_artifact` raises, and `VerificationUnavailable` if no child can be started or a file cannot be read.
     """
     job = verification_process.job(
         descriptor,
@@ -90,7 +89,7 @@ def verify(
         else:
             _keep(child)
             return verification_process.verdict_from(answer)
-    message = f"The artifact cannot be verified: {TRIES} processes ended over it. The last one {death}."
+    message = f"The artifact cannot be verified: {TRIES} processes failed to verify it. The last one {death}."
     return _rejected(descriptor, child, "ARTIFACT_NOT_VERIFIABLE", message)
 
 
@@ -101,7 +100,7 @@ def _rejected(descriptor: Descriptor, child: "_Child | None", code: str, message
 
 
 class _Child:
-    """A verification process. `position` is that of the artifact that it opened last, or None."""
+    """A verification process. `position` is the index of the artifact that it opened last, or None."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -129,7 +128,7 @@ class _Child:
             raise VerificationUnavailable(f"a process {error} as it started") from error
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def run(
@@ -153,14 +152,14 @@ class _Child:
                     raise VerificationUnavailable(f"a file cannot be read ({answer.get('unreadable')})")
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process and release its resources."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
         self._socket.close()
 
     def _pass(self, open_artifact: OpenArtifact, descriptor: Descriptor, position: int) -> None:
-        """Pass the open file of an artifact to the child, or tell it that there is none."""
+        """Pass the open file of an artifact to the child, or NO_FILE if the artifact has no file."""
         file = open_artifact(descriptor.artifacts[position])
         if file is None:
             self._guarded(lambda: self._socket.sendall(verification_process.NO_FILE))
@@ -200,7 +199,7 @@ def _until(deadline: float) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """Return what a child needs to find its modules and a folder for temporary files, and nothing else."""
+    """Return only the variables that a child needs to find its modules and a folder for temporary files."""
     kept = {name: os.environ[name] for name in ("TMPDIR", "PATH") if name in os.environ}
     return {**kept, "PYTHONPATH": str(Path(verification_process.__file__).parent.parent)}
 
@@ -215,7 +214,7 @@ def _child() -> _Child:
             if not _idle:
                 break
             child = _idle.pop()
-        if child.lives:
+        if child.is_alive:
             return child
         child.stop()
     return _Child()

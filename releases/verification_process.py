@@ -1,8 +1,8 @@
 """Verifies releases in a process without secrets: `python -m releases.verification_process` (ADR 33).
 
-Standard input is a socket to the parent, `releases.verification_pool`. A job comes as JSON; for each stored artifact
-the process asks for the file, and the parent passes an open file descriptor. The process opens no files and no
-connections of its own. Its limits make hostile bytes harmless to every other process. Pure.
+Standard input is a socket to the parent, `releases.verification_pool`. A job arrives as JSON. For each stored artifact
+the process requests the file, and the parent passes an open file descriptor. The process itself opens no files or
+connections. Its resource limits protect all other processes from hostile bytes. Pure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SOCKET = 0
 
 
 def job(descriptor: Descriptor, contract: bytes | None, *, cpu_seconds: int, memory_bytes: int) -> bytes:
-    """Return a job as the parent sends it. The limits apply to each artifact."""
+    """Return a job in the form in which the parent sends it. The limits apply to each artifact."""
     return json.dumps(
         {
             "descriptor": descriptor.normalised(),
@@ -56,7 +56,7 @@ def main() -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
     _limit(resource.RLIMIT_NOFILE, MOST_OPEN_FILES)
-    # The only file that it writes is the temporary one of an archive inside another.
+    # The process only writes a temporary file for each nested archive.
     _limit(resource.RLIMIT_FSIZE, DEFAULT_LIMITS.inner_bytes)
     with Connection(SOCKET) as parent:
         _send(parent, {"ready": True})
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the parent has closed the socket or died, whatever the main thread does."""
+    """End this process as soon as the parent closes the socket or dies, even if the main thread is busy."""
     hang_up = select.poll()
     hang_up.register(SOCKET, 0)  # a hang-up is always reported
     hang_up.poll()
@@ -101,11 +101,11 @@ def _opener(descriptor: Descriptor, parent: Connection, renew_limit: Callable[[]
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
         _send(parent, {"open": descriptor.artifacts.index(artifact)})
         with socket.socket(fileno=os.dup(parent.fileno())) as channel:
-            told, files, _, _ = socket.recv_fds(channel, 1, 1)
+            reply, files, _, _ = socket.recv_fds(channel, 1, 1)
         renew_limit()
-        if not told:
+        if not reply:
             raise EOFError
-        return os.fdopen(files[0], "rb") if told == FILE else None
+        return os.fdopen(files[0], "rb") if reply == FILE else None
 
     return open_artifact
 

@@ -19,7 +19,7 @@ MARKER = ".artifact-store"
 class LocalArtifactStore:
     """Blobs at `<root>/sha256/<first two hex digits>/<hex>`, read-only, put there by an atomic rename.
 
-    The folders and files that it creates are accessible to the account of the process alone.
+    Only the account of the process can access the folders and files that it creates.
 
     A root without `MARKER` is no store: every method raises `ArtifactStoreUnavailable` instead of finding blobs absent
     or writing to the wrong disk. If `may_set_up` says so, the first use makes the store instead.

@@ -88,7 +88,7 @@ def staging_folder(path: Path) -> Path:
 
 
 def private_folder(path: Path) -> None:
-    """Create `path` and its missing parents so that no other account of the host may enter them, whatever the umask."""
+    """Create `path` and its missing parents with mode 0700. Ignores the umask."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)

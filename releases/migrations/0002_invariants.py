@@ -184,7 +184,7 @@ END $$;
 CREATE CONSTRAINT TRIGGER activation_moves_pointer AFTER INSERT ON releases_activation
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION guard_pointer();
 
--- How rows start: at the database's time, and in their first state (see the functions of `tenancy`).
+-- Initial values of new rows: the database's time, and the initial state (see the functions of `tenancy`).
 CREATE TRIGGER pipeline_starts AFTER INSERT ON releases_pipeline
     FOR EACH ROW WHEN ((NEW.created_at = now()) IS NOT TRUE) EXECUTE FUNCTION refuse_insert();
 CREATE TRIGGER contract_starts AFTER INSERT ON releases_contract
@@ -217,7 +217,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM releases_release r WHERE r.pipeline_id = NEW.pipeline_id
         AND r.contract_version = NEW.contract_version AND r.status = 'VERIFYING')
     THEN
-        RAISE EXCEPTION 'contract %: no release that is being verified brings it', NEW.contract_version
+        RAISE EXCEPTION 'contract %: no release in verification has this contract', NEW.contract_version
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -225,8 +225,8 @@ END $$;
 CREATE TRIGGER contract_of_verification AFTER INSERT ON releases_contract
     FOR EACH ROW EXECUTE FUNCTION guard_new_contract();
 
--- Artifacts are written in the transaction of the upload, as its descriptor lists them. The bytes are those that the
--- tenant has sent: before, or in this transaction, which has then recorded that they are sound.
+-- Artifacts are written in the transaction of the upload, as its descriptor lists them. The tenant must have sent their
+-- bytes: earlier, or in this transaction, which then has recorded that the blob is sound.
 CREATE FUNCTION guard_new_artifact() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     owner bigint := (SELECT p.tenant_id FROM releases_release r JOIN releases_pipeline p ON p.id = r.pipeline_id
@@ -235,7 +235,7 @@ DECLARE
             AND r.descriptor #>> ARRAY['artifacts', NEW.position::text, 'digest'] = NEW.digest);
 BEGIN
     IF owner IS NULL THEN
-        RAISE EXCEPTION 'artifact %: it is written with the release whose descriptor lists it', NEW.artifact_id
+        RAISE EXCEPTION 'artifact %: it must be written with the release whose descriptor lists it', NEW.artifact_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'artifact_of_upload';
     END IF;
     IF NEW.blob_id IS NOT NULL
@@ -259,13 +259,13 @@ BEGIN
     IF NOT EXISTS (SELECT FROM releases_release r
         WHERE r.id = NEW.release_id AND r.status IN ('UPLOADED', 'VERIFYING', 'REGISTERED'))
     THEN
-        RAISE EXCEPTION 'release %: nothing is attached to a release that was rejected or revoked', NEW.release_id
+        RAISE EXCEPTION 'release %: it was rejected or revoked, so it accepts no attachments', NEW.release_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'attachment_of_usable_release';
     END IF;
     IF NEW.position <> (SELECT count(*) FROM releases_attachment a
         WHERE a.release_id = NEW.release_id AND a.position < NEW.position)
     THEN
-        RAISE EXCEPTION 'release %: the positions of its attachments have no gap', NEW.release_id
+        RAISE EXCEPTION 'release %: the positions of its attachments must have no gap', NEW.release_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = 'attachment_in_sequence';
     END IF;
     RETURN NULL;
@@ -273,11 +273,11 @@ END $$;
 CREATE TRIGGER attachment_guard AFTER INSERT ON releases_attachment
     FOR EACH ROW EXECUTE FUNCTION guard_new_attachment();
 
--- A release is REVOKED and has a revocation, or neither.
+-- A release is REVOKED if and only if it has a revocation.
 CREATE FUNCTION guard_new_revocation() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM releases_release r WHERE r.id = NEW.release_id AND r.status = 'REVOKED') THEN
-        RAISE EXCEPTION 'release %: it is revoked before its revocation is written', NEW.release_id
+        RAISE EXCEPTION 'release %: it must be REVOKED before its revocation is written', NEW.release_id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -288,7 +288,7 @@ CREATE TRIGGER revocation_of_revoked AFTER INSERT ON releases_revocation
 CREATE FUNCTION guard_revoked() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM releases_revocation r WHERE r.release_id = NEW.id) THEN
-        RAISE EXCEPTION 'release %: it is revoked in one transaction with its revocation', NEW.id
+        RAISE EXCEPTION 'release %: its revocation must be written in the transaction that revokes it', NEW.id
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
@@ -296,8 +296,8 @@ END $$;
 CREATE CONSTRAINT TRIGGER release_revoked_with_reason AFTER UPDATE OF status ON releases_release
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.status = 'REVOKED') EXECUTE FUNCTION guard_revoked();
 
--- An event is written before the state that it tells of, or with it: DAMAGED, MISSING and HEALED name another state
--- than the blob still has, REMOVED the one that it has.
+-- The events DAMAGED, MISSING and HEALED are written before the blob's state changes, so they must name a different
+-- state. REMOVED is written after the change.
 CREATE FUNCTION guard_blob_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     present text := (SELECT b.state FROM releases_blob b WHERE b.digest = NEW.digest);
@@ -305,7 +305,7 @@ BEGIN
     IF (CASE NEW.kind WHEN 'HEALED' THEN present <> 'SOUND' WHEN 'REMOVED' THEN present = 'REMOVED'
         ELSE present <> NEW.kind END) IS NOT TRUE
     THEN
-        RAISE EXCEPTION 'blob %: it is %, so it does not become %', NEW.digest, present, NEW.kind
+        RAISE EXCEPTION 'blob %: it is %, so the event % is not allowed', NEW.digest, present, NEW.kind
             USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
     END IF;
     RETURN NULL;
