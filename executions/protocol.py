@@ -1,9 +1,9 @@
 """What coordinator and transition worker say to each other over the broker. Pure, and the same on both sides.
 
 Each message is one signed envelope about one release. Its header names the identity, so that a worker can refuse
-what is not meant for it before it decodes a payload; its body carries a group of commands or outcomes as JSON text,
-which is encrypted. The members of commands and outcomes are those of the wire protocol, D.5 and D.6, with payloads as
-plain JSON text.
+what is not meant for it before it decodes a payload. Its body contains a group of commands or outcomes as JSON text,
+which is encrypted. Commands and outcomes have the members of the wire protocol, D.5 and D.6, with payloads as JSON
+text.
 """
 
 import hashlib

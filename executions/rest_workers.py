@@ -32,7 +32,7 @@ def register(
     The release need not exist. Only `rest` workers are ever called, and only at origins that are allowed. Raises
     `WorkerLimitReached`.
     """
-    told: dict[str, Any] = {
+    members: dict[str, Any] = {
         "contract_version": identity.contract_version,
         "release_version": identity.release_version,
         "protocol": protocol,
@@ -57,9 +57,9 @@ def register(
         "stopped_at": None,
     }
     with transaction.atomic():
-        worker, created = find_or_register(tenant, identity.pipeline_id, worker_id, told)
+        worker, created = find_or_register(tenant, identity.pipeline_id, worker_id, members)
         if not created:
-            Worker.objects.filter(pk=worker.pk).update(**told)
+            Worker.objects.filter(pk=worker.pk).update(**members)
         note(
             worker.pk,
             "HEALTHY",
@@ -75,9 +75,9 @@ def register(
 
 
 def admit(
-    tenant: Tenant, identity: ReleaseIdentity, *, worker_id: str, endpoint: str, actor: str, **told: str
+    tenant: Tenant, identity: ReleaseIdentity, *, worker_id: str, endpoint: str, actor: str, **members: str
 ) -> Worker:
-    """Register a REST worker that is called at `endpoint`; `told` is as for `register`.
+    """Register a REST worker that is called at `endpoint`; `members` is as for `register`.
 
     Raises `WorkerEndpointInvalid` with every rule that the endpoint breaks, `WorkerEndpointRefused` if the installation
     does not allow calls to this origin, `WorkerBeatsItself` if the id belongs to a Celery worker that has not stopped,
@@ -93,7 +93,7 @@ def admit(
         )
         if known.filter(protocol=CELERY, stopped_at=None).exists():
             raise WorkerBeatsItself(f"Worker {worker_id!r} is on the broker; register another under another id.")
-        return register(tenant, identity, worker_id=worker_id, protocol=REST, endpoint=endpoint, actor=actor, **told)
+        return register(tenant, identity, worker_id=worker_id, protocol=REST, endpoint=endpoint, actor=actor, **members)
 
 
 def beat_for(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -> Worker:

@@ -176,14 +176,14 @@ def _result(of: Execution) -> TypedPayload | None:
 
 class Pending(ControlPlaneView):
     def get(self, request: HttpRequest, tenant_id: str) -> list[dict[str, Any]]:
-        asked = {name: request.GET.get(name, "").strip() for name in ("assignee", "group", "stepId", "limit")}
-        limit = asked.pop("limit") or "100"
+        requested = {name: request.GET.get(name, "").strip() for name in ("assignee", "group", "stepId", "limit")}
+        limit = requested.pop("limit") or "100"
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", limit):
             raise Refusal(404)
         tenant = self.tenant(tenant_id)
-        if tenant is None or not all(is_identifier(value) for value in asked.values() if value):
+        if tenant is None or not all(is_identifier(value) for value in requested.values() if value):
             return []
-        names = {{"stepId": "step_id"}.get(name, name): value for name, value in asked.items() if value}
+        names = {{"stepId": "step_id"}.get(name, name): value for name, value in requested.items() if value}
         rows = interactions.interactions(tenant).filter(status__in=Interaction.OPEN, **names).exclude(transport=TIMER)
         return [records.pending(row) for row in rows[: min(max(int(limit), 1), MOST_PENDING)]]
 

@@ -175,9 +175,9 @@ class _Child:
         answer: dict[str, Any] = json.loads(self._guarded(self._connection.recv_bytes))
         return answer
 
-    def _guarded(self, talk: Callable[[], T]) -> T:
+    def _guarded(self, action: Callable[[], T]) -> T:
         try:
-            return talk()
+            return action()
         except (EOFError, OSError):
             raise self._end() from None
 

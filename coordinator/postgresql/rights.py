@@ -34,7 +34,7 @@ _RELEASE = """
     pipeline_id contract_version release_version descriptor status findings contract_document contract_id
     primary_artifact_id uploaded_by created_at status_changed_at
 """
-_MOVED = """
+_EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
     next_due_at lease_owner lease_token lease_expires_at running_since last_transition_key result error_code
     error_message updated_at finished_at
@@ -43,14 +43,14 @@ _FAILURE = """
     tenant_id execution_id execution_version transition_key terminal_status reason error_code error_message retryable
     retries_observed step_index
 """
-_ANSWERED = """
+_INTERACTION_STATE = """
     status version response actor completed_at dispatch_attempts next_dispatch_at last_dispatch_error updated_at
 """
-_ASKED = """
+_INTERACTION = """
     id tenant_id unit_id execution_id step_id step_index item_index worker_name correlation_id transport
     transport_metadata request output_type assignee group deadline created_at
 """
-_REPORTED = """
+_WORKER = """
     contract_version release_version protocol endpoint artifact_id artifact_digest capacity taking holding running
     abandoned transition_seconds registered_at last_heartbeat_at last_sent_at draining_since drained_by_operator_at
     stopped_at noted_state alive_until blocked_reason capability_checked_at capability_error
@@ -122,7 +122,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
                 id tenant_id release_id pipeline_id contract_version release_version execution_key input_digest input
                 input_shape result_shape checkpoints submitted_by
             """,
-            update=_MOVED,
+            update=_EXECUTION_STATE,
             delete=True,
         ),
         "executions_executionevent": Rights(insert="execution_id sequence kind status actor data", delete=True),
@@ -133,7 +133,9 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
             update="status answered_items updated_at",
             delete=True,
         ),
-        "executions_interaction": Rights(insert=f"{_ASKED} {_ANSWERED}", update=_ANSWERED, delete=True),
+        "executions_interaction": Rights(
+            insert=f"{_INTERACTION} {_INTERACTION_STATE}", update=_INTERACTION_STATE, delete=True
+        ),
         "executions_campaign": Rights(
             insert="""
                 id tenant_id filters allow_failed reason rate_per_minute status rate_since admitted created_by
@@ -143,7 +145,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         ),
         "executions_campaignitem": Rights(insert="campaign_id execution_id expected_version", update="outcome code at"),
         "executions_campaignevent": Rights(insert="campaign_id kind actor data at"),
-        "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_REPORTED}", update=_REPORTED),
+        "executions_worker": Rights(insert=f"tenant_id pipeline_id worker_id {_WORKER}", update=_WORKER),
         "executions_workerevent": Rights(insert="worker_id state actor data at"),
         "executions_workerkeychange": Rights(insert="tenant_id number newest oldest actor reason at"),
         "executions_workereligibility": READ_ONLY,
