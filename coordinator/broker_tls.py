@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 def tls_options(url: str, ca_file: str = "") -> dict[str, Any]:
     """Return redis-py's options for a TLS connection to `url`; none for a `redis://` URL.
 
-    The server's certificate must match its host name. It must be signed by an authority in `ca_file`, or by an
-    authority that the system trusts if `ca_file` is empty. Pass these options to every connection: by default, kombu
-    accepts any certificate.
+    The server's certificate must match its host name. It must be signed by an authority that the system trusts, or by
+    one in `ca_file`. Pass these options to every connection: by default, kombu accepts any certificate.
     """
     if urlsplit(url).scheme != "rediss":
         return {}

@@ -98,7 +98,7 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "--broker-ca-file",
         default=env.get("PIPELINES_BROKER_CA_FILE", ""),
         metavar="FILE",
-        help="certificates of the authority that signed a rediss:// broker's certificate; "
+        help="certificates of authorities for a rediss:// broker, in addition to those of the system; "
         "default: $PIPELINES_BROKER_CA_FILE",
     )
     parser.add_argument(

@@ -15,7 +15,7 @@ SCHEMA = "public"
 
 
 def database_grants(database: str, role: str) -> list[sql.Composed]:
-    """Grant the rights on the database and its schema. PUBLIC loses all of its rights, including temporary tables."""
+    """Return the statements for the database and its schema. PUBLIC loses all rights, including temporary tables."""
     return [
         _statement(text, database=database, schema=SCHEMA, role=role)
         for text in (
@@ -28,7 +28,7 @@ def database_grants(database: str, role: str) -> list[sql.Composed]:
 
 
 def table_grants(relations: Sequence[str], sequences: Sequence[str], role: str) -> list[sql.Composed]:
-    """Grant the rights on tables and views. The arguments name all relations and sequences that the owner has.
+    """Return the statements for tables and views. The arguments name all relations and sequences that the owner has.
 
     Sequences get no rights, because identity columns need none.
     """
