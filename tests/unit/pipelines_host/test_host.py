@@ -64,19 +64,19 @@ def answer(message: dict[str, Any] | None, key: WorkerKey) -> list[Outcome]:
 
 
 def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
-    asked = command(4, attempt=2)
-    message = executed(host, sealed(host, asked, key=hosted.key))
+    sealed_group = command(4, attempt=2)
+    message = executed(host, sealed(host, sealed_group, key=hosted.key))
     [outcome] = answer(message, hosted.key)
     assert verify(message, lambda _: [hosted.key]).identity == host.release.identity
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 42}'])
-    assert outcome.execution_id == asked.execution_id
+    assert outcome.execution_id == sealed_group.execution_id
     assert outcome.execution_version == 7
-    assert outcome.lease_token == asked.lease_token
+    assert outcome.lease_token == sealed_group.lease_token
     assert outcome.transition_key == "the:key:0"
 
 
 @pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])
-def test_what_another_key_signed_gets_no_answer(hosted: Hosted, host: Host, key: WorkerKey) -> None:
+def test_a_message_of_another_key_gets_no_answer(hosted: Hosted, host: Host, key: WorkerKey) -> None:
     assert executed(host, sealed(host, command(), key=key)) is None
     assert hosted.marks() == []
 
@@ -150,7 +150,7 @@ def test_a_message_runs_only_if_the_host_gets_its_ticket(hosted: Hosted) -> None
     assert decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat).waiting == []
 
 
-def test_no_ticket_is_taken_for_what_is_not_signed(hosted: Hosted) -> None:
+def test_no_ticket_is_taken_for_an_unsigned_message(hosted: Hosted) -> None:
     host = hosted.host(take_ticket=lambda _: pytest.fail("a ticket was taken"))
     message = sealed(host, command(), key=hosted.key)
     assert executed(host, making.changed(message, {"signature": "0" * 64})) is None
@@ -158,13 +158,13 @@ def test_no_ticket_is_taken_for_what_is_not_signed(hosted: Hosted) -> None:
 
 
 @pytest.mark.parametrize("encrypts", [True, False])
-def test_answers_are_readable_only_where_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
-    """Inputs, results, error messages with tracebacks, and checkpoints."""
+def test_answers_are_encrypted_if_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
+    """This covers inputs, results, error messages with tracebacks, and checkpoints."""
     group = CommandGroup(commands=[command(4711), command(13), command(14, checkpoints=True)])
-    asked = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
-    answered = executed(host, asked)
+    sealed_group = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
+    answered = executed(host, sealed_group)
     for text in ("4711", "transitionKey", str(group.commands[0].execution_id)):
-        assert (text in json.dumps(asked)) is not encrypts
+        assert (text in json.dumps(sealed_group)) is not encrypts
     for text in ("47110", "thirteen fails", "fourteen always will", "Traceback", "RuntimeError"):
         assert (text in json.dumps(answered)) is not encrypts
     assert len(answer(answered, hosted.key)) == 3
@@ -218,9 +218,9 @@ def test_a_payload_that_cannot_be_decoded_is_no_use_trying_again(
 
 
 def test_in_a_group_each_command_has_an_outcome_of_its_own(hosted: Hosted, host: Host) -> None:
-    asked = [command(1), command(13), command(payload="?"), command(14), command(2)]
-    given = answer(executed(host, sealed(host, *asked, key=hosted.key)), hosted.key)
-    places = [each.execution_id for each in asked]
+    sealed_group = [command(1), command(13), command(payload="?"), command(14), command(2)]
+    given = answer(executed(host, sealed(host, *sealed_group, key=hosted.key)), hosted.key)
+    places = [each.execution_id for each in sealed_group]
     outcomes = sorted(given, key=lambda outcome: places.index(outcome.execution_id))
     assert [outcome.execution_id for outcome in outcomes] == places
     told = [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in outcomes]
@@ -242,17 +242,17 @@ def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, hos
         return [lease.lease_token for lease in beat.running]
 
     assert held() == []
-    asked = command(99)
+    sealed_group = command(99)
     runner = threading.Thread(
         target=executed,
         args=(
             host,
-            sealed(host, asked, key=hosted.key),
+            sealed(host, sealed_group, key=hosted.key),
         ),
     )
     runner.start()
     try:
-        assert eventually(held, what="the lease") == [asked.lease_token]
+        assert eventually(held, what="the lease") == [sealed_group.lease_token]
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)

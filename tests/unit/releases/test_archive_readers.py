@@ -1,4 +1,4 @@
-"""An accepted archive holds the same files for every mainstream reader: Java, Info-ZIP, libarchive and Python."""
+"""Every mainstream reader finds the same files in an accepted archive: Java, Info-ZIP, libarchive and Python."""
 
 from __future__ import annotations
 

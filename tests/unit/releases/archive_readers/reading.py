@@ -1,4 +1,4 @@
-"""What mainstream readers see in archives: the digests of all files by name, or nothing where a reader gives up."""
+"""The files that mainstream readers find in archives: digests by name, or None if a reader fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Seen = dict[str, str] | None
 
 
 def read_by_all(archives: list[Path], scratch: Path) -> dict[Path, dict[str, Seen]]:
-    """Return what each reader sees in each archive. Folders are left out: some readers have none."""
+    """Return the files that each reader finds in each archive. Folders are omitted, since some readers report none."""
     seen: dict[Path, dict[str, Seen]] = {archive: {"zipfile": _zipfile(archive)} for archive in archives}
     for number, archive in enumerate(archives):
         for name, command in {
@@ -42,7 +42,7 @@ def _zipfile(archive: Path) -> Seen:
 def _extracted(command: list[str], archive: Path, folder: Path) -> Seen:
     folder.mkdir()
     with archive.open("rb") as stream:
-        # A pipe keeps a reader from seeking.
+        # A reader cannot seek in a pipe.
         done = subprocess.run(command, cwd=folder, input=stream.read(), capture_output=True, timeout=60, check=False)
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     seen = {path.relative_to(folder).as_posix(): _digest(path.read_bytes()) for path in files}
