@@ -64,14 +64,14 @@ def answer(message: dict[str, Any] | None, key: WorkerKey) -> list[Outcome]:
 
 
 def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
-    sealed_group = command(4, attempt=2)
-    message = executed(host, sealed(host, sealed_group, key=hosted.key))
+    asked = command(4, attempt=2)
+    message = executed(host, sealed(host, asked, key=hosted.key))
     [outcome] = answer(message, hosted.key)
     assert verify(message, lambda _: [hosted.key]).identity == host.release.identity
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 42}'])
-    assert outcome.execution_id == sealed_group.execution_id
+    assert outcome.execution_id == asked.execution_id
     assert outcome.execution_version == 7
-    assert outcome.lease_token == sealed_group.lease_token
+    assert outcome.lease_token == asked.lease_token
     assert outcome.transition_key == "the:key:0"
 
 
@@ -218,9 +218,9 @@ def test_a_payload_that_cannot_be_decoded_is_no_use_trying_again(
 
 
 def test_in_a_group_each_command_has_an_outcome_of_its_own(hosted: Hosted, host: Host) -> None:
-    sealed_group = [command(1), command(13), command(payload="?"), command(14), command(2)]
-    given = answer(executed(host, sealed(host, *sealed_group, key=hosted.key)), hosted.key)
-    places = [each.execution_id for each in sealed_group]
+    asked = [command(1), command(13), command(payload="?"), command(14), command(2)]
+    given = answer(executed(host, sealed(host, *asked, key=hosted.key)), hosted.key)
+    places = [each.execution_id for each in asked]
     outcomes = sorted(given, key=lambda outcome: places.index(outcome.execution_id))
     assert [outcome.execution_id for outcome in outcomes] == places
     told = [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in outcomes]
@@ -242,17 +242,17 @@ def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, hos
         return [lease.lease_token for lease in beat.running]
 
     assert held() == []
-    sealed_group = command(99)
+    asked = command(99)
     runner = threading.Thread(
         target=executed,
         args=(
             host,
-            sealed(host, sealed_group, key=hosted.key),
+            sealed(host, asked, key=hosted.key),
         ),
     )
     runner.start()
     try:
-        assert eventually(held, what="the lease") == [sealed_group.lease_token]
+        assert eventually(held, what="the lease") == [asked.lease_token]
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)
