@@ -14,12 +14,12 @@ from executions.task_messages import TaskMessages, parse
 
 
 def broker_urls() -> dict[str, str]:
-    """The broker of this process, for the product's own processes."""
+    """The variables with this process's broker URLs, for the product's own processes."""
     return {name: os.environ[name] for name in ("REDIS_URL", "REDIS_OWNER_URL") if name in os.environ}
 
 
 def owner_url() -> str:
-    """The broker of this process, as the user who may do everything there."""
+    """The URL of this process's broker, with a user that has all rights."""
     return os.environ.get("REDIS_OWNER_URL") or os.environ["REDIS_URL"]
 
 

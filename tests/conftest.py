@@ -51,7 +51,7 @@ def django_db_setup(
     """The test database, also for runs in which only the product's own processes use it."""
     with django_db_blocker.unblock():
         old = setup_databases(verbosity=0, interactive=False)
-    # A verification process starts slowly. Within a test's transaction, that would look like a worker's silence.
+    # The first verification process starts slowly. In a test's transaction, workers would count as silent meanwhile.
     verify(descriptor_from_json(making.descriptor(making.contract(), b"", kind="container-image")), lambda _: None)
     yield
     with django_db_blocker.unblock():

@@ -1,4 +1,4 @@
-"""Values that break whatever does not expect them."""
+"""Values that break code which does not expect them."""
 
 TEXTS = {
     "nothing": "",

@@ -162,14 +162,14 @@ def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]
 
 
 def resealed(message: dict[str, Any], key: WorkerKey, **changes: Any) -> dict[str, Any]:
-    """A sealed message with other members, well sealed all the same: what only a holder of the key can send."""
+    """A sealed message with other members and a valid seal, which only a holder of the key can make."""
     header = {name: value for name, value in (message | changes).items() if name not in {"body", "seals"}}
     body = changes["body"] if "body" in changes else body_of(message, key)
     return {**header, "seals": [seal_of(header, body, key, encrypt=message["seals"][0]["encrypted"])]}
 
 
 def changed(message: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A sealed message with other members, in its only seal or in its header; `...` removes one."""
+    """A sealed message with other members in its only seal or in its header. The value `...` removes a member."""
     [sealed] = message["seals"]
     inside = {name: value for name, value in changes.items() if name in sealed}
     outside = {name: value for name, value in changes.items() if name not in sealed}
@@ -182,7 +182,7 @@ def _without_removed(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def body_of(message: dict[str, Any], key: WorkerKey) -> str:
-    """The readable body of a sealed message."""
+    """The body of a sealed message, decrypted."""
     if not message["seals"][0]["encrypted"]:
         return str(message["seals"][0]["body"])
     verified = verify(message, lambda _: [key])
@@ -190,7 +190,7 @@ def body_of(message: dict[str, Any], key: WorkerKey) -> str:
 
 
 def granted(_ticket: str) -> bool:
-    """Gives every ticket, for hosts without a broker."""
+    """Grants every ticket, for hosts without a broker."""
     return True
 
 

@@ -1,4 +1,4 @@
-"""A proxy that terminates TLS in front of a server without it, and certificates for it."""
+"""A proxy that terminates TLS for a server without TLS, and certificates for the proxy."""
 
 import contextlib
 import datetime
@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(file: Path, address: str) -> Path:
-    """Write a self-signed certificate for an IP address, with its key. It is its own authority."""
+    """Write a self-signed certificate for an IP address, with its key, and return the file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
     now = datetime.datetime.now(datetime.UTC)
@@ -42,14 +42,14 @@ def make_certificate(file: Path, address: str) -> Path:
 
 
 def over_tls(url: str, port: int) -> str:
-    """Return the `rediss://` URL of the server of a `redis://` URL, behind a proxy on another port."""
+    """Return the `rediss://` URL for the server of a `redis://` URL behind a TLS proxy on `port`."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(scheme="rediss", netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}"))
 
 
 @contextmanager
 def tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
-    """Accept TLS on another port of 127.0.0.1, which it yields, and forward it to `port`."""
+    """Accept TLS on a free port of 127.0.0.1 and forward to `port`. Yields the free port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
@@ -78,7 +78,7 @@ def tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
 
 
 def _forward(client: ssl.SSLSocket, server: socket.socket) -> None:
-    """Forward both ways until either side ends. One thread reads each side, since a TLS connection buffers."""
+    """Forward in both directions until either side ends, with one reading thread for each, since TLS buffers."""
 
     def back() -> None:
         with contextlib.suppress(OSError):

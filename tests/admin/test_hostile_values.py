@@ -16,7 +16,7 @@ from tests.hostile_values import NUMBERS, TEXTS
 pytestmark = pytest.mark.timeout(600)
 VALUES = [*TEXTS.values(), *map(str, NUMBERS)]
 WORST = [*(TEXTS[name] for name in ("U+0000", "a newline", "a far date", "a large exponent")), "9" * 400, "2147483647"]
-# What the admin itself reads from any address, besides what its filters and forms name.
+# Parameters that the admin reads from any query, in addition to those of its filters and forms.
 PARAMETERS = {
     "q",
     "o",
@@ -35,7 +35,7 @@ LISTED = {"term", "app_label", "model_name", "field_name"}
 
 
 class Forms(HTMLParser):
-    """The forms of a page: the method of each, and the first value of each of its fields."""
+    """Collects the forms of a page: the method of each, and the first value of each field."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -43,15 +43,15 @@ class Forms(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = {name: value or "" for name, value in attrs}
+        attributes = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.found.append((told.get("method", "get").lower(), {}))
-        elif tag in {"input", "select", "textarea"} and told.get("name") and self.found:
-            self.found[-1][1].setdefault(told["name"], told.get("value", ""))
-            self._select = told["name"] if tag == "select" else None
-        elif tag == "option" and self.found and getattr(self, "_select", None) and told.get("value"):
+            self.found.append((attributes.get("method", "get").lower(), {}))
+        elif tag in {"input", "select", "textarea"} and attributes.get("name") and self.found:
+            self.found[-1][1].setdefault(attributes["name"], attributes.get("value", ""))
+            self._select = attributes["name"] if tag == "select" else None
+        elif tag == "option" and self.found and getattr(self, "_select", None) and attributes.get("value"):
             fields = self.found[-1][1]
-            fields[self._select or ""] = fields[self._select or ""] or told["value"]
+            fields[self._select or ""] = fields[self._select or ""] or attributes["value"]
 
 
 def answered(client: Client, method: str, url: str, data: dict[str, Any] | None = None) -> Any:
@@ -61,7 +61,7 @@ def answered(client: Client, method: str, url: str, data: dict[str, Any] | None 
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_value_of_a_query_makes_a_page_fail(page: str, log_in: LogIn, acme: World) -> None:
+def test_no_query_value_makes_a_page_fail(page: str, log_in: LogIn, acme: World) -> None:
     client, url = log_in("superuser"), PAGES[page][0](acme)
     shown = client.get(url)
     names = {name for method, fields in Forms(shown.text).found if method == "get" for name in fields}
@@ -73,7 +73,7 @@ def test_no_value_of_a_query_makes_a_page_fail(page: str, log_in: LogIn, acme: W
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_value_of_a_form_makes_a_page_fail(page: str, log_in: LogIn, acme: World) -> None:
+def test_no_form_value_makes_a_page_fail(page: str, log_in: LogIn, acme: World) -> None:
     client, url = log_in("superuser"), PAGES[page][0](acme)
     forms = [fields for method, fields in Forms(client.get(url).text).found if method == "post"]
     for fields in forms:
@@ -87,21 +87,21 @@ def test_no_value_in_an_address_makes_a_page_fail(value: str, log_in: LogIn, acm
     client = log_in("superuser")
     for page, (address, _, _) in PAGES.items():
         if page != "overview":
-            whole = address(acme).strip("/").split("/")
-            for place in range(1, len(whole)):
-                url = "/" + "/".join([*whole[:place], quote(value, safe=""), *whole[place + 1 :]]) + "/"
+            segments = address(acme).strip("/").split("/")
+            for place in range(1, len(segments)):
+                url = "/" + "/".join([*segments[:place], quote(value, safe=""), *segments[place + 1 :]]) + "/"
                 answered(client, "get", url)
 
 
 @pytest.mark.parametrize("name", sorted(LISTED))
 def test_no_value_makes_the_autocompletion_fail(name: str, log_in: LogIn, acme: World) -> None:
-    asked = {"term": "a", "app_label": "tenancy", "model_name": "membership", "field_name": "tenant"}
+    parameters = {"term": "a", "app_label": "tenancy", "model_name": "membership", "field_name": "tenant"}
     for value in VALUES:
-        query = urlencode({**asked, name: value})
+        query = urlencode({**parameters, name: value})
         answered(log_in("superuser"), "get", f"{reverse('admin:autocomplete')}?{query}")
 
 
-def test_a_term_of_retention_beyond_its_bounds_is_refused(log_in: LogIn, acme: World) -> None:
+def test_a_retention_term_outside_its_bounds_is_refused(log_in: LogIn, acme: World) -> None:
     page = reverse("admin:tenancy_tenant_change", args=[acme.tenant.pk])
     for value in ("36501", "2147483647", "2147483648", str(10**30)):
         answer = answered(log_in("superuser"), "post", page, {"name": "Acme", "retention_days": value})

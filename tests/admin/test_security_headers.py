@@ -1,4 +1,4 @@
-"""What every answer tells a browser: whose code may run, who may embed it, and what it may use."""
+"""The security headers of every response: which scripts may run, who may embed the page, and what it may use."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def directives(answer: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_every_answer_is_protected(address: str, acme: World) -> None:
+def test_every_response_has_the_security_headers(address: str, acme: World) -> None:
     answer = Client().get(address)
     policy = directives(answer)
     assert policy["default-src"] == ["'none'"]
@@ -42,13 +42,13 @@ def test_every_answer_is_protected(address: str, acme: World) -> None:
         assert policy["form-action"] == ["'none'"]
 
 
-def test_the_admin_runs_scripts_of_its_own_files_alone(log_in: LogIn) -> None:
+def test_the_admin_allows_only_scripts_from_its_own_files(log_in: LogIn) -> None:
     policy = directives(log_in("superuser").get(reverse("admin:index")))
     assert policy["script-src"] == ["'self'", "'unsafe-eval'"]
     assert policy["connect-src"] == policy["form-action"] == policy["font-src"] == ["'self'"]
 
 
-def test_the_upload_page_alone_may_send_to_the_artifact_store(log_in: LogIn, settings: Any) -> None:
+def test_only_the_upload_page_may_connect_to_the_artifact_store(log_in: LogIn, settings: Any) -> None:
     client = log_in("superuser")
     settings.S3_ACCESS_KEY_ID = settings.S3_SECRET_ACCESS_KEY = "key"
     settings.ARTIFACT_STORE, settings.S3_BUCKET, settings.S3_REGION = "s3", "releases", "eu-central-1"

@@ -18,53 +18,53 @@ PASSWORD = "correct-horse-battery-staple"
 EVERYWHERE = "admin:log_out_everywhere"
 
 
-def earlier(client: Client, seconds: float, *marks: str) -> None:
-    """Make the session look as if it had begun, or been used, so many seconds earlier."""
+def move_back(client: Client, seconds: float, *timestamps: str) -> None:
+    """Move these timestamps of the session back by `seconds`."""
     session = client.session
-    for mark in marks:
-        session[mark] -= seconds
+    for timestamp in timestamps:
+        session[timestamp] -= seconds
     session.save()
 
 
-def inside(client: Client, **headers: str) -> bool:
+def is_logged_in(client: Client, **headers: str) -> bool:
     return client.get(reverse("admin:index"), headers=headers).status_code == 200
 
 
-def test_a_session_ends_after_a_time_without_a_request(log_in: LogIn, settings: Any) -> None:
+def test_an_idle_session_ends(log_in: LogIn, settings: Any) -> None:
     client = log_in("viewer")
-    earlier(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
-    assert inside(client)
-    earlier(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
-    assert inside(client)
-    earlier(client, settings.SESSION_IDLE_SECONDS + 10, "active_at")
-    assert not inside(client)
+    move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
+    assert is_logged_in(client)
+    move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
+    assert is_logged_in(client)
+    move_back(client, settings.SESSION_IDLE_SECONDS + 10, "active_at")
+    assert not is_logged_in(client)
     assert not Session.objects.exists()
-    assert not inside(client)
+    assert not is_logged_in(client)
 
 
-def test_a_page_that_follows_by_itself_does_not_keep_a_session(log_in: LogIn, settings: Any) -> None:
+def test_automatic_page_updates_do_not_prolong_a_session(log_in: LogIn, settings: Any) -> None:
     client = log_in("viewer")
-    earlier(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
+    move_back(client, settings.SESSION_IDLE_SECONDS - 10, "active_at")
     for _ in range(3):
-        assert inside(client, **{"HX-Request": "true"})
-    earlier(client, 20, "active_at")
-    assert not inside(client, **{"HX-Request": "true"})
+        assert is_logged_in(client, **{"HX-Request": "true"})
+    move_back(client, 20, "active_at")
+    assert not is_logged_in(client, **{"HX-Request": "true"})
 
 
-def test_a_session_ends_at_last_however_busy_it_is(log_in: LogIn, settings: Any) -> None:
+def test_a_busy_session_ends_after_the_maximum_duration(log_in: LogIn, settings: Any) -> None:
     client = log_in("viewer")
-    earlier(client, settings.SESSION_MAX_SECONDS - 10, "began_at")
-    assert inside(client)
-    earlier(client, 20, "began_at")
-    assert not inside(client)
+    move_back(client, settings.SESSION_MAX_SECONDS - 10, "began_at")
+    assert is_logged_in(client)
+    move_back(client, 20, "began_at")
+    assert not is_logged_in(client)
 
 
-def test_a_session_without_marks_is_none(log_in: LogIn) -> None:
+def test_a_session_without_a_start_time_is_not_accepted(log_in: LogIn) -> None:
     client = log_in("viewer")
     session = client.session
     del session["began_at"]
     session.save()
-    assert not inside(client)
+    assert not is_logged_in(client)
 
 
 def test_an_active_session_is_written_once_a_minute_at_most(
@@ -72,16 +72,16 @@ def test_an_active_session_is_written_once_a_minute_at_most(
 ) -> None:
     client = log_in("viewer")
     before = client.session["active_at"]
-    assert inside(client)
+    assert is_logged_in(client)
     assert client.session["active_at"] == before
-    earlier(client, 61, "active_at")
-    assert inside(client)
+    move_back(client, 61, "active_at")
+    assert is_logged_in(client)
     assert time.time() - client.session["active_at"] < 30
 
 
-def test_a_new_log_in_of_the_same_person_begins_anew(log_in: LogIn) -> None:
+def test_a_new_log_in_of_the_same_person_starts_a_new_session(log_in: LogIn) -> None:
     client = log_in("viewer")
-    earlier(client, 1000, "began_at", "active_at")
+    move_back(client, 1000, "began_at", "active_at")
     client.force_login(User.objects.get(username="viewer"))
     assert time.time() - client.session["began_at"] < 30
 
@@ -101,7 +101,7 @@ def logged_in(user: User) -> Client:
     return client
 
 
-def test_logging_out_everywhere_ends_all_sessions_and_tokens_of_a_person_alone(
+def test_logging_out_everywhere_ends_only_the_persons_own_sessions_and_tokens(
     ada: User, acme: World, globex: World
 ) -> None:
     token, _ = issue_token(acme.tenant, ada, "robot", [Scope.READ], lifetime=None)
@@ -112,19 +112,19 @@ def test_logging_out_everywhere_ends_all_sessions_and_tokens_of_a_person_alone(
     assert "API tokens" in page.text
     assert reverse(EVERYWHERE) in here.get(reverse("admin:index")).text
     assert here.post(reverse(EVERYWHERE), {"password": "wrong"}).status_code == 400
-    assert inside(there)
+    assert is_logged_in(there)
     assert here.post(reverse(EVERYWHERE), {"password": PASSWORD}).status_code == 302
-    assert not inside(here)
-    assert not inside(there)
+    assert not is_logged_in(here)
+    assert not is_logged_in(there)
     token.refresh_from_db()
     assert token.expiry <= timezone.now()
-    assert inside(other)
+    assert is_logged_in(other)
     globex.token.refresh_from_db()
     assert globex.token.expiry > timezone.now()
-    assert inside(logged_in(ada))
+    assert is_logged_in(logged_in(ada))
 
 
-def test_the_password_cannot_be_guessed_on_that_page(ada: User) -> None:
+def test_password_attempts_are_limited_on_the_log_out_everywhere_page(ada: User) -> None:
     client = logged_in(ada)
     answers = [client.post(reverse(EVERYWHERE), {"password": "wrong"}).status_code for _ in range(7)]
     assert answers == [400] * 5 + [429] * 2
@@ -137,9 +137,9 @@ def test_a_changed_password_ends_the_other_sessions(ada: User) -> None:
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     assert "API tokens" in here.get(reverse("admin:password_change")).text
     assert here.post(reverse("admin:password_change"), form).status_code == 302
-    assert inside(here)
-    assert not inside(there)
+    assert is_logged_in(here)
+    assert not is_logged_in(there)
 
 
-def test_nobody_logs_others_out(log_in: LogIn) -> None:
+def test_logging_out_everywhere_requires_a_log_in(log_in: LogIn) -> None:
     assert log_in("anonymous").get(reverse(EVERYWHERE)).status_code == 302

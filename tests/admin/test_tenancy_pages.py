@@ -189,7 +189,7 @@ def listed(answer: Any) -> set[str]:
     return {token.name for token in answer.context["cl"].result_list}
 
 
-def test_the_list_of_tokens_says_which_are_unused_and_which_are_worth_nothing(log_in: LogIn, acme: World) -> None:
+def test_the_token_list_shows_unused_and_unusable_tokens(log_in: LogIn, acme: World) -> None:
     client = log_in("superuser")
     owner = User.objects.get(username="tenant-admin-of-acme")
     now = timezone.now()
@@ -212,7 +212,7 @@ def test_the_list_of_tokens_says_which_are_unused_and_which_are_worth_nothing(lo
     assert "OWNER LEFT" in client.get(address).text
 
 
-def test_the_list_says_which_scopes_an_owner_lacks(log_in: LogIn, acme: World) -> None:
+def test_the_token_list_shows_which_scopes_an_owner_lacks(log_in: LogIn, acme: World) -> None:
     owner = User.objects.get(username="tenant-admin-of-acme")
     issue_token(acme.tenant, owner, "robot", [Scope.READ, Scope.SUBMIT], lifetime=None)
     Membership.objects.filter(user=owner).update(role="viewer")
@@ -220,7 +220,9 @@ def test_the_list_says_which_scopes_an_owner_lacks(log_in: LogIn, acme: World) -
     assert "executions:submit (owner lacks it), read" in text
 
 
-def test_no_longer_lifetime_is_on_offer_than_the_installation_allows(log_in: LogIn, acme: World, settings: Any) -> None:
+def test_the_page_offers_no_lifetime_beyond_the_limit_of_the_installation(
+    log_in: LogIn, acme: World, settings: Any
+) -> None:
     settings.TOKEN_MAX_DAYS = 45
     client = log_in("tenant-admin")
     assert "45 days" in client.get(reverse(ISSUE)).text

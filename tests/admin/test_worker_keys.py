@@ -1,4 +1,4 @@
-"""The tenant's page: which worker keys are active, who changed them, and how they are changed."""
+"""The tenant's page shows which worker keys are active and who changed them, and changes them."""
 
 import pytest
 from django.urls import reverse
@@ -20,15 +20,15 @@ def shown(tenant: Tenant) -> str:
 
 
 @pytest.mark.parametrize("who", ["tenant-admin", "superuser"])
-def test_a_tenants_admin_rotates_its_key_and_the_page_keeps_who_did(log_in: LogIn, acme: World, who: str) -> None:
+def test_a_tenants_admin_rotates_its_key(log_in: LogIn, acme: World, who: str) -> None:
     client = log_in(who)
     old = current_key(acme.tenant.slug)
     assert old.key_id in client.get(page(acme.tenant, "start")).text
-    told = client.post(page(acme.tenant, "start"), {"reason": HOSTILE}, follow=True).text
+    confirmation = client.post(page(acme.tenant, "start"), {"reason": HOSTILE}, follow=True).text
     new = current_key(acme.tenant.slug)
     assert [key.key_id for key in active_keys(acme.tenant.slug)] == [new.key_id, old.key_id]
-    assert new.key_id in told
-    assert HOSTILE not in told
+    assert new.key_id in confirmation
+    assert HOSTILE not in confirmation
     assert "&lt;script&gt;" in client.get(shown(acme.tenant)).text
     assert client.post(page(acme.tenant, "revoke-old"), {"reason": ""}).status_code == 302
     assert [key.key_id for key in active_keys(acme.tenant.slug)] == [new.key_id]
@@ -45,7 +45,7 @@ def test_no_page_shows_a_key(log_in: LogIn, acme: World) -> None:
             assert key.text.partition(".")[2] not in client.get(address).text
 
 
-def test_a_change_that_is_not_possible_is_refused_on_the_page(log_in: LogIn, acme: World) -> None:
+def test_an_impossible_change_is_refused_on_the_page(log_in: LogIn, acme: World) -> None:
     answer = log_in("tenant-admin").post(page(acme.tenant, "revoke-old"), {"reason": ""})
     assert answer.status_code == 409
     assert "WORKER_KEY_CHANGE_REFUSED" in answer.text
@@ -53,7 +53,7 @@ def test_a_change_that_is_not_possible_is_refused_on_the_page(log_in: LogIn, acm
 
 @pytest.mark.parametrize("who", ["viewer", "operator", "release-manager", "nobody", "stranger", "anonymous"])
 @pytest.mark.parametrize("change", ["start", "replace"])
-def test_nobody_else_changes_a_key(log_in: LogIn, acme: World, who: str, change: str) -> None:
+def test_other_people_cannot_change_a_key(log_in: LogIn, acme: World, who: str, change: str) -> None:
     client = log_in(who)
     for answer in (client.get(page(acme.tenant, change)), client.post(page(acme.tenant, change), {"reason": ""})):
         assert answer.status_code in {302, 403, 404}
@@ -61,5 +61,5 @@ def test_nobody_else_changes_a_key(log_in: LogIn, acme: World, who: str, change:
     assert not WorkerKeyChange.objects.exists()
 
 
-def test_there_is_no_other_change(log_in: LogIn, acme: World) -> None:
+def test_an_unknown_change_is_not_found(log_in: LogIn, acme: World) -> None:
     assert log_in("superuser").get(page(acme.tenant, "forget")).status_code == 404

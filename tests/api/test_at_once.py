@@ -104,9 +104,7 @@ def test_a_token_that_may_not_submit_is_refused_however_often_it_comes(ours: Hou
         (None, 401, "NOT_AUTHENTICATED"),
     ],
 )
-def test_a_token_that_is_no_longer_good_is_refused_at_once(
-    ours: House, end: dict[str, Any] | None, status: int, code: str
-) -> None:
+def test_an_ended_token_is_refused_at_once(ours: House, end: dict[str, Any] | None, status: int, code: str) -> None:
     assert plain(ours, "key").status_code == 202
     tokens = ApiToken.objects.filter(tenant=ours.tenant)
     tokens.delete() if end is None else tokens.update(**end)

@@ -1,4 +1,4 @@
-"""No value in a body, an address or a query makes an endpoint fail: each answer is one that its client can read."""
+"""No value in a body, an address or a query makes an endpoint fail. Each response is readable JSON."""
 
 import base64
 import json
@@ -25,8 +25,8 @@ IDENTIFYING = {
     ("POST", "interactions/complete"): ("correlationId",),
     ("POST", "/api/v1/resume"): ("actor",),
 }
-"""Members that identify something, by the endpoints that take them."""
-NO_IDENTIFIERS = (
+"""The members that are identifiers, by endpoint."""
+MALFORMED_IDENTIFIERS = (
     "a leading blank",
     "a newline",
     "a control character",
@@ -41,7 +41,7 @@ NO_IDENTIFIERS = (
 
 
 class Sweep:
-    """A furnished house, and requests to it whose answers must be readable."""
+    """A tenant with rows of every kind, and requests to it whose responses must be readable JSON."""
 
     def __init__(self, ours: House) -> None:
         self.ours = ours
@@ -64,7 +64,7 @@ def here(ours: House) -> Sweep:
 
 
 def members(body: dict[str, Any], prefix: str = "") -> list[str]:
-    """The names of all members, those of objects inside included."""
+    """The names of all members, including those of nested objects."""
     found = []
     for name, value in body.items():
         found += [f"{prefix}{name}"]
@@ -81,7 +81,7 @@ def changed(body: dict[str, Any], member: str, value: Any) -> dict[str, Any]:
     return {**body, name: [changed(inner[0], rest, value)] if isinstance(inner, list) else changed(inner, rest, value)}
 
 
-def test_no_value_of_a_member_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Subtests) -> None:
+def test_no_member_value_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Subtests) -> None:
     values = [*(text for text in TEXTS.values() if "\x00" not in text), *NUMBERS, [], {}, None, [[1]], {"a": {"b": 1}}]
     for (method, path), body in BODIES.items():
         for member in {*members(body), *IDENTIFYING.get((method, path), ())}:
@@ -90,11 +90,11 @@ def test_no_value_of_a_member_makes_an_endpoint_fail(here: Sweep, subtests: pyte
                     here.call(method, here.url(path), changed(body, member, value))
 
 
-def test_what_identifies_something_keeps_the_rule(here: Sweep, subtests: pytest.Subtests) -> None:
+def test_malformed_identifiers_are_refused(here: Sweep, subtests: pytest.Subtests) -> None:
     for (method, path), names in IDENTIFYING.items():
         for member in names:
             with subtests.test(f"{method} {path}", member=member):
-                for text in NO_IDENTIFIERS:
+                for text in MALFORMED_IDENTIFIERS:
                     answer = here.call(method, here.url(path), changed(BODIES[method, path], member, TEXTS[text]))
                     assert answer.status_code == 400, (text, answer.content)
                     [error] = answer.json()["errors"]
@@ -114,7 +114,7 @@ def test_no_value_in_an_address_makes_an_endpoint_fail(here: Sweep, subtests: py
                         here.call(method, url, BODIES.get((method, path)))
 
 
-def test_no_value_of_a_parameter_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> None:
+def test_no_parameter_value_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> None:
     document = here.ours.call("GET", "/api/schema/?format=json").json()
     for path in LISTS:
         operation = document["paths"]["/api/v1/tenants/{tenant}/" + path]["get"]
@@ -133,9 +133,9 @@ def test_no_cursor_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> 
                     here.call("GET", f"{here.url(path)}?cursor={cursor}")
 
 
-@pytest.mark.parametrize("text", NO_IDENTIFIERS)
-def test_a_descriptor_identifies_nothing_by_such_text(here: Sweep, text: str) -> None:
-    """Refused before anything is stored, so no answer has to be made of it."""
+@pytest.mark.parametrize("text", MALFORMED_IDENTIFIERS)
+def test_a_descriptor_with_a_malformed_identifier_is_refused(here: Sweep, text: str) -> None:
+    """It is refused before anything is stored, so no response ever contains it."""
     for member in ("pipelineId", "contractVersion", "releaseVersion"):
         answer = here.call("POST", here.url("pipelines/{pipeline_id}/releases"), upload("9.9", **{member: TEXTS[text]}))
         assert answer.status_code == 400, answer.content

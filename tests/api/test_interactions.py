@@ -311,6 +311,6 @@ def test_a_token_under_another_secret_or_of_a_tenant_that_is_gone_is_refused(
     one.tenant.slug = "another"
     stray = token_of(one)
     assert resume(anybody, {"resumeToken": stray, "response": ANSWER}, 400)["code"] == "RESUME_TOKEN_INVALID"
-    settings.WORKER_SECRET = "another secret that nobody knows of yet"
+    settings.WORKER_SECRET = "another secret that no token was signed with"
     assert resume(anybody, {"resumeToken": token, "response": ANSWER}, 400)["code"] == "RESUME_TOKEN_INVALID"
     assert Interaction.objects.get(pk=one.pk).status == "DISPATCHED"

@@ -108,7 +108,7 @@ def test_a_request_larger_than_the_budget_is_admitted_alone() -> None:
     assert shared.take(1, "b")
 
 
-def test_an_owner_gets_half_of_the_budget_however_much_is_free() -> None:
+def test_an_owner_gets_at_most_half_of_a_free_budget() -> None:
     shared = Budget(lambda: 10, seconds=0.01, most_waiting=4)
     assert shared.take(3, "a")
     assert not shared.take(3, "a")
@@ -132,7 +132,7 @@ def attached(*contents: bytes) -> dict[str, Any]:
     return {"descriptor": SimpleUploadedFile("pipeline-release.json", b"{}"), "attachment": files}
 
 
-def test_attachments_hold_a_bounded_number_of_values_together(ours: House) -> None:
+def test_the_values_of_all_attachments_together_are_limited(ours: House) -> None:
     half = b"[" + b"{}," * (MAX_ATTACHMENT_VALUES // 2) + b"{}]"
     token, before = ours.all_scopes, everything()
     answer = ours.post(RELEASES, attached(half, half), token=token)

@@ -1,4 +1,4 @@
-"""A token never holds more than its owner's present scopes, and does not outlive what its owner lost."""
+"""A token never grants more than its owner's current scopes, and ends with its owner's account and membership."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def change_password(owner: User) -> None:
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_a_token_holds_what_its_owners_role_grants_now(ours: House, role: Role) -> None:
+def test_a_token_grants_what_its_owners_current_role_grants(ours: House, role: Role) -> None:
     token = ours.token(*Scope)
     demote(ours.admin, role)
     assert (ours.get("executions", token=token).status_code, submission(ours, role.value, token).status_code) == (
@@ -52,7 +52,7 @@ def test_a_token_holds_what_its_owners_role_grants_now(ours: House, role: Role) 
     )
 
 
-def test_a_demoted_owner_is_named_as_the_reason(ours: House) -> None:
+def test_a_refusal_names_the_demoted_owner_as_the_reason(ours: House) -> None:
     token = ours.token(Scope.READ, Scope.SUBMIT)
     demote(ours.admin, Role.VIEWER)
     document = refused(submission(ours, "key", token), 403, "SCOPE_MISSING")
@@ -67,7 +67,7 @@ def test_a_promoted_owner_adds_nothing_to_a_token(ours: House) -> None:
 
 
 @pytest.mark.parametrize("end", [remove, deactivate, change_password])
-def test_a_token_ends_with_what_it_rests_on(ours: House, end: Callable[[User], None]) -> None:
+def test_a_token_ends_with_its_owners_membership_account_or_password(ours: House, end: Callable[[User], None]) -> None:
     token = ours.token(*Scope)
     assert ours.get("executions", token=token).status_code == 200
     end(ours.admin)
@@ -83,7 +83,7 @@ def test_a_role_in_another_tenant_gives_a_token_nothing(ours: House, theirs: Hou
     refused(theirs.get("executions", token=token), 401, "NOT_AUTHENTICATED")
 
 
-def test_a_superusers_token_needs_no_membership_and_ends_with_the_rank(ours: House) -> None:
+def test_a_superusers_token_needs_no_membership_and_ends_when_the_owner_is_no_longer_a_superuser(ours: House) -> None:
     token = ours.token(*Scope)
     Membership.objects.filter(user=ours.admin).delete()
     User.objects.filter(pk=ours.admin.pk).update(is_superuser=True)
@@ -97,10 +97,10 @@ def test_a_superusers_token_needs_no_membership_and_ends_with_the_rank(ours: Hou
     [(remove, 401), (deactivate, 401), (change_password, 401), (lambda owner: demote(owner, Role.VIEWER), 403)],
 )
 @pytest.mark.parametrize("batch", [False, True])
-def test_a_token_that_is_remembered_ends_at_once(
+def test_a_cached_token_ends_at_once(
     ours: House, end: Callable[[User], None], status: int, batch: bool, settings: Any
 ) -> None:
-    """It was just found good, so this process does not look it up: the statement that writes does."""
+    """The process has the token in its cache and does not look it up. The statement that inserts the execution does."""
     settings.SUBMISSION_CACHE_SECONDS = 60
     token = ours.token(*Scope)
     assert submission(ours, "warm", token).status_code == 202
@@ -124,8 +124,8 @@ def test_authentication_costs_one_statement(ours: House) -> None:
     assert [query for query in caught if str(query["sql"]).startswith("SELECT") and "membership" in str(query["sql"])]
 
 
-def test_a_rehash_of_the_same_password_is_no_change(ours: House) -> None:
-    """Django stores a new hash at a log-in when it strengthens its hasher."""
+def test_a_rehash_of_the_same_password_ends_no_tokens(ours: House) -> None:
+    """Django stores a new hash at a log-in if its hasher has become stronger."""
     ours.admin.set_password("correct-horse-battery-staple")
     ours.admin.save()
     token = ours.token(*Scope)
@@ -136,12 +136,12 @@ def test_a_rehash_of_the_same_password_is_no_change(ours: House) -> None:
     assert ours.get("executions", token=token).status_code == 200
 
 
-def test_ended_tokens_stay_to_be_seen(ours: House) -> None:
+def test_ended_tokens_are_kept_for_review(ours: House) -> None:
     ours.token(*Scope)
     change_password(ours.admin)
     assert [token.expiry <= timezone.now() for token in ApiToken.objects.filter(user=ours.admin)] == [True]
 
 
-def test_a_password_change_ends_nobody_elses_tokens(ours: House, theirs: House) -> None:
+def test_a_password_change_ends_no_other_persons_tokens(ours: House, theirs: House) -> None:
     change_password(ours.admin)
     assert theirs.get("executions").status_code == 200

@@ -229,7 +229,7 @@ def test_a_worker_that_is_called_over_http_is_registered_beaten_for_and_drained(
         ("https://orders.internal:8443/a?b#c", ["ENDPOINT_HAS_PATH", "ENDPOINT_HAS_QUERY", "ENDPOINT_HAS_FRAGMENT"]),
     ],
 )
-def test_an_endpoint_that_is_no_origin_is_refused_and_never_called(
+def test_an_endpoint_that_is_not_an_origin_is_refused_and_never_called(
     operator: Caller, settings: Any, endpoint: str, codes: list[str]
 ) -> None:
     settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]

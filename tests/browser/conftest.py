@@ -21,7 +21,7 @@ LogIn = Callable[[TenantInUse, Role], Page]
 
 
 def blocked(message: ConsoleMessage) -> list[str]:
-    """What a message of the console says of a policy that blocked something, or that the browser does not know."""
+    """The text of a console message about a policy that blocked something or that the browser does not know."""
     return [message.text] if "Policy" in message.text else []
 
 
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield launched
         launched.close()
-        # Django keeps connections for each event loop, so nobody would close this one once the loop has ended.
+        # Django keeps a connection for each event loop, so this one must be closed before the loop ends.
         connection.close()
 
 
@@ -54,9 +54,9 @@ def neighbour(browser: Browser, running: RunningProduct, name: str) -> TenantInU
 
 @pytest.fixture
 def log_in(browser: Browser, running: RunningProduct) -> Iterator[LogIn]:
-    """Open a page as a person of a role, who logs in by the form.
+    """Open a page as a person with a role, who logs in with the form.
 
-    A script's error, or something that the Content-Security-Policy blocks, fails the test.
+    A script error, or a resource that the Content-Security-Policy blocks, fails the test.
     """
     contexts, mistakes = [], list[str]()
 

@@ -1,4 +1,4 @@
-"""Every page of the admin in a browser: the Content-Security-Policy blocks what is injected, and nothing of ours."""
+"""Every admin page in a browser: the Content-Security-Policy blocks injected content and nothing of the product's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.running import PASSWORD
 from tests.servers import ORDINARY_URL
 
 FRAGMENTS = {"release status", "execution live", "campaign live", "attachment"}
-"""Answers that are no pages by themselves."""
+"""Responses that are fragments, not whole pages."""
 MORE = ("admin:password_change", "admin:log_out_everywhere", "admin:password_change_done", "admin:login")
 
 
@@ -30,7 +30,7 @@ MORE = ("admin:password_change", "admin:log_out_everywhere", "admin:password_cha
 def acme(
     browser: Browser, race_database: str, django_db_blocker: DjangoDbBlocker, tmp_path: Path
 ) -> Iterator[tuple[World, str]]:
-    """A tenant with something of everything, and the address of a web process that shows it and runs nothing."""
+    """A tenant with rows of every kind, and the address of a web process that shows them and dispatches nothing."""
     url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{race_database}"))
     product = Product(
         tmp_path / "product",
@@ -83,7 +83,7 @@ def test_the_policy_blocks_nothing_on_any_page(page: Page, acme: tuple[World, st
         if name in FRAGMENTS:
             continue
         page.goto(address)
-        # Alpine takes this attribute away once it has run.
+        # Alpine removes this attribute once it has run.
         expect(page.locator("html")).not_to_have_attribute("x-cloak", "")
     page.goto("/nothing")
     assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "544px"

@@ -1,4 +1,4 @@
-"""Log-ins that come at once cannot try more passwords than one after the other."""
+"""Concurrent log-ins cannot try more passwords than consecutive ones."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from tests.concurrency.racing import parted, race
 pytestmark = pytest.mark.usefixtures("committed")
 
 
-def test_attempts_at_once_are_all_counted() -> None:
+def test_concurrent_attempts_are_all_counted() -> None:
     counted, refused = parted(race(*[Attempt("ada", "192.0.2.1").count for _ in range(12)]))
     assert len(counted) == settings.LOGIN_ATTEMPTS
     assert refused == ["LoginThrottled"] * (12 - settings.LOGIN_ATTEMPTS)

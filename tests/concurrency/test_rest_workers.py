@@ -71,7 +71,7 @@ def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings
     assert kept.input["requestId"] in form.input["payload"]["payload"]
 
 
-def test_control_workers_that_look_at_once_check_a_worker_once(flow: Flow) -> None:
+def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
     def look() -> None:

@@ -68,7 +68,7 @@ def test_first_heartbeats_at_once_register_one_worker(release: Release) -> None:
 
 
 @pytest.mark.parametrize("registering", [heartbeat_of, register_rest])
-def test_registrations_at_once_keep_to_the_limit(
+def test_concurrent_registrations_respect_the_limit(
     release: Release, settings: Any, registering: Callable[[Release, str], None]
 ) -> None:
     settings.MAX_TENANT_WORKERS = 3

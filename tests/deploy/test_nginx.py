@@ -22,7 +22,7 @@ from tests.running import RunningProduct, TenantInUse, eventually
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:{PROJECT}/.local/nginx/usr/sbin")
 HOST = "coordinator.example"
 BODY_TIMEOUT = 3
-SOON = 2.0
+RESPONSE_LIMIT = 2.0
 MAIN = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -43,7 +43,7 @@ http {{
 
 @dataclass
 class Site:
-    """What clients reach: nginx, with the web process behind it."""
+    """nginx, with the web process behind it."""
 
     product: Product
     plain_port: int
@@ -57,7 +57,7 @@ class Site:
         return made
 
     def ask(self, request: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Return the status and the whole answer."""
+        """Return the status and the whole response."""
         head = f"{request}\r\nHost: {HOST}\r\nConnection: close\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
         with self.connection(head.encode() + body) as connection:
@@ -68,7 +68,7 @@ class Site:
 
 
 def configured(folder: Path, site: Site, certificate: Path) -> Path:
-    """The shipped file, with the places and one time of this test."""
+    """Write the shipped configuration with this test's paths, ports and body timeout. Return nginx's main file."""
     text = (PROJECT / "deploy" / "nginx.conf").read_text()
     for shipped, ours in {
         "127.0.0.1:8000": f"127.0.0.1:{site.product.port}",
@@ -124,7 +124,7 @@ def post(tenant: TenantInUse, path: str, media_type: str = "application/json") -
     )
 
 
-def test_five_hundred_bodies_that_stop_hold_up_nobody(site: Site, tenant: TenantInUse) -> None:
+def test_five_hundred_incomplete_bodies_delay_no_other_request(site: Site, tenant: TenantInUse) -> None:
     stopped = f"{post(tenant, 'executions')}\r\nHost: {HOST}\r\nContent-Length: 500\r\n\r\n{{".encode()
     with ExitStack() as held:
         connections = [held.enter_context(site.connection(stopped)) for _ in range(500)]
@@ -133,25 +133,25 @@ def test_five_hundred_bodies_that_stop_hold_up_nobody(site: Site, tenant: Tenant
             assert is_ready(site)
             body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
             assert site.ask(post(tenant, "executions"), body)[0] == 404
-            assert time.monotonic() - began < SOON
+            assert time.monotonic() - began < RESPONSE_LIMIT
         assert is_closed(connections[-1])
 
 
 def is_closed(connection: ssl.SSLSocket) -> bool:
-    """Wait until nginx gives the request up, of which the coordinator has never heard."""
+    """Wait until nginx closes the connection. It never passed the request on to the coordinator."""
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
         return True
 
 
-def test_plain_http_is_sent_to_https(site: Site) -> None:
+def test_plain_http_is_redirected_to_https(site: Site) -> None:
     url = f"http://127.0.0.1:{site.plain_port}/admin/"
     answer = requests.get(url, headers={"Host": HOST}, allow_redirects=False, timeout=10)
     assert (answer.status_code, answer.headers["Location"]) == (301, f"https://{HOST}/admin/")
 
 
-def test_the_coordinator_believes_no_header_of_the_client(site: Site) -> None:
+def test_the_coordinator_trusts_no_forwarded_header_of_the_client(site: Site) -> None:
     for name in ("X-Forwarded-Proto", "X_Forwarded_Proto"):
         assert site.ask(f"GET /health/live HTTP/1.1\r\n{name}: http")[0] == 200
 

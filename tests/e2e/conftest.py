@@ -45,7 +45,7 @@ Host = Callable[[TenantInUse, str], None]
 
 @pytest.fixture
 def host(tmp_path: Path, receiver: Receiver) -> Host:
-    """Builds, registers and activates one of the pipelines that wait, and starts a worker for it."""
+    """Build, register and activate one of the pipelines with awaits, and start a worker for it."""
 
     def start(tenant: TenantInUse, name: str) -> None:
         folder = tmp_path / name
@@ -72,7 +72,7 @@ def product_with_own_broker(
 ) -> Iterator[tuple[RunningProduct, Valkey]]:
     """Run a second copy of the product over the same database, with other `settings` and a separate broker.
 
-    With a `certificate` it reaches the broker over TLS alone.
+    With a `certificate`, it reaches the broker only over TLS.
     """
     with ExitStack() as up:
         valkey = up.enter_context(Valkey(folder / "valkey"))

@@ -1,4 +1,4 @@
-"""The product over a broker whose users may do only what they need, with TLS and without."""
+"""The product with a broker whose users have only the rights that they need, with and without TLS."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from tests.tls_proxy import make_certificate, over_tls, tls_in_front_of
 
 
 def work(tenant: TenantInUse, release: BuiltRelease) -> None:
-    """A worker's whole life: it runs, is drained, is undrained, runs again, and stops."""
+    """Use every right of a worker: it runs, is drained and undrained, runs again, and stops."""
     tenant.register(release)
     tenant.activate(release)
     worker = tenant.start_worker(release, "worker")
@@ -61,7 +61,7 @@ def test_no_process_needs_more_than_its_user_may_do(
         assert "coordinator" in users
         assert "default" not in users
         left = [key.decode() for key in owner.scan_iter("*") if tenant_prefix(name) in key.decode()]
-    # The order to the worker expires; a binding of a queue would stay.
+    # The order to the worker expires. The binding of a queue would not.
     assert all(key.startswith(f"{tenant_prefix(name)}worker.") for key in left)
 
 
@@ -118,7 +118,7 @@ def test_only_a_known_certificate_of_the_brokers_host_is_accepted(
                     connection.ensure_connection(max_retries=1)
 
 
-def test_a_worker_accepts_no_unknown_certificate(
+def test_a_worker_refuses_an_unknown_certificate(
     running: RunningProduct, v1: BuiltRelease, name: str, certificate: Path, server: Valkey, tmp_path: Path
 ) -> None:
     running.tenant(name)

@@ -1,4 +1,4 @@
-"""REST workers that accept connections and never answer hold up nobody but their own releases."""
+"""REST workers that accept connections and never answer delay only their own releases."""
 
 import socket
 import time
@@ -18,7 +18,7 @@ REQUESTS = 24
 
 @contextmanager
 def hanging() -> Iterator[int]:
-    """A port that takes connections and sends nothing."""
+    """A port that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
         yield server.getsockname()[1]
 
@@ -80,7 +80,7 @@ def test_workers_that_never_answer_delay_no_request_and_no_other_check(
     other.wait_for(made, "SUCCEEDED", seconds=10)
     assert time.monotonic() - began < 20
 
-    def told() -> set[str]:
+    def errors() -> set[str]:
         return {worker["capabilityError"] for worker in hangs.get("workers")["items"]}
 
-    eventually(lambda: "no whole answer came in time" in "".join(told()), what="the verdict on a worker that hangs")
+    eventually(lambda: "no whole answer came in time" in "".join(errors()), what="the verdict on a worker that hangs")

@@ -1,4 +1,4 @@
-"""Keys are replaced in the steps of the runbook, while people work and interactions are answered."""
+"""Keys are replaced with the steps of the runbook while people work and interactions are answered."""
 
 import base64
 import itertools
@@ -22,10 +22,10 @@ from tests.running import PASSWORD, RunningProduct, TenantInUse, eventually
 
 OLD = {"SECRET_KEY": "old-key-of-sessions-" * 3, "RESUME_TOKEN_SECRET": "old-secret-of-tokens-" * 3}
 NEW = {"SECRET_KEY": "new-key-of-sessions-" * 3, "RESUME_TOKEN_SECRET": "new-secret-of-tokens-" * 3}
-PATIENT = {"WORKER_STALE_SECONDS": "60", "LEASE_SECONDS": "30"}
-"""So that a slow restart is no reason to refuse a submission."""
+GENEROUS_TIMES = {"WORKER_STALE_SECONDS": "60", "LEASE_SECONDS": "30"}
+"""Long times, so that a slow restart does not cause a refused submission."""
 ROUNDS = 2
-"""How many rounds of traffic each step sees at least, after its last restart."""
+"""The least number of rounds of traffic in each step, after its last restart."""
 
 
 def accepting(keys: dict[str, str]) -> dict[str, str]:
@@ -53,9 +53,9 @@ class Person:
 
 
 class Traffic(threading.Thread):
-    """People and receivers of webhooks, behind a balancer that knows which web processes are up.
+    """Traffic of people and webhook receivers, behind a load balancer that knows which web processes are up.
 
-    Every second token is used in the next step only, when it is an old one.
+    Every second token is kept and used only in the next step, when its key is an old one.
     """
 
     def __init__(self, tenant: TenantInUse, receiver: Receiver, username: str, webs: list[Product]) -> None:
@@ -159,7 +159,7 @@ def restart(product: Product, name: str, start: Callable[[], Any]) -> None:
 
 
 def deploy(settings: dict[str, str], webs: list[Product], traffic: Traffic) -> None:
-    """Give every process these settings, one after the other."""
+    """Restart every process with these settings, one after the other."""
     product = webs[0]
     product.environment |= settings
     for web in webs:
@@ -175,11 +175,11 @@ def deploy(settings: dict[str, str], webs: list[Product], traffic: Traffic) -> N
 
 
 @pytest.mark.timeout(240)
-def test_keys_are_rotated_while_requests_and_answers_go_on(
+def test_keys_are_rotated_without_interrupting_requests_and_answers(
     running: RunningProduct, receiver: Receiver, host: Host, name: str, tmp_path: Path
 ) -> None:
     with (
-        product_with_own_broker(running, tmp_path / "own", OLD | PATIENT) as (own, _),
+        product_with_own_broker(running, tmp_path / "own", OLD | GENEROUS_TIMES) as (own, _),
         second_web(own.product, tmp_path / "second") as second,
     ):
         tenant = own.tenant(name)
@@ -205,7 +205,7 @@ def test_keys_are_rotated_while_requests_and_answers_go_on(
             traffic.stop()
             traffic.use_kept_tokens()
 
-            # The product that shares the database sends some of the webhooks, with the secret that both derive.
+            # The other product on this database sends some webhooks, with the secret derived from `WORKER_SECRET`.
             assert {key_id(keys["RESUME_TOKEN_SECRET"]) for keys in (OLD, NEW)} <= set(traffic.answered_with)
             assert traffic.answer(old_token, second).json()["code"] == "RESUME_TOKEN_INVALID"
             assert not idle.is_logged_in(second)

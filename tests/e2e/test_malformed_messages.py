@@ -1,4 +1,4 @@
-"""No message ends a process: one that is not accepted becomes a dead message, and the next one is processed."""
+"""No message ends a process. A message that is not accepted becomes a dead message, and the next one is processed."""
 
 import base64
 import json
@@ -26,12 +26,12 @@ CONTROL_TASKS: dict[str, list[str]] = {queue.name: [] for queue in app.conf.task
 for task in sorted(name for name in app.tasks if not name.startswith("celery.")):
     CONTROL_TASKS[app.amqp.router.route({}, task)["queue"].name].append(task)
 TASKS = [(queue, task) for queue, tasks in CONTROL_TASKS.items() for task in tasks]
-# Workers send these, with an envelope that they sign.
-BARE = {"executions.heartbeat", "executions.record"}
+# Tasks that workers send, with an envelope that they sign.
+SENT_BY_WORKERS = {"executions.heartbeat", "executions.record"}
 
 
 def celery_message(**members: Any) -> bytes:
-    """A message of Celery's own protocol 2, with `members` in place of some of its parts."""
+    """A message in Celery's protocol 2, with `members` in place of its own."""
     name = str(uuid.uuid4())
     body = members.pop("body", base64.b64encode(json.dumps([[{}], {}, {}]).encode()).decode())
     headers = {"lang": "py", "task": "executions.heartbeat", "id": name, "retries": 0, "timelimit": [None, None]}
@@ -93,12 +93,12 @@ FAULTS = [
 ]
 
 
-# What is in the broker under the names by which kombu holds messages in hand.
+# Malformed values under the keys where kombu keeps unacknowledged messages.
 HELD = [b"", b"no line", b"\n", b"\nrubbish", b"control\nrubbish", b"outcomes\n", b"\xff\n\xff", b'[{}, "", "control"]']
 
 
 class Fuzzer:
-    """Makes changed and random messages, all from one seed."""
+    """Generates changed and random messages from one seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -117,7 +117,7 @@ class Fuzzer:
         return self._changed(self._messages.write(queue, header, json.dumps(body).encode()))
 
     def _value(self, depth: int) -> Any:
-        """Any JSON value."""
+        """A random JSON value."""
         pick = self._random.randrange(9 if depth else 7)
         if pick == 7:
             return [self._value(depth - 1) for _ in range(self._random.randrange(4))]
@@ -146,7 +146,7 @@ def hosted(tenant: TenantInUse, v1: BuiltRelease) -> TenantInUse:
 
 
 def queues(hosted: TenantInUse, release: BuiltRelease) -> dict[str, list[str]]:
-    """The tasks that each queue of both kinds of worker may carry."""
+    """The tasks that each queue of control workers and transition workers may carry."""
     pin = [release.document[member] for member in ("pipelineId", "contractVersion", "releaseVersion")]
     identity = ReleaseIdentity(hosted.tenant.slug, *pin)
     return {**CONTROL_TASKS, queue_of(identity): [EXECUTE_TASK], order_queue_of(identity, "fuzzed"): [ORDER_TASK]}
@@ -173,7 +173,9 @@ def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: Bu
     hosted.register(v2)
 
 
-def test_what_is_held_in_a_wrong_form_stops_neither_the_process_nor_the_return_of_others(hosted: TenantInUse) -> None:
+def test_malformed_unacknowledged_messages_stop_neither_the_process_nor_the_redelivery_of_others(
+    hosted: TenantInUse,
+) -> None:
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         for number, held in enumerate(HELD):
             redis.hset("unacked", f"held-{number}", held)
@@ -185,7 +187,7 @@ def test_what_is_held_in_a_wrong_form_stops_neither_the_process_nor_the_return_o
 
 
 def test_a_broker_that_refuses_every_command_ends_no_process(hosted: TenantInUse) -> None:
-    """A value of another type under the name of a queue makes it refuse to deliver from any queue."""
+    """If the key of one queue has a value of another type, the broker refuses to deliver from any queue."""
     processes = [child for child in hosted.product.children.started if child.running]
     [log] = {child.log for child in processes if child.name == "control-worker"}
     before = log.read_text().count("Connected to")
@@ -198,7 +200,7 @@ def test_a_broker_that_refuses_every_command_ends_no_process(hosted: TenantInUse
     assert [child.name for child in processes if not child.running] == []
 
 
-@pytest.mark.parametrize(("queue", "task"), [(queue, task) for queue, task in TASKS if task not in BARE])
+@pytest.mark.parametrize(("queue", "task"), [(queue, task) for queue, task in TASKS if task not in SENT_BY_WORKERS])
 def test_a_task_of_the_coordinator_is_dropped_unless_the_coordinator_signed_it(
     running: RunningProduct, queue: str, task: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Nobody controls a worker over the broker, and no worker reports there to others."""
+"""Workers obey no remote control over the broker, and send no events there."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +12,15 @@ from tests.running import BuiltRelease, TenantInUse
 
 
 @pytest.fixture
-def anybody() -> Iterator[Celery]:
-    """The application of somebody who has the broker's password and nothing else."""
+def attacker() -> Iterator[Celery]:
+    """A Celery application of a client that has only the broker's password."""
     before: Any = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - what the proxy stands for
-    with Celery("anybody", broker=settings.CELERY_BROKER_URL, set_as_current=False) as app:
+    with Celery("attacker", broker=settings.CELERY_BROKER_URL, set_as_current=False) as app:
         yield app
     before.set_current()
 
 
-def test_no_worker_obeys_or_answers_a_remote_command(tenant: TenantInUse, v1: BuiltRelease, anybody: Celery) -> None:
+def test_no_worker_obeys_or_answers_a_remote_command(tenant: TenantInUse, v1: BuiltRelease, attacker: Celery) -> None:
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, "alone")
@@ -29,10 +29,10 @@ def test_no_worker_obeys_or_answers_a_remote_command(tenant: TenantInUse, v1: Bu
         assert [name for name in redis.scan_iter("*") if b"pidbox" in name or b"celeryev" in name] == []
         assert redis.pubsub_numpat() == 0
     for command in ("shutdown", "pool_restart"):
-        anybody.control.broadcast(command)
-    anybody.control.cancel_consumer("control")
-    anybody.control.rate_limit("executions.record", "1/h")
-    inspect = anybody.control.inspect(timeout=1)
+        attacker.control.broadcast(command)
+    attacker.control.cancel_consumer("control")
+    attacker.control.rate_limit("executions.record", "1/h")
+    inspect = attacker.control.inspect(timeout=1)
     assert (inspect.ping(), inspect.conf(with_defaults=True), inspect.active()) == (None, None, None)
     made = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
     tenant.wait_for(made, "SUCCEEDED")

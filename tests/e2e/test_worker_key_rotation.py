@@ -22,7 +22,7 @@ OLD, NEW = "the-old-worker-secret-0123456789abcdef", "the-new-worker-secret-0123
 
 @dataclass
 class Installation:
-    """Two coordinators over the same servers, of which one at a time is restarted, and the tenant's workers."""
+    """Two coordinators on the same servers, which are restarted one at a time, and the tenant's workers."""
 
     coordinators: list[Product]
     workers: Product
@@ -47,7 +47,7 @@ class Installation:
         )
 
     def host_instead(self, release: BuiltRelease, name: str, key: str) -> None:
-        """Start a worker with another key, and stop the others once it is known."""
+        """Start a worker with another key, and stop the others once the coordinator knows it."""
         before = list(self.workers.children.started)
         self.host(release, name, key)
         self.clients()[0].wait_for_worker(name)
@@ -56,7 +56,7 @@ class Installation:
 
 
 class Load(threading.Thread):
-    """Submits executions to whichever coordinator answers, until it is stopped."""
+    """Submits executions to any coordinator that answers, until it is stopped."""
 
     def __init__(self, clients: list[Client]) -> None:
         super().__init__(name="load", daemon=True)
@@ -74,8 +74,8 @@ class Load(threading.Thread):
                 self.accepted.append(made["executionId"])
                 break
 
-    def goes_on(self) -> None:
-        """Return once more was accepted than until now."""
+    def wait_for_more(self) -> None:
+        """Wait until more than ten further executions are accepted."""
         many = len(self.accepted) + 10
         eventually(lambda: len(self.accepted) > many, what="further load")
 
@@ -113,7 +113,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 def test_no_execution_is_lost_while_the_secret_and_a_key_are_rotated(
     installation: Installation, v1: BuiltRelease
 ) -> None:
-    """The steps are those of the runbook."""
+    """Follows the steps of the runbook."""
     client = installation.clients()[0]
     keys = [installation.key()]
     client.upload(PIPELINE, v1.descriptor, v1.artifact)
@@ -124,19 +124,19 @@ def test_no_execution_is_lost_while_the_secret_and_a_key_are_rotated(
     load = Load(installation.clients())
     load.start()
     try:
-        # The secret.
+        # Rotate the secret.
         installation.roll(WORKER_SECRET=NEW, WORKER_SECRET_FALLBACKS=OLD)
-        load.goes_on()
+        load.wait_for_more()
         keys.append(installation.key())
         installation.host_instead(v1, "worker-1", keys[1])
         installation.roll(WORKER_SECRET_FALLBACKS="")
-        load.goes_on()
-        # The tenant's key.
+        load.wait_for_more()
+        # Rotate the tenant's key.
         keys.append(installation.key("--start"))
-        load.goes_on()
+        load.wait_for_more()
         installation.host_instead(v1, "worker-2", keys[2])
         assert installation.key("--revoke-old") == keys[2]
-        load.goes_on()
+        load.wait_for_more()
     finally:
         accepted = load.stop()
     assert len(set(keys)) == 3
@@ -144,7 +144,7 @@ def test_no_execution_is_lost_while_the_secret_and_a_key_are_rotated(
         execution = client.finished(execution_id)
         assert (execution["status"], execution["attempt"]) == ("SUCCEEDED", 0)
 
-    # The revoked key is of no use any more, and its worker says so.
+    # A worker with the revoked key is refused and logs the reason.
     late = installation.host(v1, "worker-late", keys[1])
     eventually(lambda: not late.running, seconds=60, what="the end of the worker with the revoked key")
     assert late.status == 2

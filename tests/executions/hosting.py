@@ -94,7 +94,7 @@ class Hosted:
     folder: Path
 
     def another(self, take_ticket: Callable[[str], bool]) -> Host:
-        """Another worker of the same release."""
+        """Return another worker of the same release."""
         key = worker_key(settings.WORKER_SECRET, self.owner.slug)
         return Host(self.host.release, key=key, worker_id="worker-2", capacity=1, take_ticket=take_ticket)
 

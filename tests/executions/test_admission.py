@@ -143,9 +143,7 @@ def deactivate(token: ApiToken) -> None:
         (deactivate, ("NOT_AUTHENTICATED", 401)),
     ],
 )
-def test_a_token_that_is_no_longer_good_takes_nothing_in(
-    owner: Tenant, token: ApiToken, end: Any, refusal: tuple[str, int]
-) -> None:
+def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any, refusal: tuple[str, int]) -> None:
     digest = token.digest
     assert send(owner, "good", token=digest).duplicate is False
     end(token)

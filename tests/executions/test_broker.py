@@ -95,7 +95,7 @@ def test_what_need_not_be_acknowledged_is_taken_for_good(queue: str) -> None:
     assert (unacknowledged(), taken(queue)) == (before, [])
 
 
-def test_of_what_is_not_accepted_a_part_of_the_newest_is_kept(queue: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_newest_dead_messages_are_kept_in_part(queue: str, caplog: pytest.LogCaptureFixture) -> None:
     secret = "x" * 10_000
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         redis.lpush(queue, *(f"{number} {secret}" for number in range(broker.MOST_DEAD_MESSAGES + 20)))
@@ -113,8 +113,8 @@ def test_of_what_is_not_accepted_a_part_of_the_newest_is_kept(queue: str, caplog
     assert "xx" not in caplog.text
 
 
-def test_a_broker_that_cannot_hold_a_message_in_hand_counts_as_lost(queue: str, tmp_path: Path) -> None:
-    """Celery survives a lost connection, and no other error."""
+def test_a_broker_that_cannot_keep_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:
+    """Celery survives only errors that mean a lost connection."""
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
         broker.send("some.task", ONE, queue=queue)
         with Redis.from_url(server.owner_url) as redis:

@@ -1,4 +1,4 @@
-"""The broker's users, on a real server: what a worker's credentials are good for, and that all else is refused."""
+"""The broker's users on a real server: what a worker's credentials permit, and that all else is refused."""
 
 import shlex
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ ALLOWED = {
     *("ping", "select", "client|setinfo", "multi", "exec"),
     *("brpop", "lpush", "rpush", "llen", "ltrim", "expire", "getdel"),
 }
-# A connection authenticates itself with these, and ends. Redis subjects them to no ACL.
+# Commands that authenticate, reset or close a connection. Redis applies no ACL to them.
 UNRESTRICTED = {"auth", "hello", "quit", "reset"}
 
 
@@ -89,7 +89,7 @@ def test_every_other_key_is_refused(worker: Any, owner: Any, key: str) -> None:
 
 
 def test_every_other_command_is_refused(owner: Any) -> None:
-    """Asks the server about each command that it has, with the tenant's own keys as arguments."""
+    """Ask the server about each of its commands, with keys of the tenant as arguments."""
     permitted = set()
     for name, arity in commands(owner):
         words = name.split("|")
@@ -102,7 +102,7 @@ def test_every_other_command_is_refused(owner: Any) -> None:
 
 
 def commands(owner: Any) -> list[tuple[str, int]]:
-    """Name and arity of every command of the server, and of every subcommand where a command has some."""
+    """Name and arity of every command of the server, or of its subcommands if it has any."""
     found: list[tuple[str, int]] = []
     for entry in owner.execute_command("COMMAND").values():
         leaves = [(text(sub[0]), sub[1]) for sub in entry["subcommands"]]
@@ -140,7 +140,7 @@ def test_commands_that_would_harm_others_are_refused(server: Valkey, worker: Any
         worker.execute_command(*shlex.split(command))
 
 
-def test_a_transaction_opens_nothing(worker: Any) -> None:
+def test_a_transaction_grants_no_further_rights(worker: Any) -> None:
     with pytest.raises(NoPermissionError), worker.pipeline(transaction=True) as pipe:
         pipe.llen(OWN_QUEUES[0]).get("unacked").execute()
 
@@ -165,7 +165,7 @@ def printed(capsys: Any, *arguments: Any, **options: Any) -> list[str]:
     return found
 
 
-def test_the_command_prints_a_whole_file(
+def test_the_command_prints_a_complete_acl_file(
     tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
 ) -> None:
     folder = tmp_path / "passwords"
@@ -200,7 +200,7 @@ def test_the_commands_for_one_tenant_replace_its_user(tenants: None, tmp_path: P
     assert len(user["passwords"]) == len(user["selectors"]) == 1
 
 
-def test_each_password_of_a_file_is_valid(
+def test_each_password_of_a_file_is_accepted(
     tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
 ) -> None:
     passwords = ["old" * 12, "new" * 12]

@@ -110,7 +110,7 @@ def test_the_holder_renews_a_lease_for_its_full_time(claim: moves.Claim) -> None
 
 
 def test_the_first_worker_that_names_a_lease_keeps_it(claim: moves.Claim) -> None:
-    """A second worker has it from a copy of the command, and is told that it is lost."""
+    """A second worker that got the lease from a copied command learns that it is lost."""
     pair, tenant = (claim.execution_id, claim.lease_token), row(claim).tenant_id
     for holder, renewed in (("worker:w", {claim.lease_token}), ("worker:v", set()), ("worker:w", {claim.lease_token})):
         assert moves.renew_leases(tenant, [pair], holder=holder, lease_seconds=60) == renewed

@@ -1,4 +1,4 @@
-"""A tenant's worker keys: started, revoked and replaced by an operator, and two secrets at a time."""
+"""A tenant's worker keys: an operator starts, revokes and replaces them, also with two secrets at a time."""
 
 import secrets
 from collections.abc import Callable
@@ -37,10 +37,10 @@ def ids(owner: Tenant) -> list[str]:
 
 
 def accepted(owner: Tenant, key: WorkerKey) -> bool:
-    """Whether a heartbeat that is sealed with `key` registers a worker."""
+    """True if a heartbeat that is sealed with `key` registers a worker."""
     name = secrets.token_hex(4)
-    beat = Heartbeat(worker_id=name, state="HEALTHY", capacity=1)
-    tasks.heartbeat(seal(ReleaseIdentity(owner.slug, "p", "c", "r"), beat, key))
+    heartbeat = Heartbeat(worker_id=name, state="HEALTHY", capacity=1)
+    tasks.heartbeat(seal(ReleaseIdentity(owner.slug, "p", "c", "r"), heartbeat, key))
     return Worker.objects.filter(worker_id=name).exists()
 
 
@@ -49,7 +49,7 @@ def test_a_tenant_begins_with_one_key(owner: Tenant, settings: Any) -> None:
     assert key == worker_key(settings.WORKER_SECRET, owner.slug, 1) == current_key(owner.slug)
 
 
-def test_both_keys_count_from_the_start_of_the_new_to_the_revocation_of_the_old(owner: Tenant) -> None:
+def test_both_keys_are_active_until_the_old_one_is_revoked(owner: Tenant) -> None:
     old = current_key(owner.slug)
     new = start_key(owner, actor=OPERATOR)
     assert new == current_key(owner.slug)
@@ -62,7 +62,7 @@ def test_both_keys_count_from_the_start_of_the_new_to_the_revocation_of_the_old(
     assert accepted(owner, new)
 
 
-def test_a_key_that_leaked_is_replaced_at_once(owner: Tenant) -> None:
+def test_a_replacement_revokes_all_other_keys_at_once(owner: Tenant) -> None:
     first = current_key(owner.slug)
     second = start_key(owner, actor=OPERATOR)
     third = replace_key(owner, actor=OPERATOR, reason="leaked")
@@ -72,7 +72,7 @@ def test_a_key_that_leaked_is_replaced_at_once(owner: Tenant) -> None:
     assert accepted(owner, third)
 
 
-def test_the_keys_of_other_tenants_stay(owner: Tenant) -> None:
+def test_the_keys_of_other_tenants_do_not_change(owner: Tenant) -> None:
     other = making.tenant()
     key = current_key(other.slug)
     replace_key(owner, actor=OPERATOR)
@@ -157,7 +157,7 @@ def test_a_command_is_read_with_either_active_key(settings: Any, encrypts: bool)
 # --- secrets ---
 
 
-def test_keys_of_an_old_secret_count_while_it_is_a_fallback(owner: Tenant, settings: Any) -> None:
+def test_keys_of_an_old_secret_are_active_while_it_is_a_fallback(owner: Tenant, settings: Any) -> None:
     old = current_key(owner.slug)
     settings.WORKER_SECRET_FALLBACKS, settings.WORKER_SECRET = [settings.WORKER_SECRET], "n" * 32
     new = current_key(owner.slug)
@@ -202,5 +202,5 @@ def test_the_command_says_why_it_refuses(owner: Tenant) -> None:
         command(owner.slug, "--revoke-old")
 
 
-def test_a_revocation_is_seen_by_other_processes_within_a_second() -> None:
+def test_a_revocation_takes_effect_in_other_processes_within_a_second() -> None:
     assert tenant_keys.KNOWN_SECONDS <= 1

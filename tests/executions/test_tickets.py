@@ -1,4 +1,4 @@
-"""A command message runs once: the broker holds one ticket for it, until its leases end."""
+"""A command message runs once: the broker holds one ticket for it until its leases end."""
 
 import threading
 import time
@@ -42,15 +42,15 @@ def test_a_ticket_is_taken_once(redis: Any) -> None:
     assert not redis.exists("tests.ticket")
 
 
-def test_of_many_workers_that_try_at_once_one_gets_the_ticket() -> None:
+def test_only_one_of_many_concurrent_workers_gets_the_ticket() -> None:
     broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket("tests.ticket", 30))
-    got: list[bool] = []
-    threads = [threading.Thread(target=lambda: got.append(take_ticket("tests.ticket"))) for _ in range(8)]
+    results: list[bool] = []
+    threads = [threading.Thread(target=lambda: results.append(take_ticket("tests.ticket"))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(got) == [False] * 7 + [True]
+    assert sorted(results) == [False] * 7 + [True]
 
 
 def test_a_ticket_expires() -> None:
@@ -59,8 +59,8 @@ def test_a_ticket_expires() -> None:
     assert not take_ticket("tests.ticket")
 
 
-def test_what_a_worker_may_write_is_no_ticket(redis: Any) -> None:
-    """A worker's broker user may append to lists, under any name of its tenant."""
+def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
+    """A worker's broker user may append to lists at any key of its tenant."""
     redis.lpush("tests.ticket", "x")
     try:
         with pytest.raises(OperationalError):
@@ -76,15 +76,15 @@ def test_without_a_broker_there_is_no_ticket() -> None:
 
 
 def test_a_captured_command_does_not_run_on_another_worker(hosting: Hosting, redis: Any) -> None:
-    """Neither on one that it reaches later, nor on the worker that ran it, after a restart."""
+    """It runs neither on another worker later, nor on the first worker after a restart."""
     hosted = hosting(MARKS)
     others = [hosted.another(take_ticket) for _ in range(3)]
     hosted.submit(1)
     assert dispatch() == 1
     [(_, [message])] = taken(queue_of(hosted.release.identity))
     assert 0 < redis.pttl(ticket_of(hosted.release.identity, message["nonce"])) <= settings.LEASE_SECONDS * 1000
-    told: list[Answer] = []
+    answers: list[Answer] = []
     for host in others:
-        host.execute(message, told.append)
-    assert len(told) == 1
+        host.execute(message, answers.append)
+    assert len(answers) == 1
     assert (hosted.folder / "step_0").read_text() == "x"

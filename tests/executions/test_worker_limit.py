@@ -1,4 +1,4 @@
-"""A tenant has a bounded number of workers, however they are registered."""
+"""The number of a tenant's workers is limited, over all ways of registration."""
 
 from datetime import timedelta
 from typing import Any
@@ -31,7 +31,7 @@ def identity(owner: Tenant) -> ReleaseIdentity:
     return ReleaseIdentity(owner.slug, "p", "c", "r")
 
 
-def beat(owner: Tenant, name: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
+def send_heartbeat(owner: Tenant, name: str, state: WorkerState = "HEALTHY") -> dict[str, Any]:
     message = seal(identity(owner), Heartbeat(worker_id=name, state=state, capacity=1), current_key(owner.slug))
     tasks.heartbeat(message)
     return message
@@ -45,10 +45,10 @@ def names() -> set[str]:
     return set(Worker.objects.values_list("worker_id", flat=True))
 
 
-def test_a_heartbeat_beyond_the_limit_registers_nobody_and_is_refused(owner: Tenant) -> None:
+def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(owner: Tenant) -> None:
     for name in ("a", "b"):
-        beat(owner, name)
-    message = beat(owner, "c")
+        send_heartbeat(owner, name)
+    message = send_heartbeat(owner, "c")
     assert names() == {"a", "b"}
     [(_, [notice])] = taken(order_queue_of(identity(owner), "c"))
     refusal = refusal_of(notice)
@@ -57,48 +57,48 @@ def test_a_heartbeat_beyond_the_limit_registers_nobody_and_is_refused(owner: Ten
 
 
 def test_workers_of_both_protocols_count_together(owner: Tenant) -> None:
-    beat(owner, "a")
+    send_heartbeat(owner, "a")
     register(owner, "b")
     with pytest.raises(WorkerLimitReached):
         register(owner, "c")
-    beat(owner, "d")
+    send_heartbeat(owner, "d")
     assert names() == {"a", "b"}
 
 
-def test_a_known_worker_is_heard_at_the_limit(owner: Tenant) -> None:
+def test_heartbeats_of_known_workers_are_accepted_at_the_limit(owner: Tenant) -> None:
     for name in ("a", "b"):
-        beat(owner, name)
+        send_heartbeat(owner, name)
     Worker.objects.update(last_heartbeat_at=timezone.now() - timedelta(hours=23))
-    beat(owner, "a")
+    send_heartbeat(owner, "a")
     register(owner, "b")
     heard = Worker.objects.filter(last_heartbeat_at__gt=timezone.now() - timedelta(minutes=1))
     assert heard.count() == 2
 
 
-def test_workers_that_stop_at_once_do_not_make_room(owner: Tenant) -> None:
-    """Or a key could register any number of workers, one after the other."""
+def test_workers_that_stop_at_once_still_count(owner: Tenant) -> None:
+    """Otherwise a key could register any number of workers, one after the other."""
     for name in ("a", "b", "c"):
-        beat(owner, name)
-        beat(owner, name, "UNAVAILABLE")
+        send_heartbeat(owner, name)
+        send_heartbeat(owner, name, "UNAVAILABLE")
     assert names() == {"a", "b"}
 
 
-def test_a_worker_that_was_silent_for_a_day_makes_room_and_needs_some_to_return(owner: Tenant) -> None:
+def test_a_worker_that_was_silent_for_a_day_no_longer_counts_and_returns_only_below_the_limit(owner: Tenant) -> None:
     for name in ("a", "b"):
-        beat(owner, name)
+        send_heartbeat(owner, name)
     Worker.objects.filter(worker_id="a").update(last_heartbeat_at=LONG_AGO)
-    beat(owner, "c")
+    send_heartbeat(owner, "c")
     assert names() == {"a", "b", "c"}
-    beat(owner, "a")
+    send_heartbeat(owner, "a")
     assert Worker.objects.get(worker_id="a").last_heartbeat_at == LONG_AGO
     Worker.objects.filter(worker_id="b").update(last_heartbeat_at=LONG_AGO)
-    beat(owner, "a")
+    send_heartbeat(owner, "a")
     assert Worker.objects.get(worker_id="a").last_heartbeat_at > LONG_AGO
 
 
 def test_other_tenants_are_not_counted(owner: Tenant) -> None:
     for name in ("a", "b"):
-        beat(owner, name)
+        send_heartbeat(owner, name)
     other = making.tenant()
-    beat(other, "c")
+    send_heartbeat(other, "c")
     assert Worker.objects.filter(tenant=other).count() == 1

@@ -34,7 +34,7 @@ class Flow:
     worker: Worker
 
     def check(self) -> None:
-        """Check the worker now, as a control worker would."""
+        """Check the worker now, as a control worker does."""
         rest_capabilities.check(self.worker.pk)
         admission.forget_all()
 

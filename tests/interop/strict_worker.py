@@ -408,7 +408,7 @@ def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
         def _send(
             self, status: int, body: bytes, headers: dict[str, str] | None = None, length: int | None = None
         ) -> None:
-            if self.command == "POST":  # a worker of another test, at the same port, may be checked too
+            if self.command == "POST":  # checks for a worker of another test at this port may arrive too
                 worker.statuses.append(status)
             self.send_response(status)
             for name, value in (headers or {}).items():

@@ -20,7 +20,7 @@ OTHER = {"releaseVersion": "another"}
 
 
 def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
-    admission.forget_all()  # as in another process
+    admission.forget_all()  # acts as another process
     orders = [Order(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
     return list(submit_many(flow.owner, orders, actor="token:x"))
 
@@ -51,7 +51,7 @@ def test_a_submission_never_calls_a_worker(flow: Flow) -> None:
     assert flow.double.requests == []
 
 
-def test_a_verdict_counts_for_a_while(flow: Flow) -> None:
+def test_a_verdict_expires(flow: Flow) -> None:
     flow.double.capabilities = OTHER
     flow.check()
     checked(flow.worker, VERDICT_SECONDS - 5)
@@ -63,7 +63,7 @@ def test_a_verdict_counts_for_a_while(flow: Flow) -> None:
     assert isinstance(submitted(flow)[0], Submission)
 
 
-def test_a_verdict_counts_on_while_no_message_reaches_the_control_workers(flow: Flow) -> None:
+def test_a_verdict_does_not_expire_while_no_message_reaches_the_control_workers(flow: Flow) -> None:
     message_path.confirm()
     since = timezone.now() - timedelta(hours=1)
     MessagePath.objects.update(arrived_at=since, expected_by=since + timedelta(seconds=15))
@@ -91,7 +91,7 @@ def test_each_worker_is_due_after_its_registration_and_then_at_intervals(flow: F
     assert turn() == flow.worker.pk, "the check has lost its process"
 
 
-def test_a_tenant_that_registers_again_and_again_gets_no_more_turns(flow: Flow) -> None:
+def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
     other = making.worker(
         making.active(making.tenant()), protocol="rest", registered_at=timezone.now() - timedelta(hours=1)
     )
@@ -117,7 +117,7 @@ def test_a_tenant_that_registers_again_and_again_gets_no_more_turns(flow: Flow) 
         {"blocked_reason": "ENDPOINT_NOT_ALLOWED"},
     ],
 )
-def test_workers_that_admit_nothing_are_not_called(flow: Flow, changes: dict[str, Any]) -> None:
+def test_workers_that_admit_no_executions_are_not_called(flow: Flow, changes: dict[str, Any]) -> None:
     Worker.objects.filter(pk=flow.worker.pk).update(capability_checked_at=None, capability_claimed_at=None, **changes)
     assert turn() is None
 
@@ -132,7 +132,7 @@ def test_the_task_checks_every_worker_that_is_due(flow: Flow) -> None:
     assert len(flow.double.requests) == 3
 
 
-def test_a_registration_waits_for_its_verdict_and_not_for_ever(flow: Flow) -> None:
+def test_a_registration_waits_a_limited_time_for_its_verdict(flow: Flow) -> None:
     worker = registered(flow)
     began = time.monotonic()
     await_verdict(worker, seconds=0.3)

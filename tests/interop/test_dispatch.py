@@ -99,7 +99,7 @@ def test_the_command_has_fifteen_members_and_the_pin_of_the_execution(flow: Flow
     assert json.loads(payload["payload"]["payload"]) == ORDER
 
 
-def test_the_path_is_signed_without_the_base_under_which_it_is_reached(flow: Flow, settings: Any) -> None:
+def test_the_signed_path_does_not_include_the_path_of_the_base_url(flow: Flow, settings: Any) -> None:
     flow.double.prefix = "/apps/orders"
     settings.REST_WORKER_BASE_URL = flow.double.endpoint
     flow.worker.endpoint = ""

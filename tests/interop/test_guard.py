@@ -134,7 +134,7 @@ def test_one_tenants_things_are_not_anothers(settings: Any) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ADDRESSES)
-def test_a_tenants_token_opens_the_paths_of_that_tenant_alone(method: str, path: str, settings: Any) -> None:
+def test_a_tenants_token_opens_only_the_paths_of_that_tenant(method: str, path: str, settings: Any) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["one", "two"], "u": ["other"]}
     for shared in (True, False):

@@ -1,4 +1,4 @@
-"""A database with rows of every table, seen as the application role sees it."""
+"""A database with rows in every table, and a connection to it as the application role."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ Connection = psycopg.Connection[Any]
 
 @pytest.fixture(scope="package")
 def ordinary(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Connection]:
-    """A connection of the application's role to a database with rows of every table in every state."""
+    """A connection as the application role to a database with rows of every table in every state."""
     with django_db_blocker.unblock(), connected_to(race_database), emptied():
         rows.make()
         url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{race_database}"))

@@ -1,4 +1,4 @@
-"""Statements that insert copies of rows, as far as the application role may say what a new row holds."""
+"""Statements that insert copies of rows, with the columns that the application role may insert."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ MODELS = {model._meta.db_table: model for model in apps.get_models()}
 
 
 def copy_of(table: str, where: sql.Composable, changes: Mapping[str, sql.Composable]) -> sql.Composed:
-    """Insert a copy of the rows `where`, with other values for `changes`.
+    """Return a statement that inserts copies of the rows `where`, with other values for `changes`.
 
-    It names the columns that the application role may insert. Times that the database sets are now, unless changed.
+    It names only columns that the application role may insert. Times that the database sets are `now()` unless changed.
     """
     fields = MODELS[table]._meta.concrete_fields
     times = {field.column: sql.SQL("now()") for field in fields if field.db_default == TransactionNow()}

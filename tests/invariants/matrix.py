@@ -13,8 +13,8 @@ class Table:
 
     `state` is the column that holds a row's state, and `in_state` names for each state what else may change in it; a
     state that allows no other changes has the value "". `deletable`: rows that nothing refers to may be deleted.
-    `copied`: a copy of a row under a new key may be inserted in these states, as new rows of that kind are inserted
-    whenever the application has reason to. Other copies are refused.
+    `copied` names the states in which a copy of a row under a new key may be inserted, because the application may
+    insert such rows at any time. Other copies are refused.
     """
 
     never: str

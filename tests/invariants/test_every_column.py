@@ -123,7 +123,7 @@ def test_what_may_be_deleted(ordinary: Connection, table: str) -> None:
 
 @pytest.mark.parametrize("table", MODELS)
 def test_of_which_rows_a_copy_may_be_inserted(ordinary: Connection, table: str) -> None:
-    """Of the columns that the role may insert; times that the database sets are now."""
+    """It copies the columns that the role may insert. Times that the database sets are `now()`."""
     _, new_key, *_ = candidates(ordinary, table)[key_column(table)]
     key = key_column(table)
     statement = copy_of(table, sql.SQL("{} = %s").format(primary_key(table)), {key: new_key})

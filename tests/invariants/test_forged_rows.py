@@ -1,4 +1,4 @@
-"""Rows that nothing has caused, inserted with raw SQL as the application role: the database refuses each."""
+"""The database refuses forged rows that the application role inserts with raw SQL."""
 
 from collections.abc import Iterator
 from typing import Any, LiteralString
@@ -173,7 +173,7 @@ STATEMENTS: list[tuple[str, LiteralString]] = [
         SELECT made.id, e.id, e.version FROM made, executions_execution e WHERE e.status = 'DLQ'""",
     ),
 ]
-# The release names bytes of another tenant, by a digest that both know.
+# A release that references bytes of another tenant by their digest.
 STOLEN: LiteralString = """
 WITH made AS (
     INSERT INTO releases_pipeline (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers)
@@ -192,13 +192,13 @@ FROM uploaded, releases_artifact WHERE release_id = {registered}
 
 @pytest.fixture
 def forger(ordinary: Connection) -> Iterator[Connection]:
-    """Whatever a test does is rolled back."""
+    """A connection whose changes are rolled back after the test."""
     with ordinary.transaction(force_rollback=True):
         yield ordinary
 
 
 def refused(connection: Connection, statement: sql.Composable) -> str | None:
-    """The name of the constraint that refuses `statement`, at the commit at the latest."""
+    """The name of the constraint that refuses `statement`, at once or at the commit. Fails if none does."""
     try:
         with connection.transaction():
             written = connection.execute(sql.SQL("{}").format(statement)).rowcount
@@ -217,7 +217,7 @@ def copied(table: str, where: LiteralString, changes: dict[str, LiteralString]) 
 
 @pytest.mark.parametrize("moment", [PAST, SOON])
 @pytest.mark.parametrize(("table", "constraint", "where", "changes"), TIMES)
-def test_a_row_starts_now(
+def test_a_new_row_has_the_current_time(
     forger: Connection,
     table: str,
     constraint: str,
@@ -245,18 +245,20 @@ def test_a_row_starts_now(
 
 
 @pytest.mark.parametrize(("table", "constraint", "where", "changes"), COPIES)
-def test_a_copy_that_nothing_has_caused(
+def test_a_forged_copy_is_refused(
     forger: Connection, table: str, constraint: str, where: LiteralString, changes: dict[str, LiteralString]
 ) -> None:
     assert refused(forger, copied(table, where, changes)) == constraint
 
 
 @pytest.mark.parametrize(("constraint", "statement"), STATEMENTS)
-def test_a_statement_that_writes_history(forger: Connection, constraint: str, statement: LiteralString) -> None:
+def test_a_statement_that_forges_history_is_refused(
+    forger: Connection, constraint: str, statement: LiteralString
+) -> None:
     assert refused(forger, sql.SQL(statement)) == constraint
 
 
-def test_a_contract_is_written_while_its_release_is_verified(forger: Connection) -> None:
+def test_a_contract_is_inserted_only_while_its_release_is_verified(forger: Connection) -> None:
     uploaded = {"contract_version": sql.SQL("'9'"), "release_version": sql.SQL("'9'")}
     forger.execute(copy_of("releases_release", sql.SQL("status = 'UPLOADED'"), uploaded))
     contract = sql.SQL("""INSERT INTO releases_contract (pipeline_id, contract_version, document, created_at)
@@ -267,7 +269,7 @@ def test_a_contract_is_written_while_its_release_is_verified(forger: Connection)
     forger.execute(contract.format(at=sql.SQL("now()")))
 
 
-def test_a_release_gets_no_bytes_that_its_tenant_has_not_sent(forger: Connection) -> None:
+def test_a_release_cannot_reference_bytes_of_another_tenant(forger: Connection) -> None:
     parts = {"registered": sql.SQL(REGISTERED)}
     assert refused(forger, sql.SQL(STOLEN).format(blob=sql.SQL("blob_id"), **parts)) == "artifact_bytes_of_tenant"
     forger.execute(sql.SQL(STOLEN).format(blob=sql.SQL("NULL"), **parts))
@@ -293,7 +295,7 @@ def test_a_release_gets_no_bytes_that_its_tenant_has_not_sent(forger: Connection
         ),
     ],
 )
-def test_a_librarys_row_gets_the_databases_time(
+def test_rows_of_libraries_get_the_time_of_the_database(
     forger: Connection, table: str, column: str, statement: LiteralString
 ) -> None:
     assert forger.execute(statement).fetchone() == (True,)

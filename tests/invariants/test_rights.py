@@ -1,4 +1,4 @@
-"""What the database grants to the application role: what `RIGHTS` lists, and nothing else."""
+"""The database grants the application role exactly the rights that `RIGHTS` lists."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_the_rights_on_columns(ordinary: Connection) -> None:
 
 
 @pytest.mark.parametrize("table", ["django_migrations", "django_content_type", "auth_permission", "auth_group"])
-def test_what_only_migrations_write(ordinary: Connection, table: str) -> None:
+def test_the_application_role_cannot_write_tables_that_only_migrations_write(ordinary: Connection, table: str) -> None:
     for text in ("DELETE FROM {}", "UPDATE {} SET id = id", "INSERT INTO {} (id) VALUES (0)"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege), ordinary.transaction():
             ordinary.execute(sql.SQL(text).format(sql.Identifier(table)))

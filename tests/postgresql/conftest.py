@@ -1,4 +1,4 @@
-"""Fixtures: a cluster of these tests' own, whose roles and databases they may change."""
+"""Fixtures: a dedicated cluster, whose roles and databases these tests may change."""
 
 from collections.abc import Iterator
 

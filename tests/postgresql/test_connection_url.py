@@ -1,4 +1,4 @@
-"""The parameters of `DATABASE_URL` reach the server, and TLS is verified where the server is another machine."""
+"""The parameters of `DATABASE_URL` take effect, and the certificate of a server on another machine is verified."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ from coordinator.postgresql.url import PARAMETERS, connection_settings
 from tests.postgresql.tls_front import Authority, TlsFront
 from tests.servers import ORDINARY_URL
 
-ASK = """
+PROGRAM = """
 import django, sys
 django.setup()
 from django.db import connection
@@ -31,14 +31,14 @@ CREDENTIALS = f"{URL.username}:{URL.password}"
 
 
 def ask(url: str, sql: str = "SELECT 1") -> "subprocess.CompletedProcess[str]":
-    """What a process of the product gets from the server at `url`."""
+    """Run a process that sends `sql` to the server at `url` with the product's settings."""
     environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
-    command = [sys.executable, "-c", ASK, sql]
+    command = [sys.executable, "-c", PROGRAM, sql]
     return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
 
 
 class SilentPort:
-    """A port where connections are made and nothing is said."""
+    """A port that accepts connections and sends nothing."""
 
     def __enter__(self) -> int:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -86,8 +86,8 @@ def test_a_certificate_for_another_name_is_refused(front: TlsFront, authority: A
     assert 'does not match host name "localhost"' in done.stderr
 
 
-def test_another_machine_is_verified_unless_the_url_says_otherwise(front: TlsFront, authority: Authority) -> None:
-    """The name is another machine's. Its address is looked up nowhere."""
+def test_a_server_on_another_machine_is_verified_by_default(front: TlsFront, authority: Authority) -> None:
+    """`hostaddr` gives the address, so the host name is only verified and never resolved."""
     here = {"hostaddr": "127.0.0.1", "sslrootcert": authority.file}
     assert ask(url(front, "db.example", **here)).stdout == "1\n"
     assert "does not match host name" in ask(url(front, "other.example", **here)).stderr
@@ -114,7 +114,7 @@ def test_several_hosts_are_tried_in_turn() -> None:
     assert found.stdout == f"{URL.port}\n", found.stderr
 
 
-def test_a_silent_server_is_given_up_after_the_connect_timeout() -> None:
+def test_the_connect_timeout_applies_to_a_silent_server() -> None:
     with SilentPort() as port:
         began = time.monotonic()
         done = ask(f"postgresql://{CREDENTIALS}@127.0.0.1:{port}/x?connect_timeout=2")
@@ -122,7 +122,7 @@ def test_a_silent_server_is_given_up_after_the_connect_timeout() -> None:
     assert time.monotonic() - began < 30
 
 
-def test_parts_are_decoded_and_defaults_are_ours() -> None:
+def test_the_parts_of_the_url_are_decoded() -> None:
     found = connection_settings("postgres://us%40er:p%2Fw@db.example:5433/my%20db")
     assert found == {
         "ENGINE": "coordinator.postgresql",

@@ -1,4 +1,4 @@
-"""The web process and the control worker run as an ordinary role or not at all."""
+"""The web process and the control worker refuse to run as a role with more rights than they need."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from coordinator.local.product import Product
 from coordinator.postgresql.roles import application_dangers, owner_faults
 from tests.running import eventually
 
-GIVE_AND_TAKE = {
+DANGERS = {
     "has SUPERUSER": ("ALTER ROLE coordinator SUPERUSER", "ALTER ROLE coordinator NOSUPERUSER"),
     "has BYPASSRLS": ("ALTER ROLE coordinator BYPASSRLS", "ALTER ROLE coordinator NOBYPASSRLS"),
     "has CREATEROLE": ("ALTER ROLE coordinator CREATEROLE", "ALTER ROLE coordinator NOCREATEROLE"),
@@ -58,14 +58,14 @@ def superuser(cluster: Postgres) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def test_the_roles_of_a_local_cluster_are_good(superuser: psycopg.Connection) -> None:
+def test_the_roles_of_a_local_cluster_have_no_faults(superuser: psycopg.Connection) -> None:
     assert application_dangers(superuser.execute, PRODUCT) == []
     assert owner_faults(superuser.execute, OWNER) == []
 
 
-@pytest.mark.parametrize("danger", GIVE_AND_TAKE)
-def test_each_danger_is_seen(superuser: psycopg.Connection, danger: str) -> None:
-    give, take = GIVE_AND_TAKE[danger]
+@pytest.mark.parametrize("danger", DANGERS)
+def test_each_danger_is_reported(superuser: psycopg.Connection, danger: str) -> None:
+    give, take = DANGERS[danger]
     superuser.execute(give.encode())
     try:
         assert danger in application_dangers(superuser.execute, PRODUCT)
@@ -80,7 +80,7 @@ def product(cluster: Postgres, folder: Path, url: str, **more: str) -> Product:
 
 
 def wait_for_refusal(child: Child, refusal: str) -> None:
-    """Granian ends if its worker dies again within five seconds, which a busy machine may not manage."""
+    """Wait for the text in the log. On a busy machine, granian may restart its worker instead of ending."""
     eventually(lambda: refusal in child.log.read_text(), what=refusal)
 
 
@@ -105,10 +105,10 @@ def test_the_control_worker_refuses_the_owner(superuser: psycopg.Connection, clu
         own.stop()
 
 
-def test_a_role_that_a_session_takes_on_hides_nothing(
+def test_set_role_does_not_hide_the_role_that_logged_in(
     superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path
 ) -> None:
-    """The role that logged in comes back with RESET ROLE."""
+    """RESET ROLE would return to the role that logged in."""
     superuser.execute("GRANT coordinator TO coordinator_owner; ALTER ROLE coordinator_owner SET role = coordinator")
     own = product(cluster, tmp_path, cluster.owner_url)
     try:
@@ -118,7 +118,7 @@ def test_a_role_that_a_session_takes_on_hides_nothing(
         superuser.execute("ALTER ROLE coordinator_owner RESET role; REVOKE coordinator FROM coordinator_owner")
 
 
-def test_a_setting_turns_the_check_off(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
+def test_the_setting_turns_the_check_off(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
     own = product(cluster, tmp_path, cluster.owner_url, DATABASE_ROLE_CHECK="false")
     own.gather_static_files()
     try:

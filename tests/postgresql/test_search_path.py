@@ -1,4 +1,4 @@
-"""The database's functions mean our tables, whatever tables a session creates for itself."""
+"""The database's functions use our tables, even if a session creates temporary tables of the same names."""
 
 import pytest
 from django.db import connection
@@ -23,7 +23,7 @@ def test_every_function_has_a_fixed_search_path() -> None:
     assert {name: config for name, config in functions.items() if config != fixed} == {}
 
 
-def test_a_temporary_table_does_not_let_history_be_erased() -> None:
+def test_a_temporary_table_does_not_allow_history_to_be_deleted() -> None:
     owner, _ = making.ready()
     execution = making.execution(owner)
     check_foreign_keys_now()
@@ -33,7 +33,7 @@ def test_a_temporary_table_does_not_let_history_be_erased() -> None:
     assert ExecutionEvent.objects.filter(execution_id=execution.pk).count() == 1
 
 
-def test_a_temporary_table_does_not_let_an_activation_be_forged() -> None:
+def test_a_temporary_table_does_not_allow_an_activation_to_be_forged() -> None:
     owner = making.active(making.tenant()).pipeline.tenant
     contract = making.contract()
     data = making.archive(contract, code="2.0")

@@ -1,4 +1,4 @@
-"""`manage.py setup_database` and `manage.py migrate` set up an installation that the documentation can rely on."""
+"""`manage.py setup_database` and `manage.py migrate` set up an installation as documented."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ PASSWORDS = {"DATABASE_OWNER_PASSWORD": OWNER_PASSWORD, "DATABASE_APPLICATION_PA
 
 
 class Installation:
-    """What an operator does to one cluster."""
+    """Runs the commands of an operator on one cluster."""
 
     def __init__(self, cluster: Postgres, folder: Path) -> None:
         self.cluster = cluster
@@ -81,12 +81,12 @@ def test_the_application_reads_and_writes_rows_and_calls_functions(installation:
         "SET session_replication_role = replica",
     ],
 )
-def test_the_application_may_do_nothing_else(installation: Installation, statement: str) -> None:
+def test_the_application_has_no_other_rights(installation: Installation, statement: str) -> None:
     with installation.as_application() as connection, pytest.raises(errors.InsufficientPrivilege):
         connection.execute(statement.encode())
 
 
-def test_a_repetition_keeps_passwords_and_data(installation: Installation) -> None:
+def test_a_second_run_keeps_passwords_and_data(installation: Installation) -> None:
     assert installation.set_up() == "The database orders is set up for orders_owner and orders_app."
     installation.migrate()
     with installation.as_application() as connection:
@@ -104,11 +104,11 @@ def test_a_passed_password_replaces_the_old_one_and_is_stored_as_a_digest(instal
     assert APPLICATION_PASSWORD not in log
 
 
-def test_the_owner_may_run_it_too(installation: Installation) -> None:
+def test_the_owner_may_run_the_command_too(installation: Installation) -> None:
     installation.set_up(DATABASE_URL=installation.url(OWNER, OWNER_PASSWORD))
 
 
-def test_a_repetition_takes_away_what_somebody_else_granted(installation: Installation) -> None:
+def test_a_second_run_revokes_foreign_grants(installation: Installation) -> None:
     with installation.as_superuser() as connection:
         connection.execute("GRANT TEMPORARY, CREATE ON DATABASE orders TO PUBLIC")
         connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
@@ -121,7 +121,7 @@ def test_a_repetition_takes_away_what_somebody_else_granted(installation: Instal
     installation.set_up("--check")
 
 
-def test_faults_that_it_does_not_mend_are_named(installation: Installation) -> None:
+def test_faults_that_it_cannot_fix_are_reported(installation: Installation) -> None:
     with installation.as_superuser() as connection:
         connection.execute("CREATE TABLE public.foreign_table (id int); ALTER ROLE orders_app CREATEROLE")
         with pytest.raises(ChildError) as caught:
@@ -130,7 +130,7 @@ def test_faults_that_it_does_not_mend_are_named(installation: Installation) -> N
     assert "orders_owner does not own foreign_table\norders_app has CREATEROLE" in str(caught.value)
 
 
-def test_a_server_that_does_not_answer_is_one_line(installation: Installation) -> None:
+def test_an_unreachable_server_gives_a_one_line_error(installation: Installation) -> None:
     with pytest.raises(ChildError, match="Connection refused") as caught:
         installation.set_up(DATABASE_URL="postgresql://postgres:secret@127.0.0.1:1/orders")
     assert "Traceback" not in str(caught.value)

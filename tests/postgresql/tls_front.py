@@ -1,4 +1,4 @@
-"""Puts TLS in front of a PostgreSQL server that has none, as a proxy does, with a certificate of a test's own."""
+"""A TLS proxy for a PostgreSQL server without TLS, and an authority that signs certificates for it."""
 
 import contextlib
 import datetime
@@ -17,7 +17,7 @@ SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
 
 
 class Authority:
-    """Signs the certificates of servers. `file` holds its own."""
+    """Signs the certificates of servers. Its own certificate is in `file`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
@@ -29,7 +29,7 @@ class Authority:
         self.file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def server(self, host: str) -> ssl.SSLContext:
-        """A server's context with a certificate for `host` and for 127.0.0.1."""
+        """Return a server's TLS context with a certificate for `host` and 127.0.0.1."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
@@ -53,7 +53,7 @@ class Authority:
 
 
 class TlsFront:
-    """Listens on 127.0.0.1, answers libpq's request for TLS, and passes the rest to the server at `port`."""
+    """Listens on 127.0.0.1, answers libpq's request for TLS, and forwards the rest to the server at `port`."""
 
     def __init__(self, context: ssl.SSLContext, port: int) -> None:
         self._context = context
@@ -61,7 +61,7 @@ class TlsFront:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.encrypted = 0
-        """How many clients have finished the handshake."""
+        """The number of clients that finished the handshake."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class TlsFront:
 
 
 def _connect(client: socket.socket, server: socket.socket) -> None:
-    """Pass everything on, both ways, until one side closes."""
+    """Forward data in both directions until one side closes."""
     back = threading.Thread(target=_pass_on, args=[server, client], daemon=True)
     back.start()
     _pass_on(client, server)

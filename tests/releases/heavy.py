@@ -1,4 +1,4 @@
-"""Archives that are costly to verify, and the processes that verify them."""
+"""Makes archives that are costly to verify, and finds the processes that verify them."""
 
 import io
 import json
@@ -11,11 +11,11 @@ from typing import Any
 from releases.contract import CONTRACT_ENTRY
 
 ENTRY_BYTES = 16 * 1024**2
-"""An entry that is no larger may shrink to nothing."""
+"""Entries up to this size may have any compression ratio."""
 
 
 def archive(document: dict[str, Any], *, entries: int, salt: str = "") -> bytes:
-    """An archive that keeps every rule, with a contract and `entries` entries that unpack to 16 MiB each."""
+    """A valid archive with a contract and `entries` entries that unpack to 16 MiB each."""
     buffer = io.BytesIO()
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = packer.compress(bytes(ENTRY_BYTES)) + packer.flush()
@@ -36,14 +36,14 @@ def archive(document: dict[str, Any], *, entries: int, salt: str = "") -> bytes:
 
 
 def verification_processes(parent: int | None = None) -> list[int]:
-    """The ids of the verification processes that `parent`, by default this process, has started."""
+    """The ids of the verification processes that `parent` has started. The default is this process."""
     wanted = os.getpid() if parent is None else parent
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes()
             started_by = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
         if b"releases.verification_process" in command and started_by == wanted:
             found.append(int(folder.name))

@@ -1,4 +1,4 @@
-"""Tenants take turns at verification, whatever they upload and in which order the messages come."""
+"""Tenants take turns at verification, regardless of their uploads and the order of messages."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -45,7 +45,7 @@ def sent(owner: Tenant, count: int) -> list[Any]:
 
 
 def one_by_one(turns: Turns) -> list[Any]:
-    """The rows in the order of their turns, if each is finished before the next one begins."""
+    """Take all turns, each after the previous one has ended, and return the rows in that order."""
     found: list[Any] = []
     while True:
         with turns.take() as due:
@@ -62,36 +62,36 @@ def test_tenants_take_turns(make: Any, kind: Callable[[], Turns]) -> None:
 
 
 @pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_who_comes_later_waits_for_one_verification_at_most(make: Any, kind: Callable[[], Turns]) -> None:
+def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Callable[[], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
     many, turns = make(busy, 4), kind()
     turns.most = 1
     with turns.take() as first:
         assert first == many[0]
         few = make(other, 1)
-        with turns.take() as none:
-            assert none is None, "every place is taken"
+        with turns.take() as nothing:
+            assert nothing is None, "every place is taken"
     with turns.take() as second:
         assert second == few[0]
 
 
 @pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_one_tenant_never_has_every_place(make: Any, kind: Callable[[], Turns]) -> None:
+def test_one_tenant_never_holds_all_turns(make: Any, kind: Callable[[], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
     many, turns = make(busy, 4), kind()
     turns.most = 3
     with turns.take() as first, turns.take() as second:
         assert [first, second] == many[:2]
-        with turns.take() as none:
-            assert none is None
+        with turns.take() as nothing:
+            assert nothing is None
         few = make(other, 1)
         with turns.take() as third:
             assert third == few[0]
-            with turns.take() as none:
-                assert none is None
+            with turns.take() as nothing:
+                assert nothing is None
 
 
-def test_a_verification_that_lost_its_process_is_due_again_and_one_that_goes_on_is_not() -> None:
+def test_a_verification_is_due_again_only_after_its_process_was_lost() -> None:
     [release] = uploaded(making.tenant(), 1)
     turns = of_releases()
     with turns.take() as due:
@@ -109,27 +109,27 @@ def test_a_message_serves_the_release_whose_turn_it_is_and_sends_the_next_messag
 ) -> None:
     owner = making.tenant()
     releases = uploaded(owner, 2)
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as scheduled:
         tasks.verify()
     assert [release.status for release in Release.objects.order_by("pk")] == ["REGISTERED", "UPLOADED"]
-    assert len(rung) == 1
-    with django_capture_on_commit_callbacks() as rung:
+    assert len(scheduled) == 1
+    with django_capture_on_commit_callbacks() as scheduled:
         tasks.verify()
         tasks.verify()
     assert {release.status for release in Release.objects.filter(pk__in=releases)} == {"REGISTERED"}
-    assert len(rung) == 1, "the last message found nothing"
+    assert len(scheduled) == 1, "the last message found nothing"
 
 
 def test_the_sweep_announces_what_is_stalled(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as scheduled:
         uploaded(making.tenant(), 3)
-    assert len(rung) == 3
-    with django_capture_on_commit_callbacks() as rung:
+    assert len(scheduled) == 3
+    with django_capture_on_commit_callbacks() as scheduled:
         tasks.sweep()
-    assert rung == []
+    assert scheduled == []
     Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as scheduled:
         tasks.sweep()
-    assert len(rung) == 3
+    assert len(scheduled) == 3

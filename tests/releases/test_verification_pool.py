@@ -1,4 +1,4 @@
-"""Verification in child processes: what an artifact may cost, and what a child can reach."""
+"""Verification in child processes: the limits on each artifact, and what a child can access."""
 
 import io
 import os
@@ -75,7 +75,7 @@ def kill_all() -> None:
         ([DATA[:-30]], [DATA[:-30]], None),
     ],
 )
-def test_a_child_gives_the_verdict_that_the_rules_give(
+def test_a_child_process_gives_the_same_verdict_as_the_rules(
     on_disk: Callable[..., OpenArtifact],
     described_files: list[bytes],
     stored_files: list[bytes],
@@ -103,7 +103,7 @@ def test_cpu_time_is_counted_for_each_artifact(on_disk: Callable[..., OpenArtifa
     began = os.times()
     assert codes(described(*files), on_disk(*files)) == []
     kill_all()
-    codes(described(DATA), on_disk(DATA))  # the killed child is reaped, and its CPU time counted
+    codes(described(DATA), on_disk(DATA))  # reaps the killed child, so that its CPU time counts
     assert os.times().children_user - began.children_user > 1
 
 
@@ -122,7 +122,7 @@ def test_an_artifact_that_takes_too_much_memory_is_rejected(
     assert codes(described(DATA), on_disk(DATA)) == []
 
 
-def test_a_release_over_which_three_children_die_is_rejected(on_disk: Callable[..., OpenArtifact]) -> None:
+def test_a_release_is_rejected_after_three_children_died(on_disk: Callable[..., OpenArtifact]) -> None:
     deaths: list[None] = []
 
     def kill() -> None:
@@ -135,7 +135,7 @@ def test_a_release_over_which_three_children_die_is_rejected(on_disk: Callable[.
     assert len(deaths) == 3
 
 
-def test_a_child_that_dies_once_costs_no_release(on_disk: Callable[..., OpenArtifact]) -> None:
+def test_a_release_is_verified_although_a_child_died_once(on_disk: Callable[..., OpenArtifact]) -> None:
     remaining = [kill_all]
 
     def kill_once() -> None:
@@ -145,7 +145,7 @@ def test_a_child_that_dies_once_costs_no_release(on_disk: Callable[..., OpenArti
     assert codes(described(DATA), on_disk(DATA, before=kill_once)) == []
 
 
-def test_idle_children_may_die(on_disk: Callable[..., OpenArtifact]) -> None:
+def test_killed_idle_children_are_replaced(on_disk: Callable[..., OpenArtifact]) -> None:
     for _ in range(5):
         assert codes(described(DATA), on_disk(DATA)) == []
         kill_all()
@@ -165,7 +165,7 @@ def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], sett
     assert heavy.verification_processes() == []
 
 
-def test_a_store_that_cannot_be_read_is_no_verdict(on_disk: Callable[..., OpenArtifact]) -> None:
+def test_an_unreadable_store_gives_no_verdict(on_disk: Callable[..., OpenArtifact]) -> None:
     def away(artifact: ArtifactRef) -> BinaryIO:
         raise ArtifactStoreUnavailable("away")
 
@@ -175,17 +175,17 @@ def test_a_store_that_cannot_be_read_is_no_verdict(on_disk: Callable[..., OpenAr
 
 
 def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenArtifact]) -> None:
-    seen: list[tuple[set[str], list[str], str, str]] = []
+    children: list[tuple[set[str], list[str], str, str]] = []
 
     def look() -> None:
         for pid in heavy.verification_processes():
             place = Path(f"/proc/{pid}")
             names = {each.partition("=")[0] for each in (place / "environ").read_text().split("\0") if each}
             files = [str(each.readlink()) for each in (place / "fd").iterdir()]
-            seen.append((names, files, (place / "limits").read_text(), (place / "stat").read_text()))
+            children.append((names, files, (place / "limits").read_text(), (place / "stat").read_text()))
 
     assert codes(described(DATA), on_disk(DATA, before=look)) == []
-    [(names, files, limits, stat)] = seen
+    [(names, files, limits, stat)] = children
     assert names <= {"PATH", "PYTHONPATH", "TMPDIR", "LC_CTYPE"}
     assert len([file for file in files if file.startswith("socket:")]) <= 2, files
     soft = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()[1:]}
@@ -219,6 +219,6 @@ def test_a_child_ends_with_its_parent_even_while_it_works(tmp_path: Path) -> Non
         assert child.wait(5) == 1
 
 
-def test_files_larger_than_a_chunk_are_read_whole(on_disk: Callable[..., OpenArtifact]) -> None:
+def test_files_larger_than_a_chunk_are_read_completely(on_disk: Callable[..., OpenArtifact]) -> None:
     data = making.archive(CONTRACT, code="x" * (3 * CHUNK))
     assert codes(described(data), on_disk(data)) == []

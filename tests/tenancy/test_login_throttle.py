@@ -1,4 +1,4 @@
-"""Failed log-ins are counted by account, by address and by both; no lock outlasts its window."""
+"""Failed log-ins are counted by account, by address and by both. No lock lasts longer than its window."""
 
 import re
 from datetime import timedelta
@@ -39,33 +39,33 @@ def fail(count: int, name: str = "ada", address: str = HERE) -> None:
         assert log_in(name, "wrong", address).status_code == 200
 
 
-def later(seconds: float) -> None:
-    """Make every window end as much earlier."""
+def end_windows_earlier(seconds: float) -> None:
+    """Make every window end `seconds` earlier."""
     LoginCounter.objects.update(ends_at=F("ends_at") - timedelta(seconds=seconds))
 
 
-def test_the_sixth_failure_of_an_account_from_an_address_is_refused_with_a_page_that_says_until_when() -> None:
+def test_after_five_failures_the_page_says_when_the_lock_ends() -> None:
     fail(5)
     answer = log_in()
     assert answer.status_code == 429
     assert 0 < int(answer["Retry-After"]) <= 900
-    told = re.search(r"before <strong>(\d\d:\d\d:\d\d) UTC", answer.text)
-    assert told is not None
+    end = re.search(r"before <strong>(\d\d:\d\d:\d\d) UTC", answer.text)
+    assert end is not None
     assert "sessionid" not in answer.cookies
     assert log_in(address=ELSEWHERE).status_code == 302
     assert log_in("eva").status_code == 302
 
 
-def test_a_lock_ends_with_its_window_and_trying_does_not_prolong_it() -> None:
+def test_a_lock_ends_with_its_window_and_attempts_do_not_prolong_it() -> None:
     fail(5)
     for _ in range(10):
         assert log_in().status_code == 429
-    later(900)
+    end_windows_earlier(900)
     fail(4)
     assert log_in().status_code == 302
 
 
-def test_a_success_forgives_the_failures_before_it() -> None:
+def test_a_success_resets_the_earlier_failures() -> None:
     for _ in range(3):
         fail(4)
         assert log_in().status_code == 302
@@ -84,7 +84,7 @@ def test_an_address_cannot_try_all_accounts(settings: Any) -> None:
     assert log_in(address=ELSEWHERE).status_code == 302
 
 
-def test_a_right_password_of_ones_own_does_not_forgive_what_the_address_tried(settings: Any) -> None:
+def test_a_successful_log_in_does_not_reset_the_failures_of_its_address(settings: Any) -> None:
     settings.LOGIN_ATTEMPTS_PER_ADDRESS = 8
     for number in range(8):
         fail(1, f"person-{number}")
@@ -93,14 +93,14 @@ def test_a_right_password_of_ones_own_does_not_forgive_what_the_address_tried(se
     assert log_in("eva").status_code == 429
 
 
-def test_many_addresses_cannot_try_one_account_and_its_owner_gets_in_from_where_it_was_before(settings: Any) -> None:
+def test_the_account_limit_does_not_lock_out_a_known_address(settings: Any) -> None:
     settings.LOGIN_ATTEMPTS_PER_ACCOUNT = 8
     assert log_in().status_code == 302
     for number in range(8):
         fail(1, address=f"198.51.100.{number}")
     assert log_in(address="198.51.100.200").status_code == 429
     assert log_in().status_code == 302
-    later(900)
+    end_windows_earlier(900)
     assert log_in(address="198.51.100.200").status_code == 302
 
 
@@ -112,28 +112,28 @@ def test_refused_attempts_do_not_count_against_the_account(settings: Any) -> Non
     assert log_in(address=ELSEWHERE).status_code == 302
 
 
-def test_rows_that_are_over_go_away_and_name_nobody() -> None:
+def test_expired_rows_are_deleted_and_rows_contain_no_names() -> None:
     fail(1, "a-password-in-the-wrong-field")
     assert LoginCounter.objects.count() == 3
     assert "a-password" not in str(list(LoginCounter.objects.values()))
-    later(900)
+    end_windows_earlier(900)
     assert log_in().status_code == 302
     assert LoginCounter.objects.count() == 3
     assert LoginCounter.objects.filter(known_until__gt=timezone.now() + timedelta(days=29)).count() == 1
 
 
 @pytest.mark.parametrize("name", ["", "\0", "x" * 200, "é" * 150, "' OR 1=1 --"])
-def test_any_name_is_answered(name: str) -> None:
+def test_every_name_gets_a_response(name: str) -> None:
     for _ in range(7):
         assert log_in(name, "wrong").status_code in {200, 429}
 
 
-def test_the_limits_count_without_a_password_too_long_to_check() -> None:
+def test_a_password_that_is_too_long_to_check_is_a_failure() -> None:
     fail(1)
     assert log_in(password="x" * 100_000).status_code == 200
 
 
-def test_a_shell_has_no_limit() -> None:
+def test_a_log_in_without_a_request_is_not_limited() -> None:
     assert not any(Client().login(username="ada", password="wrong") for _ in range(7))
     assert Client().login(username="ada", password=PASSWORD)
 
@@ -141,7 +141,7 @@ def test_a_shell_has_no_limit() -> None:
 @pytest.mark.parametrize(
     "target", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
 )
-def test_a_log_in_leads_to_no_foreign_place(target: str) -> None:
+def test_a_log_in_redirects_to_no_other_site(target: str) -> None:
     answer = Client().post(
         f"{reverse('admin:login')}?next={target}", {"username": "ada", "password": PASSWORD, "next": target}
     )
@@ -170,14 +170,14 @@ def test_the_address_of_a_client(
     assert client_address(RequestFactory(REMOTE_ADDR=peer).get("/", headers=headers)) == expected
 
 
-def test_a_forged_entry_changes_nothing(settings: Any) -> None:
+def test_forged_entries_of_x_forwarded_for_are_ignored(settings: Any) -> None:
     settings.BEHIND_PROXY = True
     for number in range(5):
         assert log_in(password="wrong", headers={"X-Forwarded-For": f"203.0.113.{number}, {HERE}"}).status_code == 200
     assert log_in(headers={"X-Forwarded-For": f"203.0.113.99, {HERE}"}).status_code == 429
 
 
-def test_the_names_of_an_account_and_an_address_do_not_run_into_each_other() -> None:
+def test_counters_of_accounts_and_addresses_with_the_same_concatenation_differ() -> None:
     for _ in range(5):
         Attempt("a", "b1").count()
     Attempt("ab", "1").count()

@@ -1,4 +1,4 @@
-"""Weak passwords are refused wherever one is set; the rules say beforehand what a new password ends."""
+"""Weak passwords are refused in every form and command. The help says that a new password ends API tokens."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def test_a_weak_password_is_refused(password: str) -> None:
         validate_password(password, ada())
 
 
-def test_a_good_password_is_accepted_and_the_rules_say_what_a_new_one_ends() -> None:
+def test_a_good_password_is_accepted_and_the_help_mentions_api_tokens() -> None:
     validate_password(GOOD, ada())
     assert any("API tokens" in text for text in password_validators_help_texts())
 
@@ -57,7 +57,7 @@ def test_the_command_accepts_a_good_password_or_none(monkeypatch: pytest.MonkeyP
     assert not User.objects.get(username="eva").has_usable_password()
 
 
-@pytest.mark.parametrize("password", WEAK[:-1])  # the form for a new user has no e-mail address
+@pytest.mark.parametrize("password", WEAK[:-1])  # the form for a new user has no email field
 def test_every_form_refuses_a_weak_password(password: str) -> None:
     root = ada(is_superuser=True)
     root.set_password(GOOD)

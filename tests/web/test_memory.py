@@ -1,4 +1,4 @@
-"""Large requests that come all at once: the memory of the web processes stays bounded, and they return it."""
+"""Large concurrent requests: the memory of the web processes stays bounded and is returned to the system."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def resident(web: Child) -> int:
 
 
 def peak(web: Child) -> int:
-    """The most bytes of memory that each web process held so far, together."""
+    """The sum of the peak memory of all web processes, in bytes."""
     statuses = (Path(f"/proc/{pid}/status").read_text() for pid in descendants(web.guard_pid))
     return sum(int(status.partition("VmHWM:")[2].split()[0]) * 1024 for status in statuses)
 

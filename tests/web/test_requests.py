@@ -73,7 +73,7 @@ def test_a_body_that_is_sent_when_asked_for(tenant: TenantInUse) -> None:
 
 
 def test_requests_that_never_end_keep_nobody_waiting(running: RunningProduct) -> None:
-    """A hundred that stop in their header hold no thread; eight that stop in their body hold one each, and no slot."""
+    """A hundred connections that stop in their header hold no thread; eight that stop in their body hold one each."""
     with ExitStack() as held:
         for _ in range(100):
             held.enter_context(opened(running.product.port, HEALTH + b"Hos"))

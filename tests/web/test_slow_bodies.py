@@ -1,4 +1,4 @@
-"""Clients that stop in the middle of a body hold up nobody else, without a proxy in front."""
+"""Clients that stop in the middle of a body delay no other client, even without a proxy."""
 
 import time
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ from tests.running import TenantInUse
 from tests.web.talking import everything, opened
 
 PROMPT = 2.0
-"""No answer may take longer, on a busy machine with two cores."""
+"""The longest time for a response, on a busy machine with two cores, in seconds."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def head(tenant: TenantInUse, length: int, more: str = "") -> bytes:
 
 
 def form(length: int) -> bytes:
-    """A form that nobody needs to be logged in for. Its token is checked, so its body is read first."""
+    """The log-in form, which needs no session. Its body is read first, to check its token."""
     cookie = "csrftoken=" + "a" * 32
     return (
         f"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
@@ -39,7 +39,7 @@ def form(length: int) -> bytes:
 
 
 def submitted(web: Product, tenant: TenantInUse) -> requests.Response:
-    """The answer to a submission to a pipeline that does not exist."""
+    """The response to a submission to a pipeline that does not exist."""
     url = f"{web.url}/api/v1/tenants/{tenant.tenant.slug}/executions"
     authorization = {"Authorization": str(tenant.http.headers["Authorization"])}
     body = {"pipelineId": "none", "input": {"text": "x" * 100_000}, "idempotencyKey": "k"}
@@ -47,7 +47,7 @@ def submitted(web: Product, tenant: TenantInUse) -> requests.Response:
 
 
 @pytest.mark.parametrize("kind", ["api", "form"])
-def test_five_hundred_bodies_that_stop_hold_up_nobody(web: Product, tenant: TenantInUse, kind: str) -> None:
+def test_five_hundred_incomplete_bodies_delay_no_other_request(web: Product, tenant: TenantInUse, kind: str) -> None:
     sent = head(tenant, 500) if kind == "api" else form(500)
     with ExitStack() as held:
         for _ in range(500):
@@ -59,7 +59,7 @@ def test_five_hundred_bodies_that_stop_hold_up_nobody(web: Product, tenant: Tena
             assert time.monotonic() - began < PROMPT
 
 
-def test_more_than_that_are_refused_and_other_requests_are_served(web: Product, tenant: TenantInUse) -> None:
+def test_further_slow_requests_are_refused_and_other_requests_are_served(web: Product, tenant: TenantInUse) -> None:
     with ExitStack() as held:
         for _ in range(1200):
             held.enter_context(opened(web.port, form(500) + b"a="))
@@ -69,7 +69,7 @@ def test_more_than_that_are_refused_and_other_requests_are_served(web: Product, 
     assert submitted(web, tenant).status_code == 404
 
 
-def test_a_slow_body_is_read_to_its_end(web: Product, tenant: TenantInUse) -> None:
+def test_a_slow_body_is_read_completely(web: Product, tenant: TenantInUse) -> None:
     body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
     with opened(web.port, head(tenant, len(body), "Connection: close\r\n")) as connection:
         for at in range(0, len(body), 20):

@@ -1,4 +1,4 @@
-"""Other accounts of the host see nothing of the artifacts, whatever the umask."""
+"""Other accounts of the host cannot access artifacts, regardless of the umask."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ def modes(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): stat.S_IMODE(path.stat().st_mode) for path in [root, *root.rglob("*")]}
 
 
-def test_folders_and_files_belong_to_their_account_alone(tmp_path: Path, umask: None) -> None:
+def test_only_the_coordinators_account_may_use_folders_and_files(tmp_path: Path, umask: None) -> None:
     root = tmp_path / "data" / "artifacts"
     store = LocalArtifactStore(root)
     store.set_up()
@@ -43,7 +43,7 @@ def test_folders_and_files_belong_to_their_account_alone(tmp_path: Path, umask: 
     growing.discard()
 
 
-def test_the_staging_folder_of_an_s3_store_too(tmp_path: Path, umask: None) -> None:
+def test_only_the_coordinators_account_may_use_the_staging_folder_of_an_s3_store(tmp_path: Path, umask: None) -> None:
     staging_folder(tmp_path / "scratch" / "staging")
     assert set(modes(tmp_path / "scratch").values()) == {0o700}
 
@@ -58,6 +58,6 @@ def test_a_store_that_others_may_enter_is_reported(settings: Any, mode: int) -> 
     assert run_checks(tags=["security"]) == []
 
 
-def test_a_store_that_does_not_exist_yet_is_no_fault(settings: Any, tmp_path: Path) -> None:
+def test_a_store_that_does_not_exist_yet_is_not_reported(settings: Any, tmp_path: Path) -> None:
     settings.ARTIFACT_ROOT = tmp_path / "none"
     assert run_checks(tags=["security"]) == []

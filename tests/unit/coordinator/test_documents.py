@@ -38,13 +38,13 @@ def test_values_are_counted_without_parsing(value: Any, indent: int | None, asci
 
 
 @pytest.mark.parametrize("long", [b"a," * 100_000, b"a" * 65_533 + b'\\"[', b"\\\\" * 40_000])
-def test_a_string_is_one_value_however_long_it_is(long: bytes) -> None:
+def test_a_string_of_any_length_is_one_value(long: bytes) -> None:
     text = b'{"a":["' + long + b'",[],[1]]}'
     assert count_values(text) == counted(json.loads(text))
 
 
 @pytest.mark.parametrize("text", [EMPTY_OBJECTS, NESTED, EMPTY_OBJECTS[:-2], b"[" * 8 * MB])
-def test_a_document_of_too_many_values_is_refused_before_it_is_parsed(text: bytes) -> None:
+def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(DocumentError) as caught:
@@ -55,7 +55,7 @@ def test_a_document_of_too_many_values_is_refused_before_it_is_parsed(text: byte
     assert [finding.code for finding in caught.value.findings] == ["DOCUMENT_TOO_MANY_VALUES"]
 
 
-def test_what_workers_send_is_bounded_as_well() -> None:
+def test_payloads_of_workers_are_limited_too() -> None:
     with pytest.raises(ValueError, match=f"more than {MOST_VALUES} values"):
         storable(EMPTY_OBJECTS.decode())
     with pytest.raises(Malformed, match=f"more than {MOST_VALUES} values"):

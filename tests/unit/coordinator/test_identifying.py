@@ -1,4 +1,4 @@
-"""What may identify something."""
+"""Which texts are identifiers and path segments."""
 
 import pytest
 
@@ -17,13 +17,13 @@ BAD = (
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_visible_text_identifies(text: str) -> None:
+def test_visible_text_is_an_identifier(text: str) -> None:
     assert is_identifier(text)
     assert is_segment(text)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_text_that_can_be_mistaken_identifies_nothing(name: str) -> None:
+def test_ambiguous_text_is_not_an_identifier(name: str) -> None:
     assert not is_identifier(TEXTS[name])
     assert not is_segment(TEXTS[name])
 
@@ -44,10 +44,10 @@ def test_text_that_can_be_mistaken_identifies_nothing(name: str) -> None:
         "\ud800",
     ],
 )
-def test_no_invisible_character_is_in_an_identifier(character: str) -> None:
+def test_an_identifier_has_no_invisible_characters(character: str) -> None:
     assert not any(is_identifier(text) for text in (character, f"a{character}", f"a{character}b", f"{character}b"))
 
 
-def test_a_slash_identifies_something_but_is_in_no_segment() -> None:
+def test_an_identifier_may_have_a_slash_and_a_segment_may_not() -> None:
     assert is_identifier("a/b")
     assert not is_segment("a/b")

@@ -100,7 +100,7 @@ INTERNAL = [
 ]
 
 
-# Every block of the IANA special-purpose registries, with those inside others, and multicast and site-local besides.
+# Every block of the IANA special-purpose registries, including nested ones, and multicast and site-local addresses.
 SPECIAL = [
     *("0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
     *("192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32", "192.0.0.170/32"),
@@ -111,10 +111,10 @@ SPECIAL = [
     *("2001:1::2/128", "2001:1::3/128", "2001:2::/48", "2001:3::/32", "2001:4:112::/48", "2001:10::/28"),
     *("2001:20::/28", "2001:30::/28", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16"),
     *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "::/96"),
-    # What is not Global Unicast.
+    # All that is not Global Unicast.
     *("::/3", "4000::/2", "8000::/1"),
 ]
-# Packets to these go to the IPv4 address inside.
+# Packets to these prefixes go to the embedded IPv4 address.
 TRANSLATED = ["::ffff:0:0/96", "64:ff9b::/96"]
 
 
@@ -134,7 +134,7 @@ def test_special_blocks_are_refused_at_both_edges_and_their_public_neighbours_ar
 
 @pytest.mark.parametrize("block", [block for block in SPECIAL if ":" not in block])
 @pytest.mark.parametrize("form", TRANSLATED)
-def test_translated_addresses_are_judged_by_what_is_inside(form: str, block: str) -> None:
+def test_translated_addresses_are_checked_by_the_embedded_address(form: str, block: str) -> None:
     outer, inner = int(ip_network(form)[0]), ip_network(block)
     for address in (inner[0], inner[-1]):
         with pytest.raises(TargetRefused):
@@ -143,7 +143,7 @@ def test_translated_addresses_are_judged_by_what_is_inside(form: str, block: str
 
 
 @pytest.mark.parametrize("address", ["2002:a01:203::1", "2001:0:5db8:d822::f5fe:fdfc", "::10.1.2.3"])
-def test_a_tunnel_is_allowed_only_with_what_is_inside(address: str) -> None:
+def test_a_tunnel_address_needs_its_embedded_address_allowed_too(address: str) -> None:
     outer, inner = ip_network(f"{address}/128"), ip_network("10.0.0.0/8")
     for allowed in ([], [outer], [inner]):
         with pytest.raises(TargetRefused):
@@ -152,7 +152,7 @@ def test_a_tunnel_is_allowed_only_with_what_is_inside(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["fe80::1%eth0", f"::ffff:{PUBLIC}%1", "2606:2800:220:1::1%1"])
-def test_an_address_with_a_zone_is_refused_wherever_it_leads(address: str) -> None:
+def test_an_address_with_a_zone_is_always_refused(address: str) -> None:
     with pytest.raises(TargetRefused):
         vet("http://example.org/", allowed=[ip_network("::/0"), ip_network("0.0.0.0/0")], resolve=Names([address]))
 

@@ -141,13 +141,13 @@ def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
     subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
 
 
-def test_an_authority_for_a_broker_without_tls_is_refused() -> None:
+def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
     assert problem == "  REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://"
 
 
 @pytest.mark.parametrize("changes", [{}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"}])
-def test_preloading_hsts_needs_what_browsers_ask_for(changes: dict[str, str]) -> None:
+def test_hsts_preload_requires_subdomains_and_a_year(changes: dict[str, str]) -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], HSTS_PRELOAD="true", **changes)
     assert problem.startswith("  HSTS_PRELOAD needs ")
 

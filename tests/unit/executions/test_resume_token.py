@@ -34,7 +34,7 @@ def refused(token: str, secret: str = SECRET) -> str:
 
 
 def test_the_vector_of_the_protocol() -> None:
-    """A token of the protocol has no key id; it is accepted, whichever of the secrets signed it."""
+    """A token of the protocol has no key id. It is accepted if any of the secrets signed it."""
     for secrets in ([SECRET], ["newer", SECRET], [SECRET, "older"]):
         assert read(VECTOR, secrets) == RECORD
 

@@ -1,4 +1,4 @@
-"""What a process accepts from the broker: exactly what its own senders write, for that queue, and not much later."""
+"""A process accepts only messages in the product's form, for that queue, within a limited time."""
 
 import json
 import time
@@ -21,7 +21,7 @@ from executions.task_messages import (
 
 KEYS = signing_keys(["new", "old"])
 HEADER = {"task": "signed", "eta": None, "expires": None, "retries": 0}
-BARE = {**HEADER, "task": "bare"}
+UNSIGNED_HEADER = {**HEADER, "task": "bare"}
 ENVELOPE = {"kind": "outcomes"}
 
 
@@ -40,7 +40,7 @@ def written(header: dict[str, Any] = HEADER, content: bytes = body(1), *, queue:
     return TaskMessages(keys=KEYS[key:]).write(queue, header, content)
 
 
-def unsigned(header: dict[str, Any] = BARE, content: bytes = body(ENVELOPE)) -> bytes:
+def unsigned(header: dict[str, Any] = UNSIGNED_HEADER, content: bytes = body(ENVELOPE)) -> bytes:
     return TaskMessages().write("queue", header, content)
 
 
@@ -51,7 +51,7 @@ def refusal(message: bytes, *, queue: str = "queue", receiver: TaskMessages = RE
 
 
 def sent(message: bytes, seconds_ago: float) -> bytes:
-    """`message`, signed anew, as of another time."""
+    """`message`, signed again with a time of sending that is `seconds_ago` earlier."""
     _, text, content = message.split(b"\n", 2)
     header = json.loads(text)
     moment = header.pop("sentAt") - seconds_ago
@@ -60,7 +60,7 @@ def sent(message: bytes, seconds_ago: float) -> bytes:
 
 
 @pytest.mark.parametrize("key", [0, 1])
-def test_what_any_of_the_keys_signed_is_accepted(key: int) -> None:
+def test_a_signature_with_any_of_the_keys_is_accepted(key: int) -> None:
     assert RECEIVER.read("queue", written(key=key)) == TaskMessage("signed", [1])
 
 
@@ -77,21 +77,21 @@ def test_a_delay_an_expiry_and_the_number_of_retries_arrive() -> None:
 
 def test_the_task_of_a_worker_needs_no_signature() -> None:
     assert RECEIVER.read("queue", unsigned()) == TaskMessage("bare", [ENVELOPE])
-    retried = {**BARE, "retries": 2, "eta": "2026-01-01T00:00:00+00:00"}
+    retried = {**UNSIGNED_HEADER, "retries": 2, "eta": "2026-01-01T00:00:00+00:00"}
     assert RECEIVER.read("queue", written(retried, body(ENVELOPE))).retries == 2
 
 
 @pytest.mark.parametrize(
     "members", [{"retries": 1}, {"eta": "2026-01-01T00:00:00+00:00"}, {"expires": "2026-01-01T00:00:00+00:00"}]
 )
-def test_without_a_signature_it_is_run_once_and_at_once(members: dict[str, Any]) -> None:
-    assert refusal(unsigned({**BARE, **members})) == "SIGNATURE_INVALID"
+def test_an_unsigned_task_has_no_delay_expiry_or_retries(members: dict[str, Any]) -> None:
+    assert refusal(unsigned({**UNSIGNED_HEADER, **members})) == "SIGNATURE_INVALID"
 
 
 @pytest.mark.parametrize("content", [body(), body(1), body(None), body("text"), body([]), body(ENVELOPE, ENVELOPE)])
 def test_the_task_of_a_worker_has_one_envelope(content: bytes) -> None:
     assert refusal(unsigned(content=content)) == "MESSAGE_MALFORMED"
-    assert refusal(written(BARE, content)) == "MESSAGE_MALFORMED"
+    assert refusal(written(UNSIGNED_HEADER, content)) == "MESSAGE_MALFORMED"
 
 
 def test_an_unsigned_task_of_the_coordinator_is_refused() -> None:
@@ -121,12 +121,12 @@ def test_a_message_may_wait_and_clocks_may_differ(seconds: float) -> None:
     assert RECEIVER.read("queue", sent(written(), seconds)).task == "signed"
 
 
-def test_what_a_worker_sends_is_as_good_as_its_envelope_at_any_age() -> None:
-    assert RECEIVER.read("queue", sent(written(BARE, body(ENVELOPE)), 1e6)).task == "bare"
+def test_a_message_of_a_worker_is_accepted_at_any_age() -> None:
+    assert RECEIVER.read("queue", sent(written(UNSIGNED_HEADER, body(ENVELOPE)), 1e6)).task == "bare"
 
 
 @pytest.mark.parametrize("following", [None, {}, {**NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}])
-def test_nothing_may_follow_a_task(following: Any) -> None:
+def test_callbacks_and_chains_are_refused(following: Any) -> None:
     assert refusal(unsigned(content=body(ENVELOPE, following=following))) == "MESSAGE_MALFORMED"
 
 
@@ -144,16 +144,16 @@ BAD: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("member", "bad"), [(member, bad) for member, values in BAD.items() for bad in values])
-def test_a_header_of_another_form_is_refused_though_it_is_signed(member: str, bad: Any) -> None:
+def test_a_signed_header_in_another_form_is_refused(member: str, bad: Any) -> None:
     assert refusal(written({**HEADER, member: bad})) == "MESSAGE_MALFORMED"
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"7", b'"abc"', b"[]", b"[[], {}]", b"[" * 100_000, b"\xff", b"{"])
-def test_a_body_of_another_form_is_refused_though_it_is_signed(content: bytes) -> None:
+def test_a_signed_body_in_another_form_is_refused(content: bytes) -> None:
     assert refusal(written(content=content)) == "MESSAGE_MALFORMED"
 
 
-def test_a_message_without_end_is_not_even_read() -> None:
+def test_a_message_that_is_too_large_is_refused_unread() -> None:
     assert refusal(b"x" * (LONGEST_MESSAGE + 1)) == "MESSAGE_TOO_LARGE"
 
 
@@ -161,7 +161,7 @@ def test_a_message_without_end_is_not_even_read() -> None:
 def test_random_bytes_are_refused(message: bytes) -> None:
     refusal(message)
     refusal(b"\n" + message)
-    refusal(b"\n" + json.dumps({**BARE, "sentAt": time.time()}).encode() + b"\n" + message)
+    refusal(b"\n" + json.dumps({**UNSIGNED_HEADER, "sentAt": time.time()}).encode() + b"\n" + message)
 
 
 SIGNED = written()
@@ -177,7 +177,7 @@ def test_any_change_to_a_signed_message_is_refused(data: st.DataObject) -> None:
         assert refusal(changed) in {"SIGNATURE_INVALID", "MESSAGE_MALFORMED", "TASK_NOT_ACCEPTED"}
 
 
-def test_a_message_is_read_by_anybody() -> None:
+def test_a_message_can_be_parsed_without_a_key() -> None:
     assert parse(written()) == TaskMessage("signed", [1])
     with pytest.raises(MessageRefused):
         parse(b"garbage")

@@ -1,4 +1,4 @@
-"""Worker keys: derived from a secret, handed over as a text with an id, and used to sign and to encrypt."""
+"""Worker keys are derived from a secret, printed as a text with an id, and used to sign and encrypt."""
 
 import json
 
@@ -17,7 +17,7 @@ NONCE, HEADER = "0f" * 16, b"a header"
 
 
 @given(st.text(), st.text(), st.integers(1, 9), st.integers(1, 9))
-def test_every_tenant_has_a_key_of_its_own_in_each_generation(one: str, other: str, first: int, second: int) -> None:
+def test_every_tenant_and_generation_has_a_different_key(one: str, other: str, first: int, second: int) -> None:
     equal = (one, first) == (other, second)
     assert (worker_key(SECRET, one, first) == worker_key(SECRET, other, second)) is equal
     assert (worker_key(SECRET, one, first).key_id == worker_key(SECRET, other, second).key_id) is equal
@@ -35,7 +35,7 @@ def test_keys_are_derived_as_rfc_5869_says() -> None:
     assert KEY.encryption == HKDFExpand(hashes.SHA256(), 32, b"encryption").derive(secret)
 
 
-def test_a_text_is_encrypted_with_aes_256_gcm_under_a_key_of_its_own() -> None:
+def test_each_text_is_encrypted_with_aes_256_gcm_and_a_separate_key() -> None:
     from base64 import b64decode
 
     once = HKDFExpand(hashes.SHA256(), 32, b"message:" + NONCE.encode()).derive(KEY.encryption)
@@ -43,7 +43,7 @@ def test_a_text_is_encrypted_with_aes_256_gcm_under_a_key_of_its_own() -> None:
     assert AESGCM(once).decrypt(bytes(12), encrypted, HEADER).decode() == "text é"
 
 
-def test_what_is_encrypted_is_read_with_the_same_key_nonce_and_header_alone() -> None:
+def test_decryption_needs_the_same_key_nonce_and_header() -> None:
     text = KEY.encrypt("secret", nonce=NONCE, header=HEADER)
     assert KEY.decrypt(text, nonce=NONCE, header=HEADER) == b"secret"
     for key, nonce, header, of in (
@@ -60,12 +60,12 @@ def test_what_is_encrypted_is_read_with_the_same_key_nonce_and_header_alone() ->
             key.decrypt(of, nonce=nonce, header=header)
 
 
-def test_a_key_shows_its_id_and_no_secret() -> None:
+def test_the_repr_of_a_key_shows_its_id_and_no_secret() -> None:
     assert repr(KEY) == f"WorkerKey(key_id='{KEY.key_id}')"
 
 
 @pytest.mark.parametrize("generation", [1, 2, 999_999_999])
-def test_the_text_gives_the_key_again(generation: int) -> None:
+def test_a_key_is_parsed_from_its_text(generation: int) -> None:
     key = worker_key(SECRET, "acme", generation)
     assert parse_key(key.text) == key
     assert key.key_id.startswith(f"{generation}-")
@@ -85,6 +85,6 @@ def test_the_text_gives_the_key_again(generation: int) -> None:
         "0" + KEY.text[1:],
     ],
 )
-def test_a_text_that_was_cut_or_mistyped_is_no_key(text: str) -> None:
+def test_a_truncated_or_mistyped_key_is_refused(text: str) -> None:
     with pytest.raises(MalformedKey):
         parse_key(text)

@@ -88,9 +88,7 @@ def test_a_mistake_is_one_line_and_status_2(project: Path, arguments: list[str],
         ("rediss://h:1/0", "nowhere.pem", "INVALID_CA_FILE"),
     ],
 )
-def test_a_broker_url_that_would_not_be_checked_as_meant_is_refused(
-    project: Path, url: str, ca_file: str, says: str
-) -> None:
+def test_broker_options_that_would_weaken_tls_are_refused(project: Path, url: str, ca_file: str, says: str) -> None:
     options = [f"--broker-url={url}", f"--broker-ca-file={ca_file}", "--tenant=acme", "--release=r.json"]
     done = command(project, "worker", "flow:pipeline", *options, PIPELINES_WORKER_KEY="key")
     assert done.returncode == 2

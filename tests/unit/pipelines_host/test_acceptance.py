@@ -89,14 +89,14 @@ def test_an_accepted_worker_whose_key_is_revoked_takes_no_commands_until_it_is_a
     assert "KEY_NOT_ACTIVE" in caplog.text
     assert "takes no commands" in caplog.text
     assert host.acceptance.refusal is None
-    # A coordinator that knows the key learns from the next heartbeat that the worker takes none, and sends an order.
+    # From the next heartbeat, a coordinator with the key learns that the worker takes no commands, and sends an order.
     assert not decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat).taking
     accept(host, later=timedelta(seconds=1))
     assert host.taking
 
 
-def test_refusals_between_accepted_heartbeats_do_not_add_up(host: Host) -> None:
-    """One of several coordinators may not know the key yet."""
+def test_only_consecutive_refusals_count(host: Host) -> None:
+    """One of several coordinators may not have the key yet."""
     accept(host)
     for _ in range(REFUSALS * 2):
         heartbeat_nonce(host)

@@ -76,7 +76,7 @@ def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(host
 
 
 @pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])
-def test_what_another_key_signed_gets_no_answer(hosted: Hosted, host: Host, key: WorkerKey) -> None:
+def test_a_message_of_another_key_gets_no_answer(hosted: Hosted, host: Host, key: WorkerKey) -> None:
     assert executed(host, sealed(host, command(), key=key)) is None
     assert hosted.marks() == []
 
@@ -150,7 +150,7 @@ def test_a_message_runs_only_if_the_host_gets_its_ticket(hosted: Hosted) -> None
     assert decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat).waiting == []
 
 
-def test_no_ticket_is_taken_for_what_is_not_signed(hosted: Hosted) -> None:
+def test_no_ticket_is_taken_for_an_unsigned_message(hosted: Hosted) -> None:
     host = hosted.host(take_ticket=lambda _: pytest.fail("a ticket was taken"))
     message = sealed(host, command(), key=hosted.key)
     assert executed(host, making.changed(message, {"signature": "0" * 64})) is None
@@ -158,13 +158,13 @@ def test_no_ticket_is_taken_for_what_is_not_signed(hosted: Hosted) -> None:
 
 
 @pytest.mark.parametrize("encrypts", [True, False])
-def test_answers_are_readable_only_where_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
-    """Inputs, results, error messages with tracebacks, and checkpoints."""
+def test_answers_are_encrypted_if_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
+    """This covers inputs, results, error messages with tracebacks, and checkpoints."""
     group = CommandGroup(commands=[command(4711), command(13), command(14, checkpoints=True)])
-    asked = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
-    answered = executed(host, asked)
+    sealed_group = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
+    answered = executed(host, sealed_group)
     for text in ("4711", "transitionKey", str(group.commands[0].execution_id)):
-        assert (text in json.dumps(asked)) is not encrypts
+        assert (text in json.dumps(sealed_group)) is not encrypts
     for text in ("47110", "thirteen fails", "fourteen always will", "Traceback", "RuntimeError"):
         assert (text in json.dumps(answered)) is not encrypts
     assert len(answer(answered, hosted.key)) == 3

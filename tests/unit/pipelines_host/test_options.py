@@ -1,4 +1,4 @@
-"""The worker key that a worker is started with: from a file or the environment, and whole."""
+"""A worker reads its key from a file or the environment, and refuses a malformed one."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("text", [KEY.text[:-1], KEY.text.partition(".")[2], "password"])
-def test_a_key_that_is_not_whole_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("PIPELINES_WORKER_KEY", text)
     with pytest.raises(DefinitionError) as caught:
         worker_key(None)

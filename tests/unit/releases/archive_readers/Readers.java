@@ -6,7 +6,7 @@ import java.util.HexFormat;
 import java.util.jar.JarFile;
 import java.util.zip.ZipInputStream;
 
-/** Prints what JarFile and ZipInputStream see in each archive: reader, archive, name in hexadecimal, digest. */
+/** Prints each file that JarFile and ZipInputStream find in each archive: reader, archive, name in hexadecimal, digest. */
 public class Readers {
     public static void main(String[] archives) throws Exception {
         for (String archive : archives) {

@@ -1,4 +1,4 @@
-"""Archives as ordinary tools make them, and what an attacker may make of them."""
+"""Archives of ordinary tools, attacks, and random mutations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTENTS = {CONTRACT_ENTRY: GOOD, "a/text.txt": b"some text " * 20, "a/empty": b
 
 
 class Unseekable(io.RawIOBase):
-    """Keeps zipfile from going back to fill in sizes, so that it writes data descriptors."""
+    """A stream without seek, so that zipfile cannot fill in sizes later and writes data descriptors."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -53,7 +53,7 @@ def streamed() -> bytes:
 
 
 def with_zip64_end(data: bytes) -> bytes:
-    """The same archive with a zip64 end record, as large archives have it."""
+    """The same archive with a zip64 end record, as in large archives."""
     at = data.rfind(END)
     entries, size, start = struct.unpack_from("<HLL", data, at + 10)
     return data[:at] + zip64_end(entries, size, start, at) + data[at:]
@@ -82,7 +82,7 @@ def by_tools(folder: Path) -> dict[str, bytes]:
 
 
 def ordinary() -> dict[str, bytes]:
-    """Archives as Python makes them."""
+    """Archives that Python makes."""
     return {
         "deflated": zipped(),
         "stored": zipped(zipfile.ZIP_STORED),
@@ -97,7 +97,7 @@ def ordinary() -> dict[str, bytes]:
 
 
 def _one(name: str, body: bytes) -> tuple[bytes, bytes]:
-    """A stored entry, and its record in a directory for an offset that is filled in later."""
+    """A stored entry, and its directory record, whose offset `_at` fills in."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
         file.writestr(zipfile.ZipInfo(name), body)
@@ -114,10 +114,10 @@ def _end(entries: int, size: int, start: int, comment: bytes = b"") -> bytes:
 
 
 def locator_to_another_end() -> bytes:
-    """A zip64 locator that points at one end record while another lies right before it."""
+    """A zip64 locator that points to one end record while another directly precedes the locator."""
     good, good_record = _one(CONTRACT_ENTRY, GOOD)
     evil, evil_record = _one(CONTRACT_ENTRY, EVIL)
-    good += bytes(8)  # no entry begins where the first one ends
+    good += bytes(8)  # so that no entry begins where the first one ends
     evil_record = _at(evil_record, len(good))
     data = good + evil + evil_record
     followed = struct.pack("<4sQ2H2L4Q", END64, 44, 45, 45, 0, 0, 1, 1, len(evil_record), len(good + evil))
@@ -128,7 +128,7 @@ def locator_to_another_end() -> bytes:
 
 
 def entry_without_record(*, first: bool) -> bytes:
-    """An entry that only readers of local headers see."""
+    """An entry that only readers of local headers find."""
     good, good_record = _one(CONTRACT_ENTRY, GOOD)
     evil, _ = _one("hidden.txt" if first else CONTRACT_ENTRY, EVIL)
     data = evil + good if first else good + evil
@@ -141,7 +141,7 @@ def empty_directory_after_entries() -> bytes:
 
 
 def second_name() -> bytes:
-    """An entry that only readers of Info-ZIP's Unicode path field take for the contract."""
+    """An entry that is the contract only for readers of Info-ZIP's Unicode path field."""
     name = "META-INF/pipeline/other.json"
     info = zipfile.ZipInfo(name)
     field = struct.pack("<BL", 1, zlib.crc32(name.encode())) + CONTRACT_ENTRY.encode()
@@ -158,7 +158,7 @@ def name_that_unzip_shortens() -> bytes:
 
 
 def dos_folder() -> bytes:
-    """A file that its attributes make a folder for libarchive."""
+    """A file that libarchive treats as a folder because of its attributes."""
     good, record = _one(CONTRACT_ENTRY, GOOD)
     record = record[:5] + b"\0" + record[6:38] + struct.pack("<L", 0x10) + record[42:]
     return good + _at(record, 0) + _end(1, len(record), len(good))
@@ -192,7 +192,7 @@ def mutated(bases: list[bytes], count: int, seed: int) -> Iterator[bytes]:
 
 
 def _place(data: bytes, chance: random.Random) -> int:
-    """A place in a header, or anywhere."""
+    """A random offset, most often in a header."""
     starts = [at for signature in SIGNATURES for at in _all(data, signature)]
     if not starts or chance.random() < 0.1:
         return chance.randrange(len(data) + 1)
@@ -232,7 +232,7 @@ def _delete(data: bytes, chance: random.Random) -> bytes:
 
 
 def _repeat(data: bytes, chance: random.Random) -> bytes:
-    """Copy one record, or a part of the file, to another place."""
+    """Copy a record or another part of the file to another offset."""
     at, target = _place(data, chance), _place(data, chance)
     return data[:target] + data[at : at + chance.randrange(20, 120)] + data[target:]
 
@@ -243,7 +243,7 @@ def _around(data: bytes, chance: random.Random) -> bytes:
 
 
 def _both_headers(data: bytes, chance: random.Random) -> bytes:
-    """Change a number alike in an entry's local header and in its record."""
+    """Set a number to the same value in an entry's local header and its directory record."""
     numbers = list(zip(_all(data, LOCAL), _all(data, HEADER), strict=False))
     if not numbers:
         return data
@@ -256,7 +256,7 @@ def _both_headers(data: bytes, chance: random.Random) -> bytes:
 
 
 def _name(data: bytes, chance: random.Random) -> bytes:
-    """Change a name everywhere."""
+    """Change one name wherever it occurs."""
     old = chance.choice((b"a/text.txt", b"a/empty", b"b.bin"))
     new = bytearray(old)
     at = chance.randrange(len(new))
