@@ -66,12 +66,11 @@ def test_the_log_names_the_sender_of_refused_outcomes(
 
 def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture) -> None:
     """It may hold line breaks, which would forge a line of the log, or fill it."""
-    name = "w\n2026-01-01 CRITICAL all is lost\x1b[2J\u202e"
-    forged = ReleaseIdentity(identity.tenant_id, "p\nq" + "x" * 400, "c", "r")
-    tasks.heartbeat(heartbeat(forged, name=name))
+    name = "p\n2026-01-01 CRITICAL all is lost\x1b[2J\u202e" + "x" * 400
+    tasks.heartbeat(heartbeat(ReleaseIdentity(identity.tenant_id, name, "c", "r")))
     [line] = logged(caplog)
     assert line.isprintable()
-    assert "It names worker w\N{REPLACEMENT CHARACTER}2026-01-01 CRITICAL" in line
+    assert "p\N{REPLACEMENT CHARACTER}2026-01-01 CRITICAL" in line
     assert len(line) < 1000
 
 
@@ -85,6 +84,7 @@ def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, cap
         {"body": 1},
         {"body": '{"workerId": 1}'},
         {"body": json.dumps({"workerId": "x" * 151})},
+        {"body": json.dumps({"workerId": "w\n2026-01-01 CRITICAL all is lost"})},
         {"nonce": ""},
         {"nonce": "x" * 101},
         {"tenantId": None},

@@ -30,18 +30,20 @@ def uploaded(owner: Tenant, count: int) -> list[int]:
 
 
 def sent(owner: Tenant, count: int) -> list[Any]:
-    return [
+    uploads = [
         ArtifactUpload.objects.create(
             tenant=owner,
             digest=making.digest_of(f"{owner.slug} {number}".encode()),
             size=1,
             part_size=1,
-            status="VERIFYING",
+            status="OPEN",
             uploaded_by="user:test",
             expires_at=timezone.now(),
         ).pk
         for number in range(count)
     ]
+    ArtifactUpload.objects.filter(pk__in=uploads).update(status="VERIFYING")
+    return uploads
 
 
 def one_by_one(turns: Turns) -> list[Any]:

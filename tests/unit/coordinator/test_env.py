@@ -76,7 +76,7 @@ def test_a_choice_is_one_of_those_that_there_are() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"ENABLED": "true"}, "{0}_TOKEN or {0}_TOKEN_REF is required when {0}_ENABLED=true"),
+        ({"ENABLED": "true"}, "{0}_TOKEN or {0}_TOKEN_REF or {0}_TENANT_TOKENS is required when {0}_ENABLED=true"),
         ({"TOKEN": "a-secret", "TOKEN_REF": "env:X"}, "Configure only one of {0}_TOKEN or {0}_TOKEN_REF"),
         ({"TOKEN_REF": "/a/path"}, "{0}_TOKEN_REF must be env:NAME or file:/path"),
     ],
