@@ -42,7 +42,8 @@ def sent(owner: Tenant, count: int) -> list[Any]:
         ).pk
         for number in range(count)
     ]
-    ArtifactUpload.objects.filter(pk__in=uploads).update(status="VERIFYING")
+    for pk in uploads:
+        ArtifactUpload.objects.filter(pk=pk).update(status="VERIFYING", status_changed_at=timezone.now())
     return uploads
 
 
