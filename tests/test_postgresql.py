@@ -100,7 +100,7 @@ MANY_DESCRIPTORS = """
     assert first.fileno() > 1023
     assert kept_connection() is first
 
-    broker.send("some.task", 1, queue="many-descriptors")
+    broker.send("some.task", {"number": 1}, queue="many-descriptors")
     with accepting("some.task") as connection:
         queue = connection.SimpleQueue("many-descriptors")
         queue.get(timeout=5).ack()

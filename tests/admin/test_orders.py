@@ -281,7 +281,7 @@ def test_a_campaign_is_looked_at_first_and_then_started(log_in: LogIn, acme: Wor
         ({"tenant": "acme"}, 422, "FILTER_REQUIRED"),
         ({"tenant": "globex", "pipeline_id": "globex.secrets"}, 400, "valid choice"),
         ({"tenant": "acme", "pipeline_id": "x", "finished_from": "soon"}, 400, "valid date"),
-        ({"tenant": "acme", "pipeline_id": "\0"}, 400, "Null characters"),
+        ({"tenant": "acme", "pipeline_id": "\0"}, 422, "FILTER_REQUIRED"),
         ({"tenant": "acme", "pipeline_id": HOSTILE}, 200, "there is nothing to start"),
     ],
 )

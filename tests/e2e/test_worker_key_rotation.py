@@ -100,7 +100,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
                 product.start()
             manage = products[0].manage
             person = ["--username=ann", "--email=a@example.org", "--noinput"]
-            manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD="x" * 20)
+            manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD="a-long-and-odd-passphrase")
             manage("create_tenant", TENANT, "--member=ann")
             token = manage("issue_token", TENANT, "ci", "--user=ann", *(f"--scope={scope}" for scope in SCOPES))
             yield Installation(products[:2], products[2], token)

@@ -16,7 +16,7 @@ from tests.receiving import Received, receiving
     ("endpoint", "may"),
     [
         ("https://worker.example:8443", True),
-        ("https://worker.example:8443/base/", True),
+        ("https://worker.example:8443/base/", False),
         ("HTTPS://Worker.Example:8443", True),
         ("http://10.0.0.1:80", True),
         ("http://10.0.0.1", True),

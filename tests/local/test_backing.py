@@ -108,7 +108,7 @@ def test_the_next_start_after_a_killed_supervisor_finds_the_data_at_once(folder:
     process.kill()
     with (
         Backing(folder, outside={}) as backing,
-        psycopg.connect(backing.environment()["DATABASE_URL"]) as connection,
+        psycopg.connect(backing.environment()["DATABASE_OWNER_URL"]) as connection,
     ):
         assert connection.execute("SELECT text FROM note").fetchone() == ("here",)
     process.wait()
