@@ -8,6 +8,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -17,9 +18,11 @@ import requests
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from coordinator.local.product import BIN, Product
+from executions.models import Worker
 from tests import transaction_calls
 from tests.api.furnished import furnished
 from tests.api.house import house
@@ -57,7 +60,6 @@ def serving(database: str, folder: Path) -> Iterator[Product]:
             "SECRET_KEY": settings.SECRET_KEY,
             "WORKER_SECRET": settings.WORKER_SECRET,
             "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),
-            "WORKER_STALE_SECONDS": "3600",
         },
     )
     product.gather_static_files()
@@ -78,6 +80,7 @@ def test_the_document_is_made_without_a_warning(capsys: pytest.CaptureFixture[st
 def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(database: str, tmp_path: Path) -> None:
     ours = house()
     names = furnished(ours)
+    Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
     with serving(database, tmp_path) as product:
         document = requests.get(f"{product.url}/api/schema/?format=json").json()
         told = tmp_path / "openapi.json"
