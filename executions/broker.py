@@ -163,10 +163,7 @@ class Channel(redis.Channel):
             super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]  # not in the stubs
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        """Send a message. If it has a ticket, store the ticket first.
-
-        A message with an expiry replaces the messages in its queue, and the queue expires with it.
-        """
+        """Send a message. If it has a ticket, store the ticket first. Ignores kombu's property `expiration`."""
         headers, body = message["headers"], message["body"]
         header = {
             "task": headers["task"],
@@ -175,11 +172,11 @@ class Channel(redis.Channel):
             "retries": headers.get("retries", 0),
         }
         text = self.messages.write(queue, header, body if isinstance(body, bytes) else body.encode())
-        milliseconds, ticket = message["properties"].get("expiration"), message["properties"].get("ticket")
+        seconds, ticket = message["properties"].get("latest_for"), message["properties"].get("ticket")
         with self.conn_or_acquire() as client:
-            if milliseconds is not None:
+            if seconds is not None:
                 with client.pipeline(transaction=True) as pipe:
-                    pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(milliseconds)).execute()
+                    pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(seconds * 1000)).execute()
             elif ticket is not None:
                 with client.pipeline(transaction=False) as pipe:
                     pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, text).execute()
@@ -259,7 +256,7 @@ def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None
 
     So at most one message waits there, even if no consumer reads the queue. Raises as `send` does.
     """
-    _publish(task, argument, queue, {"expiration": seconds})
+    _publish(task, argument, queue, {"latest_for": seconds})
 
 
 def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -> None:

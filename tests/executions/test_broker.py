@@ -67,6 +67,23 @@ def test_messages_keep_their_order_over_one_connection(queue: str) -> None:
     assert [argument for _, [argument] in taken(queue)] == list(range(20))
 
 
+def test_a_task_that_expires_leaves_the_other_messages_of_its_queue(queue: str) -> None:
+    broker.send("some.task", 1, queue=queue)
+    current_app.send_task("some.task", [2], queue=queue, expires=55)
+    broker.send("some.task", 3, queue=queue)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert redis.ttl(queue) == -1
+    assert taken(queue) == [("some.task", [number]) for number in (1, 2, 3)]
+
+
+def test_the_latest_message_replaces_those_of_its_queue_and_expires(queue: str) -> None:
+    broker.send("some.task", 1, queue=queue)
+    broker.send_latest("some.task", 2, queue=queue, seconds=55.5)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert 50 <= cast("int", redis.ttl(queue)) <= 56
+    assert taken(queue) == [("some.task", [2])]
+
+
 def test_a_broker_that_is_away_is_one_error_of_kombus(queue: str, away: Celery) -> None:
     with pytest.raises(OperationalError):
         broker.send("some.task", 1, queue=queue)
