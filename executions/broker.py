@@ -36,8 +36,8 @@ LONGEST_EXCERPT = 500
 """The number of bytes that are kept of a dead message."""
 DEAD_MESSAGE_SECONDS = 7 * 24 * 3600
 BATCH, BATCH_BYTES = 1000, 1024**2
-# Removes and returns the oldest messages of a queue, until there are ARGV[1] of them or they have ARGV[2] bytes. RPOP has
-# no limit for bytes, and a thousand large messages would exhaust the memory of the process.
+# Removes and returns the oldest messages of a queue, until there are ARGV[1] of them or they have ARGV[2] bytes. RPOP
+# has no limit for bytes, and a thousand large messages would exhaust the memory of the process.
 _TAKE_MANY = """
 local taken, bytes = {}, 0
 while #taken < tonumber(ARGV[1]) and bytes < tonumber(ARGV[2]) do

@@ -174,11 +174,10 @@ def test_what_a_consumer_has_no_room_for_goes_back_in_order(queue: str, room: in
 
 
 def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
-    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis, accepting("some.task", takes_batches=True) as connection:
         redis.lpush(queue, *[b"x" * broker.BATCH_BYTES] * 10)
-        with accepting("some.task", takes_batches=True) as connection:
-            with Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
-                connection.drain_events(timeout=5)
+        with Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+            connection.drain_events(timeout=5)
         assert redis.llen(queue) == 8
         redis.delete(queue, broker.dead_messages_of(queue))
 
