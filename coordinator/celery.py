@@ -77,6 +77,7 @@ app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.conf.worker_consumer = quiet_consumer.NAME
 app.conf.broker_transport_options = {
     **app.conf.broker_transport_options,
+    "takes_batches": True,
     "messages": TaskMessages(
         accepts=_accepts,
         # Workers send these. They sign the envelopes inside with their tenant's key.

@@ -77,7 +77,7 @@ MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
 LARGE_BODIES_BYTES = env.integer("LARGE_BODIES_BYTES", 32 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
-# The clock sends a message every SWEEP_SECONDS. After three without any, messages are known not to arrive.
+# Each SWEEP_SECONDS a message follows the heartbeats. After three without any, heartbeats are known not to arrive.
 MESSAGE_PATH_SECONDS = 3 * SWEEP_SECONDS
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
 # How soon an execution is claimed again after the broker refused its command. It bounds the events of an outage.
@@ -341,6 +341,8 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_TASK_ROUTES = {
     "executions.record": {"queue": "outcomes"},
     "executions.heartbeat": {"queue": "heartbeats"},
+    # It shows that heartbeats arrive.
+    "executions.confirm_messages": {"queue": "heartbeats"},
     # Receivers of webhooks and REST workers may be slow: an installation can serve them with separate workers.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},

@@ -15,6 +15,7 @@ import json
 import logging
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from queue import Empty
 from typing import Any
@@ -34,6 +35,19 @@ MOST_DEAD_MESSAGES = 100
 LONGEST_EXCERPT = 500
 """The number of bytes that are kept of a dead message."""
 DEAD_MESSAGE_SECONDS = 7 * 24 * 3600
+BATCH, BATCH_BYTES = 1000, 1024**2
+# Removes and returns the oldest messages of a queue, until there are ARGV[1] of them or they have ARGV[2] bytes. RPOP
+# has no limit for bytes, and a thousand large messages would exhaust the memory of the process.
+_TAKE_MANY = """
+local taken, bytes = {}, 0
+while #taken < tonumber(ARGV[1]) and bytes < tonumber(ARGV[2]) do
+    local text = redis.call('RPOP', KEYS[1])
+    if not text then break end
+    taken[#taken + 1] = text
+    bytes = bytes + #text
+end
+return taken
+"""
 
 
 def dead_messages_of(queue: str) -> str:
@@ -84,10 +98,14 @@ class Channel(redis.Channel):
     body_encoding = None  # type: ignore[assignment]  # not in the stubs
     # The message format, set by a transport option. Without it a process accepts no messages and signs none.
     messages = TaskMessages()
-    from_transport_options = (*redis.Channel.from_transport_options, "messages")
+    # A transport option: after a message that is not accepted, check the next ones in one go, so that a flood of them
+    # does not delay the others. It needs a broker user with the commands EVAL and RPOP, which workers do not have.
+    takes_batches = False
+    from_transport_options = (*redis.Channel.from_transport_options, "messages", "takes_batches")
     _kept: Any = None
-    connection_errors: Any  # this and the next are not in the stubs
+    connection_errors: Any  # this and the next two are not in the stubs
     _queue_cycle: Any
+    _closing: bool
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection is None:
@@ -133,26 +151,51 @@ class Channel(redis.Channel):
             self._in_poll = None
 
     def _receive_message(self, queue: str, text: bytes) -> None:
-        try:
-            message = self.messages.read(queue, text)
-        except MessageRefused as error:
-            self._bury(queue, text, error.code)
-        else:
-            transport: Any = self.connection
-            transport._deliver(_celery_message(queue, text, message), queue)
+        refused = self._deliver_all(queue, [text])
+        self._bury(queue, refused)
+        if refused and self.takes_batches and not self._closing:
+            with self.conn_or_acquire() as client:
+                texts = client.eval(_TAKE_MANY, 1, queue, BATCH, BATCH_BYTES)
+            self._bury(queue, self._deliver_all(queue, texts))
 
-    def _bury(self, queue: str, text: bytes, code: str) -> None:
-        """Add the message to the dead messages of `queue`. Log a warning if the broker does not accept it."""
-        log.error("Dropped a message of %d bytes from queue %s: %s", len(text), queue, code)
-        excerpt = text[:LONGEST_EXCERPT].decode("ascii", "backslashreplace")
-        entry = json.dumps({"code": code, "at": time.time(), "bytes": len(text), "excerpt": excerpt})
+    def _deliver_all(self, queue: str, texts: list[bytes]) -> list[tuple[str, bytes]]:
+        """Deliver messages, oldest first, as far as there is room. Return those that are refused, with the codes.
+
+        Without room for the next one, it goes back into the queue with all that follow.
+        """
+        refused = []
+        transport: Any = self.connection
+        for number, text in enumerate(texts):
+            try:
+                message = self.messages.read(queue, text)
+            except MessageRefused as error:
+                refused.append((error.code, text))
+                continue
+            if number and not self.qos.can_consume():
+                with self.conn_or_acquire() as client:
+                    client.rpush(queue, *reversed(texts[number:]))
+                break
+            transport._deliver(_celery_message(queue, text, message), queue)
+        return refused
+
+    def _bury(self, queue: str, refused: list[tuple[str, bytes]]) -> None:
+        """Add messages to the dead messages of `queue`. Log a warning if the broker does not accept them."""
+        if not refused:
+            return
+        for code, count in Counter(code for code, _ in refused).items():
+            size = sum(len(text) for each, text in refused if each == code)
+            if count == 1:
+                log.error("Dropped a message of %d bytes from queue %s: %s", size, queue, code)
+            else:
+                log.error("Dropped %d messages of %d bytes in all from queue %s: %s", count, size, queue, code)
+        newest = [_dead_message(code, text) for code, text in refused[-MOST_DEAD_MESSAGES:]]
         name = dead_messages_of(queue)
         try:
             with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
-                pipe.lpush(name, entry).ltrim(name, 0, MOST_DEAD_MESSAGES - 1).expire(name, DEAD_MESSAGE_SECONDS)
+                pipe.lpush(name, *newest).ltrim(name, 0, MOST_DEAD_MESSAGES - 1).expire(name, DEAD_MESSAGE_SECONDS)
                 pipe.execute()
         except (RedisError, OSError) as error:
-            log.warning("The broker did not store a dead message: %s", type(error).__name__)
+            log.warning("The broker did not store dead messages: %s", type(error).__name__)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: Any, queue: str) -> None:
         """Skip the binding of a queue to an exchange of the same name: every message is sent to its queue by name.
@@ -163,10 +206,7 @@ class Channel(redis.Channel):
             super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]  # not in the stubs
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        """Send a message. If it has a ticket, store the ticket first.
-
-        A message with an expiry replaces the messages in its queue, and the queue expires with it.
-        """
+        """Send a message. If it has a ticket, store the ticket first. Ignores kombu's property `expiration`."""
         headers, body = message["headers"], message["body"]
         header = {
             "task": headers["task"],
@@ -175,16 +215,21 @@ class Channel(redis.Channel):
             "retries": headers.get("retries", 0),
         }
         text = self.messages.write(queue, header, body if isinstance(body, bytes) else body.encode())
-        milliseconds, ticket = message["properties"].get("expiration"), message["properties"].get("ticket")
+        seconds, ticket = message["properties"].get("latest_for"), message["properties"].get("ticket")
         with self.conn_or_acquire() as client:
-            if milliseconds is not None:
+            if seconds is not None:
                 with client.pipeline(transaction=True) as pipe:
-                    pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(milliseconds)).execute()
+                    pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(seconds * 1000)).execute()
             elif ticket is not None:
                 with client.pipeline(transaction=False) as pipe:
                     pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, text).execute()
             else:
                 client.lpush(queue, text)
+
+
+def _dead_message(code: str, text: bytes) -> str:
+    excerpt = text[:LONGEST_EXCERPT].decode("ascii", "backslashreplace")
+    return json.dumps({"code": code, "at": time.time(), "bytes": len(text), "excerpt": excerpt})
 
 
 def _celery_message(queue: str, text: bytes, message: TaskMessage) -> dict[str, Any]:
@@ -259,7 +304,7 @@ def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None
 
     So at most one message waits there, even if no consumer reads the queue. Raises as `send` does.
     """
-    _publish(task, argument, queue, {"expiration": seconds})
+    _publish(task, argument, queue, {"latest_for": seconds})
 
 
 def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -> None:

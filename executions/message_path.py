@@ -1,16 +1,21 @@
-"""Records whether messages reach the control workers.
+"""Records whether heartbeats reach the control workers in time.
 
-While none does, no worker becomes silent, and no lease of a Celery worker expires (ADR 24).
+While they do not, no worker becomes silent, and no lease expires (ADR 24).
 """
 
 import logging
+from functools import partial
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from coordinator.broker_gate import gate
+from executions import broker
 from executions.models import MessagePath
+from executions.protocol import HEARTBEAT_QUEUE
 
+CONFIRM_TASK = "executions.confirm_messages"
 log = logging.getLogger(__name__)
 
 # After an interruption, `alive_until` of every worker that was alive when it began is extended by its length, because
@@ -52,8 +57,25 @@ FROM unrenewed WHERE e.id = unrenewed.id
 """
 
 
+def send_probe() -> None:
+    """Send a message with the database's time to the queue of heartbeats, behind all heartbeats that wait there."""
+    gate.send(partial(broker.send, CONFIRM_TASK, _database_time(), queue=HEARTBEAT_QUEUE))
+
+
+def take_probe(sent_at: float) -> None:
+    """Confirm that messages arrive, unless this one is late: then heartbeats are late too."""
+    if _database_time() - sent_at <= settings.MESSAGE_PATH_SECONDS:
+        confirm()
+
+
+def _database_time() -> float:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        return float(cursor.fetchone()[0])
+
+
 def confirm() -> None:
-    """Record that a message of the clock has arrived. The task that the clock sends calls this first.
+    """Record that a message has arrived in time.
 
     Workers are locked before executions, in the order in which a heartbeat locks them.
     """
@@ -67,5 +89,5 @@ def confirm() -> None:
 
 
 def is_interrupted() -> bool:
-    """Return True if no message has arrived for MESSAGE_PATH_SECONDS."""
+    """Return True if no message has arrived in time for MESSAGE_PATH_SECONDS."""
     return MessagePath.objects.filter(expected_by__lt=Now()).exists()

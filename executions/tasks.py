@@ -129,14 +129,20 @@ def send_webhooks() -> None:
     webhooks.send()
 
 
+@shared_task(name=message_path.CONFIRM_TASK)
+def confirm_messages(sent_at: float) -> None:
+    message_path.take_probe(sent_at)
+
+
 @shared_task(name="executions.sweep")
 def sweep() -> None:
     """What lost messages and dead workers left behind: expired leases and due rows. And what campaigns admit by now.
 
-    Any number of clocks may ring.
+    Any number of clocks may ring. While heartbeats cannot renew leases, none expires.
     """
-    message_path.confirm()
-    sweeper.expire_leases()
+    message_path.send_probe()
+    if not message_path.is_interrupted():
+        sweeper.expire_leases()
     sweeper.awaits_due()
     sweeper.silent_workers()
     sweeper.endpoints()

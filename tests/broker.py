@@ -34,10 +34,10 @@ def taken(queue: str, url: str | None = None) -> list[tuple[str, list[Any]]]:
     return found
 
 
-def accepting(task: str, url: str | None = None) -> Connection:
-    """A connection that accepts messages of `task` from every queue, signed or not."""
+def accepting(task: str, url: str | None = None, **options: Any) -> Connection:
+    """A connection that accepts messages of `task` from every queue, signed or not. `options` are of the transport."""
     messages = TaskMessages(accepts=lambda _queue, name: name == task, unsigned=[task])
-    return Connection(url or settings.CELERY_BROKER_URL, transport_options={"messages": messages})
+    return Connection(url or settings.CELERY_BROKER_URL, transport_options={"messages": messages, **options})
 
 
 @contextmanager

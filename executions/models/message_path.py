@@ -5,10 +5,10 @@ from django.db.models import F, Q
 
 
 class MessagePath(models.Model):
-    """Records when a message last travelled from the clock over the broker to a control worker. It has one row.
+    """Records when a message last passed in time through the queue of heartbeats to a control worker. It has one row.
 
-    Heartbeats take the same path. If no message arrives until `expected_by`, heartbeats cannot arrive either. The table
-    is empty before the first message.
+    If no message arrives until `expected_by`, heartbeats do not arrive in time either. The table is empty before the
+    first message.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)

@@ -1,6 +1,7 @@
 """The broker's client: messages as Celery reads them, and what is taken without acknowledgement."""
 
 import json
+import time
 import uuid
 from pathlib import Path
 from typing import Any, cast
@@ -67,6 +68,23 @@ def test_messages_keep_their_order_over_one_connection(queue: str) -> None:
     assert [argument for _, [argument] in taken(queue)] == list(range(20))
 
 
+def test_a_task_that_expires_leaves_the_other_messages_of_its_queue(queue: str) -> None:
+    broker.send("some.task", 1, queue=queue)
+    current_app.send_task("some.task", [2], queue=queue, expires=55)
+    broker.send("some.task", 3, queue=queue)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert redis.ttl(queue) == -1
+    assert taken(queue) == [("some.task", [number]) for number in (1, 2, 3)]
+
+
+def test_the_latest_message_replaces_those_of_its_queue_and_expires(queue: str) -> None:
+    broker.send("some.task", 1, queue=queue)
+    broker.send_latest("some.task", 2, queue=queue, seconds=55.5)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert 50 <= cast("int", redis.ttl(queue)) <= 56
+    assert taken(queue) == [("some.task", [2])]
+
+
 def test_a_broker_that_is_away_is_one_error_of_kombus(queue: str, away: Celery) -> None:
     with pytest.raises(OperationalError):
         broker.send("some.task", 1, queue=queue)
@@ -111,6 +129,57 @@ def test_the_newest_dead_messages_are_kept_in_part(queue: str, caplog: pytest.Lo
     assert {len(entry["excerpt"]) for entry in kept} == {broker.LONGEST_EXCERPT}
     assert len(caplog.records) == log_limit.MOST
     assert "xx" not in caplog.text
+
+
+def test_a_flood_of_garbage_is_read_in_batches_that_deliver_what_is_accepted_in_order(queue: str) -> None:
+    """Fifty thousand messages of garbage in a second, on a machine with nothing else to do."""
+    found: list[int] = []
+
+    def take(body: Any, message: Any) -> None:
+        found.append(body[0][0]["number"])
+        message.ack()
+
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        for number in range(10):
+            redis.lpush(queue, *[b"x"] * 20_000)
+            broker.send("some.task", {"number": number}, queue=queue)
+        with accepting("some.task", takes_batches=True) as connection:
+            began, reads = time.monotonic(), 0
+            with Consumer(connection.channel(), [Queue(queue)], callbacks=[take]):
+                while redis.llen(queue):
+                    connection.drain_events(timeout=5)
+                    reads += 1
+            seconds = time.monotonic() - began
+        print(f"{200_000 / seconds:.0f} messages of garbage a second")
+        redis.delete(broker.dead_messages_of(queue))
+    assert found == list(range(10))
+    assert reads < 250
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_what_a_consumer_has_no_room_for_goes_back_in_order(queue: str, room: int) -> None:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        redis.lpush(queue, b"garbage")
+        for number in range(5):
+            broker.send("some.task", {"number": number}, queue=queue)
+        found: list[int] = []
+        with accepting("some.task", takes_batches=True) as connection, connection.channel() as channel:
+            consumer = Consumer(channel, [Queue(queue)], callbacks=[lambda body, _: found.append(body[0][0]["number"])])
+            consumer.qos(prefetch_count=room)
+            with consumer:
+                connection.drain_events(timeout=5)
+        redis.delete(broker.dead_messages_of(queue))
+    assert found == list(range(room))
+    assert [argument["number"] for _, [argument] in taken(queue)] == list(range(room, 5))
+
+
+def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis, accepting("some.task", takes_batches=True) as connection:
+        redis.lpush(queue, *[b"x" * broker.BATCH_BYTES] * 10)
+        with Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+            connection.drain_events(timeout=5)
+        assert redis.llen(queue) == 8
+        redis.delete(queue, broker.dead_messages_of(queue))
 
 
 def test_a_broker_that_cannot_keep_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from coordinator.tenancy.models import Tenant
 from executions import message_path, moves, tasks
 from executions.errors import WorkerUnavailable
 from executions.models import Execution, MessagePath, Worker, WorkerEligibility
+from executions.protocol import HEARTBEAT_QUEUE
 from executions.submission import Submission, submit
 from tests import making
+from tests.broker import taken
 
 pytestmark = pytest.mark.django_db
 STALE, BEAT, LEASE = 30, 9, 30
@@ -40,6 +42,52 @@ def states() -> dict[str, str]:
 
 def submitted(owner: Tenant, key: str = "k") -> Submission:
     return submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key=key, actor="token:test")
+
+
+def probes() -> list[float]:
+    """Take what waits in the queue of heartbeats: the times in the probes."""
+    return [sent_at for task, [sent_at] in taken(HEARTBEAT_QUEUE) if task == message_path.CONFIRM_TASK]
+
+
+def swept() -> None:
+    """The clock's message arrives, and so does the probe that it causes."""
+    taken(HEARTBEAT_QUEUE)
+    tasks.sweep()
+    for sent_at in probes():
+        tasks.confirm_messages(sent_at)
+
+
+def test_messages_arrive_only_if_they_come_through_the_queue_of_heartbeats() -> None:
+    owner, _ = making.ready()
+    swept()
+    passes(60)
+    taken(HEARTBEAT_QUEUE)
+    tasks.sweep()
+    assert submitted(owner).dispatch_delayed
+    [sent_at] = probes()
+    tasks.confirm_messages(sent_at)
+    assert not submitted(owner, "k2").dispatch_delayed
+
+
+def test_a_probe_that_waited_behind_a_backlog_confirms_nothing(settings: Any) -> None:
+    """The heartbeats wait in the same backlog."""
+    making.ready()
+    swept()
+    taken(HEARTBEAT_QUEUE)
+    tasks.sweep()
+    [sent_at] = probes()
+    passes(60)
+    tasks.confirm_messages(sent_at - settings.MESSAGE_PATH_SECONDS - 1)
+    assert message_path.is_interrupted()
+    assert states() == {"worker-1": "HEALTHY"}
+
+
+def test_while_heartbeats_are_late_the_sweep_takes_no_lease() -> None:
+    made = running()
+    swept()
+    passes(LEASE + 1)
+    tasks.sweep()
+    assert kinds(made) == ["SUBMITTED", "CLAIMED"]
 
 
 def test_while_messages_arrive_a_silent_worker_is_stale() -> None:
@@ -156,7 +204,8 @@ def test_three_minutes_without_messages_cost_no_lease() -> None:
     passes(BEAT)
     message_path.confirm()
     passes(180)
-    tasks.sweep()
+    swept()
+    swept()
     after = Execution.objects.get(pk=made.pk)
     assert (after.status, after.lease_token, after.takeovers) == ("RUNNING", made.lease_token, 0)
     assert kinds(made) == ["SUBMITTED", "CLAIMED"]
@@ -168,6 +217,7 @@ def test_a_lease_that_had_expired_before_the_interruption_stays_so() -> None:
     passes(LEASE + 1)
     message_path.confirm()
     passes(180)
+    swept()
     tasks.sweep()
     assert kinds(made) == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED"]
 

@@ -1,0 +1,59 @@
+"""A flood of garbage from one tenant's broker user costs no other tenant its workers."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from executions.protocol import HEARTBEAT_QUEUE, HEARTBEAT_TASK
+from executions.task_messages import NOTHING_FOLLOWS, TaskMessages
+from tests.e2e.conftest import product_with_own_broker
+from tests.running import BuiltRelease, RunningProduct, TenantInUse
+
+PLAIN = {"task": HEARTBEAT_TASK, "eta": None, "expires": None, "retries": 0}
+GARBAGE, FORGED = 1_000_000, 300_000
+
+
+@pytest.mark.timeout(240)
+def test_a_flood_in_the_queue_of_heartbeats_makes_no_other_tenants_worker_silent(
+    running: RunningProduct, tmp_path: Path, name: str, v1: BuiltRelease
+) -> None:
+    """Garbage is read quickly. Forged heartbeats are not, but meanwhile silence does not count."""
+    seconds = {"WORKER_STALE_SECONDS": "20", "LEASE_SECONDS": "20", "SWEEP_SECONDS": "2"}
+    with product_with_own_broker(running, tmp_path, seconds) as (product, valkey):
+        bad, other = product.tenant(f"{name}-bad"), product.tenant(name)
+        forged = TaskMessages().write(HEARTBEAT_QUEUE, PLAIN, json.dumps([[{}], {}, NOTHING_FOLLOWS]).encode())
+        try:
+            other.register(v1)
+            other.activate(v1)
+            other.start_worker(v1, "worker")
+            url = product.product.broker_url(bad.tenant.slug)
+            with Redis.from_url(url) as attacker, Redis.from_url(valkey.owner_url) as owner:
+                attacker.lpush(HEARTBEAT_QUEUE, *[b"x"] * GARBAGE)
+                began = time.monotonic()
+                while owner.llen(HEARTBEAT_QUEUE) > 100:
+                    stays_healthy(other)
+                assert time.monotonic() - began < 60
+                made = other.accepted("tests.pinned", {"number": 1}, "after garbage")["executionId"]
+                other.wait_for(made, "SUCCEEDED")
+                attacker.lpush(HEARTBEAT_QUEUE, *[forged] * FORGED)
+                began = time.monotonic()
+                while time.monotonic() - began < 30:
+                    delayed = stays_healthy(other)
+                assert delayed
+                owner.delete(HEARTBEAT_QUEUE)
+            made = other.accepted("tests.pinned", {"number": 1}, "after all")["executionId"]
+            other.wait_for(made, "SUCCEEDED")
+        finally:
+            other.stop_workers()
+
+
+def stays_healthy(tenant: TenantInUse) -> bool:
+    """Fail unless the tenant's worker is healthy and a submission is accepted. Return whether it is delayed."""
+    [worker] = tenant.get("workers")["items"]
+    assert worker["state"] == "HEALTHY"
+    time.sleep(1)
+    answer = tenant.accepted("tests.pinned", {"number": 1}, f"at {time.monotonic()}")
+    return bool(answer.get("dispatchDelayed"))
