@@ -49,7 +49,7 @@ def sending_seconds() -> int:
 
 
 def webhook_keys(tenant_id: str) -> list[str]:
-    """Return the keys that sign the webhooks of this tenant: one for each active secret, that of WORKER_SECRET first."""
+    """Return the keys that sign the tenant's webhooks, one for each active secret, that of WORKER_SECRET first."""
     roots = (settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS)
     return [derived(root, f"webhook:{tenant_id}") for root in roots]
 

@@ -9,7 +9,7 @@ from executions.webhooks import webhook_keys
 
 
 class Command(BaseCommand):
-    help = "Print the webhook keys of a tenant, one line for each active WORKER_SECRET. Receivers need one; keep them secret."
+    help = "Print the webhook keys of a tenant, one for each active secret. A receiver needs one. Keep them secret."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
