@@ -36,6 +36,8 @@ LONGEST_STEP_ID = 300
 LONGEST_TYPE = 500
 LONGEST_RECIPIENT = 200
 """An await's assignee or group."""
+LONGEST_WORKER_ID = 190
+"""With a prefix such as `worker:` it fits into the columns for actors and owners of leases."""
 LONGEST_TRACEBACK = 4_000
 LONGEST_OUTCOME = 16 * 1024**2
 """How many characters one outcome, or one checkpoint, may have as JSON."""
@@ -103,7 +105,7 @@ def _segment(text: str) -> str:
 
 # What ends up in a column: bounded as the column is, and without the one character that PostgreSQL cannot keep.
 Identity = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
-WorkerId = Annotated[str, Field(max_length=150), AfterValidator(_segment)]
+WorkerId = Annotated[str, Field(max_length=LONGEST_WORKER_ID), AfterValidator(_segment)]
 _TransitionKey = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 _Version = Annotated[int, Field(ge=0, lt=2**63)]
 

@@ -138,7 +138,7 @@ def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
 
 def _record(execution: Execution, worker: Worker, found: Heard) -> None:
     """The outcome, and the outputs in the payloads in which they came, in one transaction."""
-    group = OutcomeGroup(worker_id=worker.worker_id[:150], outcomes=[found.outcome])
+    group = OutcomeGroup(worker_id=worker.worker_id, outcomes=[found.outcome])
     with transaction.atomic():
         outcome.record(execution.pin, group)
         if found.outputs is not None:

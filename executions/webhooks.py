@@ -11,6 +11,7 @@ import json
 import logging
 import random
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -47,15 +48,20 @@ def sending_seconds() -> int:
     return int(settings.WEBHOOK_TIMEOUT_SECONDS * (outbound.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
 
 
-def webhook_key(tenant_id: str) -> str:
-    """The key under which the tenant's receivers find the signature of what they are sent."""
-    return derived(settings.WORKER_SECRET, f"webhook:{tenant_id}")
+def webhook_keys(tenant_id: str) -> list[str]:
+    """Return the keys that sign the tenant's webhooks, one for each active secret, that of WORKER_SECRET first."""
+    roots = (settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS)
+    return [derived(root, f"webhook:{tenant_id}") for root in roots]
 
 
-def signature(key: str, moment: int, body: bytes) -> str:
-    """The value of SIGNATURE_HEADER: epoch seconds, and HMAC-SHA256 in hex over these, a dot, and the body."""
-    signed = hmac.new(key.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"t={moment},v1={signed}"
+def signature(keys: Iterable[str], moment: int, body: bytes) -> str:
+    """Return the value of SIGNATURE_HEADER: epoch seconds, and one signature for each key.
+
+    A signature is HMAC-SHA256 in hexadecimal over the seconds, a dot, and the body.
+    """
+    signed = f"{moment}.".encode() + body
+    made = (hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys)
+    return ",".join([f"t={moment}", *(f"v1={each}" for each in made)])
 
 
 def send(*, resolve: Resolve = outbound.resolve) -> bool:
@@ -145,7 +151,7 @@ def _post(interaction: Interaction, resolve: Resolve) -> int:
             "Content-Type": "application/json",
             "User-Agent": "durable-coordinator",
             "Idempotency-Key": str(interaction.pk),
-            SIGNATURE_HEADER: signature(webhook_key(interaction.tenant.slug), now, body),
+            SIGNATURE_HEADER: signature(webhook_keys(interaction.tenant.slug), now, body),
         },
         connect_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
         seconds=settings.WEBHOOK_TIMEOUT_SECONDS,

@@ -24,6 +24,7 @@ from executions.errors import (
     WorkerUnknown,
 )
 from executions.models import Worker, WorkerEligibility, WorkerEvent
+from executions.protocol import LONGEST_WORKER_ID
 from executions.stranded import Stranded, stranded
 from releases.identity import ReleaseIdentity
 from releases.models import IDENTITY_LENGTH
@@ -101,7 +102,7 @@ class RegisterRequest(StrictSerializer):
     pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
-    workerId = SegmentIdentifier(max_length=150)
+    workerId = SegmentIdentifier(max_length=LONGEST_WORKER_ID)
     endpoint = Text(max_length=2000, help_text="Its origin, without a path. REST_WORKER_ORIGINS must allow it.")
     artifactId = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
     artifactDigest = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)

@@ -12,6 +12,7 @@ from coordinator.tenancy.models import Tenant
 from executions import redrive, rest_workers, worker_registry
 from executions.errors import ExecutionUnknown, WorkerLimitReached, WorkerUnknown
 from executions.models import Worker
+from executions.protocol import LONGEST_WORKER_ID
 from executions.rest_capabilities import await_verdict
 from interop import records
 from interop.registration import register_from
@@ -109,7 +110,7 @@ class RegisterWorker(WorkerView):
         body = body_of(request)
         if body is None:
             raise Refusal(400, "request is required")
-        worker_id = segment(required(body, "workerId", 200), "workerId")
+        worker_id = segment(required(body, "workerId", LONGEST_WORKER_ID), "workerId")
         identity = ReleaseIdentity(
             tenant_id,
             segment(bounded(pipeline_id, "pipelineId"), "pipelineId"),

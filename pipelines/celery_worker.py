@@ -23,12 +23,14 @@ from kombu.exceptions import KombuError, OperationalError
 from kombu.message import Message
 
 from coordinator.broker_tls import tls_options
+from coordinator.identifying import SEGMENT_RULE, is_segment
 from executions import quiet_consumer
 from executions.broker import send, survive_broker_loss, take_ticket
 from executions.protocol import (
     EXECUTE_TASK,
     HEARTBEAT_QUEUE,
     HEARTBEAT_TASK,
+    LONGEST_WORKER_ID,
     ORDER_TASK,
     OUTCOME_QUEUE,
     RECORD_TASK,
@@ -46,7 +48,6 @@ from pipelines.outbox import Answer, Outbox
 # Seconds between heartbeats. A worker takes nothing before it is told to, so it asks again soon at first.
 FIRST_SILENCE = 1.0
 LONGEST_SILENCE = 10.0
-LONGEST_NAME = 150
 # How many seconds the last answers are worth waiting for a broker that is away, before the worker ends.
 PATIENCE = 60.0
 
@@ -63,10 +64,11 @@ def main(arguments: argparse.Namespace) -> int:
     tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
     url = broker_url(arguments.broker_url, arguments.broker_ca_file)
     key = worker_key(arguments.key_file)
-    release = host_release(arguments.pipeline, arguments.release, tenant)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
-    if len(worker_id) > LONGEST_NAME or not worker_id.isprintable():
-        raise DefinitionError("INVALID_WORKER_ID", f"--worker-id takes at most {LONGEST_NAME} printable characters")
+    if len(worker_id) > LONGEST_WORKER_ID or not is_segment(worker_id):
+        text = f"--worker-id {SEGMENT_RULE} or have more than {LONGEST_WORKER_ID} characters"
+        raise DefinitionError("INVALID_WORKER_ID", text)
+    release = host_release(arguments.pipeline, arguments.release, tenant)
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency, take_ticket=_take_ticket)
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
     outbox = Outbox(partial(_send, host), host.let_go)

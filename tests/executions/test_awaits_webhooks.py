@@ -26,7 +26,7 @@ from releases.models import Release
 from tests import making
 from tests.executions.parking import answer, asked, make_late, suspended
 from tests.raw_sql import run
-from tests.receiving import Receiver, dripping, receiving
+from tests.receiving import Received, Receiver, dripping, receiving
 
 pytestmark = pytest.mark.django_db
 CERTIFICATE = Path(__file__).parents[1] / "unit" / "coordinator" / "tls" / "receiver.pem"
@@ -54,6 +54,24 @@ def receiver() -> Iterator[Receiver]:
 
 def sent_to(ready: Ready, url: str, key: str = "key", **members: Any) -> Execution:
     return suspended(ready, key, transport="webhook", transport_metadata={"url": url}, **members)
+
+
+def printed_keys(ready: Ready) -> list[str]:
+    printed = StringIO()
+    call_command("webhook_key", ready[0].slug, stdout=printed)
+    return printed.getvalue().split()
+
+
+def moment_of(request: Received) -> str:
+    return request.headers["X-Coordinator-Signature"].partition(",")[0].removeprefix("t=")
+
+
+def signatures(request: Received) -> list[str]:
+    return request.headers["X-Coordinator-Signature"].split(",v1=")[1:]
+
+
+def expected_signature(request: Received, key: str) -> str:
+    return hmac.new(key.encode(), f"{moment_of(request)}.".encode() + request.body, hashlib.sha256).hexdigest()
 
 
 def make_due(one: Interaction) -> None:
@@ -113,15 +131,26 @@ def test_a_receiver_can_tell_who_sent_it(ready: Ready, receiver: Receiver) -> No
     sent_to(ready, receiver.url())
     webhooks.send()
     [request] = receiver.requests
-    moment, _, given = request.headers["X-Coordinator-Signature"].partition(",v1=")
-    key = webhooks.webhook_key(ready[0].slug)
-    signed = f"{moment.removeprefix('t=')}.".encode() + request.body
-    assert hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() == given
-    assert abs(int(moment.removeprefix("t=")) - timezone.now().timestamp()) < 60
-    assert webhooks.webhook_key("other") != key
-    printed = StringIO()
-    call_command("webhook_key", ready[0].slug, stdout=printed)
-    assert printed.getvalue().strip() == key
+    [key] = printed_keys(ready)
+    assert signatures(request) == [expected_signature(request, key)]
+    assert abs(int(moment_of(request)) - timezone.now().timestamp()) < 60
+    assert webhooks.webhook_keys("other") != [key]
+
+
+def test_while_the_secret_is_rotated_receivers_may_have_the_old_or_the_new_key(
+    ready: Ready, receiver: Receiver, settings: Any
+) -> None:
+    [old] = printed_keys(ready)
+    first = settings.WORKER_SECRET
+    settings.WORKER_SECRET_FALLBACKS = ["another-worker-secret-0123456789abcdef"]
+    [kept, new] = printed_keys(ready)
+    assert kept == old != new
+    settings.WORKER_SECRET, settings.WORKER_SECRET_FALLBACKS = settings.WORKER_SECRET_FALLBACKS[0], [first]
+    assert printed_keys(ready) == [new, old]
+    sent_to(ready, receiver.url())
+    webhooks.send()
+    [request] = receiver.requests
+    assert signatures(request) == [expected_signature(request, key) for key in (new, old)]
 
 
 def test_without_a_public_address_there_is_no_callback(ready: Ready, receiver: Receiver) -> None:

@@ -88,6 +88,16 @@ def test_a_full_broker_costs_each_execution_one_claim(valkey: Valkey, settings: 
     assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
 
 
+def test_commands_that_are_given_back_leave_no_ticket(valkey: Valkey, settings: Any) -> None:
+    """A worker would run them a second time if their message was accepted although its sending failed."""
+    due(settings, "celery")
+    refuse_commands(valkey)
+    assert dispatch.dispatch() == 0
+    with Redis.from_url(valkey.owner_url) as client:
+        assert client.info("commandstats")["cmdstat_set"]["calls"] > 0
+        assert client.keys("*.ticket.*") == []
+
+
 @pytest.mark.parametrize("protocol", ["celery", "rest"])
 @pytest.mark.usefixtures("broken_broker")
 def test_a_claim_that_is_given_back_unsent_does_not_reset_the_count_of_lost_leases(

@@ -8,8 +8,8 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from coordinator.tenancy.models import Tenant
-from executions.models import Execution, Worker, WorkerEligibility
-from executions.protocol import Heartbeat, HeldLease
+from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.protocol import LONGEST_WORKER_ID, Heartbeat, HeldLease
 from executions.worker_registry import take_heartbeat
 from releases.models import Release
 from tests import making
@@ -51,6 +51,14 @@ def test_the_first_heartbeat_registers_the_worker(release: Release) -> None:
     assert abs(timezone.now() - worker.last_heartbeat_at) < timedelta(minutes=1)
     assert worker.registered_at == worker.last_heartbeat_at
     assert state(worker) == "HEALTHY"
+
+
+def test_a_worker_may_have_the_longest_id(release: Release) -> None:
+    longest = "w" * LONGEST_WORKER_ID
+    heartbeat(release)
+    heartbeat(release, worker_id=longest)
+    [event] = WorkerEvent.objects.filter(worker__worker_id=longest)
+    assert event.actor == f"worker:{longest}"
 
 
 def test_a_worker_goes_through_its_states_and_may_come_back(release: Release) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from coordinator.tenancy.models import Tenant
 from executions.models import Execution, Worker, WorkerEvent
+from executions.protocol import LONGEST_WORKER_ID
 from pipelines.release import release
 from releases.models import Release
 from tests import making
@@ -339,6 +340,13 @@ def test_workers_are_listed_by_what_they_host(root: Path, owner: Tenant) -> None
 def test_a_worker_says_who_it_is_and_what_it_hosts(root: Path, owner: Tenant, name: str, value: Any) -> None:
     answer = call("POST", f"{base(owner)}/workers/register", {**WORKER, name: value})
     assert refused(answer) == (400, f"{name} is required")
+
+
+def test_the_length_of_a_worker_id_is_limited(root: Path, owner: Tenant) -> None:
+    longest = "w" * LONGEST_WORKER_ID
+    assert ok("POST", f"{base(owner)}/workers/register", {**WORKER, "workerId": longest})["workerId"] == longest
+    status, text = refused(call("POST", f"{base(owner)}/workers/register", {**WORKER, "workerId": f"{longest}w"}))
+    assert (status, "workerId" in text) == (400, True)
 
 
 def test_a_worker_registers_with_a_body(root: Path, owner: Tenant) -> None:

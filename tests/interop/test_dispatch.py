@@ -14,7 +14,8 @@ from django.utils import timezone
 from executions import awaits, dispatch, interactions, rest_assignment, rest_calls, rest_dispatch, webhooks
 from executions.awaits import expire
 from executions.errors import InteractionUnknown
-from executions.models import AwaitUnit, DeadLetter, Execution, Interaction, WireForm
+from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm, Worker
+from executions.protocol import LONGEST_WORKER_ID
 from executions.redrive import redrive
 from executions.rest_workers import register
 from executions.sweep import expire_leases
@@ -97,6 +98,13 @@ def test_the_command_has_fifteen_members_and_the_pin_of_the_execution(flow: Flow
     assert (payload["shape"], payload["items"]) == ("UNI", [])
     assert payload["payload"]["payloadTypeId"] == ORDER_TYPE
     assert json.loads(payload["payload"]["payload"]) == ORDER
+
+
+@pytest.mark.parametrize("name", ["w" * 149 + " " + "x" * 10, "w" * LONGEST_WORKER_ID], ids=["blank", "longest"])
+def test_an_outcome_is_recorded_whatever_the_id_of_the_worker(flow: Flow, name: str) -> None:
+    Worker.objects.filter(pk=flow.worker.pk).update(worker_id=name)
+    made, _ = parked(flow)
+    assert ExecutionEvent.objects.filter(execution=made, actor=f"worker:{name}").exists()
 
 
 def test_the_signed_path_does_not_include_the_path_of_the_base_url(flow: Flow, settings: Any) -> None:

@@ -1,15 +1,15 @@
-"""`manage.py webhook_key TENANT`: prints the key with which the tenant's receivers check what they are sent."""
+"""`manage.py webhook_key TENANT`: prints the keys with which the tenant's receivers verify webhooks."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from coordinator.tenancy.models import Tenant
-from executions.webhooks import webhook_key
+from executions.webhooks import webhook_keys
 
 
 class Command(BaseCommand):
-    help = "Print the webhook key of a tenant, for the receivers of its webhooks. Keep it secret."
+    help = "Print the webhook keys of a tenant, one for each active secret. A receiver needs one. Keep them secret."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
@@ -17,4 +17,5 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not Tenant.objects.filter(slug=options["tenant"]).exists():
             raise CommandError(f"There is no tenant {options['tenant']!r}.")
-        self.stdout.write(webhook_key(options["tenant"]))
+        for key in webhook_keys(options["tenant"]):
+            self.stdout.write(key)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from executions.protocol import LONGEST_WORKER_ID
+from executions.worker_keys import worker_key
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 FLOW = """
 from pipelines import Pipeline
@@ -35,6 +38,7 @@ def command(project: Path, *arguments: str, **environment: str) -> subprocess.Co
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
 
 
@@ -113,3 +117,19 @@ def test_build_loads_neither_a_web_framework_nor_a_broker(project: Path) -> None
         [sys.executable, "-c", watch], cwd=project, env=env, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+@pytest.mark.parametrize("worker_id", ["host/1", " host", "host ", ".", "a\u200bb", "w" * (LONGEST_WORKER_ID + 1)])
+def test_a_worker_does_not_start_with_an_id_that_no_coordinator_accepts(project: Path, worker_id: str) -> None:
+    refused = command(
+        project,
+        "worker",
+        "flow:pipeline",
+        "--release=pipeline-release.json",
+        "--tenant=acme",
+        "--broker-url=redis://127.0.0.1:1/0",
+        f"--worker-id={worker_id}",
+        PIPELINES_WORKER_KEY=worker_key("a secret", "acme").text,
+    )
+    assert refused.returncode == 2
+    assert "INVALID_WORKER_ID" in refused.stderr
