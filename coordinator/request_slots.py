@@ -30,8 +30,10 @@ class Slots:
             self._free.put(made)
 
     def take(self) -> None:
-        """Wait for a free slot."""
-        connections[DEFAULT_DB_ALIAS] = self._free.get()
+        """Wait for a free slot. Django checks a connection only when a request begins, so this checks each one."""
+        taken = self._free.get()
+        taken.close_if_unusable_or_obsolete()
+        connections[DEFAULT_DB_ALIAS] = taken
 
     def leave(self) -> None:
         connection = connections[DEFAULT_DB_ALIAS]
