@@ -3,10 +3,11 @@
 Granian calls the application in a thread before the body has arrived, and a `read` cannot be interrupted. So a process
 has many threads and few slots. A slot is the right to handle a request, together with a database connection. A request
 leaves its slot while it waits for its body. A client that stops sending its body occupies a thread, which costs little,
-until it closes the connection.
+until it closes the connection. So the requests that wait at once are limited, in all and for each client address.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -15,6 +16,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from coordinator.errors import SlowRequestsBusy
+from coordinator.tenancy.client_address import client_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -30,8 +32,10 @@ class Slots:
             self._free.put(made)
 
     def take(self) -> None:
-        """Wait for a free slot."""
-        connections[DEFAULT_DB_ALIAS] = self._free.get()
+        """Wait for a free slot. Django checks a connection only when a request begins, so this checks each one."""
+        taken = self._free.get()
+        taken.close_if_unusable_or_obsolete()
+        connections[DEFAULT_DB_ALIAS] = taken
 
     def leave(self) -> None:
         connection = connections[DEFAULT_DB_ALIAS]
@@ -51,13 +55,41 @@ class Slots:
             self.take()
 
 
+class WaitingPlaces:
+    """A fixed number of places for requests that wait for their bodies. A client gets at most a quarter of them."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._share = max(count // 4, 1)
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self, client: str) -> Iterator[None]:
+        """Occupy a place within the block. Raises `SlowRequestsBusy` if none is free for this client address."""
+        with self._lock:
+            if not self._free or self._taken[client] >= self._share:
+                raise SlowRequestsBusy("Too many requests have arrived only in part. Try again in a moment.")
+            self._free -= 1
+            self._taken[client] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._free += 1
+                self._taken[client] -= 1
+                if not self._taken[client]:
+                    del self._taken[client]
+
+
 class Body:
     """A request's body. Reading leaves the slot, and raises `SlowRequestsBusy` if too many requests wait already."""
 
-    def __init__(self, stream: Any, slots: Slots, waiting: threading.Semaphore) -> None:
+    def __init__(self, stream: Any, slots: Slots, waiting: WaitingPlaces, client: str) -> None:
         self._stream = stream
         self._slots = slots
         self._waiting = waiting
+        self._client = client
 
     def read(self, size: int | None = None) -> bytes:
         return self._wait(lambda: self._stream.read(size))
@@ -66,23 +98,18 @@ class Body:
         return self._wait(lambda: self._stream.readline(size))
 
     def _wait(self, read: Callable[[], bytes]) -> bytes:
-        if not self._waiting.acquire(blocking=False):
-            raise SlowRequestsBusy("Too many clients have sent only a part of their request. Try again in a moment.")
-        try:
-            with self._slots.left():
-                return read()
-        finally:
-            self._waiting.release()
+        with self._waiting.place(self._client), self._slots.left():
+            return read()
 
 
 def in_slots(application: Application, *, slots: int, threads: int) -> Application:
     """Wrap a WSGI application so that it handles at most `slots` requests at once. The server has `threads` threads."""
     shared = Slots(slots)
-    waiting = threading.Semaphore(max(threads - 2 * slots, 1))
+    waiting = WaitingPlaces(max(threads - 2 * slots, 1))
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
-            environ["wsgi.input"] = Body(environ["wsgi.input"], shared, waiting)
+            environ["wsgi.input"] = Body(environ["wsgi.input"], shared, waiting, client_address(environ))
         shared.take()
         try:
             return application(environ, start_response)

@@ -1,5 +1,6 @@
-"""Limits the duration of sessions: a middleware, and the timestamps in the session that it reads."""
+"""Middleware that checks session cookies and limits the duration of sessions, and the timestamps that it reads."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,11 @@ from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 
 BEGAN, ACTIVE = "began_at", "active_at"
 PRECISION_SECONDS = 60.0
+SESSION_KEY_FORM = re.compile(r"[a-z0-9]{32}")
 
 
 @receiver(user_logged_in)
@@ -20,17 +23,35 @@ def begin(request: HttpRequest, **_: Any) -> None:
     request.session[BEGAN] = request.session[ACTIVE] = time.time()
 
 
+def well_formed_keys(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Drop a session cookie that does not have the form of a session key.
+
+    Django looks up any value in the database. A quoted cookie can contain U+0000, which PostgreSQL rejects.
+    """
+
+    def respond(request: HttpRequest) -> HttpResponseBase:
+        if not SESSION_KEY_FORM.fullmatch(request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")):
+            request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+        return get_response(request)
+
+    return respond
+
+
 def session_limits(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
     """End a session after SESSION_IDLE_SECONDS without activity, and after SESSION_MAX_SECONDS in any case.
 
-    Requests of htmx are not activity, because a page sends them without its user to refresh itself.
+    Requests of htmx are not activity, because a page sends them without its user to refresh itself. Only the admin
+    uses sessions, so other addresses do not load them.
     """
+    admin = reverse("admin:index")
 
     def respond(request: HttpRequest) -> HttpResponseBase:
-        # Without the cookie there is no session, so no query is needed.
-        if settings.SESSION_COOKIE_NAME in request.COOKIES and SESSION_KEY in request.session:
+        has_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
+        if has_cookie and request.path_info.startswith(admin) and SESSION_KEY in request.session:
             _end_or_extend(request)
         return get_response(request)
 

@@ -34,5 +34,6 @@ urlpatterns = [
     path("health/ready", health.ready, name="ready"),
     *interop_urls.urlpatterns,
 ]
+handler400 = "coordinator.api.problem.malformed"
 handler404 = "coordinator.api.problem.not_found"
 handler500 = "coordinator.api.problem.failed"

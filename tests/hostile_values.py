@@ -1,5 +1,7 @@
 """Values that break code which does not expect them."""
 
+from collections.abc import Iterator
+
 TEXTS = {
     "nothing": "",
     "blanks": "  ",
@@ -52,3 +54,23 @@ CURSOR_POSITIONS = (
     "[" * 3000,
     '["a", "b", "c"]',
 )
+# The headers that the product or its frameworks read, apart from those that frame a message.
+HEADERS = (
+    *("Host", "Accept", "Authorization", "Idempotency-Key", "X-Forwarded-For", "X-Forwarded-Proto", "Content-Type"),
+    *("Accept-Language", "Accept-Encoding", "Referer", "Origin", "If-Modified-Since", "If-None-Match", "Range"),
+    *("User-Agent", "HX-Request", "X-CSRFToken", "X-Requested-With"),
+)
+
+
+def headers(*cookies: str) -> Iterator[dict[str, str]]:
+    """Each of these texts in each header and in each of `cookies`, as a WSGI server passes it on.
+
+    Servers refuse control characters in a header. A cookie can contain them in the escaped form that Django decodes.
+    """
+    for text in TEXTS.values():
+        for cookie in cookies:
+            escaped = "".join(f"\\{byte:03o}" for byte in text.encode())
+            yield {"Cookie": f'{cookie}="{escaped}{"a" * 20}"'}
+        if all(character >= " " for character in text):
+            for name in HEADERS:
+                yield {name: text.encode().decode("latin-1")}

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
-from django.views.defaults import page_not_found, server_error
+from django.views.defaults import bad_request, page_not_found, server_error
 from drf_standardized_errors.formatter import flatten_errors
 from drf_standardized_errors.handler import ExceptionHandler
 from drf_standardized_errors.types import ExceptionHandlerContext
@@ -126,6 +126,13 @@ def invalid(exc: ValidationError) -> InvalidRequest:
 def _place(attr: str) -> str:
     """The member that is meant; what is wrong with a body or a member as a whole is at no member in it."""
     return ".".join(part for part in attr.split(".") if part != api_settings.NON_FIELD_ERRORS_KEY)
+
+
+def malformed(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler for a request that it refuses itself: a problem below `/api/`, a page elsewhere."""
+    if not request.path.startswith(API):
+        return bad_request(request, exception)
+    return refusal(InvalidRequest("The request is malformed, or it names a host that ALLOWED_HOSTS does not list."))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -1,20 +1,21 @@
 """The network address of a client."""
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest
 
 
-def client_address(request: HttpRequest) -> str:
-    """Return the client's address; for IPv6 its /64 network, which usually belongs to one customer; "" if unknown.
+def client_address(environ: Mapping[str, Any]) -> str:
+    """Return the address of the client of a WSGI request; for IPv6 its /64 network, which usually belongs to one customer; "" if unknown.
 
     With BEHIND_PROXY it is the last entry of X-Forwarded-For that is not in TRUSTED_PROXIES. Each proxy appends the
     address of its peer, so a client can forge only earlier entries.
     """
-    address = _parsed(request.META.get("REMOTE_ADDR", ""))
+    address = _parsed(environ.get("REMOTE_ADDR", ""))
     if settings.BEHIND_PROXY:
-        for entry in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+        for entry in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
             address = _parsed(entry.strip())
             if address is None or not any(address in network for network in settings.TRUSTED_PROXIES):
                 break

@@ -26,7 +26,7 @@ class ThrottledBackend(ModelBackend):
         """Raises `LoginThrottled`. Without a request, as in a shell, there is no limit."""
         if request is None or username is None or password is None:
             return super().authenticate(request, username, password, **kwargs)
-        address = client_address(request)
+        address = client_address(request.META)
         attempt = Attempt(username, address)
         try:
             attempt.count()

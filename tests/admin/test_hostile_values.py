@@ -11,7 +11,7 @@ from django.urls import reverse
 from coordinator.tenancy.models import Tenant
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import PAGES
-from tests.hostile_values import NUMBERS, TEXTS
+from tests.hostile_values import NUMBERS, TEXTS, headers
 
 pytestmark = pytest.mark.timeout(600)
 VALUES = [*TEXTS.values(), *map(str, NUMBERS)]
@@ -91,6 +91,14 @@ def test_no_value_in_an_address_makes_a_page_fail(value: str, log_in: LogIn, acm
             for place in range(1, len(segments)):
                 url = "/" + "/".join([*segments[:place], quote(value, safe=""), *segments[place + 1 :]]) + "/"
                 answered(client, "get", url)
+
+
+@pytest.mark.parametrize("url", ["/", "/admin/", "/admin/login/", "/health/ready", "/nowhere", "/static/nothing.js"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_no_header_or_cookie_makes_a_page_fail(url: str, method: str, acme: World, settings: Any) -> None:
+    for sent in headers(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, "messages"):
+        answer = getattr(Client(), method)(url, headers=sent)
+        assert answer.status_code < 500, sent
 
 
 @pytest.mark.parametrize("name", sorted(LISTED))

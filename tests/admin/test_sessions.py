@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -40,6 +42,17 @@ def test_an_idle_session_ends(log_in: LogIn, settings: Any) -> None:
     assert not is_logged_in(client)
     assert not Session.objects.exists()
     assert not is_logged_in(client)
+
+
+@pytest.mark.parametrize("url", ["/", "/health/live", "/api/v1/tenants/acme/executions", "/tpf/admin/tenants"])
+def test_only_pages_of_the_admin_load_the_session(log_in: LogIn, url: str) -> None:
+    client = log_in("viewer")
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url).status_code < 500
+    assert "django_session" not in str(queries.captured_queries)
+    with CaptureQueriesContext(connection) as queries:
+        assert is_logged_in(client)
+    assert "django_session" in str(queries.captured_queries)
 
 
 def test_automatic_page_updates_do_not_prolong_a_session(log_in: LogIn, settings: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.api.furnished import furnished
 from tests.api.house import House, upload
 from tests.api.test_every_endpoint import BODIES, EVERY, LISTS
-from tests.hostile_values import CURSOR_POSITIONS, NUMBERS, TEXTS
+from tests.hostile_values import CURSOR_POSITIONS, NUMBERS, TEXTS, headers
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 IDENTIFYING = {
@@ -51,9 +51,9 @@ class Sweep:
         names = {name: quote(value, safe="") for name, value in {**self.names, **changes}.items()}
         return path if path.startswith("/") else self.ours.url("") + path.format(**names)
 
-    def call(self, method: str, url: str, body: Any = None) -> Any:
-        answer = self.ours.call(method, url, body)
-        assert answer.status_code < 500, (method, url, body, answer.content)
+    def call(self, method: str, url: str, body: Any = None, **more: Any) -> Any:
+        answer = self.ours.call(method, url, body, **more)
+        assert answer.status_code < 500, (method, url, body, more, answer.content)
         json.loads(answer.content, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
         return answer
 
@@ -112,6 +112,17 @@ def test_no_value_in_an_address_makes_an_endpoint_fail(here: Sweep, subtests: py
                     for text in TEXTS.values():
                         url = here.url(path, **{name: text or " "})
                         here.call(method, url, BODIES.get((method, path)))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_header_or_cookie_makes_an_endpoint_fail(here: Sweep, settings: Any, method: str) -> None:
+    cookies = (settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, "messages")
+    body = BODIES["POST", "executions"] if method == "POST" else None
+    for sent in headers(*cookies):
+        for url in (here.url("executions"), "/api/v1/resume"):
+            here.call(method, url, body, headers=sent)
+        answer = here.ours.call(method, "/tpf/admin/tenants/x/workers", body, headers=sent)
+        assert answer.status_code < 500, sent
 
 
 def test_no_parameter_value_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> None:

@@ -167,7 +167,7 @@ def test_the_address_of_a_client(
 ) -> None:
     settings.BEHIND_PROXY, settings.TRUSTED_PROXIES = behind, [ip_network(trusted)] if trusted else []
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
-    assert client_address(RequestFactory(REMOTE_ADDR=peer).get("/", headers=headers)) == expected
+    assert client_address(RequestFactory(REMOTE_ADDR=peer).get("/", headers=headers).META) == expected
 
 
 def test_forged_entries_of_x_forwarded_for_are_ignored(settings: Any) -> None:

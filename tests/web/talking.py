@@ -4,9 +4,9 @@ import socket
 import time
 
 
-def opened(port: int, sent: bytes = b"") -> socket.socket:
-    """A connection on which so much has been sent, and nothing was read."""
-    made = socket.create_connection(("127.0.0.1", port), timeout=10)
+def opened(port: int, sent: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
+    """A connection from the address `source` on which so much has been sent, and nothing was read."""
+    made = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
     made.sendall(sent)
     return made
 

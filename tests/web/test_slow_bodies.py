@@ -12,6 +12,8 @@ from tests.web.talking import everything, opened
 
 PROMPT = 2.0
 """The longest time for a response, on a busy machine with two cores, in seconds."""
+SOURCES = [f"127.0.0.{number}" for number in range(2, 9)]
+"""Addresses of slow clients. Together they can take all waiting places."""
 
 
 @pytest.fixture
@@ -50,8 +52,8 @@ def submitted(web: Product, tenant: TenantInUse) -> requests.Response:
 def test_five_hundred_incomplete_bodies_delay_no_other_request(web: Product, tenant: TenantInUse, kind: str) -> None:
     sent = head(tenant, 500) if kind == "api" else form(500)
     with ExitStack() as held:
-        for _ in range(500):
-            held.enter_context(opened(web.port, sent + b"{"))
+        for number in range(500):
+            held.enter_context(opened(web.port, sent + b"{", SOURCES[number % len(SOURCES)]))
         for _ in range(20):
             began = time.monotonic()
             assert submitted(web, tenant).status_code == 404
@@ -61,12 +63,28 @@ def test_five_hundred_incomplete_bodies_delay_no_other_request(web: Product, ten
 
 def test_further_slow_requests_are_refused_and_other_requests_are_served(web: Product, tenant: TenantInUse) -> None:
     with ExitStack() as held:
-        for _ in range(1200):
-            held.enter_context(opened(web.port, form(500) + b"a="))
+        for number in range(1200):
+            held.enter_context(opened(web.port, form(500) + b"a=", SOURCES[number % len(SOURCES)]))
         answer = submitted(web, tenant)
         assert (answer.status_code, answer.json()["code"]) == (503, "SLOW_REQUESTS_BUSY")
         assert requests.get(f"{web.url}/health/ready", timeout=30).ok
     assert submitted(web, tenant).status_code == 404
+
+
+def test_one_client_takes_only_its_share_of_the_waiting_places(web: Product, tenant: TenantInUse) -> None:
+    slow = SOURCES[0]
+    body = b'{"pipelineId": "none", "input": {}, "idempotencyKey": "k"}'
+    complete = head(tenant, len(body), "Connection: close\r\n") + body
+    with ExitStack() as held:
+        for _ in range(1200):
+            held.enter_context(opened(web.port, form(500) + b"a=", slow))
+        assert submitted(web, tenant).status_code == 404
+        with opened(web.port, complete, slow) as connection:
+            answer = everything(connection)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"SLOW_REQUESTS_BUSY" in answer
+    with opened(web.port, complete, slow) as connection:
+        assert everything(connection).startswith(b"HTTP/1.1 404 ")
 
 
 def test_a_slow_body_is_read_completely(web: Product, tenant: TenantInUse) -> None:
