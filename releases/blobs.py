@@ -44,11 +44,8 @@ def note_unsound(digest: str, state: Blob.State, **data: Any) -> Blob.State:
 def note_removed(digest: str, *, size: int, **data: Any) -> None:
     """The bytes were removed, since nothing needed them."""
     with transaction.atomic():
-        Blob.objects.update_or_create(
-            digest=digest,
-            defaults={"state": State.REMOVED, "checking_until": None},
-            create_defaults={"state": State.REMOVED, "size": size, "fingerprint": ""},
-        )
+        if not Blob.objects.filter(digest=digest).update(state=State.REMOVED, checking_until=None):
+            Blob.objects.create(digest=digest, state=State.REMOVED, size=size, fingerprint="")
         BlobEvent.objects.create(digest=digest, kind=Kind.REMOVED, data={"size": size, **data})
 
 

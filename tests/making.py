@@ -25,7 +25,7 @@ from releases.artifact_store import LocalArtifactStore, artifact_store
 from releases.contract import CONTRACT_ENTRY, publish
 from releases.models import Pipeline, Release
 from releases.registrar import Registration, UploadedArtifact, register, verify_release
-from tests.raw_sql import unguarded
+from tests.raw_sql import as_owner, unguarded
 
 PIPELINE = "org.example.orders"
 WRONG_KEY = worker_key("not the coordinator's secret", "acme")
@@ -196,7 +196,7 @@ def granted(_ticket: str) -> bool:
 
 def copies(of: Execution, count: int, **changes: Any) -> None:
     """Insert `count` copies of `of`, a new execution. They differ in their ids, their keys and `changes`."""
-    with connection.cursor() as cursor:
+    with as_owner(), connection.cursor() as cursor:
         cursor.execute(
             """WITH copied AS (
                 INSERT INTO executions_execution SELECT (jsonb_populate_record(e, jsonb_build_object(

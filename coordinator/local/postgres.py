@@ -170,7 +170,10 @@ class Postgres:
         unfinished.rename(self._cluster)
 
     def _set_up(self) -> None:
-        """Set up roles and database as in every installation. Also let the owner create databases, for tests."""
+        """Set up roles and database as in every installation.
+
+        For tests, also let the owner create databases and act as the application role.
+        """
         passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
         set_up(
             lambda database: psycopg.connect(self.superuser_url(database)),
@@ -179,6 +182,7 @@ class Postgres:
         )
         with psycopg.connect(self.superuser_url()) as connection:
             connection.execute(f"ALTER ROLE {OWNER} CREATEDB")
+            connection.execute(f"GRANT {PRODUCT} TO {OWNER}")
 
     def _forget_a_dead_server(self) -> None:
         """Wait for a killed server to go, and drop its note when another process has its number now."""

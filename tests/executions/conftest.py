@@ -1,10 +1,13 @@
-"""Fixtures of the execution side."""
+"""Fixtures of the execution side. Its tests have the rights of the application role."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.application_role import application_role
 from tests.broker import using_broker
+
+__all__ = ["application_role"]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from releases import revocation
 from releases.activation import activate
 from releases.models import Release
 from tests import making
+from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
 
@@ -127,7 +128,8 @@ def expire(token: ApiToken) -> None:
 
 
 def narrow(token: ApiToken) -> None:
-    ApiToken.objects.filter(pk=token.pk).update(scopes=[Scope.READ])
+    with as_owner():
+        ApiToken.objects.filter(pk=token.pk).update(scopes=[Scope.READ])
 
 
 def deactivate(token: ApiToken) -> None:

@@ -16,6 +16,7 @@ from releases.models import Release
 from releases.registrar import verify_release
 from releases.revocation import revoke
 from tests import making
+from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
 
@@ -63,7 +64,8 @@ def test_a_claim_takes_the_lease_and_tells_what_the_command_needs() -> None:
 def test_a_worker_that_may_not_run_it_gives_no_room(changes: dict[str, Any]) -> None:
     owner, _ = making.ready()
     [execution] = submitted(owner)
-    Worker.objects.filter(tenant=owner).update(**changes)
+    with as_owner():
+        Worker.objects.filter(tenant=owner).update(**changes)
     assert making.claimed(owner) == []
     assert making.history(execution) == [("SUBMITTED", "QUEUED")]
 
@@ -71,7 +73,8 @@ def test_a_worker_that_may_not_run_it_gives_no_room(changes: dict[str, Any]) -> 
 def test_a_worker_of_another_tenant_gives_no_room() -> None:
     owner, _ = making.ready()
     submitted(owner)
-    Worker.objects.filter(tenant=owner).update(tenant=making.tenant())
+    with as_owner():
+        Worker.objects.filter(tenant=owner).update(tenant=making.tenant())
     assert making.claimed(owner) == []
 
 

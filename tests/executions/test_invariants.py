@@ -14,7 +14,7 @@ from executions.models import AwaitUnit, Execution, ExecutionEvent, WireForm
 from executions.states import MOVES, TERMINAL, State
 from releases.revocation import revoke
 from tests import making
-from tests.raw_sql import check_foreign_keys_now, refused, rows, run, unguarded
+from tests.raw_sql import as_owner, check_foreign_keys_now, refused, rows, run, unguarded
 from tests.servers import ORDINARY_URL
 
 pytestmark = pytest.mark.django_db
@@ -63,7 +63,7 @@ def test_the_database_holds_the_same_table_of_moves(execution: Execution, source
     """From every state to every other: the trigger allows exactly what `MOVES` allows."""
     open_unit(execution)
     check_foreign_keys_now()
-    with connection.cursor() as cursor:
+    with as_owner(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE executions_execution DISABLE TRIGGER execution_guard")
         cursor.execute(set_state(source), [execution.pk])
         cursor.execute("ALTER TABLE executions_execution ENABLE TRIGGER execution_guard")

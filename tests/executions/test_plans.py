@@ -37,6 +37,11 @@ FROM public.executions_execution e CROSS JOIN generate_series(1, 3000) AS number
 """
 
 
+@pytest.fixture
+def application_role() -> None:
+    """Replaces the role of the other tests: only the owner may create temporary tables."""
+
+
 @pytest.fixture(autouse=True)
 def unknown() -> None:
     """New tables in the place of the old ones: more than a few rows in TABLE, and nothing is known of any of them."""
