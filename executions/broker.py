@@ -170,6 +170,8 @@ class Channel(redis.Channel):
                 message = self.messages.read(queue, text)
             except MessageRefused as error:
                 refused.append((error.code, text))
+                if error.age is not None:
+                    _log_age(queue, error.age)
                 continue
             if number and not self.qos.can_consume():
                 with self.conn_or_acquire() as client:
@@ -225,6 +227,14 @@ class Channel(redis.Channel):
                     pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, text).execute()
             else:
                 client.lpush(queue, text)
+
+
+def _log_age(queue: str, age: float) -> None:
+    """Log this on lines of its own: no garbage can use up their rate, because the message has a valid signature."""
+    when = f"{-age:.0f} s ahead" if age < 0 else f"{age:.0f} s ago"
+    log.error(
+        "A message in queue %s was signed %s, by its sender's clock. Compare the clocks of all hosts", queue, when
+    )
 
 
 def _dead_message(code: str, text: bytes) -> str:
