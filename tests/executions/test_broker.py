@@ -86,6 +86,14 @@ def test_the_latest_message_replaces_those_of_its_queue_and_expires(queue: str) 
     assert taken(queue) == [("some.task", [2])]
 
 
+def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(queue: str) -> None:
+    for number in (1, 2):
+        broker.send_if_empty("some.task", number, queue=queue, seconds=55.5)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert 50 <= cast("int", redis.ttl(queue)) <= 56
+    assert taken(queue) == [("some.task", [1])]
+
+
 def test_a_broker_that_is_away_is_one_error_of_kombus(queue: str, away: Celery) -> None:
     with pytest.raises(OperationalError):
         broker.send("some.task", 1, queue=queue)
@@ -196,10 +204,10 @@ def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
         for _ in range(2 * log_limit.MOST):
             redis.lpush(queue, *[b"x"] * (broker.BATCH + 1))
         redis.lpush(queue, sender.write(queue, header, b"[[],{},null]"))
-        with Connection(settings.CELERY_BROKER_URL, transport_options=options) as connection:
-            with Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
-                while redis.llen(queue):
-                    connection.drain_events(timeout=5)
+        connection = Connection(settings.CELERY_BROKER_URL, transport_options=options)
+        with connection, Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+            while redis.llen(queue):
+                connection.drain_events(timeout=5)
         redis.delete(broker.dead_messages_of(queue))
     [line] = [each.getMessage() for each in caplog.records if "clock" in each.getMessage()]
     assert queue in line
