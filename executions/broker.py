@@ -18,6 +18,7 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty
 from typing import Any
 
@@ -171,6 +172,8 @@ class Channel(redis.Channel):
                 message = self.messages.read(queue, text)
             except MessageRefused as error:
                 refused.append((error.code, text))
+                if error.age is not None:
+                    _log_age(queue, error.age)
                 continue
             if number and not self.qos.can_consume():
                 with self.conn_or_acquire() as client:
@@ -216,16 +219,33 @@ class Channel(redis.Channel):
             "retries": headers.get("retries", 0),
         }
         text = self.messages.write(queue, header, body if isinstance(body, bytes) else body.encode())
-        seconds, ticket = message["properties"].get("latest_for"), message["properties"].get("ticket")
+        latest_for, only_for, ticket = map(message["properties"].get, ("latest_for", "only_for", "ticket"))
         with self.conn_or_acquire() as client:
-            if seconds is not None:
+            if latest_for is not None:
                 with client.pipeline(transaction=True) as pipe:
-                    pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(seconds * 1000)).execute()
+                    pipe.lpush(queue, text).ltrim(queue, 0, 0).pexpire(queue, int(latest_for * 1000)).execute()
+            elif only_for is not None:
+                client.transaction(partial(_push_if_empty, queue, text, int(only_for * 1000)), queue)
             elif ticket is not None:
                 with client.pipeline(transaction=False) as pipe:
                     pipe.set(ticket.name, "", px=max(int(ticket.seconds * 1000), 1)).lpush(queue, text).execute()
             else:
                 client.lpush(queue, text)
+
+
+def _push_if_empty(queue: str, text: bytes, milliseconds: int, pipe: Any) -> None:
+    waiting = pipe.exists(queue)
+    pipe.multi()
+    if not waiting:
+        pipe.lpush(queue, text).pexpire(queue, milliseconds)
+
+
+def _log_age(queue: str, age: float) -> None:
+    """Log this on lines of its own: no garbage can use up their rate, because the message has a valid signature."""
+    when = f"{-age:.0f} s ahead" if age < 0 else f"{age:.0f} s ago"
+    log.error(
+        "A message in queue %s was signed %s, by its sender's clock. Compare the clocks of all hosts", queue, when
+    )
 
 
 def _dead_message(code: str, text: bytes) -> str:
@@ -313,6 +333,11 @@ def send_latest(task: str, argument: Any, *, queue: str, seconds: float) -> None
     So at most one message waits there, even if no consumer reads the queue. Raises as `send` does.
     """
     _publish(task, argument, queue, {"latest_for": seconds})
+
+
+def send_if_empty(task: str, argument: Any, *, queue: str, seconds: float) -> None:
+    """Send a message that expires after `seconds`, unless others wait in `queue`. Raises as `send` does."""
+    _publish(task, argument, queue, {"only_for": seconds})
 
 
 def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -> None:

@@ -30,11 +30,15 @@ NOTHING_FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": 
 
 
 class MessageRefused(Exception):
-    """A message that the receiver does not accept. `code` is stable. The text contains no part of the message."""
+    """A message that the receiver does not accept. `code` is stable. The text contains no part of the message.
 
-    def __init__(self, code: str) -> None:
+    `age` is set if the message is signed, but too old or from the future: how many seconds ago its sender signed it.
+    """
+
+    def __init__(self, code: str, *, age: float | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.age = age
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,9 @@ class TaskMessages:
             raise MessageRefused("SIGNATURE_INVALID")
         if header.task in self._unsigned:
             return _with_one_envelope(_task_message(header, body))
-        if not -TOLERANCE.total_seconds() <= self._clock() - header.sent_at <= LONGEST_AGE:
-            raise MessageRefused("MESSAGE_EXPIRED")
+        age = self._clock() - header.sent_at
+        if not -TOLERANCE.total_seconds() <= age <= LONGEST_AGE:
+            raise MessageRefused("MESSAGE_EXPIRED", age=age)
         return _task_message(header, body)
 
     def _is_signed(self, signature: bytes, queue: str, text: bytes, body: bytes) -> bool:

@@ -16,8 +16,8 @@ from executions.worker_keys import FIRST_GENERATION, WorkerKey, worker_key
 
 KNOWN_SECONDS = 1.0
 """The time for which a process may still accept a key that another process has revoked."""
-MOST_KNOWN = 10_000
 _known: dict[str, tuple[float, int, int]] = {}
+"""For the slug of each existing tenant: until when this is valid, and the newest and the oldest active generation."""
 
 
 def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
@@ -31,6 +31,11 @@ def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
         for secret in (settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS)
         for generation in range(newest, oldest - 1, -1)
     )
+
+
+def exists(tenant_id: str) -> bool:
+    """Return True if there is such a tenant. A tenant that was found once is never looked up again."""
+    return tenant_id in _known or Tenant.objects.filter(slug=tenant_id).exists()
 
 
 def forget() -> None:
@@ -102,7 +107,6 @@ def _remembered(tenant_id: str) -> tuple[int, int]:
     until, newest, oldest = _known.get(tenant_id, (now, 0, 0))
     if now >= until:
         newest, oldest = _generations(tenant_id)
-        if len(_known) >= MOST_KNOWN:
-            _known.clear()
-        _known[tenant_id] = now + KNOWN_SECONDS, newest, oldest
+        if exists(tenant_id):
+            _known[tenant_id] = now + KNOWN_SECONDS, newest, oldest
     return newest, oldest

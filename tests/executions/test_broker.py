@@ -9,13 +9,14 @@ from typing import Any, cast
 import pytest
 from celery import Celery, current_app
 from django.conf import settings
-from kombu import Consumer, Queue
+from kombu import Connection, Consumer, Queue
 from kombu.exceptions import OperationalError
 from redis import Redis
 
 from coordinator import log_limit
 from coordinator.local.valkey import Valkey
 from executions import broker
+from executions.task_messages import TaskMessages, signing_keys
 from tests.broker import accepting, taken, using_broker
 
 ONE = {"number": 1}
@@ -83,6 +84,14 @@ def test_the_latest_message_replaces_those_of_its_queue_and_expires(queue: str) 
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         assert 50 <= cast("int", redis.ttl(queue)) <= 56
     assert taken(queue) == [("some.task", [2])]
+
+
+def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(queue: str) -> None:
+    for number in (1, 2):
+        broker.send_if_empty("some.task", number, queue=queue, seconds=55.5)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert 50 <= cast("int", redis.ttl(queue)) <= 56
+    assert taken(queue) == [("some.task", [1])]
 
 
 def test_a_broker_that_is_away_is_one_error_of_kombus(queue: str, away: Celery) -> None:
@@ -180,6 +189,29 @@ def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
             connection.drain_events(timeout=5)
         assert redis.llen(queue) == 8
         redis.delete(queue, broker.dead_messages_of(queue))
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(130, "130 s ahead"), (-610, "610 s ago")])
+def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
+    queue: str, ahead: float, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = signing_keys(["secret"])
+    sender = TaskMessages(keys=keys, clock=lambda: time.time() + ahead)
+    header = {"task": "some.task", "eta": None, "expires": None, "retries": 0}
+    messages = TaskMessages(accepts=lambda _queue, _task: True, keys=keys)
+    options = {"messages": messages, "takes_batches": True}
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        for _ in range(2 * log_limit.MOST):
+            redis.lpush(queue, *[b"x"] * (broker.BATCH + 1))
+        redis.lpush(queue, sender.write(queue, header, b"[[],{},null]"))
+        connection = Connection(settings.CELERY_BROKER_URL, transport_options=options)
+        with connection, Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+            while redis.llen(queue):
+                connection.drain_events(timeout=5)
+        redis.delete(broker.dead_messages_of(queue))
+    [line] = [each.getMessage() for each in caplog.records if "clock" in each.getMessage()]
+    assert queue in line
+    assert told in line
 
 
 def test_a_broker_that_cannot_keep_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from executions import refusals, tasks
+from executions import broker, refusals, tasks
 from executions.notices import refusal_of
 from executions.protocol import ORDER_TASK, TOLERANCE, Heartbeat, OutcomeGroup, order_queue_of, seal
 from executions.worker_keys import WorkerKey, worker_key
@@ -70,7 +70,7 @@ def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, cap
     tasks.heartbeat(heartbeat(ReleaseIdentity(identity.tenant_id, name, "c", "r")))
     [line] = logged(caplog)
     assert line.isprintable()
-    assert "p\N{REPLACEMENT CHARACTER}2026-01-01 CRITICAL" in line
+    assert "pipelineId=p\N{REPLACEMENT CHARACTER}2026-01-01 CRITICAL" in line
     assert len(line) < 1000
 
 
@@ -102,8 +102,8 @@ def test_a_message_that_names_nobody_is_refused_without_a_name(
 
 def test_the_notice_names_the_refused_heartbeat_and_the_reason(identity: ReleaseIdentity) -> None:
     message = heartbeat(identity)
-    tasks.heartbeat(heartbeat(identity))
     tasks.heartbeat(message)
+    tasks.heartbeat(heartbeat(identity))
     [(task, [notice])] = notices(identity)
     assert task == ORDER_TASK
     refusal = refusal_of(notice)
@@ -144,7 +144,25 @@ def test_a_flood_of_refusals_does_not_flood_the_log(
     assert len(logged(caplog)) == refusals.MOST_LINES
     # The worker still gets a notice.
     [(_, [notice])] = notices(identity)
-    assert notice["nonce"] == f"n{refusals.MOST_LINES + 9}"
+    assert notice["nonce"] == "n0"
+
+
+def test_a_flood_that_names_one_tenant_or_none_hides_no_refusal_of_another(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = ReleaseIdentity(making.tenant("bad").slug, "p", "c", "r")
+    for number in range(refusals.MOST_LINES + 10):
+        tasks.heartbeat(heartbeat(bad))
+        tasks.heartbeat(heartbeat(ReleaseIdentity(f"nobody-{number}", "p", "c", "r")))
+    assert len(logged(caplog)) == 2 * refusals.MOST_LINES
+    tasks.heartbeat(heartbeat(identity))
+    assert logged(caplog)[-1].endswith(f"It names worker w of {identity}.")
+
+
+def test_a_notice_replaces_no_order(identity: ReleaseIdentity) -> None:
+    broker.send_latest(ORDER_TASK, {"an": "order"}, queue=order_queue_of(identity, "w"), seconds=60)
+    tasks.heartbeat(heartbeat(identity))
+    assert notices(identity) == [(ORDER_TASK, [{"an": "order"}])]
 
 
 @pytest.mark.usefixtures("broken_broker")

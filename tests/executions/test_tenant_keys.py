@@ -49,6 +49,16 @@ def test_a_tenant_begins_with_one_key(owner: Tenant, settings: Any) -> None:
     assert key == worker_key(settings.WORKER_SECRET, owner.slug, 1) == current_key(owner.slug)
 
 
+def test_only_the_keys_of_existing_tenants_are_remembered(owner: Tenant, django_assert_num_queries: Any) -> None:
+    """Anybody with access to the broker can name any number of tenants that do not exist."""
+    ids(owner)
+    for _ in range(2):
+        with django_assert_num_queries(2):
+            active_keys("nobody")
+    with django_assert_num_queries(0):
+        ids(owner)
+
+
 def test_both_keys_are_active_until_the_old_one_is_revoked(owner: Tenant) -> None:
     old = current_key(owner.slug)
     new = start_key(owner, actor=OPERATOR)
