@@ -19,7 +19,7 @@ from coordinator import bell, transitions
 from coordinator.errors import PayloadTooLarge
 from coordinator.findings import Finding
 from coordinator.tenancy.models import Tenant
-from releases import blob_lock, blobs
+from releases import blob_lock, blobs, turns
 from releases.artifact_store import DirectUploads, artifact_store
 from releases.errors import (
     ArtifactStoreUnavailable,
@@ -162,8 +162,8 @@ def clear(upload: ArtifactUpload) -> bool:
 
 def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
     """What is wrong with the bytes. None: they are at their digest, or somebody else has given the verdict."""
-    name, store = str(upload.pk), artifact_store()
-    staged = direct.read(name) if direct.join(name, upload.storage_id) else None
+    name, store, renew = str(upload.pk), artifact_store(), turns.renewing_upload(upload.pk)
+    staged = direct.read(name, renew) if direct.join(name, upload.storage_id) else None
     if staged is None:
         upload.refresh_from_db()
         gone = Finding("UPLOAD_GONE", "", "the bytes that were sent are no longer in the artifact store")
@@ -173,7 +173,7 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
     if staged.digest != upload.digest:
         return Finding("UPLOAD_DIGEST_MISMATCH", "digest", f"the bytes have the digest {staged.digest}")
     with blob_lock.shared([upload.digest]):
-        if not direct.place(name, staged, store.key(upload.digest), lambda: store.verified(upload.digest)):
+        if not direct.place(name, staged, store.key(upload.digest), lambda: store.verified(upload.digest, renew)):
             raise ArtifactStoreUnavailable("The staged bytes went away while they were put in their place.")
         seen = store.look(upload.digest)
         if seen is None or seen.size != upload.size:

@@ -145,7 +145,8 @@ class ArtifactUpload(models.Model):
 
     `OPEN > VERIFYING > STORED | REJECTED`, and `OPEN > EXPIRED`. A tenant has one live upload of the same bytes.
     `storage_id` is the store's own id of the multipart upload; `cleared` says that nothing is left under the staging
-    key, which is named by the row's id. `claimed_at` is when a process last started to verify the upload.
+    key, which is named by the row's id. `claimed_at` is when a process last claimed the upload to verify it, or
+    renewed its claim.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

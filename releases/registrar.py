@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, BinaryIO
 
 from django.conf import settings
@@ -270,17 +269,14 @@ def _examine(release: Release) -> Verdict:
     store = artifact_store()
     descriptor = descriptor_from_json(release.descriptor)
     held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
+    renew = turns.renewing_release(release.pk)
 
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
-        turns.renew(release.pk)
-        return store.open(artifact.digest) if artifact.digest in held else None
+        renew()
+        return store.open(artifact.digest, renew) if artifact.digest in held else None
 
-    verdict = verification_pool.verify(
-        descriptor,
-        open_artifact,
-        _bytes(release.contract_document),
-        while_waiting=partial(turns.renew, release.pk),
-    )
+    document = _bytes(release.contract_document)
+    verdict = verification_pool.verify(descriptor, open_artifact, document, while_waiting=renew)
     if not settings.IMAGE_REGISTRY_CHECK:
         return verdict
     return verdict.with_findings(image_registry.findings(descriptor))

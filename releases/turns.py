@@ -1,6 +1,9 @@
 """Chooses the next release and the next direct upload to verify, so that tenants take turns (ADR 33)."""
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -11,6 +14,7 @@ from releases.states import PENDING, Status, UploadStatus
 
 # A verification renews its claim while it runs. If a claim is older than this, its process has died.
 STALLED = timedelta(minutes=2)
+RENEWED = timedelta(seconds=20)
 
 _RELEASES = """
 WITH due AS (
@@ -77,6 +81,25 @@ def stalled_uploads() -> QuerySet[ArtifactUpload]:
     )
 
 
-def renew(release_id: int) -> None:
-    """Renew the claim of a release that is being verified."""
-    Release.objects.filter(pk=release_id, status=Status.VERIFYING).update(status_changed_at=Now())
+def renewing_release(release_id: int) -> Callable[[], None]:
+    """Return a function that renews the claim of a release that is being verified, at most once in RENEWED."""
+    rows = Release.objects.filter(pk=release_id, status=Status.VERIFYING)
+    return _sometimes(lambda: rows.update(status_changed_at=Now()))
+
+
+def renewing_upload(upload_id: UUID) -> Callable[[], None]:
+    """Return a function that renews the claim of a direct upload that is being verified, at most once in RENEWED."""
+    rows = ArtifactUpload.objects.filter(pk=upload_id, status=UploadStatus.VERIFYING)
+    return _sometimes(lambda: rows.update(claimed_at=Now()))
+
+
+def _sometimes(renew: Callable[[], object]) -> Callable[[], None]:
+    due = time.monotonic()
+
+    def renew_if_due() -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            renew()
+            due = time.monotonic() + RENEWED.total_seconds()
+
+    return renew_if_due

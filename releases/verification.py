@@ -47,16 +47,19 @@ def verify(descriptor: Descriptor, open_artifact: OpenArtifact, contract_documen
     """Hold every stored artifact against the descriptor and keep every finding, the descriptor's warnings
     too. `contract_document` is the contract that was uploaded beside the descriptor; one in an artifact must be equal.
 
-    Local artifacts are opened, hashed in constant memory, searched for a contract and closed; of the others
-    nothing is opened. The primary artifact is the last with a contract, else the first. What opening or reading
+    Local artifacts are opened, hashed in constant memory, searched for a contract and closed, each digest once; of the
+    others nothing is opened. The primary artifact is the last with a contract, else the first. What opening or reading
     raises is passed on, since a later try may turn out otherwise: only bytes can be wrong.
     """
     findings = list(descriptor.warnings)
     primary: _Inspected | None = None
+    contents: dict[str, _Content | None] = {}
     for position, artifact in enumerate(descriptor.artifacts):
         if not artifact.kind.is_stored:
             continue
-        inspected = _Inspection(descriptor, artifact, position).run(open_artifact)
+        if artifact.digest not in contents:
+            contents[artifact.digest] = _content(open_artifact(artifact))
+        inspected = _Inspection(descriptor, artifact, position).run(contents[artifact.digest])
         findings += inspected.findings
         if inspected.contract is None:
             continue
@@ -79,6 +82,26 @@ def verify(descriptor: Descriptor, open_artifact: OpenArtifact, contract_documen
 
 
 @dataclass(frozen=True, slots=True)
+class _Content:
+    """What an artifact's bytes contain: their digest, and the contract's bytes or what is wrong with the archive."""
+
+    digest: str
+    contract: bytes | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def _content(file: BinaryIO | None) -> _Content | None:
+    if file is None:
+        return None
+    with file:
+        digest = digest_of(file)
+        try:
+            return _Content(digest, read_contract_entry(file))
+        except DocumentError as error:
+            return _Content(digest, findings=error.findings)
+
+
+@dataclass(frozen=True, slots=True)
 class _Inspected:
     artifact: ArtifactRef
     findings: list[Finding]
@@ -94,15 +117,13 @@ class _Inspection:
     position: int
     findings: list[Finding] = field(default_factory=list)
 
-    def run(self, open_artifact: OpenArtifact) -> _Inspected:
+    def run(self, content: _Content | None) -> _Inspected:
         contract = None
-        file = open_artifact(self.artifact)
-        if file is None:
+        if content is None:
             self._missing_file()
         else:
-            with file:
-                self._check_digest(file)
-                contract = self._read_contract(file)
+            self._check_digest(content.digest)
+            contract = self._read_contract(content)
         return _Inspected(self.artifact, self.findings, contract)
 
     def _missing_file(self) -> None:
@@ -112,18 +133,19 @@ class _Inspection:
             message = "Release local artifact must point to a readable file"
         self._refuse("ARTIFACT_FILE_MISSING", message)
 
-    def _check_digest(self, file: BinaryIO) -> None:
-        if self.artifact.digest != digest_of(file):
+    def _check_digest(self, actual: str) -> None:
+        if self.artifact.digest != actual:
             message = "Release artifact digest does not match local file checksum"
             self._refuse("ARTIFACT_DIGEST_MISMATCH", message, "digest")
 
-    def _read_contract(self, file: BinaryIO) -> Contract | None:
+    def _read_contract(self, content: _Content) -> Contract | None:
+        self.findings += [self._inside(finding) for finding in content.findings]
+        data = content.contract
+        if data is None:
+            if self.artifact.kind is ArtifactKind.JAR and not content.findings:
+                self._refuse("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
+            return None
         try:
-            data = read_contract_entry(file)
-            if data is None:
-                if self.artifact.kind is ArtifactKind.JAR:
-                    self._refuse("ARTIFACT_CONTRACT_MISSING", f"Release JAR artifact is missing {CONTRACT_ENTRY}")
-                return None
             contract = parse_contract(data)
         except DocumentError as error:
             self.findings += [self._inside(finding) for finding in error.findings]

@@ -14,10 +14,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from django.conf import settings
 
@@ -61,9 +62,10 @@ def verify(
 ) -> Verdict:
     """Return the verdict of `releases.verification.verify`, computed in a child process.
 
-    If an artifact exceeds its CPU time or memory, the verdict has a finding. The same applies if TRIES children died or
-    exceeded VERIFICATION_SECONDS. `while_waiting` is called at least every RENEW_SECONDS while the child works. Raises
-    what `open_artifact` raises, and `VerificationUnavailable` if no child can be started or a file cannot be read.
+    If the release exceeds its CPU time or memory, the verdict has a finding. The same applies if TRIES children died,
+    or if all of them together exceeded VERIFICATION_SECONDS. Opening the artifacts does not count. `while_waiting` is
+    called at least every RENEW_SECONDS while the child works. Raises what `open_artifact` raises, and
+    `VerificationUnavailable` if no child can be started or a file cannot be read.
     """
     job = verification_process.job(
         descriptor,
@@ -71,11 +73,11 @@ def verify(
         cpu_seconds=settings.VERIFICATION_CPU_SECONDS,
         memory_bytes=settings.VERIFICATION_MEMORY_BYTES,
     )
-    child, death = None, ""
+    child, death, deadline = None, "", _Deadline(settings.VERIFICATION_SECONDS)
     for _ in range(TRIES):
         child = _child()
         try:
-            answer = child.run(job, descriptor, open_artifact, while_waiting)
+            answer = child.run(job, descriptor, open_artifact, while_waiting, deadline)
         except _Exceeded as error:
             child.stop()
             return _rejected(descriptor, child, error.code, str(error))
@@ -83,13 +85,15 @@ def verify(
             child.stop()
             death = str(error)
             log.warning("a verification process %s", death)
+            if not deadline.left:
+                break
         except BaseException:
             child.stop()
             raise
         else:
             _keep(child)
             return verification_process.verdict_from(answer)
-    message = f"The artifact cannot be verified: {TRIES} processes failed to verify it. The last one {death}."
+    message = f"The artifact cannot be verified. The last process that tried {death}."
     return _rejected(descriptor, child, "ARTIFACT_NOT_VERIFIABLE", message)
 
 
@@ -97,6 +101,23 @@ def _rejected(descriptor: Descriptor, child: "_Child | None", code: str, message
     position = child.position if child is not None else None
     field = DESCRIPTOR_NAME if position is None else artifact_field(position)
     return Verdict((*descriptor.warnings, Finding(code, field, message)), None, descriptor.artifacts[0].artifact_id)
+
+
+class _Deadline:
+    """The end of the time in which a release must be verified. Opening its artifacts does not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return max(self._at - time.monotonic(), 0.0)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._at += time.monotonic() - began
 
 
 class _Child:
@@ -122,7 +143,7 @@ class _Child:
         self.jobs = 0
         self.position: int | None = None
         try:
-            self._receive(time.monotonic() + STARTUP_SECONDS, lambda: None)
+            self._receive(_Deadline(STARTUP_SECONDS), lambda: None)
         except (_Died, _Exceeded) as error:
             self.stop()
             raise VerificationUnavailable(f"a process {error} as it started") from error
@@ -132,17 +153,24 @@ class _Child:
         return self._process.poll() is None
 
     def run(
-        self, job: bytes, descriptor: Descriptor, open_artifact: OpenArtifact, while_waiting: Callable[[], object]
+        self,
+        job: bytes,
+        descriptor: Descriptor,
+        open_artifact: OpenArtifact,
+        while_waiting: Callable[[], object],
+        deadline: _Deadline,
     ) -> dict[str, Any]:
         """Return the child's verdict. Raises `_Exceeded`, `_Died`, and `VerificationUnavailable`."""
         self.jobs, self.position = self.jobs + 1, None
         self._guarded(lambda: self._connection.send_bytes(job))
         while True:
-            answer = self._receive(self._deadline(), while_waiting)
+            answer = self._receive(deadline, while_waiting)
             match answer:
                 case {"open": int(position)}:
                     self.position = position
-                    self._pass(open_artifact, descriptor, position)
+                    with deadline.suspended():
+                        file = open_artifact(descriptor.artifacts[position])
+                    self._pass(file)
                 case {"verdict": dict(verdict)}:
                     return verdict
                 case {"exceeded": _}:
@@ -158,19 +186,18 @@ class _Child:
         self._connection.close()
         self._socket.close()
 
-    def _pass(self, open_artifact: OpenArtifact, descriptor: Descriptor, position: int) -> None:
+    def _pass(self, file: BinaryIO | None) -> None:
         """Pass the open file of an artifact to the child, or NO_FILE if the artifact has no file."""
-        file = open_artifact(descriptor.artifacts[position])
         if file is None:
             self._guarded(lambda: self._socket.sendall(verification_process.NO_FILE))
             return
         with file:
             self._guarded(lambda: socket.send_fds(self._socket, [verification_process.FILE], [file.fileno()]))
 
-    def _receive(self, deadline: float, while_waiting: Callable[[], object]) -> dict[str, Any]:
-        while not self._guarded(lambda: self._connection.poll(min(RENEW_SECONDS, _until(deadline)))):
+    def _receive(self, deadline: _Deadline, while_waiting: Callable[[], object]) -> dict[str, Any]:
+        while not self._guarded(lambda: self._connection.poll(min(RENEW_SECONDS, deadline.left))):
             while_waiting()
-            if not _until(deadline):
+            if not deadline.left:
                 raise _Died("did not finish in time")
         answer: dict[str, Any] = json.loads(self._guarded(self._connection.recv_bytes))
         return answer
@@ -188,14 +215,6 @@ class _Child:
             seconds = settings.VERIFICATION_CPU_SECONDS
             return _Exceeded("ARTIFACT_CPU_EXCEEDED", f"Verification needs more than {seconds} seconds of CPU time")
         return _Died(f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}")
-
-    @staticmethod
-    def _deadline() -> float:
-        return time.monotonic() + float(settings.VERIFICATION_SECONDS)
-
-
-def _until(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0.0)
 
 
 def _environment() -> dict[str, str]:

@@ -15,7 +15,6 @@ import resource
 import select
 import socket
 import threading
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, BinaryIO
 
@@ -32,7 +31,7 @@ SOCKET = 0
 
 
 def job(descriptor: Descriptor, contract: bytes | None, *, cpu_seconds: int, memory_bytes: int) -> bytes:
-    """Return a job in the form in which the parent sends it. The limits apply to each artifact."""
+    """Return a job in the form in which the parent sends it. The limits apply to all artifacts together."""
     return json.dumps(
         {
             "descriptor": descriptor.normalised(),
@@ -77,13 +76,12 @@ def _end_with_parent() -> None:
 
 
 def _answer(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
-    seconds = int(job["cpuSeconds"])
     _limit(resource.RLIMIT_AS, int(job["memoryBytes"]))
-    _limit_cpu(seconds)
+    _limit_cpu(int(job["cpuSeconds"]))
     descriptor = descriptor_from_json(job["descriptor"])
     contract = None if job["contract"] is None else base64.b64decode(job["contract"])
     try:
-        verdict = verify(descriptor, _opener(descriptor, parent, lambda: _limit_cpu(seconds)), contract)
+        verdict = verify(descriptor, _opener(descriptor, parent), contract)
     except (MemoryError, SystemError):  # CPython raises SystemError where an allocation failed inside it
         return {"exceeded": "memory"}
     except OSError as error:
@@ -97,12 +95,11 @@ def _answer(job: dict[str, Any], parent: Connection) -> dict[str, Any]:
     }
 
 
-def _opener(descriptor: Descriptor, parent: Connection, renew_limit: Callable[[], None]) -> OpenArtifact:
+def _opener(descriptor: Descriptor, parent: Connection) -> OpenArtifact:
     def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
         _send(parent, {"open": descriptor.artifacts.index(artifact)})
         with socket.socket(fileno=os.dup(parent.fileno())) as channel:
             reply, files, _, _ = socket.recv_fds(channel, 1, 1)
-        renew_limit()
         if not reply:
             raise EOFError
         return os.fdopen(files[0], "rb") if reply == FILE else None

@@ -89,8 +89,11 @@ class DirectUploads:
                 return self._there(name)  # somebody else was faster
         return True
 
-    def read(self, name: str) -> Staged | None:
-        """Read and hash what is under the staging key, in constant memory; None where nothing is."""
+    def read(self, name: str, while_reading: Callable[[], object] = lambda: None) -> Staged | None:
+        """Read and hash what is under the staging key, in constant memory; None where nothing is.
+
+        Calls `while_reading` for each chunk.
+        """
         with self._told():
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name))
@@ -102,6 +105,7 @@ class DirectUploads:
             for chunk in answer["Body"].iter_chunks(CHUNK):
                 actual.update(chunk)
                 size += len(chunk)
+                while_reading()
             return Staged(f"sha256:{actual.hexdigest()}", size, answer["ETag"])
 
     def place(self, name: str, staged: Staged, key: str, verified: Callable[[], Seen | None]) -> bool:

@@ -69,7 +69,7 @@ class LocalArtifactStore:
                 _fsync_directory(directory)
             return _seen(target.stat()).fingerprint
 
-    def open(self, digest: str) -> BinaryIO | None:
+    def open(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BinaryIO | None:
         path = self.path(digest)
         with disk():
             try:
@@ -88,7 +88,7 @@ class LocalArtifactStore:
                 self._require_store()
                 return None
 
-    def verified(self, digest: str) -> Seen | None:
+    def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> Seen | None:
         file = self.open(digest)
         if file is None:
             return None
@@ -97,6 +97,7 @@ class LocalArtifactStore:
             actual = hashlib.sha256()
             while chunk := file.read(CHUNK):
                 actual.update(chunk)
+                while_reading()
             return (
                 before
                 if f"sha256:{actual.hexdigest()}" == digest and _seen(os.fstat(file.fileno())) == before

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -87,7 +87,7 @@ class S3ArtifactStore:
         staged.discard()
         return there.fingerprint
 
-    def open(self, digest: str) -> BinaryIO | None:
+    def open(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> BinaryIO | None:
         with _told():
             answer = self._get(digest)
             if answer is None:
@@ -98,6 +98,7 @@ class S3ArtifactStore:
                 for chunk in answer["Body"].iter_chunks(CHUNK):
                     with disk():
                         file.write(chunk)
+                    while_reading()
                 with disk():
                     file.seek(0)
             except BaseException:
@@ -117,7 +118,7 @@ class S3ArtifactStore:
                 self._client.head_bucket(Bucket=self.where.bucket)
                 return None
 
-    def verified(self, digest: str) -> Seen | None:
+    def verified(self, digest: str, while_reading: Callable[[], object] = lambda: None) -> Seen | None:
         with _told():
             answer = self._get(digest)
             if answer is None:
@@ -125,6 +126,7 @@ class S3ArtifactStore:
             actual = hashlib.sha256()
             for chunk in answer["Body"].iter_chunks(CHUNK):
                 actual.update(chunk)
+                while_reading()
             return _seen(answer) if f"sha256:{actual.hexdigest()}" == digest else None
 
     def list(self) -> Iterator[Stored]:

@@ -1,6 +1,6 @@
 """What every artifact store can do (wire protocol A.4): bytes at their own digest, created once, checked when read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,9 +62,9 @@ class ArtifactStore(Protocol):
         A sound blob that is already there is verified and left alone; a damaged one is replaced.
         """
 
-    def open(self, digest: str) -> BinaryIO | None:
+    def open(self, digest: str, while_reading: Callable[[], object] = ...) -> BinaryIO | None:
         """The bytes as a seekable file, None where there are none. They are unverified: whoever reads them hashes
-        them.
+        them. A remote store calls `while_reading` for each chunk that it fetches.
         """
 
     def key(self, digest: str) -> str:
@@ -76,9 +76,9 @@ class ArtifactStore(Protocol):
     def look(self, digest: str) -> Seen | None:
         """What tells cheaply whether the bytes may have changed since they were hashed; None where there are none."""
 
-    def verified(self, digest: str) -> Seen | None:
+    def verified(self, digest: str, while_reading: Callable[[], object] = ...) -> Seen | None:
         """Read and hash all bytes: what was seen where they are what the digest says; None where they are not, or
-        are not there.
+        are not there. Calls `while_reading` for each chunk.
         """
 
     def list(self) -> Iterator[Stored]:

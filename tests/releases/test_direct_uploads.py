@@ -189,6 +189,19 @@ def test_a_verification_that_died_anywhere_may_be_run_again(place: S3Settings) -
     assert finish(upload) == ("STORED", None)
 
 
+def test_a_verification_renews_its_claim_while_it_reads(place: S3Settings) -> None:
+    upload, direct = sent(making.tenant(), DATA), artifact_store().direct
+    ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=timezone.now() - timedelta(minutes=3))
+    assert finish(upload) == ("STORED", None)
+    assert upload.claimed_at is not None
+    assert upload.claimed_at > timezone.now() - timedelta(minutes=1)
+    upload, calls = sent(making.tenant(), DATA + b"x"), []
+    assert direct is not None
+    assert direct.join(str(upload.pk), upload.storage_id)
+    assert direct.read(str(upload.pk), lambda: calls.append(None)) is not None
+    assert len(calls) > 12, "once for each chunk"
+
+
 def test_the_sweep_sends_a_lost_verification_off_again(
     django_capture_on_commit_callbacks: Any, place: S3Settings
 ) -> None:

@@ -13,7 +13,7 @@ from coordinator.turns import Turns
 from releases import tasks
 from releases.models import ArtifactUpload, Release
 from releases.states import Status
-from releases.turns import of_releases, of_uploads
+from releases.turns import of_releases, of_uploads, renewing_release, renewing_upload
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -136,3 +136,25 @@ def test_the_sweep_announces_what_is_stalled(
     with django_capture_on_commit_callbacks() as scheduled:
         tasks.sweep()
     assert len(scheduled) == 3
+
+
+def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
+    [release], [upload] = uploaded(making.tenant(), 1), sent(making.tenant(), 1)
+    long_ago = timezone.now() - timedelta(minutes=3)
+    Release.objects.filter(pk=release).update(status=Status.VERIFYING, status_changed_at=long_ago)
+    renew_release, renew_upload = renewing_release(release), renewing_upload(upload)
+
+    def age() -> None:
+        Release.objects.filter(pk=release).update(status_changed_at=long_ago)
+        ArtifactUpload.objects.filter(pk=upload).update(claimed_at=long_ago)
+
+    def ages() -> list[bool]:
+        renew_release()
+        renew_upload()
+        renewed = Release.objects.get(pk=release).status_changed_at, ArtifactUpload.objects.get(pk=upload).claimed_at
+        return [at is not None and at > long_ago for at in renewed]
+
+    age()
+    assert ages() == [True, True]
+    age()
+    assert ages() == [False, False]

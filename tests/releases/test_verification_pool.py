@@ -97,14 +97,14 @@ def test_an_artifact_that_takes_too_much_cpu_time_is_rejected_and_the_next_one_i
     assert codes(described(DATA), on_disk(DATA)) == []
 
 
-def test_cpu_time_is_counted_for_each_artifact(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+def test_cpu_time_is_counted_over_all_artifacts_of_a_release(
+    on_disk: Callable[..., OpenArtifact], settings: Any
+) -> None:
     settings.VERIFICATION_CPU_SECONDS = 1
-    files = [heavy.archive(CONTRACT, entries=25, salt=str(number)) for number in range(4)]
-    began = os.times()
-    assert codes(described(*files), on_disk(*files)) == []
-    kill_all()
-    codes(described(DATA), on_disk(DATA))  # reaps the killed child, so that its CPU time counts
-    assert os.times().children_user - began.children_user > 1
+    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(12)]
+    assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_CPU_EXCEEDED"]
+    for data in files[:4]:
+        assert codes(described(data), on_disk(data)) == [], "each release has a budget of its own"
 
 
 def test_an_artifact_that_takes_too_much_memory_is_rejected(
@@ -163,6 +163,22 @@ def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], sett
     assert [finding.code for finding in verdict.findings] == ["ARTIFACT_NOT_VERIFIABLE"]
     assert waited
     assert heavy.verification_processes() == []
+
+
+def test_all_artifacts_and_all_attempts_of_a_release_share_one_deadline(
+    on_disk: Callable[..., OpenArtifact], settings: Any
+) -> None:
+    settings.VERIFICATION_SECONDS = 2
+    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(12)]
+    began = time.monotonic()
+    assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_NOT_VERIFIABLE"]
+    assert time.monotonic() - began < 8
+
+
+def test_the_time_that_the_store_takes_does_not_count(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+    settings.VERIFICATION_SECONDS = 2
+    files = [making.archive(CONTRACT, code=str(number)) for number in range(2)]
+    assert codes(described(*files), on_disk(*files, before=lambda: time.sleep(1.1))) == []
 
 
 def test_an_unreadable_store_gives_no_verdict(on_disk: Callable[..., OpenArtifact]) -> None:

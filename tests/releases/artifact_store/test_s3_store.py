@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from coordinator.local.s3 import S3Server
 from releases.artifact_store import S3ArtifactStore, S3Settings, artifact_store
+from releases.artifact_store.store import CHUNK
 from releases.errors import ArtifactStoreUnavailable
 from tests.building import eventually
 from tests.faults import Relay
@@ -177,3 +178,13 @@ def test_a_key_is_below_the_prefix_and_without_one_at_the_top(s3_place: S3Settin
     digits = DIGEST.removeprefix("sha256:")
     for prefix, key in (("", f"sha256/{digits}"), ("/a/b/", f"a/b/sha256/{digits}")):
         assert S3ArtifactStore(replace(s3_place, prefix=prefix), tmp_path).key(DIGEST) == key
+
+
+def test_the_caller_hears_of_each_chunk_that_is_read(s3: S3Bench) -> None:
+    data, heard = bytes(3 * CHUNK + 1), []
+    s3.keep(data)
+    file = s3.store.open(digest_of(data), lambda: heard.append("open"))
+    assert file is not None
+    file.close()
+    assert s3.store.verified(digest_of(data), lambda: heard.append("verified")) is not None
+    assert (heard.count("open") > 3, heard.count("verified") > 3) == (True, True)

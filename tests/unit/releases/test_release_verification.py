@@ -228,6 +228,21 @@ def test_a_read_that_fails_is_no_verdict() -> None:
         verify(descriptor(("app", "jar", b"")), open_artifact)
 
 
+def test_equal_digests_are_read_once_and_judged_for_each_artifact() -> None:
+    body, opened = jar(None), []
+
+    def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+        opened.append(artifact.artifact_id)
+        return io.BytesIO(body)
+
+    verdict = verify(descriptor(("a", "jar", body), ("b", "native-binary", body), ("c", "jar", body)), open_artifact)
+    assert opened == ["a"]
+    assert [(finding.code, finding.field) for finding in verdict.findings] == [
+        ("ARTIFACT_CONTRACT_MISSING", AT),
+        ("ARTIFACT_CONTRACT_MISSING", "pipeline-release.json#artifacts[2]"),
+    ]
+
+
 def test_every_finding_of_every_artifact_is_kept() -> None:
     bad = jar({**CONTRACT, "pipelineId": "org.y", "contractVersion": "v2"})
     wanted = descriptor(
