@@ -23,8 +23,10 @@ DISPATCH_TASK = "executions.dispatch"
 TELL_TASK = "executions.tell_worker"
 CELERY, REST = "celery", "rest"
 SETTLED_SECONDS = 1.0
-COUNTED = timedelta(days=1)
-"""A worker counts towards its tenant's limit until this long after its last heartbeat."""
+REMEMBERED = Q(last_heartbeat_at__gt=Now() - timedelta(days=1))
+LIVE = REMEMBERED & Q(stopped_at=None) & (Q(alive_until=None) | Q(alive_until__gt=Now()))
+IDS_PER_WORKER = 10
+"""How many ids, for each worker that a tenant may have, can be registered within a day."""
 
 
 def find(tenant: Tenant, pipeline_id: str, worker_id: str) -> Worker:
@@ -48,17 +50,23 @@ def alive_until(protocol: str) -> CombinedExpression | None:
 def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: dict[str, Any]) -> tuple[Worker, bool]:
     """Lock and return the worker. Register it with `members` if it is unknown; the second value tells whether it was.
 
-    Raises `WorkerLimitReached` if MAX_TENANT_WORKERS other workers count towards the limit. Locks the tenant, so that
-    concurrent registrations cannot exceed the limit. Call this in a transaction.
+    Raises `WorkerLimitReached` if MAX_TENANT_WORKERS other workers are alive, or if the tenant has used IDS_PER_WORKER
+    times as many ids within a day. Locks the tenant, so that concurrent registrations cannot exceed the limits. Call
+    this in a transaction.
     """
     rows = Worker.objects.select_for_update().filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id)
-    counts = Q(last_heartbeat_at__gt=Now() - COUNTED)
-    counted = rows.filter(counts).first()
-    if counted is not None:
-        return counted, False
+    live = rows.filter(LIVE).first()
+    if live is not None:
+        return live, False
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
-    if Worker.objects.filter(counts, tenant=tenant).count() >= settings.MAX_TENANT_WORKERS:
-        raise WorkerLimitReached(f"MAX_TENANT_WORKERS allows {settings.MAX_TENANT_WORKERS} workers.")
+    most, workers = settings.MAX_TENANT_WORKERS, Worker.objects.filter(tenant=tenant)
+    if workers.filter(LIVE).count() >= most:
+        raise WorkerLimitReached(f"MAX_TENANT_WORKERS allows {most} workers.")
+    remembered = rows.filter(REMEMBERED).first()
+    if remembered is not None:
+        return remembered, False
+    if workers.filter(REMEMBERED).count() >= IDS_PER_WORKER * most:
+        raise WorkerLimitReached(f"MAX_TENANT_WORKERS allows {IDS_PER_WORKER * most} worker ids within a day.")
     return rows.get_or_create(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id, defaults=members)
 
 

@@ -179,9 +179,9 @@ class Host:
     def execute(self, message: Any, tell: Callable[[Answer], None]) -> None:
         """Run a signed group of commands and `tell` what becomes of each, as it comes, from the threads that run them.
 
-        The signature comes first, then the identity; only for what is meant for this very release are payloads
-        decoded and steps run. A message runs on at most one worker: the one that takes its ticket. Messages that are
-        unsigned, too old or taken get no answer; their leases expire. Raises what `take_ticket` raises.
+        The signature comes first, then the ticket, then the identity; only for what is meant for this very release are
+        payloads decoded and steps run. At most one worker answers a message: the one that takes its ticket. Messages
+        that are unsigned, too old or taken get no answer; their leases expire. Raises what `take_ticket` raises.
         Returns once all have run. The lease of a command with an outcome is held until `let_go`. No other lease is
         held when this returns or raises.
         """
@@ -193,13 +193,13 @@ class Host:
         except ProtocolError as error:
             warn("Refused a command message: %s: %s", error.code, error)
             return
+        if not self._take_ticket(ticket_of(verified.identity, verified.envelope.nonce)):
+            warn("Refused a command message: COMMAND_TAKEN: another worker has taken it, or it has expired")
+            return
         if verified.identity != self.release.identity:
             for command in commands:
                 refused = answers.mismatch(command, verified.identity, self.release.identity)
                 tell(Answer(verified.identity, outcome=refused))
-            return
-        if not self._take_ticket(ticket_of(verified.identity, verified.envelope.nonce)):
-            warn("Refused a command message: COMMAND_TAKEN: another worker has taken it, or it has expired")
             return
         self._encrypts = verified.seal.encrypted
         if lease < self.shortest_lease:

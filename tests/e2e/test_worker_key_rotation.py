@@ -1,5 +1,6 @@
 """Worker keys are rotated while executions run: the secret of all coordinators, and then the key of one tenant."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from coordinator.local.children import Child
 from coordinator.local.client import Client
 from coordinator.local.product import Product
 from releases.artifact_store import LocalArtifactStore
-from tests.running import BuiltRelease, eventually
+from tests.e2e.conftest import PIPELINES
+from tests.receiving import Receiver
+from tests.running import BuiltRelease, build, eventually
 
 TENANT, PIPELINE = "acme", "tests.pinned"
 SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
@@ -37,9 +40,21 @@ class Installation:
     def roll(self, **settings: str) -> None:
         """Restart the coordinators with these settings, one after the other."""
         for each in self.coordinators:
-            each.stop()
-            each.environment.update(settings)
-            each.start()
+            self.restart(each, **settings)
+
+    def restart(self, coordinator: Product, **settings: str) -> None:
+        coordinator.stop()
+        coordinator.environment.update(settings)
+        coordinator.start()
+
+    def publish(self, release: BuiltRelease, worker: str) -> None:
+        """Register and activate a release, and start its first worker."""
+        client = self.clients()[0]
+        client.upload(release.pipeline_id, release.descriptor, release.artifact)
+        assert client.verdict(release.pipeline_id, "1.0")["status"] == "REGISTERED"
+        client.activate(release.pipeline_id, "1.0", "first")
+        self.host(release, worker, self.key())
+        client.wait_for_worker(worker)
 
     def host(self, release: BuiltRelease, name: str, key: str) -> Child:
         return self.workers.start_worker(
@@ -86,12 +101,27 @@ class Load(threading.Thread):
 
 
 @pytest.fixture
+def booking(tmp_path: Path, receiver: Receiver) -> BuiltRelease:
+    """A pipeline that sends a webhook to the receiver and waits for the answer."""
+    folder = tmp_path / "booking"
+    shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "url.txt").write_text(receiver.url())
+    return build("awaiting:booking", folder, tmp_path / "booking-release", "1.0")
+
+
+@pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
     with Backing(tmp_path / "servers", outside={}) as backing:
         servers = backing.environment()
         store = tmp_path / "artifacts"
         LocalArtifactStore(store).set_up()
-        settings = {"SECRET_KEY": "x" * 40, "WORKER_SECRET": OLD, "SWEEP_SECONDS": "1", "ARTIFACT_ROOT": str(store)}
+        settings = {
+            "SECRET_KEY": "x" * 40,
+            "WORKER_SECRET": OLD,
+            "SWEEP_SECONDS": "1",
+            "ARTIFACT_ROOT": str(store),
+            "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+        }
         products = [Product(tmp_path / name, servers, settings) for name in ("one", "other", "workers")]
         try:
             products[0].prepare()
@@ -111,21 +141,29 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.mark.timeout(500)
 def test_no_execution_is_lost_while_the_secret_and_a_key_are_rotated(
-    installation: Installation, v1: BuiltRelease
+    installation: Installation, v1: BuiltRelease, booking: BuiltRelease, receiver: Receiver
 ) -> None:
     """Follows the steps of the runbook."""
-    client = installation.clients()[0]
+    client, other_client = installation.clients()
     keys = [installation.key()]
-    client.upload(PIPELINE, v1.descriptor, v1.artifact)
-    assert client.verdict(PIPELINE, "1.0")["status"] == "REGISTERED"
-    client.activate(PIPELINE, "1.0", "first")
-    installation.host(v1, "worker-0", keys[0])
-    client.wait_for_worker("worker-0")
+    installation.publish(v1, "worker-0")
+    installation.publish(booking, "worker-booking")
     load = Load(installation.clients())
     load.start()
     try:
         # Rotate the secret.
-        installation.roll(WORKER_SECRET=NEW, WORKER_SECRET_FALLBACKS=OLD)
+        installation.roll(WORKER_SECRET_FALLBACKS=NEW)
+        load.wait_for_more()
+        first, other = installation.coordinators
+        installation.restart(first, WORKER_SECRET=NEW, WORKER_SECRET_FALLBACKS=OLD)
+        other.stop()  # so that the first coordinator sends the webhook
+        waiting = client.submit(booking.pipeline_id, {"number": 1}, "waiting")["executionId"]
+        webhook = eventually(lambda: next(iter(receiver.requests), None), seconds=60, what="the webhook")
+        other.start()
+        answer = {"resumeToken": webhook.json["resumeToken"], "response": {"text": "booked"}}
+        assert requests.post(f"{other.url}/api/v1/resume", json=answer, timeout=30).status_code == 200
+        assert other_client.finished(waiting)["status"] == "SUCCEEDED"
+        installation.restart(other, WORKER_SECRET=NEW, WORKER_SECRET_FALLBACKS=OLD)
         load.wait_for_more()
         keys.append(installation.key())
         installation.host_instead(v1, "worker-1", keys[1])

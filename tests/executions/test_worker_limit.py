@@ -18,6 +18,7 @@ from tests import making
 from tests.broker import taken
 
 pytestmark = pytest.mark.django_db
+MOST_IDS = 20
 LONG_AGO = timezone.now() - timedelta(days=1, minutes=1)
 
 
@@ -75,12 +76,37 @@ def test_heartbeats_of_known_workers_are_accepted_at_the_limit(owner: Tenant) ->
     assert heard.count() == 2
 
 
-def test_workers_that_stop_at_once_still_count(owner: Tenant) -> None:
-    """Otherwise a key could register any number of workers, one after the other."""
-    for name in ("a", "b", "c"):
+def test_workers_that_stopped_or_fell_silent_make_room_for_others(owner: Tenant) -> None:
+    """A worker that restarts often, with another id each time, does not lock its tenant out."""
+    for number in range(4):
+        send_heartbeat(owner, f"stopped-{number}")
+        send_heartbeat(owner, f"stopped-{number}", "UNAVAILABLE")
+    for number in range(4):
+        send_heartbeat(owner, f"silent-{number}")
+        making.silence(Worker.objects.get(worker_id=f"silent-{number}"))
+    assert len(names()) == 8
+
+
+def test_a_silent_worker_returns_only_below_the_limit(owner: Tenant) -> None:
+    send_heartbeat(owner, "a")
+    making.silence(Worker.objects.get(worker_id="a"))
+    for name in ("b", "c"):
         send_heartbeat(owner, name)
-        send_heartbeat(owner, name, "UNAVAILABLE")
-    assert names() == {"a", "b"}
+    send_heartbeat(owner, "a")
+    assert Worker.objects.get(worker_id="a").eligibility.state == "STALE"
+    send_heartbeat(owner, "b", "UNAVAILABLE")
+    send_heartbeat(owner, "a")
+    assert Worker.objects.get(worker_id="a").eligibility.state == "HEALTHY"
+
+
+def test_the_number_of_ids_within_a_day_is_limited_too(owner: Tenant) -> None:
+    """Otherwise a key could register any number of workers, one after the other."""
+    for number in range(MOST_IDS + 1):
+        send_heartbeat(owner, f"w-{number}")
+        send_heartbeat(owner, f"w-{number}", "UNAVAILABLE")
+    assert names() == {f"w-{number}" for number in range(MOST_IDS)}
+    send_heartbeat(owner, "w-0")
+    assert Worker.objects.get(worker_id="w-0").eligibility.state == "HEALTHY"
 
 
 def test_a_worker_that_was_silent_for_a_day_no_longer_counts_and_returns_only_below_the_limit(owner: Tenant) -> None:

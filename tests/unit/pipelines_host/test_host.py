@@ -110,6 +110,22 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
     assert hosted.marks() == []
 
 
+def test_a_command_for_another_release_gets_an_answer_only_from_the_host_with_its_ticket(hosted: Hosted) -> None:
+    """Its copy in a wrong queue must not fail an execution that is running."""
+    tickets: list[str] = []
+
+    def take_once(name: str) -> bool:
+        tickets.append(name)
+        return len(tickets) == 1
+
+    host = hosted.host(take_ticket=take_once)
+    meant = replace(host.release.identity, release_version="elsewhere")
+    message = sealed(host, command(), key=hosted.key, identity=meant)
+    assert [outcome.outcome for outcome in answer(executed(host, message), hosted.key)] == ["FAILED"]
+    assert executed(host, message) is None
+    assert tickets == [ticket_of(meant, message["nonce"])] * 2
+
+
 @pytest.mark.parametrize(
     ("age", "runs"),
     [
