@@ -150,6 +150,17 @@ class NewUserForm(UserCreationForm):
         self.instance.is_staff = True
 
 
+class NewPasswordForm(AdminPasswordChangeForm):
+    """Sets a new password, which ends the person's API tokens.
+
+    It cannot disable the password, because that would not end them. Deactivate the user instead.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields.pop("usable_password", None)
+
+
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
@@ -160,7 +171,7 @@ class UserAdmin(_UserAdmin):
 
     add_form = NewUserForm
     form = UserChangeForm
-    change_password_form = AdminPasswordChangeForm
+    change_password_form = NewPasswordForm
     list_display = ("username", "email", "is_active", "is_superuser", "last_seen")
     list_filter = ()
     filter_horizontal = ()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import IntegrityError
 from django.urls import reverse
 from django.utils import timezone
 from knox.crypto import hash_token
@@ -17,6 +18,7 @@ from coordinator.tenancy.roles import Scope
 from executions.cancellation import cancel
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.raw_sql import check_foreign_keys_now, run
 
 ISSUE = "admin:tenancy_apitoken_add"
 
@@ -60,6 +62,16 @@ def test_a_token_that_makes_no_sense_is_not_issued(wrong: dict[str, Any], log_in
     answer = log_in("tenant-admin").post(reverse(ISSUE), token_form(acme, **wrong))
     assert answer.status_code == 400
     assert ApiToken.objects.count() == before
+
+
+def test_only_a_name_in_use_is_reported_as_one(log_in: LogIn, acme: World) -> None:
+    client = log_in("tenant-admin")
+    taken = client.post(reverse(ISSUE), token_form(acme, name="token-of-acme"))
+    assert taken.context["form"].errors.keys() == {"name"}
+    check_foreign_keys_now()
+    run("ALTER TABLE tenancy_apitoken ADD CONSTRAINT no_robots CHECK (name <> 'robot')")
+    with pytest.raises(IntegrityError, match="no_robots"):
+        client.post(reverse(ISSUE), token_form(acme))
 
 
 def test_nobody_issues_or_revokes_a_token_of_a_tenant_that_is_not_theirs_to_administer(
@@ -158,6 +170,20 @@ def test_a_new_user_may_log_in_and_sees_nothing_until_made_a_member(log_in: LogI
     assert client.login(username="newcomer", password=password)
     assert client.get(reverse("admin:index")).status_code == 200
     assert client.get(reverse("admin:releases_release_changelist")).status_code == 403
+
+
+def test_no_form_disables_a_password_because_that_would_not_end_the_tokens(log_in: LogIn, acme: World) -> None:
+    owner, password = acme.token.user, "correct-horse-battery-staple"
+    owner.set_password(password)
+    owner.save()
+    client, address = log_in("superuser"), reverse("admin:auth_user_password_change", args=[owner.pk])
+    client.post(address, {"password1": "", "password2": "", "usable_password": "false", "unset-password": "1"})
+    owner.refresh_from_db()
+    assert owner.check_password(password)
+    new = "another-horse-battery-staple"
+    assert client.post(address, {"password1": new, "password2": new}).status_code == 302
+    acme.token.refresh_from_db()
+    assert acme.token.expiry <= timezone.now()
 
 
 @pytest.mark.parametrize("who", ["tenant-admin", "viewer", "stranger"])

@@ -22,6 +22,7 @@ from tests.running import RunningProduct, TenantInUse, eventually
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:{PROJECT}/.local/nginx/usr/sbin")
 HOST = "coordinator.example"
 BODY_TIMEOUT = 3
+FORM = "multipart/form-data; boundary=b"
 RESPONSE_LIMIT = 2.0
 MAIN = """
 daemon off;
@@ -50,17 +51,18 @@ class Site:
     port: int
     authority: Path
 
-    def connection(self, sent: bytes = b"") -> ssl.SSLSocket:
+    def connection(self, sent: bytes = b"", source: str = "127.0.0.1") -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=self.authority)
-        made = context.wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=15), server_hostname=HOST)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=15, source_address=(source, 0))
+        made = context.wrap_socket(plain, server_hostname=HOST)
         made.sendall(sent)
         return made
 
-    def ask(self, request: str, body: bytes = b"") -> tuple[int, bytes]:
+    def ask(self, request: str, body: bytes = b"", source: str = "127.0.0.1") -> tuple[int, bytes]:
         """Return the status and the whole response."""
         head = f"{request}\r\nHost: {HOST}\r\nConnection: close\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n" if body else "\r\n"
-        with self.connection(head.encode() + body) as connection:
+        with self.connection(head.encode() + body, source) as connection:
             answer = b""
             while part := connection.recv(65536):
                 answer += part
@@ -160,7 +162,31 @@ def test_a_body_beyond_the_limit_is_refused_and_a_large_upload_is_not(site: Site
     assert site.ask(post(tenant, "executions:batch"), b" " * (10 * 2**20))[0] == 413
     status, answer = site.ask(post(tenant, "executions"), b" " * (8 * 2**20))
     assert (status, b"PAYLOAD_TOO_LARGE" in answer) == (413, True)
-    form = "multipart/form-data; boundary=b"
-    part = b'--b\r\nContent-Disposition: form-data; name="artifact"; filename="a.zip"\r\n\r\n'
-    status, answer = site.ask(post(tenant, "pipelines/p/releases", form), part + b"x" * (12 * 2**20) + b"\r\n--b--\r\n")
+    status, answer = site.ask(post(tenant, "pipelines/p/releases", FORM), upload(12 * 2**20))
     assert status == 400, answer
+    for page, refused in (("upload/", False), ("", True)):
+        request = f"POST /admin/releases/release/{page} HTTP/1.1\r\nContent-Type: {FORM}"
+        assert (site.ask(request, upload(12 * 2**20))[0] == 413) == refused
+
+
+def upload(size: int) -> bytes:
+    part = b'--b\r\nContent-Disposition: form-data; name="artifact"; filename="a.zip"\r\n\r\n'
+    return part + b"x" * size + b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize("page", ["api", "admin"])
+def test_an_address_sends_at_most_four_uploads_at_once(site: Site, tenant: TenantInUse, page: str) -> None:
+    api = post(tenant, "pipelines/p/releases", FORM)
+    request = api if page == "api" else f"POST /admin/releases/release/upload/ HTTP/1.1\r\nContent-Type: {FORM}"
+    # Without a log-in, the admin redirects to the log-in page.
+    accepted = 400 if page == "api" else 302
+    stopped = f"{request}\r\nHost: {HOST}\r\nContent-Length: 100000\r\n\r\n--b".encode()
+    assert site.ask(request, upload(10))[0] == accepted
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(site.connection(stopped))
+        eventually(lambda: site.ask(request, upload(10))[0] == 503, seconds=BODY_TIMEOUT, what="the refusal")
+        assert site.ask(request, upload(10), "127.0.0.2")[0] == accepted
+        assert site.ask(api.replace("POST", "GET", 1))[0] == 404
+        assert is_ready(site)
+    eventually(lambda: site.ask(request, upload(10))[0] == accepted, what="the end of the other uploads")
