@@ -1,6 +1,7 @@
 """The control worker and the clock: `celery -A coordinator.celery worker` and `celery -A coordinator.celery beat`."""
 
 import os
+import sys
 from functools import cache
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 
-from coordinator import bell, connection_budget
+from coordinator import bell, connection_budget, places
 from executions import quiet_consumer
 from executions.broker import survive_broker_loss
 from executions.protocol import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
@@ -44,13 +45,10 @@ def _check_connection_budget(sender: Any, **_: Any) -> None:
 
 @signals.celeryd_after_setup.connect
 def _leave_room_for_short_tasks(instance: Any, **_: Any) -> None:
-    """Limit the threads for checks of REST workers, and for artifacts if the worker also serves other queues."""
-    from executions.tasks import limit_checks
-    from releases.tasks import limit_artifact_tasks
-
-    threads, others = instance.concurrency, set(app.amqp.queues.consume_from) - {"artifacts"}
-    limit_artifact_tasks(max(threads // 2, 1) if others else threads)
-    limit_checks(max(threads // 4, 1))
+    try:
+        places.allot(instance.concurrency, list(app.amqp.queues.consume_from))
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 @signals.task_prerun.connect

@@ -16,6 +16,7 @@ from coordinator import bell
 from coordinator.documents import shown
 from coordinator.exchange import Broken, NotConnected, TimedOut
 from coordinator.outbound import TargetRefused, Unreachable
+from coordinator.places import Places
 from coordinator.turns import Turns
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import Worker, WorkerEligibility
@@ -62,9 +63,9 @@ SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claim
 """
 
 
-def turns() -> Turns:
+def turns(places: Places) -> Turns:
     """Turns for checks of REST workers: of each healthy one every CHECK_SECONDS, and directly after registration."""
-    return Turns(_NEXT, {"interval": CHECK_SECONDS, "lost": LOST_SECONDS})
+    return Turns(_NEXT, {"interval": CHECK_SECONDS, "lost": LOST_SECONDS}, places)
 
 
 def check(worker_pk: int) -> None:

@@ -6,11 +6,12 @@ nothing. The lease then outlives the request, and no transaction is open while t
 
 import logging
 import uuid
+from datetime import timedelta
 from functools import partial
 
 from django.db import DataError, Error, connection, transaction
 
-from coordinator import bell
+from coordinator import bell, places
 from coordinator.exchange import Broken, NotConnected, TimedOut
 from coordinator.outbound import TargetRefused, Unreachable
 from executions import moves, outcome, rest_workers, wire_forms
@@ -20,7 +21,7 @@ from executions.models import Execution, Worker, WorkerEligibility
 from executions.moves import Move
 from executions.protocol import OutcomeGroup
 from executions.rest_answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
-from executions.rest_assignment import worker_pk
+from executions.rest_assignment import CALL_TASK, worker_pk
 from executions.rest_calls import blocked_reason, call, lease_seconds, may_call
 from executions.rest_commands import command_of, non_retryable, payload_of, steps_of
 from executions.rest_protocol import EXECUTE_PATH
@@ -37,13 +38,40 @@ UPDATE executions_execution SET lease_token = gen_random_uuid(),
 WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_owner LIKE 'rest:%%'
 RETURNING lease_token
 """
+# A claim that waits for a place keeps its token. No row: the lease was lost, and nobody waits for the call any more.
+_WAIT = """
+UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs => %(lease)s)
+WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_owner LIKE 'rest:%%'
+"""
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 4.0
 
 
-def run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
+def run(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int = 0) -> bool:
     """Run one transition on the worker in whose name it is leased.
 
-    Return False if the lease has changed, or if the worker may not be called. The execution is then due again.
+    Return False if the lease has changed, if the worker may not be called (the execution is then due again), or if no
+    place is free. In the last case the lease is renewed and the message is sent again; `waits` counts how often.
     """
+    tenant = Execution.objects.filter(pk=execution_id, lease_token=lease_token).values_list("tenant_id", flat=True)
+    found = tenant.first()
+    if found is None:
+        log.info("The lease of %s was lost before its call", execution_id)
+        return False
+    with places.CALLS.hold(found, crowded=partial(_wait, execution_id, lease_token, waits)) as free:
+        return free and _run(execution_id, lease_token)
+
+
+def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_WAIT, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
+        if cursor.rowcount == 0:
+            return
+    seconds = min(FIRST_WAIT_SECONDS * 2 ** min(waits, 10), LONGEST_WAIT_SECONDS)
+    bell.ring(CALL_TASK, str(execution_id), str(lease_token), waits + 1, delay=timedelta(seconds=seconds))
+
+
+def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_UP, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
         row = cursor.fetchone()

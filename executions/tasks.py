@@ -8,7 +8,7 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from coordinator import bell
+from coordinator import bell, places
 from coordinator.tenancy.models import Tenant
 from executions import (
     awaits,
@@ -42,12 +42,7 @@ from executions.rest_assignment import CALL_TASK
 from executions.tenant_keys import active_keys
 
 REMOVAL_SECONDS = 10.0
-_checks = rest_capabilities.turns()
-
-
-def limit_checks(most: int) -> None:
-    """Check at most `most` REST workers at once in this process."""
-    _checks.most = most
+_checks = rest_capabilities.turns(places.CHECKS)
 
 
 def _tenant(verified: Verified) -> Tenant:
@@ -98,9 +93,9 @@ def heartbeat(message: Any) -> None:
 
 
 @shared_task(name=CALL_TASK, acks_late=False)
-def call_rest_worker(execution_id: str, lease_token: str) -> None:
+def call_rest_worker(execution_id: str, lease_token: str, waits: int = 0) -> None:
     """May take as long as a request may, so it is acknowledged at once: where it is lost, the lease sees to it."""
-    rest_dispatch.run(uuid.UUID(execution_id), uuid.UUID(lease_token))
+    rest_dispatch.run(uuid.UUID(execution_id), uuid.UUID(lease_token), waits)
 
 
 @shared_task(name=rest_capabilities.CHECK_TASK, acks_late=False)
@@ -154,4 +149,6 @@ def sweep() -> None:
 @shared_task(name="executions.remove_old")
 def remove_old() -> None:
     """What takes longer is left to the next minute. Two at once only share the work."""
-    retention.remove(seconds=REMOVAL_SECONDS)
+    with places.ARTIFACTS.hold() as free:
+        if free:
+            retention.remove(seconds=REMOVAL_SECONDS)

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from coordinator import bell, outbound
+from coordinator import bell, outbound, places
 from coordinator.exchange import Broken, NotConnected, TimedOut, exchange
 from coordinator.outbound import Resolve, TargetRefused, Unreachable
 from executions import awaits
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 SIGNATURE_HEADER = "X-Coordinator-Signature"
 RESUME_PATH = "/api/v1/resume"
 MARGIN_SECONDS = 5
+NO_PLACE_DELAY = timedelta(seconds=2)
 LONGEST_ERROR = 300
 
 
@@ -65,10 +66,24 @@ def signature(keys: Iterable[str], moment: int, body: bytes) -> str:
 
 
 def send(*, resolve: Resolve = outbound.resolve) -> bool:
-    """Send the one webhook that has been due for longest, and ring for the next. False where none was due."""
-    claimed = _claim()
-    if claimed is None:
-        return False
+    """Send the webhook that has been due for longest, and ring for the next.
+
+    Return False if none is due. Webhooks of tenants whose receivers hold all the places they may wait for these.
+    """
+    with places.WEBHOOKS.take(_claim, crowded=_send_later) as claimed:
+        if claimed is not None:
+            _send(claimed, resolve)
+    if claimed is not None:
+        bell.ring(SEND_TASK)
+    return claimed is not None
+
+
+def _send_later() -> None:
+    if due_exists():
+        bell.ring_once(SEND_TASK, delay=NO_PLACE_DELAY)
+
+
+def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
     interaction = Interaction.objects.select_related("tenant").get(pk=claimed)
     if interaction.dispatch_attempts > settings.WEBHOOK_ATTEMPTS:
         # Every attempt was claimed, and the last one's process died.
@@ -79,8 +94,6 @@ def send(*, resolve: Resolve = outbound.resolve) -> bool:
             _received(interaction)
         else:
             _not_received(interaction, failure)
-    bell.ring(SEND_TASK)
-    return True
 
 
 _ANY_DUE = """
@@ -95,9 +108,9 @@ UPDATE executions_interaction SET status = 'DISPATCHING', dispatch_attempts = di
 WHERE id = (
     SELECT id FROM executions_interaction
     WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
-        AND deadline > now()
+        AND deadline > now() AND tenant_id <> ALL(%(full)s)
     ORDER BY next_dispatch_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id
+RETURNING id, tenant_id
 """
 
 
@@ -109,11 +122,11 @@ def due_exists() -> bool:
     return bool(found)
 
 
-def _claim() -> uuid.UUID | None:
+def _claim(full: list[int]) -> tuple[uuid.UUID, int] | None:
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"webhook": WEBHOOK, "lease": sending_seconds() + MARGIN_SECONDS})
-        row = cursor.fetchone()
-    return row[0] if row else None
+        cursor.execute(_CLAIM, {"webhook": WEBHOOK, "lease": sending_seconds() + MARGIN_SECONDS, "full": full})
+        row: tuple[uuid.UUID, int] | None = cursor.fetchone()
+    return row
 
 
 def _attempt(interaction: Interaction, resolve: Resolve) -> _Failure | None:

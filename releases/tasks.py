@@ -1,76 +1,44 @@
 """The release side's Celery tasks: thin, and safe to run twice."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from celery import shared_task
 from django.conf import settings
 
-from coordinator import bell
+from coordinator import bell, places
 from coordinator.turns import Turns
 from releases import direct_uploads, registrar, retention, scrub, soundness, turns
 
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
-# A task that finds no free slot is sent again after this time.
+# A task that finds no free place is sent again after this time.
 NO_PLACE_DELAY = timedelta(seconds=10)
 # The largest number of messages that the sweep sends per task. Each verification that ends sends the next message.
 MOST_BELLS = 16
-_places = threading.Semaphore(1000)
-_releases = turns.of_releases()
-_uploads = turns.of_uploads()
-
-
-def limit_artifact_tasks(most: int) -> None:
-    """Allow at most `most` tasks of the queue `artifacts` to run at once in this process.
-
-    If `most` is large enough, releases and direct uploads leave a slot for each other and for the other tasks.
-    """
-    global _places
-    _places = threading.Semaphore(most)
-    _releases.most = max(min(settings.VERIFICATION_PROCESSES, most - 2), 1)
-    _uploads.most = max(most - _releases.most - 1, 1)
-
-
-@contextmanager
-def _place() -> Iterator[bool]:
-    """Yield True if a slot was free, and occupy it during the block. Never waits: that would block a thread."""
-    places = _places
-    free = places.acquire(blocking=False)
-    try:
-        yield free
-    finally:
-        if free:
-            places.release()
+_releases = turns.of_releases(places.RELEASES)
+_uploads = turns.of_uploads(places.UPLOADS)
 
 
 def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
-    """Do `work` if a slot is free, else send `task` again."""
-    with _place() as free:
+    """Do `work` if a place is free, else send `task` again."""
+    with places.ARTIFACTS.hold(crowded=partial(bell.ring, task, *arguments, delay=NO_PLACE_DELAY)) as free:
         if free:
             work(*arguments)
-        else:
-            bell.ring(task, *arguments, delay=NO_PLACE_DELAY)
 
 
 def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
     """Do `work` for the row whose turn it is, and send `task` again for the next row.
 
-    A message may serve another row than the one it was sent for. If all turns are taken, the tasks that hold them send
-    the message when they end.
+    A message may serve another row than the one it was sent for.
     """
     due = None
     try:
-        with _place() as free:
-            if not free:
-                bell.ring_once(task, delay=NO_PLACE_DELAY)
-                return
-            with of.take() as due:
-                if due is not None:
-                    work(due)
+        with of.take(crowded=partial(bell.ring_once, task, delay=NO_PLACE_DELAY)) as due:
+            if due is not None:
+                work(due)
     finally:
         if due is not None:
             bell.ring(task)
@@ -103,7 +71,7 @@ def sweep() -> None:
 @shared_task(name="releases.scrub", acks_late=False, expires=55)
 def scrub_blobs() -> None:
     """Re-read what is due. The clock rings again before the budget is spent, and others find the lock taken."""
-    with _place() as free:
+    with places.ARTIFACTS.hold() as free:
         for _ in scrub.scrub(SCRUB_BUDGET_SECONDS) if free else ():
             pass
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from coordinator.places import Places
 from coordinator.turns import Turns
 from releases.models import ArtifactUpload, Release
 from releases.states import PENDING, Status, UploadStatus
@@ -57,14 +58,14 @@ SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claim
 """
 
 
-def of_releases() -> Turns:
+def of_releases(places: Places) -> Turns:
     """Turns for the verification of releases: of each tenant the oldest upload first."""
-    return Turns(_RELEASES, {"stalled": STALLED.total_seconds()})
+    return Turns(_RELEASES, {"stalled": STALLED.total_seconds()}, places)
 
 
-def of_uploads() -> Turns:
+def of_uploads(places: Places) -> Turns:
     """Turns for the verification of direct uploads."""
-    return Turns(_UPLOADS, {"stalled": STALLED.total_seconds()})
+    return Turns(_UPLOADS, {"stalled": STALLED.total_seconds()}, places)
 
 
 def stalled_releases() -> QuerySet[Release]:

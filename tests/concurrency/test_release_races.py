@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.places import Places
 from coordinator.tenancy.models import Tenant
 from releases.activation import activate
 from releases.artifact_store import artifact_store
@@ -121,7 +122,7 @@ def test_two_processes_never_get_the_same_turn(_: int) -> None:
         making.upload(making.tenant(), making.descriptor(CONTRACT, data, f"{number}.0"), data)
 
     def take() -> list[int]:
-        found, turns = [], of_releases()
+        found, turns = [], of_releases(Places())
         for _ in range(6):
             with turns.take() as due:
                 found.append(due)

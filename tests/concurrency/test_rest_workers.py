@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
+from coordinator.places import Places
 from executions import cancellation, rest_assignment, rest_capabilities, rest_dispatch
 from executions.models import Execution, WireForm, Worker
 from executions.rest_workers import register
@@ -75,7 +76,7 @@ def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
     def look() -> None:
-        with rest_capabilities.turns().take() as due:
+        with rest_capabilities.turns(Places()).take() as due:
             if due is not None:
                 rest_capabilities.check(due)
 

@@ -1,14 +1,19 @@
 """REST workers that accept connections and never answer delay only their own releases."""
 
+import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from executions.rest_protocol import PROTOCOL_VERSION
 from tests.e2e.conftest import product_with_own_broker
 from tests.running import REST_PORT, BuiltRelease, RunningProduct, TenantInUse, eventually
 
@@ -84,3 +89,87 @@ def test_workers_that_never_answer_delay_no_request_and_no_other_check(
         return {worker["capabilityError"] for worker in hangs.get("workers")["items"]}
 
     eventually(lambda: "no whole answer came in time" in "".join(errors()), what="the verdict on a worker that hangs")
+
+
+@contextmanager
+def hanging_in_calls(release: BuiltRelease) -> Iterator[tuple[int, list[float]]]:
+    """A REST worker that confirms that it hosts `release` and never answers a command; yield its port and its calls."""
+    calls: list[float] = []
+    ended = threading.Event()
+    capabilities = {
+        "protocolVersion": PROTOCOL_VERSION,
+        "pipelineId": release.pipeline_id,
+        "contractVersion": release.document["contractVersion"],
+        "releaseVersion": release.version,
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            body = json.dumps(capabilities).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            calls.append(time.monotonic())
+            ended.wait(100)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1], calls
+    finally:
+        ended.set()
+        server.shutdown()
+        server.server_close()
+
+
+def test_calls_that_never_end_delay_no_other_tenant(
+    running: RunningProduct, tmp_path: Path, name: str, v1: BuiltRelease
+) -> None:
+    """Neither its Celery workers nor its REST workers. Calls that wait for a place keep their leases."""
+    with hanging_in_calls(v1) as (port, calls):
+        settings = {
+            "REST_WORKER_ORIGINS": f"http://127.0.0.1:{port},http://127.0.0.1:{REST_PORT}",
+            "REST_WORKER_TIMEOUT_SECONDS": "30",
+            "REST_WORKER_CAPACITY": "8",
+            "LEASE_SECONDS": "30",
+            "WORKER_STALE_SECONDS": "30",
+        }
+        with product_with_own_broker(running, tmp_path, settings) as (product, _):
+            hangs, celery, rest = (product.tenant(f"{name}-{kind}") for kind in ("hangs", "celery", "rest"))
+            for tenant in (hangs, celery, rest):
+                tenant.register(v1)
+                tenant.activate(v1)
+            try:
+                celery.start_worker(v1, "worker")
+                rest.start_rest_worker(v1, "answers")
+                host(rest, v1, "answers", REST_PORT)
+                for number in range(2):
+                    host(hangs, v1, f"worker-{number}", port)
+
+                def is_accepted(tenant: TenantInUse) -> bool:
+                    return tenant.submit(v1.pipeline_id, {"number": 1}, "first").status_code == 202
+
+                for tenant in (hangs, celery, rest):
+                    eventually(partial(is_accepted, tenant), seconds=20, what="a submission to be accepted")
+                for number in range(24):
+                    hangs.submit(v1.pipeline_id, {"number": number}, f"k{number}")
+                eventually(lambda: calls, what="a call")
+                time.sleep(2)
+                began = time.monotonic()
+                for tenant in (celery, rest):
+                    made = tenant.accepted("tests.pinned", {"number": 1}, "during")["executionId"]
+                    tenant.wait_for(made, "SUCCEEDED", seconds=60)
+                assert time.monotonic() - began < 8
+                waiting = [each for each in hangs.get("executions")["items"] if each["status"] == "RUNNING"]
+                assert len(waiting) == 16, "eight for each worker"
+            finally:
+                celery.stop_workers()
+                rest.stop_workers()

@@ -15,7 +15,7 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
-from coordinator import outbound
+from coordinator import outbound, places
 from coordinator.tenancy.models import Tenant
 from executions import awaits, interactions, sweep, webhooks
 from executions.awaits import epoch_ms
@@ -25,6 +25,7 @@ from executions.resume_token import read
 from releases.models import Release
 from tests import making
 from tests.executions.parking import answer, asked, make_late, suspended
+from tests.few_places import limited
 from tests.raw_sql import run
 from tests.receiving import Received, Receiver, dripping, receiving
 
@@ -368,3 +369,27 @@ def test_one_item_that_cannot_be_delivered_withdraws_the_others(ready: Ready, se
 def test_the_lease_of_an_attempt_outlasts_what_an_attempt_may_take(settings: Any) -> None:
     settings.WEBHOOK_TIMEOUT_SECONDS = 7
     assert webhooks.sending_seconds() > 7 * (outbound.MOST_ADDRESSES + 1)
+
+
+def test_a_tenant_whose_receivers_hang_leaves_a_place_for_others(ready: Ready, receiver: Receiver) -> None:
+    mine, other = sent_to(ready, receiver.url()), sent_to(making.ready(), receiver.url())
+    with limited(places.WEBHOOKS, 2), places.WEBHOOKS.hold(ready[0].pk):
+        assert webhooks.send()
+        assert not webhooks.send()
+        assert (asked(mine).status, asked(other).status) == ("WAITING", "DISPATCHED")
+    assert webhooks.send()
+    assert asked(mine).status == "DISPATCHED"
+
+
+def test_a_webhook_that_finds_no_place_is_announced_again(
+    ready: Ready, receiver: Receiver, django_capture_on_commit_callbacks: Any
+) -> None:
+    with limited(places.WEBHOOKS, 1), places.WEBHOOKS.hold():
+        with django_capture_on_commit_callbacks() as sent:
+            assert not webhooks.send()
+        assert sent == [], "nothing is due"
+        made = sent_to(ready, receiver.url())
+        with django_capture_on_commit_callbacks() as sent:
+            assert not webhooks.send()
+        assert len(sent) == 1
+    assert asked(made).status == "WAITING"

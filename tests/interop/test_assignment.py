@@ -3,13 +3,16 @@
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from executions import awaits, dispatch, outcome, rest_assignment, rest_dispatch, sweep
+from coordinator import places
+from executions import awaits, dispatch, outcome, rest_assignment, rest_calls, rest_dispatch, sweep
 from executions.models import Execution, Interaction, WireForm, Worker
 from executions.protocol import Heartbeat, HeldLease, OutcomeGroup
 from executions.rest_workers import heartbeat, register
@@ -17,6 +20,7 @@ from executions.stranded import stranded
 from executions.worker_registry import drain, note_silent, take_heartbeat, undrain
 from releases.models import Release
 from tests import making
+from tests.few_places import limited
 from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.raw_sql import run
 
@@ -264,3 +268,23 @@ def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacit
     assert [(claim.rest_worker, claim.release_version) for claim in claims] == [
         (f"rest:{flow.worker.pk}:java-1", "2.0")
     ] * 3
+
+
+def test_a_call_that_finds_no_place_keeps_its_lease_and_is_sent_again(
+    flow: Flow, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    [execution] = submitted(flow, 1)
+    [claim] = making.claimed(flow.owner)
+    run("UPDATE executions_execution SET lease_expires_at = now() + interval '1 second' WHERE id = %s", execution.pk)
+    capture = django_capture_on_commit_callbacks
+    with limited(places.CALLS, 2), places.CALLS.hold(flow.owner.pk), capture() as sent:
+        assert rest_dispatch.run(claim.execution_id, claim.lease_token) is False
+        assert rest_dispatch.run(claim.execution_id, uuid.uuid4()) is False
+    assert len(sent) == 1, "only the message whose lease is held"
+    execution.refresh_from_db()
+    assert execution.lease_expires_at is not None
+    assert execution.lease_expires_at > timezone.now() + timedelta(seconds=rest_calls.lease_seconds() - 5)
+    assert (execution.status, execution.lease_token, execution.takeovers) == ("RUNNING", claim.lease_token, 0)
+    assert making.history(execution)[1:] == [("CLAIMED", "RUNNING")]
+    assert flow.double.commands == []
+    assert rest_dispatch.run(claim.execution_id, claim.lease_token)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from coordinator.places import Places
 from executions import admission, message_path, rest_capabilities, tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import MessagePath, Worker
@@ -38,7 +39,7 @@ def checked(worker: Worker, age: float) -> None:
 
 
 def turn() -> Any:
-    with rest_capabilities.turns().take() as due:
+    with rest_capabilities.turns(Places()).take() as due:
         return due
 
 
@@ -95,8 +96,8 @@ def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
     other = making.worker(
         making.active(making.tenant()), protocol="rest", registered_at=timezone.now() - timedelta(hours=1)
     )
-    turns = rest_capabilities.turns()
-    turns.most = 1
+    turns = rest_capabilities.turns(Places())
+    turns.places.most = 1
     found = []
     for _ in range(2):
         registered(flow)

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
+from coordinator.places import Places
 from coordinator.tenancy.models import Tenant
 from coordinator.turns import Turns
 from releases import tasks
@@ -58,17 +59,17 @@ def one_by_one(turns: Turns) -> list[Any]:
 
 
 @pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_tenants_take_turns(make: Any, kind: Callable[[], Turns]) -> None:
+def test_tenants_take_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
     many, few = make(busy, 4), make(other, 2)
-    assert one_by_one(kind()) == [many[0], few[0], many[1], few[1], many[2], many[3]]
+    assert one_by_one(kind(Places())) == [many[0], few[0], many[1], few[1], many[2], many[3]]
 
 
 @pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Callable[[], Turns]) -> None:
+def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Callable[[Places], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
-    many, turns = make(busy, 4), kind()
-    turns.most = 1
+    many, turns = make(busy, 4), kind(Places())
+    turns.places.most = 1
     with turns.take() as first:
         assert first == many[0]
         few = make(other, 1)
@@ -79,10 +80,10 @@ def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Call
 
 
 @pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
-def test_one_tenant_never_holds_all_turns(make: Any, kind: Callable[[], Turns]) -> None:
+def test_one_tenant_never_holds_all_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
-    many, turns = make(busy, 4), kind()
-    turns.most = 3
+    many, turns = make(busy, 4), kind(Places())
+    turns.places.most = 3
     with turns.take() as first, turns.take() as second:
         assert [first, second] == many[:2]
         with turns.take() as nothing:
@@ -96,7 +97,7 @@ def test_one_tenant_never_holds_all_turns(make: Any, kind: Callable[[], Turns]) 
 
 def test_a_verification_is_due_again_only_after_its_process_was_lost() -> None:
     [release] = uploaded(making.tenant(), 1)
-    turns = of_releases()
+    turns = of_releases(Places())
     with turns.take() as due:
         assert due == release
     assert Release.objects.get(pk=release).status == Status.VERIFYING

@@ -1,0 +1,87 @@
+"""Places leave threads for short tasks, and one tenant never holds all of a kind."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from coordinator import places
+from coordinator.places import Places
+from tests.few_places import limited
+
+ALL = ("control", "outcomes", "heartbeats", "rest", "webhooks", "artifacts")
+KINDS = (places.ARTIFACTS, places.CALLS, places.WEBHOOKS)
+KINDS_BY_QUEUE = {"artifacts": places.ARTIFACTS, "rest": places.CALLS, "webhooks": places.WEBHOOKS}
+
+
+@pytest.fixture(autouse=True)
+def unlimited() -> Iterator[None]:
+    with ExitStack() as stack:
+        for each in (places.CHECKS, places.SLOW, places.RELEASES, places.UPLOADS, *KINDS):
+            stack.enter_context(limited(each, each.most))
+        yield
+
+
+def held(stack: ExitStack, kind: Places, tenant: int | None) -> int:
+    """Take places for the tenant until it gets no more; return how many it got."""
+    count = 0
+    while stack.enter_context(kind.hold(tenant)):
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("threads", range(6, 70))
+def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two(threads: int) -> None:
+    places.allot(threads, ALL)
+    with ExitStack() as stack:
+        slow = sum(held(stack, kind, tenant) for kind in (places.CHECKS, *KINDS) for tenant in (1, 2, 3))
+    assert threads - slow >= max(threads / 4, 2)
+
+
+@pytest.mark.parametrize("threads", range(1, 6))
+def test_too_few_threads_for_all_queues_are_refused(threads: int) -> None:
+    with pytest.raises(ValueError, match="at least 6 threads"):
+        places.allot(threads, ALL)
+    with pytest.raises(ValueError, match="at least 6 threads"):
+        places.allot(threads, ["outcomes", "webhooks"])
+    places.allot(threads, ["outcomes", "heartbeats"])
+
+
+@pytest.mark.parametrize("threads", [6, 7, 8, 16, 32])
+def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind(threads: int) -> None:
+    places.allot(threads, ALL)
+    for first in KINDS:
+        with ExitStack() as stack:
+            for kind in (first, *KINDS, places.CHECKS):
+                held(stack, kind, 1)
+            for kind in (*KINDS, places.CHECKS):
+                with kind.hold(2) as free:
+                    assert free
+
+
+@pytest.mark.parametrize("queue", KINDS_BY_QUEUE)
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_a_worker_for_one_queue_uses_all_its_threads(queue: str, threads: int) -> None:
+    places.allot(threads, [queue])
+    with ExitStack() as stack:
+        assert sum(held(stack, KINDS_BY_QUEUE[queue], tenant) for tenant in (1, 2)) == threads
+
+
+def test_a_place_is_free_again_after_an_error() -> None:
+    kind = Places(1)
+    with pytest.raises(KeyError), kind.hold(1):
+        raise KeyError
+    with kind.hold(1) as free:
+        assert free
+
+
+def test_whoever_finds_no_place_is_told_so() -> None:
+    kind = Places(2)
+    crowded: list[str] = []
+    with kind.hold(1), kind.hold(1, crowded=lambda: crowded.append("share")) as second:
+        assert not second
+        with kind.hold(2), kind.hold(3, crowded=lambda: crowded.append("all")):
+            pass
+    with kind.take(lambda _: None, crowded=lambda: crowded.append("nothing due")) as row:
+        assert row is None
+    assert crowded == ["share", "all"]
