@@ -83,7 +83,7 @@ def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, cap
         {"body": "{}"},
         {"body": 1},
         {"body": '{"workerId": 1}'},
-        {"body": json.dumps({"workerId": "x" * 201})},
+        {"body": json.dumps({"workerId": "x" * 191})},
         {"body": json.dumps({"workerId": "w\n2026-01-01 CRITICAL all is lost"})},
         {"nonce": ""},
         {"nonce": "x" * 101},
