@@ -8,10 +8,10 @@ from django.conf import settings
 
 
 def client_address(environ: Mapping[str, Any]) -> str:
-    """Return the address of the client of a WSGI request; for IPv6 its /64 network, which usually belongs to one customer; "" if unknown.
+    """Return the address of a WSGI request's client: for IPv6 its /64 network; "" if unknown.
 
-    With BEHIND_PROXY it is the last entry of X-Forwarded-For that is not in TRUSTED_PROXIES. Each proxy appends the
-    address of its peer, so a client can forge only earlier entries.
+    Such a network usually belongs to one customer. With BEHIND_PROXY the address is the last entry of X-Forwarded-For
+    that is not in TRUSTED_PROXIES. Each proxy appends the address of its peer, so a client can forge only earlier ones.
     """
     address = _parsed(environ.get("REMOTE_ADDR", ""))
     if settings.BEHIND_PROXY:
