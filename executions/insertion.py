@@ -12,6 +12,7 @@ from psycopg.types.json import Json
 
 from coordinator import bell, prepared
 from coordinator.postgresql.outage import is_outage
+from coordinator.postgresql.violations import violated_constraint
 from coordinator.tenancy.roles import Scope, roles_granting
 from executions.admission import Admission
 from executions.group_commit import GroupCommit
@@ -112,7 +113,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
             cursor.execute(INSERT, columns)
             written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
     except IntegrityError as error:
-        if _constraint(error) != _PIN_EXISTS:
+        if violated_constraint(error) != _PIN_EXISTS:
             raise
         return [None] * len(rows)
     if len(document) > LARGE_BYTES and not connection.in_atomic_block:
@@ -120,10 +121,6 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     if written:
         bell.ring_once(DISPATCH_TASK)
     return [written.get(row.id) for row in rows]
-
-
-def _constraint(error: IntegrityError) -> str | None:
-    return getattr(getattr(error.__cause__, "diag", None), "constraint_name", None)
 
 
 def _size(row: Row) -> int:

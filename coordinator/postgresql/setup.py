@@ -10,9 +10,10 @@ from coordinator.postgresql.grants import SCHEMA, database_grants, table_grants
 
 MAINTENANCE_DATABASE = "postgres"
 _OWN_OBJECTS = """
-SELECT relname, relkind = 'S' FROM pg_class
+SELECT relname, relkind = 'S' FROM pg_class c
 WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
     AND pg_has_role(current_user, relowner, 'USAGE')
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
 ORDER BY relname
 """
 _SCHEMA_BELONGS_TO_THE_DATABASE = """
@@ -66,7 +67,10 @@ def create_role(connection: Connection, name: str, password: str | None) -> None
 
 
 def grant(execute: Callable[..., Any], database: str, role: str) -> None:
-    """Grant the application role its rights on all existing objects. Call it as the owner, in one transaction."""
+    """Grant the application role its rights on all existing objects. Call it as the owner, in one transaction.
+
+    A superuser passes for the owner of everything. Relations that belong to an extension keep their rights.
+    """
     objects = execute(_OWN_OBJECTS, [SCHEMA]).fetchall()
     relations = [name for name, is_sequence in objects if not is_sequence]
     sequences = [name for name, is_sequence in objects if is_sequence]

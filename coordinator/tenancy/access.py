@@ -5,11 +5,13 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import IntegrityError, transaction
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from coordinator.errors import CoordinatorError, NotFound
-from coordinator.tenancy.models import ApiToken, Membership, Tenant
+from coordinator.postgresql.violations import violated_constraint
+from coordinator.tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
 from coordinator.tenancy.roles import Scope, roles_granting
 
 
@@ -23,6 +25,12 @@ class TokenLifetimeInvalid(CoordinatorError):
     code = "TOKEN_LIFETIME_INVALID"
     status = 422
     title = "The token's lifetime is not allowed"
+
+
+class TokenNameTaken(CoordinatorError):
+    code = "TOKEN_NAME_TAKEN"
+    status = 409
+    title = "The tenant has a token of this name already"
 
 
 class TokenInvalid(CoordinatorError):
@@ -62,8 +70,8 @@ def issue_token(
 ) -> tuple[ApiToken, str]:
     """Create a token of `tenant`. Return it with its plain text, which is not stored and cannot be shown again.
 
-    `lifetime` is at most TOKEN_MAX_DAYS, which is also the default. Raises `TokenLifetimeInvalid`, and `ScopeMissing`
-    for a scope that the issuer does not hold.
+    `lifetime` is at most TOKEN_MAX_DAYS, which is also the default. Raises `TokenLifetimeInvalid`, `TokenNameTaken`,
+    and `ScopeMissing` for a scope that the issuer does not hold.
     """
     longest = longest_lifetime()
     lifetime = longest if lifetime is None else lifetime
@@ -71,9 +79,15 @@ def issue_token(
         raise TokenLifetimeInvalid(f"A token expires after 1 to {settings.TOKEN_MAX_DAYS} days.")
     for scope in scopes:
         require(issuer, tenant, scope)
-    token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
-        issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
-    )
+    try:
+        with transaction.atomic():
+            token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
+                issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
+            )
+    except IntegrityError as error:
+        if violated_constraint(error) != NAME_ONCE:
+            raise
+        raise TokenNameTaken(f"The tenant has a token named {name!r} already.") from None
     return token, plain
 
 

@@ -16,6 +16,7 @@ from coordinator.tenancy.roles import GRANTS, Role, Scope
 SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
 LONGEST_TERM = 36_500
 LONGEST_TOKEN_DAYS = 365
+NAME_ONCE = "token_name_once"
 
 
 def validate_identifier(text: str) -> None:
@@ -116,7 +117,7 @@ class ApiToken(AbstractAuthToken):
         ordering = ("tenant", "name")
         verbose_name = "API token"
         constraints = (
-            models.UniqueConstraint(fields=("tenant", "name"), name="token_name_once"),
+            models.UniqueConstraint(fields=("tenant", "name"), name=NAME_ONCE),
             models.CheckConstraint(
                 # The trigger `token_stamped` sets `created` and reduces a later expiry to this limit.
                 condition=models.Q(expiry__lte=models.F("created") + timedelta(days=LONGEST_TOKEN_DAYS)),

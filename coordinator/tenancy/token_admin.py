@@ -7,7 +7,6 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -16,7 +15,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from coordinator.admin_base import TenantFilter, TenantScopedAdmin
 from coordinator.admin_columns import badge, column, moment
-from coordinator.tenancy.access import issue_token, tenants_of, with_owners
+from coordinator.tenancy.access import TokenNameTaken, issue_token, tenants_of, with_owners
 from coordinator.tenancy.models import ApiToken, Tenant, validate_identifier
 from coordinator.tenancy.roles import Scope
 
@@ -159,8 +158,7 @@ class ApiTokenAdmin(TenantScopedAdmin):
         scopes = [Scope(scope) for scope in asked["scopes"]]
         assert request.user.is_authenticated  # noqa: S101 - the admin lets in nobody else
         try:
-            with transaction.atomic():
-                return issue_token(asked["tenant"], request.user, asked["name"], scopes, lifetime=lifetime)
-        except IntegrityError:
-            form.add_error("name", "The tenant has a token of this name already.")
+            return issue_token(asked["tenant"], request.user, asked["name"], scopes, lifetime=lifetime)
+        except TokenNameTaken as error:
+            form.add_error("name", error.detail)
             return None

@@ -121,6 +121,16 @@ def test_a_second_run_revokes_foreign_grants(installation: Installation) -> None
     installation.set_up("--check")
 
 
+def test_rights_on_relations_of_extensions_are_kept(installation: Installation) -> None:
+    with installation.as_superuser() as connection:
+        connection.execute("CREATE TABLE public.of_extension (id int); GRANT SELECT ON public.of_extension TO PUBLIC")
+        connection.execute("ALTER EXTENSION plpgsql ADD TABLE public.of_extension")
+        installation.set_up()
+        with installation.as_application() as application:
+            assert application.execute("SELECT FROM public.of_extension").rowcount == 0
+        connection.execute("ALTER EXTENSION plpgsql DROP TABLE public.of_extension; DROP TABLE public.of_extension")
+
+
 def test_faults_that_it_cannot_fix_are_reported(installation: Installation) -> None:
     with installation.as_superuser() as connection:
         connection.execute("CREATE TABLE public.foreign_table (id int); ALTER ROLE orders_app CREATEROLE")

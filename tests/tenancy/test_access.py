@@ -14,7 +14,16 @@ from django.utils import timezone
 from knox.crypto import hash_token
 
 from coordinator.errors import CoordinatorError, NotFound
-from coordinator.tenancy.access import ScopeMissing, TokenLifetimeInvalid, actor, issue_token, may, require, tenants_of
+from coordinator.tenancy.access import (
+    ScopeMissing,
+    TokenLifetimeInvalid,
+    TokenNameTaken,
+    actor,
+    issue_token,
+    may,
+    require,
+    tenants_of,
+)
 from coordinator.tenancy.models import ApiToken, Membership, Tenant
 from coordinator.tenancy.roles import GRANTS, Role, Scope
 from executions.worker_keys import worker_key
@@ -141,8 +150,9 @@ def test_nobody_makes_a_token_of_another_tenant(tenant: Tenant) -> None:
 def test_a_name_is_used_once_in_a_tenant(tenant: Tenant) -> None:
     issuer = member(tenant, Role.TENANT_ADMIN)
     issue_token(tenant, issuer, "t", [READ], lifetime=None)
-    with pytest.raises(IntegrityError, match="token_name_once"):
+    with pytest.raises(TokenNameTaken):
         issue_token(tenant, issuer, "t", [READ], lifetime=None)
+    assert tenant.tokens.count() == 1
 
 
 def test_history_names_a_token_or_a_person(tenant: Tenant) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import IntegrityError
 
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import issue_token
@@ -36,6 +35,4 @@ class Command(BaseCommand):
             _, plain = issue_token(tenant, user, options["name"], scopes, lifetime=lifetime)
         except CoordinatorError as error:
             raise CommandError(error.detail) from None
-        except IntegrityError:
-            raise CommandError(f"The tenant has a token named {options['name']!r} already.") from None
         self.stdout.write(plain)
