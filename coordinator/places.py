@@ -87,6 +87,8 @@ class Places:
 
 CHECKS = Places()
 """Checks of REST workers have places of their own: without verdicts, submissions are refused."""
+REPEATED_CHECKS = Places(within=CHECKS)
+"""For workers that did not answer the last check. They leave a place for all others."""
 SLOW = Places()
 ARTIFACTS = Places(within=SLOW)
 RELEASES = Places(within=ARTIFACTS)
@@ -110,6 +112,7 @@ def allot(threads: int, queues: Collection[str]) -> None:
             )
         threads -= max(math.ceil(threads / 4), 2)
     CHECKS.most = max(threads // 4, 2)
+    REPEATED_CHECKS.most = CHECKS.most - 1
     SLOW.most = threads - CHECKS.most if "control" in short else threads
     for kind in (ARTIFACTS, CALLS, WEBHOOKS):
         kind.most = SLOW.most if len(slow) == 1 else max(SLOW.most - 1, min(SLOW.most, 2))

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from threading import BoundedSemaphore
 
-from django.db.models import DateTimeField, Func
-from django.db.models.functions import Now
+from django.db.models import DateTimeField, Expression, F, Func, Q, Value
+from django.db.models.functions import Least, Now
 
 from coordinator import bell
 from coordinator.documents import shown
@@ -28,10 +28,16 @@ CHECK_TASK = "executions.check_capability"
 CHECK_FAILED = "REST transition worker capability check failed"
 CHECK_SECONDS = 10
 """A worker is due for a check this many seconds after its last one."""
+LONGEST_INTERVAL_SECONDS = 300
+"""The interval doubles up to this with each further check that a worker does not answer. A registration resets it."""
 VERDICT_SECONDS = 60
-"""How long a verdict is valid. Time in which no message reaches the control workers does not count (ADR 24)."""
+"""How long a verdict is valid. Time in which no message reaches the control workers does not count (ADR 24).
+
+If the worker did not answer, the verdict is valid until the next check.
+"""
 CALL_SECONDS = 5.0
 """The timeout of a check."""
+MOST_COUNTED = 10
 LOST_SECONDS = 60
 """A check that takes longer is repeated: its process has died."""
 _VERDICT_POLL_SECONDS = 0.05
@@ -44,7 +50,9 @@ WITH due AS (
     SELECT DISTINCT ON (w.tenant_id) w.id, w.tenant_id, w.capability_checked_at AS since, w.capability_claimed_at
     FROM executions_worker w JOIN executions_workereligibility v ON v.worker_id = w.id
     WHERE w.protocol = 'rest' AND v.admits AND w.tenant_id <> ALL(%(full)s)
-        AND coalesce(w.capability_checked_at < statement_timestamp() - make_interval(secs => %(interval)s), true)
+        AND (w.unanswered_checks > 0) = %(unanswered)s
+        AND coalesce(w.capability_checked_at < statement_timestamp()
+            - make_interval(secs => least(%(interval)s * 2 ^ greatest(w.unanswered_checks - 1, 0), %(longest)s)), true)
         AND coalesce(w.capability_claimed_at <= greatest(w.capability_checked_at, w.registered_at,
             statement_timestamp() - make_interval(secs => %(lost)s)), true)
     ORDER BY w.tenant_id, w.capability_checked_at NULLS FIRST, w.id
@@ -63,9 +71,13 @@ SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claim
 """
 
 
-def turns(places: Places) -> Turns:
-    """Turns for checks of REST workers: of each healthy one every CHECK_SECONDS, and directly after registration."""
-    return Turns(_NEXT, {"interval": CHECK_SECONDS, "lost": LOST_SECONDS}, places)
+def turns(places: Places, *, unanswered: bool = False) -> Turns:
+    """Turns for checks of REST workers: of each healthy one every CHECK_SECONDS, and directly after registration.
+
+    With `unanswered`, of those that did not answer the last check; otherwise of all others.
+    """
+    seconds = {"interval": CHECK_SECONDS, "longest": LONGEST_INTERVAL_SECONDS, "lost": LOST_SECONDS}
+    return Turns(_NEXT, {**seconds, "unanswered": unanswered}, places)
 
 
 def check(worker_pk: int) -> None:
@@ -73,10 +85,14 @@ def check(worker_pk: int) -> None:
     host = WorkerEligibility.objects.select_related("worker", "release__pipeline__tenant").get(pk=worker_pk)
     if host.release is None:
         return
-    error = _why_not(host.release, host.worker) or ""
+    unanswered: Expression
+    try:
+        error, unanswered = _why_not(host.release, host.worker) or "", Value(0)
+    except (Unreachable, NotConnected, TimedOut) as failure:
+        error, unanswered = f"{CHECK_FAILED}: {failure}", Least(F("unanswered_checks") + 1, MOST_COUNTED)
     # If the worker was registered again in the meantime, the answer does not apply.
     same = Worker.objects.filter(pk=worker_pk, registered_at=host.worker.registered_at)
-    same.update(capability_checked_at=Now(), capability_error=error)
+    same.update(capability_checked_at=Now(), capability_error=error, unanswered_checks=unanswered)
 
 
 def require_capable(workers: Iterable[Worker]) -> None:
@@ -87,7 +103,8 @@ def require_capable(workers: Iterable[Worker]) -> None:
     """
     pks = [worker.pk for worker in workers]
     since = Func(function="worker_clock", output_field=DateTimeField()) - timedelta(seconds=VERDICT_SECONDS)
-    rows = Worker.objects.filter(pk__in=pks, capability_checked_at__gt=since)
+    valid = Q(capability_checked_at__gt=since) | Q(unanswered_checks__gt=0)
+    rows = Worker.objects.filter(valid, pk__in=pks)
     verdicts = dict(rows.values_list("pk", "capability_error"))
     if "" in verdicts.values():
         return
@@ -139,13 +156,14 @@ def artifact_conflict(release: Release, artifact_id: str, artifact_digest: str) 
 
 
 def _why_not(release: Release, worker: Worker) -> str | None:
+    """Return why the worker cannot host the release; None if it can. Raises what `call` does if it does not answer."""
     try:
         slug = release.pipeline.tenant.slug
         answer = call(worker.endpoint, slug, "GET", CAPABILITIES_PATH, most_seconds=CALL_SECONDS)
         if not (200 <= answer.status < 300 and answer.complete):
             raise Malformed(f"HTTP {answer.status}")
         told = parse(Capabilities, answer.body)
-    except (TargetRefused, Unreachable, NotConnected, TimedOut, Broken, Malformed) as error:
+    except (TargetRefused, Broken, Malformed) as error:
         return f"{CHECK_FAILED}: {error}"
     if told.protocol_version != PROTOCOL_VERSION:
         return "Worker capability protocol version is unsupported"

@@ -52,6 +52,7 @@ def register(
         "blocked_reason": blocked_reason(endpoint) if protocol == REST else "",
         "capability_checked_at": None,
         "capability_error": "",
+        "unanswered_checks": 0,
         "draining_since": None,
         "drained_by_operator_at": None,
         "stopped_at": None,

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from coordinator import bell, places
 from coordinator.tenancy.models import Tenant
+from coordinator.turns import Turns
 from executions import (
     awaits,
     campaigns,
@@ -43,6 +44,7 @@ from executions.tenant_keys import active_keys
 
 REMOVAL_SECONDS = 10.0
 _checks = rest_capabilities.turns(places.CHECKS)
+_repeated_checks = rest_capabilities.turns(places.REPEATED_CHECKS, unanswered=True)
 
 
 def _tenant(verified: Verified) -> Tenant:
@@ -105,12 +107,17 @@ def check_capability() -> None:
     The message is also sent before the check, so that a worker that does not answer delays no other worker.
     """
     bell.answered(rest_capabilities.CHECK_TASK)
-    with _checks.take() as due:
+    if _check_next(_repeated_checks) or _check_next(_checks):
+        bell.ring_once(rest_capabilities.CHECK_TASK)
+
+
+def _check_next(of: Turns) -> bool:
+    with of.take() as due:
         if due is None:
-            return
+            return False
         bell.ring_once(rest_capabilities.CHECK_TASK)
         rest_capabilities.check(due)
-    bell.ring_once(rest_capabilities.CHECK_TASK)
+    return True
 
 
 @shared_task(name=awaits.EXPIRE_TASK)

@@ -54,7 +54,7 @@ _WORKER = """
     contract_version release_version protocol endpoint artifact_id artifact_digest capacity taking holding running
     abandoned transition_seconds registered_at last_heartbeat_at last_sent_at draining_since drained_by_operator_at
     stopped_at noted_state alive_until blocked_reason capability_checked_at capability_error
-    capability_claimed_at
+    capability_claimed_at unanswered_checks
 """
 
 RIGHTS: Mapping[str, Rights] = MappingProxyType(

@@ -117,6 +117,7 @@ class Migration(migrations.Migration):
                 ("capability_checked_at", models.DateTimeField(null=True)),
                 ("capability_error", models.TextField(blank=True, default="")),
                 ("capability_claimed_at", models.DateTimeField(null=True)),
+                ("unanswered_checks", models.PositiveSmallIntegerField(default=0)),
             ],
             options={
                 "ordering": ("pipeline_id", "worker_id"),

@@ -22,7 +22,8 @@ class Worker(models.Model):
     `alive_until` is when the worker becomes STALE unless a heartbeat arrives, by the database's clock; null means
     never. `blocked_reason` says why the coordinator never calls the worker; it is empty if calls are allowed.
     `capability_checked_at` and `capability_error` store the newest answer of a REST worker on whether it hosts its
-    release; an empty error means that it does. `capability_claimed_at` is when a process last started a check.
+    release; an empty error means that it does. `capability_claimed_at` is when a process last started a check, and
+    `unanswered_checks` how many checks in a row found no connection or no whole answer.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
@@ -52,6 +53,7 @@ class Worker(models.Model):
     capability_checked_at = models.DateTimeField(null=True)
     capability_error = models.TextField(blank=True, default="")
     capability_claimed_at = models.DateTimeField(null=True)
+    unanswered_checks = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
         ordering = ("pipeline_id", "worker_id")

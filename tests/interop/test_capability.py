@@ -1,12 +1,14 @@
 """Control workers check whether REST workers host their releases; submissions read the verdicts (wire protocol D.8)."""
 
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
+from coordinator import places
 from coordinator.places import Places
 from executions import admission, message_path, rest_capabilities, tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
@@ -15,9 +17,17 @@ from executions.rest_capabilities import CHECK_SECONDS, VERDICT_SECONDS, await_v
 from executions.rest_workers import register
 from executions.submission import Order, Submission, submit_many
 from tests import making
+from tests.few_places import limited
 from tests.interop.conftest import ORDER, PIPELINE, Flow
 
 OTHER = {"releaseVersion": "another"}
+UNREACHABLE = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def unreachable(settings: Any) -> str:
+    settings.REST_WORKER_ORIGINS = [*settings.REST_WORKER_ORIGINS, UNREACHABLE]
+    return UNREACHABLE
 
 
 def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
@@ -121,6 +131,45 @@ def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
 def test_workers_that_admit_no_executions_are_not_called(flow: Flow, changes: dict[str, Any]) -> None:
     Worker.objects.filter(pk=flow.worker.pk).update(capability_checked_at=None, capability_claimed_at=None, **changes)
     assert turn() is None
+
+
+@pytest.mark.parametrize(("count", "interval"), [(1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (12, 300)])
+def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
+    flow: Flow, unreachable: str, count: int, interval: int
+) -> None:
+    silent = registered(flow, endpoint=unreachable)
+    for _ in range(count):
+        rest_capabilities.check(silent.pk)
+    repeated = rest_capabilities.turns(Places(), unanswered=True)
+    for age, due in ((interval - 2, None), (interval + 2, silent.pk)):
+        checked(silent, age)
+        assert turn() is None
+        with repeated.take() as found:
+            assert found == due
+    [refused] = submitted(flow)
+    assert type(refused) is WorkerUnavailable, "the verdict is valid until the next check"
+    registered(flow)
+    assert turn() == silent.pk, "a registration resets the interval"
+    flow.check()
+    checked(flow.worker, CHECK_SECONDS + 1)
+    assert turn() == silent.pk
+
+
+def test_workers_that_do_not_answer_leave_a_place_for_others(flow: Flow, unreachable: str) -> None:
+    silent = registered(flow, "silent", endpoint=unreachable)
+    rest_capabilities.check(silent.pk)
+    checked(silent, CHECK_SECONDS + 1)
+    checked(flow.worker, CHECK_SECONDS + 1)
+    with ExitStack() as stack:
+        stack.enter_context(limited(places.CHECKS, 2))
+        stack.enter_context(limited(places.REPEATED_CHECKS, 1))
+        stack.enter_context(places.REPEATED_CHECKS.hold(making.tenant().pk))
+        for _ in range(3):
+            tasks.check_capability()
+    checked_at = Worker.objects.get(pk=flow.worker.pk).capability_checked_at
+    assert checked_at is not None
+    assert checked_at > timezone.now() - timedelta(seconds=5)
+    assert Worker.objects.get(pk=silent.pk).unanswered_checks == 1
 
 
 def test_the_task_checks_every_worker_that_is_due(flow: Flow) -> None:

@@ -176,7 +176,7 @@ MATRIX = {
             contract_version release_version protocol endpoint artifact_id
             artifact_digest capacity taking holding transition_seconds registered_at last_heartbeat_at last_sent_at
             draining_since drained_by_operator_at stopped_at noted_state running abandoned alive_until blocked_reason
-            capability_checked_at capability_error capability_claimed_at
+            capability_checked_at capability_error capability_claimed_at unanswered_checks
         """,
     ),
     "executions_workerkeychange": Table(never="id tenant_id number newest oldest actor reason at"),

@@ -17,7 +17,7 @@ KINDS_BY_QUEUE = {"artifacts": places.ARTIFACTS, "rest": places.CALLS, "webhooks
 @pytest.fixture(autouse=True)
 def unlimited() -> Iterator[None]:
     with ExitStack() as stack:
-        for each in (places.CHECKS, places.SLOW, places.RELEASES, places.UPLOADS, *KINDS):
+        for each in (places.CHECKS, places.REPEATED_CHECKS, places.SLOW, places.RELEASES, places.UPLOADS, *KINDS):
             stack.enter_context(limited(each, each.most))
         yield
 
