@@ -195,7 +195,8 @@ def test_a_verification_renews_its_claim_while_it_reads(place: S3Settings) -> No
     assert finish(upload) == ("STORED", None)
     assert upload.claimed_at is not None
     assert upload.claimed_at > timezone.now() - timedelta(minutes=1)
-    upload, calls = sent(making.tenant(), DATA + b"x"), []
+    calls: list[None] = []
+    upload = sent(making.tenant(), DATA + b"x")
     assert direct is not None
     assert direct.join(str(upload.pk), upload.storage_id)
     assert direct.read(str(upload.pk), lambda: calls.append(None)) is not None
