@@ -245,6 +245,8 @@ def verify_release(release_id: int) -> None:
         return
     findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
     with transaction.atomic():
+        if not row.select_for_update(no_key=True).filter(status=Status.VERIFYING).values("pk"):
+            return  # another process has kept its verdict
         contract = None
         if not _refused(findings):
             contract, conflict = _keep_contract(release.pipeline, release.contract_version, verdict.contract)

@@ -4,12 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from releases.artifact_store import artifact_store
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Artifact, Blob, Contract, Pipeline, Release
 from releases.registrar import register, verify_release
+from releases.states import Status
 from tests import making
 
 pytestmark = pytest.mark.django_db
@@ -311,3 +313,20 @@ def test_what_may_not_be_read_is_no_verdict_and_is_tried_again() -> None:
     file.rmdir()
     file.write_bytes(DATA)
     assert verdict(release) == ("REGISTERED", [])
+
+
+def test_a_verification_that_ends_after_the_release_was_rejected_changes_nothing() -> None:
+    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
+    rows = Release.objects.filter(pk=release.pk)
+
+    def reject(execute: Any, sql: str, *arguments: Any) -> Any:
+        """Another verification gives its verdict as soon as this one renews its claim."""
+        found = execute(sql, *arguments)
+        if sql.startswith('UPDATE "releases_release" SET "status_changed_at"'):
+            rows.filter(status=Status.VERIFYING).update(status=Status.REJECTED)
+        return found
+
+    with connection.execute_wrapper(reject):
+        verify_release(release.pk)
+    assert rows.get().status == Status.REJECTED
+    assert not Contract.objects.exists()

@@ -181,7 +181,8 @@ def test_a_key_is_below_the_prefix_and_without_one_at_the_top(s3_place: S3Settin
 
 
 def test_the_caller_hears_of_each_chunk_that_is_read(s3: S3Bench) -> None:
-    data, heard = bytes(3 * CHUNK + 1), []
+    heard: list[str] = []
+    data = bytes(3 * CHUNK + 1)
     s3.keep(data)
     file = s3.store.open(digest_of(data), lambda: heard.append("open"))
     assert file is not None
