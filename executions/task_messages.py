@@ -96,11 +96,15 @@ class TaskMessages:
     def write(self, queue: str, header: dict[str, Any], body: bytes) -> bytes:
         """Return the message for `queue`.
 
-        `header` has the members of `TaskMessage` except the arguments; `body` is JSON.
+        `header` has the members of `TaskMessage` except the arguments; `body` is JSON. Raises `MessageRefused` if no
+        receiver accepts a message of that size.
         """
         text = json.dumps({**header, "sentAt": self._clock()}).encode()
         signature = _signature(self._keys[0], queue, text, body) if self._keys else b""
-        return b"\n".join((signature, text, body))
+        message = b"\n".join((signature, text, body))
+        if len(message) > LONGEST_SMALL_MESSAGE and len(message) > longest_message(header["task"]):
+            raise MessageRefused("MESSAGE_TOO_LARGE")
+        return message
 
     def read(self, queue: str, message: bytes) -> TaskMessage:
         """Return the task that `message` calls. Raises `MessageRefused`."""

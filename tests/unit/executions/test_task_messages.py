@@ -178,7 +178,10 @@ def test_only_tasks_with_payloads_have_large_messages() -> None:
     for task in (RECORD_TASK, EXECUTE_TASK):
         assert receiver.read("queue", written({**HEADER, "task": task}, large)).task == task
     for task in (HEARTBEAT_TASK, ORDER_TASK, "signed"):
-        assert refusal(written({**HEADER, "task": task}, large), receiver=receiver) == "MESSAGE_TOO_LARGE"
+        with pytest.raises(MessageRefused, match="MESSAGE_TOO_LARGE"):
+            written({**HEADER, "task": task}, large)
+        forged = written({**HEADER, "task": RECORD_TASK}, large).replace(RECORD_TASK.encode(), task.encode(), 1)
+        assert refusal(forged, receiver=receiver) == "MESSAGE_TOO_LARGE"
 
 
 def test_a_long_header_is_refused_unread() -> None:
