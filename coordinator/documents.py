@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from coordinator.findings import DocumentError, Finding
@@ -27,7 +28,7 @@ _SHOWN_CHARACTERS = 200
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _PLAIN_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 _BOM = b"\xef\xbb\xbf"
-_STRUCTURE = bytes(byte if byte in b'",[]{}' else ord("x") for byte in range(256))
+_STRUCTURE = bytes(byte if byte in b'",:[]{}' else ord("x") for byte in range(256))
 _COUNTED_AT_ONCE = 64 * 1024
 
 Path = tuple[str | int, ...]
@@ -109,25 +110,47 @@ def _whole(name: str, code: str, message: str) -> Finding:
 
 
 def holds_more_values(data: bytes, most: int) -> bool:
-    """Return True if JSON text contains more than `most` values. Uses at most a few times the memory of `data`.
+    """Return True if JSON text contains more than `most` values. Needs little memory, whatever the size of `data`.
 
     A parsed value needs up to a hundred times the memory of its text, so call this before parsing. If the text is not
     JSON, this counts at least the values before the first error.
     """
-    return _separators(data) >= most and count_values(data) > most
+    return _separators(data) >= most and any(count > most for count in accumulate(_values(data), initial=1))
+
+
+def holds_more_members(data: bytes, most: int) -> bool:
+    """Return True if the objects in JSON text have more than `most` members in all. As `holds_more_values`."""
+    if data.count(b":") <= most:
+        return False
+    return any(count > most for count in accumulate(piece.count(b":") for piece in _structure(data)))
 
 
 def count_values(data: bytes) -> int:
     """Return the number of values in JSON text. Member names are not counted."""
-    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_STRUCTURE, delete=b" \t\r\n")
-    outside = []
-    in_string = 0
-    for at in range(0, len(bare), _COUNTED_AT_ONCE):
-        parts = bare[at : at + _COUNTED_AT_ONCE].split(b'"')
-        outside.append(b"x" * in_string + b"x".join(parts[in_string::2]))
+    return 1 + sum(_values(data))
+
+
+def _values(data: bytes) -> Iterator[int]:
+    """Yield how many values each piece of JSON text adds to the outermost one."""
+    for piece in _structure(data):
+        yield _separators(piece) - piece.count(b"[]") - piece.count(b"{}")
+
+
+def _structure(data: bytes) -> Iterator[bytes]:
+    """Yield JSON text in pieces, with `x` in place of all that is not structure. Cuts no empty array or object."""
+    in_string, at, opened = 0, 0, b""
+    while at < len(data):
+        piece = data[at : at + _COUNTED_AT_ONCE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # do not cut an escape sequence
+            piece = data[at : at + _COUNTED_AT_ONCE + 1]
+        at += len(piece)
+        bare = piece.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_STRUCTURE, delete=b" \t\r\n")
+        parts = bare.split(b'"')
+        structure = opened + b"x" * in_string + b"x".join(parts[in_string::2])
         in_string ^= (len(parts) - 1) & 1
-    structure = b"".join(outside)
-    return 1 + _separators(structure) - structure.count(b"[]") - structure.count(b"{}")
+        opened = structure[-1:] if structure.endswith((b"[", b"{")) else b""
+        yield structure.removesuffix(opened)
+    yield opened
 
 
 def _separators(data: bytes) -> int:

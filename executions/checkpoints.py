@@ -11,7 +11,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from coordinator import prepared
-from executions.payloads import storable
+from executions.payloads import all_storable
 from executions.protocol import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
 def _progress(checkpoint: Checkpoint) -> Jsonb | None:
     """What the next step starts from; None, and a log line, where it cannot be kept."""
     try:
-        outputs = [storable(text) for text in checkpoint.output_payloads]
+        outputs = all_storable(checkpoint.output_payloads)
     except ValueError as error:
         log.warning("A checkpoint of execution %s cannot be kept: %s", checkpoint.execution_id, error)
         return None

@@ -11,8 +11,9 @@ from django.conf import settings
 from django.db import transaction
 
 from coordinator.broker_gate import gate
-from executions import broker, moves, rest_assignment, rest_calls
+from executions import broker, dead_letters, moves, rest_assignment, rest_calls
 from executions.grouping import commands_in_a_message, groups
+from executions.models import DeadLetter
 from executions.moves import Claim, Move
 from executions.protocol import (
     EXECUTE_TASK,
@@ -24,6 +25,7 @@ from executions.protocol import (
     transition_key,
 )
 from executions.states import State
+from executions.task_messages import MessageRefused
 from executions.tenant_keys import active_keys
 from releases.identity import ReleaseIdentity
 
@@ -88,14 +90,21 @@ def identity_of(claim: Claim) -> ReleaseIdentity:
 
 
 def _send(claims: list[Claim], leased_at: float) -> bool:
-    """Send the commands with a ticket that expires no later than their leases. Return whether they were sent."""
+    """Send the commands with a ticket that expires no later than their leases. Return False if the broker refuses them.
+
+    Commands that are too large for a message fail.
+    """
     identity = identity_of(claims[0])
     group = CommandGroup(commands=[command_of(claim) for claim in claims])
     envelope = seal(identity, group, *active_keys(identity.tenant_id), encrypt=settings.ENCRYPT_PAYLOADS)
     ticket = broker.Ticket(
         ticket_of(identity, envelope["nonce"]), settings.LEASE_SECONDS - (time.monotonic() - leased_at)
     )
-    return gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket))
+    try:
+        return gate.send(partial(broker.send, EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket))
+    except MessageRefused:
+        _fail(claims)
+        return True
 
 
 def command_of(claim: Claim) -> Command:
@@ -113,6 +122,28 @@ def command_of(claim: Claim) -> Command:
         shape=claim.input_shape,
         payload=claim.input,
     )
+
+
+def _fail(claims: list[Claim]) -> None:
+    """A message holds the payload once for each active key. Only a payload of several megabytes can be too large."""
+    code, message = "COMMAND_TOO_LARGE", "The command, sealed with each active worker key, is too large for a message"
+    failures = [
+        Move(
+            execution_id=claim.execution_id,
+            version=claim.version,
+            lease_token=claim.lease_token,
+            target=State.FAILED,
+            kind="FAILED",
+            actor=owner(),
+            data={"errorCode": code, "errorMessage": message, "attempt": claim.attempt},
+            error_code=code,
+            error_message=message,
+        )
+        for claim in claims
+    ]
+    with transaction.atomic():
+        failed = [move.execution_id for move in moves.apply(failures)]
+        dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
 
 
 def _give_back(claims: list[Claim]) -> None:

@@ -5,7 +5,8 @@ from typing import Any, Literal, TypeGuard, get_args
 import pydantic_core
 from pydantic import ConfigDict, Field, ValidationError
 
-from executions.protocol import Identity, Wire, WorkerId
+from coordinator.documents import holds_more_values
+from executions.protocol import MOST_BODY_VALUES, Identity, Wire, WorkerId
 from releases.identity import ReleaseIdentity
 
 RefusalCode = Literal[
@@ -39,6 +40,10 @@ def refusal_of(message: Any) -> Refusal | None:
         return None
 
 
+LONGEST_BODY = 1024**2
+"""The number of characters of an unverified body that are read for the name of the worker."""
+
+
 class Sender(Wire):
     """The sender that a message names, unverified. Used to log a refusal and to send a notice.
 
@@ -63,7 +68,18 @@ def sender_of(message: Any) -> Sender | None:
     """Return the sender that `message` names; None if it names none. Does not check the signature."""
     try:
         sealed = message["seals"][0]
-        worker_id = None if sealed["encrypted"] else pydantic_core.from_json(sealed["body"])["workerId"]
+        worker_id = None if sealed["encrypted"] else _worker_id(sealed["body"])
         return Sender.model_validate({**message, "workerId": worker_id})
     except (ValueError, TypeError, KeyError, IndexError):
         return None
+
+
+def _worker_id(body: Any) -> Any:
+    """Return the worker that an unverified body names. Raises ValueError, TypeError or KeyError."""
+    if (
+        not isinstance(body, str)
+        or len(body) > LONGEST_BODY
+        or holds_more_values(body.encode(), MOST_BODY_VALUES["heartbeat"])
+    ):
+        raise ValueError("The body is no text, or too large to be read unverified.")
+    return pydantic_core.from_json(body)["workerId"]

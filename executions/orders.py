@@ -11,7 +11,7 @@ from functools import partial
 from coordinator.broker_gate import gate
 from executions import broker
 from executions.models import Worker
-from executions.protocol import ORDER_TASK, TOLERANCE, Order, order_queue_of, seal
+from executions.protocol import MOST_LEASES, ORDER_TASK, TOLERANCE, Order, order_queue_of, seal
 from executions.tenant_keys import active_keys
 from executions.worker_registry import CELERY
 from releases.identity import ReleaseIdentity
@@ -36,7 +36,7 @@ def tell(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
         return False
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
     drained = worker.drained_by_operator_at is not None
-    order = Order(worker_id=worker.worker_id, drain=drained, lost_leases=list(lost_leases))
+    order = Order(worker_id=worker.worker_id, drain=drained, lost_leases=list(lost_leases)[:MOST_LEASES])
     envelope = seal(identity, order, *active_keys(identity.tenant_id))
     queue = order_queue_of(identity, worker.worker_id)
     send = partial(broker.send_latest, ORDER_TASK, envelope, queue=queue, seconds=TOLERANCE.total_seconds())

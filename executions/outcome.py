@@ -18,7 +18,7 @@ from executions import awaits, checkpoints, dead_letters, moves
 from executions.awaits import Parking
 from executions.models import DeadLetter
 from executions.moves import Move, Note
-from executions.payloads import storable
+from executions.payloads import all_storable
 from executions.protocol import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
 from executions.retry import RetryPolicy
 from executions.states import State
@@ -29,6 +29,8 @@ from releases.models import Pipeline
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512
 LONGEST_CODE = 100
+LONGEST_TOGETHER = 1024**2
+"""How many characters of payloads are decoded at once, unless one outcome or checkpoint has more."""
 
 
 def retry_policy(pipeline: Pipeline) -> RetryPolicy:
@@ -46,17 +48,19 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
 
 
 def record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
-    """Commit a group of outcomes in one transaction. Returns how many were recorded; there is room for as many now.
+    """Commit a group of outcomes in one transaction, or large ones in one each. Returns how many were recorded; there
+    is room for as many now.
 
     An outcome counts only for an execution that is pinned to this very release of this tenant, and only under the
     lease it was given. Any other is dropped, and an event says so. If an outcome cannot be recorded, its execution
     fails with UNRECORDABLE_OUTCOME, and the rest of the group is still recorded; such a checkpoint is left out.
     Raises `OperationalError` or `InterfaceError` if the database is down or busy: try the whole group again.
     """
-    try:
-        return _record(identity, group)
-    except Exception as error:
-        _raise_if_passing(error)
+    if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
+        try:
+            return _record(identity, group)
+        except Exception as error:
+            _raise_if_passing(error)
     return sum(_record_or_fail(identity, part) for part in _one_by_one(group))
 
 
@@ -88,6 +92,13 @@ def _raise_if_passing(error: Exception) -> None:
         state = getattr(error.__cause__, "sqlstate", None) or ""
         if not state.startswith("54"):
             raise error
+
+
+def _payload_length(group: OutcomeGroup) -> int:
+    payloads = [each.output_payloads for each in group.outcomes]
+    payloads += [each.output_payloads for each in group.checkpoints]
+    payloads += [each.suspension.requests for each in group.outcomes if each.suspension is not None]
+    return sum(sum(map(len, texts)) for texts in payloads)
 
 
 def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
@@ -172,7 +183,7 @@ def _move(answer: "_Answer") -> Move:
     outcome = answer.outcome
     try:
         if outcome.outcome == "COMPLETED":
-            return answer.completed([storable(text) for text in outcome.output_payloads])
+            return answer.completed(all_storable(outcome.output_payloads))
         if outcome.outcome == "WAITING_EXTERNAL" and outcome.suspension is not None:
             return answer.suspended(outcome.suspension)
     except ValueError as error:
@@ -203,7 +214,7 @@ class _Answer:
 
     def suspended(self, suspension: Suspension) -> Move:
         """Parked at the await, with what it asks as progress: a re-drive of a lost await asks again."""
-        requests = [storable(text) for text in suspension.requests]
+        requests = all_storable(suspension.requests)
         why = awaits.why_unanswerable(suspension)
         if why is not None:
             return self.failed(Failure(failure_class="UNANSWERABLE_SUSPENSION", message=why, retryable=False))

@@ -2,9 +2,10 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from coordinator.documents import holds_more_values
+from coordinator.documents import count_values, holds_more_values
 
 DEEPEST = 500
 MOST_VALUES = 500_000
@@ -34,6 +35,14 @@ def storable(text: str) -> Any:
             if "\x00" in inner:
                 raise ValueError("a string holds the character U+0000")
     return value
+
+
+def all_storable(texts: Sequence[str]) -> list[Any]:
+    """Return the JSON values in `texts`. Raises ValueError as `storable` does, and for more than MOST_VALUES in all."""
+    # A text has at most as many values as characters, so most texts need not be counted.
+    if sum(map(len, texts)) > MOST_VALUES and sum(count_values(text.encode()) for text in texts) > MOST_VALUES:
+        raise ValueError(f"the values hold more than {MOST_VALUES} values")
+    return [storable(text) for text in texts]
 
 
 def _finite(text: str) -> float:

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from coordinator.documents import holds_more_members, holds_more_values
 from coordinator.identifying import SEGMENT_RULE, is_segment
 from executions.worker_keys import Undecryptable, WorkerKey
 from releases.identity import ReleaseIdentity
@@ -41,6 +42,14 @@ LONGEST_WORKER_ID = 190
 LONGEST_TRACEBACK = 4_000
 LONGEST_OUTCOME = 16 * 1024**2
 """How many characters one outcome, or one checkpoint, may have as JSON."""
+MOST_TOGETHER = 1_000
+"""How many commands, outcomes or checkpoints one group may have."""
+MOST_PAYLOADS = 400_000
+"""How many outputs, or requests of an await, one outcome or checkpoint may have."""
+MOST_LEASES = 10_000
+"""How many leases of one kind a heartbeat or an order may name. A worker has at most as many threads."""
+MOST_ERRORS = 1_000
+"""How many errors of a malformed message are looked at. Each needs a few kilobytes."""
 
 
 class ProtocolError(Exception):
@@ -108,6 +117,11 @@ Identity = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 WorkerId = Annotated[str, Field(max_length=LONGEST_WORKER_ID), AfterValidator(_segment)]
 _TransitionKey = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 _Version = Annotated[int, Field(ge=0, lt=2**63)]
+# Reading stops at the first bad item: an error for each of them would need far more memory than the message.
+_Item = TypeVar("_Item")
+_Together = Annotated[list[_Item], Field(max_length=MOST_TOGETHER, fail_fast=True)]
+_Leases = Annotated[list[_Item], Field(max_length=MOST_LEASES, fail_fast=True)]
+_Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)]
 
 
 Kind = Literal["commands", "outcomes", "heartbeat", "order"]
@@ -136,7 +150,7 @@ class Envelope(Wire):
     release_version: Identity
     timestamp: str
     nonce: str = Field(min_length=1, max_length=100)
-    seals: list[Seal] = Field(min_length=1, max_length=MOST_SEALS)
+    seals: list[Seal] = Field(min_length=1, max_length=MOST_SEALS, fail_fast=True)
 
     @property
     def identity(self) -> ReleaseIdentity:
@@ -179,7 +193,7 @@ class Command(Wire):
 
 
 class CommandGroup(Wire):
-    commands: list[Command] = Field(min_length=1)
+    commands: _Together[Command] = Field(min_length=1)
 
 
 class Failure(Wire):
@@ -206,7 +220,7 @@ class Suspension(Wire):
     step_id: str = Field(min_length=1, max_length=LONGEST_STEP_ID)
     itemized: bool
     gives_many: bool
-    requests: list[str] = Field(min_length=1)
+    requests: _Payloads = Field(min_length=1)
     request_shape: Shape
     output_type: str
     transport: str = Field(min_length=1, max_length=40)
@@ -227,7 +241,7 @@ class Outcome(Wire):
     lease_token: uuid.UUID
     transition_key: _TransitionKey
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
-    output_payloads: list[str] = Field(default_factory=list)
+    output_payloads: _Payloads = Field(default_factory=list)
     stopped_before_step_index: int = Field(default=-1, ge=-1)
     suspension: Suspension | None = None
     failure: Failure | None = None
@@ -244,7 +258,7 @@ class Checkpoint(Wire):
     lease_token: uuid.UUID
     transition_key: _TransitionKey
     next_step_index: int = Field(ge=1, lt=2**31)
-    output_payloads: list[str]
+    output_payloads: _Payloads
     many: bool = False
 
 
@@ -252,8 +266,8 @@ class OutcomeGroup(Wire):
     """What became of commands, and how far others have come."""
 
     worker_id: WorkerId
-    outcomes: list[Outcome] = Field(default_factory=list)
-    checkpoints: list[Checkpoint] = Field(default_factory=list)
+    outcomes: _Together[Outcome] = Field(default_factory=list)
+    checkpoints: _Together[Checkpoint] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _tells_something(self) -> Self:
@@ -289,8 +303,8 @@ class Heartbeat(Wire):
     taking: bool = True
     answered: bool = True
     transition_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    running: list[HeldLease] = Field(default_factory=list)
-    waiting: list[HeldLease] = Field(default_factory=list)
+    running: _Leases[HeldLease] = Field(default_factory=list)
+    waiting: _Leases[HeldLease] = Field(default_factory=list)
     abandoned: int = Field(default=0, ge=0, le=10_000)
 
 
@@ -303,7 +317,7 @@ class Order(Wire):
 
     worker_id: WorkerId
     drain: bool
-    lost_leases: list[uuid.UUID] = Field(default_factory=list)
+    lost_leases: _Leases[uuid.UUID] = Field(default_factory=list)
 
 
 Body = TypeVar("Body", CommandGroup, OutcomeGroup, Heartbeat, Order)
@@ -317,6 +331,10 @@ KINDS: dict[type[BaseModel], Kind] = {
 
 ENCRYPTED = frozenset({"commands", "outcomes"})
 """The kinds that carry payloads."""
+MOST_BODY_VALUES: dict[Kind, int] = {"commands": 20_000, "outcomes": 500_000, "heartbeat": 100_000, "order": 20_000}
+"""How many JSON values the body of a message may have. A payload is one value, because it is JSON text."""
+MOST_BODY_MEMBERS = 100_000
+"""How many members all objects of a body may have. Each unknown one becomes an error, which needs much memory."""
 
 
 def seal(
@@ -381,9 +399,14 @@ def decode(verified: Verified, body: type[Body]) -> Body:
     if kind != KINDS[body]:
         raise ProtocolError("ENVELOPE_MALFORMED", f"An envelope of kind {kind!r} came where {KINDS[body]!r} belongs.")
     try:
-        text: str | bytes = sealed.body
         if sealed.encrypted:
             text = verified.key.decrypt(sealed.body, nonce=verified.envelope.nonce, header=verified.bound)
+        else:
+            text = sealed.body.encode()
+        if holds_more_values(text, MOST_BODY_VALUES[kind]):
+            raise ProtocolError("ENVELOPE_MALFORMED", f"The body holds more than {MOST_BODY_VALUES[kind]:,} values.")
+        if holds_more_members(text, MOST_BODY_MEMBERS):
+            raise ProtocolError("ENVELOPE_MALFORMED", f"The body holds more than {MOST_BODY_MEMBERS:,} members.")
         return body.model_validate_json(text)
     except Undecryptable:
         raise ProtocolError("ENVELOPE_MALFORMED", "The body cannot be decrypted.") from None
@@ -418,5 +441,7 @@ def _signed(bound: bytes, key_id: str, encrypted: bool, body: str) -> bytes:
 
 
 def _brief(error: ValidationError) -> str:
+    if error.error_count() > MOST_ERRORS:
+        return f"There are {error.error_count():,} errors."
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -20,12 +20,20 @@ from typing import Annotated, Any
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from executions.protocol import LONGEST_OUTCOME, TOLERANCE
+from coordinator.documents import holds_more_values
+from executions.protocol import EXECUTE_TASK, LONGEST_OUTCOME, RECORD_TASK, TOLERANCE
 
 # In seconds. Older messages can be dropped: they only announce work that a row describes, and the sweep finds it.
 LONGEST_AGE = 600.0
 LONGEST_MESSAGE = 8 * LONGEST_OUTCOME
 """In bytes. A character of an outcome takes at most eight bytes as UTF-8 in JSON text that is nested in JSON text."""
+LONGEST_SMALL_MESSAGE = 4 * 1024**2
+"""In bytes, for all tasks except those in TASKS_WITH_PAYLOADS. A heartbeat with all its leases is shorter."""
+TASKS_WITH_PAYLOADS = frozenset({EXECUTE_TASK, RECORD_TASK})
+LONGEST_HEADER = 1_000
+"""In bytes."""
+MOST_ENVELOPE_VALUES = 100
+"""How many JSON values the body of a message with an envelope may have. The envelope's own body is JSON text."""
 NOTHING_FOLLOWS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
@@ -55,6 +63,11 @@ class TaskMessage:
 def signing_keys(secrets: Sequence[str]) -> list[bytes]:
     """Derive keys from the coordinator's secrets. The first key signs messages; all of them verify messages."""
     return [hmac.digest(secret.encode(), b"task-messages", "sha256") for secret in secrets]
+
+
+def longest_message(task: str) -> int:
+    """Return how many bytes a message with this task may have."""
+    return LONGEST_MESSAGE if task in TASKS_WITH_PAYLOADS else LONGEST_SMALL_MESSAGE
 
 
 def accepts_nothing(queue: str, task: str) -> bool:
@@ -87,11 +100,15 @@ class TaskMessages:
     def write(self, queue: str, header: dict[str, Any], body: bytes) -> bytes:
         """Return the message for `queue`.
 
-        `header` has the members of `TaskMessage` except the arguments; `body` is JSON.
+        `header` has the members of `TaskMessage` except the arguments; `body` is JSON. Raises `MessageRefused` if no
+        receiver accepts a message of that size.
         """
         text = json.dumps({**header, "sentAt": self._clock()}).encode()
         signature = _signature(self._keys[0], queue, text, body) if self._keys else b""
-        return b"\n".join((signature, text, body))
+        message = b"\n".join((signature, text, body))
+        if len(message) > LONGEST_SMALL_MESSAGE and len(message) > longest_message(header["task"]):
+            raise MessageRefused("MESSAGE_TOO_LARGE")
+        return message
 
     def read(self, queue: str, message: bytes) -> TaskMessage:
         """Return the task that `message` calls. Raises `MessageRefused`."""
@@ -99,13 +116,15 @@ class TaskMessages:
             raise MessageRefused("MESSAGE_TOO_LARGE")
         signature, text, body = _lines(message)
         header = _header(text)
+        if len(message) > longest_message(header.task):
+            raise MessageRefused("MESSAGE_TOO_LARGE")
         if not self._accepts(queue, header.task):
             raise MessageRefused("TASK_NOT_ACCEPTED")
         needs_none = header.task in self._unsigned and header.is_plain
         if not needs_none and not self._is_signed(signature, queue, text, body):
             raise MessageRefused("SIGNATURE_INVALID")
         if header.task in self._unsigned:
-            return _with_one_envelope(_task_message(header, body))
+            return _with_one_envelope(header, body)
         age = self._clock() - header.sent_at
         if not -TOLERANCE.total_seconds() <= age <= LONGEST_AGE:
             raise MessageRefused("MESSAGE_EXPIRED", age=age)
@@ -153,6 +172,8 @@ def _lines(message: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _header(text: bytes) -> _Header:
+    if len(text) > LONGEST_HEADER:
+        raise MessageRefused("MESSAGE_MALFORMED")
     try:
         return _Header.model_validate_json(text)
     except ValidationError:
@@ -169,7 +190,10 @@ def _task_message(header: _Header, body: bytes) -> TaskMessage:
     return TaskMessage(header.task, arguments, header.eta, header.expires, header.retries)
 
 
-def _with_one_envelope(message: TaskMessage) -> TaskMessage:
+def _with_one_envelope(header: _Header, body: bytes) -> TaskMessage:
+    if holds_more_values(body, MOST_ENVELOPE_VALUES):
+        raise MessageRefused("MESSAGE_MALFORMED")
+    message = _task_message(header, body)
     if len(message.arguments) != 1 or not isinstance(message.arguments[0], dict):
         raise MessageRefused("MESSAGE_MALFORMED")
     return message

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from executions.protocol import LONGEST_OUTCOME, Checkpoint, Command, Failure, Outcome, Suspension
+from executions.protocol import LONGEST_OUTCOME, MOST_PAYLOADS, Checkpoint, Command, Failure, Outcome, Suspension
 from pipelines.failures import Failed
 from pipelines.runner import OUTPUT_TOO_LARGE, Completed, Suspended
 from pipelines.runner import Outcome as RunOutcome
@@ -20,6 +20,9 @@ def outcome_of(command: Command, ran: RunOutcome, *, steps: int) -> Outcome:
     """
     if isinstance(ran, Failed):
         return failed(command, ran)
+    payloads = len(ran.outputs if isinstance(ran, Completed) else ran.requests)
+    if payloads > MOST_PAYLOADS:
+        return failed(command, too_many(payloads))
     outcome = _completed(command, ran, steps) if isinstance(ran, Completed) else _suspended(command, ran)
     length = len(outcome.model_dump_json(by_alias=True))
     return outcome if length <= LONGEST_OUTCOME else failed(command, too_large(length))
@@ -40,6 +43,10 @@ def too_large(length: int) -> Failed:
     return Failed(
         OUTPUT_TOO_LARGE, f"the outcome has {length:,} characters; at most {LONGEST_OUTCOME:,} can travel", False
     )
+
+
+def too_many(payloads: int) -> Failed:
+    return Failed(OUTPUT_TOO_LARGE, f"the outcome has {payloads:,} items; at most {MOST_PAYLOADS:,} can travel", False)
 
 
 def _completed(command: Command, completed: Completed, steps: int) -> Outcome:
@@ -84,6 +91,8 @@ def mismatch(command: Command, meant: ReleaseIdentity, hosted: ReleaseIdentity) 
 
 def checkpoint_of(command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool) -> Checkpoint | None:
     """Return a checkpoint with the outputs of the steps before `next_step_index`; None if it is too large to send."""
+    if len(outputs) > MOST_PAYLOADS:
+        return None
     checkpoint = Checkpoint(
         execution_id=command.execution_id,
         execution_version=command.execution_version,

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from executions.protocol import Command, HeldLease
+from executions.protocol import MOST_LEASES, Command, HeldLease
 from pipelines.failures import warn
 
 REMEMBERED = 50_000
@@ -35,7 +35,10 @@ class _Lease:
 
 @dataclass(frozen=True, slots=True)
 class InHand:
-    """What a worker holds: transitions that run, commands that wait for a thread, and threads with lost leases."""
+    """What a worker holds: transitions that run, commands that wait for a thread, and threads with lost leases.
+
+    Of each kind at most MOST_LEASES, the oldest, as a heartbeat can name no more. The leases of the others expire.
+    """
 
     running: list[HeldLease]
     waiting: list[HeldLease]
@@ -135,7 +138,7 @@ class HeldLeases:
         running = [_held(token, lease, now) for token, lease in counting if lease.running]
         waiting = [_held(token, lease, now) for token, lease in counting if not lease.running]
         abandoned = sum(lease.lost and not lease.ended for _, lease in held)
-        return InHand(running, waiting, abandoned)
+        return InHand(running[:MOST_LEASES], waiting[:MOST_LEASES], abandoned)
 
 
 def _held(token: uuid.UUID, lease: _Lease, now: float) -> HeldLease:

@@ -9,8 +9,9 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions import dispatch
-from executions.models import Execution, Worker
-from executions.protocol import EXECUTE_TASK, Command, CommandGroup, decode, queue_of, verify
+from executions.models import DeadLetter, Execution, Worker
+from executions.protocol import EXECUTE_TASK, MOST_SEALS, Command, CommandGroup, decode, queue_of, verify
+from executions.task_messages import LONGEST_MESSAGE
 from executions.worker_keys import worker_key
 from releases.models import Release
 from tests import making
@@ -61,6 +62,20 @@ def test_what_lost_its_lease_travels_alone() -> None:
     dispatch.dispatch()
     groups = [{command.execution_id for command in group} for group in commands(release)]
     assert sorted(groups, key=len) == [{made[1].pk}, {made[0].pk, made[2].pk, made[3].pk}]
+
+
+def test_a_command_that_is_too_large_to_be_sent_fails(settings: Any) -> None:
+    """It holds the payload once for each active key."""
+    settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
+    owner, release = making.ready()
+    execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
+    small = making.execution(owner, "small")
+    dispatch.dispatch()
+    assert [[command.execution_id for command in group] for group in commands(release)] == [[small.pk]]
+    execution.refresh_from_db()
+    assert (execution.status, execution.error_code) == ("FAILED", "COMMAND_TOO_LARGE")
+    assert making.history(execution)[-1] == ("FAILED", "FAILED")
+    assert DeadLetter.objects.get().execution_id == execution.pk
 
 
 def test_a_second_dispatch_sends_nothing_again() -> None:

@@ -13,6 +13,7 @@ from redis import Redis
 from executions import broker, orders, tasks
 from executions.models import Worker
 from executions.protocol import (
+    MOST_LEASES,
     ORDER_TASK,
     TOLERANCE,
     Heartbeat,
@@ -59,6 +60,15 @@ def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
     [(_, [message])] = taken(queue(worker, release))
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
     assert decode(envelope, Order) == Order(worker_id="w", drain=False, lost_leases=[token])
+
+
+def test_an_order_names_no_more_leases_than_it_can(release: Release) -> None:
+    """The next heartbeat causes an order with the others."""
+    worker, tokens = making.worker(release, "w"), [uuid.uuid4() for _ in range(MOST_LEASES + 1)]
+    tasks.tell_worker(worker.pk, [str(token) for token in tokens])
+    [(_, [message])] = taken(queue(worker, release))
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
+    assert decode(envelope, Order).lost_leases == tokens[:MOST_LEASES]
 
 
 def test_only_its_own_queue_has_the_order(release: Release) -> None:

@@ -62,6 +62,22 @@ def state(execution: Execution) -> dict[str, Any]:
     return dict(Execution.objects.filter(pk=execution.pk).values().get())
 
 
+def test_the_outputs_of_an_outcome_have_a_limited_number_of_values_together(claim: Claim, execution: Execution) -> None:
+    half = "[" + "0," * (payloads.MOST_VALUES // 2) + "0]"
+    assert record(claim, making.answer(claim, output_payloads=[half, half])) == 1
+    execution.refresh_from_db()
+    assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
+
+
+def test_large_outcomes_of_a_group_are_recorded_one_by_one(owner: Tenant) -> None:
+    made = [making.execution(owner, key) for key in ("a", "b", "c")]
+    text = json.dumps("x" * outcome.LONGEST_TOGETHER)
+    claims = making.claimed(owner)
+    assert record(claims[0], *(making.answer(claim, output_payloads=[text]) for claim in claims)) == len(made)
+    for each in made:
+        assert making.history(each)[-1] == ("SUCCEEDED", "SUCCEEDED")
+
+
 def make_due(execution: Execution) -> None:
     Execution.objects.filter(pk=execution.pk).update(next_due_at=timezone.now() - timedelta(days=1))
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.documents import count_values, holds_more_values, read_object
+from coordinator.documents import count_values, holds_more_members, holds_more_values, read_object
 from coordinator.findings import DocumentError
 from executions.payloads import MOST_VALUES, storable
 from executions.rest_protocol import Malformed, TransitionResult, parse
@@ -28,6 +28,11 @@ def counted(value: Any) -> int:
     return 1 + sum(map(counted, inner))
 
 
+def members(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (len(value) if isinstance(value, dict) else 0) + sum(map(members, inner))
+
+
 @given(values, st.sampled_from([None, 1]), st.booleans())
 def test_values_are_counted_without_parsing(value: Any, indent: int | None, ascii_only: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
@@ -35,6 +40,17 @@ def test_values_are_counted_without_parsing(value: Any, indent: int | None, asci
     assert count_values(text) == number
     assert holds_more_values(text, number - 1)
     assert not holds_more_values(text, number)
+    assert holds_more_members(text, members(value) - 1)
+    assert not holds_more_members(text, members(value))
+
+
+@pytest.mark.parametrize("part", ['[[],{"a:":[]},{}]', '["\\\\","\\"[,",{"b":{}}]'])
+@pytest.mark.parametrize("shift", range(17))
+def test_values_are_counted_wherever_the_text_is_cut(part: str, shift: int) -> None:
+    text = "[" + " " * (64 * 1024 - shift) + part + "," + "[]," * 500 + part + "]"
+    assert count_values(text.encode()) == counted(json.loads(text))
+    assert holds_more_members(text.encode(), members(json.loads(text)) - 1)
+    assert not holds_more_members(text.encode(), members(json.loads(text)))
 
 
 @pytest.mark.parametrize("long", [b"a," * 100_000, b"a" * 65_533 + b'\\"[', b"\\\\" * 40_000])

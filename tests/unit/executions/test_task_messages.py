@@ -2,15 +2,28 @@
 
 import json
 import time
+import uuid
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executions.protocol import (
+    EXECUTE_TASK,
+    HEARTBEAT_TASK,
+    MOST_SEALS,
+    ORDER_TASK,
+    RECORD_TASK,
+    Heartbeat,
+    HeldLease,
+    seal,
+)
 from executions.task_messages import (
     LONGEST_AGE,
     LONGEST_MESSAGE,
+    LONGEST_SMALL_MESSAGE,
+    MOST_ENVELOPE_VALUES,
     NOTHING_FOLLOWS,
     MessageRefused,
     TaskMessage,
@@ -18,6 +31,8 @@ from executions.task_messages import (
     parse,
     signing_keys,
 )
+from executions.worker_keys import worker_key
+from releases.identity import ReleaseIdentity
 
 KEYS = signing_keys(["new", "old"])
 HEADER = {"task": "signed", "eta": None, "expires": None, "retries": 0}
@@ -155,6 +170,36 @@ def test_a_signed_body_in_another_form_is_refused(content: bytes) -> None:
 
 def test_a_message_that_is_too_large_is_refused_unread() -> None:
     assert refusal(b"x" * (LONGEST_MESSAGE + 1)) == "MESSAGE_TOO_LARGE"
+
+
+def test_only_tasks_with_payloads_have_large_messages() -> None:
+    large = body("x" * LONGEST_SMALL_MESSAGE)
+    receiver = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
+    for task in (RECORD_TASK, EXECUTE_TASK):
+        assert receiver.read("queue", written({**HEADER, "task": task}, large)).task == task
+    for task in (HEARTBEAT_TASK, ORDER_TASK, "signed"):
+        with pytest.raises(MessageRefused, match="MESSAGE_TOO_LARGE"):
+            written({**HEADER, "task": task}, large)
+        forged = written({**HEADER, "task": RECORD_TASK}, large).replace(RECORD_TASK.encode(), task.encode(), 1)
+        assert refusal(forged, receiver=receiver) == "MESSAGE_TOO_LARGE"
+
+
+def test_a_long_header_is_refused_unread() -> None:
+    assert refusal(unsigned({**UNSIGNED_HEADER, **{str(number): 0 for number in range(1_000)}})) == "MESSAGE_MALFORMED"
+
+
+@pytest.mark.parametrize("envelope", [{"a": [0] * MOST_ENVELOPE_VALUES}, dict.fromkeys(map(str, range(1_000)))])
+def test_an_envelope_with_too_many_values_is_refused_unread(envelope: Any) -> None:
+    assert refusal(unsigned(content=body(envelope))) == "MESSAGE_MALFORMED"
+    assert refusal(written(UNSIGNED_HEADER, body(envelope))) == "MESSAGE_MALFORMED"
+
+
+def test_an_envelope_with_all_its_seals_is_accepted() -> None:
+    keys = [worker_key("s", "t", generation) for generation in range(1, MOST_SEALS + 1)]
+    leases = [HeldLease(execution_id=uuid.uuid4(), lease_token=uuid.uuid4()) for _ in range(100)]
+    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=leases)
+    envelope = seal(ReleaseIdentity("t", "p", "c", "r"), beat, *keys)
+    assert RECEIVER.read("queue", unsigned(content=body(envelope))).arguments == [envelope]
 
 
 @given(st.binary(max_size=200))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from executions.protocol import (
+    MOST_PAYLOADS,
     TOLERANCE,
     Checkpoint,
     Command,
@@ -23,8 +24,10 @@ from executions.protocol import (
     verify,
 )
 from executions.worker_keys import WorkerKey, worker_key
+from pipelines.answers import checkpoint_of, outcome_of
 from pipelines.host import Host
 from pipelines.outbox import Answer
+from pipelines.runner import Completed
 from releases.identity import ReleaseIdentity
 from tests import making
 from tests.making import resealed
@@ -73,6 +76,17 @@ def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(host
     assert outcome.execution_version == 7
     assert outcome.lease_token == asked.lease_token
     assert outcome.transition_key == "the:key:0"
+
+
+def test_a_stream_with_more_items_than_a_message_carries_fails_and_is_no_checkpoint() -> None:
+    ran = Completed([0] * (MOST_PAYLOADS + 1), many=True)
+    outcome = outcome_of(command(), ran, steps=1)
+    assert (outcome.outcome, outcome.failure and outcome.failure.failure_class) == ("FAILED", "OUTPUT_TOO_LARGE")
+    assert checkpoint_of(command(), 1, ran.outputs, many=True) is None
+    whole = outcome_of(command(), replace(ran, outputs=ran.outputs[1:]), steps=1)
+    group = OutcomeGroup(worker_id="w", outcomes=[whole])
+    key, identity = worker_key("s", "t"), ReleaseIdentity("t", "p", "c", "r")
+    assert decode(verify(seal(identity, group, key), lambda _: [key]), OutcomeGroup) == group
 
 
 @pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])

@@ -1,5 +1,6 @@
 """A lease that is lost: its step learns of it, and what no thread has begun is not begun."""
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -7,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from executions.protocol import Command, Heartbeat, Order, OutcomeGroup, decode, seal, verify
+from executions.protocol import MOST_LEASES, Command, Heartbeat, Order, OutcomeGroup, decode, seal, verify
+from executions.task_messages import LONGEST_SMALL_MESSAGE, NOTHING_FOLLOWS
+from executions.worker_keys import worker_key
+from pipelines.held_leases import HeldLeases
 from pipelines.host import Host
 from pipelines.outbox import Answer
+from releases.identity import ReleaseIdentity
 from tests.running import eventually
 from tests.unit.pipelines_host.conftest import Hosted, executed
 from tests.unit.pipelines_host.test_host import answer, command, sealed
@@ -126,6 +131,18 @@ def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Hos
     assert len(outcomes) == 3
     assert lost.execution_id not in {each.execution_id for each in outcomes}
     assert 1 not in hosted.marks()
+
+
+def test_a_heartbeat_names_no_more_leases_than_it_can() -> None:
+    held = HeldLeases()
+    taken = held.take([command() for _ in range(2 * (MOST_LEASES + 1))])
+    for each in taken[: MOST_LEASES + 1]:
+        held.begin(each.lease_token)
+    in_hand = held.in_hand()
+    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=in_hand.running, waiting=in_hand.waiting)
+    assert [each.lease_token for each in beat.running] == [each.lease_token for each in taken[:MOST_LEASES]]
+    body = json.dumps([[seal(ReleaseIdentity("t", "p", "c", "r"), beat, worker_key("s", "t"))], {}, NOTHING_FOLLOWS])
+    assert len(body) < LONGEST_SMALL_MESSAGE
 
 
 def test_an_order_about_a_foreign_or_finished_lease_changes_nothing(hosted: Hosted, host: Host) -> None:

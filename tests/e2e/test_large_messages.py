@@ -1,0 +1,130 @@
+"""Messages that would need far more memory parsed than received. A control worker refuses them within a fixed bound."""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from redis import Redis
+
+from executions import broker
+from executions.protocol import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, seal_of
+from executions.task_messages import NOTHING_FOLLOWS
+from executions.worker_keys import WorkerKey, worker_key
+from tests.running import RunningProduct, eventually
+
+pytestmark = pytest.mark.timeout(240)
+MB = 1024**2
+MOST_GROWTH = 200 * MB
+"""For messages that are not themselves large."""
+TASKS = {OUTCOME_QUEUE: RECORD_TASK, HEARTBEAT_QUEUE: HEARTBEAT_TASK}
+KINDS = {"outcomes": OUTCOME_QUEUE, "heartbeat": HEARTBEAT_QUEUE}
+
+
+@dataclass(frozen=True)
+class Large:
+    """A large message for `queue`. `body` makes the message's body for a tenant and its key."""
+
+    queue: str
+    body: Callable[[str, WorkerKey], bytes]
+    more: dict[str, int] = field(default_factory=dict)  # members of the message's header
+
+    def message(self, tenant: str, key: WorkerKey) -> bytes:
+        header = {"task": TASKS[self.queue], "eta": None, "expires": None, "retries": 0, "sentAt": 1.0, **self.more}
+        return b"\n".join((b"", json.dumps(header).encode(), self.body(tenant, key)))
+
+
+def sealed(body: str, kind: str = "outcomes", *, encrypt: bool = True) -> Large:
+    """What only the holder of the tenant's worker key can send."""
+
+    def make(tenant: str, key: WorkerKey) -> bytes:
+        identity = {"tenantId": tenant, "pipelineId": "p", "contractVersion": "c", "releaseVersion": "r"}
+        header = {"protocolVersion": "1", "kind": kind, "timestamp": datetime.now(UTC).isoformat(), "nonce": "n"}
+        header |= identity
+        return with_argument(json.dumps({**header, "seals": [seal_of(header, body, key, encrypt=encrypt)]}))
+
+    return Large(KINDS[kind], make)
+
+
+def unsigned(kind: str, argument: str) -> Large:
+    """What every client that may write to the queue can send."""
+    return Large(KINDS[kind], lambda _tenant, _key: with_argument(argument))
+
+
+def with_argument(argument: str) -> bytes:
+    return f"[[{argument}],{{}},{json.dumps(NOTHING_FOLLOWS)}]".encode()
+
+
+def members(count: int) -> str:
+    return ",".join(f'"{number:x}":0' for number in range(count))
+
+
+def unencrypted(body: str) -> str:
+    return json.dumps({"seals": [{"encrypted": False, "body": body}]})
+
+
+def zeros(count: int) -> str:
+    return "0," * count + "0"
+
+
+SMALL = {
+    "outcomes that are none": sealed(f'{{"workerId":"w","outcomes":[{zeros(2 * MB)}]}}'),
+    "fewer outcomes that are none": sealed(f'{{"workerId":"w","outcomes":[{zeros(400_000)}]}}'),
+    "outcomes that are none, unencrypted": sealed(f'{{"workerId":"w","outcomes":[{zeros(2 * MB)}]}}', encrypt=False),
+    "checkpoints that are none": sealed(f'{{"workerId":"w","checkpoints":[{zeros(400_000)}]}}'),
+    "unknown members of a body": sealed(f"{{{members(400_000)}}}"),
+    "unknown members of an envelope": unsigned("outcomes", f"{{{members(MB // 2)}}}"),
+    "unknown members of a header": Large(OUTCOME_QUEUE, lambda *_: b"[]", {f"{n:x}": 0 for n in range(MB // 2)}),
+    "seals that are none": unsigned("outcomes", f'{{"seals":[{zeros(2 * MB)}]}}'),
+    "leases that are none": sealed(f'{{"workerId":"w","running":[{zeros(MB)}]}}', "heartbeat"),
+    "an unsigned heartbeat": unsigned("heartbeat", unencrypted("[" + "[]," * MB + "[]]")),
+    "an unsigned heartbeat of 16 MB": unsigned("heartbeat", unencrypted("[" + "[]," * (5 * MB) + "[]]")),
+}
+
+
+class Memory:
+    """The memory of the control worker."""
+
+    def __init__(self, running: RunningProduct) -> None:
+        [worker] = [
+            child for child in running.product.children.started if child.name == "control-worker" and child.running
+        ]
+        self._process = Path(f"/proc/{worker.pid}")
+        (self._process / "clear_refs").write_text("5")  # the peak is measured from here
+        self._before = self._peak()
+
+    def growth(self) -> int:
+        return self._peak() - self._before
+
+    def _peak(self) -> int:
+        [line] = [line for line in (self._process / "status").read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+
+
+def growth(running: RunningProduct, name: str, large: Large) -> int:
+    """Send the message, and return by how much the memory of the control worker grew at most."""
+    tenant = running.tenant(name).tenant.slug
+    message = large.message(tenant, worker_key(settings.WORKER_SECRET, tenant))
+    end, dead = f"the end {uuid.uuid4()}".encode(), broker.dead_messages_of(large.queue)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        memory = Memory(running)
+        redis.lpush(large.queue, message, end)
+        eventually(lambda: end in b"".join(redis.lrange(dead, 0, 5)), seconds=120, what="the message is read")
+        eventually(lambda: not redis.hlen("unacked"), seconds=60, what="the message is processed")
+    return memory.growth()
+
+
+@pytest.mark.parametrize("large", SMALL.values(), ids=SMALL)
+def test_a_message_with_too_many_values_is_refused_in_little_memory(
+    running: RunningProduct, name: str, large: Large
+) -> None:
+    assert growth(running, name, large) < MOST_GROWTH
+
+
+def test_a_message_of_the_largest_size_needs_a_few_times_its_size(running: RunningProduct, name: str) -> None:
+    body = b"[[" + b"[]," * (40 * MB) + b"[]]]"
+    assert growth(running, name, Large(OUTCOME_QUEUE, lambda *_: body)) < 5 * len(body)
