@@ -115,12 +115,14 @@ def holds_more_values(data: bytes, most: int) -> bool:
     A parsed value needs up to a hundred times the memory of its text, so call this before parsing. If the text is not
     JSON, this counts at least the values before the first error.
     """
-    return _separators(data) >= most and any(count > most for count in accumulate(_values(data), initial=1))
+    if len(data) < most or _separators(data) < most:
+        return False
+    return any(count > most for count in accumulate(_values(data), initial=1))
 
 
 def holds_more_members(data: bytes, most: int) -> bool:
     """Return True if the objects in JSON text have more than `most` members in all. As `holds_more_values`."""
-    if data.count(b":") <= most:
+    if len(data) <= most or data.count(b":") <= most:
         return False
     return any(count > most for count in accumulate(piece.count(b":") for piece in _structure(data)))
 

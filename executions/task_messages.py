@@ -134,12 +134,6 @@ class TaskMessages:
         return any(hmac.compare_digest(signature, _signature(key, queue, text, body)) for key in self._keys)
 
 
-def parse(message: bytes) -> TaskMessage:
-    """Return the task that `message` calls, without any verification. Raises `MessageRefused` MESSAGE_MALFORMED."""
-    _, text, body = _lines(message)
-    return _task_message(_header(text), body)
-
-
 def _is_instant(text: str) -> str:
     if datetime.fromisoformat(text).tzinfo is None:
         raise ValueError("an instant must have a time zone")

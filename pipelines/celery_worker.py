@@ -19,7 +19,7 @@ from celery.platforms import EX_FAILURE
 from celery.worker import state
 from kombu import Consumer, Queue
 from kombu.common import ignore_errors
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import OperationalError
 from kombu.message import Message
 
 from coordinator.broker_tls import tls_options
@@ -204,14 +204,7 @@ class _Orders(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         queue = Queue(order_queue_of(self._host.release.identity, self._host.worker_id))
         channel = parent.connection.channel()
-        self._consumer = Consumer(
-            channel,
-            [queue],
-            no_ack=True,
-            accept=["json"],
-            on_message=self._on_message,
-            on_decode_error=lambda _message, _error: self._host.obey(None),
-        )
+        self._consumer = Consumer(channel, [queue], no_ack=True, accept=["json"], on_message=self._on_message)
         self._consumer.consume()
 
     def stop(self, parent: Any) -> None:
@@ -224,7 +217,8 @@ class _Orders(bootsteps.StartStopStep):
     shutdown = stop
 
     def _on_message(self, message: Message) -> None:
-        self._host.obey(_argument(message))
+        [order], _, _ = message.payload  # TaskMessages accepts no order in another form
+        self._host.obey(order)
         if self._host.acceptance.refusal:
             state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
         queue = queue_of(self._host.release.identity)
@@ -233,15 +227,6 @@ class _Orders(bootsteps.StartStopStep):
             self._worker.add_task_queue(queue)
         elif taking and not self._host.taking:
             self._worker.cancel_task_queue(queue)
-
-
-def _argument(message: Message) -> Any:
-    """The one argument of a task message, None where there is no such thing."""
-    try:
-        (argument,), _, _ = message.payload
-    except (KombuError, TypeError, ValueError):
-        return None
-    return argument
 
 
 class _Pulse(threading.Thread):

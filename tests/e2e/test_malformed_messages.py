@@ -97,6 +97,15 @@ FAULTS = [
 HELD = [b"", b"no line", b"\n", b"\nrubbish", b"control\nrubbish", b"outcomes\n", b"\xff\n\xff", b'[{}, "", "control"]']
 
 
+# Bodies with far more values than any message has, as the only argument or in place of it.
+MANY_VALUES = [
+    b"[[{" + b",".join(b'"%x":0' % number for number in range(100_000)) + b"}],{},null]",
+    b'[[{"seals":[' + b"{}," * 300_000 + b"{}]}],{},null]",
+    b'[[{"seals":[{"encrypted":false,"body":"' + b"[]," * 300_000 + b'"}]}],{},null]',
+    b"[" + b"[]," * 300_000 + b"[]]",
+]
+
+
 class Fuzzer:
     """Generates changed and random messages from one seed."""
 
@@ -106,6 +115,9 @@ class Fuzzer:
 
     def message(self, queue: str, tasks: list[str]) -> bytes:
         kind = self._random.randrange(4)
+        if self._random.randrange(500) == 0:
+            header = {"task": self._random.choice(tasks), "eta": None, "expires": None, "retries": 0}
+            return self._messages.write(queue, header, self._random.choice(MANY_VALUES))
         if kind == 0:
             return self._random.randbytes(self._random.randrange(60))
         if kind == 1:

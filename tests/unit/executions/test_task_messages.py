@@ -28,7 +28,6 @@ from executions.task_messages import (
     MessageRefused,
     TaskMessage,
     TaskMessages,
-    parse,
     signing_keys,
 )
 from executions.worker_keys import worker_key
@@ -220,9 +219,3 @@ def test_any_change_to_a_signed_message_is_refused(data: st.DataObject) -> None:
     changed = message[:start] + data.draw(st.binary(max_size=4)) + message[end:]
     if changed != message:
         assert refusal(changed) in {"SIGNATURE_INVALID", "MESSAGE_MALFORMED", "TASK_NOT_ACCEPTED"}
-
-
-def test_a_message_can_be_parsed_without_a_key() -> None:
-    assert parse(written()) == TaskMessage("signed", [1])
-    with pytest.raises(MessageRefused):
-        parse(b"garbage")
