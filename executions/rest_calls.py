@@ -89,7 +89,8 @@ def call(
 
     While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the
     signature first (wire protocol D.4), so the refused call had no effect. All exchanges together take at most
-    REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`.
+    REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`. No further secret is tried once this time is over, counted
+    from before the first connection.
 
     Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
     what `exchange` raises.
@@ -110,7 +111,7 @@ def call(
             ca_file=settings.REST_WORKER_CA_FILE,
             is_wanted=is_wanted,
         )
-        if answer.status != UNAUTHORIZED:
+        if answer.status != UNAUTHORIZED or time.monotonic() >= until:
             break
     return answer
 

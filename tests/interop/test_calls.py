@@ -1,8 +1,19 @@
 """Which endpoints may be called, and where those are that have none."""
 
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
 
 from executions import rest_calls
@@ -101,3 +112,52 @@ def test_a_worker_that_refuses_every_secret_is_unauthorized(settings: Any) -> No
         worker.statuses = [401]
         assert rest_calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == 401
         assert [signed_with("old", each) for each in worker.requests] == [False, True]
+
+
+def write_certificate(path: Path) -> None:
+    """Write a key and a certificate for 127.0.0.1, signed by that key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "worker")]), timezone.now()
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + TOLERANCE)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    signed = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(text + signed.public_bytes(pem))
+
+
+@contextmanager
+def refusing_after_a_slow_handshake(certificate: Path, seconds: float) -> Iterator[tuple[int, list[float]]]:
+    """A TLS server that answers 401, and takes `seconds` for each handshake. Yield its port and its connections."""
+    connections: list[float] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                connections.append(time.monotonic())
+                time.sleep(seconds)
+                with suppress(OSError), context.wrap_socket(plain, server_side=True) as client:
+                    client.recv(65536)
+                    client.sendall(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield listener.getsockname()[1], connections
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_no_further_secret_is_tried_once_the_time_is_over(settings: Any, tmp_path: Path) -> None:
+    """Connecting counts: a worker that is slow at it must not be connected to once for each secret."""
+    settings.REST_WORKER_SECRET, settings.REST_WORKER_SECRET_FALLBACKS = "1", ["2", "3", "4"]
+    settings.REST_WORKER_CONNECT_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 5, 1
+    certificate = tmp_path / "worker.pem"
+    write_certificate(certificate)
+    settings.REST_WORKER_CA_FILE = str(certificate)
+    with refusing_after_a_slow_handshake(certificate, 1.1) as (port, connections):
+        endpoint = f"https://127.0.0.1:{port}"
+        settings.REST_WORKER_ORIGINS = [endpoint]
+        assert rest_calls.call(endpoint, "acme", "GET", CAPABILITIES_PATH).status == 401
+    assert len(connections) == 1
