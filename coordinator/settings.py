@@ -331,7 +331,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
 # Without `--concurrency`. Celery would start as many threads as there are cores, which may be too few for all queues.
-CELERY_WORKER_CONCURRENCY = 8
+CELERY_WORKER_CONCURRENCY = 12
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # With remote control, any client of the broker could stop the worker and read these settings.

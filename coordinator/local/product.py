@@ -105,7 +105,7 @@ class Product:
 
     def start_control_worker(self, name: str = "control-worker") -> Child:
         """Start a control worker; several need a name each, which the broker knows them by."""
-        options = ["--concurrency=8", "--loglevel=INFO"]
+        options = ["--loglevel=INFO"]
         node = f"--hostname={name}@%h"
         return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options, node)
 
