@@ -15,8 +15,10 @@ def without_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
     A path that contains it is answered with 404. It is removed from the values of the query string.
     """
 
+    admin = reverse("admin:index")
+
     def middleware(request: HttpRequest) -> HttpResponse:
-        if request.path_info.startswith(reverse("admin:index")):
+        if request.path_info.startswith(admin):
             if NUL in request.path_info:
                 raise Http404
             if any(NUL in value for _, values in request.GET.lists() for value in values):

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,28 +20,33 @@ from coordinator.errors import SlowRequestsBusy
 from coordinator.tenancy.client_address import client_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+READ_AHEAD_BYTES = 64 * 1024
 
 
 class Slots:
     """A fixed number of slots, each with a database connection. The thread that takes a slot uses its connection."""
 
     def __init__(self, count: int) -> None:
-        self._free: SimpleQueue[Any] = SimpleQueue()
+        self._permits: SimpleQueue[None] = SimpleQueue()
+        self._idle: list[Any] = []
         for _ in range(count):
             made = connections.create_connection(DEFAULT_DB_ALIAS)
             made.inc_thread_sharing()
-            self._free.put(made)
+            self._idle.append(made)
+            self._permits.put(None)
 
     def take(self) -> None:
         """Wait for a free slot. Django checks a connection only when a request begins, so this checks each one."""
-        taken = self._free.get()
+        self._permits.get()
+        taken = self._idle.pop()
         taken.close_if_unusable_or_obsolete()
         connections[DEFAULT_DB_ALIAS] = taken
 
     def leave(self) -> None:
         connection = connections[DEFAULT_DB_ALIAS]
         del connections[DEFAULT_DB_ALIAS]
-        self._free.put(connection)
+        self._idle.append(connection)
+        self._permits.put(None)
 
     @contextmanager
     def left(self) -> Iterator[None]:
@@ -64,22 +70,20 @@ class WaitingPlaces:
         self._taken: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    @contextmanager
-    def place(self, client: str) -> Iterator[None]:
-        """Occupy a place within the block. Raises `SlowRequestsBusy` if none is free for this client address."""
+    def take(self, client: str) -> None:
+        """Occupy a place. Raises `SlowRequestsBusy` if none is free for this client address."""
         with self._lock:
             if not self._free or self._taken[client] >= self._share:
                 raise SlowRequestsBusy("Too many requests have arrived only in part. Try again in a moment.")
             self._free -= 1
             self._taken[client] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._free += 1
-                self._taken[client] -= 1
-                if not self._taken[client]:
-                    del self._taken[client]
+
+    def leave(self, client: str) -> None:
+        with self._lock:
+            self._free += 1
+            self._taken[client] -= 1
+            if not self._taken[client]:
+                del self._taken[client]
 
 
 class Body:
@@ -98,8 +102,29 @@ class Body:
         return self._wait(lambda: self._stream.readline(size))
 
     def _wait(self, read: Callable[[], bytes]) -> bytes:
-        with self._waiting.place(self._client), self._slots.left():
-            return read()
+        self._waiting.take(self._client)
+        try:
+            with self._slots.left():
+                return read()
+        finally:
+            self._waiting.leave(self._client)
+
+
+def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces) -> Any:
+    """Return the request's body as a file. A short one is read before the request takes a slot, so it leaves none."""
+    stream, client = environ["wsgi.input"], client_address(environ)
+    length = environ["CONTENT_LENGTH"]
+    if length.isdecimal() and len(length) < 10 and int(length) <= READ_AHEAD_BYTES:
+        try:
+            waiting.take(client)
+        except SlowRequestsBusy:
+            pass  # the application reads the body and answers that
+        else:
+            try:
+                return BytesIO(stream.read(int(length)))
+            finally:
+                waiting.leave(client)
+    return Body(stream, slots, waiting, client)
 
 
 def in_slots(application: Application, *, slots: int, threads: int) -> Application:
@@ -109,7 +134,7 @@ def in_slots(application: Application, *, slots: int, threads: int) -> Applicati
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("CONTENT_LENGTH", "") not in {"", "0"}:
-            environ["wsgi.input"] = Body(environ["wsgi.input"], shared, waiting, client_address(environ))
+            environ["wsgi.input"] = _body(environ, shared, waiting)
         shared.take()
         try:
             return application(environ, start_response)

@@ -1,14 +1,13 @@
 """Database connections pass from request to request together with their slots."""
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import connection, connections
 
-from coordinator.request_slots import Application, in_slots
+from coordinator.request_slots import Slots
 
 pytestmark = pytest.mark.django_db
 
@@ -20,51 +19,63 @@ def session() -> int:
         return int(cursor.fetchone()[0])
 
 
-class Server:
-    """Two slots, and one thread that handles requests."""
+class Request:
+    """A thread that takes slots."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: Slots) -> None:
         self.seen: list[Any] = []
-        self._application = in_slots(self._respond, slots=2, threads=6)
-        self._pool = ThreadPoolExecutor(1)
+        self._slots = slots
+        self._thread = ThreadPoolExecutor(1)
 
-    def _respond(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        """Name the session before the body and after it."""
-        self.seen.append(connections["default"])
-        connections["default"].close_if_unusable_or_obsolete()  # as Django does when a request begins
-        before = session()
-        environ["wsgi.input"].read()
-        self.seen.append(connections["default"])
-        return [b"%d" % before, b"%d" % session()]
+    def take(self) -> int:
+        """Take a slot and return the session of its connection."""
 
-    def ask(self, body: bytes = b"") -> tuple[int, int]:
-        environ = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body), "REMOTE_ADDR": "127.0.0.1"}
-        application: Application = self._application
-        before, after = self._pool.submit(application, environ, lambda *_: None).result(30)
-        return int(before), int(after)
+        def taken() -> int:
+            self._slots.take()
+            self.seen.append(connections["default"])
+            return session()
+
+        return self._thread.submit(taken).result(30)
+
+    def leave(self) -> None:
+        self._thread.submit(self._slots.leave).result(30)
 
     def close(self) -> None:
+        self._thread.shutdown()
         for each in self.seen:
             each.close()
-        self._pool.shutdown()
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
+def requests() -> Iterator[list[Request]]:
+    slots = Slots(2)
+    made = [Request(slots) for _ in range(2)]
     yield made
-    made.close()
+    for each in made:
+        each.close()
 
 
 @pytest.mark.parametrize("end", ["terminated", "too old"])
-def test_a_request_checks_each_connection_that_it_takes(server: Server, end: str) -> None:
-    (first, _), (second, _) = server.ask(), server.ask()
+def test_each_connection_is_checked_when_it_is_taken(requests: list[Request], end: str) -> None:
+    one, other = requests
+    first, second = one.take(), other.take()
     assert first != second
+    one.leave()
+    other.leave()
+    for held in (one, other):
+        if end == "too old":
+            held.seen[0].close_at = 0.0
     if end == "terminated":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [second])
-    else:
-        server.seen[-1].close_at = 0.0
-    before, after = server.ask(b"body")
-    assert before == first
-    assert after not in {first, second}
+            cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) AS pid", [[first, second]])
+    assert not {one.take(), other.take()} & {first, second}
+
+
+def test_the_connection_that_was_left_last_is_taken_first(requests: list[Request]) -> None:
+    """So a process with little work keeps few sessions busy, which have their plans at hand."""
+    one, other = requests
+    first, second = one.take(), other.take()
+    other.leave()
+    one.leave()
+    assert one.take() == first
+    assert other.take() == second
