@@ -162,14 +162,17 @@ def test_calls_that_never_end_delay_no_other_tenant(
                 for number in range(24):
                     hangs.submit(v1.pipeline_id, {"number": number}, f"k{number}")
                 eventually(lambda: calls, what="a call")
-                time.sleep(2)
+
+                def is_claimed_as_far_as_workers_have_room() -> bool:
+                    found = hangs.get("executions")["items"]
+                    return len([each for each in found if each["status"] == "RUNNING"]) == 16  # eight for each worker
+
+                eventually(is_claimed_as_far_as_workers_have_room, seconds=20, what="calls that wait for a place")
                 began = time.monotonic()
                 for tenant in (celery, rest):
                     made = tenant.accepted("tests.pinned", {"number": 1}, "during")["executionId"]
                     tenant.wait_for(made, "SUCCEEDED", seconds=60)
                 assert time.monotonic() - began < 8
-                waiting = [each for each in hangs.get("executions")["items"] if each["status"] == "RUNNING"]
-                assert len(waiting) == 16, "eight for each worker"
             finally:
                 celery.stop_workers()
                 rest.stop_workers()

@@ -25,8 +25,8 @@ DANGERS = {
         "ALTER DATABASE coordinator OWNER TO coordinator_owner",
     ),
     "is a member of coordinator_owner": (
-        "GRANT coordinator_owner TO coordinator WITH INHERIT FALSE",
-        "REVOKE coordinator_owner FROM coordinator",
+        "REVOKE coordinator FROM coordinator_owner; GRANT coordinator_owner TO coordinator WITH INHERIT FALSE",
+        "REVOKE coordinator_owner FROM coordinator; GRANT coordinator TO coordinator_owner",
     ),
     "is a member of pg_write_all_data": (
         "GRANT pg_write_all_data TO coordinator",

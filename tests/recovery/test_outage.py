@@ -112,7 +112,7 @@ def role_of(cluster: Cluster) -> str:
     return str(urlsplit(cluster.postgres.url).username)
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("web", 36), ("control-1", 10)])
+@pytest.mark.parametrize(("name", "wanted"), [("web", 36), ("control-1", 14)])
 @pytest.mark.usefixtures("few_connections")
 def test_a_process_that_may_open_too_many_connections_warns_as_it_starts(
     cluster: Cluster, name: str, wanted: int

@@ -22,7 +22,7 @@ KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 @contextmanager
 def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
     """Within the block whoever asks for a tenant waits."""
-    with psycopg.connect(product.servers["DATABASE_URL"]) as connection:
+    with psycopg.connect(product.servers["DATABASE_OWNER_URL"]) as connection:
         connection.execute("LOCK TABLE tenancy_tenant IN ACCESS EXCLUSIVE MODE")
         yield connection
         connection.rollback()
