@@ -10,6 +10,7 @@ from signal import SIGKILL, SIGTERM
 
 import psycopg
 import requests
+from psycopg.conninfo import conninfo_to_dict
 
 from coordinator.local.guard import descendants
 from coordinator.local.product import BIN, PROJECT, Product
@@ -22,7 +23,8 @@ KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 @contextmanager
 def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
     """Within the block whoever asks for a tenant waits."""
-    with psycopg.connect(product.servers["DATABASE_OWNER_URL"]) as connection:
+    database = conninfo_to_dict(product.servers["DATABASE_URL"])["dbname"]
+    with psycopg.connect(os.environ["DATABASE_OWNER_URL"], dbname=str(database)) as connection:
         connection.execute("LOCK TABLE tenancy_tenant IN ACCESS EXCLUSIVE MODE")
         yield connection
         connection.rollback()
