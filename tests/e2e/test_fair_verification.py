@@ -62,8 +62,8 @@ def test_costly_archives_of_one_tenant_delay_no_other_tenant(
         began = time.monotonic()
         made = other.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
         other.wait_for(made, "SUCCEEDED", seconds=10)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 10
         [worker] = other.get("workers")["items"]
         heartbeats.append(datetime.fromisoformat(worker["lastHeartbeatAt"]).timestamp())
-    assert time.time() - heartbeats[-1] < 15
+    assert time.time() - heartbeats[-1] < 5
     assert waiting(busy) > HEAVY / 2, "the costly archives were still being verified"
