@@ -1,0 +1,47 @@
+"""A mutant: one small, dangerous change of the product that the tests have to notice. They are kept as data."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+REPOSITORY = FOLDER.parent.parent
+
+
+class MutantInvalid(Exception):
+    """The entry does not fit the code. The message names the entry and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """Replaces `old`, which stands exactly once in `file`, by `new`, which breaks `promise`.
+
+    `tests` are the files or node ids of pytest that should notice. `survives` explains a mutant that no test can kill.
+    """
+
+    name: str
+    promise: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    survives: str = ""
+
+    def changed(self, text: str) -> str:
+        """Return `text`, the content of `file`, with the change. Raises `MutantInvalid`."""
+        if text.count(self.old) != 1:
+            raise MutantInvalid(f"{self.name}: the old text stands {text.count(self.old)} times in {self.file}.")
+        return text.replace(self.old, self.new)
+
+
+def all_mutants(folder: Path = FOLDER) -> list[Mutant]:
+    """Return the mutants of all `*.toml` files in `folder`. Raises `MutantInvalid`."""
+    found: list[Mutant] = []
+    for file in sorted(folder.glob("*.toml")):
+        for number, entry in enumerate(tomllib.loads(file.read_text(encoding="utf-8"))["mutant"], 1):
+            name = f"{file.stem}-{number}"
+            try:
+                found.append(Mutant(name=name, **{**entry, "tests": tuple(entry["tests"])}))
+            except (KeyError, TypeError) as error:
+                raise MutantInvalid(f"{name}: {error}") from None
+    return found
