@@ -3,13 +3,13 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import hypothesis
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
-from django.test.utils import setup_databases, teardown_databases
+from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
 from coordinator.api.authentication import forget_tokens
@@ -21,10 +21,11 @@ from releases.descriptor import descriptor_from_json
 from releases.verification_pool import verify
 from tests import making, transaction_calls
 from tests.broker import broker_urls
+from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
-from tests.servers import ORDINARY_URL
+from tests.servers import NUMBER, ordinary_url
 
 __all__ = ["race_database", "s3_place", "s3_server"]
 
@@ -45,31 +46,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(
-    django_test_environment: None, django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker
-) -> Iterator[None]:
+def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The test database, also for runs in which only the product's own processes use it."""
     with django_db_blocker.unblock():
-        old = setup_databases(verbosity=0, interactive=False)
-    # The first verification process starts slowly. In a test's transaction, workers would count as silent meanwhile.
-    verify(descriptor_from_json(making.descriptor(making.contract(), b"", kind="container-image")), lambda _: None)
-    yield
-    with django_db_blocker.unblock():
-        teardown_databases(old, verbosity=0)
+        template()
+    with database(f"test_{NUMBER}") as name, connected_to(name):
+        # The first verification process starts slowly. Within a test's transaction, workers would go silent meanwhile.
+        verify(descriptor_from_json(making.descriptor(making.contract(), b"", kind="container-image")), lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def gathered_static_files(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of the static files, for STATIC_ROOT of web processes. It is filled once."""
+    folder = str(tmp_path_factory.mktemp("static"))
+    with override_settings(STATIC_ROOT=folder):
+        call_command("collectstatic", interactive=False, verbosity=0)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def running(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+    gathered_static_files: str,
 ) -> Iterator[RunningProduct]:
     """Web, control worker and clock as real processes, over this process's test database."""
-    database = urlunsplit(urlsplit(ORDINARY_URL)._replace(path="/" + str(settings.DATABASES["default"]["NAME"])))
     folder = tmp_path_factory.mktemp("running")
     product = Product(
         folder,
-        {"DATABASE_URL": database, **broker_urls()},
+        {"DATABASE_URL": ordinary_url(str(connection.settings_dict["NAME"])), **broker_urls()},
         {
             **transaction_calls.environment(),
+            "STATIC_ROOT": gathered_static_files,
             "SECRET_KEY": settings.SECRET_KEY,
             "WORKER_SECRET": settings.WORKER_SECRET,
             "LEASE_SECONDS": "3",
@@ -93,7 +103,6 @@ def running(
         },
     )
     LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
-    product.gather_static_files()
     with django_db_blocker.unblock():
         try:
             product.start()

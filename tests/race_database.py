@@ -5,34 +5,19 @@ from contextlib import contextmanager
 
 import pytest
 from django.apps import apps
-from django.core.management import call_command
 from django.db import connection, transaction
-from pytest_django import DjangoDbBlocker
+
+from tests.database_template import connected_to, database
+from tests.servers import NUMBER
+
+__all__ = ["connected_to", "emptied", "race_database"]
 
 
 @pytest.fixture(scope="session")
-def race_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+def race_database(django_db_setup: None) -> Iterator[str]:
     """A database of its own: in the test database, the product that other tests run would claim what is committed."""
-    name = f"{connection.settings_dict['NAME']}_races"
-    with django_db_blocker.unblock():
-        _run(f'DROP DATABASE IF EXISTS "{name}"', f'CREATE DATABASE "{name}"')
-        with connected_to(name):
-            call_command("migrate", verbosity=0)
+    with database(f"test_{NUMBER}_races") as name:
         yield name
-        _run(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-@contextmanager
-def connected_to(name: str) -> Iterator[None]:
-    """All threads share the settings of the connection; each opens a connection of its own by them."""
-    before = connection.settings_dict["NAME"]
-    connection.close()
-    connection.settings_dict["NAME"] = name
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict["NAME"] = before
 
 
 @contextmanager

@@ -33,3 +33,8 @@ os.environ |= {
     "HTTPS_ONLY": "false",
     transaction_calls.FILE: f"{FOLDER}/transaction-calls",
 }
+
+
+def ordinary_url(database: str) -> str:
+    """Return the URL with which the product's processes connect to this database."""
+    return urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{database}"))

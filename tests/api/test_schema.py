@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import requests
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
@@ -27,42 +25,33 @@ from tests import transaction_calls
 from tests.api.furnished import furnished
 from tests.api.house import house
 from tests.broker import broker_urls
-from tests.servers import ORDINARY_URL
+from tests.database_template import connected_to, database
+from tests.servers import NUMBER, ordinary_url
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 
 @pytest.fixture
-def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+def own_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     """A database of its own, which a process of the product's may use beside the test."""
-    before = connection.settings_dict["NAME"]
-    name = f"{before}_schema"
-    with django_db_blocker.unblock():
-        _run(f'DROP DATABASE IF EXISTS "{name}"', f'CREATE DATABASE "{name}"')
-        try:
-            _connect(name)
-            call_command("migrate", verbosity=0)
-            yield name
-        finally:
-            _connect(before)
-            _run(f'DROP DATABASE "{name}" WITH (FORCE)')
+    with database(f"test_{NUMBER}_schema") as name, django_db_blocker.unblock(), connected_to(name):
+        yield name
 
 
 @contextmanager
-def serving(database: str, folder: Path) -> Iterator[Product]:
+def serving(name: str, folder: Path, static_root: str) -> Iterator[Product]:
     """The web process alone: nothing moves but by a request."""
-    url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{database}"))
     product = Product(
         folder,
-        {"DATABASE_URL": url, **broker_urls()},
+        {"DATABASE_URL": ordinary_url(name), **broker_urls()},
         {
             **transaction_calls.environment(),
+            "STATIC_ROOT": static_root,
             "SECRET_KEY": settings.SECRET_KEY,
             "WORKER_SECRET": settings.WORKER_SECRET,
             "ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT),
         },
     )
-    product.gather_static_files()
     try:
         product.start_web()
         product.wait_until_ready()
@@ -77,11 +66,13 @@ def test_the_document_is_made_without_a_warning(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.timeout(600)
-def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(database: str, tmp_path: Path) -> None:
+def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(
+    own_database: str, tmp_path: Path, gathered_static_files: str
+) -> None:
     ours = house()
     names = furnished(ours)
     Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
-    with serving(database, tmp_path) as product:
+    with serving(own_database, tmp_path, gathered_static_files) as product:
         document = requests.get(f"{product.url}/api/schema/?format=json").json()
         told = tmp_path / "openapi.json"
         told.write_text(json.dumps(strict(knowing(document, names))))
@@ -120,14 +111,3 @@ def strict(document: dict[str, Any]) -> dict[str, Any]:
                 [body] = response["content"].values()
                 body["schema"] = {"allOf": [body["schema"], {"properties": members}]}
     return document
-
-
-def _connect(name: str) -> None:
-    connection.close()
-    connection.settings_dict["NAME"] = name
-
-
-def _run(*statements: str) -> None:
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)

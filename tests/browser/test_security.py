@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from django.conf import settings
@@ -19,7 +18,7 @@ from tests.admin.test_who_may_open_what import PAGES
 from tests.browser.conftest import blocked
 from tests.race_database import connected_to, emptied
 from tests.running import PASSWORD
-from tests.servers import ORDINARY_URL
+from tests.servers import ordinary_url
 
 FRAGMENTS = {"release status", "execution live", "campaign live", "attachment"}
 """Responses that are fragments, not whole pages."""
@@ -28,20 +27,18 @@ MORE = ("admin:password_change", "admin:log_out_everywhere", "admin:password_cha
 
 @pytest.fixture
 def acme(
-    browser: Browser, race_database: str, django_db_blocker: DjangoDbBlocker, tmp_path: Path
+    browser: Browser, race_database: str, django_db_blocker: DjangoDbBlocker, tmp_path: Path, gathered_static_files: str
 ) -> Iterator[tuple[World, str]]:
     """A tenant with rows of every kind, and the address of a web process that shows them and dispatches nothing."""
-    url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{race_database}"))
     product = Product(
         tmp_path / "product",
-        {"DATABASE_URL": url, "REDIS_URL": settings.CELERY_BROKER_URL},
-        {"ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT), "WEB_DISPATCHES": "false"},
+        {"DATABASE_URL": ordinary_url(race_database), "REDIS_URL": settings.CELERY_BROKER_URL},
+        {"ARTIFACT_ROOT": str(settings.ARTIFACT_ROOT), "STATIC_ROOT": gathered_static_files, "WEB_DISPATCHES": "false"},
     )
     with django_db_blocker.unblock(), connected_to(race_database), emptied():
         world = furnished("acme", "acme.orders")
         person("viewer", world.tenant, Role.VIEWER)
         User.objects.create_superuser("root", password=PASSWORD)
-        product.gather_static_files()
         try:
             product.start_web()
             product.wait_until_ready()

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from itertools import permutations, product
 from typing import LiteralString
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -15,7 +14,7 @@ from executions.states import MOVES, TERMINAL, State
 from releases.revocation import revoke
 from tests import making
 from tests.raw_sql import as_owner, check_foreign_keys_now, refused, rows, run, unguarded
-from tests.servers import ORDINARY_URL
+from tests.servers import ordinary_url
 
 pytestmark = pytest.mark.django_db
 
@@ -231,7 +230,7 @@ def test_a_revoked_or_foreign_release_cannot_be_pinned(execution: Execution) -> 
 def ordinary() -> Iterator[psycopg.Connection]:
     """A connection of the role that the product runs as."""
     name = str(connection.settings_dict["NAME"])
-    with psycopg.connect(urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{name}")), autocommit=True) as made:
+    with psycopg.connect(ordinary_url(name), autocommit=True) as made:
         yield made
 
 

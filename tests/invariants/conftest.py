@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -10,7 +9,7 @@ from pytest_django import DjangoDbBlocker
 
 from tests.invariants import rows
 from tests.race_database import connected_to, emptied
-from tests.servers import ORDINARY_URL
+from tests.servers import ordinary_url
 
 Connection = psycopg.Connection[Any]
 
@@ -20,6 +19,5 @@ def ordinary(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator
     """A connection as the application role to a database with rows of every table in every state."""
     with django_db_blocker.unblock(), connected_to(race_database), emptied():
         rows.make()
-        url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{race_database}"))
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(ordinary_url(race_database)) as connection:
             yield connection

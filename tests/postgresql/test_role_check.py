@@ -118,9 +118,10 @@ def test_set_role_does_not_hide_the_role_that_logged_in(
         superuser.execute("ALTER ROLE coordinator_owner RESET role; REVOKE coordinator FROM coordinator_owner")
 
 
-def test_the_setting_turns_the_check_off(superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path) -> None:
-    own = product(cluster, tmp_path, cluster.owner_url, DATABASE_ROLE_CHECK="false")
-    own.gather_static_files()
+def test_the_setting_turns_the_check_off(
+    superuser: psycopg.Connection, cluster: Postgres, tmp_path: Path, gathered_static_files: str
+) -> None:
+    own = product(cluster, tmp_path, cluster.owner_url, DATABASE_ROLE_CHECK="false", STATIC_ROOT=gathered_static_files)
     try:
         own.start_web()
         own.wait_until_ready()
