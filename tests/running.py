@@ -1,5 +1,6 @@
 """What tests do with the running product: make tenants, build releases, talk HTTP, start workers, wait."""
 
+import functools
 import os
 import sys
 from collections.abc import Iterable
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import requests
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 
 from coordinator.local.children import Child, free_port
@@ -23,6 +25,12 @@ PASSWORD = "correct-horse-battery-staple"
 TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN = "tpf-admin-token", "tpf-control-token"
 REST_PORT = free_port()
 """Where the running product may call a REST worker; one test at a time has one there."""
+
+
+@functools.cache
+def _hashed_password() -> str:
+    """Hashing is slow on purpose."""
+    return make_password(PASSWORD)
 
 
 @dataclass
@@ -138,6 +146,15 @@ class TenantInUse:
 
         return eventually(reached, seconds=seconds, what=f"{execution_id} in {states}")
 
+    def wait_until_begun(self, execution_id: str) -> dict[str, Any]:
+        """Return the execution once its worker has reported that it runs."""
+
+        def reported() -> dict[str, Any] | None:
+            found = self.execution(execution_id)
+            return found if found["runningSince"] else None
+
+        return eventually(reported, what=f"the start of {execution_id}")
+
     def result(self, execution_id: str) -> Any:
         return self.get(f"executions/{execution_id}/result")["result"]
 
@@ -155,7 +172,7 @@ class RunningProduct:
 
     def user(self, username: str, **attributes: Any) -> User:
         """A person who may log in to the admin with PASSWORD."""
-        return User.objects.create_user(username, password=PASSWORD, is_staff=True, **attributes)
+        return User.objects.create(username=username, password=_hashed_password(), is_staff=True, **attributes)
 
     def member(self, tenant: Tenant, role: Role, username: str | None = None) -> User:
         user = self.user(username or f"{role.value}-{tenant.slug}")

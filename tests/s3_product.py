@@ -1,4 +1,4 @@
-"""The whole product over an S3 store, with databases of its own: what goes straight to the store, end to end."""
+"""The whole product over an S3 store, with a database and a broker of its own: direct uploads, end to end."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,9 @@ from coordinator.local.backing import Backing
 from coordinator.local.product import Product
 from releases.artifact_store import S3Settings
 from tests import transaction_calls
+from tests.database_template import database
 from tests.running import PASSWORD
+from tests.servers import NUMBER, ordinary_url
 
 TENANT = "acme"
 PERSON = "ann"
@@ -31,10 +33,15 @@ class S3Product:
 
 
 @contextmanager
-def s3_product(folder: Path, where: S3Settings, **settings: str) -> Iterator[S3Product]:
-    with Backing(folder / "servers", outside={}) as backing:
+def s3_product(folder: Path, where: S3Settings, static_root: str, **settings: str) -> Iterator[S3Product]:
+    """Run it. The fixture `django_db_setup` must have run before."""
+    with (
+        database(f"test_{NUMBER}_s3") as name,
+        Backing(folder / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,
+    ):
         named = {
             **transaction_calls.environment(),
+            "STATIC_ROOT": static_root,
             "ARTIFACT_STORE": "s3",
             "S3_ENDPOINT_URL": where.endpoint_url,
             "S3_BUCKET": where.bucket,
@@ -46,7 +53,6 @@ def s3_product(folder: Path, where: S3Settings, **settings: str) -> Iterator[S3P
         }
         product = Product(folder / "product", backing.environment(), {**named, **settings})
         try:
-            product.prepare()
             product.start()
             person = [f"--username={PERSON}", "--email=ann@example.org", "--noinput"]
             product.manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=PASSWORD)

@@ -6,6 +6,8 @@ the request exists. Requests are parts of reference cycles, so they exist until 
 
 from typing import Protocol
 
+from django.conf import settings
+
 from coordinator.api.body_budget import admit
 from coordinator.errors import LargeRequestsBusy, PayloadTooLarge
 
@@ -26,6 +28,7 @@ def read_body(stream: Readable, limit: int, owner: str) -> bytes:
     while chunk := stream.read(CHUNK_BYTES):
         size += len(chunk)
         if size > limit:
+            _discard(stream, settings.MAX_BATCH_BYTES + settings.MAX_REQUEST_BYTES - size)
             raise PayloadTooLarge(f"A request body may have at most {limit} bytes.", limit=limit)
         chunks.append(chunk)
     body = b"".join(chunks)
@@ -36,3 +39,9 @@ def read_body(stream: Readable, limit: int, owner: str) -> bytes:
         body = b""  # the exception's traceback would keep it in memory
         raise
     return body
+
+
+def _discard(stream: Readable, size: int) -> None:
+    """Read up to `size` bytes. A proxy that cannot send the whole request loses the response to it."""
+    while size > 0 and (chunk := stream.read(min(size, CHUNK_BYTES))):
+        size -= len(chunk)

@@ -90,6 +90,10 @@ class House:
     def all_scopes(self) -> str:
         return self.token(*Scope)
 
+    @cached_property
+    def client(self) -> Client:
+        return Client()
+
     def url(self, path: str) -> str:
         """The address of `path`, in which the names of this house's things are filled in."""
         names = {
@@ -113,9 +117,9 @@ class House:
         """Send `body`: as it is where it is bytes, as a form where it holds files, else as JSON."""
         headers = {"Authorization": f"Bearer {self.all_scopes if token is None else token}", **more.pop("headers", {})}
         if isinstance(body, dict) and any(isinstance(value, SimpleUploadedFile) for value in body.values()):
-            return Client().post(url, body, headers=headers, **more)
+            return self.client.post(url, body, headers=headers, **more)
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return Client().generic(
+        return self.client.generic(
             method, url, data, more.pop("content_type", "application/json"), headers=headers, **more
         )
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
+from coordinator.api.bodies import CHUNK_BYTES, read_body
 from coordinator.api.body_budget import LARGE_BYTES, VALUE_BYTES, Budget, budget
+from coordinator.errors import PayloadTooLarge
 from executions.models import Execution
 from releases.evidence import MAX_ATTACHMENT_VALUES
 from tests import making
@@ -67,6 +70,16 @@ def test_a_body_beyond_its_limit_is_too_large_even_if_the_budget_is_spent(
     settings.MAX_REQUEST_BYTES = settings.MAX_BATCH_BYTES = LARGE_BYTES
     refused(ours.post("executions", item("k")), 413, "PAYLOAD_TOO_LARGE")
     refused(ours.post("executions:batch", {"items": [item("k")]}), 413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize(("size", "read"), [(6, 6), (7, 7), (50, 7)])
+def test_of_a_body_beyond_its_limit_a_bounded_rest_is_read(settings: Any, size: int, read: int) -> None:
+    """A proxy sends the whole request before it reads the response."""
+    settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES
+    stream = BytesIO(b"x" * size * CHUNK_BYTES)
+    with pytest.raises(PayloadTooLarge):
+        read_body(stream, settings.MAX_REQUEST_BYTES, "t")
+    assert stream.tell() == read * CHUNK_BYTES
 
 
 def test_a_large_body_counts_its_values_too(ours: House, settings: Any) -> None:

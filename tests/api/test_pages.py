@@ -1,4 +1,4 @@
-"""Cursor pages of rows of which hundreds were made at one moment: none is lost, none is there twice."""
+"""Cursor pages of many rows with one creation time: none is lost, none is there twice."""
 
 import base64
 from typing import Any
@@ -15,42 +15,41 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def crowded() -> House:
-    """As a batch leaves it: 300 executions with one time of making."""
+    """As a batch leaves it: 40 executions with one creation time."""
     made = house()
-    making.copies(made.execution, 300)
+    making.copies(made.execution, 39)
     assert Execution.objects.values("created_at").distinct().count() == 1
     return made
 
 
-def pages(of: House, link: str | None, way: str) -> list[list[str]]:
-    found = []
+def pages(of: House, link: str | None, way: str) -> tuple[list[list[str]], str]:
+    """Return the executions of each page, and the address of the last page."""
+    found, last = [], ""
     while link is not None:
-        page: dict[str, Any] = of.call("GET", link.removeprefix("http://testserver")).json()
+        last = link.removeprefix("http://testserver")
+        page: dict[str, Any] = of.call("GET", last).json()
         found.append([item["executionId"] for item in page["items"]])
         link = page[way]
-    return found
+    return found, last
 
 
-@pytest.mark.parametrize("size", [1, 7, 100, 301, 500])
+@pytest.mark.parametrize("size", [1, 7, 20, 40, 500])
 def test_there_and_back_every_row_is_met_once_and_in_order(crowded: House, size: int) -> None:
     ids = [str(pk) for pk in Execution.objects.order_by("-created_at", "-id").values_list("pk", flat=True)]
-    there = pages(crowded, crowded.url("executions") + f"?pageSize={size}", "next")
+    assert len(ids) == 40
+    there, last = pages(crowded, crowded.url("executions") + f"?pageSize={size}", "next")
     assert [each for page in there for each in page] == ids
     assert {len(page) for page in there[:-1]} <= {size}
-    last = ""
-    link = crowded.url("executions") + f"?pageSize={size}"
-    while link:
-        last, link = link, crowded.call("GET", link.removeprefix("http://testserver")).json()["next"]
-    back = pages(crowded, last, "previous")
+    back, _ = pages(crowded, last, "previous")
     assert [each for page in reversed(back) for each in page] == ids
 
 
 def test_what_is_made_meanwhile_moves_no_page(crowded: House) -> None:
     ids = set(Execution.objects.values_list("pk", flat=True))
-    first = crowded.get("executions?pageSize=100").json()
+    first = crowded.get("executions?pageSize=15").json()
     making.execution(crowded.tenant, "later")
     shown = [item["executionId"] for item in first["items"]]
-    shown += [each for page in pages(crowded, first["next"], "next") for each in page]
+    shown += [each for page in pages(crowded, first["next"], "next")[0] for each in page]
     assert len(shown) == len(set(shown))
     assert {str(pk) for pk in ids} <= set(shown)
 

@@ -18,7 +18,7 @@ SIZE = 17 * 2**20
 
 @pytest.mark.timeout(300)
 def test_a_large_file_goes_straight_to_the_store_and_on_after_a_break(
-    browser: Browser, tmp_path: Path, s3_place: S3Settings
+    browser: Browser, django_db_setup: None, tmp_path: Path, s3_place: S3Settings, gathered_static_files: str
 ) -> None:
     contract = making.contract("acme.large")
     large, small = os.urandom(SIZE), making.archive(contract)
@@ -28,7 +28,7 @@ def test_a_large_file_goes_straight_to_the_store_and_on_after_a_break(
     files = {"large.bin": large, "app.zip": small, "pipeline-release.json": json.dumps(document).encode()}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    with s3_product(tmp_path, s3_place) as there:
+    with s3_product(tmp_path, s3_place, gathered_static_files) as there:
         cors = {"AllowedMethods": ["PUT"], "AllowedOrigins": [there.product.url], "AllowedHeaders": ["*"]}
         client_of(s3_place).put_bucket_cors(Bucket=s3_place.bucket, CORSConfiguration={"CORSRules": [cors]})
         context = browser.new_context(base_url=there.product.url)

@@ -10,8 +10,10 @@ import pytest
 from coordinator.local.product import Product
 from coordinator.local.valkey import Valkey
 from releases.artifact_store import LocalArtifactStore
+from tests.database_template import connected_to, database
 from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build
+from tests.servers import NUMBER, ordinary_url
 from tests.tls_proxy import over_tls, tls_in_front_of
 
 PIPELINES = Path(__file__).parent / "pipelines"
@@ -50,7 +52,8 @@ def host(tmp_path: Path, receiver: Receiver) -> Host:
     def start(tenant: TenantInUse, name: str) -> None:
         folder = tmp_path / name
         shutil.copytree(PIPELINES / "awaiting", folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "url.txt").write_text(receiver.url())
+        # The pipelines without a webhook are built once.
+        (folder / "url.txt").write_text(receiver.url() if name == "booking" else "http://127.0.0.1/")
         release = build(f"awaiting:{name}", folder, tmp_path / f"{name}-release", "1.0")
         tenant.register(release)
         tenant.activate(release)
@@ -61,7 +64,7 @@ def host(tmp_path: Path, receiver: Receiver) -> Host:
 
 @pytest.fixture
 def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """The product once more, over the same database, with a broker of its own that a test may take away."""
+    """The product once more, with a broker of its own that a test may take away."""
     with product_with_own_broker(running, tmp_path, {}) as made:
         yield made
 
@@ -70,19 +73,25 @@ def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[Runnin
 def product_with_own_broker(
     running: RunningProduct, folder: Path, settings: Mapping[str, str], certificate: Path | None = None
 ) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """Run a second copy of the product over the same database, with other `settings` and a separate broker.
+    """Run a second copy of the product with other `settings`, and with a broker and a database of its own.
 
-    With a `certificate`, it reaches the broker only over TLS.
+    Over a common database, either would claim the executions of the other's workers. Within the block, the test's own
+    rows are written to the new database too. With a `certificate`, the product reaches the broker only over TLS.
     """
     with ExitStack() as up:
+        name = up.enter_context(database(f"test_{NUMBER}_own"))
+        up.enter_context(connected_to(name))
         valkey = up.enter_context(Valkey(folder / "valkey"))
         broker_url = valkey.url
         if certificate is not None:
             port = up.enter_context(tls_in_front_of(valkey.port, certificate))
             broker_url = over_tls(valkey.url, port)
-        servers = {**running.product.servers, "REDIS_URL": broker_url, "REDIS_OWNER_URL": valkey.owner_url}
+        servers = {
+            "DATABASE_URL": ordinary_url(name),
+            "REDIS_URL": broker_url,
+            "REDIS_OWNER_URL": valkey.owner_url,
+        }
         product = Product(folder / "product", servers, {**running.product.settings, **settings})
-        product.environment["STATIC_ROOT"] = running.product.environment["STATIC_ROOT"]
         LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
         up.callback(product.stop)
         product.start()

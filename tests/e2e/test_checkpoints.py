@@ -1,6 +1,7 @@
 """Checkpoints over real processes: a retry repeats the step that failed and no other."""
 
 from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 
@@ -66,10 +67,14 @@ def test_what_is_between_steps_outlives_its_worker(
     tenant: TenantInUse, worker: Child, marks: Path, tmp_path: Path
 ) -> None:
     """The worker is gone before the step that failed runs again; another one goes on from the checkpoint."""
-    value = {"marks": str(marks), "items": 2, "fail_times": 1}
+    gate = tmp_path / "gate"
+    value = {"marks": str(marks), "items": 2, "fail_times": 1, "gate": str(gate)}
     made = tenant.accepted("tests.checkpointed", value, "k")["executionId"]
+    tenant.wait_until_begun(made)
+    worker.send(SIGTERM)
+    gate.touch()
+    assert worker.wait(20) == 0
     tenant.wait_for(made, "WAIT_RETRY")
-    worker.kill()
     tenant.start_worker(build("checkpointed:pipeline", SOURCE, tmp_path / "release", "1.0"), "successor")
     tenant.wait_for(made, "SUCCEEDED", seconds=40)
     assert runs(marks) == {"split": 1, "double": 1, "add_up": 2}

@@ -94,8 +94,11 @@ def way(s3_place: S3Settings) -> Iterator[Way]:
 
 
 @pytest.fixture
-def there(tmp_path: Path, s3_place: S3Settings, way: Way) -> Iterator[S3Product]:
-    with s3_product(tmp_path, s3_place, S3_PUBLIC_ENDPOINT_URL=f"http://127.0.0.1:{way.port}") as made:
+def there(
+    django_db_setup: None, tmp_path: Path, s3_place: S3Settings, way: Way, gathered_static_files: str
+) -> Iterator[S3Product]:
+    url = f"http://127.0.0.1:{way.port}"
+    with s3_product(tmp_path, s3_place, gathered_static_files, S3_PUBLIC_ENDPOINT_URL=url) as made:
         yield made
 
 

@@ -1,23 +1,27 @@
 """The promise of the product: what was accepted under a release runs on that release, whatever is activated later."""
 
 import time
+from pathlib import Path
+from signal import SIGTERM
 
 from tests.running import BuiltRelease, TenantInUse
 
 
 def test_a_retry_goes_to_the_pinned_release_although_another_was_activated_in_between(
-    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
+    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
 ) -> None:
+    gate = tmp_path / "gate"
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, "worker-v1")
     tenant.register(v2)
     tenant.start_worker(v2, "worker-v2")
-    first = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "first")
+    first = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1, "gate": str(gate)}, "first")
     assert first["pin"]["releaseVersion"] == "1.0"
-    tenant.wait_for(first["executionId"], "WAIT_RETRY")
-    tenant.activate(v2, "while v1 is between attempts")
+    tenant.wait_until_begun(first["executionId"])
+    tenant.activate(v2, "before v1 fails and is tried again")
     second = tenant.accepted("tests.pinned", {"number": 2, "fail_times": 0}, "second")
+    gate.touch()
 
     assert tenant.wait_for(second["executionId"], "SUCCEEDED")["pin"]["releaseVersion"] == "2.0"
     assert tenant.wait_for(first["executionId"], "SUCCEEDED")["pin"]["releaseVersion"] == "1.0"
@@ -29,15 +33,20 @@ def test_a_retry_goes_to_the_pinned_release_although_another_was_activated_in_be
 
 
 def test_without_a_worker_of_its_release_an_execution_waits_and_never_moves(
-    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease
+    tenant: TenantInUse, v1: BuiltRelease, v2: BuiltRelease, tmp_path: Path
 ) -> None:
+    gate = tmp_path / "gate"
     tenant.register(v1)
     tenant.activate(v1)
     worker = tenant.start_worker(v1, "worker-v1")
-    first = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "first")["executionId"]
-    tenant.wait_for(first, "WAIT_RETRY")
-    worker.stop()
+    work = {"number": 1, "fail_times": 1, "gate": str(gate)}
+    first = tenant.accepted("tests.pinned", work, "first")["executionId"]
+    tenant.wait_until_begun(first)
+    worker.send(SIGTERM)
+    gate.touch()
+    assert worker.wait(20) == 0
     tenant.wait_for_worker("worker-v1", "UNAVAILABLE")
+    tenant.wait_for(first, "WAIT_RETRY")
     tenant.register(v2)
     tenant.activate(v2)
     tenant.start_worker(v2, "worker-v2")

@@ -11,8 +11,10 @@ from coordinator.local.children import Child
 from coordinator.local.client import Client
 from coordinator.local.product import Product
 from releases.artifact_store import S3Settings
+from tests.database_template import database
 from tests.running import PASSWORD, BuiltRelease
 from tests.s3 import client_of
+from tests.servers import NUMBER, ordinary_url
 
 PIPELINE = "tests.pinned"
 TENANT = "acme"
@@ -50,10 +52,14 @@ def kill(product: Product) -> None:
 
 
 @pytest.fixture
-def pair(s3_place: S3Settings, tmp_path: Path) -> Iterator[Pair]:
-    with Backing(tmp_path / "servers", outside={}) as backing:
+def pair(django_db_setup: None, s3_place: S3Settings, tmp_path: Path, gathered_static_files: str) -> Iterator[Pair]:
+    with (
+        database(f"test_{NUMBER}_pair") as name,
+        Backing(tmp_path / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,
+    ):
         servers = backing.environment()
         settings = {
+            "STATIC_ROOT": gathered_static_files,
             "ARTIFACT_STORE": "s3",
             "S3_ENDPOINT_URL": s3_place.endpoint_url,
             "S3_BUCKET": s3_place.bucket,
@@ -68,8 +74,6 @@ def pair(s3_place: S3Settings, tmp_path: Path) -> Iterator[Pair]:
         }
         one, other = (Product(tmp_path / name, servers, settings) for name in ("one", "other"))
         try:
-            one.prepare()
-            other.gather_static_files()
             for product in (one, other):
                 product.start()
             person = ["--username=ann", "--email=a@example.org", "--noinput"]

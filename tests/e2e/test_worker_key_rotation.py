@@ -14,9 +14,11 @@ from coordinator.local.children import Child
 from coordinator.local.client import Client
 from coordinator.local.product import Product
 from releases.artifact_store import LocalArtifactStore
+from tests.database_template import database
 from tests.e2e.conftest import PIPELINES
 from tests.receiving import Receiver
 from tests.running import BuiltRelease, build, eventually
+from tests.servers import NUMBER, ordinary_url
 
 TENANT, PIPELINE = "acme", "tests.pinned"
 SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
@@ -110,12 +112,16 @@ def booking(tmp_path: Path, receiver: Receiver) -> BuiltRelease:
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    with Backing(tmp_path / "servers", outside={}) as backing:
+def installation(django_db_setup: None, tmp_path: Path, gathered_static_files: str) -> Iterator[Installation]:
+    with (
+        database(f"test_{NUMBER}_rotation") as name,
+        Backing(tmp_path / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,
+    ):
         servers = backing.environment()
         store = tmp_path / "artifacts"
         LocalArtifactStore(store).set_up()
         settings = {
+            "STATIC_ROOT": gathered_static_files,
             "SECRET_KEY": "x" * 40,
             "WORKER_SECRET": OLD,
             "SWEEP_SECONDS": "1",
@@ -124,8 +130,6 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         }
         products = [Product(tmp_path / name, servers, settings) for name in ("one", "other", "workers")]
         try:
-            products[0].prepare()
-            products[1].gather_static_files()
             for product in products[:2]:
                 product.start()
             manage = products[0].manage

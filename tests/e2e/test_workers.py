@@ -20,13 +20,18 @@ from tests.e2e.conftest import PIPELINES
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
 
 
-def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(tenant: TenantInUse, v1: BuiltRelease) -> None:
+def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(
+    tenant: TenantInUse, v1: BuiltRelease, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, "only")
-    made = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 1}, "k")["executionId"]
-    tenant.wait_for(made, "WAIT_RETRY")
+    work = {"number": 1, "fail_times": 1, "gate": str(gate)}
+    made = tenant.accepted("tests.pinned", work, "k")["executionId"]
+    tenant.wait_until_begun(made)
     assert tenant.http.post(tenant.url("workers/tests.pinned/only/drain")).status_code == 200
+    gate.touch()
 
     [stranded] = eventually(lambda: tenant.get("stranded")["items"], what="the stranded work")
     assert (stranded["pin"]["releaseVersion"], stranded["executions"]) == ("1.0", 1)
@@ -246,16 +251,6 @@ def test_orders_of_others_and_old_orders_do_nothing(two: Two) -> None:
     assert two.log().count("Ordered to drain") == 1
 
 
-def begun(two: Two, execution_id: str) -> dict[str, Any]:
-    """The execution, once its worker has reported that it runs."""
-
-    def reported() -> dict[str, Any] | None:
-        found = two.tenant.execution(execution_id)
-        return found if found["runningSince"] else None
-
-    return eventually(reported, what="the report")
-
-
 def cancel(two: Two, execution_id: str) -> None:
     answer = two.tenant.http.post(two.tenant.url(f"executions/{execution_id}/cancel"), json={"reason": "a mistake"})
     assert answer.status_code == 200, answer.text
@@ -264,7 +259,7 @@ def cancel(two: Two, execution_id: str) -> None:
 def test_a_thread_that_runs_what_was_cancelled_gets_no_work_and_what_waits_does_not_show_as_running(two: Two) -> None:
     stubborn, other = two.submit(two.gate), two.submit(two.gate)
     for each in (stubborn, other):
-        assert begun(two, each)["worker"] == "drained"
+        assert two.tenant.wait_until_begun(each)["worker"] == "drained"
     cancel(two, stubborn)
     waiting = two.submit(two.open)
     two.wait_until(abandoned=1, running=1, capacity=2)
@@ -283,7 +278,7 @@ def test_a_thread_that_runs_what_was_cancelled_gets_no_work_and_what_waits_does_
 def test_a_step_that_heeds_its_cancellation_makes_room_at_once(two: Two) -> None:
     both = [two.submit(two.gate, heeds=True), two.submit(two.gate)]
     for each in both:
-        begun(two, each)
+        two.tenant.wait_until_begun(each)
     cancel(two, both[0])
     assert two.run_by(2) == {"worker:drained"}
     kinds = [event["kind"] for event in two.tenant.events(both[0])]
@@ -294,7 +289,7 @@ def test_a_step_that_heeds_its_cancellation_makes_room_at_once(two: Two) -> None
 def test_a_step_whose_lease_was_taken_over_learns_of_it(two: Two) -> None:
     """The worker is silent for so long that another one gets the execution; then it is heard again."""
     lost = two.submit(two.gate, heeds=True)
-    begun(two, lost)
+    two.tenant.wait_until_begun(lost)
     two.drained.send(Signals.SIGSTOP)
     two.tenant.start_worker(two.release, "other")
     eventually(lambda: two.tenant.execution(lost)["worker"] == "other", what="the takeover", seconds=60)

@@ -1,5 +1,6 @@
-"""Three steps, each of which leaves a mark for every run; the last one fails twice."""
+"""Three steps, each of which leaves a mark for every run; the last one fails, once its gate is open."""
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ class Work:
     marks: str
     items: int
     fail_times: int
+    gate: str = ""
 
 
 @dataclass
@@ -19,6 +21,7 @@ class Item:
     marks: str
     number: int
     fail_times: int
+    gate: str
 
 
 @dataclass
@@ -42,7 +45,7 @@ def mark(folder: str, step: str) -> int:
 def split(work: Work) -> Iterator[Item]:
     mark(work.marks, "split")
     for number in range(work.items):
-        yield Item(work.marks, number + 1, work.fail_times)
+        yield Item(work.marks, number + 1, work.fail_times, work.gate)
 
 
 @pipeline.step
@@ -51,13 +54,15 @@ def double(items: Iterable[Item]) -> Iterator[Item]:
     for item in counted[:1]:
         mark(item.marks, "double")
     for item in counted:
-        yield Item(item.marks, item.number * 2, item.fail_times)
+        yield Item(item.marks, item.number * 2, item.fail_times, item.gate)
 
 
 @pipeline.step
 def add_up(items: Iterable[Item], context: StepContext) -> Total:
     numbers = []
     for item in items:
+        while item.gate and not Path(item.gate).exists():
+            time.sleep(0.05)
         if not numbers and mark(item.marks, "add_up") <= item.fail_times:
             raise RuntimeError("not yet")
         numbers.append(item.number)

@@ -1,6 +1,8 @@
-"""Version 1 of a pipeline whose first attempt always fails, so that there is a time between attempts."""
+"""Version 1 of a pipeline whose first attempts may fail, the very first of them only once its gate is open."""
 
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipelines import Pipeline, StepContext
 
@@ -9,6 +11,7 @@ from pipelines import Pipeline, StepContext
 class Order:
     number: int
     fail_times: int = 0
+    gate: str = ""
 
 
 @dataclass
@@ -22,6 +25,8 @@ pipeline = Pipeline("tests.pinned")
 
 @pipeline.step
 def settle(order: Order, context: StepContext) -> Receipt:
+    while context.attempt == 0 and order.gate and not Path(order.gate).exists():
+        time.sleep(0.05)
     if context.attempt < order.fail_times:
         raise RuntimeError(f"attempt {context.attempt} of v1 fails")
     return Receipt(order.number, f"code v1, attempt {context.attempt}")
