@@ -29,6 +29,8 @@ from tests.servers import NUMBER, ordinary_url
 
 __all__ = ["race_database", "s3_place", "s3_server"]
 
+OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
+
 # A machine that is busy is slow, which is no mistake of the code.
 hypothesis.settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -116,6 +118,13 @@ def running(
 def name() -> str:
     """A name that no other test has."""
     return f"t-{secrets.token_hex(5)}"
+
+
+@pytest.fixture(autouse=True)
+def own_database() -> Iterator[None]:
+    """Fails a test that leaves Django connected to another database for the tests after it."""
+    yield
+    assert connection.settings_dict["NAME"] in OWN_DATABASES
 
 
 @pytest.fixture(autouse=True)
