@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n 2
 UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help setup demo test recovery bench check format clean
+.PHONY: help setup demo test mutants recovery bench check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,12 +21,17 @@ setup: ## Install everything into .venv (the other targets do it too)
 demo: setup ## Start everything on this machine and run the main job before your eyes
 	@$(BIN)/python -m coordinator.local.demo
 
-test: setup ## Run every test against real servers; PYTEST_ARGS='-k pin' chooses
+test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS='-k pin' chooses
 	@.ci/install-chromium
 	@.ci/install-archive-readers
 	@.ci/install-nginx
 	@.ci/install-typescript
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@# A run of chosen tests proves nothing about the tests of these.
+	$(if $(filter file,$(origin PYTEST_ARGS)),@$(BIN)/python -m tests.mutants --today)
+
+mutants: setup ## Try small faults, which the tests must notice; MUTANTS='locks-3 api' chooses (docs/mutants.md)
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 recovery: setup ## Kill processes at random under load and judge what became of it; SEED=7 EXECUTIONS=500
 	@$(BIN)/python -m tests.recovery.campaign $(if $(SEED),--seed $(SEED)) $(if $(EXECUTIONS),--executions $(EXECUTIONS))

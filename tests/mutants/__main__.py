@@ -1,46 +1,51 @@
 """Applies each mutant in a scratch copy and runs the tests that should notice: `python -m tests.mutants [NAME …]`."""
 
 import argparse
-import shutil
-import subprocess
+import datetime
+import os
+import signal
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
-from tests.mutants.mutant import REPOSITORY, Mutant, all_mutants
-
-SECONDS = 300
-TESTS_FAILED = 1
+from tests.mutants.campaign import BaselineFailed, baseline, verdicts
+from tests.mutants.choice import of_the_day
+from tests.mutants.lane import lane
+from tests.mutants.mistakes import mistakes
+from tests.mutants.mutant import all_mutants
+from tests.mutants.report import good_enough, report
 
 
 def main() -> int:
+    """Return 0 if enough mutants are killed, 1 if not, 2 if an entry does not fit or a test fails without a mutant."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
-    parser.add_argument("names", nargs="*", help="the beginning of a name, such as `leases` or `leases-3`")
-    names = parser.parse_args().names
-    chosen = [each for each in all_mutants() if not names or any(each.name.startswith(name) for name in names)]
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Path(folder) / "copy"
-        ignored = shutil.ignore_patterns(".git", ".venv", ".boot", ".local", "__pycache__", ".*_cache", ".hypothesis")
-        shutil.copytree(REPOSITORY, copy, ignore=ignored)
-        verdicts = [verdict(mutant, copy) for mutant in chosen]
-    print(f"{verdicts.count('killed')} of {len(verdicts)} killed")
-    return 0 if verdicts.count("killed") >= 0.95 * len(verdicts) else 1
+    parser.add_argument(
+        "names", nargs="*", help="the beginning of a name, such as `leases` or `leases-3`; all by default"
+    )
+    parser.add_argument("--today", action="store_true", help="ten quick ones, others each day, whose tests just passed")
+    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="how many run at once")
+    options = parser.parse_args()
+    # Ends in order, as by Ctrl-C: the servers stop and the copies are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-
-def verdict(mutant: Mutant, copy: Path) -> str:
-    file = copy / mutant.file
-    before = file.read_text(encoding="utf-8")
-    file.write_text(mutant.changed(before), encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
-    try:
-        code = subprocess.run(command, cwd=copy, capture_output=True, timeout=SECONDS).returncode
-        found = {TESTS_FAILED: "killed", 0: "survived"}.get(code, f"broken ({code})")
-    except subprocess.TimeoutExpired:
-        found = "hung"
-    finally:
-        file.write_text(before, encoding="utf-8")
-    print(f"{found:10} {mutant.name:20} {mutant.promise}", flush=True)
-    return found
+    chosen = [each for each in all_mutants() if not options.names or each.name.startswith(tuple(options.names))]
+    if options.today:
+        chosen = of_the_day(chosen, datetime.datetime.now(datetime.UTC).date())
+    if found := mistakes(chosen) or ([] if chosen else ["No mutant has such a name."]):
+        print("\n".join(found), file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ExitStack() as stack:
+        jobs = min(options.jobs, len(chosen))
+        lanes = [stack.enter_context(lane(Path(folder, str(number)))) for number in range(jobs)]
+        try:
+            seconds = {} if options.today else baseline(chosen, lanes)
+        except BaselineFailed as failure:
+            print(f"{failure}\nThese tests fail without any mutant, so nothing can be measured.", file=sys.stderr)
+            return 2
+        found_verdicts = verdicts(chosen, lanes, seconds, lambda line: print(line, file=sys.stderr, flush=True))
+    print(report(found_verdicts), end="")
+    return 0 if good_enough(found_verdicts) else 1
 
 
 if __name__ == "__main__":

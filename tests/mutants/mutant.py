@@ -27,6 +27,11 @@ class Mutant:
     tests: tuple[str, ...]
     survives: str = ""
 
+    @property
+    def subject(self) -> str:
+        """The TOML file that holds the entry, without its suffix."""
+        return self.name.rpartition("-")[0]
+
     def changed(self, text: str) -> str:
         """Return `text`, the content of `file`, with the change. Raises `MutantInvalid`."""
         if text.count(self.old) != 1:

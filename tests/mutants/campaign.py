@@ -1,0 +1,123 @@
+"""Tries mutants in several lanes at once: first the tests on the unchanged code, then each mutant."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from queue import SimpleQueue
+from typing import TypeVar
+
+from tests.mutants.lane import Lane
+from tests.mutants.mutant import Mutant
+
+KILLED, SURVIVED, HUNG, BROKEN = "killed", "survived", "hung", "broken"
+_RESULTS = {1: KILLED, 0: SURVIVED, None: HUNG}
+
+# A mutant may take this long, and so many times what its tests take on the unchanged code: other lanes slow it down.
+_START_SECONDS = 40.0
+_SLOWER = 4.0
+_DURATION = re.compile(r"^ *([\d.]+)s (?:setup|call|teardown) +(\S.*)$", re.MULTILINE)
+_NOTICED = re.compile(r"^(?:FAILED|ERROR) \S+", re.MULTILINE)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class BaselineFailed(Exception):
+    """A named test fails on the unchanged code. The message is the output of pytest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a mutant. `note` names the test that noticed; of a broken entry it is the output of pytest."""
+
+    mutant: Mutant
+    result: str
+    seconds: float
+    note: str
+
+
+def baseline(mutants: Sequence[Mutant], lanes: Sequence[Lane]) -> dict[str, float]:
+    """Run all tests that the mutants name, once, on the unchanged code. Return the seconds of each test.
+
+    Raises `BaselineFailed`.
+    """
+    tests = sorted({test for mutant in mutants for test in mutant.tests})
+    files = sorted({_file(test) for test in tests})
+    parts = [
+        [test for test in tests if _file(test) in files[number :: len(lanes)]]
+        for number in range(min(len(lanes), len(files)))
+    ]
+    seconds: dict[str, float] = {}
+    for run in _in_lanes(lambda part, lane: lane.run("--durations=0", "--durations-min=0", *part), parts, lanes):
+        if run.code != 0:
+            raise BaselineFailed(run.output)
+        for duration, test in _DURATION.findall(run.output):
+            seconds[test] = seconds.get(test, 0.0) + float(duration)
+    return seconds
+
+
+def verdicts(
+    mutants: Sequence[Mutant], lanes: Sequence[Lane], seconds: Mapping[str, float], progress: Callable[[str], None]
+) -> list[Verdict]:
+    """Try each mutant; return the verdicts in the same order. `progress` gets a line for each.
+
+    `seconds` has the time of each test on the unchanged code.
+    """
+    numbers = count(1)
+
+    def judge(mutant: Mutant, lane: Lane) -> Verdict:
+        found = verdict(mutant, lane, _START_SECONDS + _SLOWER * _expected(mutant, seconds))
+        head = f"{next(numbers):4}/{len(mutants)} {found.result:8} {found.seconds:5.1f} s"
+        progress(f"{head}  {mutant.name}: {mutant.promise}")
+        return found
+
+    # The slowest first, so that the lanes end at about the same time.
+    slowest_first = sorted(mutants, key=lambda mutant: _expected(mutant, seconds), reverse=True)
+    found = {each.mutant.name: each for each in _in_lanes(judge, slowest_first, lanes)}
+    return [found[mutant.name] for mutant in mutants]
+
+
+def verdict(mutant: Mutant, lane: Lane, seconds: float) -> Verdict:
+    """Run the tests of the mutant on the changed code. If they take more than `seconds`, it hangs."""
+    with lane.changed(mutant):
+        run = lane.run("-x", *mutant.tests, seconds=seconds)
+    result = _RESULTS.get(run.code, BROKEN)
+    noticed = _NOTICED.search(run.output)
+    note = noticed[0] if noticed and result == KILLED else run.output if result == BROKEN else ""
+    return Verdict(mutant, result, run.seconds, note)
+
+
+def _in_lanes(work: Callable[[Item, Lane], Result], items: Sequence[Item], lanes: Sequence[Lane]) -> list[Result]:
+    """Call `work` for each item, with one call at a time in each lane. Return the results in the order of the items."""
+    free: SimpleQueue[Lane] = SimpleQueue()
+    for lane in lanes:
+        free.put(lane)
+
+    def in_a_lane(item: Item) -> Result:
+        lane = free.get()
+        try:
+            return work(item, lane)
+        finally:
+            free.put(lane)
+
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        try:
+            return list(pool.map(in_a_lane, items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _expected(mutant: Mutant, seconds: Mapping[str, float]) -> float:
+    """Return the seconds that the tests of the mutant take on the unchanged code."""
+    return sum(
+        taken
+        for test, taken in seconds.items()
+        if any(test == each or test.startswith((f"{each}::", f"{each}[", f"{each}/")) for each in mutant.tests)
+    )

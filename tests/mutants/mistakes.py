@@ -1,0 +1,86 @@
+"""Finds entries that do not fit the code or the tests, without running anything."""
+
+import ast
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from tests.mutants.mutant import REPOSITORY, Mutant, MutantInvalid
+
+_SENTENCE = re.compile(r"[A-Z`][^\n]*[^\s.]\.")
+_INNER_END = re.compile(r"[a-z0-9)`]\. [A-Z`]")
+
+
+def mistakes(mutants: Sequence[Mutant], repository: Path = REPOSITORY) -> list[str]:
+    """Return what is wrong with the entries, a line each."""
+    promises = Counter(mutant.promise for mutant in mutants)
+    found = [f"{count} mutants break one promise: {promise}" for promise, count in promises.items() if count > 1]
+    names: dict[tuple[str, str], str] = {}
+    for mutant in mutants:
+        found += (f"{mutant.name}: {mistake}" for mistake in _of_one(mutant, repository))
+        change = (mutant.file, _changed(mutant, repository))
+        if change[1] and names.setdefault(change, mutant.name) != mutant.name:
+            found.append(f"{mutant.name}: {names[change]} makes the same change.")
+    return found
+
+
+def _of_one(mutant: Mutant, repository: Path) -> Iterator[str]:
+    if not _SENTENCE.fullmatch(mutant.promise) or _INNER_END.search(mutant.promise):
+        yield "the promise is not one sentence."
+    if not mutant.tests:
+        yield "it names no test."
+    for test in mutant.tests:
+        if not _exists(test, repository):
+            yield f"there is no {test}."
+    if mutant.file.startswith("tests/") or not (repository / mutant.file).is_file():
+        yield f"there is no {mutant.file} in the product."
+        return
+    text = (repository / mutant.file).read_text(encoding="utf-8")
+    try:
+        changed = mutant.changed(text)
+        if _meaning(mutant.file, changed) == _meaning(mutant.file, text):
+            yield "the new text means the same as the old one."
+    except MutantInvalid as error:
+        yield str(error).removeprefix(f"{mutant.name}: ")
+    except (SyntaxError, tomllib.TOMLDecodeError) as error:
+        yield f"the changed file is not well formed: {error}."
+
+
+def _changed(mutant: Mutant, repository: Path) -> str:
+    """Return the changed content, or "" for an entry that does not fit."""
+    try:
+        return mutant.changed((repository / mutant.file).read_text(encoding="utf-8"))
+    except (OSError, MutantInvalid):
+        return ""
+
+
+@cache
+def _meaning(file: str, text: str) -> object:
+    """Return what the text means, so that another comment or layout makes no difference."""
+    if file.endswith(".py"):
+        return ast.dump(ast.parse(text))
+    return tomllib.loads(text) if file.endswith(".toml") else text
+
+
+def _exists(test: str, repository: Path) -> bool:
+    """True for a file or folder of tests, or a node id whose classes and function stand in the file."""
+    name, *parts = test.partition("[")[0].split("::")
+    path = repository / name
+    if not parts:
+        return path.exists()
+    return path.is_file() and tuple(parts) in _definitions(path)
+
+
+@cache
+def _definitions(path: Path) -> frozenset[tuple[str, ...]]:
+    """Return the functions of a file, and the methods of its classes, as a node id names them."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        methods = node.body if isinstance(node, ast.ClassDef) else []
+        for each in (node, *methods):
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+                found.add((each.name,) if each is node else (getattr(node, "name", ""), each.name))
+    return frozenset(found)
