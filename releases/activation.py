@@ -67,8 +67,7 @@ def activate(
     if repeated is not None:
         return repeated
     _require_registered(release)
-    if release.pipeline.reason_required and not reason.strip():
-        raise ReasonRequired(f"Pipeline {release.pipeline.pipeline_id!r} asks for a reason.")
+    _require_reason(release.pipeline, reason)
     require_verified(release)
     with transaction.atomic():
         # Without a join: whoever waits here for the lock gets the pipeline anew, but joined rows as they were before.
@@ -79,6 +78,7 @@ def activate(
             return repeated
         release.refresh_from_db(fields=("status",))
         _require_registered(release)
+        _require_reason(pipeline, reason)
         newest = pipeline.activation
         _require_expected(newest, expected_release_version)
         signed = trust.require_met(release, pipeline)
@@ -115,6 +115,11 @@ def _require_registered(release: Release) -> None:
         raise ReleaseNotRegistered(
             f"Release {release.release_version!r} is {release.status}.", releaseStatus=release.status
         )
+
+
+def _require_reason(pipeline: Pipeline, reason: str) -> None:
+    if pipeline.reason_required and not reason.strip():
+        raise ReasonRequired(f"Pipeline {pipeline.pipeline_id!r} asks for a reason.")
 
 
 def _require_expected(newest: Activation | None, expected: str | None) -> None:

@@ -30,7 +30,7 @@ def require_sound(release: Release) -> None:
     for blob in blobs_of(release):
         refuse_unsound(blob)
         try:
-            seen = _look(store, blob.digest)
+            seen = _look(store, blob)
         except ArtifactStoreUnavailable:
             continue
         if seen is None or seen.size != blob.size:
@@ -70,16 +70,17 @@ def _refuse(digest: str, state: Blob.State) -> None:
         raise _altered(digest) if state == Blob.State.DAMAGED else _missing(digest)
 
 
-def _look(store: ArtifactStore, digest: str) -> Seen | None:
+def _look(store: ArtifactStore, blob: Blob) -> Seen | None:
+    """Return what is stored. What a remote store had is cached, unless it was missing or of another size."""
     if not store.is_remote:
-        return store.look(digest)
+        return store.look(blob.digest)
     now = time.monotonic()
-    at, seen = _looks.get(digest, (-LOOK_SECONDS, None))
-    if seen is None or now - at >= LOOK_SECONDS:
+    at, seen = _looks.get(blob.digest, (-LOOK_SECONDS, None))
+    if seen is None or seen.size != blob.size or now - at >= LOOK_SECONDS:
         if len(_looks) > 10_000:
             _looks.clear()
-        seen = store.look(digest)
-        _looks[digest] = (now, seen)
+        seen = store.look(blob.digest)
+        _looks[blob.digest] = (now, seen)
     return seen
 
 

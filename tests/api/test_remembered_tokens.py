@@ -1,0 +1,157 @@
+"""A token that a process remembers is found by all of its characters, and is looked up again in time."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from coordinator.api import authentication
+from coordinator.api.authentication import LAST_USE_PRECISION, forget_tokens, remembered
+from coordinator.tenancy.models import ApiToken, Membership
+from coordinator.tenancy.roles import Role, Scope
+from executions.models import Execution
+from tests import making
+from tests.api.house import House, refused
+from tests.raw_sql import run
+
+pytestmark = pytest.mark.django_db
+SECONDS = 3600
+
+
+class Clock:
+    """Stands for the module `time` in the module under test."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Nothing is forgotten until a test moves the clock."""
+    settings.SUBMISSION_CACHE_SECONDS = SECONDS
+    made = Clock()
+    monkeypatch.setattr(authentication, "time", made)
+    return made
+
+
+def submit(house: House, key: str, token: str | None = None, **more: Any) -> Any:
+    body = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": key}
+    return house.post("executions", body, token=token, **more)
+
+
+def is_remembered(token: str) -> bool:
+    return remembered(f"Bearer {token}") is not None
+
+
+@pytest.fixture
+def token(ours: House) -> str:
+    """A token that this process remembers."""
+    made = ours.token(*Scope)
+    assert submit(ours, "warm", made).status_code == 202
+    assert is_remembered(made)
+    return made
+
+
+def another(text: str, place: int) -> str:
+    """`text` with another character at `place`."""
+    return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
+
+
+def test_every_character_of_a_token_counts(ours: House, token: str, subtests: pytest.Subtests) -> None:
+    wrong = [another(token, place) for place in range(len(token))]
+    wrong += [token[:length] for length in (8, 15, 25, len(token) - 1)]
+    wrong += [token + "0", token + token, token.upper(), token.swapcase(), token[::-1]]
+    for number, each in enumerate(wrong):
+        with subtests.test(each):
+            assert not is_remembered(each)
+            refused(submit(ours, f"k{number}", each), 401, "NOT_AUTHENTICATED")
+            if number % 8 == 0:
+                refused(ours.get("executions", token=each), 401, "NOT_AUTHENTICATED")
+    assert Execution.objects.filter(tenant=ours.tenant).count() == 2
+
+
+def test_a_remembered_token_is_a_bearer_token_alone(ours: House, token: str) -> None:
+    for header in (f"Basic {token}", f"Token {token}", token, f" {token}", f"Bearer{token}"):
+        assert remembered(header) is None
+        refused(submit(ours, "next", headers={"Authorization": header}), 401, "NOT_AUTHENTICATED")
+    assert remembered(f"bearer {token}") is not None
+
+
+def test_a_remembered_token_is_looked_up_again_in_time(ours: House, clock: Clock) -> None:
+    """What the owner has gained since is refused until then, and granted from then on."""
+    token = ours.token(*Scope)
+    Membership.objects.filter(user=ours.admin).update(role=Role.VIEWER)
+    refused(submit(ours, "next", token), 403, "SCOPE_MISSING")
+    Membership.objects.filter(user=ours.admin).update(role=Role.OPERATOR)
+    refused(submit(ours, "next", token), 403, "SCOPE_MISSING")
+    clock.now += SECONDS
+    assert submit(ours, "next", token).status_code == 202
+
+
+def test_one_caller_looks_a_token_up_before_the_others_have_to(ours: House, token: str, clock: Clock) -> None:
+    """While it is looked up, it still counts for the others; not once all its time is over."""
+    clock.now += 0.6 * SECONDS
+    assert not is_remembered(token)
+    # A look-up that does not end well leaves what is remembered as it is while it is under way.
+    User.objects.filter(pk=ours.admin.pk).update(is_active=False)
+    refused(submit(ours, "next", token), 401, "NOT_AUTHENTICATED")
+    assert is_remembered(token)
+    clock.now += 0.5 * SECONDS
+    assert not is_remembered(token)
+
+
+def test_a_token_that_was_looked_up_again_is_remembered_anew(ours: House, token: str, clock: Clock) -> None:
+    clock.now += 0.6 * SECONDS
+    with CaptureQueriesContext(connection) as caught:
+        assert submit(ours, "one", token).status_code == 202
+    assert looked_up(caught) == 1
+    with CaptureQueriesContext(connection) as caught:
+        assert submit(ours, "two", token).status_code == 202
+    assert looked_up(caught) == 0
+
+
+def looked_up(caught: CaptureQueriesContext) -> int:
+    return len([each for each in caught if '"tenancy_apitoken"."digest" = ' in str(each["sql"])])
+
+
+def test_only_submissions_go_by_what_is_remembered(ours: House, token: str) -> None:
+    ApiToken.objects.all().delete()
+    for path in ("executions", "pipelines", "executions/{execution_id}"):
+        refused(ours.get(path, token=token), 401, "NOT_AUTHENTICATED")
+    for path in ("executions/{execution_id}/cancel", "workers/p/w/drain"):
+        refused(ours.post(path, {}, token=token), 401, "NOT_AUTHENTICATED")
+    refused(submit(ours, "next", token), 401, "NOT_AUTHENTICATED")
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_an_expired_token_that_was_used_before_is_none(ours: House, token: str, warm: bool) -> None:
+    ApiToken.objects.update(expiry=timezone.now(), last_used_at=timezone.now())
+    if not warm:
+        forget_tokens()
+    refused(ours.get("executions", token=token), 401, "NOT_AUTHENTICATED")
+    refused(submit(ours, "next", token), 401, "NOT_AUTHENTICATED")
+    assert not Execution.objects.filter(execution_key="next").exists()
+
+
+def test_what_is_remembered_has_a_bound(ours: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authentication, "MOST_REMEMBERED", 2)
+    tokens = [ours.token(*Scope) for _ in range(3)]
+    for number, token in enumerate(tokens):
+        assert submit(ours, f"k{number}", token).status_code == 202
+    assert [is_remembered(token) for token in tokens] == [False, False, True]
+
+
+def test_the_last_use_of_a_token_is_noted_once_a_minute(ours: House, token: str) -> None:
+    first = ApiToken.objects.get().last_used_at
+    assert first is not None
+    assert ours.get("executions", token=token).status_code == 200
+    assert ApiToken.objects.get().last_used_at == first
+    run("UPDATE tenancy_apitoken SET last_used_at = last_used_at - %s", 2 * LAST_USE_PRECISION)
+    assert ours.get("executions", token=token).status_code == 200
+    assert ApiToken.objects.get().last_used_at >= first

@@ -1,0 +1,258 @@
+"""Two tenants with the same names for everything: no endpoint shows, counts or changes what is the other's."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import transaction
+
+from executions.models import Execution
+from tests import making, signing
+from tests.api.furnished import furnished
+from tests.api.house import ELSEWHERE, ENDPOINTS, House, file, house, refused, upload
+
+pytestmark = pytest.mark.django_db
+Names = dict[str, str]
+READS = [path for method, path in ENDPOINTS | ELSEWHERE if method == "GET"]
+DIRECT = "artifact-uploads"
+"""These need a store that takes direct uploads: see `tests/releases/test_two_tenants.py`."""
+OTHER = "org.example.other"
+
+
+@pytest.fixture
+def twins(settings: Any) -> list[tuple[House, Names]]:
+    """Two furnished houses, the older one first. Each has a live, a waiting and a stranded execution."""
+    settings.REST_WORKER_ORIGINS = ["http://worker.example"]
+    houses = [house(), house()]
+    names = [furnished(each) for each in houses]
+    making.claimed(houses[0].tenant)
+    for each in houses:
+        assert each.all_scopes, "its token is made outside of what a test takes back"
+        worker = making.worker(making.active(each.tenant, pipeline_id=OTHER), "worker-2")
+        making.execution(each.tenant, "stranded", pipeline_id=OTHER)
+        making.silence(worker)
+    return [
+        (each, {**{name: values[-1] for name, values in found.items()}, "live_id": found["execution_id"][1]})
+        for each, found in zip(houses, names, strict=True)
+    ]
+
+
+def url(ours: House, path: str, names: Names) -> str:
+    return ours.url("") + path.format(**names)
+
+
+def told(ours: House, path: str, names: Names) -> str:
+    """The answer to a read, without what tells one tenant's things from another's: ids, times and the tenant."""
+    answer = ours.call("GET", url(ours, path, names))
+    assert answer.status_code == 200, (path, answer.content)
+    text = answer.content.decode().replace(ours.tenant.slug, "TENANT")
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
+    known: dict[str, str] = {}
+    return re.sub(
+        r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", lambda found: known.setdefault(found[0], f"#{len(known)}"), text
+    )
+
+
+def test_each_read_shows_a_tenant_what_it_would_show_if_there_were_no_other(
+    twins: list[tuple[House, Names]], subtests: pytest.Subtests
+) -> None:
+    """Both were furnished alike, so all that either sees is alike."""
+    (ours, our_names), (theirs, their_names) = twins
+    for path in READS:
+        if not path.startswith(DIRECT):
+            with subtests.test(path):
+                assert told(ours, path, our_names) == told(theirs, path, their_names)
+
+
+def test_no_read_holds_an_id_of_the_other_tenant(twins: list[tuple[House, Names]], subtests: pytest.Subtests) -> None:
+    for (ours, names), (theirs, _) in (twins, twins[::-1]):
+        foreign = [str(pk) for pk in Execution.objects.filter(tenant=theirs.tenant).values_list("pk", flat=True)]
+        for path in READS:
+            if not path.startswith(DIRECT):
+                with subtests.test(path):
+                    text = ours.call("GET", url(ours, path, names)).content.decode()
+                    assert not [each for each in (theirs.tenant.slug, *foreign) if each in text]
+
+
+FILTERED = [
+    "executions?pipelineId={pipeline_id}",
+    "executions?idempotencyKey=first",
+    "executions?status=DLQ",
+    "dead-letters?pipelineId={pipeline_id}",
+    "interactions?status=pending",
+    "interactions?stepId=Approve",
+    "workers?pipelineId={pipeline_id}",
+    "workers?state=HEALTHY",
+    "campaigns?status=RUNNING",
+]
+
+
+def test_a_filter_finds_in_ones_own_tenant_alone(twins: list[tuple[House, Names]], subtests: pytest.Subtests) -> None:
+    (ours, our_names), (theirs, their_names) = twins
+    for path in FILTERED:
+        with subtests.test(path):
+            found = told(ours, path, our_names)
+            assert json.loads(found)["items"]
+            assert found == told(theirs, path, their_names)
+
+
+def rows_of(theirs: House) -> list[Any]:
+    """All that belongs to the tenant, whatever table it is in."""
+    found = []
+    for app in ("tenancy", "releases", "executions"):
+        for model in apps.get_app_config(app).get_models():
+            path = PATHS.get(model.__name__)
+            if path is not None and model._meta.managed:
+                rows = model._default_manager.filter(**{path: theirs.tenant.pk}).order_by("pk").values()
+                found.append([{**row, "last_used_at": None} for row in rows])
+    return found
+
+
+PATHS = {
+    "Tenant": "pk",
+    "Pipeline": "tenant",
+    "Release": "pipeline__tenant",
+    "Activation": "pipeline__tenant",
+    "Revocation": "release__pipeline__tenant",
+    "Attachment": "release__pipeline__tenant",
+    "TrustedKey": "tenant",
+    "KeyRevocation": "key__tenant",
+    "Execution": "tenant",
+    "ExecutionEvent": "execution__tenant",
+    "DeadLetter": "tenant",
+    "Campaign": "tenant",
+    "CampaignItem": "campaign__tenant",
+    "AwaitUnit": "tenant",
+    "Interaction": "tenant",
+    "Worker": "tenant",
+    "WorkerEvent": "worker__tenant",
+}
+RELEASE = {"releaseVersion": "1.0", "reason": "why"}
+FILTERS = {"pipelineId": making.PIPELINE}
+WRITES: list[tuple[str, str, Any, int]] = [
+    ("PATCH", "pipelines/{pipeline_id}", {"signaturePolicy": "warn", "retryLimit": 3}, 200),
+    ("POST", "pipelines/{pipeline_id}/activations", RELEASE, 201),
+    ("POST", "pipelines/{pipeline_id}/revocations", RELEASE, 201),
+    ("POST", "trusted-keys/{key_id}/revoke", {"reason": "leaked"}, 200),
+    ("POST", "executions/{execution_id}/redrive", {"reason": "mended"}, 200),
+    ("POST", "executions/{live_id}/cancel", {"reason": "a mistake"}, 200),
+    ("POST", "campaigns", {"filters": FILTERS, "reason": "mended", "ratePerMinute": 1}, 201),
+    ("POST", "campaigns/preview", {"filters": FILTERS}, 200),
+    ("POST", "campaigns/{campaign_id}/pause", {}, 200),
+    ("POST", "campaigns/{campaign_id}/cancel", {}, 200),
+    ("POST", "interactions/complete", {"correlationId": "{correlationId}", "response": {"n": 1}}, 200),
+    ("POST", "workers/{pipeline_id}/{worker_id}/drain", {"reason": "new disk"}, 200),
+    (
+        "POST",
+        "workers",
+        {
+            "pipelineId": making.PIPELINE,
+            "contractVersion": "c",
+            "releaseVersion": "1.0",
+            "workerId": "rest-1",
+            "endpoint": "http://worker.example",
+        },
+        200,
+    ),
+    ("POST", "executions", {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "new"}, 202),
+]
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """Nothing of the block stays."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def test_a_write_changes_nothing_of_the_tenant_with_the_same_names(
+    twins: list[tuple[House, Names]], subtests: pytest.Subtests
+) -> None:
+    for (ours, names), (theirs, _) in (twins, twins[::-1]):
+        before, mine = rows_of(theirs), rows_of(ours)
+        for method, path, body, status in WRITES:
+            with subtests.test(f"{method} {path}", older=ours is twins[0][0]), undone():
+                sent = {
+                    name: value.format(**names) if isinstance(value, str) else value for name, value in body.items()
+                }
+                answer = ours.call(method, url(ours, path, names), sent)
+                assert answer.status_code == status, answer.content
+                assert rows_of(theirs) == before
+                assert (rows_of(ours) != mine) is not path.endswith("preview")
+
+
+def test_a_preview_and_a_campaign_count_what_is_ones_own(twins: list[tuple[House, Names]]) -> None:
+    for ours, _ in twins:
+        found = ours.post("campaigns/preview", {"filters": FILTERS}).json()
+        assert (found["count"], len(found["executions"])) == (3, 3)
+        started = ours.post("campaigns", {"filters": FILTERS, "reason": "mended", "ratePerMinute": 1}).json()
+        assert started["progress"]["total"] == 3
+
+
+# --- submissions that take the slow path ---
+
+
+def submitted(ours: House, key: str, value: Any, batch: bool, pipeline_id: str = making.PIPELINE) -> tuple[int, Any]:
+    body = {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key}
+    answer = ours.post("executions:batch" if batch else "executions", {"items": [body]} if batch else body)
+    if not batch:
+        return answer.status_code, answer.json()
+    [verdict] = answer.json()["items"]
+    return verdict["status"], verdict["execution"] or verdict["problem"]
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
+def test_a_repeat_and_a_reused_key_answer_with_the_tenants_own_execution(batch: bool) -> None:
+    for ours in [house(), house()]:
+        for _ in range(2):
+            status, found = submitted(ours, "first", {"n": 1}, batch)
+            assert (status, found["executionId"], found["duplicate"]) == (200, str(ours.execution.pk), True)
+            assert ours.tenant.slug in found["links"]["self"]
+        status, found = submitted(ours, "first", {"n": 2}, batch)
+        assert (status, found["code"], found["executionId"]) == (
+            409,
+            "IDEMPOTENCY_KEY_REUSED",
+            str(ours.execution.pk),
+        )
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
+def test_a_refusal_tells_nothing_of_a_key_of_another_tenant(batch: bool) -> None:
+    """The pipeline and the key are there in the other tenant alone."""
+    twins = [house(), house()]
+    for ours, theirs in (twins, twins[::-1]):
+        name = f"pipeline.of.{theirs.tenant.slug}"
+        making.ready(theirs.tenant, pipeline_id=name)
+        making.execution(theirs.tenant, "taken", pipeline_id=name)
+        status, found = submitted(ours, "taken", {"n": 1}, batch, name)
+        assert (status, found["code"]) == (404, "PIPELINE_UNKNOWN")
+
+
+# --- names in bodies ---
+
+
+def test_the_name_of_another_tenants_question_answers_none(twins: list[tuple[House, Names]]) -> None:
+    (ours, _), (theirs, names) = twins
+    before = rows_of(theirs)
+    for name in ("interactionId", "correlationId", "resumeToken"):
+        refused(ours.post("interactions/complete", {name: names[name], "response": 1}), 404, "INTERACTION_UNKNOWN")
+    assert rows_of(theirs) == before
+
+
+def test_an_upload_and_an_attachment_go_to_ones_own_release(twins: list[tuple[House, Names]]) -> None:
+    for (ours, names), (theirs, _) in (twins, twins[::-1]):
+        before = rows_of(theirs)
+        form: dict[str, Any] = {
+            "releaseVersion": "1.0",
+            "attachment": file(json.dumps(signing.cyclone([ours.tenant.slug])).encode(), "sbom.json"),
+        }
+        address = url(ours, "pipelines/{pipeline_id}/attachments", names)
+        assert ours.call("POST", address, form).status_code == 200
+        made = ours.call("POST", url(ours, "pipelines/{pipeline_id}/releases", names), upload("3.0"))
+        assert made.status_code == 202, made.content
+        assert rows_of(theirs) == before

@@ -1,0 +1,84 @@
+"""The worker keys that a process remembers: for how long, and what ends it sooner."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from coordinator.tenancy.models import Tenant
+from executions import refusals, tenant_keys
+from executions.models import WorkerKeyChange
+from executions.protocol import ProtocolError
+from executions.tenant_keys import active_keys, replace_key
+from tests import making
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    return making.tenant()
+
+
+def generations(owner: Tenant) -> list[str]:
+    return [key.key_id.partition("-")[0] for key in active_keys(owner.slug)]
+
+
+def replaced_elsewhere(owner: Tenant) -> None:
+    """What another process writes. This one learns of it from the table alone."""
+    WorkerKeyChange.objects.create(tenant=owner, number=1, newest=2, oldest=2, actor="user:eva", reason="")
+
+
+def test_a_key_that_another_process_revoked_is_refused_once_the_time_is_over(
+    owner: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    assert generations(owner) == ["1"]
+    replaced_elsewhere(owner)
+    assert generations(owner) == ["1"]
+    tenant_keys.forget()
+    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 0)
+    assert generations(owner) == ["2"]
+
+
+def test_what_is_remembered_of_keys_ends(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 0)
+    assert generations(owner) == ["1"]
+    replaced_elsewhere(owner)
+    assert generations(owner) == ["2"]
+
+
+def test_a_change_is_looked_up_anew_after_its_commit(
+    owner: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Another thread may have remembered the old keys between the change and its commit."""
+    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    with django_capture_on_commit_callbacks(execute=True):
+        replace_key(owner, actor="user:eva")
+        assert generations(owner) == ["2"]
+    with CaptureQueriesContext(connection) as caught:
+        assert generations(owner) == ["2"]
+    assert len(caught) > 0
+
+
+def test_a_process_that_changes_keys_uses_the_new_ones_at_once(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    assert generations(owner) == ["1"]
+    replace_key(owner, actor="user:eva")
+    assert generations(owner) == ["2"]
+
+
+def test_refusals_are_logged_again_in_the_next_window(
+    owner: Tenant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = ProtocolError("KEY_NOT_ACTIVE", "no key")
+    message = {"tenantId": owner.slug}
+    for _ in range(refusals.MOST_LINES + 5):
+        refusals.refuse_outcomes(message, error)
+    assert len(caplog.records) == refusals.MOST_LINES
+    monkeypatch.setattr(refusals, "WINDOW_SECONDS", 0.0)
+    refusals.refuse_outcomes(message, error)
+    assert len(caplog.records) == refusals.MOST_LINES + 1
+    assert "5 refusals before it were not logged" in caplog.records[-1].getMessage()

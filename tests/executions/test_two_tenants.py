@@ -1,0 +1,218 @@
+"""Two tenants use the same names for everything: pipelines, keys, workers, correlations. Each gets its own things."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.conf import settings as configured
+from django.contrib.auth.models import User
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from coordinator.errors import CoordinatorError
+from coordinator.tenancy.access import issue_token
+from coordinator.tenancy.models import Membership, Tenant
+from coordinator.tenancy.roles import Role, Scope
+from executions import admission, interactions, outcome, tasks
+from executions.cancellation import cancel
+from executions.models import Execution, Interaction, Worker
+from executions.moves import Claim
+from executions.protocol import Heartbeat, HeldLease, OutcomeGroup, seal
+from executions.submission import Order, Submission, submit, submit_many
+from executions.worker_keys import worker_key
+from executions.worker_registry import TELL_TASK, take_heartbeat
+from releases.models import Pipeline, Release
+from tests import making
+from tests.raw_sql import as_owner, unguarded
+
+pytestmark = pytest.mark.django_db
+SENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A tenant whose pipeline, release and worker have the names of the other's."""
+
+    owner: Tenant
+    release: Release
+
+    def claim(self, key: str = "key") -> Claim:
+        making.execution(self.owner, key)
+        [claim] = making.claimed(self.owner)
+        return claim
+
+    def record(self, answer: Any) -> None:
+        identity = self.release.identity
+        assert outcome.record(identity, OutcomeGroup(worker_id="worker-1", outcomes=[answer])) == 1
+
+    @property
+    def worker(self) -> Worker:
+        return Worker.objects.get(tenant=self.owner)
+
+
+@pytest.fixture
+def twins() -> tuple[Twin, Twin]:
+    made = tuple(Twin(*making.ready()) for _ in range(2))
+    assert made[0].release.identity.release_version == made[1].release.identity.release_version
+    return made[0], made[1]
+
+
+def single(owner: Tenant, key: str, value: Any) -> Submission | CoordinatorError:
+    try:
+        return submit(owner, pipeline_id=making.PIPELINE, input=value, idempotency_key=key, actor="token:test")
+    except CoordinatorError as refusal:
+        return refusal
+
+
+def batch(owner: Tenant, key: str, value: Any) -> Submission | CoordinatorError:
+    [_, made] = submit_many(
+        owner, [Order("no.such.pipeline", {}, key), Order(making.PIPELINE, value, key)], actor="token:test"
+    )
+    return made
+
+
+BOTH = pytest.mark.parametrize("send", [single, batch])
+
+
+@BOTH
+def test_a_repeated_key_gives_each_tenant_its_own_execution(twins: tuple[Twin, Twin], send: Any) -> None:
+    first = [making.execution(twin.owner, "k") for twin in twins]
+    again = [send(twin.owner, "k", {"n": 1}) for twin in twins]
+    assert [(each.execution_id, each.duplicate, each.execution.tenant) for each in again] == [
+        (each.pk, True, each.tenant) for each in first
+    ]
+
+
+@BOTH
+def test_a_reused_key_names_the_tenants_own_execution(twins: tuple[Twin, Twin], send: Any) -> None:
+    first = [making.execution(twin.owner, "k") for twin in twins]
+    refused = [send(twin.owner, "k", {"n": 2}) for twin in twins]
+    assert [(each.code, each.data) for each in refused] == [
+        ("IDEMPOTENCY_KEY_REUSED", {"executionId": str(each.pk)}) for each in first
+    ]
+
+
+@BOTH
+@pytest.mark.parametrize("value", [{"n": 1}, {"n": 2}])
+def test_a_refusal_tells_nothing_of_another_tenants_execution(
+    twins: tuple[Twin, Twin], send: Any, value: dict[str, int]
+) -> None:
+    """The key is free here, and taken there with an equal or another input."""
+    here, there = twins
+    for one, other in ((here, there), (there, here)):
+        making.execution(other.owner, f"of-{other.owner.slug}")
+        making.silence(one.worker)
+        admission.forget_all()
+        refused = send(one.owner, f"of-{other.owner.slug}", value)
+        assert isinstance(refused, CoordinatorError)
+        assert refused.code == "WORKER_UNAVAILABLE"
+        making.silence(one.worker, since=datetime.now(UTC))
+
+
+def test_what_is_remembered_of_one_tenants_pipeline_admits_nothing_for_another(
+    twins: tuple[Twin, Twin], settings: Any
+) -> None:
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+    for one, other in (twins, twins[::-1]):
+        admission.forget_all()
+        making.execution(other.owner, "warm")
+        made = making.execution(one.owner, "new")
+        assert (made.tenant, made.release) == (one.owner, one.release)
+    assert Execution.objects.filter(execution_key="new").count() == 2
+
+
+def test_a_tenant_that_is_not_ready_submits_nothing_by_the_memory_of_another(
+    twins: tuple[Twin, Twin], settings: Any
+) -> None:
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+    here, there = twins
+    making.execution(there.owner, "warm")
+    making.silence(here.worker)
+    refused = single(here.owner, "new", {"n": 1})
+    assert isinstance(refused, CoordinatorError)
+    assert not Execution.objects.filter(execution_key="new").exists()
+
+
+def test_a_correlation_id_names_the_question_of_ones_own_tenant(twins: tuple[Twin, Twin]) -> None:
+    for twin in twins:
+        claim = twin.claim()
+        twin.record(making.suspension(claim))
+    with unguarded(Interaction):
+        Interaction.objects.update(correlation_id="order-1")
+    for twin in twins:
+        done = interactions.complete(twin.owner, correlation_id="order-1", response=1, actor="user:eva")
+        assert (done.interaction.tenant, done.duplicate) == (twin.owner, False)
+
+
+def test_a_heartbeat_refreshes_the_worker_of_its_own_tenant(twins: tuple[Twin, Twin]) -> None:
+    Worker.objects.update(last_sent_at=SENT)
+    for capacity, twin in enumerate(twins, start=20):
+        beat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=capacity)
+        take_heartbeat(twin.owner, twin.release.identity, beat, datetime.now(UTC))
+    assert [twin.worker.capacity for twin in twins] == [20, 21]
+    assert Worker.objects.count() == 2
+
+
+def test_a_heartbeat_renews_no_lease_of_another_tenant(twins: tuple[Twin, Twin]) -> None:
+    """The worker of the same name knows the lease, as a copy of the command would tell it."""
+    here, there = twins
+    claim = here.claim()
+    held = [HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=5)]
+    beat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=1, running=held)
+    Worker.objects.update(last_sent_at=SENT)
+    before = Execution.objects.values("lease_expires_at", "lease_owner", "running_since").get(pk=claim.execution_id)
+    take_heartbeat(there.owner, there.release.identity, beat, datetime.now(UTC))
+    after = Execution.objects.values("lease_expires_at", "lease_owner", "running_since").get(pk=claim.execution_id)
+    assert after == before
+
+
+def test_the_loss_of_a_lease_is_told_to_the_worker_that_held_it(
+    twins: tuple[Twin, Twin], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    for twin in twins:
+        claim = twin.claim()
+        Execution.objects.filter(pk=claim.execution_id).update(lease_owner="worker:worker-1")
+        with django_capture_on_commit_callbacks() as rung:
+            cancel(twin.owner, claim.execution_id, actor="user:eva", reason="")
+        told = [bell.args for bell in rung if bell.args[0] == TELL_TASK]
+        assert told == [(TELL_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
+
+
+def test_a_failure_is_retried_as_the_tenants_own_policy_says(twins: tuple[Twin, Twin]) -> None:
+    for limit, twin in zip((0, 5), twins, strict=True):
+        Pipeline.objects.filter(tenant=twin.owner).update(retry_limit=limit)
+    for twin in twins:
+        claim = twin.claim()
+        twin.record(making.failure(claim))
+    statuses = [Execution.objects.get(tenant=twin.owner).status for twin in twins]
+    assert statuses == ["DLQ", "WAIT_RETRY"]
+
+
+def test_an_outcome_of_another_tenants_worker_is_none(twins: tuple[Twin, Twin]) -> None:
+    """It is well signed, by the worker of the same release name, and names the right lease."""
+    here, there = twins
+    claim = here.claim()
+    key = worker_key(configured.WORKER_SECRET, there.owner.slug)
+    group = OutcomeGroup(worker_id="worker-1", outcomes=[making.answer(claim)])
+    tasks.record(seal(there.release.identity, group, key))
+    made = Execution.objects.get(pk=claim.execution_id)
+    assert (made.status, made.version) == ("RUNNING", claim.version)
+
+
+def test_a_role_in_another_tenant_lets_no_remembered_token_submit(twins: tuple[Twin, Twin], settings: Any) -> None:
+    """The process remembers the admission, so the statement that inserts the row is all that looks at the token."""
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+    here, there = twins
+    person = User.objects.create_user("eva")
+    membership = Membership.objects.create(user=person, tenant=here.owner, role=Role.OPERATOR)
+    token, _ = issue_token(here.owner, person, "client", [Scope.SUBMIT], lifetime=None)
+    order = Order(making.PIPELINE, {"n": 1}, "first")
+    [made] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
+    assert isinstance(made, Submission)
+    with as_owner():
+        membership.delete()
+        Membership.objects.create(user=person, tenant=there.owner, role=Role.TENANT_ADMIN)
+    order = Order(making.PIPELINE, {"n": 1}, "second")
+    [refused] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
+    assert isinstance(refused, CoordinatorError)
+    assert (refused.code, Execution.objects.filter(execution_key="second").exists()) == ("NOT_AUTHENTICATED", False)

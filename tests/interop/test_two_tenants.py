@@ -1,0 +1,119 @@
+"""Two tenants with the same names over `/tpf`: each call reaches the things of the tenant in its path."""
+
+from typing import Any
+
+import pytest
+
+from coordinator.tenancy.models import Tenant
+from executions import admission, moves, outcome
+from executions.models import Execution, Interaction, Worker
+from executions.protocol import OutcomeGroup
+from tests import making
+from tests.interop.client import call, ok, payload, refused, switch_on
+from tests.raw_sql import unguarded
+
+pytestmark = pytest.mark.django_db
+STRING = payload("java.lang.String", "v")
+
+
+@pytest.fixture
+def twins(settings: Any) -> list[Tenant]:
+    switch_on(settings)
+    made = [making.ready()[0] for _ in range(2)]
+    for owner in made:
+        ok("POST", control(owner, "executions"), order("k"))
+    return made
+
+
+def control(owner: Tenant, path: str) -> str:
+    return f"control-plane/tenants/{owner.slug}/{path}"
+
+
+def admin(owner: Tenant, path: str) -> str:
+    return f"admin/tenants/{owner.slug}/pipelines/{making.PIPELINE}/{path}"
+
+
+def order(key: str) -> dict[str, Any]:
+    return {"pipelineId": making.PIPELINE, "inputShape": "UNI", "inputPayload": STRING, "idempotencyKey": key}
+
+
+def execution(owner: Tenant) -> Execution:
+    return Execution.objects.get(tenant=owner)
+
+
+def test_a_repeated_key_gives_each_tenant_its_own_execution(twins: list[Tenant]) -> None:
+    for owner in twins:
+        again = ok("POST", control(owner, "executions"), order("k"))
+        assert (again["executionId"], again["duplicate"]) == (str(execution(owner).pk), True)
+
+
+def test_a_refusal_tells_nothing_of_another_tenants_execution(twins: list[Tenant]) -> None:
+    """The key is taken in the other tenant alone, and this tenant has no worker."""
+    here, there = twins
+    ok("POST", control(there, "executions"), order("theirs"))
+    making.silence(*Worker.objects.filter(tenant=here))
+    admission.forget_all()
+    status, text = refused(call("POST", control(here, "executions"), order("theirs")))
+    assert (status, text.startswith("No worker available for active release")) == (503, True)
+
+
+def test_a_status_and_a_result_are_those_of_the_tenant_in_the_path(twins: list[Tenant]) -> None:
+    for owner, other in (twins, twins[::-1]):
+        own, foreign = f"executions/{execution(owner).pk}", f"executions/{execution(other).pk}"
+        assert ok("GET", control(owner, own))["executionId"] == str(execution(owner).pk)
+        for path in (foreign, f"{foreign}/result"):
+            assert refused(call("GET", control(owner, path))) == (404, "Not Found")
+        answer = call("POST", f"admin/tenants/{owner.slug}/{foreign}/redrive")
+        assert refused(answer) == (404, f"Execution not found: {execution(other).pk}")
+
+
+def test_workers_releases_and_activations_are_those_of_the_tenant_in_the_path(twins: list[Tenant]) -> None:
+    for owner in twins:
+        [worker] = ok("GET", admin(owner, "workers"))
+        [release] = ok("GET", admin(owner, "releases"))
+        told = (worker, release, ok("GET", admin(owner, "releases/active")), ok("GET", admin(owner, "releases/1.0")))
+        assert {each["tenantId"] for each in told} == {owner.slug}
+
+
+@pytest.mark.parametrize("acting", [0, 1], ids=["older", "younger"])
+def test_a_drain_and_a_registration_touch_no_worker_of_the_same_name(twins: list[Tenant], acting: int) -> None:
+    owner, other = twins[acting], twins[1 - acting]
+    before = Worker.objects.filter(tenant=other).values().get()
+    release = {"contractVersion": before["contract_version"], "releaseVersion": before["release_version"]}
+    assert ok("POST", admin(owner, "workers/worker-1/drain"))["state"] == "DRAINING"
+    ok("POST", admin(owner, "workers/worker-1/heartbeat"))
+    ok("POST", admin(owner, "workers/register"), {**release, "workerId": "worker-1", "protocol": "grpc"})
+    assert Worker.objects.filter(tenant=other).values().get() == before
+    assert Worker.objects.get(tenant=owner).protocol == "grpc"
+
+
+@pytest.fixture
+def asked(twins: list[Tenant]) -> list[Interaction]:
+    """A question of each tenant; both have the same correlation id."""
+    claims, _ = moves.claim(owner="dispatcher", limit=10, lease_seconds=30, quota=0)
+    for claim in claims:
+        release = Execution.objects.get(pk=claim.execution_id).release
+        group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim)])
+        assert outcome.record(release.identity, group) == 1
+    with unguarded(Interaction):
+        Interaction.objects.update(correlation_id="order-1")
+    return [Interaction.objects.get(tenant=owner) for owner in twins]
+
+
+def test_what_is_pending_is_ones_own_and_a_shared_correlation_id_answers_it(asked: list[Interaction]) -> None:
+    body = {"correlationId": "order-1", "responsePayload": STRING}
+    for question in asked:
+        owner = question.tenant
+        assert [each["interactionId"] for each in ok("GET", control(owner, "interactions/pending"))] == [
+            str(question.pk)
+        ]
+        done = ok("POST", control(owner, "interactions/complete"), body)
+        assert (done["interactionId"], done["duplicate"]) == (str(question.pk), False)
+
+
+def test_another_tenants_question_is_not_answered_by_its_id(asked: list[Interaction]) -> None:
+    here, there = asked
+    body = {"interactionId": str(there.pk), "responsePayload": STRING}
+    assert refused(call("POST", control(here.tenant, "interactions/complete"), body)) == (404, "Not Found")
+    there.refresh_from_db()
+    assert there.status == "DISPATCHED"

@@ -1,0 +1,82 @@
+"""An activation is judged by what the tables say under its lock, whatever its caller has read before."""
+
+from typing import Any
+
+import pytest
+
+from coordinator.errors import CoordinatorError
+from releases import attachments, policy, registry, trusted_keys
+from releases.activation import activate
+from releases.models import Activation, Pipeline, Release
+from tests import making, signing
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+
+
+def read(release: Release) -> Release:
+    """The release with its pipeline and active release, as they are at this moment."""
+    rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release")
+    return rows.get(pk=release.pk)
+
+
+def refusal(release: Release, **more: Any) -> str:
+    before = rows(Activation), rows(Pipeline)
+    with pytest.raises(CoordinatorError) as caught:
+        activate(release, actor="user:test", **more)
+    assert (rows(Activation), rows(Pipeline)) == before
+    return caught.value.code
+
+
+@pytest.fixture
+def release() -> Release:
+    return making.registered(making.tenant())
+
+
+CHANGES = [({"signaturePolicy": "require"}, "SIGNATURE_REQUIRED"), ({"reasonRequired": True}, "REASON_REQUIRED")]
+
+
+@pytest.mark.parametrize(("change", "code"), CHANGES)
+def test_a_policy_that_was_changed_since_the_release_was_read_counts(
+    release: Release, change: dict[str, Any], code: str
+) -> None:
+    early = read(release)
+    policy.change(early.pipeline, change, actor="user:admin")
+    assert refusal(early) == code
+
+
+@pytest.mark.parametrize(("change", "code"), CHANGES)
+def test_a_policy_that_was_lifted_since_the_release_was_read_asks_for_nothing(
+    release: Release, change: dict[str, Any], code: str
+) -> None:
+    policy.change(release.pipeline, change, actor="user:admin")
+    early = read(release)
+    assert refusal(early) == code
+    lifted = {"signaturePolicy": "off", "reasonRequired": False}
+    policy.change(early.pipeline, lifted, actor="user:admin")
+    if code == "REASON_REQUIRED":
+        assert refusal(early) == code, "what was read asks for a reason, so the caller is asked for one"
+        early = read(release)
+    assert activate(early, actor="user:test").sequence == 1
+
+
+def test_a_key_that_was_revoked_since_the_release_was_read_counts_no_more(release: Release) -> None:
+    key = signing.trusted(release.pipeline.tenant)
+    attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:test")
+    policy.change(release.pipeline, {"signaturePolicy": "require"}, actor="user:admin")
+    early = read(release)
+    assert activate(early, actor="user:test").sequence == 1
+    trusted_keys.revoke(key, actor="user:admin", reason="leaked")
+    assert refusal(early) == "SIGNATURE_REQUIRED"
+
+
+def test_the_release_that_was_active_when_it_was_read_is_not_expected_any_more(release: Release) -> None:
+    activate(release, actor="user:test")
+    second = making.registered(release.pipeline.tenant, "2.0")
+    early = read(second)
+    activate(read(second), actor="user:test")
+    assert refusal(early, expected_release_version="1.0") == "ACTIVE_RELEASE_CHANGED"
+    made = activate(early, actor="user:test", expected_release_version="2.0")
+    assert (made.sequence, made.previous_id) == (3, second.pk)
+    active = registry.pipeline(release.pipeline.tenant, making.PIPELINE).activation
+    assert active == made

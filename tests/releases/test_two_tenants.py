@@ -1,0 +1,173 @@
+"""Two tenants that bring the same pipelines, versions, bytes and keys: what one has is no right of the other."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from releases import attachments, direct_uploads, registry, trust, trusted_keys
+from releases.activation import activate
+from releases.artifact_store import S3Settings
+from releases.direct_uploads import MOST_OPEN
+from releases.models import ArtifactUpload, Blob, Release
+from releases.registrar import verify_release
+from releases.trust import Standing
+from tests import making, signing
+from tests.s3 import use_s3
+
+pytestmark = pytest.mark.django_db
+CONTRACT = making.contract()
+DATA = making.archive(CONTRACT)
+DIGEST = making.digest_of(DATA)
+
+
+@pytest.fixture
+def twins() -> tuple[Tenant, Tenant]:
+    return making.tenant(), making.tenant()
+
+
+def uploaded(owner: Tenant, *files: bytes, **changes: Any) -> Release:
+    """A verified release, whatever the verdict."""
+    release = making.upload(owner, {**making.descriptor(CONTRACT, DATA), **changes}, *files).release
+    verify_release(release.pk)
+    release.refresh_from_db()
+    return release
+
+
+def test_a_version_is_registered_in_each_tenant_with_metadata_of_its_own(twins: tuple[Tenant, Tenant]) -> None:
+    here, there = twins
+    first = uploaded(here, DATA)
+    [artifact] = making.descriptor(CONTRACT, DATA)["artifacts"]
+    second = uploaded(there, DATA, artifacts=[{**artifact, "uri": "elsewhere.zip"}])
+    assert (first.status, second.status) == ("REGISTERED", "REGISTERED")
+    for owner, release in ((here, first), (there, second)):
+        assert registry.release(registry.pipeline(owner, making.PIPELINE), "1.0").pk == release.pk
+        again = making.upload(owner, release.descriptor, DATA)
+        assert (again.created, again.release.pk) == (False, release.pk)
+        assert release.contract is not None
+        assert release.contract.pipeline.tenant == owner
+
+
+def test_a_contract_version_has_a_document_for_each_pipeline(twins: tuple[Tenant, Tenant]) -> None:
+    """The documents differ, and neither is a conflict in the other tenant."""
+    statuses = []
+    for name, owner in zip(("Validate", "Renamed"), twins, strict=True):
+        document = {**CONTRACT, "steps": [{**making.STEP, "authoredName": name}]}
+        data = making.archive(document)
+        release = making.upload(owner, making.descriptor(document, data), data).release
+        verify_release(release.pk)
+        release.refresh_from_db()
+        statuses.append([finding["code"] for finding in release.findings if finding["code"] == "CONTRACT_CONFLICT"])
+    assert statuses == [[], []]
+
+
+def test_to_know_a_digest_is_no_claim_to_the_bytes(twins: tuple[Tenant, Tenant]) -> None:
+    here, there = twins
+    uploaded(there, DATA)
+    assert uploaded(here).status == "REJECTED"
+    assert uploaded(here, DATA).status == "REGISTERED"
+
+
+def test_bytes_that_another_tenant_sent_straight_to_the_store_are_no_claim_either(twins: tuple[Tenant, Tenant]) -> None:
+    here, there = twins
+    uploaded(making.tenant(), DATA)
+    assert Blob.objects.get(digest=DIGEST).state == "SOUND"
+    stored_upload(there)
+    assert uploaded(here).status == "REJECTED"
+    stored_upload(here)
+    assert uploaded(here).status == "REGISTERED"
+
+
+def stored_upload(owner: Tenant) -> None:
+    ArtifactUpload.objects.create(
+        tenant=owner,
+        digest=DIGEST,
+        size=len(DATA),
+        part_size=len(DATA),
+        status="OPEN",
+        expires_at=timezone.now() + timedelta(days=1),
+    )
+    for status in ("VERIFYING", "STORED"):
+        ArtifactUpload.objects.filter(tenant=owner).update(status=status)
+
+
+class TestDirectUploads:
+    @pytest.fixture(autouse=True)
+    def place(self, settings: Any, s3_place: S3Settings) -> None:
+        use_s3(settings, s3_place)
+
+    def test_the_same_bytes_are_an_upload_of_each_tenant(self, twins: tuple[Tenant, Tenant]) -> None:
+        made = [direct_uploads.begin(owner, digest=DIGEST, size=5, actor="user:test") for owner in twins]
+        assert [each.tenant for each in made] == list(twins)
+        again = [direct_uploads.begin(owner, digest=DIGEST, size=5, actor="user:test") for owner in twins]
+        assert again == made
+        for owner, other in ((twins[0], made[1]), (twins[1], made[0])):
+            with pytest.raises(direct_uploads.UploadUnknown):
+                direct_uploads.find(owner, str(other.pk))
+
+    def test_the_open_uploads_of_one_tenant_leave_the_other_its_own(self, twins: tuple[Tenant, Tenant]) -> None:
+        here, there = twins
+        ArtifactUpload.objects.bulk_create(
+            ArtifactUpload(
+                tenant=there,
+                digest=making.digest_of(str(number).encode()),
+                size=1,
+                part_size=1,
+                status="OPEN",
+                expires_at=timezone.now() + timedelta(days=1),
+            )
+            for number in range(MOST_OPEN)
+        )
+        assert direct_uploads.begin(here, digest=DIGEST, size=5, actor="user:test").tenant == here
+        with pytest.raises(direct_uploads.DirectUploadsFull):
+            direct_uploads.begin(there, digest=DIGEST, size=5, actor="user:test")
+
+
+# --- signatures ---
+
+
+def signed(owner: Tenant, version: str, *names: str) -> Release:
+    release = making.registered(owner, version)
+    if names:
+        attachments.attach(release, [signing.envelope(release.descriptor, *names)], actor="user:test")
+    return Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
+
+
+def test_a_list_over_several_tenants_judges_each_release_by_the_keys_of_its_own(twins: tuple[Tenant, Tenant]) -> None:
+    here, there = twins
+    signing.trusted(here, "ours")
+    signing.trusted(there, "theirs")
+    trusted_keys.revoke(signing.trusted(here, "old"), actor="user:admin", reason="left")
+    expected = {
+        signed(here, "1.0", "ours").pk: Standing.SIGNED,
+        signed(here, "2.0", "theirs").pk: Standing.UNTRUSTED,
+        signed(here, "3.0", "old").pk: Standing.REVOKED_KEYS,
+        signed(here, "4.0").pk: Standing.UNSIGNED,
+        signed(there, "1.0", "ours").pk: Standing.UNTRUSTED,
+        signed(there, "2.0", "theirs").pk: Standing.SIGNED,
+    }
+    releases = Release.objects.select_related("pipeline").all()
+    assert trust.standings(releases) == expected
+    for release in Release.objects.select_related("pipeline__tenant").all():
+        assert trust.of(release).standing == expected[release.pk]
+
+
+def test_an_equal_attachment_is_found_in_each_pipeline_that_has_it(twins: tuple[Tenant, Tenant]) -> None:
+    content = json.dumps(signing.cyclone()).encode()
+    for owner in twins:
+        attachments.attach(making.registered(owner), [content], actor="user:test")
+    for owner in twins:
+        pipeline = registry.pipeline(owner, making.PIPELINE)
+        found = attachments.find(pipeline, making.digest_of(content))
+        assert found.release.pipeline == pipeline
+
+
+def test_an_activation_moves_the_pointer_of_its_own_pipeline(twins: tuple[Tenant, Tenant]) -> None:
+    releases = [making.registered(owner) for owner in twins]
+    made = [activate(release, actor="user:test", operation_key="k") for release in releases]
+    assert [each.sequence for each in made] == [1, 1]
+    for owner, event in zip(twins, made, strict=True):
+        assert registry.pipeline(owner, making.PIPELINE).activation == event
