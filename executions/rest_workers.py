@@ -89,10 +89,11 @@ def admit(
     if not may_call(endpoint):
         raise WorkerEndpointRefused("REST_WORKER_ORIGINS does not name the endpoint's origin.")
     with transaction.atomic():
-        known = Worker.objects.select_for_update().filter(
-            tenant=tenant, pipeline_id=identity.pipeline_id, worker_id=worker_id
-        )
-        if known.filter(protocol=CELERY, stopped_at=None).exists():
+        # Until the registration, no heartbeat can add a worker with this id, or start a stopped one again.
+        Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+        rows = Worker.objects.select_for_update()
+        known = rows.filter(tenant=tenant, pipeline_id=identity.pipeline_id, worker_id=worker_id).first()
+        if known is not None and known.protocol == CELERY and known.stopped_at is None:
             raise WorkerBeatsItself(f"Worker {worker_id!r} is on the broker; register another under another id.")
         return register(tenant, identity, worker_id=worker_id, protocol=REST, endpoint=endpoint, actor=actor, **members)
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from tests.concurrency.racing import bounded_waits
 from tests.race_database import connected_to, emptied
 
 
 @pytest.fixture
 def committed(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The whole test runs over `race_database`, in every thread, and leaves it empty."""
-    with django_db_blocker.unblock(), connected_to(race_database), emptied():
+    with django_db_blocker.unblock(), connected_to(race_database), bounded_waits(), emptied():
         yield

@@ -1,13 +1,27 @@
 """Lets calls race: each in a thread and over a connection of its own, all let go at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Barrier
 from typing import TypeVar
 
-from django.db import connections
+from django.db import connection, connections
 
 T = TypeVar("T")
+LOCK_TIMEOUT = "5s"
+
+
+@contextmanager
+def bounded_waits() -> Iterator[None]:
+    """Connections that are opened in the block wait at most LOCK_TIMEOUT for a lock: a test fails and never hangs."""
+    before = connection.settings_dict["OPTIONS"]
+    options = f"{before.get('options', '')} -c lock_timeout={LOCK_TIMEOUT}"
+    connection.settings_dict["OPTIONS"] = {**before, "options": options}
+    try:
+        yield
+    finally:
+        connection.settings_dict["OPTIONS"] = before
 
 
 def race(*calls: Callable[[], T]) -> list[T | Exception]:

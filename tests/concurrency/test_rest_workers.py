@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import OperationalError
 
 from coordinator.places import Places
 from executions import cancellation, rest_assignment, rest_capabilities, rest_dispatch
@@ -14,9 +15,10 @@ from executions.rest_workers import register
 from executions.worker_keys import worker_key
 from tests import making
 from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import stopped_before_writing
 from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
-from tests.interop.strict_worker import CONTRACT_STEPS, StrictWorker, serving
+from tests.interop.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed, serving
 from tests.running import eventually
 
 
@@ -70,6 +72,18 @@ def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings
     assert isinstance(form.input, dict)
     assert form.execution_id == kept.pk
     assert kept.input["requestId"] in form.input["payload"]["payload"]
+
+
+def test_a_result_and_its_original_outputs_are_one_transaction(flow: Flow) -> None:
+    output = {"payloadTypeId": "com.acme.Order", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
+    flow.double.answers = [completed(output)]
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    call = partial(rest_dispatch.run, claim.execution_id, claim.lease_token)
+    with stopped_before_writing(WireForm, call) as stopped:
+        assert isinstance(stopped.fail(), OperationalError)
+    made.refresh_from_db()
+    assert (made.status, WireForm.objects.count()) == ("RUNNING", 0)
 
 
 def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:

@@ -20,6 +20,7 @@ from releases.artifact_store import S3Settings, artifact_store
 from releases.models import ArtifactUpload, Blob
 from tests import making
 from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import advisory_locks, digest_lock, stopped_before_writing
 from tests.concurrency.test_operators import wait_until_somebody_waits_for_a_lock
 from tests.releases.sending import MEBIBYTE, begun, sent
 from tests.s3 import client_of, use_s3
@@ -101,3 +102,13 @@ def test_the_same_bytes_of_two_tenants_verified_twice_at_once_are_one_blob() -> 
     assert [(upload.status, upload.cleared) for upload in uploads] == [("STORED", True)] * 2
     assert artifact_store().verified(making.digest_of(DATA)) is not None
     assert Blob.objects.get().state == "SOUND"
+
+
+def test_a_direct_upload_locks_its_digest_until_it_is_stored() -> None:
+    upload = sent(making.tenant(), DATA)
+    with stopped_before_writing(Blob, partial(direct_uploads.finish, str(upload.pk))) as stopped:
+        assert digest_lock(upload.digest) == "shared"
+        stopped.finish()
+        assert advisory_locks() == 0
+    upload.refresh_from_db()
+    assert upload.status == "STORED"

@@ -1,0 +1,314 @@
+"""Calls of the product that lock rows, each with the rows that it locks."""
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from ipaddress import ip_network
+from typing import Any
+
+from django.db.models import F, Model
+from django.utils import timezone
+
+from coordinator.tenancy.models import Tenant
+from executions import (
+    awaits,
+    campaigns,
+    interactions,
+    message_path,
+    outcome,
+    rest_workers,
+    retention,
+    tenant_keys,
+    webhooks,
+    worker_registry,
+)
+from executions.campaign_filters import Filters
+from executions.cancellation import cancel
+from executions.models import AwaitUnit, Campaign, Execution, MessagePath, Worker
+from executions.moves import Claim
+from executions.protocol import Checkpoint, Heartbeat, HeldLease, OutcomeGroup
+from releases import attachments, scrub
+from releases import retention as bytes_retention
+from releases.activation import activate
+from releases.models import Blob, Release
+from releases.registrar import register, verify_release
+from releases.revocation import revoke
+from tests import making, signing
+from tests.concurrency.sessions import Call
+from tests.executions.parking import asked, make_late, suspended
+from tests.raw_sql import run, unguarded
+
+Scene = tuple[Call, Sequence[Model]]
+AWAY = timedelta(minutes=3)
+NO_AGE = timedelta(seconds=-60)
+NOWHERE = "http://127.0.0.1:1"
+"""Nothing listens there."""
+
+
+def permit(settings: Any) -> None:
+    """Let the scenes call NOWHERE, once."""
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+    settings.WEBHOOK_ATTEMPTS = 1
+    settings.REST_WORKER_ORIGINS = [NOWHERE]
+
+
+# --- releases ---
+
+
+def fresh(release: Release) -> Release:
+    return Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
+
+
+def activation() -> Scene:
+    release = fresh(making.registered(making.tenant()))
+    return partial(activate, release, actor="user:x"), [release.pipeline]
+
+
+def activation_with_keys() -> Scene:
+    release = fresh(making.registered(making.tenant()))
+    keys = [signing.trusted(release.pipeline.tenant, name) for name in ("a", "b", "c")]
+    return partial(activate, release, actor="user:x"), keys
+
+
+def revocation() -> Scene:
+    release = fresh(making.registered(making.tenant()))
+    return partial(revoke, release, actor="user:x", reason="a mistake"), [release.pipeline]
+
+
+def attachment() -> Scene:
+    release = making.registered(making.tenant())
+    content = json.dumps(signing.cyclone(["c"])).encode()
+    return partial(attachments.attach, release, [content], actor="user:x"), [release]
+
+
+def uploaded() -> Release:
+    """A release of new bytes, not verified yet."""
+    document = making.contract()
+    data = making.archive(document, code=os.urandom(8).hex())
+    return making.upload(making.tenant(), making.descriptor(document, data), data).release
+
+
+def verification() -> Scene:
+    release = uploaded()
+    return partial(verify_release, release.pk), [release]
+
+
+def blob_of(release: Release) -> Blob:
+    return Blob.objects.get(artifacts__release=release)
+
+
+def damage(blob: Blob) -> None:
+    path = making.stored_file(blob.digest)
+    path.chmod(0o644)
+    path.write_bytes(b"damage")
+
+
+def registration() -> Scene:
+    """Of bytes that are stored already."""
+    document = making.contract()
+    data = making.archive(document, code=os.urandom(8).hex())
+    blob = making.upload(making.tenant(), making.descriptor(document, data), data).release
+    text = json.dumps(making.descriptor(document, data)).encode()
+    return partial(register, making.tenant(), text, [making.staged(data)], actor="user:x"), [blob_of(blob)]
+
+
+def healing() -> Scene:
+    """An upload of bytes that a stored release has lost."""
+    document = making.contract()
+    data = making.archive(document, code=os.urandom(8).hex())
+    owner = making.tenant()
+    blob = blob_of(making.upload(owner, making.descriptor(document, data), data).release)
+    damage(blob)
+    assert scrub.check(blob.digest).state == "DAMAGED"
+    text = json.dumps(making.descriptor(document, data)).encode()
+    return partial(register, owner, text, [making.staged(data)], actor="user:x"), [blob]
+
+
+def sound_bytes() -> Scene:
+    blob = blob_of(uploaded())
+    return partial(scrub.check, blob.digest), [blob]
+
+
+def damaged_bytes() -> Scene:
+    blob = blob_of(uploaded())
+    damage(blob)
+    return partial(scrub.check, blob.digest), [blob]
+
+
+def missing_bytes() -> Scene:
+    blob = blob_of(uploaded())
+    making.stored_file(blob.digest).unlink()
+    return partial(scrub.check, blob.digest), [blob]
+
+
+def removal_of_bytes() -> Scene:
+    staged = making.staged(os.urandom(8)).staged
+    staged.keep()
+    blob = Blob(digest=staged.digest)
+    found = [orphan for orphan in bytes_retention.orphans(NO_AGE) if orphan.name == blob.digest]
+    return lambda: list(bytes_retention.remove(found, NO_AGE)), [blob]
+
+
+# --- executions ---
+
+
+def running(owner: Tenant, count: int) -> list[Claim]:
+    """Claims of new executions, whose release asks for checkpoints."""
+    for number in range(count):
+        making.execution(owner, f"k{number}")
+    with unguarded(Execution):
+        Execution.objects.update(checkpoints=True)
+    return making.claimed(owner)
+
+
+def executions() -> list[Execution]:
+    return list(Execution.objects.order_by("pk"))
+
+
+def recording() -> Scene:
+    owner, release = making.ready()
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim) for claim in running(owner, 3)])
+    return partial(outcome.record, release.identity, group), executions()
+
+
+def recording_checkpoints() -> Scene:
+    owner, release = making.ready()
+    reached = [checkpoint(claim) for claim in running(owner, 3)]
+    group = OutcomeGroup(worker_id="w", checkpoints=reached)
+    return partial(outcome.record, release.identity, group), executions()
+
+
+def checkpoint(claim: Claim) -> Checkpoint:
+    return Checkpoint(
+        execution_id=claim.execution_id,
+        execution_version=claim.version,
+        lease_token=claim.lease_token,
+        transition_key="t",
+        next_step_index=1,
+        output_payloads=['{"n": 2}'],
+    )
+
+
+def dead(count: int = 3) -> tuple[Tenant, list[Execution]]:
+    owner, _ = making.ready()
+    making.dead(owner, *(f"k{number}" for number in range(count)))
+    return owner, executions()
+
+
+def start_campaign(owner: Tenant) -> Campaign:
+    filters = Filters(pipeline_id=making.PIPELINE)
+    return campaigns.start(owner, filters, reason="", rate_per_minute=600, actor="user:x")
+
+
+def campaign_start() -> Scene:
+    owner, failed = dead()
+    return partial(start_campaign, owner), failed
+
+
+def campaign_advance() -> Scene:
+    owner, _ = dead()
+    made = start_campaign(owner)
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(seconds=60))
+    return campaigns.advance, [made]
+
+
+def removal() -> Scene:
+    owner, failed = dead()
+    making.aged(*failed, days=31)
+    Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
+    return partial(retention.remove, seconds=60), failed
+
+
+def answering() -> Scene:
+    made = suspended(making.ready())
+    one = asked(made)
+    call = partial(interactions.complete, one.tenant, interaction_id=one.pk, response={"n": 2}, actor="user:x")
+    return call, [made, AwaitUnit.objects.get(), one]
+
+
+def giving_up_a_webhook() -> Scene:
+    made = suspended(making.ready(), transport="webhook", transport_metadata={"url": NOWHERE})
+    return webhooks.send, [made, AwaitUnit.objects.get()]
+
+
+def timing_out() -> Scene:
+    made = suspended(making.ready())
+    make_late(asked(made))
+    return awaits.expire, [made]
+
+
+def cancelling() -> Scene:
+    made = suspended(making.ready())
+    return partial(cancel, made.tenant, made.pk, actor="user:x", reason=""), [made, AwaitUnit.objects.get()]
+
+
+# --- workers ---
+
+
+def beat(release: Release, worker_id: str, *claims: Claim) -> Call:
+    held = [HeldLease(execution_id=each.execution_id, lease_token=each.lease_token, seconds=1) for each in claims]
+    message = Heartbeat(worker_id=worker_id, state="HEALTHY", capacity=10, running=held)
+    tenant = release.pipeline.tenant
+    return partial(worker_registry.take_heartbeat, tenant, release.identity, message, timezone.now())
+
+
+def first_heartbeat() -> Scene:
+    release = making.active(making.tenant())
+    return beat(release, "new"), [release.pipeline.tenant]
+
+
+def heartbeat() -> Scene:
+    owner, release = making.ready()
+    claims = running(owner, 3)
+    return beat(release, "worker-1", *claims), [Worker.objects.get()]
+
+
+def heartbeat_of_a_silent_worker() -> Scene:
+    owner, release = making.ready()
+    worker = Worker.objects.get()
+    making.silence(worker)
+    return beat(release, "worker-1"), [owner, worker]
+
+
+def admission_of_a_rest_worker() -> Scene:
+    """Under the id of a worker that has stopped."""
+    owner, release = making.ready()
+    Worker.objects.update(stopped_at=timezone.now())
+    call = partial(
+        rest_workers.admit,
+        owner,
+        release.identity,
+        worker_id="worker-1",
+        endpoint=NOWHERE,
+        actor="user:x",
+    )
+    return call, [owner, Worker.objects.get()]
+
+
+def end_of_an_interruption() -> Scene:
+    owner, _ = making.ready()
+    for number in range(2):
+        making.worker(Release.objects.get(), f"more-{number}")
+    running(owner, 3)
+    message_path.confirm()
+    MessagePath.objects.update(arrived_at=F("arrived_at") - AWAY, expected_by=F("expected_by") - AWAY)
+    run("UPDATE executions_execution SET lease_expires_at = now() - interval '2 minutes'")
+    return message_path.confirm, [MessagePath.objects.get(), *Worker.objects.order_by("pk")]
+
+
+def key_start() -> Scene:
+    owner = making.tenant()
+    return partial(tenant_keys.start_key, owner, actor="user:x"), [owner]
+
+
+def key_revocation() -> Scene:
+    owner = making.tenant()
+    tenant_keys.start_key(owner, actor="user:x")
+    return partial(tenant_keys.revoke_old_key, owner, actor="user:x"), [owner]
+
+
+def key_replacement() -> Scene:
+    owner = making.tenant()
+    return partial(tenant_keys.replace_key, owner, actor="user:x"), [owner]

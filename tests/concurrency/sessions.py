@@ -1,0 +1,125 @@
+"""Sessions beside the one of the test. They hold locks against a call, or look at the locks that it holds."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from django.db import connection, connections
+from django.db.models import Model
+from psycopg import sql
+
+from releases import blob_lock
+from releases.errors import ArtifactStoreUnavailable
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.waiting import until_blocked
+
+Call = Callable[[], object]
+
+
+@contextmanager
+def another_session() -> Iterator[psycopg.Connection[Any]]:
+    """A separate connection, in a transaction that is rolled back at the end of the block."""
+    with psycopg.connect(**connection.get_connection_params()) as session:
+        yield session
+        session.rollback()
+
+
+@contextmanager
+def thread() -> Iterator[ThreadPoolExecutor]:
+    """One thread, whose connection stays open until the end of the block: a lock that leaks can be seen."""
+    with ThreadPoolExecutor(1) as made:
+        try:
+            yield made
+        finally:
+            made.submit(connections.close_all).result(30)
+
+
+def lock(session: psycopg.Connection[Any], row: Model, strength: str = "UPDATE", wait: str = "NOWAIT") -> bool:
+    """Lock the row in `session`. Return False if it is locked already and `wait` is SKIP LOCKED."""
+    query = sql.SQL("SELECT FROM {table} WHERE {key} = %s FOR " + strength + " " + wait)  # type: ignore[arg-type]
+    names = query.format(table=sql.Identifier(row._meta.db_table), key=sql.Identifier(row._meta.pk.column))
+    return session.execute(names, [row.pk]).rowcount == 1
+
+
+def locked(rows: Sequence[Model], *, against: str) -> list[Model]:
+    """Return those of `rows` that another session cannot lock FOR `against` now."""
+    with another_session() as session:
+        return [row for row in rows if not lock(session, row, against, "SKIP LOCKED")]
+
+
+def advisory_locks() -> int:
+    """Return how many advisory locks the sessions of this database hold."""
+    with another_session() as session:
+        return _count(
+            session,
+            "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database "
+            "WHERE locktype = 'advisory' AND d.datname = current_database()",
+        )
+
+
+def _count(session: psycopg.Connection[Any], query: LiteralString, *parameters: object) -> int:
+    [[count]] = session.execute(query, parameters).fetchall()
+    return int(count)
+
+
+def digest_lock(digest: str) -> str:
+    """Return how another session holds the lock of `digest`: "free", "shared" or "alone"."""
+
+    def look() -> str:
+        with blob_lock.alone(digest) as held:
+            if held:
+                return "free"
+        try:
+            with blob_lock.shared([digest], patience=0):
+                return "shared"
+        except ArtifactStoreUnavailable:
+            return "alone"
+
+    return results_of(race(look))[0]
+
+
+class Stopped:
+    """A call that waits for a lock of another session, in the middle of its work."""
+
+    def __init__(self, running: Future[object], session: psycopg.Connection[Any], pid: int) -> None:
+        self._running, self._session, self._pid = running, session, pid
+
+    def finish(self) -> object:
+        """Let it go on, and return what it returns."""
+        self._session.rollback()
+        return self._running.result(30)
+
+    def fail(self) -> BaseException | None:
+        """Make its statement fail, and return what it raises."""
+        self._session.execute("SELECT pg_cancel_backend(%s)", [self._pid])
+        return self._running.exception(30)
+
+    def locks(self) -> int:
+        """Return how many locks of any kind its session holds. A transaction that is still open holds some."""
+        return _count(self._session, "SELECT count(*) FROM pg_locks WHERE pid = %s", self._pid)
+
+
+@contextmanager
+def stopped_before_writing(table: type[Model], call: Call) -> Iterator[Stopped]:
+    """Run `call` until it writes to `table`. It can read the table, and lock rows of it."""
+    with thread() as other, another_session() as session:
+        name = sql.Identifier(table._meta.db_table)
+        session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
+        yield _started(other, call, session)
+        session.rollback()
+
+
+@contextmanager
+def stopped_at_row(row: Model, call: Call, strength: str = "UPDATE") -> Iterator[Stopped]:
+    """Run `call` until it locks `row`, which another session holds."""
+    with thread() as other, another_session() as session:
+        assert lock(session, row, strength)
+        yield _started(other, call, session)
+        session.rollback()
+
+
+def _started(other: ThreadPoolExecutor, call: Call, session: psycopg.Connection[Any]) -> Stopped:
+    running = other.submit(call)
+    return Stopped(running, session, until_blocked(session, ended=running.done))

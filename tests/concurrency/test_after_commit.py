@@ -1,0 +1,67 @@
+"""What a call announces is announced after its commit, and never after a rollback."""
+
+from collections.abc import Callable
+from functools import partial
+from threading import Event
+
+import pytest
+from celery import current_app
+from django.db import transaction
+
+from coordinator import bell
+from executions import tenant_keys
+from executions.tenant_keys import active_keys, replace_key, start_key
+from executions.worker_keys import WorkerKey
+from tests import making
+from tests.broker import taken
+from tests.concurrency.racing import race, results_of
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@pytest.fixture
+def task(name: str) -> str:
+    """A task that no worker has."""
+    return f"tests.{name}"
+
+
+def sent(task: str) -> int:
+    return [found for found, _ in taken(current_app.conf.task_default_queue)].count(task)
+
+
+@pytest.mark.parametrize("ring", [bell.ring, bell.ring_once])
+def test_a_wake_up_is_sent_after_the_commit(ring: Callable[[str], None], task: str) -> None:
+    with transaction.atomic():
+        ring(task)
+        assert sent(task) == 0
+    assert sent(task) == 1
+
+
+@pytest.mark.parametrize("ring", [bell.ring, bell.ring_once])
+def test_a_wake_up_that_is_rolled_back_is_not_sent(ring: Callable[[str], None], task: str) -> None:
+    with transaction.atomic():
+        ring(task)
+        transaction.set_rollback(True)
+    assert sent(task) == 0
+
+
+def test_this_process_is_woken_after_the_commit(task: str) -> None:
+    woken = Event()
+    bell.answer_here(task, woken.set)
+    with transaction.atomic():
+        bell.ring_once(task)
+        assert not woken.wait(0.2)
+    assert woken.wait(30)
+
+
+@pytest.mark.parametrize("change", [start_key, replace_key])
+def test_a_process_knows_a_new_key_once_it_is_committed(change: Callable[..., WorkerKey]) -> None:
+    """Another thread caches the old keys while the change is not committed."""
+    owner = making.tenant()
+    before = active_keys(owner.slug)
+    with transaction.atomic():
+        made = change(owner, actor="user:x")
+        assert active_keys(owner.slug)[0] == made
+        tenant_keys.forget()
+        assert results_of(race(partial(active_keys, owner.slug))) == [before]
+    assert active_keys(owner.slug)[0] == made

@@ -1,0 +1,300 @@
+"""Whoever waits for a lock decides by what the other transaction has committed, not by what it read before."""
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from executions import awaits, campaigns, checkpoints, moves, outcome, tenant_keys, worker_registry
+from executions.cancellation import cancel
+from executions.models import Campaign, Execution, Worker
+from executions.protocol import Heartbeat, OutcomeGroup
+from executions.redrive import redrive
+from releases import attachments, policy, trusted_keys
+from releases.activation import activate
+from releases.models import Attachment, Release
+from releases.revocation import revoke
+from tests import making, signing
+from tests.concurrency import scenes
+from tests.concurrency.sessions import Call, thread
+from tests.concurrency.waiting import until_blocked
+from tests.executions.parking import answer, asked, suspended
+from tests.raw_sql import run
+
+pytestmark = pytest.mark.usefixtures("committed")
+Decision = tuple[Call, Call, object]
+"""A call that commits last, one that waits for it, and what the second returns, or the name of its exception."""
+
+
+@pytest.fixture(autouse=True)
+def permissions(settings: Any) -> None:
+    scenes.permit(settings)
+    settings.MAX_TENANT_WORKERS = 2
+
+
+def verdict(of: "Future[object]") -> object:
+    error = of.exception(30)
+    return of.result() if error is None else type(error).__name__
+
+
+# --- releases ---
+
+
+def releases(*versions: str) -> list[Release]:
+    owner = making.tenant()
+    return [scenes.fresh(making.registered(owner, version)) for version in versions]
+
+
+def a_stricter_policy() -> Decision:
+    [release] = releases("1.0")
+    change = partial(policy.change, release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
+    return change, partial(activate, release, actor="user:y"), "SignatureRequired"
+
+
+def a_revoked_key() -> Decision:
+    [release] = releases("1.0")
+    policy.change(release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
+    attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
+    key = signing.trusted(release.pipeline.tenant)
+    revoking = partial(trusted_keys.revoke, key, actor="user:x", reason="leaked")
+    return revoking, partial(activate, scenes.fresh(release), actor="user:y"), "SignatureRequired"
+
+
+def another_active_release() -> Decision:
+    one, other = releases("1.0", "2.0")
+    second = partial(activate, other, actor="user:y", expected_release_version="")
+    return partial(activate, one, actor="user:x"), second, "ActiveReleaseChanged"
+
+
+def a_release_that_is_being_revoked() -> Decision:
+    [release] = releases("1.0")
+    revoking = partial(revoke, release, actor="user:x", reason="a mistake")
+    return revoking, partial(activate, scenes.fresh(release), actor="user:y"), "ReleaseNotRegistered"
+
+
+def the_same_operation() -> Decision:
+    [release] = releases("1.0")
+    activating = partial(activate, release, actor="user:x", operation_key="k")
+    return activating, lambda: activating().sequence, 1
+
+
+def a_second_revocation() -> Decision:
+    [release] = releases("1.0")
+    revoking = partial(revoke, release, actor="user:x", reason="first")
+    return revoking, lambda: revoke(scenes.fresh(release), actor="user:y", reason="second").reason, "first"
+
+
+def attached(release: Release, *names: str) -> Callable[[], Sequence[Attachment]]:
+    contents = [json.dumps(signing.cyclone([name])).encode() for name in names]
+    return partial(attachments.attach, release, contents, actor="user:x")
+
+
+def the_last_place_for_an_attachment() -> Decision:
+    [release] = releases("1.0")
+    attached(release, *(str(number) for number in range(Attachment.MOST - 1)))()
+    return attached(release, "last"), attached(release, "one too many"), "AttachmentsFull"
+
+
+def an_equal_attachment() -> Decision:
+    [release] = releases("1.0")
+    return attached(release, "same"), attached(release, "same"), []
+
+
+def an_attachment_of_a_revoked_release() -> Decision:
+    [release] = releases("1.0")
+    revoking = partial(revoke, scenes.fresh(release), actor="user:x", reason="a mistake")
+    return revoking, attached(release, "late"), "ReleaseNotRegistered"
+
+
+# --- worker keys ---
+
+
+def a_third_key() -> Decision:
+    owner = making.tenant()
+    start = partial(tenant_keys.start_key, owner, actor="user:x")
+    return start, start, "WorkerKeyChangeRefused"
+
+
+def a_key_that_is_revoked_twice() -> Decision:
+    owner = making.tenant()
+    tenant_keys.start_key(owner, actor="user:x")
+    end = partial(tenant_keys.revoke_old_key, owner, actor="user:x")
+    return end, end, "WorkerKeyChangeRefused"
+
+
+def a_key_that_is_replaced_twice() -> Decision:
+    owner = making.tenant()
+    replace = partial(tenant_keys.replace_key, owner, actor="user:x")
+    return replace, lambda: (replace(), len(tenant_keys.active_keys(owner.slug)))[1], 1
+
+
+# --- executions ---
+
+
+def cancelling(execution: Execution) -> Call:
+    return partial(cancel, execution.tenant, execution.pk, actor="user:x", reason="")
+
+
+def a_redrive_of_what_is_redriven() -> Decision:
+    owner, [failed] = scenes.dead(1)
+    again = partial(redrive, owner, failed.pk, actor="user:x", reason="")
+    return again, again, "ExecutionChanged"
+
+
+def an_outcome_of_what_is_cancelled() -> Decision:
+    owner, release = making.ready()
+    [claim] = scenes.running(owner, 1)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    return cancelling(Execution.objects.get()), partial(outcome.record, release.identity, group), 0
+
+
+def a_renewal_of_what_is_cancelled() -> Decision:
+    owner, _ = making.ready()
+    [claim] = scenes.running(owner, 1)
+    held = [(claim.execution_id, claim.lease_token)]
+    renew = partial(moves.renew_leases, owner.pk, held, holder="worker:w", lease_seconds=60)
+    return cancelling(Execution.objects.get()), renew, set()
+
+
+def a_checkpoint_of_what_is_cancelled() -> Decision:
+    owner, _ = making.ready()
+    [claim] = scenes.running(owner, 1)
+    return cancelling(Execution.objects.get()), partial(checkpoints.keep, [scenes.checkpoint(claim)], "w"), 0
+
+
+def an_older_checkpoint() -> Decision:
+    owner, _ = making.ready()
+    [claim] = scenes.running(owner, 1)
+    older = scenes.checkpoint(claim)
+    newer = older.model_copy(update={"next_step_index": 2})
+    return partial(checkpoints.keep, [newer], "w"), partial(checkpoints.keep, [older], "w"), 0
+
+
+def a_campaign_over_what_is_redriven() -> Decision:
+    owner, [failed, _] = scenes.dead(2)
+    again = partial(redrive, owner, failed.pk, actor="user:x", reason="")
+    return again, lambda: scenes.start_campaign(owner).items.count(), 1
+
+
+def a_pause_of_a_cancelled_campaign() -> Decision:
+    owner, _ = scenes.dead(1)
+    made = scenes.start_campaign(owner)
+    orders = [partial(order, owner, made.pk, actor="user:x") for order in (campaigns.cancel, campaigns.pause)]
+    return orders[0], orders[1], "CampaignRefused"
+
+
+def a_campaign_that_is_paused_twice() -> Decision:
+    owner, _ = scenes.dead(1)
+    made = scenes.start_campaign(owner)
+    pause = partial(campaigns.pause, owner, made.pk, actor="user:x")
+    return pause, lambda: (pause(), Campaign.objects.get().events.count())[1], 2
+
+
+# --- awaits ---
+
+
+def a_second_answer() -> Decision:
+    one = asked(suspended(making.ready()))
+    return partial(answer, one), lambda: answer(one, {"n": 3}).duplicate, True
+
+
+def an_answer_to_what_is_cancelled() -> Decision:
+    made = suspended(making.ready())
+    return cancelling(made), partial(answer, asked(made)), "InteractionClosed"
+
+
+def an_answer_after_the_deadline() -> Decision:
+    """The deadline passes while the answer waits."""
+    one = asked(suspended(making.ready()))
+
+    def pass_deadline() -> None:
+        awaits.lock(one.execution_id, one.unit_id)
+        run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
+
+    return pass_deadline, partial(answer, one), "AwaitTimedOut"
+
+
+# --- workers ---
+
+
+def heartbeat(release: Release, worker_id: str, *, capacity: int = 10, age: float = 0) -> Call:
+    message = Heartbeat(worker_id=worker_id, state="HEALTHY", capacity=capacity)
+    sent_at = timezone.now() - timedelta(seconds=age)
+    return partial(worker_registry.take_heartbeat, release.pipeline.tenant, release.identity, message, sent_at)
+
+
+def one_worker_too_many() -> Decision:
+    _, release = making.ready()
+    return heartbeat(release, "second"), heartbeat(release, "third"), "WorkerLimitReached"
+
+
+def an_older_heartbeat() -> Decision:
+    _, release = making.ready()
+    Worker.objects.update(last_sent_at=timezone.now() - timedelta(hours=1))
+    older = heartbeat(release, "worker-1", capacity=1, age=60)
+    return heartbeat(release, "worker-1"), lambda: (older(), Worker.objects.get().capacity)[1], 10
+
+
+def a_rest_worker_under_the_id_of_one_that_starts() -> Decision:
+    call, _ = scenes.admission_of_a_rest_worker()
+    release = scenes.fresh(Release.objects.get())
+    return heartbeat(release, "worker-1"), call, "WorkerBeatsItself"
+
+
+DECISIONS = [
+    a_stricter_policy,
+    a_revoked_key,
+    another_active_release,
+    a_release_that_is_being_revoked,
+    the_same_operation,
+    a_second_revocation,
+    the_last_place_for_an_attachment,
+    an_equal_attachment,
+    an_attachment_of_a_revoked_release,
+    a_third_key,
+    a_key_that_is_revoked_twice,
+    a_key_that_is_replaced_twice,
+    a_redrive_of_what_is_redriven,
+    an_outcome_of_what_is_cancelled,
+    a_renewal_of_what_is_cancelled,
+    a_checkpoint_of_what_is_cancelled,
+    an_older_checkpoint,
+    a_campaign_over_what_is_redriven,
+    a_pause_of_a_cancelled_campaign,
+    a_campaign_that_is_paused_twice,
+    a_second_answer,
+    an_answer_to_what_is_cancelled,
+    an_answer_after_the_deadline,
+    one_worker_too_many,
+    an_older_heartbeat,
+    a_rest_worker_under_the_id_of_one_that_starts,
+]
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_the_second_decides_by_what_the_first_has_committed(decision: Callable[[], Decision]) -> None:
+    first, second, expected = decision()
+    with thread() as other:
+        with transaction.atomic():
+            first()
+            running = other.submit(second)
+            until_blocked(connection, ended=running.done)
+        assert verdict(running) == expected
+
+
+def test_one_interruption_is_credited_once() -> None:
+    call, _ = scenes.end_of_an_interruption()
+    with thread() as other:
+        with transaction.atomic():
+            call()
+            credited = list(Worker.objects.values_list("alive_until", flat=True))
+            running = other.submit(call)
+            until_blocked(connection, ended=running.done)
+        running.result(30)
+    assert list(Worker.objects.values_list("alive_until", flat=True)) == credited

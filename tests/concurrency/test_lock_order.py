@@ -1,0 +1,290 @@
+"""Whatever locks several rows locks them in one order, so no two transactions wait for each other.
+
+Another session holds the row that comes first. The call waits for it and has locked none of the others by then. The
+rows lie in the reverse order in their table, and the call gets them in both orders.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.db.models import Model
+
+from coordinator.tenancy.login_throttle import Attempt
+from coordinator.tenancy.models import LoginCounter
+from executions import awaits, campaigns, checkpoints, moves, outcome
+from executions.models import AwaitUnit, CampaignItem, Execution
+from executions.moves import Claim, Move, Note
+from executions.protocol import OutcomeGroup
+from executions.states import State
+from executions.submission import Order, submit_many
+from releases.models import Blob, Pipeline
+from tests import making
+from tests.concurrency import scenes
+from tests.concurrency.sessions import Call, locked, stopped_at_row, thread
+from tests.concurrency.waiting import until_blocked
+from tests.raw_sql import unguarded
+
+pytestmark = pytest.mark.usefixtures("committed")
+ORDERS = pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])
+
+
+@pytest.fixture(autouse=True)
+def permissions(settings: Any) -> None:
+    scenes.permit(settings)
+
+
+def reverse(table: type[Model]) -> None:
+    """Store the rows of `table` in the reverse order of their keys."""
+    name, key = table._meta.db_table, table._meta.pk.column
+    with unguarded(table), connection.cursor() as cursor:
+        for pk in table._default_manager.order_by("-pk").values_list("pk", flat=True):
+            cursor.execute(f"UPDATE {name} SET {key} = {key} WHERE {key} = %s", [pk])
+
+
+def in_the_order_of_the_table(call: Call) -> object:
+    """Run `call` with plans that read rows as they are stored."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off")
+    return call()
+
+
+def assert_ordered(call: Call, rows: Sequence[Model]) -> None:
+    """`call` locks the first of `rows` before it locks any of the others."""
+    reverse(type(rows[0]))
+    first, *others = rows
+    with stopped_at_row(first, partial(in_the_order_of_the_table, call)) as stopped:
+        assert locked(others, against="NO KEY UPDATE") == []
+        stopped.finish()
+
+
+# --- executions ---
+
+
+@dataclass
+class Running:
+    """Three executions that a worker runs."""
+
+    owner: Any
+    release: Any
+    claims: list[Claim]
+
+    def moved(self) -> object:
+        to_end = [
+            Move(claim.execution_id, State.SUCCEEDED, "SUCCEEDED", "w", {}, version=claim.version, result=[])
+            for claim in self.claims
+        ]
+        return moves.apply(to_end)
+
+    def noted(self) -> object:
+        return moves.note("NOTED", [Note(claim.execution_id, "w", {}) for claim in self.claims])
+
+    def renewed(self) -> object:
+        held = [(claim.execution_id, claim.lease_token) for claim in self.claims]
+        return moves.renew_leases(self.owner.pk, held, holder="worker:w", lease_seconds=60)
+
+    def checkpointed(self) -> object:
+        return checkpoints.keep([scenes.checkpoint(claim) for claim in self.claims], "w")
+
+    def recorded(self) -> object:
+        answers = [making.answer(claim) for claim in self.claims]
+        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+
+    def recorded_checkpoints(self) -> object:
+        reached = [scenes.checkpoint(claim) for claim in self.claims]
+        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", checkpoints=reached))
+
+    def dropped(self) -> object:
+        """Outcomes of leases that were lost."""
+        answers = [making.answer(claim, execution_version=claim.version + 1) for claim in self.claims]
+        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
+
+    def beaten(self) -> object:
+        return scenes.beat(self.release, "worker-1", *self.claims)()
+
+
+GROUPS: list[Callable[[Running], object]] = [
+    Running.moved,
+    Running.noted,
+    Running.renewed,
+    Running.checkpointed,
+    Running.recorded,
+    Running.recorded_checkpoints,
+    Running.dropped,
+    Running.beaten,
+]
+
+
+@ORDERS
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_locks_its_executions_in_order(group: Callable[[Running], object], order: int) -> None:
+    owner, release = making.ready()
+    claims = sorted(scenes.running(owner, 3), key=lambda claim: claim.execution_id)[::order]
+    assert_ordered(partial(group, Running(owner, release, claims)), scenes.executions())
+
+
+# --- other rows ---
+
+
+@ORDERS
+def test_files_of_an_upload_are_recorded_in_the_order_of_their_digests(order: int) -> None:
+    document = making.contract()
+    files = [making.archive(document, code=str(number)) for number in range(4)]
+    files.sort(key=making.digest_of, reverse=order < 0)
+    [artifact] = making.descriptor(document, files[0])["artifacts"]
+    artifacts = [{**artifact, "artifactId": str(n), "digest": making.digest_of(data)} for n, data in enumerate(files)]
+    descriptor = {**making.descriptor(document, files[0]), "artifacts": artifacts}
+    making.upload(making.tenant(), descriptor, *files)
+    uploading = partial(making.upload, making.tenant(), descriptor, *files)
+    assert_ordered(uploading, list(Blob.objects.order_by("pk")))
+
+
+def test_an_activation_locks_the_keys_in_order() -> None:
+    call, keys = scenes.activation_with_keys()
+    assert_ordered(call, keys)
+
+
+def test_a_campaign_takes_up_executions_in_order() -> None:
+    call, failed = scenes.campaign_start()
+    making.aged(failed[-1], days=30)
+    assert_ordered(call, failed)
+
+
+@ORDERS
+def test_cancelled_executions_close_their_units_in_order(order: int) -> None:
+    ready = making.ready()
+    for key in ("a", "b", "c"):
+        scenes.suspended(ready, key)
+    units = list(AwaitUnit.objects.order_by("pk"))
+
+    def cancel() -> int:
+        with transaction.atomic():
+            return awaits.cancel([unit.execution_id for unit in units[::order]])
+
+    assert_ordered(cancel, units)
+
+
+def test_the_end_of_an_interruption_locks_workers_in_order() -> None:
+    call, [_, *workers] = scenes.end_of_an_interruption()
+    assert_ordered(call, workers)
+
+
+def test_the_end_of_an_interruption_locks_executions_in_order() -> None:
+    call, _ = scenes.end_of_an_interruption()
+    assert_ordered(call, scenes.executions())
+
+
+@pytest.mark.parametrize("account", "abcdef")
+@pytest.mark.parametrize("ends", [Attempt.count, Attempt.take_back])
+def test_attempts_lock_their_counters_in_order(ends: Callable[[Attempt], None], account: str) -> None:
+    attempt = Attempt(account, "192.0.2.1")
+    attempt.count()
+    assert_ordered(partial(ends, attempt), list(LoginCounter.objects.order_by("pk")))
+
+
+def test_submissions_write_their_keys_in_order() -> None:
+    """The other session submits the first key, and then the last one, which would deadlock with a wrong order."""
+    owner, _ = making.ready()
+
+    def submit(*keys: str) -> list[str]:
+        orders = [Order(making.PIPELINE, {"n": 1}, key) for key in keys]
+        return [type(made).__name__ for made in submit_many(owner, orders, actor="token:x")]
+
+    with thread() as other:
+        with transaction.atomic():
+            submit("a")
+            running = other.submit(submit, "c", "b", "a")
+            until_blocked(connection, ended=running.done)
+            assert submit("c") == ["Submission"]
+        assert running.result(30) == ["Submission"] * 3
+    assert Execution.objects.count() == 3
+
+
+# --- tables ---
+
+
+Tables = tuple[Call, Sequence[Model], Sequence[Model]]
+"""A call, the row that it locks first, and rows of later tables."""
+
+
+def answer() -> Tables:
+    call, [execution, *rest] = scenes.answering()
+    return call, [execution], rest
+
+
+def unit_of_an_answer() -> Tables:
+    call, [_, unit, interaction] = scenes.answering()
+    return call, [unit], [interaction]
+
+
+def webhook() -> Tables:
+    call, [execution, unit] = scenes.giving_up_a_webhook()
+    return call, [execution], [unit]
+
+
+def cancellation() -> Tables:
+    call, [execution, unit] = scenes.cancelling()
+    return call, [execution], [unit]
+
+
+def activation() -> Tables:
+    call, keys = scenes.activation_with_keys()
+    return call, [Pipeline.objects.get()], keys
+
+
+def heartbeat() -> Tables:
+    call, workers = scenes.heartbeat()
+    return call, workers, scenes.executions()
+
+
+def heartbeat_after_silence() -> Tables:
+    call, [tenant, worker] = scenes.heartbeat_of_a_silent_worker()
+    return call, [tenant], [worker]
+
+
+def admission() -> Tables:
+    call, [tenant, worker] = scenes.admission_of_a_rest_worker()
+    return call, [tenant], [worker]
+
+
+def interruption() -> Tables:
+    call, [path, *workers] = scenes.end_of_an_interruption()
+    return call, [path], [*workers, *scenes.executions()]
+
+
+def workers_of_an_interruption() -> Tables:
+    call, [_, *workers] = scenes.end_of_an_interruption()
+    return call, workers[-1:], scenes.executions()
+
+
+def end_of_a_campaign() -> Tables:
+    _, [campaign] = scenes.campaign_advance()
+    call = partial(campaigns.cancel, campaign.tenant, campaign.pk, actor="user:x")  # type: ignore[attr-defined]
+    return call, [campaign], list(CampaignItem.objects.all())
+
+
+TABLES = [
+    answer,
+    unit_of_an_answer,
+    webhook,
+    cancellation,
+    activation,
+    heartbeat,
+    heartbeat_after_silence,
+    admission,
+    interruption,
+    workers_of_an_interruption,
+    end_of_a_campaign,
+]
+
+
+@pytest.mark.parametrize("scene", TABLES)
+def test_tables_are_locked_in_order(scene: Callable[[], Tables]) -> None:
+    """The call waits for the row of the first table and has locked none of the others by then."""
+    call, [first], others = scene()
+    with stopped_at_row(first, call) as stopped:
+        assert locked(others, against="NO KEY UPDATE") == []
+        stopped.finish()

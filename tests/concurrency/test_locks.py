@@ -1,0 +1,226 @@
+"""Each lock is held while the call does what the lock protects, and released afterwards.
+
+Another session stops the call before it writes, and a third one looks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.db.models import Model
+
+from executions.models import (
+    AwaitUnit,
+    CampaignEvent,
+    Execution,
+    ExecutionEvent,
+    Interaction,
+    Worker,
+    WorkerKeyChange,
+)
+from releases import blob_lock, scrub
+from releases.errors import ArtifactStoreUnavailable
+from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, Release
+from tests import making
+from tests.concurrency import scenes
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.scenes import Scene
+from tests.concurrency.sessions import (
+    advisory_locks,
+    another_session,
+    digest_lock,
+    locked,
+    stopped_before_writing,
+    thread,
+)
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@pytest.fixture(autouse=True)
+def permissions(settings: Any) -> None:
+    scenes.permit(settings)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The rows of `scene` are locked when its call is about to write to `before`.
+
+    Nobody else can lock them FOR `against`. `leaves` is the weaker lock that others can still take.
+    """
+
+    scene: Callable[[], Scene]
+    before: type[Model]
+    against: str = "NO KEY UPDATE"
+    leaves: str = ""
+
+
+ROW_LOCKS = {
+    "an activation locks the pipeline": Lock(scenes.activation, Activation),
+    "an activation locks the keys, so that none is revoked": Lock(
+        scenes.activation_with_keys, Activation, against="KEY SHARE"
+    ),
+    "a revocation locks the pipeline": Lock(scenes.revocation, Release),
+    "an attachment locks the release": Lock(scenes.attachment, Attachment),
+    "a verdict locks the release": Lock(scenes.verification, Contract, leaves="KEY SHARE"),
+    "a healed blob is locked": Lock(scenes.healing, BlobEvent),
+    "a sound blob is locked": Lock(scenes.sound_bytes, Blob),
+    "a damaged blob is locked": Lock(scenes.damaged_bytes, BlobEvent),
+    "a missing blob is locked": Lock(scenes.missing_bytes, BlobEvent),
+    "an outcome locks its executions": Lock(scenes.recording, ExecutionEvent),
+    "a checkpoint locks its executions": Lock(scenes.recording_checkpoints, ExecutionEvent),
+    "the start of a campaign locks the executions": Lock(scenes.campaign_start, CampaignEvent),
+    "a campaign is locked while it re-drives": Lock(scenes.campaign_advance, Execution),
+    "a removal locks the executions": Lock(scenes.removal, Execution, against="KEY SHARE"),
+    "an answer locks execution, unit and interaction": Lock(scenes.answering, Interaction),
+    "a webhook that is given up locks execution and unit": Lock(scenes.giving_up_a_webhook, AwaitUnit),
+    "a deadline locks the execution": Lock(scenes.timing_out, Interaction),
+    "a cancellation locks execution and unit": Lock(scenes.cancelling, Interaction),
+    "a first heartbeat locks the tenant": Lock(scenes.first_heartbeat, Worker, leaves="KEY SHARE"),
+    "a heartbeat locks the worker": Lock(scenes.heartbeat, Worker),
+    "a heartbeat after silence locks tenant and worker": Lock(scenes.heartbeat_of_a_silent_worker, Worker),
+    "the admission of a REST worker locks tenant and worker": Lock(scenes.admission_of_a_rest_worker, Worker),
+    "the end of an interruption locks the workers": Lock(scenes.end_of_an_interruption, Execution),
+    "a new key locks the tenant": Lock(scenes.key_start, WorkerKeyChange, leaves="KEY SHARE"),
+    "a revoked key locks the tenant": Lock(scenes.key_revocation, WorkerKeyChange, leaves="KEY SHARE"),
+    "a replaced key locks the tenant": Lock(scenes.key_replacement, WorkerKeyChange, leaves="KEY SHARE"),
+}
+
+
+@pytest.mark.parametrize("lock", ROW_LOCKS.values(), ids=ROW_LOCKS)
+def test_rows_are_locked_until_the_call_has_written(lock: Lock) -> None:
+    call, rows = lock.scene()
+    with stopped_before_writing(lock.before, call) as stopped:
+        assert locked(rows, against=lock.against) == list(rows)
+        if lock.leaves:
+            assert locked(rows, against=lock.leaves) == []
+        stopped.finish()
+        assert stopped.locks() == 0
+
+
+# --- digests ---
+
+
+DIGEST_LOCKS = {
+    "a registration": (scenes.registration, Release, "shared"),
+    "an upload that heals": (scenes.healing, BlobEvent, "shared"),
+    "a sound verdict": (scenes.sound_bytes, Blob, "shared"),
+    "a verdict of damage": (scenes.damaged_bytes, BlobEvent, "alone"),
+    "a verdict of absence": (scenes.missing_bytes, BlobEvent, "alone"),
+    "a removal": (scenes.removal_of_bytes, Blob, "alone"),
+}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(("scene", "before", "mode"), DIGEST_LOCKS.values(), ids=DIGEST_LOCKS)
+def test_a_digest_is_locked_until_the_row_is_written(
+    scene: Callable[[], Scene], before: type[Model], mode: str, fails: bool
+) -> None:
+    call, [blob] = scene()
+    with stopped_before_writing(before, call) as stopped:
+        assert digest_lock(str(blob.pk)) == mode
+        assert digest_lock(making.digest_of(b"others")) == "free"
+        stopped.fail() if fails else stopped.finish()
+        assert stopped.locks() == 0
+
+
+DIGESTS = [making.digest_of(text) for text in (b"a", b"b", b"c")]
+
+
+def share_and_raise(error: type[BaseException]) -> None:
+    with blob_lock.shared(DIGESTS):
+        assert [digest_lock(digest) for digest in DIGESTS] == ["shared"] * 3
+        raise error
+
+
+def hold_alone_and_raise(error: type[BaseException]) -> None:
+    with blob_lock.alone(DIGESTS[0]) as held:
+        assert held
+        assert [digest_lock(digest) for digest in DIGESTS] == ["alone", "free", "free"]
+        raise error
+
+
+@pytest.mark.parametrize("call", [share_and_raise, hold_alone_and_raise])
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_digests_are_released_after_an_error(
+    call: Callable[[type[BaseException]], None], error: type[BaseException]
+) -> None:
+    with pytest.raises(error):
+        call(error)
+    assert advisory_locks() == 0
+
+
+def test_digests_are_released_if_one_of_them_is_not_available() -> None:
+    [*_, last] = sorted(DIGESTS)
+
+    def share() -> int:
+        with pytest.raises(ArtifactStoreUnavailable), blob_lock.shared(DIGESTS, patience=0):
+            pass
+        return advisory_locks()
+
+    with blob_lock.alone(last):
+        assert results_of(race(share)) == [1]
+
+
+def test_a_lock_that_another_session_holds_is_not_released() -> None:
+    def try_alone() -> bool:
+        with blob_lock.alone(DIGESTS[0]) as held:
+            return held
+
+    with blob_lock.shared(DIGESTS[:1]):
+        assert results_of(race(try_alone)) == [False]
+        assert digest_lock(DIGESTS[0]) == "shared"
+
+
+def test_locks_of_a_lost_session_end_with_it() -> None:
+    with thread() as other:
+
+        def lose() -> None:
+            with blob_lock.shared(DIGESTS), another_session() as session:
+                session.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'"
+                )
+
+        other.submit(lose).result(30)
+        assert advisory_locks() == 0
+        assert other.submit(making.tenant).result(30).slug  # the thread has a new connection
+
+
+def test_one_process_scrubs_and_lets_go_when_it_stops() -> None:
+    def scrubbed() -> int:
+        return len(list(scrub.scrub(60, everything=True)))
+
+    for _ in range(2):
+        scenes.uploaded()
+    scrubbing = scrub.scrub(60, everything=True)
+    next(scrubbing)
+    assert results_of(race(scrubbed)) == [0]
+    scrubbing.close()
+    assert advisory_locks() == 0
+    assert results_of(race(scrubbed)) == [2]
+    assert advisory_locks() == 0
+
+
+# --- claims ---
+
+
+@pytest.mark.parametrize("quota", [0, 2])
+def test_a_claim_holds_no_lock_after_its_commit(quota: int) -> None:
+    owner, _ = making.ready()
+    making.execution(owner)
+    with thread() as other:
+        assert len(other.submit(partial(making.claimed, owner, quota=quota)).result(30)) == 1
+        assert advisory_locks() == 0
+
+
+@pytest.mark.parametrize("quota", [0, 2])
+def test_a_claim_that_fails_holds_no_lock(quota: int) -> None:
+    owner, _ = making.ready()
+    making.execution(owner)
+    with stopped_before_writing(ExecutionEvent, partial(making.claimed, owner, quota=quota)) as stopped:
+        assert isinstance(stopped.fail(), OperationalError)
+        assert stopped.locks() == 0
+    assert len(making.claimed(owner, quota=quota)) == 1

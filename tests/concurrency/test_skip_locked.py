@@ -1,0 +1,122 @@
+"""Sweeps and claims pass over the rows that another session holds. Without SKIP LOCKED the lock timeout fails them."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db.models import Model
+from django.utils import timezone
+
+from coordinator.tenancy.login_throttle import Attempt
+from coordinator.tenancy.models import LoginCounter, Tenant
+from executions import awaits, campaigns, moves, retention, webhooks, worker_registry
+from executions.models import Campaign, Execution, Interaction
+from releases import scrub
+from releases.models import Blob
+from tests import making
+from tests.concurrency import scenes
+from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import another_session, lock
+from tests.executions.parking import make_late, suspended
+
+pytestmark = pytest.mark.usefixtures("committed")
+LONG_AGO = timezone.now() - timedelta(days=40)
+Sweep = tuple[Callable[[], Any], Sequence[Model]]
+"""A call that finds two rows, and these rows. It returns how many it took."""
+
+
+@pytest.fixture(autouse=True)
+def permissions(settings: Any) -> None:
+    scenes.permit(settings)
+
+
+def claims() -> Sweep:
+    owner, _ = making.ready()
+    rows = [making.execution(owner, key) for key in ("a", "b")]
+    return lambda: len(making.claimed(owner)), rows
+
+
+def expired_leases() -> Sweep:
+    owner, _ = making.ready()
+    scenes.running(owner, 2)
+    Execution.objects.update(lease_expires_at=LONG_AGO)
+    expire = partial(moves.expire_leases, actor="sweep", limit=10, most_takeovers=10)
+    return lambda: len(expire()), scenes.executions()
+
+
+def running_campaigns() -> Sweep:
+    rows = [scenes.start_campaign(scenes.dead(1)[0]) for _ in range(2)]
+    Campaign.objects.update(rate_since=timezone.now() - timedelta(seconds=60))
+    return campaigns.advance, rows
+
+
+def late_interactions() -> Sweep:
+    ready = making.ready()
+    rows = [suspended(ready, key) for key in ("a", "b")]
+    make_late(*Interaction.objects.all())
+    return awaits.expire, rows
+
+
+def due_webhooks() -> Sweep:
+    ready = making.ready()
+    for key in ("a", "b"):
+        suspended(ready, key, transport="webhook", transport_metadata={"url": scenes.NOWHERE})
+    return lambda: sum([webhooks.send(), webhooks.send()]), list(Interaction.objects.all())
+
+
+def old_executions() -> Sweep:
+    owner, rows = scenes.dead(2)
+    making.aged(*rows, days=31)
+    Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=30)
+    return partial(retention.remove, seconds=60), rows
+
+
+def silent_workers() -> Sweep:
+    release = making.active(making.tenant())
+    rows = [making.worker(release, name, last_heartbeat_at=LONG_AGO) for name in ("a", "b")]
+    return partial(worker_registry.note_silent, actor="sweep", limit=10), rows
+
+
+def blobs_to_check() -> Sweep:
+    for _ in range(2):
+        scenes.uploaded()
+    Blob.objects.update(checked_at=LONG_AGO)
+    return lambda: len(list(scrub.scrub(60))), list(Blob.objects.all())
+
+
+def old_login_counters() -> Sweep:
+    """The attempt itself adds three counters."""
+    for key in ("a", "b"):
+        LoginCounter.objects.create(key=key, attempts=1, ends_at=LONG_AGO)
+    rows = list(LoginCounter.objects.all())
+
+    def attempt() -> int:
+        Attempt("ada", "192.0.2.1").count()
+        return 2 - LoginCounter.objects.filter(key__in=["a", "b"]).count()
+
+    return attempt, rows
+
+
+SWEEPS = [
+    claims,
+    expired_leases,
+    running_campaigns,
+    late_interactions,
+    due_webhooks,
+    old_executions,
+    silent_workers,
+    blobs_to_check,
+    old_login_counters,
+]
+
+
+@pytest.mark.parametrize("held", [0, 1])
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_a_row_that_another_session_holds_is_passed_over(sweep: Callable[[], Sweep], held: int) -> None:
+    call, rows = sweep()
+    with another_session() as session:
+        lock(session, rows[held])
+        assert results_of(race(call)) == [1]
+    assert results_of(race(call)) == [1]

@@ -1,0 +1,203 @@
+"""What belongs together is one transaction: a call whose statement fails at any table leaves no trace and no lock."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import OperationalError, transaction
+from django.db.models import Model
+from django.utils import timezone
+
+from coordinator.tenancy.access import TokenNameTaken, issue_token
+from coordinator.tenancy.models import Membership, Tenant
+from coordinator.tenancy.roles import Scope
+from executions import campaigns, dispatch, outcome, rest_workers, sweep, worker_registry
+from executions.models import (
+    AwaitUnit,
+    CampaignEvent,
+    CampaignItem,
+    DeadLetter,
+    Execution,
+    ExecutionEvent,
+    Interaction,
+    WireForm,
+    WorkerEvent,
+)
+from executions.protocol import MOST_SEALS, OutcomeGroup
+from executions.task_messages import LONGEST_MESSAGE
+from releases.errors import KeyConflict
+from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release, Revocation
+from tests import making, signing
+from tests.concurrency import scenes
+from tests.concurrency.scenes import Scene
+from tests.concurrency.sessions import Call, stopped_before_writing
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@pytest.fixture(autouse=True)
+def permissions(settings: Any) -> None:
+    scenes.permit(settings)
+
+
+def everything() -> dict[str, list[Any]]:
+    """All rows of the product."""
+    tables = [model for app in ("tenancy", "releases", "executions") for model in apps.get_app_config(app).get_models()]
+    return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in tables}
+
+
+def failed_outcomes() -> Scene:
+    owner, release = making.ready()
+    claims = scenes.running(owner, 2)
+    Pipeline.objects.update(retry_limit=0)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.failure(claim) for claim in claims])
+    return partial(outcome.record, release.identity, group), []
+
+
+def suspensions() -> Scene:
+    owner, release = making.ready()
+    group = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim) for claim in scenes.running(owner, 2)])
+    return partial(outcome.record, release.identity, group), []
+
+
+def lost_leases() -> Scene:
+    """Of executions that have lost too many."""
+    owner, _ = making.ready()
+    scenes.running(owner, 2)
+    Execution.objects.update(takeovers=100, lease_expires_at=timezone.now())
+    return sweep.expire_leases, []
+
+
+def order(of: Callable[..., object]) -> Callable[[], Scene]:
+    """An operator's order to a campaign."""
+
+    def scene() -> Scene:
+        owner, _ = scenes.dead(2)
+        made = scenes.start_campaign(owner)
+        return partial(of, owner, made.pk, actor="user:x"), []
+
+    scene.__name__ = f"campaign_{of.__name__}"
+    return scene
+
+
+def drain() -> Scene:
+    owner, _ = making.ready()
+    return partial(worker_registry.drain, owner, making.PIPELINE, "worker-1", actor="user:x"), []
+
+
+def undrain() -> Scene:
+    call, _ = drain()
+    call()
+    [owner] = Tenant.objects.all()
+    return partial(worker_registry.undrain, owner, making.PIPELINE, "worker-1", actor="user:x"), []
+
+
+def heartbeat_for_a_rest_worker() -> Scene:
+    release = making.active(making.tenant())
+    making.worker(release, protocol="rest", noted_state="STALE")
+    return partial(rest_workers.heartbeat, release.pipeline.tenant, making.PIPELINE, "worker-1", actor="user:x"), []
+
+
+def a_blocked_endpoint() -> Scene:
+    release = making.active(making.tenant())
+    making.worker(release, protocol="rest", endpoint="http://not.allowed:1")
+    return partial(rest_workers.review_endpoints, actor="sweep"), []
+
+
+def new_tenant() -> Scene:
+    User.objects.get_or_create(username="ada")
+    return partial(call_command, "create_tenant", "acme", member="ada"), []
+
+
+TRANSACTIONS: list[tuple[Callable[[], Scene], type[Model]]] = [
+    (scenes.activation, Pipeline),
+    (scenes.revocation, Revocation),
+    (scenes.registration, Release),
+    (scenes.registration, Artifact),
+    (scenes.healing, BlobEvent),
+    (scenes.healing, Blob),
+    (scenes.damaged_bytes, Blob),
+    (scenes.missing_bytes, Blob),
+    (scenes.removal_of_bytes, BlobEvent),
+    (scenes.recording, ExecutionEvent),
+    (failed_outcomes, DeadLetter),
+    (suspensions, AwaitUnit),
+    (lost_leases, DeadLetter),
+    (scenes.campaign_start, CampaignItem),
+    (scenes.campaign_start, CampaignEvent),
+    (scenes.campaign_advance, Execution),
+    (scenes.campaign_advance, CampaignItem),
+    (scenes.campaign_advance, CampaignEvent),
+    (order(campaigns.pause), CampaignEvent),
+    (order(campaigns.cancel), CampaignEvent),
+    (order(campaigns.cancel), CampaignItem),
+    *((scenes.removal, table) for table in (ExecutionEvent, DeadLetter, Interaction, AwaitUnit, WireForm)),
+    *((scenes.answering, table) for table in (AwaitUnit, Execution)),
+    *((scenes.timing_out, table) for table in (Interaction, AwaitUnit, Execution, DeadLetter)),
+    *((scenes.giving_up_a_webhook, table) for table in (AwaitUnit, Execution, DeadLetter)),
+    *((scenes.cancelling, table) for table in (AwaitUnit, Interaction)),
+    (scenes.first_heartbeat, WorkerEvent),
+    (scenes.heartbeat, Execution),
+    (scenes.admission_of_a_rest_worker, WorkerEvent),
+    (heartbeat_for_a_rest_worker, WorkerEvent),
+    (a_blocked_endpoint, WorkerEvent),
+    (drain, WorkerEvent),
+    (undrain, WorkerEvent),
+    (scenes.end_of_an_interruption, Execution),
+    (new_tenant, Membership),
+]
+
+
+def named(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
+@pytest.mark.parametrize(("scene", "table"), TRANSACTIONS, ids=named)
+def test_a_failed_statement_undoes_the_whole_call(scene: Callable[[], Scene], table: type[Model]) -> None:
+    call, _ = scene()
+    before = everything()
+    with stopped_before_writing(table, call) as stopped:
+        if scene is scenes.giving_up_a_webhook:  # its claim is committed before the call
+            before["Interaction"] = list(Interaction.objects.values())
+            assert before["Interaction"][0]["status"] == "DISPATCHING"
+        assert everything() == before  # others see nothing until the end
+        assert isinstance(stopped.fail(), OperationalError)
+        assert everything() == before
+        assert stopped.locks() == 0
+
+
+def test_a_command_that_is_too_large_fails_with_its_dead_letter(settings: Any) -> None:
+    settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
+    owner, _ = making.ready()
+    made = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
+    with stopped_before_writing(DeadLetter, dispatch.dispatch) as stopped:
+        assert isinstance(stopped.fail(), OperationalError)
+    assert making.history(made)[-1] == ("CLAIMED", "RUNNING")
+
+
+def known_key() -> tuple[Call, type[Exception]]:
+    owner = making.tenant()
+    signing.trusted(owner)
+    return partial(signing.trusted, owner), KeyConflict
+
+
+def taken_token_name() -> tuple[Call, type[Exception]]:
+    user = User.objects.get_or_create(username="root", is_superuser=True)[0]
+    issue = partial(issue_token, making.tenant(), user, "ci", [Scope.READ], lifetime=None)
+    issue()
+    return issue, TokenNameTaken
+
+
+@pytest.mark.parametrize("refusal", [known_key, taken_token_name])
+def test_a_refusal_leaves_the_transaction_of_the_caller_usable(
+    refusal: Callable[[], tuple[Call, type[Exception]]],
+) -> None:
+    call, error = refusal()
+    with transaction.atomic():
+        with pytest.raises(error):
+            call()
+        assert Tenant.objects.exists()
