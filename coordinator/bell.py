@@ -78,7 +78,10 @@ def _mark(task: str, slot: int = 0) -> str:
     return f"bell:{task}:{slot}"
 
 
-@cache
 def _redis() -> Redis:
-    url = settings.CELERY_BROKER_URL
+    return _client(settings.CELERY_BROKER_URL)
+
+
+@cache
+def _client(url: str) -> Redis:
     return Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10, **settings.BROKER_TLS)

@@ -1,7 +1,8 @@
 """The execution side's Celery tasks: thin, and safe to run twice. Messages are refused here, with a log line."""
 
+import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import shared_task
@@ -42,6 +43,7 @@ from executions.protocol import (
 from executions.rest_assignment import CALL_TASK
 from executions.tenant_keys import active_keys
 
+log = logging.getLogger(__name__)
 REMOVAL_SECONDS = 10.0
 _checks = rest_capabilities.turns(places.CHECKS)
 _repeated_checks = rest_capabilities.turns(places.REPEATED_CHECKS, unanswered=True)
@@ -140,17 +142,29 @@ def confirm_messages(sent_at: float) -> None:
 def sweep() -> None:
     """What lost messages and dead workers left behind: expired leases and due rows. And what campaigns admit by now.
 
-    Any number of clocks may ring. While heartbeats cannot renew leases, none expires.
+    Any number of clocks may ring. While heartbeats cannot renew leases, none expires. A part that fails is logged, and
+    the others run all the same.
     """
     message_path.send_probe()
+    parts: tuple[Callable[[], object], ...] = (
+        _expire_leases,
+        sweeper.awaits_due,
+        sweeper.silent_workers,
+        sweeper.endpoints,
+        rest_workers.announce_checks,
+        dispatcher.dispatch,
+        campaigns.advance,
+    )
+    for part in parts:
+        try:
+            part()
+        except Exception:
+            log.exception("A part of the sweep failed")
+
+
+def _expire_leases() -> None:
     if not message_path.is_interrupted():
         sweeper.expire_leases()
-    sweeper.awaits_due()
-    sweeper.silent_workers()
-    sweeper.endpoints()
-    rest_workers.announce_checks()
-    dispatcher.dispatch()
-    campaigns.advance()
 
 
 @shared_task(name="executions.remove_old")

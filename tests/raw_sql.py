@@ -50,3 +50,13 @@ def unguarded(table: type[Any]) -> Iterator[None]:
 def check_foreign_keys_now() -> None:
     """Foreign keys are checked at commit, and no table is altered while a check is pending."""
     run("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS activation_moves_pointer, release_revoked_with_reason DEFERRED")
+
+
+def refuse(table: str, change: str, condition: str) -> None:
+    """From now on the database refuses each such INSERT or UPDATE of the table, until the test's transaction ends."""
+    check_foreign_keys_now()
+    run(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'refused by the test'; END $$"
+    )
+    run(f"CREATE TRIGGER refuse BEFORE {change} ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()")

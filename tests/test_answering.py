@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
@@ -15,7 +16,11 @@ from redis import Redis
 from coordinator import bell
 from coordinator.answering import Answering
 from coordinator.local.product import PROJECT
+from tests.broker import taken
 from tests.building import eventually
+from tests.wakeups import Broker, broker
+
+__all__ = ["broker"]
 
 SOON = 5.0
 # A process that ends while an answer is under way and another bell has been rung. The web's are forked ones.
@@ -150,3 +155,28 @@ def test_a_task_that_is_answered_here_is_not_sent(
     assert answered.wait(SOON)
     with Redis.from_url(settings.CELERY_BROKER_URL) as broker:
         assert list(broker.scan_iter(f"*{task}*")) == []
+
+
+@pytest.mark.django_db
+def test_a_delayed_wake_up_is_sent_although_the_task_is_answered_here(name: str, broker: Broker) -> None:
+    """The process may have ended when it is due."""
+    answered = threading.Event()
+    bell.answer_here(f"tests.{name}", answered.set)
+    with broker.commits(execute=True):
+        bell.ring_once(f"tests.{name}", delay=timedelta(seconds=20))
+    assert taken("control") == [(f"tests.{name}", [])]
+    assert not answered.is_set()
+
+
+@pytest.mark.django_db
+def test_a_wake_up_that_cannot_be_answered_here_is_sent(name: str, broker: Broker) -> None:
+    failures = [RuntimeError("the database is away")]
+
+    def fail_once() -> None:
+        if failures:
+            raise failures.pop()
+
+    bell.answer_here(f"tests.{name}", fail_once)
+    with broker.commits(execute=True):
+        bell.ring_once(f"tests.{name}")
+    assert eventually(lambda: taken("control"), seconds=SOON, what="the message") == [(f"tests.{name}", [])]

@@ -2,15 +2,24 @@
 
 import logging
 import time
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
+from redis import Redis
 
 from coordinator import bell
+from executions.awaits import EXPIRE_TASK
+from executions.rest_capabilities import CHECK_TASK
+from executions.worker_registry import DISPATCH_TASK
 from tests import making
+from tests.wakeups import Broker, broker, names
 
+__all__ = ["broker"]
 pytestmark = pytest.mark.django_db
 
 
@@ -55,3 +64,60 @@ def test_a_broken_broker_is_logged_and_neither_raised_nor_waited_for(
     assert time.monotonic() - began < 4
     assert "The broker refuses messages" in caplog.text
     assert execution.status == "QUEUED"
+
+
+def dispatches(count: int = 1) -> None:
+    for _ in range(count):
+        bell.ring_once(DISPATCH_TASK)
+
+
+def test_one_message_serves_all_until_its_task_begins(broker: Broker) -> None:
+    assert names(broker.after(partial(dispatches, 3))) == [DISPATCH_TASK]
+    with broker.commits(execute=True):
+        dispatches()
+    assert broker.sent() == []
+    bell.answered(DISPATCH_TASK)
+    with broker.commits(execute=True):
+        dispatches()
+    assert names(broker.sent()) == [DISPATCH_TASK]
+
+
+@pytest.mark.parametrize("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
+def test_a_task_that_has_begun_can_be_announced_again(broker: Broker, task: str) -> None:
+    broker.deliver(broker.after(partial(bell.ring_once, task)))
+    with broker.commits(execute=True):
+        bell.ring_once(task)
+    assert names(broker.sent()) == [task]
+
+
+def test_a_message_for_one_task_holds_back_no_other(broker: Broker) -> None:
+    def both() -> None:
+        bell.ring_once(EXPIRE_TASK)
+        bell.ring_once(DISPATCH_TASK)
+
+    assert names(broker.after(both)) == [DISPATCH_TASK, EXPIRE_TASK]
+
+
+def test_messages_for_other_times_are_all_sent(broker: Broker) -> None:
+    def three() -> None:
+        for seconds in (0, 1, 5):
+            bell.ring_once(DISPATCH_TASK, delay=timedelta(seconds=seconds))
+
+    assert names(broker.after(three)) == [DISPATCH_TASK, f"{DISPATCH_TASK} later", f"{DISPATCH_TASK} later"]
+
+
+@pytest.mark.parametrize("ring", [bell.ring, bell.ring_once])
+@pytest.mark.parametrize("seconds", [0.9, 1, 1.1, 7.3, 55])
+def test_a_delayed_message_is_due_when_its_work_is(broker: Broker, ring: Callable[..., None], seconds: float) -> None:
+    delay, before = timedelta(seconds=seconds), timezone.now()
+    [message] = broker.after(partial(ring, DISPATCH_TASK, delay=delay))
+    assert message.eta is not None
+    assert before + delay <= datetime.fromisoformat(message.eta) <= timezone.now() + delay + bell.SLOT
+
+
+@pytest.mark.parametrize("seconds", [0, 20])
+def test_a_message_that_nobody_receives_holds_others_back_for_a_second_at_most(broker: Broker, seconds: int) -> None:
+    broker.after(partial(bell.ring_once, DISPATCH_TASK, delay=timedelta(seconds=seconds)))
+    with Redis.from_url(broker.url) as redis:
+        [mark] = redis.scan_iter("bell:*")
+        assert seconds * 1000 < redis.pttl(mark) <= (seconds + 1) * 1000

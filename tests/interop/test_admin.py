@@ -10,10 +10,14 @@ import pytest
 from coordinator.tenancy.models import Tenant
 from executions.models import Execution, Worker, WorkerEvent
 from executions.protocol import LONGEST_WORKER_ID
+from executions.rest_capabilities import CHECK_TASK
 from pipelines.release import release
 from releases.models import Release
 from tests import making
 from tests.interop.client import call, ok, refused, switch_on
+from tests.wakeups import Broker, broker, names
+
+__all__ = ["broker"]
 
 pytestmark = pytest.mark.django_db
 PIPELINE = making.PIPELINE
@@ -56,6 +60,10 @@ def register(owner: Tenant, path: Path | str) -> Any:
 
 
 # --- registration ---------------------------------------------------------------------------------
+
+
+def test_a_registration_has_the_workers_of_the_release_checked(root: Path, owner: Tenant, broker: Broker) -> None:
+    assert CHECK_TASK in names(broker.after(lambda: register(owner, written(root))))
 
 
 def test_a_release_is_registered_from_its_files_and_again_as_it_is(root: Path, owner: Tenant) -> None:

@@ -24,6 +24,9 @@ from tests import making
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.sending import MEBIBYTE, begun, send, sent, stored
 from tests.s3 import client_of, use_s3
+from tests.wakeups import Broker, broker, names
+
+__all__ = ["broker"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("s3_server")]
 DATA = os.urandom(12 * MEBIBYTE)
@@ -66,6 +69,15 @@ def test_what_was_sent_is_at_its_digest_once_it_is_verified_and_a_release_may_na
     assert keys(place) == [f"sha256/{digest.removeprefix('sha256:')}"]
     release = making.verified(making.upload(owner, descriptor(DATA)).release)
     assert release.artifacts.get().blob_id == digest
+
+
+def test_a_completed_upload_is_verified_at_once(broker: Broker) -> None:
+    upload = begun(making.tenant(), b"small")
+    send(b"small", direct_uploads.missing(upload)[1])
+    messages = broker.after(lambda: direct_uploads.complete(upload))
+    assert names(messages) == [direct_uploads.FINISH_TASK]
+    broker.deliver(messages)
+    assert ArtifactUpload.objects.get(pk=upload.pk).status == "STORED"
 
 
 def test_it_goes_on_where_it_broke_off(place: S3Settings) -> None:

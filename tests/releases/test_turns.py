@@ -1,7 +1,7 @@
 """Tenants take turns at verification, regardless of their uploads and the order of messages."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +11,15 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from coordinator.places import Places
 from coordinator.tenancy.models import Tenant
 from coordinator.turns import Turns
-from releases import tasks
+from releases import direct_uploads, tasks
+from releases.direct_uploads import FINISH_TASK
 from releases.models import ArtifactUpload, Release
 from releases.states import Status
 from releases.turns import of_releases, of_uploads, renewing_release, renewing_upload
 from tests import making
+from tests.wakeups import Broker, broker, names
+
+__all__ = ["broker"]
 
 pytestmark = pytest.mark.django_db
 
@@ -159,3 +163,58 @@ def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
     assert ages() == [True, True]
     age()
     assert ages() == [False, False]
+
+
+def age_uploads(**changes: Any) -> None:
+    long_ago = timezone.now() - timedelta(minutes=3)
+    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 2),
+        ({"claimed_at": None}, 2),
+        ({"claimed_at": timezone.now()}, 0),
+        ({"status_changed_at": timezone.now()}, 0),
+    ],
+)
+def test_the_sweep_announces_each_stalled_upload(broker: Broker, changes: dict[str, Any], count: int) -> None:
+    sent(making.tenant(), 2)
+    age_uploads(**changes)
+    assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * count
+
+
+def test_the_sweep_announces_a_bounded_number(broker: Broker) -> None:
+    sent(making.tenant(), tasks.MOST_BELLS + 1)
+    age_uploads()
+    assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * tasks.MOST_BELLS
+
+
+def opened(owner: Tenant, count: int, expires_at: datetime) -> list[Any]:
+    return [
+        ArtifactUpload.objects.create(
+            tenant=owner,
+            digest=making.digest_of(f"{expires_at} {number}".encode()),
+            size=1,
+            part_size=1,
+            status="OPEN",
+            uploaded_by="user:test",
+            expires_at=expires_at,
+        ).pk
+        for number in range(count)
+    ]
+
+
+def test_the_sweep_closes_the_uploads_whose_time_is_over() -> None:
+    owner, second = making.tenant(), timedelta(seconds=1)
+    [over] = opened(owner, 1, timezone.now() - second)
+    [lasting] = opened(owner, 1, timezone.now() + timedelta(minutes=1))
+    tasks.sweep()
+    assert ArtifactUpload.objects.get(pk=over).status == "EXPIRED"
+    assert ArtifactUpload.objects.get(pk=lasting).status == "OPEN"
+
+
+def test_the_sweep_closes_a_bounded_number_of_uploads() -> None:
+    opened(making.tenant(), 101, timezone.now() - timedelta(seconds=1))
+    assert [direct_uploads.expire() for _ in range(3)] == [100, 1, 0]

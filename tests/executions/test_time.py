@@ -1,0 +1,432 @@
+"""What is due, late or expired, to the microsecond.
+
+A test is one transaction, so `now()` is one moment for all of it, while the clock of the database goes on. Whatever
+lies between the two falls due inside of the transaction.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from coordinator.tenancy.models import Tenant
+from executions import awaits, campaigns, message_path, moves, outcome, retention, webhooks
+from executions.campaign_filters import Filters
+from executions.errors import AwaitTimedOut
+from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
+from executions.protocol import HEARTBEAT_QUEUE, Heartbeat, OutcomeGroup
+from executions.redrive import redrive
+from executions.rest_workers import register
+from executions.stranded import stranded
+from executions.worker_registry import take_heartbeat
+from releases.models import Pipeline, Release
+from tests import making
+from tests.broker import taken
+from tests.executions.parking import answer, asked, assert_timed_out, suspended
+from tests.raw_sql import run
+from tests.wakeups import Broker, broker
+
+__all__ = ["broker"]
+
+pytestmark = pytest.mark.django_db
+Ready = tuple[Tenant, Release]
+MOMENT = timedelta(microseconds=1)
+
+
+def read(sql: str) -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {sql}")
+        found: datetime = cursor.fetchone()[0]
+    return found
+
+
+def now() -> datetime:
+    """The moment of the whole test."""
+    return read("now()")
+
+
+def clock() -> datetime:
+    """The present moment, which is later."""
+    return read("clock_timestamp()")
+
+
+def set_deadline(of: Interaction, at: datetime) -> None:
+    run("UPDATE executions_interaction SET deadline = %s WHERE id = %s", at, of.pk)
+
+
+def statuses(of: Execution) -> list[str]:
+    return list(Interaction.objects.filter(execution=of).order_by("item_index").values_list("status", flat=True))
+
+
+@pytest.fixture
+def ready(settings: Any) -> Ready:
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+    return making.ready()
+
+
+# --- what falls due inside of a transaction ---
+
+
+def test_a_timer_that_falls_due_while_another_runs_out_is_not_timed_out(ready: Ready) -> None:
+    made = suspended(ready, transport="timer", requests=["1", "2"], itemized=True, gives_many=True, timeout_seconds=60)
+    first, second = Interaction.objects.filter(execution=made).order_by("item_index")
+    set_deadline(first, now())
+    set_deadline(second, clock())
+    assert awaits.expire() == 1
+    made.refresh_from_db()
+    assert (made.status, statuses(made)) == ("WAITING_EXTERNAL", ["COMPLETED", "WAITING"])
+    set_deadline(second, now())
+    assert awaits.expire() == 1
+    made.refresh_from_db()
+    assert (made.status, made.progress) == ("QUEUED", [1, 2])
+
+
+def test_a_timer_that_has_not_run_out_stays_when_another_does(ready: Ready) -> None:
+    made = suspended(ready, transport="timer", requests=["1", "2"], itemized=True, gives_many=True, timeout_seconds=60)
+    first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
+    set_deadline(first, now())
+    awaits.expire()
+    made.refresh_from_db()
+    assert (made.status, statuses(made)) == ("WAITING_EXTERNAL", ["COMPLETED", "WAITING"])
+
+
+def test_a_question_that_is_not_late_stays_when_another_execution_is_late(ready: Ready) -> None:
+    late, other = suspended(ready, "late"), suspended(ready, "other")
+    set_deadline(asked(late), now())
+    awaits.expire()
+    assert_timed_out(late, asked(late))
+    other.refresh_from_db()
+    assert (other.status, statuses(other)) == ("WAITING_EXTERNAL", ["DISPATCHED"])
+
+
+def test_an_answer_is_late_by_the_clock_and_not_by_the_start_of_its_transaction(ready: Ready) -> None:
+    made = suspended(ready)
+    set_deadline(asked(made), clock())
+    with pytest.raises(AwaitTimedOut):
+        answer(asked(made))
+    assert_timed_out(made, asked(made))
+
+
+def test_an_answer_withdraws_only_what_is_late(ready: Ready) -> None:
+    """The other item is open when the late one fails the unit, so it is cancelled and not timed out."""
+    made = suspended(ready, requests=["{}", "{}"], itemized=True, gives_many=True)
+    first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
+    set_deadline(first, clock())
+    with pytest.raises(AwaitTimedOut):
+        answer(first)
+    assert statuses(made) == ["TIMED_OUT", "CANCELLED"]
+
+
+def test_an_answer_is_dated_by_the_clock(ready: Ready) -> None:
+    one = asked(suspended(ready))
+    before = clock()
+    done = answer(one).interaction
+    assert done.completed_at is not None
+    assert before < done.completed_at < clock()
+
+
+# --- boundaries ---
+
+
+@dataclass
+class Boundary:
+    """`set_at` sets the moment at which something is due. `is_due` returns True if it is due now."""
+
+    set_at: Callable[[datetime], object]
+    is_due: Callable[[], bool]
+
+
+def update(rows: Any, column: str) -> Callable[[datetime], object]:
+    return lambda at: rows.update(**{column: at})
+
+
+def claims(ready: Ready) -> Boundary:
+    making.execution(ready[0])
+    return Boundary(update(Execution.objects, "next_due_at"), lambda: bool(making.claimed(ready[0])))
+
+
+def retries(ready: Ready) -> Boundary:
+    owner, release = ready
+    making.execution(owner)
+    [claim] = making.claimed(owner)
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.failure(claim)]))
+    return Boundary(update(Execution.objects, "next_due_at"), lambda: bool(making.claimed(owner)))
+
+
+def leases(ready: Ready) -> Boundary:
+    making.execution(ready[0])
+    making.claimed(ready[0])
+    return Boundary(
+        update(Execution.objects, "lease_expires_at"),
+        lambda: bool(moves.expire_leases(actor="sweep", limit=10, most_takeovers=5)),
+    )
+
+
+def stranded_work(ready: Ready) -> Boundary:
+    making.execution(ready[0])
+    Worker.objects.update(stopped_at=now())
+    return Boundary(update(Execution.objects, "next_due_at"), lambda: bool(stranded([ready[0].pk])))
+
+
+def questions(ready: Ready) -> Boundary:
+    one = asked(suspended(ready))
+    return Boundary(lambda at: set_deadline(one, at), lambda: awaits.expire() == 1)
+
+
+def timers(ready: Ready) -> Boundary:
+    one = asked(suspended(ready, transport="timer"))
+    return Boundary(
+        lambda at: set_deadline(one, at), lambda: awaits.expire() == 1 and statuses(one.execution) == ["COMPLETED"]
+    )
+
+
+def webhook(ready: Ready) -> Interaction:
+    """Nobody listens there, so a webhook that is sent fails and is due later."""
+    return asked(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
+
+
+def webhooks_to_send(ready: Ready) -> Boundary:
+    one = webhook(ready)
+    return Boundary(update(Interaction.objects.filter(pk=one.pk), "next_dispatch_at"), webhooks.send)
+
+
+def webhooks_to_announce(ready: Ready) -> Boundary:
+    one = webhook(ready)
+    return Boundary(update(Interaction.objects.filter(pk=one.pk), "next_dispatch_at"), webhooks.due_exists)
+
+
+def webhooks_past_their_deadline(ready: Ready) -> Boundary:
+    one = webhook(ready)
+
+    def set_at(at: datetime) -> None:
+        set_deadline(one, at)
+        Interaction.objects.update(next_dispatch_at=now())
+
+    return Boundary(set_at, lambda: not webhooks.send())
+
+
+def webhooks_not_to_announce(ready: Ready) -> Boundary:
+    one = webhook(ready)
+    return Boundary(lambda at: set_deadline(one, at), lambda: not webhooks.due_exists())
+
+
+def finished(ready: Ready, days: int, **terms: int) -> Callable[[datetime], object]:
+    owner, release = ready
+    made = making.execution(owner)
+    [claim] = making.claimed(owner)
+    Tenant.objects.filter(pk=owner.pk).update(**terms)
+    ended = making.failure(claim, retryable=False) if "failed_retention_days" in terms else making.answer(claim)
+    outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[ended]))
+    return lambda at: making.finished(at - timedelta(days=days), made)
+
+
+def is_removed() -> bool:
+    return retention.remove(seconds=60) == 1
+
+
+def retention_of_results(ready: Ready) -> Boundary:
+    return Boundary(finished(ready, 30, retention_days=30), is_removed)
+
+
+def retention_of_failures(ready: Ready) -> Boundary:
+    return Boundary(finished(ready, 40, retention_days=1, failed_retention_days=40), is_removed)
+
+
+def campaign_credit(ready: Ready) -> Boundary:
+    """At a rate of 60 a minute, the first item is admitted after a second."""
+    making.dead(ready[0], "key")
+    campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="")
+    second = timedelta(seconds=1)
+    return Boundary(lambda at: Campaign.objects.update(rate_since=at - second), lambda: campaigns.advance() == 1)
+
+
+DUE = [
+    claims,
+    retries,
+    leases,
+    stranded_work,
+    questions,
+    timers,
+    webhooks_to_send,
+    webhooks_to_announce,
+    webhooks_past_their_deadline,
+    webhooks_not_to_announce,
+    retention_of_results,
+    retention_of_failures,
+    campaign_credit,
+]
+
+
+@pytest.mark.parametrize("of", DUE)
+def test_it_is_due_at_its_moment_and_not_before(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
+    boundary = of(ready)
+    boundary.set_at(now() + MOMENT)
+    assert not boundary.is_due()
+    boundary.set_at(now())
+    assert boundary.is_due()
+
+
+def silence(ready: Ready) -> Boundary:
+    return Boundary(update(Worker.objects, "alive_until"), lambda: WorkerEligibility.objects.get().state == "STALE")
+
+
+def silence_of_rest_workers(ready: Ready) -> Boundary:
+    Worker.objects.update(protocol="rest")
+    return silence(ready)
+
+
+def clock_of_workers(ready: Ready) -> Boundary:
+    """While messages are interrupted, the clock of workers stands still at the last one."""
+    message_path.confirm()
+    arrived_at = now() - timedelta(hours=1)
+    MessagePath.objects.update(arrived_at=arrived_at)
+    return Boundary(update(MessagePath.objects, "expected_by"), lambda: read("worker_clock()") == arrived_at)
+
+
+@pytest.mark.parametrize("of", [silence, silence_of_rest_workers, clock_of_workers])
+def test_it_lasts_to_its_moment_and_no_longer(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
+    boundary = of(ready)
+    boundary.set_at(now())
+    assert not boundary.is_due()
+    boundary.set_at(now() - MOMENT)
+    assert boundary.is_due()
+
+
+# --- for how long ---
+
+
+def only(column: str) -> Any:
+    return Execution.objects.values_list(column, flat=True).get()
+
+
+def record(ready: Ready, *outcomes: Any) -> None:
+    assert outcome.record(ready[1].identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes))) == len(outcomes)
+
+
+@pytest.mark.parametrize(("protocol", "expected"), [("celery", 20), ("rest", 50)])
+def test_a_claim_leases_for_the_time_that_its_worker_needs(ready: Ready, protocol: str, expected: float) -> None:
+    making.execution(ready[0])
+    Worker.objects.update(protocol=protocol)
+    moves.claim(owner="dispatcher", limit=10, lease_seconds=20, call_seconds=50)
+    assert only("lease_expires_at") == now() + timedelta(seconds=expected)
+
+
+def test_a_call_never_leases_for_less_than_the_lease_of_others(ready: Ready) -> None:
+    making.execution(ready[0])
+    Worker.objects.update(protocol="rest")
+    moves.claim(owner="dispatcher", limit=10, lease_seconds=50, call_seconds=20)
+    assert only("lease_expires_at") == now() + timedelta(seconds=50)
+
+
+def test_a_renewal_leases_for_the_full_time_from_now(ready: Ready) -> None:
+    making.execution(ready[0])
+    [claim] = making.claimed(ready[0], lease_seconds=7)
+    held = [(claim.execution_id, claim.lease_token)]
+    moves.renew_leases(ready[0].pk, held, holder="worker:w", lease_seconds=20, running={claim.lease_token: 3})
+    assert only("lease_expires_at") == now() + timedelta(seconds=20)
+    assert only("running_since") == now() - timedelta(seconds=3)
+
+
+def test_retries_wait_longer_and_longer_from_each_failure_on(ready: Ready, settings: Any) -> None:
+    settings.RETRY_JITTER = 0
+    Pipeline.objects.update(retry_limit=3, retry_delay_seconds=5, retry_multiplier=3)
+    making.execution(ready[0])
+    waits = []
+    for _ in range(3):
+        [claim] = making.claimed(ready[0])
+        record(ready, making.failure(claim))
+        waits.append((only("next_due_at") - now()).total_seconds())
+        assert only("finished_at") is None
+        Execution.objects.update(next_due_at=now())
+    assert waits == [5, 15, 45]
+    [claim] = making.claimed(ready[0])
+    record(ready, making.failure(claim))
+    assert (only("status"), only("finished_at")) == ("DLQ", now())
+
+
+def an_answer(ready: Ready) -> None:
+    answer(asked(suspended(ready)))
+
+
+def a_timer(ready: Ready) -> None:
+    set_deadline(asked(suspended(ready, transport="timer")), now())
+    awaits.expire()
+
+
+def a_redrive(ready: Ready) -> None:
+    [made] = making.dead(ready[0], "key")
+    assert made.finished_at is not None
+    redrive(ready[0], made.pk, actor="", reason="")
+
+
+def a_lost_lease(ready: Ready) -> None:
+    making.execution(ready[0])
+    making.claimed(ready[0])
+    Execution.objects.update(lease_expires_at=now(), next_due_at=now() - timedelta(hours=1))
+    moves.expire_leases(actor="sweep", limit=10, most_takeovers=5)
+
+
+@pytest.mark.parametrize("of", [an_answer, a_timer, a_redrive, a_lost_lease])
+def test_it_is_due_at_once(ready: Ready, of: Callable[[Ready], None]) -> None:
+    of(ready)
+    assert (only("status"), only("next_due_at"), only("finished_at")) == ("QUEUED", now(), None)
+    assert len(making.claimed(ready[0])) == 1
+
+
+@pytest.mark.parametrize(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])
+def test_an_await_runs_from_now(ready: Ready, transport: str, sent_at: bool) -> None:
+    where = {"url": "http://127.0.0.1:1/"}
+    one = asked(suspended(ready, transport=transport, transport_metadata=where, timeout_seconds=90.5))
+    assert one.deadline == now() + timedelta(seconds=90.5)
+    assert one.next_dispatch_at == (now() if sent_at else None)
+
+
+def test_a_webhook_waits_longer_and_longer(ready: Ready, settings: Any) -> None:
+    settings.RETRY_JITTER, settings.WEBHOOK_DELAY_SECONDS, settings.WEBHOOK_ATTEMPTS = 0, 10, 3
+    one = webhook(ready)
+    waits = []
+    for _ in range(2):
+        assert webhooks.send()
+        one.refresh_from_db()
+        assert one.next_dispatch_at is not None
+        waits.append((one.next_dispatch_at - now()).total_seconds())
+        Interaction.objects.update(next_dispatch_at=now())
+    assert waits == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "seconds", "expected"),
+    [("celery", {}, 40), ("rest", {}, 70), ("rest", {"REST_WORKER_STALE_SECONDS": 0}, None)],
+)
+def test_a_worker_is_alive_for_the_time_of_its_protocol(
+    ready: Ready, settings: Any, protocol: str, seconds: dict[str, int], expected: int | None
+) -> None:
+    settings.WORKER_STALE_SECONDS, settings.REST_WORKER_STALE_SECONDS = 40, 70
+    for name, value in seconds.items():
+        setattr(settings, name, value)
+    owner, release = ready
+    Worker.objects.update(alive_until=now())
+    if protocol == "celery":
+        take_heartbeat(owner, release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), clock())
+    else:
+        register(owner, release.identity, worker_id="w", protocol=protocol, actor="")
+    worker = Worker.objects.get(worker_id="w")
+    alive_for = worker.alive_until and (worker.alive_until - worker.last_heartbeat_at).total_seconds()
+    assert alive_for == expected
+
+
+def test_a_worker_without_a_term_is_never_silent(ready: Ready) -> None:
+    Worker.objects.update(alive_until=None)
+    assert WorkerEligibility.objects.get().state == "HEALTHY"
+
+
+def test_a_probe_is_dated_by_the_clock(broker: Broker) -> None:
+    """Dated by the start of a transaction, it would look late."""
+    before = clock()
+    message_path.send_probe()
+    [(_, [sent_at])] = taken(HEARTBEAT_QUEUE)
+    assert before.timestamp() < sent_at

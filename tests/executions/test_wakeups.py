@@ -1,0 +1,349 @@
+"""Every wake-up of the execution side: it moves the work at once, and the sweep finds the work if it is lost."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.utils import timezone
+
+from coordinator import places
+from coordinator.tenancy.models import Tenant
+from executions import awaits, campaigns, outcome, tasks, webhooks, worker_registry
+from executions.awaits import EXPIRE_TASK, SEND_TASK
+from executions.campaign_filters import Filters
+from executions.cancellation import cancel
+from executions.models import Campaign, Execution, Interaction, Worker
+from executions.moves import Claim
+from executions.protocol import Heartbeat, HeldLease, Order, OutcomeGroup, decode, order_queue_of, seal, verify
+from executions.redrive import redrive
+from executions.tenant_keys import active_keys
+from executions.worker_registry import DISPATCH_TASK, TELL_TASK, take_heartbeat
+from releases.models import Release
+from tests import making
+from tests.broker import taken
+from tests.executions.hosting import LONG_AGO
+from tests.executions.parking import answer, asked, make_late, suspended
+from tests.few_places import limited
+from tests.raw_sql import run
+from tests.receiving import Receiver, receiving
+from tests.wakeups import Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+
+__all__ = ["broker"]
+pytestmark = pytest.mark.django_db
+LATER = " later"
+ACTOR = "user:ann"
+
+
+@dataclass
+class Scene:
+    """A tenant with an active release and one worker. All its webhooks go to `receiver`."""
+
+    owner: Tenant
+    release: Release
+    receiver: Receiver
+
+    def submit(self, key: str = "key") -> Execution:
+        return making.execution(self.owner, key)
+
+    def parked(self, key: str = "key", **members: Any) -> Execution:
+        return suspended((self.owner, self.release), key, **members)
+
+    def awaiting(self, key: str = "key", **members: Any) -> Callable[[], object]:
+        """An execution that runs. The returned function records that its worker has reached an await."""
+        made = self.submit(key)
+        [claim] = [each for each in making.claimed(self.owner) if each.execution_id == made.pk]
+        reached = making.suspension(claim, **members)
+        return lambda: self.record(reached)
+
+    def webhook(self, key: str = "key", **members: Any) -> Callable[[], object]:
+        where = {"url": self.receiver.url()}
+        return self.awaiting(key, transport="webhook", transport_metadata=where, **members)
+
+    def record(self, *outcomes: Any) -> int:
+        return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes)))
+
+    def only_room_for(self, count: int) -> None:
+        Worker.objects.filter(tenant=self.owner).update(capacity=count)
+
+    def beat(self, second: int = 0, **members: Any) -> None:
+        body: dict[str, Any] = {"worker_id": "worker-1", "state": "HEALTHY", "capacity": 10, **members}
+        take_heartbeat(self.owner, self.release.identity, Heartbeat(**body), timezone.now() + timedelta(seconds=second))
+
+    def is_running(self, key: str = "key") -> bool:
+        return Execution.objects.get(tenant=self.owner, execution_key=key).status == "RUNNING"
+
+    def work(self, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
+        """Work that is done once the execution `key` is RUNNING, unless `members` say otherwise."""
+        return Work(
+            **{"cause": cause, "wakeups": list(wakeups), "is_done": self.is_running, "sweep": tasks.sweep, **members}
+        )
+
+    def orders(self) -> list[Order]:
+        """The order that waits for worker-1, taken."""
+        found = taken(order_queue_of(self.release.identity, "worker-1"))
+        return [decode(verify(message, active_keys), Order) for _, [message] in found]
+
+
+@pytest.fixture
+def scene(settings: Any) -> Iterator[Scene]:
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+    settings.RETRY_JITTER = 0
+    owner, release = making.ready()
+    with receiving() as receiver:
+        yield Scene(owner, release, receiver)
+
+
+def make_due(scene: Scene) -> None:
+    Execution.objects.filter(tenant=scene.owner, status="WAIT_RETRY").update(next_due_at=LONG_AGO)
+
+
+# --- executions that become due ---
+
+
+def a_submission(scene: Scene) -> Work:
+    return scene.work(scene.submit, DISPATCH_TASK)
+
+
+def room_for_another(scene: Scene) -> Work:
+    """The outcome of one execution leaves its place to the next."""
+    scene.only_room_for(1)
+    scene.submit("first")
+    [claim] = making.claimed(scene.owner)
+    scene.submit()
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    message = seal(scene.release.identity, group, *active_keys(scene.owner.slug))
+    return scene.work(lambda: tasks.record(message), DISPATCH_TASK)
+
+
+def a_retry(scene: Scene) -> Work:
+    scene.submit()
+    [claim] = making.claimed(scene.owner)
+    return scene.work(lambda: scene.record(making.failure(claim)), DISPATCH_TASK + LATER, age=lambda: make_due(scene))
+
+
+def retries_with_two_delays(scene: Scene) -> Work:
+    """Each delay needs a wake-up of its own."""
+    scene.submit("other")
+    [early] = making.claimed(scene.owner)
+    scene.record(making.failure(early))
+    make_due(scene)
+    scene.submit()
+    claims = making.claimed(scene.owner)
+    return scene.work(
+        lambda: scene.record(*map(making.failure, claims)), *[DISPATCH_TASK + LATER] * 2, age=lambda: make_due(scene)
+    )
+
+
+def a_redrive(scene: Scene) -> Work:
+    [made] = making.dead(scene.owner, "key")
+    return scene.work(lambda: redrive(scene.owner, made.pk, actor=ACTOR, reason="again"), DISPATCH_TASK)
+
+
+def a_campaign(scene: Scene) -> Work:
+    making.dead(scene.owner, "key")
+    campaigns.start(scene.owner, Filters(pipeline_id=making.PIPELINE), reason="again", rate_per_minute=60, actor=ACTOR)
+    Campaign.objects.update(rate_since=F("rate_since") - timedelta(minutes=1))
+    return scene.work(campaigns.advance, DISPATCH_TASK)
+
+
+# --- awaits ---
+
+
+def an_answer(scene: Scene) -> Work:
+    one = asked(scene.parked())
+    return scene.work(lambda: answer(one), DISPATCH_TASK)
+
+
+def an_answer_that_is_repeated(scene: Scene) -> Work:
+    one = asked(scene.parked())
+    answer(one)
+    return scene.work(lambda: answer(one), DISPATCH_TASK)
+
+
+def the_last_answer_of_several(scene: Scene) -> Work:
+    made = scene.parked(requests=["{}", "{}"], itemized=True, gives_many=True)
+    first, last = Interaction.objects.filter(execution=made).select_related("tenant")
+    answer(first)
+    return scene.work(lambda: answer(last), DISPATCH_TASK)
+
+
+def a_timer(scene: Scene) -> Work:
+    """The message for the timer itself, which then sends one for the execution."""
+    reached = scene.awaiting(transport="timer", timeout_seconds=30)
+    return scene.work(reached, EXPIRE_TASK + LATER, age=lambda: make_late(*Interaction.objects.all()))
+
+
+def a_timer_that_ran_out(scene: Scene) -> Work:
+    make_late(asked(scene.parked(transport="timer")))
+    return scene.work(awaits.expire, DISPATCH_TASK)
+
+
+EXECUTIONS = [
+    a_submission,
+    room_for_another,
+    a_retry,
+    retries_with_two_delays,
+    a_redrive,
+    a_campaign,
+    an_answer,
+    an_answer_that_is_repeated,
+    the_last_answer_of_several,
+    a_timer,
+    a_timer_that_ran_out,
+]
+
+
+# --- webhooks ---
+
+
+def received(scene: Scene, count: int = 1) -> Callable[[], bool]:
+    return lambda: len(scene.receiver.requests) == count
+
+
+def make_webhooks_due(scene: Scene) -> None:
+    run("UPDATE executions_interaction SET next_dispatch_at = now() WHERE tenant_id = %s", scene.owner.pk)
+
+
+def a_webhook(scene: Scene) -> Work:
+    return scene.work(scene.webhook(), SEND_TASK, is_done=received(scene))
+
+
+def webhooks_of_one_await(scene: Scene) -> Work:
+    """One message each, so that several workers send them."""
+    return scene.work(
+        scene.webhook(requests=["{}"] * 3, itemized=True, gives_many=True),
+        *[SEND_TASK] * 3,
+        is_done=received(scene, 3),
+    )
+
+
+def very_many_webhooks_of_one_await(scene: Scene) -> Work:
+    """A few messages, each of which sends the next."""
+    many = awaits.MOST_SENDERS + 2
+    return scene.work(
+        scene.webhook(requests=["{}"] * many, itemized=True, gives_many=True),
+        *[SEND_TASK] * awaits.MOST_SENDERS,
+        is_done=received(scene, many),
+    )
+
+
+def the_next_webhook(scene: Scene) -> Work:
+    for key in ("first", "next"):
+        scene.webhook(key)()
+    return scene.work(webhooks.send, SEND_TASK, is_done=received(scene, 2))
+
+
+def a_webhook_that_was_not_received(scene: Scene) -> Work:
+    """One message for the next webhook, and one for the next attempt."""
+    scene.receiver.statuses = [500, 200]
+    scene.webhook()()
+    return scene.work(
+        webhooks.send,
+        SEND_TASK,
+        SEND_TASK + LATER,
+        is_done=received(scene, 2),
+        age=lambda: make_webhooks_due(scene),
+    )
+
+
+def a_webhook_that_found_no_place(scene: Scene) -> Work:
+    scene.webhook()()
+
+    def crowded() -> None:
+        with limited(places.WEBHOOKS, 1), places.WEBHOOKS.hold():
+            assert not webhooks.send()
+
+    return scene.work(crowded, SEND_TASK + LATER, is_done=received(scene))
+
+
+WEBHOOKS = [
+    a_webhook,
+    webhooks_of_one_await,
+    very_many_webhooks_of_one_await,
+    the_next_webhook,
+    a_webhook_that_was_not_received,
+    a_webhook_that_found_no_place,
+]
+
+
+# --- workers ---
+
+
+def a_worker_that_comes(scene: Scene) -> Work:
+    scene.submit()
+    making.silence(*Worker.objects.filter(tenant=scene.owner))
+    return scene.work(scene.beat, DISPATCH_TASK)
+
+
+def a_worker_without_an_order(scene: Scene) -> Work:
+    scene.submit()
+    making.silence(*Worker.objects.filter(tenant=scene.owner))
+    return scene.work(lambda: scene.beat(answered=False, taking=False), DISPATCH_TASK, TELL_TASK)
+
+
+def the_end_of_a_drain(scene: Scene) -> Work:
+    scene.submit()
+    worker_registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    return scene.work(
+        lambda: worker_registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR), DISPATCH_TASK, TELL_TASK
+    )
+
+
+WORKERS = [a_worker_that_comes, a_worker_without_an_order, the_end_of_a_drain]
+
+
+# --- orders, which the next heartbeat causes again ---
+
+
+def a_drain(scene: Scene) -> Work:
+    return scene.work(
+        lambda: worker_registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
+        TELL_TASK,
+        is_done=lambda: [order.drain for order in scene.orders()] == [True],
+        sweep=lambda: scene.beat(1, taking=True),
+    )
+
+
+def an_undrain(scene: Scene) -> Work:
+    worker_registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    return scene.work(
+        lambda: worker_registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
+        TELL_TASK,
+        DISPATCH_TASK,
+        is_done=lambda: [order.drain for order in scene.orders()] == [False],
+        sweep=lambda: scene.beat(1, taking=False),
+    )
+
+
+def a_cancellation(scene: Scene) -> Work:
+    made = scene.submit()
+    [claim] = making.claimed(scene.owner)
+    scene.beat(running=[held(claim)])
+    return scene.work(
+        lambda: cancel(scene.owner, made.pk, actor=ACTOR, reason=""),
+        TELL_TASK,
+        is_done=lambda: [order.lost_leases for order in scene.orders()] == [[claim.lease_token]],
+        sweep=lambda: scene.beat(1, running=[held(claim)]),
+    )
+
+
+def held(claim: Claim) -> HeldLease:
+    return HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=2)
+
+
+ORDERS = [a_drain, an_undrain, a_cancellation]
+ALL = [*EXECUTIONS, *WEBHOOKS, *WORKERS, *ORDERS]
+
+
+@pytest.mark.parametrize("of", ALL)
+def test_a_wake_up_moves_the_work_at_once(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
+    assert_moves_at_once(of(scene), broker)
+
+
+@pytest.mark.parametrize("of", ALL)
+def test_work_whose_wake_up_is_lost_is_found(scene: Scene, broker: Broker, of: Callable[[Scene], Work]) -> None:
+    assert_found_by_the_sweep(of(scene), broker)

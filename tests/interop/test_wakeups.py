@@ -1,0 +1,182 @@
+"""Every wake-up for REST workers: it moves the work at once, and the sweep finds the work if it is lost."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+from django.utils import timezone
+
+from coordinator import places
+from executions import admission, dispatch, rest_calls, rest_dispatch, rest_workers, tasks
+from executions.errors import WorkerNotChecked
+from executions.models import Execution, Worker
+from executions.rest_assignment import CALL_TASK
+from executions.rest_capabilities import CHECK_TASK
+from executions.worker_registry import DISPATCH_TASK, drain
+from tests import making
+from tests.executions.hosting import LONG_AGO
+from tests.few_places import limited
+from tests.interop.conftest import ORDER, PIPELINE, Flow
+from tests.wakeups import Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+
+__all__ = ["broker"]
+pytestmark = pytest.mark.django_db
+LATER = " later"
+ACTOR = "user:ann"
+
+
+def submit(flow: Flow, key: str = "key") -> Execution:
+    return making.execution(flow.owner, key, ORDER, PIPELINE)
+
+
+def register(flow: Flow, name: str = "java-2") -> Worker:
+    return rest_workers.register(
+        flow.owner, flow.release.identity, worker_id=name, protocol="rest", endpoint=flow.double.endpoint, actor=ACTOR
+    )
+
+
+def forget_checks(flow: Flow) -> None:
+    Worker.objects.filter(tenant=flow.owner).update(capability_checked_at=None, capability_claimed_at=None)
+    admission.forget_all()
+
+
+def all_checked(flow: Flow) -> Callable[[], bool]:
+    return lambda: not Worker.objects.filter(tenant=flow.owner, capability_checked_at=None).exists()
+
+
+def expire_lease(flow: Flow) -> None:
+    Execution.objects.filter(tenant=flow.owner, status="RUNNING").update(lease_expires_at=LONG_AGO)
+
+
+def call(flow: Flow, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
+    """Work that is done once the execution `key` was run by a worker, which parks it at its await."""
+
+    def is_done() -> bool:
+        return Execution.objects.get(tenant=flow.owner, execution_key="key").status == "WAITING_EXTERNAL"
+
+    return Work(cause, list(wakeups), is_done, tasks.sweep, **members)
+
+
+def check(flow: Flow, cause: Callable[[], object], *wakeups: str) -> Work:
+    return Work(cause, list(wakeups), all_checked(flow), tasks.sweep)
+
+
+def a_registration(flow: Flow) -> Work:
+    return check(flow, lambda: register(flow), CHECK_TASK, DISPATCH_TASK)
+
+
+def a_registration_for_waiting_work(flow: Flow) -> Work:
+    submit(flow)
+    drain(flow.owner, PIPELINE, "java-1", actor=ACTOR)
+    return call(flow, lambda: register(flow), CHECK_TASK, DISPATCH_TASK)
+
+
+def a_worker_that_is_heard_again(flow: Flow) -> Work:
+    long_ago = timezone.now() - timedelta(hours=1)
+    Worker.objects.filter(pk=flow.worker.pk).update(noted_state="STALE", alive_until=long_ago)
+    forget_checks(flow)
+    return check(
+        flow, lambda: rest_workers.heartbeat(flow.owner, PIPELINE, "java-1", actor=ACTOR), CHECK_TASK, DISPATCH_TASK
+    )
+
+
+def an_endpoint_that_is_allowed_again(flow: Flow) -> Work:
+    submit(flow)
+    with override_settings(REST_WORKER_ORIGINS=[]):
+        assert rest_workers.review_endpoints(actor=ACTOR) == 1
+    return call(flow, lambda: rest_workers.review_endpoints(actor=ACTOR), DISPATCH_TASK)
+
+
+def a_submission_without_a_verdict(flow: Flow) -> Work:
+    forget_checks(flow)
+
+    def refused() -> None:
+        with pytest.raises(WorkerNotChecked):
+            submit(flow)
+
+    return check(flow, refused, CHECK_TASK)
+
+
+def the_next_check(flow: Flow) -> Work:
+    register(flow)
+    register(flow, "java-3")
+    return check(flow, tasks.check_capability, CHECK_TASK)
+
+
+def a_claim(flow: Flow) -> Work:
+    """The message names the lease, so a lost one costs the execution its lease."""
+    submit(flow)
+    return call(flow, dispatch.dispatch, CALL_TASK, age=lambda: expire_lease(flow))
+
+
+def a_call_that_found_no_place(flow: Flow) -> Work:
+    submit(flow)
+    [claim] = making.claimed(flow.owner)
+
+    def crowded() -> None:
+        with limited(places.CALLS, 1), places.CALLS.hold():
+            assert not rest_dispatch.run(claim.execution_id, claim.lease_token)
+
+    return call(flow, crowded, CALL_TASK + LATER, age=lambda: expire_lease(flow))
+
+
+def a_worker_that_may_not_be_called_any_more(flow: Flow) -> Work:
+    submit(flow)
+    [claim] = making.claimed(flow.owner)
+    register(flow)
+    drain(flow.owner, PIPELINE, "java-1", actor=ACTOR)
+    return call(flow, lambda: rest_dispatch.run(claim.execution_id, claim.lease_token), DISPATCH_TASK)
+
+
+def the_end_of_a_call(flow: Flow) -> Work:
+    Worker.objects.filter(pk=flow.worker.pk).update(capacity=1)
+    submit(flow, "first")
+    [claim] = making.claimed(flow.owner)
+    submit(flow)
+    return call(flow, lambda: rest_dispatch.run(claim.execution_id, claim.lease_token), DISPATCH_TASK)
+
+
+ALL = [
+    a_registration,
+    a_registration_for_waiting_work,
+    a_worker_that_is_heard_again,
+    an_endpoint_that_is_allowed_again,
+    a_submission_without_a_verdict,
+    the_next_check,
+    a_claim,
+    a_call_that_found_no_place,
+    a_worker_that_may_not_be_called_any_more,
+    the_end_of_a_call,
+]
+
+
+@pytest.mark.parametrize("of", ALL)
+def test_a_wake_up_moves_the_work_at_once(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
+    assert_moves_at_once(of(flow), broker)
+
+
+@pytest.mark.parametrize("of", ALL)
+def test_work_whose_wake_up_is_lost_is_found(flow: Flow, broker: Broker, of: Callable[[Flow], Work]) -> None:
+    assert_found_by_the_sweep(of(flow), broker)
+
+
+@pytest.mark.parametrize(("waits", "seconds"), [(0, 0.25), (1, 0.5), (2, 1), (4, 4), (5, 4), (10_000, 4)])
+def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Broker, waits: int, seconds: float) -> None:
+    submit(flow)
+    [claim] = making.claimed(flow.owner, lease_seconds=1)
+
+    def crowded() -> None:
+        with limited(places.CALLS, 1), places.CALLS.hold():
+            rest_dispatch.run(claim.execution_id, claim.lease_token, waits)
+
+    before = timezone.now()
+    [message] = broker.after(crowded)
+    assert message.arguments == [str(claim.execution_id), str(claim.lease_token), waits + 1]
+    assert message.eta is not None
+    wait = datetime.fromisoformat(message.eta) - before
+    assert timedelta(seconds=seconds) <= wait < timedelta(seconds=seconds + 2)
+    lease = Execution.objects.get(pk=claim.execution_id).lease_expires_at
+    assert lease is not None
+    assert lease - before > timedelta(seconds=rest_calls.lease_seconds() - 5)

@@ -1,0 +1,177 @@
+"""Every wake-up of the release side: it moves the work at once, and the clock finds the work if it is lost."""
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+from django.utils import timezone
+
+from coordinator import places
+from coordinator.tenancy.models import Tenant
+from releases import tasks
+from releases.artifact_store import artifact_store
+from releases.errors import ArtifactAltered, ArtifactMissing
+from releases.models import Blob, Release
+from releases.registrar import VERIFY_TASK
+from releases.soundness import CHECK_TASK, require_sound
+from releases.states import PENDING
+from releases.tasks import REMOVE_TASK
+from tests import making
+from tests.few_places import limited
+from tests.raw_sql import refuse
+from tests.wakeups import Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+
+__all__ = ["broker"]
+pytestmark = pytest.mark.django_db
+LATER = " later"
+CONTRACT = making.contract()
+
+
+def upload(owner: Tenant, version: str = "1.0") -> Release:
+    data = making.archive(CONTRACT, code=version)
+    return making.upload(owner, making.descriptor(CONTRACT, data, version), data).release
+
+
+def age_releases() -> None:
+    Release.objects.filter(status__in=PENDING).update(status_changed_at=timezone.now() - timedelta(minutes=3))
+
+
+def all_registered(count: int = 1) -> Callable[[], bool]:
+    return lambda: list(Release.objects.values_list("status", flat=True)) == ["REGISTERED"] * count
+
+
+def verification(cause: Callable[[], object], *wakeups: str, count: int = 1) -> Work:
+    return Work(cause, list(wakeups), all_registered(count), tasks.sweep, age_releases)
+
+
+def an_upload() -> Work:
+    return verification(lambda: upload(making.tenant()), VERIFY_TASK)
+
+
+def the_next_upload() -> Work:
+    owner = making.tenant()
+    for version in ("1.0", "2.0"):
+        upload(owner, version)
+    return verification(tasks.verify, VERIFY_TASK, count=2)
+
+
+def an_upload_that_found_no_place() -> Work:
+    upload(making.tenant())
+
+    def crowded() -> None:
+        with limited(places.RELEASES, 1), places.RELEASES.hold():
+            tasks.verify()
+
+    return verification(crowded, VERIFY_TASK + LATER)
+
+
+def checking(change: Callable[[Path], object], is_done: Callable[[Blob], bool], *errors: type[Exception]) -> Work:
+    """A submission sees that the stored bytes have changed."""
+    release = making.registered(making.tenant())
+    blob = release.artifacts.get().blob
+    assert blob is not None
+    path = making.stored_file(blob.digest)
+    path.chmod(0o644)
+    change(path)
+
+    def submit() -> None:
+        with pytest.raises(errors) if errors else nullcontext():
+            require_sound(release)
+
+    return Work(submit, [CHECK_TASK], lambda: is_done(Blob.objects.get()), tasks.scrub_blobs, age_blobs)
+
+
+def age_blobs() -> None:
+    Blob.objects.update(checked_at=timezone.now() - timedelta(days=365))
+
+
+def missing_bytes() -> Work:
+    return checking(Path.unlink, lambda blob: blob.state == "MISSING", ArtifactMissing)
+
+
+def bytes_of_another_size() -> Work:
+    return checking(lambda path: path.write_bytes(b"damage"), lambda blob: blob.state == "DAMAGED", ArtifactAltered)
+
+
+def bytes_that_were_touched() -> Work:
+    def is_known(blob: Blob) -> bool:
+        seen = artifact_store().look(blob.digest)
+        return seen is not None and seen.fingerprint == blob.fingerprint
+
+    return checking(lambda path: path.write_bytes(path.read_bytes()), is_known)
+
+
+def a_check_that_found_no_place() -> Work:
+    work = missing_bytes()
+    [digest] = Blob.objects.values_list("digest", flat=True)
+
+    def crowded() -> None:
+        with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
+            tasks.check_blob(digest)
+
+    return Work(crowded, [CHECK_TASK + LATER], work.is_done, work.sweep, age_blobs)
+
+
+def a_removal_that_found_no_place() -> Work:
+    """Orphaned bytes. If the message is lost, the clock sends another within an hour."""
+    data = making.archive(CONTRACT, code="orphan")
+    file = making.staged(data)
+    file.staged.keep()
+    file.staged.discard()
+    path = making.stored_file(making.digest_of(data))
+
+    def crowded() -> None:
+        with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
+            tasks.remove_orphans()
+
+    def age() -> None:
+        long_ago = (timezone.now() - timedelta(days=30)).timestamp()
+        os.utime(path, (long_ago, long_ago))
+
+    return Work(crowded, [REMOVE_TASK + LATER], lambda: not path.exists(), tasks.remove_orphans, age)
+
+
+ALL = [
+    an_upload,
+    the_next_upload,
+    an_upload_that_found_no_place,
+    missing_bytes,
+    bytes_of_another_size,
+    bytes_that_were_touched,
+    a_check_that_found_no_place,
+    a_removal_that_found_no_place,
+]
+
+
+@pytest.fixture(autouse=True)
+def orphans_are_swept(settings: Any) -> None:
+    settings.ORPHAN_SWEEP = True
+
+
+@pytest.mark.parametrize("of", ALL)
+def test_a_wake_up_moves_the_work_at_once(broker: Broker, of: Callable[[], Work]) -> None:
+    assert_moves_at_once(of(), broker)
+
+
+@pytest.mark.parametrize("of", ALL)
+def test_work_whose_wake_up_is_lost_is_found(broker: Broker, of: Callable[[], Work]) -> None:
+    assert_found_by_the_sweep(of(), broker)
+
+
+def test_a_verification_that_fails_announces_the_next_one(broker: Broker) -> None:
+    owner = making.tenant()
+    failing, other = upload(owner, "1.0"), upload(owner, "2.0")
+    refuse("releases_release", "UPDATE", f"NEW.id = {failing.pk} AND NEW.status = 'REGISTERED'")
+
+    def fail() -> None:
+        with pytest.raises(DatabaseError):
+            tasks.verify()
+
+    broker.deliver(broker.after(fail))
+    assert Release.objects.get(pk=failing.pk).status == "VERIFYING"
+    assert Release.objects.get(pk=other.pk).status == "REGISTERED"
