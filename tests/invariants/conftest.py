@@ -1,5 +1,6 @@
 """A database with rows in every table, and a connection to it as the application role."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -21,5 +22,21 @@ def ordinary(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator
     with django_db_blocker.unblock(), connected_to(race_database), emptied():
         rows.make()
         url = urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{race_database}"))
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(url, autocommit=True) as connection:
             yield connection
+
+
+@pytest.fixture(scope="package")
+def owner_connection(ordinary: Connection) -> Iterator[Connection]:
+    """A connection to the same database as the owner of its tables."""
+    url = urlsplit(os.environ["DATABASE_OWNER_URL"])._replace(path=f"/{ordinary.info.dbname}")
+    with psycopg.connect(urlunsplit(url), autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '5s'")
+        yield connection
+
+
+@pytest.fixture
+def database(owner_connection: Connection) -> Iterator[Connection]:
+    """The owner's connection. The test is one transaction, which is rolled back after it."""
+    with owner_connection.transaction(force_rollback=True):
+        yield owner_connection
