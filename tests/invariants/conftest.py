@@ -1,13 +1,15 @@
 """A database with rows in every table, and a connection to it as the application role."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from tests.database_template import connected_to, database
+from tests import database_template
 from tests.invariants import rows
 from tests.servers import NUMBER, ordinary_url
 
@@ -17,14 +19,30 @@ Connection = psycopg.Connection[Any]
 @pytest.fixture(scope="session")
 def furnished(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     """The name of a database with rows of every table in every state."""
-    with database(f"test_{NUMBER}_rows") as name:
-        with django_db_blocker.unblock(), connected_to(name):
+    with database_template.database(f"test_{NUMBER}_rows") as name:
+        with django_db_blocker.unblock(), database_template.connected_to(name):
             rows.make()
         yield name
 
 
 @pytest.fixture(scope="session")
 def ordinary(furnished: str) -> Iterator[Connection]:
-    """A connection as the application role to a database with rows of every table in every state."""
-    with psycopg.connect(ordinary_url(furnished)) as connection:
+    """A connection to that database as the application role."""
+    with psycopg.connect(ordinary_url(furnished), autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def owner_connection(ordinary: Connection) -> Iterator[Connection]:
+    """A connection to the same database as the owner of its tables."""
+    url = urlsplit(os.environ["DATABASE_OWNER_URL"])._replace(path=f"/{ordinary.info.dbname}")
+    with psycopg.connect(urlunsplit(url), autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '5s'")
+        yield connection
+
+
+@pytest.fixture
+def database(owner_connection: Connection) -> Iterator[Connection]:
+    """The owner's connection. The test is one transaction, which is rolled back after it."""
+    with owner_connection.transaction(force_rollback=True):
+        yield owner_connection

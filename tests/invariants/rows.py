@@ -27,6 +27,7 @@ ACTOR = "user:test"
 def make() -> None:
     owner = making.tenant("owner")
     making.tenant("other")
+    making.ready(making.tenant("rival"))
     making.active(owner, pipeline_id="org.example.other")
     user = User.objects.create_user("eva")
     Membership.objects.create(user=user, tenant=owner, role=Role.OPERATOR)

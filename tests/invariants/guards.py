@@ -1,0 +1,155 @@
+"""Which trigger rejects which update, delete and truncate, also by the owner of the tables.
+
+The application role has no right to most of these changes. The triggers hold when somebody else has it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A trigger that rejects every other value of `columns`, or of all columns ("*"), in `states`, or in all states."""
+
+    name: str
+    columns: str = "*"
+    states: str = ""
+
+
+UPLOAD_OVER = "STORED REJECTED EXPIRED"
+EXECUTION_OVER = "SUCCEEDED FAILED DLQ CANCELLED"
+CAMPAIGN_OVER = "COMPLETED CANCELLED"
+AWAIT_OVER = "COMPLETED FAILED TIMED_OUT CANCELLED"
+
+GUARDS: Mapping[str, list[Guard]] = {
+    "releases_pipeline": [
+        Guard("pipeline_immutable", "id tenant_id pipeline_id created_at"),
+        Guard("pipeline_newest_activation", "activation_id"),
+    ],
+    "releases_contract": [Guard("contract_immutable")],
+    "releases_blob": [Guard("blob_immutable", "digest size created_at")],
+    "releases_blobevent": [Guard("blob_event_append_only")],
+    "releases_artifactupload": [
+        Guard("upload_immutable", "id tenant_id digest size part_size uploaded_by created_at"),
+        Guard("upload_finished", "finding storage_id expires_at status_changed_at claimed_at", UPLOAD_OVER),
+        Guard("upload_legal_move", "status", UPLOAD_OVER),
+    ],
+    "releases_release": [
+        Guard(
+            "release_immutable",
+            "id pipeline_id contract_version release_version descriptor contract_document uploaded_by created_at",
+        ),
+        Guard("release_verdict_once", "findings contract_id primary_artifact_id"),
+        Guard("release_verdict_time", "status_changed_at", "REGISTERED REJECTED REVOKED"),
+        Guard("release_legal_move", "status", "REJECTED REVOKED"),
+    ],
+    "releases_artifact": [Guard("artifact_immutable")],
+    "releases_activation": [Guard("activation_append_only")],
+    "releases_revocation": [Guard("revocation_append_only")],
+    "releases_attachment": [Guard("attachment_append_only")],
+    "releases_trustedkey": [Guard("trusted_key_append_only")],
+    "releases_keyrevocation": [Guard("key_revocation_append_only")],
+    "executions_execution": [
+        Guard("execution_pin_immutable", "tenant_id release_id pipeline_id contract_version release_version"),
+        Guard(
+            "execution_submission_immutable",
+            "id execution_key input_digest input input_shape result_shape checkpoints submitted_by created_at",
+        ),
+        Guard("execution_finish_is_now", "finished_at"),
+        Guard("execution_counts_up", "version"),
+        Guard("execution_legal_move", "status", "SUCCEEDED CANCELLED"),
+        Guard(
+            "execution_terminal_immutable",
+            """
+            current_step_index budget_start takeovers progress progress_shape await_unit_id next_due_at lease_owner
+            lease_token lease_expires_at running_since last_transition_key result error_code error_message updated_at
+            """,
+            EXECUTION_OVER,
+        ),
+    ],
+    "executions_executionevent": [Guard("event_append_only")],
+    "executions_deadletter": [Guard("deadletter_append_only")],
+    "executions_wireform": [Guard("wire_form_written_once", "execution_id input")],
+    "executions_awaitunit": [
+        Guard("await_unit_over_is_over", "*", AWAIT_OVER),
+        Guard(
+            "await_unit_immutable",
+            """
+            id tenant_id execution_id step_id step_index itemized gives_many expected_items worker_name created_at
+            """,
+            "WAITING_EXTERNAL",
+        ),
+    ],
+    "executions_interaction": [
+        Guard("interaction_over_is_over", "*", AWAIT_OVER),
+        Guard(
+            "interaction_request_immutable",
+            """
+            id tenant_id unit_id execution_id step_id step_index item_index correlation_id worker_name request
+            output_type created_at transport transport_metadata assignee group
+            """,
+            "WAITING DISPATCHING DISPATCHED",
+        ),
+    ],
+    "executions_campaign": [
+        Guard("campaign_over_is_over", "*", CAMPAIGN_OVER),
+        Guard(
+            "campaign_immutable",
+            "id tenant_id filters allow_failed reason rate_per_minute created_by created_at",
+            "RUNNING PAUSED",
+        ),
+    ],
+    "executions_campaignitem": [
+        Guard("campaign_item_outcome_once", "*", "REDRIVEN SKIPPED"),
+        Guard("campaign_item_outcome_once", "id campaign_id execution_id expected_version"),
+    ],
+    "executions_campaignevent": [Guard("campaignevent_append_only")],
+    "executions_workerevent": [Guard("workerevent_append_only")],
+    "executions_workerkeychange": [Guard("worker_key_change_append_only")],
+}
+
+BY_RIGHTS_ALONE = {
+    "tenancy_tenant": "id slug created_at",
+    "tenancy_membership": "id user_id tenant_id",
+    "tenancy_apitoken": "user_id digest token_key created name scopes tenant_id",
+    "tenancy_logincounter": "key",
+    "executions_worker": "id tenant_id pipeline_id worker_id",
+    "executions_messagepath": "id",
+    "executions_interaction": "deadline",
+}
+"""Columns that the application role may not update, and that no trigger guards."""
+
+WITH_OTHERS = {
+    "executions_execution": "result status event_count progress_shape",
+    "executions_interaction": "response actor completed_at",
+    "executions_awaitunit": "answered_items",
+    "executions_campaign": "finished_at",
+    "executions_wireform": "result",
+}
+"""Columns that change only together with others: see `test_moves`, `test_sequences` and `test_checks`."""
+
+REMOVALS = {
+    "releases_contract": ("contract_immutable", "contract_not_truncated"),
+    "releases_blob": ("blob_not_deleted", "blob_not_truncated"),
+    "releases_blobevent": ("blob_event_append_only", "blob_event_not_truncated"),
+    "releases_artifactupload": ("upload_not_deleted", "upload_not_truncated"),
+    "releases_release": ("release_not_deleted", "release_not_truncated"),
+    "releases_artifact": ("artifact_immutable", "artifact_not_truncated"),
+    "releases_activation": ("activation_append_only", "activation_not_truncated"),
+    "releases_revocation": ("revocation_append_only", "revocation_not_truncated"),
+    "releases_attachment": ("attachment_append_only", "attachment_not_truncated"),
+    "releases_trustedkey": ("trusted_key_append_only", "trusted_key_not_truncated"),
+    "releases_keyrevocation": ("key_revocation_append_only", "key_revocation_not_truncated"),
+    "executions_execution": ("execution_not_deleted", "execution_not_truncated"),
+    "executions_executionevent": ("event_append_only", "event_not_truncated"),
+    "executions_deadletter": ("deadletter_append_only", "deadletter_not_truncated"),
+    "executions_campaign": ("campaign_not_deleted", "campaign_not_truncated"),
+    "executions_campaignitem": ("campaign_item_not_deleted", "campaign_item_not_truncated"),
+    "executions_campaignevent": ("campaignevent_append_only", "campaignevent_not_truncated"),
+    "executions_workerevent": ("workerevent_append_only", "workerevent_not_truncated"),
+    "executions_workerkeychange": ("worker_key_change_append_only", "worker_key_change_not_truncated"),
+    "executions_wireform": ("wire_form_written_once", ""),
+    "executions_awaitunit": ("await_unit_over_is_over", "execution_not_truncated"),
+    "executions_interaction": ("interaction_over_is_over", ""),
+}
+"""The triggers that reject a DELETE of any row, and a TRUNCATE. Of a cascade, the first table's trigger rejects it."""

@@ -1,0 +1,83 @@
+"""The form in which valid new rows and their wrong values are listed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tests import making
+
+Change = Mapping[str, str]
+"""Other SQL expressions by column. `source` and `script` replace those of the row, and `given` runs first."""
+PARTS = {"source", "script", "given"}
+PAST = "now() - interval '1 microsecond'"
+SOON = "now() + interval '1 minute'"
+
+
+@dataclass(frozen=True)
+class NewRow:
+    """A valid new row, and the changes that make the database reject it.
+
+    `values` are SQL expressions by column, `source` is the FROM clause behind them, and `script` is the transaction
+    around the INSERT. `given` are statements that prepare the database, without the guards. `wrong` lists the changes
+    that each constraint or trigger rejects, by its name. `right` lists changes that are accepted. `free` names columns
+    whose other values nothing rejects. The application role writes the row if it is `ordinary`, else the owner does.
+    """
+
+    table: str
+    values: Change
+    wrong: Mapping[str, Sequence[Change]]
+    right: Sequence[Change] = ()
+    free: str = ""
+    source: str = ""
+    script: str = "{insert}"
+    given: str = ""
+    ordinary: bool = True
+
+    @property
+    def judged(self) -> set[str]:
+        """The columns with a wrong value."""
+        return {name for changes in self.wrong.values() for change in changes for name in change if name not in PARTS}
+
+    def statement(self, change: Change) -> str:
+        """Return the transaction that inserts the row with `change`."""
+        values = {**self.values, **{name: value for name, value in change.items() if name not in PARTS}}
+        columns = ", ".join(f'"{name}"' for name in values)
+        source = change.get("source", self.source)
+        insert = f"INSERT INTO {self.table} ({columns}) SELECT {', '.join(values.values())} {source}"
+        return change.get("script", self.script).replace("{insert}", insert)
+
+    def preparation(self, change: Change) -> list[str]:
+        """Return the statements that prepare the database for `change`."""
+        statements = f"{self.given};{change.get('given', '')}".split(";")
+        return [statement.strip() for statement in statements if statement.strip()]
+
+
+def each(column: str, *values: str) -> list[Change]:
+    """Return one change for each value of `column`."""
+    return [{column: value} for value in values]
+
+
+def times(*columns: str) -> list[Change]:
+    """Return changes to times that are not the current one."""
+    return [change for column in columns for change in each(column, PAST, SOON)]
+
+
+def blanks(column: str) -> list[Change]:
+    return each(column, "''", "' '", r"E'\t\n'")
+
+
+def tenant(slug: str) -> str:
+    return f"(SELECT id FROM tenancy_tenant WHERE slug = '{slug}')"
+
+
+def pipeline(slug: str = "owner", name: str = making.PIPELINE) -> str:
+    return f"(SELECT id FROM releases_pipeline WHERE tenant_id = {tenant(slug)} AND pipeline_id = '{name}')"
+
+
+def release(version: str, slug: str = "owner", name: str = making.PIPELINE) -> str:
+    chosen = f"release_version = '{version}' AND pipeline_id = {pipeline(slug, name)}"
+    return f"(SELECT id FROM releases_release WHERE {chosen})"
+
+
+def digest(text: str) -> str:
+    """Return a digest that no row has."""
+    return f"'{making.digest_of(text.encode())}'"

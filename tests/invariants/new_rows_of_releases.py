@@ -1,0 +1,251 @@
+"""Valid new rows of tenants and releases, and every wrong value of each."""
+
+from tests.invariants.new_rows import NewRow, blanks, digest, each, pipeline, release, tenant, times
+
+OTHER_PIPELINE = "org.example.other"
+ACTIVE = release("1.0")
+NOT_REGISTERED = ("0.1", "0.2", "0.3", "0.4")
+OWN = f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.5')} AND position = 0)"
+"""The digest of a file that the tenant has sent."""
+FOREIGN = digest("foreign")
+NEW_RELEASE = {
+    "pipeline_id": pipeline(),
+    "contract_version": "'9'",
+    "release_version": "'9'",
+    "descriptor": f"""jsonb_build_object('artifacts', jsonb_build_array(
+        jsonb_build_object('artifactId', 'a', 'digest', {OWN}),
+        jsonb_build_object('artifactId', 'b', 'digest', {FOREIGN})))""",
+    "status": "'UPLOADED'",
+    "findings": "'[]'",
+    "contract_document": "NULL",
+    "contract_id": "NULL",
+    "primary_artifact_id": "''",
+    "uploaded_by": "''",
+    "created_at": "now()",
+    "status_changed_at": "now()",
+}
+
+
+def uploaded(**changes: str) -> str:
+    """Return a statement that inserts a release, by default UPLOADED with the versions "9"."""
+    values = NEW_RELEASE | changes
+    return f"INSERT INTO releases_release ({', '.join(values)}) SELECT {', '.join(values.values())}"
+
+
+def status_of(version: str, status: str) -> str:
+    return f"UPDATE releases_release SET status = '{status}' WHERE id = {release(version)}"
+
+
+DOCUMENTS = [
+    NewRow(
+        "releases_pipeline",
+        {
+            "tenant_id": tenant("other"),
+            "pipeline_id": "'org.example.orders'",
+            "activation_id": "NULL",
+            "created_at": "now()",
+            "reason_required": "false",
+            "signature_policy": "'off'",
+            "validate_answers": "true",
+            "retry_limit": "NULL",
+            "retry_delay_seconds": "NULL",
+            "retry_multiplier": "NULL",
+        },
+        {
+            "pipeline_starts": times("created_at"),
+            "pipeline_newest_activation": each("activation_id", "(SELECT max(id) FROM releases_activation)", "0"),
+            "pipeline_once": each("tenant_id", tenant("owner"), tenant("rival")),
+            "pipeline_id_not_blank": blanks("pipeline_id"),
+            "pipeline_signature_policy_known": each("signature_policy", "'perhaps'", "''"),
+            "pipeline_retries_sane": [*each("retry_delay_seconds", "-0.1"), *each("retry_multiplier", "0.9")],
+            "releases_pipeline_retry_limit_check": each("retry_limit", "-1"),
+        },
+        [
+            *each("signature_policy", "'off'", "'warn'", "'require'"),
+            *each("retry_delay_seconds", "0", "0.5"),
+            *each("retry_multiplier", "1", "1.5"),
+            *each("retry_limit", "0"),
+        ],
+        free="reason_required validate_answers",
+    ),
+    NewRow(
+        "releases_release",
+        NEW_RELEASE,
+        {
+            "release_starts": [
+                *times("created_at", "status_changed_at"),
+                *each("status", "'VERIFYING'", "'REGISTERED'", "'REJECTED'", "'REVOKED'"),
+                *each("contract_id", "(SELECT min(id) FROM releases_contract)"),
+                *each("primary_artifact_id", "'app'"),
+            ],
+            "release_once": each("release_version", "'0.1'", "'0.2'", "'0.3'", "'0.5'", "'1.0'"),
+            "release_status_known": each("status", "'READY'"),
+        },
+        [
+            *each("release_version", "'0.4'"),
+            {"pipeline_id": pipeline("owner", OTHER_PIPELINE), "release_version": "'0.5'"},
+        ],
+        free="pipeline_id contract_version descriptor findings contract_document uploaded_by",
+    ),
+    NewRow(
+        "releases_contract",
+        {"pipeline_id": pipeline(), "contract_version": "'9'", "document": "'{}'", "created_at": "now()"},
+        {
+            "contract_starts": times("created_at"),
+            "contract_of_verification": [
+                *each("contract_version", "'8'"),
+                *each("pipeline_id", pipeline("owner", OTHER_PIPELINE), pipeline("rival")),
+                *each(
+                    "given", *(status_of("9", status) for status in ("UPLOADED", "REGISTERED", "REJECTED", "REVOKED"))
+                ),
+            ],
+            "contract_once": each(
+                "contract_version", f"(SELECT contract_version FROM releases_release WHERE id = {ACTIVE})"
+            ),
+        },
+        free="document",
+        given=uploaded(status="'VERIFYING'"),
+    ),
+]
+
+HISTORY = [
+    NewRow(
+        "releases_activation",
+        {
+            "pipeline_id": pipeline(),
+            "sequence": "2",
+            "release_id": release("0.5"),
+            "previous_id": ACTIVE,
+            "actor": "''",
+            "reason": "''",
+            "operation_key": "'new'",
+            "activated_at": "now()",
+        },
+        {
+            "activation_starts": times("activated_at"),
+            "activation_own_release": [
+                *each("release_id", *(release(version) for version in NOT_REGISTERED)),
+                *each("release_id", release("1.0", "owner", OTHER_PIPELINE), release("1.0", "rival"), "0"),
+                *each("pipeline_id", pipeline("rival")),
+            ],
+            "activation_in_sequence": [
+                *each("sequence", "0", "1", "3", "-1"),
+                *each("previous_id", "NULL", release("0.5"), release("0.1"), release("1.0", "owner", OTHER_PIPELINE)),
+            ],
+            "activation_operation_once": [
+                {"given": f"UPDATE releases_activation SET operation_key = 'new' WHERE pipeline_id = {pipeline()}"}
+            ],
+        },
+        [
+            *each("operation_key", "NULL"),
+            *each("release_id", ACTIVE),
+            {"given": f"UPDATE releases_activation SET operation_key = 'new' WHERE pipeline_id = {pipeline('rival')}"},
+        ],
+        free="operation_key actor reason",
+        script=f"""{{insert}}; UPDATE releases_pipeline p SET activation_id = (SELECT max(id) FROM releases_activation)
+            WHERE id = {pipeline()}""",
+    ),
+    NewRow(
+        "releases_revocation",
+        {"release_id": release("0.5"), "actor": "''", "reason": "'why'", "revoked_at": "now()"},
+        {
+            "revocation_starts": times("revoked_at"),
+            "revocation_of_revoked": each("release_id", release("0.2"), release("0.3"), release("0.4"), ACTIVE),
+            "releases_revocation_release_id_key": each("release_id", release("0.1")),
+            "revocation_says_why": blanks("reason"),
+        },
+        free="actor",
+        script=f"UPDATE releases_release SET status = 'REVOKED' WHERE id = {release('0.5')}; {{insert}}",
+    ),
+    NewRow(
+        "releases_attachment",
+        {
+            "release_id": release("0.5"),
+            "position": "1",
+            "kind": "'sbom'",
+            "digest": digest("x"),
+            "content": "'x'::bytea",
+            "summary": "'{}'",
+            "findings": "'[]'",
+            "attached_by": "''",
+            "attached_at": "now()",
+        },
+        {
+            "attachment_starts": times("attached_at"),
+            "attachment_of_usable_release": [
+                {"release_id": release("0.4"), "position": "0"},
+                {"release_id": release("0.1"), "position": "0"},
+            ],
+            "attachment_in_sequence": [*each("position", "2", "31"), {"release_id": ACTIVE}],
+            "attachment_position_once": each("position", "0"),
+            "attachment_not_too_many": each("position", "32"),
+            "releases_attachment_position_check": each("position", "-1"),
+            "attachment_kind_known": each("kind", "'seal'", "''"),
+            "attachment_digest_of_content": [*each("digest", digest("y")), *each("content", "'y'::bytea")],
+            "attachment_not_too_large": [
+                {
+                    "content": "convert_to(repeat(' ', 8388609), 'UTF8')",
+                    "digest": "'sha256:' || encode(sha256(convert_to(repeat(' ', 8388609), 'UTF8')), 'hex')",
+                }
+            ],
+            "attachment_once": [
+                {
+                    "given": (
+                        "UPDATE releases_attachment SET content = 'x', digest = "
+                        + digest("x")
+                        + f" WHERE release_id = {release('0.5')}"
+                    )
+                }
+            ],
+        },
+        [
+            *({"release_id": release(version), "position": "0"} for version in ("0.2", "0.3", "1.0")),
+            *each("kind", "'signature'", "'provenance'", "'sbom'"),
+            {
+                "content": "convert_to(repeat(' ', 8388608), 'UTF8')",
+                "digest": "'sha256:' || encode(sha256(convert_to(repeat(' ', 8388608), 'UTF8')), 'hex')",
+            },
+        ],
+        free="summary findings attached_by",
+    ),
+    NewRow(
+        "releases_trustedkey",
+        {
+            "tenant_id": tenant("owner"),
+            "name": "'newer'",
+            "key_id": "repeat('0', 64)",
+            "public_key": "''",
+            "added_by": "''",
+            "added_at": "now()",
+        },
+        {
+            "trusted_key_starts": times("added_at"),
+            "trusted_key_name_once": each("name", "'new'", "'old'"),
+            "trusted_key_once": each("key_id", "(SELECT key_id FROM releases_trustedkey WHERE name = 'old')"),
+            "trusted_key_id_well_formed": each("key_id", "repeat('0', 63)", "repeat('A', 64)", "repeat('g', 64)"),
+            "trusted_key_name_not_blank": blanks("name"),
+        },
+        [
+            {"tenant_id": tenant("other"), "name": "'new'"},
+            {"tenant_id": tenant("other"), "key_id": "(SELECT key_id FROM releases_trustedkey WHERE name = 'old')"},
+        ],
+        free="tenant_id public_key added_by",
+    ),
+    NewRow(
+        "releases_keyrevocation",
+        {
+            "key_id": "(SELECT id FROM releases_trustedkey WHERE name = 'new')",
+            "actor": "''",
+            "reason": "'why'",
+            "revoked_at": "now()",
+        },
+        {
+            "key_revocation_starts": times("revoked_at"),
+            "releases_keyrevocation_key_id_key": each(
+                "key_id", "(SELECT id FROM releases_trustedkey WHERE name = 'old')"
+            ),
+            "key_revocation_says_why": blanks("reason"),
+        },
+        free="actor",
+    ),
+]

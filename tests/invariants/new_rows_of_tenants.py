@@ -1,0 +1,56 @@
+"""Valid new rows of tenants, and every wrong value of each."""
+
+from tests.invariants.new_rows import NewRow, each, tenant, times
+
+TENANCY = [
+    NewRow(
+        "tenancy_tenant",
+        {
+            "slug": "'new'",
+            "name": "'new'",
+            "created_at": "now()",
+            "retention_days": "NULL",
+            "failed_retention_days": "NULL",
+        },
+        {
+            "tenant_starts": times("created_at"),
+            "tenancy_tenant_slug_key": each("slug", "'owner'"),
+            "tenant_retention_days": each("retention_days", "0", "36501"),
+            "tenant_failed_retention_days": each("failed_retention_days", "0", "36501"),
+        },
+        [*each("retention_days", "1", "36500"), *each("failed_retention_days", "1", "36500")],
+        free="name",
+    ),
+    NewRow(
+        "tenancy_membership",
+        {"user_id": "(SELECT id FROM auth_user)", "tenant_id": tenant("other"), "role": "'viewer'"},
+        {
+            "membership_once": each("tenant_id", tenant("owner")),
+            "membership_role_known": each("role", "'owner'", "''"),
+        },
+        each("role", "'viewer'", "'operator'", "'release-manager'", "'tenant-admin'"),
+        free="user_id",
+    ),
+    NewRow(
+        "tenancy_apitoken",
+        {
+            "digest": "'new'",
+            "token_key": "'new'",
+            "created": "now()",
+            "expiry": "now()",
+            "name": "'token'",
+            "scopes": "ARRAY['read']",
+            "last_used_at": "NULL",
+            "user_id": "(SELECT id FROM auth_user)",
+            "tenant_id": tenant("other"),
+        },
+        {"token_name_once": each("tenant_id", tenant("owner"))},
+        free="digest token_key created expiry name scopes last_used_at user_id",
+    ),
+    NewRow(
+        "tenancy_logincounter",
+        {"key": "'new'", "attempts": "0", "ends_at": "now()"},
+        {"tenancy_logincounter_attempts_check": each("attempts", "-1")},
+        free="key ends_at",
+    ),
+]

@@ -1,0 +1,94 @@
+"""The catalogue of the database: these tests try each of its triggers and constraints, and there are no others."""
+
+from pathlib import Path
+
+from django.apps import apps
+from django.db.models import ForeignKey
+
+from tests.invariants.attempts import Connection
+from tests.invariants.matrix import MATRIX
+
+OURS = "c.relnamespace = 'public'::regnamespace AND c.relname ~ '^(tenancy|releases|executions)_'"
+# The names that errors show: those of triggers, or what their functions raise instead, and those of CHECKs, except for
+# the ones that Django names.
+GUARDS = rf"""
+WITH guards AS (
+    SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE NOT t.tgisinternal AND {OURS})
+SELECT tgname FROM guards WHERE prosrc LIKE '%CONSTRAINT = TG_NAME%' OR prosrc NOT LIKE '%CONSTRAINT = %'
+UNION SELECT (regexp_matches(prosrc, 'CONSTRAINT = ''(\w+)''', 'g'))[1] FROM guards
+UNION SELECT k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+    WHERE k.contype = 'c' AND k.conname NOT LIKE '%\_check' AND {OURS}
+"""
+DISABLED = f"""
+SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE t.tgenabled <> 'O' AND {OURS}
+UNION SELECT k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE NOT k.convalidated AND {OURS}
+"""
+UNIQUE_KEYS = f"""
+SELECT i.relname, regexp_replace(pg_get_indexdef(i.oid), '.* USING btree ', '')
+FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
+WHERE x.indisunique AND NOT x.indisprimary AND {OURS}
+"""
+REFERENCES = f"""
+SELECT c.relname, a.attname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey) WHERE k.contype = 'f' AND {OURS}
+"""
+UNIQUE = {
+    "tenancy_tenant_slug_key": "(slug)",
+    "membership_once": "(user_id, tenant_id)",
+    "token_name_once": "(tenant_id, name)",
+    "pipeline_once": "(tenant_id, pipeline_id)",
+    "releases_pipeline_activation_id_key": "(activation_id)",
+    "contract_once": "(pipeline_id, contract_version)",
+    "release_once": "(pipeline_id, release_version) WHERE (NOT ((status)::text = 'REJECTED'::text))",
+    "artifact_position_once": '(release_id, "position")',
+    "activation_sequence_once": "(pipeline_id, sequence)",
+    "activation_operation_once": "(pipeline_id, operation_key)",
+    "releases_revocation_release_id_key": "(release_id)",
+    "attachment_position_once": '(release_id, "position")',
+    "attachment_once": "(release_id, digest)",
+    "trusted_key_name_once": "(tenant_id, name)",
+    "trusted_key_once": "(tenant_id, key_id)",
+    "releases_keyrevocation_key_id_key": "(key_id)",
+    "upload_live_once": "(tenant_id, digest, size) WHERE ((status)::text = ANY "
+    "((ARRAY['OPEN'::character varying, 'VERIFYING'::character varying])::text[]))",
+    "execution_key_once": "(tenant_id, pipeline_id, execution_key)",
+    "event_sequence_once": "(execution_id, sequence)",
+    "dead_letter_once": "(execution_id, execution_version)",
+    "await_unit_one_open": "(execution_id) WHERE ((status)::text = 'WAITING_EXTERNAL'::text)",
+    "await_unit_key_of_interactions": "(id, execution_id, tenant_id)",
+    "interaction_item_once": "(unit_id, item_index) NULLS NOT DISTINCT",
+    "campaign_item_once": "(campaign_id, execution_id)",
+    "worker_once": "(tenant_id, pipeline_id, worker_id)",
+    "worker_key_change_once": "(tenant_id, number)",
+}
+
+
+def names(database: Connection, query: str) -> set[str]:
+    return {name for (name,) in database.execute(query)}
+
+
+def test_every_trigger_and_check_is_tried(database: Connection) -> None:
+    text = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("*.py"))
+    assert {name for name in names(database, GUARDS) if f'"{name}"' not in text} == set()
+
+
+def test_no_trigger_is_disabled_and_every_constraint_is_validated(database: Connection) -> None:
+    assert names(database, DISABLED) == set()
+
+
+def test_the_unique_keys(database: Connection) -> None:
+    assert dict(database.execute(UNIQUE_KEYS)) == UNIQUE
+
+
+def test_every_reference_is_a_foreign_key(database: Connection) -> None:
+    """But for one: a campaign remembers executions that retention has removed."""
+    models = [model for model in apps.get_models() if model._meta.db_table in MATRIX]
+    fields = {
+        (model._meta.db_table, field.column)
+        for model in models
+        for field in model._meta.concrete_fields
+        if isinstance(field, ForeignKey)
+    }
+    found = {(table, column) for table, column in database.execute(REFERENCES)}
+    assert found == fields - {("executions_campaignitem", "execution_id")}

@@ -1,0 +1,215 @@
+"""What a row in each state must have and must not have, tried without the triggers, which would reject more."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db.models.fields import PositiveIntegerRelDbTypeMixin
+from psycopg import sql
+
+from tests.invariants.attempts import Connection, refusal
+from tests.invariants.guards import CAMPAIGN_OVER, EXECUTION_OVER
+from tests.invariants.matrix import MATRIX
+from tests.invariants.new_rows import Change, each
+from tests.invariants.test_every_column import candidates, one_of_each_state, primary_key
+
+
+@dataclass(frozen=True)
+class Optional:
+    """The states in which a column must have a value, and those in which it may have one. In others it is null."""
+
+    constraint: str
+    must: str = ""
+    may: str = ""
+
+
+LEASE = Optional("execution_running_has_lease", must="RUNNING")
+ANSWER = "interaction_completed_by_somebody"
+OPTIONAL: Mapping[str, Mapping[str, Optional]] = {
+    "executions_execution": {
+        "lease_owner": LEASE,
+        "lease_token": LEASE,
+        "lease_expires_at": LEASE,
+        "running_since": Optional("execution_only_running_runs", may="RUNNING"),
+        "finished_at": Optional("execution_terminal_has_finish", must=EXECUTION_OVER),
+        "result": Optional("execution_success_has_result", must="SUCCEEDED"),
+        "await_unit_id": Optional("execution_waiting_has_unit", must="WAITING_EXTERNAL"),
+    },
+    "executions_interaction": {
+        "actor": Optional(ANSWER, must="COMPLETED"),
+        "completed_at": Optional(ANSWER, must="COMPLETED"),
+        "response": Optional(ANSWER, may="COMPLETED"),
+    },
+    "executions_campaign": {"finished_at": Optional("campaign_over_has_finish", must=CAMPAIGN_OVER)},
+    "releases_artifactupload": {"finding": Optional("upload_finding_of_rejected", may="REJECTED")},
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """The changes of the rows `where` that a CHECK rejects, and changes that it accepts."""
+
+    table: str
+    constraint: str
+    wrong: list[Change]
+    right: list[Change]
+    where: str = "true"
+
+
+CHECKS = [
+    Check(
+        "executions_execution",
+        "execution_counts",
+        [
+            *each("attempt", "-1"),
+            *each("current_step_index", "-1"),
+            *each("version", "-1", "event_count"),
+            *each("event_count", "version", "-1"),
+        ],
+        [*each("attempt", "0", "7"), *each("current_step_index", "0", "7"), *each("event_count", "version + 1")],
+    ),
+    Check("executions_execution", "execution_status_known", each("status", "'READY'", "''"), [], "status = 'QUEUED'"),
+    Check(
+        "executions_execution",
+        "execution_progress_has_shape",
+        [
+            {"progress": "'1'", "progress_shape": "NULL"},
+            {"progress": "'1'", "progress_shape": "'RAW'"},
+            {"progress": "NULL", "progress_shape": "'UNI'"},
+            {"progress": "NULL", "progress_shape": "'MULTI'"},
+        ],
+        [
+            {"progress": "NULL", "progress_shape": "NULL"},
+            {"progress": "'1'", "progress_shape": "'UNI'"},
+            {"progress": "'1'", "progress_shape": "'MULTI'"},
+        ],
+    ),
+    Check("executions_executionevent", "event_sequence_from_one", each("sequence", "0", "-1"), [], "sequence = 1"),
+    Check(
+        "executions_awaitunit",
+        "await_unit_counts",
+        [
+            *each("answered_items", "-1", "expected_items + 1"),
+            {"expected_items": "0", "answered_items": "0"},
+            *each("step_index", "-1"),
+        ],
+        [
+            *each("answered_items", "0", "1"),
+            *each("step_index", "0", "1"),
+            {"expected_items": "9", "answered_items": "9"},
+        ],
+        "status = 'WAITING_EXTERNAL'",
+    ),
+    Check(
+        "executions_awaitunit",
+        "await_unit_completed_is_answered",
+        [{"status": "'COMPLETED'", "answered_items": "0"}, {"status": "'COMPLETED'", "expected_items": "2"}],
+        [{"status": "'COMPLETED'", "answered_items": "expected_items"}, *each("status", "'FAILED'", "'CANCELLED'")],
+        "status = 'WAITING_EXTERNAL'",
+    ),
+    Check("executions_campaignitem", "campaign_item_names_execution", each("execution_id", "NULL"), []),
+    Check("releases_activation", "activation_sequence_from_one", each("sequence", "0"), [], "sequence = 1"),
+    Check("releases_blob", "blob_state_known", each("state", "'FINE'", "''"), each("state", "'SOUND'", "'DAMAGED'")),
+    Check("releases_blob", "blob_size_not_negative", each("size", "-1"), each("size", "0")),
+    Check("releases_release", "release_status_known", each("status", "'READY'", "''"), []),
+    Check(
+        "releases_artifactupload",
+        "upload_size_positive",
+        [*each("size", "0", "-1"), *each("part_size", "0", "-1")],
+        [*each("size", "1"), *each("part_size", "1")],
+    ),
+    Check("executions_campaign", "campaign_rate_positive", each("rate_per_minute", "0"), each("rate_per_minute", "1")),
+    Check("executions_worker", "worker_capacity_positive", each("capacity", "0"), each("capacity", "1")),
+    Check(
+        "tenancy_apitoken",
+        "token_expires_within_a_year",
+        each("expiry", "created + interval '365 days 1 microsecond'"),
+        each("expiry", "created + interval '365 days'", "created"),
+    ),
+    Check("tenancy_membership", "membership_role_known", each("role", "'owner'", "''"), each("role", "'viewer'")),
+    *(
+        Check("tenancy_tenant", f"tenant_{column}", each(column, "0", "36501"), each(column, "1", "36500", "NULL"))
+        for column in ("retention_days", "failed_retention_days")
+    ),
+    Check(
+        "releases_pipeline",
+        "pipeline_retries_sane",
+        [*each("retry_delay_seconds", "-0.1"), *each("retry_multiplier", "0.9")],
+        [*each("retry_delay_seconds", "0", "NULL"), *each("retry_multiplier", "1", "NULL")],
+    ),
+]
+
+
+@contextmanager
+def without_triggers(database: Connection, table: str) -> Iterator[None]:
+    with database.transaction(force_rollback=True):
+        database.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(sql.Identifier(table)))
+        yield
+
+
+def changed(check: Check, change: Change) -> str:
+    values = ", ".join(f"{column} = {value}" for column, value in change.items())
+    return f"UPDATE {check.table} SET {values} WHERE {check.where}"
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.constraint)
+def test_a_check_rejects_each_wrong_value(database: Connection, check: Check) -> None:
+    with without_triggers(database, check.table):
+        found = {str(change): refusal(database, changed(check, change)) for change in (*check.wrong, *check.right)}
+    wrong = {str(change): check.constraint for change in check.wrong}
+    assert found == wrong | {str(change): "" for change in check.right}
+
+
+def state_change(database: Connection, table: str, column: str, value: sql.Composable, state: str) -> str:
+    """Return what rejects `value` in a row of `state`, which is forced where no row is in it."""
+    keys = one_of_each_state(database, table)
+    key = keys.get(state, next(iter(keys.values())))
+    text = sql.SQL("UPDATE {} SET {} = {} WHERE {} = %s")
+    names = (sql.Identifier(table), sql.Identifier(column), value, primary_key(table))
+    return refusal(database, text.format(*names), key)
+
+
+COLUMNS = [(table, column) for table, columns in OPTIONAL.items() for column in columns]
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_what_each_state_must_have_and_must_not_have(database: Connection, table: str, column: str) -> None:
+    rule = OPTIONAL[table][column]
+    *_, value = candidates(database, table)[column]
+    expected, found = {}, {}
+    with without_triggers(database, table):
+        for state in one_of_each_state(database, table):
+            has = state in {*rule.must.split(), *rule.may.split()}
+            expected[state] = (rule.constraint if state in rule.must.split() else "", "" if has else rule.constraint)
+            found[state] = (
+                state_change(database, table, column, sql.SQL("NULL"), state),
+                state_change(database, table, column, value, state),
+            )
+    assert found == expected
+
+
+def test_every_state_of_a_model_is_known_to_these_tables(database: Connection) -> None:
+    for table in OPTIONAL:
+        [model] = [model for model in apps.get_models() if model._meta.db_table == table]
+        choices: Any = model._meta.get_field(MATRIX[table].state).choices
+        named = " ".join(f"{rule.must} {rule.may}" for rule in OPTIONAL[table].values()).split()
+        assert set(named) <= {value for value, _ in choices}
+
+
+POSITIVE = [
+    (model._meta.db_table, field.column)
+    for model in apps.get_models()
+    if model._meta.db_table in MATRIX
+    for field in model._meta.concrete_fields
+    if isinstance(field, PositiveIntegerRelDbTypeMixin)
+]
+
+
+@pytest.mark.parametrize(("table", "column"), POSITIVE)
+def test_a_number_that_cannot_be_negative_is_not(database: Connection, table: str, column: str) -> None:
+    change = sql.SQL("UPDATE {} SET {} = -1").format(sql.Identifier(table), sql.Identifier(column))
+    with without_triggers(database, table):
+        assert refusal(database, change)

@@ -1,0 +1,270 @@
+"""What each move must change with the state: version, counts, finish time, verdicts, answers."""
+
+from itertools import product
+
+import pytest
+
+from executions.states import MOVES, TERMINAL, State
+from tests.invariants.attempts import Connection, refusal, unguarded
+from tests.invariants.guards import AWAIT_OVER
+from tests.invariants.new_rows import Change, each, release
+from tests.invariants.new_rows_of_executions import execution, unit, with_event
+
+KEYS = {
+    State.QUEUED: "queued",
+    State.RUNNING: "running",
+    State.WAIT_RETRY: "retried",
+    State.WAITING_EXTERNAL: "asking",
+    State.FAILED: "failed",
+    State.DLQ: "dead",
+}
+LEGAL = [(source, target) for source, targets in MOVES.items() for target in sorted(targets)]
+
+
+def move(source: State, target: State, changes: Change) -> str:
+    """Return the statement that moves an execution with all that belongs to the move, except for `changes`."""
+    running = target is State.RUNNING
+    values = {
+        "status": f"'{target}'",
+        "version": "version + 1",
+        "event_count": "event_count + 1",
+        "lease_owner": "'w'" if running else "NULL",
+        "lease_token": "gen_random_uuid()" if running else "NULL",
+        "lease_expires_at": "now()" if running else "NULL",
+        "running_since": "NULL",
+        "finished_at": "now()" if target in TERMINAL else "NULL",
+        "result": "'1'" if target is State.SUCCEEDED else "NULL",
+        "await_unit_id": unit("asking") if target is State.WAITING_EXTERNAL else "NULL",
+        **changes,
+    }
+    assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
+    return with_event(f"UPDATE executions_execution SET {assignments} WHERE id = {execution(KEYS[source])}")
+
+
+@pytest.mark.parametrize(("source", "target"), LEGAL)
+def test_a_move_counts_its_version_and_sets_its_finish(database: Connection, source: State, target: State) -> None:
+    wrong = {
+        "execution_counts_up": [
+            *each("version", "version", "version + 2", "version - 1", "0"),
+            *each("attempt", "attempt - 1"),
+            *each("event_count", "event_count - 1"),
+        ],
+        "execution_terminal_has_finish": each("finished_at", "NULL" if target in TERMINAL else "now()"),
+        "execution_finish_is_now": [
+            *each("finished_at", "now() - interval '1 microsecond'", "now() + interval '1 second'"),
+            *(each("finished_at", "finished_at") if source in TERMINAL else []),
+        ],
+        "execution_pin_immutable": each("release_id", release("0.5")),
+        "execution_submission_immutable": [*each("input", "'2'"), *each("execution_key", "'x'")],
+    }
+    if target is State.RUNNING:
+        wrong["execution_running_has_lease"] = [
+            *each("lease_owner", "NULL"),
+            *each("lease_token", "NULL"),
+            *each("lease_expires_at", "NULL"),
+        ]
+    else:
+        wrong["execution_only_running_runs"] = each("running_since", "now()")
+        wrong["execution_running_has_lease"] = each("lease_owner", "'w'")
+    expected = {str(change): name for name, changes in wrong.items() for change in changes}
+    tried = [change for changes in wrong.values() for change in changes]
+    assert {str(change): refusal(database, move(source, target, change)) for change in tried} == expected
+    allowed = {
+        str(change): refusal(database, move(source, target, change)) for change in ({}, {"attempt": "attempt + 1"})
+    }
+    assert allowed == dict.fromkeys(allowed, "")
+
+
+FINISHED = [state for state in KEYS if state in TERMINAL]
+
+
+@pytest.mark.parametrize("state", FINISHED)
+def test_a_finished_execution_gets_no_better_failure(database: Connection, state: State) -> None:
+    noted = "UPDATE executions_execution SET event_count = event_count + 1, {} = {} WHERE id = " + execution(
+        KEYS[state]
+    )
+    found = {
+        column: refusal(database, with_event(noted.format(column, value)))
+        for column, value in (("attempt", "attempt + 1"), ("error_code", "'x'"), ("next_due_at", "now()"))
+    }
+    assert found == dict.fromkeys(found, "execution_terminal_immutable")
+
+
+VERDICT = {
+    "findings": "'[1]'",
+    "contract_id": "(SELECT id FROM releases_contract WHERE pipeline_id = r.pipeline_id)",
+    "primary_artifact_id": "'x'",
+}
+
+
+@pytest.mark.parametrize("column", VERDICT)
+@pytest.mark.parametrize(
+    ("version", "target", "expected"),
+    [
+        ("0.2", "VERIFYING", "release_verdict_once"),
+        ("0.3", "REGISTERED", ""),
+        ("0.3", "REJECTED", ""),
+        ("0.5", "REVOKED", "release_verdict_once"),
+    ],
+)
+def test_a_verdict_is_written_by_the_move_that_ends_a_verification(
+    database: Connection, version: str, target: str, expected: str, column: str
+) -> None:
+    changes = f"status = '{target}', {column} = {VERDICT[column]}"
+    if (version, column) == ("0.5", "contract_id"):
+        changes = f"status = '{target}', contract_id = NULL"
+    change = f"UPDATE releases_release r SET {changes} WHERE id = {release(version)}"
+    assert refusal(database, change, ordinary=True) == expected
+
+
+OTHER = release("1.0", name="org.example.other")
+
+
+@pytest.mark.parametrize(
+    "preparation",
+    [
+        # of the release's version, and of another pipeline
+        f"""UPDATE releases_release SET contract_version = (SELECT contract_version FROM releases_release
+            WHERE id = {OTHER}) WHERE id = {release("0.3")}""",
+        # of the release's pipeline, and of another version
+        f"""UPDATE releases_contract SET pipeline_id = (SELECT pipeline_id FROM releases_release
+            WHERE id = {release("0.3")}) WHERE id = (SELECT contract_id FROM releases_release WHERE id = {OTHER})""",
+    ],
+)
+def test_a_verdict_names_a_contract_of_its_own_pipeline_and_version(database: Connection, preparation: str) -> None:
+    unguarded(database, preparation.split()[1], preparation)
+    contract = f"(SELECT contract_id FROM releases_release WHERE id = {OTHER})"
+    change = f"UPDATE releases_release SET status = 'REGISTERED', contract_id = {contract} WHERE id = {release('0.3')}"
+    assert refusal(database, change, ordinary=True) == "release_own_contract"
+
+
+# --- answers ---
+
+ANSWERED = """UPDATE executions_interaction SET status = 'COMPLETED', actor = 'a', response = '1', completed_at = {}
+    WHERE status = 'DISPATCHED'"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        ("now()", ""),
+        ("clock_timestamp()", ""),
+        ("now() - interval '1 microsecond'", "interaction_answered_now"),
+        ("clock_timestamp() + interval '1 second'", "interaction_answered_now"),
+    ],
+)
+def test_an_answer_has_the_current_time(database: Connection, moment: str, expected: str) -> None:
+    assert refusal(database, ANSWERED.format(moment), ordinary=True) == expected
+
+
+@pytest.mark.parametrize("column", ["version", "dispatch_attempts"])
+def test_the_counts_of_an_interaction_never_decrease(database: Connection, column: str) -> None:
+    change = "UPDATE executions_interaction SET {0} = {0} {1} WHERE status = 'DISPATCHED'"
+    assert refusal(database, change.format(column, "- 1"), ordinary=True) == "interaction_counts_up"
+    assert refusal(database, change.format(column, "+ 1"), ordinary=True) == ""
+
+
+UNIT_OPEN = f"UPDATE executions_awaitunit SET {{}} WHERE id = {unit('asking')}"
+
+
+def test_the_answers_of_a_unit_never_decrease(database: Connection) -> None:
+    unguarded(database, "executions_awaitunit", UNIT_OPEN.format("expected_items = 3, answered_items = 2"))
+    found = {
+        count: refusal(database, UNIT_OPEN.format(f"answered_items = {count}"), ordinary=True) for count in range(4)
+    }
+    assert found == {0: "await_unit_counts_answers", 1: "await_unit_counts_answers", 2: "", 3: ""}
+
+
+ITEMS = [*product(("COMPLETED", "DISPATCHED", "CANCELLED"), repeat=2)]
+
+
+@pytest.mark.parametrize("statuses", ITEMS)
+def test_a_unit_is_complete_when_each_of_its_interactions_is(database: Connection, statuses: tuple[str, ...]) -> None:
+    unguarded(database, "executions_awaitunit", UNIT_OPEN.format("expected_items = 2"))
+    for index, status in enumerate(statuses):
+        answer = "'a', now(), '1'" if status == "COMPLETED" else "NULL, NULL, NULL"
+        chosen = f"WHERE unit_id = {unit('asking')} AND item_index = {index}"
+        copy = f"""INSERT INTO executions_interaction SELECT (jsonb_populate_record(i, jsonb_build_object(
+            'id', gen_random_uuid(), 'item_index', {index}))).* FROM executions_interaction i
+            WHERE unit_id = {unit("asking")} AND item_index IS NULL"""
+        change = (
+            f"UPDATE executions_interaction SET status = '{status}', (actor, completed_at, response) = ROW({answer}) "
+        )
+        unguarded(database, "executions_interaction", copy)
+        unguarded(database, "executions_interaction", change + chosen)
+    expected = "" if {*statuses} == {"COMPLETED"} else "await_unit_counts_answers"
+    completion = UNIT_OPEN.format("status = 'COMPLETED', answered_items = 2")
+    assert refusal(database, completion, ordinary=True) == expected
+
+
+@pytest.mark.parametrize("status", AWAIT_OVER.split())
+def test_an_open_unit_may_end_in_any_way_that_fits_its_answers(database: Connection, status: str) -> None:
+    expected = "await_unit_counts_answers" if status == "COMPLETED" else ""
+    change = UNIT_OPEN.format(
+        f"status = '{status}', answered_items = CASE '{status}' WHEN 'COMPLETED' THEN 1 ELSE 0 END"
+    )
+    assert refusal(database, change, ordinary=True) == expected
+
+
+# --- campaigns and what travelled ---
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "CANCELLED"])
+def test_a_campaign_finishes_now(database: Connection, status: str) -> None:
+    change = "UPDATE executions_campaign SET status = '{}', finished_at = {} WHERE status IN ('RUNNING', 'PAUSED')"
+    found = {
+        moment: refusal(database, change.format(status, moment), ordinary=True)
+        for moment in ("now()", "now() - interval '1 microsecond'", "now() + interval '1 second'", "NULL")
+    }
+    assert [*found.values()] == ["", "campaign_finish_is_now", "campaign_finish_is_now", "campaign_over_has_finish"]
+
+
+def test_outputs_are_added_once_in_the_transaction_of_the_success(database: Connection) -> None:
+    result = f"UPDATE executions_wireform SET result = '1' WHERE execution_id = {execution('queued')}"
+    assert refusal(database, result, ordinary=True) == "wire_form_result_with_success"
+    success = "UPDATE executions_execution SET status = 'SUCCEEDED', result = '1', finished_at = {} WHERE id = "
+    unguarded(database, "executions_execution", success.format("now() - interval '1 second'") + execution("queued"))
+    assert refusal(database, result, ordinary=True) == "wire_form_result_with_success"
+    unguarded(database, "executions_execution", success.format("now()") + execution("queued"))
+    assert refusal(database, result, ordinary=True) == ""
+    unguarded(database, "executions_wireform", result)
+    again = "UPDATE executions_wireform SET result = {} WHERE execution_id = " + execution("queued")
+    for value in ("'2'", "'1'", "NULL"):
+        assert refusal(database, again.format(value), ordinary=True) == "wire_form_written_once"
+
+
+# --- pointers, policies and tokens ---
+
+
+def test_a_pointer_names_the_newest_activation_of_its_own_pipeline(database: Connection) -> None:
+    other = "(SELECT activation_id FROM releases_pipeline WHERE pipeline_id = 'org.example.other')"
+    own = f"(SELECT pipeline_id FROM releases_release WHERE id = {release('1.0')})"
+    for value in (other, "NULL", "0"):
+        change = f"UPDATE releases_pipeline SET activation_id = {value} WHERE id = {own}"
+        assert refusal(database, change, ordinary=True) == "pipeline_newest_activation"
+
+
+def test_an_activation_without_its_pointer_is_not_committed(database: Connection) -> None:
+    insert = f"""INSERT INTO releases_activation (pipeline_id, sequence, release_id, previous_id, actor, reason)
+        SELECT pipeline_id, sequence + 1, {release("0.5")}, release_id, '', '' FROM releases_activation
+        WHERE release_id = {release("1.0")}"""
+    assert refusal(database, insert, ordinary=True) == "activation_moves_pointer"
+
+
+def test_a_release_is_not_revoked_without_a_revocation(database: Connection) -> None:
+    change = f"UPDATE releases_release SET status = 'REVOKED' WHERE id = {release('0.5')}"
+    assert refusal(database, change, ordinary=True) == "release_revoked_with_reason"
+
+
+def test_a_finished_upload_is_cleared_once(database: Connection) -> None:
+    change = "UPDATE releases_artifactupload SET cleared = {} WHERE status IN ('STORED', 'REJECTED', 'EXPIRED')"
+    assert refusal(database, change.format("true"), ordinary=True) == ""
+    unguarded(database, "releases_artifactupload", change.format("true"))
+    assert refusal(database, change.format("false"), ordinary=True) == "upload_finished"
+
+
+def test_a_token_ends_earlier_and_never_later(database: Connection) -> None:
+    change = "UPDATE tenancy_apitoken SET expiry = expiry {} interval '1 microsecond'"
+    assert refusal(database, change.format("-"), ordinary=True) == ""
+    assert refusal(database, change.format("+"), ordinary=True) == "token_ends_earlier"
+    assert refusal(database, "UPDATE tenancy_apitoken SET expiry = expiry", ordinary=True) == ""

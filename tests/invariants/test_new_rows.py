@@ -1,0 +1,75 @@
+"""Every wrong value of every new row is rejected, each by its own constraint or trigger."""
+
+import pytest
+
+from coordinator.postgresql.rights import RIGHTS
+from tests.invariants.attempts import Connection, refusal, unguarded
+from tests.invariants.matrix import MATRIX
+from tests.invariants.new_rows import PAST, SOON, Change, NewRow
+from tests.invariants.new_rows_of_artifacts import ARTIFACTS
+from tests.invariants.new_rows_of_executions import EXECUTIONS
+from tests.invariants.new_rows_of_operations import OPERATIONS
+from tests.invariants.new_rows_of_releases import DOCUMENTS, HISTORY
+from tests.invariants.new_rows_of_tenants import TENANCY
+
+NEW_ROWS = [*TENANCY, *DOCUMENTS, *ARTIFACTS, *HISTORY, *EXECUTIONS, *OPERATIONS]
+OTHERWISE = {"executions_executionevent"}  # see `test_sequences`
+
+
+def result(database: Connection, row: NewRow, change: Change) -> str:
+    """Return what rejects the row with `change`."""
+    with database.transaction(force_rollback=True):
+        for statement in row.preparation(change):
+            first, second, third, *_ = statement.split()
+            unguarded(database, second if first == "UPDATE" else third, statement)
+        return refusal(database, row.statement(change), ordinary=row.ordinary)
+
+
+def name_of(row: NewRow) -> str:
+    return f"{row.table} {NEW_ROWS.index(row)}"
+
+
+@pytest.mark.parametrize("row", NEW_ROWS, ids=name_of)
+def test_wrong_values_are_rejected(database: Connection, row: NewRow) -> None:
+    accepted = {str(change): result(database, row, change) for change in ({}, *row.right)}
+    assert accepted == dict.fromkeys(accepted, "")
+    tried = [(name, change) for name, changes in row.wrong.items() for change in changes]
+    found = {str(change): result(database, row, change) for _, change in tried}
+    assert found == {str(change): name for name, change in tried}
+
+
+def test_every_column_of_a_new_row_has_its_place() -> None:
+    for table in MATRIX:
+        rows = [row for row in NEW_ROWS if row.table == table]
+        placed = {name for row in rows for name in {*row.judged, *row.free.split()}}
+        assert {*RIGHTS[table].insert.split()} - placed == set() or table in OTHERWISE, table
+
+
+STAMPS = {
+    "admin_log_stamped": """INSERT INTO django_admin_log
+        (action_time, object_repr, action_flag, change_message, user_id)
+        SELECT {moment}, '', 1, '', id FROM auth_user RETURNING action_time = now()""",
+    "token_stamped": """INSERT INTO tenancy_apitoken
+        (digest, token_key, created, expiry, name, scopes, user_id, tenant_id)
+        SELECT 'x', 'x', {moment}, now(), 'x', scopes, user_id, tenant_id FROM tenancy_apitoken
+        RETURNING created = now() AND expiry = now()""",
+    "worker_key_change_follows": """INSERT INTO executions_workerkeychange
+        (tenant_id, number, newest, oldest, actor, reason, at)
+        SELECT tenant_id, number + 1, newest, oldest, '', '', {moment} FROM executions_workerkeychange
+        RETURNING at = now()""",
+}
+
+
+@pytest.mark.parametrize("moment", [PAST, SOON])
+@pytest.mark.parametrize("trigger", STAMPS)
+def test_a_trigger_sets_the_time_of_the_database(database: Connection, trigger: str, moment: str) -> None:
+    assert database.execute(STAMPS[trigger].format(moment=moment)).fetchone() == (True,)
+
+
+@pytest.mark.parametrize(("lifetime", "kept"), [("1 day", "1 day"), ("365 days", "365 days"), ("10 years", "365 days")])
+def test_a_token_lives_for_a_year_at_most(database: Connection, lifetime: str, kept: str) -> None:
+    insert = f"""INSERT INTO tenancy_apitoken
+        (digest, token_key, created, expiry, name, scopes, user_id, tenant_id)
+        SELECT 'x', 'x', now(), now() + interval '{lifetime}', 'x', scopes, user_id, tenant_id FROM tenancy_apitoken
+        RETURNING expiry = now() + interval '{kept}'"""
+    assert database.execute(insert).fetchone() == (True,)
