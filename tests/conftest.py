@@ -86,7 +86,7 @@ def running(
             "SWEEP_SECONDS": "0.5",
             "WORKER_STALE_SECONDS": "5",
             "RETRY_LIMIT": "2",
-            "RETRY_DELAY_SECONDS": "1",
+            "RETRY_DELAY_SECONDS": "0.5",
             "RETRY_JITTER": "0",
             "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
             "WEBHOOK_DELAY_SECONDS": "0.2",
