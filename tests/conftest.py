@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -29,6 +30,8 @@ from tests.servers import NUMBER, ordinary_url
 
 __all__ = ["race_database", "s3_place", "s3_server"]
 
+TESTS = Path(__file__).parent
+
 # A machine that is busy is slow, which is no mistake of the code.
 hypothesis.settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -36,13 +39,23 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("unhurried")
 
 
+ONE_PROCESS = (
+    *("clients/", "deploy/", "invariants/", "postgresql/", "browser/test_security.py", "local/test_postgres.py"),
+    *("executions/test_broker_acl.py", "interop/test_conformance.py", "unit/pipelines_host/test_hostile_steps.py"),
+)
+"""Modules whose own fixtures start servers or take long. Each module goes to one process of a parallel run."""
+
+
+# First, since pytest-xdist reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the running product, or the S3 server, goes to one process, so that it is started once."""
+    """Tests that need the S3 server go to one process, too. The product runs once in each process."""
     for item in items:
-        for shared in ("running", "s3_server"):
-            if shared in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(shared))
-                break
+        module = item.path.relative_to(TESTS).as_posix()
+        if "s3_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("s3_server"))
+        elif module.startswith(ONE_PROCESS):
+            item.add_marker(pytest.mark.xdist_group(module))
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +129,12 @@ def running(
 def name() -> str:
     """A name that no other test has."""
     return f"t-{secrets.token_hex(5)}"
+
+
+@pytest.fixture
+def fast_hashing(settings: Any) -> None:
+    """For tests that log in often: passwords are hashed in no time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)

@@ -141,7 +141,7 @@ def key_of(token: str) -> str:
 
 @contextmanager
 def second_web(product: Product, folder: Path) -> Iterator[Product]:
-    made = Product(folder, product.servers)
+    made = Product(folder, product.servers, web_processes=1)
     made.environment = product.environment
     try:
         made.start_web()

@@ -84,7 +84,7 @@ def pair(django_db_setup: None, s3_place: S3Settings, tmp_path: Path, gathered_s
             "LEASE_SECONDS": "3",
             "RETRY_DELAY_SECONDS": "1",
         }
-        one, other = (Product(tmp_path / folder, servers, settings) for folder in ("one", "other"))
+        one, other = (Product(tmp_path / folder, servers, settings, web_processes=1) for folder in ("one", "other"))
         try:
             for product in (one, other):
                 product.start()
