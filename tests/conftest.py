@@ -31,6 +31,7 @@ from tests.servers import NUMBER, ordinary_url
 __all__ = ["race_database", "s3_place", "s3_server"]
 
 TESTS = Path(__file__).parent
+OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
 
 # A machine that is busy is slow, which is no mistake of the code.
 hypothesis.settings.register_profile(
@@ -135,6 +136,13 @@ def name() -> str:
 def fast_hashing(settings: Any) -> None:
     """For tests that log in often: passwords are hashed in no time."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def own_database() -> Iterator[None]:
+    """Fails a test that leaves Django connected to another database for the tests after it."""
+    yield
+    assert connection.settings_dict["NAME"] in OWN_DATABASES
 
 
 @pytest.fixture(autouse=True)

@@ -7,17 +7,24 @@ import psycopg
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from tests.database_template import connected_to, database
 from tests.invariants import rows
-from tests.race_database import connected_to, emptied
-from tests.servers import ordinary_url
+from tests.servers import NUMBER, ordinary_url
 
 Connection = psycopg.Connection[Any]
 
 
-@pytest.fixture(scope="package")
-def ordinary(race_database: str, django_db_blocker: DjangoDbBlocker) -> Iterator[Connection]:
+@pytest.fixture(scope="session")
+def furnished(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """The name of a database with rows of every table in every state."""
+    with database(f"test_{NUMBER}_rows") as name:
+        with django_db_blocker.unblock(), connected_to(name):
+            rows.make()
+        yield name
+
+
+@pytest.fixture(scope="session")
+def ordinary(furnished: str) -> Iterator[Connection]:
     """A connection as the application role to a database with rows of every table in every state."""
-    with django_db_blocker.unblock(), connected_to(race_database), emptied():
-        rows.make()
-        with psycopg.connect(ordinary_url(race_database)) as connection:
-            yield connection
+    with psycopg.connect(ordinary_url(furnished)) as connection:
+        yield connection
