@@ -126,6 +126,14 @@ def running(
             connection.close()
 
 
+@pytest.fixture(autouse=True)
+def whole_product(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No process of the product that a failed test has ended is missing in the tests after it."""
+    yield
+    if "running" in request.fixturenames:
+        request.getfixturevalue("running").restore()
+
+
 @pytest.fixture
 def name() -> str:
     """A name that no other test has."""
