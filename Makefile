@@ -4,8 +4,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PRODUCT := coordinator releases executions interop pipelines
-# Two processes share the servers that the run starts; recovery tests need a core to themselves.
-PYTEST_ARGS ?= -n 2
+# Processes that share the servers that the run starts: one more than two cores, because many tests mostly wait.
+PYTEST_ARGS ?= -n 3
 # Enough for Django to load its settings. Nothing listens there: these checks need no server.
 UNCONNECTED := SECRET_KEY=only-for-checks-that-connect-to-nothing-and-sign-nothing WORKER_SECRET=only-for-checks-that-connect-to-nothing \
 	DATABASE_URL=postgresql://nobody@127.0.0.1:1/nothing REDIS_URL=redis://127.0.0.1:1/0

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -29,6 +30,7 @@ from tests.servers import NUMBER, ordinary_url
 
 __all__ = ["race_database", "s3_place", "s3_server"]
 
+TESTS = Path(__file__).parent
 OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
 
 # A machine that is busy is slow, which is no mistake of the code.
@@ -38,13 +40,23 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("unhurried")
 
 
+ONE_PROCESS = (
+    *("clients/", "deploy/", "invariants/", "postgresql/", "browser/test_security.py", "local/test_postgres.py"),
+    *("executions/test_broker_acl.py", "interop/test_conformance.py", "unit/pipelines_host/test_hostile_steps.py"),
+)
+"""Modules whose own fixtures start servers or take long. Each module goes to one process of a parallel run."""
+
+
+# First, since pytest-xdist reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the running product, or the S3 server, goes to one process, so that it is started once."""
+    """Tests that need the S3 server go to one process, too. The product runs once in each process."""
     for item in items:
-        for shared in ("running", "s3_server"):
-            if shared in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(shared))
-                break
+        module = item.path.relative_to(TESTS).as_posix()
+        if "s3_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("s3_server"))
+        elif module.startswith(ONE_PROCESS):
+            item.add_marker(pytest.mark.xdist_group(module))
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +100,7 @@ def running(
             "SWEEP_SECONDS": "0.5",
             "WORKER_STALE_SECONDS": "5",
             "RETRY_LIMIT": "2",
-            "RETRY_DELAY_SECONDS": "1",
+            "RETRY_DELAY_SECONDS": "0.5",
             "RETRY_JITTER": "0",
             "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
             "WEBHOOK_DELAY_SECONDS": "0.2",
@@ -114,10 +126,24 @@ def running(
             connection.close()
 
 
+@pytest.fixture(autouse=True)
+def whole_product(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No process of the product that a failed test has ended is missing in the tests after it."""
+    yield
+    if "running" in request.fixturenames:
+        request.getfixturevalue("running").restore()
+
+
 @pytest.fixture
 def name() -> str:
     """A name that no other test has."""
     return f"t-{secrets.token_hex(5)}"
+
+
+@pytest.fixture
+def fast_hashing(settings: Any) -> None:
+    """For tests that log in often: passwords are hashed in no time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)

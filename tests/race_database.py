@@ -29,20 +29,19 @@ def emptied() -> Iterator[None]:
         _empty()
 
 
-def _run(*statements: str) -> None:
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-
-
 def _empty() -> None:
     """History refuses to be removed; only the owner of the tables can, and only by switching its guards off."""
     apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions"))
-    models = [model for each in apps_models for model in each if model._meta.managed]
-    tables = [f'"{model._meta.db_table}"' for model in models]
-    with transaction.atomic():
-        _run(
-            *(f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in tables),
-            f"TRUNCATE {', '.join(tables)} CASCADE",
-            *(f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in tables),
-        )
+    tables = [f'"{model._meta.db_table}"' for each in apps_models for model in each if model._meta.managed]
+    with transaction.atomic(), connection.cursor() as cursor:
+        # To truncate a table takes longer than to delete a few rows.
+        cursor.execute(" UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables))
+        filled = [table for (table,) in cursor.fetchall()]
+        for statement in (
+            "SET CONSTRAINTS ALL DEFERRED",
+            *(f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in filled),
+            *(f"DELETE FROM {table}" for table in filled),
+            "SET CONSTRAINTS ALL IMMEDIATE",
+            *(f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in filled),
+        ):
+            cursor.execute(statement)

@@ -170,6 +170,15 @@ class RunningProduct:
         self.product = product
         self.url = product.url
 
+    def restore(self) -> None:
+        """Start the control worker and the clock if a test has ended them."""
+        started = self.product.children.started
+        starters = {"control-worker": self.product.start_control_worker, "clock": self.product.start_clock}
+        for name, start in starters.items():
+            if not any(child.running for child in started if child.name == name):
+                started[:] = [child for child in started if child.name != name]
+                start()
+
     def user(self, username: str, **attributes: Any) -> User:
         """A person who may log in to the admin with PASSWORD."""
         return User.objects.create(username=username, password=_hashed_password(), is_staff=True, **attributes)

@@ -51,7 +51,7 @@ def s3_product(folder: Path, where: S3Settings, static_root: str, **settings: st
             "SWEEP_SECONDS": "0.5",
             "UPLOAD_PART_BYTES": str(5 * 2**20),
         }
-        product = Product(folder / "product", backing.environment(), {**named, **settings})
+        product = Product(folder / "product", backing.environment(), {**named, **settings}, web_processes=1)
         try:
             product.start()
             person = [f"--username={PERSON}", "--email=ann@example.org", "--noinput"]

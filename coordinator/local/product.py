@@ -18,7 +18,6 @@ BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
 WEB_OPTIONS = (
     "--host=127.0.0.1",
-    "--workers=2",
     # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
     "--blocking-threads=544",
     # No sooner than a connection to the database is too old to be kept (CONN_MAX_AGE).
@@ -41,10 +40,18 @@ class Product:
     every process. Everything else that a process writes is in `folder`.
     """
 
-    def __init__(self, folder: Path, servers: Mapping[str, str], settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        servers: Mapping[str, str],
+        settings: Mapping[str, str] | None = None,
+        *,
+        web_processes: int = 2,
+    ) -> None:
         self.folder = folder
         self.servers = dict(servers)
         self.settings = dict(settings or {})
+        self.web_processes = web_processes
         self.port = free_port()
         self.children = Children(folder / "logs")
         self.environment = {
@@ -98,7 +105,8 @@ class Product:
 
     @property
     def web_command(self) -> list[str]:
-        return ["granian", "--interface=wsgi", "coordinator.wsgi:application", f"--port={self.port}", *WEB_OPTIONS]
+        options = [f"--port={self.port}", f"--workers={self.web_processes}", *WEB_OPTIONS]
+        return ["granian", "--interface=wsgi", "coordinator.wsgi:application", *options]
 
     def start_web(self) -> Child:
         return self._start("web", *self.web_command)

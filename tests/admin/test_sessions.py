@@ -100,7 +100,7 @@ def test_a_new_log_in_of_the_same_person_starts_a_new_session(log_in: LogIn) -> 
 
 
 @pytest.fixture
-def ada(acme: World) -> User:
+def ada(acme: World, fast_hashing: None) -> User:
     user = User.objects.get(username="tenant-admin-of-acme")
     user.set_password(PASSWORD)
     user.save()

@@ -40,6 +40,10 @@ MALFORMED_IDENTIFIERS = (
 )
 
 
+NUMERALS = [str(number) for number in (0, -1, 0.5, 2**31, 2**63, 10**400)]
+SOME = [TEXTS[name] for name in ("U+0000", "a far date", "a large number")]
+
+
 class Sweep:
     """A tenant with rows of every kind, and requests to it whose responses must be readable JSON."""
 
@@ -130,8 +134,10 @@ def test_no_parameter_value_makes_a_list_fail(here: Sweep, subtests: pytest.Subt
     for path in LISTS:
         operation = document["paths"]["/api/v1/tenants/{tenant}/" + path]["get"]
         for name in (each["name"] for each in operation["parameters"] if each["in"] == "query"):
+            # Every list reads these two in the same way.
+            values = SOME if name in {"cursor", "pageSize"} and path != LISTS[0] else [*TEXTS.values(), *NUMERALS]
             with subtests.test(path, name=name):
-                for text in [*TEXTS.values(), *map(str, NUMBERS)]:
+                for text in values:
                     here.call("GET", f"{here.url(path)}?{name}={quote(text, safe='')}")
 
 

@@ -1,5 +1,7 @@
 """What an operator and a tenant admin do, in a real browser."""
 
+from pathlib import Path
+
 from playwright.sync_api import expect
 
 from coordinator.tenancy.roles import Role
@@ -8,18 +10,22 @@ from tests.running import BuiltRelease, TenantInUse
 
 
 def test_an_execution_is_watched_from_a_retry_to_its_result(
-    tenant: TenantInUse, neighbour: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str
+    tenant: TenantInUse, neighbour: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
+    gate = tmp_path / "gate"
     tenant.register(v1)
     tenant.activate(v1)
     tenant.start_worker(v1, f"worker-{name}")
     page = log_in(tenant, Role.OPERATOR)
-    accepted = tenant.accepted("tests.pinned", {"number": 7, "fail_times": 1}, "watched")
+    work = {"number": 7, "fail_times": 1, "gate": str(gate)}
+    accepted = tenant.accepted("tests.pinned", work, "watched")
     page.goto("/admin/executions/execution/")
     page.get_by_role("link", name=accepted["executionId"][:13]).click()
     page.wait_for_url("**/change/")
     page.evaluate("window.neverReloaded = true")
     live = page.locator("#execution-live")
+    expect(live).to_have_attribute("data-status", "RUNNING")
+    gate.touch()
     expect(live).to_have_attribute("data-status", "SUCCEEDED")
     expect(live).to_contain_text("code v1, attempt 1")
     expect(page.locator("[data-pin]")).to_contain_text("1.0")
@@ -58,17 +64,18 @@ def test_a_token_is_shown_once_and_works(tenant: TenantInUse, log_in: LogIn) -> 
 
 
 def test_a_page_that_outlives_its_session_leads_to_the_log_in(
-    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str
+    tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
+    gate = tmp_path / "gate"
     tenant.register(v1)
     tenant.activate(v1)
-    worker = tenant.start_worker(v1, f"worker-{name}")
-    accepted = tenant.accepted("tests.pinned", {"number": 1, "fail_times": 9}, "long")
-    worker.stop()
+    tenant.start_worker(v1, f"worker-{name}")
+    accepted = tenant.accepted("tests.pinned", {"number": 1, "gate": str(gate)}, "long")
     page = log_in(tenant, Role.OPERATOR)
     page.goto(f"/admin/executions/execution/{accepted['executionId']}/change/")
     page.context.clear_cookies()
     page.wait_for_url("**/admin/login/**")
+    gate.touch()
 
 
 def test_the_overview_follows_by_itself_until_the_session_ends(

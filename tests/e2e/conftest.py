@@ -91,7 +91,7 @@ def product_with_own_broker(
             "REDIS_URL": broker_url,
             "REDIS_OWNER_URL": valkey.owner_url,
         }
-        product = Product(folder / "product", servers, {**running.product.settings, **settings})
+        product = Product(folder / "product", servers, {**running.product.settings, **settings}, web_processes=1)
         LocalArtifactStore(Path(product.environment["ARTIFACT_ROOT"])).set_up()
         up.callback(product.stop)
         product.start()

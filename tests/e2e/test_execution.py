@@ -44,7 +44,7 @@ def test_spent_retries_end_in_the_dead_letter_state_with_the_error(hosted: Tenan
     kinds = [event["kind"] for event in events]
     assert kinds == ["SUBMITTED", *["CLAIMED", "RETRY_SCHEDULED"] * 2, "CLAIMED", "RETRIES_EXHAUSTED"]
     assert [event["sequence"] for event in events] == list(range(1, 8))
-    assert [event["data"].get("delaySeconds") for event in events if event["kind"] == "RETRY_SCHEDULED"] == [1.0, 2.0]
+    assert [event["data"].get("delaySeconds") for event in events if event["kind"] == "RETRY_SCHEDULED"] == [0.5, 1.0]
 
 
 def test_what_a_killed_worker_was_running_runs_again_elsewhere(tenant: TenantInUse, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_no_process_falls_with_the_broker_whatever_it_has_in_hand(
         tenant.activate(v1)
         tenant.start_worker(v1, "worker-v1")
         made = []
-        for round_number in range(4):
+        for round_number in range(2):
             made += [
                 tenant.accepted("tests.pinned", {"number": number}, f"{round_number}:{number}")["executionId"]
                 for number in range(8)

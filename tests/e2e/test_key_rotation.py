@@ -77,7 +77,7 @@ class Traffic(threading.Thread):
     def run(self) -> None:
         try:
             for number in itertools.count():
-                if self._stopped.wait(0.05):
+                if self._stopped.wait(0.2):
                     return
                 with self.round:
                     self._pass(number, self.up[number % len(self.up)], self.up[-1 - number % len(self.up)])
@@ -141,7 +141,7 @@ def key_of(token: str) -> str:
 
 @contextmanager
 def second_web(product: Product, folder: Path) -> Iterator[Product]:
-    made = Product(folder, product.servers)
+    made = Product(folder, product.servers, web_processes=1)
     made.environment = product.environment
     try:
         made.start_web()

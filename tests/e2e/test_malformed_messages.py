@@ -19,7 +19,7 @@ from releases.identity import ReleaseIdentity
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 
 pytestmark = pytest.mark.timeout(240)
-ROUNDS, MESSAGES_IN_ROUND = 5, 2_000
+ROUNDS, MESSAGES_IN_ROUND = 2, 2_000
 SEED = random.randrange(2**32)
 app.loader.import_default_modules()
 CONTROL_TASKS: dict[str, list[str]] = {queue.name: [] for queue in app.conf.task_queues}

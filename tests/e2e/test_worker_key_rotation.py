@@ -128,7 +128,9 @@ def installation(django_db_setup: None, tmp_path: Path, gathered_static_files: s
             "ARTIFACT_ROOT": str(store),
             "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
         }
-        products = [Product(tmp_path / name, servers, settings) for name in ("one", "other", "workers")]
+        products = [
+            Product(tmp_path / folder, servers, settings, web_processes=1) for folder in ("one", "other", "workers")
+        ]
         try:
             for product in products[:2]:
                 product.start()

@@ -24,7 +24,7 @@ HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 
 
 @pytest.fixture(autouse=True)
-def people() -> None:
+def people(fast_hashing: None) -> None:
     for name in ("ada", "eva"):
         User.objects.create_user(name, password=PASSWORD, is_staff=True)
 

@@ -18,7 +18,7 @@ from tests.running import TenantInUse, build, eventually
 
 PIPELINES = Path(__file__).parent / "pipelines"
 MB = 1_000_000
-INPUTS, INPUT_BYTES = 48, 5 * MB
+INPUTS, INPUT_BYTES = 24, 5 * MB
 UPLOADS, ATTACHMENT_BYTES = 32, 8 * MB
 DESCRIPTOR: dict[str, Any] = {
     "schemaVersion": 1,
@@ -81,7 +81,7 @@ def test_large_inputs_that_come_at_once_leave_little_behind(
     large = submitting(own, tenant, release.pipeline_id, os.urandom(INPUT_BYTES // 2).hex())
     try:
         with ThreadPoolExecutor(INPUTS) as pool:
-            list(pool.map(small, [f"small-{number}" for number in range(400)]))  # every thread has served one
+            list(pool.map(small, [f"small-{number}" for number in range(200)]))  # every thread has served one
             before = resident(web)
             list(pool.map(large, [f"large-{number}" for number in range(INPUTS)]))
         # Dispatching them takes a moment longer. Without bounds and budget they kept 18 MB each.
