@@ -13,8 +13,9 @@ from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import issue_token
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
-from executions import admission, interactions, outcome, tasks
+from executions import admission, interactions, outcome, queries, tasks
 from executions.cancellation import cancel
+from executions.errors import ExecutionUnknown
 from executions.models import Execution, Interaction, Worker
 from executions.moves import Claim
 from executions.protocol import Heartbeat, HeldLease, OutcomeGroup, seal
@@ -216,3 +217,11 @@ def test_a_role_in_another_tenant_lets_no_remembered_token_submit(twins: tuple[T
     [refused] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
     assert isinstance(refused, CoordinatorError)
     assert (refused.code, Execution.objects.filter(execution_key="second").exists()) == ("NOT_AUTHENTICATED", False)
+
+
+def test_an_execution_is_found_in_its_own_tenant_alone(twins: tuple[Twin, Twin]) -> None:
+    for one, other in (twins, twins[::-1]):
+        made = making.execution(one.owner, "k")
+        assert queries.execution(one.owner, made.pk) == made
+        with pytest.raises(ExecutionUnknown):
+            queries.execution(other.owner, made.pk)
