@@ -146,11 +146,14 @@ def test_a_correlation_id_names_the_question_of_ones_own_tenant(twins: tuple[Twi
 
 
 def test_a_heartbeat_refreshes_the_worker_of_its_own_tenant(twins: tuple[Twin, Twin]) -> None:
+    here, there = twins
     Worker.objects.update(last_sent_at=SENT)
-    for capacity, twin in enumerate(twins, start=20):
+    for capacity, (one, other) in enumerate([(here, there), (here, there), (there, here), (there, here)], start=20):
+        before = Worker.objects.filter(pk=other.worker.pk).values().get()
         beat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=capacity)
-        take_heartbeat(twin.owner, twin.release.identity, beat, datetime.now(UTC))
-    assert [twin.worker.capacity for twin in twins] == [20, 21]
+        take_heartbeat(one.owner, one.release.identity, beat, datetime.now(UTC))
+        assert one.worker.capacity == capacity
+        assert Worker.objects.filter(pk=other.worker.pk).values().get() == before
     assert Worker.objects.count() == 2
 
 
