@@ -13,8 +13,9 @@ from coordinator.errors import CoordinatorError
 from coordinator.tenancy.access import issue_token
 from coordinator.tenancy.models import Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
-from executions import admission, interactions, outcome, tasks
+from executions import admission, interactions, outcome, queries, tasks
 from executions.cancellation import cancel
+from executions.errors import ExecutionUnknown
 from executions.models import Execution, Interaction, Worker
 from executions.moves import Claim
 from executions.protocol import Heartbeat, HeldLease, OutcomeGroup, seal
@@ -145,11 +146,14 @@ def test_a_correlation_id_names_the_question_of_ones_own_tenant(twins: tuple[Twi
 
 
 def test_a_heartbeat_refreshes_the_worker_of_its_own_tenant(twins: tuple[Twin, Twin]) -> None:
+    here, there = twins
     Worker.objects.update(last_sent_at=SENT)
-    for capacity, twin in enumerate(twins, start=20):
+    for capacity, (one, other) in enumerate([(here, there), (here, there), (there, here), (there, here)], start=20):
+        before = Worker.objects.filter(pk=other.worker.pk).values().get()
         beat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=capacity)
-        take_heartbeat(twin.owner, twin.release.identity, beat, datetime.now(UTC))
-    assert [twin.worker.capacity for twin in twins] == [20, 21]
+        take_heartbeat(one.owner, one.release.identity, beat, datetime.now(UTC))
+        assert one.worker.capacity == capacity
+        assert Worker.objects.filter(pk=other.worker.pk).values().get() == before
     assert Worker.objects.count() == 2
 
 
@@ -216,3 +220,11 @@ def test_a_role_in_another_tenant_lets_no_remembered_token_submit(twins: tuple[T
     [refused] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
     assert isinstance(refused, CoordinatorError)
     assert (refused.code, Execution.objects.filter(execution_key="second").exists()) == ("NOT_AUTHENTICATED", False)
+
+
+def test_an_execution_is_found_in_its_own_tenant_alone(twins: tuple[Twin, Twin]) -> None:
+    for one, other in (twins, twins[::-1]):
+        made = making.execution(one.owner, "k")
+        assert queries.execution(one.owner, made.pk) == made
+        with pytest.raises(ExecutionUnknown):
+            queries.execution(other.owner, made.pk)

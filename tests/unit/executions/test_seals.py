@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from executions.protocol import CommandGroup, Heartbeat, ProtocolError, decode, seal, verify
-from executions.webhooks import signature
+from executions.webhooks import signature, webhook_keys
 from executions.worker_keys import worker_key
 from releases.identity import ReleaseIdentity
 from tests.unit.executions.test_protocol import COMMANDS
@@ -89,3 +89,8 @@ def test_the_signature_of_a_webhook_covers_key_time_and_body(other: tuple[str, i
 
     assert made(*SIGNED).startswith("v1=")
     assert made(*SIGNED) != made(*other)
+
+
+def test_each_tenant_signs_its_webhooks_with_keys_of_its_own() -> None:
+    assert set(webhook_keys("acme")).isdisjoint(webhook_keys("other"))
+    assert set(webhook_keys("acme")).isdisjoint(webhook_keys("acme2"))

@@ -8,6 +8,7 @@ import pytest
 
 from executions.notices import Refusal, RefusalCode
 from executions.protocol import Heartbeat, Order, decode, seal, verify
+from pipelines import acceptance
 from pipelines.acceptance import REFUSALS, Acceptance
 from pipelines.host import Host
 from tests import making
@@ -61,6 +62,25 @@ def test_a_refusal_must_quote_a_heartbeat_and_counts_once(host: Host) -> None:
     for _ in range(REFUSALS * 2):
         refuse(host, nonce)
         refuse(host, "made up")
+    assert host.acceptance.refusal is None
+
+
+def test_a_made_up_refusal_neither_counts_nor_interrupts_nor_fills_the_log(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(REFUSALS):
+        assert host.acceptance.refusal is None
+        refuse(host, "made up")
+        refuse(host, heartbeat_nonce(host))
+    assert host.acceptance.refusal is not None
+    assert len(caplog.records) == REFUSALS
+
+
+def test_a_refusal_of_an_old_heartbeat_does_not_count(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    nonces = [heartbeat_nonce(host) for _ in range(REFUSALS)]
+    monkeypatch.setattr(acceptance, "RECENT_SECONDS", -1.0)
+    for nonce in nonces:
+        refuse(host, nonce)
     assert host.acceptance.refusal is None
 
 

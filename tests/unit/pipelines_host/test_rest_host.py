@@ -223,6 +223,13 @@ def test_a_command_for_another_release_fails_before_its_payload_is_read(host: Re
     assert "contractVersion=local-contract, releaseVersion=local-contract but" in other["failure"]["message"]
 
 
+@pytest.mark.parametrize("part", ["pipelineId", "contractVersion", "releaseVersion"])
+def test_a_command_that_differs_in_one_part_of_the_identity_fails(host: RestHost, part: str) -> None:
+    answer = ran(host, uni(ORDER), **{part: "another"})
+    assert answer["outcome"] == "FAILED"
+    assert f"{part}=another" in answer["failure"]["message"]
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -1,0 +1,65 @@
+"""Every form of the admin that changes something: it does so for exactly those whose role allows it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.urls import reverse
+
+from coordinator.tenancy.models import Membership
+from tests.admin import asking
+from tests.admin.conftest import LogIn, World
+from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, campaign, dead, key, question
+from tests.api.house import everything
+
+PEOPLE = ("viewer", "operator", "release-manager", "tenant-admin", "stranger")
+Form = tuple[str, Callable[[World], list[object]], dict[str, Any], tuple[str, ...]]
+WHY = {"reason": "because"}
+
+
+def viewer(world: World) -> int:
+    return Membership.objects.get(tenant=world.tenant, role="viewer").pk
+
+
+FORMS: list[Form] = [
+    ("releases_pipeline_policy", lambda w: [w.release.pipeline_id], {"reason_required": "on"}, ADMINS),
+    ("releases_release_revoke", lambda w: [w.release.pk], WHY, RELEASERS),
+    (
+        "releases_release_activate",
+        lambda w: [w.release.pk],
+        {"operation_key": "k", "expected_release_version": "1.0"},
+        RELEASERS,
+    ),
+    ("releases_trustedkey_revoke", lambda w: [key(w)], WHY, ADMINS),
+    ("executions_interaction_answer", lambda w: [question(w)], {"response": "1"}, OPERATORS),
+    ("executions_execution_redrive", lambda w: [dead(w)], {**WHY, "expected_version": "2"}, OPERATORS),
+    ("executions_execution_cancel", lambda w: [w.execution.pk], WHY, OPERATORS),
+    ("executions_worker_drain", lambda w: [w.worker.pk], WHY, OPERATORS),
+    ("executions_campaign_pause", lambda w: [campaign(w)], WHY, OPERATORS),
+    ("executions_campaign_cancel", lambda w: [campaign(w)], WHY, OPERATORS),
+    ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "start"], WHY, ADMINS),
+    ("tenancy_tenant_worker_key", lambda w: [w.tenant.pk, "replace"], WHY, ADMINS),
+    ("tenancy_tenant_change", lambda w: [w.tenant.pk], {"name": "Other"}, ()),
+    ("tenancy_apitoken_delete", lambda w: [w.token.pk], {"post": "yes"}, ADMINS),
+    ("tenancy_membership_change", lambda w: [viewer(w)], {"role": "operator"}, ADMINS),
+    ("tenancy_membership_delete", lambda w: [viewer(w)], {"post": "yes"}, ADMINS),
+]
+
+
+def test_a_form_changes_something_for_exactly_those_whose_role_allows_it(
+    log_in: LogIn, acme: World, subtests: pytest.Subtests
+) -> None:
+    asking.question(acme)
+    campaign(acme)
+    key(acme)
+    clients = {who: log_in(who) for who in PEOPLE}
+    before = everything()
+    for name, arguments, fields, allowed in FORMS:
+        address = reverse(f"admin:{name}", args=arguments(acme))
+        for who, client in clients.items():
+            with subtests.test(name, who=who), transaction.atomic():
+                answer = client.post(address, fields)
+                assert (everything() != before) is (who in allowed), answer.status_code
+                assert who in allowed or answer.status_code in {403, 404}
+                transaction.set_rollback(True)
