@@ -3,6 +3,7 @@
 A campaign is RUNNING, PAUSED, COMPLETED once every item has an outcome, or CANCELLED; the last two are for good.
 """
 
+import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Collection
@@ -11,11 +12,12 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow as Now
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, F, Q, QuerySet
 
 from coordinator import bell
 from coordinator.errors import CoordinatorError
+from coordinator.postgresql.outage import is_outage
 from coordinator.tenancy.models import Tenant
 from executions import moves
 from executions.admission import require_allowed
@@ -25,6 +27,7 @@ from executions.models import Campaign, CampaignEvent, CampaignItem
 from executions.redrive import check, move_of
 from executions.worker_registry import DISPATCH_TASK
 
+log = logging.getLogger(__name__)
 Status = Campaign.Status
 Outcome = CampaignItem.Outcome
 CANCELLED = "CAMPAIGN_CANCELLED"
@@ -172,9 +175,18 @@ def advance() -> int:
     """Admit what the running campaigns' rates allow by now. Returns how many executions were re-driven.
 
     Any number of clocks may call this at once: a campaign that one of them has in hand is passed over by the others.
+    A campaign that fails is logged, and the others are advanced all the same.
     """
     running = Campaign.objects.filter(status=Status.RUNNING).order_by("created_at").values_list("pk", flat=True)
-    return sum(_advance(campaign_id) for campaign_id in list(running[: settings.SWEEP_LIMIT]))
+    redriven = 0
+    for campaign_id in list(running[: settings.SWEEP_LIMIT]):
+        try:
+            redriven += _advance(campaign_id)
+        except DatabaseError as error:
+            if is_outage(error):
+                raise
+            log.exception("Campaign %s could not be advanced", campaign_id)
+    return redriven
 
 
 def _advance(campaign_id: uuid.UUID) -> int:

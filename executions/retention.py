@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from coordinator.postgresql.outage import is_outage
 from coordinator.tenancy.models import Tenant
 from executions.models import Execution
 from executions.states import State
@@ -73,22 +74,32 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 def remove(*, seconds: float) -> int:
     """Remove what is older than its tenant's term, until there is no more or `seconds` have passed.
 
-    Returns how many executions were removed.
+    Returns how many executions were removed. If the database refuses a removal, it is logged, and the other tenants'
+    executions are removed all the same.
     """
     deadline = time.monotonic() + seconds
     removed = 0
     for tenant, kind in _terms():
-        count = 0
+        removed += _remove_of(tenant, kind, deadline)
+        if time.monotonic() >= deadline:
+            break
+    return removed
+
+
+def _remove_of(tenant: Tenant, kind: Kind, deadline: float) -> int:
+    count = 0
+    try:
         for batch in _batches(tenant, kind):
             count += batch
             if time.monotonic() >= deadline:
                 break
-        if count:
-            log.info("removed %d executions of %s that %s long ago", count, tenant, kind.name)
-        removed += count
-        if time.monotonic() >= deadline:
-            break
-    return removed
+    except DatabaseError as error:
+        if is_outage(error):
+            raise
+        log.exception("Executions of %s that %s could not be removed", tenant, kind.name)
+    if count:
+        log.info("removed %d executions of %s that %s long ago", count, tenant, kind.name)
+    return count
 
 
 def over_for(tenant: Tenant, kind: Kind, days: int) -> int:

@@ -53,10 +53,11 @@ def check_foreign_keys_now() -> None:
 
 
 def refuse(table: str, change: str, condition: str) -> None:
-    """From now on the database refuses each such INSERT or UPDATE of the table, until the test's transaction ends."""
+    """From now on the database refuses each such change of the table, until the test's transaction ends."""
     check_foreign_keys_now()
     run(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'refused by the test'; END $$"
     )
     run(f"CREATE TRIGGER refuse BEFORE {change} ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()")
+    run("SET CONSTRAINTS ALL DEFERRED")

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from coordinator.local.product import PROJECT
 from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, message_path, sweep, tasks
+from executions import awaits, campaigns, message_path, retention, sweep, tasks
 from executions.campaign_filters import Filters
-from executions.models import Campaign, DeadLetter, Execution, MessagePath, Worker
+from executions.models import Campaign, CampaignItem, DeadLetter, Execution, MessagePath, Worker
 from executions.protocol import HEARTBEAT_QUEUE
 from executions.rest_capabilities import CHECK_TASK
 from releases.models import Blob, Release
@@ -246,6 +246,16 @@ def test_one_transaction_takes_a_bounded_batch(
     assert [step() for _ in range(3)] == [2, 1, 0]
 
 
+def test_the_oldest_campaign_comes_first_and_one_that_is_paused_takes_no_place(ready: Ready, settings: Any) -> None:
+    owner, settings.SWEEP_LIMIT = ready[0], 1
+    due_campaigns(ready)
+    paused, first, _ = Campaign.objects.order_by("created_at")
+    campaigns.pause(owner, paused.pk, actor="")
+    assert campaigns.advance() == 1
+    [item] = CampaignItem.objects.filter(outcome=CampaignItem.Outcome.REDRIVEN)
+    assert item.campaign_id == first.pk
+
+
 def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, settings: Any) -> None:
     late_questions(ready)
     settings.SWEEP_LIMIT = 2
@@ -269,4 +279,24 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     tasks.sweep()
     assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
     assert due()
+    assert "refused by the test" in caplog.text
+
+
+def test_a_campaign_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    failing, other = making.ready(), making.ready()
+    is_done = {each[0].pk: a_campaign(each) for each in (failing, other)}
+    [stuck] = Execution.objects.filter(tenant=failing[0])
+    refuse("executions_executionevent", "INSERT", f"NEW.execution_id = '{stuck.pk}'")
+    assert campaigns.advance() == 1
+    assert (is_done[failing[0].pk](), is_done[other[0].pk]()) == (False, True)
+    assert "refused by the test" in caplog.text
+
+
+def test_executions_that_cannot_be_removed_do_not_keep_those_of_other_tenants(caplog: pytest.LogCaptureFixture) -> None:
+    is_failing_done = old_results()
+    [stuck] = Execution.objects.all()
+    is_done = old_results()
+    refuse("executions_execution", "DELETE", f"OLD.id = '{stuck.pk}'")
+    assert retention.remove(seconds=60) == 1
+    assert (is_failing_done(), is_done()) == (False, True)
     assert "refused by the test" in caplog.text

@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 
 from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, message_path, moves, outcome, retention, webhooks
+from executions import awaits, campaigns, interactions, message_path, moves, outcome, retention, webhooks
 from executions.campaign_filters import Filters
 from executions.errors import AwaitTimedOut
 from executions.models import Campaign, Execution, Interaction, MessagePath, Worker, WorkerEligibility
@@ -27,7 +27,7 @@ from releases.models import Pipeline, Release
 from tests import making
 from tests.broker import taken
 from tests.executions.parking import answer, asked, assert_timed_out, suspended
-from tests.raw_sql import run
+from tests.raw_sql import run, unguarded
 from tests.wakeups import Broker, broker
 
 __all__ = ["broker"]
@@ -109,6 +109,26 @@ def test_an_answer_is_late_by_the_clock_and_not_by_the_start_of_its_transaction(
     with pytest.raises(AwaitTimedOut):
         answer(asked(made))
     assert_timed_out(made, asked(made))
+
+
+def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
+    """The token has the deadline, too. It does not hide what the lateness of the answer means."""
+    made = suspended(ready)
+    set_deadline(asked(made), now())
+    token = awaits.resume_token_of(asked(made), issued_at=now()).sign(awaits.resume_secrets()[0])
+    with pytest.raises(AwaitTimedOut):
+        interactions.resume(token, response={"n": 1}, actor="")
+    assert_timed_out(made, asked(made))
+
+
+def test_answered_items_stay_answered_when_their_unit_times_out(ready: Ready) -> None:
+    made = suspended(ready, requests=["{}", "{}"], itemized=True, gives_many=True)
+    first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
+    answer(first)
+    with unguarded(Interaction):
+        Interaction.objects.update(deadline=now())
+    assert awaits.expire() == 1
+    assert (Execution.objects.get().status, statuses(made)) == ("FAILED", ["COMPLETED", "TIMED_OUT"])
 
 
 def test_an_answer_withdraws_only_what_is_late(ready: Ready) -> None:

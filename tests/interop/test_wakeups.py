@@ -180,3 +180,14 @@ def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Brok
     lease = Execution.objects.get(pk=claim.execution_id).lease_expires_at
     assert lease is not None
     assert lease - before > timedelta(seconds=rest_calls.lease_seconds() - 5)
+
+
+def test_a_check_announces_the_next_before_and_after_its_call(flow: Flow, broker: Broker) -> None:
+    """Before, so that a worker that hangs delays no other; after, because its place is free then."""
+    register(flow)
+    with broker.commits() as sent:
+        tasks.check_capability()
+    assert [wakeup.args[0] for wakeup in sent] == [CHECK_TASK] * 2
+    with broker.commits() as sent:
+        tasks.check_capability()
+    assert sent == []

@@ -149,6 +149,16 @@ def test_what_nobody_finishes_expires_and_is_swept(place: S3Settings) -> None:
     assert begun(owner, DATA).pk != upload.pk
 
 
+def test_an_upload_whose_time_is_over_is_begun_anew(place: S3Settings) -> None:
+    owner = making.tenant()
+    upload = begun(owner, DATA)
+    with as_owner():
+        ArtifactUpload.objects.filter(pk=upload.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert begun(owner, DATA).pk != upload.pk
+    upload.refresh_from_db()
+    assert upload.status == "EXPIRED"
+
+
 def test_another_tenant_neither_sees_an_upload_nor_profits_from_it() -> None:
     owner, other = making.tenant(), making.tenant()
     upload = stored(owner, DATA)
