@@ -1,23 +1,30 @@
 """A real HTTP server that speaks the part of the OCI distribution API that is asked: manifests and their tokens."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 REPOSITORY = "acme/app"
 
 
 class ImageRegistry:
-    """Has manifests of `digests` in one repository. With `token` it asks for that one, and hands it out itself."""
+    """Has manifests of `digests` in one repository. With `token` it asks for that one, and hands it out itself.
 
-    def __init__(self) -> None:
+    With a certificate for 127.0.0.1 it speaks TLS.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
         self.digests: set[str] = set()
         self.answers_with: str | None = None
         self.token: str | None = None
+        self.beside_token = ""
+        """More text in the document that has the token."""
         self.password: str | None = None
         self.status: int | None = None
         self.realm: str | None = None
@@ -51,6 +58,11 @@ class ImageRegistry:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.host = f"localhost:{self.server.server_address[1]}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+            self.host = f"127.0.0.1:{self.server.server_address[1]}"
 
     def reference(self, digest: str) -> str:
         return f"{self.host}/{REPOSITORY}@{digest}"
@@ -61,7 +73,7 @@ class ImageRegistry:
         if path.startswith("/token"):
             if self.password is not None and not authorization.startswith("Basic "):
                 return 401, {}, b"{}"
-            return 200, {}, json.dumps({"token": self.token}).encode()
+            return 200, {}, json.dumps({"token": self.token, "more": self.beside_token}).encode()
         if self.token is not None and authorization != f"Bearer {self.token}":
             realm = self.realm or f"http://{self.host}/token"
             return 401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="registry"'}, b""
@@ -73,8 +85,8 @@ class ImageRegistry:
 
 
 @contextmanager
-def image_registry() -> Iterator[ImageRegistry]:
-    registry = ImageRegistry()
+def image_registry(certificate: Path | None = None) -> Iterator[ImageRegistry]:
+    registry = ImageRegistry(certificate)
     thread = threading.Thread(target=registry.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -20,6 +20,7 @@ from executions.stranded import stranded, why_stranded
 from executions.worker_registry import take_heartbeat
 from releases.activation import activate
 from releases.models import Release
+from releases.registrar import verify_release
 from tests import making
 from tests.raw_sql import as_owner
 
@@ -30,15 +31,19 @@ IMAGE = "sha256:" + "1" * 64
 OTHER = "sha256:" + "0" * 64
 
 
-def pinning(owner: Tenant, *kinds: str) -> Release:
-    """An active release that pins a stored file (`file`), a container image (`image`), or both."""
+def pinning(owner: Tenant, *names: str, version: str = "1.0") -> Release:
+    """An active release that pins these artifacts: stored files (`file`, `second`) and a container image (`image`)."""
     contract = making.contract()
-    data = making.archive(contract)
-    file = {"artifactId": "file", "kind": "local-file", "uri": "app.zip", "digest": making.digest_of(data)}
+    files = {"file": making.archive(contract, code=version), "second": making.archive(None, code=version)}
+    document = making.descriptor(contract, files["file"], version)
     image = {"artifactId": "image", "kind": "container-image", "uri": f"registry.example/app@{IMAGE}", "digest": IMAGE}
-    document = making.descriptor(contract, data)
-    document["artifacts"] = [{"file": file, "image": image}[kind] for kind in kinds]
-    release = making.verified(making.upload(owner, document, *([data] if "file" in kinds else [])).release)
+    pinned = {"image": image} | {
+        name: {"artifactId": name, "kind": "local-file", "uri": name, "digest": making.digest_of(data)}
+        for name, data in files.items()
+    }
+    document["artifacts"] = [pinned[name] for name in names]
+    sent = [data for name, data in files.items() if name in names]
+    release = making.verified(making.upload(owner, document, *sent).release)
     activate(release, actor="user:test")
     return release
 
@@ -66,6 +71,8 @@ NAMED: dict[str, Case] = {
     "names the id of one and the digest of the other": Case(
         ("file", "image"), {"artifact_digest": IMAGE, "artifact_id": "file"}, "OTHER_ARTIFACT"
     ),
+    "names the first of two files": Case(("file", "second"), {"artifact_digest": "FILE", "artifact_id": "file"}, None),
+    "names the second of two files": Case(("second", "file"), {"artifact_digest": "FILE", "artifact_id": "file"}, None),
     "is of another release": Case(("file",), {"release_version": "9"}, "RELEASE_UNKNOWN"),
     "is of another contract": Case(("file",), {"contract_version": "x"}, "RELEASE_UNKNOWN"),
     "drains": Case(("file",), {"draining_since": AGO}, "DRAINING", "DRAINING"),
@@ -151,15 +158,72 @@ def test_next_to_the_right_rest_worker_one_with_another_digest_gets_nothing() ->
     assert list(owners) == [f"rest:{right.pk}:right"] * 3
 
 
-def test_what_a_rest_worker_answers_is_judged_as_what_was_registered_for_it() -> None:
-    release = pinning(making.tenant(), "file", "image")
-    file = release.artifacts.get(artifact_id="file").digest
-    for number, (digest, artifact_id) in enumerate(
-        (digest, artifact_id) for digest in ("", file, IMAGE, OTHER) for artifact_id in ("", "file", "image", "other")
-    ):
-        worker = making.worker(release, f"w{number}", artifact_digest=digest, artifact_id=artifact_id)
-        refused = WorkerEligibility.objects.get(pk=worker.pk).reason == "OTHER_ARTIFACT"
-        assert (artifact_conflict(release, artifact_id, digest) is not None) == refused, (digest, artifact_id)
+def test_a_worker_names_one_artifact_of_its_own_release_by_its_id_its_digest_or_both() -> None:
+    """What a REST worker answers is judged as what was registered for it."""
+    owner = making.tenant()
+    earlier = pinning(owner, "file", version="0.9").artifacts.get().digest
+    release = pinning(owner, "file", "second", "image")
+    pinned = {each.artifact_id: each.digest for each in release.artifacts.all()}
+    assert len({earlier, OTHER, *pinned.values()}) == 5
+    worker = making.worker(release)
+    for digest in ("", *pinned.values(), earlier, OTHER):
+        for artifact_id in ("", *pinned, "other"):
+            Worker.objects.filter(pk=worker.pk).update(artifact_digest=digest, artifact_id=artifact_id)
+            found = WorkerEligibility.objects.get(pk=worker.pk)
+            fits = any(artifact_id in ("", name) and digest in ("", pinned[name]) for name in pinned)
+            assert found.admits == fits, (digest, artifact_id)
+            assert found.reason == (None if fits else "OTHER_ARTIFACT")
+            assert (artifact_conflict(release, artifact_id, digest) is None) == fits, (digest, artifact_id)
+
+
+REASONS: dict[str, dict[str, Any]] = {
+    "PROTOCOL_NOT_SUPPORTED": {"protocol": "sqs"},
+    "STOPPED": {"stopped_at": AGO},
+    "RELEASE_UNKNOWN": {"release_version": "9"},
+    "OTHER_ARTIFACT": {"artifact_digest": OTHER},
+    "DRAINED_BY_OPERATOR": {"drained_by_operator_at": AGO},
+    "DRAINING": {"draining_since": AGO},
+    "SILENT": {"alive_until": AGO},
+    "ENDPOINT_NOT_ALLOWED": {"blocked_reason": "ENDPOINT_NOT_ALLOWED"},
+    "NO_FREE_THREAD": {"capacity": 1, "abandoned": 1},
+}
+"""What keeps a worker from work, the reason that is named first at the top."""
+
+
+def test_of_two_reasons_the_one_that_lasts_is_named() -> None:
+    worker = making.worker(pinning(making.tenant(), "image"))
+    changed = {name for changes in REASONS.values() for name in changes}
+    healthy = Worker.objects.values(*changed).get(pk=worker.pk)
+    for position, (first, changes) in enumerate(REASONS.items()):
+        for second in list(REASONS)[position:]:
+            Worker.objects.filter(pk=worker.pk).update(**{**healthy, **REASONS[second], **changes})
+            found = WorkerEligibility.objects.get(pk=worker.pk)
+            assert (found.reason, found.admits) == (first, False), (first, second)
+
+
+def test_releases_of_one_name_in_other_tenants_and_pipelines_are_hosted_by_their_own_workers_alone() -> None:
+    """Their contracts and versions have equal names, and an upload that was rejected had them too."""
+    owners, places = [making.tenant(), making.tenant()], []
+    for owner in owners:
+        for pipeline_id in (making.PIPELINE, "org.example.other"):
+            contract = {**making.contract(pipeline_id), "contractVersion": "1"}
+            data = making.archive(contract)
+            rejected = making.upload(owner, making.descriptor(contract, data)).release
+            verify_release(rejected.pk)
+            release = making.verified(making.upload(owner, making.descriptor(contract, data), data).release)
+            places.append((release, making.worker(release, protocol="rest")))
+    rows = WorkerEligibility.objects.filter(worker__tenant__in=owners)
+    found = {each.worker_id: (each.release_id, each.admits) for each in rows}
+    assert found == {worker.pk: (release.pk, True) for release, worker in places}
+    assert rows.count() == len(set(rows.values_list("lease_owner", flat=True))) == 4
+
+
+def test_a_worker_with_threads_that_do_not_return_gets_what_the_others_can_run() -> None:
+    owner, _ = making.ready()
+    Worker.objects.filter(tenant=owner).update(capacity=5, abandoned=3)
+    for number in range(4):
+        making.execution(owner, f"k{number}")
+    assert len(making.claimed(owner)) == 2
 
 
 @pytest.mark.parametrize("workers", [1, 300])

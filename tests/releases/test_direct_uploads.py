@@ -3,14 +3,17 @@
 import os
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from django.utils import timezone
 
 from coordinator.errors import PayloadTooLarge
+from coordinator.tenancy.models import Tenant
 from releases import direct_uploads, retention, tasks
-from releases.artifact_store import S3Settings, artifact_store
+from releases.artifact_store import DirectUploads, S3Settings, Seen, artifact_store
+from releases.artifact_store.direct import Staged
 from releases.errors import (
     DirectUploadsFull,
     DirectUploadsUnavailable,
@@ -115,6 +118,63 @@ def test_the_server_takes_no_part_of_another_size_nor_of_another_number() -> Non
     shorter = requests.put(first.url, data=DATA[: first.size - 1], timeout=20)
     moved = requests.put(first.url.replace("partNumber=1", "partNumber=2"), data=DATA[: first.size], timeout=20)
     assert {longer.status_code, shorter.status_code, moved.status_code} == {403}
+
+
+def test_a_presigned_request_is_valid_for_a_quarter_of_an_hour() -> None:
+    [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
+    assert parse_qs(urlsplit(part.url).query)["X-Amz-Expires"] == ["900"]
+
+
+def hashed(owner: Tenant) -> tuple[DirectUploads, str, Staged, str]:
+    """The store's direct uploads, one whose bytes have just been hashed, what was read, and the key of its digest."""
+    upload, direct = sent(owner, DATA), artifact_store().direct
+    assert direct is not None
+    name = str(upload.pk)
+    assert direct.join(name, upload.storage_id)
+    staged = direct.read(name)
+    assert staged is not None
+    return direct, name, staged, artifact_store().key(upload.digest)
+
+
+@pytest.mark.parametrize("size", [len(DATA), 5])
+def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Settings, size: int) -> None:
+    """Whoever sent them could do that, if he has a request left or the store's key."""
+    direct, name, staged, key = hashed(making.tenant())
+    client = client_of(place)
+    client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/staging/{name}", Body=bytes(size))
+    assert not direct.place(name, staged, key, lambda: artifact_store().verified(staged.digest))
+    assert artifact_store().look(staged.digest) is None
+
+
+def test_a_sound_object_is_not_written_over_whoever_put_it_there_and_when(place: S3Settings) -> None:
+    direct, name, staged, key = hashed(making.tenant())
+    client = client_of(place)
+
+    def put_by_another() -> None:
+        client.put_object(Bucket=place.bucket, Key=key, Body=DATA, Metadata={"by": "another"})
+
+    def verified() -> Seen | None:
+        """At first there is nothing, and directly afterwards the object of another upload."""
+        seen = artifact_store().verified(staged.digest)
+        if seen is None:
+            put_by_another()
+        return seen
+
+    for _ in range(2):
+        assert direct.place(name, staged, key, verified)
+        assert client.head_object(Bucket=place.bucket, Key=key)["Metadata"] == {"by": "another"}
+
+
+def test_a_part_of_another_size_than_planned_has_to_be_sent_again(place: S3Settings) -> None:
+    upload = begun(making.tenant(), DATA)
+    client_of(place).upload_part(
+        Bucket=place.bucket,
+        Key=f"{place.prefix}/staging/{upload.pk}",
+        UploadId=upload.storage_id,
+        PartNumber=2,
+        Body=DATA[: 5 * MEBIBYTE + 1],
+    )
+    assert [part.number for part in direct_uploads.missing(upload)[1]] == [1, 2, 3]
 
 
 def test_another_size_than_declared_is_rejected(place: S3Settings) -> None:
@@ -270,6 +330,12 @@ def test_bounds_hold(settings: Any) -> None:
         begun(owner, b"x", digest=making.digest_of(str(number).encode()))
     with pytest.raises(DirectUploadsFull):
         begun(owner, DATA)
+    with as_owner():
+        late = ArtifactUpload.objects.filter(tenant=owner).earliest("pk")
+        ArtifactUpload.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert begun(owner, DATA).status == "OPEN", "an upload that has expired is not open"
+    late.refresh_from_db()
+    assert late.status == "EXPIRED"
     assert len(direct_uploads.missing(begun(making.tenant(), b"", digest="sha256:" + "0" * 64, size=10**9))[1]) == 100
 
 

@@ -16,6 +16,8 @@ from releases.models import Release
 from releases.registrar import verify_release
 from tests import distribution_server, making
 from tests.image_registry import REPOSITORY, ImageRegistry, image_registry
+from tests.receiving import receiving
+from tests.tls_proxy import make_certificate
 
 pytestmark = pytest.mark.django_db
 
@@ -120,6 +122,43 @@ def test_a_password_that_is_set_goes_to_the_token_server_alone(registry: ImageRe
     assert asked(registry) == ("REGISTERED", [])
     sent = [headers.get("Authorization", "").partition(" ")[::2] for _, _, headers in registry.asked]
     assert sent == [("", ""), ("Basic", base64.b64encode(b"eva:secret").decode()), ("Bearer", "let-in")]
+
+
+def test_a_password_goes_to_no_registry_but_its_own(registry: ImageRegistry, settings: Any) -> None:
+    registry.token, registry.password = "let-in", "secret"
+    settings.IMAGE_REGISTRY_CREDENTIALS = {"registry.example": "eva:secret", "localhost": "eva:secret"}
+    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+    assert [headers for _, _, headers in registry.asked if "Authorization" in headers] == []
+
+
+@pytest.mark.parametrize("realm", ["http://127.0.0.2:{port}/token", "//127.0.0.2:{port}/token", "", "ftp://x/"])
+def test_a_registry_under_tls_cannot_have_a_password_sent_in_the_open(
+    registry: ImageRegistry, settings: Any, tmp_path: Path, realm: str
+) -> None:
+    certificate = make_certificate(tmp_path / "certificate.pem", "127.0.0.1")
+    settings.IMAGE_REGISTRY_CA_FILE = str(certificate)
+    with image_registry(certificate) as under_tls, receiving("127.0.0.2") as in_the_open:
+        settings.IMAGE_REGISTRY_CREDENTIALS = {under_tls.host: "eva:secret"}
+        under_tls.token, under_tls.realm = "let-in", realm.format(port=in_the_open.port)
+        assert asked(under_tls) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+        under_tls.realm = f"https://{under_tls.host}/token"
+        under_tls.digests.add(DIGEST)
+        assert asked(under_tls) == ("REGISTERED", [])
+        assert in_the_open.requests == []
+
+
+def test_a_token_that_is_no_single_word_is_not_sent(registry: ImageRegistry) -> None:
+    registry.digests.add(DIGEST)
+    registry.token = "let in"
+    assert asked(registry) == ("VERIFYING", [])
+
+
+def test_of_the_answer_of_a_token_server_only_so_much_is_read(registry: ImageRegistry) -> None:
+    registry.digests.add(DIGEST)
+    registry.token, registry.beside_token = "let-in", "x" * 60_000
+    assert asked(registry) == ("REGISTERED", [])
+    registry.beside_token = "x" * 70_000
+    assert asked(registry) == ("VERIFYING", [])
 
 
 def test_a_token_server_at_a_private_address_is_not_called(registry: ImageRegistry) -> None:

@@ -195,6 +195,18 @@ class TestRemote:
         with pytest.raises(ArtifactAltered):
             require_sound(release)
 
+    def test_an_object_that_was_absent_is_found_as_soon_as_it_is_back(
+        self, release: Release, s3_place: S3Settings
+    ) -> None:
+        client, digest = client_of(s3_place), blob(release).digest
+        place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"}
+        data = client.get_object(**place)["Body"].read()
+        client.delete_object(**place)
+        with pytest.raises(ArtifactMissing):
+            require_sound(release)
+        client.put_object(**place, Body=data)
+        require_sound(release)
+
     def test_an_object_written_over_is_found_by_the_activation(self, release: Release, s3_place: S3Settings) -> None:
         digest, size = blob(release).digest, blob(release).size
         key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"

@@ -16,12 +16,13 @@ from typing import Any, BinaryIO
 import pytest
 
 from coordinator.local.product import PROJECT
+from releases.archive_directory import DEFAULT_LIMITS
 from releases.artifact_store.store import CHUNK
 from releases.contract import CONTRACT_ENTRY
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from releases.errors import ArtifactStoreUnavailable
 from releases.verification import verify as verify_here
-from releases.verification_pool import verify
+from releases.verification_pool import MOST_JOBS, verify
 from releases.verification_process import FILE, job
 from tests import making
 from tests.releases import heavy
@@ -206,6 +207,7 @@ def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenAr
     assert len([file for file in files if file.startswith("socket:")]) <= 2, files
     soft = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()[1:]}
     assert (soft["Max core file size"], soft["Max processes"], soft["Max open files"]) == ("0", "0", "32")
+    assert int(soft["Max file size"]) == DEFAULT_LIMITS.inner_bytes
     assert soft["Max address space"] == str(1024**3)
     assert int(soft["Max cpu time"]) < 70
     assert int(stat.rpartition(")")[2].split()[16]) == 10, "its nice value"
@@ -238,3 +240,56 @@ def test_a_child_ends_with_its_parent_even_while_it_works(tmp_path: Path) -> Non
 def test_files_larger_than_a_chunk_are_read_completely(on_disk: Callable[..., OpenArtifact]) -> None:
     data = making.archive(CONTRACT, code="x" * (3 * CHUNK))
     assert codes(described(data), on_disk(data)) == []
+
+
+def test_every_artifact_that_was_passed_to_a_child_is_closed_here(on_disk: Callable[..., OpenArtifact]) -> None:
+    files = [making.archive(CONTRACT, code=str(number)) for number in range(3)]
+    stored, opened = on_disk(*files), list[BinaryIO]()
+
+    def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+        file = stored(artifact)
+        assert file is not None
+        opened.append(file)
+        return file
+
+    assert codes(described(*files), open_artifact) == []
+    assert [file.closed for file in opened] == [True] * 3
+
+
+def test_a_child_is_replaced_after_so_many_releases(on_disk: Callable[..., OpenArtifact]) -> None:
+    """Whatever a release leaves in its memory goes with it."""
+    kill_all()
+    image = descriptor_from_json(making.descriptor(CONTRACT, b"", kind="container-image"))
+    children = []
+    for _ in range(MOST_JOBS + 1):
+        assert verify(image, on_disk()).findings == ()
+        children += heavy.verification_processes()
+    assert len(set(children)) == 2
+    assert children.count(children[0]) == MOST_JOBS - 1, "after the last one it is stopped"
+
+
+def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+    settings.VERIFICATION_PROCESSES = 1
+    kill_all()
+
+    def another() -> None:
+        """While one child works, a second one is started."""
+        assert codes(described(DATA), on_disk(DATA)) == []
+
+    assert codes(described(DATA), on_disk(DATA, before=another)) == []
+    assert len(heavy.verification_processes()) == 1
+
+
+def test_a_child_whose_release_was_broken_off_serves_no_other(on_disk: Callable[..., OpenArtifact]) -> None:
+    """It still waits for the file of the first release, and would take that of the next one for it."""
+    kill_all()
+    seen: list[int] = []
+
+    def away() -> None:
+        seen.extend(heavy.verification_processes())
+        raise ArtifactStoreUnavailable("away")
+
+    with pytest.raises(ArtifactStoreUnavailable):
+        verify(described(DATA), on_disk(DATA, before=away))
+    assert len(seen) == 1
+    assert heavy.verification_processes() == []

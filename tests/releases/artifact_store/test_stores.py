@@ -205,6 +205,14 @@ def test_quarantined_bytes_are_kept_aside_and_the_right_ones_may_take_their_plac
     assert len(bench.everything()) == 2
 
 
+def test_bytes_that_are_damaged_twice_are_set_aside_twice(bench: Bench) -> None:
+    for damage in (b"once", b"twice"):
+        bench.keep(DATA)
+        bench.overwrite(DIGEST, damage)
+        assert bench.store.quarantine(DIGEST) is not None
+    assert len(bench.everything()) == 2
+
+
 def test_a_store_that_cannot_be_used_says_so_and_never_that_a_blob_is_missing_or_wrong(bench: Bench) -> None:
     staged = bench.store.stage(limit=100)
     staged.write(b"bytes")
@@ -225,6 +233,11 @@ def test_what_a_killed_process_left_in_staging_is_told_from_what_still_grows(ben
     os.utime(old.path, (0, 0))
     found = left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))
     assert [left.path for left in found] == [old.path]
+    folder = bench.store.staging / "a folder of somebody else"
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    assert [left.path for left in left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))] == [old.path]
+    folder.rmdir()
     for staged in (old, new):
         staged.discard()
     assert list(left_over(bench.store.staging, datetime.now(UTC))) == []

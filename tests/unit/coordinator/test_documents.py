@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.documents import count_values, holds_more_members, holds_more_values, read_object
+from coordinator.documents import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    count_values,
+    holds_more_members,
+    holds_more_values,
+    inspect_value,
+    read_object,
+)
 from coordinator.findings import DocumentError
 from executions.payloads import MOST_VALUES, storable
 from executions.rest_protocol import Malformed, TransitionResult, parse
@@ -21,6 +29,13 @@ values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
 )
+
+
+def nested(levels: int) -> dict[str, Any]:
+    inner: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        inner = {"a": inner}
+    return inner
 
 
 def counted(value: Any) -> int:
@@ -69,6 +84,35 @@ def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: by
     finally:
         tracemalloc.stop()
     assert [finding.code for finding in caught.value.findings] == ["DOCUMENT_TOO_MANY_VALUES"]
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ({"a": [0] * MAX_VALUES}, "DOCUMENT_TOO_MANY_VALUES"),
+        (nested(MAX_DEPTH + 1), "DOCUMENT_TOO_DEEP"),
+        ({"a": ["\0"]}, "DOCUMENT_BAD_CHARACTER"),
+        ({"a": {"\ud800": 1}}, "DOCUMENT_BAD_CHARACTER"),
+    ],
+)
+def test_a_stored_document_is_bounded_as_one_that_arrives(document: dict[str, Any], code: str) -> None:
+    assert [finding.code for finding in inspect_value(document, "it")] == [code]
+
+
+def test_a_document_is_read_up_to_its_bounds() -> None:
+    for document in ({"a": [0] * (MAX_VALUES - 2)}, nested(MAX_DEPTH)):
+        assert inspect_value(document, "it") == ()
+        assert read_object(json.dumps(document).encode(), name="it", limit=MB) == document
+    with pytest.raises(DocumentError):
+        read_object(json.dumps(nested(MAX_DEPTH + 1)).encode(), name="it", limit=MB)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1,"a":1}', '{"b":[{"a":1,"a":2}]}', '{"a":NaN}', '{"a":1e999}', '{"a":"\\u0000"}']
+)
+def test_an_object_about_which_anything_was_found_is_never_returned(text: str) -> None:
+    with pytest.raises(DocumentError):
+        read_object(text.encode(), name="it", limit=MB)
 
 
 def test_payloads_of_workers_are_limited_too() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from coordinator import exchange as exchanges
 from coordinator.exchange import Answer, Broken, NotConnected, TimedOut, exchange
 from coordinator.outbound import Target, vet
 from tests.receiving import dripping, receiving
@@ -70,6 +71,14 @@ def test_an_answer_is_read_to_its_limit() -> None:
         assert (len(answer.body), answer.complete) == (min(length, 1000), complete)
 
 
+def test_of_an_endless_answer_no_more_is_read_than_what_is_wanted() -> None:
+    began = time.monotonic()
+    with dripping(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 20) as place:
+        answer = asked(f"http://{place}/", limit=10)
+    assert (answer.body, answer.complete) == (b"x" * 10, False)
+    assert time.monotonic() - began < 1
+
+
 def test_an_answer_in_chunks_is_read() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     with saying(chunked) as url:
@@ -98,8 +107,13 @@ def test_a_server_that_never_answers_is_cut_off() -> None:
 
 
 def test_the_time_is_that_of_the_whole_exchange() -> None:
-    """Each byte comes well within the time, and the last of them would not."""
-    for beginning in (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"):
+    """Each byte comes well within the time, and the last of them would not. An answer without a length is cut off too:
+    the end of its connection would make it whole."""
+    for beginning in (
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+    ):
         began = time.monotonic()
         with dripping(beginning) as place, pytest.raises(TimedOut):
             asked(f"http://{place}/", seconds=0.3)
@@ -160,6 +174,25 @@ def test_a_name_that_is_pointed_elsewhere_after_it_was_vetted_makes_no_differenc
 def test_the_next_address_is_tried_where_one_refuses() -> None:
     with receiving("127.0.0.2") as receiver:
         assert sent(target(receiver.url("receiver.test"), "127.0.0.9", "127.0.0.2")).status == 204
+
+
+def test_of_many_addresses_only_three_are_tried() -> None:
+    refusing = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
+    with receiving("127.0.0.2") as receiver:
+        assert sent(target(receiver.url("receiver.test"), *refusing[1:], "127.0.0.2")).status == 204
+        with pytest.raises(NotConnected):
+            sent(target(receiver.url("receiver.test"), *refusing, "127.0.0.2"))
+    assert len(receiver.requests) == 1
+
+
+def test_a_call_that_nobody_wants_any_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "LOOK_SECONDS", 0.05)
+    wanted = [True, True, False]
+    began = time.monotonic()
+    with dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ") as place, pytest.raises(Broken):
+        asked(f"http://{place}/", seconds=5, is_wanted=lambda: wanted.pop(0))
+    assert wanted == []
+    assert time.monotonic() - began < 2
 
 
 def test_where_nobody_listens_there_is_no_connection() -> None:
