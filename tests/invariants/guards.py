@@ -120,7 +120,10 @@ BY_RIGHTS_ALONE = {
 """Columns that the application role may not update, and that no trigger guards."""
 
 WITH_OTHERS = {
-    "executions_execution": "result status event_count progress_shape",
+    "releases_pipeline": "activation_id",
+    "releases_release": "findings contract_id primary_artifact_id",
+    "releases_artifactupload": "finding",
+    "executions_execution": "result status version event_count progress_shape finished_at",
     "executions_interaction": "response actor completed_at",
     "executions_awaitunit": "answered_items",
     "executions_campaign": "finished_at",

@@ -194,9 +194,9 @@ def test_what_each_state_must_have_and_must_not_have(database: Connection, table
 def test_every_state_of_a_model_is_known_to_these_tables(database: Connection) -> None:
     for table in OPTIONAL:
         [model] = [model for model in apps.get_models() if model._meta.db_table == table]
-        choices: Any = model._meta.get_field(MATRIX[table].state).choices
+        field: Any = model._meta.get_field(MATRIX[table].state)
         named = " ".join(f"{rule.must} {rule.may}" for rule in OPTIONAL[table].values()).split()
-        assert set(named) <= {value for value, _ in choices}
+        assert set(named) <= {value for value, _ in field.choices}
 
 
 POSITIVE = [

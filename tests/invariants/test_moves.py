@@ -75,6 +75,16 @@ def test_a_move_counts_its_version_and_sets_its_finish(database: Connection, sou
     assert allowed == dict.fromkeys(allowed, "")
 
 
+@pytest.mark.parametrize("state", [state for state in KEYS if state not in TERMINAL])
+def test_without_a_move_the_version_stays_and_no_attempt_is_lost(database: Connection, state: State) -> None:
+    noted = "UPDATE executions_execution SET event_count = event_count + 1, {} WHERE id = " + execution(KEYS[state])
+    wrong = ("version = version + 1", "version = version - 1", "attempt = attempt - 1")
+    found = {change: refusal(database, with_event(noted.format(change)), ordinary=True) for change in wrong}
+    assert found == dict.fromkeys(wrong, "execution_counts_up")
+    for change in ("attempt = attempt + 1", "version = version"):
+        assert refusal(database, with_event(noted.format(change)), ordinary=True) == ""
+
+
 FINISHED = [state for state in KEYS if state in TERMINAL]
 
 

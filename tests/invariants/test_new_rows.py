@@ -26,7 +26,8 @@ def result(database: Connection, row: NewRow, change: Change) -> str:
 
 
 def name_of(row: NewRow) -> str:
-    return f"{row.table} {NEW_ROWS.index(row)}"
+    before = [each.table for each in NEW_ROWS[: NEW_ROWS.index(row)]].count(row.table)
+    return row.table + (f" {before + 1}" if before else "")
 
 
 @pytest.mark.parametrize("row", NEW_ROWS, ids=name_of)

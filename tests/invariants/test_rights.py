@@ -7,7 +7,11 @@ import pytest
 from django.apps import apps
 from psycopg import sql
 
-from coordinator.postgresql.rights import EVERY_COLUMN, RIGHTS
+from coordinator.postgresql.rights import EVERY_COLUMN, READ_ONLY, RIGHTS, Rights
+from tests.invariants.guards import WITH_OTHERS
+from tests.invariants.matrix import MATRIX
+from tests.invariants.test_new_rows import NEW_ROWS
+from tests.invariants.test_removals import HISTORY
 
 Connection = psycopg.Connection[Any]
 
@@ -26,6 +30,21 @@ SEQUENCES = """
 SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
     AND CASE relkind WHEN 'S' THEN has_sequence_privilege(oid, 'USAGE, SELECT, UPDATE') END
 """
+
+PERSON = """
+    password last_login is_superuser username first_name last_name email is_staff is_active date_joined
+"""
+OF_DJANGO = {
+    "auth_user": Rights(insert=PERSON, update=PERSON),
+    "django_admin_log": Rights(
+        insert="action_time object_id object_repr action_flag change_message content_type_id user_id"
+    ),
+    "django_session": Rights(insert=EVERY_COLUMN, update=EVERY_COLUMN, delete=True),
+}
+"""The rights on tables that have no place in the matrix. On others of them the role may only read."""
+TO_LOCK = {"releases_trustedkey": {"name"}}
+"""Columns with a right to update that only serves to lock rows."""
+EVENT = {"execution_id", "sequence", "kind", "status", "actor", "data"}
 
 
 def listed(columns: str, of: set[str]) -> set[str]:
@@ -57,3 +76,26 @@ def test_the_application_role_cannot_write_tables_that_only_migrations_write(ord
     for text in ("DELETE FROM {}", "UPDATE {} SET id = id", "INSERT INTO {} (id) VALUES (0)"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege), ordinary.transaction():
             ordinary.execute(sql.SQL(text).format(sql.Identifier(table)))
+
+
+def test_the_rights_on_tables_of_the_framework() -> None:
+    for table in RIGHTS.keys() - MATRIX.keys():
+        expected = OF_DJANGO.get(table, READ_ONLY)
+        found = RIGHTS[table]
+        assert (found.insert.split(), found.update.split(), found.delete) == (
+            expected.insert.split(),
+            expected.update.split(),
+            expected.delete,
+        ), table
+
+
+@pytest.mark.parametrize("table", MATRIX)
+def test_no_right_is_wider_than_its_use(table: str) -> None:
+    """A trigger may reject what the right allows. Both hold alone, so that one of them can be wrong."""
+    found, expected = RIGHTS[table], MATRIX[table]
+    changeable = {column for state in expected.in_state for column in expected.changeable(state)}
+    together = {*WITH_OTHERS.get(table, "").split()} | TO_LOCK.get(table, set())
+    assert {*found.update.split()} == changeable | together
+    written = [set(row.values) for row in NEW_ROWS if row.table == table and row.ordinary] or [EVENT]
+    assert {*found.insert.split()} == written[0]
+    assert found.delete == (expected.deletable or table in {"executions_execution", *HISTORY})

@@ -1,0 +1,172 @@
+"""The view of eligible workers, the count of their executions and their clock, each rule by itself."""
+
+from typing import Any
+
+import pytest
+
+from tests.invariants.attempts import Connection, unguarded
+from tests.invariants.new_rows import Change, release, tenant
+from tests.invariants.new_rows_of_executions import execution
+from tests.invariants.new_rows_of_operations import WORKER
+
+CONTRACT = "(SELECT contract_version FROM releases_release WHERE id = {})"
+ACTIVE = release("1.0")
+FILE = f"(SELECT {{}} FROM releases_artifact WHERE release_id = {ACTIVE})"
+AGO = "now() - interval '1 hour'"
+NAME = "repeat('w', 200)"
+FITTING = {
+    "contract_version": CONTRACT.format(ACTIVE),
+    "release_version": "'1.0'",
+    "alive_until": "now() + interval '1 minute'",
+    "capacity": "3",
+    "worker_id": NAME,
+}
+REST = {"protocol": "'rest'"}
+HEALTHY: dict[str, Any] = {"reason": None, "state": "HEALTHY", "present": True, "admits": True, "capacity": 3}
+
+
+def because(reason: str, **others: Any) -> dict[str, Any]:
+    return {"reason": reason, "admits": False, **others}
+
+
+CASES: list[tuple[Change, dict[str, Any]]] = [
+    ({}, {}),
+    ({"contract_version": "'x'"}, because("RELEASE_UNKNOWN")),
+    ({"release_version": "'0.9'"}, because("RELEASE_UNKNOWN")),
+    ({"release_version": "'0.4'"}, because("RELEASE_UNKNOWN")),
+    ({"tenant_id": tenant("other")}, because("RELEASE_UNKNOWN")),
+    ({"pipeline_id": "'org.example.none'"}, because("RELEASE_UNKNOWN")),
+    ({"pipeline_id": "'org.example.other'"}, because("RELEASE_UNKNOWN")),
+    ({"protocol": "'sqs'"}, because("PROTOCOL_NOT_SUPPORTED")),
+    ({"abandoned": "1"}, {"capacity": 2}),
+    ({"abandoned": "3"}, because("NO_FREE_THREAD", capacity=0)),
+    ({"abandoned": "9"}, because("NO_FREE_THREAD", capacity=0)),
+    ({"stopped_at": AGO}, because("STOPPED", state="UNAVAILABLE", present=False)),
+    ({"stopped_at": AGO, "draining_since": AGO}, because("STOPPED", state="UNAVAILABLE", present=False)),
+    ({"draining_since": AGO}, because("DRAINING", state="DRAINING")),
+    ({"drained_by_operator_at": AGO}, because("DRAINED_BY_OPERATOR", state="DRAINING")),
+    ({"alive_until": AGO}, because("SILENT", state="STALE", present=False)),
+    ({"alive_until": AGO, "draining_since": AGO}, because("DRAINING", state="DRAINING", present=False)),
+    ({"alive_until": "NULL"}, {}),
+    ({"blocked_reason": "'ENDPOINT_NOT_ALLOWED'"}, because("ENDPOINT_NOT_ALLOWED")),
+    ({"artifact_id": "'x'"}, because("OTHER_ARTIFACT")),
+    ({"artifact_digest": "'x'"}, because("OTHER_ARTIFACT")),
+    ({"artifact_id": FILE.format("artifact_id")}, {}),
+    ({"artifact_digest": FILE.format("digest")}, {}),
+    ({"artifact_id": FILE.format("artifact_id"), "artifact_digest": "'x'"}, because("OTHER_ARTIFACT")),
+    ({"artifact_id": "'x'", "artifact_digest": FILE.format("digest")}, because("OTHER_ARTIFACT")),
+    (
+        {"artifact_digest": f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.5')})"},
+        because("OTHER_ARTIFACT"),
+    ),
+    (REST, {}),
+    ({**REST, "alive_until": AGO}, {"state": "STALE", "admits": False}),
+    ({**REST, "stopped_at": AGO}, because("STOPPED", state="UNAVAILABLE", present=False)),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), CASES)
+def test_which_worker_is_eligible(database: Connection, change: Change, expected: dict[str, Any]) -> None:
+    database.execute(WORKER.statement(FITTING | change))
+    columns = ", ".join(HEALTHY)
+    [found] = (
+        database.execute(f"""SELECT {columns}, release_id = {ACTIVE}, lease_owner FROM executions_workereligibility
+        WHERE worker_id = (SELECT max(id) FROM executions_worker)""")
+    )
+    wanted = HEALTHY | expected
+    assert dict(zip(wanted, found, strict=False)) == wanted
+    assert bool(found[-2]) == (wanted["reason"] != "RELEASE_UNKNOWN")
+    assert found[-1].startswith("rest:" if "protocol" in change and change["protocol"] == "'rest'" else "worker:w")
+    assert len(found[-1]) == 200
+
+
+def test_a_rejected_release_is_hosted_by_nobody_and_hides_no_other(database: Connection) -> None:
+    database.execute(WORKER.statement(FITTING))
+    copy = f"""INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
+        'id', r.id + 1000, 'status', 'REJECTED'))).* FROM releases_release r WHERE id = {ACTIVE}"""
+    [active] = database.execute(f"SELECT {ACTIVE}")
+    unguarded(database, "releases_release", copy)
+    rows = database.execute("""SELECT release_id FROM executions_workereligibility
+        WHERE worker_id = (SELECT max(id) FROM executions_worker)""")
+    assert rows.fetchall() == [active]
+
+
+def test_the_lease_of_a_rest_worker_names_its_row(database: Connection) -> None:
+    database.execute(WORKER.statement(FITTING | REST | {"worker_id": "'w'"}))
+    query = "SELECT worker_id, lease_owner FROM executions_workereligibility ORDER BY worker_id DESC LIMIT 1"
+    [(key, name)] = database.execute(query)
+    assert name == f"rest:{key}:w"
+
+
+# --- the clock ---
+
+
+@pytest.mark.parametrize(
+    ("expected_by", "clock"),
+    [
+        ("now() - interval '1 microsecond'", "now() - interval '1 day'"),
+        ("now()", "now()"),
+        ("now() + interval '1 second'", "now()"),
+        (None, "now()"),
+    ],
+)
+def test_the_clock_of_workers_stops_while_no_message_arrives(
+    database: Connection, expected_by: str | None, clock: str
+) -> None:
+    database.execute("DELETE FROM executions_messagepath")
+    if expected_by:
+        values = f"1, now() - interval '1 day', {expected_by}"
+        database.execute(f"INSERT INTO executions_messagepath (id, arrived_at, expected_by) SELECT {values}")
+    assert database.execute(f"SELECT worker_clock() = {clock}").fetchone() == (True,)
+    silent = {
+        protocol: database.execute(f"""SELECT NOT admits FROM executions_workereligibility
+            WHERE worker_id = {added(database, protocol)}""").fetchone()
+        for protocol in ("celery", "rest")
+    }
+    assert silent == {"celery": (clock == "now()",), "rest": (True,)}
+
+
+def added(database: Connection, protocol: str) -> int:
+    """Add a worker that has been silent for an hour, and return its key."""
+    change = {"protocol": f"'{protocol}'", "alive_until": AGO, "worker_id": f"'{protocol}'"}
+    database.execute(WORKER.statement(FITTING | change))
+    [(key,)] = database.execute("SELECT max(id) FROM executions_worker")
+    return int(key)
+
+
+# --- the count of a claim ---
+
+
+def running(database: Connection, key: str, owner: str, pinned: str = ACTIVE) -> None:
+    change = f"""UPDATE executions_execution SET status = 'RUNNING', finished_at = NULL, result = NULL,
+        await_unit_id = NULL, lease_owner = '{owner}', lease_token = gen_random_uuid(), lease_expires_at = now(),
+        release_id = {pinned} WHERE id = {execution(key)}"""
+    unguarded(database, "executions_execution", change)
+
+
+def counted(database: Connection, owners: list[str] | None, of: str = ACTIVE) -> Any:
+    [(held,)] = database.execute(f"SELECT count_running_for_claim({of}, %s::text[])", [owners])
+    return held
+
+
+def test_a_claim_counts_the_running_executions_of_its_release_and_of_its_rest_workers(database: Connection) -> None:
+    [(first,)] = database.execute(f"SELECT lease_owner FROM executions_execution WHERE id = {execution('running')}")
+    running(database, "queued", "rest:1")
+    running(database, "retried", "rest:1", release("0.5"))
+    running(database, "asking", "rest:2", release("0.5"))
+    running(database, "dead", "rest:1", release("1.0", "owner", "org.example.other"))
+    assert counted(database, None) == {first: 1, "rest:1": 1}
+    assert counted(database, ["rest:1"]) == {first: 1, "rest:1": 2}
+    assert counted(database, ["rest:1", "rest:2"]) == {first: 1, "rest:1": 2, "rest:2": 1}
+    assert counted(database, None, release("0.5")) == {"rest:1": 1, "rest:2": 1}
+    assert counted(database, ["rest:9"], release("0.5")) == {"rest:1": 1, "rest:2": 1}
+    assert counted(database, None, release("0.3")) == {}
+
+
+def test_one_claim_at_a_time_counts_a_release(database: Connection, ordinary: Connection) -> None:
+    assert counted(database, None) is not None
+    with ordinary.transaction(force_rollback=True):
+        assert counted(ordinary, None) is None
+        assert counted(ordinary, None, release("0.5")) == {}
+    with database.transaction(force_rollback=True):
+        assert counted(database, None) is not None
