@@ -35,7 +35,8 @@ class _Death:
 def each_death(act: Callable[[], object], *, text: str = "") -> Iterator[str]:
     """Call `act` until it survives. It dies in place of its first write, then of its second, and so on.
 
-    Only writes that contain `text` count. Yields the write after each death. Use it in a test's transaction: those of `act` are savepoints in it.
+    Only writes that contain `text` count. Yields the write after each death. Use it in a test's transaction: those of
+    `act` are savepoints in it.
     """
     for number in count():
         death = _Death(number, text)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
+import pytest
 from celery import signals
 from celery.platforms import EX_OK
 from celery.utils.dispatch import Signal
@@ -189,7 +190,14 @@ class Working:
 def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = "") -> Iterator[Working]:
     """A worker that has just been started. Undoes what Celery changes in the process."""
     worker = Working(pipeline, valkey, url or valkey.owner_url, capacity=capacity)
-    with _no_receivers(), redirect_stdout(sys.stdout), redirect_stderr(sys.stderr), worker.owner:
+    with (
+        worker.owner,
+        without_receivers(),
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(sys.stdout),
+        redirect_stderr(sys.stderr),
+    ):
+        patch.delenv("DJANGO_SETTINGS_MODULE")  # transition workers have no Django, which Celery would set up again
         worker.owner.flushall()
         signals.setup_logging.connect(_leave_the_log_alone)
         set_event_loop(None)
@@ -212,8 +220,8 @@ def _leave_the_log_alone(**_: Any) -> None:
 
 
 @contextmanager
-def _no_receivers() -> Iterator[None]:
-    """Those of the control worker are not called, and those of this worker are forgotten."""
+def without_receivers() -> Iterator[None]:
+    """Within the block, Celery tells the control worker nothing. Receivers of the block are forgotten."""
     found = {each for each in vars(signals).values() if isinstance(each, Signal)}
     before = {each: each.receivers for each in found}
     try:

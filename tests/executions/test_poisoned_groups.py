@@ -15,6 +15,7 @@ from executions.protocol import Checkpoint, Outcome, OutcomeGroup, seal
 from executions.tenant_keys import current_key
 from releases.models import Release
 from tests import making
+from tests.celery_worker.working import without_receivers
 from tests.raw_sql import check_foreign_keys_now, run
 
 pytestmark = pytest.mark.django_db
@@ -135,7 +136,7 @@ def test_while_the_database_is_away_the_whole_group_is_tried_again(group: Group,
             raise kind("the server closed the connection")
         return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(away):
+    with without_receivers(), connection.execute_wrapper(away):
         assert tasks.record.apply(args=[message]).get() is None
     assert left == [0]
     assert [group.execution(place).status for place in range(3)] == ["SUCCEEDED", "WAIT_RETRY", "RUNNING"]
