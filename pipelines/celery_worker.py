@@ -118,7 +118,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
         },
     )
 
-    @app.task(name=EXECUTE_TASK)
+    @app.task(name=EXECUTE_TASK, shared=False)
     def execute(message: Any) -> None:
         host.execute(message, outbox.put)
 

@@ -23,6 +23,7 @@ from executions.worker_keys import WorkerKey, worker_key
 from releases.activation import activate
 from releases.artifact_store import LocalArtifactStore, artifact_store
 from releases.contract import CONTRACT_ENTRY, publish
+from releases.descriptor import CHECKPOINTS
 from releases.models import Pipeline, Release
 from releases.registrar import Registration, UploadedArtifact, register, verify_release
 from tests.raw_sql import as_owner, unguarded
@@ -159,6 +160,18 @@ def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]
     release = active(owner, **members)
     worker(release)
     return owner, release
+
+
+def checkpointing() -> tuple[Tenant, Release]:
+    """A tenant with an active release of two steps that keeps checkpoints, and a healthy worker of it."""
+    owner, made = tenant(), contract(steps=[STEP, {**STEP, "index": 1}])
+    data = archive(made)
+    document = descriptor(made, data)
+    document["artifacts"][0]["capabilities"] = [CHECKPOINTS]
+    release = verified(upload(owner, document, data).release)
+    activate(release, actor="user:test")
+    worker(release)
+    return owner, Release.objects.select_related("pipeline__tenant").get(pk=release.pk)
 
 
 def resealed(message: dict[str, Any], key: WorkerKey, **changes: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from executions.protocol import EXECUTE_TASK, queue_of, ticket_of
 from pipelines.outbox import Answer
 from tests.broker import taken
 from tests.executions.hosting import MARKS, Hosting
+from tests.raw_sql import check_foreign_keys_now, run
 
 pytestmark = pytest.mark.django_db
 QUEUE = "tests.tickets"
@@ -57,6 +58,22 @@ def test_a_ticket_expires() -> None:
     broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket("tests.ticket", 0.05))
     time.sleep(0.1)
     assert not take_ticket("tests.ticket")
+
+
+def test_the_time_that_a_claim_took_is_not_left_to_its_ticket(hosting: Hosting, redis: Any) -> None:
+    """The leases began with the claim, so a later ticket would let a worker run what another one has by then."""
+    hosted = hosting(MARKS)
+    hosted.submit(1)
+    run(
+        "CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.3); RETURN NULL; END $$"
+    )
+    check_foreign_keys_now()
+    run("CREATE TRIGGER slow AFTER UPDATE ON executions_execution FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.slow()")
+    assert dispatch() == 1
+    [(_, [message])] = taken(queue_of(hosted.release.identity))
+    ticket = ticket_of(hosted.release.identity, message["nonce"])
+    assert 0 < redis.pttl(ticket) <= (settings.LEASE_SECONDS - 0.3) * 1000
 
 
 def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from executions.protocol import Checkpoint, Failure, Outcome
-from pipelines.outbox import MOST_ANSWERS, Answer, Outbox
+from executions.grouping import MOST_BYTES
+from executions.protocol import Checkpoint, Failure, Outcome, Suspension
+from pipelines.outbox import MOST_ANSWERS, MOST_TRIES, Answer, Outbox
 from releases.identity import ReleaseIdentity
+from tests.running import eventually
 
 HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")
 ELSEWHERE = ReleaseIdentity("acme", "orders", "c2", "2.0")
@@ -154,3 +156,117 @@ def test_what_can_never_be_sent_is_lost_alone(kind: type[BaseException], caplog:
     assert outbox.close(10)
     assert (sent, done) == ([good], [bad, good])
     assert "1 answers could not be sent" in caplog.text
+
+
+def test_an_answer_is_done_with_once_the_broker_has_it_and_not_before() -> None:
+    """However long the broker is away: the lease is held, and nothing is dropped."""
+    broker = Broker(failures=MOST_TRIES + 2)
+    done: list[Answer] = []
+    before: list[int] = []
+
+    def send(group: Sequence[Answer]) -> None:
+        before.append(len(done))
+        broker.send(group)
+
+    outbox = Outbox(send, done.extend, again_after=0.01)
+    answer = outcome()
+    outbox.put(answer)
+    outbox.start()
+    assert outbox.close(10)
+    assert broker.groups == [[answer]]
+    assert (before, done) == ([0] * (MOST_TRIES + 3), [answer])
+
+
+def test_what_comes_while_a_group_is_on_its_way_is_sent_before_the_end() -> None:
+    broker = Broker()
+    broker.open.clear()
+    outbox = Outbox(broker.send)
+    first, last = outcome(), outcome()
+    outbox.put(first)
+    outbox.start()
+    assert broker.entered.acquire(timeout=10)
+    outbox.put(last)
+    assert not outbox.close(0)
+    broker.open.set()
+    outbox.join(10)
+    assert broker.groups == [[first], [last]]
+
+
+def test_an_error_of_whoever_is_told_of_it_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    broker = Broker()
+    done: list[Answer] = []
+
+    def fail_once(sent: Sequence[Answer]) -> None:
+        done.extend(sent)
+        if len(done) == 1:
+            raise SystemExit
+
+    outbox = Outbox(broker.send, fail_once)
+    outbox.start()
+    answers = [outcome(), outcome()]
+    for number, answer in enumerate(answers, 1):
+        outbox.put(answer)
+        eventually(lambda number=number: len(done) == number, what="the answer")
+    assert outbox.close(10)
+    assert broker.groups == [[answer] for answer in answers]
+    assert "The outbox failed, and continues" in caplog.text
+
+
+LARGE = "x" * (MOST_BYTES // 2)
+
+
+@pytest.mark.parametrize("part", ["outputs", "questions", "traceback", "checkpoint"])
+def test_a_message_is_bounded_in_bytes(part: str) -> None:
+    """Whatever it is that makes an answer large."""
+    broker = Broker()
+    outbox = Outbox(broker.send)
+    answers = [large_answer(part) for _ in range(3)]
+    for answer in answers:
+        outbox.put(answer)
+    outbox.start()
+    assert outbox.close(10)
+    assert broker.groups == [[answer] for answer in answers]
+
+
+def large_answer(part: str) -> Answer:
+    token = uuid.uuid4()
+    if part == "checkpoint":
+        made = checkpoint(token, 1).checkpoint
+        assert made is not None
+        return Answer(HERE, checkpoint=made.model_copy(update={"output_payloads": [LARGE]}))
+    failure = Failure(failure_class="E", message="m", retryable=True, traceback=LARGE)
+    suspension = Suspension(
+        step_index=0,
+        step_id="Ask",
+        itemized=False,
+        gives_many=False,
+        requests=[LARGE],
+        request_shape="UNI",
+        output_type="Order",
+        transport="interaction-api",
+        timeout_seconds=60.0,
+    )
+    changes = {"outputs": {"output_payloads": [LARGE]}, "questions": {"suspension": suspension}}
+    told = changes.get(part, {"failure": failure})
+    made_outcome = outcome(token).outcome
+    assert made_outcome is not None
+    return Answer(HERE, outcome=made_outcome.model_copy(update=told))
+
+
+def test_answers_that_follow_soon_share_a_message() -> None:
+    """After a group of many, the outbox waits a few milliseconds for the next ones."""
+    pause = threading.Event()
+    for _ in range(20):
+        broker = Broker()
+        outbox = Outbox(broker.send)
+        for _ in range(30):
+            outbox.put(outcome())
+        outbox.start()
+        eventually(lambda broker=broker: broker.groups, what="the first group")
+        outbox.put(outcome())
+        pause.wait(0.01)
+        outbox.put(outcome())
+        assert outbox.close(10)
+        if [len(group) for group in broker.groups] == [30, 2]:
+            return
+    pytest.fail("each of them travelled alone")

@@ -1,0 +1,233 @@
+"""A Celery worker in a thread of the test. The test is its coordinator, at the other side of a real broker."""
+
+import argparse
+import json
+import logging
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import pytest
+from celery import signals
+from celery.platforms import EX_OK
+from celery.utils.dispatch import Signal
+from celery.worker import state
+from kombu.asynchronous import set_event_loop
+from redis import Redis
+
+from coordinator.celery import app as coordinator
+from coordinator.local.valkey import Valkey
+from executions import broker
+from executions.notices import Refusal, RefusalCode
+from executions.protocol import (
+    EXECUTE_TASK,
+    HEARTBEAT_QUEUE,
+    ORDER_TASK,
+    OUTCOME_QUEUE,
+    Checkpoint,
+    Command,
+    CommandGroup,
+    Heartbeat,
+    Order,
+    Outcome,
+    OutcomeGroup,
+    decode,
+    order_queue_of,
+    queue_of,
+    seal,
+    ticket_of,
+    verify,
+)
+from executions.worker_keys import worker_key
+from pipelines import celery_worker
+from pipelines.errors import DefinitionError
+from releases.descriptor import parse_descriptor
+from releases.identity import ReleaseIdentity
+from tests.broker import taken
+from tests.celery_worker.gated import Gated
+from tests.running import eventually
+
+KEY = worker_key("a secret", "acme")
+NAME = "w"
+
+
+def command(number: int, *, lease_seconds: float = 30.0) -> Command:
+    return Command(
+        execution_id=uuid.uuid4(),
+        current_step_index=0,
+        stop_before_step_index=-1,
+        checkpoints=True,
+        attempt=0,
+        result_shape="SINGLE",
+        execution_version=1,
+        transition_key=f"key-{number}",
+        lease_token=uuid.uuid4(),
+        lease_seconds=lease_seconds,
+        shape="UNI",
+        payload=json.dumps({"number": number}),
+    )
+
+
+class Working:
+    """A worker of `pipeline`, and what its coordinator does and hears."""
+
+    def __init__(self, pipeline: Gated, valkey: Valkey, url: str, *, capacity: int) -> None:
+        self.pipeline = pipeline
+        self.capacity = capacity
+        self.owner = Redis.from_url(valkey.owner_url)
+        self.error: BaseException | None = None
+        self.checkpoints: list[Checkpoint] = []
+        self.outcomes: list[Outcome] = []
+        descriptor = parse_descriptor(pipeline.descriptor.read_bytes())
+        self.identity = ReleaseIdentity(
+            "acme", descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version
+        )
+        self.queue = queue_of(self.identity)
+        self.orders = order_queue_of(self.identity, NAME)
+        self._url, self._broker = url, valkey.url
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._heard: list[Heartbeat] = []
+
+    # --- its life ---
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        key = self.pipeline.descriptor.with_name("key")
+        key.write_text(KEY.text)
+        try:
+            celery_worker.main(
+                argparse.Namespace(
+                    pipeline=self.pipeline.reference,
+                    release=self.pipeline.descriptor,
+                    tenant="acme",
+                    broker_url=self._url,
+                    broker_ca_file="",
+                    key_file=key,
+                    worker_id=NAME,
+                    concurrency=self.capacity,
+                    log_level="INFO",
+                )
+            )
+        except DefinitionError as error:
+            self.error = error
+
+    def order_to_end(self) -> None:
+        """What Celery does at a SIGTERM, which only the main thread of a process gets."""
+        signals.worker_shutting_down.send(sender=NAME, sig="SIGTERM", how="Warm", exitcode=EX_OK)
+        state.should_stop = EX_OK  # type: ignore[assignment]
+        self.owner.lpush(self.orders, "wakes its loop")
+
+    def ends(self, seconds: float = 20) -> bool:
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    # --- what its coordinator sends ---
+
+    def order(self, *, drain: bool = False, lost: Sequence[Command] = ()) -> None:
+        order = Order(worker_id=NAME, drain=drain, lost_leases=[each.lease_token for each in lost])
+        broker.send_latest(ORDER_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
+
+    def refuse(self, nonce: str, code: RefusalCode) -> None:
+        refusal = Refusal(nonce=nonce, code=code).model_dump(by_alias=True)
+        broker.send_latest(ORDER_TASK, refusal, queue=self.orders, seconds=60)
+
+    def send(self, *commands: Command, ticket: bool = True) -> None:
+        """Send the commands in one message."""
+        message = seal(self.identity, CommandGroup(commands=list(commands)), KEY)
+        name = ticket_of(self.identity, message["nonce"])
+        broker.send(EXECUTE_TASK, message, queue=self.queue, ticket=broker.Ticket(name, 30) if ticket else None)
+
+    # --- what it hears ---
+
+    def heartbeats(self) -> list[Heartbeat]:
+        """Those that arrived since the last call."""
+        messages = [message for _, [message] in taken(HEARTBEAT_QUEUE, self._broker)]
+        self.nonces = [message["nonce"] for message in messages]
+        return [decode(verify(message, lambda _: [KEY]), Heartbeat) for message in messages]
+
+    def heartbeat(self, is_it: Callable[[Heartbeat], object], what: str, seconds: float = 20) -> Heartbeat:
+        """Wait for the heartbeat; earlier ones are forgotten, and later ones are kept for the next call."""
+
+        def find() -> Heartbeat | None:
+            self._heard += self.heartbeats()
+            while self._heard:
+                beat = self._heard.pop(0)
+                if is_it(beat):
+                    return beat
+            return None
+
+        return eventually(find, seconds=seconds, what=what)
+
+    def accepts(self) -> None:
+        """Have it accept commands."""
+        self.order()
+        self.heartbeat(lambda beat: beat.taking, "a worker that takes commands")
+
+    def listen(self) -> None:
+        """Take what it reports of its commands."""
+        for _, [message] in taken(OUTCOME_QUEUE, self._broker):
+            verified = verify(message, lambda _: [KEY])
+            assert verified.identity == self.identity
+            group = decode(verified, OutcomeGroup)
+            self.checkpoints += group.checkpoints
+            self.outcomes += group.outcomes
+
+    def outcome_of(self, sent: Command) -> Outcome:
+        def find() -> list[Outcome]:
+            self.listen()
+            return [each for each in self.outcomes if each.lease_token == sent.lease_token]
+
+        [found] = eventually(find, what=f"the outcome of {sent.transition_key}")
+        return found
+
+
+@contextmanager
+def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = "") -> Iterator[Working]:
+    """A worker that has just been started. Undoes what Celery changes in the process."""
+    worker = Working(pipeline, valkey, url or valkey.owner_url, capacity=capacity)
+    with (
+        worker.owner,
+        without_receivers(),
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(sys.stdout),
+        redirect_stderr(sys.stderr),
+    ):
+        patch.delenv("DJANGO_SETTINGS_MODULE")  # transition workers have no Django, which Celery would set up again
+        worker.owner.flushall()
+        signals.setup_logging.connect(_leave_the_log_alone)
+        set_event_loop(None)
+        worker.start()
+        try:
+            yield worker
+        finally:
+            pipeline.open(*range(100, 200))
+            worker.order_to_end()
+            ended = worker.ends()
+            pipeline.reset()
+            state.should_stop = None  # type: ignore[assignment]
+            logging.captureWarnings(False)
+            coordinator.set_default()
+    assert ended
+
+
+def _leave_the_log_alone(**_: Any) -> None:
+    pass
+
+
+@contextmanager
+def without_receivers() -> Iterator[None]:
+    """Within the block, Celery tells the control worker nothing. Receivers of the block are forgotten."""
+    found = {each for each in vars(signals).values() if isinstance(each, Signal)}
+    before = {each: each.receivers for each in found}
+    try:
+        for each in found:
+            each.receivers = []
+        yield
+    finally:
+        for each, receivers in before.items():
+            each.receivers = receivers

@@ -1,0 +1,71 @@
+"""Kills a process at each of its writes: what it has not committed is gone."""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+from django.apps import apps
+from django.db import connection
+
+_WRITE = re.compile(r'\b(INSERT INTO|UPDATE|DELETE FROM) "?(executions|releases|tenancy)_')
+
+
+class Died(BaseException):
+    """The process is dead. No handler of the product catches this, and transactions are rolled back."""
+
+
+class _Death:
+    """Raises `Died` once, in place of write `number` of those that contain `text`. `statement` is this write."""
+
+    def __init__(self, number: int, text: str) -> None:
+        self.statement = ""
+        self._left = number
+        self._text = text
+
+    def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if not self.statement and _WRITE.search(str(sql)) and self._text in str(sql):
+            if self._left == 0:
+                self.statement = str(sql)
+                raise Died
+            self._left -= 1
+        return execute(sql, params, many, context)
+
+
+def each_death(act: Callable[[], object], *, text: str = "") -> Iterator[str]:
+    """Call `act` until it survives. It dies in place of its first write, then of its second, and so on.
+
+    Only writes that contain `text` count. Yields the write after each death. Use it in a test's transaction: those of
+    `act` are savepoints in it.
+    """
+    for number in count():
+        death = _Death(number, text)
+        try:
+            with connection.execute_wrapper(death):
+                act()
+        except Died:
+            yield death.statement
+        else:
+            assert not death.statement, f"the death was caught: {death.statement}"
+            return
+
+
+def written() -> dict[str, str]:
+    """The rows of each table that this transaction has written, as one digest for each table.
+
+    A product that runs on the same database writes rows of its own at the same time.
+    """
+    names = [
+        model._meta.db_table
+        for app in ("tenancy", "releases", "executions")
+        for model in apps.get_app_config(app).get_models()
+        if model._meta.managed
+    ]
+    digests = [
+        f"(SELECT md5(string_agg(t::text, ' ' ORDER BY t::text)) FROM {name} t"
+        " WHERE pg_xact_status(t.xmin::text::xid8) = 'in progress')"
+        for name in names
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(digests)}")
+        return dict(zip(names, cursor.fetchone(), strict=True))

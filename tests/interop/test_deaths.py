@@ -1,0 +1,31 @@
+"""A control process that dies while it calls a REST worker: the outcome is whole or not there, and is made again."""
+
+import pytest
+
+from executions.models import Execution, WireForm
+from executions.sweep import expire_leases
+from tests import making
+from tests.deaths import each_death
+from tests.executions.hosting import LONG_AGO
+from tests.interop.conftest import ORDER, PIPELINE, Flow
+from tests.interop.strict_worker import ENCODING, completed
+
+
+@pytest.mark.django_db
+def test_an_outcome_and_the_payloads_as_they_came_are_recorded_together(flow: Flow) -> None:
+    output = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"done"'}
+    flow.double.answers = [completed(output) for _ in range(50)]
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+
+    def act() -> None:
+        Execution.objects.filter(pk=made.pk, status="RUNNING").update(lease_expires_at=LONG_AGO)
+        expire_leases()
+        flow.dispatch()
+
+    for statement in each_death(act):
+        made.refresh_from_db()
+        assert WireForm.objects.filter(pk=made.pk).exists() is (made.status == "SUCCEEDED"), statement
+    made.refresh_from_db()
+    assert (made.status, made.result) == ("SUCCEEDED", ["done"])
+    assert WireForm.objects.get(pk=made.pk).result == [output]
+    assert [kind for kind, _ in making.history(made)].count("SUCCEEDED") == 1

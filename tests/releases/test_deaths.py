@@ -1,0 +1,81 @@
+"""A process that dies between two writes about a release leaves nothing half done."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from releases import blobs
+from releases.activation import activate
+from releases.models import Blob, Contract
+from releases.registrar import register, verify_release
+from releases.revocation import revoke
+from tests import making
+from tests.deaths import each_death, written
+
+pytestmark = pytest.mark.django_db
+Act = Callable[[], object]
+
+
+def registration() -> Act:
+    owner, made = making.tenant(), making.contract()
+    data = making.archive(made)
+    document = json.dumps(making.descriptor(made, data)).encode()
+    return lambda: register(owner, document, [making.staged(data)], actor="user:test")
+
+
+def activation() -> Act:
+    release = making.registered(making.tenant())
+    return lambda: activate(release, actor="user:test", operation_key="once")
+
+
+def revocation() -> Act:
+    release = making.active(making.tenant())
+    return lambda: revoke(release, actor="user:test", reason="wrong")
+
+
+def stored_blob() -> Blob:
+    release = making.registered(making.tenant())
+    return Blob.objects.get(digest=release.artifacts.get().digest)
+
+
+def blob_that_is_healed() -> Act:
+    blob = stored_blob()
+    blobs.note_unsound(blob.digest, Blob.State.DAMAGED)
+    return lambda: blobs.note_sound(blob.digest, size=blob.size, fingerprint="new")
+
+
+def blob_that_is_damaged() -> Act:
+    blob = stored_blob()
+    return lambda: blobs.note_unsound(blob.digest, Blob.State.DAMAGED)
+
+
+def blob_that_is_removed() -> Act:
+    blob = stored_blob()
+    return lambda: blobs.note_removed(blob.digest, size=blob.size)
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [registration, activation, revocation, blob_that_is_healed, blob_that_is_damaged, blob_that_is_removed],
+    ids=lambda prepare: prepare.__name__,
+)
+def test_a_process_that_dies_at_any_write_leaves_everything_as_it_was(prepare: Callable[[], Act]) -> None:
+    act = prepare()
+    before = written()
+    for statement in each_death(act):
+        assert written() == before, statement
+    assert written() != before
+
+
+def test_a_verification_that_dies_has_no_verdict_and_is_made_again() -> None:
+    """It moves the release to VERIFYING first, and writes verdict, findings and contract together."""
+    owner, made = making.tenant(), making.contract()
+    data = making.archive(made)
+    release = making.upload(owner, making.descriptor(made, data), data).release
+    for statement in each_death(lambda: verify_release(release.pk)):
+        release.refresh_from_db()
+        assert release.status in {"UPLOADED", "VERIFYING"}, statement
+        assert not Contract.objects.filter(pipeline=release.pipeline).exists(), statement
+    release.refresh_from_db()
+    assert (release.status, release.contract_id) == ("REGISTERED", Contract.objects.get(pipeline=release.pipeline).pk)
