@@ -54,6 +54,7 @@ def test_switched_on_it_lets_in_nobody_but_the_bearer_of_its_own_token(method: s
         "Bearer",
         "Bearer ",
         "Bearer wrong",
+        own,
         f"bearer {own}",
         f"Basic {own}",
         f"Bearer {other}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -85,3 +86,20 @@ def test_whoever_finds_no_place_is_told_so() -> None:
     with kind.take(lambda _: None, crowded=lambda: crowded.append("nothing due")) as row:
         assert row is None
     assert crowded == ["share", "all"]
+
+
+@pytest.mark.parametrize("threads", [6, 8, 32])
+def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(threads: int, settings: Any) -> None:
+    settings.VERIFICATION_PROCESSES = 100
+    places.allot(threads, ALL)
+    with ExitStack() as stack:
+        for kind, rest in ((places.REPEATED_CHECKS, places.CHECKS), (places.RELEASES, places.UPLOADS)):
+            assert sum(held(stack, kind, tenant) for tenant in (1, 2, 3)) >= 1
+            with rest.hold(4) as free:
+                assert free
+
+
+def test_work_of_no_tenant_may_take_every_place() -> None:
+    with ExitStack() as stack:
+        kind = Places(3)
+        assert sum(stack.enter_context(kind.hold()) for _ in range(3)) == 3
