@@ -18,6 +18,7 @@ _RESULTS = {1: KILLED, 0: SURVIVED, None: HUNG}
 _START_SECONDS = 40.0
 _SLOWER = 4.0
 _DURATION = re.compile(r"^ *([\d.]+)s (?:setup|call|teardown) +(\S.*)$", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED ", re.MULTILINE)
 _NOTICED = re.compile(r"^(?:FAILED|ERROR) \S+", re.MULTILINE)
 
 Item = TypeVar("Item")
@@ -83,6 +84,9 @@ def verdict(mutant: Mutant, lane: Lane, seconds: float) -> Verdict:
     """Run the tests of the mutant on the changed code. If they take more than `seconds`, it hangs."""
     with lane.changed(mutant):
         run = lane.run("-x", *mutant.tests, seconds=seconds)
+        if run.code == 1 and not _FAILED.search(run.output):
+            # Only a fixture failed, by the mutant or by chance. By chance it does not fail twice.
+            run = lane.run("-x", *mutant.tests, seconds=seconds)
     result = _RESULTS.get(run.code, BROKEN)
     noticed = _NOTICED.search(run.output)
     note = noticed[0] if noticed and result == KILLED else run.output if result == BROKEN else ""
