@@ -1,6 +1,7 @@
 """Fixtures: the running product, tenants in it, and a database that tests may commit to."""
 
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
-from tests.servers import NUMBER, ordinary_url
+from tests.servers import FOLDER, NUMBER, ordinary_url
 
 __all__ = ["race_database", "s3_place", "s3_server"]
 
@@ -164,6 +165,8 @@ def nothing_remembered() -> None:
 
 
 @pytest.fixture(autouse=True)
-def artifact_root(tmp_path: Path, settings: object) -> None:
-    settings.ARTIFACT_ROOT = tmp_path / "artifacts"  # type: ignore[attr-defined]
-    LocalArtifactStore(tmp_path / "artifacts").set_up()
+def artifact_root(settings: Any) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(dir=FOLDER, ignore_cleanup_errors=True) as folder:
+        settings.ARTIFACT_ROOT = Path(folder) / "artifacts"
+        LocalArtifactStore(settings.ARTIFACT_ROOT).set_up()
+        yield
