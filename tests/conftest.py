@@ -1,6 +1,7 @@
 """Fixtures: the running product, tenants in it, and a database that tests may commit to."""
 
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
-from tests.servers import NUMBER, ordinary_url
+from tests.scheduling import pytest_xdist_make_scheduler
+from tests.servers import FOLDER, NUMBER, ordinary_url
 
-__all__ = ["race_database", "s3_place", "s3_server"]
+__all__ = ["pytest_xdist_make_scheduler", "race_database", "s3_place", "s3_server"]
 
-TESTS = Path(__file__).parent
 OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
 
 # A machine that is busy is slow, which is no mistake of the code.
@@ -38,25 +39,6 @@ hypothesis.settings.register_profile(
     "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("unhurried")
-
-
-ONE_PROCESS = (
-    *("clients/", "deploy/", "invariants/", "postgresql/", "browser/test_security.py", "local/test_postgres.py"),
-    *("executions/test_broker_acl.py", "interop/test_conformance.py", "unit/pipelines_host/test_hostile_steps.py"),
-)
-"""Modules whose own fixtures start servers or take long. Each module goes to one process of a parallel run."""
-
-
-# First, since pytest-xdist reads the groups in the same hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need the S3 server go to one process, too. The product runs once in each process."""
-    for item in items:
-        module = item.path.relative_to(TESTS).as_posix()
-        if "s3_server" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("s3_server"))
-        elif module.startswith(ONE_PROCESS):
-            item.add_marker(pytest.mark.xdist_group(module))
 
 
 @pytest.fixture(scope="session")
@@ -164,6 +146,8 @@ def nothing_remembered() -> None:
 
 
 @pytest.fixture(autouse=True)
-def artifact_root(tmp_path: Path, settings: object) -> None:
-    settings.ARTIFACT_ROOT = tmp_path / "artifacts"  # type: ignore[attr-defined]
-    LocalArtifactStore(tmp_path / "artifacts").set_up()
+def artifact_root(settings: Any) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(dir=FOLDER, ignore_cleanup_errors=True) as folder:
+        settings.ARTIFACT_ROOT = Path(folder) / "artifacts"
+        LocalArtifactStore(settings.ARTIFACT_ROOT).set_up()
+        yield

@@ -7,6 +7,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from coordinator.local.backing import for_tests
@@ -14,7 +15,11 @@ from tests import transaction_calls
 
 for_tests()
 NUMBER = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
-FOLDER = tempfile.mkdtemp(prefix="coordinator-tests-")
+# The artifact store syncs each file, which takes milliseconds on a disk and no time in memory.
+MEMORY = Path("/dev/shm")
+ROOM = 4 * 2**30
+IN_MEMORY = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+FOLDER = tempfile.mkdtemp(prefix="coordinator-tests-", dir=MEMORY if IN_MEMORY else None)
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 ORDINARY_URL = os.environ.setdefault("TEST_ORDINARY_URL", os.environ["DATABASE_URL"])

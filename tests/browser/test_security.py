@@ -1,6 +1,7 @@
 """Every admin page in a browser: the Content-Security-Policy blocks injected content and nothing of the product's."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, Route, expect
 from pytest_django import DjangoDbBlocker
 
 from coordinator.local.product import Product
 from coordinator.tenancy.roles import Role
+from executions.models import Worker
 from tests.admin.conftest import World, furnished, person
 from tests.admin.test_who_may_open_what import PAGES
 from tests.browser.conftest import blocked
@@ -37,6 +40,7 @@ def acme(
     )
     with django_db_blocker.unblock(), connected_to(race_database), emptied():
         world = furnished("acme", "acme.orders")
+        Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
         person("viewer", world.tenant, Role.VIEWER)
         User.objects.create_superuser("root", password=PASSWORD)
         try:

@@ -12,13 +12,6 @@ from tests.recovery.scene import WORKER, Scene
 PIPELINES = Path(__file__).parent / "pipelines"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the cluster goes to one process, so that it is started once."""
-    for item in items:
-        if "whole" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("recovery"))
-
-
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(tmp_path_factory.mktemp("cluster"))

@@ -1,0 +1,35 @@
+"""Distributes tests over the processes of a parallel run. pytest-xdist 3.8 loses its own groups with pytest 9.2."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER: Sequence[str] = ("tests/recovery/",)
+"""Folders whose tests share one cluster."""
+MODULES: Sequence[str] = (
+    *("tests/clients/", "tests/deploy/", "tests/invariants/", "tests/postgresql/", "tests/local/test_postgres.py"),
+    *("tests/executions/test_broker_acl.py", "tests/interop/test_conformance.py"),
+    "tests/unit/pipelines_host/test_hostile_steps.py",
+)
+"""Modules whose own fixtures start servers or take long."""
+
+
+def group(nodeid: str) -> str:
+    """Return the name of what runs in one process: a folder, a module or the test itself."""
+    module = nodeid.partition("::")[0]
+    folder = next((each for each in TOGETHER if module.startswith(each)), None)
+    return folder or (module if module.startswith(tuple(MODULES)) else nodeid)
+
+
+class Groups(LoadScopeScheduling):
+    """Large groups first, then single tests, each to the first process that is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
