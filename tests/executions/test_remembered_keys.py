@@ -70,6 +70,16 @@ def test_a_process_that_changes_keys_uses_the_new_ones_at_once(owner: Tenant, mo
     assert generations(owner) == ["2"]
 
 
+def test_a_change_is_one_tenants_alone(owner: Tenant) -> None:
+    other = making.tenant()
+    for _ in range(2):
+        replace_key(owner, actor="user:eva")
+    replace_key(other, actor="user:eva")
+    tenant_keys.forget()
+    assert (generations(owner), generations(other)) == (["3"], ["2"])
+    assert list(WorkerKeyChange.objects.filter(tenant=other).values_list("number", flat=True)) == [1]
+
+
 def test_refusals_are_logged_again_in_the_next_window(
     owner: Tenant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -178,7 +178,8 @@ def test_the_loss_of_a_lease_is_told_to_the_worker_that_held_it(
         Execution.objects.filter(pk=claim.execution_id).update(lease_owner="worker:worker-1")
         with django_capture_on_commit_callbacks() as rung:
             cancel(twin.owner, claim.execution_id, actor="user:eva", reason="")
-        told = [bell.args for bell in rung if bell.args[0] == TELL_TASK]
+        wakeups: list[Any] = list(rung)
+        told = [each.args for each in wakeups if each.args[0] == TELL_TASK]
         assert told == [(TELL_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
 
 

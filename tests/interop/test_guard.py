@@ -150,6 +150,20 @@ def test_a_tenants_token_opens_only_the_paths_of_that_tenant(method: str, path: 
         assert refused(call(method, path, token="onetwo")) == (401, "")
 
 
+@pytest.mark.parametrize(
+    "path", ["admin/tenants/t/pipelines/p/releases", "control-plane/tenants/t/interactions/pending"]
+)
+def test_every_character_of_a_token_counts(path: str, settings: Any) -> None:
+    switch_on(settings)
+    settings.TPF_ADMIN_TENANT_TOKENS = settings.TPF_CONTROL_PLANE_TENANT_TOKENS = {"t": ["tenant-token"]}
+    for token in (ADMIN if path.startswith("admin") else CONTROL, "tenant-token"):
+        assert call("GET", path, token=token).status_code == 200
+        wrong = [token[:length] for length in range(1, len(token))]
+        wrong += [token[:place] + "#" + token[place + 1 :] for place in range(len(token))]
+        for each in (*wrong, token[1:], token + "x", token.upper(), token + token):
+            assert refused(call("GET", path, token=each)) == (401, "")
+
+
 def test_a_tenants_token_of_one_surface_opens_no_other(settings: Any) -> None:
     switch_on(settings)
     settings.TPF_ADMIN_TENANT_TOKENS = {"t": ["one"]}

@@ -12,6 +12,7 @@ from releases import attachments, direct_uploads, registry, trust, trusted_keys
 from releases.activation import activate
 from releases.artifact_store import S3Settings
 from releases.direct_uploads import MOST_OPEN
+from releases.errors import DirectUploadsFull, UploadUnknown
 from releases.models import ArtifactUpload, Blob, Release
 from releases.registrar import verify_release
 from releases.trust import Standing
@@ -105,7 +106,7 @@ class TestDirectUploads:
         again = [direct_uploads.begin(owner, digest=DIGEST, size=5, actor="user:test") for owner in twins]
         assert again == made
         for owner, other in ((twins[0], made[1]), (twins[1], made[0])):
-            with pytest.raises(direct_uploads.UploadUnknown):
+            with pytest.raises(UploadUnknown):
                 direct_uploads.find(owner, str(other.pk))
 
     def test_the_open_uploads_of_one_tenant_leave_the_other_its_own(self, twins: tuple[Tenant, Tenant]) -> None:
@@ -122,7 +123,7 @@ class TestDirectUploads:
             for number in range(MOST_OPEN)
         )
         assert direct_uploads.begin(here, digest=DIGEST, size=5, actor="user:test").tenant == here
-        with pytest.raises(direct_uploads.DirectUploadsFull):
+        with pytest.raises(DirectUploadsFull):
             direct_uploads.begin(there, digest=DIGEST, size=5, actor="user:test")
 
 

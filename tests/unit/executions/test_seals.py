@@ -1,13 +1,14 @@
 """A message with several seals: each holds under its own key, and no part of one passes for a part of another."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
 
 from executions.protocol import CommandGroup, Heartbeat, ProtocolError, decode, seal, verify
 from executions.webhooks import signature, webhook_keys
-from executions.worker_keys import worker_key
+from executions.worker_keys import WorkerKey, worker_key
 from releases.identity import ReleaseIdentity
 from tests.unit.executions.test_protocol import COMMANDS
 
@@ -18,6 +19,10 @@ OLD, NEW, OTHER = (
 BEAT = Heartbeat(worker_id="w", state="HEALTHY", capacity=3)
 MESSAGES = {"encrypted": seal(IDENTITY, COMMANDS, NEW, OLD), "plain": seal(IDENTITY, BEAT, NEW, OLD)}
 BODIES: dict[str, Any] = {"encrypted": CommandGroup, "plain": Heartbeat}
+
+
+def keys_of(key: WorkerKey, _tenant: str) -> list[WorkerKey]:
+    return [key]
 
 
 def refusal(message: Any, *keys: Any) -> str:
@@ -33,7 +38,7 @@ def message(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_a_message_is_read_with_any_of_its_keys(message: dict[str, Any]) -> None:
     body = BODIES["encrypted" if message["kind"] == "commands" else "plain"]
-    read = [decode(verify(message, lambda _, key=key: [key]), body) for key in (OLD, NEW)]
+    read = [decode(verify(message, partial(keys_of, key)), body) for key in (OLD, NEW)]
     assert read[0] == read[1] in (COMMANDS, BEAT)
     assert refusal(message, OTHER) == "KEY_NOT_ACTIVE"
 

@@ -150,6 +150,13 @@ def test_nonces_are_bounded_and_forgotten_with_their_time() -> None:
     assert nonces.is_new("5000", later, later)
 
 
+def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
+    nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
+    assert nonces.is_new("n", now, now)
+    for seconds in (1, 31, 61, 91, 120):
+        assert not nonces.is_new("n", now, now + timedelta(seconds=seconds)), seconds
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)]
 )

@@ -1,0 +1,47 @@
+"""A REST worker that is registered again while it is asked what it hosts."""
+
+from typing import Any
+
+import pytest
+from django.conf import settings as configured
+from django.db import connections
+from django.utils import timezone
+
+from executions import rest_capabilities
+from executions.models import Worker
+from executions.rest_workers import register
+from executions.worker_keys import worker_key
+from tests import making
+from tests.interop.strict_worker import StrictWorker, serving
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+class RegisteredMeanwhile(StrictWorker):
+    """Is registered again before it answers."""
+
+    def capability_document(self) -> dict[str, Any]:
+        try:
+            Worker.objects.update(registered_at=timezone.now(), capability_checked_at=None)
+        finally:
+            connections.close_all()
+        return super().capability_document()
+
+
+@pytest.mark.parametrize(("kind", "counts"), [(StrictWorker, True), (RegisteredMeanwhile, False)])
+def test_an_answer_counts_only_for_the_registration_that_was_asked(
+    kind: type[StrictWorker], counts: bool, settings: Any
+) -> None:
+    release = making.active(making.tenant())
+    identity, owner = release.identity, release.pipeline.tenant
+    secret = worker_key(configured.WORKER_SECRET, owner.slug).text
+    double = kind(identity.pipeline_id, identity.contract_version, identity.release_version, secret)
+    with serving(double):
+        settings.REST_WORKER_ORIGINS = [double.origin]
+        worker = register(
+            owner, identity, worker_id="rest-1", protocol="rest", endpoint=double.endpoint, actor="user:test"
+        )
+        rest_capabilities.check(worker.pk)
+    worker.refresh_from_db()
+    assert (worker.capability_checked_at is not None) is counts
+    assert len(double.requests) == 1

@@ -1,0 +1,70 @@
+"""A flood of attempts elsewhere locks nobody out where they have logged in: there alone, and for a limited time."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from coordinator.tenancy.login_throttle import KNOWN_DAYS, Attempt, LoginThrottled
+from coordinator.tenancy.models import LoginCounter
+
+pytestmark = pytest.mark.django_db
+HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
+MOST = 3
+
+
+@pytest.fixture(autouse=True)
+def known_here(settings: Any) -> None:
+    """The account has logged in here. Only the limit of the account counts."""
+    settings.LOGIN_ATTEMPTS = settings.LOGIN_ATTEMPTS_PER_ADDRESS = 1000
+    settings.LOGIN_ATTEMPTS_PER_ACCOUNT = MOST
+    log_in("ada", HERE)
+
+
+def log_in(account: str, address: str) -> None:
+    attempt = Attempt(account, address)
+    attempt.count()
+    attempt.take_back()
+
+
+def fail(account: str, address: str) -> None:
+    Attempt(account, address).count()
+
+
+def flood() -> None:
+    for _ in range(MOST):
+        fail("ada", ELSEWHERE)
+
+
+def test_a_flood_locks_the_account_at_every_other_address() -> None:
+    flood()
+    for address in (ELSEWHERE, "192.0.2.3", "192.0.2.10"):
+        with pytest.raises(LoginThrottled):
+            fail("ada", address)
+    fail("ada", HERE)
+
+
+def test_an_address_is_known_to_one_account() -> None:
+    for _ in range(MOST):
+        fail("bob", ELSEWHERE)
+    with pytest.raises(LoginThrottled):
+        fail("bob", HERE)
+
+
+def test_an_address_is_known_for_a_limited_time() -> None:
+    flood()
+    fail("ada", HERE)
+    [until] = LoginCounter.objects.exclude(known_until=None).values_list("known_until", flat=True)
+    assert until is not None
+    assert timedelta() < until - timezone.now() <= timedelta(days=KNOWN_DAYS)
+    LoginCounter.objects.exclude(known_until=None).update(known_until=timezone.now() - timedelta(seconds=1))
+    with pytest.raises(LoginThrottled):
+        fail("ada", HERE)
+
+
+def test_a_log_in_makes_an_address_known_again() -> None:
+    LoginCounter.objects.exclude(known_until=None).update(known_until=timezone.now() - timedelta(seconds=1))
+    log_in("ada", HERE)
+    flood()
+    fail("ada", HERE)

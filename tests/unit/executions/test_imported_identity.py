@@ -1,0 +1,44 @@
+"""A suspension that a worker opened belongs to its command: no part of its identity may be another's."""
+
+import json
+from typing import Any
+
+import pytest
+
+from executions.imported import Unanswerable, imported
+from executions.rest_protocol import TransitionCommand, TransitionResult, parse
+from tests.unit.wire.test_vectors import COMMAND, WAITING
+
+OTHER: dict[str, Any] = {"tenantId": "tenant-2", "executionId": "exec-2", "unitId": "unit-2", "stepIndex": 3}
+
+
+def kept(document: dict[str, Any]) -> Any:
+    suspension = parse(TransitionResult, json.dumps(document).encode()).await_suspension
+    assert suspension is not None
+    return imported(parse(TransitionCommand, COMMAND.encode()), suspension)
+
+
+def test_a_suspension_of_the_command_is_kept() -> None:
+    made = kept(json.loads(WAITING))
+    assert (made.unit_name, made.step_index, len(made.interactions)) == ("unit-1", 2, 1)
+
+
+@pytest.mark.parametrize("member", OTHER)
+@pytest.mark.parametrize("place", ["suspension", "unit", "interaction"])
+def test_a_suspension_with_a_part_of_another_identity_is_unanswerable(place: str, member: str) -> None:
+    document = json.loads(WAITING)
+    suspension = document["awaitSuspension"]
+    parts = {"suspension": suspension, "unit": suspension["unit"], "interaction": suspension["interactions"][0]}
+    parts[place][member] = OTHER[member]
+    with pytest.raises(Unanswerable):
+        kept(document)
+
+
+@pytest.mark.parametrize("member", ["tenantId", "executionId"])
+def test_a_suspension_that_is_wholly_of_another_command_is_unanswerable(member: str) -> None:
+    document = json.loads(WAITING)
+    suspension = document["awaitSuspension"]
+    for part in (suspension, suspension["unit"], suspension["interactions"][0]):
+        part[member] = OTHER[member]
+    with pytest.raises(Unanswerable):
+        kept(document)
