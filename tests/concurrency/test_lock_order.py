@@ -48,7 +48,7 @@ def reverse(table: type[Model]) -> None:
 def in_the_order_of_the_table(call: Call) -> object:
     """Run `call` with plans that read rows as they are stored."""
     with connection.cursor() as cursor:
-        cursor.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off")
+        cursor.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off")
     return call()
 
 
