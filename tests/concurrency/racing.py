@@ -9,7 +9,7 @@ from typing import TypeVar
 from django.db import connection, connections
 
 T = TypeVar("T")
-LOCK_TIMEOUT = "5s"
+LOCK_TIMEOUT = "10s"
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def activation() -> Scene:
 
 def activation_with_keys() -> Scene:
     release = fresh(making.registered(making.tenant()))
-    keys = [signing.trusted(release.pipeline.tenant, name) for name in ("a", "b", "c")]
+    keys = [signing.trusted(release.pipeline.tenant, name) for name in ("c", "b", "a")]
     return partial(activate, release, actor="user:x"), keys
 
 

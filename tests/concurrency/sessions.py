@@ -38,9 +38,13 @@ def thread() -> Iterator[ThreadPoolExecutor]:
 
 def lock(session: psycopg.Connection[Any], row: Model, strength: str = "UPDATE", wait: str = "NOWAIT") -> bool:
     """Lock the row in `session`. Return False if it is locked already and `wait` is SKIP LOCKED."""
-    query = sql.SQL("SELECT FROM {table} WHERE {key} = %s FOR " + strength + " " + wait)  # type: ignore[arg-type]
-    names = query.format(table=sql.Identifier(row._meta.db_table), key=sql.Identifier(row._meta.pk.column))
-    return session.execute(names, [row.pk]).rowcount == 1
+    query = sql.SQL("SELECT FROM {table} WHERE {key} = %s FOR {strength} {wait}").format(
+        table=sql.Identifier(row._meta.db_table),
+        key=sql.Identifier(str(row._meta.pk.column)),
+        strength=sql.SQL(strength),
+        wait=sql.SQL(wait),
+    )
+    return session.execute(query, [row.pk]).rowcount == 1
 
 
 def locked(rows: Sequence[Model], *, against: str) -> list[Model]:

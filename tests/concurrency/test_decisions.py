@@ -16,7 +16,7 @@ from executions.cancellation import cancel
 from executions.models import Campaign, Execution, Worker
 from executions.protocol import Heartbeat, OutcomeGroup
 from executions.redrive import redrive
-from releases import attachments, policy, trusted_keys
+from releases import attachments, policy
 from releases.activation import activate
 from releases.models import Attachment, Release
 from releases.revocation import revoke
@@ -55,15 +55,6 @@ def a_stricter_policy() -> Decision:
     [release] = releases("1.0")
     change = partial(policy.change, release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
     return change, partial(activate, release, actor="user:y"), "SignatureRequired"
-
-
-def a_revoked_key() -> Decision:
-    [release] = releases("1.0")
-    policy.change(release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
-    attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:x")
-    key = signing.trusted(release.pipeline.tenant)
-    revoking = partial(trusted_keys.revoke, key, actor="user:x", reason="leaked")
-    return revoking, partial(activate, scenes.fresh(release), actor="user:y"), "SignatureRequired"
 
 
 def another_active_release() -> Decision:
@@ -247,9 +238,15 @@ def a_rest_worker_under_the_id_of_one_that_starts() -> Decision:
     return heartbeat(release, "worker-1"), call, "WorkerBeatsItself"
 
 
+def a_rest_worker_under_the_id_of_one_that_has_moved_to_the_broker() -> Decision:
+    call, _ = scenes.admission_of_a_rest_worker()
+    Worker.objects.update(protocol="rest", stopped_at=None)
+    release = scenes.fresh(Release.objects.get())
+    return heartbeat(release, "worker-1"), call, "WorkerBeatsItself"
+
+
 DECISIONS = [
     a_stricter_policy,
-    a_revoked_key,
     another_active_release,
     a_release_that_is_being_revoked,
     the_same_operation,
@@ -274,6 +271,7 @@ DECISIONS = [
     one_worker_too_many,
     an_older_heartbeat,
     a_rest_worker_under_the_id_of_one_that_starts,
+    a_rest_worker_under_the_id_of_one_that_has_moved_to_the_broker,
 ]
 
 

@@ -194,7 +194,7 @@ def test_a_failure_and_a_success_under_one_lease_are_one_move(_: int) -> None:
     assert len(making.history(execution)) == 4
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", range(3))
 def test_groups_that_overlap_in_another_order_do_not_wait_for_each_other_in_a_circle(_: int) -> None:
     owner, release = ready()
     for number in range(30):
@@ -205,7 +205,7 @@ def test_groups_that_overlap_in_another_order_do_not_wait_for_each_other_in_a_ci
     assert set(Execution.objects.values_list("status", flat=True)) == {"SUCCEEDED"}
 
 
-@pytest.mark.parametrize("_", range(10))
+@pytest.mark.parametrize("_", range(3))
 def test_whatever_locks_several_executions_locks_them_in_one_order(_: int) -> None:
     """Groups in crossed orders: renewals, notes, moves and checkpoints never wait for each other in a circle."""
     owner, release = ready()

@@ -26,6 +26,7 @@ from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Call, locked, stopped_at_row, thread
 from tests.concurrency.waiting import until_blocked
+from tests.executions.parking import suspended
 from tests.raw_sql import unguarded
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -48,7 +49,7 @@ def reverse(table: type[Model]) -> None:
 def in_the_order_of_the_table(call: Call) -> object:
     """Run `call` with plans that read rows as they are stored."""
     with connection.cursor() as cursor:
-        cursor.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off")
+        cursor.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off")
     return call()
 
 
@@ -79,8 +80,8 @@ class Running:
         ]
         return moves.apply(to_end)
 
-    def noted(self) -> object:
-        return moves.note("NOTED", [Note(claim.execution_id, "w", {}) for claim in self.claims])
+    def noted(self) -> None:
+        moves.note("NOTED", [Note(claim.execution_id, "w", {}) for claim in self.claims])
 
     def renewed(self) -> object:
         held = [(claim.execution_id, claim.lease_token) for claim in self.claims]
@@ -149,7 +150,7 @@ def test_an_activation_locks_the_keys_in_order() -> None:
 
 def test_a_campaign_takes_up_executions_in_order() -> None:
     call, failed = scenes.campaign_start()
-    making.aged(failed[-1], days=30)
+    making.aged(scenes.executions()[-1], days=30)
     assert_ordered(call, failed)
 
 
@@ -157,7 +158,7 @@ def test_a_campaign_takes_up_executions_in_order() -> None:
 def test_cancelled_executions_close_their_units_in_order(order: int) -> None:
     ready = making.ready()
     for key in ("a", "b", "c"):
-        scenes.suspended(ready, key)
+        suspended(ready, key)
     units = list(AwaitUnit.objects.order_by("pk"))
 
     def cancel() -> int:

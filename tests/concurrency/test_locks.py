@@ -3,13 +3,14 @@
 Another session stops the call before it writes, and a third one looks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.models import Model
 
 from executions.models import (
@@ -195,10 +196,9 @@ def test_one_process_scrubs_and_lets_go_when_it_stops() -> None:
 
     for _ in range(2):
         scenes.uploaded()
-    scrubbing = scrub.scrub(60, everything=True)
-    next(scrubbing)
-    assert results_of(race(scrubbed)) == [0]
-    scrubbing.close()
+    with closing(cast("Generator[scrub.Checked]", scrub.scrub(60, everything=True))) as scrubbing:
+        next(scrubbing)
+        assert results_of(race(scrubbed)) == [0]
     assert advisory_locks() == 0
     assert results_of(race(scrubbed)) == [2]
     assert advisory_locks() == 0
@@ -224,3 +224,16 @@ def test_a_claim_that_fails_holds_no_lock(quota: int) -> None:
         assert isinstance(stopped.fail(), OperationalError)
         assert stopped.locks() == 0
     assert len(making.claimed(owner, quota=quota)) == 1
+
+
+def test_claims_of_two_pipelines_keep_to_the_quota_of_their_tenant() -> None:
+    """The second pipeline's execution comes too late for the first claim to lock its release."""
+    owner, _ = making.ready()
+    making.ready(owner, pipeline_id="org.example.other")
+    making.execution(owner)
+    with transaction.atomic():
+        assert len(making.claimed(owner, quota=1)) == 1
+        results_of(race(partial(making.execution, owner, pipeline_id="org.example.other")))
+        assert results_of(race(partial(making.claimed, owner, quota=1))) == [[]]
+    assert making.claimed(owner, quota=1) == []
+    assert len(making.claimed(owner, quota=2)) == 1

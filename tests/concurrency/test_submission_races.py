@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -32,15 +32,18 @@ def codes(verdicts: Verdicts) -> list[str]:
 
 
 @contextmanager
-def submitting(owner: Tenant, batch: list[Order]) -> Iterator[Future[Verdicts]]:
-    """Submit a batch in a separate thread. It waits in the middle of its INSERT while the block runs.
+def submitting(
+    owner: Tenant, batch: list[Order], *, within: Callable[[], Any] = nullcontext
+) -> Iterator[Future[Verdicts]]:
+    """Submit a batch in a separate thread, in the context `within`. It waits in its INSERT while the block runs.
 
     Another transaction has inserted the first key of the batch and is rolled back when the block ends.
     """
 
     def run() -> Verdicts:
         try:
-            return submit_many(owner, batch, actor="token:test")
+            with within():
+                return submit_many(owner, batch, actor="token:test")
         finally:
             connections.close_all()
 
@@ -71,9 +74,10 @@ def revoked(release: Release) -> Callable[[], Any]:
     return partial(revoke, release, actor="user:test", reason="a mistake")
 
 
-def test_a_batch_that_races_a_revocation_gets_a_verdict_for_each_item() -> None:
+@pytest.mark.parametrize("within", [nullcontext, transaction.atomic])
+def test_a_batch_that_races_a_revocation_gets_a_verdict_for_each_item(within: Callable[[], Any]) -> None:
     owner, release = making.ready()
-    with submitting(owner, orders("a", "b", "c")) as batch:
+    with submitting(owner, orders("a", "b", "c"), within=within) as batch:
         elsewhere(revoked(release))
     assert codes(batch.result()) == ["NO_ACTIVE_RELEASE"] * 3
     assert Execution.objects.count() == 0
