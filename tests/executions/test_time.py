@@ -450,3 +450,12 @@ def test_a_probe_is_dated_by_the_clock(broker: Broker) -> None:
     message_path.send_probe()
     [(_, [sent_at])] = taken(HEARTBEAT_QUEUE)
     assert before.timestamp() < sent_at
+
+
+def test_a_message_that_was_confirmed_later_is_not_taken_back(ready: Ready) -> None:
+    """Two processes confirm at once, and the one that began first writes last."""
+    message_path.confirm()
+    later = now() + timedelta(minutes=1)
+    MessagePath.objects.update(arrived_at=later, expected_by=later + timedelta(minutes=1))
+    message_path.confirm()
+    assert MessagePath.objects.get().arrived_at == later
