@@ -29,15 +29,16 @@ def task(name: str) -> str:
     return f"tests.{name}"
 
 
+@pytest.mark.parametrize("ring", [bell.ring, bell.ring_once])
 def test_what_is_rolled_back_is_not_rung(
-    task: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+    task: str, ring: Callable[..., None], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True) as rung:
         with transaction.atomic():
-            bell.ring(task)
+            ring(task)
             transaction.set_rollback(True)
         with transaction.atomic():
-            bell.ring(task)
+            ring(task)
     assert len(rung) == 1
 
 
