@@ -72,6 +72,13 @@ def dispatches(count: int = 1) -> None:
         bell.ring_once(DISPATCH_TASK)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message without an answer holds others back for the whole test, however slow that is."""
+    monkeypatch.setattr(bell, "PATIENCE", timedelta(hours=1))
+
+
+@pytest.mark.usefixtures("patient")
 def test_one_message_serves_all_until_its_task_begins(broker: Broker) -> None:
     assert names(broker.after(partial(dispatches, 3))) == [DISPATCH_TASK]
     with broker.commits(execute=True):
@@ -83,6 +90,7 @@ def test_one_message_serves_all_until_its_task_begins(broker: Broker) -> None:
     assert names(broker.sent()) == [DISPATCH_TASK]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("task", [DISPATCH_TASK, EXPIRE_TASK, CHECK_TASK])
 def test_a_task_that_has_begun_can_be_announced_again(broker: Broker, task: str) -> None:
     broker.deliver(broker.after(partial(bell.ring_once, task)))

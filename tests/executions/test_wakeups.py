@@ -287,7 +287,7 @@ def a_worker_that_comes(scene: Scene) -> Work:
 def a_worker_without_an_order(scene: Scene) -> Work:
     scene.submit()
     making.silence(*Worker.objects.filter(tenant=scene.owner))
-    return scene.work(lambda: scene.beat(answered=False, taking=False), DISPATCH_TASK, TELL_TASK)
+    return scene.work(lambda: scene.beat(answered=False), DISPATCH_TASK, TELL_TASK)
 
 
 def the_end_of_a_drain(scene: Scene) -> Work:
