@@ -179,4 +179,4 @@ def test_a_wake_up_that_cannot_be_answered_here_is_sent(name: str, broker: Broke
     bell.answer_here(f"tests.{name}", fail_once)
     with broker.commits(execute=True):
         bell.ring_once(f"tests.{name}")
-    assert eventually(lambda: taken("control"), seconds=SOON, what="the message") == [(f"tests.{name}", [])]
+    assert eventually(lambda: taken("control"), what="the message") == [(f"tests.{name}", [])]

@@ -1,14 +1,16 @@
 """Wake-ups on the broker: reads which were sent, delivers them, or loses them. No worker and no clock runs."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from celery import current_app
+from django.utils import timezone
 from redis import Redis
 
 from executions.task_messages import TaskMessage
@@ -16,6 +18,8 @@ from tests.broker import owner_url, using_broker
 
 QUEUES = ("control", "webhooks", "rest", "artifacts")
 MOST_ROUNDS = 20
+LATER = " later"
+SLACK_SECONDS = 8.0
 Commits = Callable[..., AbstractContextManager[Any]]
 
 
@@ -27,10 +31,10 @@ def nothing() -> None:
 class Work:
     """Work that wake-ups announce.
 
-    `cause` is the change that makes it due, `wakeups` are the queue and the task of each message that this sends;
-    "later" after the task marks a delayed one. `is_done` returns True once the work has moved on. `age` lets so much
-    time pass that delayed messages arrive and the sweep looks for lost work. `sweep` is what finds the work if all
-    messages are lost.
+    `cause` is the change that makes it due, and `wakeups` are the tasks of the messages that it sends; LATER after a
+    task marks a delayed message, and `delays` are the delays in seconds. `is_done` returns True once the work has moved
+    on. `age` lets so much time pass that delayed messages arrive and the sweep looks for lost work. `sweep` is what
+    finds the work if all messages are lost.
     """
 
     cause: Callable[[], object]
@@ -38,6 +42,7 @@ class Work:
     is_done: Callable[[], bool]
     sweep: Callable[[], object]
     age: Callable[[], object] = field(default=nothing)
+    delays: Sequence[float] = ()
 
 
 @dataclass
@@ -101,14 +106,22 @@ def broker(settings: Any, django_capture_on_commit_callbacks: Commits) -> Iterat
 
 
 def names(messages: list[TaskMessage]) -> list[str]:
-    """The tasks of the messages, in alphabetical order; " later" marks those that are delayed."""
-    return sorted(message.task + (" later" if message.eta else "") for message in messages)
+    """The tasks of the messages, in alphabetical order; LATER marks those that are delayed."""
+    return sorted(message.task + (LATER if message.eta else "") for message in messages)
+
+
+def delays(messages: list[TaskMessage], since: datetime) -> list[float]:
+    """The delays of the delayed messages in seconds, the shortest first."""
+    return sorted((datetime.fromisoformat(each.eta) - since).total_seconds() for each in messages if each.eta)
 
 
 def assert_moves_at_once(work: Work, broker: Broker) -> None:
     """The change sends the wake-ups, and these move the work. No sweep runs."""
+    before = timezone.now()
     messages = broker.after(work.cause)
     assert names(messages) == sorted(work.wakeups)
+    for expected, delay in zip(work.delays, delays(messages, before), strict=True):
+        assert expected <= delay < expected + SLACK_SECONDS
     assert not work.is_done()
     work.age()
     broker.deliver(messages)

@@ -22,7 +22,7 @@ from tests import making
 from tests.broker import taken
 from tests.executions.hosting import LONG_AGO
 from tests.executions.parking import asked, make_late, suspended
-from tests.raw_sql import refuse
+from tests.raw_sql import refuse, unguarded
 from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
@@ -249,7 +249,10 @@ def test_one_transaction_takes_a_bounded_batch(
 def test_the_oldest_campaign_comes_first_and_one_that_is_paused_takes_no_place(ready: Ready, settings: Any) -> None:
     owner, settings.SWEEP_LIMIT = ready[0], 1
     due_campaigns(ready)
-    paused, first, _ = Campaign.objects.order_by("created_at")
+    last, first, paused = Campaign.objects.all()
+    with unguarded(Campaign):
+        for minutes, each in enumerate((paused, first, last)):
+            Campaign.objects.filter(pk=each.pk).update(created_at=LONG_AGO + timedelta(minutes=minutes))
     campaigns.pause(owner, paused.pk, actor="")
     assert campaigns.advance() == 1
     [item] = CampaignItem.objects.filter(outcome=CampaignItem.Outcome.REDRIVEN)

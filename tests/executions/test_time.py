@@ -165,16 +165,21 @@ def update(rows: Any, column: str) -> Callable[[datetime], object]:
 
 
 def claims(ready: Ready) -> Boundary:
-    making.execution(ready[0])
-    return Boundary(update(Execution.objects, "next_due_at"), lambda: bool(making.claimed(ready[0])))
+    """Another execution of the release is due all the time."""
+    rows = Execution.objects.filter(pk=making.execution(ready[0]).pk)
+    making.execution(ready[0], "other")
+    return Boundary(
+        update(rows, "next_due_at"), lambda: bool(making.claimed(ready[0])) and rows.get().status == "RUNNING"
+    )
 
 
 def retries(ready: Ready) -> Boundary:
     owner, release = ready
-    making.execution(owner)
+    rows = Execution.objects.filter(pk=making.execution(owner).pk)
     [claim] = making.claimed(owner)
     outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.failure(claim)]))
-    return Boundary(update(Execution.objects, "next_due_at"), lambda: bool(making.claimed(owner)))
+    making.execution(owner, "other")
+    return Boundary(update(rows, "next_due_at"), lambda: bool(making.claimed(owner)) and rows.get().status == "RUNNING")
 
 
 def leases(ready: Ready) -> Boundary:
@@ -282,12 +287,15 @@ DUE = [
 
 
 @pytest.mark.parametrize("of", DUE)
-def test_it_is_due_at_its_moment_and_not_before(ready: Ready, of: Callable[[Ready], Boundary]) -> None:
+def test_it_is_due_at_its_moment_and_not_before(
+    ready: Ready, of: Callable[[Ready], Boundary], caplog: pytest.LogCaptureFixture
+) -> None:
     boundary = of(ready)
     boundary.set_at(now() + MOMENT)
     assert not boundary.is_due()
     boundary.set_at(now())
     assert boundary.is_due()
+    assert "ERROR" not in [each.levelname for each in caplog.records], "the database has refused what was too early"
 
 
 def silence(ready: Ready) -> Boundary:
@@ -450,3 +458,12 @@ def test_a_probe_is_dated_by_the_clock(broker: Broker) -> None:
     message_path.send_probe()
     [(_, [sent_at])] = taken(HEARTBEAT_QUEUE)
     assert before.timestamp() < sent_at
+
+
+def test_a_message_that_was_confirmed_later_is_not_taken_back(ready: Ready) -> None:
+    """Two processes confirm at once, and the one that began first writes last."""
+    message_path.confirm()
+    later = now() + timedelta(minutes=1)
+    MessagePath.objects.update(arrived_at=later, expected_by=later + timedelta(minutes=1))
+    message_path.confirm()
+    assert MessagePath.objects.get().arrived_at == later

@@ -30,11 +30,10 @@ from tests.executions.parking import answer, asked, make_late, suspended
 from tests.few_places import limited
 from tests.raw_sql import run
 from tests.receiving import Receiver, receiving
-from tests.wakeups import Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+from tests.wakeups import LATER, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
-LATER = " later"
 ACTOR = "user:ann"
 
 
@@ -91,7 +90,7 @@ class Scene:
 @pytest.fixture
 def scene(settings: Any) -> Iterator[Scene]:
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
-    settings.RETRY_JITTER = 0
+    settings.RETRY_JITTER, settings.WEBHOOK_DELAY_SECONDS = 0, 20
     owner, release = making.ready()
     with receiving() as receiver:
         yield Scene(owner, release, receiver)
@@ -122,7 +121,9 @@ def room_for_another(scene: Scene) -> Work:
 def a_retry(scene: Scene) -> Work:
     scene.submit()
     [claim] = making.claimed(scene.owner)
-    return scene.work(lambda: scene.record(making.failure(claim)), DISPATCH_TASK + LATER, age=lambda: make_due(scene))
+    return scene.work(
+        lambda: scene.record(making.failure(claim)), DISPATCH_TASK + LATER, delays=[10], age=lambda: make_due(scene)
+    )
 
 
 def retries_with_two_delays(scene: Scene) -> Work:
@@ -134,7 +135,10 @@ def retries_with_two_delays(scene: Scene) -> Work:
     scene.submit()
     claims = making.claimed(scene.owner)
     return scene.work(
-        lambda: scene.record(*map(making.failure, claims)), *[DISPATCH_TASK + LATER] * 2, age=lambda: make_due(scene)
+        lambda: scene.record(*map(making.failure, claims)),
+        *[DISPATCH_TASK + LATER] * 2,
+        delays=[10, 20],
+        age=lambda: make_due(scene),
     )
 
 
@@ -174,7 +178,7 @@ def the_last_answer_of_several(scene: Scene) -> Work:
 def a_timer(scene: Scene) -> Work:
     """The message for the timer itself, which then sends one for the execution."""
     reached = scene.awaiting(transport="timer", timeout_seconds=30)
-    return scene.work(reached, EXPIRE_TASK + LATER, age=lambda: make_late(*Interaction.objects.all()))
+    return scene.work(reached, EXPIRE_TASK + LATER, delays=[30], age=lambda: make_late(*Interaction.objects.all()))
 
 
 def a_timer_that_ran_out(scene: Scene) -> Work:
@@ -245,6 +249,7 @@ def a_webhook_that_was_not_received(scene: Scene) -> Work:
         webhooks.send,
         SEND_TASK,
         SEND_TASK + LATER,
+        delays=[20],
         is_done=received(scene, 2),
         age=lambda: make_webhooks_due(scene),
     )
@@ -257,7 +262,7 @@ def a_webhook_that_found_no_place(scene: Scene) -> Work:
         with limited(places.WEBHOOKS, 1), places.WEBHOOKS.hold():
             assert not webhooks.send()
 
-    return scene.work(crowded, SEND_TASK + LATER, is_done=received(scene))
+    return scene.work(crowded, SEND_TASK + LATER, delays=[2], is_done=received(scene))
 
 
 WEBHOOKS = [
@@ -282,7 +287,7 @@ def a_worker_that_comes(scene: Scene) -> Work:
 def a_worker_without_an_order(scene: Scene) -> Work:
     scene.submit()
     making.silence(*Worker.objects.filter(tenant=scene.owner))
-    return scene.work(lambda: scene.beat(answered=False, taking=False), DISPATCH_TASK, TELL_TASK)
+    return scene.work(lambda: scene.beat(answered=False), DISPATCH_TASK, TELL_TASK)
 
 
 def the_end_of_a_drain(scene: Scene) -> Work:

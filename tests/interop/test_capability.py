@@ -13,7 +13,7 @@ from coordinator.places import Places
 from executions import admission, message_path, rest_capabilities, tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import MessagePath, Worker
-from executions.rest_capabilities import CHECK_SECONDS, VERDICT_SECONDS, await_verdict
+from executions.rest_capabilities import CHECK_SECONDS, LOST_SECONDS, VERDICT_SECONDS, await_verdict
 from executions.rest_workers import register
 from executions.submission import Order, Submission, submit_many
 from tests import making
@@ -100,6 +100,16 @@ def test_each_worker_is_due_after_its_registration_and_then_at_intervals(flow: F
     assert turn() == flow.worker.pk
     Worker.objects.filter(pk=flow.worker.pk).update(capability_claimed_at=timezone.now() - timedelta(minutes=2))
     assert turn() == flow.worker.pk, "the check has lost its process"
+
+
+def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
+    long_ago = timezone.now() - timedelta(hours=1)
+    for age, due in ((LOST_SECONDS / 2, None), (LOST_SECONDS + 1, flow.worker.pk)):
+        claimed_at = timezone.now() - timedelta(seconds=age)
+        Worker.objects.filter(pk=flow.worker.pk).update(
+            registered_at=long_ago, capability_checked_at=long_ago, capability_claimed_at=claimed_at
+        )
+        assert turn() == due
 
 
 def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:

@@ -1,7 +1,7 @@
 """Every wake-up of the release side: it moves the work at once, and the clock finds the work if it is lost."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -24,11 +24,10 @@ from releases.tasks import REMOVE_TASK
 from tests import making
 from tests.few_places import limited
 from tests.raw_sql import refuse
-from tests.wakeups import Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+from tests.wakeups import LATER, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
-LATER = " later"
 CONTRACT = making.contract()
 
 
@@ -45,8 +44,8 @@ def all_registered(count: int = 1) -> Callable[[], bool]:
     return lambda: list(Release.objects.values_list("status", flat=True)) == ["REGISTERED"] * count
 
 
-def verification(cause: Callable[[], object], *wakeups: str, count: int = 1) -> Work:
-    return Work(cause, list(wakeups), all_registered(count), tasks.sweep, age_releases)
+def verification(cause: Callable[[], object], *wakeups: str, count: int = 1, delays: Sequence[float] = ()) -> Work:
+    return Work(cause, list(wakeups), all_registered(count), tasks.sweep, age_releases, delays)
 
 
 def an_upload() -> Work:
@@ -67,7 +66,7 @@ def an_upload_that_found_no_place() -> Work:
         with limited(places.RELEASES, 1), places.RELEASES.hold():
             tasks.verify()
 
-    return verification(crowded, VERIFY_TASK + LATER)
+    return verification(crowded, VERIFY_TASK + LATER, delays=[10])
 
 
 def checking(change: Callable[[Path], object], is_done: Callable[[Blob], bool], *errors: type[Exception]) -> Work:
@@ -114,7 +113,7 @@ def a_check_that_found_no_place() -> Work:
         with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
             tasks.check_blob(digest)
 
-    return Work(crowded, [CHECK_TASK + LATER], work.is_done, work.sweep, age_blobs)
+    return Work(crowded, [CHECK_TASK + LATER], work.is_done, work.sweep, age_blobs, delays=[10])
 
 
 def a_removal_that_found_no_place() -> Work:
@@ -133,7 +132,7 @@ def a_removal_that_found_no_place() -> Work:
         long_ago = (timezone.now() - timedelta(days=30)).timestamp()
         os.utime(path, (long_ago, long_ago))
 
-    return Work(crowded, [REMOVE_TASK + LATER], lambda: not path.exists(), tasks.remove_orphans, age)
+    return Work(crowded, [REMOVE_TASK + LATER], lambda: not path.exists(), tasks.remove_orphans, age, delays=[10])
 
 
 ALL = [
