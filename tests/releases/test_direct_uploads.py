@@ -197,6 +197,14 @@ def test_what_nobody_finishes_expires_and_is_swept(place: S3Settings) -> None:
     assert begun(owner, DATA).pk != upload.pk
 
 
+def test_an_upload_whose_time_is_over_is_not_continued_even_before_the_sweep() -> None:
+    owner = making.tenant()
+    late = begun(owner, DATA)
+    with as_owner():
+        ArtifactUpload.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert begun(owner, DATA).pk != late.pk
+
+
 def test_another_tenant_neither_sees_an_upload_nor_profits_from_it() -> None:
     owner, other = making.tenant(), making.tenant()
     upload = stored(owner, DATA)
