@@ -84,6 +84,20 @@ def test_whoever_begins_an_upload_too_late_takes_away_nothing_of_the_other() -> 
     assert (upload.status, upload.finding) == ("STORED", None)
 
 
+def test_of_two_that_begin_one_upload_the_first_decides_where_its_parts_go(s3_place: S3Settings) -> None:
+    """Parts may be there already. The second takes away only what it has begun itself."""
+    owner, direct = making.tenant(), artifact_store().direct
+    assert direct is not None
+    upload = declared(owner)
+    won = direct.begin(str(upload.pk))
+    win: LiteralString = "UPDATE releases_artifactupload SET storage_id = %s WHERE id = %s"
+    with overtaken(partial(begun, owner, DATA), win, won, upload.pk):
+        pass
+    upload.refresh_from_db()
+    begun_there = client_of(s3_place).list_multipart_uploads(Bucket=s3_place.bucket, Prefix=s3_place.prefix)
+    assert [each["UploadId"] for each in begun_there["Uploads"]] == [upload.storage_id] == [won]
+
+
 def test_an_upload_that_expires_while_it_is_begun_leaves_nothing_behind(s3_place: S3Settings) -> None:
     upload = declared(making.tenant())
     expire: LiteralString = "UPDATE releases_artifactupload SET status = 'EXPIRED' WHERE id = %s"

@@ -131,6 +131,16 @@ def _expected(reason: str | None) -> list[str]:
     return ["STOPPED"] if reason in ("RELEASE_UNKNOWN", "STOPPED") else [str(reason)]
 
 
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+def test_a_worker_of_another_release_of_the_pipeline_lets_nothing_in(protocol: str) -> None:
+    owner = making.tenant()
+    earlier = making.active(owner, "1.0")
+    making.worker(earlier, protocol=protocol, capability_checked_at=timezone.now())
+    require_healthy(earlier)
+    with pytest.raises(WorkerUnavailable, match="No worker lifecycle record for active release"):
+        require_healthy(making.active(owner, "2.0"))
+
+
 def test_a_silent_rest_worker_lets_nothing_in_and_runs_what_was_accepted() -> None:
     """Wire protocol D.8: lifecycle counts at submission, and never at dispatch."""
     owner, release = making.ready()

@@ -208,6 +208,14 @@ def test_a_private_address_is_not_called_unless_it_is_allowed(registry: ImageReg
     assert registry.asked == []
 
 
+@pytest.mark.parametrize("tail", [":1.0", f"@{making.digest_of(b'other')}", f":1.0@sha512:{'0' * 128}"])
+def test_nobody_is_asked_about_a_reference_that_does_not_pin_its_artifact(registry: ImageRegistry, tail: str) -> None:
+    registry.digests.add(DIGEST)
+    release = making.upload(making.tenant(), document(f"{registry.host}/{REPOSITORY}{tail}")).release
+    assert verdict(release)[0] == "REJECTED"
+    assert registry.asked == []
+
+
 def test_only_registries_on_the_list_are_asked_where_there_is_one(registry: ImageRegistry, settings: Any) -> None:
     registry.digests.add(DIGEST)
     settings.IMAGE_REGISTRIES = ["registry.example"]

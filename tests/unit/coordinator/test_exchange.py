@@ -189,7 +189,7 @@ def test_a_call_that_nobody_wants_any_more_is_closed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(exchanges, "LOOK_SECONDS", 0.05)
     wanted = [True, True, False]
     began = time.monotonic()
-    with dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ") as place, pytest.raises(Broken):
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n") as place, pytest.raises(Broken):
         asked(f"http://{place}/", seconds=5, is_wanted=lambda: wanted.pop(0))
     assert wanted == []
     assert time.monotonic() - began < 2

@@ -71,7 +71,7 @@ def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[
     told: list[Answer] = []
     asked = command(payload=payload, **members)
     host.execute(seal(host.release.identity, CommandGroup(commands=[asked]), Hosted.key), told.append)
-    found = []
+    found: list[tuple[str, tuple[int, list[str]] | None]] = []
     for each in told:
         outcome = each.outcome.outcome if each.outcome else ""
         progress = (each.checkpoint.next_step_index, each.checkpoint.output_payloads) if each.checkpoint else None

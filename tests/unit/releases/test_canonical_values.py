@@ -142,6 +142,11 @@ REFUSED: list[tuple[str, Any, list[tuple[str, str]]]] = [
     ("Colour", "red", [("", "must be one of: light blue, red|green")]),
     ("Reply", {}, [("", "must be an object of one member, which is one of: accepted, refused")]),
     ("Reply", {"maybe": 1}, [("", "must be an object of one member, which is one of: accepted, refused")]),
+    (
+        "Reply",
+        {"refused": "no", "accepted": {"count": 3}},
+        [("", "must be an object of one member, which is one of: accepted, refused")],
+    ),
     ("Reply", {"refused": 1}, [(".refused", "must be a string")]),
     ("ByDay", {"today": 1}, [(".today", "the key must be an ISO 8601 date in a string")]),
     ("of-string", 1, [("", "must be a string")]),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from coordinator.findings import DocumentError
-from coordinator.identifying import RULE
+from coordinator.identifying import RULE, SEGMENT_RULE
 from releases.descriptor import parse_descriptor
 
 Document = dict[str, Any]
@@ -292,6 +292,27 @@ DESCRIPTORS: list[tuple[str, tuple[Any, ...], str, str, str]] = [
         "ARTIFACT_DIGEST_MALFORMED",
         "artifacts[0].digest",
         "Release artifact digest must use sha256:<hex>",
+    ),
+    (
+        "digest too long",
+        (*JAR, "digest", f"sha256:{HEX}0"),
+        "ARTIFACT_DIGEST_MALFORMED",
+        "artifacts[0].digest",
+        "Release artifact digest must use sha256:<hex>",
+    ),
+    (
+        "pipelineId of two segments",
+        ("pipelineId", "a/b"),
+        "IDENTITY_MALFORMED",
+        "pipelineId",
+        f"{SHAPE}pipelineId {SEGMENT_RULE}",
+    ),
+    (
+        "releaseVersion that climbs",
+        ("releaseVersion", "../1.0"),
+        "IDENTITY_MALFORMED",
+        "releaseVersion",
+        f"{SHAPE}releaseVersion {SEGMENT_RULE}",
     ),
     (
         "digest with a newline",
