@@ -12,18 +12,17 @@ Connection = psycopg.Connection[Any]
 NO_RIGHT = "no right"
 
 
-def refusal(connection: Connection, statement: str | sql.Composable, *parameters: Any, ordinary: bool = False) -> str:
+def refusal(connection: Connection, statement: str | sql.Composed, *parameters: Any, ordinary: bool = False) -> str:
     """Return the name of the constraint or trigger that rejects `statement`; "" if it could be committed.
 
     A violated NOT NULL gives the name of the column. The attempt is rolled back. `ordinary`: the application role makes
     it, and the result is NO_RIGHT if that role lacks a right.
     """
-    composed = sql.SQL("{}").format(statement) if isinstance(statement, sql.Composable) else statement
     try:
         with connection.transaction(force_rollback=True):
             if ordinary:
                 connection.execute("SELECT set_config('role', %s, true)", [urlsplit(ORDINARY_URL).username])
-            connection.execute(composed, parameters or None)
+            connection.execute(statement, parameters or None)
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg.errors.InsufficientPrivilege:
         return NO_RIGHT
@@ -32,14 +31,12 @@ def refusal(connection: Connection, statement: str | sql.Composable, *parameters
     return ""
 
 
-def unguarded(connection: Connection, table: str, statement: str | sql.Composable) -> None:
+def unguarded(connection: Connection, table: str, statement: str | sql.Composed) -> None:
     """Run `statement`, which changes `table`, without the triggers of that table."""
     name = sql.Identifier(table)
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     connection.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(name))
-    assert connection.execute(
-        sql.SQL("{}").format(statement) if isinstance(statement, sql.Composable) else statement
-    ).rowcount
+    assert connection.execute(statement).rowcount
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     connection.execute(sql.SQL("ALTER TABLE {} ENABLE TRIGGER USER").format(name))
     connection.execute("SET CONSTRAINTS ALL DEFERRED")

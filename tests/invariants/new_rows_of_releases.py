@@ -108,6 +108,32 @@ DOCUMENTS = [
     ),
 ]
 
+NEW_PIPELINE = f"""INSERT INTO releases_pipeline
+    (tenant_id, pipeline_id, reason_required, signature_policy, validate_answers)
+    SELECT {tenant("other")}, 'org.example.orders', false, 'off', true"""
+FIRST_ACTIVATION = NewRow(
+    "releases_activation",
+    {
+        "pipeline_id": pipeline("other"),
+        "sequence": "1",
+        "release_id": release("9", "other"),
+        "previous_id": "NULL::bigint",
+        "actor": "''",
+        "reason": "''",
+    },
+    {
+        "activation_in_sequence": [
+            *each("sequence", "0", "2", "-1"),
+            *each("previous_id", release("9", "other"), ACTIVE, "0"),
+        ],
+        "activation_moves_pointer": each("script", "{insert}"),
+    },
+    free="pipeline_id release_id actor reason",
+    given="; ".join((NEW_PIPELINE, uploaded(pipeline_id=pipeline("other"), status="'REGISTERED'"))),
+    script=f"""{{insert}}; UPDATE releases_pipeline p SET activation_id = (SELECT max(id) FROM releases_activation)
+        WHERE id = {pipeline("other")}""",
+)
+
 HISTORY = [
     NewRow(
         "releases_activation",
@@ -248,4 +274,5 @@ HISTORY = [
         },
         free="actor",
     ),
+    FIRST_ACTIVATION,
 ]

@@ -67,7 +67,7 @@ CASES: list[tuple[Change, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("change", "expected"), CASES)
 def test_which_worker_is_eligible(database: Connection, change: Change, expected: dict[str, Any]) -> None:
-    database.execute(WORKER.statement(FITTING | change))
+    database.execute(WORKER.statement({**FITTING, **change}))
     columns = ", ".join(HEALTHY)
     [found] = (
         database.execute(f"""SELECT {columns}, release_id = {ACTIVE}, lease_owner FROM executions_workereligibility
@@ -129,7 +129,7 @@ def test_the_clock_of_workers_stops_while_no_message_arrives(
 def added(database: Connection, protocol: str) -> int:
     """Add a worker that has been silent for an hour, and return its key."""
     change = {"protocol": f"'{protocol}'", "alive_until": AGO, "worker_id": f"'{protocol}'"}
-    database.execute(WORKER.statement(FITTING | change))
+    database.execute(WORKER.statement({**FITTING, **change}))
     [(key,)] = database.execute("SELECT max(id) FROM executions_worker")
     return int(key)
 

@@ -112,9 +112,5 @@ def test_the_history_of_a_removed_execution_is_not_changed_before_it_goes(
     key = "dead" if table == "executions_deadletter" else "cancelled"
     terms(database, retention_days=1, failed_retention_days=1)
     finished(database, key, "2 days")
-    assert (
-        refusal(
-            database, f"{removed(key, ())}; UPDATE {table} SET {change} WHERE execution_id = (SELECT id FROM chosen)"
-        )
-        == expected
-    )
+    update = f"UPDATE {table} SET {change} WHERE execution_id = (SELECT id FROM chosen)"
+    assert refusal(database, f"{removed(key, ())}; {update}") == expected
