@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from executions import broker
-from executions.protocol import EXECUTE_TASK, OUTCOME_QUEUE, CommandGroup, seal, ticket_of
+from executions.protocol import EXECUTE_TASK, HEARTBEAT_QUEUE, OUTCOME_QUEUE, CommandGroup, seal, ticket_of
 from tests.celery_worker.working import KEY, Working, command
 from tests.running import eventually
 
@@ -33,6 +33,16 @@ def test_a_lease_is_held_until_the_broker_takes_its_outcome(worker: Working, cap
     take_outcomes(worker)
     assert worker.outcome_of(sent).outcome == "COMPLETED"
     worker.heartbeat(lambda beat: not beat.running, "the end of the lease")
+
+
+def test_heartbeats_go_on_after_the_broker_refused_one(worker: Working, caplog: pytest.LogCaptureFixture) -> None:
+    worker.owner.delete(HEARTBEAT_QUEUE)
+    worker.owner.set(HEARTBEAT_QUEUE, "not a list")
+    worker.order()
+    eventually(lambda: "did not take a heartbeat" in caplog.text, what="the refusal")
+    worker.owner.delete(HEARTBEAT_QUEUE)
+    worker.order()
+    worker.heartbeat(lambda beat: beat.taking, "a heartbeat")
 
 
 def test_a_command_whose_ticket_cannot_be_taken_does_not_run(worker: Working, caplog: pytest.LogCaptureFixture) -> None:

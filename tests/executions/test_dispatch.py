@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.utils import timezone
+from redis import Redis
 
 from executions import dispatch
 from executions.models import DeadLetter, Execution, Worker
@@ -103,6 +104,22 @@ def test_an_input_arrives_as_it_was_submitted() -> None:
     dispatch.dispatch()
     [[command]] = commands(release)
     assert json.loads(command.payload) == value
+
+
+def test_what_was_sent_before_the_broker_refused_the_rest_stays_claimed() -> None:
+    """A worker has it by now, or soon. Only the commands that were not sent go back."""
+    owner, v1 = making.ready()
+    sent = making.execution(owner, "sent")
+    v2 = making.active(owner, "2.0")
+    making.worker(v2, "worker-2")
+    unsent = making.execution(owner, "unsent")
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        redis.set(queue_of(v2.identity), "not a list, so it cannot grow")
+        dispatch.dispatch()
+        redis.delete(queue_of(v2.identity))
+    assert [[command.execution_id for command in group] for group in commands(v1)] == [[sent.pk]]
+    assert making.history(sent)[-1] == ("CLAIMED", "RUNNING")
+    assert making.history(unsent)[-1] == ("DISPATCH_FAILED", "QUEUED")
 
 
 @pytest.mark.usefixtures("broken_broker")

@@ -1,6 +1,7 @@
 """A group of reports in which one cannot be recorded: the others are, and what a checkpoint kept stays."""
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from django.db import InterfaceError, OperationalError, connection
 
 from executions import outcome, tasks
-from executions.models import DeadLetter, Execution
+from executions.models import AwaitUnit, DeadLetter, Execution
 from executions.moves import Claim
 from executions.protocol import Checkpoint, Outcome, OutcomeGroup, seal
 from executions.tenant_keys import current_key
@@ -118,6 +119,24 @@ def test_an_outcome_whose_failure_is_refused_too_is_left_to_its_lease(group: Gro
     assert group.record(making.answer(first), poisoned(bad), making.answer(last)) == 2
     assert [group.execution(place).status for place in range(3)] == ["SUCCEEDED", "RUNNING", "SUCCEEDED"]
     assert making.history(group.execution(1))[-1] == ("CLAIMED", "RUNNING")
+
+
+def test_an_await_under_a_lost_lease_is_dropped_and_asks_nobody(group: Group) -> None:
+    lost, good, _ = group.claims
+    late = making.suspension(lost, transport="webhook", transport_metadata={"url": "http://x.example"})
+    late = late.model_copy(update={"lease_token": uuid.uuid4()})
+    assert group.record(late, making.answer(good)) == 1
+    event = group.execution(0).events.get(kind="OUTCOME_DROPPED")
+    assert event.data["outcome"] == "WAITING_EXTERNAL"
+    assert not AwaitUnit.objects.filter(execution=lost.execution_id).exists()
+    assert [group.execution(place).status for place in range(2)] == ["RUNNING", "SUCCEEDED"]
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(group: Group, stopped: int) -> None:
+    assert group.record(making.answer(group.claims[0], stopped_before_step_index=stopped)) == 1
+    found = group.execution(0)
+    assert (found.status, found.error_code, found.result) == ("WAIT_RETRY", "MALFORMED_OUTCOME", None)
 
 
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])

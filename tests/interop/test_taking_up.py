@@ -1,0 +1,36 @@
+"""A message about a REST worker's call is taken up once, and only for what a REST worker holds."""
+
+import pytest
+from django.utils import timezone
+
+from executions import rest_assignment, rest_calls, rest_dispatch
+from executions.models import Execution
+from tests import making
+from tests.deaths import each_death
+from tests.interop.conftest import ORDER, PIPELINE, Flow
+
+
+def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> None:
+    """Here its first receiver died when it had the worker's answer. The lease covers a whole call."""
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner, lease_seconds=1)
+    assert rest_assignment.share([claim], give_back=lambda _: None) == []
+    next(each_death(lambda: rest_dispatch.run(made.pk, claim.lease_token), text="json_to_recordset"))
+    assert len(flow.double.commands) == 1
+    made.refresh_from_db()
+    assert (made.status, made.lease_token == claim.lease_token) == ("RUNNING", False)
+    assert made.lease_expires_at is not None
+    left = (made.lease_expires_at - timezone.now()).total_seconds()
+    assert rest_calls.lease_seconds() - 5 < left <= rest_calls.lease_seconds()
+    assert not rest_dispatch.run(made.pk, claim.lease_token)
+    assert len(flow.double.commands) == 1
+
+
+@pytest.mark.django_db
+def test_what_a_celery_worker_runs_is_not_taken_up() -> None:
+    owner, _ = making.ready()
+    made = making.execution(owner)
+    [claim] = making.claimed(owner)
+    before = Execution.objects.filter(pk=made.pk).values().get()
+    assert not rest_dispatch.run(made.pk, claim.lease_token)
+    assert Execution.objects.filter(pk=made.pk).values().get() == before
