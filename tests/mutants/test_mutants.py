@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +61,11 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lane(repository: Path) -> Lane:
+def lane(repository: Path) -> Iterator[Lane]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DJANGO_"))}
-    return Lane(repository, inherited, restart=lambda: (repository / "restarted").touch())
+    made = Lane(repository, inherited, restart=lambda: (repository / "restarted").touch())
+    yield made
+    made.close()
 
 
 def test_every_mutant_fits_the_code_and_the_tests() -> None:
