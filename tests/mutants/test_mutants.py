@@ -115,6 +115,16 @@ def test_an_entry_with_missing_or_unknown_fields_is_refused(tmp_path: Path, entr
         all_mutants(tmp_path)
 
 
+def test_a_number_chooses_one_mutant_and_a_subject_chooses_all_of_its_own() -> None:
+    mutants = [replace(MUTANT, name=name) for name in ("small-1", "small-12", "smaller-1", "large-1")]
+    chosen = {name: [each.name for each in mutants if each.is_called(name)] for name in ("small-1", "small-", "small")}
+    assert chosen == {
+        "small-1": ["small-1"],
+        "small-": ["small-1", "small-12"],
+        "small": ["small-1", "small-12", "smaller-1"],
+    }
+
+
 def test_a_mutant_is_killed_survives_hangs_or_is_broken(repository: Path, lane: Lane) -> None:
     mutants = {
         KILLED: MUTANT,
