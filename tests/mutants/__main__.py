@@ -21,7 +21,9 @@ def main() -> int:
     """Return 0 if enough mutants are killed, 1 if not, 2 if an entry does not fit or a test fails without a mutant."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument(
-        "names", nargs="*", help="the beginning of a name, such as `leases` or `leases-3`; all by default"
+        "names",
+        nargs="*",
+        help="the beginning of names, such as `leases`, or one name, such as `leases-3`; all by default",
     )
     parser.add_argument("--today", action="store_true", help="ten quick ones, others each day, whose tests just passed")
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="how many run at once")
@@ -29,7 +31,7 @@ def main() -> int:
     # Ends in order, as by Ctrl-C: the servers stop and the copies are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-    chosen = [each for each in all_mutants() if not options.names or each.name.startswith(tuple(options.names))]
+    chosen = [each for each in all_mutants() if not options.names or any(map(each.is_called, options.names))]
     if options.today:
         chosen = of_the_day(chosen, datetime.datetime.now(datetime.UTC).date())
     if found := mistakes(chosen) or ([] if chosen else ["No mutant has such a name."]):

@@ -5,8 +5,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Listener
 from pathlib import Path
 
 from coordinator.local.backing import Backing
@@ -14,8 +15,11 @@ from coordinator.local.children import Child
 from tests.mutants.mutant import REPOSITORY, Mutant
 
 _IGNORED = shutil.ignore_patterns(".git", ".venv", ".boot", ".local", "__pycache__", ".*_cache", ".hypothesis")
+_WARM = Path(__file__).with_name("warm.py")
+# The libraries are imported before pytest can rewrite the assertions of those that are plugins.
+_EARLY = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 # Each run finds the same examples, and none that an earlier mutant left. The runner alone decides what hangs.
-_PYTEST = ("-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--timeout=0")
+_PYTEST = ("-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--timeout=0", *_EARLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +38,41 @@ class Lane:
         self.copy = copy
         self._environment = environment
         self._restart = restart
+        self._process: Child | None = None
 
     def run(self, *arguments: str, seconds: float | None = None) -> Run:
         """Run pytest. After `seconds`, kill it with all that it started."""
+        if self._process is None:
+            self._start()
         log = self.copy.with_suffix(".log")
-        log.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "pytest", *_PYTEST, *arguments]
         began = time.monotonic()
-        child = Child(command, name="pytest", log=log, environment=self._environment, directory=self.copy)
-        code: int | None
-        try:
-            code = child.wait(seconds)
-        except TimeoutError:
-            child.kill()
+        self._connection.send((str(log), [*_PYTEST, *arguments]))
+        code: int | None = None
+        if self._connection.poll(seconds):
+            code = self._connection.recv()
+        else:
+            self.close()
             self._restart()
-            code = None
         return Run(code, log.read_text(encoding="utf-8", errors="replace"), time.monotonic() - began)
+
+    def _start(self) -> None:
+        address = str(self.copy.with_suffix(".socket"))
+        with Listener(address, "AF_UNIX") as listener:
+            self._process = Child(
+                [sys.executable, _WARM, address],
+                name="pytest",
+                log=self.copy.with_suffix(".process.log"),
+                environment=self._environment,
+                directory=self.copy,
+            )
+            self._connection = listener.accept()
+
+    def close(self) -> None:
+        """End the process that runs the tests, and all that it started."""
+        if self._process is not None:
+            self._connection.close()
+            self._process.kill()
+            self._process = None
 
     @contextmanager
     def changed(self, mutant: Mutant) -> Iterator[None]:
@@ -73,7 +96,9 @@ def lane(folder: Path) -> Iterator[Lane]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TEST_"))}
     with Backing(durable=False, outside={}) as backing:
         places = {"PYTHONPATH": str(copy), "TMPDIR": str(temporary)}
-        yield Lane(copy, inherited | backing.environment() | places, lambda: _restart(backing))
+        made = Lane(copy, inherited | backing.environment() | places, lambda: _restart(backing))
+        with closing(made):
+            yield made
 
 
 def _restart(backing: Backing) -> None:

@@ -32,6 +32,10 @@ class Mutant:
         """The TOML file that holds the entry, without its suffix."""
         return self.name.rpartition("-")[0]
 
+    def is_called(self, name: str) -> bool:
+        """True if `name` is the beginning of its name. One that ends with a number is a whole name."""
+        return self.name == name if name[-1:].isdigit() else self.name.startswith(name)
+
     def changed(self, text: str) -> str:
         """Return `text`, the content of `file`, with the change. Raises `MutantInvalid`."""
         if text.count(self.old) != 1:

@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +61,11 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lane(repository: Path) -> Lane:
+def lane(repository: Path) -> Iterator[Lane]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DJANGO_"))}
-    return Lane(repository, inherited, restart=lambda: (repository / "restarted").touch())
+    made = Lane(repository, inherited, restart=lambda: (repository / "restarted").touch())
+    yield made
+    made.close()
 
 
 def test_every_mutant_fits_the_code_and_the_tests() -> None:
@@ -111,6 +113,16 @@ def test_an_entry_with_missing_or_unknown_fields_is_refused(tmp_path: Path, entr
     (tmp_path / "small.toml").write_text(f"[[mutant]]\n{entry}\n")
     with pytest.raises(MutantInvalid, match="small-1"):
         all_mutants(tmp_path)
+
+
+def test_a_number_chooses_one_mutant_and_a_subject_chooses_all_of_its_own() -> None:
+    mutants = [replace(MUTANT, name=name) for name in ("small-1", "small-12", "smaller-1", "large-1")]
+    chosen = {name: [each.name for each in mutants if each.is_called(name)] for name in ("small-1", "small-", "small")}
+    assert chosen == {
+        "small-1": ["small-1"],
+        "small-": ["small-1", "small-12"],
+        "small": ["small-1", "small-12", "smaller-1"],
+    }
 
 
 def test_a_mutant_is_killed_survives_hangs_or_is_broken(repository: Path, lane: Lane) -> None:

@@ -1,0 +1,63 @@
+"""Runs pytest in forks of one process that has imported the libraries. A script: `warm.py ADDRESS`.
+
+The libraries take longer to import than most tests take to run. Nothing of the product is imported before a fork, so
+each run imports the product as it is by then.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Client
+from pathlib import Path
+
+# Those that need no settings of Django.
+LIBRARIES = (
+    *("boto3", "botocore.client", "celery.app", "celery.result", "cryptography.x509", "django.contrib.staticfiles"),
+    *("django.core.management", "django.db.backends.postgresql.base", "django.db.models", "django.forms"),
+    *("django.template.defaultfilters", "django.test", "hypothesis.strategies", "jsonschema", "kombu.transport.redis"),
+    *("psycopg", "pydantic.dataclasses", "pytest", "redis", "requests", "securesystemslib.dsse", "yaml"),
+)
+FAILED_TO_RUN = 3
+
+
+def main(address: str) -> None:
+    """Take pairs of a log file and arguments from `address`, and answer each with the exit status of pytest."""
+    sys.path[0] = str(Path.cwd())
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    with Client(address, "AF_UNIX") as runner, suppress(EOFError):
+        while True:
+            runner.send(run(*runner.recv()))
+
+
+def run(log: str, arguments: list[str]) -> int:
+    """Run pytest in a fork, and end whatever it left running."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        with Path(log).open("wb") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        os._exit(tested(arguments))
+    _, status = os.waitpid(child, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status)
+
+
+def tested(arguments: list[str]) -> int:
+    import pytest
+
+    code = FAILED_TO_RUN
+    try:
+        code = int(pytest.main(arguments))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
