@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from releases import retention, tasks
 from releases.artifact_store import artifact_store
 from releases.errors import ArtifactMissing
-from releases.models import Blob, BlobEvent
+from releases.models import Blob, BlobEvent, Release
 from releases.registrar import verify_release
 from releases.revocation import revoke
 from releases.soundness import refuse_unsound, require_sound
 from tests import making
+from tests.raw_sql import unguarded
 from tests.s3 import use_s3
 
 pytestmark = pytest.mark.django_db
@@ -128,6 +130,17 @@ def test_what_is_young_is_spared() -> None:
     assert removed(timedelta(hours=1)) == []
     assert len(stored()) == 2
     staged.discard()
+
+
+def test_bytes_whose_upload_was_rejected_just_now_are_spared_however_old_they_are() -> None:
+    digest, long_ago, day = rejected(making.tenant()), timezone.now() - timedelta(days=3), timedelta(days=1)
+    old = [retention.Orphan(digest, 1, long_ago, retention.Why.REJECTED)]
+    with unguarded(Blob):
+        Blob.objects.update(created_at=long_ago)
+    assert list(retention.remove(old, day)) == []
+    with unguarded(Release):
+        Release.objects.update(status_changed_at=long_ago)
+    assert list(retention.remove(old, day)) == old
 
 
 def test_what_a_killed_process_left_in_staging_is_removed() -> None:

@@ -82,11 +82,15 @@ def pipeline_of(author: Author, failure: str, gathering: str, swallowing: str, f
 
 
 def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[Outcome, list[Any]]:
-    """The outcome of a run that keeps a checkpoint after each step, and the checkpoints."""
+    """The outcome of a run without checkpoints, in which streams are lazy, and the checkpoints of one with them."""
     kept: list[Any] = []
     authored = sys.modules["authored"]
     cancellable = dataclasses.replace(context, cancellation=lambda: bool(authored.cancelled))
-    return run(pipeline, 1, start=0, stop=-1, context=cancellable, keep=lambda *each: kept.append(each)), kept
+    lazy = run(pipeline, 1, start=0, stop=-1, context=cancellable)
+    authored.cancelled.clear()
+    checked = run(pipeline, 1, start=0, stop=-1, context=cancellable, keep=lambda *each: kept.append(each))
+    assert isinstance(checked, Failed), checked
+    return lazy, kept
 
 
 def assert_failed_alone(pipeline: Pipeline, context: StepContext, failure_class: str) -> None:
