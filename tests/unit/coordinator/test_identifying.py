@@ -22,6 +22,11 @@ def test_visible_text_is_an_identifier(text: str) -> None:
     assert is_segment(text)
 
 
+@pytest.mark.parametrize("text", [" a", "a ", " ", "\u00a0a", "a\u00a0"])
+def test_an_identifier_has_no_blank_at_either_end(text: str) -> None:
+    assert not is_identifier(text)
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_ambiguous_text_is_not_an_identifier(name: str) -> None:
     assert not is_identifier(TEXTS[name])
