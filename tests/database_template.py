@@ -20,10 +20,13 @@ from django.core.management import call_command
 from django.db import connection
 from psycopg import sql
 
+from coordinator import apps as coordinator_apps
+from coordinator.postgresql import grants, rights
 from coordinator.postgresql.setup import grant
 from executions import states as execution_states
 from releases import states as release_states
 
+MODULES = (execution_states, release_states, coordinator_apps, grants, rights)
 LOCK = 7_140_211
 """The key of the advisory lock of whoever looks for the template or creates it."""
 
@@ -63,13 +66,13 @@ def template() -> str:
 
 
 def digest() -> str:
-    """Return a digest of all migrations, and of what ours take their constraints from."""
+    """Return a digest of all migrations, of what ours take their constraints from, and of the rights."""
     files = [
         (config.label, file)
         for config in apps.get_app_configs()
         for file in sorted(Path(config.path, "migrations").glob("*.py"))
     ]
-    files += [(module.__name__, Path(str(module.__file__))) for module in (execution_states, release_states)]
+    files += [(module.__name__, Path(str(module.__file__))) for module in MODULES]
     found = hashlib.sha256()
     for owner, file in files:
         found.update(f"{owner} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())

@@ -209,7 +209,7 @@ def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = ""
             worker.order_to_end()
             ended = worker.ends()
             pipeline.reset()
-            state.should_stop = None  # type: ignore[assignment]
+            state.should_stop = None
             logging.captureWarnings(False)
             coordinator.set_default()
     assert ended

@@ -39,7 +39,7 @@ def test_a_webhook_that_is_given_up_fails_its_execution_with_a_dead_letter(setti
     settings.WEBHOOK_ATTEMPTS = 100
     owner, release = making.ready()
     url = {"url": "http://127.0.0.1/hook"}
-    two = {"requests": ["{}", "{}"], "itemized": True, "gives_many": True}
+    two: dict[str, Any] = {"requests": ["{}", "{}"], "itemized": True, "gives_many": True}
     made = suspended((owner, release), transport="webhook", transport_metadata=url, **two)
     first = made.interactions.get(item_index=0)
 

@@ -156,7 +156,7 @@ def test_while_the_database_is_away_the_whole_group_is_tried_again(group: Group,
         return execute(sql, params, many, context)
 
     with without_receivers(), connection.execute_wrapper(away):
-        assert tasks.record.apply(args=[message]).get() is None
+        assert tasks.record.apply(args=(message,)).get() is None
     assert left == [0]
     assert [group.execution(place).status for place in range(3)] == ["SUCCEEDED", "WAIT_RETRY", "RUNNING"]
     kinds = [[kind for kind, _ in making.history(group.execution(place))][2:] for place in range(3)]

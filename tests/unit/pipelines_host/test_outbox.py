@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -60,6 +61,10 @@ class Broker:
             self.failures -= 1
             raise OSError("away")
         self.groups.append(list(group))
+
+
+def holds(items: Sequence[object], number: int) -> bool:
+    return len(items) >= number
 
 
 def test_the_first_answer_goes_at_once_and_those_that_come_meanwhile_together() -> None:
@@ -206,7 +211,7 @@ def test_an_error_of_whoever_is_told_of_it_ends_nothing(caplog: pytest.LogCaptur
     answers = [outcome(), outcome()]
     for number, answer in enumerate(answers, 1):
         outbox.put(answer)
-        eventually(lambda number=number: len(done) == number, what="the answer")
+        eventually(partial(holds, done, number), what="the answer")
     assert outbox.close(10)
     assert broker.groups == [[answer] for answer in answers]
     assert "The outbox failed, and continues" in caplog.text
@@ -246,7 +251,10 @@ def large_answer(part: str) -> Answer:
         transport="interaction-api",
         timeout_seconds=60.0,
     )
-    changes = {"outputs": {"output_payloads": [LARGE]}, "questions": {"suspension": suspension}}
+    changes: dict[str, dict[str, Any]] = {
+        "outputs": {"output_payloads": [LARGE]},
+        "questions": {"suspension": suspension},
+    }
     told = changes.get(part, {"failure": failure})
     made_outcome = outcome(token).outcome
     assert made_outcome is not None
@@ -262,7 +270,7 @@ def test_answers_that_follow_soon_share_a_message() -> None:
         for _ in range(30):
             outbox.put(outcome())
         outbox.start()
-        eventually(lambda broker=broker: broker.groups, what="the first group")
+        eventually(partial(holds, broker.groups, 1), what="the first group")
         outbox.put(outcome())
         pause.wait(0.01)
         outbox.put(outcome())

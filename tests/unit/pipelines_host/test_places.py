@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from executions.protocol import LONGEST_OUTCOME, Command
+from executions.protocol import LONGEST_OUTCOME
 from pipelines.answers import checkpoint_of, outcome_of
 from pipelines.held_leases import REMEMBERED, HeldLeases
 from pipelines.outbox import Answer
@@ -55,8 +55,7 @@ def test_a_command_is_not_begun_after_its_lease_although_no_heartbeat_has_given_
 def test_the_newest_leases_are_remembered_and_no_more() -> None:
     held = HeldLeases()
     first, *others = [
-        Command.model_construct(lease_token=uuid.UUID(int=number), execution_id=uuid.UUID(int=1), lease_seconds=30.0)
-        for number in range(REMEMBERED + 1)
+        command().model_copy(update={"lease_token": uuid.UUID(int=number)}) for number in range(REMEMBERED + 1)
     ]
     held.take([first])
     held.take(others)
