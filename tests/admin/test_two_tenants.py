@@ -204,3 +204,11 @@ def test_an_upload_goes_to_no_tenant_in_which_the_person_may_not_register(twins:
         )
         assert (answer.status_code == 302) is accepted
         assert world.tenant.pipelines.filter(pipeline_id=making.PIPELINE).exists() is accepted
+
+
+@pytest.mark.parametrize("model", ["tenancy_apitoken", "tenancy_membership"])
+def test_a_list_for_administrators_shows_the_tenants_only_that_the_person_administers(
+    model: str, mixed: Client, twins: list[World]
+) -> None:
+    rows = mixed.get(reverse(f"admin:{model}_changelist")).context["cl"].result_list
+    assert {row.tenant_id for row in rows} == {twins[1].tenant.pk}
