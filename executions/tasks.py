@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from coordinator import bell, places
+from coordinator.postgresql.outage import is_outage
 from coordinator.tenancy.models import Tenant
 from coordinator.turns import Turns
 from executions import (
@@ -143,7 +144,7 @@ def sweep() -> None:
     """What lost messages and dead workers left behind: expired leases and due rows. And what campaigns admit by now.
 
     Any number of clocks may ring. While heartbeats cannot renew leases, none expires. A part that fails is logged, and
-    the others run all the same.
+    the others run all the same, except when the database is away.
     """
     message_path.send_probe()
     parts: tuple[Callable[[], object], ...] = (
@@ -158,7 +159,9 @@ def sweep() -> None:
     for part in parts:
         try:
             part()
-        except Exception:
+        except Exception as error:
+            if is_outage(error):
+                raise
             log.exception("A part of the sweep failed")
 
 

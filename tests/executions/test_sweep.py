@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from coordinator.local.product import PROJECT
@@ -283,6 +284,18 @@ def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
     assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
     assert due()
     assert "refused by the test" in caplog.text
+
+
+def test_without_a_database_the_sweep_stops_at_once() -> None:
+    tried: list[str] = []
+
+    def away(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        tried.append(str(sql))
+        raise OperationalError("the server closed the connection")
+
+    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+        tasks.sweep()
+    assert len(tried) == 1
 
 
 def test_a_campaign_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
