@@ -24,7 +24,11 @@ def group(nodeid: str) -> str:
 
 
 class Groups(LoadScopeScheduling):
-    """Large groups first, then single tests, each to the first process that is free."""
+    """Groups and single tests in the order of pytest, each to the first process that is free.
+
+    The order matters: the tests in a transaction come first. Once the product runs over the same database, what it
+    commits would appear in them.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)
