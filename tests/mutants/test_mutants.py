@@ -1,4 +1,4 @@
-"""The set of mutants fits the code, and the runner tells killed, survived, hung and broken apart."""
+"""The mutants fit the code, and the runner distinguishes killed, survived, hung and broken."""
 
 import datetime
 import os
@@ -20,7 +20,7 @@ LIMIT = 3
 
 
 def allowed(number):
-    # Nobody may have more.
+    # No number may be more.
     return number <= LIMIT
 """
 TESTS = """\
