@@ -32,7 +32,7 @@ class Run:
 
 
 class Lane:
-    """Runs tests in `copy`, one run at a time. `restart` is called after a run that hung, to release its locks and memory."""
+    """Runs tests in `copy`, one run at a time. After a run that hung, `restart` is called to release its locks."""
 
     def __init__(self, copy: Path, environment: Mapping[str, str], restart: Callable[[], None]) -> None:
         self.copy = copy
