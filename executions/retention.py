@@ -74,7 +74,7 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 def remove(*, seconds: float) -> int:
     """Remove what is older than its tenant's term, until there is no more or `seconds` have passed.
 
-    Returns how many executions were removed. If the database rejects a removal, the error is logged, and the executions of
+    Returns how many executions were removed. If the database rejects a removal, the error is logged, and executions of
     other tenants are still removed.
     """
     deadline = time.monotonic() + seconds

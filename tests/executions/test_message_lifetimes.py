@@ -1,4 +1,4 @@
-"""How long the broker keeps what is only good for a while: tickets, orders and notices."""
+"""How long the broker keeps tickets, orders and notices."""
 
 from collections.abc import Iterator
 from typing import Any
