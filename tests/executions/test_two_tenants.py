@@ -150,8 +150,8 @@ def test_a_heartbeat_refreshes_the_worker_of_its_own_tenant(twins: tuple[Twin, T
     Worker.objects.update(last_sent_at=SENT)
     for capacity, (one, other) in enumerate([(here, there), (here, there), (there, here), (there, here)], start=20):
         before = Worker.objects.filter(pk=other.worker.pk).values().get()
-        beat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=capacity)
-        take_heartbeat(one.owner, one.release.identity, beat, datetime.now(UTC))
+        heartbeat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=capacity)
+        take_heartbeat(one.owner, one.release.identity, heartbeat, datetime.now(UTC))
         assert one.worker.capacity == capacity
         assert Worker.objects.filter(pk=other.worker.pk).values().get() == before
     assert Worker.objects.count() == 2
@@ -162,10 +162,10 @@ def test_a_heartbeat_renews_no_lease_of_another_tenant(twins: tuple[Twin, Twin])
     here, there = twins
     claim = here.claim()
     held = [HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=5)]
-    beat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=1, running=held)
+    heartbeat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=1, running=held)
     Worker.objects.update(last_sent_at=SENT)
     before = Execution.objects.values("lease_expires_at", "lease_owner", "running_since").get(pk=claim.execution_id)
-    take_heartbeat(there.owner, there.release.identity, beat, datetime.now(UTC))
+    take_heartbeat(there.owner, there.release.identity, heartbeat, datetime.now(UTC))
     after = Execution.objects.values("lease_expires_at", "lease_owner", "running_since").get(pk=claim.execution_id)
     assert after == before
 

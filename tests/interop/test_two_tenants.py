@@ -71,8 +71,13 @@ def test_workers_releases_and_activations_are_those_of_the_tenant_in_the_path(tw
     for owner in twins:
         [worker] = ok("GET", admin(owner, "workers"))
         [release] = ok("GET", admin(owner, "releases"))
-        told = (worker, release, ok("GET", admin(owner, "releases/active")), ok("GET", admin(owner, "releases/1.0")))
-        assert {each["tenantId"] for each in told} == {owner.slug}
+        responses = (
+            worker,
+            release,
+            ok("GET", admin(owner, "releases/active")),
+            ok("GET", admin(owner, "releases/1.0")),
+        )
+        assert {each["tenantId"] for each in responses} == {owner.slug}
 
 
 @pytest.mark.parametrize("acting", [0, 1], ids=["older", "younger"])

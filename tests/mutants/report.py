@@ -34,7 +34,7 @@ def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield _row(subject.ljust(width), [verdict for verdict in verdicts if verdict.mutant.subject == subject])
     yield _row("all".ljust(width), verdicts)
     for verdict in verdicts:
-        yield from _complaint(verdict)
+        yield from _details(verdict)
     killed = sum(verdict.result == KILLED for verdict in verdicts)
     yield ""
     yield f"{killed} of {len(verdicts)} mutants killed: {killed / max(len(verdicts), 1):.1%}"
@@ -45,7 +45,7 @@ def _row(name: str, verdicts: Sequence[Verdict]) -> str:
     return f"{name} {len(verdicts):7} {numbers[0]:7} {numbers[1]:9} {numbers[2]:5} {numbers[3]:7}"
 
 
-def _complaint(verdict: Verdict) -> Iterator[str]:
+def _details(verdict: Verdict) -> Iterator[str]:
     mutant = verdict.mutant
     if verdict.result == KILLED and not mutant.survives:
         return

@@ -40,14 +40,14 @@ def run(log: str, arguments: list[str]) -> int:
         with Path(log).open("wb") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
-        os._exit(tested(arguments))
+        os._exit(run_pytest(arguments))
     _, status = os.waitpid(child, 0)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(status)
 
 
-def tested(arguments: list[str]) -> int:
+def run_pytest(arguments: list[str]) -> int:
     import pytest
 
     code = FAILED_TO_RUN

@@ -31,7 +31,7 @@ def twins() -> tuple[Tenant, Tenant]:
 
 
 def uploaded(owner: Tenant, *files: bytes, **changes: Any) -> Release:
-    """Upload and verify a release. Return it whatever its verdict is."""
+    """Upload and verify a release. Return it with its verdict."""
     release = making.upload(owner, {**making.descriptor(CONTRACT, DATA), **changes}, *files).release
     verify_release(release.pk)
     release.refresh_from_db()

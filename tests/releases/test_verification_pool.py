@@ -283,13 +283,13 @@ def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., 
 def test_a_child_whose_release_was_broken_off_serves_no_other(on_disk: Callable[..., OpenArtifact]) -> None:
     """The child still waits for the file of the first release, and would mistake that of the next release for it."""
     kill_all()
-    seen: list[int] = []
+    children: list[int] = []
 
     def away() -> None:
-        seen.extend(heavy.verification_processes())
+        children.extend(heavy.verification_processes())
         raise ArtifactStoreUnavailable("away")
 
     with pytest.raises(ArtifactStoreUnavailable):
         verify(described(DATA), on_disk(DATA, before=away))
-    assert len(seen) == 1
+    assert len(children) == 1
     assert heavy.verification_processes() == []
