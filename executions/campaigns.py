@@ -175,7 +175,7 @@ def advance() -> int:
     """Admit what the running campaigns' rates allow by now. Returns how many executions were re-driven.
 
     Any number of clocks may call this at once: a campaign that one of them has in hand is passed over by the others.
-    A campaign that fails is logged, and the others are advanced all the same.
+    If a campaign fails, the error is logged, and the other campaigns are still advanced.
     """
     running = Campaign.objects.filter(status=Status.RUNNING).order_by("created_at").values_list("pk", flat=True)
     redriven = 0

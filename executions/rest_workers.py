@@ -89,10 +89,10 @@ def admit(
     if not may_call(endpoint):
         raise WorkerEndpointRefused("REST_WORKER_ORIGINS does not name the endpoint's origin.")
     with transaction.atomic():
-        # Until the registration, no heartbeat can add a worker with this id, or start a stopped one again.
+        # Prevents a heartbeat from adding or restarting a worker with this id before the registration.
         Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
-        rows = Worker.objects.select_for_update()
-        known = rows.filter(tenant=tenant, pipeline_id=identity.pipeline_id, worker_id=worker_id).first()
+        locked = Worker.objects.select_for_update()
+        known = locked.filter(tenant=tenant, pipeline_id=identity.pipeline_id, worker_id=worker_id).first()
         if known is not None and known.protocol == CELERY and known.stopped_at is None:
             raise WorkerBeatsItself(f"Worker {worker_id!r} is on the broker; register another under another id.")
         return register(tenant, identity, worker_id=worker_id, protocol=REST, endpoint=endpoint, actor=actor, **members)

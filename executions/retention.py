@@ -74,8 +74,8 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 def remove(*, seconds: float) -> int:
     """Remove what is older than its tenant's term, until there is no more or `seconds` have passed.
 
-    Returns how many executions were removed. If the database refuses a removal, it is logged, and the other tenants'
-    executions are removed all the same.
+    Returns how many executions were removed. If the database rejects a removal, the error is logged, and executions of
+    other tenants are still removed.
     """
     deadline = time.monotonic() + seconds
     removed = 0

@@ -143,8 +143,8 @@ def confirm_messages(sent_at: float) -> None:
 def sweep() -> None:
     """What lost messages and dead workers left behind: expired leases and due rows. And what campaigns admit by now.
 
-    Any number of clocks may ring. While heartbeats cannot renew leases, none expires. A part that fails is logged, and
-    the others run all the same, except when the database is away.
+    Several schedulers may send this task. While heartbeats cannot renew leases, no lease expires. If a part fails, the
+    error is logged and the other parts still run. A database outage stops the sweep.
     """
     message_path.send_probe()
     parts: tuple[Callable[[], object], ...] = (

@@ -71,7 +71,7 @@ def _refuse(digest: str, state: Blob.State) -> None:
 
 
 def _look(store: ArtifactStore, blob: Blob) -> Seen | None:
-    """Return what is stored. What a remote store had is cached, unless it was missing or of another size."""
+    """Return what is stored. For a remote store, the result is cached if the blob exists and has the right size."""
     if not store.is_remote:
         return store.look(blob.digest)
     now = time.monotonic()

@@ -42,6 +42,6 @@ def read_body(stream: Readable, limit: int, owner: str) -> bytes:
 
 
 def _discard(stream: Readable, size: int) -> None:
-    """Read up to `size` bytes. A proxy that cannot send the whole request loses the response to it."""
+    """Read and discard up to `size` bytes, because a proxy that cannot send the whole request loses the response."""
     while size > 0 and (chunk := stream.read(min(size, CHUNK_BYTES))):
         size -= len(chunk)

@@ -1,7 +1,7 @@
-"""The moments of a test.
+"""Reads the database's times and sets deadlines.
 
-A test is one transaction, so `now()` is one moment for all of it, while the clock of the database goes on. Whatever
-lies between the two falls due inside of the transaction.
+A test runs in one transaction, so `now()` never changes in it, while `clock_timestamp()` advances. A deadline between
+the two passes during the transaction.
 """
 
 from datetime import datetime
@@ -20,12 +20,12 @@ def read(sql: str) -> datetime:
 
 
 def now() -> datetime:
-    """The moment of the whole test."""
+    """Return the start time of the transaction, which is the same for the whole test."""
     return read("now()")
 
 
 def clock() -> datetime:
-    """The present moment, which is later."""
+    """Return the current time of the database, which is later than `now()`."""
     return read("clock_timestamp()")
 
 

@@ -74,7 +74,7 @@ def dispatches(count: int = 1) -> None:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message without an answer holds others back for the whole test, however slow that is."""
+    """Make an unanswered message suppress others for the whole test."""
     monkeypatch.setattr(bell, "PATIENCE", timedelta(hours=1))
 
 

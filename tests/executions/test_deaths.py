@@ -1,4 +1,4 @@
-"""A control process that dies between two writes leaves nothing half done, and whoever comes next does it once."""
+"""A control process that dies between two writes leaves no partial change, and a repeated call completes the work."""
 
 import uuid
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def recording(release: Release, outcomes: list[Outcome], checkpoints: list[Check
 
 
 def group_of_outcomes() -> Act:
-    """A success, a failure that is final, one that is retried, an await, and an outcome under a lost lease."""
+    """A success, a non-retryable failure, a retryable failure, an await, and an outcome under a lost lease."""
     release, [done, fatal, again, waits, lost] = claims(5)
     late = making.answer(lost, lease_token=uuid.uuid4())
     outcomes = [making.answer(done), making.failure(fatal, retryable=False), making.failure(again), late]
@@ -94,7 +94,7 @@ def opened_await(*statuses: Any) -> Act:
 
 
 def await_that_a_worker_opened() -> Act:
-    """One of its two questions was answered before the coordinator heard of it."""
+    """One of its two interactions was answered before the worker reported the await."""
     return opened_await("DISPATCHED", "COMPLETED")
 
 
@@ -106,7 +106,7 @@ def await_that_was_answered_before() -> Act:
 
 
 def leases_that_expire() -> Act:
-    """One for the first time, and one too often."""
+    """One execution loses its first lease, and one loses more than TAKEOVER_LIMIT."""
     _, [once, often] = claims(2)
     Execution.objects.filter(pk=once.execution_id).update(lease_expires_at=LONG_AGO)
     Execution.objects.filter(pk=often.execution_id).update(lease_expires_at=LONG_AGO, takeovers=1)
@@ -182,7 +182,7 @@ def start_campaign(owner: Tenant) -> Campaign:
 
 
 def running_campaign() -> tuple[Campaign, list[Execution]]:
-    """A campaign of three executions, with credit for all of them."""
+    """Start a campaign of three executions, with credit for all of them."""
     owner, _ = making.ready()
     dead = making.dead(owner, "a", "b", "c")
     campaign = start_campaign(owner)
@@ -191,7 +191,7 @@ def running_campaign() -> tuple[Campaign, list[Execution]]:
 
 
 def campaign_that_ends() -> Act:
-    """It re-drives two executions and skips one, which an operator has re-driven."""
+    """The campaign re-drives two executions and skips one that an operator has re-driven."""
     campaign, dead = running_campaign()
     redrive(campaign.tenant, dead[0].pk, actor="user:op", reason="")
     return campaigns.advance

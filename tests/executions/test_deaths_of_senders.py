@@ -1,4 +1,4 @@
-"""A control process that dies while it sends: it fails nothing without a dead letter, and what is left is due again."""
+"""If a control process dies while it sends, no execution fails without a dead letter, and unsent work is due again."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def failed(owner: Tenant) -> list[Execution]:
-    """The tenant's executions that failed for good. Each must have its dead letter, and no other may have one."""
+    """Return the tenant's failed executions, after checking that these, and only these, have a dead letter each."""
     found = list(Execution.objects.filter(tenant=owner, status__in=["FAILED", "DLQ"]))
     letters = DeadLetter.objects.filter(tenant=owner).values_list("execution_id", flat=True)
     assert sorted(letters) == sorted(each.pk for each in found)

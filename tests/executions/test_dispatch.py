@@ -107,7 +107,7 @@ def test_an_input_arrives_as_it_was_submitted() -> None:
 
 
 def test_what_was_sent_before_the_broker_refused_the_rest_stays_claimed() -> None:
-    """A worker has it by now, or soon. Only the commands that were not sent go back."""
+    """A worker may already have the commands that were sent. Only unsent ones return to the queue."""
     owner, v1 = making.ready()
     sent = making.execution(owner, "sent")
     v2 = making.active(owner, "2.0")

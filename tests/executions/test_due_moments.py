@@ -1,4 +1,4 @@
-"""What is due, late or expired, to the microsecond."""
+"""Due times, deadlines and expiry times, exact to the microsecond."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def ready(settings: Any) -> Ready:
 
 @dataclass
 class Boundary:
-    """`set_at` sets the moment at which something is due. `is_due` returns True if it is due now."""
+    """`set_at` sets the time at which something is due. `is_due` returns True if it is due now."""
 
     set_at: Callable[[datetime], object]
     is_due: Callable[[], bool]
@@ -43,7 +43,7 @@ def update(rows: Any, column: str) -> Callable[[datetime], object]:
 
 
 def claims(ready: Ready) -> Boundary:
-    """Another execution of the release is due all the time."""
+    """Another execution of the release is always due."""
     rows = Execution.objects.filter(pk=making.execution(ready[0]).pk)
     making.execution(ready[0], "other")
     return Boundary(
@@ -88,7 +88,7 @@ def timers(ready: Ready) -> Boundary:
 
 
 def webhook(ready: Ready) -> Interaction:
-    """Nobody listens there, so a webhook that is sent fails and is due later."""
+    """Return a webhook to a closed port. Sending it fails, and it is due again later."""
     return asked(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
 
 
@@ -140,7 +140,7 @@ def retention_of_failures(ready: Ready) -> Boundary:
 
 
 def campaign_credit(ready: Ready) -> Boundary:
-    """At a rate of 60 a minute, the first item is admitted after a second."""
+    """At a rate of 60 per minute, the first item is admitted after one second."""
     making.dead(ready[0], "key")
     campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="")
     second = timedelta(seconds=1)
@@ -186,7 +186,7 @@ def silence_of_rest_workers(ready: Ready) -> Boundary:
 
 
 def clock_of_workers(ready: Ready) -> Boundary:
-    """While messages are interrupted, the clock of workers stands still at the last one."""
+    """During an interruption, the worker clock stops at the arrival of the last message."""
     message_path.confirm()
     arrived_at = now() - timedelta(hours=1)
     MessagePath.objects.update(arrived_at=arrived_at)

@@ -169,7 +169,7 @@ def test_next_to_the_right_rest_worker_one_with_another_digest_gets_nothing() ->
 
 
 def test_a_worker_names_one_artifact_of_its_own_release_by_its_id_its_digest_or_both() -> None:
-    """What a REST worker answers is judged as what was registered for it."""
+    """A REST worker's capability response follows the same rules as its registration."""
     owner = making.tenant()
     earlier = pinning(owner, "file", version="0.9").artifacts.get().digest
     release = pinning(owner, "file", "second", "image")
@@ -197,7 +197,7 @@ REASONS: dict[str, dict[str, Any]] = {
     "ENDPOINT_NOT_ALLOWED": {"blocked_reason": "ENDPOINT_NOT_ALLOWED"},
     "NO_FREE_THREAD": {"capacity": 1, "abandoned": 1},
 }
-"""What keeps a worker from work, the reason that is named first at the top."""
+"""The changes that make a worker ineligible, in the order in which their reasons take precedence."""
 
 
 def test_of_two_reasons_the_one_that_lasts_is_named() -> None:
@@ -212,7 +212,7 @@ def test_of_two_reasons_the_one_that_lasts_is_named() -> None:
 
 
 def test_releases_of_one_name_in_other_tenants_and_pipelines_are_hosted_by_their_own_workers_alone() -> None:
-    """Their contracts and versions have equal names, and an upload that was rejected had them too."""
+    """Their contracts and versions have the same names. Each pipeline also has a rejected release with these names."""
     owners, places = [making.tenant(), making.tenant()], []
     for owner in owners:
         for pipeline_id in (making.PIPELINE, "org.example.other"):

@@ -1,4 +1,4 @@
-"""How long the broker keeps what is only good for a while: tickets, orders and notices."""
+"""How long the broker keeps tickets, orders and notices."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -47,7 +47,7 @@ def test_an_order_ends_once_its_worker_would_reject_it(release: Release, redis: 
 
 
 def test_a_notice_ends_as_an_order_does(release: Release, redis: Any) -> None:
-    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    message = seal(release.identity, beat, *active_keys(release.identity.tenant_id))
+    heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
+    message = seal(release.identity, heartbeat, *active_keys(release.identity.tenant_id))
     refusals.refuse_heartbeat(message, ProtocolError("TIMESTAMP_REFUSED", "late"))
     assert_lasts(redis, order_queue_of(release.identity, "w"), TOLERANCE.total_seconds())

@@ -1,4 +1,4 @@
-"""A group of reports in which one cannot be recorded: the others are, and what a checkpoint kept stays."""
+"""If one report of a group cannot be recorded, the others are recorded, and stored checkpoints are kept."""
 
 import json
 import uuid
@@ -25,7 +25,7 @@ MOVE = "executions_execution"
 
 @dataclass
 class Group:
-    """Claims of one release, and the reports of its worker."""
+    """Claims of one release, and methods that record reports of its worker."""
 
     release: Release
     claims: list[Claim]
@@ -40,7 +40,7 @@ class Group:
 
 @pytest.fixture
 def group(settings: Any) -> Group:
-    """Three executions that keep checkpoints, each claimed."""
+    """Three claimed executions that use checkpoints."""
     settings.RETRY_LIMIT = 1
     owner, release = making.checkpointing()
     for number in range(3):
@@ -62,7 +62,7 @@ def reached(claim: Claim, value: Any) -> Checkpoint:
 
 
 def refuse(table: str, when: str) -> None:
-    """From now on the database refuses to write such a row."""
+    """Make the database reject rows of `table` that satisfy `when`."""
     name = f"refuse_{table}"
     run(
         f"CREATE FUNCTION pg_temp.{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -141,7 +141,7 @@ def test_a_worker_that_stopped_before_the_end_has_not_completed_the_execution(gr
 
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
 def test_while_the_database_is_away_the_whole_group_is_tried_again(group: Group, kind: type[Exception]) -> None:
-    """The task fails nobody, and records each report once when the database is back."""
+    """The task fails no execution, and records each report once when the database is available again."""
     first, second, third = group.claims
     body = OutcomeGroup(
         worker_id="w", outcomes=[making.answer(first), making.failure(second)], checkpoints=[reached(third, 7)]

@@ -1,4 +1,4 @@
-"""After an activation a process judges inputs and the shape of results by the new contract at once."""
+"""After an activation, a process immediately uses the new contract for input checks and the result shape."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ Contract = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def long_memory(settings: Any) -> None:
-    """Nothing is forgotten by itself while a test runs."""
+    """Cached admissions do not expire during a test."""
     settings.SUBMISSION_CACHE_SECONDS = 3600
 
 
 def typed(field: str, kind: str, **step: Any) -> Contract:
-    """A contract whose first step takes a record with this one member."""
+    """Return members of a contract whose first step takes a record with the member `field`."""
     member = {"name": field, "type": {"kind": "scalar", "id": kind}, "optional": False}
     definition = {"id": "Order", "kind": "record", "fields": [member]}
     return {
@@ -44,7 +44,7 @@ ANY: Contract = {}
 
 @dataclass(frozen=True)
 class Case:
-    """What a contract makes of an input: a code, or the shapes of input and result."""
+    """`expected` is the error code, or the shapes of input and result, for `value` under the contract `after`."""
 
     before: Contract
     after: Contract
@@ -105,7 +105,7 @@ def test_an_activation_changes_how_the_next_submission_is_judged(
     assert admission.remembered(owner, making.PIPELINE) is not None
     activate(second, actor="user:test")
     assert judged(send(owner, case.value, "new")) == case.expected
-    # What was remembered of the second release is not held against the first one either.
+    # The cached contract of the second release does not apply to the first one either.
     activate(first, actor="user:test")
     assert isinstance(send(owner, case.warm, "again"), Submission)
     assert Execution.objects.filter(tenant=owner, release=first, execution_key__startswith="again").exists()

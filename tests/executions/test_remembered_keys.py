@@ -1,4 +1,4 @@
-"""The worker keys that a process remembers: for how long, and what ends it sooner."""
+"""How long a process caches worker keys, and what invalidates the cache earlier."""
 
 import pytest
 from django.db import connection
@@ -25,7 +25,7 @@ def generations(owner: Tenant) -> list[str]:
 
 
 def replaced_elsewhere(owner: Tenant) -> None:
-    """What another process writes. This one learns of it from the table alone."""
+    """Replace the key as another process does, so that this process can only learn of it from the table."""
     WorkerKeyChange.objects.create(tenant=owner, number=1, newest=2, oldest=2, actor="user:eva", reason="")
 
 
@@ -53,7 +53,7 @@ def test_a_change_is_looked_up_anew_after_its_commit(
     monkeypatch: pytest.MonkeyPatch,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    """Another thread may have remembered the old keys between the change and its commit."""
+    """Another thread may have cached the old keys between the change and its commit."""
     monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
     with django_capture_on_commit_callbacks(execute=True):
         replace_key(owner, actor="user:eva")

@@ -1,4 +1,4 @@
-"""A resume token answers one interaction: with any other member it answers nothing (wire protocol F.8)."""
+"""A resume token answers one interaction. If any of its members differs, it is rejected (wire protocol F.8)."""
 
 import dataclasses
 import uuid
@@ -46,7 +46,7 @@ def signed(token: ResumeToken) -> str:
 
 
 def refusal(call: Any, *arguments: Any, **members: Any) -> str:
-    """The code of the refusal; nothing may have changed."""
+    """Return the error code of the rejected call, after checking that no row has changed."""
     before = [rows(table) for table in TABLES]
     with pytest.raises(CoordinatorError) as caught:
         call(*arguments, response={"n": 1}, actor="user:eva", **members)

@@ -1,4 +1,4 @@
-"""The clock: which jobs it runs, what the sweep finds, its bounds, and that one failure does not stop the rest."""
+"""The beat schedule, and the sweep: what it finds, its limits, and that a failed part does not stop the others."""
 
 import subprocess
 import sys

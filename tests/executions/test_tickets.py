@@ -61,7 +61,7 @@ def test_a_ticket_expires() -> None:
 
 
 def test_the_time_that_a_claim_took_is_not_left_to_its_ticket(hosting: Hosting, redis: Any) -> None:
-    """The leases began with the claim, so a later ticket would let a worker run what another one has by then."""
+    """The leases start with the claim. With a later ticket, a worker could run what another worker has claimed."""
     hosted = hosting(MARKS)
     hosted.submit(1)
     run(

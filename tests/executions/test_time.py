@@ -1,4 +1,4 @@
-"""What falls due inside of a transaction, and for how long leases, waits and terms last."""
+"""What becomes due during a transaction, and how long leases, waits and terms last."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -79,7 +79,7 @@ def test_an_answer_is_late_by_the_clock_and_not_by_the_start_of_its_transaction(
 
 
 def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
-    """The token has the deadline, too. It does not hide what the lateness of the answer means."""
+    """The token expires at the same deadline. Its expiry does not hide the timeout."""
     made = suspended(ready)
     set_deadline(asked(made), now())
     token = awaits.resume_token_of(asked(made), issued_at=now()).sign(awaits.resume_secrets()[0])
@@ -99,7 +99,7 @@ def test_answered_items_stay_answered_when_their_unit_times_out(ready: Ready) ->
 
 
 def test_an_answer_withdraws_only_what_is_late(ready: Ready) -> None:
-    """The other item is open when the late one fails the unit, so it is cancelled and not timed out."""
+    """The other item is still open when the late one fails the unit, so it is cancelled instead of timing out."""
     made = suspended(ready, requests=["{}", "{}"], itemized=True, gives_many=True)
     first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
     set_deadline(first, clock())
@@ -206,7 +206,7 @@ def test_an_await_runs_from_now(ready: Ready, transport: str, sent_at: bool) -> 
 
 
 def webhook(ready: Ready) -> Interaction:
-    """Nobody listens there, so a webhook that is sent fails and is due later."""
+    """Return a webhook to a closed port. Sending it fails, and it is due again later."""
     return asked(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
 
 
@@ -250,7 +250,7 @@ def test_a_worker_without_a_term_is_never_silent(ready: Ready) -> None:
 
 
 def test_a_probe_is_dated_by_the_clock(broker: Broker) -> None:
-    """Dated by the start of a transaction, it would look late."""
+    """With the start time of a transaction, it would look late."""
     before = clock()
     message_path.send_probe()
     [(_, [sent_at])] = taken(HEARTBEAT_QUEUE)
@@ -258,7 +258,7 @@ def test_a_probe_is_dated_by_the_clock(broker: Broker) -> None:
 
 
 def test_a_message_that_was_confirmed_later_is_not_taken_back(ready: Ready) -> None:
-    """Two processes confirm at once, and the one that began first writes last."""
+    """Two processes confirm concurrently, and the one that started first writes last."""
     message_path.confirm()
     later = now() + timedelta(minutes=1)
     MessagePath.objects.update(arrived_at=later, expected_by=later + timedelta(minutes=1))

@@ -1,4 +1,4 @@
-"""Two tenants use the same names for everything: pipelines, keys, workers, correlations. Each gets its own things."""
+"""Two tenants use the same names for pipelines, keys, workers and correlation ids. Each reaches only its own rows."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ SENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Twin:
-    """A tenant whose pipeline, release and worker have the names of the other's."""
+    """A tenant whose pipeline, release and worker have the same names as those of the other tenant."""
 
     owner: Tenant
     release: Release
@@ -98,7 +98,7 @@ def test_a_reused_key_names_the_tenants_own_execution(twins: tuple[Twin, Twin], 
 def test_a_refusal_tells_nothing_of_another_tenants_execution(
     twins: tuple[Twin, Twin], send: Any, value: dict[str, int]
 ) -> None:
-    """The key is free here, and taken there with an equal or another input."""
+    """This tenant has not used the key. The other tenant has, with an equal or a different input."""
     here, there = twins
     for one, other in ((here, there), (there, here)):
         making.execution(other.owner, f"of-{other.owner.slug}")
@@ -150,22 +150,22 @@ def test_a_heartbeat_refreshes_the_worker_of_its_own_tenant(twins: tuple[Twin, T
     Worker.objects.update(last_sent_at=SENT)
     for capacity, (one, other) in enumerate([(here, there), (here, there), (there, here), (there, here)], start=20):
         before = Worker.objects.filter(pk=other.worker.pk).values().get()
-        beat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=capacity)
-        take_heartbeat(one.owner, one.release.identity, beat, datetime.now(UTC))
+        heartbeat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=capacity)
+        take_heartbeat(one.owner, one.release.identity, heartbeat, datetime.now(UTC))
         assert one.worker.capacity == capacity
         assert Worker.objects.filter(pk=other.worker.pk).values().get() == before
     assert Worker.objects.count() == 2
 
 
 def test_a_heartbeat_renews_no_lease_of_another_tenant(twins: tuple[Twin, Twin]) -> None:
-    """The worker of the same name knows the lease, as a copy of the command would tell it."""
+    """The other tenant's worker of the same name knows the fencing token, as if it had a copy of the command."""
     here, there = twins
     claim = here.claim()
     held = [HeldLease(execution_id=claim.execution_id, lease_token=claim.lease_token, seconds=5)]
-    beat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=1, running=held)
+    heartbeat = Heartbeat(worker_id="worker-1", state="HEALTHY", capacity=1, running=held)
     Worker.objects.update(last_sent_at=SENT)
     before = Execution.objects.values("lease_expires_at", "lease_owner", "running_since").get(pk=claim.execution_id)
-    take_heartbeat(there.owner, there.release.identity, beat, datetime.now(UTC))
+    take_heartbeat(there.owner, there.release.identity, heartbeat, datetime.now(UTC))
     after = Execution.objects.values("lease_expires_at", "lease_owner", "running_since").get(pk=claim.execution_id)
     assert after == before
 
@@ -179,8 +179,8 @@ def test_the_loss_of_a_lease_is_told_to_the_worker_that_held_it(
         with django_capture_on_commit_callbacks() as rung:
             cancel(twin.owner, claim.execution_id, actor="user:eva", reason="")
         wakeups: list[Any] = list(rung)
-        told = [each.args for each in wakeups if each.args[0] == TELL_TASK]
-        assert told == [(TELL_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
+        notified = [each.args for each in wakeups if each.args[0] == TELL_TASK]
+        assert notified == [(TELL_TASK, (twin.worker.pk, [str(claim.lease_token)]), None)]
 
 
 def test_a_failure_is_retried_as_the_tenants_own_policy_says(twins: tuple[Twin, Twin]) -> None:
@@ -194,7 +194,7 @@ def test_a_failure_is_retried_as_the_tenants_own_policy_says(twins: tuple[Twin, 
 
 
 def test_an_outcome_of_another_tenants_worker_is_none(twins: tuple[Twin, Twin]) -> None:
-    """It is well signed, by the worker of the same release name, and names the right lease."""
+    """The outcome has a valid signature of a worker of the equally named release, and names the right lease."""
     here, there = twins
     claim = here.claim()
     key = worker_key(configured.WORKER_SECRET, there.owner.slug)
@@ -205,7 +205,7 @@ def test_an_outcome_of_another_tenants_worker_is_none(twins: tuple[Twin, Twin]) 
 
 
 def test_a_role_in_another_tenant_lets_no_remembered_token_submit(twins: tuple[Twin, Twin], settings: Any) -> None:
-    """The process remembers the admission, so the statement that inserts the row is all that looks at the token."""
+    """The admission is cached, so only the INSERT statement checks the token."""
     settings.SUBMISSION_CACHE_SECONDS = 3600
     here, there = twins
     person = User.objects.create_user("eva")

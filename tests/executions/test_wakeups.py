@@ -1,4 +1,4 @@
-"""Every wake-up of the execution side: it moves the work at once, and the sweep finds the work if it is lost."""
+"""Each wake-up of the executions package advances work immediately. If it is lost, the sweep finds the work."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ ACTOR = "user:ann"
 
 @dataclass
 class Scene:
-    """A tenant with an active release and one worker. All its webhooks go to `receiver`."""
+    """A tenant with an active release and one worker. All of its webhooks are sent to `receiver`."""
 
     owner: Tenant
     release: Release
@@ -52,7 +52,7 @@ class Scene:
         return suspended((self.owner, self.release), key, **members)
 
     def awaiting(self, key: str = "key", **members: Any) -> Callable[[], object]:
-        """An execution that runs. The returned function records that its worker has reached an await."""
+        """Start an execution. Return a function that records that its worker has reached an await."""
         made = self.submit(key)
         [claim] = [each for each in making.claimed(self.owner) if each.execution_id == made.pk]
         reached = making.suspension(claim, **members)
@@ -76,13 +76,13 @@ class Scene:
         return Execution.objects.get(tenant=self.owner, execution_key=key).status == "RUNNING"
 
     def work(self, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
-        """Work that is done once the execution `key` is RUNNING, unless `members` say otherwise."""
+        """Return work that is done once the execution `key` is RUNNING, unless `members` override this."""
         return Work(
             **{"cause": cause, "wakeups": list(wakeups), "is_done": self.is_running, "sweep": tasks.sweep, **members}
         )
 
     def orders(self) -> list[Order]:
-        """The order that waits for worker-1, taken."""
+        """Take the orders in the queue of worker-1."""
         found = taken(order_queue_of(self.release.identity, "worker-1"))
         return [decode(verify(message, active_keys), Order) for _, [message] in found]
 
@@ -108,7 +108,7 @@ def a_submission(scene: Scene) -> Work:
 
 
 def room_for_another(scene: Scene) -> Work:
-    """The outcome of one execution leaves its place to the next."""
+    """The outcome of one execution frees a place for the next."""
     scene.only_room_for(1)
     scene.submit("first")
     [claim] = making.claimed(scene.owner)
@@ -127,7 +127,7 @@ def a_retry(scene: Scene) -> Work:
 
 
 def retries_with_two_delays(scene: Scene) -> Work:
-    """Each delay needs a wake-up of its own."""
+    """Each delay needs a separate wake-up."""
     scene.submit("other")
     [early] = making.claimed(scene.owner)
     scene.record(making.failure(early))
@@ -176,7 +176,7 @@ def the_last_answer_of_several(scene: Scene) -> Work:
 
 
 def a_timer(scene: Scene) -> Work:
-    """The message for the timer itself, which then sends one for the execution."""
+    """The message for the timer, whose task then sends one for the execution."""
     reached = scene.awaiting(transport="timer", timeout_seconds=30)
     return scene.work(reached, EXPIRE_TASK + LATER, delays=[30], age=lambda: make_late(*Interaction.objects.all()))
 
@@ -217,7 +217,7 @@ def a_webhook(scene: Scene) -> Work:
 
 
 def webhooks_of_one_await(scene: Scene) -> Work:
-    """One message each, so that several workers send them."""
+    """One message for each webhook, so that several workers send them."""
     return scene.work(
         scene.webhook(requests=["{}"] * 3, itemized=True, gives_many=True),
         *[SEND_TASK] * 3,
@@ -226,7 +226,7 @@ def webhooks_of_one_await(scene: Scene) -> Work:
 
 
 def very_many_webhooks_of_one_await(scene: Scene) -> Work:
-    """A few messages, each of which sends the next."""
+    """A few messages, whose tasks each announce the next webhook."""
     many = awaits.MOST_SENDERS + 2
     return scene.work(
         scene.webhook(requests=["{}"] * many, itemized=True, gives_many=True),

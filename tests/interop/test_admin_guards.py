@@ -1,4 +1,4 @@
-"""What the admin surface refuses or hides, and what it leaves behind."""
+"""What the admin API rejects or hides, and what it records."""
 
 import json
 import time

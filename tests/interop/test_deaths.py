@@ -1,4 +1,4 @@
-"""A control process that dies while it calls a REST worker: the outcome is whole or not there, and is made again."""
+"""If a control process dies while it calls a REST worker, the outcome is either complete or missing and made again."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A submission during which another release is activated."""
+"""A submission that races with the activation of another release."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def test_it_is_accepted_for_the_new_release_under_a_key_that_names_it(flow: Flow
     raced: list[str] = []
 
     def activate_meanwhile(execute: Any, sql: str, *arguments: Any) -> Any:
-        """Activate the second release after the first one was read as the active one."""
+        """Activate the second release after the submission has read the first one as active."""
         rows = execute(sql, *arguments)
         if not raced and 'FROM "releases_pipeline"' in sql:
             raced.append(sql)

@@ -1,4 +1,4 @@
-"""A message about a REST worker's call is taken up once, and only for what a REST worker holds."""
+"""A message for a REST worker's call is processed once, and only for executions that a REST worker holds."""
 
 import pytest
 from django.utils import timezone
@@ -11,7 +11,7 @@ from tests.interop.conftest import ORDER, PIPELINE, Flow
 
 
 def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> None:
-    """Here its first receiver died when it had the worker's answer. The lease covers a whole call."""
+    """The first receiver dies when it has the worker's response. The lease covers a whole call."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner, lease_seconds=1)
     assert rest_assignment.share([claim], give_back=lambda _: None) == []

@@ -1,4 +1,4 @@
-"""Two tenants with the same names over `/tpf`: each call reaches the things of the tenant in its path."""
+"""Two tenants use the same names over `/tpf`. Each call reaches only rows of the tenant in its path."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_a_repeated_key_gives_each_tenant_its_own_execution(twins: list[Tenant])
 
 
 def test_a_refusal_tells_nothing_of_another_tenants_execution(twins: list[Tenant]) -> None:
-    """The key is taken in the other tenant alone, and this tenant has no worker."""
+    """Only the other tenant has used the key, and this tenant has no worker."""
     here, there = twins
     ok("POST", control(there, "executions"), order("theirs"))
     making.silence(*Worker.objects.filter(tenant=here))
@@ -71,8 +71,13 @@ def test_workers_releases_and_activations_are_those_of_the_tenant_in_the_path(tw
     for owner in twins:
         [worker] = ok("GET", admin(owner, "workers"))
         [release] = ok("GET", admin(owner, "releases"))
-        told = (worker, release, ok("GET", admin(owner, "releases/active")), ok("GET", admin(owner, "releases/1.0")))
-        assert {each["tenantId"] for each in told} == {owner.slug}
+        responses = (
+            worker,
+            release,
+            ok("GET", admin(owner, "releases/active")),
+            ok("GET", admin(owner, "releases/1.0")),
+        )
+        assert {each["tenantId"] for each in responses} == {owner.slug}
 
 
 @pytest.mark.parametrize("acting", [0, 1], ids=["older", "younger"])
@@ -89,7 +94,7 @@ def test_a_drain_and_a_registration_touch_no_worker_of_the_same_name(twins: list
 
 @pytest.fixture
 def asked(twins: list[Tenant]) -> list[Interaction]:
-    """A question of each tenant; both have the same correlation id."""
+    """Return one interaction of each tenant. Both have the same correlation id."""
     claims, _ = moves.claim(owner="dispatcher", limit=10, lease_seconds=30, quota=0)
     for claim in claims:
         release = Execution.objects.get(pk=claim.execution_id).release

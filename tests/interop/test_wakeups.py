@@ -1,4 +1,4 @@
-"""Every wake-up for REST workers: it moves the work at once, and the sweep finds the work if it is lost."""
+"""Each wake-up for REST workers advances work immediately. If it is lost, the sweep finds the work."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -51,7 +51,7 @@ def expire_lease(flow: Flow) -> None:
 
 
 def call(flow: Flow, cause: Callable[[], object], *wakeups: str, **members: Any) -> Work:
-    """Work that is done once the execution `key` was run by a worker, which parks it at its await."""
+    """Return work that is done once a worker has run the execution `key` up to its await."""
 
     def is_done() -> bool:
         return Execution.objects.get(tenant=flow.owner, execution_key="key").status == "WAITING_EXTERNAL"
@@ -106,7 +106,7 @@ def the_next_check(flow: Flow) -> Work:
 
 
 def a_claim(flow: Flow) -> Work:
-    """The message names the lease, so a lost one costs the execution its lease."""
+    """The message names the lease. If it is lost, the lease has to expire."""
     submit(flow)
     return call(flow, dispatch.dispatch, CALL_TASK, age=lambda: expire_lease(flow))
 
@@ -183,7 +183,7 @@ def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Brok
 
 
 def test_a_check_announces_the_next_before_and_after_its_call(flow: Flow, broker: Broker) -> None:
-    """Before, so that a worker that hangs delays no other; after, because its place is free then."""
+    """Before the call, so that a worker that hangs delays no other check. After it, because its place is free again."""
     register(flow)
     with broker.commits() as sent:
         tasks.check_capability()
@@ -194,7 +194,7 @@ def test_a_check_announces_the_next_before_and_after_its_call(flow: Flow, broker
 
 
 def test_a_call_has_a_full_lease_from_its_start(flow: Flow) -> None:
-    """Its message may have waited so long that the lease of the claim is almost over."""
+    """The message may have waited until the lease of the claim has almost expired."""
     submit(flow)
     [claim] = making.claimed(flow.owner, lease_seconds=1)
     short = "OLD.lease_expires_at < now() + interval '10 seconds' OR OLD.running_since IS NULL"

@@ -23,18 +23,22 @@ def main() -> int:
     parser.add_argument(
         "names",
         nargs="*",
-        help="the beginning of names, such as `leases`, or one name, such as `leases-3`; all by default",
+        help="prefixes of names, such as `leases`, or complete names, such as `leases-3`; default: all",
     )
-    parser.add_argument("--today", action="store_true", help="ten quick ones, others each day, whose tests just passed")
-    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="how many run at once")
+    parser.add_argument(
+        "--today",
+        action="store_true",
+        help="try ten quick ones, different ones each day, without checking first that their tests pass",
+    )
+    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="number of lanes")
     options = parser.parse_args()
-    # Ends in order, as by Ctrl-C: the servers stop and the copies are removed.
+    # As after Ctrl-C, the servers are stopped and the copies are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     chosen = [each for each in all_mutants() if not options.names or any(map(each.is_called, options.names))]
     if options.today:
         chosen = of_the_day(chosen, datetime.datetime.now(datetime.UTC).date())
-    if found := mistakes(chosen) or ([] if chosen else ["No mutant has such a name."]):
+    if found := mistakes(chosen) or ([] if chosen else ["No mutant has this name."]):
         print("\n".join(found), file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ExitStack() as stack:
@@ -43,7 +47,7 @@ def main() -> int:
         try:
             seconds = {} if options.today else baseline(chosen, lanes)
         except BaselineFailed as failure:
-            print(f"{failure}\nThese tests fail without any mutant, so nothing can be measured.", file=sys.stderr)
+            print(f"{failure}\nThese tests fail on the unchanged code.", file=sys.stderr)
             return 2
         found_verdicts = verdicts(chosen, lanes, seconds, lambda line: print(line, file=sys.stderr, flush=True))
     print(report(found_verdicts), end="")

@@ -1,4 +1,4 @@
-"""Tries mutants in several lanes at once: first the tests on the unchanged code, then each mutant."""
+"""Runs the tests on the unchanged code and then on each mutant, in several lanes at once."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from tests.mutants.mutant import Mutant
 KILLED, SURVIVED, HUNG, BROKEN = "killed", "survived", "hung", "broken"
 _RESULTS = {1: KILLED, 0: SURVIVED, None: HUNG}
 
-# A mutant may take this long, and so many times what its tests take on the unchanged code: other lanes slow it down.
+# The time limit of a mutant: a constant, plus a multiple of the time that its tests take on the unchanged code.
 _START_SECONDS = 40.0
 _SLOWER = 4.0
 _DURATION = re.compile(r"^ *([\d.]+)s (?:setup|call|teardown) +(\S.*)$", re.MULTILINE)
@@ -31,7 +31,7 @@ class BaselineFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a mutant. `note` names the test that noticed; of a broken entry it is the output of pytest."""
+    """The result of a mutant. `note` names the test that failed; for a broken entry, it is the output of pytest."""
 
     mutant: Mutant
     result: str
@@ -40,9 +40,9 @@ class Verdict:
 
 
 def baseline(mutants: Sequence[Mutant], lanes: Sequence[Lane]) -> dict[str, float]:
-    """Run all tests that the mutants name, once, on the unchanged code. Return the seconds of each test.
+    """Run each test of the mutants once on the unchanged code. Return the duration of each test in seconds.
 
-    Raises `BaselineFailed`.
+    Raises `BaselineFailed` if a test fails.
     """
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     files = sorted({_file(test) for test in tests})
@@ -62,9 +62,9 @@ def baseline(mutants: Sequence[Mutant], lanes: Sequence[Lane]) -> dict[str, floa
 def verdicts(
     mutants: Sequence[Mutant], lanes: Sequence[Lane], seconds: Mapping[str, float], progress: Callable[[str], None]
 ) -> list[Verdict]:
-    """Try each mutant; return the verdicts in the same order. `progress` gets a line for each.
+    """Return the verdict of each mutant, in the same order. `progress` is called with a line for each.
 
-    `seconds` has the time of each test on the unchanged code.
+    `seconds` holds the duration of each test on the unchanged code.
     """
     numbers = count(1)
 
@@ -74,18 +74,18 @@ def verdicts(
         progress(f"{head}  {mutant.name}: {mutant.promise}")
         return found
 
-    # The slowest first, so that the lanes end at about the same time.
+    # The slowest mutants run first, so that the lanes finish at about the same time.
     slowest_first = sorted(mutants, key=lambda mutant: _expected(mutant, seconds), reverse=True)
     found = {each.mutant.name: each for each in _in_lanes(judge, slowest_first, lanes)}
     return [found[mutant.name] for mutant in mutants]
 
 
 def verdict(mutant: Mutant, lane: Lane, seconds: float) -> Verdict:
-    """Run the tests of the mutant on the changed code. If they take more than `seconds`, it hangs."""
+    """Run the tests of the mutant on the changed code. The mutant hangs if they take more than `seconds`."""
     with lane.changed(mutant):
         run = lane.run("-x", *mutant.tests, seconds=seconds)
         if run.code == 1 and not _FAILED.search(run.output):
-            # Only a fixture failed, by the mutant or by chance. By chance it does not fail twice.
+            # Only a fixture failed. A failure that the mutant did not cause is unlikely to repeat.
             run = lane.run("-x", *mutant.tests, seconds=seconds)
     result = _RESULTS.get(run.code, BROKEN)
     noticed = _NOTICED.search(run.output)
@@ -94,7 +94,7 @@ def verdict(mutant: Mutant, lane: Lane, seconds: float) -> Verdict:
 
 
 def _in_lanes(work: Callable[[Item, Lane], Result], items: Sequence[Item], lanes: Sequence[Lane]) -> list[Result]:
-    """Call `work` for each item, with one call at a time in each lane. Return the results in the order of the items."""
+    """Call `work` for each item, one call at a time in each lane. Return the results in the order of the items."""
     free: SimpleQueue[Lane] = SimpleQueue()
     for lane in lanes:
         free.put(lane)
@@ -119,7 +119,7 @@ def _file(test: str) -> str:
 
 
 def _expected(mutant: Mutant, seconds: Mapping[str, float]) -> float:
-    """Return the seconds that the tests of the mutant take on the unchanged code."""
+    """Return how many seconds the tests of the mutant take on the unchanged code."""
     return sum(
         taken
         for test, taken in seconds.items()

@@ -1,4 +1,4 @@
-"""A place to run tests in: a scratch copy of the repository with servers of its own."""
+"""A lane: a scratch copy of the repository with separate servers, in which tests run."""
 
 import os
 import shutil
@@ -16,15 +16,15 @@ from tests.mutants.mutant import REPOSITORY, Mutant
 
 _IGNORED = shutil.ignore_patterns(".git", ".venv", ".boot", ".local", "__pycache__", ".*_cache", ".hypothesis")
 _WARM = Path(__file__).with_name("warm.py")
-# The libraries are imported before pytest can rewrite the assertions of those that are plugins.
+# pytest warns that it cannot rewrite the assertions of plugins that are already imported.
 _EARLY = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
-# Each run finds the same examples, and none that an earlier mutant left. The runner alone decides what hangs.
+# Hypothesis generates the same examples in each run. Only the runner enforces a time limit.
 _PYTEST = ("-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--timeout=0", *_EARLY)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run of pytest. `code` is its exit status, or None when it took too long and was killed."""
+    """A finished run of pytest. `code` is the exit status, or None if it took too long and was killed."""
 
     code: int | None
     output: str
@@ -32,7 +32,7 @@ class Run:
 
 
 class Lane:
-    """Runs tests in `copy`, one run at a time. `restart` is called after a run that hung, to free what it held."""
+    """Runs tests in `copy`, one run at a time. After a run that hung, `restart` is called to release its locks."""
 
     def __init__(self, copy: Path, environment: Mapping[str, str], restart: Callable[[], None]) -> None:
         self.copy = copy
@@ -41,7 +41,7 @@ class Lane:
         self._process: Child | None = None
 
     def run(self, *arguments: str, seconds: float | None = None) -> Run:
-        """Run pytest. After `seconds`, kill it with all that it started."""
+        """Run pytest. After `seconds`, kill it and all processes that it started."""
         if self._process is None:
             self._start()
         log = self.copy.with_suffix(".log")
@@ -68,7 +68,7 @@ class Lane:
             self._connection = listener.accept()
 
     def close(self) -> None:
-        """End the process that runs the tests, and all that it started."""
+        """Kill the process that runs the tests, and all processes that it started."""
         if self._process is not None:
             self._connection.close()
             self._process.kill()
@@ -76,7 +76,7 @@ class Lane:
 
     @contextmanager
     def changed(self, mutant: Mutant) -> Iterator[None]:
-        """Within the block, the copy is the mutant."""
+        """Apply the mutant to the copy until the block ends."""
         file = self.copy / mutant.file
         text, stat = file.read_text(encoding="utf-8"), file.stat()
         file.write_text(mutant.changed(text), encoding="utf-8")
@@ -89,7 +89,7 @@ class Lane:
 
 @contextmanager
 def lane(folder: Path) -> Iterator[Lane]:
-    """Make the new `folder`, with a copy of the repository, and start servers, which run until the block ends."""
+    """Create `folder` with a copy of the repository, and run servers for it until the block ends."""
     copy, temporary = folder / "copy", folder / "tmp"
     shutil.copytree(REPOSITORY, copy, ignore=_IGNORED, symlinks=True)
     temporary.mkdir()

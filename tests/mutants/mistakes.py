@@ -1,4 +1,4 @@
-"""Finds entries that do not fit the code or the tests, without running anything."""
+"""Finds entries that do not fit the code or the tests, without running any test."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ _INNER_END = re.compile(r"[a-z0-9)`]\. [A-Z`]")
 
 
 def mistakes(mutants: Sequence[Mutant], repository: Path = REPOSITORY) -> list[str]:
-    """Return what is wrong with the entries, a line each."""
+    """Return one line for each mistake in the entries."""
     promises = Counter(mutant.promise for mutant in mutants)
     found = [f"{count} mutants break one promise: {promise}" for promise, count in promises.items() if count > 1]
     names: dict[tuple[str, str], str] = {}
@@ -50,7 +50,7 @@ def _of_one(mutant: Mutant, repository: Path) -> Iterator[str]:
 
 
 def _changed(mutant: Mutant, repository: Path) -> str:
-    """Return the changed content, or "" for an entry that does not fit."""
+    """Return the changed content of the file, or "" if the entry does not fit."""
     try:
         return mutant.changed((repository / mutant.file).read_text(encoding="utf-8"))
     except (OSError, MutantInvalid):
@@ -59,14 +59,14 @@ def _changed(mutant: Mutant, repository: Path) -> str:
 
 @cache
 def _meaning(file: str, text: str) -> object:
-    """Return what the text means, so that another comment or layout makes no difference."""
+    """Return a value that comments and layout do not affect."""
     if file.endswith(".py"):
         return ast.dump(ast.parse(text))
     return tomllib.loads(text) if file.endswith(".toml") else text
 
 
 def _exists(test: str, repository: Path) -> bool:
-    """True for a file or folder of tests, or a node id whose classes and function stand in the file."""
+    """True if `test` is an existing file or folder, or a node id whose class and function the file defines."""
     name, *parts = test.partition("[")[0].split("::")
     path = repository / name
     if not parts:
@@ -76,7 +76,7 @@ def _exists(test: str, repository: Path) -> bool:
 
 @cache
 def _definitions(path: Path) -> frozenset[tuple[str, ...]]:
-    """Return the functions of a file, and the methods of its classes, as a node id names them."""
+    """Return the functions and methods of a file as parts of node ids: (function,) or (class, method)."""
     found = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         methods = node.body if isinstance(node, ast.ClassDef) else []

@@ -29,11 +29,11 @@ class Mutant:
 
     @property
     def subject(self) -> str:
-        """The TOML file that holds the entry, without its suffix."""
+        """The name of the entry's TOML file without its suffix."""
         return self.name.rpartition("-")[0]
 
     def is_called(self, name: str) -> bool:
-        """True if `name` is the beginning of its name. One that ends with a number is a whole name."""
+        """True if `name` is a prefix of the mutant's name, or, if it ends with a digit, the complete name."""
         return self.name == name if name[-1:].isdigit() else self.name.startswith(name)
 
     def changed(self, text: str) -> str:

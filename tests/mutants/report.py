@@ -1,4 +1,4 @@
-"""Says what became of the mutants, and whether that is good enough."""
+"""Reports the results of the mutants, and decides whether they are good enough."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ ENOUGH = 0.95
 
 
 def good_enough(verdicts: Sequence[Verdict]) -> bool:
-    """True if at least 95 % are killed, no entry is broken, and none is killed that is said to survive."""
+    """True if at least 95 % are killed, no entry is broken, and no mutant with `survives` is killed."""
     killed = [verdict for verdict in verdicts if verdict.result == KILLED]
     return (
         len(killed) >= ENOUGH * len(verdicts)
@@ -18,7 +18,7 @@ def good_enough(verdicts: Sequence[Verdict]) -> bool:
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
-    """Return a line for each mutant, a table of the subjects, and what is to be done about the rest."""
+    """Return a line for each mutant, a table of the subjects, and details of the mutants that need attention."""
     return "\n".join(_lines(verdicts)) + "\n"
 
 
@@ -34,7 +34,7 @@ def _lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield _row(subject.ljust(width), [verdict for verdict in verdicts if verdict.mutant.subject == subject])
     yield _row("all".ljust(width), verdicts)
     for verdict in verdicts:
-        yield from _complaint(verdict)
+        yield from _details(verdict)
     killed = sum(verdict.result == KILLED for verdict in verdicts)
     yield ""
     yield f"{killed} of {len(verdicts)} mutants killed: {killed / max(len(verdicts), 1):.1%}"
@@ -45,7 +45,7 @@ def _row(name: str, verdicts: Sequence[Verdict]) -> str:
     return f"{name} {len(verdicts):7} {numbers[0]:7} {numbers[1]:9} {numbers[2]:5} {numbers[3]:7}"
 
 
-def _complaint(verdict: Verdict) -> Iterator[str]:
+def _details(verdict: Verdict) -> Iterator[str]:
     mutant = verdict.mutant
     if verdict.result == KILLED and not mutant.survives:
         return
@@ -56,6 +56,6 @@ def _complaint(verdict: Verdict) -> Iterator[str]:
     elif mutant.survives:
         yield f"  Explanation: {mutant.survives}"
         if verdict.result == KILLED:
-            yield "  It is killed, so the explanation is wrong: remove `survives`."
+            yield "  A test kills it, so the explanation is wrong: remove `survives`."
     else:
-        yield f"  Nothing in {', '.join(mutant.tests)} noticed."
+        yield f"  No test in {', '.join(mutant.tests)} failed."

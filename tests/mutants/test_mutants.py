@@ -1,4 +1,4 @@
-"""The set of mutants fits the code, and the runner tells killed, survived, hung and broken apart."""
+"""The mutants fit the code, and the runner distinguishes killed, survived, hung and broken."""
 
 import datetime
 import os
@@ -20,7 +20,7 @@ LIMIT = 3
 
 
 def allowed(number):
-    # Nobody may have more.
+    # No number may be more.
     return number <= LIMIT
 """
 TESTS = """\
@@ -191,11 +191,11 @@ def test_ninety_five_percent_are_enough_if_no_entry_is_broken(results: Sequence[
 
 
 def test_a_mutant_that_is_said_to_survive_must_survive() -> None:
-    explained = replace(MUTANT, name="small-2", survives="Nobody can tell.")
+    explained = replace(MUTANT, name="small-2", survives="No test can tell.")
     killed = [Verdict(MUTANT, KILLED, 1.0, "FAILED a")] * 30
     survived = [*killed, Verdict(explained, SURVIVED, 1.0, "")]
     assert good_enough(survived)
-    assert "Explanation: Nobody can tell." in report(survived)
+    assert "Explanation: No test can tell." in report(survived)
     refuted = [*killed, Verdict(explained, KILLED, 1.0, "FAILED a")]
     assert not good_enough(refuted)
     assert "remove `survives`" in report(refuted)

@@ -1,7 +1,7 @@
-"""Runs pytest in forks of one process that has imported the libraries. A script: `warm.py ADDRESS`.
+"""Runs pytest in forks of one process that has already imported the libraries. A script: `warm.py ADDRESS`.
 
-The libraries take longer to import than most tests take to run. Nothing of the product is imported before a fork, so
-each run imports the product as it is by then.
+Importing the libraries takes longer than most tests. No product code is imported before a fork, so each run imports the
+current code.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Client
 from pathlib import Path
 
-# Those that need no settings of Django.
+# Libraries that can be imported without Django settings.
 LIBRARIES = (
     *("boto3", "botocore.client", "celery.app", "celery.result", "cryptography.x509", "django.contrib.staticfiles"),
     *("django.core.management", "django.db.backends.postgresql.base", "django.db.models", "django.forms"),
@@ -23,7 +23,7 @@ FAILED_TO_RUN = 3
 
 
 def main(address: str) -> None:
-    """Take pairs of a log file and arguments from `address`, and answer each with the exit status of pytest."""
+    """Receive pairs of a log file and pytest arguments from `address`, and send the exit status for each."""
     sys.path[0] = str(Path.cwd())
     for name in LIBRARIES:
         importlib.import_module(name)
@@ -33,21 +33,21 @@ def main(address: str) -> None:
 
 
 def run(log: str, arguments: list[str]) -> int:
-    """Run pytest in a fork, and end whatever it left running."""
+    """Run pytest in a fork, kill the processes that it leaves running, and return its exit status."""
     child = os.fork()
     if child == 0:
         os.setsid()
         with Path(log).open("wb") as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
-        os._exit(tested(arguments))
+        os._exit(run_pytest(arguments))
     _, status = os.waitpid(child, 0)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(status)
 
 
-def tested(arguments: list[str]) -> int:
+def run_pytest(arguments: list[str]) -> int:
     import pytest
 
     code = FAILED_TO_RUN

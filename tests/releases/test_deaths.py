@@ -1,4 +1,4 @@
-"""A process that dies between two writes about a release leaves nothing half done."""
+"""A process that dies between two writes about a release leaves no partial change."""
 
 import json
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_a_process_that_dies_at_any_write_leaves_everything_as_it_was(prepare: C
 
 
 def test_a_verification_that_dies_has_no_verdict_and_is_made_again() -> None:
-    """It moves the release to VERIFYING first, and writes verdict, findings and contract together."""
+    """It first moves the release to VERIFYING, and then writes the verdict, findings and contract together."""
     owner, made = making.tenant(), making.contract()
     data = making.archive(made)
     release = making.upload(owner, making.descriptor(made, data), data).release

@@ -126,7 +126,7 @@ def test_a_presigned_request_is_valid_for_a_quarter_of_an_hour() -> None:
 
 
 def hashed(owner: Tenant) -> tuple[DirectUploads, str, Staged, str]:
-    """The store's direct uploads, one whose bytes have just been hashed, what was read, and the key of its digest."""
+    """Return the direct uploads, the name of a hashed upload, its staged object and the key of its digest."""
     upload, direct = sent(owner, DATA), artifact_store().direct
     assert direct is not None
     name = str(upload.pk)
@@ -138,7 +138,7 @@ def hashed(owner: Tenant) -> tuple[DirectUploads, str, Staged, str]:
 
 @pytest.mark.parametrize("size", [len(DATA), 5])
 def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Settings, size: int) -> None:
-    """Whoever sent them could do that, if he has a request left or the store's key."""
+    """The client could replace them with an unused presigned request or the store's credentials."""
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
     client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/staging/{name}", Body=bytes(size))
@@ -154,7 +154,7 @@ def test_a_sound_object_is_not_written_over_whoever_put_it_there_and_when(place:
         client.put_object(Bucket=place.bucket, Key=key, Body=DATA, Metadata={"by": "another"})
 
     def verified() -> Seen | None:
-        """At first there is nothing, and directly afterwards the object of another upload."""
+        """Return None in the first call. After that, the object of another upload exists."""
         seen = artifact_store().verified(staged.digest)
         if seen is None:
             put_by_another()

@@ -1,4 +1,4 @@
-"""An activation is judged by what the tables say under its lock, whatever its caller has read before."""
+"""An activation is checked against the rows that it reads under its lock, not those that its caller has read before."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 
 def read(release: Release) -> Release:
-    """The release with its pipeline and active release, as they are at this moment."""
+    """Return the release with its pipeline and active release, as they are now."""
     rows = Release.objects.select_related("pipeline__tenant", "pipeline__activation__release")
     return rows.get(pk=release.pk)
 

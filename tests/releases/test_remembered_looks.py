@@ -1,4 +1,4 @@
-"""What a process remembers of a remote store: what is right, for a while; what is wrong, not at all."""
+"""A process caches for a limited time that a remote store has the right bytes. It never caches that they are wrong."""
 
 import secrets
 from typing import Any
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Bucket:
-    """The stored bytes of a release, as somebody with the store's own tools handles them."""
+    """The stored bytes of a release, accessed with an S3 client instead of the artifact store."""
 
     def __init__(self, place: S3Settings, release: Release) -> None:
         digest = release.artifacts.get().digest
@@ -35,7 +35,7 @@ class Bucket:
 @pytest.fixture
 def release(settings: Any, s3_place: S3Settings) -> Release:
     use_s3(settings, s3_place)
-    # Unique bytes, which this process has not looked at before.
+    # Unique bytes, about which this process has cached nothing.
     return making.registered(making.tenant(), body=secrets.token_hex(8))
 
 

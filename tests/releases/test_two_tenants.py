@@ -1,4 +1,4 @@
-"""Two tenants that bring the same pipelines, versions, bytes and keys: what one has is no right of the other."""
+"""Two tenants use the same pipelines, versions, bytes and keys. Neither gains any rights from the other."""
 
 import json
 from datetime import timedelta
@@ -31,7 +31,7 @@ def twins() -> tuple[Tenant, Tenant]:
 
 
 def uploaded(owner: Tenant, *files: bytes, **changes: Any) -> Release:
-    """A verified release, whatever the verdict."""
+    """Upload and verify a release. Return it with its verdict."""
     release = making.upload(owner, {**making.descriptor(CONTRACT, DATA), **changes}, *files).release
     verify_release(release.pk)
     release.refresh_from_db()
@@ -53,7 +53,7 @@ def test_a_version_is_registered_in_each_tenant_with_metadata_of_its_own(twins: 
 
 
 def test_a_contract_version_has_a_document_for_each_pipeline(twins: tuple[Tenant, Tenant]) -> None:
-    """The documents differ, and neither is a conflict in the other tenant."""
+    """The documents differ, and neither conflicts with that of the other tenant."""
     statuses = []
     for name, owner in zip(("Validate", "Renamed"), twins, strict=True):
         document = {**CONTRACT, "steps": [{**making.STEP, "authoredName": name}]}

@@ -257,7 +257,7 @@ def test_every_artifact_that_was_passed_to_a_child_is_closed_here(on_disk: Calla
 
 
 def test_a_child_is_replaced_after_so_many_releases(on_disk: Callable[..., OpenArtifact]) -> None:
-    """Whatever a release leaves in its memory goes with it."""
+    """This bounds how long anything that a release leaves in the memory of the child can exist."""
     kill_all()
     image = descriptor_from_json(making.descriptor(CONTRACT, b"", kind="container-image"))
     children = []
@@ -265,7 +265,7 @@ def test_a_child_is_replaced_after_so_many_releases(on_disk: Callable[..., OpenA
         assert verify(image, on_disk()).findings == ()
         children += heavy.verification_processes()
     assert len(set(children)) == 2
-    assert children.count(children[0]) == MOST_JOBS - 1, "after the last one it is stopped"
+    assert children.count(children[0]) == MOST_JOBS - 1, "the child is stopped after its last release"
 
 
 def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
@@ -273,7 +273,7 @@ def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., 
     kill_all()
 
     def another() -> None:
-        """While one child works, a second one is started."""
+        """Start a second child while the first one works."""
         assert codes(described(DATA), on_disk(DATA)) == []
 
     assert codes(described(DATA), on_disk(DATA, before=another)) == []
@@ -281,15 +281,15 @@ def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., 
 
 
 def test_a_child_whose_release_was_broken_off_serves_no_other(on_disk: Callable[..., OpenArtifact]) -> None:
-    """It still waits for the file of the first release, and would take that of the next one for it."""
+    """The child still waits for the file of the first release, and would mistake that of the next release for it."""
     kill_all()
-    seen: list[int] = []
+    children: list[int] = []
 
     def away() -> None:
-        seen.extend(heavy.verification_processes())
+        children.extend(heavy.verification_processes())
         raise ArtifactStoreUnavailable("away")
 
     with pytest.raises(ArtifactStoreUnavailable):
         verify(described(DATA), on_disk(DATA, before=away))
-    assert len(seen) == 1
+    assert len(children) == 1
     assert heavy.verification_processes() == []

@@ -1,4 +1,4 @@
-"""Every wake-up of the release side: it moves the work at once, and the clock finds the work if it is lost."""
+"""Each wake-up of the releases package advances work immediately. If it is lost, a scheduled task finds the work."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ def an_upload_that_found_no_place() -> Work:
 
 
 def checking(change: Callable[[Path], object], is_done: Callable[[Blob], bool], *errors: type[Exception]) -> Work:
-    """A submission sees that the stored bytes have changed."""
+    """A submission detects that the stored bytes have changed."""
     release = making.registered(making.tenant())
     blob = release.artifacts.get().blob
     assert blob is not None
@@ -117,7 +117,7 @@ def a_check_that_found_no_place() -> Work:
 
 
 def a_removal_that_found_no_place() -> Work:
-    """Orphaned bytes. If the message is lost, the clock sends another within an hour."""
+    """A removal of orphaned bytes. If the message is lost, the scheduler sends another one within an hour."""
     data = making.archive(CONTRACT, code="orphan")
     file = making.staged(data)
     file.staged.keep()

@@ -55,7 +55,7 @@ def test_a_directory_where_a_blob_belongs_is_an_error_and_not_a_missing_blob(loc
 def test_bytes_and_the_names_of_their_folders_are_on_the_disk_when_they_are_kept(
     local: LocalBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a power cut there is the whole file at its digest, or none."""
+    """After a power failure, the digest names either the whole file or no file."""
     synced: list[Path] = []
     real = os.fsync
 
@@ -71,7 +71,7 @@ def test_bytes_and_the_names_of_their_folders_are_on_the_disk_when_they_are_kept
 
 
 def test_a_kept_blob_is_the_very_file_that_was_staged(local: LocalBench) -> None:
-    """A rename shows readers the whole file or none; a copy shows them parts of it."""
+    """After a rename, readers see either the whole file or no file. During a copy, they could see a part of it."""
     staged = local.store.stage(limit=10**9)
     staged.write(DATA)
     inode = staged.path.stat().st_ino
@@ -90,7 +90,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 def test_bytes_that_change_while_they_are_hashed_are_not_verified(
     local: LocalBench, change: Callable[[Path], object]
 ) -> None:
-    """Who changes them may have put the right ones where they were read, and others behind."""
+    """The writer may put correct bytes where the hash reads next, and wrong bytes where it has already read."""
     local.keep(DATA)
     path = local.store.path(DIGEST)
     path.chmod(0o600)

@@ -233,7 +233,7 @@ def test_what_a_killed_process_left_in_staging_is_told_from_what_still_grows(ben
     os.utime(old.path, (0, 0))
     found = left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))
     assert [left.path for left in found] == [old.path]
-    folder = bench.store.staging / "a folder of somebody else"
+    folder = bench.store.staging / "an unrelated folder"
     folder.mkdir()
     os.utime(folder, (0, 0))
     assert [left.path for left in left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))] == [old.path]
