@@ -247,7 +247,7 @@ def cancelling() -> Scene:
 # --- workers ---
 
 
-def beat(release: Release, worker_id: str, *claims: Claim) -> Call:
+def heartbeat_call(release: Release, worker_id: str, *claims: Claim) -> Call:
     held = [HeldLease(execution_id=each.execution_id, lease_token=each.lease_token, seconds=1) for each in claims]
     message = Heartbeat(worker_id=worker_id, state="HEALTHY", capacity=10, running=held)
     tenant = release.pipeline.tenant
@@ -256,20 +256,20 @@ def beat(release: Release, worker_id: str, *claims: Claim) -> Call:
 
 def first_heartbeat() -> Scene:
     release = making.active(making.tenant())
-    return beat(release, "new"), [release.pipeline.tenant]
+    return heartbeat_call(release, "new"), [release.pipeline.tenant]
 
 
 def heartbeat() -> Scene:
     owner, release = making.ready()
     claims = running(owner, 3)
-    return beat(release, "worker-1", *claims), [Worker.objects.get()]
+    return heartbeat_call(release, "worker-1", *claims), [Worker.objects.get()]
 
 
 def heartbeat_of_a_silent_worker() -> Scene:
     owner, release = making.ready()
     worker = Worker.objects.get()
     making.silence(worker)
-    return beat(release, "worker-1"), [owner, worker]
+    return heartbeat_call(release, "worker-1"), [owner, worker]
 
 
 def admission_of_a_rest_worker() -> Scene:

@@ -104,7 +104,7 @@ class Running:
         return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
 
     def beaten(self) -> object:
-        return scenes.beat(self.release, "worker-1", *self.claims)()
+        return scenes.heartbeat_call(self.release, "worker-1", *self.claims)()
 
 
 GROUPS: list[Callable[[Running], object]] = [
