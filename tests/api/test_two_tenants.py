@@ -149,7 +149,7 @@ WRITES: list[tuple[str, str, Any, int]] = [
 
 
 @contextmanager
-def undone() -> Iterator[None]:
+def rolled_back() -> Iterator[None]:
     """Roll the block back."""
     with transaction.atomic():
         yield
@@ -162,7 +162,7 @@ def test_a_write_changes_nothing_of_the_tenant_with_the_same_names(
     for (ours, names), (theirs, _) in (twins, twins[::-1]):
         before, mine = rows_of(theirs), rows_of(ours)
         for method, path, body, status in WRITES:
-            with subtests.test(f"{method} {path}", older=ours is twins[0][0]), undone():
+            with subtests.test(f"{method} {path}", older=ours is twins[0][0]), rolled_back():
                 sent = {
                     name: value.format(**names) if isinstance(value, str) else value for name, value in body.items()
                 }

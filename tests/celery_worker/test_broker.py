@@ -17,7 +17,7 @@ def refuse_outcomes(worker: Working) -> None:
     worker.owner.set(OUTCOME_QUEUE, "not a list")
 
 
-def take_outcomes(worker: Working) -> None:
+def accept_outcomes(worker: Working) -> None:
     worker.owner.delete(OUTCOME_QUEUE)
 
 
@@ -30,7 +30,7 @@ def test_a_lease_is_held_until_the_broker_takes_its_outcome(worker: Working, cap
     for _ in range(2):
         heartbeat = worker.heartbeat(lambda _: True, "a heartbeat")
         assert [each.lease_token for each in heartbeat.running] == [sent.lease_token]
-    take_outcomes(worker)
+    accept_outcomes(worker)
     assert worker.outcome_of(sent).outcome == "COMPLETED"
     worker.heartbeat(lambda beat: not beat.running, "the end of the lease")
 

@@ -40,7 +40,7 @@ def test_at_its_end_it_finishes_what_runs_and_waits_until_the_broker_takes_the_o
     worker.send(running)
     worker.pipeline.wait_for(100)
     worker.owner.set(OUTCOME_QUEUE, "not a list, so it cannot grow")
-    worker.order_to_end()
+    worker.shut_down()
     worker.send(left)
     heartbeat = worker.heartbeat(lambda beat: beat.state == "DRAINING", "the drain")
     assert (heartbeat.taking, [each.lease_token for each in heartbeat.running]) == (False, [running.lease_token])

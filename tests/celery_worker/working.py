@@ -116,7 +116,7 @@ class Working:
         except DefinitionError as error:
             self.error = error
 
-    def order_to_end(self) -> None:
+    def shut_down(self) -> None:
         """Do what Celery does on SIGTERM. Only the main thread of a process receives signals."""
         signals.worker_shutting_down.send(sender=NAME, sig="SIGTERM", how="Warm", exitcode=EX_OK)
         state.should_stop = EX_OK  # type: ignore[assignment]
@@ -206,7 +206,7 @@ def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = ""
             yield worker
         finally:
             pipeline.open(*range(100, 200))
-            worker.order_to_end()
+            worker.shut_down()
             ended = worker.ends()
             pipeline.reset()
             state.should_stop = None

@@ -29,7 +29,7 @@ from tests.raw_sql import run
 
 pytestmark = pytest.mark.usefixtures("committed")
 Decision = tuple[Call, Call, object]
-"""Two calls, the second of which waits for the first, and the second's result or exception name."""
+"""A first call, a second call that waits for it, and the result or exception name of the second call."""
 
 
 @pytest.fixture(autouse=True)

@@ -67,7 +67,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 
 def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[int, list[str]] | None]]:
-    """Return the outcome ("" if there is none) and the checkpoint of each answer to one command, in order."""
+    """Return the outcome ("" without one) and the checkpoint of each answer to one command, in order."""
     answers: list[Answer] = []
     sent = command(payload=payload, **members)
     host.execute(seal(host.release.identity, CommandGroup(commands=[sent]), Hosted.key), answers.append)

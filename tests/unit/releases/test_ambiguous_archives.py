@@ -140,7 +140,7 @@ def described(**changes: object) -> bytes:
     return assembled(CONTRACT, replace(member, **changes), A)  # type: ignore[arg-type]
 
 
-def described_otherwise(offset: int) -> bytes:
+def with_changed_descriptor(offset: int) -> bytes:
     """Return the same archive with a changed byte in the data descriptor."""
     return patched(described(), DESCRIPTOR, offset, b"\x7e")
 
@@ -180,7 +180,7 @@ HEADERS: dict[str, tuple[Build, str]] = {
     "no data descriptor": (lambda: described(after=b""), "ARCHIVE_HEADERS_DISAGREE"),
     **{
         f"another {what} in the data descriptor": (
-            partial(described_otherwise, offset),
+            partial(with_changed_descriptor, offset),
             "ARCHIVE_HEADERS_DISAGREE",
         )
         for what, offset in (("signature", 0), ("checksum", 4), ("compressed size", 8), ("size", 12))
