@@ -49,9 +49,9 @@ class BuiltRelease:
 
 
 def build(reference: str, directory: Path, out: Path, version: str) -> BuiltRelease:
-    """`python -m pipelines build` and `release`, as an author would run them in `directory`.
+    """Run `python -m pipelines build` and `release` in `directory`, as an author would.
 
-    What this process has built before from the same files is copied.
+    If this process has already built the same files, copy the earlier result.
     """
     key = (reference, version, _digest(directory))
     if key not in _built:
@@ -63,7 +63,7 @@ def build(reference: str, directory: Path, out: Path, version: str) -> BuiltRele
 
 
 def _digest(directory: Path) -> str:
-    """A digest of the author's files."""
+    """Return a digest of the author's files."""
     files = (path for path in sorted(directory.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
     found = hashlib.sha256()
     for path in files:

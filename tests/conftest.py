@@ -47,14 +47,14 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
     with django_db_blocker.unblock():
         template()
     with database(f"test_{NUMBER}") as name, connected_to(name):
-        # The first verification process starts slowly. Within a test's transaction, workers would go silent meanwhile.
+        # The first verification process starts slowly. During a test, this delay would make its workers silent.
         verify(descriptor_from_json(making.descriptor(making.contract(), b"", kind="container-image")), lambda _: None)
         yield
 
 
 @pytest.fixture(scope="session")
 def gathered_static_files(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of the static files, for STATIC_ROOT of web processes. It is filled once."""
+    """The folder with the collected static files, for STATIC_ROOT of web processes."""
     folder = str(tmp_path_factory.mktemp("static"))
     with override_settings(STATIC_ROOT=folder):
         call_command("collectstatic", interactive=False, verbosity=0)
@@ -110,7 +110,7 @@ def running(
 
 @pytest.fixture(autouse=True)
 def whole_product(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No process of the product that a failed test has ended is missing in the tests after it."""
+    """Restart processes of the product that a failed test has left stopped."""
     yield
     if "running" in request.fixturenames:
         request.getfixturevalue("running").restore()
@@ -124,13 +124,13 @@ def name() -> str:
 
 @pytest.fixture
 def fast_hashing(settings: Any) -> None:
-    """For tests that log in often: passwords are hashed in no time."""
+    """Hash passwords with a fast algorithm, for tests that log in often."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
 def own_database() -> Iterator[None]:
-    """Fails a test that leaves Django connected to another database for the tests after it."""
+    """Fail tests that leave Django connected to another database."""
     yield
     assert connection.settings_dict["NAME"] in OWN_DATABASES
 

@@ -1,7 +1,7 @@
 """Databases for tests, copied from a template.
 
-To migrate an empty database takes many seconds, to copy a migrated one a fraction of a second. The template is named by
-a digest of the migrations. All test processes on a server that have the same migrations share it.
+Migrating an empty database takes many seconds; copying a migrated one takes a fraction of a second. The name of the
+template contains a digest of the migrations. All test processes of a server with equal migrations share the template.
 """
 
 import functools
@@ -28,17 +28,17 @@ from releases import states as release_states
 
 MODULES = (execution_states, release_states, coordinator_apps, grants, rights)
 LOCK = 7_140_211
-"""The key of the advisory lock of whoever looks for the template or creates it."""
+"""The key of the advisory lock that a process holds while it looks for or creates the template."""
 
 
 @contextmanager
 def database(name: str) -> Iterator[str]:
-    """Create the database `name`, migrated and empty; drop it after the block. The first use migrates the template."""
+    """Create the migrated, empty database `name` and drop it after the block. The first use creates the template."""
     source = template()
     with _connected("") as server:
         _run(server, "DROP DATABASE IF EXISTS {}", name)
         _run(server, "CREATE DATABASE {} TEMPLATE {}", name, source)
-    # A copy has the rights on its tables, and not those on the database.
+    # A copy keeps privileges on tables, but not those on the database.
     with _connected(name) as copy:
         grant(copy.execute, name, settings.DATABASE_APPLICATION_ROLE)
     try:
@@ -50,12 +50,12 @@ def database(name: str) -> Iterator[str]:
 
 @functools.cache
 def template() -> str:
-    """Return the name of the migrated template, which is created if this server has none for these migrations."""
+    """Return the name of the template for the current migrations. Create it if this server does not have it."""
     name = f"template_{digest()}"
     with _connected("") as server:
         server.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         if not server.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
-            # Renamed when it is complete: a process that is killed meanwhile leaves no template.
+            # Rename it once it is complete, so that a killed process leaves no partial template.
             unfinished = f"{name}_unfinished"
             _run(server, "DROP DATABASE IF EXISTS {}", unfinished)
             _run(server, "CREATE DATABASE {}", unfinished)
@@ -66,7 +66,7 @@ def template() -> str:
 
 
 def digest() -> str:
-    """Return a digest of all migrations, of what ours take their constraints from, and of the rights."""
+    """Return a digest of all migrations, the modules that they import constraints from, and the privileges."""
     files = [
         (config.label, file)
         for config in apps.get_app_configs()
@@ -81,7 +81,7 @@ def digest() -> str:
 
 @contextmanager
 def connected_to(name: str) -> Iterator[None]:
-    """Have Django connect to the database `name`. All threads share this setting; each has its own connection."""
+    """Connect Django to the database `name`. All threads share this setting, but each has its own connection."""
     before = connection.settings_dict["NAME"]
     connection.close()
     connection.settings_dict["NAME"] = name
@@ -94,7 +94,7 @@ def connected_to(name: str) -> Iterator[None]:
 
 @contextmanager
 def _connected(name: str) -> Iterator[psycopg.Connection]:
-    """Connect as the owner to the database `name`, or else to the one of DATABASE_URL."""
+    """Connect as the owner to the database `name`. If it is empty, connect to the database of DATABASE_URL."""
     url = urlsplit(os.environ["DATABASE_URL"])
     with psycopg.connect(urlunsplit(url._replace(path=f"/{name}" if name else url.path)), autocommit=True) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Kills a process at each of its writes: what it has not committed is gone."""
+"""Simulates the death of a process at each of its writes. Uncommitted changes are lost."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ _WRITE = re.compile(r'\b(INSERT INTO|UPDATE|DELETE FROM) "?(executions|releases|
 
 
 class Died(BaseException):
-    """The process is dead. No handler of the product catches this, and transactions are rolled back."""
+    """Simulates the death of the process: the product does not catch it, and transactions roll back."""
 
 
 class _Death:
-    """Raises `Died` once, in place of write `number` of those that contain `text`. `statement` is this write."""
+    """Raises `Died` once, instead of write `number` (from 0) that contains `text`. Stores it in `statement`."""
 
     def __init__(self, number: int, text: str) -> None:
         self.statement = ""
@@ -33,10 +33,10 @@ class _Death:
 
 
 def each_death(act: Callable[[], object], *, text: str = "") -> Iterator[str]:
-    """Call `act` until it survives. It dies in place of its first write, then of its second, and so on.
+    """Call `act` repeatedly. It dies at its first write, then at its second, and so on, until a call completes.
 
-    Only writes that contain `text` count. Yields the write after each death. Use it in a test's transaction: those of
-    `act` are savepoints in it.
+    Count only writes that contain `text`. Yield the replaced write after each death. Call this within the transaction
+    of a test, so that transactions of `act` are savepoints.
     """
     for number in count():
         death = _Death(number, text)
@@ -51,9 +51,9 @@ def each_death(act: Callable[[], object], *, text: str = "") -> Iterator[str]:
 
 
 def written() -> dict[str, str]:
-    """The rows of each table that this transaction has written, as one digest for each table.
+    """Return one digest per table of the rows that this transaction has written.
 
-    A product that runs on the same database writes rows of its own at the same time.
+    Exclude other rows, because a product that runs on the same database may write concurrently.
     """
     names = [
         model._meta.db_table

@@ -14,9 +14,9 @@ REPOSITORY = "acme/app"
 
 
 class ImageRegistry:
-    """Has manifests of `digests` in one repository. With `token` it asks for that one, and hands it out itself.
+    """A registry with the manifests `digests` in one repository. If `token` is set, it issues and requires that token.
 
-    With a certificate for 127.0.0.1 it speaks TLS.
+    With a certificate for 127.0.0.1, it uses TLS.
     """
 
     def __init__(self, certificate: Path | None = None) -> None:
@@ -24,7 +24,7 @@ class ImageRegistry:
         self.answers_with: str | None = None
         self.token: str | None = None
         self.beside_token = ""
-        """More text in the document that has the token."""
+        """Additional text in the token document."""
         self.password: str | None = None
         self.status: int | None = None
         self.realm: str | None = None

@@ -163,7 +163,7 @@ def ready(owner: Tenant | None = None, **members: Any) -> tuple[Tenant, Release]
 
 
 def checkpointing() -> tuple[Tenant, Release]:
-    """A tenant with an active release of two steps that keeps checkpoints, and a healthy worker of it."""
+    """Create a tenant, an active release with two steps and checkpoints, and a healthy worker of the release."""
     owner, made = tenant(), contract(steps=[STEP, {**STEP, "index": 1}])
     data = archive(made)
     document = descriptor(made, data)

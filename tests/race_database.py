@@ -34,7 +34,7 @@ def _empty() -> None:
     apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions"))
     tables = [f'"{model._meta.db_table}"' for each in apps_models for model in each if model._meta.managed]
     with transaction.atomic(), connection.cursor() as cursor:
-        # To truncate a table takes longer than to delete a few rows.
+        # Truncating a table takes longer than deleting a few rows.
         cursor.execute(" UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables))
         filled = [table for (table,) in cursor.fetchall()]
         for statement in (

@@ -53,7 +53,7 @@ def check_foreign_keys_now() -> None:
 
 
 def refuse(table: str, change: str, condition: str) -> None:
-    """From now on the database refuses each such change of the table, until the test's transaction ends."""
+    """Make the database refuse matching changes of the table until the transaction of the test ends."""
     check_foreign_keys_now()
     run(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "

@@ -29,7 +29,7 @@ REST_PORT = free_port()
 
 @functools.cache
 def _hashed_password() -> str:
-    """Hashing is slow on purpose."""
+    """Hash the password once, because hashing is slow by design."""
     return make_password(PASSWORD)
 
 
@@ -171,7 +171,7 @@ class RunningProduct:
         self.url = product.url
 
     def restore(self) -> None:
-        """Start the control worker and the clock if a test has ended them."""
+        """Start the control worker and the clock if a test has stopped them."""
         started = self.product.children.started
         starters = {"control-worker": self.product.start_control_worker, "clock": self.product.start_clock}
         for name, start in starters.items():

@@ -1,4 +1,4 @@
-"""The whole product over an S3 store, with a database and a broker of its own: direct uploads, end to end."""
+"""The complete product with an S3 store and a dedicated database and broker, for tests of direct uploads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ class S3Product:
 
 @contextmanager
 def s3_product(folder: Path, where: S3Settings, static_root: str, **settings: str) -> Iterator[S3Product]:
-    """Run it. The fixture `django_db_setup` must have run before."""
+    """Run the product. Requires the fixture `django_db_setup`."""
     with (
         database(f"test_{NUMBER}_s3") as name,
         Backing(folder / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,

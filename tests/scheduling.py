@@ -1,4 +1,4 @@
-"""Distributes tests over the processes of a parallel run. pytest-xdist 3.8 loses its own groups with pytest 9.2."""
+"""Distributes tests over parallel processes. The groups of pytest-xdist 3.8 do not work with pytest 9.2."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ MODULES: Sequence[str] = (
     *("tests/executions/test_broker_acl.py", "tests/interop/test_conformance.py"),
     "tests/unit/pipelines_host/test_hostile_steps.py",
 )
-"""Modules whose own fixtures start servers or take long."""
+"""Modules with fixtures that start servers or take long."""
 
 
 def group(nodeid: str) -> str:
-    """Return the name of what runs in one process: a folder, a module or the test itself."""
+    """Return the group of a test: a folder, a module or the test itself. A group runs in one process."""
     module = nodeid.partition("::")[0]
     folder = next((each for each in TOGETHER if module.startswith(each)), None)
     return folder or (module if module.startswith(tuple(MODULES)) else nodeid)

@@ -15,7 +15,7 @@ from tests import transaction_calls
 
 for_tests()
 NUMBER = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
-# The artifact store syncs each file, which takes milliseconds on a disk and no time in memory.
+# The artifact store syncs each file. This takes milliseconds on a disk and almost no time in memory.
 MEMORY = Path("/dev/shm")
 ROOM = 4 * 2**30
 IN_MEMORY = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
@@ -41,5 +41,5 @@ os.environ |= {
 
 
 def ordinary_url(database: str) -> str:
-    """Return the URL with which the product's processes connect to this database."""
+    """Return the URL of this database for the application role, as the product's processes use it."""
     return urlunsplit(urlsplit(ORDINARY_URL)._replace(path=f"/{database}"))

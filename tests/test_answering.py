@@ -159,7 +159,7 @@ def test_a_task_that_is_answered_here_is_not_sent(
 
 @pytest.mark.django_db
 def test_a_delayed_wake_up_is_sent_although_the_task_is_answered_here(name: str, broker: Broker) -> None:
-    """The process may have ended when it is due."""
+    """The process may no longer run when the wake-up is due."""
     answered = threading.Event()
     bell.answer_here(f"tests.{name}", answered.set)
     with broker.commits(execute=True):

@@ -1,4 +1,4 @@
-"""While the database cannot be reached, every address answers 503 and says when to try again."""
+"""While the database is unavailable, every URL responds with 503 and Retry-After."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which tests run in one process."""
+"""The groups of tests that run in one process."""
 
 import pytest
 

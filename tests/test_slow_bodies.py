@@ -1,4 +1,4 @@
-"""Requests whose bodies arrive slowly leave their slots to others, and are limited themselves."""
+"""Requests with slow bodies free their slots for other requests. Their own number is limited."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ SECONDS = 5
 
 
 class SlowStream:
-    """A body of which nothing arrives before `arrives` is set."""
+    """A body that does not arrive until `arrives` is set."""
 
     def __init__(self) -> None:
         self.reading = threading.Event()
@@ -37,7 +37,7 @@ def slow() -> Iterator[SlowStream]:
 
 
 def started(call: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
-    """Call in a thread that keeps no process alive, so that a request which never gets a slot fails its test."""
+    """Call in a daemon thread, so that a request without a slot fails its test and does not block the exit."""
     made: Future[Any] = Future()
 
     def run() -> None:
@@ -71,7 +71,7 @@ def test_a_request_that_waits_for_its_body_leaves_its_slot(slow: SlowStream) -> 
 
 @pytest.mark.parametrize("length", ["2", "100000"])
 def test_too_many_slow_requests_of_one_client_are_refused(slow: SlowStream, length: str) -> None:
-    application = in_slots(echo, slots=1, threads=6)  # so one place for each client
+    application = in_slots(echo, slots=1, threads=6)  # one waiting place per client
     waiting = started(served, application, slow, length=length)
     assert slow.reading.wait(SECONDS)
     refused: Future[Any] = started(served, application, BytesIO(b"1"), length=length)

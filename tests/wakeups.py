@@ -1,4 +1,4 @@
-"""Wake-ups on the broker: reads which were sent, delivers them, or loses them. No worker and no clock runs."""
+"""Reads, delivers or drops the wake-ups on a broker. No workers and no clock run."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -31,10 +31,9 @@ def nothing() -> None:
 class Work:
     """Work that wake-ups announce.
 
-    `cause` is the change that makes it due, and `wakeups` are the tasks of the messages that it sends; LATER after a
-    task marks a delayed message, and `delays` are the delays in seconds. `is_done` returns True once the work has moved
-    on. `age` lets so much time pass that delayed messages arrive and the sweep looks for lost work. `sweep` is what
-    finds the work if all messages are lost.
+    `cause` makes the work due. `wakeups` are the tasks of the messages that it sends; the suffix LATER marks a delayed
+    message, and `delays` are the delays in seconds. `is_done` returns True once the work has progressed. `age` advances
+    time until delayed messages are due and the sweep considers the work lost. `sweep` finds the work without messages.
     """
 
     cause: Callable[[], object]
@@ -47,14 +46,14 @@ class Work:
 
 @dataclass
 class Broker:
-    """A database of the broker that no running product reads."""
+    """A broker database that no running product reads."""
 
     url: str
     owner_url: str
     commits: Commits
 
     def sent(self) -> list[TaskMessage]:
-        """Take all wake-ups, as a control worker accepts them."""
+        """Consume and return all wake-ups, decoded as a control worker decodes them."""
         app: Any = current_app
         app.loader.import_default_modules()
         reader = app.conf.broker_transport_options["messages"]
@@ -66,12 +65,12 @@ class Broker:
         return found
 
     def lose_all(self) -> None:
-        """The broker loses everything, as one that was restarted without its data."""
+        """Delete all data, like a restart without persistence."""
         with Redis.from_url(self.owner_url) as redis:
             redis.flushdb()
 
     def deliver(self, messages: list[TaskMessage] | None = None) -> None:
-        """Run the tasks of `messages`, or of all that were sent, and of those that follow. Delays are over."""
+        """Run the tasks of `messages` (default: all that were sent) and of follow-up messages. Ignore delays."""
         due = self.sent() if messages is None else messages
         for _ in range(MOST_ROUNDS):
             if not due:
@@ -92,7 +91,7 @@ class Broker:
 
 @pytest.fixture
 def broker(settings: Any, django_capture_on_commit_callbacks: Commits) -> Iterator[Broker]:
-    """The broker of the test, without the sweep and without workers."""
+    """A broker without a sweep and without workers."""
     number = (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + 8) % 15
     url, owner = (
         urlunsplit(urlsplit(each)._replace(path=f"/{number}")) for each in (settings.CELERY_BROKER_URL, owner_url())
@@ -106,17 +105,17 @@ def broker(settings: Any, django_capture_on_commit_callbacks: Commits) -> Iterat
 
 
 def names(messages: list[TaskMessage]) -> list[str]:
-    """The tasks of the messages, in alphabetical order; LATER marks those that are delayed."""
+    """Return the tasks of the messages in alphabetical order. LATER marks delayed messages."""
     return sorted(message.task + (LATER if message.eta else "") for message in messages)
 
 
 def delays(messages: list[TaskMessage], since: datetime) -> list[float]:
-    """The delays of the delayed messages in seconds, the shortest first."""
+    """Return the delays of the delayed messages in seconds, shortest first."""
     return sorted((datetime.fromisoformat(each.eta) - since).total_seconds() for each in messages if each.eta)
 
 
 def assert_moves_at_once(work: Work, broker: Broker) -> None:
-    """The change sends the wake-ups, and these move the work. No sweep runs."""
+    """Assert that the change sends the expected wake-ups, and that these complete the work without a sweep."""
     before = timezone.now()
     messages = broker.after(work.cause)
     assert names(messages) == sorted(work.wakeups)
@@ -129,7 +128,7 @@ def assert_moves_at_once(work: Work, broker: Broker) -> None:
 
 
 def assert_found_by_the_sweep(work: Work, broker: Broker) -> None:
-    """All wake-ups are lost. The sweep moves the work."""
+    """Assert that the sweep completes the work if all wake-ups are lost."""
     broker.after(work.cause)
     assert not work.is_done()
     work.age()

@@ -1,4 +1,4 @@
-"""Two tenants with the same names for everything: no page shows, counts or offers a person what is the other's."""
+"""Two tenants that use the same names: no admin page shows, counts or offers objects of the other tenant."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ TENANTS = ("twin-a", "twin-b")
 
 
 def member(world: World) -> Client:
-    """A client of somebody who administers this tenant alone."""
+    """Return a client that is logged in as an administrator of this tenant only."""
     client = Client()
     client.force_login(User.objects.get(username=f"tenant-admin-of-{world.tenant.slug}"))
     return client
@@ -29,7 +29,7 @@ def member(world: World) -> Client:
 
 @pytest.fixture
 def twins(db: None) -> list[World]:
-    """Two tenants with a running, a failed, a waiting and a stranded execution each, the older one first."""
+    """Two tenants, each with a running, a failed, a waiting and a stranded execution. The older one is first."""
     worlds = [furnished(slug, PIPELINE) for slug in TENANTS]
     for world in worlds:
         slug = world.tenant.slug
@@ -68,14 +68,14 @@ LISTS = [
 
 
 def content(client: Client, address: str) -> str:
-    """The page without what no two answers share."""
+    """Return the page without CSRF tokens and nonces."""
     answer = client.get(address)
     assert answer.status_code == 200
     return re.sub(r'(csrfmiddlewaretoken" value=|X-CSRFToken|nonce=)[^>]+', "", answer.text)
 
 
-def things_of(world: World) -> list[str]:
-    """Ids and names that are this tenant's alone."""
+def identifiers_of(world: World) -> list[str]:
+    """Return ids and names that only occur in this tenant."""
     executions = Execution.objects.filter(tenant=world.tenant).values_list("pk", flat=True)
     questions = Interaction.objects.filter(tenant=world.tenant).values_list("pk", flat=True)
     return [world.tenant.slug, *map(str, executions), *map(str, questions), *(str(pk)[:13] for pk in executions)]
@@ -84,15 +84,15 @@ def things_of(world: World) -> list[str]:
 def test_a_list_a_form_and_the_overview_name_nothing_of_another_tenant(
     twins: list[World], subtests: pytest.Subtests
 ) -> None:
-    client, foreign = member(twins[0]), things_of(twins[1])
+    client, foreign = member(twins[0]), identifiers_of(twins[1])
     for page in LISTS:
         with subtests.test(page):
             shown = content(client, reverse(f"admin:{page}"))
-            assert [thing for thing in foreign if thing in shown] == []
+            assert [each for each in foreign if each in shown] == []
 
 
 def figures(client: Client) -> dict[str, Any]:
-    """What the overview counts."""
+    """Return the counts on the overview."""
     found = client.get(reverse("admin:index")).context
     names = ("live_count", "retry_count", "failed_count", "worker_count", "waiting_count", "stranded_count")
     lines = [(each.workers, sorted(each.live.items()), each.failed) for each in found["lines"]]
@@ -151,12 +151,12 @@ def test_a_search_for_a_shared_key_finds_ones_own_execution(twins: list[World]) 
         assert [row.tenant_id for row in rows] == [world.tenant.pk]
 
 
-# --- forms of somebody who may do everything in one tenant, and only look at the other ---
+# --- forms for a user who administers one tenant and views the other ---
 
 
 @pytest.fixture
 def mixed(twins: list[World]) -> Client:
-    """Administers the younger tenant, and views the older one."""
+    """A client of a user who administers the newer tenant and views the older one."""
     person = User.objects.get(username=f"tenant-admin-of-{TENANTS[1]}")
     Membership.objects.create(user=person, tenant=twins[0].tenant, role=Role.VIEWER)
     return member(twins[1])

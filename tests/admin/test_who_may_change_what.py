@@ -1,4 +1,4 @@
-"""Every form of the admin that changes something: it does so for exactly those whose role allows it."""
+"""Each admin form makes its change only for users whose role permits it."""
 
 from collections.abc import Callable
 from typing import Any

@@ -151,7 +151,7 @@ def file(data: bytes, name: str = "app.zip") -> SimpleUploadedFile:
 
 
 def everything() -> list[Any]:
-    """Return all rows of the product, without the time at which a token was last used."""
+    """Return all rows of the product's tables, except for the last use of tokens."""
     apps_models = (apps.get_app_config(app).get_models() for app in ("tenancy", "releases", "executions"))
     tables = [model._meta.db_table for each in apps_models for model in each if model._meta.managed]
     changing = {ApiToken._meta.db_table: " - 'last_used_at'"}

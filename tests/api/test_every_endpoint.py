@@ -81,7 +81,7 @@ class Furnished:
 
 @pytest.fixture
 def here(ours: House) -> Iterator[Furnished]:
-    """After the test, nothing may have changed."""
+    """A furnished house. Fails the test if it changed any row."""
     made = Furnished(ours)
     yield made
     assert everything() == made.before

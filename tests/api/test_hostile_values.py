@@ -134,7 +134,7 @@ def test_no_parameter_value_makes_a_list_fail(here: Sweep, subtests: pytest.Subt
     for path in LISTS:
         operation = document["paths"]["/api/v1/tenants/{tenant}/" + path]["get"]
         for name in (each["name"] for each in operation["parameters"] if each["in"] == "query"):
-            # Every list reads these two in the same way.
+            # All lists share the code that reads these two.
             values = SOME if name in {"cursor", "pageSize"} and path != LISTS[0] else [*TEXTS.values(), *NUMERALS]
             with subtests.test(path, name=name):
                 for text in values:

@@ -74,7 +74,7 @@ def test_a_body_beyond_its_limit_is_too_large_even_if_the_budget_is_spent(
 
 @pytest.mark.parametrize(("size", "read"), [(6, 6), (7, 7), (50, 7)])
 def test_of_a_body_beyond_its_limit_a_bounded_rest_is_read(settings: Any, size: int, read: int) -> None:
-    """A proxy sends the whole request before it reads the response."""
+    """A proxy sends the whole request before it reads the response, so part of the rest is drained."""
     settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES
     stream = BytesIO(b"x" * size * CHUNK_BYTES)
     with pytest.raises(PayloadTooLarge):

@@ -1,4 +1,4 @@
-"""Cursor pages of many rows with one creation time: none is lost, none is there twice."""
+"""Cursor pages over rows with equal creation times contain each row exactly once."""
 
 import base64
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def crowded() -> House:
-    """As a batch leaves it: 40 executions with one creation time."""
+    """A house with 40 executions with one creation time, as a batch creates them."""
     made = house()
     making.copies(made.execution, 39)
     assert Execution.objects.values("created_at").distinct().count() == 1
@@ -23,7 +23,7 @@ def crowded() -> House:
 
 
 def pages(of: House, link: str | None, way: str) -> tuple[list[list[str]], str]:
-    """Return the executions of each page, and the address of the last page."""
+    """Return the executions of each page and the URL of the last page."""
     found, last = [], ""
     while link is not None:
         last = link.removeprefix("http://testserver")

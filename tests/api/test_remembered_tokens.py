@@ -1,4 +1,4 @@
-"""A token that a process remembers is found by all of its characters, and is looked up again in time."""
+"""The token cache compares whole tokens and refreshes each entry before it expires."""
 
 import time
 from typing import Any
@@ -23,7 +23,7 @@ SECONDS = 3600
 
 
 class Clock:
-    """The monotonic clock, `ahead` seconds later than it is."""
+    """A monotonic clock that is `ahead` seconds fast."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -35,7 +35,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Nothing is forgotten until a test moves the clock."""
+    """Cache entries do not expire until a test moves the clock."""
     settings.SUBMISSION_CACHE_SECONDS = SECONDS
     made = Clock()
     monkeypatch.setattr(time, "monotonic", made.monotonic)
@@ -53,7 +53,7 @@ def is_remembered(token: str) -> bool:
 
 @pytest.fixture
 def token(ours: House) -> str:
-    """A token that this process remembers."""
+    """A token in the cache of this process."""
     made = ours.token(*Scope)
     assert submit(ours, "warm", made).status_code == 202
     assert is_remembered(made)
@@ -61,7 +61,7 @@ def token(ours: House) -> str:
 
 
 def another(text: str, place: int) -> str:
-    """`text` with another character at `place`."""
+    """Return `text` with a different character at `place`."""
     return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
 
 
@@ -86,7 +86,7 @@ def test_a_remembered_token_is_a_bearer_token_alone(ours: House, token: str) -> 
 
 
 def test_a_remembered_token_is_looked_up_again_in_time(ours: House, clock: Clock) -> None:
-    """What the owner has gained since is refused until then, and granted from then on."""
+    """A role change of the owner takes effect when the entry is refreshed."""
     token = ours.token(*Scope)
     Membership.objects.filter(user=ours.admin).update(role=Role.VIEWER)
     refused(submit(ours, "next", token), 403, "SCOPE_MISSING")
@@ -97,10 +97,10 @@ def test_a_remembered_token_is_looked_up_again_in_time(ours: House, clock: Clock
 
 
 def test_one_caller_looks_a_token_up_before_the_others_have_to(ours: House, token: str, clock: Clock) -> None:
-    """While it is looked up, it still counts for the others; not once all its time is over."""
+    """During the look-up, other callers still use the old entry until it expires."""
     clock.ahead += 0.6 * SECONDS
     assert not is_remembered(token)
-    # A look-up that does not end well leaves what is remembered as it is while it is under way.
+    # A failed look-up leaves the entry in the state that it has during a look-up.
     User.objects.filter(pk=ours.admin.pk).update(is_active=False)
     refused(submit(ours, "next", token), 401, "NOT_AUTHENTICATED")
     assert is_remembered(token)

@@ -1,4 +1,4 @@
-"""Two tenants with the same names for everything: no endpoint shows, counts or changes what is the other's."""
+"""Two tenants that use the same names: no endpoint shows, counts or changes objects of the other tenant."""
 
 import json
 import re
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 Names = dict[str, str]
 READS = [path for method, path in ENDPOINTS | ELSEWHERE if method == "GET"]
 DIRECT = "artifact-uploads"
-"""These need a store that takes direct uploads: see `tests/releases/test_two_tenants.py`."""
+"""Endpoints that need a store with direct uploads: see `tests/releases/test_two_tenants.py`."""
 OTHER = "org.example.other"
 
 
@@ -26,14 +26,14 @@ Twin = tuple[House, Names]
 
 
 def furnished_house() -> Twin:
-    """A house with everything in it, among that a running, a waiting and a stranded execution."""
+    """Return a house with objects of every kind, including a running, a waiting and a stranded execution."""
     made = house()
     found = furnished(made)
     making.claimed(made.tenant)
     worker = making.worker(making.active(made.tenant, pipeline_id=OTHER), "worker-2")
     making.execution(made.tenant, "stranded", pipeline_id=OTHER)
     making.silence(worker)
-    assert made.all_scopes, "its token is made outside of what a test takes back"
+    assert made.all_scopes, "create the token outside of the rolled-back block"
     return made, {**{name: values[-1] for name, values in found.items()}, "live_id": found["execution_id"][1]}
 
 
@@ -48,8 +48,8 @@ def url(ours: House, path: str, names: Names) -> str:
     return ours.url("") + path.format(**names)
 
 
-def told(ours: House, path: str, names: Names) -> str:
-    """The answer to a read, without what tells one tenant's things from another's: ids, times and the tenant."""
+def anonymized(ours: House, path: str, names: Names) -> str:
+    """Return the response to a GET with ids, times and the tenant replaced by placeholders."""
     answer = ours.call("GET", url(ours, path, names))
     assert answer.status_code == 200, (path, answer.content)
     text = answer.content.decode().replace(ours.tenant.slug, "TENANT")
@@ -61,16 +61,16 @@ def told(ours: House, path: str, names: Names) -> str:
 
 
 def test_a_tenant_sees_what_it_would_see_if_it_were_alone(subtests: pytest.Subtests) -> None:
-    """The second house is furnished as the first one, so all that either sees is what the first one saw alone."""
+    """Both houses contain the same objects, so each sees what the first one saw before the second existed."""
     ours, our_names = furnished_house()
     paths = [*(path for path in READS if not path.startswith(DIRECT)), *FILTERED]
-    alone = {path: told(ours, path, our_names) for path in paths}
+    alone = {path: anonymized(ours, path, our_names) for path in paths}
     assert all(json.loads(alone[path])["items"] for path in FILTERED)
     theirs, their_names = furnished_house()
     for path in paths:
         with subtests.test(path):
-            assert told(ours, path, our_names) == alone[path]
-            assert told(theirs, path, their_names) == alone[path]
+            assert anonymized(ours, path, our_names) == alone[path]
+            assert anonymized(theirs, path, their_names) == alone[path]
 
 
 FILTERED = [
@@ -87,7 +87,7 @@ FILTERED = [
 
 
 def rows_of(theirs: House) -> list[Any]:
-    """All that belongs to the tenant, whatever table it is in."""
+    """Return the tenant's rows of all tables."""
     found = []
     for app in ("tenancy", "releases", "executions"):
         for model in apps.get_app_config(app).get_models():
@@ -149,8 +149,8 @@ WRITES: list[tuple[str, str, Any, int]] = [
 
 
 @contextmanager
-def undone() -> Iterator[None]:
-    """Nothing of the block stays."""
+def rolled_back() -> Iterator[None]:
+    """Roll the block back."""
     with transaction.atomic():
         yield
         transaction.set_rollback(True)
@@ -162,7 +162,7 @@ def test_a_write_changes_nothing_of_the_tenant_with_the_same_names(
     for (ours, names), (theirs, _) in (twins, twins[::-1]):
         before, mine = rows_of(theirs), rows_of(ours)
         for method, path, body, status in WRITES:
-            with subtests.test(f"{method} {path}", older=ours is twins[0][0]), undone():
+            with subtests.test(f"{method} {path}", older=ours is twins[0][0]), rolled_back():
                 sent = {
                     name: value.format(**names) if isinstance(value, str) else value for name, value in body.items()
                 }
@@ -209,7 +209,7 @@ def test_a_repeat_and_a_reused_key_answer_with_the_tenants_own_execution(batch: 
 
 @pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
 def test_a_refusal_tells_nothing_of_a_key_of_another_tenant(batch: bool) -> None:
-    """The pipeline and the key are there in the other tenant alone."""
+    """The pipeline and the key only exist in the other tenant."""
     twins = [house(), house()]
     for ours, theirs in (twins, twins[::-1]):
         name = f"pipeline.of.{theirs.tenant.slug}"

@@ -1,4 +1,4 @@
-"""A broker of the tests' own, and a worker that takes commands."""
+"""A dedicated broker, and a worker that accepts commands."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.celery_worker.working import Working, working
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """The running product of other tests would read the messages from the broker of the test run."""
+    """A dedicated broker. On the shared one, the running product of other tests would consume the messages."""
     with Valkey(tmp_path_factory.mktemp("valkey"), durable=False) as server, using_broker(server.url):
         yield server
 
@@ -32,7 +32,7 @@ def shared(valkey: Valkey, pipeline: Gated) -> Iterator[Working]:
 
 @pytest.fixture
 def worker(shared: Working) -> Working:
-    """A worker of one thread that takes commands and has none. All tests of a module share it."""
+    """An idle worker with one thread that accepts commands. All tests of a module share it."""
     shared.heartbeat(
         lambda beat: beat.taking and not (beat.running or beat.waiting or beat.abandoned), "an idle worker"
     )

@@ -1,4 +1,4 @@
-"""A pipeline that is really built and released, and whose steps a test holds back."""
+"""A built and released pipeline whose steps wait until the test opens their gates."""
 
 import secrets
 import sys
@@ -50,7 +50,7 @@ def settle(order: Order, context: StepContext) -> Order:
 
 @dataclass
 class Gated:
-    """The pipeline's second step waits at a gate of its own for every number from 100 on. Thirteen fails."""
+    """A pipeline whose second step waits at a separate gate for each number >= 100, and fails for 13."""
 
     module: ModuleType
     descriptor: Path
@@ -61,7 +61,7 @@ class Gated:
 
     @property
     def begun(self) -> list[int]:
-        """The numbers whose second step has begun, in their order."""
+        """Return the numbers whose second step has started, in start order."""
         found: list[int] = self.module.begun
         return found
 
@@ -74,7 +74,7 @@ class Gated:
             gate.set()
 
     def reset(self) -> None:
-        """Close all gates, and forget what has begun."""
+        """Close all gates and clear the list of started numbers."""
         self.module.gates.clear()
         self.module.begun.clear()
 

@@ -1,4 +1,4 @@
-"""What becomes of commands and outcomes while the broker refuses messages, and after its connections were lost."""
+"""A Celery worker keeps commands and outcomes while the broker refuses messages and after connections are lost."""
 
 import logging
 
@@ -13,11 +13,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Celery warns in the worker'
 
 
 def refuse_outcomes(worker: Working) -> None:
-    """From now on the broker refuses outcomes, and only these: a list cannot grow where another value is."""
+    """Make the broker refuse outcomes only: Redis cannot push to a key that holds a string."""
     worker.owner.set(OUTCOME_QUEUE, "not a list")
 
 
-def take_outcomes(worker: Working) -> None:
+def accept_outcomes(worker: Working) -> None:
     worker.owner.delete(OUTCOME_QUEUE)
 
 
@@ -28,9 +28,9 @@ def test_a_lease_is_held_until_the_broker_takes_its_outcome(worker: Working, cap
     eventually(lambda: "did not take 1 answers: ConnectionError" in caplog.text, what="the refusal")
     worker.heartbeats()
     for _ in range(2):
-        beat = worker.heartbeat(lambda _: True, "a heartbeat")
-        assert [each.lease_token for each in beat.running] == [sent.lease_token]
-    take_outcomes(worker)
+        heartbeat = worker.heartbeat(lambda _: True, "a heartbeat")
+        assert [each.lease_token for each in heartbeat.running] == [sent.lease_token]
+    accept_outcomes(worker)
     assert worker.outcome_of(sent).outcome == "COMPLETED"
     worker.heartbeat(lambda beat: not beat.running, "the end of the lease")
 

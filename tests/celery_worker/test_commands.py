@@ -1,4 +1,4 @@
-"""What a Celery worker takes from the broker, when, and what it reports."""
+"""When a Celery worker takes messages from the broker, and what it reports."""
 
 import time
 import uuid
@@ -19,7 +19,7 @@ def tokens(beat: Heartbeat) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
 
 
 def ask(worker: Working) -> Heartbeat:
-    """Have the worker's loop obey an order, and return a heartbeat that came after it."""
+    """Send an order to the worker and return a heartbeat that follows it."""
     worker.heartbeats()
     worker.order()
     return worker.heartbeat(lambda _: True, "a heartbeat")
@@ -60,7 +60,7 @@ def test_a_group_of_commands_runs_one_after_the_other_and_each_has_its_own_outco
     worker.pipeline.open(120)
     found = [worker.outcome_of(each) for each in (first, failing, last)]
     assert [each.outcome for each in found] == ["COMPLETED", "FAILED", "COMPLETED"]
-    # A failure carries the last checkpoint, which may also have been sent before it.
+    # A failure repeats the last checkpoint, which may also have been sent before it.
     reached = [each for each in worker.checkpoints if each.lease_token == failing.lease_token]
     assert reached
     assert all((each.next_step_index, each.output_payloads) == (1, ['{"number": 13}']) for each in reached)
@@ -92,7 +92,7 @@ def test_while_its_threads_are_busy_a_command_waits_in_the_broker(worker: Workin
 
 
 def test_a_free_thread_takes_the_next_command_at_once(worker: Working) -> None:
-    """Celery's own loop would notice a free thread once a second."""
+    """Celery's event loop would notice a free thread only once a second."""
     sent = [command(number) for number in range(20, 26)]
     began = time.monotonic()
     for each in sent:
@@ -149,8 +149,8 @@ def test_a_drained_worker_finishes_what_it_has_and_takes_no_more_until_it_is_und
     worker.send(running)
     worker.pipeline.wait_for(160)
     worker.order(drain=True)
-    beat = worker.heartbeat(lambda beat: not beat.taking, "the drain")
-    assert tokens(beat) == ({running.lease_token}, set())
+    heartbeat = worker.heartbeat(lambda beat: not beat.taking, "the drain")
+    assert tokens(heartbeat) == ({running.lease_token}, set())
     worker.send(waiting)
     worker.pipeline.open(160)
     assert worker.outcome_of(running).outcome == "COMPLETED"

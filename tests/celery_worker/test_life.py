@@ -1,4 +1,4 @@
-"""How a Celery worker begins and ends: it waits for its first order, and leaves nothing behind."""
+"""A Celery worker waits for its first order when it starts, and completes its work before it exits."""
 
 from collections.abc import Iterator
 
@@ -40,10 +40,10 @@ def test_at_its_end_it_finishes_what_runs_and_waits_until_the_broker_takes_the_o
     worker.send(running)
     worker.pipeline.wait_for(100)
     worker.owner.set(OUTCOME_QUEUE, "not a list, so it cannot grow")
-    worker.order_to_end()
+    worker.shut_down()
     worker.send(left)
-    beat = worker.heartbeat(lambda beat: beat.state == "DRAINING", "the drain")
-    assert (beat.taking, [each.lease_token for each in beat.running]) == (False, [running.lease_token])
+    heartbeat = worker.heartbeat(lambda beat: beat.state == "DRAINING", "the drain")
+    assert (heartbeat.taking, [each.lease_token for each in heartbeat.running]) == (False, [running.lease_token])
     worker.pipeline.open(100)
     eventually(lambda: "did not take 1 answers" in caplog.text, what="the refusal")
     assert not worker.ends(0.5)
@@ -68,7 +68,7 @@ def test_a_worker_that_every_coordinator_refuses_ends(worker: Working) -> None:
 
 def test_an_accepted_worker_whose_key_is_refused_takes_nothing_until_it_is_accepted_again(worker: Working) -> None:
     worker.accepts()
-    frequent = command(3, lease_seconds=0.3)  # its heartbeats come often from now on
+    frequent = command(3, lease_seconds=0.3)  # shortens the heartbeat interval
     worker.send(frequent)
     worker.outcome_of(frequent)
 

@@ -1,4 +1,4 @@
-"""A Celery worker in a thread of the test. The test is its coordinator, at the other side of a real broker."""
+"""A Celery worker in a thread of the test process. The test acts as its coordinator over a real broker."""
 
 import argparse
 import json
@@ -72,7 +72,7 @@ def command(number: int, *, lease_seconds: float = 30.0) -> Command:
 
 
 class Working:
-    """A worker of `pipeline`, and what its coordinator does and hears."""
+    """A worker of `pipeline`, and the messages that its coordinator sends and receives."""
 
     def __init__(self, pipeline: Gated, valkey: Valkey, url: str, *, capacity: int) -> None:
         self.pipeline = pipeline
@@ -89,9 +89,9 @@ class Working:
         self.orders = order_queue_of(self.identity, NAME)
         self._url, self._broker = url, valkey.url
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
-        self._heard: list[Heartbeat] = []
+        self._received: list[Heartbeat] = []
 
-    # --- its life ---
+    # --- start and exit ---
 
     def start(self) -> None:
         self._thread.start()
@@ -116,8 +116,8 @@ class Working:
         except DefinitionError as error:
             self.error = error
 
-    def order_to_end(self) -> None:
-        """What Celery does at a SIGTERM, which only the main thread of a process gets."""
+    def shut_down(self) -> None:
+        """Do what Celery does on SIGTERM. Only the main thread of a process receives signals."""
         signals.worker_shutting_down.send(sender=NAME, sig="SIGTERM", how="Warm", exitcode=EX_OK)
         state.should_stop = EX_OK  # type: ignore[assignment]
         self.owner.lpush(self.orders, "wakes its loop")
@@ -126,7 +126,7 @@ class Working:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    # --- what its coordinator sends ---
+    # --- messages to the worker ---
 
     def order(self, *, drain: bool = False, lost: Sequence[Command] = ()) -> None:
         order = Order(worker_id=NAME, drain=drain, lost_leases=[each.lease_token for each in lost])
@@ -142,34 +142,34 @@ class Working:
         name = ticket_of(self.identity, message["nonce"])
         broker.send(EXECUTE_TASK, message, queue=self.queue, ticket=broker.Ticket(name, 30) if ticket else None)
 
-    # --- what it hears ---
+    # --- messages from the worker ---
 
     def heartbeats(self) -> list[Heartbeat]:
-        """Those that arrived since the last call."""
+        """Return the heartbeats that arrived since the last call."""
         messages = [message for _, [message] in taken(HEARTBEAT_QUEUE, self._broker)]
         self.nonces = [message["nonce"] for message in messages]
         return [decode(verify(message, lambda _: [KEY]), Heartbeat) for message in messages]
 
-    def heartbeat(self, is_it: Callable[[Heartbeat], object], what: str, seconds: float = 20) -> Heartbeat:
-        """Wait for the heartbeat; earlier ones are forgotten, and later ones are kept for the next call."""
+    def heartbeat(self, is_expected: Callable[[Heartbeat], object], what: str, seconds: float = 20) -> Heartbeat:
+        """Wait for the expected heartbeat. Drop earlier ones and keep later ones for the next call."""
 
         def find() -> Heartbeat | None:
-            self._heard += self.heartbeats()
-            while self._heard:
-                beat = self._heard.pop(0)
-                if is_it(beat):
-                    return beat
+            self._received += self.heartbeats()
+            while self._received:
+                heartbeat = self._received.pop(0)
+                if is_expected(heartbeat):
+                    return heartbeat
             return None
 
         return eventually(find, seconds=seconds, what=what)
 
     def accepts(self) -> None:
-        """Have it accept commands."""
+        """Send the first order and wait until the worker accepts commands."""
         self.order()
         self.heartbeat(lambda beat: beat.taking, "a worker that takes commands")
 
     def listen(self) -> None:
-        """Take what it reports of its commands."""
+        """Collect the checkpoints and outcomes that the worker has reported."""
         for _, [message] in taken(OUTCOME_QUEUE, self._broker):
             verified = verify(message, lambda _: [KEY])
             assert verified.identity == self.identity
@@ -188,7 +188,7 @@ class Working:
 
 @contextmanager
 def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = "") -> Iterator[Working]:
-    """A worker that has just been started. Undoes what Celery changes in the process."""
+    """Start a worker. After the block, undo the changes that Celery makes in the process."""
     worker = Working(pipeline, valkey, url or valkey.owner_url, capacity=capacity)
     with (
         worker.owner,
@@ -199,14 +199,14 @@ def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = ""
     ):
         patch.delenv("DJANGO_SETTINGS_MODULE")  # transition workers have no Django, which Celery would set up again
         worker.owner.flushall()
-        signals.setup_logging.connect(_leave_the_log_alone)
+        signals.setup_logging.connect(_keep_logging_setup)
         set_event_loop(None)
         worker.start()
         try:
             yield worker
         finally:
             pipeline.open(*range(100, 200))
-            worker.order_to_end()
+            worker.shut_down()
             ended = worker.ends()
             pipeline.reset()
             state.should_stop = None
@@ -215,13 +215,13 @@ def working(pipeline: Gated, valkey: Valkey, *, capacity: int = 1, url: str = ""
     assert ended
 
 
-def _leave_the_log_alone(**_: Any) -> None:
+def _keep_logging_setup(**_: Any) -> None:
     pass
 
 
 @contextmanager
 def without_receivers() -> Iterator[None]:
-    """Within the block, Celery tells the control worker nothing. Receivers of the block are forgotten."""
+    """Within the block, disconnect all receivers of Celery signals. Receivers added in the block are dropped."""
     found = {each for each in vars(signals).values() if isinstance(each, Signal)}
     before = {each: each.receivers for each in found}
     try:

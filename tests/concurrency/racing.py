@@ -14,7 +14,7 @@ LOCK_TIMEOUT = "10s"
 
 @contextmanager
 def bounded_waits() -> Iterator[None]:
-    """Connections that are opened in the block wait at most LOCK_TIMEOUT for a lock: a test fails and never hangs."""
+    """Limit lock waits of connections opened in the block to LOCK_TIMEOUT, so that a blocked test fails."""
     before = connection.settings_dict["OPTIONS"]
     options = f"{before.get('options', '')} -c lock_timeout={LOCK_TIMEOUT}"
     connection.settings_dict["OPTIONS"] = {**before, "options": options}

@@ -1,4 +1,4 @@
-"""Calls of the product that lock rows, each with the rows that it locks."""
+"""Calls that lock rows, each with the rows that it locks."""
 
 import json
 import os
@@ -44,11 +44,11 @@ Scene = tuple[Call, Sequence[Model]]
 AWAY = timedelta(minutes=3)
 NO_AGE = timedelta(seconds=-60)
 NOWHERE = "http://127.0.0.1:1"
-"""Nothing listens there."""
+"""An origin on which nothing listens."""
 
 
 def permit(settings: Any) -> None:
-    """Let the scenes call NOWHERE, once."""
+    """Allow calls to NOWHERE, with one webhook attempt."""
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
     settings.WEBHOOK_ATTEMPTS = 1
     settings.REST_WORKER_ORIGINS = [NOWHERE]
@@ -84,7 +84,7 @@ def attachment() -> Scene:
 
 
 def uploaded() -> Release:
-    """A release of new bytes, not verified yet."""
+    """Return a release with new bytes that is not verified yet."""
     document = making.contract()
     data = making.archive(document, code=os.urandom(8).hex())
     return making.upload(making.tenant(), making.descriptor(document, data), data).release
@@ -106,7 +106,7 @@ def damage(blob: Blob) -> None:
 
 
 def registration() -> Scene:
-    """Of bytes that are stored already."""
+    """Register a release whose bytes are already stored."""
     document = making.contract()
     data = making.archive(document, code=os.urandom(8).hex())
     blob = making.upload(making.tenant(), making.descriptor(document, data), data).release
@@ -115,7 +115,7 @@ def registration() -> Scene:
 
 
 def healing() -> Scene:
-    """An upload of bytes that a stored release has lost."""
+    """Upload bytes that are missing for a registered release."""
     document = making.contract()
     data = making.archive(document, code=os.urandom(8).hex())
     owner = making.tenant()
@@ -155,7 +155,7 @@ def removal_of_bytes() -> Scene:
 
 
 def running(owner: Tenant, count: int) -> list[Claim]:
-    """Claims of new executions, whose release asks for checkpoints."""
+    """Claim new executions of a release with checkpoints."""
     for number in range(count):
         making.execution(owner, f"k{number}")
     with unguarded(Execution):
@@ -247,7 +247,7 @@ def cancelling() -> Scene:
 # --- workers ---
 
 
-def beat(release: Release, worker_id: str, *claims: Claim) -> Call:
+def heartbeat_call(release: Release, worker_id: str, *claims: Claim) -> Call:
     held = [HeldLease(execution_id=each.execution_id, lease_token=each.lease_token, seconds=1) for each in claims]
     message = Heartbeat(worker_id=worker_id, state="HEALTHY", capacity=10, running=held)
     tenant = release.pipeline.tenant
@@ -256,24 +256,24 @@ def beat(release: Release, worker_id: str, *claims: Claim) -> Call:
 
 def first_heartbeat() -> Scene:
     release = making.active(making.tenant())
-    return beat(release, "new"), [release.pipeline.tenant]
+    return heartbeat_call(release, "new"), [release.pipeline.tenant]
 
 
 def heartbeat() -> Scene:
     owner, release = making.ready()
     claims = running(owner, 3)
-    return beat(release, "worker-1", *claims), [Worker.objects.get()]
+    return heartbeat_call(release, "worker-1", *claims), [Worker.objects.get()]
 
 
 def heartbeat_of_a_silent_worker() -> Scene:
     owner, release = making.ready()
     worker = Worker.objects.get()
     making.silence(worker)
-    return beat(release, "worker-1"), [owner, worker]
+    return heartbeat_call(release, "worker-1"), [owner, worker]
 
 
 def admission_of_a_rest_worker() -> Scene:
-    """Under the id of a worker that has stopped."""
+    """Admit a REST worker under the id of a stopped worker."""
     owner, release = making.ready()
     Worker.objects.update(stopped_at=timezone.now())
     call = partial(

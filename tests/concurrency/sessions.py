@@ -1,4 +1,4 @@
-"""Sessions beside the one of the test. They hold locks against a call, or look at the locks that it holds."""
+"""Additional database sessions that block a call with locks or inspect the locks that it holds."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +20,7 @@ Call = Callable[[], object]
 
 @contextmanager
 def another_session() -> Iterator[psycopg.Connection[Any]]:
-    """A separate connection, in a transaction that is rolled back at the end of the block."""
+    """Open a separate connection in a transaction that is rolled back at the end of the block."""
     with psycopg.connect(**connection.get_connection_params()) as session:
         yield session
         session.rollback()
@@ -28,7 +28,7 @@ def another_session() -> Iterator[psycopg.Connection[Any]]:
 
 @contextmanager
 def thread() -> Iterator[ThreadPoolExecutor]:
-    """One thread, whose connection stays open until the end of the block: a lock that leaks can be seen."""
+    """Keep one thread with its connection until the end of the block, so that leaked locks stay visible."""
     with ThreadPoolExecutor(1) as made:
         try:
             yield made
@@ -48,13 +48,13 @@ def lock(session: psycopg.Connection[Any], row: Model, strength: str = "UPDATE",
 
 
 def locked(rows: Sequence[Model], *, against: str) -> list[Model]:
-    """Return those of `rows` that another session cannot lock FOR `against` now."""
+    """Return the `rows` that another session cannot lock FOR `against` now."""
     with another_session() as session:
         return [row for row in rows if not lock(session, row, against, "SKIP LOCKED")]
 
 
 def advisory_locks() -> int:
-    """Return how many advisory locks the sessions of this database hold."""
+    """Return the number of advisory locks held in this database."""
     with another_session() as session:
         return _count(
             session,
@@ -69,7 +69,7 @@ def _count(session: psycopg.Connection[Any], query: LiteralString, *parameters: 
 
 
 def digest_lock(digest: str) -> str:
-    """Return how another session holds the lock of `digest`: "free", "shared" or "alone"."""
+    """Return the state of the digest's lock: "free", "shared" or "alone" (exclusive)."""
 
     def look() -> str:
         with blob_lock.alone(digest) as held:
@@ -85,29 +85,29 @@ def digest_lock(digest: str) -> str:
 
 
 class Stopped:
-    """A call that waits for a lock of another session, in the middle of its work."""
+    """A call that is blocked by a lock of another session."""
 
     def __init__(self, running: Future[object], session: psycopg.Connection[Any], pid: int) -> None:
         self._running, self._session, self._pid = running, session, pid
 
     def finish(self) -> object:
-        """Let it go on, and return what it returns."""
+        """Release the lock and return the result of the call."""
         self._session.rollback()
         return self._running.result(30)
 
     def fail(self) -> BaseException | None:
-        """Make its statement fail, and return what it raises."""
+        """Cancel the blocked statement and return the exception of the call."""
         self._session.execute("SELECT pg_cancel_backend(%s)", [self._pid])
         return self._running.exception(30)
 
     def locks(self) -> int:
-        """Return how many locks of any kind its session holds. A transaction that is still open holds some."""
+        """Return the number of locks of any kind that its session holds. An open transaction always holds some."""
         return _count(self._session, "SELECT count(*) FROM pg_locks WHERE pid = %s", self._pid)
 
 
 @contextmanager
 def stopped_before_writing(table: type[Model], call: Call) -> Iterator[Stopped]:
-    """Run `call` until it writes to `table`. It can read the table, and lock rows of it."""
+    """Run `call` until it writes to `table`. It can still read the table and lock its rows."""
     with thread() as other, another_session() as session:
         name = sql.Identifier(table._meta.db_table)
         session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))

@@ -1,4 +1,4 @@
-"""What a call announces is announced after its commit, and never after a rollback."""
+"""Wake-ups and caches change after the commit, and never after a rollback."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 @pytest.fixture
 def task(name: str) -> str:
-    """A task that no worker has."""
+    """The name of a task that no worker registers."""
     return f"tests.{name}"
 
 
@@ -55,7 +55,7 @@ def test_this_process_is_woken_after_the_commit(task: str) -> None:
 
 @pytest.mark.parametrize("change", [start_key, replace_key])
 def test_a_process_knows_a_new_key_once_it_is_committed(change: Callable[..., WorkerKey]) -> None:
-    """Another thread caches the old keys while the change is not committed."""
+    """Another thread caches the old keys before the change is committed."""
     owner = making.tenant()
     before = active_keys(owner.slug)
     with transaction.atomic():

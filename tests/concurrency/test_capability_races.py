@@ -1,4 +1,4 @@
-"""A REST worker that is registered again while it is asked what it hosts."""
+"""A REST worker is registered again during its capability check."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 
 class RegisteredMeanwhile(StrictWorker):
-    """Is registered again before it answers."""
+    """A worker that is registered again before it answers."""
 
     def capability_document(self) -> dict[str, Any]:
         try:

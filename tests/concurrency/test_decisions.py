@@ -1,4 +1,4 @@
-"""Whoever waits for a lock decides by what the other transaction has committed, not by what it read before."""
+"""A call that waited for a lock decides on the committed state, not on what it read before."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from tests.raw_sql import run
 
 pytestmark = pytest.mark.usefixtures("committed")
 Decision = tuple[Call, Call, object]
-"""A call that commits last, one that waits for it, and what the second returns, or the name of its exception."""
+"""A first call, a second call that waits for it, and the result or exception name of the second call."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
-"""Whatever locks several rows locks them in one order, so no two transactions wait for each other.
+"""Calls that lock several rows lock them in a fixed order, which prevents deadlocks.
 
-Another session holds the row that comes first. The call waits for it and has locked none of the others by then. The
-rows lie in the reverse order in their table, and the call gets them in both orders.
+Another session locks the first row. The test checks that the call waits for this row and has not locked any other. The
+rows are stored in reverse order, and the call receives them in both orders.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,14 +47,14 @@ def reverse(table: type[Model]) -> None:
 
 
 def in_the_order_of_the_table(call: Call) -> object:
-    """Run `call` with plans that read rows as they are stored."""
+    """Run `call` with query plans that read rows in storage order."""
     with connection.cursor() as cursor:
         cursor.execute("SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off")
     return call()
 
 
 def assert_ordered(call: Call, rows: Sequence[Model]) -> None:
-    """`call` locks the first of `rows` before it locks any of the others."""
+    """Assert that `call` locks the first of `rows` before any of the others."""
     reverse(type(rows[0]))
     first, *others = rows
     with stopped_at_row(first, partial(in_the_order_of_the_table, call)) as stopped:
@@ -99,12 +99,12 @@ class Running:
         return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", checkpoints=reached))
 
     def dropped(self) -> object:
-        """Outcomes of leases that were lost."""
+        """Record outcomes for lost leases."""
         answers = [making.answer(claim, execution_version=claim.version + 1) for claim in self.claims]
         return outcome.record(self.release.identity, OutcomeGroup(worker_id="w", outcomes=answers))
 
     def beaten(self) -> object:
-        return scenes.beat(self.release, "worker-1", *self.claims)()
+        return scenes.heartbeat_call(self.release, "worker-1", *self.claims)()
 
 
 GROUPS: list[Callable[[Running], object]] = [
@@ -187,7 +187,7 @@ def test_attempts_lock_their_counters_in_order(ends: Callable[[Attempt], None], 
 
 
 def test_submissions_write_their_keys_in_order() -> None:
-    """The other session submits the first key, and then the last one, which would deadlock with a wrong order."""
+    """The other session submits the first key and then the last one. A wrong order would deadlock."""
     owner, _ = making.ready()
 
     def submit(*keys: str) -> list[str]:
@@ -208,7 +208,7 @@ def test_submissions_write_their_keys_in_order() -> None:
 
 
 Tables = tuple[Call, Sequence[Model], Sequence[Model]]
-"""A call, the row that it locks first, and rows of later tables."""
+"""A call, the rows that it locks first, and rows of later tables."""
 
 
 def answer() -> Tables:
@@ -284,7 +284,7 @@ TABLES = [
 
 @pytest.mark.parametrize("scene", TABLES)
 def test_tables_are_locked_in_order(scene: Callable[[], Tables]) -> None:
-    """The call waits for the row of the first table and has locked none of the others by then."""
+    """The call waits for a row of the first table and has not locked rows of later tables."""
     call, [first], others = scene()
     with stopped_at_row(first, call) as stopped:
         assert locked(others, against="NO KEY UPDATE") == []

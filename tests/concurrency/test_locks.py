@@ -1,6 +1,6 @@
-"""Each lock is held while the call does what the lock protects, and released afterwards.
+"""Each lock is held during the writes that it protects, and released afterwards.
 
-Another session stops the call before it writes, and a third one looks.
+A second session blocks the call before it writes, and a third one checks the locks.
 """
 
 from collections.abc import Callable, Generator
@@ -48,9 +48,9 @@ def permissions(settings: Any) -> None:
 
 @dataclass(frozen=True)
 class Lock:
-    """The rows of `scene` are locked when its call is about to write to `before`.
+    """The call of `scene` locks its rows before it writes to the table `before`.
 
-    Nobody else can lock them FOR `against`. `leaves` is the weaker lock that others can still take.
+    Other sessions cannot lock them FOR `against`. `leaves` is the weaker lock that they can still take.
     """
 
     scene: Callable[[], Scene]
@@ -187,7 +187,7 @@ def test_locks_of_a_lost_session_end_with_it() -> None:
 
         other.submit(lose).result(30)
         assert advisory_locks() == 0
-        assert other.submit(making.tenant).result(30).slug  # the thread has a new connection
+        assert other.submit(making.tenant).result(30).slug  # a new connection
 
 
 def test_one_process_scrubs_and_lets_go_when_it_stops() -> None:
@@ -227,7 +227,7 @@ def test_a_claim_that_fails_holds_no_lock(quota: int) -> None:
 
 
 def test_claims_of_two_pipelines_keep_to_the_quota_of_their_tenant() -> None:
-    """The second pipeline's execution comes too late for the first claim to lock its release."""
+    """The second pipeline's execution arrives too late for the first claim to lock its release."""
     owner, _ = making.ready()
     making.ready(owner, pipeline_id="org.example.other")
     making.execution(owner)

@@ -1,4 +1,4 @@
-"""Scrubbing next to other sessions: it waits for nobody, and only one process does it."""
+"""Scrubbing never waits for other sessions, and only one process scrubs at a time."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 @pytest.fixture
 def digests(committed: None) -> list[str]:
-    """Three blobs, the longest unchecked first."""
+    """The digests of three blobs, least recently checked first."""
     owner = making.tenant()
     for version in ("1.0", "2.0", "3.0"):
         making.registered(owner, version)

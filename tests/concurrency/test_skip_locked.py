@@ -1,4 +1,4 @@
-"""Sweeps and claims pass over the rows that another session holds. Without SKIP LOCKED the lock timeout fails them."""
+"""Sweeps and claims skip rows that another session has locked. Without SKIP LOCKED the lock timeout fails the test."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -24,7 +24,7 @@ from tests.executions.parking import make_late, suspended
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(days=40)
 Sweep = tuple[Callable[[], Any], Sequence[Model]]
-"""A call that finds two rows, and these rows. It returns how many it took."""
+"""A call that finds two rows, and these rows. The call returns the number of rows that it processed."""
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ def codes(verdicts: Verdicts) -> list[str]:
 def submitting(
     owner: Tenant, batch: list[Order], *, within: Callable[[], Any] = nullcontext
 ) -> Iterator[Future[Verdicts]]:
-    """Submit a batch in a separate thread, in the context `within`. It waits in its INSERT while the block runs.
+    """Submit a batch in a separate thread, in the context `within`. Its INSERT waits while the block runs.
 
     Another transaction has inserted the first key of the batch and is rolled back when the block ends.
     """

@@ -1,4 +1,4 @@
-"""What belongs together is one transaction: a call whose statement fails at any table leaves no trace and no lock."""
+"""Each call is one transaction: if a write to any table fails, the call leaves no changes and no locks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -45,7 +45,7 @@ def permissions(settings: Any) -> None:
 
 
 def everything() -> dict[str, list[Any]]:
-    """All rows of the product."""
+    """Return all rows of the product's tables."""
     tables = [model for app in ("tenancy", "releases", "executions") for model in apps.get_app_config(app).get_models()]
     return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in tables}
 
@@ -65,7 +65,7 @@ def suspensions() -> Scene:
 
 
 def lost_leases() -> Scene:
-    """Of executions that have lost too many."""
+    """Executions that have lost too many leases."""
     owner, _ = making.ready()
     scenes.running(owner, 2)
     Execution.objects.update(takeovers=100, lease_expires_at=timezone.now())
@@ -73,7 +73,7 @@ def lost_leases() -> Scene:
 
 
 def order(of: Callable[..., object]) -> Callable[[], Scene]:
-    """An operator's order to a campaign."""
+    """Return a scene in which an operator calls `of` on a campaign."""
 
     def scene() -> Scene:
         owner, _ = scenes.dead(2)
@@ -167,10 +167,10 @@ def test_a_failed_statement_undoes_the_whole_call(
     call, _ = scene()
     before = everything()
     with stopped_before_writing(table, call) as stopped:
-        if scene is scenes.giving_up_a_webhook:  # its claim is committed before the call
+        if scene is scenes.giving_up_a_webhook:  # the claim is committed before the call
             before["Interaction"] = list(Interaction.objects.values())
             assert before["Interaction"][0]["status"] == "DISPATCHING"
-        assert everything() == before  # others see nothing until the end
+        assert everything() == before  # other sessions see no changes before the commit
         error = stopped.fail()
         if scene in LOGGED:
             assert (error, "OperationalError" in caplog.text) == (None, True)

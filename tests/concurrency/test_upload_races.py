@@ -85,7 +85,7 @@ def test_whoever_begins_an_upload_too_late_takes_away_nothing_of_the_other() -> 
 
 
 def test_of_two_that_begin_one_upload_the_first_decides_where_its_parts_go(s3_place: S3Settings) -> None:
-    """Parts may be there already. The second takes away only what it has begun itself."""
+    """The first upload may already have parts. The second call aborts only the multipart upload that it began."""
     owner, direct = making.tenant(), artifact_store().direct
     assert direct is not None
     upload = declared(owner)

@@ -1,4 +1,4 @@
-"""Changes of a tenant's worker keys at the same time follow one another."""
+"""Concurrent changes of a tenant's worker keys are serialized."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("committed")
 
 
 def alone(change: Callable[[], WorkerKey]) -> str:
-    """Make a change over a connection of its own. Return the new generation, or the class of the refusal."""
+    """Make a change over a separate connection. Return the new generation or the name of the exception."""
     try:
         return change().key_id.partition("-")[0]
     except Exception as error:

@@ -8,7 +8,7 @@ PATIENCE_SECONDS = 30.0
 
 
 def until_blocked(connection: Any, *, ended: Callable[[], bool] = lambda: False) -> int:
-    """Return once another session waits for a lock that `connection` holds, with the process id of that session.
+    """Wait until another session waits for a lock that `connection` holds; return the backend pid of that session.
 
     Fails the test if nothing waits within PATIENCE_SECONDS, or if `ended` returns True.
     """

@@ -64,7 +64,7 @@ def host(tmp_path: Path, receiver: Receiver) -> Host:
 
 @pytest.fixture
 def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """The product once more, with a broker of its own that a test may take away."""
+    """A second copy of the product with a dedicated broker that a test may stop."""
     with product_with_own_broker(running, tmp_path, {}) as made:
         yield made
 
@@ -73,10 +73,10 @@ def own_broker(running: RunningProduct, tmp_path: Path) -> Iterator[tuple[Runnin
 def product_with_own_broker(
     running: RunningProduct, folder: Path, settings: Mapping[str, str], certificate: Path | None = None
 ) -> Iterator[tuple[RunningProduct, Valkey]]:
-    """Run a second copy of the product with other `settings`, and with a broker and a database of its own.
+    """Run a second copy of the product with the given `settings`, a dedicated broker and a dedicated database.
 
-    Over a common database, either would claim the executions of the other's workers. Within the block, the test's own
-    rows are written to the new database too. With a `certificate`, the product reaches the broker only over TLS.
+    With a shared database, each copy would claim executions meant for the other's workers. Within the block, the test
+    also writes its rows to the new database. With a `certificate`, the product reaches the broker only over TLS.
     """
     with ExitStack() as up:
         name = up.enter_context(database(f"test_{NUMBER}_own"))

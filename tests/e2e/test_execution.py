@@ -109,7 +109,7 @@ def test_with_the_broker_down_a_submission_is_accepted_and_runs_when_it_returns(
         began = time.monotonic()
         made = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
         assert time.monotonic() - began < settings.WORKER_STALE_SECONDS
-        # The control worker may have claimed it. It gives back what the broker does not take.
+        # The control worker may have claimed it, but requeues it if the broker is unavailable.
         tenant.wait_for(made, "QUEUED")
         valkey.start()
         tenant.wait_for(made, "SUCCEEDED", seconds=60)

@@ -35,7 +35,7 @@ class Pair:
         return Client(of.url, TENANT, self.token)
 
     def let_time_pass_for_verifications(self) -> None:
-        """Have those that are due or under way look as if nothing had happened to them for a while."""
+        """Make due and running verifications look stalled."""
         earlier = """
             UPDATE releases_release SET status_changed_at = status_changed_at - %s
             WHERE status IN ('UPLOADED', 'VERIFYING')

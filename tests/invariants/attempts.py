@@ -1,4 +1,4 @@
-"""Tries statements: which constraint or trigger rejects them, at once or at the commit."""
+"""Runs statements and reports the constraint or trigger that rejects them, immediately or at the commit."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,10 +13,10 @@ NO_RIGHT = "no right"
 
 
 def refusal(connection: Connection, statement: str | sql.Composed, *parameters: Any, ordinary: bool = False) -> str:
-    """Return the name of the constraint or trigger that rejects `statement`; "" if it could be committed.
+    """Return the name of the constraint or trigger that rejects `statement`, or "" if it could be committed.
 
-    A violated NOT NULL gives the name of the column. The attempt is rolled back. `ordinary`: the application role makes
-    it, and the result is NO_RIGHT if that role lacks a right.
+    For NOT NULL, return the name of the column. The statement is always rolled back. If `ordinary` is true, the
+    application role runs it, and the result is NO_RIGHT if that role lacks a privilege.
     """
     try:
         with connection.transaction(force_rollback=True):
@@ -32,7 +32,7 @@ def refusal(connection: Connection, statement: str | sql.Composed, *parameters: 
 
 
 def unguarded(connection: Connection, table: str, statement: str | sql.Composed) -> None:
-    """Run `statement`, which changes `table`, without the triggers of that table."""
+    """Run `statement`, which changes `table`, with the triggers of that table disabled."""
     name = sql.Identifier(table)
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     connection.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(name))

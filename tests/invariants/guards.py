@@ -1,6 +1,6 @@
-"""Which trigger rejects which update, delete and truncate, also by the owner of the tables.
+"""The triggers that reject updates, deletes and truncates, including those of the table owner.
 
-The application role has no right to most of these changes. The triggers hold when somebody else has it.
+The application role lacks the privileges for most of these changes. The triggers also protect against other roles.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Guard:
-    """A trigger that rejects every other value of `columns`, or of all columns ("*"), in `states`, or in all states."""
+    """A trigger that rejects changes of `columns` ("*" means all) in `states` (empty means all)."""
 
     name: str
     columns: str = "*"
@@ -117,7 +117,7 @@ BY_RIGHTS_ALONE = {
     "executions_messagepath": "id",
     "executions_interaction": "deadline",
 }
-"""Columns that the application role may not update, and that no trigger guards."""
+"""Columns without a trigger, which only the privileges of the application role protect."""
 
 WITH_OTHERS = {
     "releases_pipeline": "activation_id",
@@ -129,7 +129,7 @@ WITH_OTHERS = {
     "executions_campaign": "finished_at",
     "executions_wireform": "result",
 }
-"""Columns that change only together with others: see `test_moves`, `test_sequences` and `test_checks`."""
+"""Columns that only change together with others: see `test_moves`, `test_sequences` and `test_checks`."""
 
 REMOVALS = {
     "releases_contract": ("contract_immutable", "contract_not_truncated"),
@@ -155,4 +155,4 @@ REMOVALS = {
     "executions_awaitunit": ("await_unit_over_is_over", "execution_not_truncated"),
     "executions_interaction": ("interaction_over_is_over", ""),
 }
-"""The triggers that reject a DELETE of any row, and a TRUNCATE. Of a cascade, the first table's trigger rejects it."""
+"""The triggers that reject a DELETE and a TRUNCATE. A cascade is rejected by the first table's trigger."""

@@ -1,4 +1,4 @@
-"""The form in which valid new rows and their wrong values are listed."""
+"""Describes valid new rows and the wrong values that the database must reject."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from tests import making
 
 Change = Mapping[str, str]
-"""Other SQL expressions by column. `source` and `script` replace those of the row, and `given` runs first."""
-PARTS = {"source", "script", "given"}
+"""SQL expressions by column. `source` and `script` replace those of the row. The statements of `setup` run first."""
+PARTS = {"source", "script", "setup"}
 PAST = "now() - interval '1 microsecond'"
 SOON = "now() + interval '1 minute'"
 
@@ -16,10 +16,10 @@ SOON = "now() + interval '1 minute'"
 class NewRow:
     """A valid new row, and the changes that make the database reject it.
 
-    `values` are SQL expressions by column, `source` is the FROM clause behind them, and `script` is the transaction
-    around the INSERT. `given` are statements that prepare the database, without the guards. `wrong` lists the changes
-    that each constraint or trigger rejects, by its name. `right` lists changes that are accepted. `free` names columns
-    whose other values nothing rejects. The application role writes the row if it is `ordinary`, else the owner does.
+    `values` maps columns to SQL expressions, `source` is the FROM clause after them, and `script` is the transaction
+    around the INSERT. `setup` contains statements that prepare the database with triggers disabled. `wrong` maps
+    constraint or trigger names to the changes that they reject. `right` lists changes that are accepted. `free` names
+    columns that accept any value. The application role writes the row if `ordinary` is true; otherwise the owner does.
     """
 
     table: str
@@ -29,12 +29,12 @@ class NewRow:
     free: str = ""
     source: str = ""
     script: str = "{insert}"
-    given: str = ""
+    setup: str = ""
     ordinary: bool = True
 
     @property
     def judged(self) -> set[str]:
-        """The columns with a wrong value."""
+        """The columns for which `wrong` has a value."""
         return {name for changes in self.wrong.values() for change in changes for name in change if name not in PARTS}
 
     def statement(self, change: Change) -> str:
@@ -47,7 +47,7 @@ class NewRow:
 
     def preparation(self, change: Change) -> list[str]:
         """Return the statements that prepare the database for `change`."""
-        statements = f"{self.given};{change.get('given', '')}".split(";")
+        statements = f"{self.setup};{change.get('setup', '')}".split(";")
         return [statement.strip() for statement in statements if statement.strip()]
 
 
@@ -57,7 +57,7 @@ def each(column: str, *values: str) -> list[Change]:
 
 
 def times(*columns: str) -> list[Change]:
-    """Return changes to times that are not the current one."""
+    """Return changes that set each column to a time other than now()."""
     return [change for column in columns for change in each(column, PAST, SOON)]
 
 
@@ -79,5 +79,5 @@ def release(version: str, slug: str = "owner", name: str = making.PIPELINE) -> s
 
 
 def digest(text: str) -> str:
-    """Return a digest that no row has."""
+    """Return a digest that is not stored."""
     return f"'{making.digest_of(text.encode())}'"

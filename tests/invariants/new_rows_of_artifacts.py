@@ -43,24 +43,24 @@ ARTIFACT = NewRow(
             *({"digest": other, "blob_id": "NULL"} for other in (FOREIGN, "'x'", f"upper({OWN})")),
             *each("release_id", "0"),
             *(
-                {"given": uploaded(release_version="'8'", status=f"'{status}'"), "release_id": release("8")}
+                {"setup": uploaded(release_version="'8'", status=f"'{status}'"), "release_id": release("8")}
                 for status in ("VERIFYING", "REGISTERED", "REJECTED", "REVOKED")
             ),
-            {"given": uploaded(release_version="'8'", created_at=PAST), "release_id": release("8")},
+            {"setup": uploaded(release_version="'8'", created_at=PAST), "release_id": release("8")},
         ],
         "artifact_bytes_of_tenant": [
-            {**FOREIGN_FILE, "given": blob(checked_at=PAST)},
+            {**FOREIGN_FILE, "setup": blob(checked_at=PAST)},
             *(
-                {**FOREIGN_FILE, "given": blob(state, checked_at="now()")}
+                {**FOREIGN_FILE, "setup": blob(state, checked_at="now()")}
                 for state in ("DAMAGED", "MISSING", "REMOVED")
             ),
-            {**FOREIGN_FILE, "given": f"{blob()}; {sent_by('rival')}"},
+            {**FOREIGN_FILE, "setup": f"{blob()}; {sent_by('rival')}"},
             *(
-                {**FOREIGN_FILE, "given": f"{blob()}; {sent_by('owner', status)}"}
+                {**FOREIGN_FILE, "setup": f"{blob()}; {sent_by('owner', status)}"}
                 for status in ("OPEN", "VERIFYING", "REJECTED", "EXPIRED")
             ),
-            {**FOREIGN_FILE, "given": f"{blob()}; {pinned_by(release('1.0', 'rival'))}"},
-            {**FOREIGN_FILE, "given": f"{blob()}; {sent_by('owner').replace(FOREIGN, digest('another'))}"},
+            {**FOREIGN_FILE, "setup": f"{blob()}; {pinned_by(release('1.0', 'rival'))}"},
+            {**FOREIGN_FILE, "setup": f"{blob()}; {sent_by('owner').replace(FOREIGN, digest('another'))}"},
         ],
         "artifact_blob_is_its_digest": [{"digest": FOREIGN}, {"blob_id": FOREIGN}],
         "artifact_position_once": [{"script": f"{uploaded()}; {{insert}}; {{insert}}"}],
@@ -69,10 +69,10 @@ ARTIFACT = NewRow(
     [
         {"blob_id": "NULL"},
         {**FOREIGN_FILE, "blob_id": "NULL"},
-        {**FOREIGN_FILE, "given": blob(checked_at="now()")},
-        {**FOREIGN_FILE, "given": f"{blob()}; {sent_by('owner')}"},
-        {**FOREIGN_FILE, "given": f"{blob()}; {pinned_by(release('0.5'))}"},
-        {**FOREIGN_FILE, "given": f"{blob()}; {pinned_by(release('1.0', 'owner', OTHER_PIPELINE))}"},
+        {**FOREIGN_FILE, "setup": blob(checked_at="now()")},
+        {**FOREIGN_FILE, "setup": f"{blob()}; {sent_by('owner')}"},
+        {**FOREIGN_FILE, "setup": f"{blob()}; {pinned_by(release('0.5'))}"},
+        {**FOREIGN_FILE, "setup": f"{blob()}; {pinned_by(release('1.0', 'owner', OTHER_PIPELINE))}"},
     ],
     free="kind uri step_ids capabilities",
     script=f"{uploaded()}; {{insert}}",

@@ -1,4 +1,4 @@
-"""Valid new rows of executions and of what belongs to them, and every wrong value of each."""
+"""Valid new rows of executions and their related tables, and every wrong value of each."""
 
 from tests.invariants.new_rows import NewRow, each, release, tenant, times
 from tests.invariants.new_rows_of_releases import NOT_REGISTERED, OTHER_PIPELINE, status_of
@@ -18,7 +18,7 @@ def unit(key: str) -> str:
 
 
 def with_event(change: str) -> str:
-    """Return the statement `change`, which writes executions, together with the event of each."""
+    """Return the statement `change`, which writes executions, extended by an event for each execution."""
     return f"""WITH moved AS ({change} RETURNING id, event_count, status)
         INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
         SELECT id, event_count, 'TRIED', status, '', '{{}}' FROM moved"""
@@ -65,8 +65,8 @@ SUBMISSION = NewRow(
             *each("contract_version", "'x'", IN_OTHER_PIPELINE["contract_version"]),
             *each("release_version", "'0.5'", "'x'"),
             {"release_id": release("0.5"), "release_version": "'0.5'"},
-            *each("given", *(status_of("1.0", status) for status in ("UPLOADED", "VERIFYING", "REJECTED", "REVOKED"))),
-            *each("given", "UPDATE releases_pipeline SET activation_id = NULL"),
+            *each("setup", *(status_of("1.0", status) for status in ("UPLOADED", "VERIFYING", "REJECTED", "REVOKED"))),
+            *each("setup", "UPDATE releases_pipeline SET activation_id = NULL"),
         ],
         "execution_key_once": each("execution_key", "'succeeded'", "'cancelled'", "'dead'", "'running'"),
         "executions_execution_pkey": each("id", execution("dead")),
@@ -115,7 +115,7 @@ DEAD_LETTER = NewRow(
             *each("tenant_id", tenant("other"), tenant("rival")),
             *each("execution_id", execution("queued")),
             *(
-                {"execution_id": execution(key), "given": "DELETE FROM executions_deadletter"}
+                {"execution_id": execution(key), "setup": "DELETE FROM executions_deadletter"}
                 for key in ("dead", "failed")
             ),
             *each("execution_version", "e.version - 1", "e.version + 1"),
@@ -130,7 +130,7 @@ DEAD_LETTER = NewRow(
             {"script": moved("CANCELLED") + "; {insert}"},
             {"script": moved("SUCCEEDED", "finished_at = now(), result = '1'") + "; {insert}"},
             {
-                "given": f"DELETE FROM executions_deadletter WHERE execution_id = {execution('dead')}",
+                "setup": f"DELETE FROM executions_deadletter WHERE execution_id = {execution('dead')}",
                 "source": "FROM executions_execution e WHERE e.execution_key = 'dead'",
             },
         ],
@@ -201,7 +201,7 @@ NEW_INTERACTION = {
 TO_OPEN_UNIT = {
     "unit_id": unit("asking"),
     "execution_id": execution("asking"),
-    "given": f"UPDATE executions_interaction SET item_index = 7 WHERE unit_id = {unit('asking')}",
+    "setup": f"UPDATE executions_interaction SET item_index = 7 WHERE unit_id = {unit('asking')}",
 }
 INTERACTION = NewRow(
     "executions_interaction",
@@ -228,7 +228,7 @@ INTERACTION = NewRow(
             *(
                 TO_OPEN_UNIT
                 | {
-                    "given": f"{TO_OPEN_UNIT['given']}; UPDATE executions_awaitunit SET status = '{status}', "
+                    "setup": f"{TO_OPEN_UNIT['setup']}; UPDATE executions_awaitunit SET status = '{status}', "
                     f"answered_items = expected_items WHERE id = {unit('asking')}"
                 }
                 for status in ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED")

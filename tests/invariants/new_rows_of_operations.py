@@ -57,7 +57,7 @@ CAMPAIGN_ITEM = NewRow(
     {"campaign_id": f"{CAMPAIGN}::uuid", "execution_id": "e.id", "expected_version": "e.version"},
     {
         "campaign_items_with_campaign": [
-            {"campaign_id": OLD_CAMPAIGN, "given": "DELETE FROM executions_campaignitem"},
+            {"campaign_id": OLD_CAMPAIGN, "setup": "DELETE FROM executions_campaignitem"},
             *each("campaign_id", "gen_random_uuid()"),
             *each("execution_id", "gen_random_uuid()", execution("queued")),
             *({"source": items(key)} for key in ("queued", "running", "retried", "asking", "succeeded", "cancelled")),
@@ -170,10 +170,10 @@ WORKER_KEY = NewRow(
             *each("number", "0", "1", "3", "-1"),
             {"newest": "1", "oldest": "1"},
             *each("oldest", "0", "-1"),
-            {"given": FIRST_CHANGE, "newest": "3", "oldest": "2"},
-            {"given": FIRST_CHANGE, "newest": "2", "oldest": "3"},
-            {"given": FIRST_CHANGE},
-            {"given": FIRST_CHANGE, "number": "3", "newest": "3", "oldest": "3"},
+            {"setup": FIRST_CHANGE, "newest": "3", "oldest": "2"},
+            {"setup": FIRST_CHANGE, "newest": "2", "oldest": "3"},
+            {"setup": FIRST_CHANGE},
+            {"setup": FIRST_CHANGE, "number": "3", "newest": "3", "oldest": "3"},
             *({"tenant_id": tenant("other"), "number": number} for number in ("0", "2", "3")),
             *({"tenant_id": tenant("other"), "number": "1", "newest": key, "oldest": "0"} for key in ("0", "1")),
         ],
@@ -183,7 +183,7 @@ WORKER_KEY = NewRow(
         {"oldest": "1"},
         {"newest": "3"},
         {"newest": "3", "oldest": "3"},
-        {"given": FIRST_CHANGE, "newest": "4", "oldest": "3"},
+        {"setup": FIRST_CHANGE, "newest": "4", "oldest": "3"},
         {"tenant_id": tenant("other"), "number": "1", "oldest": "1"},
         {"tenant_id": tenant("other"), "number": "1", "newest": "1", "oldest": "1"},
     ],
@@ -199,7 +199,7 @@ MESSAGE_PATH = NewRow(
             *each("arrived_at", "now() + interval '1 microsecond'"),
         ],
     },
-    given="DELETE FROM executions_messagepath",
+    setup="DELETE FROM executions_messagepath",
 )
 OPERATIONS = [
     *(NEW_CAMPAIGN, CAMPAIGN_ITEM, CAMPAIGN_EVENT),

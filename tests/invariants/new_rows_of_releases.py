@@ -6,7 +6,7 @@ OTHER_PIPELINE = "org.example.other"
 ACTIVE = release("1.0")
 NOT_REGISTERED = ("0.1", "0.2", "0.3", "0.4")
 OWN = f"(SELECT digest FROM releases_artifact WHERE release_id = {release('0.5')} AND position = 0)"
-"""The digest of a file that the tenant has sent."""
+"""The digest of a file that the tenant has uploaded."""
 FOREIGN = digest("foreign")
 NEW_RELEASE = {
     "pipeline_id": pipeline(),
@@ -27,7 +27,7 @@ NEW_RELEASE = {
 
 
 def uploaded(**changes: str) -> str:
-    """Return a statement that inserts a release, by default UPLOADED with the versions "9"."""
+    """Return a statement that inserts a release. By default it is UPLOADED and its versions are "9"."""
     values = NEW_RELEASE | changes
     return f"INSERT INTO releases_release ({', '.join(values)}) SELECT {', '.join(values.values())}"
 
@@ -96,7 +96,7 @@ DOCUMENTS = [
                 *each("contract_version", "'8'"),
                 *each("pipeline_id", pipeline("owner", OTHER_PIPELINE), pipeline("rival")),
                 *each(
-                    "given", *(status_of("9", status) for status in ("UPLOADED", "REGISTERED", "REJECTED", "REVOKED"))
+                    "setup", *(status_of("9", status) for status in ("UPLOADED", "REGISTERED", "REJECTED", "REVOKED"))
                 ),
             ],
             "contract_once": each(
@@ -104,7 +104,7 @@ DOCUMENTS = [
             ),
         },
         free="document",
-        given=uploaded(status="'VERIFYING'"),
+        setup=uploaded(status="'VERIFYING'"),
     ),
 ]
 
@@ -129,7 +129,7 @@ FIRST_ACTIVATION = NewRow(
         "activation_moves_pointer": each("script", "{insert}"),
     },
     free="pipeline_id release_id actor reason",
-    given="; ".join((NEW_PIPELINE, uploaded(pipeline_id=pipeline("other"), status="'REGISTERED'"))),
+    setup="; ".join((NEW_PIPELINE, uploaded(pipeline_id=pipeline("other"), status="'REGISTERED'"))),
     script=f"""{{insert}}; UPDATE releases_pipeline p SET activation_id = (SELECT max(id) FROM releases_activation)
         WHERE id = {pipeline("other")}""",
 )
@@ -159,13 +159,13 @@ HISTORY = [
                 *each("previous_id", "NULL", release("0.5"), release("0.1"), release("1.0", "owner", OTHER_PIPELINE)),
             ],
             "activation_operation_once": [
-                {"given": f"UPDATE releases_activation SET operation_key = 'new' WHERE pipeline_id = {pipeline()}"}
+                {"setup": f"UPDATE releases_activation SET operation_key = 'new' WHERE pipeline_id = {pipeline()}"}
             ],
         },
         [
             *each("operation_key", "NULL"),
             *each("release_id", ACTIVE),
-            {"given": f"UPDATE releases_activation SET operation_key = 'new' WHERE pipeline_id = {pipeline('rival')}"},
+            {"setup": f"UPDATE releases_activation SET operation_key = 'new' WHERE pipeline_id = {pipeline('rival')}"},
         ],
         free="operation_key actor reason",
         script=f"""{{insert}}; UPDATE releases_pipeline p SET activation_id = (SELECT max(id) FROM releases_activation)
@@ -216,7 +216,7 @@ HISTORY = [
             ],
             "attachment_once": [
                 {
-                    "given": (
+                    "setup": (
                         "UPDATE releases_attachment SET content = 'x', digest = "
                         + digest("x")
                         + f" WHERE release_id = {release('0.5')}"

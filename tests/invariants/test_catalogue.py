@@ -1,4 +1,4 @@
-"""The catalogue of the database: these tests try each of its triggers and constraints, and there are no others."""
+"""The database catalogue has exactly the triggers and constraints that these tests exercise."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from tests.invariants.attempts import Connection
 from tests.invariants.matrix import MATRIX
 
 OURS = "c.relnamespace = 'public'::regnamespace AND c.relname ~ '^(tenancy|releases|executions)_'"
-# The names that errors show: those of triggers, or what their functions raise instead, and those of CHECKs, except for
-# the ones that Django names.
+# The names that errors report: triggers (or the names that their functions raise) and CHECK constraints, except those
+# that Django names.
 GUARDS = rf"""
 WITH guards AS (
     SELECT t.tgname, p.prosrc FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
@@ -82,7 +82,7 @@ def test_the_unique_keys(database: Connection) -> None:
 
 
 def test_every_reference_is_a_foreign_key(database: Connection) -> None:
-    """But for one: a campaign remembers executions that retention has removed."""
+    """One exception: a campaign keeps references to executions that retention has removed."""
     models = [model for model in apps.get_models() if model._meta.db_table in MATRIX]
     fields = {
         (model._meta.db_table, field.column)

@@ -1,4 +1,4 @@
-"""What a row in each state must have and must not have, tried without the triggers, which would reject more."""
+"""The columns that a row must and must not have in each state. Triggers are disabled because they would reject more."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from tests.invariants.test_every_column import candidates, one_of_each_state, pr
 
 @dataclass(frozen=True)
 class Optional:
-    """The states in which a column must have a value, and those in which it may have one. In others it is null."""
+    """The states in which a column must or may have a value. In all other states it is null."""
 
     constraint: str
     must: str = ""
@@ -50,7 +50,7 @@ OPTIONAL: Mapping[str, Mapping[str, Optional]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """The changes of the rows `where` that a CHECK rejects, and changes that it accepts."""
+    """Changes of the rows selected by `where`: those that a CHECK rejects and those that it accepts."""
 
     table: str
     constraint: str
@@ -167,7 +167,7 @@ def test_a_check_rejects_each_wrong_value(database: Connection, check: Check) ->
 
 
 def state_change(database: Connection, table: str, column: str, value: sql.Composable, state: str) -> str:
-    """Return what rejects `value` in a row of `state`, which is forced where no row is in it."""
+    """Return what rejects `value` in a row in `state`. If no row is in `state`, force one into it."""
     keys = one_of_each_state(database, table)
     key = keys.get(state, next(iter(keys.values())))
     text = sql.SQL("UPDATE {} SET {} = {} WHERE {} = %s")

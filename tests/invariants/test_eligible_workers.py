@@ -1,4 +1,4 @@
-"""The view of eligible workers, the count of their executions and their clock, each rule by itself."""
+"""The view of eligible workers: each rule, the execution counts and the clock, tested separately."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every column of every table in every state, changed by the owner of the tables: the triggers alone reject it."""
+"""Triggers alone reject changes of guarded columns in every state, even by the table owner."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from tests.invariants.test_every_column import candidates, differs, one_of_each_
 
 MODELS = {model._meta.db_table: model for model in apps.get_models() if model._meta.db_table in MATRIX}
 FORCED = {"executions_interaction": "DISPATCHED", "executions_awaitunit": "WAITING_EXTERNAL"}
-"""Tables with more states than `rows` makes, and the state from which the others are forced."""
+"""Tables with more states than `rows` creates, and the state whose row is forced into the others."""
 
 
 def row_in(database: Connection, table: str, state: str) -> Any:
-    """Return the key of a row in `state`. A row is forced into a state that none is in."""
+    """Return the key of a row in `state`. If no row is in `state`, force one into it."""
     known = one_of_each_state(database, table)
     if state not in known:
         text = sql.SQL("UPDATE {} SET status = {} WHERE {} = {}")
@@ -28,7 +28,7 @@ def row_in(database: Connection, table: str, state: str) -> Any:
 
 
 def other_values(database: Connection, table: str) -> dict[str, list[sql.Composable]]:
-    """Return other values for each column, without NULL where the column never is."""
+    """Return alternative values for each column, including NULL for nullable columns."""
     nullable = {field.column for field in MODELS[table]._meta.concrete_fields if field.null}
     found = candidates(database, table)
     return {column: values if column in nullable else values[1:] for column, values in found.items()}

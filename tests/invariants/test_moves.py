@@ -1,4 +1,4 @@
-"""What each move must change with the state: version, counts, finish time, verdicts, answers."""
+"""The columns that each move must change with the state: version, counts, finish time, verdicts and answers."""
 
 from itertools import product
 
@@ -22,7 +22,7 @@ LEGAL = [(source, target) for source, targets in MOVES.items() for target in sor
 
 
 def move(source: State, target: State, changes: Change) -> str:
-    """Return the statement that moves an execution with all that belongs to the move, except for `changes`."""
+    """Return the statement for a complete move of an execution, with `changes` applied to its columns."""
     running = target is State.RUNNING
     values = {
         "status": f"'{target}'",
@@ -133,10 +133,10 @@ OTHER = release("1.0", name="org.example.other")
 @pytest.mark.parametrize(
     "preparation",
     [
-        # of the release's version, and of another pipeline
+        # same version as the release, other pipeline
         f"""UPDATE releases_release SET contract_version = (SELECT contract_version FROM releases_release
             WHERE id = {OTHER}) WHERE id = {release("0.3")}""",
-        # of the release's pipeline, and of another version
+        # same pipeline as the release, other version
         f"""UPDATE releases_contract SET pipeline_id = (SELECT pipeline_id FROM releases_release
             WHERE id = {release("0.3")}) WHERE id = (SELECT contract_id FROM releases_release WHERE id = {OTHER})""",
     ],
@@ -216,7 +216,7 @@ def test_an_open_unit_may_end_in_any_way_that_fits_its_answers(database: Connect
     assert refusal(database, change, ordinary=True) == expected
 
 
-# --- campaigns and what travelled ---
+# --- campaigns and wire forms ---
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "CANCELLED"])

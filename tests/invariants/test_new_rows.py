@@ -1,4 +1,4 @@
-"""Every wrong value of every new row is rejected, each by its own constraint or trigger."""
+"""Every wrong value of a new row is rejected by the expected constraint or trigger."""
 
 import pytest
 
@@ -68,7 +68,7 @@ CHOSEN: dict[str, Change] = {
     },
     "executions_campaignitem": {"outcome": "'PENDING'", "code": "''", "at": "NULL"},
 }
-"""What the database puts into the columns of a new row that the application role may not insert."""
+"""The values that the database sets in columns that the application role may not insert."""
 
 
 @pytest.mark.parametrize("table", MATRIX)

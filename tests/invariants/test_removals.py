@@ -1,4 +1,4 @@
-"""Retention: the database lets an execution go when its tenant's term is over, and its history with it."""
+"""The database allows the removal of an execution and its history after the tenant's retention period."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def finished(database: Connection, key: str, ago: str) -> None:
 
 
 def terms(database: Connection, **days: int | None) -> None:
-    """Set the terms of the tenant. Other tenants keep executions for another time."""
+    """Set the retention periods of the tenant. Other tenants keep executions for one day."""
     database.execute("UPDATE tenancy_tenant SET retention_days = 1, failed_retention_days = 1")
     values = ", ".join(f"{name} = {days.get(name) or 'NULL'}" for name in ("retention_days", "failed_retention_days"))
     database.execute(f"UPDATE tenancy_tenant SET {values} WHERE id = {OWNER}")

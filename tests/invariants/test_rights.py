@@ -41,9 +41,9 @@ OF_DJANGO = {
     ),
     "django_session": Rights(insert=EVERY_COLUMN, update=EVERY_COLUMN, delete=True),
 }
-"""The rights on tables that have no place in the matrix. On others of them the role may only read."""
+"""Privileges on framework tables with write access. All other framework tables are read-only."""
 TO_LOCK = {"releases_trustedkey": {"name"}}
-"""Columns with a right to update that only serves to lock rows."""
+"""Columns whose UPDATE privilege only serves to lock rows."""
 EVENT = {"execution_id", "sequence", "kind", "status", "actor", "data"}
 
 
@@ -91,7 +91,7 @@ def test_the_rights_on_tables_of_the_framework() -> None:
 
 @pytest.mark.parametrize("table", MATRIX)
 def test_no_right_is_wider_than_its_use(table: str) -> None:
-    """A trigger may reject what the right allows. Both hold alone, so that one of them can be wrong."""
+    """Triggers reject these changes too. Privileges are tested separately, so that either layer may fail."""
     found, expected = RIGHTS[table], MATRIX[table]
     changeable = {column for state in expected.in_state for column in expected.changeable(state)}
     together = {*WITH_OTHERS.get(table, "").split()} | TO_LOCK.get(table, set())

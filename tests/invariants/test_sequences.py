@@ -1,4 +1,4 @@
-"""Events and the counts of their executions, in groups, and which campaign event may follow which."""
+"""The sequences of execution events, event counts in groups, and the order of campaign events."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ from tests.invariants.new_rows_of_executions import execution
 
 CHOSEN = "FROM executions_execution WHERE id = {}"
 SEQUENCE, COUNT = "event_in_sequence", "execution_counts_its_events"
-# How far an execution's count moves on, which sequences after the old count its events get, with which statuses
+# Increase of the event count, sequences of the new events relative to the old count, their statuses, expected results
 EVENTS: list[tuple[int, tuple[int, ...], tuple[str, ...], set[str]]] = [
     (1, (1,), ("QUEUED",), {""}),
     (2, (1, 2), ("QUEUED", "QUEUED"), {""}),

@@ -37,10 +37,10 @@ def restart(cluster: Cluster) -> None:
 
 def test_submissions_are_accepted_all_the_while_and_their_histories_stay_short(impatient: Scene) -> None:
     for fault in ("away", "full"):
-        outlasted(impatient, fault)
+        assert_submissions_continue(impatient, fault)
 
 
-def outlasted(impatient: Scene, fault: str) -> None:
+def assert_submissions_continue(impatient: Scene, fault: str) -> None:
     before = submitted(impatient, f"before-{fault}", 2)
     long = impatient.submit(f"long-{fault}")
     impatient.wait_for_run(f"long-{fault}")

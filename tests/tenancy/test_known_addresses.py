@@ -1,4 +1,4 @@
-"""A flood of attempts elsewhere locks nobody out where they have logged in: there alone, and for a limited time."""
+"""A flood of attempts from elsewhere does not lock a user out at addresses where they recently logged in."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ MOST = 3
 
 @pytest.fixture(autouse=True)
 def known_here(settings: Any) -> None:
-    """The account has logged in here. Only the limit of the account counts."""
+    """The account has logged in from HERE. Only the limit per account applies."""
     settings.LOGIN_ATTEMPTS = settings.LOGIN_ATTEMPTS_PER_ADDRESS = 1000
     settings.LOGIN_ATTEMPTS_PER_ACCOUNT = MOST
     log_in("ada", HERE)

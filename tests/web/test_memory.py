@@ -81,7 +81,7 @@ def test_large_inputs_that_come_at_once_leave_little_behind(
     large = submitting(own, tenant, release.pipeline_id, os.urandom(INPUT_BYTES // 2).hex())
     try:
         with ThreadPoolExecutor(INPUTS) as pool:
-            list(pool.map(small, [f"small-{number}" for number in range(200)]))  # every thread has served one
+            list(pool.map(small, [f"small-{number}" for number in range(200)]))  # each thread has served a request
             before = resident(web)
             list(pool.map(large, [f"large-{number}" for number in range(INPUTS)]))
         # Dispatching them takes a moment longer. Without bounds and budget they kept 18 MB each.

@@ -1,4 +1,4 @@
-"""The gate to the broker: after a refusal nothing is sent until a probe succeeds, and probes come at growing waits."""
+"""After a refusal, the broker gate sends nothing until a probe succeeds. The interval between probes grows."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ class Clock:
 
 
 class Broker:
-    """A broker that refuses everything while `error` is set. Counts what is tried."""
+    """A broker that refuses everything while `error` is set. Counts probes and messages."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None

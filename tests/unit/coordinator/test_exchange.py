@@ -107,8 +107,10 @@ def test_a_server_that_never_answers_is_cut_off() -> None:
 
 
 def test_the_time_is_that_of_the_whole_exchange() -> None:
-    """Each byte comes well within the time, and the last of them would not. An answer without a length is cut off too:
-    the end of its connection would make it whole."""
+    """Single bytes arrive in time, but the whole answer does not.
+
+    An answer without a length is cut off too, although closing its connection would complete it.
+    """
     for beginning in (
         b"HTTP/1.1 200 OK\r\nX-Slow: ",
         b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n",

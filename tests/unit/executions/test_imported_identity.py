@@ -1,4 +1,4 @@
-"""A suspension that a worker opened belongs to its command: no part of its identity may be another's."""
+"""The imported identity of a suspension must match its command in every part."""
 
 import json
 from typing import Any

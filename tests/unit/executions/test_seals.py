@@ -1,4 +1,4 @@
-"""A message with several seals: each holds under its own key, and no part of one passes for a part of another."""
+"""Each seal of a message is valid only with its own key. Parts of different seals cannot be exchanged."""
 
 import copy
 from functools import partial

@@ -210,7 +210,7 @@ def test_random_bytes_are_refused(message: bytes) -> None:
 
 @pytest.mark.parametrize("member", ["eta", "expires", "retries", "sentAt"])
 def test_a_signed_message_has_no_other_member_in_its_header(member: str) -> None:
-    """With another time it could be replayed for ever."""
+    """A message with a changed time could be replayed indefinitely."""
     signature, text, content = written(content=body(ENVELOPE)).split(b"\n", 2)
     header = json.loads(text)
     others = {

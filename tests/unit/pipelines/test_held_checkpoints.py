@@ -1,4 +1,4 @@
-"""Checkpoints of a transition: what is kept, and that a run which resumes there comes to the same end."""
+"""The checkpoints that a transition stores. A run that resumes at any of them has the same result."""
 
 from typing import Any
 
@@ -58,15 +58,15 @@ def test_each_step_but_the_last_leaves_its_output_as_it_travels(pipeline: Pipeli
 def test_a_run_that_resumes_at_any_checkpoint_comes_to_the_same_end(
     pipeline: Pipeline, context: StepContext, lines: int
 ) -> None:
-    """A stream stays a stream, also with one item or none."""
-    whole = run(pipeline, lines, start=0, stop=-1, context=context)
-    assert isinstance(whole, Completed)
+    """A stream remains a stream, even with one item or none."""
+    uninterrupted = run(pipeline, lines, start=0, stop=-1, context=context)
+    assert isinstance(uninterrupted, Completed)
     kept = kept_by(pipeline, lines, context)
     assert [index for index, _, _ in kept] == [1, 2, 3, 4]
     for index, outputs, many in kept:
         payload, shape = (outputs, "MULTI") if many else (outputs[0], "UNI")
         resumed = run(pipeline, payload, start=index, stop=-1, context=context, shape=shape)  # type: ignore[arg-type]
-        assert resumed == whole, index
+        assert resumed == uninterrupted, index
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])

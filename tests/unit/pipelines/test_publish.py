@@ -1,4 +1,4 @@
-"""What a publisher sends, to whom, and how long it waits, against a small HTTP server in the coordinator's place."""
+"""The requests of a publisher and its timeout. A small HTTP server replaces the coordinator."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receip
 
 
 class Coordinator:
-    """Answers every POST with 202 and every GET with the next of `statuses`, the last of them for good."""
+    """Answers each POST with 202 and each GET with the next item of `statuses`, and then repeats the last one."""
 
     def __init__(self) -> None:
         self.statuses = ["REGISTERED"]

@@ -1,4 +1,4 @@
-"""A step that swallows the failure of a stream: nobody is asked, nothing is kept or completed on partial data."""
+"""If a step swallows the failure of a stream, no await, checkpoint or completion is based on partial data."""
 
 import dataclasses
 import sys
@@ -82,7 +82,7 @@ def pipeline_of(author: Author, failure: str, gathering: str, swallowing: str, f
 
 
 def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[Outcome, list[Any]]:
-    """The outcome of a run without checkpoints, in which streams are lazy, and the checkpoints of one with them."""
+    """Return the outcome of a run without checkpoints (lazy streams) and the checkpoints of a run with them."""
     kept: list[Any] = []
     authored = sys.modules["authored"]
     cancellable = dataclasses.replace(context, cancellation=lambda: bool(authored.cancelled))
@@ -125,7 +125,7 @@ def test_every_kind_of_failure_that_a_step_swallows_is_the_outcome(
 def test_a_step_that_passes_the_items_on_before_it_swallows_is_no_exception(
     author: Author, context: StepContext, following: str
 ) -> None:
-    """Its items were already on their way when the stream failed, so only the rest of the transition can stop."""
+    """Its items were passed on before the stream failed, so only the rest of the transition can be stopped."""
     body = SOURCE.format(failure="    raise OSError('the disk is gone')") + (
         "@pipeline.step\n"
         "def pass_on(numbers: Iterator[int]) -> Iterator[int]:\n"

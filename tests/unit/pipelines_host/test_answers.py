@@ -1,4 +1,4 @@
-"""What a worker reports of a transition: its progress, what it waits for, and nothing that cannot travel."""
+"""A worker reports progress and suspensions of a transition, and omits checkpoints that are too large."""
 
 import secrets
 import sys
@@ -67,12 +67,12 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 
 def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[int, list[str]] | None]]:
-    """The outcome and the checkpoint of each answer to one command, in their order; no outcome is the empty text."""
-    told: list[Answer] = []
-    asked = command(payload=payload, **members)
-    host.execute(seal(host.release.identity, CommandGroup(commands=[asked]), Hosted.key), told.append)
+    """Return the outcome ("" without one) and the checkpoint of each answer to one command, in order."""
+    answers: list[Answer] = []
+    sent = command(payload=payload, **members)
+    host.execute(seal(host.release.identity, CommandGroup(commands=[sent]), Hosted.key), answers.append)
     found: list[tuple[str, tuple[int, list[str]] | None]] = []
-    for each in told:
+    for each in answers:
         outcome = each.outcome.outcome if each.outcome else ""
         progress = (each.checkpoint.next_step_index, each.checkpoint.output_payloads) if each.checkpoint else None
         found.append((outcome, progress))
@@ -80,7 +80,7 @@ def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[
 
 
 def test_progress_is_reported_as_it_comes_and_a_failure_repeats_the_newest(host: Host) -> None:
-    """The message with the checkpoint may be lost, and that of the failure may arrive before it."""
+    """The checkpoint message may be lost or may arrive after the failure message."""
     first, second = (1, ["13"]), (2, ["130"])
     assert reported(host, "12", checkpoints=True) == [("", first), ("", second), ("FAILED", second)]
 

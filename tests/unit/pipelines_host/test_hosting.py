@@ -30,7 +30,7 @@ def test_code_that_is_the_release_is_hosted_under_its_identity(hosted: Hosted) -
 @pytest.mark.parametrize("own", [0, 1])
 @pytest.mark.parametrize("kind", ["local-file", "container-image"])
 def test_code_that_is_one_of_two_artifacts_is_hosted_under_its_own_name(hosted: Hosted, own: int, kind: str) -> None:
-    """The other one runs on other workers of the release."""
+    """The other artifact runs on other workers of the release."""
     other = {"artifactId": "other", "kind": kind, "uri": "other", "digest": "sha256:" + "1" * 64}
     mine = json.loads(hosted.descriptor.read_text())["artifacts"][0]
     hosted.change_descriptor(lambda document: document["artifacts"].insert(1 - own, other))

@@ -164,7 +164,7 @@ def test_what_can_never_be_sent_is_lost_alone(kind: type[BaseException], caplog:
 
 
 def test_an_answer_is_done_with_once_the_broker_has_it_and_not_before() -> None:
-    """However long the broker is away: the lease is held, and nothing is dropped."""
+    """During an outage of any length, the lease is held and no answer is dropped."""
     broker = Broker(failures=MOST_TRIES + 2)
     done: list[Answer] = []
     before: list[int] = []
@@ -222,7 +222,7 @@ LARGE = "x" * (MOST_BYTES // 2)
 
 @pytest.mark.parametrize("part", ["outputs", "questions", "traceback", "checkpoint"])
 def test_a_message_is_bounded_in_bytes(part: str) -> None:
-    """Whatever it is that makes an answer large."""
+    """Every part that can make an answer large counts."""
     broker = Broker()
     outbox = Outbox(broker.send)
     answers = [large_answer(part) for _ in range(3)]
@@ -255,14 +255,14 @@ def large_answer(part: str) -> Answer:
         "outputs": {"output_payloads": [LARGE]},
         "questions": {"suspension": suspension},
     }
-    told = changes.get(part, {"failure": failure})
+    update = changes.get(part, {"failure": failure})
     made_outcome = outcome(token).outcome
     assert made_outcome is not None
-    return Answer(HERE, outcome=made_outcome.model_copy(update=told))
+    return Answer(HERE, outcome=made_outcome.model_copy(update=update))
 
 
 def test_answers_that_follow_soon_share_a_message() -> None:
-    """After a group of many, the outbox waits a few milliseconds for the next ones."""
+    """After a large group, the outbox waits a few milliseconds for further answers."""
     pause = threading.Event()
     for _ in range(20):
         broker = Broker()
@@ -277,4 +277,4 @@ def test_answers_that_follow_soon_share_a_message() -> None:
         assert outbox.close(10)
         if [len(group) for group in broker.groups] == [30, 2]:
             return
-    pytest.fail("each of them travelled alone")
+    pytest.fail("each answer was sent in a separate message")

@@ -1,4 +1,4 @@
-"""How many transitions run at once, how long commands wait for a thread, and what is too large to be reported."""
+"""Limits on concurrent transitions, on the wait of commands for a thread, and on the size of reports."""
 
 import json
 import threading
@@ -18,11 +18,11 @@ from tests.unit.pipelines_host.test_host import command, sealed
 
 
 def test_no_more_transitions_run_at_once_than_there_are_places(hosted: Hosted) -> None:
-    """However many messages they come in: here three, for two places."""
+    """The limit applies across messages: here three messages for two places."""
     host = hosted.host()
-    told: list[Answer] = []
+    answers: list[Answer] = []
     messages = [sealed(host, command(99), key=hosted.key) for _ in range(3)]
-    threads = [threading.Thread(target=host.execute, args=(message, told.append)) for message in messages]
+    threads = [threading.Thread(target=host.execute, args=(message, answers.append)) for message in messages]
     try:
         for each in threads:
             each.start()
@@ -33,7 +33,7 @@ def test_no_more_transitions_run_at_once_than_there_are_places(hosted: Hosted) -
         (hosted.folder / "go").touch()
         for each in threads:
             each.join(10)
-    assert len(hosted.marks()) == len(told) == 3
+    assert len(hosted.marks()) == len(answers) == 3
 
 
 def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease() -> None:

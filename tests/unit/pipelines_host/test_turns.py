@@ -1,4 +1,4 @@
-"""Turns of a worker over HTTP: who gets one, who gives it back, and how the worker ends."""
+"""The turns of an HTTP worker: which calls get and release them, and how the worker shuts down."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ from tests.unit.pipelines_host.test_rest_host import (
 
 
 class Calls:
-    """Calls of a server, each in a thread or over a bare connection."""
+    """Calls to a server, each in a thread or over a plain socket."""
 
     def __init__(self, hosted: Hosted, server: Server) -> None:
         self.hosted = hosted
@@ -59,7 +59,7 @@ class Calls:
         self.threads[-1].start()
 
     def connected(self, number: int) -> socket.socket:
-        """A connection over which the call was sent."""
+        """Return a connection over which the call has been sent."""
         body = self._body(number)
         headers = {**signed("POST", EXECUTE, body), "Content-Length": str(len(body))}
         lines = [f"POST {EXECUTE} HTTP/1.0", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
@@ -107,7 +107,7 @@ def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) ->
 
 
 def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(hosted: Hosted) -> None:
-    """Its turn is free for the next one."""
+    """Its turn is free for the next call."""
     with serving(hosted, 1) as (server, calls):
         before = handlers()
         with server.turns:

@@ -1,4 +1,4 @@
-"""Archives in which two readers could see different entries: each difference alone is refused by its code."""
+"""Archives in which two readers could find different entries. Each difference alone is refused with its code."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def long(value: int) -> bytes:
 
 
 def hidden(*places: int) -> bytes:
-    """An archive of four entries whose directory leaves out those at `places`."""
+    """Return an archive with four entries whose directory omits those at `places`."""
     members = [A, CONTRACT, B, stored("c", b"third")]
     data, records = b"", b""
     for place, member in enumerate(members):
@@ -69,7 +69,7 @@ def hidden(*places: int) -> bytes:
 
 
 def gap(before: int, size: int = 1) -> bytes:
-    """An archive with zero bytes before the entry at `before`, or before the directory."""
+    """Return an archive with `size` zero bytes before the entry at `before`; 3 is the directory."""
     data, records = b"", b""
     for place, member in enumerate([A, CONTRACT, B]):
         data += bytes(size) * (place == before)
@@ -79,20 +79,20 @@ def gap(before: int, size: int = 1) -> bytes:
 
 
 def over_the_directory(size: int) -> bytes:
-    """A last entry whose data has `size` more bytes than lie before the directory."""
+    """Return an archive whose last entry extends `size` bytes into the directory."""
     last = stored("last", b"some bytes")
     return assembled(CONTRACT, replace(last, size=last.size + size, compressed=last.size + size))
 
 
 def descriptor_over_the_directory() -> bytes:
-    """A last entry whose data ends at the directory, so that its data descriptor would lie in it."""
+    """Return an archive whose last entry ends at the directory, so that its data descriptor would lie in it."""
     return assembled(CONTRACT, replace(B, flags=0x8))
 
 
 def inside_an_extra_field() -> bytes:
-    """Two entries: the local header of the first covers that of the second, and both end together.
+    """Return an archive with an entry inside the local extra field of another; the data of both ends together.
 
-    By the directory alone, which has no length of an extra field, the second lies behind the first.
+    The directory has no length of the local extra field, so by the directory alone the second follows the first.
     """
     second, room = stored("second", b"xy" + b"shared"), bytes(16)
     head = room + second.local[: -len(b"shared")]
@@ -130,18 +130,18 @@ def test_entries_fill_the_file_up_to_the_directory_and_none_lies_elsewhere(build
     assert codes(build()) == {code}
 
 
-# --- what one entry is ---
+# --- the headers of one entry ---
 
 
 def described(**changes: object) -> bytes:
-    """An entry whose sizes follow its data, and one before and after it."""
+    """Return an archive whose middle entry has a data descriptor with its sizes."""
     descriptor = struct.pack("<4s3L", DESCRIPTOR, *B.sizes)
     member = replace(B, flags=0x8, local_sizes=(0, 0, 0), after=descriptor)
     return assembled(CONTRACT, replace(member, **changes), A)  # type: ignore[arg-type]
 
 
-def described_otherwise(offset: int) -> bytes:
-    """The same with another byte in the data descriptor."""
+def with_changed_descriptor(offset: int) -> bytes:
+    """Return the same archive with a changed byte in the data descriptor."""
     return patched(described(), DESCRIPTOR, offset, b"\x7e")
 
 
@@ -180,7 +180,7 @@ HEADERS: dict[str, tuple[Build, str]] = {
     "no data descriptor": (lambda: described(after=b""), "ARCHIVE_HEADERS_DISAGREE"),
     **{
         f"another {what} in the data descriptor": (
-            partial(described_otherwise, offset),
+            partial(with_changed_descriptor, offset),
             "ARCHIVE_HEADERS_DISAGREE",
         )
         for what, offset in (("signature", 0), ("checksum", 4), ("compressed size", 8), ("size", 12))
@@ -288,7 +288,7 @@ def test_the_findings_about_names_are_bounded() -> None:
 
 
 def with_wide_end(**changes: int) -> bytes:
-    """PLAIN with a zip64 end record, some bytes of its end records changed: `locator_8=1` sets the byte at offset 8."""
+    """Return PLAIN with a zip64 end record and changed end records: `locator_8=1` sets the locator's byte 8 to 1."""
     data = with_zip64_end(PLAIN)
     for name, value in changes.items():
         record, _, offset = name.partition("_")
@@ -298,7 +298,7 @@ def with_wide_end(**changes: int) -> bytes:
 
 
 def marked_wide(data: bytes) -> bytes:
-    """The same with an end record that leaves its numbers to the zip64 one."""
+    """Return `data` with an end record whose values refer to the zip64 end record."""
     return patched(data, END, 8, b"\xff" * 12)
 
 

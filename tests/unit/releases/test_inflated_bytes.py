@@ -1,4 +1,4 @@
-"""What it costs to inspect an archive: the bytes that are inflated are counted, whatever the verdict is."""
+"""The cost of inspecting an archive: the number of inflated bytes is bounded for valid and invalid archives."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tests.unit.releases.test_hostile_archives import HOSTILE, LIMITS, MEGABYTE
 from tests.unit.releases.zips import Member, assembled, deflated, stored
 
 PIECE = 256 * 1024
-"""How much compressed data is read, and how much is inflated, at once."""
+"""The maximum number of bytes that one step reads, and that it inflates."""
 CONTRACT = deflated(CONTRACT_ENTRY, b"{}")
 
 
 @dataclass
 class Inflated:
-    """The bytes that zlib gave: all of them, and the most at once."""
+    """The number of bytes that zlib returned: in total, and at most in one call."""
 
     total: int = 0
     most: int = 0
 
 
 class Counting:
-    """A decompressor of zlib that counts."""
+    """A zlib decompressor that counts the inflated bytes."""
 
     def __init__(self, inner: Any, inflated: Inflated) -> None:
         self._inner, self._inflated = inner, inflated
@@ -54,7 +54,7 @@ def inflated(monkeypatch: pytest.MonkeyPatch) -> Inflated:
 
 
 def codes(data: bytes, limits: Limits = LIMITS) -> set[str]:
-    """The findings about an archive; none if it is accepted."""
+    """Return the finding codes for an archive; empty if it is accepted."""
     try:
         read_contract_entry(io.BytesIO(data), limits)
     except ArchiveError as error:
@@ -63,7 +63,7 @@ def codes(data: bytes, limits: Limits = LIMITS) -> set[str]:
 
 
 def lying(size: int, body: bytes) -> Member:
-    """An entry that inflates to `body` and admits to `size` bytes in both headers."""
+    """Return an entry that inflates to `body`, while both headers declare `size` bytes."""
     return replace(deflated("bomb", body), size=size)
 
 
@@ -120,13 +120,13 @@ def test_what_the_headers_show_is_refused_before_anything_is_inflated(
 
 
 class Counted(io.BytesIO):
-    """A file that counts the bytes that are read of it."""
+    """A file that counts the bytes that are read from it."""
 
-    given = 0
+    count = 0
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
-        self.given += len(data)
+        self.count += len(data)
         return data
 
 
@@ -143,7 +143,7 @@ def test_a_directory_beyond_its_bounds_is_not_read(limits: Limits, code: str) ->
     with pytest.raises(ArchiveError) as caught:
         read_contract_entry(file, limits)
     assert {finding.code for finding in caught.value.findings} == {code}
-    assert file.given < 70_000, "the end of the file, in which the end record is"
+    assert file.count < 70_000, "only the end of the file is read, to find the end record"
     assert codes(data, Limits(entries=3000, directory_bytes=150_000)) == set()
 
 
@@ -167,7 +167,7 @@ def test_compressed_archives_are_inflated_to_look_into_them_within_a_bound_of_th
     inner = assembled(stored("x", bytes(3 * MEGABYTE)))
     data = assembled(*(deflated(f"{number}.zip", inner) for number in range(9)))
     assert codes(data, limits) == {"ARCHIVE_NESTED_TOO_LARGE"}
-    # The beginning of the first one that is too many is read to see that it is an archive.
+    # The beginning of the first archive beyond the limit is read to recognize it as an archive.
     assert inflated.total <= limits.inner_bytes + PIECE
 
 
@@ -207,7 +207,7 @@ def test_nested_archives_up_to_the_depth_are_inspected(inflated: Inflated) -> No
 
 
 def of_length(length: int) -> tuple[bytes, bytes]:
-    """A deflated stream of exactly `length` bytes, and what it inflates to."""
+    """Return a deflated stream of exactly `length` bytes and its inflated content."""
     packed, body = b"", b""
     while left := length - len(packed):
         size = min(0xFFFF, left - 5)
@@ -217,7 +217,7 @@ def of_length(length: int) -> tuple[bytes, bytes]:
 
 
 def followed(length: int, rest: bytes) -> Member:
-    """An entry whose deflated stream has `length` bytes and is followed by `rest`, as both headers say."""
+    """Return an entry with a deflated stream of `length` bytes, followed by `rest`. Its headers declare both."""
     packed, body = of_length(length)
     return Member(b"a", packed + rest, len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)
 

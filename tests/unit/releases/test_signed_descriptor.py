@@ -1,4 +1,4 @@
-"""A signature over a descriptor covers every member of it: each one is changed in turn, and signs nothing then."""
+"""The signature of a descriptor covers every member: each changed member invalidates it."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ RELEASE: dict[str, Any] = {
     "artifacts": [ARTIFACT, SECOND],
 }
 UNREADABLE = {"schemaVersion": 2}
-"""There is one schema version, so bytes that name another one are no descriptor."""
+"""Only one schema version exists, so bytes with another version do not parse as a descriptor."""
 
 
 def examined(signed: Any, release: dict[str, Any] = RELEASE) -> Evidence:
@@ -104,7 +104,7 @@ def _descriptor() -> Any:
 
 
 def one_digit(digest: str, place: int) -> str:
-    """`digest` with another digit at `place` of its hexadecimal part."""
+    """Return `digest` with a different digit at `place` of its hexadecimal part."""
     text = digest.removeprefix("sha256:")
     return f"sha256:{text[:place]}{'0' if text[place] != '0' else '1'}{text[place + 1 :]}"
 

@@ -1,4 +1,4 @@
-"""Builds zip archives field by field, for archives that no tool would make."""
+"""Builds zip archives field by field, including archives that no tool would produce."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDE = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Member:
-    """One entry: its bytes in the file, and what its two headers say. The defaults are those of a good entry."""
+    """One entry: its bytes in the file and the fields of its two headers. The defaults describe a valid entry."""
 
     name: bytes
     packed: bytes
@@ -58,7 +58,7 @@ def deflated(name: str, body: bytes) -> Member:
 
 
 def assembled(*members: Member, offsets: tuple[int, ...] | None = None) -> bytes:
-    """Return an archive of these entries. `offsets` are what the directory says, if it is not the truth."""
+    """Return an archive of these entries. `offsets` replaces the correct offsets in the directory."""
     data, places = b"", []
     for member in members:
         places.append(len(data))

@@ -1,4 +1,4 @@
-"""A signed request over HTTP is let in only as it was signed: each part is changed in turn (wire protocol D.3, D.4)."""
+"""A signed HTTP request is accepted only if no signed part was changed (wire protocol D.3, D.4)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -106,7 +106,7 @@ def test_a_request_beyond_the_tolerance_is_refused_on_either_side(offset: timede
 
 
 def test_the_parts_of_what_is_signed_do_not_run_into_each_other() -> None:
-    """A line that moves from the path to the time, or from the time to the nonce, is another request."""
+    """Moving a line from the path to the time, or from the time to the nonce, invalidates the signature."""
     for path, nonce in ((EXECUTE_PATH + "\n" + HEADERS[TIMESTAMP], ""), (EXECUTE_PATH, "\n" + HEADERS[NONCE])):
         with pytest.raises(Refused):
             checked({**HEADERS, NONCE: nonce}, path=path)

@@ -1,4 +1,4 @@
-"""Three steps, each of which leaves a mark for every run; the last one fails, once its gate is open."""
+"""Three steps that record each run. The last step waits for its gate to open and fails `fail_times` times."""
 
 import time
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Version 1 of a pipeline whose first attempts may fail, the very first of them only once its gate is open."""
+"""Version 1 of a pipeline whose first attempts may fail. The first attempt waits for its gate to open."""
 
 import time
 from dataclasses import dataclass
