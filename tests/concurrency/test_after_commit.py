@@ -15,8 +15,10 @@ from executions.worker_keys import WorkerKey
 from tests import making
 from tests.broker import taken
 from tests.concurrency.racing import race, results_of
+from tests.wakeups import broker
 
-pytestmark = pytest.mark.usefixtures("committed")
+__all__ = ["broker"]
+pytestmark = pytest.mark.usefixtures("committed", "broker")
 
 
 @pytest.fixture

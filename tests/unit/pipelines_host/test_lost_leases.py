@@ -29,7 +29,7 @@ def host(hosted: Hosted) -> Host:
 
 
 @pytest.fixture
-def running(hosted: Hosted, host: Host) -> Iterator[Running]:
+def executing(hosted: Hosted, host: Host) -> Iterator[Running]:
     """Executes commands in a thread; returns a list that gets the answer."""
     threads = []
 
@@ -66,9 +66,9 @@ def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
     return answers[0]
 
 
-def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(hosted: Hosted, host: Host, running: Running) -> None:
+def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(hosted: Hosted, host: Host, executing: Running) -> None:
     commands = [command(99), command(99), command(1), command(2)]
-    running(*commands)
+    executing(*commands)
     eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
     begun = {each.lease_token for each in commands[:2]}
     assert tokens(host) == (begun, {each.lease_token for each in commands[2:]}, 0)
@@ -79,9 +79,9 @@ def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(hosted: Hosted
     eventually(lambda: tokens(host) == (set(), set(), 0), what="the end of all")
 
 
-def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: Host, running: Running) -> None:
+def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: Host, executing: Running) -> None:
     cancelled = command(98)
-    answers = running(cancelled)
+    answers = executing(cancelled)
     eventually(hosted.marks, what="the step's start")
     lose(host, cancelled)
     [outcome] = answer(answered(answers), hosted.key)
@@ -89,10 +89,10 @@ def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: H
     assert (outcome.outcome, outcome.failure.failure_class) == ("FAILED", "pipelines.errors.Cancelled")
 
 
-def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, host: Host, running: Running) -> None:
+def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, host: Host, executing: Running) -> None:
     stubborn, other = command(99), command(99)
-    answers = running(stubborn)
-    running(other)
+    answers = executing(stubborn)
+    executing(other)
     eventually(lambda: len(hosted.marks()) == 2, what="both to begin")
     host.changed.clear()
     lose(host, stubborn)
@@ -120,9 +120,9 @@ def test_an_outcome_that_waits_to_be_sent_occupies_no_thread(hosted: Hosted, hos
     assert tokens(host) == (set(), set(), 0)
 
 
-def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Host, running: Running) -> None:
+def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Host, executing: Running) -> None:
     held, lost, kept = command(99), command(1), command(2)
-    answers = running(held, command(99), lost, kept)
+    answers = executing(held, command(99), lost, kept)
     eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
     lose(host, lost)
     assert tokens(host)[1:] == ({kept.lease_token}, 0)
