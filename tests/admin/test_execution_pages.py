@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from executions import moves, outcome
 from executions.admin.documents import JSON_SHOWN, bounded_json
-from executions.models import Execution, Worker
+from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.moves import Claim, Move, apply
 from executions.protocol import OutcomeGroup
 from executions.redrive import redrive
@@ -19,6 +20,7 @@ from executions.states import State
 from releases.activation import activate
 from tests import making
 from tests.admin.conftest import LogIn, World
+from tests.raw_sql import unguarded
 
 
 def page(execution: Execution) -> str:
@@ -59,11 +61,11 @@ def test_the_page_asks_again_only_while_the_execution_is_live(log_in: LogIn, acm
     assert "&quot;answer&quot;: 42" in moved.text
 
 
-def renew(execution: Execution, claim: Claim, running: float | None = None) -> None:
-    """What a heartbeat of the worker w does that holds the claim."""
+def renew(execution: Execution, claim: Claim, running: float | None = None, worker: str = "w") -> None:
+    """What a heartbeat of the worker does that holds the claim."""
     held = [(claim.execution_id, claim.lease_token)]
     begun = {} if running is None else {claim.lease_token: running}
-    moves.renew_leases(execution.tenant_id, held, holder="worker:w", lease_seconds=30, running=begun)
+    moves.renew_leases(execution.tenant_id, held, holder=f"worker:{worker}", lease_seconds=30, running=begun)
 
 
 def test_what_no_worker_has_begun_is_not_shown_as_running(log_in: LogIn, acme: World) -> None:
@@ -113,6 +115,41 @@ def test_a_traceback_is_shown_to_whoever_may_see_the_execution(log_in: LogIn, ac
     redrive(acme.tenant, acme.execution.pk, actor="user:ann", reason="", allow_failed=True)
     assert "data-traceback" not in client.get(page(acme.execution)).text
     assert shown in client.get(letter).text
+
+
+def test_the_page_of_a_dead_letter_shows_the_traceback_of_its_own_failure(log_in: LogIn, acme: World) -> None:
+    for shown in ("the first failure", "the second failure"):
+        [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == acme.execution.pk]
+        failed = making.failure(claim, "NO_FUNDS", retryable=False, traceback=shown)
+        outcome.record(acme.release.identity, OutcomeGroup(worker_id="w", outcomes=[failed]))
+        earlier(acme.execution)
+        if shown == "the first failure":
+            redrive(acme.tenant, acme.execution.pk, actor="user:ann", reason="", allow_failed=True)
+    first, second = acme.execution.dead_letters.order_by("pk")
+    client = log_in("viewer")
+    for letter, own, other in ((first, "first", "second"), (second, "second", "first")):
+        text = client.get(reverse("admin:executions_deadletter_change", args=[letter.pk])).text
+        assert f"the {own} failure" in text
+        assert f"the {other} failure" not in text
+
+
+def earlier(execution: Execution) -> None:
+    """Have all that happened to it an hour ago: a test is one transaction, and so one moment."""
+    hour = timedelta(hours=1)
+    with unguarded(ExecutionEvent), unguarded(DeadLetter):
+        execution.events.update(at=F("at") - hour)
+        execution.dead_letters.update(created_at=F("created_at") - hour)
+
+
+def test_the_page_of_a_worker_shows_what_it_runs_itself(log_in: LogIn, acme: World) -> None:
+    making.worker(acme.release, "another")
+    own, others = acme.execution, making.execution(acme.tenant, "of-another", pipeline_id="acme.orders")
+    for claim in making.claimed(acme.tenant):
+        name = acme.worker.worker_id if claim.execution_id == own.pk else "another"
+        renew(own if claim.execution_id == own.pk else others, claim, worker=name)
+    text = log_in("viewer").get(reverse("admin:executions_worker_change", args=[acme.worker.pk])).text
+    assert str(own.pk) in text
+    assert str(others.pk) not in text
 
 
 def test_an_execution_without_a_worker_says_that_it_waits_for_one_of_its_release(log_in: LogIn, acme: World) -> None:

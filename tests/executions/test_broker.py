@@ -115,6 +115,28 @@ def test_what_must_be_acknowledged_and_is_not_stays_in_hand(queue: str) -> None:
     assert unacknowledged() == before + 1
 
 
+def test_the_message_of_a_dead_consumer_comes_again_and_only_once(queue: str) -> None:
+    broker.send("some.task", ONE, queue=queue)
+    assert received(Queue(queue), acknowledge=False) == [ONE]
+    with accepting("some.task", visibility_timeout=0) as connection:
+        for _ in range(2):
+            connection.channel().qos.restore_visible(num=1000)
+    assert taken(queue) == [("some.task", [ONE])]
+
+
+def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
+    found: list[Any] = []
+    for number in range(5):
+        broker.send("some.task", {"number": number}, queue=queue)
+    broker.send("some.task", {}, queue=f"{queue}.other")
+    with accepting("some.task") as connection, connection.channel() as channel:
+        queues = [Queue(name, no_ack=True) for name in (queue, f"{queue}.other")]
+        with Consumer(channel, queues, callbacks=[lambda body, _: found.append(body[0][0])], accept=["json"]):
+            while len(found) < 6:
+                connection.drain_events(timeout=5)
+    assert {} in found[:2]
+
+
 def test_what_need_not_be_acknowledged_is_taken_for_good(queue: str) -> None:
     before = unacknowledged()
     broker.send("some.task", ONE, queue=queue)
@@ -195,10 +217,10 @@ def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
 def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
     queue: str, ahead: float, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys = signing_keys(["secret"])
-    sender = TaskMessages(keys=keys, clock=lambda: time.time() + ahead)
+    keys, now = signing_keys(["secret"]), time.time()
+    sender = TaskMessages(keys=keys, clock=lambda: now + ahead)
     header = {"task": "some.task", "eta": None, "expires": None, "retries": 0}
-    messages = TaskMessages(accepts=lambda _queue, _task: True, keys=keys)
+    messages = TaskMessages(accepts=lambda _queue, _task: True, keys=keys, clock=lambda: now)
     options = {"messages": messages, "takes_batches": True}
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         for _ in range(2 * log_limit.MOST):

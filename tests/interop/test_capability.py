@@ -202,3 +202,12 @@ def test_a_registration_waits_a_limited_time_for_its_verdict(flow: Flow) -> None
     Worker.objects.filter(pk=worker.pk).update(release_version="unknown", capability_checked_at=None)
     await_verdict(worker, seconds=30)
     assert time.monotonic() - began < 5
+
+
+def test_a_registration_that_has_waited_leaves_its_place_to_others(flow: Flow) -> None:
+    """At most two threads of a process wait."""
+    worker = registered(flow)
+    for _ in range(3):
+        began = time.monotonic()
+        await_verdict(worker, seconds=0.1)
+        assert time.monotonic() - began >= 0.1

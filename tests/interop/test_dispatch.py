@@ -17,6 +17,7 @@ from executions.errors import InteractionUnknown
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm, Worker
 from executions.protocol import LONGEST_WORKER_ID
 from executions.redrive import redrive
+from executions.rest_commands import payload_of
 from executions.rest_workers import register
 from executions.sweep import expire_leases
 from tests import making
@@ -221,6 +222,16 @@ def test_a_retry_and_a_redrive_after_an_await_send_the_same_decision(flow: Flow)
     assert json.loads(resumes[0]["payload"]) == DECISION
     assert [each["attempt"] for each in resumes] == [0, 1, 2, 3, 4]
     assert len({each["transitionKey"] for each in resumes}) == 5
+
+
+def test_what_a_checkpoint_left_after_an_answer_travels_as_a_snapshot(flow: Flow) -> None:
+    """A release may have workers of both protocols, and those on the broker keep checkpoints."""
+    made, asked = parked(flow)
+    answered(flow, asked)
+    made.refresh_from_db()
+    assert payload_of(made).payload_type_id == DTO + "RestaurantDecisionDto"
+    made.current_step_index += 1
+    assert payload_of(made).payload_type_id == SNAPSHOT
 
 
 def test_what_no_retry_can_help_fails_at_once(flow: Flow) -> None:
