@@ -87,7 +87,7 @@ class _Sending:
         body = _Slice(self.path, part["offset"], part["size"], lambda sent: self.progress(done + sent, total))
         try:
             answer = http.put(part["url"], data=body, timeout=_TIMEOUT, allow_redirects=False)
-            if answer.ok:
+            if answer.status_code == 200:  # a redirect is not followed, so it has stored nothing
                 return True
             told = f"it answered {answer.status_code}"
         except requests.RequestException as error:
