@@ -279,7 +279,8 @@ def test_a_cancelled_campaign_accounts_for_every_item_once(_: int) -> None:
 
 def test_what_a_campaign_took_up_while_retention_chose_is_kept() -> None:
     """The campaign commits after the choice has begun, so the choice does not see its item."""
-    removing, [taken, *_] = scenes.removal()
+    removing, _ = scenes.removal()
+    [taken, *_] = Execution.objects.order_by("pk")
     with stopped_before_writing(Execution, removing) as stopped:
         with transaction.atomic():
             made = Campaign.objects.create(tenant=taken.tenant, filters={}, rate_per_minute=1, created_by="user:ann")
