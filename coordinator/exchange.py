@@ -7,6 +7,7 @@ comes.
 """
 
 import http.client
+import io
 import socket
 import ssl
 import threading
@@ -67,6 +68,7 @@ def exchange(
     connection = _connected(target, connect_seconds, ca_file)
     with _cut_off(connection, seconds, is_wanted) as deadline:
         client = http.client.HTTPConnection(target.host, target.port, timeout=seconds)
+        client.response_class = _Response
         client.sock = connection
         try:
             client.request(
@@ -83,6 +85,27 @@ def exchange(
             raise TimedOut("no whole answer came in time")
     told = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, text, complete, headers=told)
+
+
+class _Response(http.client.HTTPResponse):
+    """A response whose head is whole. `http.client` takes the end of the connection for the end of the headers."""
+
+    def begin(self) -> None:
+        lines = self.fp = _Lines(self.fp.detach())
+        super().begin()
+        if lines.ended:
+            raise http.client.IncompleteRead(b"")
+
+
+class _Lines(io.BufferedReader):
+    """Remembers in `ended` that no line was left to read."""
+
+    ended = False
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self.ended = self.ended or not line
+        return line
 
 
 def _body(response: http.client.HTTPResponse, limit: int | None) -> tuple[bytes, bool]:

@@ -59,9 +59,14 @@ WITH old AS (
 )
 SELECT id, finished_at FROM counted WHERE before < %(most)s ORDER BY finished_at
 """
-# The execution first: the guards let a history go only after it.
-_REMOVE = (
-    "DELETE FROM executions_execution WHERE id = ANY(%s)",
+# A campaign may have taken up an execution after the choice began and before it locked the row. From then on none can.
+_REMOVE = """
+DELETE FROM executions_execution e WHERE id = ANY(%s)
+    AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
+RETURNING id
+"""
+# The guards let a history go only after its execution.
+_REMOVE_HISTORY = (
     "DELETE FROM executions_executionevent WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_deadletter WHERE execution_id = ANY(%s)",
     "DELETE FROM executions_interaction WHERE execution_id = ANY(%s)",
@@ -146,7 +151,10 @@ def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(query, chosen)
         found = cursor.fetchall()
-        ids = [execution_id for execution_id, _ in found]
-        for statement in _REMOVE if ids else ():
-            cursor.execute(statement, [ids])
-    return len(ids), found[-1][1] if found else since
+        if not found:
+            return 0, since
+        cursor.execute(_REMOVE, [[execution_id for execution_id, _ in found]])
+        removed = [execution_id for (execution_id,) in cursor.fetchall()]
+        for statement in _REMOVE_HISTORY:
+            cursor.execute(statement, [removed])
+    return len(removed), found[-1][1]

@@ -55,9 +55,13 @@ def find_or_register(tenant: Tenant, pipeline_id: str, worker_id: str, members: 
     this in a transaction.
     """
     rows = Worker.objects.select_for_update().filter(tenant=tenant, pipeline_id=pipeline_id, worker_id=worker_id)
+    before = transaction.savepoint()
     live = rows.filter(LIVE).first()
     if live is not None:
+        transaction.savepoint_commit(before)
         return live, False
+    # A worker that stopped while its lock was awaited is locked although it is not returned. The tenant comes first.
+    transaction.savepoint_rollback(before)
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     most, workers = settings.MAX_TENANT_WORKERS, Worker.objects.filter(tenant=tenant)
     if workers.filter(LIVE).count() >= most:

@@ -210,7 +210,7 @@ class _Orders(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            ignore_errors(parent, consumer.cancel)
+            consumer.cancel()
             channel: Any = consumer.channel
             ignore_errors(parent, channel.close)
 

@@ -134,6 +134,11 @@ class BlobEvent(models.Model):
 
     class Meta:
         ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(kind__in=["DAMAGED", "MISSING", "HEALED", "REMOVED"]), name="blob_event_kind_known"
+            ),
+        )
         indexes = (models.Index(fields=("digest", "-id"), name="blob_history"),)
 
     def __str__(self) -> str:

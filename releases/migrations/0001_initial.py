@@ -110,6 +110,12 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-id",),
                 "indexes": [models.Index(fields=["digest", "-id"], name="blob_history")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("kind__in", ["DAMAGED", "MISSING", "HEALED", "REMOVED"])),
+                        name="blob_event_kind_known",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(

@@ -190,7 +190,8 @@ def count_of(world: World) -> int:
 
 
 def test_a_form_offers_the_tenants_only_in_which_the_person_may_do_it(mixed: Client) -> None:
-    for page in ("tenancy_apitoken_add", "tenancy_membership_add", "releases_trustedkey_new"):
+    pages = ("tenancy_apitoken_add", "tenancy_membership_add", "releases_trustedkey_new", "releases_release_upload")
+    for page in pages:
         shown = mixed.get(reverse(f"admin:{page}")).text
         assert re.findall(r"<option[^>]*>\s*(twin-[ab])", shown) == ["twin-b"]
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from django.db.models import Model
+from django.db.models.functions import Now
 
 from coordinator.tenancy.login_throttle import Attempt
 from coordinator.tenancy.models import LoginCounter
 from executions import awaits, campaigns, checkpoints, moves, outcome
-from executions.models import AwaitUnit, CampaignItem, Execution
+from executions.models import AwaitUnit, CampaignItem, Execution, Worker
 from executions.moves import Claim, Move, Note
 from executions.protocol import OutcomeGroup
 from executions.states import State
@@ -24,7 +25,7 @@ from executions.submission import Order, submit_many
 from releases.models import Blob, Pipeline
 from tests import making
 from tests.concurrency import scenes
-from tests.concurrency.sessions import Call, locked, stopped_at_row, thread
+from tests.concurrency.sessions import Call, another_session, lock, locked, stopped_at_row, thread
 from tests.concurrency.waiting import until_blocked
 from tests.executions.parking import suspended
 from tests.raw_sql import unguarded
@@ -289,3 +290,21 @@ def test_tables_are_locked_in_order(scene: Callable[[], Tables]) -> None:
     with stopped_at_row(first, call) as stopped:
         assert locked(others, against="NO KEY UPDATE") == []
         stopped.finish()
+
+
+def test_a_heartbeat_that_waits_for_a_worker_that_stops_locks_the_tenant_first() -> None:
+    """It waits for the worker as for a live one, and locks the tenant only because the worker has stopped by then."""
+    owner, release = making.ready()
+    worker = Worker.objects.get()
+    with thread() as other, another_session() as session:
+        lock(session, owner)
+        with transaction.atomic():
+            Worker.objects.update(stopped_at=Now())
+            beating = other.submit(scenes.heartbeat_call(release, worker.worker_id))
+            until_blocked(connection, ended=beating.done)
+        until_blocked(session, ended=beating.done)
+        assert locked([worker], against="NO KEY UPDATE") == []
+        session.rollback()
+        beating.result(30)
+    worker.refresh_from_db()
+    assert worker.stopped_at is None

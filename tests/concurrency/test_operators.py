@@ -20,7 +20,9 @@ from executions.protocol import Outcome, OutcomeGroup
 from executions.redrive import redrive
 from releases.models import Release
 from tests import making
+from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.sessions import stopped_before_writing
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
@@ -273,3 +275,16 @@ def test_a_cancelled_campaign_accounts_for_every_item_once(_: int) -> None:
     found = campaigns.progress([made.pk])[made.pk]
     assert (found.pending, found.redriven, found.skipped) == (0, admitted, 10 - int(str(admitted)))
     assert sum(redrives_of(execution) for execution in executions) == admitted
+
+
+def test_what_a_campaign_took_up_while_retention_chose_is_kept() -> None:
+    """The campaign commits after the choice has begun, so the choice does not see its item."""
+    removing, _ = scenes.removal()
+    [taken, *_] = Execution.objects.order_by("pk")
+    with stopped_before_writing(Execution, removing) as stopped:
+        with transaction.atomic():
+            made = Campaign.objects.create(tenant=taken.tenant, filters={}, rate_per_minute=1, created_by="user:ann")
+            CampaignItem.objects.create(campaign=made, execution=taken, expected_version=taken.version)
+        assert stopped.finish() == 2
+    assert list(Execution.objects.all()) == [taken]
+    assert set(ExecutionEvent.objects.values_list("execution", flat=True)) == {taken.pk}

@@ -120,7 +120,8 @@ def test_the_message_of_a_dead_consumer_comes_again_and_only_once(queue: str) ->
     assert received(Queue(queue), acknowledge=False) == [ONE]
     with accepting("some.task", visibility_timeout=0) as connection:
         for _ in range(2):
-            connection.channel().qos.restore_visible(num=1000)
+            channel: Any = connection.channel()
+            channel.qos.restore_visible(num=1000)
     assert taken(queue) == [("some.task", [ONE])]
 
 

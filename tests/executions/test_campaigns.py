@@ -270,6 +270,12 @@ def test_campaigns_go_on_beside_each_other_each_at_its_own_rate(owner: Tenant) -
     assert (progress(slow), progress(quick)) == ((3, 2, 0), (1, 4, 0))
 
 
+def test_the_longest_failed_are_redriven_first(owner: Tenant) -> None:
+    [_, oldest, _] = sorted(making.dead(owner, *"abc"), key=lambda each: each.pk)
+    making.finished(datetime(2026, 1, 1, tzinfo=UTC), oldest)
+    assert campaigns.items(start(owner))[0].execution == oldest
+
+
 # --- what cannot be re-driven any more ---
 
 

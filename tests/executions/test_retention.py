@@ -158,6 +158,16 @@ def test_what_a_campaign_has_still_to_redrive_is_spared_and_what_it_did_is_remem
     assert campaigns.progress([made.pk])[made.pk].skipped == 2
 
 
+def test_what_is_spared_does_not_keep_what_is_younger(settings: Any) -> None:
+    settings.SWEEP_LIMIT = 1
+    owner = keeping(30, failed=30)
+    making.aged(*making.dead(owner, "spared"), days=40)
+    campaigns.start(owner, Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="user:ann")
+    making.aged(*making.dead(owner, "younger"), days=31)
+    assert remove() == 1
+    assert kept() == {"spared"}
+
+
 def test_an_item_whose_execution_went_all_the_same_is_skipped() -> None:
     owner = keeping(30, failed=30)
     making.aged(*making.dead(owner, "a"), days=31)

@@ -157,6 +157,7 @@ ARTIFACTS = [
         },
         {
             "blob_event_starts": times("at"),
+            "blob_event_kind_known": each("kind", "'FINE'", "''"),
             "blob_event_of_change": [
                 *each("digest", digest("unknown")),
                 *(

@@ -116,6 +116,7 @@ CHECKS = [
     Check("executions_campaignitem", "campaign_item_names_execution", each("execution_id", "NULL"), []),
     Check("releases_activation", "activation_sequence_from_one", each("sequence", "0"), [], "sequence = 1"),
     Check("releases_blob", "blob_state_known", each("state", "'FINE'", "''"), each("state", "'SOUND'", "'DAMAGED'")),
+    Check("releases_blobevent", "blob_event_kind_known", each("kind", "'FINE'", "''"), each("kind", "'HEALED'")),
     Check("releases_blob", "blob_size_not_negative", each("size", "-1"), each("size", "0")),
     Check("releases_release", "release_status_known", each("status", "'READY'", "''"), []),
     Check(

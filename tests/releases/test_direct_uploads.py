@@ -24,6 +24,7 @@ from releases.errors import (
 from releases.models import ArtifactUpload, Blob
 from releases.retention import Orphan, Why
 from tests import making
+from tests.deaths import each_death
 from tests.raw_sql import as_owner, unguarded
 from tests.releases.sending import MEBIBYTE, begun, send, sent, stored
 from tests.s3 import client_of, use_s3
@@ -268,6 +269,14 @@ def test_a_verification_that_died_anywhere_may_be_run_again(place: S3Settings) -
     key = artifact_store().key(upload.digest)
     assert direct.place(name, staged, key, lambda: artifact_store().verified(upload.digest))
     assert finish(upload) == ("STORED", None)
+    assert finish(upload) == ("STORED", None)
+
+
+def test_a_verification_that_dies_at_any_write_stores_the_upload_with_its_blob_or_neither() -> None:
+    upload = sent(making.tenant(), b"a few bytes")
+    for statement in each_death(lambda: direct_uploads.finish(upload.pk)):
+        upload.refresh_from_db()
+        assert Blob.objects.filter(digest=upload.digest).exists() is (upload.status == "STORED"), statement
     assert finish(upload) == ("STORED", None)
 
 

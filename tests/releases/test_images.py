@@ -187,6 +187,11 @@ def test_a_registry_that_is_away_is_no_verdict(registry: ImageRegistry) -> None:
     assert asked(registry) == ("VERIFYING", [])
 
 
+def test_an_answer_that_breaks_off_in_its_head_is_no_verdict(registry: ImageRegistry) -> None:
+    registry.breaks_off = True
+    assert asked(registry) == ("VERIFYING", [])
+
+
 def test_all_registries_of_a_release_have_one_time_together(registry: ImageRegistry, settings: Any) -> None:
     """Each registry alone would answer in time."""
     settings.IMAGE_REGISTRY_SECONDS = 1

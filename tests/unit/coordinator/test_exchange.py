@@ -100,6 +100,19 @@ def test_what_is_no_whole_answer_is_broken(text: bytes) -> None:
         asked(url)
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nX-One: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("limit", [1000, None])
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_a_head_that_breaks_off_anywhere_is_broken(before: bytes, limit: int | None) -> None:
+    for length in range(len(HEAD)):
+        with saying(before + HEAD[:length]) as url, pytest.raises(Broken):
+            asked(url, limit=limit)
+    with saying(before + HEAD) as url:
+        assert asked(url, limit=limit).headers == {"x-one": "1"}
+
+
 def test_a_server_that_never_answers_is_cut_off() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     with listener, pytest.raises(TimedOut):

@@ -66,7 +66,9 @@ def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
     return answers[0]
 
 
-def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(hosted: Hosted, host: Host, executing: Running) -> None:
+def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(
+    hosted: Hosted, host: Host, executing: Running
+) -> None:
     commands = [command(99), command(99), command(1), command(2)]
     executing(*commands)
     eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
