@@ -190,10 +190,11 @@ def count_of(world: World) -> int:
 
 
 def test_a_form_offers_the_tenants_only_in_which_the_person_may_do_it(mixed: Client) -> None:
-    pages = ("tenancy_apitoken_add", "tenancy_membership_add", "releases_trustedkey_new", "releases_release_upload")
-    for page in pages:
+    for page in ("tenancy_apitoken_add", "tenancy_membership_add", "releases_trustedkey_new"):
         shown = mixed.get(reverse(f"admin:{page}")).text
         assert re.findall(r"<option[^>]*>\s*(twin-[ab])", shown) == ["twin-b"]
+    upload_page = mixed.get(reverse("admin:releases_release_upload"))
+    assert [tenant.slug for tenant in upload_page.context["tenants"]] == ["twin-b"]
 
 
 def test_an_upload_goes_to_no_tenant_in_which_the_person_may_not_register(twins: list[World], mixed: Client) -> None:
