@@ -165,7 +165,12 @@ def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
 def test_the_session_of_a_thread_ends_with_it() -> None:
     """The garbage collector may not come by for long."""
     found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(session(connections["default"])))
+
+    def use() -> None:
+        own: Any = connections["default"]
+        found.append(session(own))
+
+    thread = threading.Thread(target=use)
     gc.disable()
     try:
         thread.start()
