@@ -1,9 +1,11 @@
 """Whether a kept connection is still good: looked at in the process, and the server asked only when it must be."""
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from coordinator.local.product import PROJECT
 from coordinator.postgresql import base
+from tests.building import eventually
 
 pytestmark = pytest.mark.django_db
 
@@ -111,10 +114,19 @@ LOST_DESCRIPTOR = """
     os.close(first.fileno())
     assert kept_connection() is not first
 """
+FORKED = """
+    first = kept_connection()
+    if os.fork() == 0:
+        del connections["default"]
+        gc.collect()
+        os._exit(0)
+    os.wait()
+    assert kept_connection() is first
+"""
 SETUP = """
-import os, resource, django
+import gc, os, resource, django
 django.setup()
-from django.db import connection
+from django.db import connection, connections
 from executions import broker
 from tests.broker import accepting
 
@@ -144,3 +156,30 @@ def test_descriptors_above_1023_work_like_others() -> None:
 
 def test_a_connection_that_lost_its_descriptor_is_replaced() -> None:
     run_alone(LOST_DESCRIPTOR)
+
+
+def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
+    run_alone(FORKED)
+
+
+def test_the_session_of_a_thread_ends_with_it() -> None:
+    """The garbage collector may not come by for long."""
+    found: list[int] = []
+
+    def use() -> None:
+        own: Any = connections["default"]
+        found.append(session(own))
+
+    thread = threading.Thread(target=use)
+    gc.disable()
+    try:
+        thread.start()
+        thread.join()
+        eventually(lambda: not is_open(found[0]), what="the end of the session", seconds=5)
+    finally:
+        gc.enable()
+
+
+def is_open(pid: int) -> bool:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
+        return other.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).rowcount > 0

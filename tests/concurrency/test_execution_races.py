@@ -6,14 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from redis import Redis
 
+from coordinator.local.valkey import Valkey
 from coordinator.tenancy.models import Tenant
-from executions import moves, outcome
+from executions import dispatch, moves, outcome, sweep
+from executions.broker_acl import COORDINATOR
 from executions.models import Execution, Worker
 from executions.moves import Claim
 from executions.protocol import Heartbeat, Outcome, OutcomeGroup
@@ -21,6 +25,8 @@ from executions.submission import submit
 from executions.worker_registry import take_heartbeat
 from releases.models import Release
 from tests import making
+from tests.broker import using_broker
+from tests.building import eventually
 from tests.concurrency.racing import parted, race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -281,3 +287,25 @@ def test_heartbeats_of_one_worker_at_once_leave_the_newest(_: int) -> None:
     results_of(race(*heartbeats))
     worker = Worker.objects.get()
     assert (worker.capacity, worker.last_sent_at) == (4, LONG_AGO + timedelta(seconds=4))
+
+
+# --- dispatch ---
+
+
+def test_what_the_broker_refuses_late_stays_with_whoever_has_claimed_it_since(tmp_path: Path) -> None:
+    """The broker stalls for longer than the lease lasts, and refuses the command in the end."""
+    owner, _ = ready()
+    execution = making.execution(owner)
+    with Valkey(tmp_path, durable=False) as server, using_broker(server.url), ThreadPoolExecutor(1) as pool:
+        with Redis.from_url(server.owner_url) as broker:
+            broker.execute_command("ACL", "SETUSER", COORDINATOR, "-lpush")
+            broker.client_pause(20_000, all=False)
+            sending = pool.submit(call_and_close, dispatch.dispatch)
+            eventually(lambda: Execution.objects.get(pk=execution.pk).status == "RUNNING", what="the claim")
+            Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
+            assert sweep.expire_leases() == 1
+            [claim] = making.claimed(owner)
+            broker.client_unpause()
+        assert sending.result(30) == 0
+    execution.refresh_from_db()
+    assert (execution.status, execution.lease_token) == ("RUNNING", claim.lease_token)

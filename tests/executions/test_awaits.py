@@ -159,6 +159,35 @@ def test_a_token_of_the_old_worker_secret_answers_while_that_is_a_fallback(
     assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
 
 
+def test_a_token_of_the_old_resume_secret_answers_while_that_is_a_fallback(
+    ready: tuple[Tenant, Release], settings: Any
+) -> None:
+    settings.RESUME_TOKEN_SECRET = old = "a-resume-token-secret-0123456789abcdef"
+    one = asked(suspended(ready, "k1"))
+    token = awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+    settings.RESUME_TOKEN_SECRET = "another-resume-token-secret-0123456789"
+    with pytest.raises(ResumeTokenInvalid):
+        interactions.resume(token, response={"n": 1}, actor="a")
+    settings.RESUME_TOKEN_SECRET_FALLBACKS = [old]
+    assert not interactions.resume(token, response={"n": 1}, actor="a").duplicate
+
+
+def test_a_correlation_id_that_a_worker_uses_again_names_its_latest_question(ready: tuple[Tenant, Release]) -> None:
+    owner, release = ready
+    made = suspended(ready)
+    first = asked(made)
+    answer(first)
+    [claim] = making.claimed(owner)
+    again = OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim)])
+    assert outcome.record(release.identity, again) == 1
+    latest = Interaction.objects.exclude(pk=first.pk).get(execution=made)
+    with unguarded(Interaction):
+        Interaction.objects.update(correlation_id="order-1")
+        Interaction.objects.filter(pk=first.pk).update(created_at=first.created_at - timedelta(seconds=1))
+    done = interactions.complete(owner, correlation_id="order-1", response={"n": 3}, actor="a")
+    assert (done.interaction.pk, done.duplicate) == (latest.pk, False)
+
+
 def test_names_that_do_not_agree_find_nothing(ready: tuple[Tenant, Release]) -> None:
     owner, _ = ready
     one, other = asked(suspended(ready, "k1")), asked(suspended(ready, "k2"))

@@ -15,6 +15,7 @@ from executions import dispatch, orders
 from executions.broker_acl import COORDINATOR
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.protocol import queue_of
+from executions.submission import submit
 from tests import making
 from tests.broker import taken, using_broker
 from tests.building import eventually
@@ -96,6 +97,17 @@ def test_commands_that_are_given_back_leave_no_ticket(valkey: Valkey, settings: 
     with Redis.from_url(valkey.owner_url) as client:
         assert client.info("commandstats")["cmdstat_set"]["calls"] > 0
         assert client.keys("*.ticket.*") == []
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_a_submission_says_that_the_broker_refuses_messages() -> None:
+    owner, _ = making.ready()
+    delayed = []
+    for key in ("before", "after"):
+        made = submit(owner, pipeline_id=making.PIPELINE, input={}, idempotency_key=key, actor="token:x")
+        delayed.append(made.dispatch_delayed)
+        dispatch.dispatch()
+    assert delayed == [False, True]
 
 
 @pytest.mark.parametrize("protocol", ["celery", "rest"])

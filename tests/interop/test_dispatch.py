@@ -11,11 +11,22 @@ import pytest
 import requests
 from django.utils import timezone
 
-from executions import awaits, dispatch, interactions, rest_assignment, rest_calls, rest_dispatch, webhooks
+from executions import (
+    awaits,
+    dispatch,
+    interactions,
+    outcome,
+    rest_assignment,
+    rest_calls,
+    rest_dispatch,
+    webhooks,
+    wire_forms,
+)
 from executions.awaits import expire
+from executions.envelopes import natural
 from executions.errors import InteractionUnknown
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm, Worker
-from executions.protocol import LONGEST_WORKER_ID
+from executions.protocol import LONGEST_WORKER_ID, OutcomeGroup
 from executions.redrive import redrive
 from executions.rest_commands import payload_of
 from executions.rest_workers import register
@@ -183,6 +194,15 @@ def test_outputs_are_kept_as_they_came(flow: Flow) -> None:
     [output] = kept.result or []
     assert output["payload"].startswith('{ "state":"ACCEPTED",  "orderId":')
     assert output["payload"].endswith('"total":27.50 }')
+
+
+def test_the_outputs_of_an_outcome_that_was_dropped_are_not_kept(flow: Flow) -> None:
+    made = submit(flow)
+    [claim] = making.claimed(flow.owner)
+    group = OutcomeGroup(worker_id="another", outcomes=[making.answer(claim)])
+    assert outcome.record(flow.release.identity, group) == 1
+    wire_forms.keep_result(made.pk, [natural("late")], version=claim.version)
+    assert not WireForm.objects.filter(pk=made.pk).exists()
 
 
 def test_a_result_counts_though_its_payloads_cannot_be_kept_as_they_came(

@@ -157,6 +157,20 @@ def test_a_caller_with_more_bytes_than_a_group_shares_with_nobody_and_waits_for_
     assert callers.results[60, 41] == ["wrote 60", "wrote 41"]
 
 
+@pytest.mark.django_db
+def test_a_caller_inside_a_transaction_shares_with_nobody_and_waits_for_nobody(ledger: Ledger) -> None:
+    """Rows in another caller's commit would stay although the transaction is rolled back."""
+    commits = group_commit(ledger)
+    ledger.held = [1]
+    callers = Callers(commits)
+    callers.call(1)
+    assert ledger.entered.acquire(timeout=10)
+    assert commits.commit([2]) == ["wrote 2"]
+    assert callers.results == {}
+    ledger.let_go.set()
+    callers.join()
+
+
 def test_what_one_caller_cannot_have_does_not_touch_the_others(ledger: Ledger) -> None:
     commits = group_commit(ledger)
     callers = crowd(ledger, commits, (2,), (-3,), (4,))
