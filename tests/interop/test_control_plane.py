@@ -15,6 +15,7 @@ from executions.cancellation import cancel
 from executions.models import Execution, Interaction, WireForm
 from executions.protocol import OutcomeGroup
 from executions.rest_workers import register
+from interop import control_plane
 from releases.activation import activate
 from releases.artifact_store.local import LocalArtifactStore
 from releases.models import Release
@@ -480,6 +481,13 @@ def test_what_is_pending_is_filtered_and_bounded(flow: Flow, asked: Interaction)
     assert len(pending(flow, "?stepId=ProcessAwaitRestaurantDecisionService")) == 2
     assert second != first
     assert call("GET", place(flow.owner, "interactions/pending?limit=ten")).status_code == 404
+
+
+def test_no_more_is_listed_than_the_bound(flow: Flow, asked: Interaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted(flow.owner, order("k2"))
+    flow.dispatch()
+    monkeypatch.setattr(control_plane, "MOST_PENDING", 1)
+    assert len(pending(flow, "?limit=2")) == 1
 
 
 def complete(flow: Flow, body: Any) -> Any:
