@@ -61,7 +61,7 @@ class Coordinator:
         if path.endswith("/complete") or self.status == "VERIFYING":
             self.status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         there = {name for name, _ in self.store.parts}
-        parts = [
+        parts: list[dict[str, Any]] = [
             {"url": f"{self.store.url}/{offset}", "offset": offset, "size": min(PART, len(DATA) - offset)}
             for offset in range(0, len(DATA), PART)
             if f"/{offset}" not in there
