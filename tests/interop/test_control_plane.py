@@ -494,6 +494,12 @@ def complete(flow: Flow, body: Any) -> Any:
     return call("POST", place(flow.owner, "interactions/complete"), body)
 
 
+def test_what_is_answered_is_pending_no_more(flow: Flow, asked: Interaction) -> None:
+    body = {"interactionId": str(asked.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+    assert complete(flow, body).status_code == 200
+    assert pending(flow) == []
+
+
 def test_an_answer_counts_once_and_a_repeat_wakes_the_execution(flow: Flow, asked: Interaction) -> None:
     body = {"interactionId": f" {asked.pk} ", "responsePayload": payload(DECISION_TYPE, DECISION), "actor": "eva"}
     first = complete(flow, {**body, "idempotencyKey": "ignored", "unknown": 1})
