@@ -178,6 +178,13 @@ def test_the_policy_is_set_by_administrators_through_its_rules(log_in: LogIn, ac
     assert Pipeline.objects.get(pk=acme.release.pipeline_id).signature_policy == "require"
 
 
+def test_whoever_follows_a_link_changes_no_policy(log_in: LogIn, acme: World) -> None:
+    pipeline = policy.change(acme.release.pipeline, {"reasonRequired": True}, actor="user:x")
+    address = reverse("admin:releases_pipeline_policy", args=[pipeline.pk])
+    assert log_in("tenant-admin").get(address).status_code == 405
+    assert Pipeline.objects.get(pk=pipeline.pk).reason_required
+
+
 def test_under_require_the_activation_is_refused_and_told_before_and_after(log_in: LogIn, acme: World) -> None:
     policy.change(acme.release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
     client = log_in("release-manager")

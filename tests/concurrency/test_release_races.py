@@ -1,20 +1,26 @@
 """Uploads, verifications and activations at the same time, over connections of their own."""
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db import transaction
+from django.utils import timezone
 
 from coordinator.places import Places
 from coordinator.tenancy.models import Tenant
 from releases.activation import activate
 from releases.artifact_store import artifact_store
-from releases.models import Activation, Blob, Contract, Pipeline, Release
+from releases.models import Activation, ArtifactUpload, Blob, Contract, Pipeline, Release
 from releases.registrar import Registration, register, verify_release
-from releases.turns import of_releases
-from tests import making
+from releases.turns import of_releases, of_uploads
+from tests import making, signing
 from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.test_operators import wait_until_somebody_waits_for_a_lock
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)
@@ -90,6 +96,35 @@ def test_different_uploads_of_one_version_at_once_are_one_release_and_a_conflict
     assert Release.objects.get().descriptor["artifacts"][0]["uri"] == won[0].release.descriptor["artifacts"][0]["uri"]
 
 
+@contextmanager
+def after_another(first: Any, second: Any) -> Iterator[list[Any]]:
+    """`second` has found no release of the version when `first` commits one. The list gets what both return."""
+    made: list[Any] = []
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            made.append(first())
+            late = pool.submit(race, second)
+            wait_until_somebody_waits_for_a_lock()
+        made += late.result(30)
+    yield made
+
+
+def test_what_the_later_of_two_equal_uploads_attaches_is_kept() -> None:
+    owner = making.tenant()
+    envelopes = [signing.envelope(DESCRIPTOR, name) for name in ("a", "b")]
+    calls = [partial(uploading(owner, DESCRIPTOR, DATA), attached=[each]) for each in envelopes]
+    with after_another(*calls) as (first, second):
+        assert (first.created, second.created) == (True, False)
+        assert [bytes(each.content) for each in first.release.attachments.all()] == envelopes
+
+
+def test_the_later_of_two_uploads_brings_no_other_contract_document() -> None:
+    owner = making.tenant()
+    with_contract = partial(uploading(owner, DESCRIPTOR, DATA), contract=json.dumps(CONTRACT).encode())
+    with after_another(uploading(owner, DESCRIPTOR, DATA), with_contract) as made:
+        assert parted(made)[1] == ["ReleaseConflict"]
+
+
 @pytest.mark.parametrize("_", ROUNDS)
 def test_uploads_of_the_same_files_in_another_order_do_not_wait_for_each_other_in_a_circle(_: int) -> None:
     files = [DATA, *[making.archive(None, code=str(number)) for number in range(8)]]
@@ -130,6 +165,26 @@ def test_two_processes_never_get_the_same_turn(_: int) -> None:
 
     results = results_of(race(*[take] * 3))
     assert sorted(pk for found in results for pk in found) == sorted(Release.objects.values_list("pk", flat=True))
+
+
+def test_a_direct_upload_that_another_process_has_just_claimed_is_not_taken() -> None:
+    upload = ArtifactUpload.objects.create(
+        tenant=making.tenant(),
+        digest=making.digest_of(DATA),
+        size=1,
+        part_size=1,
+        status="OPEN",
+        expires_at=timezone.now(),
+    )
+    row = ArtifactUpload.objects.filter(pk=upload.pk)
+    row.update(status="VERIFYING", status_changed_at=timezone.now())
+
+    def take() -> Any:
+        with of_uploads(Places()).take() as due:
+            return due
+
+    with after_another(lambda: row.update(claimed_at=timezone.now()), take) as taken:
+        assert taken == [1, None]
 
 
 @pytest.mark.parametrize("_", ROUNDS)

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from threading import Thread
 
 import pytest
 from django.db import connection
 
 from releases import blob_lock, blobs, scrub, soundness
-from releases.artifact_store import artifact_store
+from releases.artifact_store import LocalArtifactStore, artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
+from releases.relocation import Outcome, relocate
 from tests import making
 from tests.building import eventually
 from tests.concurrency.racing import race, results_of
@@ -94,6 +96,25 @@ def test_bytes_that_are_being_removed_are_not_judged_sound(judge: Callable[[Rele
             blobs.note_removed(DIGEST, size=len(DATA))
             removal.close()
     assert (state(), events()) == ("REMOVED", ["REMOVED"])
+
+
+def test_bytes_that_are_being_removed_are_not_moved_to_another_store(tmp_path: Path) -> None:
+    source, target = (LocalArtifactStore(tmp_path / name) for name in ("here", "there"))
+    source.set_up()
+    staged = source.stage(len(DATA))
+    staged.write(DATA)
+    staged.keep()
+
+    def move() -> list[Outcome]:
+        return [moved.outcome for moved in relocate(source, target)]
+
+    with ExitStack() as removal:
+        assert removal.enter_context(blob_lock.alone(DIGEST))
+        with meanwhile(move) as moved:
+            wait_for_the_lock()
+            assert target.look(DIGEST) is None
+            removal.close()
+    assert moved == [[Outcome.COPIED]]
 
 
 @pytest.mark.parametrize("_", range(10))

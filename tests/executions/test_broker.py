@@ -121,12 +121,7 @@ def test_the_message_of_a_dead_consumer_comes_again_and_only_once(queue: str) ->
     with accepting("some.task", visibility_timeout=0) as connection:
         channel: Any = connection.channel()
         for _ in range(2):
-<<<<<<< HEAD
-            channel: Any = connection.channel()
-            channel.qos.restore_visible(num=1000)
-=======
             channel.qos.restore_visible(num=1000, interval=1)
->>>>>>> x
     assert taken(queue) == [("some.task", [ONE])]
 
 

@@ -15,6 +15,7 @@ from executions.cancellation import cancel
 from executions.models import Execution, Interaction, WireForm
 from executions.protocol import OutcomeGroup
 from executions.rest_workers import register
+from interop import control_plane
 from releases.activation import activate
 from releases.artifact_store.local import LocalArtifactStore
 from releases.models import Release
@@ -482,8 +483,21 @@ def test_what_is_pending_is_filtered_and_bounded(flow: Flow, asked: Interaction)
     assert call("GET", place(flow.owner, "interactions/pending?limit=ten")).status_code == 404
 
 
+def test_no_more_is_listed_than_the_bound(flow: Flow, asked: Interaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted(flow.owner, order("k2"))
+    flow.dispatch()
+    monkeypatch.setattr(control_plane, "MOST_PENDING", 1)
+    assert len(pending(flow, "?limit=2")) == 1
+
+
 def complete(flow: Flow, body: Any) -> Any:
     return call("POST", place(flow.owner, "interactions/complete"), body)
+
+
+def test_what_is_answered_is_pending_no_more(flow: Flow, asked: Interaction) -> None:
+    body = {"interactionId": str(asked.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+    assert complete(flow, body).status_code == 200
+    assert pending(flow) == []
 
 
 def test_an_answer_counts_once_and_a_repeat_wakes_the_execution(flow: Flow, asked: Interaction) -> None:

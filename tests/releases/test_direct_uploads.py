@@ -121,6 +121,12 @@ def test_the_server_takes_no_part_of_another_size_nor_of_another_number() -> Non
     assert {longer.status_code, shorter.status_code, moved.status_code} == {403}
 
 
+def test_parts_go_to_the_address_that_senders_know(place: S3Settings, settings: Any) -> None:
+    settings.S3_PUBLIC_ENDPOINT_URL = "https://store.example"
+    _, [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))
+    assert part.url.startswith(f"https://store.example/{place.bucket}/")
+
+
 def test_a_presigned_request_is_valid_for_a_quarter_of_an_hour() -> None:
     [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
     assert parse_qs(urlsplit(part.url).query)["X-Amz-Expires"] == ["900"]

@@ -206,6 +206,15 @@ def test_an_upload_heals_a_damaged_blob_and_says_so() -> None:
     assert file.read_bytes() == DATA
 
 
+def test_a_file_that_a_stored_release_does_not_name_is_not_kept() -> None:
+    owner = making.tenant()
+    making.upload(owner, DESCRIPTOR, DATA)
+    assert not making.upload(owner, DESCRIPTOR, b"stray").created
+    assert not Blob.objects.filter(digest=making.digest_of(b"stray")).exists()
+    assert artifact_store().look(making.digest_of(b"stray")) is None
+    assert staged_files() == []
+
+
 def test_another_document_under_a_known_contract_version_is_refused() -> None:
     owner = making.tenant()
     making.registered(owner)

@@ -91,6 +91,26 @@ def test_nothing_is_taken_away_before_it_was_read_back(local: LocalBench, s3: S3
     assert list(local.store.list()) == []
 
 
+def test_bytes_that_are_right_nowhere_are_not_taken_away(local: LocalBench, s3: S3Bench) -> None:
+    """They are damaged here too, so nothing can replace those over there."""
+    data = BODIES[3]
+    digest = making.digest_of(data)
+    local.keep(data)
+    for bench in (local, s3):
+        bench.overwrite(digest, bytes(len(data)))
+    assert outcomes(local, s3, remove=True) == {digest: Outcome.DAMAGED}
+    assert [stored.digest for stored in local.store.list()] == [digest]
+
+
+def test_a_truncated_copy_is_replaced(local: LocalBench, s3: S3Bench) -> None:
+    data = BODIES[3]
+    digest = making.digest_of(data)
+    local.keep(data)
+    s3.overwrite(digest, data[:-1])
+    assert outcomes(local, s3) == {digest: Outcome.COPIED}
+    assert s3.read(digest) == data
+
+
 def test_a_coordinator_changes_its_store_and_runs_on(
     settings: Any, s3_place: S3Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,17 @@ def test_what_came_into_use_since_it_was_named_is_spared() -> None:
     assert stored() == {making.digest_of(data)}
 
 
+def test_however_many_there_are_each_is_named(kind: str) -> None:
+    """They are looked up in groups."""
+    if kind == "local":
+        folder = artifact_store().staging.parent / "sha256" / "ab"
+        folder.mkdir(parents=True)
+        digests = [f"ab{number:062x}" for number in range(1001)]
+        for digest in digests:
+            (folder / digest).touch()
+        assert list(named()) == [f"sha256:{digest}" for digest in digests]
+
+
 def test_the_command_says_what_it_would_do_and_does_it_when_told_to(capsys: pytest.CaptureFixture[str]) -> None:
     digest = stray(b"stray")
     for arguments in ([], ["--dry-run"]):

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
@@ -12,11 +14,15 @@ from coordinator.places import Places
 from coordinator.tenancy.models import Tenant
 from coordinator.turns import Turns
 from releases import direct_uploads, tasks
+from releases.artifact_store import S3Settings
+from releases.artifact_store.store import CHUNK
 from releases.direct_uploads import FINISH_TASK
 from releases.models import ArtifactUpload, Release
 from releases.states import Status
 from releases.turns import of_releases, of_uploads, renewing_release, renewing_upload
 from tests import making
+from tests.raw_sql import unguarded
+from tests.s3 import use_s3
 from tests.wakeups import Broker, broker, names
 
 __all__ = ["broker"]
@@ -70,6 +76,27 @@ def test_tenants_take_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
     assert one_by_one(kind(Places())) == [many[0], few[0], many[1], few[1], many[2], many[3]]
 
 
+@pytest.mark.parametrize(
+    ("make", "model", "kind"), [(uploaded, Release, of_releases), (sent, ArtifactUpload, of_uploads)]
+)
+def test_what_waits_longest_comes_first_whatever_its_id(make: Any, model: Any, kind: Callable[[Places], Turns]) -> None:
+    later, earlier = make(making.tenant(), 2)
+    model.objects.filter(pk=earlier).update(status_changed_at=timezone.now() - timedelta(minutes=1))
+    assert one_by_one(kind(Places())) == [earlier, later]
+
+
+def test_a_release_that_waits_is_no_turn_of_its_tenant() -> None:
+    """The turn that counts is the last verification, not the last upload."""
+    now, tenants = timezone.now(), [making.tenant(), making.tenant()]
+    served = [making.registered(owner) for owner in tenants]
+    with unguarded(Release):
+        for release, minutes in zip(served, (10, 5), strict=True):
+            Release.objects.filter(pk=release.pk).update(status_changed_at=now - timedelta(minutes=minutes))
+    [first], [second] = (uploaded(owner, 1) for owner in tenants)
+    Release.objects.filter(pk=second).update(status_changed_at=now - timedelta(minutes=1))
+    assert one_by_one(of_releases(Places())) == [first, second]
+
+
 @pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
 def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Callable[[Places], Turns]) -> None:
     busy, other = making.tenant(), making.tenant()
@@ -111,6 +138,39 @@ def test_a_verification_is_due_again_only_after_its_process_was_lost() -> None:
     Release.objects.filter(pk=release).update(status_changed_at=timezone.now() - timedelta(minutes=3))
     with turns.take() as due:
         assert due == release
+
+
+def test_a_direct_upload_is_due_again_only_after_its_process_was_lost() -> None:
+    [upload] = sent(making.tenant(), 1)
+    assert one_by_one(of_uploads(Places())) == [upload]
+    assert one_by_one(of_uploads(Places())) == []
+    ArtifactUpload.objects.update(claimed_at=timezone.now() - timedelta(minutes=3))
+    assert one_by_one(of_uploads(Places())) == [upload]
+
+
+def test_a_renewal_that_comes_after_the_verdict_changes_nothing() -> None:
+    release, [upload] = making.registered(making.tenant()), sent(making.tenant(), 1)
+    ArtifactUpload.objects.filter(pk=upload).update(status="REJECTED", finding={}, status_changed_at=timezone.now())
+    before = release.status_changed_at
+    renewing_release(release.pk)()
+    renewing_upload(upload)()
+    release.refresh_from_db()
+    assert release.status_changed_at == before
+    assert ArtifactUpload.objects.get(pk=upload).claimed_at is None
+
+
+@pytest.mark.xdist_group("s3_server")
+def test_a_verification_renews_its_claim_for_each_piece_that_it_fetches(
+    settings: Any, s3_place: S3Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_s3(settings, s3_place)
+    monkeypatch.setattr("releases.turns.RENEWED", timedelta())
+    data = making.archive(CONTRACT, code="x" * (3 * CHUNK))
+    release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data).release
+    with CaptureQueriesContext(connection) as queries:
+        making.verified(release)
+    renewals = [each for each in queries if each["sql"].startswith('UPDATE "releases_release" SET "status_changed_at"')]
+    assert len(renewals) > 3
 
 
 def test_a_message_serves_the_release_whose_turn_it_is_and_sends_the_next_message(

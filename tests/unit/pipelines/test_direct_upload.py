@@ -168,7 +168,7 @@ def test_a_coordinator_may_take_no_direct_uploads(tmp_path: Path, code: str) -> 
 
 
 def test_a_coordinator_that_takes_no_more_uploads_refuses_this_one(tmp_path: Path) -> None:
-    """The file is not sent in another way: the release would be refused for its size."""
+    """The author learns why. The file is not sent with the release instead."""
     (tmp_path / "app.zip").write_bytes(DATA)
     with pytest.raises(DefinitionError, match="DIRECT_UPLOADS_FULL"):
         send(

@@ -108,6 +108,14 @@ def test_a_changed_body_changes_the_digest_and_nothing_else(author: Author, tmp_
     assert before.contract == after.contract
 
 
+def test_a_new_artifact_takes_the_place_of_the_old_one_at_once(author: Author, tmp_path: Path) -> None:
+    """Whoever is reading the old one reads it to its end."""
+    old = build(author.pipeline(STEP), tmp_path / "dist")
+    with old.path.open("rb") as file:
+        build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
+        assert f"sha256:{hashlib.sha256(file.read()).hexdigest()}" == old.digest
+
+
 def test_a_single_module_packs_its_file(author: Author, tmp_path: Path) -> None:
     author.write("beside.py", "")
     assert names(built(author.pipeline(STEP), tmp_path)) == [CONTRACT_ENTRY, "authored.py"]

@@ -316,3 +316,16 @@ def test_shorter_leases_make_heartbeats_come_sooner(hosted: Hosted, host: Host) 
     executed(host, sealed(host, command(1), command(2, lease_seconds=6.0), key=hosted.key))
     assert host.shortest_lease == timedelta(seconds=6)
     assert host.changed.is_set()
+
+
+def test_a_shorter_lease_is_news_before_its_transition_ends(hosted: Hosted, host: Host) -> None:
+    """The next heartbeat of the longer lease may come too late."""
+    message = sealed(host, command(99, lease_seconds=6.0), key=hosted.key)
+    runner = threading.Thread(target=executed, args=(host, message))
+    runner.start()
+    try:
+        eventually(hosted.marks, what="the step's start")
+        assert host.changed.is_set()
+    finally:
+        (hosted.folder / "go").touch()
+        runner.join(10)

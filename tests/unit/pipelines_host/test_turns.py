@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import requests
 
 from examples.orders.pipeline import pipeline as orders
 from executions.protocol import LONGEST_OUTCOME
 from pipelines.host import HostedRelease
 from pipelines.rest_host import HEALTH_PATH, RestHost
-from pipelines.rest_worker import Server
+from pipelines.rest_worker import IDLE_SECONDS, Server
 from tests.running import eventually
 from tests.unit.pipelines_host.conftest import Hosted
 from tests.unit.pipelines_host.test_rest_host import (
@@ -158,3 +159,12 @@ def test_an_answer_that_the_coordinator_would_not_read_is_a_failure() -> None:
     status, answer = posted(host, command(uni(order), stopBeforeStepIndex=0))
     assert (status, answer["outcome"]) == (200, "FAILED")
     assert "OUTPUT_TOO_LARGE" in answer["failure"]["message"]
+
+
+def test_a_caller_that_sends_nothing_is_hung_up_on(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(hosted, 1) as (server, calls):
+        handler: Any = server.RequestHandlerClass
+        assert handler.timeout == IDLE_SECONDS
+        monkeypatch.setattr(handler, "timeout", 0.1)
+        with socket.create_connection(calls.address, timeout=10) as silent:
+            assert silent.recv(1) == b""

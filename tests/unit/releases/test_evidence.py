@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from coordinator.documents import MAX_VALUES
 from coordinator.findings import DocumentError
 from releases.descriptor import parse_descriptor
-from releases.evidence import MAX_ATTACHMENT_BYTES, Evidence, Kind, examine
+from releases.evidence import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES, Evidence, Kind, examine
 from releases.provenance import STATEMENT_TYPE
 from tests import signing as making
 
@@ -92,6 +93,13 @@ def test_the_content_tells_what_it_is(attached: Any, kind: Kind) -> None:
 )
 def test_what_cannot_be_read_is_refused_by_its_code(attached: Any, code: str) -> None:
     assert code in refused(attached)
+
+
+def test_a_large_bill_is_read() -> None:
+    """It may hold more values than other documents."""
+    bill = {**making.cyclone(), "properties": [0] * (MAX_VALUES + 1)}
+    assert MAX_VALUES + 100 < MAX_ATTACHMENT_VALUES
+    assert examined(bill).kind is Kind.SBOM
 
 
 @pytest.mark.parametrize(
