@@ -227,8 +227,10 @@ def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
 
 
 def age_uploads(**changes: Any) -> None:
+    """Update all uploads as if they had last changed three minutes ago. A value in `changes` may be a function."""
     long_ago = timezone.now() - timedelta(minutes=3)
-    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **changes})
+    given = {name: value() if callable(value) else value for name, value in changes.items()}
+    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **given})
 
 
 @pytest.mark.parametrize(
@@ -236,8 +238,8 @@ def age_uploads(**changes: Any) -> None:
     [
         ({}, 2),
         ({"claimed_at": None}, 2),
-        ({"claimed_at": timezone.now()}, 0),
-        ({"status_changed_at": timezone.now()}, 0),
+        ({"claimed_at": timezone.now}, 0),
+        ({"status_changed_at": timezone.now}, 0),
     ],
 )
 def test_the_sweep_announces_each_stalled_upload(broker: Broker, changes: dict[str, Any], count: int) -> None:
