@@ -182,7 +182,9 @@ def test_locks_of_a_lost_session_end_with_it() -> None:
         def lose() -> None:
             with blob_lock.shared(DIGESTS), another_session() as session:
                 session.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'"
+                    # Other test processes use other databases of this server.
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database "
+                    "WHERE locktype = 'advisory' AND mode = 'ShareLock' AND d.datname = current_database()"
                 )
 
         other.submit(lose).result(30)
