@@ -14,7 +14,10 @@ from tests.building import eventually
 from tests.concurrency.racing import race, results_of
 
 pytestmark = pytest.mark.usefixtures("committed")
-WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'executions_worker'::regclass"
+WAITING = (
+    "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'executions_worker'::regclass "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 def test_what_a_slow_check_found_is_remembered_from_its_end_on(settings: Any) -> None:

@@ -57,7 +57,10 @@ def listens(product: Product) -> bool:
 
 
 def is_waited_for(connection: psycopg.Connection) -> bool:
-    query = "SELECT count(*) FROM pg_locks WHERE relation = 'tenancy_tenant'::regclass AND NOT granted"
+    query = (
+        "SELECT count(*) FROM pg_locks WHERE relation = 'tenancy_tenant'::regclass AND NOT granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
     return connection.execute(query).fetchone() != (0,)
 
 
