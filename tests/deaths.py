@@ -69,3 +69,11 @@ def written() -> dict[str, str]:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(digests)}")
         return dict(zip(names, cursor.fetchone(), strict=True))
+
+
+def assert_all_or_nothing(act: Callable[[], object]) -> None:
+    """Assert that `act` writes nothing if it dies at any of its writes, and something if it completes."""
+    before = written()
+    for statement in each_death(act):
+        assert written() == before, statement
+    assert written() != before

@@ -22,7 +22,7 @@ from executions.protocol import Checkpoint, Heartbeat, HeldLease, Outcome, Outco
 from executions.redrive import redrive
 from releases.models import Pipeline, Release
 from tests import making
-from tests.deaths import each_death, written
+from tests.deaths import assert_all_or_nothing
 from tests.executions.hosting import LONG_AGO
 from tests.executions.parking import answer, asked, make_late, suspended
 
@@ -315,8 +315,4 @@ def replacement_of_a_key() -> Act:
     ids=lambda prepare: prepare.__name__,
 )
 def test_a_process_that_dies_at_any_write_leaves_everything_as_it_was(prepare: Callable[[], Act]) -> None:
-    act = prepare()
-    before = written()
-    for statement in each_death(act):
-        assert written() == before, statement
-    assert written() != before
+    assert_all_or_nothing(prepare())

@@ -11,7 +11,7 @@ from releases.models import Blob, Contract
 from releases.registrar import register, verify_release
 from releases.revocation import revoke
 from tests import making
-from tests.deaths import each_death, written
+from tests.deaths import assert_all_or_nothing, each_death
 
 pytestmark = pytest.mark.django_db
 Act = Callable[[], object]
@@ -61,11 +61,7 @@ def blob_that_is_removed() -> Act:
     ids=lambda prepare: prepare.__name__,
 )
 def test_a_process_that_dies_at_any_write_leaves_everything_as_it_was(prepare: Callable[[], Act]) -> None:
-    act = prepare()
-    before = written()
-    for statement in each_death(act):
-        assert written() == before, statement
-    assert written() != before
+    assert_all_or_nothing(prepare())
 
 
 def test_a_verification_that_dies_has_no_verdict_and_is_made_again() -> None:

@@ -1,6 +1,5 @@
 """What goes straight to the artifact store: which bytes, to whom, how often it is tried, and which verdict counts."""
 
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,7 @@ import pytest
 
 from pipelines import DefinitionError
 from pipelines.direct_upload import send
+from tests.unit.pipelines.conftest import serving
 
 DATA = b"0123456789"
 PART = 4
@@ -75,15 +75,8 @@ class Coordinator:
 @pytest.fixture
 def stores() -> Iterator[list[Store]]:
     made = [Store(), Store()]
-    threads = [threading.Thread(target=each.server.serve_forever, args=[0.01]) for each in made]
-    for thread in threads:
-        thread.start()
-    yield made
-    for each in made:
-        each.server.shutdown()
-        each.server.server_close()
-    for thread in threads:
-        thread.join()
+    with serving(*(each.server for each in made)):
+        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +13,7 @@ from pipelines import DefinitionError
 from pipelines.packaging import build
 from pipelines.publish import Target, publish
 from pipelines.release import ENVELOPE_NAME, release
-from tests.unit.pipelines.conftest import Author
+from tests.unit.pipelines.conftest import Author, serving
 
 STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
 
@@ -59,15 +58,8 @@ class Coordinator:
 @pytest.fixture
 def coordinators() -> Iterator[list[Coordinator]]:
     made = [Coordinator(), Coordinator()]
-    threads = [threading.Thread(target=each.server.serve_forever, args=[0.01]) for each in made]
-    for thread in threads:
-        thread.start()
-    yield made
-    for each in made:
-        each.server.shutdown()
-        each.server.server_close()
-    for thread in threads:
-        thread.join()
+    with serving(*(each.server for each in made)):
+        yield made
 
 
 @pytest.fixture
