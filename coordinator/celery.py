@@ -17,6 +17,8 @@ from executions.protocol import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, 
 from executions.task_messages import TaskMessages, signing_keys
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
+# Celery discards the results of Django's system checks, which import every page. `manage.py check` reports them.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 survive_broker_loss()
 app = Celery("coordinator")

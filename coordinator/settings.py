@@ -159,7 +159,8 @@ INSTALLED_APPS = [
     # First, because its `createsuperuser` replaces Django's.
     "coordinator",
     "unfold",
-    "django.contrib.admin",
+    # `coordinator.urls` loads the admin pages, so only processes that serve pages import them.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

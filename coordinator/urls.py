@@ -24,6 +24,7 @@ tenant_api = [
     *workers_api.urlpatterns,
 ]
 
+admin.autodiscover()
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", admin.site.urls),
