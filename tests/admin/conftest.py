@@ -73,11 +73,16 @@ def globex(db: None) -> World:
 
 
 @pytest.fixture
-def log_in(acme: World, globex: World) -> LogIn:
-    """A client of someone: a role of acme, `stranger` who administers globex, `nobody`, `superuser`, `anonymous`."""
+def log_in(acme: World, request: pytest.FixtureRequest) -> LogIn:
+    """A client of someone: a role of acme, `stranger` who administers globex, `nobody`, `superuser`, `anonymous`.
+
+    A test that needs globex without its administrator requests it by name.
+    """
     names = {"tenant-admin": "tenant-admin-of-acme", "stranger": "tenant-admin-of-globex"}
 
     def client_of(who: str, **options: Any) -> Client:
+        if who == "stranger":
+            request.getfixturevalue("globex")
         client = Client(**options)
         if who != "anonymous":
             client.force_login(User.objects.get(username=names.get(who, who)))

@@ -121,7 +121,9 @@ def standing(world: World) -> Any:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_whoever_may_not_operate_changes_nothing_and_is_shown_no_button(order: str, log_in: LogIn, acme: World) -> None:
+def test_whoever_may_not_operate_changes_nothing_and_is_shown_no_button(
+    order: str, log_in: LogIn, acme: World, globex: World
+) -> None:
     address = ORDERS[order](acme)
     before = standing(acme)
     for who, status in {"viewer": 403, "release-manager": 403, "stranger": 404, "nobody": 404}.items():

@@ -104,7 +104,7 @@ def test_a_tenant_admin_adds_a_member_by_name_and_changes_the_role(log_in: LogIn
     assert not Membership.objects.filter(pk=made.pk).exists()
 
 
-def test_the_form_lists_neither_people_nor_foreign_tenants(log_in: LogIn, acme: World) -> None:
+def test_the_form_lists_neither_people_nor_foreign_tenants(log_in: LogIn, acme: World, globex: World) -> None:
     text = log_in("tenant-admin").get(reverse("admin:tenancy_membership_add")).text
     assert "globex" not in text
     assert "nobody" not in text

@@ -138,7 +138,7 @@ def test_an_upload_without_the_forms_token_is_refused_and_nothing_is_kept(log_in
     assert post(client, descriptor, [data], csrfmiddlewaretoken=token).status_code == 302
 
 
-def test_only_tenants_in_which_one_may_register_are_a_choice(log_in: LogIn, acme: World) -> None:
+def test_only_tenants_in_which_one_may_register_are_a_choice(log_in: LogIn, acme: World, globex: World) -> None:
     one = log_in("release-manager").get(reverse("admin:releases_release_upload")).text
     assert '<input type="hidden" name="tenant" value="acme">' in one
     assert "globex" not in one

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from coordinator.tenancy.models import Membership, Tenant
+from coordinator.tenancy.models import Membership
 from executions.models import Campaign, DeadLetter, Interaction
 from releases import attachments
 from tests import signing
@@ -282,10 +282,12 @@ def test_a_person_who_lost_the_membership_sees_nothing_any_more(log_in: LogIn, a
     assert client.get(address).status_code == 404
 
 
-def test_the_tenant_of_a_release_is_the_one_that_counts_not_any_membership(log_in: LogIn, acme: World) -> None:
+def test_the_tenant_of_a_release_is_the_one_that_counts_not_any_membership(
+    log_in: LogIn, acme: World, globex: World
+) -> None:
     """A release manager of one tenant who merely looks at another may not activate there."""
-    globex = Tenant.objects.get(slug="globex")
-    Membership.objects.create(user_id=log_in("viewer").session["_auth_user_id"], tenant=globex, role="release-manager")
     client = log_in("viewer")
+    user = client.session["_auth_user_id"]
+    Membership.objects.create(user_id=user, tenant=globex.tenant, role="release-manager")
     assert client.get(reverse("admin:releases_release_upload")).status_code == 200
     assert client.get(reverse("admin:releases_release_activate", args=[acme.release.pk])).status_code == 403

@@ -21,6 +21,7 @@ from executions.models import Execution
 from releases.models import Release
 from tests import making
 
+IS_PROBLEM = jsonschema.Draft202012Validator(PROBLEM)
 ENDPOINTS = {
     ("GET", "pipelines"): Scope.READ,
     ("GET", "pipelines/{pipeline_id}"): Scope.READ,
@@ -166,7 +167,7 @@ def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
     assert answer.status_code == status, answer.content
     assert answer.headers["Content-Type"] == "application/problem+json"
     document: dict[str, Any] = json.loads(answer.content)
-    jsonschema.validate(document, PROBLEM)
+    IS_PROBLEM.validate(document)
     assert document["code"] == code, document
     assert document["status"] == status
     assert document["type"] == f"urn:durable-coordinator:problem:{code}"

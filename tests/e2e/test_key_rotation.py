@@ -77,7 +77,7 @@ class Traffic(threading.Thread):
     def run(self) -> None:
         try:
             for number in itertools.count():
-                if self._stopped.wait(0.2):
+                if self._stopped.wait(0.5):
                     return
                 with self.round:
                     self._pass(number, self.up[number % len(self.up)], self.up[-1 - number % len(self.up)])

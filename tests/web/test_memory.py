@@ -18,8 +18,8 @@ from tests.running import TenantInUse, build, eventually
 
 PIPELINES = Path(__file__).parent / "pipelines"
 MB = 1_000_000
-INPUTS, INPUT_BYTES = 24, 5 * MB
-UPLOADS, ATTACHMENT_BYTES = 32, 8 * MB
+INPUTS, INPUT_BYTES = 16, 5 * MB
+UPLOADS, ATTACHMENT_BYTES = 24, 8 * MB
 DESCRIPTOR: dict[str, Any] = {
     "schemaVersion": 1,
     "pipelineId": "org.example.attached",
