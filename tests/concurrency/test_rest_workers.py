@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
+from coordinator import exchange
 from coordinator.places import Places
 from executions import cancellation, rest_assignment, rest_capabilities, rest_dispatch
 from executions.models import Execution, WireForm, Worker
@@ -15,7 +16,8 @@ from executions.rest_workers import register
 from executions.worker_keys import worker_key
 from tests import making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import stopped_before_writing
+from tests.concurrency.sessions import another_session, lock, stopped_before_writing, thread
+from tests.concurrency.waiting import until_blocked
 from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed, serving
@@ -48,6 +50,20 @@ def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) ->
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
     assert made.status == "WAITING_EXTERNAL"
+
+
+def test_a_message_that_another_process_took_up_first_calls_nobody(flow: Flow) -> None:
+    """Both have read the execution. The other process changes the lease token before this one does."""
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    with thread() as other, another_session() as session:
+        assert lock(session, made)
+        called = other.submit(rest_dispatch.run, claim.execution_id, claim.lease_token)
+        until_blocked(session, ended=called.done)
+        session.execute("UPDATE executions_execution SET lease_token = gen_random_uuid() WHERE id = %s", [made.pk])
+        session.commit()
+        assert called.result(30) is False
+    assert flow.double.commands == []
 
 
 def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings: Any) -> None:
@@ -114,6 +130,18 @@ def test_an_answer_does_not_apply_to_a_worker_that_was_registered_again_meanwhil
 
     results_of(race(flow.check, register_again))
     assert Worker.objects.get().capability_checked_at is None
+
+
+def test_an_unavailable_database_does_not_end_the_call_of_a_worker(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the worker responds slowly, the lease is looked up several times, over connections that cannot be made."""
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    flow.double.faults, flow.double.slow_seconds = ["slow"], 0.5
+    monkeypatch.setattr(exchange, "LOOK_SECONDS", 0.05)
+    monkeypatch.setitem(connection.settings_dict, "PORT", "1")
+    assert rest_dispatch.run(claim.execution_id, claim.lease_token)
+    made.refresh_from_db()
+    assert made.status == "SUCCEEDED"
 
 
 def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:

@@ -16,6 +16,8 @@ from executions.worker_registry import drain, note_silent, take_heartbeat
 from releases.models import Release
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.sessions import another_session, thread
+from tests.concurrency.waiting import until_blocked
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(hours=1)
@@ -58,6 +60,21 @@ def test_a_clock_passes_over_a_worker_that_somebody_holds(release: Release) -> N
         Worker.objects.select_for_update().get(pk=held.pk)
         assert results_of(race(partial(note_silent, actor="clock", limit=10))) == [1]
     assert list(WorkerEvent.objects.values_list("worker__worker_id", flat=True)) == ["free"]
+
+
+def test_a_worker_whose_heartbeat_arrives_while_a_clock_looks_is_not_noted(release: Release) -> None:
+    """The clock reads the workers, and waits for the table of the message path before it locks them."""
+    worker = making.worker(release, "w", last_heartbeat_at=LONG_AGO)
+    with thread() as other, another_session() as session:
+        session.execute("LOCK TABLE executions_messagepath IN ACCESS EXCLUSIVE MODE")
+        noted = other.submit(note_silent, actor="clock", limit=10)
+        until_blocked(session, ended=noted.done)
+        session.execute(
+            "UPDATE executions_worker SET last_heartbeat_at = now(), alive_until = now() + interval '1 hour'"
+        )
+        session.commit()
+        assert noted.result(30) == 0
+    assert not worker.events.exists()
 
 
 def test_first_heartbeats_at_once_register_one_worker(release: Release) -> None:
