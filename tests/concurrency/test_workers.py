@@ -6,15 +6,18 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
+from coordinator.tenancy.models import Tenant
 from executions import rest_workers
+from executions.errors import WorkerBeatsItself
 from executions.models import Worker, WorkerEvent
 from executions.protocol import Heartbeat
 from executions.worker_registry import drain, note_silent, take_heartbeat
 from releases.models import Release
 from tests import making
+from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import another_session, thread
 from tests.concurrency.waiting import until_blocked
@@ -82,6 +85,24 @@ def test_first_heartbeats_at_once_register_one_worker(release: Release) -> None:
     [worker] = Worker.objects.all()
     assert [event.data["cause"] for event in worker.events.all()] == ["REGISTERED"]
     assert worker.last_sent_at == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
+
+
+def test_a_worker_that_a_heartbeat_has_just_added_is_not_registered_by_a_client(
+    release: Release, settings: Any
+) -> None:
+    scenes.permit(settings)
+    owner = release.pipeline.tenant
+    register = partial(
+        rest_workers.admit, owner, release.identity, worker_id="w", endpoint=scenes.NOWHERE, actor="user:test"
+    )
+    with thread() as other:
+        with transaction.atomic():
+            Tenant.objects.select_for_update(no_key=True).get(pk=owner.pk)
+            registered = other.submit(register)
+            until_blocked(connection, ended=registered.done)
+            heartbeat_of(release, "w")
+        assert isinstance(registered.exception(30), WorkerBeatsItself)
+    assert Worker.objects.get().protocol == "celery"
 
 
 @pytest.mark.parametrize("registering", [heartbeat_of, register_rest])
