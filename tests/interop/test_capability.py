@@ -13,12 +13,20 @@ from coordinator.places import Places
 from executions import admission, message_path, rest_capabilities, tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import MessagePath, Worker
-from executions.rest_capabilities import CHECK_SECONDS, LOST_SECONDS, MOST_COUNTED, VERDICT_SECONDS, await_verdict
+from executions.rest_capabilities import (
+    CHECK_FAILED,
+    CHECK_SECONDS,
+    LOST_SECONDS,
+    MOST_COUNTED,
+    VERDICT_SECONDS,
+    await_verdict,
+)
 from executions.rest_workers import register
 from executions.submission import Order, Submission, submit_many
 from tests import making
 from tests.few_places import limited
 from tests.interop.conftest import ORDER, PIPELINE, Flow
+from tests.receiving import dripping
 
 OTHER = {"releaseVersion": "another"}
 UNREACHABLE = "http://127.0.0.1:1"
@@ -163,6 +171,16 @@ def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
     flow.check()
     checked(flow.worker, CHECK_SECONDS + 1)
     assert turn() == silent.pk
+
+
+def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, settings: Any) -> None:
+    with dripping(b"nonsense\r\n\r\n") as place:
+        settings.REST_WORKER_ORIGINS = [f"http://{place}"]
+        worker = registered(flow, "odd", endpoint=f"http://{place}")
+        rest_capabilities.check(worker.pk)
+    worker.refresh_from_db()
+    assert worker.capability_error.startswith(CHECK_FAILED)
+    assert worker.unanswered_checks == 0
 
 
 def test_the_count_of_unanswered_checks_is_limited(flow: Flow, unreachable: str) -> None:
