@@ -129,10 +129,9 @@ class _Transition:
         return self.failure or Completed(outputs, isinstance(current, _Many))
 
     def _kept(self, keep: Keep, next_index: int, current: Encoded | _Many) -> Encoded | _Many:
-        """Tell what there is by now; nothing is told of a stream that fails on the way."""
+        """Keep the values that the step returned. A stream that fails ends the transition before anything is kept."""
         reached = list(_stream(current))
-        if self.failure is None:
-            keep(next_index, [encoded.document for encoded in reached], isinstance(current, _Many))
+        keep(next_index, [encoded.document for encoded in reached], isinstance(current, _Many))
         return _Many(iter(reached)) if isinstance(current, _Many) else current
 
     def _input(self, steps: tuple[PlannedStep, ...], start: int, payload: Any, shape: Shape) -> Encoded | _Many:

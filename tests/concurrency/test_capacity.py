@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from datetime import timedelta
 from functools import partial
@@ -19,6 +20,7 @@ from executions.models import Execution, Worker
 from releases.models import Release
 from tests import making
 from tests.concurrency.racing import race, results_of
+from tests.concurrency.sessions import another_session
 from tests.raw_sql import run
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -63,6 +65,16 @@ def test_claims_at_once_take_no_more_than_there_are_places(_: int) -> None:
         making.execution(owner, f"k{number}")
     results_of(race(*[partial(making.claimed, owner)] * 6))
     assert held() == {"dispatcher": 3, rest.eligibility.lease_owner: 2}
+
+
+def test_a_claim_looks_again_after_the_claim_that_it_met_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other claim began too early to see the due execution. It ends during the first pause."""
+    owner, release = making.ready()
+    due = making.execution(owner)
+    with another_session() as other:
+        other.execute("SELECT count_running_for_claim(%s, NULL)", [release.pk])
+        monkeypatch.setattr(time, "sleep", lambda _: other.rollback())
+        assert [claim.execution_id for claim in making.claimed(owner)] == [due.pk]
 
 
 def test_a_stalled_claim_under_a_quota_blocks_no_other_claim() -> None:

@@ -1,13 +1,16 @@
 """Messages that are delivered twice at once, and submissions that race for one key."""
 
 import time
+from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.utils import timezone
 
+from coordinator import exchange, places
 from coordinator.places import Places
 from executions import cancellation, rest_assignment, rest_capabilities, rest_dispatch
 from executions.models import Execution, WireForm, Worker
@@ -15,7 +18,9 @@ from executions.rest_workers import register
 from executions.worker_keys import worker_key
 from tests import making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import stopped_before_writing
+from tests.concurrency.sessions import another_session, stopped_before_writing, thread
+from tests.concurrency.waiting import until_blocked
+from tests.few_places import limited
 from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed, serving
@@ -48,6 +53,35 @@ def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) ->
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
     assert made.status == "WAITING_EXTERNAL"
+
+
+@pytest.mark.parametrize(
+    ("lock", "free"),
+    [
+        pytest.param("SELECT FROM executions_execution FOR UPDATE", 1, id="before it is taken up"),
+        pytest.param("LOCK TABLE releases_contract IN ACCESS EXCLUSIVE MODE", 1, id="afterwards"),
+        pytest.param("SELECT FROM executions_execution FOR UPDATE", 0, id="without a free place"),
+    ],
+)
+def test_a_message_whose_lease_changes_after_the_first_look_at_it_calls_nobody(
+    flow: Flow, lock: LiteralString, free: int
+) -> None:
+    """The lease may change before the message is taken up, or afterwards, while the execution is read."""
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    later = timezone.now() + timedelta(days=1)
+    with limited(places.CALLS, free), thread() as other, another_session() as session:
+        session.execute(lock)
+        called = other.submit(rest_dispatch.run, claim.execution_id, claim.lease_token)
+        until_blocked(session, ended=called.done)
+        session.execute(
+            "UPDATE executions_execution SET lease_token = gen_random_uuid(), lease_expires_at = %s", [later]
+        )
+        session.commit()
+        assert called.result(30) is False
+    assert flow.double.commands == []
+    made.refresh_from_db()
+    assert made.lease_expires_at == later
 
 
 def test_submissions_that_race_for_a_key_make_one_execution(flow: Flow, settings: Any) -> None:
@@ -98,6 +132,22 @@ def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:
     assert [seen.method for seen in flow.double.requests] == ["GET"]
 
 
+def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flow) -> None:
+    Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
+
+    def look() -> object:
+        with rest_capabilities.turns(Places()).take() as due:
+            return due
+
+    with thread() as other, another_session() as session:
+        session.execute("SELECT FROM executions_worker FOR UPDATE")
+        looked = other.submit(look)
+        until_blocked(session, ended=looked.done)
+        session.execute("UPDATE executions_worker SET capability_claimed_at = now()")
+        session.commit()
+        assert looked.result(30) is None
+
+
 def test_an_answer_does_not_apply_to_a_worker_that_was_registered_again_meanwhile(flow: Flow) -> None:
     flow.double.slow_seconds, flow.double.faults = 2.0, ["slow"]
 
@@ -114,6 +164,18 @@ def test_an_answer_does_not_apply_to_a_worker_that_was_registered_again_meanwhil
 
     results_of(race(flow.check, register_again))
     assert Worker.objects.get().capability_checked_at is None
+
+
+def test_an_unavailable_database_does_not_end_the_call_of_a_worker(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the worker responds slowly, the lease is looked up several times, over connections that cannot be made."""
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    flow.double.faults, flow.double.slow_seconds = ["slow"], 0.5
+    monkeypatch.setattr(exchange, "LOOK_SECONDS", 0.05)
+    monkeypatch.setitem(connection.settings_dict, "PORT", "1")
+    assert rest_dispatch.run(claim.execution_id, claim.lease_token)
+    made.refresh_from_db()
+    assert made.status == "SUCCEEDED"
 
 
 def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:

@@ -6,16 +6,21 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
+from coordinator.tenancy.models import Tenant
 from executions import rest_workers
+from executions.errors import WorkerBeatsItself
 from executions.models import Worker, WorkerEvent
 from executions.protocol import Heartbeat
 from executions.worker_registry import drain, note_silent, take_heartbeat
 from releases.models import Release
 from tests import making
+from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.sessions import another_session, thread
+from tests.concurrency.waiting import until_blocked
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(hours=1)
@@ -60,11 +65,44 @@ def test_a_clock_passes_over_a_worker_that_somebody_holds(release: Release) -> N
     assert list(WorkerEvent.objects.values_list("worker__worker_id", flat=True)) == ["free"]
 
 
+def test_a_worker_whose_heartbeat_arrives_while_a_clock_looks_is_not_noted(release: Release) -> None:
+    """The clock reads the workers, and waits for the table of the message path before it locks them."""
+    worker = making.worker(release, "w", last_heartbeat_at=LONG_AGO)
+    with thread() as other, another_session() as session:
+        session.execute("LOCK TABLE executions_messagepath IN ACCESS EXCLUSIVE MODE")
+        noted = other.submit(note_silent, actor="clock", limit=10)
+        until_blocked(session, ended=noted.done)
+        session.execute(
+            "UPDATE executions_worker SET last_heartbeat_at = now(), alive_until = now() + interval '1 hour'"
+        )
+        session.commit()
+        assert noted.result(30) == 0
+    assert not worker.events.exists()
+
+
 def test_first_heartbeats_at_once_register_one_worker(release: Release) -> None:
     results_of(race(*(partial(heartbeat, release, second) for second in range(6))))
     [worker] = Worker.objects.all()
     assert [event.data["cause"] for event in worker.events.all()] == ["REGISTERED"]
     assert worker.last_sent_at == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
+
+
+def test_a_worker_that_a_heartbeat_has_just_added_is_not_registered_by_a_client(
+    release: Release, settings: Any
+) -> None:
+    scenes.permit(settings)
+    owner = release.pipeline.tenant
+    register = partial(
+        rest_workers.admit, owner, release.identity, worker_id="w", endpoint=scenes.NOWHERE, actor="user:test"
+    )
+    with thread() as other:
+        with transaction.atomic():
+            Tenant.objects.select_for_update(no_key=True).get(pk=owner.pk)
+            registered = other.submit(register)
+            until_blocked(connection, ended=registered.done)
+            heartbeat_of(release, "w")
+        assert isinstance(registered.exception(30), WorkerBeatsItself)
+    assert Worker.objects.get().protocol == "celery"
 
 
 @pytest.mark.parametrize("registering", [heartbeat_of, register_rest])

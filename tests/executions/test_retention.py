@@ -89,13 +89,20 @@ def test_without_a_term_everything_is_kept() -> None:
     assert kept() == {"old"}
 
 
-@pytest.mark.parametrize(("failed", "left"), [(None, {"dead"}), (60, {"dead"}), (30, set())])
-def test_what_failed_has_a_term_of_its_own(failed: int | None, left: set[str]) -> None:
-    owner = keeping(30, failed)
+@pytest.mark.parametrize(
+    ("days", "failed", "left"),
+    [(30, None, {"dead"}), (30, 60, {"dead"}), (30, 30, set()), (60, 30, {"old"}), (None, 30, {"old"})],
+)
+def test_what_failed_has_a_term_of_its_own(
+    days: int | None, failed: int | None, left: set[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The database would also refuse to remove what the tenant keeps, so the log has no error."""
+    owner = keeping(days, failed)
     making.aged(*making.dead(owner, "dead"), days=40)
     succeeded(owner, "old", days=40)
     remove()
     assert kept() == left
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
 
 
 def test_a_tenants_term_is_no_others() -> None:

@@ -13,12 +13,20 @@ from coordinator.places import Places
 from executions import admission, message_path, rest_capabilities, tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import MessagePath, Worker
-from executions.rest_capabilities import CHECK_SECONDS, LOST_SECONDS, VERDICT_SECONDS, await_verdict
+from executions.rest_capabilities import (
+    CHECK_FAILED,
+    CHECK_SECONDS,
+    LOST_SECONDS,
+    MOST_COUNTED,
+    VERDICT_SECONDS,
+    await_verdict,
+)
 from executions.rest_workers import register
 from executions.submission import Order, Submission, submit_many
 from tests import making
 from tests.few_places import limited
 from tests.interop.conftest import ORDER, PIPELINE, Flow
+from tests.receiving import dripping
 
 OTHER = {"releaseVersion": "another"}
 UNREACHABLE = "http://127.0.0.1:1"
@@ -163,6 +171,36 @@ def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
     flow.check()
     checked(flow.worker, CHECK_SECONDS + 1)
     assert turn() == silent.pk
+
+
+def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, settings: Any) -> None:
+    with dripping(b"nonsense\r\n\r\n") as place:
+        settings.REST_WORKER_ORIGINS = [f"http://{place}"]
+        worker = registered(flow, "odd", endpoint=f"http://{place}")
+        rest_capabilities.check(worker.pk)
+    worker.refresh_from_db()
+    assert worker.capability_error.startswith(CHECK_FAILED)
+    assert worker.unanswered_checks == 0
+
+
+def test_the_count_of_unanswered_checks_is_limited(flow: Flow, unreachable: str) -> None:
+    silent = registered(flow, "silent", endpoint=unreachable)
+    Worker.objects.filter(pk=silent.pk).update(unanswered_checks=MOST_COUNTED)
+    rest_capabilities.check(silent.pk)
+    assert Worker.objects.get(pk=silent.pk).unanswered_checks == MOST_COUNTED
+
+
+def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
+    for name in ("a", "b"):
+        registered(flow, name)
+    turns = rest_capabilities.turns(Places(2))
+    with turns.take() as first:
+        assert first is not None
+        with turns.take() as nothing:
+            assert nothing is None
+        other = making.worker(making.active(making.tenant()), protocol="rest")
+        with turns.take() as second:
+            assert second == other.pk
 
 
 def test_workers_that_do_not_answer_leave_a_place_for_others(flow: Flow, unreachable: str) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions import moves, rest_dispatch, sweep
-from executions.models import Execution, WorkerEligibility
+from executions import moves, rest_dispatch, rest_workers, sweep
+from executions.models import Execution, Worker, WorkerEligibility
 from executions.protocol import Heartbeat
 from executions.stranded import stranded
 from executions.worker_registry import take_heartbeat
@@ -40,6 +40,30 @@ def test_without_its_origin_due_work_stays_due_and_says_why(flow: Flow, executio
     assert len(flow.double.commands) == 1
     causes = [event.data["cause"] for event in flow.worker.events.order_by("id")]
     assert causes == ["REGISTERED", "ENDPOINT_BLOCKED", "ENDPOINT_ALLOWED"]
+
+
+def test_a_worker_that_has_stopped_gets_no_further_event(flow: Flow, settings: Any) -> None:
+    Worker.objects.update(stopped_at=timezone.now())
+    settings.REST_WORKER_ORIGINS = []
+    assert sweep.endpoints() == 0
+    assert [event.data["cause"] for event in flow.worker.events.all()] == ["REGISTERED"]
+
+
+def test_of_two_processes_that_see_a_change_one_records_it(flow: Flow, settings: Any) -> None:
+    settings.REST_WORKER_ORIGINS = []
+    seen = [Worker.objects.get(), Worker.objects.get()]
+    assert [rest_workers.review_endpoint(worker, actor="sweep") for worker in seen] == [True, False]
+    assert flow.worker.events.filter(data__cause="ENDPOINT_BLOCKED").count() == 1
+
+
+def test_a_worker_that_has_just_changed_its_endpoint_is_not_blocked_for_the_earlier_one(
+    flow: Flow, settings: Any
+) -> None:
+    seen = Worker.objects.get()
+    Worker.objects.update(endpoint="https://worker.example")
+    settings.REST_WORKER_ORIGINS = ["https://worker.example"]
+    assert not rest_workers.review_endpoint(seen, actor="sweep")
+    assert Worker.objects.get().blocked_reason == ""
 
 
 def test_a_call_that_may_no_longer_be_made_costs_no_try(flow: Flow, execution: Execution, settings: Any) -> None:

@@ -3,10 +3,12 @@
 import pytest
 from django.utils import timezone
 
+from coordinator import places
 from executions import rest_assignment, rest_calls, rest_dispatch
 from executions.models import Execution
 from tests import making
 from tests.deaths import each_death
+from tests.few_places import limited
 from tests.interop.conftest import ORDER, PIPELINE, Flow
 
 
@@ -27,10 +29,13 @@ def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> 
 
 
 @pytest.mark.django_db
-def test_what_a_celery_worker_runs_is_not_taken_up() -> None:
+@pytest.mark.parametrize("free", [0, 1])
+def test_what_a_celery_worker_runs_is_not_taken_up(free: int) -> None:
+    """Nor is its lease renewed while the message waits for a free place."""
     owner, _ = making.ready()
     made = making.execution(owner)
     [claim] = making.claimed(owner)
     before = Execution.objects.filter(pk=made.pk).values().get()
-    assert not rest_dispatch.run(made.pk, claim.lease_token)
+    with limited(places.CALLS, free):
+        assert not rest_dispatch.run(made.pk, claim.lease_token)
     assert Execution.objects.filter(pk=made.pk).values().get() == before

@@ -1,10 +1,11 @@
 """One exchange over a real connection: to the vetted address alone, within its time and its bytes."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,32 @@ def test_a_handshake_that_drips_in_is_cut_off() -> None:
     with dripping(b"\x16\x03\x03\x40\x00") as place, pytest.raises(NotConnected, match="too slow"):
         asked(f"https://{place}/", connect_seconds=0.3)
     assert time.monotonic() - began < 2
+
+
+def test_a_slow_connection_leaves_less_time_for_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection takes all of the time, so a server that is a little slow at the handshake is too slow."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    connect = socket.create_connection
+
+    def slowly(*arguments: Any, **options: Any) -> socket.socket:
+        time.sleep(0.5)
+        return connect(*arguments, **options)
+
+    def serve() -> None:
+        plain, _ = listener.accept()
+        time.sleep(0.1)
+        with suppress(OSError), context.wrap_socket(plain, server_side=True):
+            pass
+
+    monkeypatch.setattr(socket, "create_connection", slowly)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        to = target(f"https://receiver.test:{listener.getsockname()[1]}/")
+        with pytest.raises(NotConnected, match="too slow"):
+            sent(to, connect_seconds=0.5, ca_file=str(CERTIFICATE))
+        server.join(10)
 
 
 def test_of_an_answer_whose_head_is_enough_no_body_is_waited_for() -> None:

@@ -46,7 +46,7 @@ def settle(order: Order, context: StepContext) -> Order:
         raise NonRetryable("fourteen always will")
     while order.number == 99 and not (HERE / "go").exists():
         time.sleep(0.01)
-    while order.number == 98:
+    while order.number == 98 and not (HERE / "go").exists():
         context.raise_if_cancelled()
         time.sleep(0.01)
     return Order(order.number * 10 + context.attempt)

@@ -24,12 +24,13 @@ def host(hosted: Hosted) -> Host:
 
 
 @pytest.fixture
-def server(host: Host) -> Iterator[Server]:
+def server(hosted: Hosted, host: Host) -> Iterator[Server]:
     """One transition at a time."""
     made = Server("127.0.0.1:0", RestHost(host.release, secret=SECRET, prefixes=("hosted_",)), capacity=1)
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield made
+    (hosted.folder / "go").touch()
     made.shutdown()
     made.server_close()
     thread.join(10)
@@ -55,7 +56,7 @@ def test_a_step_learns_that_the_caller_has_hung_up(hosted: Hosted, host: Host, s
         assert eventually(hosted.marks, what="the step's start") == [98]
     body = body_of(host, hosted, 1)
     url = f"http://127.0.0.1:{address[1]}{EXECUTE}"
-    answer = requests.post(url, data=body, headers=signed("POST", EXECUTE, body), timeout=30)
+    answer = requests.post(url, data=body, headers=signed("POST", EXECUTE, body), timeout=10)
     assert (answer.status_code, answer.json()["outcome"]) == (200, "COMPLETED")
     assert hosted.marks() == [98, 1]
 

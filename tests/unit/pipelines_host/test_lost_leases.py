@@ -62,7 +62,7 @@ def lose(host: Host, *commands: Command) -> None:
 
 
 def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
-    eventually(lambda: len(answers) == 1, what="the answer")
+    eventually(lambda: len(answers) == 1, seconds=10, what="the answer")
     return answers[0]
 
 

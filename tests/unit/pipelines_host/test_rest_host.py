@@ -146,6 +146,7 @@ def test_nonces_are_bounded_and_forgotten_with_their_time() -> None:
     assert not nonces.is_new("0", now, now)
     assert nonces.is_new("more", now + timedelta(seconds=1), now)
     assert nonces.is_new("0", now, now), "the oldest was dropped"
+    assert not nonces.is_new("2", now, now), "and no other"
     later = now + timedelta(minutes=3)
     assert nonces.is_new("5000", later, later)
 

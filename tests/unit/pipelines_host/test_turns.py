@@ -107,8 +107,10 @@ def test_no_more_transitions_run_at_once_than_there_are_turns(hosted: Hosted) ->
     assert [each["outcome"] for each in calls.answers] == ["COMPLETED"] * 2
 
 
-def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(hosted: Hosted) -> None:
-    """Its turn is free for the next call."""
+def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(
+    hosted: Hosted, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is dropped before its command is read, so it reports no failure. Its turn is free for the next call."""
     with serving(hosted, 1) as (server, calls):
         before = handlers()
         with server.turns:
@@ -117,6 +119,7 @@ def test_a_call_whose_caller_hung_up_does_not_run_when_its_turn_comes(hosted: Ho
         eventually(lambda: handlers() == before, what="the end of the call")
         calls.begin(2)
     assert hosted.marks() == [2]
+    assert caplog.messages == []
 
 
 def test_a_call_that_waits_ends_once_its_caller_has_hung_up(hosted: Hosted) -> None:
@@ -153,12 +156,19 @@ def test_a_worker_that_ends_finishes_what_it_runs(hosted: Hosted) -> None:
     assert [each["outcome"] for each in calls.answers] == ["COMPLETED"]
 
 
-def test_an_answer_that_the_coordinator_would_not_read_is_a_failure() -> None:
+@pytest.mark.parametrize(
+    ("customer", "reason"),
+    [
+        pytest.param("x" * LONGEST_OUTCOME, "the output cannot travel", id="one payload is too long"),
+        # In the response, the payload is a string in JSON, which doubles the backslashes before its quotes.
+        pytest.param('"' * (LONGEST_OUTCOME // 3), "the outcome has", id="all together are"),
+    ],
+)
+def test_an_answer_that_the_coordinator_would_not_read_is_a_failure(customer: str, reason: str) -> None:
     host = RestHost(HostedRelease(orders, IDENTITY, "app", "sha256:1"), secret=SECRET)
-    order = {**ORDER, "customer": "x" * LONGEST_OUTCOME}
-    status, answer = posted(host, command(uni(order), stopBeforeStepIndex=0))
+    status, answer = posted(host, command(uni({**ORDER, "customer": customer}), stopBeforeStepIndex=0))
     assert (status, answer["outcome"]) == (200, "FAILED")
-    assert "OUTPUT_TOO_LARGE" in answer["failure"]["message"]
+    assert f"OUTPUT_TOO_LARGE: {reason}" in answer["failure"]["message"]
 
 
 def test_a_caller_that_sends_nothing_is_hung_up_on(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
