@@ -1,6 +1,7 @@
 """Messages that are delivered twice at once, and submissions that race for one key."""
 
 import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from typing import Any, LiteralString
@@ -198,3 +199,18 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:
     assert 0 < ended - cancelled < 10
     made.refresh_from_db()
     assert made.status == "CANCELLED"
+
+
+def test_at_most_two_registrations_of_a_process_wait_for_a_verdict(flow: Flow) -> None:
+    Worker.objects.update(capability_checked_at=None)
+
+    def registration() -> None:
+        try:
+            rest_capabilities.await_verdict(flow.worker, seconds=30)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        returned, waiting = wait([pool.submit(registration) for _ in range(3)], 10, FIRST_COMPLETED)
+        Worker.objects.update(capability_checked_at=timezone.now())
+    assert (len(returned), len(waiting)) == (1, 2)
