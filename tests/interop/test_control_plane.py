@@ -423,6 +423,13 @@ def test_many_results_are_a_list_of_them(flow: Flow) -> None:
     assert json.loads(told["payload"]) == {"items": [payload("java.lang.Integer", n) for n in (1, 2)]}
 
 
+def test_an_execution_that_has_not_succeeded_has_no_list_of_results_either(flow: Flow) -> None:
+    owner, _, body = native(steps=[{**making.STEP, "cardinality": "ONE_TO_MANY"}])
+    made = accepted(owner, body)
+    assert made.result_shape == "MATERIALIZED_MULTI"
+    assert ok("GET", place(owner, f"executions/{made.pk}/result"))["resultPayload"] is None
+
+
 def test_a_single_result_without_an_output_is_none(flow: Flow) -> None:
     owner, release, body = native()
     assert celery(owner, release, body) is None
