@@ -20,7 +20,7 @@ from releases.activation import activate
 from releases.artifact_store.local import LocalArtifactStore
 from releases.models import Release
 from tests import making
-from tests.executions.parking import make_late
+from tests.executions.parking import make_late, suspended
 from tests.interop.client import call, ok, payload, refused, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import DTO, ENCODING, SNAPSHOT
@@ -499,6 +499,13 @@ def test_no_more_is_listed_than_the_bound(flow: Flow, asked: Interaction, monkey
 
 def complete(flow: Flow, body: Any) -> Any:
     return call("POST", place(flow.owner, "interactions/complete"), body)
+
+
+def test_a_timer_is_pending_for_nobody(flow: Flow) -> None:
+    owner, release = making.ready()
+    made = suspended((owner, release), transport="timer")
+    assert made.status == "WAITING_EXTERNAL"
+    assert ok("GET", place(owner, "interactions/pending")) == []
 
 
 def test_what_is_answered_is_pending_no_more(flow: Flow, asked: Interaction) -> None:

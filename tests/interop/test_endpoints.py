@@ -97,7 +97,7 @@ def test_nothing_of_before_is_left_of_a_worker_that_is_registered_again(flow: Fl
     def registered(name: str) -> dict[str, Any]:
         endpoint, identity = flow.double.endpoint, flow.release.identity
         made = register(flow.owner, identity, worker_id=name, protocol="rest", endpoint=endpoint, actor="user:test")
-        return Worker.objects.filter(pk=made.pk).values().get()
+        return dict(Worker.objects.filter(pk=made.pk).values().get())
 
     before = {"capacity": 7, "taking": False, "holding": 5, "running": 4, "abandoned": 3, "transition_seconds": 0.5}
     since = dict.fromkeys(("draining_since", "drained_by_operator_at", "stopped_at"), timezone.now())
