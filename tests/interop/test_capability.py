@@ -206,6 +206,12 @@ def test_a_registration_waits_a_limited_time_for_its_verdict(flow: Flow) -> None
     assert time.monotonic() - began < 5
 
 
+def test_a_worker_that_answers_again_is_checked_as_often_as_before(flow: Flow) -> None:
+    Worker.objects.update(unanswered_checks=3)
+    flow.check()
+    assert Worker.objects.get().unanswered_checks == 0
+
+
 def test_at_most_two_registrations_of_a_process_wait_for_their_verdicts(flow: Flow) -> None:
     """Else the threads that serve requests could all be waiting."""
     worker = registered(flow)
