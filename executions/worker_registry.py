@@ -168,7 +168,7 @@ def _reported(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> 
 
 def _since(beat: Heartbeat, before: Worker | None) -> dict[str, object]:
     """Since when it drains or is gone: the first time that it said so, not the last."""
-    draining = before.draining_since if before and not before.stopped_at else None
+    draining = before.draining_since if before else None
     stopped = before.stopped_at if before else None
     return {
         "draining_since": (draining or Now()) if beat.state == "DRAINING" else None,

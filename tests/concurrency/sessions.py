@@ -108,9 +108,22 @@ class Stopped:
 @contextmanager
 def stopped_before_writing(table: type[Model], call: Call) -> Iterator[Stopped]:
     """Run `call` until it writes to `table`. It can still read the table and lock its rows."""
+    with _stopped_at_table(table, call, "SHARE ROW EXCLUSIVE") as stopped:
+        yield stopped
+
+
+@contextmanager
+def stopped_before_reading(table: type[Model], call: Call) -> Iterator[Stopped]:
+    """Run `call` until it reads `table` or writes to it."""
+    with _stopped_at_table(table, call, "ACCESS EXCLUSIVE") as stopped:
+        yield stopped
+
+
+@contextmanager
+def _stopped_at_table(table: type[Model], call: Call, mode: LiteralString) -> Iterator[Stopped]:
     with thread() as other, another_session() as session:
         name = sql.Identifier(table._meta.db_table)
-        session.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(name))
+        session.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(name, sql.SQL(mode)))
         yield _started(other, call, session)
         session.rollback()
 

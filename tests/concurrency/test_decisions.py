@@ -128,7 +128,7 @@ def a_key_that_is_replaced_twice() -> Decision:
 # --- executions ---
 
 
-def cancelling(execution: Execution) -> Call:
+def cancelling(execution: Execution) -> Callable[[], Execution]:
     return partial(cancel, execution.tenant, execution.pk, actor="user:x", reason="")
 
 
@@ -136,6 +136,12 @@ def a_redrive_of_what_is_redriven() -> Decision:
     owner, [failed] = scenes.dead(1)
     again = partial(redrive, owner, failed.pk, actor="user:x", reason="")
     return again, again, "ExecutionChanged"
+
+
+def a_cancellation_of_what_is_claimed() -> Decision:
+    owner, _ = making.ready()
+    execution = making.execution(owner)
+    return partial(making.claimed, owner), lambda: cancelling(execution)().version, 2
 
 
 def an_outcome_of_what_is_cancelled() -> Decision:
@@ -258,6 +264,7 @@ DECISIONS = [
     a_key_that_is_revoked_twice,
     a_key_that_is_replaced_twice,
     a_redrive_of_what_is_redriven,
+    a_cancellation_of_what_is_claimed,
     an_outcome_of_what_is_cancelled,
     a_renewal_of_what_is_cancelled,
     a_checkpoint_of_what_is_cancelled,

@@ -16,18 +16,20 @@ from redis import Redis
 
 from coordinator.local.valkey import Valkey
 from coordinator.tenancy.models import Tenant
-from executions import dispatch, moves, outcome, sweep
+from executions import dispatch, moves, outcome, sweep, tenant_keys
 from executions.broker_acl import COORDINATOR
-from executions.models import Execution, Worker
+from executions.models import Execution, Worker, WorkerKeyChange
 from executions.moves import Claim
-from executions.protocol import Heartbeat, Outcome, OutcomeGroup
+from executions.protocol import MOST_SEALS, Heartbeat, Outcome, OutcomeGroup
 from executions.submission import submit
+from executions.task_messages import LONGEST_MESSAGE
 from executions.worker_registry import take_heartbeat
 from releases.models import Release
 from tests import making
 from tests.broker import using_broker
 from tests.building import eventually
 from tests.concurrency.racing import parted, race, results_of
+from tests.concurrency.sessions import stopped_before_reading
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -307,5 +309,20 @@ def test_what_the_broker_refuses_late_stays_with_whoever_has_claimed_it_since(tm
             [claim] = making.claimed(owner)
             broker.client_unpause()
         assert sending.result(30) == 0
+    execution.refresh_from_db()
+    assert (execution.status, execution.lease_token) == ("RUNNING", claim.lease_token)
+
+
+def test_a_command_that_is_found_too_large_late_fails_nothing_that_was_claimed_since(settings: Any) -> None:
+    """Sealing the command takes longer than the lease lasts."""
+    settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
+    owner, _ = ready()
+    execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
+    tenant_keys.forget()
+    with stopped_before_reading(WorkerKeyChange, dispatch.dispatch) as stopped:
+        Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
+        assert sweep.expire_leases() == 1
+        [claim] = making.claimed(owner)
+        stopped.finish()
     execution.refresh_from_db()
     assert (execution.status, execution.lease_token) == ("RUNNING", claim.lease_token)

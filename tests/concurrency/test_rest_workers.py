@@ -1,7 +1,6 @@
 """Messages that are delivered twice at once, and submissions that race for one key."""
 
 import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from typing import Any, LiteralString
@@ -13,14 +12,22 @@ from django.utils import timezone
 
 from coordinator import exchange, places
 from coordinator.places import Places
-from executions import cancellation, rest_assignment, rest_capabilities, rest_dispatch
+from executions import cancellation, rest_assignment, rest_capabilities, rest_dispatch, sweep
 from executions.models import Execution, WireForm, Worker
 from executions.rest_workers import register
 from executions.worker_keys import worker_key
+from releases.models import Contract
 from tests import making
 from tests.concurrency.racing import race, results_of
-from tests.concurrency.sessions import another_session, stopped_before_writing, thread
+from tests.concurrency.sessions import (
+    another_session,
+    stopped_at_row,
+    stopped_before_reading,
+    stopped_before_writing,
+    thread,
+)
 from tests.concurrency.waiting import until_blocked
+from tests.executions.hosting import LONG_AGO
 from tests.few_places import limited
 from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
@@ -121,6 +128,35 @@ def test_a_result_and_its_original_outputs_are_one_transaction(flow: Flow) -> No
     assert (made.status, WireForm.objects.count()) == ("RUNNING", 0)
 
 
+def test_a_call_that_is_refused_late_takes_nothing_from_whoever_has_claimed_the_execution_since(
+    flow: Flow, settings: Any
+) -> None:
+    """The worker may not be called any more. Noting that takes longer than the lease lasts."""
+    made = making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    settings.REST_WORKER_ORIGINS = []
+    with stopped_at_row(flow.worker, partial(rest_dispatch.run, made.pk, claim.lease_token)) as stopped:
+        Execution.objects.filter(pk=made.pk).update(lease_expires_at=LONG_AGO)
+        assert sweep.expire_leases() == 1
+        [again] = making.claimed(flow.owner)
+        assert not stopped.finish()
+    made.refresh_from_db()
+    assert (made.status, made.lease_token) == ("RUNNING", again.lease_token)
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_worker_is_not_called_under_a_lease_that_was_lost_at_the_last_moment(flow: Flow, claimed: bool) -> None:
+    making.execution(flow.owner, "k", ORDER, PIPELINE)
+    [claim] = making.claimed(flow.owner)
+    run = partial(rest_dispatch.run, claim.execution_id, claim.lease_token)
+    with stopped_before_reading(Contract, run) as stopped:
+        Execution.objects.update(lease_expires_at=LONG_AGO)
+        assert sweep.expire_leases() == 1
+        assert not claimed or making.claimed(flow.owner)
+        assert stopped.finish() is False
+    assert flow.double.commands == []
+
+
 def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
@@ -199,18 +235,3 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:
     assert 0 < ended - cancelled < 10
     made.refresh_from_db()
     assert made.status == "CANCELLED"
-
-
-def test_at_most_two_registrations_of_a_process_wait_for_a_verdict(flow: Flow) -> None:
-    Worker.objects.update(capability_checked_at=None)
-
-    def registration() -> None:
-        try:
-            rest_capabilities.await_verdict(flow.worker, seconds=30)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(3) as pool:
-        returned, waiting = wait([pool.submit(registration) for _ in range(3)], 10, FIRST_COMPLETED)
-        Worker.objects.update(capability_checked_at=timezone.now())
-    assert (len(returned), len(waiting)) == (1, 2)

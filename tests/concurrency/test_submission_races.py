@@ -11,6 +11,7 @@ from django.db import connection, connections, transaction
 
 from coordinator.errors import CoordinatorError
 from coordinator.tenancy.models import Tenant
+from executions.insertion import LARGE_BYTES
 from executions.models import Execution
 from executions.submission import Order, Submission, submit_many
 from releases.activation import activate
@@ -106,3 +107,16 @@ def test_a_batch_that_races_a_revocation_and_the_next_activation_is_pinned_to_th
         elsewhere(replace)
     assert codes(batch.result()) == ["ACCEPTED"] * 3
     assert set(Execution.objects.values_list("release_version", flat=True)) == {"2.0"}
+
+
+def test_the_connection_of_a_large_submission_is_closed() -> None:
+    """It keeps a buffer as large as the largest statement that it ever sent."""
+    owner, _ = making.ready()
+    used = []
+    for number, size in enumerate((1, 1, LARGE_BYTES)):
+        batch = orders(f"k{number}", value="x" * size)
+        assert codes(submit_many(owner, batch, actor="token:test")) == ["ACCEPTED"]
+        used.append(connection.connection)
+    assert used[0] is used[1] is not used[2]
+    assert used[0] is not None
+    assert used[0].closed

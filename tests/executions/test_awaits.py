@@ -314,6 +314,15 @@ def test_one_late_item_is_enough_and_withdraws_the_others(ready: tuple[Tenant, R
     assert caught.value.data == {"interactionStatus": "CANCELLED"}
 
 
+def test_of_several_late_items_the_error_names_the_first(ready: tuple[Tenant, Release]) -> None:
+    made = suspended(ready, requests=["{}"] * 3, itemized=True, gives_many=True)
+    items = list(Interaction.objects.filter(execution=made).order_by("item_index"))
+    make_late(*items)
+    run("UPDATE executions_interaction SET deadline = deadline - interval '1 second' WHERE id = %s", items[1].pk)
+    awaits.expire()
+    assert_timed_out(made, items[1])
+
+
 def test_expiry_is_bounded_and_takes_the_earliest_first(ready: tuple[Tenant, Release]) -> None:
     made = [suspended(ready, f"k{number}") for number in range(3)]
     for number, each in enumerate(made):

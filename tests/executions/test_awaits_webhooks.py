@@ -333,10 +333,25 @@ def test_an_answer_before_it_is_sent_spares_the_sending(ready: Ready, receiver: 
 def test_past_its_deadline_nothing_is_sent(ready: Ready, receiver: Receiver) -> None:
     made = sent_to(ready, receiver.url())
     make_late(asked(made))
+    assert not webhooks.due_exists()
     assert not webhooks.send()
     awaits.expire()
     assert Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
     assert (asked(made).status, asked(made).next_dispatch_at) == ("TIMED_OUT", None)
+
+
+def test_what_has_been_due_for_longest_is_sent_first(ready: Ready, receiver: Receiver) -> None:
+    ages = {"a": 2, "b": 3, "c": 1}
+    made = {key: sent_to(ready, receiver.url(), key) for key in ages}
+    for key, age in ages.items():
+        run(
+            "UPDATE executions_interaction SET next_dispatch_at = now() - make_interval(mins => %s) WHERE id = %s",
+            age,
+            asked(made[key]).pk,
+        )
+    while webhooks.send():
+        pass
+    assert [request.json["executionId"] for request in receiver.requests] == [str(made[key].pk) for key in "bac"]
 
 
 def test_the_sweep_sees_what_is_due_and_no_more(ready: Ready, receiver: Receiver) -> None:

@@ -141,6 +141,13 @@ def test_a_full_broker_is_no_error_to_whoever_rings(valkey: Valkey, django_captu
         bell.ring_once("tests.nothing")
 
 
+def test_the_gate_opens_only_for_a_broker_that_has_room(valkey: Valkey) -> None:
+    fill(valkey)
+    assert not gate.probe()
+    make_room(valkey)
+    assert gate.probe()
+
+
 @pytest.mark.parametrize("fault", ["away", "full"])
 def test_work_goes_out_soon_after_the_broker_is_back(valkey: Valkey, settings: Any, fault: str) -> None:
     owner = due(settings, "celery")

@@ -228,11 +228,13 @@ def test_groups_are_bounded_and_cost_no_query_for_each_row(
 
 def test_an_outage_saves_up_a_minute_and_no_more(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner, rate=3)
+    pass_time(20)
+    assert campaigns.advance() == 1
     pass_time(24 * 3600)
-    assert (campaigns.advance(), progress(made)) == (3, (7, 3, 0))
+    assert (campaigns.advance(), progress(made)) == (3, (6, 4, 0))
     assert campaigns.advance() == 0
     pass_time(20)
-    assert (campaigns.advance(), progress(made)) == (1, (6, 4, 0))
+    assert (campaigns.advance(), progress(made)) == (1, (5, 5, 0))
 
 
 def test_a_pause_saves_up_nothing(owner: Tenant, dead: list[Execution]) -> None:
@@ -273,7 +275,11 @@ def test_campaigns_go_on_beside_each_other_each_at_its_own_rate(owner: Tenant) -
 def test_the_longest_failed_are_redriven_first(owner: Tenant) -> None:
     [_, oldest, _] = sorted(making.dead(owner, *"abc"), key=lambda each: each.pk)
     making.finished(datetime(2026, 1, 1, tzinfo=UTC), oldest)
-    assert campaigns.items(start(owner))[0].execution == oldest
+    made = start(owner)
+    assert campaigns.items(made)[0].execution == oldest
+    pass_time(1)
+    assert campaigns.advance() == 1
+    assert made.items.get(outcome="REDRIVEN").execution == oldest
 
 
 # --- what cannot be re-driven any more ---
@@ -300,6 +306,16 @@ def test_items_that_changed_since_are_skipped_each_with_its_reason(owner: Tenant
     assert not made.items.filter(at=None).exists()
     after = list(Execution.objects.filter(pk__in=[by_hand.pk, failed_again.pk, done.pk]).order_by("pk").values())
     assert after == before
+
+
+def test_what_is_skipped_uses_up_the_rate_too(owner: Tenant, dead: list[Execution]) -> None:
+    made = start(owner)
+    for item in campaigns.items(made)[:2]:
+        assert item.execution is not None
+        redrive(owner, item.execution.pk, actor="", reason="")
+    pass_time(2)
+    for _ in range(2):
+        assert (campaigns.advance(), progress(made)) == (0, (8, 0, 2))
 
 
 def test_what_became_failed_since_is_skipped_unless_that_was_asked_for(owner: Tenant) -> None:

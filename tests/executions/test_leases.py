@@ -51,6 +51,16 @@ def test_a_lease_that_expired_queues_the_execution_again_under_the_same_key(clai
     assert again.lease_token != claim.lease_token
 
 
+def test_a_lease_that_expires_leaves_the_last_error(claim: moves.Claim) -> None:
+    group = OutcomeGroup(worker_id="w", outcomes=[making.failure(claim)])
+    assert outcome.record(row(claim).pin, group) == 1
+    Execution.objects.filter(pk=claim.execution_id).update(next_due_at=timezone.now() - timedelta(seconds=1))
+    [again] = making.claimed(row(claim).tenant)
+    let_expire(again)
+    assert expire() == 1
+    assert (row(claim).status, row(claim).error_code, row(claim).error_message) == ("QUEUED", "SomeError", "why")
+
+
 def test_a_lease_that_expires_tells_which_worker_lost_it(claim: moves.Claim) -> None:
     renew(claim, claim.lease_token)
     let_expire(claim)

@@ -3,12 +3,13 @@
 import json
 import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,13 +70,27 @@ def test_the_outputs_of_an_outcome_have_a_limited_number_of_values_together(clai
     assert (execution.status, execution.error_code) == ("FAILED", "UNDECODABLE_OUTPUT")
 
 
-def test_large_outcomes_of_a_group_are_recorded_one_by_one(owner: Tenant) -> None:
-    made = [making.execution(owner, key) for key in ("a", "b", "c")]
-    text = json.dumps("x" * outcome.LONGEST_TOGETHER)
+@pytest.mark.parametrize("status", ["SUCCEEDED", "WAITING_EXTERNAL"])
+def test_large_outcomes_of_a_group_are_recorded_one_by_one(owner: Tenant, status: str) -> None:
+    """So only one of them at a time is decoded in memory. The requests of an await may be as large as outputs."""
+    made = [making.execution(owner, key) for key in ("a", "b")]
+    text = json.dumps("x" * (outcome.LONGEST_TOGETHER // 2))
     claims = making.claimed(owner)
-    assert record(claims[0], *(making.answer(claim, output_payloads=[text]) for claim in claims)) == len(made)
+    answers = [
+        making.answer(claim, output_payloads=[text]) if status == "SUCCEEDED" else making.suspension(claim, text)
+        for claim in claims
+    ]
+    statements: list[str] = []
+
+    def noted(execute: Callable[..., Any], query: Any, *context: Any) -> Any:
+        statements.append(str(query))
+        return execute(query, *context)
+
+    with connection.execute_wrapper(noted):
+        assert record(claims[0], *answers) == len(made)
+    assert sum("FOR NO KEY UPDATE" in statement for statement in statements) == len(made)
     for each in made:
-        assert making.history(each)[-1] == ("SUCCEEDED", "SUCCEEDED")
+        assert making.history(each)[-1][1] == status
 
 
 def make_due(execution: Execution) -> None:
@@ -192,6 +207,13 @@ def test_an_outcome_under_another_lease_is_dropped_and_an_event_says_so(
     assert making.history(execution)[-1] == ("OUTCOME_DROPPED", "RUNNING")
     assert dropped(execution)["outcome"] == ("SUCCEEDED" if result == "COMPLETED" else "WAIT_RETRY")
     assert record(claim, making.answer(claim)) == 1
+
+
+def test_what_is_dropped_of_one_execution_is_told_in_its_order(claim: Claim, execution: Execution) -> None:
+    keys = ["a", "b", "c"]
+    record(claim, *(making.answer(claim, lease_token=uuid.uuid4(), transition_key=key) for key in keys))
+    events = execution.events.filter(kind="OUTCOME_DROPPED").order_by("sequence")
+    assert [event.data["transitionKey"] for event in events] == keys
 
 
 def test_the_late_outcome_of_a_lost_lease_changes_nothing_for_its_successor(

@@ -7,13 +7,14 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
+from coordinator.broker_gate import gate
 from executions import broker, refusals, tasks
-from executions.notices import refusal_of
-from executions.protocol import ORDER_TASK, TOLERANCE, Heartbeat, OutcomeGroup, order_queue_of, seal
+from executions.notices import LONGEST_BODY, refusal_of
+from executions.protocol import MOST_BODY_VALUES, ORDER_TASK, TOLERANCE, Heartbeat, OutcomeGroup, order_queue_of, seal
 from executions.worker_keys import WorkerKey, worker_key
 from releases.identity import ReleaseIdentity
 from tests import making
-from tests.broker import taken
+from tests.broker import taken, using_broker
 
 pytestmark = pytest.mark.django_db
 
@@ -85,6 +86,8 @@ def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, cap
         {"body": '{"workerId": 1}'},
         {"body": json.dumps({"workerId": "x" * 191})},
         {"body": json.dumps({"workerId": "w\n2026-01-01 CRITICAL all is lost"})},
+        {"body": json.dumps({"workerId": "w", "more": "x" * LONGEST_BODY})},
+        {"body": json.dumps({"workerId": "w", "more": [0] * MOST_BODY_VALUES["heartbeat"]})},
         {"nonce": ""},
         {"nonce": "x" * 101},
         {"tenantId": None},
@@ -145,6 +148,19 @@ def test_a_flood_of_refusals_does_not_flood_the_log(
     # The worker still gets a notice.
     [(_, [notice])] = notices(identity)
     assert notice["nonce"] == "n0"
+
+
+def test_a_flood_of_refusals_is_no_flood_of_notices(identity: ReleaseIdentity) -> None:
+    message = heartbeat(identity)
+    with using_broker("redis://127.0.0.1:1/0"):
+        # Once the first notice is refused, the others cost no message. All of them count.
+        for _ in range(refusals.MOST_NOTICES - 1):
+            tasks.heartbeat(message)
+    gate.forget()
+    tasks.heartbeat(message)
+    assert len(notices(identity)) == 1
+    tasks.heartbeat(message)
+    assert notices(identity) == []
 
 
 def test_a_flood_that_names_one_tenant_or_none_hides_no_refusal_of_another(

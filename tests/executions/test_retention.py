@@ -8,8 +8,9 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from coordinator import places
 from coordinator.tenancy.models import Tenant
-from executions import campaigns, retention
+from executions import campaigns, retention, tasks
 from executions.campaign_filters import Filters
 from executions.cancellation import cancel
 from executions.models import (
@@ -25,6 +26,7 @@ from executions.models import (
 from executions.outcome import record
 from executions.protocol import OutcomeGroup
 from tests import making
+from tests.few_places import limited
 from tests.raw_sql import check_foreign_keys_now, refused, run, unguarded
 
 pytestmark = pytest.mark.django_db
@@ -61,6 +63,16 @@ def remove() -> int:
 
 def kept() -> set[str]:
     return set(Execution.objects.values_list("execution_key", flat=True))
+
+
+def test_removal_waits_for_a_place() -> None:
+    """It takes long, and short tasks must always find a thread."""
+    succeeded(keeping(30), "old", days=31)
+    with limited(places.ARTIFACTS, 1), places.ARTIFACTS.hold():
+        tasks.remove_old()
+    assert kept() == {"old"}
+    tasks.remove_old()
+    assert kept() == set()
 
 
 def test_what_is_older_than_the_term_goes_and_what_is_younger_stays() -> None:

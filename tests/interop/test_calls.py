@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
 
+from coordinator.outbound import TargetRefused
 from executions import rest_calls
 from executions.rest_protocol import CAPABILITIES_PATH, TOLERANCE, Refused, check_signature
 from executions.tenant_keys import current_key, start_key
@@ -93,6 +94,15 @@ def test_a_worker_that_has_the_old_key_is_called_again_with_it(settings: Any) ->
         first, second = worker.requests
     assert signed_with(new.text, first)
     assert signed_with(old.text, second)
+
+
+def test_an_origin_that_is_not_named_is_not_called(settings: Any) -> None:
+    settings.REST_WORKER_SECRET = "secret"
+    with receiving() as other:
+        settings.REST_WORKER_ORIGINS = ["http://worker.example"]
+        with pytest.raises(TargetRefused):
+            rest_calls.call(other.url(path=""), "acme", "POST", CAPABILITIES_PATH)
+        assert other.requests == []
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 500])

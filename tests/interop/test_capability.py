@@ -1,11 +1,13 @@
 """Control workers check whether REST workers host their releases; submissions read the verdicts (wire protocol D.8)."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from coordinator import places
@@ -240,6 +242,32 @@ def test_a_registration_waits_a_limited_time_for_its_verdict(flow: Flow) -> None
     Worker.objects.filter(pk=worker.pk).update(release_version="unknown", capability_checked_at=None)
     await_verdict(worker, seconds=30)
     assert time.monotonic() - began < 5
+
+
+def test_a_worker_that_answers_again_is_checked_as_often_as_before(flow: Flow) -> None:
+    Worker.objects.update(unanswered_checks=3)
+    flow.check()
+    assert Worker.objects.get().unanswered_checks == 0
+
+
+def test_at_most_two_registrations_of_a_process_wait_for_their_verdicts(flow: Flow) -> None:
+    """Else the threads that serve requests could all be waiting."""
+    worker = registered(flow)
+    waiting: list[int] = []
+    most = 0
+
+    def another_waits(execute: Callable[..., Any], *query: Any) -> Any:
+        nonlocal most
+        waiting.append(1)
+        most = max(most, len(waiting))
+        if len(waiting) < 5:
+            await_verdict(worker, seconds=0.1)
+        waiting.pop()
+        return execute(*query)
+
+    with connection.execute_wrapper(another_waits):
+        await_verdict(worker, seconds=0.1)
+    assert most == 2
 
 
 def test_a_registration_that_has_waited_leaves_its_place_to_others(flow: Flow) -> None:

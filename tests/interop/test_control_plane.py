@@ -20,7 +20,7 @@ from releases.activation import activate
 from releases.artifact_store.local import LocalArtifactStore
 from releases.models import Release
 from tests import making
-from tests.executions.parking import make_late
+from tests.executions.parking import make_late, suspended
 from tests.interop.client import call, ok, payload, refused, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import DTO, ENCODING, SNAPSHOT
@@ -423,6 +423,13 @@ def test_many_results_are_a_list_of_them(flow: Flow) -> None:
     assert json.loads(told["payload"]) == {"items": [payload("java.lang.Integer", n) for n in (1, 2)]}
 
 
+def test_an_execution_that_has_not_succeeded_has_no_list_of_results_either(flow: Flow) -> None:
+    owner, _, body = native(steps=[{**making.STEP, "cardinality": "ONE_TO_MANY"}])
+    made = accepted(owner, body)
+    assert made.result_shape == "MATERIALIZED_MULTI"
+    assert ok("GET", place(owner, f"executions/{made.pk}/result"))["resultPayload"] is None
+
+
 def test_a_single_result_without_an_output_is_none(flow: Flow) -> None:
     owner, release, body = native()
     assert celery(owner, release, body) is None
@@ -492,6 +499,13 @@ def test_no_more_is_listed_than_the_bound(flow: Flow, asked: Interaction, monkey
 
 def complete(flow: Flow, body: Any) -> Any:
     return call("POST", place(flow.owner, "interactions/complete"), body)
+
+
+def test_a_timer_is_pending_for_nobody(flow: Flow) -> None:
+    owner, release = making.ready()
+    made = suspended((owner, release), transport="timer")
+    assert made.status == "WAITING_EXTERNAL"
+    assert ok("GET", place(owner, "interactions/pending")) == []
 
 
 def test_what_is_answered_is_pending_no_more(flow: Flow, asked: Interaction) -> None:

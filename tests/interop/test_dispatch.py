@@ -582,6 +582,9 @@ def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new
     expire()
     made.refresh_from_db()
     assert (made.status, made.error_code) == ("FAILED", "AWAIT_TIMEOUT")
+    [old] = told[0]["awaitSuspension"]["interactions"]
+    for moment in ("createdAtEpochMs", "deadlineEpochMs"):
+        old[moment] -= 7 * 24 * 3600 * 1000
     redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
     flow.dispatch()
     made.refresh_from_db()
@@ -594,6 +597,30 @@ def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new
     flow.dispatch()
     made.refresh_from_db()
     assert made.status == "SUCCEEDED"
+
+
+def test_a_redriven_await_goes_on_with_the_answer_that_its_worker_has_by_now(flow: Flow) -> None:
+    told: list[dict[str, Any]] = []
+
+    def suspend(command: Any) -> Any:
+        told.append(flow.double.suspend(command, ORDER))
+        return told[0]
+
+    flow.double.answers = [suspend, suspend]
+    made = submit(flow)
+    flow.dispatch()
+    first = Interaction.objects.get(execution=made)
+    make_late(first)
+    expire()
+    suspension = told[0]["awaitSuspension"]
+    suspension["unit"].update(status="COMPLETED")
+    suspension["interactions"][0].update(status="COMPLETED", responsePayload=DECISION)
+    redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
+    flow.dispatch()
+    made.refresh_from_db()
+    assert made.status == "SUCCEEDED", made.error_message
+    first.refresh_from_db()
+    assert (first.status, first.response) == ("TIMED_OUT", None)
 
 
 # --- what the worker leaves to the coordinator ----------------------------------------------------

@@ -8,6 +8,7 @@ from django.utils import timezone
 from executions import moves, rest_dispatch, rest_workers, sweep
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.protocol import Heartbeat
+from executions.rest_workers import register, review_endpoint
 from executions.stranded import stranded
 from executions.worker_registry import take_heartbeat
 from tests import making
@@ -105,6 +106,31 @@ def test_a_worker_that_tpf_registers_elsewhere_is_blocked_from_the_start(flow: F
     assert ok("POST", path, body)["state"] == "HEALTHY"
     found = WorkerEligibility.objects.get(worker__worker_id="java-2")
     assert (found.reason, found.admits) == (REASON, False)
+
+
+def test_a_worker_that_has_moved_meanwhile_is_not_blocked_for_where_it_was(flow: Flow, settings: Any) -> None:
+    """The sweep read its row before the registration."""
+    settings.REST_WORKER_ORIGINS = ["http://elsewhere.example"]
+    members = {"worker_id": "java-1", "protocol": "rest", "endpoint": "http://elsewhere.example", "actor": "user:test"}
+    register(flow.owner, flow.release.identity, **members)
+    assert not review_endpoint(flow.worker, actor="test")
+    assert Worker.objects.get().blocked_reason == ""
+
+
+def test_nothing_of_before_is_left_of_a_worker_that_is_registered_again(flow: Flow) -> None:
+    def registered(name: str) -> dict[str, Any]:
+        endpoint, identity = flow.double.endpoint, flow.release.identity
+        made = register(flow.owner, identity, worker_id=name, protocol="rest", endpoint=endpoint, actor="user:test")
+        return dict(Worker.objects.filter(pk=made.pk).values().get())
+
+    before = {"capacity": 7, "taking": False, "holding": 5, "running": 4, "abandoned": 3, "transition_seconds": 0.5}
+    since = dict.fromkeys(("draining_since", "drained_by_operator_at", "stopped_at"), timezone.now())
+    verdict = {"blocked_reason": REASON, "capability_error": "another release", "unanswered_checks": 2}
+    Worker.objects.update(**before, **since, **verdict, artifact_id="a", artifact_digest="d")
+    again, new = registered("java-1"), registered("java-2")
+    own = {"id", "worker_id", "registered_at", "last_heartbeat_at", "last_sent_at", "alive_until"}
+    assert {name for name in again if again[name] != new[name]} <= own
+    assert WorkerEligibility.objects.filter(admits=True).count() == 2
 
 
 def test_a_blocked_worker_that_takes_to_the_broker_gets_work(flow: Flow, execution: Execution, settings: Any) -> None:

@@ -21,6 +21,7 @@ def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> 
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
     assert (made.status, made.lease_token == claim.lease_token) == ("RUNNING", False)
+    assert made.running_since is not None
     assert made.lease_expires_at is not None
     left = (made.lease_expires_at - timezone.now()).total_seconds()
     assert rest_calls.lease_seconds() - 5 < left <= rest_calls.lease_seconds()

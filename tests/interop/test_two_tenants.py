@@ -1,5 +1,6 @@
 """Two tenants use the same names over `/tpf`. Each call reaches only rows of the tenant in its path."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -114,6 +115,15 @@ def test_what_is_pending_is_ones_own_and_a_shared_correlation_id_answers_it(aske
         ]
         done = ok("POST", control(owner, "interactions/complete"), body)
         assert (done["interactionId"], done["duplicate"]) == (str(question.pk), False)
+
+
+def test_a_refusal_tells_nothing_of_another_tenants_question(asked: list[Interaction]) -> None:
+    """An answer may be of the type that its question names, and of few others."""
+    here, there = asked
+    for unknown in (there.pk, uuid.uuid4()):
+        body = {"interactionId": str(unknown), "responsePayload": payload(there.output_type, {})}
+        answer = call("POST", control(here.tenant, "interactions/complete"), body)
+        assert refused(answer) == (400, "Invalid request payload")
 
 
 def test_another_tenants_question_is_not_answered_by_its_id(asked: list[Interaction]) -> None:

@@ -7,14 +7,14 @@ import pytest
 
 from executions.group_commit import GroupCommit
 
-AWAY = -99
+AWAY, ENDED = -99, -98
 
 
 class Ledger:
     """Writes rows one group at a time, and can be made to take as long as a test needs.
 
-    Groups with a negative number are refused. The row AWAY alone, and everything while `away`, meets an outage. A write
-    of `held` alone waits for `let_go`.
+    Groups with a negative number are refused. The row AWAY alone, and everything while `away`, meets an outage. The row
+    ENDED ends the thread that writes. A write of `held` alone waits for `let_go`.
     """
 
     def __init__(self) -> None:
@@ -34,6 +34,8 @@ class Ledger:
             assert self.let_go.wait(10)
         if self.away or rows == [AWAY]:
             raise ConnectionError
+        if ENDED in rows:
+            raise SystemExit
         if any(row < 0 for row in rows):
             raise ValueError(f"{rows} holds a negative row")
         return [f"wrote {row}" for row in rows]
@@ -43,16 +45,16 @@ class Callers:
     def __init__(self, commits: GroupCommit[int, str]) -> None:
         self._commits = commits
         self._threads: list[threading.Thread] = []
-        self.results: dict[tuple[int, ...], list[str] | Exception] = {}
+        self.results: dict[tuple[int, ...], list[str] | BaseException] = {}
 
     def call(self, *rows: int) -> None:
         def run() -> None:
             try:
                 self.results[rows] = self._commits.commit(rows)
-            except Exception as error:
+            except BaseException as error:
                 self.results[rows] = error
 
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=run, daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -178,6 +180,19 @@ def test_what_one_caller_cannot_have_does_not_touch_the_others(ledger: Ledger) -
     assert callers.results[4,] == ["wrote 4"]
     assert isinstance(callers.results[-3,], ValueError)
     assert ledger.groups == [[1], [2, -3, 4], [2], [-3], [4]]
+    assert commits.commit([5]) == ["wrote 5"]
+
+
+def test_of_two_callers_one_is_not_touched_by_what_the_other_cannot_have(ledger: Ledger) -> None:
+    callers = crowd(ledger, group_commit(ledger), (2,), (-3,))
+    assert callers.results[2,] == ["wrote 2"]
+    assert isinstance(callers.results[-3,], ValueError)
+
+
+def test_nobody_waits_for_a_caller_whose_thread_ends(ledger: Ledger) -> None:
+    commits = group_commit(ledger)
+    callers = crowd(ledger, commits, (2,), (ENDED,), (4,))
+    assert [type(callers.results[row,]) for row in (2, ENDED, 4)] == [SystemExit] * 3
     assert commits.commit([5]) == ["wrote 5"]
 
 

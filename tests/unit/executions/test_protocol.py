@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from executions.protocol import (
     KINDS,
+    MOST_BODY_MEMBERS,
     TOLERANCE,
     Command,
     CommandGroup,
@@ -258,6 +259,12 @@ def test_a_body_that_has_not_its_form_is_malformed(kind: str, body: str) -> None
     with pytest.raises(ProtocolError) as caught:
         decode(envelope, expected)
     assert caught.value.code == "ENVELOPE_MALFORMED"
+
+
+def test_a_body_with_very_many_members_is_refused_before_each_of_them_is_an_error() -> None:
+    body = json.dumps({**OUTCOMES.model_dump(mode="json", by_alias=True), **dict.fromkeys(range(MOST_BODY_MEMBERS), 0)})
+    with pytest.raises(ProtocolError, match="holds more than 100,000 members"):
+        decode(resealed(body, "outcomes"), OutcomeGroup)
 
 
 @pytest.mark.parametrize("body", BODIES)
