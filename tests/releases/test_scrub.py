@@ -70,6 +70,14 @@ def test_sound_bytes_are_noted_as_checked_and_nothing_else_changes(bench: Bench)
     assert verdicts(everything=False) == []
 
 
+def test_what_was_not_checked_for_longest_is_checked_first_whatever_its_place_in_the_table() -> None:
+    owner, now = making.tenant(), timezone.now()
+    digests = [blob_of(making.registered(owner, version)).digest for version in ("1.0", "2.0", "3.0")]
+    for minutes, digest in enumerate(digests, 1):
+        Blob.objects.filter(digest=digest).update(checked_at=now - timedelta(minutes=minutes))
+    assert [digest for digest, _ in verdicts()] == digests[::-1]
+
+
 def test_damage_is_set_aside_reported_and_refused_and_an_upload_heals_it(bench: Bench) -> None:
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
