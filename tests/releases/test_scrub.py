@@ -120,6 +120,18 @@ def test_missing_bytes_are_reported_and_refused_and_heal_when_they_are_put_back(
     assert events(digest) == [("MISSING", {}), ("HEALED", {"was": "MISSING"})]
 
 
+def test_a_blob_that_is_still_missing_is_noted_as_checked() -> None:
+    blob = blob_of(making.registered(making.tenant()))
+    artifact_store().remove(blob.digest)
+    assert verdicts() == [(blob.digest, "MISSING")]
+    before = Blob.objects.get()
+    assert verdicts() == [(blob.digest, "MISSING")]
+    after = Blob.objects.get()
+    assert after.checked_at > before.checked_at
+    assert after.checking_until is None
+    assert events(blob.digest) == [("MISSING", {})]
+
+
 def test_missing_bytes_are_looked_for_again_after_a_minute_by_the_clock(bench: Bench) -> None:
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
