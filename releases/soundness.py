@@ -17,6 +17,7 @@ from releases.registry import blobs as blobs_of
 CHECK_TASK = "releases.check_blob"
 # A remote store is asked about a blob this often by one process; the verdict itself is always the newest.
 LOOK_SECONDS = 30.0
+MOST_LOOKS = 10_000
 _looks: dict[str, tuple[float, Seen | None]] = {}
 
 
@@ -77,7 +78,7 @@ def _look(store: ArtifactStore, blob: Blob) -> Seen | None:
     now = time.monotonic()
     at, seen = _looks.get(blob.digest, (-LOOK_SECONDS, None))
     if seen is None or seen.size != blob.size or now - at >= LOOK_SECONDS:
-        if len(_looks) > 10_000:
+        if len(_looks) >= MOST_LOOKS:
             _looks.clear()
         seen = store.look(blob.digest)
         _looks[blob.digest] = (now, seen)

@@ -143,11 +143,9 @@ class ApiTokenAdmin(TenantScopedAdmin):
             issued = self._issue(request, form)
             if issued is not None:
                 token, plain = issued
-                shown = self.page(
+                return self.page(
                     request, "tenancy/token_issued.html", title="API token issued", token=token, plain=plain
                 )
-                shown.headers["Cache-Control"] = "no-store"
-                return shown
         status = 400 if form.is_bound else 200
         return self.page(request, "tenancy/issue_token.html", status=status, title="Issue an API token", form=form)
 

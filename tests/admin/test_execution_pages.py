@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from executions import moves, outcome
+from executions import interactions, moves, outcome
 from executions.admin.documents import JSON_SHOWN, bounded_json
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
 from executions.moves import Claim, Move, apply
@@ -19,6 +19,7 @@ from executions.redrive import redrive
 from executions.states import State
 from releases.activation import activate
 from tests import making
+from tests.admin import asking
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import unguarded
 
@@ -46,6 +47,15 @@ def test_the_pin_is_on_the_page_and_a_later_activation_does_not_move_it(log_in: 
     text = log_in("viewer").get(page(acme.execution)).text
     assert "2.0 is active now. This execution stays on 1.0." in text
     assert acme.release.contract_version in text
+
+
+def test_the_page_of_a_live_execution_follows_the_answers_that_come(log_in: LogIn, acme: World) -> None:
+    client = log_in("operator")
+    asked = asking.question(acme, requests=["{}", "{}"], itemized=True, gives_many=True)
+    mark = client.get(page(asked.execution)).context["mark"]
+    assert client.get(live(asked.execution), {"shown": mark}).status_code == 204
+    interactions.complete(acme.tenant, interaction_id=asked.pk, response={"n": 1}, actor="user:eva")
+    assert client.get(live(asked.execution), {"shown": mark}).status_code == 200
 
 
 def test_the_page_asks_again_only_while_the_execution_is_live(log_in: LogIn, acme: World) -> None:

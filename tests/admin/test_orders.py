@@ -277,6 +277,17 @@ def test_a_campaign_is_looked_at_first_and_then_started(log_in: LogIn, acme: Wor
     assert made.filters == {"pipelineId": "acme.orders", "errorCode": "NO_FUNDS"}
 
 
+@pytest.mark.parametrize(("ticked", "taken"), [({}, 1), ({"allow_failed": "on"}, 2)])
+def test_a_campaign_takes_up_what_is_failed_only_with_a_tick(
+    ticked: dict[str, str], taken: int, log_in: LogIn, acme: World
+) -> None:
+    asking.dead(acme, "dead")
+    asking.dead(acme, "failed", retryable=False)
+    sent = {"tenant": "acme", "pipeline_id": "acme.orders", "rate_per_minute": "30", "why": "why", **ticked}
+    assert log_in("operator").post(reverse(START), sent).status_code == 302
+    assert Campaign.objects.get().items.count() == taken
+
+
 @pytest.mark.parametrize(
     ("query", "status", "message"),
     [

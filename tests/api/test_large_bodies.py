@@ -1,5 +1,6 @@
 """Large request bodies share a budget of memory; small ones need none of it."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -135,7 +136,9 @@ def test_an_owner_gets_half_of_the_places_to_wait() -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(shared.take, 1, "a")
         eventually(lambda: shared.waiting == 1, what="one that waits")
+        began = time.monotonic()
         assert not shared.take(1, "a")
+        assert time.monotonic() - began < 20, "it was refused at once"
         shared.give_back(5, "a")
         assert waiting.result(30)
 
@@ -156,4 +159,24 @@ def test_the_values_of_all_attachments_together_are_limited(ours: House) -> None
 def test_attachments_wait_for_the_budget(ours: House, spent: None) -> None:
     token, content = ours.all_scopes, b"[" + b"{}," * LARGE_BYTES + b"{}]"
     answer = ours.post(RELEASES, attached(content), token=token)
+    refused(answer, 503, "LARGE_REQUESTS_BUSY")
+
+
+def test_a_large_descriptor_waits_for_the_budget(ours: House, spent: None) -> None:
+    token, large = ours.all_scopes, SimpleUploadedFile("pipeline-release.json", b" " * (LARGE_BYTES + 1))
+    refused(ours.post(RELEASES, {"descriptor": large}, token=token), 503, "LARGE_REQUESTS_BUSY")
+
+
+def test_a_large_body_is_charged_to_its_tenant(ours: House, settings: Any) -> None:
+    """The tenant has its half of the budget and of the places to wait, so it is refused at once."""
+    owner, size = ours.tenant.slug, 2 * LARGE_BYTES
+    settings.LARGE_BODIES_BYTES = 2 * size
+    assert budget.take(size, owner)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(budget.take, 1, owner) for _ in range(2)]
+        eventually(lambda: budget.waiting == 2, what="two that wait")
+        answer = ours.post("executions", item("k"))
+        budget.give_back(size, owner)
+        assert all(each.result() for each in waiting)
+    budget.give_back(2, owner)
     refused(answer, 503, "LARGE_REQUESTS_BUSY")

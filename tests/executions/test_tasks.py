@@ -1,6 +1,8 @@
 """What comes over the broker is refused or taken by the tasks, and never ends in an error of theirs."""
 
+import json
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,10 +13,21 @@ from django.utils import timezone
 from redis import Redis
 
 from coordinator import bell
+from coordinator.celery import QUEUES
 from executions import tasks
 from executions.models import Execution, ExecutionEvent, Worker
 from executions.moves import Claim
-from executions.protocol import HEARTBEAT_TASK, RECORD_TASK, Heartbeat, HeldLease, OutcomeGroup, seal
+from executions.protocol import (
+    HEARTBEAT_QUEUE,
+    HEARTBEAT_TASK,
+    OUTCOME_QUEUE,
+    RECORD_TASK,
+    Heartbeat,
+    HeldLease,
+    OutcomeGroup,
+    seal,
+)
+from executions.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessages
 from executions.worker_keys import WorkerKey, worker_key
 from executions.worker_registry import DISPATCH_TASK
 from releases.identity import ReleaseIdentity
@@ -153,3 +166,17 @@ def test_the_control_worker_accepts_each_of_its_tasks_as_it_is_sent() -> None:
             message = messages.read(queue, redis.rpop(queue))
             assert (message.task, message.arguments, message.retries) == (name, [{}], 3)
             assert message.eta < message.expires
+
+
+@pytest.mark.parametrize(("task", "own"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
+def test_what_a_worker_sends_is_accepted_from_its_own_queue_only(task: str, own: str) -> None:
+    app: Any = current_app
+    app.loader.import_default_modules()
+    header = {"task": task, "eta": None, "expires": None, "retries": 0}
+    body = json.dumps([[{"kind": "outcomes"}], {}, NOTHING_FOLLOWS]).encode()
+    accepted = []
+    for queue in QUEUES:
+        with suppress(MessageRefused):
+            app.conf.broker_transport_options["messages"].read(queue, TaskMessages().write(queue, header, body))
+            accepted.append(queue)
+    assert accepted == [own]

@@ -41,6 +41,14 @@ def test_what_a_policy_cannot_be_changes_nothing(release: Release, name: str, va
     assert rows(Pipeline) == before
 
 
+def test_a_policy_is_changed_in_one_tenant_alone(release: Release) -> None:
+    other = making.registered(making.tenant())
+    assert other.pipeline.pipeline_id == release.pipeline.pipeline_id
+    before = rows(Pipeline)
+    change(release.pipeline, {"reasonRequired": True, "retryLimit": 9}, actor="user:test")
+    assert [row["id"] for row in rows(Pipeline) if row not in before] == [release.pipeline_id]
+
+
 def test_only_what_is_named_is_written(release: Release) -> None:
     """Another administrator's change of another part, made in the meantime, stays."""
     mine, other = (Pipeline.objects.select_related("tenant").get(pk=release.pipeline_id) for _ in range(2))

@@ -1,10 +1,12 @@
 """Registering a release: what is taken in, what verification says, and what a second upload means."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from releases.artifact_store import artifact_store
@@ -265,6 +267,15 @@ def test_a_release_of_images_alone_needs_no_bytes_and_has_no_contract() -> None:
     artifact = release.artifacts.get()
     assert (artifact.kind, artifact.blob, release.contract) == ("container-image", None, None)
     assert release.primary_artifact_id == "app"
+
+
+def test_the_time_of_a_verdict_is_the_end_of_its_verification() -> None:
+    document = making.descriptor(CONTRACT, DATA, kind="container-image")
+    release = making.upload(making.tenant(), document).release
+    began = timezone.now() - timedelta(hours=1)
+    Release.objects.filter(pk=release.pk).update(status="VERIFYING", status_changed_at=began)
+    assert verdict(release) == ("REGISTERED", [])
+    assert release.status_changed_at > began + timedelta(minutes=59)
 
 
 def test_a_warning_refuses_nothing() -> None:

@@ -73,6 +73,17 @@ def test_bytes_that_were_right_are_asked_about_again_in_time(
         require_sound(release)
 
 
+def test_a_process_caches_what_it_has_seen_of_so_many_blobs_at_most(
+    release: Release, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soundness, "MOST_LOOKS", 1)
+    require_sound(release)
+    bucket.remove()
+    require_sound(making.registered(making.tenant(), body=secrets.token_hex(8)))
+    with pytest.raises(ArtifactMissing):
+        require_sound(release)
+
+
 def test_the_verdict_counts_whatever_is_remembered(release: Release) -> None:
     require_sound(release)
     Blob.objects.update(state="DAMAGED")

@@ -70,6 +70,14 @@ def test_sound_bytes_are_noted_as_checked_and_nothing_else_changes(bench: Bench)
     assert verdicts(everything=False) == []
 
 
+def test_what_was_not_checked_for_longest_is_checked_first_whatever_its_place_in_the_table() -> None:
+    owner, now = making.tenant(), timezone.now()
+    digests = [blob_of(making.registered(owner, version)).digest for version in ("1.0", "2.0", "3.0")]
+    for minutes, digest in enumerate(digests, 1):
+        Blob.objects.filter(digest=digest).update(checked_at=now - timedelta(minutes=minutes))
+    assert [digest for digest, _ in verdicts()] == digests[::-1]
+
+
 def test_damage_is_set_aside_reported_and_refused_and_an_upload_heals_it(bench: Bench) -> None:
     owner, release = making.ready()
     digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
@@ -110,6 +118,18 @@ def test_missing_bytes_are_reported_and_refused_and_heal_when_they_are_put_back(
     bench.overwrite(digest, data)
     assert verdicts() == [(digest, "SOUND")]
     assert events(digest) == [("MISSING", {}), ("HEALED", {"was": "MISSING"})]
+
+
+def test_a_blob_that_is_still_missing_is_noted_as_checked() -> None:
+    blob = blob_of(making.registered(making.tenant()))
+    artifact_store().remove(blob.digest)
+    assert verdicts() == [(blob.digest, "MISSING")]
+    before = Blob.objects.get()
+    assert verdicts() == [(blob.digest, "MISSING")]
+    after = Blob.objects.get()
+    assert after.checked_at > before.checked_at
+    assert after.checking_until is None
+    assert events(blob.digest) == [("MISSING", {})]
 
 
 def test_missing_bytes_are_looked_for_again_after_a_minute_by_the_clock(bench: Bench) -> None:

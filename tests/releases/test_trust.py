@@ -239,6 +239,14 @@ def test_a_release_that_is_gone_takes_nothing_and_what_it_has_is_no_mistake(owne
         attachments.attach(release, [signing.envelope(document(), "b")], actor="user:test")
 
 
+def test_a_release_that_was_revoked_since_it_was_read_takes_nothing(owner: Tenant) -> None:
+    release = uploaded(owner)
+    revoke(Release.objects.select_related("pipeline").get(pk=release.pk), actor="user:test", reason="leaked")
+    assert release.status == "REGISTERED"
+    with pytest.raises(ReleaseNotRegistered):
+        attachments.attach(release, [signing.envelope(document())], actor="user:test")
+
+
 def test_there_is_an_end_to_attachments(owner: Tenant) -> None:
     many = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(Attachment.MOST + 1)]
     release = uploaded(owner, *many[:-1])

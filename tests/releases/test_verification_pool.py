@@ -16,13 +16,14 @@ from typing import Any, BinaryIO
 import pytest
 
 from coordinator.local.product import PROJECT
+from releases import verification_pool
 from releases.archive_directory import DEFAULT_LIMITS
 from releases.artifact_store.store import CHUNK
 from releases.contract import CONTRACT_ENTRY
 from releases.descriptor import ArtifactRef, Descriptor, descriptor_from_json
 from releases.errors import ArtifactStoreUnavailable
 from releases.verification import verify as verify_here
-from releases.verification_pool import MOST_JOBS, verify
+from releases.verification_pool import MOST_JOBS, VerificationUnavailable, verify
 from releases.verification_process import FILE, job
 from tests import making
 from tests.releases import heavy
@@ -150,6 +151,16 @@ def test_killed_idle_children_are_replaced(on_disk: Callable[..., OpenArtifact])
     for _ in range(5):
         assert codes(described(DATA), on_disk(DATA)) == []
         kill_all()
+
+
+def test_a_child_that_does_not_start_in_time_is_killed_and_gives_no_verdict(
+    on_disk: Callable[..., OpenArtifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_all()
+    monkeypatch.setattr(verification_pool, "STARTUP_SECONDS", 0.0)
+    with pytest.raises(VerificationUnavailable, match="did not finish in time"):
+        verify(described(DATA), on_disk(DATA))
+    assert heavy.verification_processes() == []
 
 
 def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:

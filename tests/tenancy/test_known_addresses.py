@@ -63,6 +63,13 @@ def test_an_address_is_known_for_a_limited_time() -> None:
         fail("ada", HERE)
 
 
+def test_an_address_stays_known_after_the_window_of_its_counter() -> None:
+    LoginCounter.objects.update(ends_at=timezone.now() - timedelta(seconds=1))
+    fail("bob", ELSEWHERE)  # this removes counters
+    flood()
+    fail("ada", HERE)
+
+
 def test_a_log_in_makes_an_address_known_again() -> None:
     LoginCounter.objects.exclude(known_until=None).update(known_until=timezone.now() - timedelta(seconds=1))
     log_in("ada", HERE)

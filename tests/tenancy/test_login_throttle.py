@@ -65,6 +65,15 @@ def test_a_lock_ends_with_its_window_and_attempts_do_not_prolong_it() -> None:
     assert log_in().status_code == 302
 
 
+def test_failures_do_not_prolong_the_window_in_which_they_are_counted() -> None:
+    fail(3)
+    end_windows_earlier(600)
+    fail(2)
+    assert log_in().status_code == 429
+    end_windows_earlier(300)
+    assert log_in().status_code == 302
+
+
 def test_a_success_resets_the_earlier_failures() -> None:
     for _ in range(3):
         fail(4)

@@ -237,6 +237,16 @@ def test_a_call_that_nobody_wants_any_more_is_closed(monkeypatch: pytest.MonkeyP
     assert time.monotonic() - began < 2
 
 
+def test_nobody_looks_any_more_whether_an_answer_is_wanted_that_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "LOOK_SECONDS", 0.05)
+    with receiving() as receiver:
+        before = set(threading.enumerate())
+        assert asked(receiver.url(), is_wanted=lambda: True).status == 204
+        for thread in set(threading.enumerate()) - before:
+            thread.join(5)
+            assert not thread.is_alive()
+
+
 def test_where_nobody_listens_there_is_no_connection() -> None:
     with pytest.raises(NotConnected):
         asked("http://127.0.0.1:1/")

@@ -163,6 +163,15 @@ def test_djangos_own_checks_find_nothing_in_production(behind: str, changes: dic
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
+@pytest.mark.parametrize(("behind", "header"), [("true", ("HTTP_X_FORWARDED_PROTO", "https")), ("false", None)])
+def test_only_a_proxy_says_that_a_client_uses_tls(behind: str, header: tuple[str, str] | None) -> None:
+    program = "from coordinator import settings; print(settings.SECURE_PROXY_SSL_HEADER)"
+    environment = {"PATH": os.environ["PATH"], **VALID, "BEHIND_PROXY": behind}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == str(header)
+
+
 def test_missing_settings_are_reported_at_once() -> None:
     missing = dict.fromkeys(VALID, "")
     lines = refused([sys.executable, "-c", "import coordinator.settings"], **missing)

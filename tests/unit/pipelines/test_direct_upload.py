@@ -109,6 +109,13 @@ def test_each_part_has_its_own_bytes(tmp_path: Path, coordinator: Coordinator) -
     assert coordinator.store.parts == [("/0", b"0123"), ("/4", b"4567"), ("/8", b"89")]
 
 
+def test_of_each_part_no_more_is_read_than_its_size(tmp_path: Path, coordinator: Coordinator) -> None:
+    path, told = tmp_path / "app.zip", list[tuple[int, int]]()
+    path.write_bytes(DATA)
+    assert send(path, "sha256:0", coordinator.ask, lambda *numbers: told.append(numbers), patience=20)
+    assert told == [(4, 10), (8, 10), (10, 10), (10, 10)]
+
+
 def test_a_part_that_failed_is_sent_again(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
     coordinator.store.statuses = [200, 500, 200]
     assert sent(tmp_path, coordinator)

@@ -148,3 +148,12 @@ def test_each_file_is_sent_once_and_a_contract_goes_along(folder: Path, coordina
     assert body.count(b'name="artifact"') == 1
     assert body.count(b'name="contract"') == 1
     assert body.count(b'name="descriptor"') == 1
+
+
+def test_an_image_is_published_without_a_file(folder: Path, coordinator: Coordinator) -> None:
+    (first,) = json.loads((folder / "pipeline-release.json").read_bytes())["artifacts"]
+    image = {"artifactId": "image", "kind": "container-image", "digest": f"sha256:{'1' * 64}"}
+    change_descriptor(folder, artifacts=[first, {**image, "uri": f"registry.example/app@{image['digest']}"}])
+    published(folder, coordinator)
+    (body,) = coordinator.bodies
+    assert body.count(b'name="artifact"') == 1

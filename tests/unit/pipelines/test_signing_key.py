@@ -48,6 +48,11 @@ def test_a_key_is_for_its_owner_alone_and_is_never_written_over(tmp_path: Path) 
         signing_key.make(tmp_path / "ci.pem")
     assert not made.private.exists()
     assert made.public.read_bytes() == before[1]
+    made.public.unlink()
+    made.private.write_bytes(before[0])
+    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
+        signing_key.make(tmp_path / "ci.pem")
+    assert made.private.read_bytes() == before[0]
     with pytest.raises(DefinitionError, match="OUT_DIR_UNWRITABLE"):
         signing_key.make(tmp_path / "gone" / "ci.pem")
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -145,6 +146,16 @@ def test_a_heartbeat_names_no_more_leases_than_it_can() -> None:
     assert [each.lease_token for each in beat.running] == [each.lease_token for each in taken[:MOST_LEASES]]
     body = json.dumps([[seal(ReleaseIdentity("t", "p", "c", "r"), beat, worker_key("s", "t"))], {}, NOTHING_FOLLOWS])
     assert len(body) < LONGEST_SMALL_MESSAGE
+
+
+def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:
+    held = HeldLeases()
+    [waiting] = held.take([command()])
+    threading.Event().wait(0.05)
+    began = time.monotonic()
+    assert held.begin(waiting.lease_token)
+    [running] = held.in_hand().running
+    assert running.seconds <= time.monotonic() - began
 
 
 def test_an_order_about_a_foreign_or_finished_lease_changes_nothing(hosted: Hosted, host: Host) -> None:

@@ -21,6 +21,14 @@ def test_the_first_transition_is_news_and_tells_its_time() -> None:
     assert told >= 0.02
 
 
+def test_a_transition_that_ends_without_its_lease_does_not_count() -> None:
+    pace = Pace()
+    with pace.measured(lambda: True) as is_news:
+        pass
+    assert not is_news()
+    assert pace.told() is None
+
+
 def test_what_was_just_told_is_no_news() -> None:
     pace = Pace()
     with pace.measured():

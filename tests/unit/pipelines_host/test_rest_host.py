@@ -299,6 +299,14 @@ def test_it_goes_on_with_a_bare_answer(host: RestHost) -> None:
     assert json.loads(output["payload"]) == {"order_id": decision["order_id"], "state": "ACCEPTED", "note": "ok"}
 
 
+def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
+    decisions = [{"order_id": str(uuid.uuid4()), "accepted": accepted, "note": "ok"} for accepted in (True, False)]
+    items = [payload(TYPES + "Decision", decision) for decision in decisions]
+    answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
+    states = [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]]
+    assert states == ["ACCEPTED", "REJECTED"]
+
+
 def test_it_reads_maps_as_well_as_named_types(host: RestHost) -> None:
     members = {
         "order_id": payload("java.util.UUID", str(uuid.uuid4())),
