@@ -21,7 +21,7 @@ def test_a_flood_in_the_queue_of_heartbeats_makes_no_other_tenants_worker_silent
     running: RunningProduct, tmp_path: Path, name: str, v1: BuiltRelease
 ) -> None:
     """Garbage is read quickly. Forged heartbeats are not, but meanwhile silence does not count."""
-    seconds = {"WORKER_STALE_SECONDS": "10", "LEASE_SECONDS": "20", "SWEEP_SECONDS": "2"}
+    seconds = {"WORKER_STALE_SECONDS": "10", "LEASE_SECONDS": "20", "SWEEP_SECONDS": "1"}
     with product_with_own_broker(running, tmp_path, seconds) as (product, valkey):
         bad, other = product.tenant(f"{name}-bad"), product.tenant(name)
         forged = TaskMessages().write(HEARTBEAT_QUEUE, PLAIN, json.dumps([[{}], {}, NOTHING_FOLLOWS]).encode())

@@ -8,7 +8,7 @@ from django.utils import timezone
 from executions import moves, rest_dispatch, rest_workers, sweep
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.protocol import Heartbeat
-from executions.rest_workers import register, review_endpoint
+from executions.rest_workers import register
 from executions.stranded import stranded
 from executions.worker_registry import take_heartbeat
 from tests import making
@@ -106,15 +106,6 @@ def test_a_worker_that_tpf_registers_elsewhere_is_blocked_from_the_start(flow: F
     assert ok("POST", path, body)["state"] == "HEALTHY"
     found = WorkerEligibility.objects.get(worker__worker_id="java-2")
     assert (found.reason, found.admits) == (REASON, False)
-
-
-def test_a_worker_that_has_moved_meanwhile_is_not_blocked_for_where_it_was(flow: Flow, settings: Any) -> None:
-    """The sweep read its row before the registration."""
-    settings.REST_WORKER_ORIGINS = ["http://elsewhere.example"]
-    members = {"worker_id": "java-1", "protocol": "rest", "endpoint": "http://elsewhere.example", "actor": "user:test"}
-    register(flow.owner, flow.release.identity, **members)
-    assert not review_endpoint(flow.worker, actor="test")
-    assert Worker.objects.get().blocked_reason == ""
 
 
 def test_nothing_of_before_is_left_of_a_worker_that_is_registered_again(flow: Flow) -> None:
