@@ -27,10 +27,16 @@ from tests.database_template import connected_to, database, template
 from tests.race_database import race_database
 from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, RunningProduct
 from tests.s3 import s3_place, s3_server
-from tests.scheduling import pytest_xdist_make_scheduler
+from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.servers import FOLDER, NUMBER, ordinary_url
 
-__all__ = ["pytest_xdist_make_scheduler", "race_database", "s3_place", "s3_server"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_xdist_make_scheduler",
+    "race_database",
+    "s3_place",
+    "s3_server",
+]
 
 OWN_DATABASES = {connection.settings_dict["NAME"], f"test_{NUMBER}"}
 

@@ -1,6 +1,7 @@
 """Distributes tests over parallel processes. The groups of pytest-xdist 3.8 do not work with pytest 9.2."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ MODULES: Sequence[str] = (
     "tests/unit/pipelines_host/test_hostile_steps.py",
 )
 """Modules with fixtures that start servers or take long."""
+SHORT = "tests/unit/"
+"""A folder of short tests. At the end, they keep all processes busy while one still runs a long test."""
 
 
 def group(nodeid: str) -> str:
@@ -32,6 +35,20 @@ class Groups(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest group as soon as tests use the running product, and leave the short tests to the end."""
+    transactions = takewhile(lambda item: "running" not in getattr(item, "fixturenames", ()), items[:])
+    places = {item.nodeid: 0 for item in transactions}
+
+    def place(item: pytest.Item) -> int:
+        if item.nodeid.startswith(SHORT):
+            return 3
+        return 1 if group(item.nodeid) in TOGETHER else places.get(item.nodeid, 2)
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,10 +3,10 @@
 import pytest
 
 from coordinator.local.product import PROJECT
-from tests.scheduling import MODULES, TOGETHER, group
+from tests.scheduling import MODULES, SHORT, TOGETHER, group
 
 
-@pytest.mark.parametrize("path", [*TOGETHER, *MODULES])
+@pytest.mark.parametrize("path", [*TOGETHER, *MODULES, SHORT])
 def test_every_folder_and_module_that_is_named_exists(path: str) -> None:
     assert (PROJECT / path).exists()
 

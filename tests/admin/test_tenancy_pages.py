@@ -119,6 +119,13 @@ def test_a_membership_that_makes_no_sense_is_refused(username: str, role: str, l
     assert list(Membership.objects.values_list("user", "tenant", "role")) == before
 
 
+def test_somebody_who_was_deactivated_does_not_become_a_member(log_in: LogIn, acme: World) -> None:
+    User.objects.filter(username="nobody").update(is_active=False)
+    answer = log_in("tenant-admin").post(reverse("admin:tenancy_membership_add"), member_form(acme))
+    assert answer.context["adminform"].form.errors.keys() == {"username"}
+    assert not Membership.objects.filter(user__username="nobody").exists()
+
+
 def test_nobody_grants_anything_in_a_tenant_that_is_not_theirs_to_administer(
     log_in: LogIn, acme: World, globex: World
 ) -> None:

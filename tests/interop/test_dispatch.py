@@ -566,8 +566,8 @@ def test_the_items_of_a_stream_are_answered_each_and_go_on_as_a_stream(flow: Flo
     assert [json.loads(item["payload"]) for item in items] == [{"accepted": {"place": 0}}, {"accepted": {"place": 1}}]
 
 
-def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new_ones(flow: Flow) -> None:
-    """A worker that finds its old interaction in its memory gives it again (wire protocol F.5, appendix 3)."""
+def asked_in_vain(flow: Flow) -> tuple[Interaction, dict[str, Any]]:
+    """Return the interaction of an await that timed out, and the suspension that the worker gives again."""
     told: list[dict[str, Any]] = []
 
     def suspend(command: Any) -> Any:
@@ -577,12 +577,19 @@ def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new
     flow.double.answers = [suspend, suspend]
     made = submit(flow)
     flow.dispatch()
-    first = Interaction.objects.get(execution=made)
+    first = Interaction.objects.select_related("execution").get(execution=made)
     make_late(first)
     expire()
     made.refresh_from_db()
     assert (made.status, made.error_code) == ("FAILED", "AWAIT_TIMEOUT")
-    [old] = told[0]["awaitSuspension"]["interactions"]
+    return first, told[0]["awaitSuspension"]
+
+
+def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new_ones(flow: Flow) -> None:
+    """A worker that finds its old interaction in its memory gives it again (wire protocol F.5, appendix 3)."""
+    first, suspension = asked_in_vain(flow)
+    made = first.execution
+    [old] = suspension["interactions"]
     for moment in ("createdAtEpochMs", "deadlineEpochMs"):
         old[moment] -= 7 * 24 * 3600 * 1000
     redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)
@@ -600,19 +607,8 @@ def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new
 
 
 def test_a_redriven_await_goes_on_with_the_answer_that_its_worker_has_by_now(flow: Flow) -> None:
-    told: list[dict[str, Any]] = []
-
-    def suspend(command: Any) -> Any:
-        told.append(flow.double.suspend(command, ORDER))
-        return told[0]
-
-    flow.double.answers = [suspend, suspend]
-    made = submit(flow)
-    flow.dispatch()
-    first = Interaction.objects.get(execution=made)
-    make_late(first)
-    expire()
-    suspension = told[0]["awaitSuspension"]
+    first, suspension = asked_in_vain(flow)
+    made = first.execution
     suspension["unit"].update(status="COMPLETED")
     suspension["interactions"][0].update(status="COMPLETED", responsePayload=DECISION)
     redrive(flow.owner, made.pk, actor="user:test", reason="ask again", allow_failed=True)

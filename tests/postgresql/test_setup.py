@@ -113,12 +113,15 @@ def test_a_second_run_revokes_foreign_grants(installation: Installation) -> None
         connection.execute("GRANT TEMPORARY, CREATE ON DATABASE orders TO PUBLIC")
         connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
         connection.execute("GRANT TRUNCATE ON executions_execution TO orders_app")
+        connection.execute("GRANT ALL ON SEQUENCE releases_release_id_seq TO orders_app")
     with pytest.raises(ChildError) as caught:
         installation.set_up("--check")
     for fault in ("temporary tables", "create schemas", "create objects in public", "truncate tables"):
         assert fault in str(caught.value)
     installation.set_up()
     installation.set_up("--check")
+    with installation.as_application() as application, pytest.raises(errors.InsufficientPrivilege):
+        application.execute("SELECT setval('releases_release_id_seq', 1)")
 
 
 def test_rights_on_relations_of_extensions_are_kept(installation: Installation) -> None:
