@@ -10,8 +10,6 @@ import sys
 import threading
 from multiprocessing.process import BaseProcess
 
-from django.core.wsgi import get_wsgi_application
-
 
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
@@ -26,6 +24,9 @@ if _parent is not None:
     threading.Thread(name="parent", target=_end_with, args=[_parent], daemon=True).start()
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
+
+from django.core.wsgi import get_wsgi_application  # noqa: E402 - SIGTERM ends the process from as early as possible
+
 _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - Django is set up by now

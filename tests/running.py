@@ -163,6 +163,15 @@ class TenantInUse:
             child.stop()
 
 
+def wait_for_web_processes(product: Product, web: Child) -> None:
+    """Wait until all web processes serve. `wait_until_ready` returns when the first one does."""
+
+    def all_serve() -> bool:
+        return web.log.read_text(encoding="utf-8").count("Started worker-") == product.web_processes
+
+    eventually(all_serve, what="all web processes")
+
+
 class RunningProduct:
     """The product's processes; `tenant` makes a tenant of one's own in it."""
 

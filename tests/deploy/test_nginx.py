@@ -17,7 +17,7 @@ from coordinator.local.children import Children, free_port
 from coordinator.local.product import PROJECT, Product
 from releases.artifact_store import LocalArtifactStore
 from tests.postgresql.tls_front import Authority
-from tests.running import RunningProduct, TenantInUse, eventually
+from tests.running import RunningProduct, TenantInUse, eventually, wait_for_web_processes
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:{PROJECT}/.local/nginx/usr/sbin")
 HOST = "coordinator.example"
@@ -100,9 +100,10 @@ def site(running: RunningProduct, tmp_path_factory: pytest.TempPathFactory) -> I
     made = Site(product, free_port(), free_port(), authority.file)
     main = configured(folder, made, folder / f"{HOST}.pem")
     with product.children, Children(folder) as children:
-        product.start_web()
+        web = product.start_web()
         children.start("nginx", [NGINX, "-c", main, "-e", "stderr"], environment=dict(os.environ))
         eventually(lambda: is_ready(made), seconds=60, what="the site")
+        wait_for_web_processes(product, web)
         yield made
 
 

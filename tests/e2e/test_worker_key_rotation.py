@@ -82,7 +82,7 @@ class Load(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        while not self._stopped.wait(0.2):
+        while not self._stopped.wait(0.3):
             for client in self._clients:
                 try:
                     made = client.submit(PIPELINE, {"number": 1}, f"load-{len(self.accepted)}")
@@ -92,8 +92,8 @@ class Load(threading.Thread):
                 break
 
     def wait_for_more(self) -> None:
-        """Wait until more than five further executions are accepted."""
-        many = len(self.accepted) + 5
+        """Wait until more than three further executions are accepted."""
+        many = len(self.accepted) + 3
         eventually(lambda: len(self.accepted) > many, what="further load")
 
     def stop(self) -> list[str]:

@@ -57,7 +57,7 @@ class Cluster:
             "REDIS_URL": self.valkey.url,
             "REDIS_OWNER_URL": self.valkey.owner_url,
         }
-        self.product = Product(folder / "product", servers, SETTINGS, web_processes=1)
+        self.product = Product(folder / "product", servers, SETTINGS)
         self.token = ""
         self._running: dict[str, tuple[Child, int]] = {}
         self._starters: dict[str, Callable[[], Child]] = {

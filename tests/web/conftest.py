@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from coordinator.local.children import Child
 from coordinator.local.product import Product
 from releases.artifact_store import LocalArtifactStore
-from tests.running import RunningProduct, TenantInUse
+from tests.running import RunningProduct, TenantInUse, wait_for_web_processes
 
 
 @pytest.fixture
@@ -22,3 +23,11 @@ def own(running: RunningProduct, tmp_path: Path) -> Iterator[Product]:
     LocalArtifactStore(Path(made.environment["ARTIFACT_ROOT"])).set_up()
     yield made
     made.stop()
+
+
+def start_web(own: Product) -> Child:
+    """Start the web processes and wait until all of them serve."""
+    web = own.start_web()
+    own.wait_until_ready()
+    wait_for_web_processes(own, web)
+    return web

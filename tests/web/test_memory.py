@@ -15,6 +15,7 @@ from coordinator.local.children import Child
 from coordinator.local.guard import descendants
 from coordinator.local.product import Product
 from tests.running import TenantInUse, build, eventually
+from tests.web.conftest import start_web
 
 PIPELINES = Path(__file__).parent / "pipelines"
 MB = 1_000_000
@@ -36,9 +37,7 @@ def web(own: Product, tenant: TenantInUse) -> Child:
     """Web processes that take inputs of INPUT_BYTES."""
     own.environment["MAX_REQUEST_BYTES"] = str(INPUT_BYTES + 1024)
     own.environment["ARTIFACT_ROOT"] = tenant.product.environment["ARTIFACT_ROOT"]
-    child = own.start_web()
-    own.wait_until_ready()
-    return child
+    return start_web(own)
 
 
 def resident(web: Child) -> int:

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from signal import SIGKILL, SIGTERM
 
 import psycopg
@@ -15,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from coordinator.local.guard import descendants
 from coordinator.local.product import BIN, PROJECT, Product
 from tests.running import TenantInUse, eventually
+from tests.web.conftest import start_web
 from tests.web.talking import everything, opened
 
 KEEP_ALIVE = b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -31,11 +33,12 @@ def locked_tenants(product: Product) -> Iterator[psycopg.Connection]:
 
 
 def test_a_request_under_way_is_answered_and_an_idle_connection_is_closed(own: Product, tenant: TenantInUse) -> None:
-    web = own.start_web()
-    own.wait_until_ready()
+    web = start_web(own)
     asked = tenant.url("executions").replace(tenant.product.url, own.url)
     with opened(own.port, KEEP_ALIVE) as idle, ThreadPoolExecutor(1) as pool:
-        assert idle.recv(65536).startswith(b"HTTP/1.1 200")
+        response = HTTPResponse(idle)
+        response.begin()
+        assert response.read()
         with locked_tenants(own) as connection:
             answer = pool.submit(tenant.http.get, asked, timeout=30)
             eventually(lambda: is_waited_for(connection), what="the request to wait")
@@ -65,8 +68,7 @@ def is_waited_for(connection: psycopg.Connection) -> bool:
 
 
 def test_a_process_that_dies_is_replaced(own: Product) -> None:
-    web = own.start_web()
-    own.wait_until_ready()
+    web = start_web(own)
     first, second = descendants(web.pid)
     os.kill(first, SIGKILL)
     eventually(lambda: len(set(descendants(web.pid)) - {first, second}) == 1, what="the process in its place")

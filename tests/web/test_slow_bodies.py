@@ -8,6 +8,7 @@ import requests
 
 from coordinator.local.product import Product
 from tests.running import TenantInUse
+from tests.web.conftest import start_web
 from tests.web.talking import everything, opened
 
 PROMPT = 2.0
@@ -18,8 +19,7 @@ SOURCES = [f"127.0.0.{number}" for number in range(2, 9)]
 
 @pytest.fixture
 def web(own: Product) -> Product:
-    own.start_web()
-    own.wait_until_ready()
+    start_web(own)
     return own
 
 
