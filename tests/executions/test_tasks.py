@@ -168,7 +168,7 @@ def test_the_control_worker_accepts_each_of_its_tasks_as_it_is_sent() -> None:
             assert message.eta < message.expires
 
 
-def test_a_task_that_may_take_long_is_acknowledged_as_it_begins_and_has_a_queue_of_its_own_kind() -> None:
+def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
     """What is not acknowledged is delivered again after 15 seconds, although it still runs."""
     app: Any = current_app
     app.loader.import_default_modules()
