@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.conf import settings
@@ -96,6 +97,24 @@ def test_bells_that_are_rung_meanwhile_are_answered_by_one(
     eventually(lambda: len(answers) == 2, what="the second answer")
     time.sleep(0.2)
     assert len(answers) == 2
+
+
+def test_after_an_answer_it_rests_although_bells_ring() -> None:
+    """The next answer finds the work of all bells that ring during the rest."""
+    answers: list[tuple[float, float]] = []
+
+    def answer() -> None:
+        began = time.monotonic()
+        time.sleep(0.01)
+        ringing.wake()
+        answers.append((began, time.monotonic()))
+
+    ringing = Answering(answer, failed=lambda: None)
+    ringing.wake()
+    eventually(lambda: len(answers) >= 4, what="the fourth answer")
+    ringing.close()
+    rests = [began - ended for (_, ended), (began, _) in pairwise(answers[:4])]
+    assert min(rests) > 0.02
 
 
 def test_waking_never_waits_for_an_answer(answering: Answering, answers: list[float], gate: threading.Event) -> None:

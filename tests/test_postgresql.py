@@ -7,14 +7,17 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
+from celery import signals
 from django.db import OperationalError, connections
 from django.db.backends.postgresql.base import DatabaseWrapper as Djangos
 from django.test.utils import CaptureQueriesContext
 
+from coordinator.celery import app
 from coordinator.local.product import PROJECT
 from coordinator.postgresql import base
 from tests.building import eventually
@@ -73,6 +76,18 @@ def test_one_that_the_server_has_ended_is_replaced(kept: base.DatabaseWrapper) -
     first = session(kept)
     meanwhile("SELECT pg_terminate_backend(%s, 5000)", first)
     assert session(kept) != first
+
+
+def test_a_task_replaces_the_connection_of_its_thread_if_the_server_has_ended_it() -> None:
+    def run_a_task() -> None:
+        own: Any = connections["default"]
+        meanwhile("SELECT pg_terminate_backend(%s, 5000)", session(own))
+        signals.task_prerun.send(sender=app)
+        with own.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run_a_task).result()
 
 
 def test_after_a_silence_the_server_is_asked(

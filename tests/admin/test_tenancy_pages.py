@@ -203,6 +203,13 @@ def test_only_superusers_touch_users(who: str, log_in: LogIn) -> None:
     assert User.objects.filter(pk=victim.pk).exists()
 
 
+def test_not_even_a_superuser_deletes_a_user(log_in: LogIn, acme: World) -> None:
+    """The log of what the user did would go, too."""
+    delete = reverse("admin:auth_user_delete", args=[acme.token.user.pk])
+    assert log_in("superuser").post(delete, {"post": "yes"}).status_code == 403
+    assert User.objects.filter(pk=acme.token.user.pk).exists()
+
+
 def test_a_superuser_sets_terms_and_sees_beforehand_what_each_would_remove(log_in: LogIn, acme: World) -> None:
     address = reverse("admin:tenancy_tenant_change", args=[acme.tenant.pk])
     client = log_in("superuser")

@@ -20,6 +20,7 @@ from tests.raw_sql import run
 
 pytestmark = pytest.mark.django_db
 SECONDS = 3600
+LOOK_UP = '"tenancy_apitoken"."digest" = '
 
 
 class Clock:
@@ -118,8 +119,23 @@ def test_a_token_that_was_looked_up_again_is_remembered_anew(ours: House, token:
     assert looked_up(caught) == 0
 
 
+def test_the_time_of_the_look_up_counts(ours: House, clock: Clock) -> None:
+    """The token may have been revoked since the database read it."""
+    token = ours.token(*Scope)
+
+    def take_long(execute: Any, sql: str, *more: Any) -> Any:
+        result = execute(sql, *more)
+        if LOOK_UP in sql:
+            clock.ahead += SECONDS
+        return result
+
+    with connection.execute_wrapper(take_long):
+        assert submit(ours, "slow", token).status_code == 202
+    assert not is_remembered(token)
+
+
 def looked_up(caught: CaptureQueriesContext) -> int:
-    return len([each for each in caught if '"tenancy_apitoken"."digest" = ' in str(each["sql"])])
+    return len([each for each in caught if LOOK_UP in str(each["sql"])])
 
 
 def test_only_submissions_go_by_what_is_remembered(ours: House, token: str) -> None:

@@ -60,6 +60,14 @@ def test_the_clock_removes_orphans_where_the_settings_say_so(monkeypatch: pytest
     assert done.stdout.strip() == str({"task": "releases.remove_orphans", "schedule": timedelta(hours=1)})
 
 
+@pytest.mark.parametrize(("task", "interval"), [("releases.scrub", 60), ("releases.remove_orphans", 3600)])
+def test_the_messages_for_long_work_do_not_accumulate(task: str, interval: int) -> None:
+    """Each expires before the clock sends the next one."""
+    app: Any = current_app
+    app.loader.import_default_modules()
+    assert 0 < app.tasks[task].expires < interval
+
+
 def due_work() -> Callable[[], bool]:
     owner, _ = making.ready()
     making.execution(owner)

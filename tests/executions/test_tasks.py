@@ -168,6 +168,30 @@ def test_the_control_worker_accepts_each_of_its_tasks_as_it_is_sent() -> None:
             assert message.eta < message.expires
 
 
+def test_the_queue_of_each_task_and_when_it_is_acknowledged() -> None:
+    """What is not acknowledged is delivered again after 15 seconds, although it still runs."""
+    app: Any = current_app
+    app.loader.import_default_modules()
+    late, early = dict[str, str](), dict[str, str]()
+    for name, task in app.tasks.items():
+        if not name.startswith("celery."):
+            (late if task.acks_late else early)[name] = app.amqp.router.route({}, name)["queue"].name
+    assert late == {
+        **dict.fromkeys(["executions.dispatch", "executions.tell_worker", "executions.expire_awaits"], "control"),
+        **dict.fromkeys(["executions.sweep", "releases.sweep"], "control"),
+        "executions.record": "outcomes",
+        **dict.fromkeys(["executions.heartbeat", "executions.confirm_messages"], "heartbeats"),
+        "executions.send_webhooks": "webhooks",
+        "executions.remove_old": "artifacts",
+    }
+    assert early == {
+        "executions.call_rest_worker": "rest",
+        "executions.check_capability": "control",
+        **dict.fromkeys(["releases.verify", "releases.finish_upload", "releases.scrub"], "artifacts"),
+        **dict.fromkeys(["releases.check_blob", "releases.remove_orphans"], "artifacts"),
+    }
+
+
 @pytest.mark.parametrize(("task", "own"), [(RECORD_TASK, OUTCOME_QUEUE), (HEARTBEAT_TASK, HEARTBEAT_QUEUE)])
 def test_what_a_worker_sends_is_accepted_from_its_own_queue_only(task: str, own: str) -> None:
     app: Any = current_app

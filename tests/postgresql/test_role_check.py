@@ -74,6 +74,22 @@ def test_each_danger_is_reported(superuser: psycopg.Connection, danger: str) -> 
     assert application_dangers(superuser.execute, PRODUCT) == []
 
 
+def test_a_member_of_any_strong_role_is_reported(superuser: psycopg.Connection) -> None:
+    made = [f"may_{attribute}" for attribute in ("bypassrls", "createrole", "replication", "superuser")]
+    predefined = [f"pg_{name}" for name in ("execute_server_program", "maintain", "read_all_data", "signal_backend")]
+    predefined += [f"pg_{name}" for name in ("create_subscription", "read_server_files", "write_server_files")]
+    for name in made:
+        superuser.execute(f"CREATE ROLE {name} {name.removeprefix('may_')}".encode())
+    superuser.execute(f"GRANT {', '.join(made + predefined)} TO coordinator".encode())
+    try:
+        assert application_dangers(superuser.execute, PRODUCT) == [
+            f"is a member of {', '.join(sorted(made + predefined))}"
+        ]
+    finally:
+        superuser.execute(f"DROP ROLE {', '.join(made)}".encode())
+        superuser.execute(f"REVOKE {', '.join(predefined)} FROM coordinator".encode())
+
+
 def product(cluster: Postgres, folder: Path, url: str, **more: str) -> Product:
     servers = {"DATABASE_URL": url, "REDIS_URL": settings.CELERY_BROKER_URL}
     return Product(folder, servers, {"SECRET_KEY": settings.SECRET_KEY, **more})

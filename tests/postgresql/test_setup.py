@@ -59,6 +59,11 @@ def test_a_new_role_needs_a_password(cluster: Postgres, tmp_path: Path) -> None:
         assert connection.execute("SELECT FROM pg_roles WHERE rolname LIKE 'orders%'").rowcount == 0
 
 
+def test_the_owner_is_not_the_application_role(installation: Installation) -> None:
+    with pytest.raises(ChildError, match="The owner and the application role must differ"):
+        installation.set_up(f"--owner={APPLICATION}", "--check")
+
+
 def test_the_application_reads_and_writes_rows_and_calls_functions(installation: Installation) -> None:
     with installation.as_application() as connection:
         connection.execute("INSERT INTO tenancy_tenant (slug, name, created_at) VALUES ('a', 'a', now())")

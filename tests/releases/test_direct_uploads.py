@@ -324,6 +324,18 @@ def test_a_store_that_is_away_is_no_verdict(settings: Any, place: S3Settings) ->
     assert finish(upload) == ("STORED", None)
 
 
+def test_the_sweep_asks_a_store_that_is_away_only_once(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Each further question would wait for the store in vain."""
+    owner = making.tenant()
+    uploads = [begun(owner, bytes([number])) for number in range(3)]
+    with as_owner():
+        ArtifactUpload.objects.filter(tenant=owner).update(expires_at=timezone.now() - timedelta(seconds=1))
+    settings.S3_ENDPOINT_URL, settings.S3_TIMEOUT_SECONDS = "http://127.0.0.1:1", 0.2
+    tasks.sweep()
+    assert caplog.text.count("is not cleared yet") == 1
+    assert ArtifactUpload.objects.filter(tenant=owner, status="EXPIRED", cleared=False).count() == len(uploads)
+
+
 def test_a_damaged_blob_is_healed_by_a_direct_upload(place: S3Settings) -> None:
     owner = making.tenant()
     upload = stored(owner, DATA)

@@ -2,9 +2,10 @@
 
 import base64
 import json
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,18 @@ def registry(settings: Any) -> Iterator[ImageRegistry]:
         settings.IMAGE_REGISTRIES_PLAIN_HTTP = [made.host]
         settings.IMAGE_REGISTRY_SECONDS = 2
         yield made
+
+
+@contextmanager
+def silent(address: str, port: int) -> Iterator[None]:
+    """A full queue of connections: the kernel drops every further attempt."""
+    with ExitStack() as held:
+        held.enter_context(socket.create_server((address, port), backlog=0))
+        for _ in range(2):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((address, port))
+        yield
 
 
 def asked(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
@@ -205,6 +218,25 @@ def test_all_registries_of_a_release_have_one_time_together(registry: ImageRegis
     assert time.monotonic() - began < 2
     registry.seconds = 0
     assert verdict(release)[0] == "REGISTERED"
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
+    registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them together have the two seconds of the fixture."""
+    registry.digests.add(DIGEST)
+    port, resolve = int(registry.host.partition(":")[2]), socket.getaddrinfo
+
+    def two_addresses(host: Any, wanted: Any, *more: Any, **options: Any) -> Any:
+        if (host, wanted) != ("localhost", port):
+            return resolve(host, wanted, *more, **options)
+        return [found for each in ("127.0.0.2", "127.0.0.1") for found in resolve(each, port, *more, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    began = time.monotonic()
+    with silent("127.0.0.2", port):
+        assert asked(registry) == ("REGISTERED", [])
+    assert time.monotonic() - began < 2
 
 
 def test_a_private_address_is_not_called_unless_it_is_allowed(registry: ImageRegistry, settings: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from releases import retention, tasks
@@ -194,6 +194,14 @@ def test_the_command_says_what_it_would_do_and_does_it_when_told_to(capsys: pyte
     assert stored() == {digest}
     call_command("sweep_artifacts", "--remove")
     assert "0 files of 0 bytes were removed" in capsys.readouterr().out, "it is younger than ORPHAN_HOURS"
+
+
+def test_the_command_refuses_an_age_in_the_future() -> None:
+    """It would spare nothing, not even an upload in flight."""
+    stray(b"stray")
+    with pytest.raises(CommandError, match="cannot be negative"):
+        call_command("sweep_artifacts", "--remove", "--older-than-hours=-1")
+    assert len(stored()) == 1
 
 
 def test_the_clock_has_it_removed_only_where_that_is_set(settings: Any) -> None:
