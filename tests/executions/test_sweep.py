@@ -295,7 +295,7 @@ def test_without_a_database_the_sweep_stops_at_once(statement: str) -> None:
     tried: list[str] = []
 
     def away(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
-        if not tried and statement not in str(sql):
+        if "SAVEPOINT" in str(sql) or (not tried and statement not in str(sql)):
             return execute(sql, params, many, context)
         tried.append(str(sql))
         raise OperationalError("the server closed the connection")
