@@ -152,6 +152,7 @@ def test_while_the_secret_is_rotated_receivers_may_have_the_old_or_the_new_key(
     webhooks.send()
     [request] = receiver.requests
     assert signatures(request) == [expected_signature(request, key) for key in (new, old)]
+    assert read(request.json["resumeToken"], awaits.resume_secrets()[:1])
 
 
 def test_without_a_public_address_there_is_no_callback(ready: Ready, receiver: Receiver) -> None:

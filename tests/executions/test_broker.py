@@ -115,14 +115,15 @@ def test_what_must_be_acknowledged_and_is_not_stays_in_hand(queue: str) -> None:
     assert unacknowledged() == before + 1
 
 
-def test_the_message_of_a_dead_consumer_comes_again_and_only_once(queue: str) -> None:
+def test_the_message_of_a_dead_consumer_comes_again_first_and_only_once(queue: str) -> None:
     broker.send("some.task", ONE, queue=queue)
     assert received(Queue(queue), acknowledge=False) == [ONE]
+    broker.send("some.task", {"number": 2}, queue=queue)
     with accepting("some.task", visibility_timeout=0) as connection:
         channel: Any = connection.channel()
         for _ in range(2):
             channel.qos.restore_visible(num=1000, interval=1)
-    assert taken(queue) == [("some.task", [ONE])]
+    assert taken(queue) == [("some.task", [ONE]), ("some.task", [{"number": 2}])]
 
 
 def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:

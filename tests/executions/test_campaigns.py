@@ -237,6 +237,13 @@ def test_an_outage_saves_up_a_minute_and_no_more(owner: Tenant, dead: list[Execu
     assert (campaigns.advance(), progress(made)) == (1, (5, 5, 0))
 
 
+def test_sweeps_that_are_far_apart_admit_at_the_full_rate(owner: Tenant, dead: list[Execution], settings: Any) -> None:
+    settings.SWEEP_SECONDS = 120
+    start(owner, rate=3)
+    pass_time(120)
+    assert campaigns.advance() == 6
+
+
 def test_a_pause_saves_up_nothing(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner, rate=60)
     pass_time(2)
@@ -270,6 +277,11 @@ def test_campaigns_go_on_beside_each_other_each_at_its_own_rate(owner: Tenant) -
     pass_time(4)
     assert campaigns.advance() == 6
     assert (progress(slow), progress(quick)) == ((3, 2, 0), (1, 4, 0))
+    pass_time(1)
+    assert campaigns.advance() == 1
+    slow.refresh_from_db()
+    quick.refresh_from_db()
+    assert (slow.status, quick.status) == ("RUNNING", "COMPLETED")
 
 
 def test_the_longest_failed_are_redriven_first(owner: Tenant) -> None:

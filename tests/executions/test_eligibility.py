@@ -16,7 +16,7 @@ from executions.errors import WorkerUnavailable
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.protocol import Heartbeat
 from executions.rest_capabilities import artifact_conflict
-from executions.stranded import stranded, why_stranded
+from executions.stranded import explained, stranded, why_stranded
 from executions.worker_registry import take_heartbeat
 from releases.activation import activate
 from releases.models import Release
@@ -119,7 +119,7 @@ def test_everything_that_asks_for_a_worker_gets_the_same_answer(name: str) -> No
             require_healthy(release)
     facts = [fact.label for fact in impact.facts(release, None)]
     assert ("Healthy workers that host it" in facts) == runs
-    assert (why_stranded(release.pk) is None) == runs
+    assert why_stranded(release.pk) == (None if runs else explained(_expected(case.reason)))
     waiting = stranded([owner.pk])
     assert [each.reasons for each in waiting] == ([] if runs else [_expected(case.reason)])
     claims = making.claimed(owner)

@@ -98,6 +98,7 @@ def test_only_what_is_due_counts(ready: tuple[Tenant, Release]) -> None:
         (3 * HOUR, {"stopped_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"draining_since": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"abandoned": 10, "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
+        (3 * HOUR, {"artifact_digest": "sha256:other", "last_heartbeat_at": NOW}, NOW - 3 * HOUR),
         # It beats on and on, and took its last work two hours ago all the same.
         (3 * HOUR, {"drained_by_operator_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),
         (3 * HOUR, {"drained_by_operator_at": NOW - HOUR, "stopped_at": NOW - 2 * HOUR}, NOW - 2 * HOUR),

@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -223,9 +225,14 @@ def test_a_root_that_is_a_link_itself_is_followed(root: Path, owner: Tenant, tmp
 
 
 def test_a_pipe_in_the_place_of_a_file_makes_nobody_wait(root: Path, owner: Tenant) -> None:
-
-    os.mkfifo(root / "pipe.json")
-    assert register(owner, root / "pipe.json").status_code == 400
+    pipe = root / "pipe.json"
+    os.mkfifo(pipe)
+    writer = Timer(5, lambda: os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)))  # ends a wait for a writer
+    writer.start()
+    began = time.monotonic()
+    assert register(owner, pipe).status_code == 400
+    writer.cancel()
+    assert time.monotonic() - began < 5
 
 
 def test_what_an_author_releases_is_registered_as_it_is(root: Path, owner: Tenant) -> None:

@@ -252,6 +252,12 @@ def test_a_worker_that_may_no_longer_run_it_is_not_called(flow: Flow, change: Ca
     assert flow.dispatch() == 1
 
 
+def test_a_call_takes_one_place_of_its_worker(flow: Flow) -> None:
+    submitted(flow, 9)
+    assert len(making.claimed(flow.owner, limit=4)) == 4
+    assert len(making.claimed(flow.owner)) == 4
+
+
 def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacity(flow: Flow) -> None:
     """Calls of the earlier release still take its places, and give nobody else's away."""
     submitted(flow, 9)

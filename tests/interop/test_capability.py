@@ -122,6 +122,13 @@ def test_a_check_whose_process_was_lost_is_repeated(flow: Flow) -> None:
         assert turn() == due
 
 
+def test_of_the_workers_of_a_tenant_the_one_with_the_oldest_verdict_is_checked_first(flow: Flow) -> None:
+    other = registered(flow, "java-2")
+    checked(flow.worker, CHECK_SECONDS + 1)
+    checked(other, CHECK_SECONDS + 60)
+    assert [turn(), turn()] == [other.pk, flow.worker.pk]
+
+
 def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
     other = making.worker(
         making.active(making.tenant()), protocol="rest", registered_at=timezone.now() - timedelta(hours=1)
@@ -135,6 +142,15 @@ def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
             found.append(due)
             rest_capabilities.check(due)
     assert sorted(found) == sorted([flow.worker.pk, other.pk])
+
+
+def test_the_latest_check_of_a_tenant_counts_for_its_turn(flow: Flow) -> None:
+    long_ago = timezone.now() - timedelta(hours=1)
+    rival = making.worker(making.active(making.tenant()), protocol="rest", registered_at=long_ago)
+    checked(registered(flow, "java-2"), CHECK_SECONDS + 60)
+    checked(rival, CHECK_SECONDS + 30)
+    checked(flow.worker, 1)
+    assert turn() == rival.pk
 
 
 @pytest.mark.parametrize(
