@@ -129,6 +129,11 @@ class Channel(redis.Channel):
             self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
         return self._kept
 
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
+        """Put an unprocessed message back into its queue, as the next one."""
+        with self.conn_or_acquire() as client:
+            client.rpush(message.delivery_info["routing_key"], message.properties["text"])
+
     def _brpop_read(self, **options: Any) -> bool:
         """As in kombu, except for the message format."""
         client: Any = self.client

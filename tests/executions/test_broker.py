@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -124,6 +125,22 @@ def test_the_message_of_a_dead_consumer_comes_again_first_and_only_once(queue: s
         for _ in range(2):
             channel.qos.restore_visible(num=1000, interval=1)
     assert taken(queue) == [("some.task", [ONE]), ("some.task", [{"number": 2}])]
+
+
+@pytest.mark.parametrize("ack_emulation", [False, True])
+def test_a_message_that_comes_after_its_consumer_was_cancelled_is_put_back(queue: str, ack_emulation: bool) -> None:
+    """A consumer that is cancelled has often asked the broker for the next message already."""
+    before = unacknowledged()
+    with accepting("some.task", ack_emulation=ack_emulation) as connection, connection.channel() as channel:
+        consumer = Consumer(channel, [Queue(queue)], callbacks=[fail], accept=["json"])
+        consumer.consume()
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=0.1)
+        consumer.cancel()
+        broker.send("some.task", ONE, queue=queue)
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=5)
+    assert (unacknowledged(), taken(queue)) == (before, [("some.task", [ONE])])
 
 
 def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
