@@ -126,7 +126,7 @@ class _Question:
         if answer.status in (400, 401, 403, 404):
             raise _Refused("IMAGE_REGISTRY_DENIED", f"{host} gives this coordinator no token for the repository")
         try:
-            document = json.loads(answer.body) if answer.status == 200 else None
+            document = json.loads(answer.body) if answer.status == 200 and answer.complete else None
         except (ValueError, RecursionError):
             document = None
         token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None

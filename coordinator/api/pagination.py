@@ -86,7 +86,7 @@ class NewestFirst(CursorPagination):
         """Return the values of the fields in a position. Raises an error if `_link` cannot have written it."""
         texts = json.loads(position)
         complete = isinstance(texts, list) and len(texts) == len(self._fields)
-        if not complete or not all(isinstance(text, str) for text in texts):
+        if not complete or not all(isinstance(text, str) and text.isprintable() for text in texts):
             raise ValueError("malformed position")
         fields: list[Any] = [model._meta.get_field(name) for name in self._fields]
         values = [field.to_python(text) for field, text in zip(fields, texts, strict=True)]

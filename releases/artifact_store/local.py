@@ -60,6 +60,7 @@ class LocalArtifactStore:
             staged.discard()
             return there.fingerprint
         target = self.path(staged.digest)
+        self._require_store()
         with disk():
             staged.path.chmod(0o400)
             private_folder(target.parent)
