@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.local.children import free_port
-from coordinator.local.guard import descendants
-from coordinator.local.product import BIN
+from embedded.children import free_port
+from embedded.guard import descendants
+from embedded.product import BIN
 from tests.building import eventually
 
 APPLICATION = """

@@ -1,4 +1,4 @@
-"""Faults of kombu that `executions.broker` and `coordinator.broker_tls` work around.
+"""Faults of kombu that `wire.broker.client` and `wire.broker.tls` work around.
 
 A test fails when kombu has fixed the fault. Then remove the workaround, as docs/upstream.md describes.
 """
@@ -16,7 +16,7 @@ from kombu.transport import virtual
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from coordinator.local.valkey import Valkey
+from embedded.valkey import Valkey
 from tests.tls_proxy import make_certificate, over_tls, tls_in_front_of
 
 TRANSPORT = "kombu.transport.redis:Transport"

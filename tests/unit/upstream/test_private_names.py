@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.api.schema import ProblemSchema
-from executions import broker
+from foundation.api.schema import ProblemSchema
+from wire.broker import client
 
 METHODS = {
     "kombu.transport.redis:Channel._brpop_read": ["self", "options"],
@@ -33,7 +33,7 @@ ATTRIBUTES = [
     "kombu.transport.redis:Channel._in_poll",
     "kombu.transport.virtual.base:QoS._delivered",
 ]
-OVERRIDING: list[type[Any]] = [broker.QoS, broker.Channel, broker.Transport, ProblemSchema]
+OVERRIDING: list[type[Any]] = [client.QoS, client.Channel, client.Transport, ProblemSchema]
 
 
 def qualified(base: type[Any], name: str) -> str:
