@@ -9,8 +9,11 @@ from pkgutil import resolve_name
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("docs/architecture.md", "CONTRIBUTING.md")}
-ARCHITECTURE = PAGES["docs/architecture.md"]
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("docs/architecture.md", "docs/upstream.md", "CONTRIBUTING.md")
+}
+ARCHITECTURE, UPSTREAM = PAGES["docs/architecture.md"], PAGES["docs/upstream.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TOP = PROJECT["tool"]["importlinter"]["root_packages"]
 DOTTED = re.compile(rf"`((?:{'|'.join(TOP)})(?:\.\w+)+)`")
@@ -43,6 +46,17 @@ def is_module(name: str) -> bool:
 @pytest.mark.parametrize("name", sorted({name for page in PAGES.values() for name in FILE.findall(page)}))
 def test_a_file_or_folder_exists(name: str) -> None:
     assert (ROOT / name).exists()
+
+
+def test_every_upstream_test_belongs_to_a_described_fault() -> None:
+    named = set(re.findall(r"`tests/unit/upstream/(\w+\.py::\w+)`", UPSTREAM))
+    found = {
+        f"{file.name}::{test}"
+        for file in (ROOT / "tests" / "unit" / "upstream").glob("test_*.py")
+        for test in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named <= found
+    assert {name for name in found - named if not name.startswith("test_private_names.py::")} == set()
 
 
 def test_every_package_is_described() -> None:

@@ -64,6 +64,15 @@ def test_a_closing_channel_returns_messages_over_its_connection() -> None:
     assert kombu_redis.Channel.do_restore
 
 
+def test_a_malformed_message_raises_an_error_from_which_celery_does_not_recover(plain: Connection, queue: str) -> None:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        redis.lpush(queue, b"not JSON")
+    consumer = Consumer(plain.channel(), [Queue(queue)], callbacks=[lambda _, message: message.ack()])
+    with consumer, pytest.raises(ValueError, match="Expecting value") as caught:
+        plain.drain_events(timeout=5)
+    assert not isinstance(caught.value, plain.connection_errors + plain.channel_errors)
+
+
 def test_an_error_reply_of_the_broker_is_no_connection_error(plain: Connection) -> None:
     assert not issubclass(ResponseError, plain.connection_errors)
 
