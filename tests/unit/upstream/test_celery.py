@@ -59,7 +59,7 @@ def test_a_worker_without_prefetching_leaves_a_free_thread_idle(tmp_path: Path) 
 
 def test_no_setting_disables_the_messages_between_workers() -> None:
     """Only command-line options do, so `QuietConsumer` sets them."""
-    names = {key for key, _ in defaults.flatten(defaults.NAMESPACES)}
+    names = {str(pair[0]) for pair in defaults.flatten(defaults.NAMESPACES)}
     assert not {name for name in names if "gossip" in name or "mingle" in name}
     assert "worker_consumer" in names
 

@@ -40,7 +40,7 @@ class Granian:
         self.folder = folder
         self.port = free_port()
         options = ["--host=127.0.0.1", f"--port={self.port}", "--workers=1", "--blocking-threads=1", "--no-ws"]
-        command = [BIN / "granian", "--interface=wsgi", "plain:application", *options]
+        command = [str(BIN / "granian"), "--interface=wsgi", "plain:application", *options]
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder)}
         self.process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
 

@@ -60,7 +60,7 @@ def test_psycopg_does_not_notice_that_a_repeated_statement_releases_its_plans() 
 
 def test_http_client_accepts_a_response_that_ends_within_its_headers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        client = http.client.HTTPConnection(*server.getsockname(), timeout=10)
+        client = http.client.HTTPConnection("127.0.0.1", server.getsockname()[1], timeout=10)
         client.request("HEAD", "/")
         accepted, _ = server.accept()
         with accepted:
