@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from releases.models import KeyRevocation, SignaturePolicy, TrustedKey
-from releases.trust.evidence import Kind
+from releases.states import AttachmentKind
 from releases.trust.trust import Standing, Trust, Verdict, is_revoked
 
 
@@ -33,7 +33,7 @@ class AttachmentFindingView(serializers.Serializer[Any]):
 
 
 class AttachmentView(serializers.Serializer[Any]):
-    kind = serializers.ChoiceField(source="attachment.kind", choices=[kind.value for kind in Kind])
+    kind = serializers.ChoiceField(source="attachment.kind", choices=[kind.value for kind in AttachmentKind])
     digest = serializers.CharField(source="attachment.digest")
     summary = serializers.DictField(
         source="attachment.summary", help_text="What the document says; nobody vouches for it."
