@@ -1,4 +1,4 @@
-"""The documentation and the code are held together: settings, error codes, and the commands that the README shows."""
+"""The documentation agrees with the code: settings, errors, findings, and links between pages."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
 
 
 def table_rows(page: str) -> list[list[str]]:
-    """The cells of every table row whose first cell is code."""
+    """Return the cells of every table row whose first cell is code."""
     lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
 
@@ -49,8 +49,8 @@ def test_every_error_is_documented_with_its_status_and_title() -> None:
     assert {code for code, _ in FRAMEWORK.values()} <= documented.keys()
 
 
-def test_every_finding_is_documented_and_every_documented_one_is_made() -> None:
-    """Findings are named where they are made; those of `wire.documents.shape` are made for each kind of document."""
+def test_every_finding_is_documented_and_every_documented_finding_exists() -> None:
+    """A finding is created with a literal code. `wire.documents.shape` creates codes for each kind of document."""
     sources = [
         file
         for folder in ("releases", "wire/archive", "wire/documents", "coordinator")
@@ -72,7 +72,7 @@ PAGES = sorted(
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of the headings of a page, in GitHub's form."""
+    """Return the anchors of the headings of a page, in GitHub's form."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
