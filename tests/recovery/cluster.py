@@ -181,7 +181,7 @@ class Cluster:
     def empty_broker(self) -> None:
         """Kill the broker and start it again with nothing in it."""
         self.valkey.kill()
-        self.valkey.forget()
+        self.valkey.remove_data()
         self.valkey.start()
 
     def publish(self, release: BuiltRelease) -> None:
