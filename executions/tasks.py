@@ -25,17 +25,9 @@ from foundation.scheduling import places
 from foundation.scheduling.turns import Turns
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
-from wire.messages.celery_messages import (
-    HEARTBEAT_TASK,
-    RECORD_TASK,
-    Heartbeat,
-    OutcomeGroup,
-    ProtocolError,
-    Verified,
-    check_fresh,
-    decode,
-    verify,
-)
+from wire.messages.celery_messages import Heartbeat, OutcomeGroup
+from wire.messages.queues import HEARTBEAT_TASK, RECORD_TASK
+from wire.messages.sealing import ProtocolError, Verified, check_fresh, decode, verify
 
 log = logging.getLogger(__name__)
 REMOVAL_SECONDS = 10.0

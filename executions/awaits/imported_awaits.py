@@ -14,6 +14,7 @@ from executions.models import Interaction
 from tenancy.models import Tenant
 from wire.identifying import RULE, is_identifier
 from wire.messages.suspension import ImportedInteraction, ImportedSuspension
+from wire.web_address import is_web_address
 
 WEBHOOK, TIMER = "webhook", "timer"
 WAITING, DISPATCHED, COMPLETED = "WAITING", "DISPATCHED", "COMPLETED"
@@ -36,13 +37,9 @@ def why_unanswerable(suspension: ImportedSuspension) -> str | None:
     waiting = any(each.status == WAITING for each in suspension.interactions)
     if suspension.transport == TIMER and not all(each.status == WAITING for each in suspension.interactions):
         return "The await is a timer that does not wait"
-    if suspension.transport == WEBHOOK and waiting and not all(_is_web_address(each.get("url")) for each in metadata):
+    if suspension.transport == WEBHOOK and waiting and not all(is_web_address(each.get("url")) for each in metadata):
         return "The await is sent as a webhook, but names no http or https URL to send it to"
     return None
-
-
-def _is_web_address(url: Any) -> bool:
-    return isinstance(url, str) and url.startswith(("http://", "https://"))
 
 
 def keep(tenant: Tenant, execution_id: uuid.UUID, unit_id: uuid.UUID, suspension: ImportedSuspension) -> int:

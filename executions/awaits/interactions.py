@@ -27,7 +27,7 @@ from executions.models import Interaction
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
-from wire.documents.canonical import mismatches
+from wire.documents.canonical_types import mismatches
 from wire.messages.suspension import interaction_id as interaction_id_of
 from wire.resume_token import ResumeToken, ResumeTokenError, read
 

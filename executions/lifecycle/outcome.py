@@ -26,7 +26,8 @@ from releases.models import Pipeline
 from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.limits import LONGEST_TRACEBACK
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512

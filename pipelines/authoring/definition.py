@@ -14,11 +14,12 @@ from typing import Any, Final, TypeVar, overload
 from urllib.parse import urlsplit
 
 from pipelines.errors import Cancelled, DefinitionError
-from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID
+from wire.documents.cardinality import gives_many, takes_many
+from wire.messages.limits import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
+from wire.web_address import is_web_address
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
 TIMER: Final = "timer"
-LONGEST_WAIT: Final = timedelta(days=36_525)
 
 _MAX_NAME: Final = 200
 _MAX_URL: Final = 2_000
@@ -40,11 +41,13 @@ class Cardinality(StrEnum):
 
     @property
     def takes_many(self) -> bool:
-        return self in (Cardinality.MANY_TO_ONE, Cardinality.MANY_TO_MANY)
+        """True if one call of the step receives all values of a stream."""
+        return takes_many(self)
 
     @property
     def gives_many(self) -> bool:
-        return self in (Cardinality.ONE_TO_MANY, Cardinality.MANY_TO_MANY)
+        """True if one call of the step returns a stream."""
+        return gives_many(self)
 
 
 def _never() -> bool:
@@ -345,7 +348,7 @@ def _waiting_time(name: str, time: timedelta) -> timedelta:
 def _check_url(name: str, transport: str, url: str | None) -> None:
     if (transport == "webhook") != (url is not None):
         problem = "has no url" if url is None else f"has a url, which {transport} does not take"
-    elif url is not None and not _is_web_address(url):
+    elif url is not None and not _is_webhook_url(url):
         problem = f"has the url {url!r}"
     else:
         return
@@ -368,14 +371,10 @@ def _check_recipient(name: str, member: str, recipient: str | None) -> None:
     )
 
 
-def _is_web_address(url: str) -> bool:
-    try:
-        if not (url.isascii() and url.isprintable() and len(url) <= _MAX_URL):
-            return False
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-    except (ValueError, AttributeError):
+def _is_webhook_url(url: object) -> bool:
+    if not isinstance(url, str) or not (url.isascii() and url.isprintable() and len(url) <= _MAX_URL):
         return False
+    return is_web_address(url) and "@" not in urlsplit(url).netloc
 
 
 def humanised(function_name: str) -> str:

@@ -26,7 +26,8 @@ from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
 from tests.raw_sql import as_owner, unguarded
-from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup, seal
+from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
+from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
