@@ -341,7 +341,7 @@ def _claim_once(
                 return [], True
         cursor.execute(_CLAIM, parameters)
         rows = cursor.fetchall()
-    return [Claim(*row[1:], claimed_at) for row in rows if row[1] is not None], bool(rows[0][0])
+    return [Claim(*(*row[1:], claimed_at)) for row in rows if row[1] is not None], bool(rows[0][0])
 
 
 _EXPIRE = """
