@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
-from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.eligibility import CHECK_TASK
 from foundation.errors import PayloadTooLarge
 from foundation.wakeups import wakeup
 from interop.surface import Refusal
