@@ -83,8 +83,8 @@ class BrokerGate:
         with self._lock:
             self._batch = max(self._batch, 2 * count)
 
-    def forget(self) -> None:
-        """Forget an earlier refusal."""
+    def reset(self) -> None:
+        """Open the gate and remove the limit on batches."""
         with self._lock:
             self._wait, self._batch = 0.0, sys.maxsize
 

@@ -14,10 +14,11 @@ from django.db import connection
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
-from coordinator.api.authentication import forget_tokens
+from coordinator.api import authentication
 from coordinator.broker_gate import gate
 from coordinator.local.product import Product
 from executions import admission, refusals, tenant_keys
+from releases import soundness
 from releases.artifact_store import LocalArtifactStore
 from releases.descriptor import descriptor_from_json
 from releases.verification_pool import verify
@@ -143,12 +144,12 @@ def own_database() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
-    """What a process remembers for a moment is not to pass from one test to the next."""
-    admission.forget_all()
-    refusals.forget()
-    tenant_keys.forget()
-    forget_tokens()
-    gate.forget()
+    """Clear the caches and limits of the process before each test."""
+    for module in (admission, authentication, soundness, tenant_keys):
+        module.cache.clear()
+    for limit in (refusals.lines, refusals.notices):
+        limit.reset()
+    gate.reset()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
@@ -14,31 +13,22 @@ from rest_framework.exceptions import AuthenticationFailed
 
 from coordinator.tenancy.access import TokenInvalid, valid_token
 from coordinator.tenancy.models import ApiToken
+from coordinator.timed_cache import TimedCache
 
 LAST_USE_PRECISION = timedelta(minutes=1)
-MOST_REMEMBERED = 10_000
-_remembered: dict[bytes, "_Remembered"] = {}
-
-
-@dataclass(slots=True)
-class _Remembered:
-    """`renewing` is set by whoever looks the token up anew, at half its time, before all others have to."""
-
-    at: float
-    token: ApiToken
-    renewing: bool = False
-
-    def good(self) -> bool:
-        age = time.monotonic() - self.at
-        return age < settings.SUBMISSION_CACHE_SECONDS / (1 if self.renewing else 2)
+cache: TimedCache[bytes, ApiToken] = TimedCache(
+    seconds=lambda: float(settings.SUBMISSION_CACHE_SECONDS), most=10_000, renew_after=0.5
+)
+"""The tokens that submissions have used, by the SHA-256 of their text."""
 
 
 class TokenAuthentication(KnoxAuthentication):
-    """Authenticates `Authorization: Bearer …` as the token itself, in one query.
+    """Authenticates `Authorization: Bearer …` with one query; `request.auth` is the token.
 
-    Knox would delete expired tokens as it meets them; here they stay, so that a tenant's admin sees what expired.
-    With `from_memory` a token that was good within SUBMISSION_CACHE_SECONDS is not looked up again: for views alone
-    that hold the token against the database in the very statement that writes.
+    Knox would delete expired tokens. They are kept here, so that a tenant's admin sees what has expired.
+
+    With `from_memory`, a token that was valid within SUBMISSION_CACHE_SECONDS is not looked up again. Only views whose
+    writing statement verifies the token against the database may use this.
     """
 
     def __init__(self, *, from_memory: bool = False) -> None:
@@ -48,16 +38,11 @@ class TokenAuthentication(KnoxAuthentication):
         if not self._from_memory:
             return self._looked_up(token)
         key = _key_of(token)
-        kept = _remembered.get(key)
-        if kept is not None and kept.good():
-            return kept.token.user, kept.token
-        if kept is not None:
-            kept.renewing = True
+        if (cached := cache.get_or_renew(key)) is not None:
+            return cached.user, cached
         looked_up_at = time.monotonic()
         user, found = self._looked_up(token)
-        if len(_remembered) >= MOST_REMEMBERED:
-            _remembered.clear()
-        _remembered[key] = _Remembered(looked_up_at, found)
+        cache.set(key, found, since=looked_up_at)
         return user, found
 
     def _looked_up(self, token: bytes) -> tuple[User, ApiToken]:
@@ -77,15 +62,10 @@ class TokenAuthentication(KnoxAuthentication):
 
 
 def remembered(authorization: str) -> ApiToken | None:
-    """The token in such a header, where `from_memory` would let it in without a look at the database."""
+    """Return the token in an Authorization header if `from_memory` authenticates it without a query; None otherwise."""
     scheme, _, plain = authorization.partition(" ")
-    kept = _remembered.get(_key_of(plain.encode())) if scheme.lower() == "bearer" else None
-    return kept.token if kept is not None and kept.good() else None
+    return cache.get(_key_of(plain.encode())) if scheme.lower() == "bearer" else None
 
 
 def _key_of(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
-
-
-def forget_tokens() -> None:
-    _remembered.clear()

@@ -188,7 +188,7 @@ def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> 
     assert gate.batch(500) == FIRST_BATCH
     assert dispatch.dispatch() == MANY
     assert gate.batch(500) == 2 * FIRST_BATCH
-    gate.forget()
+    gate.reset()
     assert gate.batch(500) == 500
 
 

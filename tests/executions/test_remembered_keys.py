@@ -32,17 +32,17 @@ def replaced_elsewhere(owner: Tenant) -> None:
 def test_a_key_that_another_process_revoked_is_refused_once_the_time_is_over(
     owner: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    monkeypatch.setattr(tenant_keys.cache, "seconds", 3600)
     assert generations(owner) == ["1"]
     replaced_elsewhere(owner)
     assert generations(owner) == ["1"]
-    tenant_keys.forget()
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 0)
+    tenant_keys.cache.clear()
+    monkeypatch.setattr(tenant_keys.cache, "seconds", 0)
     assert generations(owner) == ["2"]
 
 
 def test_what_is_remembered_of_keys_ends(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 0)
+    monkeypatch.setattr(tenant_keys.cache, "seconds", 0)
     assert generations(owner) == ["1"]
     replaced_elsewhere(owner)
     assert generations(owner) == ["2"]
@@ -54,7 +54,7 @@ def test_a_change_is_looked_up_anew_after_its_commit(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     """Another thread may have cached the old keys between the change and its commit."""
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    monkeypatch.setattr(tenant_keys.cache, "seconds", 3600)
     with django_capture_on_commit_callbacks(execute=True):
         replace_key(owner, actor="user:eva")
         assert generations(owner) == ["2"]
@@ -64,7 +64,7 @@ def test_a_change_is_looked_up_anew_after_its_commit(
 
 
 def test_a_process_that_changes_keys_uses_the_new_ones_at_once(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    monkeypatch.setattr(tenant_keys.cache, "seconds", 3600)
     assert generations(owner) == ["1"]
     replace_key(owner, actor="user:eva")
     assert generations(owner) == ["2"]
@@ -75,7 +75,7 @@ def test_a_change_is_one_tenants_alone(owner: Tenant) -> None:
     for _ in range(2):
         replace_key(owner, actor="user:eva")
     replace_key(other, actor="user:eva")
-    tenant_keys.forget()
+    tenant_keys.cache.clear()
     assert (generations(owner), generations(other)) == (["3"], ["2"])
     assert list(WorkerKeyChange.objects.filter(tenant=other).values_list("number", flat=True)) == [1]
 

@@ -36,7 +36,7 @@ class Flow:
     def check(self) -> None:
         """Check the worker now, as a control worker does."""
         rest_capabilities.check(self.worker.pk)
-        admission.forget_all()
+        admission.cache.clear()
 
     def dispatch(self) -> int:
         """Claim what is due, share it out, and call the worker, as the dispatcher and its task would."""

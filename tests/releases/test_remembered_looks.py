@@ -68,7 +68,7 @@ def test_bytes_that_were_right_are_asked_about_again_in_time(
     require_sound(release)
     bucket.remove()
     require_sound(release)
-    monkeypatch.setattr(soundness, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(soundness.cache, "seconds", 0.0)
     with pytest.raises(ArtifactMissing):
         require_sound(release)
 
@@ -76,7 +76,7 @@ def test_bytes_that_were_right_are_asked_about_again_in_time(
 def test_a_process_caches_what_it_has_seen_of_so_many_blobs_at_most(
     release: Release, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(soundness, "MOST_LOOKS", 1)
+    monkeypatch.setattr(soundness.cache, "most", 1)
     require_sound(release)
     bucket.remove()
     require_sound(making.registered(making.tenant(), body=secrets.token_hex(8)))

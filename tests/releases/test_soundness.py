@@ -188,7 +188,7 @@ class TestRemote:
         key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
         client_of(s3_place).delete_object(Bucket=s3_place.bucket, Key=key)
         require_sound(release)
-        monkeypatch.setattr(soundness, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(soundness.cache, "seconds", 0.0)
         with pytest.raises(ArtifactMissing):
             require_sound(release)
         Blob.objects.update(state="DAMAGED")

@@ -156,5 +156,5 @@ def test_after_a_refusal_batches_are_small_and_grow_with_what_is_sent(
     assert gate.batch(500) == 2 * FIRST_BATCH
     refuse(broker, gate)
     assert gate.batch(500) == FIRST_BATCH
-    gate.forget()
+    gate.reset()
     assert (gate.batch(500), gate.refused) == (500, False)
