@@ -24,6 +24,11 @@ def canonical(value: Any) -> str:
     return _text(_with_integers(value)) if ".0" in text or "e+" in text else text
 
 
+def compact(value: Any) -> str:
+    """Return a JSON text of `value` without spaces, with its members in their order and its characters literal."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
 def digest(value: Any) -> str:
     """Return the SHA-256 of the canonical text, in lower-case hex."""
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()

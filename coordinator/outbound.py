@@ -9,17 +9,16 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from urllib.parse import urlsplit
 
+from coordinator import web_address
 from coordinator.special_addresses import is_special
+from coordinator.web_address import DEFAULT_PORTS
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
 
-LONGEST_URL = 2000
 MOST_ADDRESSES = 3
-PORTS = {"http": 80, "https": 443}
 _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
 
@@ -45,7 +44,7 @@ class Target:
     @property
     def host_header(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -69,27 +68,13 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
 
 
 def _parts(url: str) -> tuple[str, str, int]:
-    if (
-        len(url) > LONGEST_URL
-        or not url.isascii()
-        or any(character in "\\ " or not character.isprintable() for character in url)
-    ):
-        raise TargetRefused("the URL is too long, or holds a character that belongs in no URL")
+    """Return the scheme, the host and the port."""
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise TargetRefused("the URL is malformed") from None
-    if parts.scheme not in PORTS:
-        raise TargetRefused("the URL is neither http nor https")
-    if "@" in parts.netloc:
-        raise TargetRefused("the URL holds credentials")
-    if "#" in url:
-        raise TargetRefused("the URL has a fragment")
+        parts = web_address.split(url)
+    except ValueError as error:
+        raise TargetRefused(str(error)) from None
     host = (parts.hostname or "").rstrip(".")
-    if not host or port == 0:
-        raise TargetRefused("the URL names no host")
-    return parts.scheme, host, port or PORTS[parts.scheme]
+    return parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def _literal(host: str) -> Address | None:

@@ -18,13 +18,11 @@ from executions.eligibility import require_healthy
 from executions.errors import InputInvalid, TenantNotAllowed
 from releases import registry
 from releases.canonical import mismatches
-from releases.contract import Contract, contract_from_json
+from releases.contract import TAKES_MANY, Contract, contract_from_json
 from releases.descriptor import CHECKPOINTS
 from releases.errors import ActiveReleaseChanged
 from releases.models import Release
 from releases.soundness import require_sound
-
-MANY = {"MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION"}
 
 
 @dataclass
@@ -67,7 +65,7 @@ class Admission:
         """
         if self.contract is None or not self.contract.steps:
             return asked or "UNI"
-        many = asked == "MULTI" if asked else self.contract.steps[0].cardinality in MANY
+        many = asked == "MULTI" if asked else self.contract.steps[0].cardinality in TAKES_MANY
         if many and not isinstance(value, list):
             raise InputInvalid(
                 "The first step takes many items.", errors=[_error("input", "must be an array of items")]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -22,12 +21,13 @@ from django.db import connection, transaction
 from coordinator import bell, prepared
 from coordinator.identifying import RULE, is_identifier
 from coordinator.tenancy.models import Tenant
+from coordinator.web_address import is_web_address
 from executions import dead_letters, imported_awaits, moves
 from executions.dispatch import owner
 from executions.imported import ImportedSuspension
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.moves import Move
-from executions.protocol import LONGEST_TYPE, Suspension
+from executions.protocol import LONGEST_TYPE, LONGEST_WAIT, Suspension
 from executions.resume_token import ResumeToken, derived
 from executions.states import State
 from executions.worker_registry import DISPATCH_TASK
@@ -40,7 +40,6 @@ FIRST_STATUS = {
     WEBHOOK: Interaction.Status.WAITING,
     TIMER: Interaction.Status.WAITING,
 }
-LONGEST_WAIT = timedelta(days=36_525)
 HIGHEST_STEP = 2**31 - 2  # the step after it must be a number that its column holds
 MOST_SENDERS = 8
 OPEN = [status.value for status in Interaction.OPEN]
@@ -57,7 +56,7 @@ def why_unanswerable(suspension: Suspension) -> str | None:
         return f"The await uses the transport {suspension.transport!r}, which this coordinator does not have"
     if not suspension.itemized and len(suspension.requests) != 1:
         return f"The await asks {len(suspension.requests)} times where one answer would do; nobody could answer it"
-    if suspension.transport == WEBHOOK and not _is_web_address(suspension.transport_metadata.get("url", "")):
+    if suspension.transport == WEBHOOK and not is_web_address(suspension.transport_metadata.get("url", "")):
         return "The await is sent as a webhook, but names no http or https URL to send it to"
     if suspension.step_index > HIGHEST_STEP:
         return "The await is at a step that no pipeline has"
@@ -71,14 +70,6 @@ def why_unanswerable(suspension: Suspension) -> str | None:
     if any("\x00" in text for text in chain(*suspension.transport_metadata.items())):
         return "The await names something with a character that cannot be kept"
     return None
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        return False
 
 
 def correlation_id(tenant: str, execution_id: uuid.UUID, step_id: str, unit_id: uuid.UUID, item: int | None) -> str:

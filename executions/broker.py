@@ -28,6 +28,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import RedisError, ResponseError
 
+from coordinator import json_values
 from coordinator.log_limit import LogLimit
 from executions.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessage, TaskMessages
 
@@ -341,7 +342,7 @@ def send_if_empty(task: str, argument: Any, *, queue: str, seconds: float) -> No
 
 
 def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -> None:
-    body = json.dumps([[argument], {}, NOTHING_FOLLOWS], ensure_ascii=False, separators=(",", ":")).encode()
+    body = json_values.compact([[argument], {}, NOTHING_FOLLOWS]).encode()
     with current_app.producer_pool.acquire(block=True) as producer:
         connection: Any = producer.connection
         lost = connection.connection_errors + connection.channel_errors

@@ -16,13 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coordinator.documents import shown
 from executions.payloads import storable
-from executions.protocol import Suspension
+from executions.protocol import LONGEST_WAIT, Suspension
 from executions.rest_protocol import TransitionCommand, WireInteraction, WireSuspension, WireUnit, name_uuid
+from releases.contract import GIVES_MANY, TAKES_MANY
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LONGEST_WAIT = timedelta(days=36_525)
-_MANY_IN = ("MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION")
-_MANY_OUT = ("ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION")
 _DURABLE = {
     "canonicalTypeId",
     "typeExpressionFingerprint",
@@ -98,9 +96,9 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
         step_index=suspension.step_index,
         step_id=unit.step_id,
         itemized=itemized,
-        gives_many=itemized or unit.cardinality in _MANY_OUT,
+        gives_many=itemized or unit.cardinality in GIVES_MANY,
         requests=[_json(_request(each.request_payload)) for each in interactions],
-        request_shape="MULTI" if unit.cardinality in _MANY_IN else "UNI",
+        request_shape="MULTI" if unit.cardinality in TAKES_MANY else "UNI",
         output_type=first.output_type,
         transport=first.transport_type or "interaction-api",
         transport_metadata={},

@@ -1,6 +1,5 @@
 """Writes admitted executions: one statement and one commit for the rows of several requests."""
 
-import json
 import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Self
 from django.db import IntegrityError, connection, transaction
 from psycopg.types.json import Json
 
-from coordinator import bell, prepared
+from coordinator import bell, json_values, prepared
 from coordinator.postgresql.outage import is_outage
 from coordinator.postgresql.violations import violated_constraint
 from coordinator.tenancy.roles import Scope, roles_granting
@@ -52,7 +51,7 @@ class Row:
             "checkpoints": admission.checkpoints,
             **columns,
         }
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        text = json_values.compact(document)
         return cls(execution_id, admission.release, admission.interrupted, text.encode())
 
 

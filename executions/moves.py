@@ -20,8 +20,9 @@ from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from coordinator import prepared
-from executions.protocol import ResultShape, Shape
+from executions.protocol import Shape
 from executions.states import MOVES, TERMINAL, State
+from releases.contract import ResultShape
 
 
 @dataclass(frozen=True, slots=True)

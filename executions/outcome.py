@@ -25,6 +25,7 @@ from executions.states import State
 from executions.worker_registry import DISPATCH_TASK
 from releases.identity import ReleaseIdentity
 from releases.models import Pipeline
+from releases.policy import LONGEST_RETRY_DELAY
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512
@@ -43,6 +44,7 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
         limit=own(pipeline.retry_limit, settings.RETRY_LIMIT),
         delay=timedelta(seconds=own(pipeline.retry_delay_seconds, settings.RETRY_DELAY_SECONDS)),
         multiplier=own(pipeline.retry_multiplier, settings.RETRY_MULTIPLIER),
+        cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
     )
 

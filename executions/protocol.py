@@ -20,9 +20,11 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from coordinator import json_values
 from coordinator.documents import holds_more_members, holds_more_values
 from coordinator.identifying import SEGMENT_RULE, is_segment
 from executions.worker_keys import Undecryptable, WorkerKey
+from releases.contract import ResultShape
 from releases.identity import ReleaseIdentity
 
 OUTCOME_QUEUE = "outcomes"
@@ -32,6 +34,8 @@ RECORD_TASK = "executions.record"
 ORDER_TASK = "pipelines.order"
 HEARTBEAT_TASK = "executions.heartbeat"
 TOLERANCE = timedelta(minutes=2)
+LONGEST_WAIT = timedelta(days=36_525)
+"""The longest timeout of an await: a hundred years."""
 MOST_SEALS = 8
 LONGEST_STEP_ID = 300
 LONGEST_TYPE = 500
@@ -102,7 +106,6 @@ class Wire(BaseModel):
 
 
 Shape = Literal["UNI", "MULTI"]
-ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
 WorkerState = Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
 
 
@@ -431,7 +434,7 @@ def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int)
 
 
 def _canonical(header: Mapping[str, str]) -> bytes:
-    return json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    return json_values.canonical(header).encode("utf-8", "surrogatepass")
 
 
 def _signed(bound: bytes, key_id: str, encrypted: bool, body: str) -> bytes:

@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from coordinator import outbound
 from coordinator.exchange import Answer, exchange
-from coordinator.outbound import PORTS, TargetRefused
+from coordinator.outbound import TargetRefused
+from coordinator.web_address import DEFAULT_PORTS
 from executions.models import WorkerEligibility
 from executions.rest_protocol import signed_headers
 from executions.tenant_keys import active_keys
@@ -42,7 +43,7 @@ def endpoint_errors(endpoint: str) -> list[dict[str, str]]:
     """
     try:
         parts = urlsplit(endpoint)
-        is_url = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+        is_url = parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_url = False
     if not is_url or not endpoint.isascii() or any(character in "\\ " or ord(character) < 33 for character in endpoint):
@@ -126,6 +127,6 @@ def secrets_of(tenant: str) -> list[str]:
 def _origin(url: str) -> Sequence[object]:
     try:
         parts = urlsplit(url)
-        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
+        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return ()

@@ -7,8 +7,9 @@ from django.conf import settings
 from executions import wire_forms
 from executions.envelopes import TypedPayload, listed, snapshot, travelling_type, typed
 from executions.models import AwaitUnit, Execution
-from executions.protocol import ResultShape, Shape, transition_key
+from executions.protocol import Shape, transition_key
 from executions.rest_protocol import TO_THE_END, TransitionCommand
+from releases.contract import ResultShape
 
 Steps = list[dict[str, Any]]
 

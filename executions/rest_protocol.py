@@ -17,12 +17,11 @@ from pydantic.alias_generators import to_camel
 from coordinator.documents import holds_more_values
 from executions.envelopes import TypedPayload
 from executions.payloads import MOST_VALUES
-from executions.protocol import ResultShape
+from releases.contract import ResultShape
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
 CAPABILITIES_PATH = "/pipeline/worker/capabilities"
 TIMESTAMP, NONCE, SIGNATURE = "X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X-TPF-Worker-Signature"
-TOLERANCE = timedelta(minutes=2)
 PROTOCOL_VERSION = "1"
 CAPABILITY_ENCODING = "application/tpf-transition-envelope+json"
 LOCAL_CONTRACT = "local-contract"

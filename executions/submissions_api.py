@@ -1,6 +1,5 @@
 """REST: taking executions in, one by one and many at once. The hot path: it writes its answers without serializers."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from coordinator import json_values
 from coordinator.api.authentication import TokenAuthentication, remembered
 from coordinator.api.body_budget import LARGE_BYTES
 from coordinator.api.fields import Identifier, SegmentIdentifier, StrictSerializer
@@ -320,8 +320,7 @@ def _instant(at: datetime) -> str:
 
 
 def _json(body: dict[str, Any], status: int) -> HttpResponse:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return HttpResponse(text.encode(), status=status, content_type=JSON)
+    return HttpResponse(json_values.compact(body).encode(), status=status, content_type=JSON)
 
 
 urlpatterns = [

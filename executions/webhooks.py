@@ -29,6 +29,7 @@ from executions.dispatch import owner
 from executions.models import Interaction
 from executions.resume_token import derived
 from executions.retry import RetryPolicy
+from releases.policy import LONGEST_RETRY_DELAY
 
 log = logging.getLogger(__name__)
 SIGNATURE_HEADER = "X-Coordinator-Signature"
@@ -220,6 +221,8 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
     policy = RetryPolicy(
         limit=settings.WEBHOOK_ATTEMPTS - 1,
         delay=timedelta(seconds=settings.WEBHOOK_DELAY_SECONDS),
+        multiplier=2.0,
+        cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
     )
     wait = None if failure.final else policy.wait(interaction.dispatch_attempts, random.random)

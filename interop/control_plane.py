@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -14,7 +14,16 @@ from coordinator.identifying import is_identifier
 from coordinator.tenancy.models import Tenant
 from executions import interactions, queries, wire_forms
 from executions.awaits import TIMER, epoch_ms
-from executions.envelopes import PayloadRefused, TypedPayload, listed, plain, read_payload, travelling_type, typed
+from executions.envelopes import (
+    PayloadRefused,
+    SnapshotShape,
+    TypedPayload,
+    listed,
+    plain,
+    read_payload,
+    travelling_type,
+    typed,
+)
 from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInvalid, WorkerUnavailable
 from executions.imported import interaction_id
 from executions.models import Execution, Interaction
@@ -23,7 +32,7 @@ from executions.resume_token import claimed
 from executions.states import State
 from executions.submission import Submission, submit
 from interop import records
-from interop.ingress import Ingress, InputShape, allowed_types, server_key, taken_in
+from interop.ingress import Ingress, allowed_types, server_key, taken_in
 from interop.surface import (
     CONTROL_PLANE,
     INVALID,
@@ -44,7 +53,6 @@ NO_ACTIVE = "No active release is registered for the requested pipeline"
 INVALID_PAYLOAD = "Invalid request payload"
 KEY_REQUIRED = "Idempotency-Key header is required."
 NO_STREAMING = "Async queue mode does not support streaming pipeline outputs yet."
-SHAPES = ("UNI", "MULTI", "RAW")
 MOST_PENDING = 1000
 LONGEST_KEY = 200
 RACES = 5
@@ -71,7 +79,7 @@ class Executions(ControlPlaneView):
             raise Refusal(400, "pipelineId is required")
         pipeline_id = required(body, "pipelineId")
         shape = required(body, "inputShape")
-        if shape not in SHAPES:
+        if shape not in get_args(SnapshotShape):
             raise Refusal(400)
         if body.get("inputPayload") is None:
             raise Refusal(400, "inputPayload is required")
@@ -80,7 +88,7 @@ class Executions(ControlPlaneView):
             raise Refusal(409, NO_ACTIVE)
         if flag_of(body, "outputStreaming"):
             raise Refusal(400, NO_STREAMING)
-        made = _submitted(tenant, pipeline_id, cast("InputShape", shape), body)
+        made = _submitted(tenant, pipeline_id, cast("SnapshotShape", shape), body)
         return {
             "executionId": str(made.execution_id),
             "duplicate": made.duplicate,
@@ -89,7 +97,7 @@ class Executions(ControlPlaneView):
         }
 
 
-def _submitted(tenant: Tenant, pipeline_id: str, shape: InputShape, body: dict[str, Any]) -> Submission:
+def _submitted(tenant: Tenant, pipeline_id: str, shape: SnapshotShape, body: dict[str, Any]) -> Submission:
     """Submitted under the key that the release is part of, so it must still be the active one when it is accepted."""
     for _ in range(RACES):
         release = _active(tenant, pipeline_id)

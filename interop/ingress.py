@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from django.conf import settings
 
@@ -16,14 +16,14 @@ from executions.envelopes import (
     Allowed,
     PayloadRefused,
     Snapshot,
+    SnapshotShape,
     TypedPayload,
     parts,
     relabelled,
     snapshot_value,
 )
+from executions.protocol import Shape
 from releases.models import Release
-
-InputShape = Literal["UNI", "MULTI", "RAW"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Ingress:
     snapshot: Snapshot
 
     @property
-    def shape(self) -> Literal["UNI", "MULTI"]:
+    def shape(self) -> Shape:
         return "MULTI" if self.snapshot.shape == "MULTI" else "UNI"
 
 
@@ -46,7 +46,7 @@ def allowed_types(contract: Mapping[str, Any] | None) -> Allowed:
     return Allowed(tuple(settings.PAYLOAD_TYPE_PREFIXES), frozenset(named))
 
 
-def taken_in(release: Release, shape: InputShape, payload: TypedPayload) -> Ingress:
+def taken_in(release: Release, shape: SnapshotShape, payload: TypedPayload) -> Ingress:
     """Concretely typed payloads stay as they are; containers get the type that the contract names for its first step.
 
     RAW stays whatever it is, as one value. Raises `PayloadRefused`.

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import requests
 
 from coordinator.findings import DocumentError
+from coordinator.web_address import is_web_address
 from pipelines.direct_upload import DIRECT_BYTES, send
 from pipelines.errors import DefinitionError
 from pipelines.release import DESCRIPTOR_NAME, ENVELOPE_NAME
@@ -169,7 +170,7 @@ def _session(target: Target) -> requests.Session:
 
 
 def _base(target: Target) -> str:
-    if urlsplit(target.url).scheme not in {"http", "https"} or not urlsplit(target.url).hostname:
+    if not is_web_address(target.url):
         raise DefinitionError("INVALID_URL", "--url must be the http or https address of the coordinator")
     return f"{target.url.rstrip('/')}/api/v1/tenants/{quote(target.tenant, safe='')}"
 

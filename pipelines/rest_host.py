@@ -23,13 +23,12 @@ from executions.envelopes import (
     read_snapshot,
     typed,
 )
-from executions.protocol import LONGEST_OUTCOME
+from executions.protocol import LONGEST_OUTCOME, TOLERANCE, Shape
 from executions.rest_protocol import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
     NON_RETRYABLE,
     TO_THE_END,
-    TOLERANCE,
     Capabilities,
     Malformed,
     Refused,
@@ -54,7 +53,6 @@ from pipelines.runner import (
     OUTPUT_TOO_LARGE,
     Completed,
     Outcome,
-    Shape,
     Suspended,
     run,
 )

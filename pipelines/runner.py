@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, NoReturn
 
+from executions.protocol import Shape
 from pipelines.definition import Cardinality, Pipeline, StepContext
 from pipelines.failures import Failed, failed_by, message_of
 from pipelines.plan import PlannedStep, plan
@@ -21,7 +22,6 @@ INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
 OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
 _END: Final = object()
 
-Shape = Literal["UNI", "MULTI"]
 Keep = Callable[[int, list[Any], bool], None]
 """Is told the index of the next step, what it starts from as documents, and whether that is a stream."""
 

@@ -49,6 +49,10 @@ _HASHED = (
     "capabilities",
 )
 ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
+TAKES_MANY = frozenset({"MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION"})
+"""The cardinalities of steps whose input is a list of items."""
+GIVES_MANY = frozenset({"ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION"})
+"""The cardinalities of steps whose output is a list of items."""
 
 
 def _supported_schema(version: int) -> int:
@@ -119,9 +123,9 @@ class Contract(Document):
         """
         result: ResultShape = "SINGLE"
         for step in self.steps:
-            if step.cardinality in ("ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION"):
+            if step.cardinality in GIVES_MANY:
                 result = "MATERIALIZED_MULTI"
-            elif step.cardinality in ("MANY_TO_ONE", "REDUCTION"):
+            elif step.cardinality in TAKES_MANY:
                 result = "SINGLE"
         return result
 

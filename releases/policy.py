@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from releases import registry
@@ -12,8 +13,8 @@ from releases.models import Pipeline, SignaturePolicy
 log = logging.getLogger(__name__)
 
 MOST_RETRIES = 1000
-# No wait is longer than this, whatever it grows to (wire protocol E.5).
-LONGEST_DELAY_SECONDS = 1800.0
+LONGEST_RETRY_DELAY = timedelta(minutes=30)
+"""The longest wait before a retry (wire protocol E.5)."""
 LARGEST_MULTIPLIER = 100.0
 
 
@@ -50,7 +51,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
     "signaturePolicy": ("signature_policy", _signatures),
     "validateAnswers": ("validate_answers", _flag),
     "retryLimit": ("retry_limit", _count),
-    "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_DELAY_SECONDS)),
+    "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_RETRY_DELAY.total_seconds())),
     "retryMultiplier": ("retry_multiplier", _between(1, LARGEST_MULTIPLIER)),
 }
 

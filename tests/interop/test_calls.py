@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from coordinator.outbound import TargetRefused
 from executions import rest_calls
-from executions.rest_protocol import CAPABILITIES_PATH, TOLERANCE, Refused, check_signature
+from executions.protocol import TOLERANCE
+from executions.rest_protocol import CAPABILITIES_PATH, Refused, check_signature
 from executions.tenant_keys import current_key, start_key
 from tests import making
 from tests.receiving import Received, receiving
