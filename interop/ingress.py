@@ -8,8 +8,9 @@ from typing import Any
 
 from django.conf import settings
 
-from coordinator import json_values
-from executions.envelopes import (
+from releases.models import Release
+from wire.documents import json_values
+from wire.messages.payload_envelopes import (
     LIST,
     NULL,
     SET,

@@ -30,6 +30,7 @@ from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, Running
 from tests.s3 import s3_place, s3_server
 from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.servers import FOLDER, NUMBER, ordinary_url
+from wire.documents.descriptor import descriptor_from_json
 
 __all__ = [
     "pytest_collection_modifyitems",

@@ -14,6 +14,9 @@ from coordinator.api import authentication
 from coordinator.tenancy.models import ApiToken
 from coordinator.tenancy.roles import Scope
 from executions.models import Execution
+from tenancy.api.authentication import forget_tokens
+from tenancy.models import ApiToken
+from tenancy.roles import Scope
 from tests import making
 from tests.api.house import House, house, refused
 

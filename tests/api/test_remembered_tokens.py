@@ -13,6 +13,10 @@ from coordinator.api.authentication import LAST_USE_PRECISION, remembered
 from coordinator.tenancy.models import ApiToken, Membership
 from coordinator.tenancy.roles import Role, Scope
 from executions.models import Execution
+from tenancy.api import authentication
+from tenancy.api.authentication import LAST_USE_PRECISION, forget_tokens, remembered
+from tenancy.models import ApiToken, Membership
+from tenancy.roles import Role, Scope
 from tests import making
 from tests.api.house import House, refused
 from tests.clock import Clock
