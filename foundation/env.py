@@ -16,8 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from coordinator.postgresql.url import connection_settings
-from coordinator.web_address import is_web_address
+from foundation.database.postgresql.url import connection_settings
+from wire.web_address import is_web_address
 
 T = TypeVar("T")
 MOST = 1e9

@@ -9,21 +9,8 @@ from django.http import HttpRequest
 from django.urls import path
 from django.utils import timezone
 
-from coordinator.errors import CoordinatorError, NotFound
-from coordinator.identifying import is_identifier
-from coordinator.tenancy.models import Tenant
-from executions import interactions, queries, wire_forms
-from executions.awaits import TIMER, epoch_ms
-from executions.envelopes import (
-    PayloadRefused,
-    SnapshotShape,
-    TypedPayload,
-    listed,
-    plain,
-    read_payload,
-    travelling_type,
-    typed,
-)
+from executions.awaits import interactions
+from executions.awaits.awaits import TIMER, epoch_ms
 from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInvalid, WorkerUnavailable
 from executions.lifecycle import queries
 from executions.lifecycle.states import State
@@ -52,6 +39,7 @@ from tenancy.models import Tenant
 from wire.identifying import is_identifier
 from wire.messages.payload_envelopes import (
     PayloadRefused,
+    SnapshotShape,
     TypedPayload,
     listed,
     plain,

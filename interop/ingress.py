@@ -10,6 +10,7 @@ from django.conf import settings
 
 from releases.models import Release
 from wire.documents import json_values
+from wire.messages.celery_messages import Shape
 from wire.messages.payload_envelopes import (
     LIST,
     NULL,
@@ -23,8 +24,6 @@ from wire.messages.payload_envelopes import (
     relabelled,
     snapshot_value,
 )
-from executions.protocol import Shape
-from releases.models import Release
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ from django.db import connection
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
-from coordinator.api import authentication
-from coordinator.broker_gate import gate
-from coordinator.local.product import Product
-from executions import admission, refusals, tenant_keys
-from releases import soundness
-from releases.artifact_store import LocalArtifactStore
-from releases.descriptor import descriptor_from_json
-from releases.verification_pool import verify
+from embedded.product import Product
+from executions.submission import admission
+from executions.workers import refusals, tenant_keys
+from foundation.wakeups.broker_gate import gate
+from releases.artifacts import soundness
+from releases.artifacts.store import LocalArtifactStore
+from releases.registration.verification_pool import verify
+from tenancy.api import authentication
 from tests import making, transaction_calls
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database, template

@@ -10,8 +10,8 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
-from coordinator import json_values
-from coordinator.identifying import is_identifier
+from wire.documents import json_values
+from wire.identifying import is_identifier
 
 LONGEST = 4096
 _KEY_ID = "keyId"

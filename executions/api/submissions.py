@@ -15,21 +15,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from coordinator import json_values
-from coordinator.api.authentication import TokenAuthentication, remembered
-from coordinator.api.body_budget import LARGE_BYTES
-from coordinator.api.fields import Identifier, SegmentIdentifier, StrictSerializer
-from coordinator.api.parsers import StrictJSONParser
-from coordinator.api.problem import invalid, problem, refusal
-from coordinator.api.schema import PROBLEM_REFERENCE
-from coordinator.api.tenant_view import TenantView
-from coordinator.documents import read_object
-from coordinator.errors import CoordinatorError
-from coordinator.findings import DocumentError
-from coordinator.identifying import is_identifier, is_segment
-from coordinator.tenancy.access import actor
-from coordinator.tenancy.roles import Scope
-from executions.api import TENANT, Executions, ExecutionView
+from executions.api.executions import TENANT, Executions, ExecutionView
 from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerNotChecked, WorkerUnavailable
 from executions.lifecycle.states import State
 from executions.models import Execution
@@ -46,6 +32,7 @@ from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, remembered
 from tenancy.api.tenant_view import TenantView
 from tenancy.roles import Scope
+from wire.documents import json_values
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
 from wire.identifying import is_identifier, is_segment

@@ -18,19 +18,21 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from coordinator import bell, prepared
-from coordinator.identifying import RULE, is_identifier
-from coordinator.tenancy.models import Tenant
-from coordinator.web_address import is_web_address
-from executions import dead_letters, imported_awaits, moves
-from executions.dispatch import owner
-from executions.imported import ImportedSuspension
+from executions.awaits import imported_awaits
+from executions.lifecycle import dead_letters, moves
+from executions.lifecycle.dispatch import owner
+from executions.lifecycle.moves import Move
+from executions.lifecycle.states import State
 from executions.models import AwaitUnit, DeadLetter, Interaction
-from executions.moves import Move
-from executions.protocol import LONGEST_TYPE, LONGEST_WAIT, Suspension
-from executions.resume_token import ResumeToken, derived
-from executions.states import State
-from executions.worker_registry import DISPATCH_TASK
+from executions.workers.registry import DISPATCH_TASK
+from foundation.database import prepared
+from foundation.wakeups import wakeup
+from tenancy.models import Tenant
+from wire.identifying import RULE, is_identifier
+from wire.messages.celery_messages import LONGEST_TYPE, LONGEST_WAIT, Suspension
+from wire.messages.suspension import ImportedSuspension
+from wire.resume_token import ResumeToken, derived
+from wire.web_address import is_web_address
 
 EXPIRE_TASK = "executions.expire_awaits"
 SEND_TASK = "executions.send_webhooks"

@@ -25,9 +25,13 @@ from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
 from executions.lifecycle.dispatch import owner
 from executions.lifecycle.retry import RetryPolicy
 from executions.models import Interaction
-from executions.resume_token import derived
-from executions.retry import RetryPolicy
-from releases.policy import LONGEST_RETRY_DELAY
+from foundation.http import address_guard
+from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
+from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange
+from foundation.scheduling import places
+from foundation.wakeups import wakeup
+from releases.activation.policy import LONGEST_RETRY_DELAY
+from wire.resume_token import derived
 
 log = logging.getLogger(__name__)
 SIGNATURE_HEADER = "X-Coordinator-Signature"

@@ -19,10 +19,10 @@ from typing import Any
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
-from coordinator import prepared
-from executions.protocol import Shape
-from executions.states import MOVES, TERMINAL, State
-from releases.contract import ResultShape
+from executions.lifecycle.states import MOVES, TERMINAL, State
+from foundation.database import prepared
+from wire.documents.contract import ResultShape
+from wire.messages.celery_messages import Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,12 @@ from executions.models import DeadLetter
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
 from foundation.wakeups import wakeup
+from releases.activation.policy import LONGEST_RETRY_DELAY
 from releases.models import Pipeline
-from releases.policy import LONGEST_RETRY_DELAY
+from tenancy.models import Tenant
+from wire.documents.json_text import all_storable
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512

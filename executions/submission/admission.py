@@ -11,20 +11,17 @@ from typing import Any
 
 from django.conf import settings
 
-from coordinator.tenancy.models import Tenant
-from coordinator.timed_cache import TimedCache
-from executions import message_path
-from executions.eligibility import require_healthy
 from executions.errors import InputInvalid, TenantNotAllowed
-from releases import registry
-from releases.canonical import mismatches
-from releases.contract import TAKES_MANY, Contract, contract_from_json
-from releases.descriptor import CHECKPOINTS
+from executions.workers import message_path
+from executions.workers.eligibility import require_healthy
+from foundation.timed_cache import TimedCache
+from releases import queries
+from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
 from releases.models import Release
 from tenancy.models import Tenant
 from wire.documents.canonical import mismatches
-from wire.documents.contract import Contract, contract_from_json
+from wire.documents.contract import TAKES_MANY, Contract, contract_from_json
 from wire.documents.descriptor import CHECKPOINTS
 
 

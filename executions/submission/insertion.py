@@ -9,16 +9,17 @@ from typing import Any, Self
 from django.db import IntegrityError, connection, transaction
 from psycopg.types.json import Json
 
-from coordinator import bell, json_values, prepared
-from coordinator.postgresql.outage import is_outage
-from coordinator.postgresql.violations import violated_constraint
-from coordinator.tenancy.roles import Scope, roles_granting
-from executions.admission import Admission
-from executions.group_commit import GroupCommit
-from executions.identifiers import new_id
-from executions.worker_registry import DISPATCH_TASK
+from executions.submission.admission import Admission
+from executions.submission.group_commit import GroupCommit
+from executions.submission.identifiers import new_id
+from executions.workers.registry import DISPATCH_TASK
+from foundation.database import prepared
+from foundation.database.postgresql.outage import is_outage
+from foundation.database.postgresql.violations import violated_constraint
+from foundation.wakeups import wakeup
 from releases.models import Release
 from tenancy.roles import Scope, roles_granting
+from wire.documents import json_values
 
 ROWS_IN_A_COMMIT = 500
 BYTES_IN_A_COMMIT = 4 * 1024**2

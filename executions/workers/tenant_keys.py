@@ -9,10 +9,9 @@ from functools import partial
 from django.conf import settings
 from django.db import transaction
 
-from coordinator.tenancy.models import Tenant
-from coordinator.timed_cache import TimedCache
 from executions.errors import WorkerKeyChangeRefused
 from executions.models import WorkerKeyChange
+from foundation.timed_cache import TimedCache
 from tenancy.models import Tenant
 from wire.worker_keys import FIRST_GENERATION, WorkerKey, worker_key
 

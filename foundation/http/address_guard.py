@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from coordinator import web_address
-from coordinator.special_addresses import is_special
-from coordinator.web_address import DEFAULT_PORTS
+from foundation.http.special_addresses import is_special
+from wire import web_address
+from wire.web_address import DEFAULT_PORTS
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -12,10 +12,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
 
-from coordinator.web_address import is_web_address
-from executions.protocol import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 from pipelines.errors import Cancelled, DefinitionError
-from releases.contract import GIVES_MANY, TAKES_MANY
+from wire.documents.contract import GIVES_MANY, TAKES_MANY
+from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
+from wire.web_address import is_web_address
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
 TIMER: Final = "timer"

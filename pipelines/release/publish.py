@@ -15,14 +15,12 @@ from urllib.parse import quote
 
 import requests
 
-from coordinator.findings import DocumentError
-from coordinator.web_address import is_web_address
-from pipelines.direct_upload import DIRECT_BYTES, send
 from pipelines.errors import DefinitionError
 from pipelines.release.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME
 from pipelines.release.direct_upload import DIRECT_BYTES, send
 from wire.documents.descriptor import Descriptor, parse_descriptor
 from wire.findings import DocumentError
+from wire.web_address import is_web_address
 
 CONTRACT_NAME: Final = "pipeline-contract.json"
 """A contract in the release's folder goes beside the descriptor: a release of images alone has no other place."""

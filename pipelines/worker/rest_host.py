@@ -17,16 +17,8 @@ from pipelines.failures import Failed, report, warn
 from pipelines.worker import answers
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import HostedRelease
-from pipelines.worker.runner import (
-    INVALID_STEP_OUTPUT,
-    OUTPUT_TOO_LARGE,
-    Completed,
-    Outcome,
-    Shape,
-    Suspended,
-    run,
-)
-from wire.messages.celery_messages import LONGEST_OUTCOME
+from pipelines.worker.runner import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE, Completed, Outcome, Suspended, run
+from wire.messages.celery_messages import LONGEST_OUTCOME, TOLERANCE, Shape
 from wire.messages.payload_envelopes import (
     DEFAULT_PREFIXES,
     LIST,
@@ -39,8 +31,7 @@ from wire.messages.payload_envelopes import (
     read_snapshot,
     typed,
 )
-from executions.protocol import LONGEST_OUTCOME, TOLERANCE, Shape
-from executions.rest_protocol import (
+from wire.messages.rest_messages import (
     CAPABILITIES_PATH,
     EXECUTE_PATH,
     NON_RETRYABLE,
@@ -57,20 +48,6 @@ from executions.rest_protocol import (
     check_signature,
     name_uuid,
     parse,
-)
-from pipelines import answers
-from pipelines.boundary import Boundary
-from pipelines.definition import TIMER, StepContext
-from pipelines.failures import Failed, report, warn
-from pipelines.host import HostedRelease
-from pipelines.plan import PlannedStep, plan
-from pipelines.runner import (
-    INVALID_STEP_OUTPUT,
-    OUTPUT_TOO_LARGE,
-    Completed,
-    Outcome,
-    Suspended,
-    run,
 )
 
 HEALTH_PATH = "/q/health/live"

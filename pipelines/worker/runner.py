@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from executions.protocol import Shape
-from pipelines.definition import Cardinality, Pipeline, StepContext
+from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
+from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, message_of
+from wire.messages.celery_messages import Shape
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"

@@ -6,11 +6,11 @@ verdicts of its release in one query and never reads bytes; an activation reads 
 
 import time
 
-from coordinator import bell
-from coordinator.errors import CoordinatorError
-from coordinator.timed_cache import TimedCache
-from releases import verdicts
-from releases.artifact_store import ArtifactStore, Seen, artifact_store
+from foundation.errors import CoordinatorError
+from foundation.timed_cache import TimedCache
+from foundation.wakeups import wakeup
+from releases.artifacts import verdicts
+from releases.artifacts.store import ArtifactStore, Seen, artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, Release
 from releases.queries import blobs as blobs_of

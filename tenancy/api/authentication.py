@@ -11,9 +11,9 @@ from knox.auth import TokenAuthentication as KnoxAuthentication
 from knox.crypto import hash_token
 from rest_framework.exceptions import AuthenticationFailed
 
-from coordinator.tenancy.access import TokenInvalid, valid_token
-from coordinator.tenancy.models import ApiToken
-from coordinator.timed_cache import TimedCache
+from foundation.timed_cache import TimedCache
+from tenancy.access import TokenInvalid, valid_token
+from tenancy.models import ApiToken
 
 LAST_USE_PRECISION = timedelta(minutes=1)
 cache: TimedCache[bytes, ApiToken] = TimedCache(

@@ -10,11 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coordinator.api import authentication
-from coordinator.tenancy.models import ApiToken, Membership
-from coordinator.tenancy.roles import GRANTS, Role, Scope
 from executions.models import Execution
-from tenancy.api.authentication import forget_tokens
+from tenancy.api import authentication
 from tenancy.models import ApiToken, Membership
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making

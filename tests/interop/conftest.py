@@ -37,7 +37,7 @@ class Flow:
 
     def check(self) -> None:
         """Check the worker now, as a control worker does."""
-        rest_capabilities.check(self.worker.pk)
+        capabilities.check(self.worker.pk)
         admission.cache.clear()
 
     def dispatch(self) -> int:

@@ -16,14 +16,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
 
-from coordinator.outbound import TargetRefused
-from executions import rest_calls
-from executions.protocol import TOLERANCE
-from executions.rest_protocol import CAPABILITIES_PATH, Refused, check_signature
-from executions.tenant_keys import current_key, start_key
+from executions.transports.rest import calls
+from executions.workers.tenant_keys import current_key, start_key
+from foundation.http.address_guard import TargetRefused
 from tests import making
 from tests.receiving import Received, receiving
-from wire.messages.rest_messages import CAPABILITIES_PATH, TOLERANCE, Refused, check_signature
+from wire.messages.celery_messages import TOLERANCE
+from wire.messages.rest_messages import CAPABILITIES_PATH, Refused, check_signature
 
 
 @pytest.mark.parametrize(

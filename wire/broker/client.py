@@ -28,9 +28,9 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import RedisError, ResponseError
 
-from coordinator import json_values
-from coordinator.log_limit import LogLimit
-from executions.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessage, TaskMessages
+from wire.broker.log_limit import LogLimit
+from wire.documents import json_values
+from wire.messages.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessage, TaskMessages
 
 log = logging.getLogger(__name__)
 log.addFilter(LogLimit())

@@ -20,12 +20,12 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from coordinator import json_values
-from coordinator.documents import holds_more_members, holds_more_values
-from coordinator.identifying import SEGMENT_RULE, is_segment
-from executions.worker_keys import Undecryptable, WorkerKey
-from releases.contract import ResultShape
-from releases.identity import ReleaseIdentity
+from wire.documents import json_values
+from wire.documents.contract import ResultShape
+from wire.documents.json_reader import holds_more_members, holds_more_values
+from wire.identifying import SEGMENT_RULE, is_segment
+from wire.identity import ReleaseIdentity
+from wire.worker_keys import Undecryptable, WorkerKey
 
 OUTCOME_QUEUE = "outcomes"
 HEARTBEAT_QUEUE = "heartbeats"

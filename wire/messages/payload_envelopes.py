@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from coordinator import json_values
-from executions.payloads import storable
+from wire.documents import json_values
+from wire.documents.json_text import storable
 
 ENCODING = "application/tpf-transition+json"
 NULL = "null"

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from coordinator.documents import holds_more_values
-from executions.envelopes import TypedPayload
-from executions.payloads import MOST_VALUES
-from releases.contract import ResultShape
+from wire.documents.contract import ResultShape
+from wire.documents.json_reader import holds_more_values
+from wire.documents.json_text import MOST_VALUES
+from wire.messages.payload_envelopes import TypedPayload
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
 CAPABILITIES_PATH = "/pipeline/worker/capabilities"

@@ -14,11 +14,17 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from coordinator.documents import shown
-from executions.payloads import storable
-from executions.protocol import LONGEST_WAIT, Suspension
-from executions.rest_protocol import TransitionCommand, WireInteraction, WireSuspension, WireUnit, name_uuid
-from releases.contract import GIVES_MANY, TAKES_MANY
+from wire.documents.contract import GIVES_MANY, TAKES_MANY
+from wire.documents.json_reader import shown
+from wire.documents.json_text import storable
+from wire.messages.celery_messages import LONGEST_WAIT, Suspension
+from wire.messages.rest_messages import (
+    TransitionCommand,
+    WireInteraction,
+    WireSuspension,
+    WireUnit,
+    name_uuid,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURABLE = {

@@ -9,16 +9,13 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.utils import timezone
 
-from coordinator import outbound
-from coordinator.exchange import Answer, exchange
-from coordinator.outbound import TargetRefused
-from coordinator.web_address import DEFAULT_PORTS
 from executions.models import WorkerEligibility
 from executions.workers.tenant_keys import active_keys
 from foundation.http import address_guard
-from foundation.http.address_guard import PORTS, TargetRefused
+from foundation.http.address_guard import TargetRefused
 from foundation.http.exchange import Answer, exchange
 from wire.messages.rest_messages import signed_headers
+from wire.web_address import DEFAULT_PORTS
 
 NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
 

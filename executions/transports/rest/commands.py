@@ -5,9 +5,11 @@ from typing import Any, cast
 from django.conf import settings
 
 from executions.models import AwaitUnit, Execution
-from executions.protocol import Shape, transition_key
-from executions.rest_protocol import TO_THE_END, TransitionCommand
-from releases.contract import ResultShape
+from executions.transports.rest import wire_forms
+from wire.documents.contract import ResultShape
+from wire.messages.celery_messages import Shape, transition_key
+from wire.messages.payload_envelopes import TypedPayload, listed, snapshot, travelling_type, typed
+from wire.messages.rest_messages import TO_THE_END, TransitionCommand
 
 Steps = list[dict[str, Any]]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.retry import RetryPolicy
-from releases.policy import LONGEST_RETRY_DELAY
+from executions.lifecycle.retry import RetryPolicy
+from releases.activation.policy import LONGEST_RETRY_DELAY
 
 policies = st.builds(
     RetryPolicy,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coordinator.web_address import is_web_address, split
+from wire.web_address import is_web_address, split
 
 
 @pytest.mark.parametrize(

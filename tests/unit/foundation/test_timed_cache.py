@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from coordinator.timed_cache import TimedCache
+from foundation.timed_cache import TimedCache
 from tests.clock import Clock
 
 SECONDS = 1000.0
