@@ -287,7 +287,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
-    "DEFAULT_SCHEMA_CLASS": "foundation.api.schema.ProblemSchema",
+    "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
     # An answer to OPTIONS is nothing that the OpenAPI document tells of.
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "foundation.api.problem.handle",
