@@ -31,14 +31,14 @@ class TimedCache(Generic[K, V]):
     def __init__(
         self, *, seconds: float | Callable[[], float], most: float = math.inf, renew_after: float = 1.0
     ) -> None:
-        self.seconds = seconds
-        self.most = most
+        self._seconds = seconds
+        self._most = most
         self._renew_after = renew_after
         self._lock = threading.Lock()
         self._entries: dict[K, _Entry[V]] = {}
 
     def get(self, key: K) -> V | None:
-        """Return the value; None if there is none, or if it has expired or is due for renewal."""
+        """Return the value. Return None if the key is unknown, or the value has expired or is due for renewal."""
         entry = self._entries.get(key)
         return entry.value if entry is not None and self._is_valid(entry) else None
 
@@ -57,7 +57,7 @@ class TimedCache(Generic[K, V]):
             return None
 
     def latest(self, key: K) -> V | None:
-        """Return the newest value, even if it has expired; None if there is none."""
+        """Return the newest value, even if it has expired; None if the key is unknown."""
         entry = self._entries.get(key)
         return None if entry is None else entry.value
 
@@ -65,7 +65,7 @@ class TimedCache(Generic[K, V]):
         """Store a value. Its lifetime begins now, or at the earlier reading `since` of `time.monotonic`."""
         entry = _Entry(value, time.monotonic() if since is None else since)
         with self._lock:
-            if len(self._entries) >= self.most:
+            if len(self._entries) >= self._most:
                 self._entries.clear()
             self._entries[key] = entry
 
@@ -80,5 +80,5 @@ class TimedCache(Generic[K, V]):
             self._entries.clear()
 
     def _is_valid(self, entry: _Entry[V]) -> bool:
-        seconds = self.seconds() if callable(self.seconds) else self.seconds
+        seconds = self._seconds() if callable(self._seconds) else self._seconds
         return time.monotonic() - entry.since < seconds * (1.0 if entry.renewing else self._renew_after)

@@ -1,4 +1,4 @@
-"""A clock that tests can move."""
+"""A clock that tests can move and stop."""
 
 import time
 
@@ -11,7 +11,12 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
         self._read = time.monotonic
+        self._stopped_at: float | None = None
         monkeypatch.setattr(time, "monotonic", self.monotonic)
 
     def monotonic(self) -> float:
-        return self._read() + self.ahead
+        return (self._read() if self._stopped_at is None else self._stopped_at) + self.ahead
+
+    def stop(self) -> None:
+        """Let time pass only by `ahead`. Not for tests that wait for something."""
+        self._stopped_at = self._read()

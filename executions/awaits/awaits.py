@@ -139,9 +139,9 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     suspensions = [parking.suspension for parking in parkings]
     sent = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(sent, MOST_SENDERS)):
-        wakeup.ring(SEND_TASK)
+        wakeup.send(SEND_TASK)
     for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
-        wakeup.ring_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
+        wakeup.send_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
 
 
 def _as_row(tenant: Tenant, parking: Parking) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
         ]
     )
     if resumed:
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
     return len(resumed)
 
 

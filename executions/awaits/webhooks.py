@@ -77,13 +77,13 @@ def send(*, resolve: Resolve = address_guard.resolve) -> bool:
         if claimed is not None:
             _send(claimed, resolve)
     if claimed is not None:
-        wakeup.ring(SEND_TASK)
+        wakeup.send(SEND_TASK)
     return claimed is not None
 
 
 def _send_later() -> None:
     if due_exists():
-        wakeup.ring_once(SEND_TASK, delay=NO_PLACE_DELAY)
+        wakeup.send_once(SEND_TASK, delay=NO_PLACE_DELAY)
 
 
 def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
@@ -233,7 +233,7 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
         return
     log.warning("Webhook of interaction %s was not received: %s", interaction.pk, failure.why)
     _record(interaction, Interaction.Status.WAITING, failure.why, wait)
-    wakeup.ring(SEND_TASK, delay=wait)
+    wakeup.send(SEND_TASK, delay=wait)
 
 
 _FAIL = """

@@ -180,7 +180,7 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]]) 
     dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
     dead_letters.write(spent, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
-        wakeup.ring_once(DISPATCH_TASK, delay=delay)
+        wakeup.send_once(DISPATCH_TASK, delay=delay)
 
 
 def _move(answer: "_Answer") -> Move:

@@ -120,7 +120,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     if len(document) > LARGE_BYTES and not connection.in_atomic_block:
         connection.close()  # libpq keeps a buffer as large as the largest statement it ever sent
     if written:
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
     return [written.get(row.id) for row in rows]
 
 

@@ -34,10 +34,10 @@ def require_sound(release: Release) -> None:
         except ArtifactStoreUnavailable:
             continue
         if seen is None or seen.size != blob.size:
-            wakeup.ring(CHECK_TASK, blob.digest)
+            wakeup.send(CHECK_TASK, blob.digest)
             raise _altered(blob.digest) if seen else _missing(blob.digest)
         if seen.fingerprint != blob.fingerprint:
-            wakeup.ring(CHECK_TASK, blob.digest)
+            wakeup.send(CHECK_TASK, blob.digest)
 
 
 def require_verified(release: Release) -> None:

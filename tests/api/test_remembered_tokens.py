@@ -144,9 +144,11 @@ def test_an_expired_token_that_was_used_before_is_none(ours: House, token: str, 
     assert not Execution.objects.filter(execution_key="next").exists()
 
 
-def test_what_is_remembered_has_a_bound(ours: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authentication.cache, "most", 2)
+def test_what_is_remembered_has_a_bound(ours: House, token: str) -> None:
+    [known] = ApiToken.objects.all()
     tokens = [ours.token(*Scope) for _ in range(3)]
+    for number in range(9_997):  # and `token`
+        authentication.cache.set(number.to_bytes(32), known)
     for number, token in enumerate(tokens):
         assert submit(ours, f"k{number}", token).status_code == 202
     assert [is_remembered(token) for token in tokens] == [False, False, True]

@@ -13,7 +13,7 @@ from executions.models import WorkerEligibility
 from executions.workers.tenant_keys import active_keys
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused
-from foundation.http.exchange import Answer, exchange
+from foundation.http.exchange import Response, exchange
 from wire.messages.rest_messages import signed_headers
 from wire.web_address import DEFAULT_PORTS
 
@@ -85,7 +85,7 @@ def call(
     *,
     most_seconds: float = math.inf,
     is_wanted: Callable[[], bool] | None = None,
-) -> Answer:
+) -> Response:
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
     While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the

@@ -109,7 +109,7 @@ def require_capable(workers: Iterable[Worker]) -> None:
     if "" in verdicts.values():
         return
     if len(verdicts) < len(pks):
-        wakeup.ring_once(CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
     errors = [verdicts[pk] for pk in pks if pk in verdicts]
     if errors:
         raise WorkerUnavailable(errors[-1])

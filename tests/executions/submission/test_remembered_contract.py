@@ -151,9 +151,11 @@ def test_a_pipeline_that_is_not_ready_is_not_remembered() -> None:
     assert admission.remembered(owner, making.PIPELINE) is None
 
 
-def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission.cache, "most", 2)
+def test_what_is_remembered_has_a_bound() -> None:
     owners = [making.ready()[0] for _ in range(3)]
+    known = admission.admission(owners[0], making.PIPELINE)
+    for number in range(9_998):
+        admission.cache.set((owners[0].pk, f"another-{number}"), known)
     for owner in owners:
         making.execution(owner)
     kept = [admission.remembered(owner, making.PIPELINE) is not None for owner in owners]
