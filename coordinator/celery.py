@@ -39,7 +39,7 @@ def _dispatch_in_this_process(**_: Any) -> None:
     from executions.lifecycle.dispatch import dispatch
     from executions.workers.registry import DISPATCH_TASK
 
-    wakeup.answer_here(DISPATCH_TASK, dispatch)
+    wakeup.handle_here(DISPATCH_TASK, dispatch)
 
 
 @signals.worker_init.connect

@@ -46,7 +46,7 @@ def _tenant(verified: Verified) -> Tenant:
 
 @shared_task(name=registry.DISPATCH_TASK)
 def dispatch() -> None:
-    wakeup.answered(registry.DISPATCH_TASK)
+    wakeup.started(registry.DISPATCH_TASK)
     dispatcher.dispatch()
 
 
@@ -66,7 +66,7 @@ def record(message: Any) -> None:
         refusals.refuse_outcomes(message, error)
         return
     if outcome.record(verified.identity, group):
-        wakeup.ring_once(registry.DISPATCH_TASK)  # there is room again
+        wakeup.send_once(registry.DISPATCH_TASK)  # there is room again
 
 
 @shared_task(name=HEARTBEAT_TASK)
@@ -95,23 +95,23 @@ def check_capability() -> None:
 
     The message is also sent before the check, so that a worker that does not answer delays no other worker.
     """
-    wakeup.answered(CHECK_TASK)
+    wakeup.started(CHECK_TASK)
     if _check_next(_repeated_checks) or _check_next(_checks):
-        wakeup.ring_once(CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
 
 
 def _check_next(of: Turns) -> bool:
     with of.take() as due:
         if due is None:
             return False
-        wakeup.ring_once(CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
         capabilities.check(due)
     return True
 
 
 @shared_task(name=awaits.EXPIRE_TASK)
 def expire_awaits() -> None:
-    wakeup.answered(awaits.EXPIRE_TASK)
+    wakeup.started(awaits.EXPIRE_TASK)
     awaits.expire()
 
 

@@ -26,7 +26,7 @@ from tenancy.roles import Scope
 
 
 class FiltersRequest(StrictSerializer):
-    told: ClassVar = {"minProperties": 1}
+    schema_rules: ClassVar = {"minProperties": 1}
 
     pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
     contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)

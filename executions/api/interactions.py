@@ -49,7 +49,7 @@ class Id(serializers.UUIDField):
 class CompleteRequest(StrictSerializer):
     """An answer. What it answers is named in one way, or in several that agree."""
 
-    told: ClassVar = {
+    schema_rules: ClassVar = {
         "anyOf": [
             {"required": [name], "properties": {name: {"type": "string"}}}
             for name in ("interactionId", "correlationId", "resumeToken")

@@ -1,6 +1,5 @@
 """REST: taking executions in, one by one and many at once. The hot path: it writes its answers without serializers."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
@@ -33,6 +32,7 @@ from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, remembered
 from tenancy.api.tenant_view import TenantView
 from tenancy.roles import Scope
+from wire.documents import json_writer
 from wire.documents.json_reader import read_object
 from wire.findings import DocumentError
 from wire.identifying import is_identifier, is_segment
@@ -320,8 +320,7 @@ def _instant(at: datetime) -> str:
 
 
 def _json(body: dict[str, Any], status: int) -> HttpResponse:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return HttpResponse(text.encode(), status=status, content_type=JSON)
+    return HttpResponse(json_writer.text(body).encode(), status=status, content_type=JSON)
 
 
 urlpatterns = [

@@ -94,7 +94,7 @@ def complete(
         awaits.lock(found.execution_id, found.unit_id)
         status, late = _status(found)
         if status == Status.COMPLETED:
-            wakeup.ring_once(DISPATCH_TASK)
+            wakeup.send_once(DISPATCH_TASK)
         elif late and status in Interaction.OPEN:
             awaits.time_out([found.execution_id], actor=actor)
         elif status not in Interaction.OPEN or found.transport == TIMER:

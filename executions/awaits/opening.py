@@ -128,9 +128,9 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     suspensions = [parking.suspension for parking in parkings]
     webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(webhooks, MOST_SENDERS)):
-        wakeup.ring(SEND_TASK)
+        wakeup.send(SEND_TASK)
     for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
-        wakeup.ring_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
+        wakeup.send_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
 
 
 def _known(ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:

@@ -255,7 +255,7 @@ def _admit(of: Campaign, most: int) -> int:
     skipped[ExecutionChanged.code] += asked.keys() - set(redriven)
     _settle(of, redriven, skipped, admitted=len(chosen))
     if redriven:
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
     return len(redriven)
 
 

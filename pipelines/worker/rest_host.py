@@ -22,10 +22,10 @@ from pipelines.worker.runner import (
     OUTPUT_TOO_LARGE,
     Completed,
     Outcome,
-    Shape,
     Suspended,
     run,
 )
+from wire.messages.celery_messages import Shape
 from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
 from wire.messages.payload_envelopes import (
     DEFAULT_PREFIXES,

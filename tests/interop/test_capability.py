@@ -44,7 +44,7 @@ def unreachable(settings: Any) -> str:
 
 
 def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
-    admission.forget_all()  # acts as another process
+    admission.cache.clear()  # acts as another process
     orders = [Order(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
     return list(submit_many(flow.owner, orders, actor="token:x"))
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from foundation.http.exchange import Answer
+from foundation.http.exchange import Response
 from wire.messages.celery_messages import Failure, Outcome
 from wire.messages.payload_envelopes import (
     LIST,
@@ -56,7 +56,7 @@ class Heard:
     opened: ImportedSuspension | None = None
 
 
-def heard(sent: Sent, answer: Answer, *, non_retryable: Collection[str] = ()) -> Heard:
+def heard(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> Heard:
     """What `answer` comes to. `non_retryable` are classes beyond those of the framework that no retry can help."""
     told = f"for execution {sent.execution_id}"
     if not 200 <= answer.status < 300:

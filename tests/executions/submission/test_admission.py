@@ -18,6 +18,7 @@ from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
+from tests.clock import Clock
 from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
@@ -96,10 +97,12 @@ def test_what_was_found_is_forgotten_in_time(owner: Tenant, settings: Any) -> No
     assert caught.value.code == "WORKER_UNAVAILABLE"
 
 
-def test_one_caller_alone_looks_anew_before_all_have_to(owner: Tenant, settings: Any) -> None:
+def test_one_caller_alone_looks_anew_before_all_have_to(
+    owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = admission.remembered(owner, making.PIPELINE)
     assert kept is not None
-    kept.made_at -= settings.SUBMISSION_CACHE_SECONDS * 0.6
+    Clock(monkeypatch).ahead += settings.SUBMISSION_CACHE_SECONDS * 0.6
     assert [admission.remembered(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
 
 

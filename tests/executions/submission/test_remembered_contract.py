@@ -14,6 +14,7 @@ from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.clock import Clock
 
 pytestmark = pytest.mark.django_db
 Contract = dict[str, Any]
@@ -128,14 +129,17 @@ def test_a_release_without_a_contract_is_not_judged_by_the_one_before() -> None:
 # --- for how long, and what is remembered at all ---
 
 
-def test_what_is_remembered_ends_for_all_callers_once_its_time_is_over(settings: Any) -> None:
+def test_what_is_remembered_ends_for_all_callers_once_its_time_is_over(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner, _ = making.ready()
+    clock = Clock(monkeypatch)
     making.execution(owner)
     kept = admission.remembered(owner, making.PIPELINE)
     assert kept is not None
-    kept.made_at -= 0.6 * settings.SUBMISSION_CACHE_SECONDS
+    clock.ahead += 0.6 * settings.SUBMISSION_CACHE_SECONDS
     assert [admission.remembered(owner, making.PIPELINE) for _ in range(2)] == [None, kept]
-    kept.made_at -= 0.5 * settings.SUBMISSION_CACHE_SECONDS
+    clock.ahead += 0.5 * settings.SUBMISSION_CACHE_SECONDS
     assert [admission.remembered(owner, making.PIPELINE) for _ in range(2)] == [None, None]
 
 
@@ -147,9 +151,11 @@ def test_a_pipeline_that_is_not_ready_is_not_remembered() -> None:
     assert admission.remembered(owner, making.PIPELINE) is None
 
 
-def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "MOST_KEPT", 2)
+def test_what_is_remembered_has_a_bound() -> None:
     owners = [making.ready()[0] for _ in range(3)]
+    known = admission.admission(owners[0], making.PIPELINE)
+    for number in range(9_998):
+        admission.cache.set((owners[0].pk, f"another-{number}"), known)
     for owner in owners:
         making.execution(owner)
     kept = [admission.remembered(owner, making.PIPELINE) is not None for owner in owners]
