@@ -21,7 +21,7 @@ from executions.models import AwaitUnit, CampaignItem, Execution, Worker
 from executions.moves import Claim, Move, Note
 from executions.protocol import OutcomeGroup
 from executions.states import State
-from executions.submission import Order, submit_many
+from executions.submission import ExecutionRequest, submit_many
 from releases.models import Blob, Pipeline
 from tests import making
 from tests.concurrency import scenes
@@ -192,7 +192,7 @@ def test_submissions_write_their_keys_in_order() -> None:
     owner, _ = making.ready()
 
     def submit(*keys: str) -> list[str]:
-        orders = [Order(making.PIPELINE, {"n": 1}, key) for key in keys]
+        orders = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in keys]
         return [type(made).__name__ for made in submit_many(owner, orders, actor="token:x")]
 
     with thread() as other:

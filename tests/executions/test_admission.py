@@ -13,7 +13,7 @@ from coordinator.tenancy.models import ApiToken, Membership, Tenant
 from coordinator.tenancy.roles import Role, Scope
 from executions import admission
 from executions.models import Execution, Worker
-from executions.submission import Order, Submission, submit, submit_many
+from executions.submission import ExecutionRequest, Submission, submit, submit_many
 from releases import revocation
 from releases.activation import activate
 from releases.models import Release
@@ -58,7 +58,7 @@ def test_a_batch_sees_it_too(owner: Tenant) -> None:
     newer = making.registered(owner, "2.0")
     making.worker(newer, "worker-2")
     activate(newer, actor="user:test")
-    orders = [Order(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
+    orders = [ExecutionRequest(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
     made = submit_many(owner, orders, actor="token:test")
     assert {each.release_version for each in made if isinstance(each, Submission)} == {"2.0"}
     assert len(made) == Execution.objects.filter(release=newer).count() == 5

@@ -10,7 +10,7 @@ from coordinator.errors import CoordinatorError
 from coordinator.tenancy.models import Tenant
 from executions import admission
 from executions.models import Execution, Worker
-from executions.submission import Order, Submission, submit_many
+from executions.submission import ExecutionRequest, Submission, submit_many
 from releases.activation import activate
 from releases.models import Release
 from tests import making
@@ -69,12 +69,12 @@ CASES = {
 
 
 def single(owner: Tenant, value: Any, key: str) -> Submission | CoordinatorError:
-    [made] = submit_many(owner, [Order(making.PIPELINE, value, key)], actor="token:test")
+    [made] = submit_many(owner, [ExecutionRequest(making.PIPELINE, value, key)], actor="token:test")
     return made
 
 
 def batch(owner: Tenant, value: Any, key: str) -> Submission | CoordinatorError:
-    orders = [Order(making.PIPELINE, value, f"{key}-{number}") for number in range(3)]
+    orders = [ExecutionRequest(making.PIPELINE, value, f"{key}-{number}") for number in range(3)]
     made = submit_many(owner, orders, actor="token:test")
     return made[-1]
 

@@ -19,7 +19,7 @@ from executions.errors import ExecutionUnknown
 from executions.models import Execution, Interaction, Worker
 from executions.moves import Claim
 from executions.protocol import Heartbeat, HeldLease, OutcomeGroup, seal
-from executions.submission import Order, Submission, submit, submit_many
+from executions.submission import ExecutionRequest, Submission, submit, submit_many
 from executions.worker_keys import worker_key
 from executions.worker_registry import TELL_TASK, take_heartbeat
 from releases.models import Pipeline, Release
@@ -67,7 +67,9 @@ def single(owner: Tenant, key: str, value: Any) -> Submission | CoordinatorError
 
 def batch(owner: Tenant, key: str, value: Any) -> Submission | CoordinatorError:
     [_, made] = submit_many(
-        owner, [Order("no.such.pipeline", {}, key), Order(making.PIPELINE, value, key)], actor="token:test"
+        owner,
+        [ExecutionRequest("no.such.pipeline", {}, key), ExecutionRequest(making.PIPELINE, value, key)],
+        actor="token:test",
     )
     return made
 
@@ -211,13 +213,13 @@ def test_a_role_in_another_tenant_lets_no_remembered_token_submit(twins: tuple[T
     person = User.objects.create_user("eva")
     membership = Membership.objects.create(user=person, tenant=here.owner, role=Role.OPERATOR)
     token, _ = issue_token(here.owner, person, "client", [Scope.SUBMIT], lifetime=None)
-    order = Order(making.PIPELINE, {"n": 1}, "first")
+    order = ExecutionRequest(making.PIPELINE, {"n": 1}, "first")
     [made] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
     assert isinstance(made, Submission)
     with as_owner():
         membership.delete()
         Membership.objects.create(user=person, tenant=there.owner, role=Role.TENANT_ADMIN)
-    order = Order(making.PIPELINE, {"n": 1}, "second")
+    order = ExecutionRequest(making.PIPELINE, {"n": 1}, "second")
     [refused] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
     assert isinstance(refused, CoordinatorError)
     assert (refused.code, Execution.objects.filter(execution_key="second").exists()) == ("NOT_AUTHENTICATED", False)

@@ -24,7 +24,7 @@ from executions.rest_capabilities import (
     await_verdict,
 )
 from executions.rest_workers import register
-from executions.submission import Order, Submission, submit_many
+from executions.submission import ExecutionRequest, Submission, submit_many
 from tests import making
 from tests.few_places import limited
 from tests.interop.conftest import ORDER, PIPELINE, Flow
@@ -42,7 +42,7 @@ def unreachable(settings: Any) -> str:
 
 def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
     admission.forget_all()  # acts as another process
-    orders = [Order(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
+    orders = [ExecutionRequest(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
     return list(submit_many(flow.owner, orders, actor="token:x"))
 
 
