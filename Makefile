@@ -3,7 +3,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
-PRODUCT := coordinator releases executions interop pipelines
+PRODUCT := coordinator interop executions releases tenancy embedded foundation pipelines wire
 # Processes that share the servers that the run starts: one more than two cores, because many tests mostly wait.
 PYTEST_ARGS ?= -n 3
 # Enough for Django to load its settings. Nothing listens there: these checks need no server.
@@ -19,7 +19,7 @@ setup: ## Install everything into .venv (the other targets do it too)
 	@./bootstrap
 
 demo: setup ## Start everything on this machine and run the main job before your eyes
-	@$(BIN)/python -m coordinator.local.demo
+	@$(BIN)/python -m embedded.demo
 
 test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS='-k pin' chooses
 	@.ci/install-chromium

@@ -19,8 +19,8 @@ from benchmarks.scaling import scaling
 from benchmarks.submission import submission
 from benchmarks.throughput import batch, checkpointed, one_by_one
 from benchmarks.verdicts import verdicts
-from coordinator.local.children import ChildError
-from coordinator.local.client import DemoError
+from embedded.children import ChildError
+from embedded.client import DemoError
 
 PARTS: dict[str, Callable[[Report, Plan], None]] = {
     "one-by-one": one_by_one,

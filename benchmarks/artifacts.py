@@ -22,10 +22,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from coordinator.local.backing import Backing
-from coordinator.local.product import Product
-from coordinator.local.s3 import S3Server
-from pipelines.publish import Target, publish
+from embedded.backing import Backing
+from embedded.product import Product
+from embedded.s3 import S3Server
+from pipelines.release.publish import Target, publish
 
 MEBIBYTE = 2**20
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.peer_environment import PEERS, PeerRound, converse, python_peers
 from benchmarks.product_under_test import ProductUnderTest
-from coordinator.local.children import Child
+from embedded.children import Child
 
 # As many pool processes as cores, which is Celery's own default, and the options of the product's control worker.
 WORKER = ["--concurrency=2", "--loglevel=WARNING", "--without-gossip", "--without-mingle"]

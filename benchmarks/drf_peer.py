@@ -10,8 +10,8 @@ from benchmarks.load_client import Task
 from benchmarks.peer_environment import PeerMissing, PeerRound
 from benchmarks.processes import CpuMeter
 from benchmarks.product_under_test import ProductUnderTest
-from coordinator.local.children import Child
-from coordinator.local.product import Product
+from embedded.children import Child
+from embedded.product import Product
 
 DATABASE = "drf"
 TABLE = """

@@ -12,7 +12,7 @@ from benchmarks.ledger import LedgerError
 from benchmarks.plan import Plan
 from benchmarks.product_under_test import RESULT, THREE_STEPS, How, ProductUnderTest, pause, resume
 from benchmarks.report import Measure, Report
-from coordinator.local.product import PROJECT
+from embedded.product import PROJECT
 
 FEW = 1_000
 DUE = 200

@@ -12,7 +12,7 @@ import requests
 from benchmarks.plan import Plan
 from benchmarks.product_under_test import TENANT, ProductUnderTest
 from benchmarks.report import Measure, Report
-from coordinator.local.guard import descendants
+from embedded.guard import descendants
 
 LONG_TEXT = "long_text"
 INPUTS = 120

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 
 from benchmarks.load_client import Account, Task
-from coordinator.local.product import PROJECT
+from embedded.product import PROJECT
 
 PATIENCE_SECONDS = 300.0
 

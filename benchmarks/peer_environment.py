@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import CpuMeter
-from coordinator.local.children import Child
-from coordinator.local.product import PROJECT
+from embedded.children import Child
+from embedded.product import PROJECT
 
 PLACE = PROJECT / ".local" / "bench"
 PEERS = Path(__file__).parent / "peers"

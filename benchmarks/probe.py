@@ -18,10 +18,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
 
-from executions import moves, outcome
-from executions.dispatch import identity_of
-from executions.moves import Claim
-from executions.protocol import Outcome, OutcomeGroup, transition_key
+from executions.lifecycle import moves, outcome
+from executions.lifecycle.dispatch import identity_of
+from executions.lifecycle.moves import Claim
+from wire.messages.celery_messages import Outcome, OutcomeGroup, transition_key
 
 WARM_UP = 5
 PAGES = {

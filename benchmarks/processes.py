@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from coordinator.local.children import Child
-from coordinator.local.guard import descendants
+from embedded.children import Child
+from embedded.guard import descendants
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

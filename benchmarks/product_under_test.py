@@ -17,10 +17,10 @@ from benchmarks import load
 from benchmarks.ledger import Ledger
 from benchmarks.load_client import Account, Task
 from benchmarks.processes import CpuMeter
-from coordinator.local.backing import Backing
-from coordinator.local.children import Child, Children
-from coordinator.local.client import Client
-from coordinator.local.product import PROJECT, Product
+from embedded.backing import Backing
+from embedded.children import Child, Children
+from embedded.client import Client
+from embedded.product import PROJECT, Product
 
 TENANT = "bench"
 PIPELINES = Path(__file__).parent / "pipelines"

@@ -13,7 +13,7 @@ from benchmarks.load import with_client
 from benchmarks.load_client import Task
 from benchmarks.peer_environment import PeerMissing, PeerRound, node_peers
 from benchmarks.processes import CpuMeter
-from coordinator.local.children import Children, free_port
+from embedded.children import Children, free_port
 
 STARTUP_SECONDS = 60.0
 CONNECTIONS = 128  # it is faster than with half as many

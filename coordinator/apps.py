@@ -14,7 +14,8 @@ class CoordinatorConfig(AppConfig):
     def ready(self) -> None:
         # `sessions` connects to the signal of each log-in.
         # Makes the configured Celery application the current one, so that `send_task` finds the broker.
-        from coordinator import celery, sessions  # noqa: F401
+        from coordinator import celery  # noqa: F401
+        from coordinator.middleware import sessions  # noqa: F401
 
         # Django sends the signal once per app after all migrations; handle it for one app only.
         post_migrate.connect(_grant, sender=apps.get_app_config("executions"))
@@ -24,7 +25,7 @@ def _grant(using: str, **_: Any) -> None:
     """Grant the application role its rights on the tables that the migrations have created."""
     from django.conf import settings
 
-    from coordinator.postgresql.setup import grant
+    from foundation.database.postgresql.setup import grant
 
     connection = connections[using]
     role = settings.DATABASE_APPLICATION_ROLE

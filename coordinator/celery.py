@@ -10,11 +10,13 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 
-from coordinator import bell, connection_budget, places
-from executions import quiet_consumer
-from executions.broker import survive_broker_loss
-from executions.protocol import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
-from executions.task_messages import TaskMessages, signing_keys
+from coordinator import connection_budget
+from foundation.scheduling import places
+from foundation.wakeups import wakeup
+from wire.broker import quiet_consumer
+from wire.broker.client import survive_broker_loss
+from wire.messages.celery_messages import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
+from wire.messages.task_messages import TaskMessages, signing_keys
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
 # Celery discards the results of Django's system checks, which import every page. `manage.py check` reports them.
@@ -34,10 +36,10 @@ def _require_ordinary_role(**_: Any) -> None:
 @signals.worker_init.connect
 def _answer_bells_here(**_: Any) -> None:
     """What a control worker makes room for it sends out itself, in a thread that does so for many outcomes at once."""
-    from executions.dispatch import dispatch
-    from executions.worker_registry import DISPATCH_TASK
+    from executions.lifecycle.dispatch import dispatch
+    from executions.workers.registry import DISPATCH_TASK
 
-    bell.answer_here(DISPATCH_TASK, dispatch)
+    wakeup.answer_here(DISPATCH_TASK, dispatch)
 
 
 @signals.worker_init.connect
@@ -71,7 +73,7 @@ def _accepts(queue: str, task: str) -> bool:
 
 
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Of these queues, workers can write only to those of outcomes and heartbeats (`executions.broker_acl`).
+# Of these queues, workers can write only to those of outcomes and heartbeats (`wire.broker.acl`).
 QUEUES = ("control", OUTCOME_QUEUE, HEARTBEAT_QUEUE, "webhooks", "rest", "artifacts")
 app.conf.task_queues = [Queue(name) for name in QUEUES]
 app.conf.worker_consumer = quiet_consumer.NAME

@@ -9,8 +9,8 @@ from django.db import connections
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from coordinator.broker_gate import gate
-from releases.artifact_store import artifact_store
+from foundation.wakeups.broker_gate import gate
+from releases.artifacts.store import artifact_store
 
 log = logging.getLogger(__name__)
 # A probe of a load balancer waits for a second or two; a part that takes longer to answer is reported as DOWN.

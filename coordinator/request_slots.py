@@ -16,8 +16,8 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from coordinator.errors import SlowRequestsBusy
-from coordinator.tenancy.client_address import client_address
+from foundation.errors import SlowRequestsBusy
+from tenancy.client_address import client_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 READ_AHEAD_BYTES = 64 * 1024

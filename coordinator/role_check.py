@@ -16,7 +16,7 @@ from django.db import Error, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from coordinator.postgresql.roles import application_dangers
+from foundation.database.postgresql.roles import application_dangers
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
-from coordinator.api.problem_shape import PROBLEM
-from coordinator.broker_tls import tls_options
-from coordinator.env import Environment
+from foundation.api.problem_shape import PROBLEM
+from foundation.env import Environment
+from wire.broker.tls import tls_options
 
 env = Environment(os.environ)
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -173,25 +173,26 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_standardized_errors",
     "knox",
-    "coordinator.tenancy",
+    "foundation",
+    "tenancy",
     "releases",
     "executions",
 ]
 MIDDLEWARE = [
-    "coordinator.retry_after.retry_after",
-    "coordinator.api.body_budget.returns_budget",
-    "coordinator.security_headers.security_headers",
-    "coordinator.admin_addresses.without_nul",
+    "coordinator.middleware.retry_after.retry_after",
+    "foundation.api.body_budget.returns_budget",
+    "coordinator.middleware.security_headers.security_headers",
+    "coordinator.middleware.admin_addresses.without_nul",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "coordinator.sessions.well_formed_keys",
+    "coordinator.middleware.sessions.well_formed_keys",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "coordinator.sessions.session_limits",
+    "coordinator.middleware.sessions.session_limits",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "coordinator.tenancy.login.ThrottledPage",
+    "tenancy.login.ThrottledPage",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "coordinator.urls"
@@ -220,7 +221,7 @@ DATABASES = {
         **_database,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        # Only `coordinator.prepared` prepares statements; a threshold of None would forbid it to.
+        # Only `foundation.database.prepared` prepares statements; a threshold of None would forbid it to.
         "OPTIONS": {"connect_timeout": 5, **_database["OPTIONS"], "prepare_threshold": 5},
     }
 }
@@ -243,10 +244,10 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "coordinator.tenancy.passwords.DistinctCharacters"},
-    {"NAME": "coordinator.tenancy.passwords.TokensEndWithPassword"},
+    {"NAME": "tenancy.passwords.DistinctCharacters"},
+    {"NAME": "tenancy.passwords.TokensEndWithPassword"},
 ]
-AUTHENTICATION_BACKENDS = ["coordinator.tenancy.login.ThrottledBackend"]
+AUTHENTICATION_BACKENDS = ["tenancy.login.ThrottledBackend"]
 LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 5)
 LOGIN_ATTEMPTS_PER_ADDRESS = env.integer("LOGIN_ATTEMPTS_PER_ADDRESS", 50)
 LOGIN_ATTEMPTS_PER_ACCOUNT = env.integer("LOGIN_ATTEMPTS_PER_ACCOUNT", 100)
@@ -280,16 +281,16 @@ KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "dc_"}
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["coordinator.api.authentication.TokenAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["coordinator.api.permissions.HoldsScope"],
-    "DEFAULT_PARSER_CLASSES": ["coordinator.api.parsers.StrictJSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tenancy.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["tenancy.api.permissions.HoldsScope"],
+    "DEFAULT_PARSER_CLASSES": ["foundation.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PAGINATION_CLASS": "coordinator.api.pagination.NewestFirst",
-    "DEFAULT_FILTER_BACKENDS": ["coordinator.api.filters.StrictFilters"],
-    "DEFAULT_SCHEMA_CLASS": "coordinator.api.schema.ProblemSchema",
+    "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
+    "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
+    "DEFAULT_SCHEMA_CLASS": "foundation.api.schema.ProblemSchema",
     # An answer to OPTIONS is nothing that the OpenAPI document tells of.
     "DEFAULT_METADATA_CLASS": None,
-    "EXCEPTION_HANDLER": "coordinator.api.problem.handle",
+    "EXCEPTION_HANDLER": "foundation.api.problem.handle",
     "UNAUTHENTICATED_USER": None,
     "PAGE_SIZE": 50,
 }
@@ -307,7 +308,7 @@ SPECTACULAR_SETTINGS = {
         "SignaturePolicy": "releases.models.SignaturePolicy",
         "ArtifactUploadStatus": "releases.states.UploadStatus",
         "ReleaseStatus": "releases.states.Status",
-        "ExecutionStatus": "executions.states.State",
+        "ExecutionStatus": "executions.lifecycle.states.State",
         "CampaignStatus": "executions.models.Campaign.Status",
         "InteractionStatus": "executions.models.Interaction.Status",
         "CampaignItemOutcome": "executions.models.CampaignItem.Outcome",
@@ -390,7 +391,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "filters": {"limit": {"()": "coordinator.log_limit.LogLimit"}},
+    "filters": {"limit": {"()": "wire.broker.log_limit.LogLimit"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["limit"]}},
     # Celery's two lines for each task say nothing that a row does not; what fails is told all the same.
     "loggers": {name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace")},
@@ -407,11 +408,11 @@ UNFOLD = {
     "SITE_SYMBOL": "push_pin",
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,
-    "STYLES": ["coordinator.admin_navigation.stylesheet"],
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.admin_navigation.favicon"}],
-    "DASHBOARD_CALLBACK": "executions.dashboard.dashboard",
+    "STYLES": ["coordinator.navigation.stylesheet"],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "coordinator.navigation.favicon"}],
+    "DASHBOARD_CALLBACK": "coordinator.dashboard.dashboard",
     "ACCOUNT": {"navigation": [{"title": "Log out everywhere", "link": reverse_lazy("admin:log_out_everywhere")}]},
-    "SIDEBAR": {"navigation": "coordinator.admin_navigation.navigation"},
+    "SIDEBAR": {"navigation": "coordinator.navigation.navigation"},
     "COLORS": {
         "primary": {
             "50": "oklch(97% .014 254.604)",

@@ -31,14 +31,15 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - Django is set up by now
 
-from coordinator import bell, connection_budget, memory, request_slots, role_check  # noqa: E402
-from executions.dispatch import dispatch  # noqa: E402
-from executions.worker_registry import DISPATCH_TASK  # noqa: E402
+from coordinator import connection_budget, memory, request_slots, role_check  # noqa: E402
+from executions.lifecycle.dispatch import dispatch  # noqa: E402
+from executions.workers.registry import DISPATCH_TASK  # noqa: E402
+from foundation.wakeups import wakeup  # noqa: E402
 
 role_check.require_ordinary_role()
 memory.return_large_blocks()
 if settings.WEB_DISPATCHES:
-    bell.answer_here(DISPATCH_TASK, dispatch)
+    wakeup.answer_here(DISPATCH_TASK, dispatch)
 
 _processes, _threads = connection_budget.granian_workers(sys.argv) or (None, 2**16)
 application = request_slots.in_slots(_django, slots=settings.WEB_SLOTS, threads=_threads)

@@ -5,8 +5,8 @@ class ExecutionsConfig(AppConfig):
     name = "executions"
 
     def ready(self) -> None:
-        from executions import impact
-        from releases import activation
+        from executions.workers import impact
+        from releases.activation import activation
 
         if impact.facts not in activation.fact_sources:
             activation.fact_sources.append(impact.facts)

@@ -1,6 +1,6 @@
 """What the execution side refuses, each with its code and status."""
 
-from coordinator.errors import CoordinatorError, NotFound
+from foundation.errors import CoordinatorError, NotFound
 
 
 class ExecutionUnknown(NotFound):

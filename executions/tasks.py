@@ -9,28 +9,23 @@ from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from coordinator import bell, places
-from coordinator.postgresql.outage import is_outage
-from coordinator.tenancy.models import Tenant
-from coordinator.turns import Turns
-from executions import (
-    awaits,
-    campaigns,
-    message_path,
-    orders,
-    outcome,
-    refusals,
-    rest_capabilities,
-    rest_dispatch,
-    rest_workers,
-    retention,
-    webhooks,
-    worker_registry,
-)
-from executions import dispatch as dispatcher
-from executions import sweep as sweeper
+from executions.awaits import awaits, webhooks
+from executions.campaigns import campaigns
 from executions.errors import WorkerLimitReached
-from executions.protocol import (
+from executions.lifecycle import dispatch as dispatcher
+from executions.lifecycle import outcome, retention
+from executions.lifecycle import sweep as sweeper
+from executions.transports.rest import capabilities, workers
+from executions.transports.rest import dispatch as rest_dispatch
+from executions.transports.rest.assignment import CALL_TASK
+from executions.workers import message_path, orders, refusals, registry
+from executions.workers.tenant_keys import active_keys
+from foundation.database.postgresql.outage import is_outage
+from foundation.scheduling import places
+from foundation.scheduling.turns import Turns
+from foundation.wakeups import wakeup
+from tenancy.models import Tenant
+from wire.messages.celery_messages import (
     HEARTBEAT_TASK,
     RECORD_TASK,
     Heartbeat,
@@ -41,13 +36,11 @@ from executions.protocol import (
     decode,
     verify,
 )
-from executions.rest_assignment import CALL_TASK
-from executions.tenant_keys import active_keys
 
 log = logging.getLogger(__name__)
 REMOVAL_SECONDS = 10.0
-_checks = rest_capabilities.turns(places.CHECKS)
-_repeated_checks = rest_capabilities.turns(places.REPEATED_CHECKS, unanswered=True)
+_checks = capabilities.turns(places.CHECKS)
+_repeated_checks = capabilities.turns(places.REPEATED_CHECKS, unanswered=True)
 
 
 def _tenant(verified: Verified) -> Tenant:
@@ -58,13 +51,13 @@ def _tenant(verified: Verified) -> Tenant:
     return found
 
 
-@shared_task(name=worker_registry.DISPATCH_TASK)
+@shared_task(name=registry.DISPATCH_TASK)
 def dispatch() -> None:
-    bell.answered(worker_registry.DISPATCH_TASK)
+    wakeup.answered(registry.DISPATCH_TASK)
     dispatcher.dispatch()
 
 
-@shared_task(name=worker_registry.TELL_TASK)
+@shared_task(name=registry.TELL_TASK)
 def tell_worker(worker_pk: int, lost_leases: Sequence[str] = ()) -> None:
     orders.tell(worker_pk, [uuid.UUID(token) for token in lost_leases])
 
@@ -80,7 +73,7 @@ def record(message: Any) -> None:
         refusals.refuse_outcomes(message, error)
         return
     if outcome.record(verified.identity, group):
-        bell.ring_once(worker_registry.DISPATCH_TASK)  # there is room again
+        wakeup.ring_once(registry.DISPATCH_TASK)  # there is room again
 
 
 @shared_task(name=HEARTBEAT_TASK)
@@ -90,7 +83,7 @@ def heartbeat(message: Any) -> None:
         sent_at = check_fresh(verified, now=timezone.now())
         body = decode(verified, Heartbeat)
         tenant = _tenant(verified)
-        worker_registry.take_heartbeat(tenant, verified.identity, body, sent_at)
+        registry.take_heartbeat(tenant, verified.identity, body, sent_at)
     except WorkerLimitReached as error:
         refusals.refuse_heartbeat(message, ProtocolError(error.code, error.detail))
     except ProtocolError as error:
@@ -103,29 +96,29 @@ def call_rest_worker(execution_id: str, lease_token: str, waits: int = 0) -> Non
     rest_dispatch.run(uuid.UUID(execution_id), uuid.UUID(lease_token), waits)
 
 
-@shared_task(name=rest_capabilities.CHECK_TASK, acks_late=False)
+@shared_task(name=capabilities.CHECK_TASK, acks_late=False)
 def check_capability() -> None:
     """Check the REST worker whose turn it is, and send the message again until no worker is due.
 
     The message is also sent before the check, so that a worker that does not answer delays no other worker.
     """
-    bell.answered(rest_capabilities.CHECK_TASK)
+    wakeup.answered(capabilities.CHECK_TASK)
     if _check_next(_repeated_checks) or _check_next(_checks):
-        bell.ring_once(rest_capabilities.CHECK_TASK)
+        wakeup.ring_once(capabilities.CHECK_TASK)
 
 
 def _check_next(of: Turns) -> bool:
     with of.take() as due:
         if due is None:
             return False
-        bell.ring_once(rest_capabilities.CHECK_TASK)
-        rest_capabilities.check(due)
+        wakeup.ring_once(capabilities.CHECK_TASK)
+        capabilities.check(due)
     return True
 
 
 @shared_task(name=awaits.EXPIRE_TASK)
 def expire_awaits() -> None:
-    bell.answered(awaits.EXPIRE_TASK)
+    wakeup.answered(awaits.EXPIRE_TASK)
     awaits.expire()
 
 
@@ -152,7 +145,7 @@ def sweep() -> None:
         sweeper.awaits_due,
         sweeper.silent_workers,
         sweeper.endpoints,
-        rest_workers.announce_checks,
+        workers.announce_checks,
         dispatcher.dispatch,
         campaigns.advance,
     )

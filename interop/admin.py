@@ -7,21 +7,24 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import path
 
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.models import Tenant
-from executions import redrive, rest_workers, worker_registry
 from executions.errors import ExecutionUnknown, WorkerLimitReached, WorkerUnknown
+from executions.lifecycle import redrive
 from executions.models import Worker
-from executions.protocol import LONGEST_WORKER_ID
-from executions.rest_capabilities import await_verdict
+from executions.transports.rest import workers
+from executions.transports.rest.capabilities import await_verdict
+from executions.workers import registry as worker_registry
+from foundation.errors import CoordinatorError
 from interop import records
 from interop.registration import register_from
 from interop.surface import ADMIN, Refusal, TpfView, body_of, bounded, flag_of, identifier, required, segment, text_of
-from releases import activation, registry
+from releases import queries
+from releases.activation import activation
 from releases.errors import NoActiveRelease, PipelineUnknown
-from releases.identity import ReleaseIdentity
 from releases.models import Pipeline, Release
 from releases.states import Status
+from tenancy.models import Tenant
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import LONGEST_WORKER_ID
 
 LONGEST_REASON = 80
 VERDICT_WAIT_SECONDS = 1.0
@@ -34,7 +37,7 @@ class ReleaseView(TpfView):
     def pipeline(self, tenant_id: str, pipeline_id: str) -> Pipeline | None:
         tenant = self.tenant(tenant_id)
         try:
-            return None if tenant is None else registry.pipeline(tenant, pipeline_id)
+            return None if tenant is None else queries.pipeline(tenant, pipeline_id)
         except PipelineUnknown:
             return None
 
@@ -74,7 +77,7 @@ class ActiveRelease(ReleaseView):
     def get(self, request: HttpRequest, tenant_id: str, pipeline_id: str) -> dict[str, Any]:
         pipeline = self.pipeline(tenant_id, pipeline_id)
         try:
-            active = None if pipeline is None else registry.active_release(pipeline)
+            active = None if pipeline is None else queries.active_release(pipeline)
         except NoActiveRelease:
             active = None
         if pipeline is None or active is None:
@@ -120,7 +123,7 @@ class RegisterWorker(WorkerView):
         protocol = identifier(required(body, "protocol"), "protocol", 20).lower()
         tenant = self.known_tenant(tenant_id)
         try:
-            made = rest_workers.register(
+            made = workers.register(
                 tenant,
                 identity,
                 worker_id=worker_id,
@@ -141,7 +144,7 @@ class Heartbeat(WorkerView):
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
         tenant = _or_404(self.tenant(tenant_id))
         try:
-            made = rest_workers.heartbeat(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
+            made = workers.heartbeat(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
         except WorkerUnknown:
             raise Refusal(404) from None
         return records.worker(made, tenant)

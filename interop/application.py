@@ -9,9 +9,9 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import path
 
-from executions.resume_token import claimed
 from interop.control_plane import answered
 from interop.surface import CONTROL_PLANE, Refusal, TpfView, body_of, identifier, text_of
+from wire.resume_token import claimed
 
 
 class Complete(TpfView):

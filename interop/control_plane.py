@@ -9,19 +9,15 @@ from django.http import HttpRequest
 from django.urls import path
 from django.utils import timezone
 
-from coordinator.errors import CoordinatorError, NotFound
-from coordinator.identifying import is_identifier
-from coordinator.tenancy.models import Tenant
-from executions import interactions, queries, wire_forms
-from executions.awaits import TIMER, epoch_ms
-from executions.envelopes import PayloadRefused, TypedPayload, listed, plain, read_payload, travelling_type, typed
+from executions.awaits import interactions
+from executions.awaits.awaits import TIMER, epoch_ms
 from executions.errors import CorrelationAmbiguous, ExecutionUnknown, InputInvalid, WorkerUnavailable
-from executions.imported import interaction_id
+from executions.lifecycle import queries
+from executions.lifecycle.states import State
 from executions.models import Execution, Interaction
-from executions.rest_protocol import execution_key
-from executions.resume_token import claimed
-from executions.states import State
-from executions.submission import Submission, submit
+from executions.submission.submission import Submission, submit
+from executions.transports.rest import wire_forms
+from foundation.errors import CoordinatorError, NotFound
 from interop import records
 from interop.ingress import Ingress, InputShape, allowed_types, server_key, taken_in
 from interop.surface import (
@@ -36,9 +32,23 @@ from interop.surface import (
     required,
     text_of,
 )
-from releases import registry
+from releases import queries as registry
 from releases.errors import ActiveReleaseChanged, NoActiveRelease, PipelineUnknown
 from releases.models import Release
+from tenancy.models import Tenant
+from wire.identifying import is_identifier
+from wire.messages.payload_envelopes import (
+    PayloadRefused,
+    TypedPayload,
+    listed,
+    plain,
+    read_payload,
+    travelling_type,
+    typed,
+)
+from wire.messages.rest_messages import execution_key
+from wire.messages.suspension import interaction_id
+from wire.resume_token import claimed
 
 NO_ACTIVE = "No active release is registered for the requested pipeline"
 INVALID_PAYLOAD = "Invalid request payload"

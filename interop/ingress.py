@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from django.conf import settings
 
-from coordinator import json_values
-from executions.envelopes import (
+from releases.models import Release
+from wire.documents import json_values
+from wire.messages.payload_envelopes import (
     LIST,
     NULL,
     SET,
@@ -21,7 +22,6 @@ from executions.envelopes import (
     relabelled,
     snapshot_value,
 )
-from releases.models import Release
 
 InputShape = Literal["UNI", "MULTI", "RAW"]
 

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from coordinator.tenancy.models import Tenant
-from executions.awaits import epoch_ms
-from executions.interactions import Completion
+from executions.awaits.awaits import epoch_ms
+from executions.awaits.interactions import Completion
+from executions.lifecycle.redrive import Redriven
+from executions.lifecycle.states import State
 from executions.models import Execution, Interaction, Worker
-from executions.redrive import Redriven
-from executions.states import State
-from releases.artifact_store import artifact_store
+from releases.artifacts.store import artifact_store
 from releases.models import Activation, Artifact, Release
+from tenancy.models import Tenant
 
 FOREVER = 2**63 - 1
 

@@ -14,20 +14,20 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
-from coordinator import bell
-from coordinator.errors import PayloadTooLarge
-from coordinator.findings import DocumentError, Severity
-from coordinator.tenancy.models import Tenant
-from executions.rest_capabilities import CHECK_TASK
+from executions.transports.rest.capabilities import CHECK_TASK
+from foundation.errors import PayloadTooLarge
+from foundation.wakeups import wakeup
 from interop.surface import Refusal
-from releases.artifact_store import artifact_store
-from releases.artifact_store.store import CHUNK
-from releases.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
+from releases.artifacts.store import artifact_store
+from releases.artifacts.store.store import CHUNK
 from releases.errors import DescriptorInvalid, ReleaseConflict
 from releases.models import Release
-from releases.registrar import UploadedArtifact, register, verify_release
+from releases.registration.registrar import UploadedArtifact, register, verify_release
+from releases.registration.verification_pool import VerificationUnavailable, verify
 from releases.states import Status
-from releases.verification_pool import VerificationUnavailable, verify
+from tenancy.models import Tenant
+from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, ArtifactRef, Descriptor, parse_descriptor
+from wire.findings import DocumentError, Severity
 
 OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
 NOT_ABSOLUTE = "releaseDescriptorPath must be absolute"
@@ -62,7 +62,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     release.refresh_from_db()
     if release.status == Status.REJECTED:
         _refuse_first(each["message"] for each in release.findings if _is_error(each))
-    bell.ring_once(CHECK_TASK)  # a REST worker may already be registered for the release
+    wakeup.ring_once(CHECK_TASK)  # a REST worker may already be registered for the release
     if release.status != Status.REGISTERED:
         raise Refusal(409, f"Release {release.release_version} is {release.status}")
     return release

@@ -18,13 +18,13 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from coordinator.api.bodies import read_body
-from coordinator.documents import read_object
-from coordinator.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
-from coordinator.findings import DocumentError
-from coordinator.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
-from coordinator.postgresql.outage import is_outage
-from coordinator.tenancy.models import SLUG, Tenant
+from foundation.api.bodies import read_body
+from foundation.database.postgresql.outage import is_outage
+from foundation.errors import DatabaseUnavailable, LargeRequestsBusy, PayloadTooLarge, SlowRequestsBusy
+from tenancy.models import SLUG, Tenant
+from wire.documents.json_reader import read_object
+from wire.findings import DocumentError
+from wire.identifying import RULE, SEGMENT_RULE, is_identifier, is_segment
 
 log = logging.getLogger(__name__)
 BEARER = "Bearer "

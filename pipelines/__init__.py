@@ -1,6 +1,6 @@
 """What the author of a pipeline imports."""
 
-from pipelines.definition import Cardinality, Pipeline, StepContext
+from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
 from pipelines.errors import Cancelled, DefinitionError, NonRetryable
 
 __all__ = ["Cancelled", "Cardinality", "DefinitionError", "NonRetryable", "Pipeline", "StepContext"]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from pipelines.errors import DefinitionError
-from pipelines.packaging import build
-from pipelines.release import release
+from pipelines.release.descriptor import release
+from pipelines.release.packaging import build
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -158,7 +158,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _key(arguments: argparse.Namespace) -> int:
     """Cryptography is loaded here only."""
-    from pipelines import signing_key
+    from pipelines.release import signing_key
 
     made = signing_key.make(arguments.file)
     facts = {"keyId": made.key_id, "private": str(made.private), "public": str(made.public)}
@@ -186,7 +186,7 @@ def _release(arguments: argparse.Namespace) -> int:
 
 def _publish(arguments: argparse.Namespace) -> int:
     """Exit status 1 says that the release was not registered; a mistake is 2, as everywhere."""
-    from pipelines import publish
+    from pipelines.release import publish
 
     target = publish.Target(_required(arguments, "url"), _required(arguments, "tenant"), _token(arguments))
     shown = _Bar(sys.stderr)
@@ -251,10 +251,10 @@ class _Bar:
 def _worker(arguments: argparse.Namespace) -> int:
     """Celery is loaded here only: building needs no broker."""
     if arguments.protocol == "rest":
-        from pipelines import rest_worker
+        from pipelines.worker import rest_worker
 
         return rest_worker.main(arguments)
-    from pipelines import celery_worker
+    from pipelines.worker import celery_worker
 
     return celery_worker.main(arguments)
 

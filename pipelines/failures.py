@@ -16,8 +16,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, Final, TypeVar
 
-from executions.protocol import LONGEST_TRACEBACK, Failure
 from pipelines.errors import NonRetryable
+from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure
 
 LONGEST_MESSAGE: Final = 512
 LONGEST_CLASS: Final = 100

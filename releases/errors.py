@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from coordinator.errors import CoordinatorError, NotFound
-from coordinator.findings import Finding
+from foundation.errors import CoordinatorError, NotFound
+from wire.findings import Finding
 
 
 class DescriptorInvalid(CoordinatorError):

@@ -8,9 +8,11 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 
-from coordinator import bell, places
-from coordinator.turns import Turns
-from releases import direct_uploads, registrar, retention, scrub, soundness, turns
+from foundation.scheduling import places
+from foundation.scheduling.turns import Turns
+from foundation.wakeups import wakeup
+from releases.artifacts import retention, scrub, soundness
+from releases.registration import direct_uploads, registrar, turns
 
 SCRUB_BUDGET_SECONDS = 50.0
 REMOVE_TASK = "releases.remove_orphans"
@@ -24,7 +26,7 @@ _uploads = turns.of_uploads(places.UPLOADS)
 
 def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
     """Do `work` if a place is free, else send `task` again."""
-    with places.ARTIFACTS.hold(crowded=partial(bell.ring, task, *arguments, delay=NO_PLACE_DELAY)) as free:
+    with places.ARTIFACTS.hold(crowded=partial(wakeup.ring, task, *arguments, delay=NO_PLACE_DELAY)) as free:
         if free:
             work(*arguments)
 
@@ -36,12 +38,12 @@ def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
     """
     due = None
     try:
-        with of.take(crowded=partial(bell.ring_once, task, delay=NO_PLACE_DELAY)) as due:
+        with of.take(crowded=partial(wakeup.ring_once, task, delay=NO_PLACE_DELAY)) as due:
             if due is not None:
                 work(due)
     finally:
         if due is not None:
-            bell.ring(task)
+            wakeup.ring(task)
 
 
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
@@ -64,7 +66,7 @@ def sweep() -> None:
         (direct_uploads.FINISH_TASK, turns.stalled_uploads()),
     ):
         for _ in range(min(rows.count(), MOST_BELLS)):
-            bell.ring(task)
+            wakeup.ring(task)
     direct_uploads.expire()
 
 

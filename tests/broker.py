@@ -11,7 +11,7 @@ from django.conf import settings
 from kombu import Connection
 from redis import Redis
 
-from executions.task_messages import TaskMessages
+from wire.messages.task_messages import TaskMessages
 
 
 def broker_urls() -> dict[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from coordinator.local.product import PROJECT
+from embedded.product import PROJECT
 
 T = TypeVar("T")
 

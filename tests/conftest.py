@@ -14,13 +14,13 @@ from django.db import connection
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
-from coordinator.api.authentication import forget_tokens
-from coordinator.broker_gate import gate
-from coordinator.local.product import Product
-from executions import admission, refusals, tenant_keys
-from releases.artifact_store import LocalArtifactStore
-from releases.descriptor import descriptor_from_json
-from releases.verification_pool import verify
+from embedded.product import Product
+from executions.submission import admission
+from executions.workers import refusals, tenant_keys
+from foundation.wakeups.broker_gate import gate
+from releases.artifacts.store import LocalArtifactStore
+from releases.registration.verification_pool import verify
+from tenancy.api.authentication import forget_tokens
 from tests import making, transaction_calls
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database, template
@@ -29,6 +29,7 @@ from tests.running import REST_PORT, TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN, Running
 from tests.s3 import s3_place, s3_server
 from tests.scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.servers import FOLDER, NUMBER, ordinary_url
+from wire.documents.descriptor import descriptor_from_json
 
 __all__ = [
     "pytest_collection_modifyitems",

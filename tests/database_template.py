@@ -21,9 +21,9 @@ from django.db import connection
 from psycopg import sql
 
 from coordinator import apps as coordinator_apps
-from coordinator.postgresql import grants, rights
-from coordinator.postgresql.setup import grant
-from executions import states as execution_states
+from executions.lifecycle import states as execution_states
+from foundation.database.postgresql import grants, rights
+from foundation.database.postgresql.setup import grant
 from releases import states as release_states
 
 MODULES = (execution_states, release_states, coordinator_apps, grants, rights)

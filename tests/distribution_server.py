@@ -8,7 +8,7 @@ from pathlib import Path
 
 import requests
 
-from coordinator.local.children import Child, free_port
+from embedded.children import Child, free_port
 from tests.building import eventually
 from tests.image_registry import REPOSITORY
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from coordinator.places import Places
+from foundation.scheduling.places import Places
 
 
 @contextmanager

@@ -13,20 +13,28 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from coordinator.tenancy.models import Tenant
-from executions import moves, outcome
+from executions.lifecycle import moves, outcome
+from executions.lifecycle.moves import Claim
 from executions.models import Execution, Worker
-from executions.moves import Claim
-from executions.protocol import Failure, Outcome, OutcomeGroup, Suspension, seal_of, transition_key, verify
-from executions.submission import submit
-from executions.worker_keys import WorkerKey, worker_key
-from releases.activation import activate
-from releases.artifact_store import LocalArtifactStore, artifact_store
-from releases.contract import CONTRACT_ENTRY, publish
-from releases.descriptor import CHECKPOINTS
+from executions.submission.submission import submit
+from releases.activation.activation import activate
+from releases.artifacts.store import LocalArtifactStore, artifact_store
 from releases.models import Pipeline, Release
-from releases.registrar import Registration, UploadedArtifact, register, verify_release
+from releases.registration.registrar import Registration, UploadedArtifact, register, verify_release
+from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
+from wire.documents.contract import CONTRACT_ENTRY, publish
+from wire.documents.descriptor import CHECKPOINTS
+from wire.messages.celery_messages import (
+    Failure,
+    Outcome,
+    OutcomeGroup,
+    Suspension,
+    seal_of,
+    transition_key,
+    verify,
+)
+from wire.worker_keys import WorkerKey, worker_key
 
 PIPELINE = "org.example.orders"
 WRONG_KEY = worker_key("not the coordinator's secret", "acme")

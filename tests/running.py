@@ -11,15 +11,15 @@ import requests
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 
-from coordinator.local.children import Child, free_port
-from coordinator.local.product import PROJECT, Product
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import Membership, Tenant
-from coordinator.tenancy.roles import Role, Scope
-from executions.worker_keys import worker_key
+from embedded.children import Child, free_port
+from embedded.product import PROJECT, Product
+from tenancy.access import issue_token
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Role, Scope
 from tests.building import BuiltRelease as BuiltRelease
 from tests.building import build as build
 from tests.building import eventually as eventually
+from wire.worker_keys import worker_key
 
 PASSWORD = "correct-horse-battery-staple"
 TPF_ADMIN_TOKEN, TPF_CONTROL_TOKEN = "tpf-admin-token", "tpf-control-token"

@@ -12,8 +12,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from coordinator.local.s3 import S3Server
-from releases.artifact_store import S3Settings
+from embedded.s3 import S3Server
+from releases.artifacts.store import S3Settings
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from typing import Any
 
 import requests
 
-from coordinator.local.backing import Backing
-from coordinator.local.product import Product
-from releases.artifact_store import S3Settings
+from embedded.backing import Backing
+from embedded.product import Product
+from releases.artifacts.store import S3Settings
 from tests import transaction_calls
 from tests.database_template import database
 from tests.running import PASSWORD

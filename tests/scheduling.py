@@ -10,9 +10,15 @@ from xdist.scheduler import LoadScopeScheduling
 TOGETHER: Sequence[str] = ("tests/recovery/",)
 """Folders whose tests share one cluster."""
 MODULES: Sequence[str] = (
-    *("tests/clients/", "tests/deploy/", "tests/invariants/", "tests/postgresql/", "tests/local/test_postgres.py"),
-    *("tests/executions/test_broker_acl.py", "tests/interop/test_conformance.py"),
-    "tests/unit/pipelines_host/test_hostile_steps.py",
+    *(
+        "tests/clients/",
+        "tests/deploy/",
+        "tests/invariants/",
+        "tests/foundation/postgresql/",
+        "tests/embedded/test_postgres.py",
+    ),
+    *("tests/wire/test_broker_acl.py", "tests/interop/test_conformance.py"),
+    "tests/unit/pipelines/worker/test_hostile_steps.py",
 )
 """Modules with fixtures that start servers or take long."""
 SHORT = "tests/unit/"

@@ -7,10 +7,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from coordinator.tenancy.models import Tenant
-from releases import signing, trusted_keys
 from releases.models import TrustedKey
-from releases.provenance import PREDICATE, STATEMENT
+from releases.trust import trusted_keys
+from releases.trust.provenance import PREDICATE, STATEMENT
+from tenancy.models import Tenant
+from wire.documents import signing
 
 
 def private_key(name: str = "ci") -> Ed25519PrivateKey:

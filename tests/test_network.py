@@ -16,12 +16,12 @@ from django.db import transaction
 from kombu import Connection
 from redis import Redis
 
-from releases.artifact_store import S3Settings
+from releases.artifacts.store import S3Settings
 from tests import network, transaction_calls
 from tests.receiving import receiving
 from tests.s3 import client_of
 
-CERTIFICATE = Path(__file__).parent / "unit" / "coordinator" / "tls" / "receiver.pem"
+CERTIFICATE = Path(__file__).parent / "unit" / "foundation" / "tls" / "receiver.pem"
 
 pytestmark = pytest.mark.django_db
 
@@ -106,7 +106,7 @@ def test_a_message_of_kombu_over_an_open_connection_is_noticed() -> None:
         assert transaction_calls.take() == []
         with transaction.atomic():
             producer.publish({}, routing_key="nowhere", headers={"task": "tests.nothing"})
-    assert only_sent_in("executions/broker.py")
+    assert only_sent_in("wire/broker/client.py")
 
 
 def test_a_task_over_an_open_connection_is_noticed() -> None:
@@ -114,7 +114,7 @@ def test_a_task_over_an_open_connection_is_noticed() -> None:
     assert transaction_calls.take() == []
     with transaction.atomic():
         current_app.send_task("tests.nothing", queue="nowhere")
-    assert only_sent_in("executions/broker.py")
+    assert only_sent_in("wire/broker/client.py")
 
 
 def test_a_name_that_is_looked_up_is_noticed() -> None:

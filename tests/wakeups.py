@@ -13,8 +13,8 @@ from celery import current_app
 from django.utils import timezone
 from redis import Redis
 
-from executions.task_messages import TaskMessage
 from tests.broker import owner_url, using_broker
+from wire.messages.task_messages import TaskMessage
 
 QUEUES = ("control", "webhooks", "rest", "artifacts")
 MOST_ROUNDS = 20

@@ -15,18 +15,18 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from coordinator.admin_base import problem_of
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.access import actor, tenants_of
-from coordinator.tenancy.models import Tenant
-from coordinator.tenancy.roles import Scope
-from executions import campaigns
 from executions.admin.confirmation import LONGEST_REASON
 from executions.admin.filters import STATE_VARIANTS
-from executions.campaign_filters import WIRE_NAMES, Filters, Preview, preview
-from executions.campaigns import HIGHEST_RATE
+from executions.campaigns import campaigns
+from executions.campaigns.campaigns import HIGHEST_RATE
+from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, preview
 from executions.models import DeadLetter
+from foundation.errors import CoordinatorError
 from releases.models import IDENTITY_LENGTH
+from tenancy.access import actor, tenants_of
+from tenancy.admin.base import problem_of
+from tenancy.models import Tenant
+from tenancy.roles import Scope
 
 if TYPE_CHECKING:
     from executions.admin.campaigns import CampaignAdmin

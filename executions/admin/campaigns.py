@@ -9,17 +9,17 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
-from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
-from coordinator.admin_columns import badge, column, moment
-from coordinator.tenancy.access import tenants_of
-from coordinator.tenancy.roles import Scope
-from executions import campaigns
 from executions.admin.campaign_start import start
 from executions.admin.confirmation import Given, Order, ask
 from executions.admin.documents import on_one_line
 from executions.admin.filters import STATE_VARIANTS
-from executions.campaigns import Progress
+from executions.campaigns import campaigns
+from executions.campaigns.campaigns import Progress
 from executions.models import TERMINAL_VALUES, Campaign, CampaignItem
+from foundation.admin.columns import badge, column, moment
+from tenancy.access import tenants_of
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.roles import Scope
 
 Status = Campaign.Status
 Outcome = CampaignItem.Outcome

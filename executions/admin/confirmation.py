@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from coordinator.admin_base import TenantScopedAdmin, problem_of
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.access import actor
-from coordinator.tenancy.roles import Scope
 from executions.models import Campaign
+from foundation.errors import CoordinatorError
+from tenancy.access import actor
+from tenancy.admin.base import TenantScopedAdmin, problem_of
+from tenancy.roles import Scope
 
 LONGEST_REASON = Campaign._meta.get_field("reason").max_length
 HIGHEST_VERSION = 2**63 - 1

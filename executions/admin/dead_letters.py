@@ -9,10 +9,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.paginator import InfinitePaginator
 
-from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter
-from coordinator.admin_columns import badge, column, moment
-from coordinator.tenancy.access import tenants_of
-from coordinator.tenancy.roles import Scope
 from executions.admin.filters import (
     NEWEST,
     STATE_VARIANTS,
@@ -21,10 +17,14 @@ from executions.admin.filters import (
     SinceFilter,
     newest_first,
 )
+from executions.lifecycle.queries import traceback_of
+from executions.lifecycle.redrive import redrivable
+from executions.lifecycle.states import State
 from executions.models import DeadLetter
-from executions.queries import traceback_of
-from executions.redrive import redrivable
-from executions.states import State
+from foundation.admin.columns import badge, column, moment
+from tenancy.access import tenants_of
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter
+from tenancy.roles import Scope
 
 
 class ErrorCodeFilter(TextFilter):

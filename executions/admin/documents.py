@@ -6,9 +6,9 @@ from typing import Any
 
 from django.conf import settings
 
-from coordinator.documents import read_object
-from coordinator.errors import InvalidRequest
-from coordinator.findings import DocumentError
+from foundation.errors import InvalidRequest
+from wire.documents.json_reader import read_object
+from wire.findings import DocumentError
 
 JSON_SHOWN = 20_000
 LINE_SHOWN = 500

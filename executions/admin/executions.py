@@ -10,20 +10,20 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from unfold.paginator import InfinitePaginator
 
-from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
-from coordinator.admin_columns import badge, column, moment, precise
-from coordinator.tenancy.access import tenants_of
-from coordinator.tenancy.roles import Scope
-from executions import queries
 from executions.admin.confirmation import Given, Order, ask
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
-from executions.cancellation import cancel
+from executions.lifecycle import queries
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.redrive import redrivable, redrive
+from executions.lifecycle.states import State, legal
 from executions.models import CLAIMED, DUE_VALUES, TERMINAL_VALUES, Execution, Interaction
-from executions.redrive import redrivable, redrive
-from executions.states import State, legal
-from executions.stranded import why_stranded
+from executions.workers.stranded import why_stranded
+from foundation.admin.columns import badge, column, moment, precise
 from releases.models import Pipeline
+from tenancy.access import tenants_of
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.roles import Scope
 
 EVENTS_SHOWN = 200
 ASKED_SHOWN = 20

@@ -8,11 +8,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from coordinator.admin_base import Person, ScopedFilter, TextFilter
-from coordinator.tenancy.access import tenants_of
+from executions.lifecycle.states import State
 from executions.models import CLAIMED
-from executions.states import State
 from releases.models import Pipeline
+from tenancy.access import tenants_of
+from tenancy.admin.base import Person, ScopedFilter, TextFilter
 
 STATE_VARIANTS = {
     State.QUEUED.value: "info",

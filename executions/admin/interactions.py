@@ -16,16 +16,16 @@ from django.utils import timezone
 from django.utils.timesince import timeuntil
 from unfold.paginator import InfinitePaginator
 
-from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter, problem_of
-from coordinator.admin_columns import badge, column, moment
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.access import actor, tenants_of
-from coordinator.tenancy.roles import Scope
-from executions import interactions
 from executions.admin.documents import bounded_json, typed_value
 from executions.admin.filters import NEWEST, ExecutionsPipelineFilter
-from executions.awaits import FIRST_STATUS, TIMER
+from executions.awaits import interactions
+from executions.awaits.awaits import FIRST_STATUS, TIMER
 from executions.models import Interaction
+from foundation.admin.columns import badge, column, moment
+from foundation.errors import CoordinatorError
+from tenancy.access import actor, tenants_of
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter, TextFilter, problem_of
+from tenancy.roles import Scope
 
 Status = Interaction.Status
 VARIANTS = {

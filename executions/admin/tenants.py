@@ -5,11 +5,11 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from coordinator.admin_columns import column
-from coordinator.tenancy.admin import TenantAdmin
-from coordinator.tenancy.models import Tenant
-from executions import retention
 from executions.admin import worker_keys
+from executions.lifecycle import retention
+from foundation.admin.columns import column
+from tenancy.admin.tenants import TenantAdmin
+from tenancy.models import Tenant
 
 TERMS = (1, 7, 30, 90, 365)
 

@@ -8,14 +8,14 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from coordinator.admin_base import TenantScopedAdmin
-from coordinator.admin_columns import moment
-from coordinator.tenancy.models import Tenant
-from coordinator.tenancy.roles import Scope
 from executions.admin.confirmation import Given, Order, ask
 from executions.models import WorkerKeyChange
-from executions.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
-from executions.worker_keys import WorkerKey
+from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
+from foundation.admin.columns import moment
+from tenancy.admin.base import TenantScopedAdmin
+from tenancy.models import Tenant
+from tenancy.roles import Scope
+from wire.worker_keys import WorkerKey
 
 CHANGES_SHOWN = 20
 

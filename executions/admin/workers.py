@@ -8,17 +8,17 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
-from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
-from coordinator.admin_columns import badge, column, moment
-from coordinator.tenancy.roles import Scope
-from executions import worker_registry
 from executions.admin.confirmation import Given, Order, ask
 from executions.admin.documents import on_one_line
 from executions.admin.filters import PipelineFilter, ReleaseFilter
+from executions.lifecycle.states import State
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
-from executions.rest_calls import base_of
-from executions.states import State
-from executions.worker_registry import REST
+from executions.transports.rest.calls import base_of
+from executions.workers import registry
+from executions.workers.registry import REST
+from foundation.admin.columns import badge, column, moment
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.roles import Scope
 
 STATES = WorkerEligibility.State.values
 WORKER_VARIANTS = {"HEALTHY": "success", "DRAINING": "warning", "STALE": "danger", "UNAVAILABLE": "default"}
@@ -160,7 +160,7 @@ def _drain_order(worker: Worker) -> Order:
 
 
 def _drain(worker: Worker, given: Given) -> str:
-    worker_registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=given.actor, reason=given.reason)
+    registry.drain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=given.actor, reason=given.reason)
     return f"{worker.worker_id} is drained."
 
 
@@ -176,5 +176,5 @@ def _undrain_order(worker: Worker) -> Order:
 
 
 def _undrain(worker: Worker, given: Given) -> str:
-    worker_registry.undrain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=given.actor, reason=given.reason)
+    registry.undrain(worker.tenant, worker.pipeline_id, worker.worker_id, actor=given.actor, reason=given.reason)
     return f"{worker.worker_id} may be given work again."

@@ -6,7 +6,7 @@ import django.contrib.postgres.functions
 import django.db.models.deletion
 from django.db import migrations, models
 
-import executions.states
+import executions.lifecycle.states
 
 
 class Migration(migrations.Migration):
@@ -543,7 +543,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="execution",
             index=models.Index(
-                condition=models.Q(("status", executions.states.State["RUNNING"])),
+                condition=models.Q(("status", executions.lifecycle.states.State["RUNNING"])),
                 fields=["release"],
                 name="execution_running",
             ),
@@ -619,10 +619,10 @@ class Migration(migrations.Migration):
                         ("lease_expires_at__isnull", False),
                         ("lease_owner__isnull", False),
                         ("lease_token__isnull", False),
-                        ("status", executions.states.State["RUNNING"]),
+                        ("status", executions.lifecycle.states.State["RUNNING"]),
                     ),
                     models.Q(
-                        models.Q(("status", executions.states.State["RUNNING"]), _negated=True),
+                        models.Q(("status", executions.lifecycle.states.State["RUNNING"]), _negated=True),
                         ("lease_expires_at__isnull", True),
                         ("lease_owner__isnull", True),
                         ("lease_token__isnull", True),
@@ -659,9 +659,9 @@ class Migration(migrations.Migration):
             model_name="execution",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("result__isnull", False), ("status", executions.states.State["SUCCEEDED"])),
+                    models.Q(("result__isnull", False), ("status", executions.lifecycle.states.State["SUCCEEDED"])),
                     models.Q(
-                        models.Q(("status", executions.states.State["SUCCEEDED"]), _negated=True),
+                        models.Q(("status", executions.lifecycle.states.State["SUCCEEDED"]), _negated=True),
                         ("result__isnull", True),
                     ),
                     _connector="OR",
@@ -673,9 +673,11 @@ class Migration(migrations.Migration):
             model_name="execution",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("await_unit__isnull", False), ("status", executions.states.State["WAITING_EXTERNAL"])),
                     models.Q(
-                        models.Q(("status", executions.states.State["WAITING_EXTERNAL"]), _negated=True),
+                        ("await_unit__isnull", False), ("status", executions.lifecycle.states.State["WAITING_EXTERNAL"])
+                    ),
+                    models.Q(
+                        models.Q(("status", executions.lifecycle.states.State["WAITING_EXTERNAL"]), _negated=True),
                         ("await_unit__isnull", True),
                     ),
                     _connector="OR",

@@ -50,7 +50,7 @@ CROSS JOIN LATERAL (
 # just leased. This volatile function counts after it has the lock, and sees everything committed by then.
 # A REST worker that was registered for another release may still run executions of the earlier one. These take its
 # places too. They are found by the releases of the pipeline, so that no index on `lease_owner` is needed.
-# 7306 is the class of these locks. Locks of two keys never conflict with locks of one key, as in `releases.blob_lock`.
+# 7306 is the class of these locks. Locks of two keys never conflict with locks of one key, as in `releases.artifacts.blob_lock`.
 COUNT = """
 CREATE FUNCTION count_running_for_claim(release bigint, rest_owners text[]) RETURNS jsonb LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN

@@ -6,8 +6,8 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import F, Q
 
-from coordinator.tenancy.models import Tenant
 from executions.models.execution import Execution
+from tenancy.models import Tenant
 
 
 class AwaitUnit(models.Model):

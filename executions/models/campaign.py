@@ -6,8 +6,8 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
 
-from coordinator.tenancy.models import Tenant
 from executions.models.execution import Execution
+from tenancy.models import Tenant
 
 
 class Campaign(models.Model):

@@ -11,10 +11,10 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import F, Q
 
-from coordinator.tenancy.models import Tenant
-from executions.states import DUE, TERMINAL, State
-from releases.identity import ReleaseIdentity
+from executions.lifecycle.states import DUE, TERMINAL, State
 from releases.models import IDENTITY_LENGTH, Release
+from tenancy.models import Tenant
+from wire.identity import ReleaseIdentity
 
 TERMINAL_VALUES = sorted(state.value for state in TERMINAL)
 CLAIMED = "CLAIMED"

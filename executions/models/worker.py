@@ -4,8 +4,8 @@ from django.contrib.postgres.functions import TransactionNow
 from django.db import models
 from django.db.models import Q
 
-from coordinator.tenancy.models import Tenant
 from releases.models import IDENTITY_LENGTH, Release
+from tenancy.models import Tenant
 
 
 class Worker(models.Model):

@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from coordinator.tenancy.models import Tenant
+from tenancy.models import Tenant
 
 
 class WorkerKeyChange(models.Model):

@@ -9,17 +9,18 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from coordinator.admin_base import problem_of
-from coordinator.errors import CoordinatorError
-from coordinator.findings import DocumentError
-from coordinator.tenancy.access import actor
-from coordinator.tenancy.models import validate_identifier
-from coordinator.tenancy.roles import Scope
-from releases import activation, registry
+from foundation.errors import CoordinatorError
+from releases import queries
+from releases.activation import activation
 from releases.admin.contract_changes import changes
-from releases.contract import contract_from_json
 from releases.models import Activation, Release
 from releases.states import Status
+from tenancy.access import actor
+from tenancy.admin.base import problem_of
+from tenancy.models import validate_identifier
+from tenancy.roles import Scope
+from wire.documents.contract import contract_from_json
+from wire.findings import DocumentError
 
 if TYPE_CHECKING:
     from releases.admin.releases import ReleaseAdmin
@@ -70,7 +71,7 @@ def _ask(
     error: CoordinatorError | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    pipeline = registry.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
+    pipeline = queries.pipeline(release.pipeline.tenant, release.pipeline.pipeline_id)
     active = pipeline.activation.release if pipeline.activation else None
     return pages.page(
         request,

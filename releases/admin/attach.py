@@ -8,13 +8,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.shortcuts import redirect
 from django.views.decorators.csrf import csrf_protect
 
-from coordinator.errors import CoordinatorError, InvalidRequest
-from coordinator.tenancy.access import actor
-from coordinator.tenancy.roles import Scope
-from releases import attachments
-from releases.downloads import download
+from foundation.errors import CoordinatorError, InvalidRequest
 from releases.models import Release
-from releases.uploads import ReleaseUpload, receiving
+from releases.registration import attachments
+from releases.registration.downloads import download
+from releases.registration.uploads import ReleaseUpload, receiving
+from tenancy.access import actor
+from tenancy.roles import Scope
 
 if TYPE_CHECKING:
     from releases.admin.releases import ReleaseAdmin

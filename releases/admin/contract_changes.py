@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from releases.contract import Contract, Step
+from wire.documents.contract import Contract, Step
 
 
 @dataclass(frozen=True)

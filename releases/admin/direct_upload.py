@@ -5,14 +5,14 @@ from collections.abc import Callable
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
-from coordinator.admin_base import problem_of
-from coordinator.errors import CoordinatorError, InvalidRequest
-from coordinator.tenancy.access import actor, tenants_of
-from coordinator.tenancy.models import Tenant
-from coordinator.tenancy.roles import Scope
-from releases import direct_uploads
+from foundation.errors import CoordinatorError, InvalidRequest
+from releases.api.uploads import ArtifactUploadRequest, shown
 from releases.models import ArtifactUpload
-from releases.uploads_api import ArtifactUploadRequest, shown
+from releases.registration import direct_uploads
+from tenancy.access import actor, tenants_of
+from tenancy.admin.base import problem_of
+from tenancy.models import Tenant
+from tenancy.roles import Scope
 
 
 def begin(request: HttpRequest, slug: str) -> HttpResponse:

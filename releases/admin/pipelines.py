@@ -11,12 +11,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern
 
-from coordinator.admin_base import ReadOnlyAdmin, TenantFilter
-from coordinator.admin_columns import column, moment
-from coordinator.tenancy.access import actor
-from coordinator.tenancy.roles import Scope
-from releases import policy, registry, trust
+from foundation.admin.columns import column, moment
+from releases import queries
+from releases.activation import policy
 from releases.models import Pipeline, SignaturePolicy
+from releases.trust import trust
+from tenancy.access import actor
+from tenancy.admin.base import ReadOnlyAdmin, TenantFilter
+from tenancy.roles import Scope
 
 NEWEST_RELEASES = 50
 HISTORY_PAGE = 25
@@ -57,8 +59,8 @@ class PipelineAdmin(ReadOnlyAdmin):
         return [self.own("<int:object_id>/policy/", "policy", self.policy)]
 
     def show(self, request: HttpRequest, row: Pipeline) -> HttpResponse:
-        pipeline = registry.pipeline(row.tenant, row.pipeline_id)
-        history = Paginator(registry.history(pipeline), HISTORY_PAGE).get_page(request.GET.get("page"))
+        pipeline = queries.pipeline(row.tenant, row.pipeline_id)
+        history = Paginator(queries.history(pipeline), HISTORY_PAGE).get_page(request.GET.get("page"))
         releases = list(pipeline.releases.order_by("-id")[: NEWEST_RELEASES + 1])
         return self.page(
             request,

@@ -11,19 +11,20 @@ from django.shortcuts import redirect
 from django.urls import URLPattern
 from django.views.decorators.csrf import csrf_exempt
 
-from coordinator.admin_base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
-from coordinator.admin_columns import badge, column, moment
-from coordinator.errors import CoordinatorError
-from coordinator.findings import DocumentError
-from coordinator.tenancy.access import actor, tenants_of
-from coordinator.tenancy.roles import Scope
-from releases import activation, revocation, trust
+from foundation.admin.columns import badge, column, moment
+from foundation.errors import CoordinatorError
+from releases.activation import activation, revocation
 from releases.admin import attach, direct_upload
 from releases.admin.activate import activate
 from releases.admin.upload import upload
-from releases.contract import contract_from_json
 from releases.models import Pipeline, Release, Revocation
 from releases.states import PENDING, Status
+from releases.trust import trust
+from tenancy.access import actor, tenants_of
+from tenancy.admin.base import Person, ReadOnlyAdmin, ScopedFilter, TenantFilter
+from tenancy.roles import Scope
+from wire.documents.contract import contract_from_json
+from wire.findings import DocumentError
 
 VARIANTS = {
     Status.UPLOADED.value: "info",

@@ -11,16 +11,16 @@ from django.shortcuts import redirect
 from django.urls import URLPattern
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from coordinator.admin_base import ReadOnlyAdmin, TenantFilter, problem_of
-from coordinator.admin_columns import badge, column, moment
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.access import actor, tenants_of
-from coordinator.tenancy.models import Tenant
-from coordinator.tenancy.roles import Scope
-from releases import trusted_keys
+from foundation.admin.columns import badge, column, moment
+from foundation.errors import CoordinatorError
 from releases.models import TrustedKey
-from releases.signing import MAX_KEY_CHARACTERS
-from releases.trust import is_revoked
+from releases.trust import trusted_keys
+from releases.trust.trust import is_revoked
+from tenancy.access import actor, tenants_of
+from tenancy.admin.base import ReadOnlyAdmin, TenantFilter, problem_of
+from tenancy.models import Tenant
+from tenancy.roles import Scope
+from wire.documents.signing import MAX_KEY_CHARACTERS
 
 
 class NewKeyForm(forms.Form):

@@ -10,13 +10,13 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_protect
 
-from coordinator.admin_base import problem_of
-from coordinator.errors import CoordinatorError, InvalidRequest
-from coordinator.tenancy.access import actor, tenants_of
-from coordinator.tenancy.models import Tenant
-from coordinator.tenancy.roles import Scope
-from releases import direct_uploads, registrar
-from releases.uploads import ReleaseUpload, receiving
+from foundation.errors import CoordinatorError, InvalidRequest
+from releases.registration import direct_uploads, registrar
+from releases.registration.uploads import ReleaseUpload, receiving
+from tenancy.access import actor, tenants_of
+from tenancy.admin.base import problem_of
+from tenancy.models import Tenant
+from tenancy.roles import Scope
 
 if TYPE_CHECKING:
     from releases.admin.releases import ReleaseAdmin

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from executions import campaigns, outcome
-from executions.campaign_filters import Filters
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.lifecycle import outcome
 from executions.models import Campaign, DeadLetter, Execution, Interaction
-from executions.protocol import Outcome, OutcomeGroup
 from releases.models import Pipeline, Release
 from tests import making
 from tests.admin.conftest import World
+from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 
 def pipeline_of(world: World) -> str:

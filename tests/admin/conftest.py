@@ -9,11 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import ApiToken, Membership, Tenant
-from coordinator.tenancy.roles import Role, Scope
 from executions.models import Execution, Worker
 from releases.models import Release
+from tenancy.access import issue_token
+from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.roles import Role, Scope
 from tests import making
 
 LogIn = Callable[..., Client]

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from executions.models import Worker
-from releases.activation import activate
+from releases.activation.activation import activate
 from releases.models import Activation, Pipeline, Release
 from tests import making
 from tests.admin.conftest import LogIn, World

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from releases.admin.contract_changes import Change, changes
-from releases.contract import Contract, contract_from_json
 from tests import making
+from wire.documents.contract import Contract, contract_from_json
 
 
 def contract(*steps: dict[str, Any]) -> Contract:

@@ -7,9 +7,9 @@ import pytest
 import requests
 from django.urls import reverse
 
-from releases import direct_uploads
-from releases.artifact_store import S3Settings
+from releases.artifacts.store import S3Settings
 from releases.models import ArtifactUpload
+from releases.registration import direct_uploads
 from tests import making
 from tests.admin.conftest import LogIn, World
 from tests.s3 import use_s3

@@ -10,18 +10,19 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from executions import interactions, moves, outcome
 from executions.admin.documents import JSON_SHOWN, bounded_json
+from executions.awaits import interactions
+from executions.lifecycle import moves, outcome
+from executions.lifecycle.moves import Claim, Move, apply
+from executions.lifecycle.redrive import redrive
+from executions.lifecycle.states import State
 from executions.models import DeadLetter, Execution, ExecutionEvent, Worker
-from executions.moves import Claim, Move, apply
-from executions.protocol import OutcomeGroup
-from executions.redrive import redrive
-from executions.states import State
-from releases.activation import activate
+from releases.activation.activation import activate
 from tests import making
 from tests.admin import asking
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import unguarded
+from wire.messages.celery_messages import OutcomeGroup
 
 
 def page(execution: Execution) -> str:

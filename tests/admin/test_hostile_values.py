@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from coordinator.tenancy.models import Tenant
+from tenancy.models import Tenant
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import PAGES
 from tests.hostile_values import NUMBERS, TEXTS, headers

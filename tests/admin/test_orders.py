@@ -7,9 +7,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from executions import campaigns, moves, sweep, worker_registry
+from executions.campaigns import campaigns
+from executions.lifecycle import moves, sweep
+from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Worker
-from executions.redrive import redrive
+from executions.workers import registry
 from tests import making
 from tests.admin import asking
 from tests.admin.conftest import LogIn, World
@@ -374,6 +376,6 @@ def test_the_number_of_queries_does_not_grow_with_letters_campaigns_or_events(lo
     before = questions(*lists, look, of("worker_change", acme.worker), of("campaign_change", one))
     asking.dead(acme, *[f"more-{number}" for number in range(12)])
     made = [asking.campaign(acme) for _ in range(8)]
-    for order in (worker_registry.drain, worker_registry.undrain) * 4:
+    for order in (registry.drain, registry.undrain) * 4:
         order(acme.tenant, "acme.orders", acme.worker.worker_id, actor="user:ann", reason="why")
     assert questions(*lists, look, of("worker_change", acme.worker), of("campaign_change", made[0])) == before

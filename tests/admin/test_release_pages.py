@@ -3,9 +3,9 @@
 import pytest
 from django.urls import reverse
 
-from releases.activation import activate
+from releases.activation.activation import activate
 from releases.models import Pipeline, Release, Revocation
-from releases.registrar import verify_release
+from releases.registration.registrar import verify_release
 from tests import making
 from tests.admin.conftest import LogIn, World
 

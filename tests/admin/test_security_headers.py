@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from coordinator.local.product import PROJECT
+from embedded.product import PROJECT
 from tests.admin.conftest import LogIn, World
 
 STRICT = "default-src 'none'"

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.roles import Scope
+from tenancy.access import issue_token
+from tenancy.roles import Scope
 from tests.admin.conftest import LogIn, World
 
 PASSWORD = "correct-horse-battery-staple"

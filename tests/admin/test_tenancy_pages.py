@@ -12,10 +12,10 @@ from django.urls import reverse
 from django.utils import timezone
 from knox.crypto import hash_token
 
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import ApiToken, Membership, Tenant
-from coordinator.tenancy.roles import Scope
-from executions.cancellation import cancel
+from executions.lifecycle.cancellation import cancel
+from tenancy.access import issue_token
+from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.roles import Scope
 from tests import making
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import check_foreign_keys_now, run

@@ -8,8 +8,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
-from releases import attachments, policy, trust, trusted_keys
+from releases.activation import policy
 from releases.models import Attachment, KeyRevocation, Pipeline, Release, TrustedKey
+from releases.registration import attachments
+from releases.trust import trust, trusted_keys
 from tests import making, signing
 from tests.admin.conftest import LogIn, World
 from tests.raw_sql import rows

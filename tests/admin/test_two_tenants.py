@@ -8,9 +8,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from coordinator.tenancy.models import Membership
-from coordinator.tenancy.roles import Role
 from executions.models import Execution, Interaction
+from tenancy.models import Membership
+from tenancy.roles import Role
 from tests import making, signing
 from tests.admin import asking
 from tests.admin.conftest import World, furnished

@@ -7,7 +7,7 @@ import pytest
 from django.db import transaction
 from django.urls import reverse
 
-from coordinator.tenancy.models import Membership
+from tenancy.models import Membership
 from tests.admin import asking
 from tests.admin.conftest import LogIn, World
 from tests.admin.test_who_may_open_what import ADMINS, OPERATORS, RELEASERS, campaign, dead, key, question

@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from coordinator.tenancy.models import Membership
 from executions.models import Campaign, DeadLetter, Interaction
-from releases import attachments
+from releases.registration import attachments
+from tenancy.models import Membership
 from tests import signing
 from tests.admin import asking
 from tests.admin.conftest import LogIn, World

@@ -3,9 +3,9 @@
 import pytest
 from django.urls import reverse
 
-from coordinator.tenancy.models import Tenant
 from executions.models import WorkerKeyChange
-from executions.tenant_keys import active_keys, current_key
+from executions.workers.tenant_keys import active_keys, current_key
+from tenancy.models import Tenant
 from tests.admin.conftest import LogIn, World
 
 HOSTILE = "<script>alert('x')</script>"

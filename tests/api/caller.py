@@ -7,9 +7,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import Membership, Tenant
-from coordinator.tenancy.roles import Role, Scope
+from tenancy.access import issue_token
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Role, Scope
 
 
 class Caller:

@@ -5,14 +5,16 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from executions import awaits, campaigns, outcome
-from executions.campaign_filters import Filters
+from executions.awaits import awaits
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.lifecycle import outcome
 from executions.models import Interaction
-from executions.protocol import OutcomeGroup
-from releases import attachments
 from releases.models import ArtifactUpload
+from releases.registration import attachments
 from tests import making, signing
 from tests.api.house import House
+from wire.messages.celery_messages import OutcomeGroup
 
 
 def furnished(ours: House) -> dict[str, list[str]]:

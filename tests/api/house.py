@@ -13,12 +13,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 
-from coordinator.api.problem_shape import PROBLEM
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import ApiToken, Membership, Tenant
-from coordinator.tenancy.roles import Role, Scope
 from executions.models import Execution
+from foundation.api.problem_shape import PROBLEM
 from releases.models import Release
+from tenancy.access import issue_token
+from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.roles import Role, Scope
 from tests import making
 
 IS_PROBLEM = jsonschema.Draft202012Validator(PROBLEM)

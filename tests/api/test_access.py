@@ -7,9 +7,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from coordinator.tenancy.models import ApiToken
-from coordinator.tenancy.roles import Scope
-from releases.artifact_store import artifact_store
+from releases.artifacts.store import artifact_store
+from tenancy.models import ApiToken
+from tenancy.roles import Scope
 from tests import making
 from tests.api.house import ENDPOINTS, House, everything, refused, upload
 

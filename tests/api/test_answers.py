@@ -10,14 +10,14 @@ from django.test import Client
 from drf_spectacular.validation import validate_schema
 
 from coordinator.urls import tenant_api
-from executions import outcome
+from executions.lifecycle import outcome
 from executions.models import Execution
-from executions.protocol import OutcomeGroup
-from releases.activation import activate
+from releases.activation.activation import activate
 from releases.models import Release
-from releases.registrar import verify_release
+from releases.registration.registrar import verify_release
 from tests import making
 from tests.api.house import ELSEWHERE, ENDPOINTS, House, upload
+from wire.messages.celery_messages import OutcomeGroup
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "orders.py", line 1, in act\nBadThing: why'
 pytestmark = pytest.mark.django_db

@@ -10,10 +10,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coordinator.api.authentication import forget_tokens
-from coordinator.tenancy.models import ApiToken
-from coordinator.tenancy.roles import Scope
 from executions.models import Execution
+from tenancy.api.authentication import forget_tokens
+from tenancy.models import ApiToken
+from tenancy.roles import Scope
 from tests import making
 from tests.api.house import House, house, refused
 

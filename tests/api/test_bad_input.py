@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from releases.artifact_store import artifact_store
+from releases.artifacts.store import artifact_store
 from tests import making
 from tests.api.house import ELSEWHERE, ENDPOINTS, House, everything, fields, file, refused, upload
 

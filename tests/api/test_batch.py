@@ -9,12 +9,12 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.tenancy.roles import Scope
-from executions.api import ExecutionView
+from executions.api.executions import ExecutionView
+from executions.api.submissions import SubmissionRequest
 from executions.models import Execution
-from executions.submissions_api import SubmissionRequest
+from releases.activation.revocation import revoke
 from releases.models import Release
-from releases.revocation import revoke
+from tenancy.roles import Scope
 from tests import making
 from tests.api.house import House, everything, fields, refused
 

@@ -9,15 +9,16 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import Membership, Tenant
-from coordinator.tenancy.roles import GRANTS, Role, Scope
-from executions import awaits, outcome
+from executions.awaits import awaits
+from executions.lifecycle import outcome
 from executions.models import AwaitUnit, Execution, ExecutionEvent, Interaction
-from executions.protocol import OutcomeGroup
 from releases.models import Release
+from tenancy.access import issue_token
+from tenancy.models import Membership, Tenant
+from tenancy.roles import GRANTS, Role, Scope
 from tests import making
 from tests.raw_sql import rows, run
+from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 TABLES = (Execution, ExecutionEvent, AwaitUnit, Interaction)

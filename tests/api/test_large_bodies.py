@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from coordinator.api.bodies import CHUNK_BYTES, read_body
-from coordinator.api.body_budget import LARGE_BYTES, VALUE_BYTES, Budget, budget
-from coordinator.errors import PayloadTooLarge
 from executions.models import Execution
-from releases.evidence import MAX_ATTACHMENT_VALUES
+from foundation.api.bodies import CHUNK_BYTES, read_body
+from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, Budget, budget
+from foundation.errors import PayloadTooLarge
+from releases.trust.evidence import MAX_ATTACHMENT_VALUES
 from tests import making
 from tests.api.house import House, everything, refused
 from tests.building import eventually

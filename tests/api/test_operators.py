@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from django.db.models import F
 from rest_framework.test import APIClient
 
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import Membership, Tenant
-from coordinator.tenancy.roles import Role, Scope
-from executions import campaigns
+from executions.campaigns import campaigns
 from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution, ExecutionEvent
+from tenancy.access import issue_token
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Role, Scope
 from tests import making
 from tests.raw_sql import rows
 

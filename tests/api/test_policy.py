@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from coordinator.tenancy.models import Tenant
-from coordinator.tenancy.roles import Scope
-from executions.outcome import retry_policy
+from executions.lifecycle.outcome import retry_policy
 from releases.models import Pipeline, Release
+from tenancy.models import Tenant
+from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.raw_sql import rows

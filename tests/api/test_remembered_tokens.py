@@ -9,11 +9,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from coordinator.api import authentication
-from coordinator.api.authentication import LAST_USE_PRECISION, forget_tokens, remembered
-from coordinator.tenancy.models import ApiToken, Membership
-from coordinator.tenancy.roles import Role, Scope
 from executions.models import Execution
+from tenancy.api import authentication
+from tenancy.api.authentication import LAST_USE_PRECISION, forget_tokens, remembered
+from tenancy.models import ApiToken, Membership
+from tenancy.roles import Role, Scope
 from tests import making
 from tests.api.house import House, refused
 from tests.raw_sql import run

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.tenancy.roles import Scope
 from releases.models import Release, Revocation
+from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.raw_sql import rows

@@ -19,7 +19,7 @@ from django.core.management import call_command
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from coordinator.local.product import BIN, Product
+from embedded.product import BIN, Product
 from executions.models import Worker
 from tests import transaction_calls
 from tests.api.furnished import furnished

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from coordinator.tenancy.roles import Scope
 from releases.models import Attachment, KeyRevocation, Release, TrustedKey
+from tenancy.roles import Scope
 from tests import making, signing
 from tests.api.house import House, fields, file, house, refused, upload
 from tests.raw_sql import rows

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import requests
 
-from coordinator.tenancy.roles import Scope
-from releases import direct_uploads
-from releases.artifact_store import S3Settings
+from releases.artifacts.store import S3Settings
 from releases.models import ArtifactUpload
+from releases.registration import direct_uploads
+from tenancy.roles import Scope
 from tests import making
 from tests.api.house import House, fields, refused
 from tests.s3 import use_s3

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator.tenancy.models import Tenant
-from coordinator.tenancy.roles import Scope
-from executions import moves
+from executions.lifecycle import moves
 from executions.models import Execution, Worker, WorkerEvent
-from executions.rest_calls import may_call
+from executions.transports.rest.calls import may_call
 from releases.models import Release
+from tenancy.models import Tenant
+from tenancy.roles import Scope
 from tests import making
 from tests.api.caller import Caller
 from tests.raw_sql import rows

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from coordinator.tenancy.models import Tenant
-from coordinator.tenancy.roles import Role
+from tenancy.models import Tenant
+from tenancy.roles import Role
 from tests.running import PASSWORD, BuiltRelease, RunningProduct, TenantInUse, build
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

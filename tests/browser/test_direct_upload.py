@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Request, Route, expect
 
-from releases.artifact_store import S3Settings
+from releases.artifacts.store import S3Settings
 from tests import making
 from tests.running import PASSWORD
 from tests.s3 import client_of

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from coordinator.tenancy.roles import Role
+from tenancy.roles import Role
 from tests.browser.conftest import LogIn
 from tests.running import BuiltRelease, TenantInUse
 

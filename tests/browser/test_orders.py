@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from coordinator.tenancy.roles import Role
+from tenancy.roles import Role
 from tests.browser.conftest import PIPELINES, LogIn
 from tests.running import BuiltRelease, TenantInUse, build, eventually
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from coordinator.tenancy.roles import Role
+from tenancy.roles import Role
 from tests import signing
 from tests.browser.conftest import LogIn
 from tests.running import BuiltRelease, TenantInUse

@@ -13,9 +13,9 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page, Route, expect
 from pytest_django import DjangoDbBlocker
 
-from coordinator.local.product import Product
-from coordinator.tenancy.roles import Role
+from embedded.product import Product
 from executions.models import Worker
+from tenancy.roles import Role
 from tests.admin.conftest import World, furnished, person
 from tests.admin.test_who_may_open_what import PAGES
 from tests.browser.conftest import blocked

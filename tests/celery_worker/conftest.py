@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from coordinator.local.valkey import Valkey
+from embedded.valkey import Valkey
 from tests.broker import using_broker
 from tests.celery_worker.gated import Gated, gated
 from tests.celery_worker.working import Working, working

@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from pipelines.packaging import build
-from pipelines.release import release
+from pipelines.release.descriptor import release
+from pipelines.release.packaging import build
 from tests.running import eventually
 
 SOURCE = """

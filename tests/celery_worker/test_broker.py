@@ -4,10 +4,17 @@ import logging
 
 import pytest
 
-from executions import broker
-from executions.protocol import EXECUTE_TASK, HEARTBEAT_QUEUE, OUTCOME_QUEUE, CommandGroup, seal, ticket_of
 from tests.celery_worker.working import KEY, Working, command
 from tests.running import eventually
+from wire.broker import client
+from wire.messages.celery_messages import (
+    EXECUTE_TASK,
+    HEARTBEAT_QUEUE,
+    OUTCOME_QUEUE,
+    CommandGroup,
+    seal,
+    ticket_of,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Celery warns in the worker's threads
 
@@ -48,7 +55,7 @@ def test_heartbeats_go_on_after_the_broker_refused_one(worker: Working, caplog: 
 def test_a_command_whose_ticket_cannot_be_taken_does_not_run(worker: Working, caplog: pytest.LogCaptureFixture) -> None:
     message = seal(worker.identity, CommandGroup(commands=[command(2)]), KEY)
     worker.owner.lpush(ticket_of(worker.identity, message["nonce"]), "not a ticket")
-    broker.send(EXECUTE_TASK, message, queue=worker.queue)
+    client.send(EXECUTE_TASK, message, queue=worker.queue)
     eventually(lambda: "Cannot take the ticket" in caplog.text, what="the refusal")
     after = command(3)
     worker.send(after)

@@ -5,11 +5,19 @@ import uuid
 
 import pytest
 
-from executions import broker
-from executions.broker import Ticket, dead_messages_of
-from executions.protocol import EXECUTE_TASK, ORDER_TASK, CommandGroup, Heartbeat, Order, seal, ticket_of
 from tests.celery_worker.working import KEY, NAME, Working, command
 from tests.running import eventually
+from wire.broker import client
+from wire.broker.client import Ticket, dead_messages_of
+from wire.messages.celery_messages import (
+    EXECUTE_TASK,
+    ORDER_TASK,
+    CommandGroup,
+    Heartbeat,
+    Order,
+    seal,
+    ticket_of,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Celery warns in the worker's threads
 
@@ -71,8 +79,8 @@ def test_a_message_without_its_ticket_does_not_run(worker: Working) -> None:
     group = CommandGroup(commands=[command(2)])
     message = seal(worker.identity, group, KEY)
     name = ticket_of(worker.identity, message["nonce"])
-    broker.send(EXECUTE_TASK, message, queue=worker.queue, ticket=Ticket(name, 30))
-    broker.send(EXECUTE_TASK, message, queue=worker.queue)
+    client.send(EXECUTE_TASK, message, queue=worker.queue, ticket=Ticket(name, 30))
+    client.send(EXECUTE_TASK, message, queue=worker.queue)
     after = command(3)
     worker.send(after)
     worker.outcome_of(after)
@@ -110,9 +118,9 @@ def test_a_message_in_the_wrong_queue_is_moved_aside_and_takes_no_place(worker: 
     dead = dead_messages_of(worker.orders if wrong == "commands" else worker.queue)
     before = worker.owner.llen(dead)
     if wrong == "commands":
-        broker.send(EXECUTE_TASK, commands, queue=worker.orders, ticket=Ticket("t", 30))
+        client.send(EXECUTE_TASK, commands, queue=worker.orders, ticket=Ticket("t", 30))
     elif wrong == "order":
-        broker.send(ORDER_TASK, order, queue=worker.queue)
+        client.send(ORDER_TASK, order, queue=worker.queue)
     else:
         worker.owner.lpush(worker.queue, "nothing")
     eventually(lambda: worker.owner.llen(dead) == before + 1, what="the dead message")

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from coordinator.local.valkey import Valkey
-from executions.protocol import OUTCOME_QUEUE
+from embedded.valkey import Valkey
 from pipelines.errors import DefinitionError
 from tests.celery_worker.gated import Gated
 from tests.celery_worker.working import Working, command, working
 from tests.running import eventually
+from wire.messages.celery_messages import OUTCOME_QUEUE
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Celery warns in the worker's threads
 

@@ -19,10 +19,16 @@ from kombu.asynchronous import set_event_loop
 from redis import Redis
 
 from coordinator.celery import app as coordinator
-from coordinator.local.valkey import Valkey
-from executions import broker
-from executions.notices import Refusal, RefusalCode
-from executions.protocol import (
+from embedded.valkey import Valkey
+from pipelines.errors import DefinitionError
+from pipelines.worker import celery_worker
+from tests.broker import taken
+from tests.celery_worker.gated import Gated
+from tests.running import eventually
+from wire.broker import client
+from wire.documents.descriptor import parse_descriptor
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
     EXECUTE_TASK,
     HEARTBEAT_QUEUE,
     ORDER_TASK,
@@ -41,14 +47,8 @@ from executions.protocol import (
     ticket_of,
     verify,
 )
-from executions.worker_keys import worker_key
-from pipelines import celery_worker
-from pipelines.errors import DefinitionError
-from releases.descriptor import parse_descriptor
-from releases.identity import ReleaseIdentity
-from tests.broker import taken
-from tests.celery_worker.gated import Gated
-from tests.running import eventually
+from wire.messages.notices import Refusal, RefusalCode
+from wire.worker_keys import worker_key
 
 KEY = worker_key("a secret", "acme")
 NAME = "w"
@@ -130,17 +130,17 @@ class Working:
 
     def order(self, *, drain: bool = False, lost: Sequence[Command] = ()) -> None:
         order = Order(worker_id=NAME, drain=drain, lost_leases=[each.lease_token for each in lost])
-        broker.send_latest(ORDER_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
+        client.send_latest(ORDER_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
 
     def refuse(self, nonce: str, code: RefusalCode) -> None:
         refusal = Refusal(nonce=nonce, code=code).model_dump(by_alias=True)
-        broker.send_latest(ORDER_TASK, refusal, queue=self.orders, seconds=60)
+        client.send_latest(ORDER_TASK, refusal, queue=self.orders, seconds=60)
 
     def send(self, *commands: Command, ticket: bool = True) -> None:
         """Send the commands in one message."""
         message = seal(self.identity, CommandGroup(commands=list(commands)), KEY)
         name = ticket_of(self.identity, message["nonce"])
-        broker.send(EXECUTE_TASK, message, queue=self.queue, ticket=broker.Ticket(name, 30) if ticket else None)
+        client.send(EXECUTE_TASK, message, queue=self.queue, ticket=client.Ticket(name, 30) if ticket else None)
 
     # --- messages from the worker ---
 

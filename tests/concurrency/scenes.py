@@ -11,34 +11,28 @@ from typing import Any
 from django.db.models import F, Model
 from django.utils import timezone
 
-from coordinator.tenancy.models import Tenant
-from executions import (
-    awaits,
-    campaigns,
-    interactions,
-    message_path,
-    outcome,
-    rest_workers,
-    retention,
-    tenant_keys,
-    webhooks,
-    worker_registry,
-)
-from executions.campaign_filters import Filters
-from executions.cancellation import cancel
+from executions.awaits import awaits, interactions, webhooks
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.lifecycle import outcome, retention
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.moves import Claim
 from executions.models import AwaitUnit, Campaign, Execution, MessagePath, Worker
-from executions.moves import Claim
-from executions.protocol import Checkpoint, Heartbeat, HeldLease, OutcomeGroup
-from releases import attachments, scrub
-from releases import retention as bytes_retention
-from releases.activation import activate
+from executions.transports.rest import workers
+from executions.workers import message_path, registry, tenant_keys
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
+from releases.artifacts import retention as bytes_retention
+from releases.artifacts import scrub
 from releases.models import Blob, Release
-from releases.registrar import register, verify_release
-from releases.revocation import revoke
+from releases.registration import attachments
+from releases.registration.registrar import register, verify_release
+from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.sessions import Call
-from tests.executions.parking import asked, make_late, suspended
+from tests.executions.awaits.parking import asked, make_late, suspended
 from tests.raw_sql import run, unguarded
+from wire.messages.celery_messages import Checkpoint, Heartbeat, HeldLease, OutcomeGroup
 
 Scene = tuple[Call, Sequence[Model]]
 AWAY = timedelta(minutes=3)
@@ -251,7 +245,7 @@ def heartbeat_call(release: Release, worker_id: str, *claims: Claim) -> Call:
     held = [HeldLease(execution_id=each.execution_id, lease_token=each.lease_token, seconds=1) for each in claims]
     message = Heartbeat(worker_id=worker_id, state="HEALTHY", capacity=10, running=held)
     tenant = release.pipeline.tenant
-    return partial(worker_registry.take_heartbeat, tenant, release.identity, message, timezone.now())
+    return partial(registry.take_heartbeat, tenant, release.identity, message, timezone.now())
 
 
 def first_heartbeat() -> Scene:
@@ -277,7 +271,7 @@ def admission_of_a_rest_worker() -> Scene:
     owner, release = making.ready()
     Worker.objects.update(stopped_at=timezone.now())
     call = partial(
-        rest_workers.admit,
+        workers.admit,
         owner,
         release.identity,
         worker_id="worker-1",

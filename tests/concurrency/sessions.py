@@ -10,7 +10,7 @@ from django.db import connection, connections
 from django.db.models import Model
 from psycopg import sql
 
-from releases import blob_lock
+from releases.artifacts import blob_lock
 from releases.errors import ArtifactStoreUnavailable
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.waiting import until_blocked

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from executions import admission
+from executions.submission import admission
 from tests import making
 from tests.building import eventually
 from tests.concurrency.racing import race, results_of

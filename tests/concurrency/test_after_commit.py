@@ -8,14 +8,14 @@ import pytest
 from celery import current_app
 from django.db import transaction
 
-from coordinator import bell
-from executions import tenant_keys
-from executions.tenant_keys import active_keys, replace_key, start_key
-from executions.worker_keys import WorkerKey
+from executions.workers import tenant_keys
+from executions.workers.tenant_keys import active_keys, replace_key, start_key
+from foundation.wakeups import wakeup
 from tests import making
 from tests.broker import taken
 from tests.concurrency.racing import race, results_of
 from tests.wakeups import broker
+from wire.worker_keys import WorkerKey
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.usefixtures("committed", "broker")
@@ -31,14 +31,14 @@ def sent(task: str) -> int:
     return [found for found, _ in taken(current_app.conf.task_default_queue)].count(task)
 
 
-@pytest.mark.parametrize("ring", [bell.ring, bell.ring_once])
+@pytest.mark.parametrize("ring", [wakeup.ring, wakeup.ring_once])
 def test_a_wake_up_is_sent_once_with_the_commit(ring: Callable[[str], None], task: str) -> None:
     with transaction.atomic():
         ring(task)
     assert sent(task) == 1
 
 
-@pytest.mark.parametrize("ring", [bell.ring, bell.ring_once])
+@pytest.mark.parametrize("ring", [wakeup.ring, wakeup.ring_once])
 def test_a_wake_up_that_is_rolled_back_is_not_sent(ring: Callable[[str], None], task: str) -> None:
     with transaction.atomic():
         ring(task)
@@ -48,9 +48,9 @@ def test_a_wake_up_that_is_rolled_back_is_not_sent(ring: Callable[[str], None], 
 
 def test_this_process_is_woken_after_the_commit(task: str) -> None:
     woken = Event()
-    bell.answer_here(task, woken.set)
+    wakeup.answer_here(task, woken.set)
     with transaction.atomic():
-        bell.ring_once(task)
+        wakeup.ring_once(task)
         assert not woken.wait(0.2)
     assert woken.wait(30)
 

@@ -6,13 +6,14 @@ from functools import partial
 import pytest
 from django.db import transaction
 
-from coordinator.tenancy.models import Tenant
-from executions import awaits, cancellation
+from executions.awaits import awaits
+from executions.lifecycle import cancellation
 from executions.models import AwaitUnit, Interaction
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
-from tests.executions.parking import answer, asked, assert_timed_out, make_late, suspended
+from tests.executions.awaits.parking import answer, asked, assert_timed_out, make_late, suspended
 from tests.raw_sql import run
 
 Ready = tuple[Tenant, Release]

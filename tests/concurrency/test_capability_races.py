@@ -7,12 +7,12 @@ from django.conf import settings as configured
 from django.db import connections
 from django.utils import timezone
 
-from executions import rest_capabilities
 from executions.models import Worker
-from executions.rest_workers import register
-from executions.worker_keys import worker_key
+from executions.transports.rest import capabilities
+from executions.transports.rest.workers import register
 from tests import making
 from tests.interop.strict_worker import StrictWorker, serving
+from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -41,7 +41,7 @@ def test_an_answer_counts_only_for_the_registration_that_was_asked(
         worker = register(
             owner, identity, worker_id="rest-1", protocol="rest", endpoint=double.endpoint, actor="user:test"
         )
-        rest_capabilities.check(worker.pk)
+        capabilities.check(worker.pk)
     worker.refresh_from_db()
     assert (worker.capability_checked_at is not None) is counts
     assert len(double.requests) == 1

@@ -14,10 +14,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator.tenancy.models import Tenant
-from executions import moves
+from executions.lifecycle import moves
 from executions.models import Execution, Worker
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session
@@ -30,9 +30,9 @@ SUBMIT = """
 import sys
 import django
 django.setup()
-from coordinator.tenancy.models import Tenant
-from executions import admission, dispatch
-from executions.submission import submit
+from tenancy.models import Tenant
+from executions.lifecycle import dispatch
+from executions.submission.submission import submit
 name, slug, pipeline, count = sys.argv[1:]
 tenant = Tenant.objects.get(slug=slug)
 print("ready", flush=True)

@@ -11,21 +11,25 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from executions import awaits, campaigns, checkpoints, moves, outcome, tenant_keys, worker_registry
-from executions.cancellation import cancel
+from executions.awaits import awaits
+from executions.campaigns import campaigns
+from executions.lifecycle import checkpoints, moves, outcome
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Worker
-from executions.protocol import Heartbeat, OutcomeGroup
-from executions.redrive import redrive
-from releases import attachments, policy
-from releases.activation import activate
+from executions.workers import registry, tenant_keys
+from releases.activation import policy
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
 from releases.models import Attachment, Release
-from releases.revocation import revoke
+from releases.registration import attachments
 from tests import making, signing
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Call, thread
 from tests.concurrency.waiting import until_blocked
-from tests.executions.parking import answer, asked, suspended
+from tests.executions.awaits.parking import answer, asked, suspended
 from tests.raw_sql import run
+from wire.messages.celery_messages import Heartbeat, OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 Decision = tuple[Call, Call, object]
@@ -223,7 +227,7 @@ def an_answer_after_the_deadline() -> Decision:
 def heartbeat(release: Release, worker_id: str, *, capacity: int = 10, age: float = 0) -> Call:
     message = Heartbeat(worker_id=worker_id, state="HEALTHY", capacity=capacity)
     sent_at = timezone.now() - timedelta(seconds=age)
-    return partial(worker_registry.take_heartbeat, release.pipeline.tenant, release.identity, message, sent_at)
+    return partial(registry.take_heartbeat, release.pipeline.tenant, release.identity, message, sent_at)
 
 
 def one_worker_too_many() -> Decision:

@@ -14,22 +14,23 @@ import pytest
 from django.db import connections, transaction
 from redis import Redis
 
-from coordinator.local.valkey import Valkey
-from coordinator.tenancy.models import Tenant
-from executions import dispatch, moves, outcome, sweep, tenant_keys
-from executions.broker_acl import COORDINATOR
+from embedded.valkey import Valkey
+from executions.lifecycle import dispatch, moves, outcome, sweep
+from executions.lifecycle.moves import Claim
 from executions.models import Execution, Worker, WorkerKeyChange
-from executions.moves import Claim
-from executions.protocol import MOST_SEALS, Heartbeat, Outcome, OutcomeGroup
-from executions.submission import submit
-from executions.task_messages import LONGEST_MESSAGE
-from executions.worker_registry import take_heartbeat
+from executions.submission.submission import submit
+from executions.workers import tenant_keys
+from executions.workers.registry import take_heartbeat
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.broker import using_broker
 from tests.building import eventually
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import stopped_before_reading
+from wire.broker.acl import COORDINATOR
+from wire.messages.celery_messages import MOST_SEALS, Heartbeat, Outcome, OutcomeGroup
+from wire.messages.task_messages import LONGEST_MESSAGE
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

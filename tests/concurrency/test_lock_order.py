@@ -14,21 +14,23 @@ from django.db import connection, transaction
 from django.db.models import Model
 from django.db.models.functions import Now
 
-from coordinator.tenancy.login_throttle import Attempt
-from coordinator.tenancy.models import LoginCounter
-from executions import awaits, campaigns, checkpoints, moves, outcome
+from executions.awaits import awaits
+from executions.campaigns import campaigns
+from executions.lifecycle import checkpoints, moves, outcome
+from executions.lifecycle.moves import Claim, Move, Note
+from executions.lifecycle.states import State
 from executions.models import AwaitUnit, CampaignItem, Execution, Worker
-from executions.moves import Claim, Move, Note
-from executions.protocol import OutcomeGroup
-from executions.states import State
-from executions.submission import ExecutionRequest, submit_many
+from executions.submission.submission import ExecutionRequest, submit_many
 from releases.models import Blob, Pipeline
+from tenancy.login_throttle import Attempt
+from tenancy.models import LoginCounter
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.sessions import Call, another_session, lock, locked, stopped_at_row, thread
 from tests.concurrency.waiting import until_blocked
-from tests.executions.parking import suspended
+from tests.executions.awaits.parking import suspended
 from tests.raw_sql import unguarded
+from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 ORDERS = pytest.mark.parametrize("order", [1, -1], ids=["ascending", "descending"])

@@ -22,7 +22,7 @@ from executions.models import (
     Worker,
     WorkerKeyChange,
 )
-from releases import blob_lock, scrub
+from releases.artifacts import blob_lock, scrub
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Activation, Attachment, Blob, BlobEvent, Contract, Release
 from tests import making

@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 from django.conf import settings
 
-from coordinator.tenancy.login_throttle import Attempt
-from coordinator.tenancy.models import LoginCounter
+from tenancy.login_throttle import Attempt
+from tenancy.models import LoginCounter
 from tests.concurrency.racing import parted, race
 
 pytestmark = pytest.mark.usefixtures("committed")

@@ -5,8 +5,8 @@ from datetime import timedelta
 from django.db.models import F
 from django.utils import timezone
 
-from executions import message_path
 from executions.models import MessagePath, Worker
+from executions.workers import message_path
 from tests import making
 from tests.concurrency.racing import race, results_of
 

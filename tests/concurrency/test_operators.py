@@ -11,18 +11,20 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.models import F
 
-from coordinator.tenancy.models import Tenant
-from executions import campaigns, interactions, outcome
-from executions.campaign_filters import Filters
-from executions.cancellation import cancel
+from executions.awaits import interactions
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.lifecycle import outcome
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, Campaign, CampaignEvent, CampaignItem, Execution, ExecutionEvent, Interaction
-from executions.protocol import Outcome, OutcomeGroup
-from executions.redrive import redrive
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import stopped_before_writing
+from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 ROUNDS = range(5)

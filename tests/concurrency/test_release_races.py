@@ -11,13 +11,13 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator.places import Places
-from coordinator.tenancy.models import Tenant
-from releases.activation import activate
-from releases.artifact_store import artifact_store
+from foundation.scheduling.places import Places
+from releases.activation.activation import activate
+from releases.artifacts.store import artifact_store
 from releases.models import Activation, ArtifactUpload, Blob, Contract, Pipeline, Release
-from releases.registrar import Registration, register, verify_release
-from releases.turns import of_releases, of_uploads
+from releases.registration.registrar import Registration, register, verify_release
+from releases.registration.turns import of_releases, of_uploads
+from tenancy.models import Tenant
 from tests import making, signing
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.test_operators import wait_until_somebody_waits_for_a_lock

@@ -7,15 +7,15 @@ import pytest
 from django.conf import settings
 from django.db import connection, connections, transaction
 
-from coordinator.tenancy.models import Tenant
-from executions import outcome, retention
+from executions.lifecycle import outcome, retention
+from executions.lifecycle.moves import Claim
+from executions.lifecycle.redrive import redrive
 from executions.models import Execution, ExecutionEvent
-from executions.moves import Claim
-from executions.protocol import OutcomeGroup
-from executions.redrive import redrive
+from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.test_operators import dead, hold, wait_until_somebody_waits_for_a_lock
+from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.usefixtures("committed")
 remove = partial(retention.remove, seconds=60)

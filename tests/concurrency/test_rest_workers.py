@@ -10,12 +10,13 @@ from django.conf import settings as django_settings
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from coordinator import exchange, places
-from coordinator.places import Places
-from executions import cancellation, rest_assignment, rest_capabilities, rest_dispatch, sweep
+from executions.lifecycle import cancellation, sweep
 from executions.models import Execution, WireForm, Worker
-from executions.rest_workers import register
-from executions.worker_keys import worker_key
+from executions.transports.rest import assignment, capabilities, dispatch
+from executions.transports.rest.workers import register
+from foundation.http import exchange
+from foundation.scheduling import places
+from foundation.scheduling.places import Places
 from releases.models import Contract
 from tests import making
 from tests.concurrency.racing import race, results_of
@@ -33,6 +34,7 @@ from tests.interop.client import call, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed, serving
 from tests.running import eventually
+from wire.worker_keys import worker_key
 
 
 @pytest.fixture
@@ -55,8 +57,8 @@ def flow(committed: None, settings: Any) -> Any:
 def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) -> None:
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
-    assert rest_assignment.share([claim], give_back=lambda _: None) == []
-    taken = results_of(race(*(partial(rest_dispatch.run, claim.execution_id, claim.lease_token) for _ in range(6))))
+    assert assignment.share([claim], give_back=lambda _: None) == []
+    taken = results_of(race(*(partial(dispatch.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
@@ -80,7 +82,7 @@ def test_a_message_whose_lease_changes_after_the_first_look_at_it_calls_nobody(
     later = timezone.now() + timedelta(days=1)
     with limited(places.CALLS, free), thread() as other, another_session() as session:
         session.execute(lock)
-        called = other.submit(rest_dispatch.run, claim.execution_id, claim.lease_token)
+        called = other.submit(dispatch.run, claim.execution_id, claim.lease_token)
         until_blocked(session, ended=called.done)
         session.execute(
             "UPDATE executions_execution SET lease_token = gen_random_uuid(), lease_expires_at = %s", [later]
@@ -121,7 +123,7 @@ def test_a_result_and_its_original_outputs_are_one_transaction(flow: Flow) -> No
     flow.double.answers = [completed(output)]
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
-    call = partial(rest_dispatch.run, claim.execution_id, claim.lease_token)
+    call = partial(dispatch.run, claim.execution_id, claim.lease_token)
     with stopped_before_writing(WireForm, call) as stopped:
         assert isinstance(stopped.fail(), OperationalError)
     made.refresh_from_db()
@@ -135,7 +137,7 @@ def test_a_call_that_is_refused_late_takes_nothing_from_whoever_has_claimed_the_
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     settings.REST_WORKER_ORIGINS = []
-    with stopped_at_row(flow.worker, partial(rest_dispatch.run, made.pk, claim.lease_token)) as stopped:
+    with stopped_at_row(flow.worker, partial(dispatch.run, made.pk, claim.lease_token)) as stopped:
         Execution.objects.filter(pk=made.pk).update(lease_expires_at=LONG_AGO)
         assert sweep.expire_leases() == 1
         [again] = making.claimed(flow.owner)
@@ -148,7 +150,7 @@ def test_a_call_that_is_refused_late_takes_nothing_from_whoever_has_claimed_the_
 def test_a_worker_is_not_called_under_a_lease_that_was_lost_at_the_last_moment(flow: Flow, claimed: bool) -> None:
     making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
-    run = partial(rest_dispatch.run, claim.execution_id, claim.lease_token)
+    run = partial(dispatch.run, claim.execution_id, claim.lease_token)
     with stopped_before_reading(Contract, run) as stopped:
         Execution.objects.update(lease_expires_at=LONG_AGO)
         assert sweep.expire_leases() == 1
@@ -161,9 +163,9 @@ def test_concurrent_control_workers_check_a_worker_once(flow: Flow) -> None:
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
     def look() -> None:
-        with rest_capabilities.turns(Places()).take() as due:
+        with capabilities.turns(Places()).take() as due:
             if due is not None:
-                rest_capabilities.check(due)
+                capabilities.check(due)
 
     results_of(race(*[look] * 6))
     assert [seen.method for seen in flow.double.requests] == ["GET"]
@@ -173,7 +175,7 @@ def test_a_worker_that_another_process_has_just_claimed_is_not_checked(flow: Flo
     Worker.objects.update(capability_checked_at=None, capability_claimed_at=None)
 
     def look() -> object:
-        with rest_capabilities.turns(Places()).take() as due:
+        with capabilities.turns(Places()).take() as due:
             return due
 
     with thread() as other, another_session() as session:
@@ -210,7 +212,7 @@ def test_an_unavailable_database_does_not_end_the_call_of_a_worker(flow: Flow, m
     flow.double.faults, flow.double.slow_seconds = ["slow"], 0.5
     monkeypatch.setattr(exchange, "LOOK_SECONDS", 0.05)
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
-    assert rest_dispatch.run(claim.execution_id, claim.lease_token)
+    assert dispatch.run(claim.execution_id, claim.lease_token)
     made.refresh_from_db()
     assert made.status == "SUCCEEDED"
 
@@ -219,7 +221,7 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:
     """The worker sees that the connection is closed, and its step can stop."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
-    assert rest_assignment.share([claim], give_back=lambda _: None) == []
+    assert assignment.share([claim], give_back=lambda _: None) == []
     flow.double.faults, flow.double.slow_seconds = ["slow"], 25.0
 
     def cancel() -> float:
@@ -228,7 +230,7 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:
         return time.monotonic()
 
     def run() -> float:
-        assert rest_dispatch.run(claim.execution_id, claim.lease_token)
+        assert dispatch.run(claim.execution_id, claim.lease_token)
         return time.monotonic()
 
     cancelled, ended = results_of(race(cancel, run))

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from coordinator.tenancy.models import Tenant
-from releases import blob_lock, retention
-from releases.artifact_store import artifact_store
+from releases.artifacts import blob_lock, retention
+from releases.artifacts.soundness import require_sound
+from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, Release
-from releases.registrar import Registration, register
-from releases.soundness import require_sound
+from releases.registration.registrar import Registration, register
+from tenancy.models import Tenant
 from tests import making
 from tests.building import eventually
 from tests.concurrency.racing import race, results_of

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
-from releases import blob_lock, scrub
+from releases.artifacts import blob_lock, scrub
 from releases.models import Blob
 from tests import making
 from tests.concurrency.racing import race, results_of

@@ -9,17 +9,20 @@ import pytest
 from django.db.models import Model
 from django.utils import timezone
 
-from coordinator.tenancy.login_throttle import Attempt
-from coordinator.tenancy.models import LoginCounter, Tenant
-from executions import awaits, campaigns, moves, retention, webhooks, worker_registry
+from executions.awaits import awaits, webhooks
+from executions.campaigns import campaigns
+from executions.lifecycle import moves, retention
 from executions.models import Campaign, Execution, Interaction
-from releases import scrub
+from executions.workers import registry
+from releases.artifacts import scrub
 from releases.models import Blob
+from tenancy.login_throttle import Attempt
+from tenancy.models import LoginCounter, Tenant
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import another_session, lock
-from tests.executions.parking import make_late, suspended
+from tests.executions.awaits.parking import make_late, suspended
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(days=40)
@@ -76,7 +79,7 @@ def old_executions() -> Sweep:
 def silent_workers() -> Sweep:
     release = making.active(making.tenant())
     rows = [making.worker(release, name, last_heartbeat_at=LONG_AGO) for name in ("a", "b")]
-    return partial(worker_registry.note_silent, actor="sweep", limit=10), rows
+    return partial(registry.note_silent, actor="sweep", limit=10), rows
 
 
 def blobs_to_check() -> Sweep:

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.models import Tenant
-from executions.insertion import LARGE_BYTES
 from executions.models import Execution
-from executions.submission import ExecutionRequest, Submission, submit_many
-from releases.activation import activate
+from executions.submission.insertion import LARGE_BYTES
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from foundation.errors import CoordinatorError
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
 from releases.models import Release
-from releases.revocation import revoke
+from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.waiting import until_blocked
 

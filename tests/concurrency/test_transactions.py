@@ -12,10 +12,8 @@ from django.db import OperationalError, transaction
 from django.db.models import Model
 from django.utils import timezone
 
-from coordinator.tenancy.access import TokenNameTaken, issue_token
-from coordinator.tenancy.models import Membership, Tenant
-from coordinator.tenancy.roles import Scope
-from executions import campaigns, dispatch, outcome, rest_workers, sweep, worker_registry
+from executions.campaigns import campaigns
+from executions.lifecycle import dispatch, outcome, sweep
 from executions.models import (
     AwaitUnit,
     CampaignEvent,
@@ -27,14 +25,19 @@ from executions.models import (
     WireForm,
     WorkerEvent,
 )
-from executions.protocol import MOST_SEALS, OutcomeGroup
-from executions.task_messages import LONGEST_MESSAGE
+from executions.transports.rest import workers
+from executions.workers import registry
 from releases.errors import KeyConflict
 from releases.models import Artifact, Blob, BlobEvent, Pipeline, Release, Revocation
+from tenancy.access import TokenNameTaken, issue_token
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Scope
 from tests import making, signing
 from tests.concurrency import scenes
 from tests.concurrency.scenes import Scene
 from tests.concurrency.sessions import Call, stopped_before_writing
+from wire.messages.celery_messages import MOST_SEALS, OutcomeGroup
+from wire.messages.task_messages import LONGEST_MESSAGE
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -86,26 +89,26 @@ def order(of: Callable[..., object]) -> Callable[[], Scene]:
 
 def drain() -> Scene:
     owner, _ = making.ready()
-    return partial(worker_registry.drain, owner, making.PIPELINE, "worker-1", actor="user:x"), []
+    return partial(registry.drain, owner, making.PIPELINE, "worker-1", actor="user:x"), []
 
 
 def undrain() -> Scene:
     call, _ = drain()
     call()
     [owner] = Tenant.objects.all()
-    return partial(worker_registry.undrain, owner, making.PIPELINE, "worker-1", actor="user:x"), []
+    return partial(registry.undrain, owner, making.PIPELINE, "worker-1", actor="user:x"), []
 
 
 def heartbeat_for_a_rest_worker() -> Scene:
     release = making.active(making.tenant())
     making.worker(release, protocol="rest", noted_state="STALE")
-    return partial(rest_workers.heartbeat, release.pipeline.tenant, making.PIPELINE, "worker-1", actor="user:x"), []
+    return partial(workers.heartbeat, release.pipeline.tenant, making.PIPELINE, "worker-1", actor="user:x"), []
 
 
 def a_blocked_endpoint() -> Scene:
     release = making.active(making.tenant())
     making.worker(release, protocol="rest", endpoint="http://not.allowed:1")
-    return partial(rest_workers.review_endpoints, actor="sweep"), []
+    return partial(workers.review_endpoints, actor="sweep"), []
 
 
 def new_tenant() -> Scene:

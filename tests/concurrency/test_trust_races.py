@@ -7,9 +7,11 @@ from functools import partial
 import pytest
 from django.db import connections, transaction
 
-from releases import attachments, policy, trust, trusted_keys
-from releases.activation import activate
+from releases.activation import policy
+from releases.activation.activation import activate
 from releases.models import Activation, Attachment, KeyRevocation, Release, TrustedKey
+from releases.registration import attachments
+from releases.trust import trust, trusted_keys
 from tests import making, signing
 from tests.concurrency.racing import parted, race, results_of
 

@@ -14,15 +14,15 @@ import requests
 from django.db import connection
 from django.utils import timezone
 
-from coordinator.tenancy.models import Tenant
-from releases import direct_uploads
-from releases.artifact_store import S3Settings, artifact_store
+from releases.artifacts.store import S3Settings, artifact_store
 from releases.models import ArtifactUpload, Blob
+from releases.registration import direct_uploads
+from tenancy.models import Tenant
 from tests import making
 from tests.concurrency.racing import race, results_of
 from tests.concurrency.sessions import advisory_locks, digest_lock, stopped_before_writing
 from tests.concurrency.test_operators import wait_until_somebody_waits_for_a_lock
-from tests.releases.sending import MEBIBYTE, begun, sent
+from tests.releases.registration.sending import MEBIBYTE, begun, sent
 from tests.s3 import client_of, use_s3
 
 pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.xdist_group("s3_server")]

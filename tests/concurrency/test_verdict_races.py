@@ -9,11 +9,11 @@ from threading import Thread
 import pytest
 from django.db import connection
 
-from releases import blob_lock, blobs, scrub, soundness
-from releases.artifact_store import LocalArtifactStore, artifact_store
+from releases.artifacts import blob_lock, blobs, scrub, soundness
+from releases.artifacts.relocation import Outcome, relocate
+from releases.artifacts.store import LocalArtifactStore, artifact_store
 from releases.errors import ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
-from releases.relocation import Outcome, relocate
 from tests import making
 from tests.building import eventually
 from tests.concurrency.racing import race, results_of

@@ -8,9 +8,9 @@ import pytest
 from django.db import connections, transaction
 
 from executions.models import WorkerKeyChange
-from executions.tenant_keys import replace_key, revoke_old_key, start_key
-from executions.worker_keys import WorkerKey
+from executions.workers.tenant_keys import replace_key, revoke_old_key, start_key
 from tests import making
+from wire.worker_keys import WorkerKey
 
 pytestmark = pytest.mark.usefixtures("committed")
 

@@ -9,18 +9,18 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from coordinator.tenancy.models import Tenant
-from executions import rest_workers
 from executions.errors import WorkerBeatsItself
 from executions.models import Worker, WorkerEvent
-from executions.protocol import Heartbeat
-from executions.worker_registry import drain, note_silent, take_heartbeat
+from executions.transports.rest import workers
+from executions.workers.registry import drain, note_silent, take_heartbeat
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.concurrency import scenes
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import another_session, thread
 from tests.concurrency.waiting import until_blocked
+from wire.messages.celery_messages import Heartbeat
 
 pytestmark = pytest.mark.usefixtures("committed")
 LONG_AGO = timezone.now() - timedelta(hours=1)
@@ -43,7 +43,7 @@ def heartbeat_of(release: Release, name: str) -> None:
 
 
 def register_rest(release: Release, name: str) -> None:
-    rest_workers.register(release.pipeline.tenant, release.identity, worker_id=name, protocol="rest", actor="token:t")
+    workers.register(release.pipeline.tenant, release.identity, worker_id=name, protocol="rest", actor="token:t")
 
 
 def test_many_clocks_note_each_silent_worker_once(release: Release) -> None:
@@ -93,7 +93,7 @@ def test_a_worker_that_a_heartbeat_has_just_added_is_not_registered_by_a_client(
     scenes.permit(settings)
     owner = release.pipeline.tenant
     register = partial(
-        rest_workers.admit, owner, release.identity, worker_id="w", endpoint=scenes.NOWHERE, actor="user:test"
+        workers.admit, owner, release.identity, worker_id="w", endpoint=scenes.NOWHERE, actor="user:test"
     )
     with thread() as other:
         with transaction.atomic():

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from coordinator.local.children import Children, free_port
-from coordinator.local.product import PROJECT, Product
-from releases.artifact_store import LocalArtifactStore
-from tests.postgresql.tls_front import Authority
+from embedded.children import Children, free_port
+from embedded.product import PROJECT, Product
+from releases.artifacts.store import LocalArtifactStore
+from tests.foundation.postgresql.tls_front import Authority
 from tests.running import RunningProduct, TenantInUse, eventually, wait_for_web_processes
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:{PROJECT}/.local/nginx/usr/sbin")

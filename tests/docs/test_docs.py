@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.api.problem import FRAMEWORK
-from coordinator.errors import CoordinatorError
 from coordinator.settings import env
 from executions import errors as executions_errors  # noqa: F401 - its errors are looked up below
+from foundation.api.problem import FRAMEWORK
+from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
-from releases import shape
+from wire.documents import shape
 
 DOCS = Path(__file__).parents[2] / "docs"
 FINDING = re.compile(
@@ -49,8 +49,12 @@ def test_every_error_is_documented_with_its_status_and_title() -> None:
 
 
 def test_every_finding_is_documented_and_every_documented_one_is_made() -> None:
-    """Findings are named where they are made; those of `releases.shape` are made for each kind of document."""
-    sources = [*(DOCS.parent / "releases").glob("*.py"), *(DOCS.parent / "coordinator").glob("*.py")]
+    """Findings are named where they are made; those of `wire.documents.shape` are made for each kind of document."""
+    sources = [
+        file
+        for folder in ("releases", "wire/archive", "wire/documents", "coordinator")
+        for file in (DOCS.parent / folder).rglob("*.py")
+    ]
     named = {code for source in sources for code in FINDING.findall(source.read_text(encoding="utf-8"))}
     shaped = {code.format(document) for code, _ in shape.RULES.values() for document in SHAPED}
     shaped |= {"DESCRIPTOR_UNKNOWN_MEMBER", "CONTRACT_UNKNOWN_MEMBER"}

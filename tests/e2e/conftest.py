@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.local.product import Product
-from coordinator.local.valkey import Valkey
-from releases.artifact_store import LocalArtifactStore
+from embedded.product import Product
+from embedded.valkey import Valkey
+from releases.artifacts.store import LocalArtifactStore
 from tests.database_template import connected_to, database
 from tests.receiving import Receiver, receiving
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build

@@ -6,8 +6,8 @@ from typing import Any
 
 import requests
 
-from coordinator.local.valkey import Valkey
-from coordinator.tenancy.roles import Scope
+from embedded.valkey import Valkey
+from tenancy.roles import Scope
 from tests.e2e.conftest import Host
 from tests.receiving import Receiver
 from tests.running import RunningProduct, TenantInUse, eventually

@@ -11,13 +11,13 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import ConnectionError as ConnectionLostError
 
-from coordinator.broker_tls import tls_options
-from coordinator.local.product import Product
-from coordinator.local.valkey import Valkey
-from executions.protocol import tenant_prefix
+from embedded.product import Product
+from embedded.valkey import Valkey
 from tests.e2e.conftest import product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from tests.tls_proxy import make_certificate, over_tls, tls_in_front_of
+from wire.broker.tls import tls_options
+from wire.messages.celery_messages import tenant_prefix
 
 
 def work(tenant: TenantInUse, release: BuiltRelease) -> None:

@@ -5,7 +5,7 @@ from signal import SIGTERM
 
 import pytest
 
-from coordinator.local.children import Child
+from embedded.children import Child
 from tests.running import TenantInUse, build
 
 SOURCE = Path(__file__).parent / "pipelines" / "checkpointed"

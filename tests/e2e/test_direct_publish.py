@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.direct_upload import DIRECT_BYTES
-from pipelines.publish import Target, publish
-from releases.artifact_store import S3Settings
+from pipelines.release.direct_upload import DIRECT_BYTES
+from pipelines.release.publish import Target, publish
+from releases.artifacts.store import S3Settings
 from tests import making
 from tests.building import eventually
 from tests.s3 import client_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from coordinator.local.valkey import Valkey
+from embedded.valkey import Valkey
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
 
 PIPELINES = Path(__file__).parent / "pipelines"

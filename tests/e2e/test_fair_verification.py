@@ -11,7 +11,7 @@ import pytest
 
 from tests import making
 from tests.e2e.conftest import product_with_own_broker
-from tests.releases import heavy
+from tests.releases.registration import heavy
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 
 HEAVY = 16

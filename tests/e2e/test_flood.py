@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from executions.protocol import HEARTBEAT_QUEUE, HEARTBEAT_TASK
-from executions.task_messages import NOTHING_FOLLOWS, TaskMessages
 from tests.e2e.conftest import product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
+from wire.messages.celery_messages import HEARTBEAT_QUEUE, HEARTBEAT_TASK
+from wire.messages.task_messages import NOTHING_FOLLOWS, TaskMessages
 
 PLAIN = {"task": HEARTBEAT_TASK, "eta": None, "expires": None, "retries": 0}
 GARBAGE, FORGED = 500_000, 200_000

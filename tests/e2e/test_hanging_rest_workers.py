@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from executions.rest_protocol import PROTOCOL_VERSION
 from tests.e2e.conftest import product_with_own_broker
 from tests.running import REST_PORT, BuiltRelease, RunningProduct, TenantInUse, eventually
+from wire.messages.rest_messages import PROTOCOL_VERSION
 
 HANGING = 8
 REQUESTS = 24

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from coordinator.local.product import PROJECT, Product
-from executions.worker_keys import worker_key
+from embedded.product import PROJECT, Product
 from tests import making
 from tests.interop.strict_worker import CONTRACT_STEPS, DTO, ENCODING, StrictWorker, serving
 from tests.running import (
@@ -26,6 +25,7 @@ from tests.running import (
     build,
     eventually,
 )
+from wire.worker_keys import worker_key
 
 PIPELINE = "org.pipelineframework.restaurantapproval"
 ORDER = {"requestId": "r1", "customerId": "c1", "amount": 27.5}

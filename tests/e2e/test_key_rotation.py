@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import requests
 
-from coordinator.local.product import Product
-from coordinator.tenancy.roles import Role
-from executions.resume_token import key_id
+from embedded.product import Product
+from tenancy.roles import Role
 from tests.e2e.conftest import Host, product_with_own_broker
 from tests.receiving import Receiver
 from tests.running import PASSWORD, RunningProduct, TenantInUse, eventually
+from wire.resume_token import key_id
 
 OLD = {"SECRET_KEY": "old-key-of-sessions-" * 3, "RESUME_TOKEN_SECRET": "old-secret-of-tokens-" * 3}
 NEW = {"SECRET_KEY": "new-key-of-sessions-" * 3, "RESUME_TOKEN_SECRET": "new-secret-of-tokens-" * 3}

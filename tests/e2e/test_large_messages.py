@@ -11,11 +11,11 @@ import pytest
 from django.conf import settings
 from redis import Redis
 
-from executions import broker
-from executions.protocol import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, seal_of
-from executions.task_messages import NOTHING_FOLLOWS
-from executions.worker_keys import WorkerKey, worker_key
 from tests.running import RunningProduct, eventually
+from wire.broker import client
+from wire.messages.celery_messages import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, seal_of
+from wire.messages.task_messages import NOTHING_FOLLOWS
+from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.timeout(240)
 MB = 1024**2
@@ -109,7 +109,7 @@ def growth(running: RunningProduct, name: str, large: Large) -> int:
     """Send the message, and return by how much the memory of the control worker grew at most."""
     tenant = running.tenant(name).tenant.slug
     message = large.message(tenant, worker_key(settings.WORKER_SECRET, tenant))
-    end, dead = f"the end {uuid.uuid4()}".encode(), broker.dead_messages_of(large.queue)
+    end, dead = f"the end {uuid.uuid4()}".encode(), client.dead_messages_of(large.queue)
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         memory = Memory(running)
         redis.lpush(large.queue, message, end)

@@ -12,11 +12,11 @@ from django.conf import settings
 from redis import Redis
 
 from coordinator.celery import app
-from executions import broker
-from executions.protocol import EXECUTE_TASK, ORDER_TASK, order_queue_of, queue_of
-from executions.task_messages import NOTHING_FOLLOWS, TaskMessages, signing_keys
-from releases.identity import ReleaseIdentity
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
+from wire.broker import client
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import EXECUTE_TASK, ORDER_TASK, order_queue_of, queue_of
+from wire.messages.task_messages import NOTHING_FOLLOWS, TaskMessages, signing_keys
 
 pytestmark = pytest.mark.timeout(240)
 ROUNDS, MESSAGES_IN_ROUND = 2, 2_000
@@ -179,8 +179,8 @@ def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: Bu
             hosted.wait_for(made, "SUCCEEDED", seconds=60)
         assert [child.name for child in processes if not child.running] == []
         for queue in carried:
-            dead = redis.lrange(broker.dead_messages_of(queue), 0, -1)
-            assert len(dead) == broker.MOST_DEAD_MESSAGES
+            dead = redis.lrange(client.dead_messages_of(queue), 0, -1)
+            assert len(dead) == client.MOST_DEAD_MESSAGES
             assert all(len(entry) < 3_000 for entry in dead)
     hosted.register(v2)
 
@@ -216,7 +216,7 @@ def test_a_broker_that_refuses_every_command_ends_no_process(hosted: TenantInUse
 def test_a_task_of_the_coordinator_is_dropped_unless_the_coordinator_signed_it(
     running: RunningProduct, queue: str, task: str
 ) -> None:
-    dead = broker.dead_messages_of(queue)
+    dead = client.dead_messages_of(queue)
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         for keys in ([], signing_keys([settings.WORKER_SECRET])):
             redis.delete(dead)

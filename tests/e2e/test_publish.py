@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.tenancy.roles import Scope
-from releases import trusted_keys
 from releases.models import Pipeline
+from releases.trust import trusted_keys
+from tenancy.roles import Scope
 from tests import making, signing
 from tests.running import BuiltRelease, TenantInUse
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from coordinator.local.backing import Backing
-from coordinator.local.children import Child
-from coordinator.local.client import Client
-from coordinator.local.product import Product
-from releases.artifact_store import S3Settings
-from releases.turns import STALLED
+from embedded.backing import Backing
+from embedded.children import Child
+from embedded.client import Client
+from embedded.product import Product
+from releases.artifacts.store import S3Settings
+from releases.registration.turns import STALLED
 from tests.database_template import database
 from tests.running import PASSWORD, BuiltRelease
 from tests.s3 import client_of

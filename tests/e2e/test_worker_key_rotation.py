@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from coordinator.local.backing import Backing
-from coordinator.local.children import Child
-from coordinator.local.client import Client
-from coordinator.local.product import Product
-from releases.artifact_store import LocalArtifactStore
+from embedded.backing import Backing
+from embedded.children import Child
+from embedded.client import Client
+from embedded.product import Product
+from releases.artifacts.store import LocalArtifactStore
 from tests.database_template import database
 from tests.e2e.conftest import PIPELINES
 from tests.receiving import Receiver

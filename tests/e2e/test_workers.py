@@ -10,14 +10,22 @@ import pytest
 from celery import current_app
 from django.conf import settings
 
-from coordinator.local.valkey import Valkey
-from executions import broker
-from executions.protocol import EXECUTE_TASK, ORDER_TASK, TOLERANCE, Order, order_queue_of, queue_of, seal
-from executions.worker_keys import WorkerKey, worker_key
-from releases.identity import ReleaseIdentity
+from embedded.valkey import Valkey
 from tests import making
 from tests.e2e.conftest import PIPELINES
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
+from wire.broker import client
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
+    EXECUTE_TASK,
+    ORDER_TASK,
+    TOLERANCE,
+    Order,
+    order_queue_of,
+    queue_of,
+    seal,
+)
+from wire.worker_keys import WorkerKey, worker_key
 
 
 def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(
@@ -110,7 +118,7 @@ class Two:
 
     def send(self, message: Any) -> None:
         """Whatever anybody who reaches the broker may put into the worker's queue of orders."""
-        broker.send_latest(ORDER_TASK, message, queue=order_queue_of(self.identity, "drained"), seconds=60)
+        client.send_latest(ORDER_TASK, message, queue=order_queue_of(self.identity, "drained"), seconds=60)
 
     @property
     def identity(self) -> ReleaseIdentity:

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from coordinator.tenancy.models import Tenant
 from executions import tasks
-from executions.dispatch import command_of
+from executions.lifecycle.dispatch import command_of
+from executions.lifecycle.moves import Claim
 from executions.models import Execution
-from executions.moves import Claim
-from executions.protocol import CommandGroup, seal
-from executions.worker_keys import worker_key
-from pipelines.host import Host, host_release
-from pipelines.outbox import Answer
-from pipelines.packaging import build
-from pipelines.release import release as write_release
-from releases.activation import activate
+from pipelines.release.descriptor import release as write_release
+from pipelines.release.packaging import build
+from pipelines.worker.host import Host, host_release
+from pipelines.worker.outbox import Answer
+from releases.activation.activation import activate
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
+from wire.messages.celery_messages import CommandGroup, seal
+from wire.worker_keys import worker_key
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,13 +13,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions import tasks
+from executions.lifecycle.moves import Claim
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Worker, WorkerEvent
-from executions.moves import Claim
-from executions.protocol import Heartbeat, HeldLease, Order, OutcomeGroup, seal
-from executions.worker_keys import WorkerKey, worker_key
-from releases.identity import ReleaseIdentity
 from tests import making
 from tests.raw_sql import rows
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import Heartbeat, HeldLease, Order, OutcomeGroup, seal
+from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
 TABLES = (Execution, ExecutionEvent, DeadLetter, AwaitUnit, Interaction, Worker, WorkerEvent)

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from django.db import connection
 
-from executions import moves
+from executions.lifecycle import moves
+from executions.lifecycle.states import MOVES, TERMINAL, State
 from executions.models import AwaitUnit, Execution, ExecutionEvent, WireForm
-from executions.states import MOVES, TERMINAL, State
-from releases.revocation import revoke
+from releases.activation.revocation import revoke
 from tests import making
 from tests.raw_sql import as_owner, check_foreign_keys_now, refused, rows, run, unguarded
 from tests.servers import ordinary_url

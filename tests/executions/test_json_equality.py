@@ -8,7 +8,7 @@ from django.db import connection
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coordinator import json_values
+from wire.documents import json_values
 
 pytestmark = pytest.mark.django_db
 

@@ -24,20 +24,21 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.models import Tenant
-from executions import awaits, interactions, moves, outcome, sweep
-from executions.cancellation import cancel
+from executions.awaits import awaits, interactions
+from executions.lifecycle import moves, outcome, sweep
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.moves import Claim
+from executions.lifecycle.redrive import redrive
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction
-from executions.moves import Claim
-from executions.protocol import Checkpoint, Outcome, OutcomeGroup, transition_key
-from executions.redrive import redrive
-from executions.submission import submit
-from releases.activation import activate
+from executions.submission.submission import submit
+from foundation.errors import CoordinatorError
+from releases.activation.activation import activate
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.executions.model import OVER, RETRIES, TAKEOVERS, Model
 from tests.raw_sql import run
+from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup, transition_key
 
 STEPS = [{**making.STEP, "index": index, "authoredName": f"Step {index}"} for index in range(3)]
 

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.models import Tenant
-from executions import interactions
-from executions.awaits import resume_secrets, resume_token_of
+from executions.awaits import interactions
+from executions.awaits.awaits import resume_secrets, resume_token_of
 from executions.models import AwaitUnit, Execution, Interaction
-from executions.resume_token import ResumeToken
+from foundation.errors import CoordinatorError
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
-from tests.executions.parking import asked, suspended
+from tests.executions.awaits.parking import asked, suspended
 from tests.raw_sql import rows
+from wire.resume_token import ResumeToken
 
 pytestmark = pytest.mark.django_db
 TABLES = (Execution, AwaitUnit, Interaction)

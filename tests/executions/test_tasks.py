@@ -12,12 +12,17 @@ from django.conf import settings
 from django.utils import timezone
 from redis import Redis
 
-from coordinator import bell
 from coordinator.celery import QUEUES
 from executions import tasks
+from executions.lifecycle.moves import Claim
 from executions.models import Execution, ExecutionEvent, Worker
-from executions.moves import Claim
-from executions.protocol import (
+from executions.workers.registry import DISPATCH_TASK
+from foundation.wakeups import wakeup
+from tests import making
+from tests.broker import taken
+from tests.raw_sql import rows
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
     HEARTBEAT_QUEUE,
     HEARTBEAT_TASK,
     OUTCOME_QUEUE,
@@ -27,13 +32,8 @@ from executions.protocol import (
     OutcomeGroup,
     seal,
 )
-from executions.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessages
-from executions.worker_keys import WorkerKey, worker_key
-from executions.worker_registry import DISPATCH_TASK
-from releases.identity import ReleaseIdentity
-from tests import making
-from tests.broker import taken
-from tests.raw_sql import rows
+from wire.messages.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessages
+from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
 
@@ -80,7 +80,7 @@ def test_whoever_fills_the_place_that_an_outcome_leaves_is_rung_for(
     claim: Claim, django_capture_on_commit_callbacks: Any
 ) -> None:
     taken("control")
-    bell.answered(DISPATCH_TASK)
+    wakeup.answered(DISPATCH_TASK)
     with django_capture_on_commit_callbacks(execute=True):
         tasks.record(outcomes(claim))
     assert (DISPATCH_TASK, []) in taken("control")

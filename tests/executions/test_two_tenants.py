@@ -9,22 +9,25 @@ from django.conf import settings as configured
 from django.contrib.auth.models import User
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.access import issue_token
-from coordinator.tenancy.models import Membership, Tenant
-from coordinator.tenancy.roles import Role, Scope
-from executions import admission, interactions, outcome, queries, tasks
-from executions.cancellation import cancel
+from executions import tasks
+from executions.awaits import interactions
 from executions.errors import ExecutionUnknown
+from executions.lifecycle import outcome, queries
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.moves import Claim
 from executions.models import Execution, Interaction, Worker
-from executions.moves import Claim
-from executions.protocol import Heartbeat, HeldLease, OutcomeGroup, seal
-from executions.submission import ExecutionRequest, Submission, submit, submit_many
-from executions.worker_keys import worker_key
-from executions.worker_registry import TELL_TASK, take_heartbeat
+from executions.submission import admission
+from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from executions.workers.registry import TELL_TASK, take_heartbeat
+from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
+from tenancy.access import issue_token
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Role, Scope
 from tests import making
 from tests.raw_sql import as_owner, unguarded
+from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup, seal
+from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
 SENT = datetime(2026, 1, 1, tzinfo=UTC)

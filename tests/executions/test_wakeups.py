@@ -10,27 +10,40 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from coordinator import places
-from coordinator.tenancy.models import Tenant
-from executions import awaits, campaigns, outcome, tasks, webhooks, worker_registry
-from executions.awaits import EXPIRE_TASK, SEND_TASK
-from executions.campaign_filters import Filters
-from executions.cancellation import cancel
+from executions import tasks
+from executions.awaits import awaits, webhooks
+from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.lifecycle import outcome
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.moves import Claim
+from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, Worker
-from executions.moves import Claim
-from executions.protocol import Heartbeat, HeldLease, Order, OutcomeGroup, decode, order_queue_of, seal, verify
-from executions.redrive import redrive
-from executions.tenant_keys import active_keys
-from executions.worker_registry import DISPATCH_TASK, TELL_TASK, take_heartbeat
+from executions.workers import registry
+from executions.workers.registry import DISPATCH_TASK, TELL_TASK, take_heartbeat
+from executions.workers.tenant_keys import active_keys
+from foundation.scheduling import places
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.executions.awaits.parking import answer, asked, make_late, suspended
 from tests.executions.hosting import LONG_AGO
-from tests.executions.parking import answer, asked, make_late, suspended
 from tests.few_places import limited
 from tests.raw_sql import run
 from tests.receiving import Receiver, receiving
 from tests.wakeups import LATER, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
+from wire.messages.celery_messages import (
+    Heartbeat,
+    HeldLease,
+    Order,
+    OutcomeGroup,
+    decode,
+    order_queue_of,
+    seal,
+    verify,
+)
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
@@ -292,9 +305,9 @@ def a_worker_without_an_order(scene: Scene) -> Work:
 
 def the_end_of_a_drain(scene: Scene) -> Work:
     scene.submit()
-    worker_registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
     return scene.work(
-        lambda: worker_registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR), DISPATCH_TASK, TELL_TASK
+        lambda: registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR), DISPATCH_TASK, TELL_TASK
     )
 
 
@@ -306,7 +319,7 @@ WORKERS = [a_worker_that_comes, a_worker_without_an_order, the_end_of_a_drain]
 
 def a_drain(scene: Scene) -> Work:
     return scene.work(
-        lambda: worker_registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
+        lambda: registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
         TELL_TASK,
         is_done=lambda: [order.drain for order in scene.orders()] == [True],
         sweep=lambda: scene.beat(1, taking=True),
@@ -314,9 +327,9 @@ def a_drain(scene: Scene) -> Work:
 
 
 def an_undrain(scene: Scene) -> Work:
-    worker_registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    registry.drain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR)
     return scene.work(
-        lambda: worker_registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
+        lambda: registry.undrain(scene.owner, making.PIPELINE, "worker-1", actor=ACTOR),
         TELL_TASK,
         DISPATCH_TASK,
         is_done=lambda: [order.drain for order in scene.orders()] == [False],

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from coordinator.tenancy.models import Tenant
-from executions import admission, rest_assignment, rest_capabilities, rest_dispatch
 from executions.models import Worker
-from executions.rest_workers import register
-from executions.worker_keys import worker_key
+from executions.submission import admission
+from executions.transports.rest import assignment, capabilities
+from executions.transports.rest import dispatch as rest_dispatch
+from executions.transports.rest.workers import register
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
 from tests.executions.conftest import broken_broker
 from tests.interop.strict_worker import CONTRACT_STEPS, DTO, StrictWorker, serving
+from wire.worker_keys import worker_key
 
 __all__ = ["broken_broker"]
 PIPELINE = "org.pipelineframework.restaurantapproval"
@@ -35,14 +37,14 @@ class Flow:
 
     def check(self) -> None:
         """Check the worker now, as a control worker does."""
-        rest_capabilities.check(self.worker.pk)
+        capabilities.check(self.worker.pk)
         admission.forget_all()
 
     def dispatch(self) -> int:
         """Claim what is due, share it out, and call the worker, as the dispatcher and its task would."""
         called = 0
         while claims := making.claimed(self.owner):
-            left = rest_assignment.share(claims, give_back=_never)
+            left = assignment.share(claims, give_back=_never)
             assert not left
             for claim in claims:
                 assert rest_dispatch.run(claim.execution_id, claim.lease_token)

@@ -9,12 +9,12 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from coordinator.tenancy.models import Tenant
 from executions.models import Worker
-from executions.rest_capabilities import CHECK_TASK
+from executions.transports.rest.capabilities import CHECK_TASK
 from interop.admin import VERDICT_WAIT_SECONDS
+from releases.activation.revocation import revoke
 from releases.models import Release
-from releases.revocation import revoke
+from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
 from tests.interop.client import call, ok, refused, switch_on

@@ -11,18 +11,21 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from coordinator import places
-from executions import awaits, dispatch, outcome, rest_assignment, rest_calls, rest_dispatch, sweep
+from executions.awaits import awaits
+from executions.lifecycle import dispatch, outcome, sweep
 from executions.models import Execution, Interaction, WireForm, Worker
-from executions.protocol import Heartbeat, HeldLease, OutcomeGroup
-from executions.rest_workers import heartbeat, register
-from executions.stranded import stranded
-from executions.worker_registry import drain, note_silent, take_heartbeat, undrain
+from executions.transports.rest import assignment, calls
+from executions.transports.rest import dispatch as rest_dispatch
+from executions.transports.rest.workers import heartbeat, register
+from executions.workers.registry import drain, note_silent, take_heartbeat, undrain
+from executions.workers.stranded import stranded
+from foundation.scheduling import places
 from releases.models import Release
 from tests import making
 from tests.few_places import limited
 from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.raw_sql import run
+from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 
 
 def submitted(flow: Flow, count: int) -> list[Execution]:
@@ -32,7 +35,7 @@ def submitted(flow: Flow, count: int) -> list[Execution]:
 def shared(flow: Flow) -> tuple[list[str], list[Any]]:
     """In whose names what was claimed is leased, and what is left for the release's queue."""
     claims = making.claimed(flow.owner)
-    left = rest_assignment.share(claims, give_back=lambda _: None)
+    left = assignment.share(claims, give_back=lambda _: None)
     owners = Execution.objects.filter(tenant=flow.owner, status="RUNNING").values_list("lease_owner", flat=True)
     return [owner or "" for owner in owners], left
 
@@ -289,7 +292,7 @@ def test_a_call_that_finds_no_place_keeps_its_lease_and_is_sent_again(
     assert len(sent) == 1, "only the message whose lease is held"
     execution.refresh_from_db()
     assert execution.lease_expires_at is not None
-    assert execution.lease_expires_at > timezone.now() + timedelta(seconds=rest_calls.lease_seconds() - 5)
+    assert execution.lease_expires_at > timezone.now() + timedelta(seconds=calls.lease_seconds() - 5)
     assert (execution.status, execution.lease_token, execution.takeovers) == ("RUNNING", claim.lease_token, 0)
     assert making.history(execution)[1:] == [("CLAIMED", "RUNNING")]
     assert flow.double.commands == []

@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
 
-from coordinator.outbound import TargetRefused
-from executions import rest_calls
-from executions.rest_protocol import CAPABILITIES_PATH, TOLERANCE, Refused, check_signature
-from executions.tenant_keys import current_key, start_key
+from executions.transports.rest import calls
+from executions.workers.tenant_keys import current_key, start_key
+from foundation.http.address_guard import TargetRefused
 from tests import making
 from tests.receiving import Received, receiving
+from wire.messages.rest_messages import CAPABILITIES_PATH, TOLERANCE, Refused, check_signature
 
 
 @pytest.mark.parametrize(
@@ -47,26 +47,26 @@ from tests.receiving import Received, receiving
 )
 def test_only_origins_that_are_named_may_be_called(settings: Any, endpoint: str, may: bool) -> None:
     settings.REST_WORKER_ORIGINS = ["https://worker.example:8443", "http://10.0.0.1"]
-    assert rest_calls.may_call(endpoint) is may
+    assert calls.may_call(endpoint) is may
 
 
 def test_a_base_of_the_installations_own_serves_those_without_an_endpoint(settings: Any) -> None:
     settings.REST_WORKER_BASE_URL = "https://base.example/workers"
-    assert rest_calls.may_call("")
-    assert rest_calls.base_of("") == "https://base.example/workers"
-    assert rest_calls.base_of("http://a/") == "http://a"
+    assert calls.may_call("")
+    assert calls.base_of("") == "https://base.example/workers"
+    assert calls.base_of("http://a/") == "http://a"
 
 
 def test_the_lease_outlives_all_that_one_call_may_take(settings: Any) -> None:
     settings.REST_WORKER_CONNECT_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 20, 30
-    assert rest_calls.lease_seconds() > 3 * 20 + 30
+    assert calls.lease_seconds() > 3 * 20 + 30
 
 
 @pytest.mark.django_db
 def test_each_tenant_is_signed_for_with_its_own_key(settings: Any) -> None:
-    assert rest_calls.secrets_of("a") != rest_calls.secrets_of("b")
+    assert calls.secrets_of("a") != calls.secrets_of("b")
     settings.REST_WORKER_SECRET = "shared"
-    assert rest_calls.secrets_of("a") == rest_calls.secrets_of("b") == ["shared"]
+    assert calls.secrets_of("a") == calls.secrets_of("b") == ["shared"]
 
 
 # --- while keys are rotated ---
@@ -90,7 +90,7 @@ def test_a_worker_that_has_the_old_key_is_called_again_with_it(settings: Any) ->
     with receiving() as worker:
         settings.REST_WORKER_ORIGINS = [worker.url(path="")]
         worker.statuses = [401, 200]
-        assert rest_calls.call(worker.url(path=""), owner.slug, "POST", CAPABILITIES_PATH).status == 200
+        assert calls.call(worker.url(path=""), owner.slug, "POST", CAPABILITIES_PATH).status == 200
         first, second = worker.requests
     assert signed_with(new.text, first)
     assert signed_with(old.text, second)
@@ -101,7 +101,7 @@ def test_an_origin_that_is_not_named_is_not_called(settings: Any) -> None:
     with receiving() as other:
         settings.REST_WORKER_ORIGINS = ["http://worker.example"]
         with pytest.raises(TargetRefused):
-            rest_calls.call(other.url(path=""), "acme", "POST", CAPABILITIES_PATH)
+            calls.call(other.url(path=""), "acme", "POST", CAPABILITIES_PATH)
         assert other.requests == []
 
 
@@ -111,7 +111,7 @@ def test_no_other_answer_causes_a_second_call(settings: Any, status: int) -> Non
     with receiving() as worker:
         settings.REST_WORKER_ORIGINS = [worker.url(path="")]
         worker.statuses = [status]
-        assert rest_calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == status
+        assert calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == status
         assert len(worker.requests) == 1
 
 
@@ -120,7 +120,7 @@ def test_a_worker_that_refuses_every_secret_is_unauthorized(settings: Any) -> No
     with receiving() as worker:
         settings.REST_WORKER_ORIGINS = [worker.url(path="")]
         worker.statuses = [401]
-        assert rest_calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == 401
+        assert calls.call(worker.url(path=""), "acme", "POST", CAPABILITIES_PATH).status == 401
         assert [signed_with("old", each) for each in worker.requests] == [False, True]
 
 
@@ -169,5 +169,5 @@ def test_no_further_secret_is_tried_once_the_time_is_over(settings: Any, tmp_pat
     with refusing_after_a_slow_handshake(certificate, 1.1) as (port, connections):
         endpoint = f"https://127.0.0.1:{port}"
         settings.REST_WORKER_ORIGINS = [endpoint]
-        assert rest_calls.call(endpoint, "acme", "GET", CAPABILITIES_PATH).status == 401
+        assert calls.call(endpoint, "acme", "GET", CAPABILITIES_PATH).status == 401
     assert len(connections) == 1

@@ -10,12 +10,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from coordinator import places
-from coordinator.places import Places
-from executions import admission, message_path, rest_capabilities, tasks
+from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import MessagePath, Worker
-from executions.rest_capabilities import (
+from executions.submission import admission
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
+from executions.transports.rest import capabilities
+from executions.transports.rest.capabilities import (
     CHECK_FAILED,
     CHECK_SECONDS,
     LOST_SECONDS,
@@ -23,8 +24,10 @@ from executions.rest_capabilities import (
     VERDICT_SECONDS,
     await_verdict,
 )
-from executions.rest_workers import register
-from executions.submission import ExecutionRequest, Submission, submit_many
+from executions.transports.rest.workers import register
+from executions.workers import message_path
+from foundation.scheduling import places
+from foundation.scheduling.places import Places
 from tests import making
 from tests.few_places import limited
 from tests.interop.conftest import ORDER, PIPELINE, Flow
@@ -59,7 +62,7 @@ def checked(worker: Worker, age: float) -> None:
 
 
 def turn() -> Any:
-    with rest_capabilities.turns(Places()).take() as due:
+    with capabilities.turns(Places()).take() as due:
         return due
 
 
@@ -133,14 +136,14 @@ def test_repeated_registrations_give_a_tenant_no_more_turns(flow: Flow) -> None:
     other = making.worker(
         making.active(making.tenant()), protocol="rest", registered_at=timezone.now() - timedelta(hours=1)
     )
-    turns = rest_capabilities.turns(Places())
+    turns = capabilities.turns(Places())
     turns.places.most = 1
     found = []
     for _ in range(2):
         registered(flow)
         with turns.take() as due:
             found.append(due)
-            rest_capabilities.check(due)
+            capabilities.check(due)
     assert sorted(found) == sorted([flow.worker.pk, other.pk])
 
 
@@ -175,8 +178,8 @@ def test_a_worker_that_does_not_answer_is_checked_at_longer_intervals(
 ) -> None:
     silent = registered(flow, endpoint=unreachable)
     for _ in range(count):
-        rest_capabilities.check(silent.pk)
-    repeated = rest_capabilities.turns(Places(), unanswered=True)
+        capabilities.check(silent.pk)
+    repeated = capabilities.turns(Places(), unanswered=True)
     for age, due in ((interval - 2, None), (interval + 2, silent.pk)):
         checked(silent, age)
         assert turn() is None
@@ -195,7 +198,7 @@ def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, se
     with dripping(b"nonsense\r\n\r\n") as place:
         settings.REST_WORKER_ORIGINS = [f"http://{place}"]
         worker = registered(flow, "odd", endpoint=f"http://{place}")
-        rest_capabilities.check(worker.pk)
+        capabilities.check(worker.pk)
     worker.refresh_from_db()
     assert worker.capability_error.startswith(CHECK_FAILED)
     assert worker.unanswered_checks == 0
@@ -204,14 +207,14 @@ def test_a_worker_that_does_not_speak_http_has_a_negative_verdict(flow: Flow, se
 def test_the_count_of_unanswered_checks_is_limited(flow: Flow, unreachable: str) -> None:
     silent = registered(flow, "silent", endpoint=unreachable)
     Worker.objects.filter(pk=silent.pk).update(unanswered_checks=MOST_COUNTED)
-    rest_capabilities.check(silent.pk)
+    capabilities.check(silent.pk)
     assert Worker.objects.get(pk=silent.pk).unanswered_checks == MOST_COUNTED
 
 
 def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
     for name in ("a", "b"):
         registered(flow, name)
-    turns = rest_capabilities.turns(Places(2))
+    turns = capabilities.turns(Places(2))
     with turns.take() as first:
         assert first is not None
         with turns.take() as nothing:
@@ -223,7 +226,7 @@ def test_one_tenant_never_holds_all_places_for_checks(flow: Flow) -> None:
 
 def test_workers_that_do_not_answer_leave_a_place_for_others(flow: Flow, unreachable: str) -> None:
     silent = registered(flow, "silent", endpoint=unreachable)
-    rest_capabilities.check(silent.pk)
+    capabilities.check(silent.pk)
     checked(silent, CHECK_SECONDS + 1)
     checked(flow.worker, CHECK_SECONDS + 1)
     with ExitStack() as stack:

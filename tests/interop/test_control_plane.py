@@ -9,21 +9,21 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from coordinator.tenancy.models import Tenant
-from executions import outcome
-from executions.cancellation import cancel
+from executions.lifecycle import outcome
+from executions.lifecycle.cancellation import cancel
 from executions.models import Execution, Interaction, WireForm
-from executions.protocol import OutcomeGroup
-from executions.rest_workers import register
+from executions.transports.rest.workers import register
 from interop import control_plane
-from releases.activation import activate
-from releases.artifact_store.local import LocalArtifactStore
+from releases.activation.activation import activate
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.models import Release
+from tenancy.models import Tenant
 from tests import making
-from tests.executions.parking import make_late, suspended
+from tests.executions.awaits.parking import make_late, suspended
 from tests.interop.client import call, ok, payload, refused, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import DTO, ENCODING, SNAPSHOT
+from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
@@ -549,7 +549,7 @@ def names_by_correlation(asked: Interaction) -> dict[str, Any]:
 def names_by_token(asked: Interaction) -> dict[str, Any]:
     from django.utils import timezone
 
-    from executions import awaits
+    from executions.awaits import awaits
 
     return {"resumeToken": awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from executions.lifecycle.sweep import expire_leases
 from executions.models import Execution, WireForm
-from executions.sweep import expire_leases
 from tests import making
 from tests.deaths import each_death
 from tests.executions.hosting import LONG_AGO

@@ -11,34 +11,27 @@ import pytest
 import requests
 from django.utils import timezone
 
-from executions import (
-    awaits,
-    dispatch,
-    interactions,
-    outcome,
-    rest_assignment,
-    rest_calls,
-    rest_dispatch,
-    webhooks,
-    wire_forms,
-)
-from executions.awaits import expire
-from executions.envelopes import natural
+from executions.awaits import awaits, interactions, webhooks
+from executions.awaits.awaits import expire
 from executions.errors import InteractionUnknown
+from executions.lifecycle import dispatch, outcome
+from executions.lifecycle.redrive import redrive
+from executions.lifecycle.sweep import expire_leases
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm, Worker
-from executions.protocol import LONGEST_WORKER_ID, OutcomeGroup
-from executions.redrive import redrive
-from executions.rest_commands import payload_of
-from executions.rest_workers import register
-from executions.sweep import expire_leases
+from executions.transports.rest import assignment, calls, wire_forms
+from executions.transports.rest import dispatch as rest_dispatch
+from executions.transports.rest.commands import payload_of
+from executions.transports.rest.workers import register
 from tests import making
+from tests.executions.awaits.parking import make_late
 from tests.executions.hosting import LONG_AGO
-from tests.executions.parking import make_late
 from tests.interop.client import ok, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed, name_uuid, result
 from tests.raw_sql import run
 from tests.receiving import receiving
+from wire.messages.celery_messages import LONGEST_WORKER_ID, OutcomeGroup
+from wire.messages.payload_envelopes import natural
 
 FAILED = "TransitionWorkerFailureException"
 DECISION = {"accepted": {"orderId": str(uuid.uuid4()), "note": "ok"}}
@@ -142,7 +135,7 @@ def test_a_replayed_request_is_refused_by_the_worker(flow: Flow) -> None:
 def test_a_message_that_is_delivered_twice_or_made_up_calls_nobody(flow: Flow) -> None:
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    assert rest_assignment.share([claim], give_back=lambda _: None) == []
+    assert assignment.share([claim], give_back=lambda _: None) == []
     assert not rest_dispatch.run(made.pk, uuid.uuid4())
     assert rest_dispatch.run(made.pk, claim.lease_token)
     assert not rest_dispatch.run(made.pk, claim.lease_token)
@@ -356,11 +349,11 @@ def test_an_outcome_that_comes_after_the_lease_was_lost_is_dropped(flow: Flow) -
 
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    rest_assignment.share([claim], give_back=lambda _: None)
+    assignment.share([claim], give_back=lambda _: None)
     taken = Execution.objects.get(pk=made.pk)
     flow.double.answers = [late]
 
-    assert rest_calls.lease_seconds() > 5
+    assert calls.lease_seconds() > 5
     run("UPDATE executions_execution SET lease_expires_at = now() - interval '1 second' WHERE id = %s", made.pk)
     assert expire_leases() == 1
     assert not rest_dispatch.run(made.pk, claim.lease_token)
@@ -645,7 +638,7 @@ def test_a_webhook_that_the_worker_did_not_send_is_sent(flow: Flow, settings: An
 
 def test_the_takeover_time_is_what_the_page_states() -> None:
     page = (Path(__file__).parents[2] / "docs" / "interoperation.md").read_text()
-    assert f"another one calls again after {rest_calls.lease_seconds():.0f} seconds" in page
+    assert f"another one calls again after {calls.lease_seconds():.0f} seconds" in page
 
 
 def test_a_webhook_that_the_worker_sent_itself_is_not_sent_again(flow: Flow) -> None:

@@ -5,15 +5,16 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions import moves, rest_dispatch, rest_workers, sweep
+from executions.lifecycle import moves, sweep
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.protocol import Heartbeat
-from executions.rest_workers import register
-from executions.stranded import stranded
-from executions.worker_registry import take_heartbeat
+from executions.transports.rest import dispatch, workers
+from executions.transports.rest.workers import register
+from executions.workers.registry import take_heartbeat
+from executions.workers.stranded import stranded
 from tests import making
 from tests.interop.client import ok, switch_on
 from tests.interop.conftest import ORDER, PIPELINE, Flow
+from wire.messages.celery_messages import Heartbeat
 
 REASON = WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED
 
@@ -53,7 +54,7 @@ def test_a_worker_that_has_stopped_gets_no_further_event(flow: Flow, settings: A
 def test_of_two_processes_that_see_a_change_one_records_it(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS = []
     seen = [Worker.objects.get(), Worker.objects.get()]
-    assert [rest_workers.review_endpoint(worker, actor="sweep") for worker in seen] == [True, False]
+    assert [workers.review_endpoint(worker, actor="sweep") for worker in seen] == [True, False]
     assert flow.worker.events.filter(data__cause="ENDPOINT_BLOCKED").count() == 1
 
 
@@ -63,7 +64,7 @@ def test_a_worker_that_has_just_changed_its_endpoint_is_not_blocked_for_the_earl
     seen = Worker.objects.get()
     Worker.objects.update(endpoint="https://worker.example")
     settings.REST_WORKER_ORIGINS = ["https://worker.example"]
-    assert not rest_workers.review_endpoint(seen, actor="sweep")
+    assert not workers.review_endpoint(seen, actor="sweep")
     assert Worker.objects.get().blocked_reason == ""
 
 
@@ -71,7 +72,7 @@ def test_a_call_that_may_no_longer_be_made_costs_no_try(flow: Flow, execution: E
     """The origin is taken off the list while the call waits in the queue, and no sweep has come by."""
     [claim] = making.claimed(flow.owner)
     settings.REST_WORKER_ORIGINS = []
-    assert rest_dispatch.run(claim.execution_id, claim.lease_token) is False
+    assert dispatch.run(claim.execution_id, claim.lease_token) is False
     assert making.history(execution) == [
         ("SUBMITTED", "QUEUED"),
         ("CLAIMED", "RUNNING"),

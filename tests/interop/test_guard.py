@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from coordinator.tenancy.models import Tenant
+from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import ADMIN, CONTROL, call, refused, switch_on
 

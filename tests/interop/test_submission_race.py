@@ -5,11 +5,11 @@ from typing import Any
 from django.db import connection
 
 from executions.models import Execution
-from executions.rest_protocol import execution_key
-from releases.activation import activate
+from releases.activation.activation import activate
 from tests import making
 from tests.interop.client import ok, payload, switch_on
 from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
+from wire.messages.rest_messages import execution_key
 
 
 def test_it_is_accepted_for_the_new_release_under_a_key_that_names_it(flow: Flow, settings: Any) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from executions import interactions
+from executions.awaits import interactions
+from executions.awaits.interactions import MOST_CORRELATED
 from executions.errors import CorrelationAmbiguous
-from executions.interactions import MOST_CORRELATED
+from executions.lifecycle.redrive import redrive
+from executions.lifecycle.sweep import awaits_due
 from executions.models import Execution, Interaction
-from executions.redrive import redrive
-from executions.sweep import awaits_due
 from tests import making
-from tests.executions.parking import make_late
+from tests.executions.awaits.parking import make_late
 from tests.interop.client import call, ok, payload, refused, switch_on
 from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.interop.strict_worker import DTO

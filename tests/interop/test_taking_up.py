@@ -3,9 +3,9 @@
 import pytest
 from django.utils import timezone
 
-from coordinator import places
-from executions import rest_assignment, rest_calls, rest_dispatch
 from executions.models import Execution
+from executions.transports.rest import assignment, calls, dispatch
+from foundation.scheduling import places
 from tests import making
 from tests.deaths import each_death
 from tests.few_places import limited
@@ -16,16 +16,16 @@ def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> 
     """The first receiver dies when it has the worker's response. The lease covers a whole call."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner, lease_seconds=1)
-    assert rest_assignment.share([claim], give_back=lambda _: None) == []
-    next(each_death(lambda: rest_dispatch.run(made.pk, claim.lease_token), text="json_to_recordset"))
+    assert assignment.share([claim], give_back=lambda _: None) == []
+    next(each_death(lambda: dispatch.run(made.pk, claim.lease_token), text="json_to_recordset"))
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
     assert (made.status, made.lease_token == claim.lease_token) == ("RUNNING", False)
     assert made.running_since is not None
     assert made.lease_expires_at is not None
     left = (made.lease_expires_at - timezone.now()).total_seconds()
-    assert rest_calls.lease_seconds() - 5 < left <= rest_calls.lease_seconds()
-    assert not rest_dispatch.run(made.pk, claim.lease_token)
+    assert calls.lease_seconds() - 5 < left <= calls.lease_seconds()
+    assert not dispatch.run(made.pk, claim.lease_token)
     assert len(flow.double.commands) == 1
 
 
@@ -38,5 +38,5 @@ def test_what_a_celery_worker_runs_is_not_taken_up(free: int) -> None:
     [claim] = making.claimed(owner)
     before = Execution.objects.filter(pk=made.pk).values().get()
     with limited(places.CALLS, free):
-        assert not rest_dispatch.run(made.pk, claim.lease_token)
+        assert not dispatch.run(made.pk, claim.lease_token)
     assert Execution.objects.filter(pk=made.pk).values().get() == before

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from coordinator.tenancy.models import Tenant
-from executions import admission, moves, outcome
+from executions.lifecycle import moves, outcome
 from executions.models import Execution, Interaction, Worker
-from executions.protocol import OutcomeGroup
+from executions.submission import admission
+from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, payload, refused, switch_on
 from tests.raw_sql import unguarded
+from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 STRING = payload("java.lang.String", "v")

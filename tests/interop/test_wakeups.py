@@ -8,13 +8,17 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
-from coordinator import places
-from executions import admission, dispatch, rest_calls, rest_dispatch, rest_workers, tasks
+from executions import tasks
 from executions.errors import WorkerNotChecked
+from executions.lifecycle import dispatch
 from executions.models import Execution, Worker
-from executions.rest_assignment import CALL_TASK
-from executions.rest_capabilities import CHECK_TASK
-from executions.worker_registry import DISPATCH_TASK, drain
+from executions.submission import admission
+from executions.transports.rest import calls, workers
+from executions.transports.rest import dispatch as rest_dispatch
+from executions.transports.rest.assignment import CALL_TASK
+from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.registry import DISPATCH_TASK, drain
+from foundation.scheduling import places
 from tests import making
 from tests.executions.hosting import LONG_AGO
 from tests.few_places import limited
@@ -32,7 +36,7 @@ def submit(flow: Flow, key: str = "key") -> Execution:
 
 
 def register(flow: Flow, name: str = "java-2") -> Worker:
-    return rest_workers.register(
+    return workers.register(
         flow.owner, flow.release.identity, worker_id=name, protocol="rest", endpoint=flow.double.endpoint, actor=ACTOR
     )
 
@@ -78,15 +82,15 @@ def a_worker_that_is_heard_again(flow: Flow) -> Work:
     Worker.objects.filter(pk=flow.worker.pk).update(noted_state="STALE", alive_until=long_ago)
     forget_checks(flow)
     return check(
-        flow, lambda: rest_workers.heartbeat(flow.owner, PIPELINE, "java-1", actor=ACTOR), CHECK_TASK, DISPATCH_TASK
+        flow, lambda: workers.heartbeat(flow.owner, PIPELINE, "java-1", actor=ACTOR), CHECK_TASK, DISPATCH_TASK
     )
 
 
 def an_endpoint_that_is_allowed_again(flow: Flow) -> Work:
     submit(flow)
     with override_settings(REST_WORKER_ORIGINS=[]):
-        assert rest_workers.review_endpoints(actor=ACTOR) == 1
-    return call(flow, lambda: rest_workers.review_endpoints(actor=ACTOR), DISPATCH_TASK)
+        assert workers.review_endpoints(actor=ACTOR) == 1
+    return call(flow, lambda: workers.review_endpoints(actor=ACTOR), DISPATCH_TASK)
 
 
 def a_submission_without_a_verdict(flow: Flow) -> Work:
@@ -179,7 +183,7 @@ def test_a_call_without_a_place_waits_longer_and_longer(flow: Flow, broker: Brok
     assert timedelta(seconds=seconds) <= wait < timedelta(seconds=seconds + SLACK_SECONDS)
     lease = Execution.objects.get(pk=claim.execution_id).lease_expires_at
     assert lease is not None
-    assert lease - before > timedelta(seconds=rest_calls.lease_seconds() / 2)
+    assert lease - before > timedelta(seconds=calls.lease_seconds() / 2)
 
 
 def test_a_check_announces_the_next_before_and_after_its_call(flow: Flow, broker: Broker) -> None:

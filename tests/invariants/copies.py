@@ -6,7 +6,7 @@ from django.apps import apps
 from django.contrib.postgres.functions import TransactionNow
 from psycopg import sql
 
-from coordinator.postgresql.rights import RIGHTS
+from foundation.database.postgresql.rights import RIGHTS
 
 MODELS = {model._meta.db_table: model for model in apps.get_models()}
 

@@ -8,18 +8,23 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from coordinator.tenancy import access
-from coordinator.tenancy.login_throttle import Attempt
-from coordinator.tenancy.models import Membership, Tenant
-from coordinator.tenancy.roles import Role, Scope
-from executions import campaigns, cancellation, interactions, outcome, tenant_keys, worker_registry
-from executions.campaign_filters import Filters
+from executions.awaits import interactions
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.lifecycle import cancellation, outcome
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
-from executions.protocol import Outcome, OutcomeGroup
-from releases import attachments, blobs, trusted_keys
+from executions.workers import registry, tenant_keys
+from releases.activation.revocation import revoke
+from releases.artifacts import blobs
 from releases.models import ArtifactUpload, Blob, Pipeline, Release
-from releases.revocation import revoke
+from releases.registration import attachments
+from releases.trust import trusted_keys
+from tenancy import access
+from tenancy.login_throttle import Attempt
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Role, Scope
 from tests import making, signing
+from wire.messages.celery_messages import Outcome, OutcomeGroup
 
 ACTOR = "user:test"
 
@@ -80,8 +85,8 @@ def _executions(owner: Tenant) -> None:
     """At least one in each state. A claim takes all that is due, so each is run before the next is submitted."""
     making.ready(owner)
     Pipeline.objects.filter(tenant=owner).update(retry_limit=1, retry_delay_seconds=3600)
-    worker_registry.drain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
-    worker_registry.undrain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    registry.drain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
+    registry.undrain(owner, making.PIPELINE, "worker-1", actor=ACTOR)
     _run(_submitted(owner, "succeeded"), making.answer)
     _run(_submitted(owner, "failed"), making.failure, retryable=False)
     _run(_submitted(owner, "retried"), making.failure)

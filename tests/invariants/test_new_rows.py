@@ -2,7 +2,7 @@
 
 import pytest
 
-from coordinator.postgresql.rights import RIGHTS
+from foundation.database.postgresql.rights import RIGHTS
 from tests.invariants.attempts import Connection, refusal, unguarded
 from tests.invariants.matrix import MATRIX
 from tests.invariants.new_rows import PAST, SOON, Change, NewRow

@@ -7,7 +7,7 @@ import pytest
 from django.apps import apps
 from psycopg import sql
 
-from coordinator.postgresql.rights import EVERY_COLUMN, READ_ONLY, RIGHTS, Rights
+from foundation.database.postgresql.rights import EVERY_COLUMN, READ_ONLY, RIGHTS, Rights
 from tests.invariants.guards import WITH_OTHERS
 from tests.invariants.matrix import MATRIX
 from tests.invariants.test_new_rows import NEW_ROWS

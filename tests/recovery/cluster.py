@@ -11,13 +11,13 @@ from typing import Any
 import psycopg
 import requests
 
-from coordinator.local.children import Child
-from coordinator.local.client import Client
-from coordinator.local.postgres import Postgres
-from coordinator.local.product import Product
-from coordinator.local.valkey import Valkey
-from executions.worker_keys import worker_key
+from embedded.children import Child
+from embedded.client import Client
+from embedded.postgres import Postgres
+from embedded.product import Product
+from embedded.valkey import Valkey
 from tests.building import BuiltRelease, eventually
+from wire.worker_keys import worker_key
 
 TENANT = "recovery"
 USER = "operator"

@@ -13,13 +13,13 @@ import psycopg
 import redis
 
 from coordinator.celery import app
-from executions.protocol import OUTCOME_QUEUE, queue_of
-from executions.states import TERMINAL
-from releases.identity import ReleaseIdentity
+from executions.lifecycle.states import TERMINAL
 from tests.building import BuiltRelease, eventually
 from tests.recovery.cluster import TENANT, Cluster
 from tests.recovery.history import History, histories
 from tests.recovery.verdict import unlawful
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import OUTCOME_QUEUE, queue_of
 
 WORKER = "worker"
 BEGINNING = 60

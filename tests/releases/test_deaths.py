@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from releases import blobs
-from releases.activation import activate
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
+from releases.artifacts import blobs
 from releases.models import Blob, Contract
-from releases.registrar import register, verify_release
-from releases.revocation import revoke
+from releases.registration.registrar import register, verify_release
 from tests import making
 from tests.deaths import assert_all_or_nothing, each_death
 

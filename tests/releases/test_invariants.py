@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from releases import attachments, trusted_keys
-from releases.activation import activate
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
 from releases.models import (
     Activation,
     Artifact,
@@ -23,8 +23,9 @@ from releases.models import (
     Revocation,
     TrustedKey,
 )
-from releases.revocation import revoke
+from releases.registration import attachments
 from releases.states import MOVES, UPLOAD_MOVES, Status, UploadStatus
+from releases.trust import trusted_keys
 from tests import making, signing
 from tests.raw_sql import check_foreign_keys_now, refused, rows, run, unguarded
 

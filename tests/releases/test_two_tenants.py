@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator.tenancy.models import Tenant
-from releases import attachments, direct_uploads, registry, trust, trusted_keys
-from releases.activation import activate
-from releases.artifact_store import S3Settings
-from releases.direct_uploads import MOST_OPEN
+from releases import queries
+from releases.activation.activation import activate
+from releases.artifacts.store import S3Settings
 from releases.errors import DirectUploadsFull, UploadUnknown
 from releases.models import ArtifactUpload, Blob, Release
-from releases.registrar import verify_release
-from releases.trust import Standing
+from releases.registration import attachments, direct_uploads
+from releases.registration.direct_uploads import MOST_OPEN
+from releases.registration.registrar import verify_release
+from releases.trust import trust, trusted_keys
+from releases.trust.trust import Standing
+from tenancy.models import Tenant
 from tests import making, signing
 from tests.s3 import use_s3
 
@@ -45,7 +47,7 @@ def test_a_version_is_registered_in_each_tenant_with_metadata_of_its_own(twins: 
     second = uploaded(there, DATA, artifacts=[{**artifact, "uri": "elsewhere.zip"}])
     assert (first.status, second.status) == ("REGISTERED", "REGISTERED")
     for owner, release in ((here, first), (there, second)):
-        assert registry.release(registry.pipeline(owner, making.PIPELINE), "1.0").pk == release.pk
+        assert queries.release(queries.pipeline(owner, making.PIPELINE), "1.0").pk == release.pk
         again = making.upload(owner, release.descriptor, DATA)
         assert (again.created, again.release.pk) == (False, release.pk)
         assert release.contract is not None
@@ -161,7 +163,7 @@ def test_an_equal_attachment_is_found_in_each_pipeline_that_has_it(twins: tuple[
     for owner in twins:
         attachments.attach(making.registered(owner), [content], actor="user:test")
     for owner in twins:
-        found = attachments.find(registry.pipeline(owner, making.PIPELINE), making.digest_of(content))
+        found = attachments.find(queries.pipeline(owner, making.PIPELINE), making.digest_of(content))
         assert found.release.pipeline.tenant == owner
 
 
@@ -170,4 +172,4 @@ def test_an_activation_moves_the_pointer_of_its_own_pipeline(twins: tuple[Tenant
     made = [activate(release, actor="user:test", operation_key="k") for release in releases]
     assert [each.sequence for each in made] == [1, 1]
     for owner, event in zip(twins, made, strict=True):
-        assert registry.pipeline(owner, making.PIPELINE).activation == event
+        assert queries.pipeline(owner, making.PIPELINE).activation == event

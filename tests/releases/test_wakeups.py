@@ -11,16 +11,16 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from coordinator import places
-from coordinator.tenancy.models import Tenant
+from foundation.scheduling import places
 from releases import tasks
-from releases.artifact_store import artifact_store
+from releases.artifacts.soundness import CHECK_TASK, require_sound
+from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing
 from releases.models import Blob, Release
-from releases.registrar import VERIFY_TASK
-from releases.soundness import CHECK_TASK, require_sound
+from releases.registration.registrar import VERIFY_TASK
 from releases.states import PENDING
 from releases.tasks import REMOVE_TASK
+from tenancy.models import Tenant
 from tests import making
 from tests.few_places import limited
 from tests.raw_sql import refuse

@@ -13,8 +13,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from knox.crypto import hash_token
 
-from coordinator.errors import CoordinatorError, NotFound
-from coordinator.tenancy.access import (
+from foundation.errors import CoordinatorError, NotFound
+from tenancy.access import (
     ScopeMissing,
     TokenLifetimeInvalid,
     TokenNameTaken,
@@ -24,11 +24,11 @@ from coordinator.tenancy.access import (
     require,
     tenants_of,
 )
-from coordinator.tenancy.models import ApiToken, Membership, Tenant
-from coordinator.tenancy.roles import GRANTS, Role, Scope
-from executions.worker_keys import worker_key
+from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.roles import GRANTS, Role, Scope
 from tests import making
 from tests.raw_sql import refused
+from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
 

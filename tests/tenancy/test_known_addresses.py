@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coordinator.tenancy.login_throttle import KNOWN_DAYS, Attempt, LoginThrottled
-from coordinator.tenancy.models import LoginCounter
+from tenancy.login_throttle import KNOWN_DAYS, Attempt, LoginThrottled
+from tenancy.models import LoginCounter
 
 pytestmark = pytest.mark.django_db
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"

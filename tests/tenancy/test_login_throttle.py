@@ -12,9 +12,9 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
-from coordinator.tenancy.client_address import client_address
-from coordinator.tenancy.login_throttle import Attempt, LoginThrottled
-from coordinator.tenancy.models import LoginCounter
+from tenancy.client_address import client_address
+from tenancy.login_throttle import Attempt, LoginThrottled
+from tenancy.models import LoginCounter
 from tests.tenancy.test_passwords import static_files
 
 __all__ = ["static_files"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.local.children import Child
-from coordinator.local.product import Product
-from releases.artifact_store import LocalArtifactStore
+from embedded.children import Child
+from embedded.product import Product
+from releases.artifacts.store import LocalArtifactStore
 from tests.running import RunningProduct, TenantInUse, wait_for_web_processes
 
 

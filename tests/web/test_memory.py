@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from coordinator.local.children import Child
-from coordinator.local.guard import descendants
-from coordinator.local.product import Product
+from embedded.children import Child
+from embedded.guard import descendants
+from embedded.product import Product
 from tests.running import TenantInUse, build, eventually
 from tests.web.conftest import start_web
 

@@ -13,8 +13,8 @@ import psycopg
 import requests
 from psycopg.conninfo import conninfo_to_dict
 
-from coordinator.local.guard import descendants
-from coordinator.local.product import BIN, PROJECT, Product
+from embedded.guard import descendants
+from embedded.product import BIN, PROJECT, Product
 from tests.running import TenantInUse, eventually
 from tests.web.conftest import start_web
 from tests.web.talking import everything, opened

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from coordinator.local.guard import descendants
-from coordinator.tenancy.roles import Scope
-from pipelines.publish import Target, publish
+from embedded.guard import descendants
+from pipelines.release.publish import Target, publish
+from tenancy.roles import Scope
 from tests.running import RunningProduct, TenantInUse
 from tests.web.talking import opened, statuses
 

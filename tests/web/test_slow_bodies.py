@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from coordinator.local.product import Product
+from embedded.product import Product
 from tests.running import TenantInUse
 from tests.web.conftest import start_web
 from tests.web.talking import everything, opened

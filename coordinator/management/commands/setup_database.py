@@ -9,8 +9,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from coordinator.postgresql.roles import application_dangers, owner_faults
-from coordinator.postgresql.setup import MAINTENANCE_DATABASE, Names, missing_roles, set_up
+from foundation.database.postgresql.roles import application_dangers, owner_faults
+from foundation.database.postgresql.setup import MAINTENANCE_DATABASE, Names, missing_roles, set_up
 
 OWNER_PASSWORD, APPLICATION_PASSWORD = "DATABASE_OWNER_PASSWORD", "DATABASE_APPLICATION_PASSWORD"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from coordinator.tenancy.models import Tenant
-from executions.broker_acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
+from tenancy.models import Tenant
+from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
 
 SHORTEST_PASSWORD = 32
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from executions import retention
+from executions.lifecycle import retention
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from coordinator.tenancy.models import Tenant
-from executions.webhooks import webhook_keys
+from executions.awaits.webhooks import webhook_keys
+from tenancy.models import Tenant
 
 
 class Command(BaseCommand):

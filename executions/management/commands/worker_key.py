@@ -4,9 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from coordinator.errors import CoordinatorError
-from coordinator.tenancy.models import Tenant
-from executions.tenant_keys import active_keys, current_key, replace_key, revoke_old_key, start_key
+from executions.workers.tenant_keys import active_keys, current_key, replace_key, revoke_old_key, start_key
+from foundation.errors import CoordinatorError
+from tenancy.models import Tenant
 
 CHANGES = {"start": start_key, "revoke_old": revoke_old_key, "replace": replace_key}
 

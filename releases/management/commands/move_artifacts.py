@@ -6,9 +6,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from releases.artifact_store import store_named
+from releases.artifacts.relocation import Outcome, relocate
+from releases.artifacts.store import store_named
 from releases.errors import ArtifactStoreUnavailable
-from releases.relocation import Outcome, relocate
 
 
 class Command(BaseCommand):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from releases import scrub
+from releases.artifacts import scrub
 from releases.models import Blob
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from releases import retention
+from releases.artifacts import retention
 from releases.errors import ArtifactStoreUnavailable
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.local.product import BIN, PROJECT
 from coordinator.settings import env
+from embedded.product import BIN, PROJECT
 
 VALID = {
     "SECRET_KEY": "x" * 32,
@@ -17,7 +17,7 @@ VALID = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
     "REDIS_URL": "redis://127.0.0.1:1/0",
 }
-CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
+CERTIFICATE = Path(__file__).parents[1] / "foundation" / "tls" / "receiver.pem"
 MARK = "2f1e"
 """Is in every invalid value, and in no message."""
 BY_KIND = {

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from pipelines import Pipeline, StepContext
-from pipelines.loading import load
+from pipelines.authoring.loading import load
 
 IMPORTS = """
 import enum, functools, typing

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from executions.protocol import LONGEST_WORKER_ID
-from executions.worker_keys import worker_key
+from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.worker_keys import worker_key
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FLOW = """

@@ -1,0 +1,75 @@
+"""The admin's sidebar: only what the person may open."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+from coordinator.dashboard import MOST_WAITING, waiting_count
+from tenancy.access import tenants_of
+from tenancy.roles import Scope
+
+# Model, title, icon.
+RELEASING = (
+    ("releases_pipeline", "Pipelines", "account_tree"),
+    ("releases_release", "Releases", "inventory_2"),
+    ("releases_trustedkey", "Trusted keys", "verified_user"),
+)
+RUNNING = (
+    ("executions_execution", "Executions", "play_circle"),
+    ("executions_interaction", "Waiting for answers", "rate_review"),
+    ("executions_deadletter", "Dead letters", "report"),
+    ("executions_campaign", "Campaigns", "campaign"),
+    ("executions_worker", "Workers", "memory"),
+)
+ADMINISTERING = (
+    ("tenancy_tenant", "Tenants", "apartment"),
+    ("tenancy_membership", "Members", "group"),
+    ("tenancy_apitoken", "API tokens", "key"),
+)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The groups of links, each with whether it is where the person is."""
+    upload = reverse("admin:releases_release_upload")
+    on_upload = request.path == upload
+    groups = [_group("", [_link(request, reverse("admin:index"), "Overview", "dashboard", exact=True)])]
+    if tenants_of(request.user).exists():
+        releasing = [_model(request, *entry) for entry in RELEASING]
+        releasing[1]["active"] = releasing[1]["active"] and not on_upload
+        if tenants_of(request.user, Scope.REGISTER).exists():
+            releasing.append(_link(request, upload, "Upload a release", "upload", exact=True))
+        groups.append(_group("Releases", releasing))
+        running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
+        if waiting := waiting_count(tenants_of(request.user, Scope.ANSWER)):
+            told = f"{waiting}" if waiting <= MOST_WAITING else f"{MOST_WAITING}+"
+            running["executions_interaction"].update(badge=told, badge_variant="warning")
+        groups.append(_group("Executions", list(running.values())))
+    administering = []
+    if request.user.is_superuser or tenants_of(request.user, Scope.ADMINISTER).exists():
+        administering += [_model(request, *entry) for entry in ADMINISTERING]
+    if request.user.is_superuser:
+        administering.append(_model(request, "auth_user", "Users", "person"))
+    return [*groups, _group("Administration", administering)] if administering else groups
+
+
+def stylesheet(request: HttpRequest) -> str:
+    return static("coordinator/admin.css")
+
+
+def favicon(request: HttpRequest) -> str:
+    return static("coordinator/favicon.svg")
+
+
+def _group(title: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"title": title, "separator": False, "items": items}
+
+
+def _model(request: HttpRequest, model: str, title: str, icon: str) -> dict[str, Any]:
+    return _link(request, reverse(f"admin:{model}_changelist"), title, icon)
+
+
+def _link(request: HttpRequest, link: str, title: str, icon: str, *, exact: bool = False) -> dict[str, Any]:
+    active = request.path == link if exact else request.path.startswith(link)
+    return {"title": title, "icon": icon, "link": link, "active": active}

@@ -1,0 +1,241 @@
+"""`make demo`: everything on this machine, and the main job done before your eyes, over HTTP and with real workers."""
+
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from embedded.backing import Backing
+from embedded.children import Child, ChildError
+from embedded.client import Client, DemoError
+from embedded.product import PROJECT, Product
+from pipelines.release.descriptor import release
+from pipelines.release.packaging import build
+
+PAYMENTS = PROJECT / "examples" / "payments" / "data" / "payments.csv"
+PIPELINE = "examples.payments"
+TENANT = "acme"
+USER = "demo"
+ENVIRONMENT = PROJECT / ".local" / "demo.env"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A release as the author's commands leave it on disk."""
+
+    version: str
+    reference: str
+    descriptor: Path
+    artifact: Path
+
+
+class Demo:
+    """The steps of the demo, in order. Each raises `DemoError` or `ChildError` where it does not work out."""
+
+    def __init__(self, console: Console, folder: Path, servers: Mapping[str, str], began: float) -> None:
+        self.console = console
+        self.folder = folder
+        self.product = Product(folder, servers)
+        self.password = secrets.token_urlsafe(12)
+        self.client = Client(self.product.url, TENANT, "")
+        self.token = ""
+        self.worker_key = ""
+        self._began = began
+
+    def say(self, text: str) -> None:
+        self.console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {text}")
+
+    def set_up(self) -> None:
+        with self.console.status("Making the tables"):
+            self.product.prepare()
+        with self.console.status("Starting web, control worker and clock"):
+            self.product.start()
+        self.say(f"Web, control worker and clock are up at {self.product.url}")
+        with self.console.status("Making a person, a tenant, a token and a worker key"):
+            manage = self.product.manage
+            person = [f"--username={USER}", "--email=demo@example.org", "--noinput"]
+            manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=self.password)
+            manage("create_tenant", TENANT, f"--member={USER}")
+            scopes = ("read", "executions:submit", "releases:register", "releases:activate")
+            asked = [f"--scope={scope}" for scope in scopes]
+            self.token = manage("issue_token", TENANT, "demo", f"--user={USER}", *asked)
+            self.worker_key = manage("worker_key", TENANT)
+        self.client = Client(self.product.url, TENANT, self.token)
+
+    def build(self, version: str, reference: str) -> Built:
+        out = self.folder / f"v{version}"
+        built = build(reference, out)
+        written = release(out, [built.path], release_version=version)
+        steps = " → ".join(step["authoredName"] for step in built.contract["steps"])
+        self.say(f"Built release [b]{version}[/]: {steps}")
+        return Built(version, reference, written.path, built.path)
+
+    def host(self, built: Built) -> Child:
+        """Start a worker for a release and wait until the coordinator knows it."""
+        name = f"worker-{built.version}"
+        with self.console.status(f"Starting {name}"):
+            child = self.product.start_worker(
+                name,
+                built.reference,
+                release=built.descriptor,
+                tenant=TENANT,
+                key=self.worker_key,
+                directory=PROJECT,
+            )
+            self.client.wait_for_worker(name)
+        self.say(f"{name} hosts release {built.version}: its code was compiled and its artifact built anew to prove it")
+        return child
+
+    def register(self, built: Built) -> None:
+        with self.console.status(f"Uploading release {built.version}"):
+            self.client.upload(PIPELINE, built.descriptor, built.artifact)
+            verified = self.client.verdict(PIPELINE, built.version)
+        if verified["status"] != "REGISTERED":
+            raise DemoError(f"Release {built.version} was rejected: {verified['findings']}")
+        self.say(f"Uploaded release {built.version} over HTTP; its artifact was verified: REGISTERED")
+
+    def activate(self, built: Built, reason: str) -> None:
+        event = self.client.activate(PIPELINE, built.version, reason)
+        self.say(f"Activation #{event['sequence']}: new executions get release [b]{built.version}[/]")
+
+    def submit(self, key: str) -> dict[str, Any]:
+        value = {"name": PAYMENTS.name, "content": PAYMENTS.read_text(encoding="utf-8")}
+        accepted = self.client.submit(PIPELINE, value, key)
+        self.say(f"Submitted {PAYMENTS.name}: accepted and pinned to release [b]{accepted['pin']['releaseVersion']}[/]")
+        return accepted
+
+    def show_settlement(self, result: dict[str, Any]) -> None:
+        table = Table(title=f"Settlement of {PAYMENTS.name}", title_justify="left")
+        table.add_column("currency")
+        table.add_column("payments", justify="right")
+        table.add_column("total", justify="right")
+        for total in result["totals"]:
+            table.add_row(total["currency"], str(total["count"]), f"{Decimal(total['total']):,}")
+        self.console.print(table)
+        rejected = Table(title=f"{len(result['rejected'])} rows are not paid", title_justify="left")
+        rejected.add_column("line", justify="right")
+        rejected.add_column("reference")
+        rejected.add_column("why")
+        for row in result["rejected"]:
+            rejected.add_row(str(row["line"]), row["reference"], "; ".join(row["reasons"]))
+        self.console.print(rejected)
+
+    def run(self) -> None:
+        self.set_up()
+        first = self.build("1.0", "examples.payments.pipeline:pipeline")
+        worker = self.host(first)
+        self.register(first)
+        self.activate(first, "the first release")
+        done = self.client.finished(self.submit("payments-monday")["executionId"])
+        self.say("The first result is there:")
+        self.show_settlement(self.client.result(done["executionId"]))
+        self.switch(worker, done)
+
+    def switch(self, worker: Child, earlier: dict[str, Any]) -> None:
+        """May we switch? Yes, while an execution of the old release is in flight."""
+        second = self.build("2.0", "examples.payments_v2.pipeline:pipeline")
+        self.host(second)
+        self.register(second)
+        worker.send(signal.SIGSTOP)
+        self.say("worker-1.0 is paused, so that an execution is in flight while the release changes")
+        in_flight = self.submit("payments-tuesday")
+        self.activate(second, "screens creditors")
+        later = self.submit("payments-wednesday")
+        with self.console.status("Waiting for the execution of release 2.0"):
+            self.client.finished(later["executionId"])
+        status = self.client.execution(in_flight["executionId"])["status"]
+        if status == "SUCCEEDED":
+            raise DemoError("The execution of release 1.0 ended although its worker is paused.")
+        worker.send(signal.SIGCONT)
+        self.say(f"The one that was in flight is still {status}, with its own release; worker-1.0 goes on")
+        with self.console.status("Waiting for the execution of release 1.0"):
+            self.client.finished(in_flight["executionId"])
+        self.show_who_ran_what([earlier, in_flight, later])
+
+    def show_who_ran_what(self, executions: list[dict[str, Any]]) -> None:
+        table = Table(title="Which code ran what", title_justify="left")
+        for column in ("execution", "submitted as", "pinned to", "run by", "rejected rows"):
+            table.add_column(column)
+        for execution in executions:
+            found = self.client.finished(execution["executionId"])
+            pinned, ran = found["pin"]["releaseVersion"], self.client.worker_of(found["executionId"])
+            if ran != f"worker-{pinned}" or pinned != execution["pin"]["releaseVersion"]:
+                raise DemoError(f"Execution {found['executionId']} is pinned to {pinned} but was run by {ran}.")
+            rejected = str(len(self.client.result(found["executionId"])["rejected"]))
+            table.add_row(found["executionId"], found["idempotencyKey"], pinned, ran, rejected)
+        self.console.print(table)
+
+    def stay(self) -> None:
+        """Keep everything up until Ctrl-C, where there is somebody to look."""
+        self.console.print(
+            f"\nThe admin: [b]{self.product.url}/admin/[/]  user [b]{USER}[/]  password [b]{self.password}[/]"
+        )
+        self.console.print(f"The API's description: {self.product.url}/api/schema/")
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return
+        self.console.print(f"For a terminal of your own: [b]source {ENVIRONMENT.relative_to(PROJECT)}[/]")
+        self.console.print("Ctrl-C stops everything.")
+        with self.environment_file():
+            while True:
+                time.sleep(1)
+                self.product.children.require_running()
+
+    @contextmanager
+    def environment_file(self) -> Iterator[None]:
+        """While it is up, what a person's own worker and curl need is in a file that only they can read."""
+        ENVIRONMENT.parent.mkdir(exist_ok=True)
+        ENVIRONMENT.unlink(missing_ok=True)
+        ENVIRONMENT.touch(mode=0o600)
+        told = {
+            "COORDINATOR_URL": self.product.url,
+            "COORDINATOR_TOKEN": self.token,
+            "PIPELINES_TENANT": TENANT,
+            "PIPELINES_BROKER_URL": self.product.broker_url(TENANT),
+            "PIPELINES_WORKER_KEY": self.worker_key,
+        }
+        ENVIRONMENT.write_text("".join(f"export {name}='{value}'\n" for name, value in told.items()))
+        try:
+            yield
+        finally:
+            ENVIRONMENT.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """0 only if all of it happened; Ctrl-C after that is a success too."""
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    done = False
+    try:
+        with ExitStack() as up:
+            began = time.monotonic()
+            folder = Path(up.enter_context(TemporaryDirectory(prefix="coordinator-demo-")))
+            with console.status("Starting PostgreSQL and Valkey"):
+                backing = up.enter_context(Backing())
+            demo = Demo(console, folder, backing.environment(), began)
+            up.enter_context(demo.product.children)
+            demo.say("PostgreSQL and Valkey are up")
+            demo.run()
+            done = True
+            demo.stay()
+    except (DemoError, ChildError) as error:
+        console.print(f"[red]The demo failed:[/] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nStopped." if done else "\nStopped before the end.")
+        return 0 if done else 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

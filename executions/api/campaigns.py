@@ -1,0 +1,279 @@
+"""REST: re-drive campaigns of one tenant."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.urls import path
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from executions.api.executions import TENANT, ErrorView, PinView
+from executions.api.operators import LONGEST_REASON, STATES, NewestCreated
+from executions.campaigns import campaigns
+from executions.campaigns.campaigns import HIGHEST_RATE
+from executions.campaigns.filters import WIRE_NAMES, Filters, Preview, preview
+from executions.errors import CampaignEmpty, CampaignRefused, CampaignUnknown, FilterRequired, TenantNotAllowed
+from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter, Execution
+from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
+from foundation.api.pagination import NewestFirst
+from releases.models import IDENTITY_LENGTH
+from tenancy.api.tenant_view import TenantView
+from tenancy.roles import Scope
+
+
+class FiltersRequest(StrictSerializer):
+    told: ClassVar = {"minProperties": 1}
+
+    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
+    contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
+    errorCode = Text(max_length=100, required=False)
+    reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices, required=False)
+    finishedFrom = serializers.DateTimeField(required=False)
+    finishedTo = serializers.DateTimeField(required=False, help_text="The first time of finish that is too late.")
+
+
+class PreviewRequest(StrictSerializer):
+    filters = FiltersRequest(help_text="Executions that fit every member; at least one is needed.")
+    allowFailed = Flag(required=False, default=False, help_text="Take up those that are FAILED too.")
+
+
+class CampaignRequest(PreviewRequest):
+    reason = Text(max_length=LONGEST_REASON)
+    ratePerMinute = WholeNumber(min_value=1, max_value=HIGHEST_RATE)
+
+
+class CampaignOrderRequest(StrictSerializer):
+    reason = Text(max_length=LONGEST_REASON, required=False, allow_blank=True, default="")
+
+
+class FoundView(serializers.Serializer[Execution]):
+    executionId = serializers.UUIDField(source="id")
+    pin = PinView(source="*")
+    status = serializers.ChoiceField(choices=STATES)
+    version = serializers.IntegerField()
+    error = ErrorView(source="*")
+    finishedAt = serializers.DateTimeField(source="finished_at")
+
+
+class ErrorCodeCount(serializers.Serializer[dict[str, Any]]):
+    errorCode = serializers.CharField(source="error_code")
+    count = serializers.IntegerField()
+
+
+class ReleaseCount(serializers.Serializer[dict[str, Any]]):
+    pin = PinView(source="*")
+    count = serializers.IntegerField()
+
+
+class PreviewView(serializers.Serializer[Preview]):
+    count = serializers.IntegerField()
+    executions = FoundView(many=True, help_text="Those that failed first.")
+    byErrorCode = ErrorCodeCount(many=True, source="by_error_code", help_text="The largest groups.")
+    byRelease = ReleaseCount(many=True, source="by_release", help_text="The largest groups.")
+
+
+class ProgressView(serializers.Serializer[campaigns.Progress]):
+    total = serializers.IntegerField()
+    pending = serializers.IntegerField()
+    redriven = serializers.IntegerField()
+    skipped = serializers.IntegerField()
+
+
+class CampaignEventView(serializers.Serializer[CampaignEvent]):
+    kind = serializers.CharField()
+    actor = serializers.CharField()
+    data = serializers.DictField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    at = serializers.DateTimeField()
+
+
+class CampaignSummary(serializers.Serializer[Campaign]):
+    campaignId = serializers.UUIDField(source="id")
+    status = serializers.ChoiceField(choices=Campaign.Status.choices)
+    filters = FiltersRequest()
+    allowFailed = serializers.BooleanField(source="allow_failed")
+    reason = serializers.CharField()
+    ratePerMinute = serializers.IntegerField(source="rate_per_minute")
+    progress = serializers.SerializerMethodField()
+    createdBy = serializers.CharField(source="created_by")
+    createdAt = serializers.DateTimeField(source="created_at")
+    finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
+
+    @extend_schema_field(ProgressView)
+    def get_progress(self, campaign: Campaign) -> dict[str, Any]:
+        known: dict[uuid.UUID, campaigns.Progress] = self.context["progress"]
+        return dict(ProgressView(known[campaign.pk]).data)
+
+
+class CampaignView(CampaignSummary):
+    events = CampaignEventView(many=True, help_text="Who did what to it, from its start on.")
+
+
+class CampaignItemView(serializers.Serializer[CampaignItem]):
+    executionId = serializers.UUIDField(source="execution_id")
+    expectedVersion = serializers.IntegerField(source="expected_version")
+    outcome = serializers.ChoiceField(choices=CampaignItem.Outcome.choices)
+    code = serializers.CharField(help_text="Why it was skipped.")
+    at = serializers.DateTimeField(allow_null=True)
+    executionStatus = serializers.SerializerMethodField(
+        help_text="What has become of the execution since. Null: it was removed, being over for long."
+    )
+
+    @extend_schema_field(serializers.ChoiceField(choices=STATES, allow_null=True))
+    def get_executionStatus(self, item: CampaignItem) -> str | None:  # noqa: N802 - named for its field
+        return item.execution.status if item.execution else None
+
+
+class CampaignFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(choices=Campaign.Status.choices)
+
+
+class CampaignItemFilter(filters.FilterSet):
+    outcome = filters.ChoiceFilter(choices=CampaignItem.Outcome.choices)
+
+
+class InOrder(NewestFirst):
+    ordering = "id"
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class CampaignPreview(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (FilterRequired,)}
+
+    @extend_schema(operation_id="previewCampaign", request=PreviewRequest, responses=PreviewView)
+    def post(self, request: Request, tenant: str) -> Response:
+        """What a campaign with these filters would take up if it was started now. Nothing is changed."""
+        asked = PreviewRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        allow_failed = asked.validated_data["allowFailed"]
+        found = preview(self.tenant, _filters(asked.validated_data["filters"]), allow_failed=allow_failed)
+        return Response(PreviewView(found).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class Campaigns(TenantView, ListAPIView[Campaign]):
+    """The tenant's re-drive campaigns, newest first."""
+
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (TenantNotAllowed, FilterRequired, CampaignEmpty)}
+    serializer_class = CampaignSummary
+    filterset_class = CampaignFilter
+    pagination_class = NewestCreated
+    queryset = Campaign.objects.none()
+
+    def get_queryset(self) -> Any:
+        return campaigns.campaigns(self.tenant)
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page: Any = super().paginate_queryset(queryset)
+        self._progress = campaigns.progress([campaign.pk for campaign in page])
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "progress": getattr(self, "_progress", {})}
+
+    @extend_schema(operation_id="startCampaign", request=CampaignRequest, responses={201: CampaignView})
+    def post(self, request: Request, tenant: str) -> Response:
+        """Re-drive everything that the filters find now, at a rate. Items keep the version they were found with."""
+        asked = CampaignRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        made = campaigns.start(
+            self.tenant,
+            _filters(asked.validated_data["filters"]),
+            allow_failed=asked.validated_data["allowFailed"],
+            reason=asked.validated_data["reason"],
+            rate_per_minute=asked.validated_data["ratePerMinute"],
+            actor=self.actor,
+        )
+        return Response(_campaign(made), status=status.HTTP_201_CREATED)
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class OneCampaign(TenantView):
+    refusals: ClassVar = {"GET": (CampaignUnknown,)}
+
+    @extend_schema(operation_id="campaign", responses=CampaignView)
+    def get(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
+        """One campaign with its progress and its history."""
+        return Response(_campaign(campaigns.campaign(self.tenant, campaign_id)))
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class CampaignItems(TenantView, ListAPIView[CampaignItem]):
+    """The executions of a campaign in their order, and what came of each."""
+
+    refusals: ClassVar = {"GET": (CampaignUnknown,)}
+    serializer_class = CampaignItemView
+    filterset_class = CampaignItemFilter
+    pagination_class = InOrder
+    queryset = CampaignItem.objects.none()
+
+    def get_queryset(self) -> Any:
+        return campaigns.items(campaigns.campaign(self.tenant, self.kwargs["campaign_id"]))
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class CampaignPause(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+
+    @extend_schema(operation_id="pauseCampaign", request=CampaignOrderRequest, responses=CampaignView)
+    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
+        """Admit no more until it is resumed. The body may be absent."""
+        made = campaigns.pause(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
+        return Response(_campaign(made))
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class CampaignResume(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+
+    @extend_schema(operation_id="resumeCampaign", request=CampaignOrderRequest, responses=CampaignView)
+    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
+        """Go on at the campaign's rate. The body may be absent."""
+        made = campaigns.resume(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
+        return Response(_campaign(made))
+
+
+@extend_schema(parameters=[TENANT], tags=["campaigns"])
+class CampaignCancel(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
+
+    @extend_schema(operation_id="cancelCampaign", request=CampaignOrderRequest, responses=CampaignView)
+    def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
+        """Give up what is pending; what was re-driven runs on. The body may be absent."""
+        made = campaigns.cancel(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
+        return Response(_campaign(made))
+
+
+def _filters(asked: dict[str, Any]) -> Filters:
+    return Filters(**{name: asked.get(wire) for name, wire in WIRE_NAMES.items()})
+
+
+def _reason(request: Request) -> str:
+    asked = CampaignOrderRequest(data=request.data)
+    asked.is_valid(raise_exception=True)
+    reason: str = asked.validated_data["reason"]
+    return reason
+
+
+def _campaign(campaign: Campaign) -> dict[str, Any]:
+    return dict(CampaignView(campaign, context={"progress": campaigns.progress([campaign.pk])}).data)
+
+
+urlpatterns = [
+    path("campaigns", Campaigns.as_view(), name="campaigns"),
+    path("campaigns/preview", CampaignPreview.as_view(), name="campaign-preview"),
+    path("campaigns/<uuid:campaign_id>", OneCampaign.as_view(), name="campaign"),
+    path("campaigns/<uuid:campaign_id>/items", CampaignItems.as_view(), name="campaign-items"),
+    path("campaigns/<uuid:campaign_id>/pause", CampaignPause.as_view(), name="campaign-pause"),
+    path("campaigns/<uuid:campaign_id>/resume", CampaignResume.as_view(), name="campaign-resume"),
+    path("campaigns/<uuid:campaign_id>/cancel", CampaignCancel.as_view(), name="campaign-cancel"),
+]

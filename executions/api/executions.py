@@ -1,0 +1,183 @@
+"""REST: executions of one tenant."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.urls import path, reverse
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from executions.errors import ExecutionUnknown
+from executions.lifecycle import queries
+from executions.lifecycle.states import State
+from executions.models import Execution, ExecutionEvent
+from foundation.api.pagination import NewestFirst
+from tenancy.api.tenant_view import TenantView
+
+TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
+
+
+class PinView(serializers.Serializer[Execution]):
+    pipelineId = serializers.CharField(source="pipeline_id")
+    contractVersion = serializers.CharField(source="contract_version")
+    releaseVersion = serializers.CharField(source="release_version")
+
+
+class ErrorView(serializers.Serializer[Execution]):
+    code = serializers.CharField(source="error_code")
+    message = serializers.CharField(source="error_message")
+
+
+class FailureView(ErrorView):
+    traceback = serializers.SerializerMethodField(
+        help_text="Where the step raised the error, without values of variables. Empty if the worker reported none."
+    )
+
+    def get_traceback(self, execution: Execution) -> str:
+        return queries.traceback(execution)
+
+
+class LinksView(serializers.Serializer[Any]):
+    self = serializers.URLField()
+    result = serializers.URLField()
+    events = serializers.URLField()
+
+
+class ExecutionView(serializers.Serializer[Execution]):
+    executionId = serializers.UUIDField(source="id")
+    pin = PinView(source="*")
+    idempotencyKey = serializers.CharField(source="execution_key")
+    status = serializers.ChoiceField(
+        choices=[state.value for state in State],
+        help_text="RUNNING means claimed for a worker; `runningSince` says whether a thread has started it.",
+    )
+    worker = serializers.CharField(
+        source="worker_name",
+        allow_null=True,
+        help_text="The worker that holds it; null until one has reported it.",
+    )
+    runningSince = serializers.DateTimeField(
+        source="running_since",
+        allow_null=True,
+        help_text="When a thread began it, or the REST worker was called; null until a heartbeat reports that.",
+    )
+    version = serializers.IntegerField()
+    currentStepIndex = serializers.IntegerField(source="current_step_index")
+    attempt = serializers.IntegerField()
+    nextDueAt = serializers.DateTimeField(source="next_due_at")
+    error = serializers.SerializerMethodField()
+    submittedBy = serializers.CharField(source="submitted_by")
+    createdAt = serializers.DateTimeField(source="created_at")
+    updatedAt = serializers.DateTimeField(source="updated_at")
+    finishedAt = serializers.DateTimeField(source="finished_at", allow_null=True)
+    links = serializers.SerializerMethodField()
+
+    @extend_schema_field(ErrorView(allow_null=True))
+    def get_error(self, execution: Execution) -> dict[str, Any] | None:
+        return dict(ErrorView(execution).data) if execution.error_code else None
+
+    @extend_schema_field(LinksView)
+    def get_links(self, execution: Execution) -> dict[str, str]:
+        request: Request = self.context["request"]
+        names = {"self": "api:execution", "result": "api:execution-result", "events": "api:execution-events"}
+        arguments = (execution.tenant.slug, execution.pk)
+        return {key: request.build_absolute_uri(reverse(name, args=arguments)) for key, name in names.items()}
+
+
+class OneExecutionView(ExecutionView):
+    @extend_schema_field(FailureView(allow_null=True))
+    def get_error(self, execution: Execution) -> dict[str, Any] | None:
+        return dict(FailureView(execution).data) if execution.error_code else None
+
+
+class ResultView(serializers.Serializer[Execution]):
+    executionId = serializers.UUIDField(source="id")
+    pin = PinView(source="*")
+    status = serializers.ChoiceField(choices=[state.value for state in State])
+    result = serializers.SerializerMethodField(help_text="Null unless the execution succeeded.")
+
+    @extend_schema_field({})
+    def get_result(self, execution: Execution) -> Any:
+        return queries.result(execution)
+
+
+class EventView(serializers.Serializer[ExecutionEvent]):
+    sequence = serializers.IntegerField()
+    kind = serializers.CharField()
+    status = serializers.ChoiceField(choices=[state.value for state in State])
+    actor = serializers.CharField()
+    data = serializers.DictField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    at = serializers.DateTimeField()
+
+
+class ExecutionFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(choices=[(state.value, state.value) for state in State])
+    pipelineId = filters.CharFilter(field_name="pipeline_id")
+    releaseVersion = filters.CharFilter(field_name="release_version")
+    idempotencyKey = filters.CharFilter(field_name="execution_key")
+
+
+class NewestExecutions(NewestFirst):
+    ordering = ("-created_at", "-id")
+
+
+class InSequence(NewestFirst):
+    ordering = "sequence"
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Executions(TenantView, ListAPIView[Execution]):
+    """The tenant's executions, newest first."""
+
+    serializer_class = ExecutionView
+    filterset_class = ExecutionFilter
+    pagination_class = NewestExecutions
+    queryset = Execution.objects.none()
+
+    def get_queryset(self) -> Any:
+        return queries.executions(self.tenant)
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class OneExecution(TenantView):
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
+
+    @extend_schema(operation_id="execution", responses=OneExecutionView)
+    def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
+        """One execution: its pin, status, attempt and last error, with the traceback of a step that raised it."""
+        execution = queries.execution(self.tenant, execution_id)
+        return Response(OneExecutionView(execution, context={"request": request}).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class ExecutionResult(TenantView):
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
+
+    @extend_schema(operation_id="executionResult", responses=ResultView)
+    def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
+        """What the execution came to; `result` is null while it is unfinished and where it failed."""
+        return Response(ResultView(queries.execution(self.tenant, execution_id)).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
+    """The execution's history, from its first event on."""
+
+    refusals: ClassVar = {"GET": (ExecutionUnknown,)}
+    serializer_class = EventView
+    pagination_class = InSequence
+    queryset = ExecutionEvent.objects.none()
+
+    def get_queryset(self) -> Any:
+        return queries.events(queries.execution(self.tenant, self.kwargs["execution_id"]))
+
+
+urlpatterns = [
+    path("executions/<uuid:execution_id>", OneExecution.as_view(), name="execution"),
+    path("executions/<uuid:execution_id>/result", ExecutionResult.as_view(), name="execution-result"),
+    path("executions/<uuid:execution_id>/events", ExecutionEvents.as_view(), name="execution-events"),
+]

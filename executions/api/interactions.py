@@ -1,0 +1,228 @@
+"""REST: what a tenant's executions ask, and the answers to it."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.urls import path, reverse
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from executions.api.executions import TENANT
+from executions.awaits import interactions
+from executions.awaits.interactions import Completion
+from executions.errors import (
+    AnswerInvalid,
+    AwaitTimedOut,
+    CorrelationAmbiguous,
+    InteractionClosed,
+    InteractionUnknown,
+    ResumeTokenInvalid,
+)
+from executions.models import Interaction
+from foundation.api.fields import Identifier, StrictSerializer, Text
+from foundation.api.pagination import NewestFirst
+from tenancy.api.tenant_view import TenantView
+from tenancy.roles import Scope
+from wire.resume_token import LONGEST
+
+PENDING = "pending"
+ANSWERING = (ResumeTokenInvalid, InteractionUnknown, AwaitTimedOut, InteractionClosed, AnswerInvalid)
+ANSWER_HELP = "Any JSON; an array where the await takes many answers. Held against the contract's type."
+
+
+class Id(serializers.UUIDField):
+    """A UUID in a JSON string and nothing else."""
+
+    def to_internal_value(self, data: Any) -> uuid.UUID:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
+class CompleteRequest(StrictSerializer):
+    """An answer. What it answers is named in one way, or in several that agree."""
+
+    told: ClassVar = {
+        "anyOf": [
+            {"required": [name], "properties": {name: {"type": "string"}}}
+            for name in ("interactionId", "correlationId", "resumeToken")
+        ]
+    }
+
+    interactionId = Id(required=False, allow_null=True, default=None)
+    correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None)
+    resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None)
+    response = serializers.JSONField(allow_null=True, help_text=ANSWER_HELP)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if all(attrs[name] is None for name in ("interactionId", "correlationId", "resumeToken")):
+            raise serializers.ValidationError(
+                {"interactionId": serializers.ErrorDetail("or correlationId or resumeToken is required", "required")}
+            )
+        return attrs
+
+
+class ResumeRequest(StrictSerializer):
+    resumeToken = Text(max_length=LONGEST)
+    response = serializers.JSONField(allow_null=True, help_text=ANSWER_HELP)
+    actor = Identifier(
+        max_length=150, required=False, allow_null=True, default=None, help_text="Who answers, as the receiver knows."
+    )
+
+
+class InteractionView(serializers.Serializer[Interaction]):
+    interactionId = serializers.UUIDField(source="id")
+    correlationId = serializers.CharField(source="correlation_id")
+    executionId = serializers.UUIDField(source="execution_id")
+    pipelineId = serializers.CharField(source="execution.pipeline_id")
+    stepId = serializers.CharField(source="step_id")
+    stepIndex = serializers.IntegerField(source="step_index")
+    itemIndex = serializers.IntegerField(source="item_index", allow_null=True)
+    outputType = serializers.CharField(source="output_type")
+    status = serializers.ChoiceField(choices=Interaction.Status.choices)
+    request = serializers.JSONField(help_text="What is asked.")
+    assignee = serializers.CharField(allow_null=True)
+    group = serializers.CharField(allow_null=True)
+    transport = serializers.CharField()
+    transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())
+    deadline = serializers.DateTimeField()
+    response = serializers.JSONField(help_text="The first answer, which is the one that counts.", allow_null=True)
+    actor = serializers.CharField(allow_null=True)
+    completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
+    dispatchAttempts = serializers.IntegerField(source="dispatch_attempts")
+    lastDispatchError = serializers.CharField(source="last_dispatch_error")
+    createdAt = serializers.DateTimeField(source="created_at")
+    updatedAt = serializers.DateTimeField(source="updated_at")
+    links = serializers.SerializerMethodField()
+
+    @extend_schema_field(
+        {
+            "type": "object",
+            "required": ["self", "execution"],
+            "properties": {
+                "self": {"type": "string", "format": "uri"},
+                "execution": {"type": "string", "format": "uri"},
+            },
+        }
+    )
+    def get_links(self, of: Interaction) -> dict[str, str]:
+        http: Request = self.context["request"]
+        names = {"self": ("api:interaction", of.pk), "execution": ("api:execution", of.execution_id)}
+        return {
+            key: http.build_absolute_uri(reverse(name, args=(of.tenant.slug, pk))) for key, (name, pk) in names.items()
+        }
+
+
+class CompletionView(serializers.Serializer[Completion]):
+    """What an answer came to. For a `duplicate`, answer and actor are those that were first."""
+
+    interactionId = serializers.UUIDField(source="interaction.id")
+    executionId = serializers.UUIDField(source="interaction.execution_id")
+    stepId = serializers.CharField(source="interaction.step_id")
+    status = serializers.ChoiceField(choices=Interaction.Status.choices, source="interaction.status")
+    response = serializers.JSONField(source="interaction.response", allow_null=True)
+    actor = serializers.CharField(source="interaction.actor")
+    completedAt = serializers.DateTimeField(source="interaction.completed_at")
+    duplicate = serializers.BooleanField()
+
+
+class InteractionFilter(filters.FilterSet):
+    status = filters.ChoiceFilter(
+        choices=[(PENDING, "waits for an answer"), *((value, value) for value in Interaction.Status.values)],
+        method="by_status",
+        help_text="`pending` is whatever still waits for an answer.",
+    )
+    assignee = filters.CharFilter()
+    group = filters.CharFilter()
+    stepId = filters.CharFilter(field_name="step_id")
+    transport = filters.CharFilter()
+    pipelineId = filters.CharFilter(field_name="execution__pipeline_id")
+    executionId = filters.UUIDFilter(field_name="execution_id")
+
+    def by_status(self, rows: QuerySet[Interaction], name: str, value: str) -> QuerySet[Interaction]:
+        return rows.filter(status__in=Interaction.OPEN if value == PENDING else [value])
+
+
+class NearestDeadline(NewestFirst):
+    ordering = ("deadline", "created_at", "id")
+
+
+@extend_schema(parameters=[TENANT], tags=["interactions"])
+class Interactions(TenantView, ListAPIView[Interaction]):
+    """What the tenant's executions ask or asked, nearest deadline first."""
+
+    serializer_class = InteractionView
+    filterset_class = InteractionFilter
+    pagination_class = NearestDeadline
+    queryset = Interaction.objects.none()
+
+    def get_queryset(self) -> Any:
+        return interactions.interactions(self.tenant)
+
+
+@extend_schema(parameters=[TENANT], tags=["interactions"])
+class OneInteraction(TenantView):
+    refusals: ClassVar = {"GET": (InteractionUnknown,)}
+
+    @extend_schema(operation_id="interaction", responses=InteractionView)
+    def get(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
+        """One question: what, to whom, until when, and the answer once there is one."""
+        found = interactions.interaction(self.tenant, interaction_id)
+        return Response(InteractionView(found, context={"request": request}).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["interactions"])
+class CompleteInteraction(TenantView):
+    scopes: ClassVar = {"POST": Scope.ANSWER}
+    refusals: ClassVar = {"POST": (*ANSWERING, CorrelationAmbiguous)}
+
+    @extend_schema(operation_id="completeInteraction", request=CompleteRequest, responses=CompletionView)
+    def post(self, request: Request, tenant: str) -> Response:
+        """Answer what an execution waits for. The first answer counts; a repeat returns it as a duplicate."""
+        asked = CompleteRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        done = interactions.complete(
+            self.tenant,
+            interaction_id=asked.validated_data["interactionId"],
+            correlation_id=asked.validated_data["correlationId"],
+            resume_token=asked.validated_data["resumeToken"],
+            response=asked.validated_data["response"],
+            actor=self.actor,
+        )
+        return Response(CompletionView(done).data)
+
+
+@extend_schema(tags=["interactions"])
+class Resume(APIView):
+    """The one call without a bearer token: the resume token is the permission, for one answer before its deadline."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    refusals: ClassVar = {"POST": ANSWERING}
+
+    @extend_schema(operation_id="resume", request=ResumeRequest, responses=CompletionView, auth=[])
+    def post(self, request: Request) -> Response:
+        """Answer with a resume token, as a webhook's receiver does."""
+        asked = ResumeRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        named = asked.validated_data["actor"]
+        done = interactions.resume(
+            asked.validated_data["resumeToken"],
+            response=asked.validated_data["response"],
+            actor=f"resume-token:{named}" if named else "resume-token",
+        )
+        return Response(CompletionView(done).data)
+
+
+urlpatterns = [
+    path("interactions", Interactions.as_view(), name="interactions"),
+    path("interactions/complete", CompleteInteraction.as_view(), name="interaction-complete"),
+    path("interactions/<uuid:interaction_id>", OneInteraction.as_view(), name="interaction"),
+]

@@ -1,0 +1,161 @@
+"""REST: what operators do about single executions: re-drive, cancel, and the dead letters that call for it."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.urls import path
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from executions.api.executions import TENANT, ExecutionView, PinView
+from executions.errors import (
+    CancelRefused,
+    ExecutionChanged,
+    ExecutionUnknown,
+    RedriveRefused,
+    TenantNotAllowed,
+    VersionMismatch,
+)
+from executions.lifecycle import dead_letters
+from executions.lifecycle.cancellation import cancel
+from executions.lifecycle.redrive import Redriven, redrive
+from executions.lifecycle.states import State
+from executions.models import DeadLetter
+from foundation.api.fields import Flag, StrictSerializer, Text, WholeNumber
+from foundation.api.pagination import NewestFirst
+from tenancy.api.tenant_view import TenantView
+from tenancy.roles import Scope
+
+LONGEST_REASON = 1000
+HIGHEST_VERSION = 2**63 - 1
+STATES = [state.value for state in State]
+
+
+class OrderRequest(StrictSerializer):
+    reason = Text(max_length=LONGEST_REASON, required=False, allow_blank=True, default="")
+    expectedVersion = WholeNumber(
+        min_value=0,
+        max_value=HIGHEST_VERSION,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Refuse unless the execution still has this version.",
+    )
+
+
+class RedriveRequest(OrderRequest):
+    allowFailed = Flag(
+        required=False, default=False, help_text="Take one that is FAILED too, which no retry was expected to help."
+    )
+
+
+class RedriveView(serializers.Serializer[Redriven]):
+    executionId = serializers.UUIDField(source="execution.id")
+    pin = PinView(source="execution")
+    previousStatus = serializers.ChoiceField(choices=STATES, source="previous_status")
+    status = serializers.ChoiceField(choices=STATES, source="execution.status")
+    version = serializers.IntegerField(source="execution.version")
+    currentStepIndex = serializers.IntegerField(source="execution.current_step_index")
+    attempt = serializers.IntegerField(source="execution.attempt")
+    updatedAt = serializers.DateTimeField(source="execution.updated_at")
+
+
+class DeadLetterView(serializers.Serializer[DeadLetter]):
+    executionId = serializers.UUIDField(source="execution_id")
+    pin = PinView(source="execution")
+    idempotencyKey = serializers.CharField(source="execution.execution_key")
+    executionStatus = serializers.ChoiceField(
+        choices=STATES, source="execution.status", help_text="What has become of the execution since."
+    )
+    executionVersion = serializers.IntegerField(source="execution_version")
+    transitionKey = serializers.CharField(source="transition_key")
+    terminalStatus = serializers.CharField(source="terminal_status")
+    reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices)
+    errorCode = serializers.CharField(source="error_code")
+    errorMessage = serializers.CharField(source="error_message")
+    retryable = serializers.BooleanField()
+    retriesObserved = serializers.IntegerField(source="retries_observed")
+    stepIndex = serializers.IntegerField(source="step_index")
+    createdAt = serializers.DateTimeField(source="created_at")
+
+
+class DeadLetterFilter(filters.FilterSet):
+    pipelineId = filters.CharFilter(field_name="execution__pipeline_id")
+    releaseVersion = filters.CharFilter(field_name="execution__release_version")
+    errorCode = filters.CharFilter(field_name="error_code")
+    reason = filters.ChoiceFilter(choices=DeadLetter.Reason.choices)
+    executionId = filters.UUIDFilter(field_name="execution_id")
+
+
+class NewestCreated(NewestFirst):
+    ordering = ("-created_at", "-id")
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Redrive(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {
+        "POST": (TenantNotAllowed, ExecutionUnknown, RedriveRefused, VersionMismatch, ExecutionChanged)
+    }
+
+    @extend_schema(operation_id="redriveExecution", request=RedriveRequest, responses=RedriveView)
+    def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
+        """Run a failed execution again: from the step that failed, on the release it is pinned to.
+
+        It gets a fresh retry budget. The body may be absent.
+        """
+        asked = RedriveRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        done = redrive(
+            self.tenant,
+            execution_id,
+            actor=self.actor,
+            reason=asked.validated_data["reason"],
+            expected_version=asked.validated_data["expectedVersion"],
+            allow_failed=asked.validated_data["allowFailed"],
+        )
+        return Response(RedriveView(done).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Cancel(TenantView):
+    scopes: ClassVar = {"POST": Scope.OPERATE}
+    refusals: ClassVar = {"POST": (ExecutionUnknown, CancelRefused, VersionMismatch, ExecutionChanged)}
+
+    @extend_schema(operation_id="cancelExecution", request=OrderRequest, responses=ExecutionView)
+    def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
+        """Cancel an execution that is not over. Cancelling it again is harmless. The body may be absent."""
+        asked = OrderRequest(data=request.data)
+        asked.is_valid(raise_exception=True)
+        execution = cancel(
+            self.tenant,
+            execution_id,
+            actor=self.actor,
+            reason=asked.validated_data["reason"],
+            expected_version=asked.validated_data["expectedVersion"],
+        )
+        return Response(ExecutionView(execution, context={"request": request}).data)
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class DeadLetters(TenantView, ListAPIView[DeadLetter]):
+    """What failed for good, newest first: one entry for each time it did."""
+
+    serializer_class = DeadLetterView
+    filterset_class = DeadLetterFilter
+    pagination_class = NewestCreated
+    queryset = DeadLetter.objects.none()
+
+    def get_queryset(self) -> Any:
+        return dead_letters.letters(self.tenant)
+
+
+urlpatterns = [
+    path("executions/<uuid:execution_id>/redrive", Redrive.as_view(), name="execution-redrive"),
+    path("executions/<uuid:execution_id>/cancel", Cancel.as_view(), name="execution-cancel"),
+    path("dead-letters", DeadLetters.as_view(), name="dead-letters"),
+]

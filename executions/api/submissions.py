@@ -1,0 +1,324 @@
+"""REST: submits executions, one at a time or in batches.
+
+This is the busiest part of the API, so it writes its responses without serializers.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import path
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from executions.api.executions import TENANT, Executions, ExecutionView
+from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerNotChecked, WorkerUnavailable
+from executions.lifecycle.states import State
+from executions.models import Execution
+from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
+from foundation.api.body_budget import LARGE_BYTES
+from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer
+from foundation.api.parsers import StrictJSONParser, strict_json
+from foundation.api.plain_check import plain_check
+from foundation.api.problem import invalid, problem, refusal
+from foundation.api.schema import PROBLEM_REFERENCE
+from foundation.errors import CoordinatorError
+from releases.errors import ActiveReleaseChanged, ArtifactAltered, ArtifactMissing, NoActiveRelease, PipelineUnknown
+from releases.models import IDENTITY_LENGTH
+from tenancy.access import actor
+from tenancy.api.authentication import TokenAuthentication, remembered
+from tenancy.api.tenant_view import TenantView
+from tenancy.models import ApiToken
+from tenancy.roles import Scope
+
+JSON, ANYTHING = "application/json", "*/*"
+MAX_KEY_LENGTH = 200
+
+
+class SubmissionRequest(StrictSerializer):
+    pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    input = serializers.JSONField(
+        help_text="The first step's input. If that step takes many items, this is an array of them."
+    )
+    idempotencyKey = Identifier(
+        max_length=MAX_KEY_LENGTH, help_text="A repeated key with an equal input returns the first execution."
+    )
+    expectedReleaseVersion = SegmentIdentifier(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Reject the request unless this release is active.",
+    )
+
+
+_is_plain = plain_check(SubmissionRequest())
+
+
+class AcceptedView(ExecutionView):
+    duplicate = serializers.BooleanField(
+        default=False, help_text="True if the key was used before. This is the execution that was created then."
+    )
+    dispatchDelayed = serializers.BooleanField(
+        default=False,
+        help_text="True if the coordinator cannot send messages at the moment. The execution is durable and starts "
+        "when messages arrive again. Always false for a duplicate.",
+    )
+
+
+@extend_schema_field(PROBLEM_REFERENCE)
+class _Problem(serializers.DictField):
+    """A problem document (RFC 9457)."""
+
+
+@extend_schema_field(SubmissionRequest(many=True))
+class _Items(serializers.ListField):
+    """A list of submissions. Each item is validated separately, later."""
+
+    def run_child_validation(self, data: list[Any]) -> list[Any]:
+        return data
+
+
+class VerdictView(serializers.Serializer[Any]):
+    """The result of one item: `execution` if it was accepted or is a duplicate, else `problem`. The other is null."""
+
+    status = serializers.IntegerField(help_text="The status code that a single request for this item would have.")
+    execution = AcceptedView(allow_null=True)
+    problem = _Problem(allow_null=True)
+
+
+class BatchRequest(StrictSerializer):
+    items = _Items(
+        min_length=1,
+        max_length=settings.MAX_BATCH_ITEMS,
+        help_text="The submissions, each with the members of a single request. An invalid item has its own result.",
+    )
+
+
+class BatchView(serializers.Serializer[Any]):
+    items = VerdictView(many=True)
+
+
+class BatchParser(StrictJSONParser):
+    """Parses batches, which may be larger than other requests."""
+
+    @property
+    def limit(self) -> int:
+        return int(settings.MAX_BATCH_BYTES)
+
+
+class _SubmissionView(TenantView):
+    scopes: ClassVar = {"POST": Scope.SUBMIT}
+    refusals: ClassVar = {
+        "POST": (
+            *(TenantNotAllowed, PipelineUnknown, IdempotencyKeyReused),
+            *(NoActiveRelease, ActiveReleaseChanged, InputInvalid),
+            *(ArtifactMissing, ArtifactAltered, WorkerUnavailable, WorkerNotChecked),
+        )
+    }
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """Accept cached tokens for submissions, because the INSERT verifies the token against the database."""
+        # There is no request while the OpenAPI document is generated.
+        submits = self.request is not None and self.request.method == "POST"
+        return [TokenAuthentication(from_memory=True)] if submits else super().get_authenticators()
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class SubmittedExecutions(_SubmissionView, Executions):
+    """The tenant's executions, newest first."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Submit without the framework if the token is cached and the headers are the usual ones.
+
+        The framework would authenticate, negotiate and parse with the same result, at a third more CPU.
+        """
+        token = _usable_token(request, kwargs["tenant"])
+        if token is None or not _has_usual_headers(request):
+            return super().dispatch(request, *args, **kwargs)
+        try:
+            body = strict_json(request.body, int(settings.MAX_REQUEST_BYTES))
+        except CoordinatorError as error:
+            return refusal(error)
+        return _submit(request, token, body)
+
+    @extend_schema(
+        operation_id="submitExecution", request=SubmissionRequest, responses={202: AcceptedView, 200: AcceptedView}
+    )
+    def post(self, request: Request, tenant: str) -> HttpResponse:
+        """Submit an execution. 202: it is durable, pinned to the active release, and will run.
+
+        200: the idempotency key was used before with an equal input. The response has the execution of that request.
+        """
+        return _submit(self.request, self.token, _body(request))
+
+
+@extend_schema(parameters=[TENANT], tags=["executions"])
+class Batch(_SubmissionView):
+    parser_classes = (BatchParser,)
+    refusals: ClassVar = {}  # the result of each item reports its error
+
+    @extend_schema(operation_id="submitExecutions", request=BatchRequest, responses={200: BatchView})
+    def post(self, request: Request, tenant: str) -> HttpResponse:
+        """Submit up to 1,000 executions at once. Each has its own result, in the order of the items.
+
+        All items with status 202 are durable when the response is sent. A rejected item does not affect the others.
+        """
+        items = BatchRequest.validated(_body(request))["items"]
+        address = _address(self.request)
+        return _json({"items": [_verdict(each, address) for each in _verdicts(self.token, items)]}, 200)
+
+
+# --- one path for all submissions: parse, admit, insert ---
+
+
+def _submit(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpResponse:
+    [verdict] = _verdicts(token, [body])
+    if isinstance(verdict, CoordinatorError):
+        return refusal(verdict)
+    accepted = accepted_json(verdict, _address(request))
+    response = _json(accepted, _status(verdict))
+    response["Location"] = accepted["links"]["self"]
+    return response
+
+
+def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:
+    """Parse each body and submit those that are valid, in one transaction. Return the results in the same order."""
+    parsed = [_parsed(body) for body in bodies]
+    requests = [each for each in parsed if isinstance(each, ExecutionRequest)]
+    submitted = iter(submit_many(token.tenant, requests, actor=actor(token.user, token), token=token.digest))
+    return [next(submitted) if isinstance(each, ExecutionRequest) else each for each in parsed]
+
+
+def _parsed(body: Any) -> ExecutionRequest | CoordinatorError:
+    try:
+        members = body if _is_plain(body) else SubmissionRequest.validated(body)
+    except ValidationError as error:
+        return invalid(error)
+    return ExecutionRequest(
+        members["pipelineId"], members["input"], members["idempotencyKey"], members.get("expectedReleaseVersion")
+    )
+
+
+def _body(request: Request) -> Any:
+    """Return the body and remove it from the request, which may exist until a full garbage collection."""
+    body = request.data
+    if type(body) is not dict:
+        return body  # the request has no body
+    members = dict(body)
+    body.clear()
+    return members
+
+
+# --- requests that need no framework ---
+
+
+def _usable_token(request: HttpRequest, tenant: str) -> ApiToken | None:
+    """Return the cached token of a POST request if it may submit executions of this tenant."""
+    token = remembered(request.META.get("HTTP_AUTHORIZATION", "")) if request.method == "POST" else None
+    if token is None or token.tenant.slug != tenant or Scope.SUBMIT.value not in token.usable_scopes:
+        return None
+    return token
+
+
+def _has_usual_headers(request: HttpRequest) -> bool:
+    """Return True if the request sends JSON, accepts JSON, and is small."""
+    headers = request.META
+    if headers.get("CONTENT_TYPE") != JSON or headers.get("HTTP_ACCEPT", ANYTHING) not in {ANYTHING, JSON}:
+        return False
+    length = headers.get("CONTENT_LENGTH", "")
+    return length.isdecimal() and int(length) <= min(LARGE_BYTES, settings.MAX_REQUEST_BYTES)
+
+
+# --- responses ---
+
+
+def _address(request: HttpRequest | Request) -> str:
+    """Return the URL of the tenant's executions, for a request to that URL or to the one of batches."""
+    return request.build_absolute_uri(request.path.removesuffix(":batch"))
+
+
+def _status(submission: Submission) -> int:
+    return 200 if submission.duplicate else 202
+
+
+def _verdict(verdict: Verdict, address: str) -> dict[str, Any]:
+    if isinstance(verdict, CoordinatorError):
+        return {"status": verdict.status, "execution": None, "problem": problem(verdict)}
+    return {"status": _status(verdict), "execution": accepted_json(verdict, address), "problem": None}
+
+
+def accepted_json(submission: Submission, address: str) -> dict[str, Any]:
+    """Return the members of `AcceptedView`. `address` is the URL of the tenant's executions."""
+    here = f"{address}/{submission.execution_id}"
+    created, earlier = _instant(submission.created_at), submission.earlier
+    return {
+        "executionId": str(submission.execution_id),
+        "pin": {
+            "pipelineId": submission.pipeline_id,
+            "contractVersion": submission.contract_version,
+            "releaseVersion": submission.release_version,
+        },
+        "idempotencyKey": submission.idempotency_key,
+        **(_NEW_STATE if earlier is None else _state(earlier)),
+        "submittedBy": submission.submitted_by,
+        "createdAt": created,
+        **({"nextDueAt": created, "updatedAt": created, "finishedAt": None} if earlier is None else _times(earlier)),
+        "links": {"self": here, "result": f"{here}/result", "events": f"{here}/events"},
+        "duplicate": submission.duplicate,
+        "dispatchDelayed": submission.dispatch_delayed,
+    }
+
+
+_NEW_STATE = {
+    "status": State.QUEUED.value,
+    "worker": None,
+    "runningSince": None,
+    "version": 0,
+    "currentStepIndex": 0,
+    "attempt": 0,
+    "error": None,
+}
+
+
+def _state(execution: Execution) -> dict[str, Any]:
+    error = {"code": execution.error_code, "message": execution.error_message} if execution.error_code else None
+    return {
+        "status": execution.status,
+        "worker": execution.worker_name,
+        "runningSince": _instant(execution.running_since) if execution.running_since else None,
+        "version": execution.version,
+        "currentStepIndex": execution.current_step_index,
+        "attempt": execution.attempt,
+        "error": error,
+    }
+
+
+def _times(execution: Execution) -> dict[str, str | None]:
+    return {
+        "nextDueAt": _instant(execution.next_due_at),
+        "updatedAt": _instant(execution.updated_at),
+        "finishedAt": _instant(execution.finished_at) if execution.finished_at else None,
+    }
+
+
+def _instant(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def _json(body: dict[str, Any], status: int) -> HttpResponse:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return HttpResponse(text.encode(), status=status, content_type=JSON)
+
+
+urlpatterns = [
+    path("executions", SubmittedExecutions.as_view(), name="executions"),
+    path("executions:batch", Batch.as_view(), name="executions-batch"),
+]

@@ -1,0 +1,250 @@
+"""What executions ask of people and other systems: reads of it, and answers to it (wire protocol F.4).
+
+Whoever reads or answers with an id has already been let into the tenant; a resume token is a permission by itself.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from psycopg.types.json import Jsonb
+
+from executions.awaits import awaits
+from executions.awaits.awaits import TIMER, epoch_ms
+from executions.errors import (
+    AnswerInvalid,
+    AwaitTimedOut,
+    CorrelationAmbiguous,
+    InteractionClosed,
+    InteractionUnknown,
+    ResumeTokenInvalid,
+)
+from executions.models import Interaction
+from executions.workers.registry import DISPATCH_TASK
+from foundation.wakeups import wakeup
+from tenancy.models import Tenant
+from wire.documents.canonical import mismatches
+from wire.messages.suspension import interaction_id as interaction_id_of
+from wire.resume_token import ResumeToken, ResumeTokenError, read
+
+Status = Interaction.Status
+MOST_PROBLEMS = 100
+MOST_CORRELATED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An interaction with the answer that counts: the first one, also where this was a `duplicate`."""
+
+    interaction: Interaction
+    duplicate: bool
+
+
+def interactions(tenant: Tenant) -> QuerySet[Interaction]:
+    """What the tenant's executions ask or asked, nearest deadline first."""
+    rows = Interaction.objects.filter(tenant=tenant).select_related("tenant", "execution")
+    return rows.defer("execution__input", "execution__result", "execution__progress").order_by(
+        "deadline", "created_at", "id"
+    )
+
+
+def interaction(tenant: Tenant, interaction_id: uuid.UUID) -> Interaction:
+    """Raises `InteractionUnknown`."""
+    found = interactions(tenant).filter(pk=interaction_id).first()
+    if found is None:
+        raise InteractionUnknown(f"There is no interaction {interaction_id}.")
+    return found
+
+
+def resume(resume_token: str, *, response: Any, actor: str) -> Completion:
+    """Answer with nothing but a resume token, which names the tenant. Raises as `complete` does."""
+    token = _read(resume_token)
+    tenant = Tenant.objects.filter(slug=token.tenant_id).first()
+    if tenant is None:
+        raise ResumeTokenInvalid("The resume token is of a tenant that there is not.")
+    return complete(tenant, resume_token=resume_token, response=response, actor=actor)
+
+
+def complete(
+    tenant: Tenant,
+    *,
+    response: Any,
+    actor: str,
+    interaction_id: uuid.UUID | None = None,
+    correlation_id: str | None = None,
+    resume_token: str | None = None,
+) -> Completion:
+    """Answer an interaction, named in any of three ways or in several that agree.
+
+    The first answer is kept, with who gave it and when, and takes the execution on once it was the last one missing. A
+    repeat changes nothing, returns the first answer, and rings for the execution once more. An answer after the
+    deadline fails unit and execution just as the sweep would.
+
+    Raises, in this order: `ResumeTokenInvalid`, `CorrelationAmbiguous`, `InteractionUnknown`, `AwaitTimedOut`,
+    `InteractionClosed`, `AnswerInvalid`.
+    """
+    token = None if resume_token is None else _read(resume_token)
+    found = _find(tenant, interaction_id, correlation_id, token)
+    problems = [] if found.status == Status.COMPLETED else _problems(found, response)
+    with transaction.atomic():
+        awaits.lock(found.execution_id, found.unit_id)
+        status, late = _status(found)
+        if status == Status.COMPLETED:
+            wakeup.ring_once(DISPATCH_TASK)
+        elif late and status in Interaction.OPEN:
+            awaits.time_out([found.execution_id], actor=actor)
+        elif status not in Interaction.OPEN or found.transport == TIMER:
+            late = status == Status.TIMED_OUT
+            if not late:
+                raise InteractionClosed(_why_closed(found, status), interactionStatus=status)
+        elif problems:
+            told = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:3])
+            raise AnswerInvalid(told, errors=problems[:MOST_PROBLEMS])
+        else:
+            _answer(found, response, actor)
+            awaits.resume({found.unit_id: 1}, actor=actor)
+    if late and status != Status.COMPLETED:
+        raise AwaitTimedOut(
+            f"Interaction {found.pk} could be answered until {found.deadline.isoformat()}.",
+            interactionId=str(found.pk),
+            executionId=str(found.execution_id),
+        )
+    return Completion(interaction(tenant, found.pk), duplicate=status == Status.COMPLETED)
+
+
+# --- finding --------------------------------------------------------------------------------------
+
+
+def _read(resume_token: str) -> ResumeToken:
+    try:
+        return read(resume_token, awaits.resume_secrets())
+    except ResumeTokenError as error:
+        raise ResumeTokenInvalid(str(error)) from None
+
+
+def _find(
+    tenant: Tenant, interaction_id: uuid.UUID | None, correlation_id: str | None, token: ResumeToken | None
+) -> Interaction:
+    """Return the one interaction that matches all the given names. Checks the token against it."""
+    names: dict[str, Any] = {}
+    if token is not None:
+        names["pk"] = interaction_id_of(tenant.slug, token.interaction_id)
+    if correlation_id is not None:
+        names["correlation_id"] = correlation_id
+    if interaction_id is not None:
+        names["pk"] = interaction_id
+    if not names:
+        raise InteractionUnknown("An answer has to name what it answers.")
+    if correlation_id is not None and "pk" not in names:
+        names["pk"] = named_by_correlation(tenant, correlation_id)
+    found = (
+        Interaction.objects.filter(tenant=tenant, **names)
+        .select_related("tenant", "unit", "execution__release__pipeline", "execution__release__contract")
+        .defer("execution__input", "execution__result", "execution__progress")
+        .first()
+    )
+    if found is None:
+        named = " and ".join(str(value) for value in names.values() if value is not None)
+        raise InteractionUnknown(f"There is no interaction {named}.")
+    if token is not None:
+        _hold_against(token, found)
+    return found
+
+
+def named_by_correlation(tenant: Tenant, correlation_id: str) -> uuid.UUID | None:
+    """Return the id of the interaction that a correlation id names; None if it names none.
+
+    Workers choose correlation ids, so several interactions may have the same one. Any other interaction takes
+    precedence over a lost one, and an execution's latest unit over its earlier ones. Raises `CorrelationAmbiguous` if
+    more than one open or answered interaction is left: a repeated answer must never answer another question.
+    """
+    rows = Interaction.objects.filter(tenant=tenant, correlation_id=correlation_id).order_by("-created_at")
+    live = list(
+        rows.filter(status__in=(*Interaction.OPEN, Status.COMPLETED)).values_list("pk", "execution_id", "unit_id")[
+            :MOST_CORRELATED
+        ]
+    )
+    latest_units = {execution_id: unit_id for _, execution_id, unit_id in reversed(live)}
+    named = [pk for pk, execution_id, unit_id in live if unit_id == latest_units[execution_id]]
+    if len(named) > 1:
+        raise CorrelationAmbiguous(
+            f"{len(named)} interactions have the correlation id {correlation_id}; name one by its interactionId.",
+            interactionIds=[str(pk) for pk in named],
+        )
+    return named[0] if named else rows.values_list("pk", flat=True).first()
+
+
+def _hold_against(token: ResumeToken, found: Interaction) -> None:
+    """That the deadline has passed is found out under the lock, where something can be done about it."""
+    record = awaits.resume_token_of(found, issued_at=timezone.now())
+    try:
+        token.require(record, now_epoch_ms=min(epoch_ms(timezone.now()), record.deadline_epoch_ms))
+    except ResumeTokenError as error:
+        raise ResumeTokenInvalid(str(error)) from None
+
+
+# --- answering ------------------------------------------------------------------------------------
+
+
+def _status(found: Interaction) -> tuple[str, bool]:
+    """The status as it is under the lock, and whether the deadline has passed by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT status, deadline <= clock_timestamp() AND transport <> %s FROM executions_interaction "
+            "WHERE id = %s FOR UPDATE",
+            [TIMER, found.pk],
+        )
+        status, late = cursor.fetchone()
+    return status, late
+
+
+_ANSWER = """
+UPDATE executions_interaction SET status = 'COMPLETED', response = %(response)s, actor = %(actor)s,
+    completed_at = clock_timestamp(), version = version + 1, next_dispatch_at = NULL, updated_at = now()
+WHERE id = %(id)s AND status = ANY(%(open)s)
+"""
+
+
+def _answer(found: Interaction, response: Any, actor: str) -> None:
+    parameters: dict[str, Any] = {"id": found.pk, "response": Jsonb(response), "actor": actor, "open": awaits.OPEN}
+    with connection.cursor() as cursor:
+        cursor.execute(_ANSWER, parameters)
+
+
+def _why_closed(found: Interaction, status: str) -> str:
+    if status in Interaction.OPEN:
+        return f"Interaction {found.pk} is a timer; nobody answers it."
+    return f"Interaction {found.pk} is {status}."
+
+
+def _problems(found: Interaction, response: Any) -> list[dict[str, str]]:
+    """What is wrong with an answer: that it is not many where many are due, or not of the contract's type."""
+    many = found.unit.gives_many and not found.unit.itemized
+    if many and not isinstance(response, list):
+        return [_problem("response", "must be an array of answers")]
+    contract = found.execution.release.contract
+    if contract is None or not found.execution.release.pipeline.validate_answers:
+        return []
+    types = _types(contract.document.get("canonicalTypes") or {}, found.output_type)
+    places = [(f"response[{place}]", item) for place, item in enumerate(response)] if many else [("response", response)]
+    return [
+        _problem(f"{place}{path}", rule)
+        for place, item in places
+        for path, rule in mismatches(types, found.output_type, item)
+    ]
+
+
+def _types(canonical_types: Mapping[str, Any], output_type: str) -> Mapping[str, Any]:
+    """A scalar has no entry of its own, so it gets one here; an unknown name in this place accepts everything."""
+    if output_type in canonical_types:
+        return canonical_types
+    alias = {"kind": "alias", "target": {"kind": "scalar", "id": output_type}}
+    return {**canonical_types, output_type: {"definition": alias}}
+
+
+def _problem(field: str, rule: str) -> dict[str, str]:
+    return {"field": field, "code": "ANSWER_TYPE", "message": rule}

@@ -1,0 +1,257 @@
+"""Sends what an await asks to the URL that its author named, until it is received (wire protocol F.8).
+
+An interaction is WAITING, then DISPATCHING under an attempt of its own for as long as one sending may take, then
+DISPATCHED. An attempt whose process died is simply due again. No transaction is open while anything is sent; what comes
+back counts only for the attempt that it belongs to, and not at all once there is an answer.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import random
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from executions.awaits import awaits
+from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
+from executions.lifecycle.dispatch import owner
+from executions.lifecycle.retry import RetryPolicy
+from executions.models import Interaction
+from foundation.http import address_guard
+from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
+from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange
+from foundation.scheduling import places
+from foundation.wakeups import wakeup
+from wire.resume_token import derived
+
+log = logging.getLogger(__name__)
+SIGNATURE_HEADER = "X-Coordinator-Signature"
+RESUME_PATH = "/api/v1/resume"
+MARGIN_SECONDS = 5
+NO_PLACE_DELAY = timedelta(seconds=2)
+LONGEST_ERROR = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    why: str
+    final: bool
+
+
+def sending_seconds() -> int:
+    """The most that one attempt may take: to connect to each address, and for the answer."""
+    return int(settings.WEBHOOK_TIMEOUT_SECONDS * (address_guard.MOST_ADDRESSES + 1)) + MARGIN_SECONDS
+
+
+def webhook_keys(tenant_id: str) -> list[str]:
+    """Return the keys that sign the tenant's webhooks, one for each active secret, that of WORKER_SECRET first."""
+    roots = (settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS)
+    return [derived(root, f"webhook:{tenant_id}") for root in roots]
+
+
+def signature(keys: Iterable[str], moment: int, body: bytes) -> str:
+    """Return the value of SIGNATURE_HEADER: epoch seconds, and one signature for each key.
+
+    A signature is HMAC-SHA256 in hexadecimal over the seconds, a dot, and the body.
+    """
+    signed = f"{moment}.".encode() + body
+    made = (hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in keys)
+    return ",".join([f"t={moment}", *(f"v1={each}" for each in made)])
+
+
+def send(*, resolve: Resolve = address_guard.resolve) -> bool:
+    """Send the webhook that has been due for longest, and ring for the next.
+
+    Return False if none is due. Webhooks of tenants whose receivers hold all the places they may wait for these.
+    """
+    with places.WEBHOOKS.take(_claim, crowded=_send_later) as claimed:
+        if claimed is not None:
+            _send(claimed, resolve)
+    if claimed is not None:
+        wakeup.ring(SEND_TASK)
+    return claimed is not None
+
+
+def _send_later() -> None:
+    if due_exists():
+        wakeup.ring_once(SEND_TASK, delay=NO_PLACE_DELAY)
+
+
+def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
+    interaction = Interaction.objects.select_related("tenant").get(pk=claimed)
+    if interaction.dispatch_attempts > settings.WEBHOOK_ATTEMPTS:
+        # Every attempt was claimed, and the last one's process died.
+        _give_up(interaction, _Failure(interaction.last_dispatch_error or "every attempt broke off", final=True))
+    else:
+        failure = _attempt(interaction, resolve)
+        if failure is None:
+            _received(interaction)
+        else:
+            _not_received(interaction, failure)
+
+
+_ANY_DUE = """
+SELECT EXISTS (
+    SELECT FROM executions_interaction
+    WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
+        AND deadline > now())
+"""
+_CLAIM = """
+UPDATE executions_interaction SET status = 'DISPATCHING', dispatch_attempts = dispatch_attempts + 1,
+    version = version + 1, next_dispatch_at = now() + make_interval(secs => %(lease)s), updated_at = now()
+WHERE id = (
+    SELECT id FROM executions_interaction
+    WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
+        AND deadline > now() AND tenant_id <> ALL(%(full)s)
+    ORDER BY next_dispatch_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, tenant_id
+"""
+
+
+def due_exists() -> bool:
+    """Whether there is anything to send, of which no message may tell."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ANY_DUE, {"webhook": WEBHOOK})
+        [found] = cursor.fetchone()
+    return bool(found)
+
+
+def _claim(full: list[int]) -> tuple[uuid.UUID, int] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"webhook": WEBHOOK, "lease": sending_seconds() + MARGIN_SECONDS, "full": full})
+        row: tuple[uuid.UUID, int] | None = cursor.fetchone()
+    return row
+
+
+def _attempt(interaction: Interaction, resolve: Resolve) -> _Failure | None:
+    try:
+        status = _post(interaction, resolve)
+    except TargetRefused as error:
+        return _Failure(str(error), final=True)
+    except TimedOut:
+        return _Failure("the receiver took too long to answer", final=False)
+    except NotConnected as error:
+        return _Failure(f"no connection to the receiver: {error}", final=False)
+    except (Unreachable, Broken) as error:
+        return _Failure(str(error), final=False)
+    except Exception as error:
+        # Whatever it was, this attempt is over and the next may do better.
+        log.exception("Sending interaction %s failed", interaction.pk)
+        return _Failure(f"the sending failed ({type(error).__name__})", final=False)
+    if 200 <= status < 300:
+        return None
+    return _Failure(f"the receiver answered {status}", final=False)
+
+
+def _post(interaction: Interaction, resolve: Resolve) -> int:
+    """The status that the receiver answers. What else it may say is not waited for."""
+    body = json.dumps(message(interaction), ensure_ascii=False).encode()
+    now = int(timezone.now().timestamp())
+    target = address_guard.vet(
+        interaction.transport_metadata["url"], allowed=settings.WEBHOOK_ALLOWED_NETWORKS, resolve=resolve
+    )
+    answer = exchange(
+        target,
+        "POST",
+        body,
+        headers={
+            "Content-Type": "application/json",
+            "User-Agent": "durable-coordinator",
+            "Idempotency-Key": str(interaction.pk),
+            SIGNATURE_HEADER: signature(webhook_keys(interaction.tenant.slug), now, body),
+        },
+        connect_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+        seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+        limit=None,
+        ca_file=settings.WEBHOOK_CA_FILE,
+    )
+    return answer.status
+
+
+def message(interaction: Interaction) -> dict[str, Any]:
+    """What a receiver gets (wire protocol F.8), with the token that answers it."""
+    token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+    members: dict[str, Any] = {
+        "tenantId": interaction.tenant.slug,
+        "interactionId": interaction.known_as,
+        "correlationId": interaction.correlation_id,
+        "resumeToken": token,
+        "executionId": str(interaction.execution_id),
+        "stepId": interaction.step_id,
+        "outputType": interaction.output_type,
+        "deadlineEpochMs": epoch_ms(interaction.deadline),
+        "requestPayload": interaction.request,
+    }
+    if settings.PUBLIC_URL:
+        members["callback"] = {"completionUrl": settings.PUBLIC_URL + RESUME_PATH}
+    return members
+
+
+_RECORD = """
+UPDATE executions_interaction SET status = %(status)s, version = version + 1, last_dispatch_error = %(error)s,
+    next_dispatch_at = now() + %(wait)s::interval, updated_at = now()
+WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
+"""
+
+
+def _record(interaction: Interaction, status: Interaction.Status, error: str, wait: timedelta | None) -> None:
+    parameters: dict[str, Any] = {
+        "id": interaction.pk,
+        "attempt": interaction.dispatch_attempts,
+        "status": status.value,
+        "error": error[:LONGEST_ERROR],
+        "wait": wait,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD, parameters)
+
+
+def _received(interaction: Interaction) -> None:
+    _record(interaction, Interaction.Status.DISPATCHED, "", None)
+
+
+def _not_received(interaction: Interaction, failure: _Failure) -> None:
+    policy = RetryPolicy(
+        limit=settings.WEBHOOK_ATTEMPTS - 1,
+        delay=timedelta(seconds=settings.WEBHOOK_DELAY_SECONDS),
+        jitter=settings.RETRY_JITTER,
+    )
+    wait = None if failure.final else policy.wait(interaction.dispatch_attempts, random.random)
+    if wait is None:
+        _give_up(interaction, failure)
+        return
+    log.warning("Webhook of interaction %s was not received: %s", interaction.pk, failure.why)
+    _record(interaction, Interaction.Status.WAITING, failure.why, wait)
+    wakeup.ring(SEND_TASK, delay=wait)
+
+
+_FAIL = """
+UPDATE executions_interaction SET status = 'FAILED', version = version + 1, last_dispatch_error = %(error)s,
+    next_dispatch_at = NULL, updated_at = now()
+WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
+"""
+
+
+def _give_up(interaction: Interaction, failure: _Failure) -> None:
+    """Fail the interaction, its unit and its execution, unless it was answered or sent anew in the meantime."""
+    told = f"Webhook of interaction {interaction.pk} could not be delivered: {failure.why}"
+    parameters: dict[str, Any] = {
+        "id": interaction.pk,
+        "attempt": interaction.dispatch_attempts,
+        "error": failure.why[:LONGEST_ERROR],
+    }
+    with transaction.atomic():
+        awaits.lock(interaction.execution_id, interaction.unit_id)
+        with connection.cursor() as cursor:
+            cursor.execute(_FAIL, parameters)
+            if cursor.rowcount == 0:
+                return
+        awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: told[:500]}, actor=owner())

@@ -1,0 +1,69 @@
+"""Ends an execution by an operator's order, whatever it is waiting for."""
+
+import uuid
+
+from django.db import transaction
+
+from executions.awaits import awaits
+from executions.errors import CancelRefused, ExecutionChanged
+from executions.lifecycle import moves, queries
+from executions.lifecycle.moves import Move
+from executions.lifecycle.redrive import require_version
+from executions.lifecycle.states import MOVES, State
+from executions.models import Execution
+from executions.workers import registry
+from foundation.database.guarded_update import sources
+from tenancy.models import Tenant
+
+TRIES = 10
+
+
+def cancel(
+    tenant: Tenant,
+    execution_id: uuid.UUID,
+    *,
+    actor: str,
+    reason: str,
+    expected_version: int | None = None,
+) -> Execution:
+    """Cancel an execution and its open interactions. An execution that is already cancelled is returned unchanged.
+
+    The lease ends, so the worker's outcome is dropped. A worker that runs the execution is notified; the step decides
+    whether it ends early. Raises, in this order: `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and
+    `ExecutionChanged` if it changes state too often meanwhile.
+    """
+    for _ in range(TRIES):
+        execution = queries.execution(tenant, execution_id)
+        if execution.status == State.CANCELLED:
+            return execution
+        if State(execution.status) not in sources(MOVES, State.CANCELLED):
+            raise CancelRefused(
+                f"Execution {execution_id} cannot be cancelled from status {execution.status}",
+                executionStatus=execution.status,
+            )
+        require_version(execution, expected_version)
+        with transaction.atomic():
+            if moves.apply([_move(execution, actor, reason)]):
+                awaits.cancel([execution_id])
+                registry.tell_of_lost_lease(execution)
+                return queries.execution(tenant, execution_id)
+        # It moved on by itself, which is no reason to refuse where any state would do.
+    raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")
+
+
+def _move(execution: Execution, actor: str, reason: str) -> Move:
+    return Move(
+        execution_id=execution.pk,
+        source=State(execution.status),
+        version=execution.version,
+        target=State.CANCELLED,
+        kind="CANCELLED",
+        actor=actor,
+        data={
+            "reason": reason,
+            "previousStatus": execution.status,
+            "stepIndex": execution.current_step_index,
+            "errorCode": execution.error_code,
+            "errorMessage": execution.error_message,
+        },
+    )

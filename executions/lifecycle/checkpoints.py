@@ -1,0 +1,82 @@
+"""What a running transition has behind it: kept as it arrives, so that a retry starts after it.
+
+The worker does not wait for this. A checkpoint that its execution's outcome, or a later checkpoint, has overtaken is
+worth nothing and is let go.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from foundation.database import prepared
+from wire.documents.json_text import all_storable
+from wire.messages.celery_messages import Checkpoint
+
+log = logging.getLogger(__name__)
+
+_KEEP = """
+WITH asked AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[], %(tokens)s::uuid[], %(steps)s::int[],
+        %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[])
+        AS a(id, version, token, step, progress, shape, key)
+), locked AS (
+    SELECT e.id, a.version, a.token FROM executions_execution e JOIN asked a ON a.id = e.id
+    WHERE e.checkpoints AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
+    ORDER BY e.id FOR UPDATE OF e
+), kept AS (
+    UPDATE executions_execution e SET
+        current_step_index = a.step, progress = a.progress, progress_shape = a.shape, takeovers = 0,
+        event_count = e.event_count + 1, updated_at = now()
+    FROM locked l JOIN asked a USING (id, version, token) WHERE e.id = l.id
+    RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
+)
+INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+SELECT id, event_count, 'CHECKPOINT', status, %(actor)s,
+    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt)
+FROM kept
+"""
+
+
+def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
+    """Keep the newest valid checkpoint of each execution and return how many were kept.
+
+    A checkpoint is valid under the lease that holds now, and only if its outputs can be stored. It counts as progress:
+    the leases that its execution lost before are forgotten. The caller has made sure that the executions belong to
+    the release that the worker hosts.
+    """
+    # At most one version and lease of an execution passes the guard, so the newest is chosen for each of them.
+    newest: dict[object, tuple[Checkpoint, Jsonb]] = {}
+    for each in sorted(reached, key=lambda each: each.next_step_index):
+        progress = _progress(each)
+        if progress is not None:
+            newest[each.execution_id, each.execution_version, each.lease_token] = (each, progress)
+    rows = list(newest.values())
+    if not rows:
+        return 0
+    columns: dict[str, Any] = {
+        "actor": f"worker:{worker_id}",
+        "ids": [each.execution_id for each, _ in rows],
+        "versions": [each.execution_version for each, _ in rows],
+        "tokens": [each.lease_token for each, _ in rows],
+        "steps": [each.next_step_index for each, _ in rows],
+        "progress": [progress for _, progress in rows],
+        "shapes": ["MULTI" if each.many else "UNI" for each, _ in rows],
+        "keys": [each.transition_key for each, _ in rows],
+    }
+    with prepared.cursor() as cursor:
+        cursor.execute(_KEEP, columns)
+        return int(cursor.rowcount)
+
+
+def _progress(checkpoint: Checkpoint) -> Jsonb | None:
+    """What the next step starts from; None, and a log line, where it cannot be kept."""
+    try:
+        outputs = all_storable(checkpoint.output_payloads)
+    except ValueError as error:
+        log.warning("A checkpoint of execution %s cannot be kept: %s", checkpoint.execution_id, error)
+        return None
+    if checkpoint.many:
+        return Jsonb(outputs)
+    return Jsonb(outputs[0]) if len(outputs) == 1 else None

@@ -1,0 +1,87 @@
+"""The record of executions that failed for good, in the transaction of the failure (wire protocol E.6)."""
+
+import logging
+import uuid
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from executions.models import DeadLetter
+from tenancy.models import Tenant
+
+log = logging.getLogger(__name__)
+
+_WRITE = """
+WITH written AS (
+    INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status,
+        reason, error_code, error_message, retryable, retries_observed, step_index)
+    SELECT e.tenant_id, e.id, e.version, concat(e.id, ':', e.current_step_index, ':', e.attempt), e.status,
+        %(reason)s, e.error_code, e.error_message, %(retryable)s, e.attempt, e.current_step_index
+    FROM executions_execution e WHERE e.id = ANY(%(ids)s) AND e.status IN ('FAILED', 'DLQ')
+    ON CONFLICT (execution_id, execution_version) DO NOTHING
+    RETURNING *
+)
+SELECT t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code, w.retries_observed,
+    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN')
+FROM written w
+JOIN tenancy_tenant t ON t.id = w.tenant_id
+JOIN executions_execution e ON e.id = w.execution_id
+JOIN releases_release r ON r.id = e.release_id
+LEFT JOIN releases_contract c ON c.id = r.contract_id
+"""
+
+
+def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, retryable: bool) -> None:
+    """Leave a dead letter for each of these that is FAILED or DLQ, as its row tells; once for each failure.
+
+    After the commit one ERROR line each says so, in words for which operators' scripts search the log.
+    """
+    if not execution_ids:
+        return
+    parameters: dict[str, Any] = {"ids": list(execution_ids), "reason": reason.value, "retryable": retryable}
+    with connection.cursor() as cursor:
+        cursor.execute(_WRITE, parameters)
+        for row in cursor.fetchall():
+            transaction.on_commit(partial(_tell, reason, retryable, *row))
+
+
+def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
+    """The tenant's dead letters, newest first, each with its execution as that is by now."""
+    rows = DeadLetter.objects.filter(tenant=tenant).select_related("execution__tenant")
+    return rows.defer("execution__input", "execution__result", "execution__progress")
+
+
+def _tell(
+    reason: DeadLetter.Reason,
+    retryable: bool,
+    tenant: str,
+    execution_id: uuid.UUID,
+    transition_key: str,
+    status: str,
+    error: str,
+    retries: int,
+    transport: str,
+    platform: str,
+) -> None:
+    log.error(
+        "Execution moved to DLQ: tenant=%s execution=%s transition=%s status=%s reason=%s error=%s retryable=%s "
+        "retriesObserved=%d transport=%s platform=%s",
+        tenant,
+        execution_id,
+        transition_key,
+        status,
+        reason.value,
+        _word(error),
+        str(retryable).lower(),
+        retries,
+        _word(transport.upper()),
+        _word(platform.upper()),
+    )
+
+
+def _word(text: str) -> str:
+    """What others wrote, as one word: it can neither end the line nor pass for another member of it."""
+    return "".join(character if character.isprintable() and character != " " else "_" for character in text)

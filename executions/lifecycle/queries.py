@@ -1,0 +1,53 @@
+"""Reads of executions and their history; whoever asks has already been let into the tenant."""
+
+import uuid
+from typing import Any
+
+from django.db.models import QuerySet
+
+from executions.errors import ExecutionUnknown
+from executions.models import DeadLetter, Execution, ExecutionEvent
+from tenancy.models import Tenant
+
+
+def executions(tenant: Tenant) -> QuerySet[Execution]:
+    """The tenant's executions, newest first, without their inputs and results."""
+    return Execution.objects.filter(tenant=tenant).select_related("tenant").defer("input", "result")
+
+
+def execution(tenant: Tenant, execution_id: uuid.UUID) -> Execution:
+    """Raises `ExecutionUnknown`."""
+    found = Execution.objects.filter(tenant=tenant, pk=execution_id).select_related("tenant").first()
+    if found is None:
+        raise ExecutionUnknown(f"There is no execution {execution_id}.")
+    return found
+
+
+def events(of: Execution) -> QuerySet[ExecutionEvent]:
+    """Its history, from the first event on."""
+    return of.events.order_by("sequence")
+
+
+def result(of: Execution) -> Any:
+    """The outcome's one value for SINGLE, the list of them for MATERIALIZED_MULTI; None unless it succeeded."""
+    if of.result is None or of.result_shape == "MATERIALIZED_MULTI":
+        return of.result
+    return of.result[0] if of.result else None
+
+
+def traceback(of: Execution) -> str:
+    """Return the traceback of the error that `of` shows; empty if the worker reported none."""
+    if of.error_code is None:
+        return ""
+    data = of.events.filter(data__errorCode=of.error_code).order_by("-sequence").values_list("data", flat=True).first()
+    return str((data or {}).get("traceback", ""))
+
+
+def traceback_of(letter: DeadLetter) -> str:
+    """Return the traceback of the failure that a dead letter records; empty if the worker reported none.
+
+    The letter and its event were written in one transaction, so both have the same time.
+    """
+    events = letter.execution.events.filter(at=letter.created_at, status=letter.terminal_status)
+    data = events.order_by("-sequence").values_list("data", flat=True).first()
+    return str((data or {}).get("traceback", ""))

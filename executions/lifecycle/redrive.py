@@ -1,0 +1,100 @@
+"""Runs an execution again that failed for good, on the release that it is pinned to (wire protocol E.8)."""
+
+import uuid
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from executions.errors import ExecutionChanged, RedriveRefused, VersionMismatch
+from executions.lifecycle import moves, queries
+from executions.lifecycle.moves import Move
+from executions.lifecycle.states import State
+from executions.models import Execution
+from executions.submission.admission import require_allowed
+from executions.workers.registry import DISPATCH_TASK
+from foundation.wakeups import wakeup
+from tenancy.models import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """The execution as it was queued, and the status that it came from."""
+
+    execution: Execution
+    previous_status: State
+
+
+def redrivable(allow_failed: bool) -> frozenset[State]:
+    """The states that a re-drive starts from. What no retry can help is run again only where somebody asks for it."""
+    return frozenset({State.DLQ, State.FAILED}) if allow_failed else frozenset({State.DLQ})
+
+
+def redrive(
+    tenant: Tenant,
+    execution_id: uuid.UUID,
+    *,
+    actor: str,
+    reason: str,
+    expected_version: int | None = None,
+    allow_failed: bool = False,
+) -> Redriven:
+    """Queue an execution again at the step where it failed, with a fresh retry budget and the same pin.
+
+    Raises, in this order: `TenantNotAllowed`, `ExecutionUnknown`, `RedriveRefused`, `VersionMismatch`, and
+    `ExecutionChanged` if another process changed its state first.
+    """
+    require_allowed(tenant)
+    with transaction.atomic():
+        execution = queries.execution(tenant, execution_id)
+        check(execution, expected_version, allow_failed)
+        move = move_of(execution, actor=actor, reason=reason)
+        if not moves.apply([move]):
+            raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
+        wakeup.ring_once(DISPATCH_TASK)
+        return Redriven(queries.execution(tenant, execution_id), move.source)
+
+
+def check(execution: Execution, expected_version: int | None, allow_failed: bool) -> None:
+    """Raise `RedriveRefused`, else `VersionMismatch`, for what may not be re-driven (wire protocol B.2)."""
+    if State(execution.status) not in redrivable(allow_failed):
+        raise RedriveRefused(
+            f"Execution {execution.pk} cannot be re-driven from status {execution.status}",
+            executionStatus=execution.status,
+        )
+    require_version(execution, expected_version)
+
+
+def require_version(execution: Execution, expected: int | None) -> None:
+    """Raise `VersionMismatch` where the caller expects a version and the execution has another."""
+    if expected is not None and expected != execution.version:
+        raise VersionMismatch(
+            f"Execution {execution.pk} version mismatch: expected {expected} but current version is "
+            f"{execution.version}",
+            currentVersion=execution.version,
+        )
+
+
+def move_of(execution: Execution, *, actor: str, reason: str, **told: str) -> Move:
+    """The guarded move that re-drives `execution` as it was read. Attempts count on; the retry budget starts anew.
+
+    Step, progress and pin stay: what failed at an await is parked there with what it asked, and asks again.
+    """
+    return Move(
+        execution_id=execution.pk,
+        source=State(execution.status),
+        version=execution.version,
+        target=State.QUEUED,
+        kind="REDRIVEN",
+        actor=actor,
+        data={
+            "reason": reason,
+            "previousStatus": execution.status,
+            "attempt": execution.attempt + 1,
+            "errorCode": execution.error_code,
+            "errorMessage": execution.error_message,
+            **told,
+        },
+        attempt=execution.attempt + 1,
+        budget_start=execution.attempt + 1,
+        transition_key=f"redrive:{execution.pk}:{execution.version}",
+    )

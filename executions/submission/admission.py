@@ -1,0 +1,150 @@
+"""Whether a pipeline takes executions in at this moment, and what they get pinned to.
+
+What the checks found is kept for a moment, so that they are not made for every submission. Only consent is kept, never
+a refusal; and what is pinned is held against the database once more by the INSERT itself, so that an activation or a
+revocation that has returned is seen by every later submission, whatever any process remembers.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.conf import settings
+
+from executions.errors import InputInvalid, TenantNotAllowed
+from executions.workers import message_path
+from executions.workers.eligibility import require_healthy
+from releases import queries
+from releases.artifacts.soundness import require_sound
+from releases.errors import ActiveReleaseChanged
+from releases.models import Release
+from tenancy.models import Tenant
+from wire.documents.canonical import mismatches
+from wire.documents.contract import Contract, contract_from_json
+from wire.documents.descriptor import CHECKPOINTS
+
+MANY = {"MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION"}
+MOST_KEPT = 10_000
+
+
+@dataclass
+class Admission:
+    """The active release of a pipeline, read at one moment; `activation` is the event that made it so."""
+
+    release: Release
+    activation: int
+    made_at: float = 0.0  # when the checks had passed, by the process's monotonic clock
+    renewing: bool = False  # set by whoever looks anew
+    interrupted: bool = False
+    """No message reaches the control workers."""
+
+    @cached_property
+    def contract(self) -> Contract | None:
+        stored = self.release.contract
+        before = _kept.get(self._key)
+        if before is not None and before is not self and before.release.pk == self.release.pk:
+            return before.contract
+        return contract_from_json(stored.document) if stored else None
+
+    @cached_property
+    def checkpoints(self) -> bool:
+        return self.release.artifacts.filter(capabilities__contains=[CHECKPOINTS]).exists()
+
+    @property
+    def result_shape(self) -> str:
+        return self.contract.result_shape if self.contract else "SINGLE"
+
+    def require_expected(self, release_version: str | None) -> None:
+        """Raise `ActiveReleaseChanged` unless `release_version` is None or the active one."""
+        active = self.release.release_version
+        if release_version is not None and release_version != active:
+            raise ActiveReleaseChanged(
+                f"Expected {release_version!r} to be active, but it is {active!r}.", activeReleaseVersion=active
+            )
+
+    def input_shape(self, value: Any, asked: str | None = None) -> str:
+        """UNI for one value, MULTI for a list of items where that is asked, or else where the first step takes many.
+
+        Raises `InputInvalid`.
+        """
+        if self.contract is None or not self.contract.steps:
+            return asked or "UNI"
+        many = asked == "MULTI" if asked else self.contract.steps[0].cardinality in MANY
+        if many and not isinstance(value, list):
+            raise InputInvalid(
+                "The first step takes many items.", errors=[_error("input", "must be an array of items")]
+            )
+        items = value if many else [value]
+        errors = [
+            _error(f"input[{index}]{path}" if many else f"input{path}", rule)
+            for index, item in enumerate(items)
+            for path, rule in self._mismatches(item)
+        ]
+        if errors:
+            told = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
+            raise InputInvalid(told, errors=errors[:100])
+        return "MULTI" if many else "UNI"
+
+    def _mismatches(self, item: Any) -> list[tuple[str, str]]:
+        if self.contract is None or not (type_id := self.contract.steps[0].input_type_id):
+            return []
+        return mismatches(self.contract.canonical_types, type_id, item)
+
+    @property
+    def _key(self) -> tuple[int, str]:
+        return self.release.pipeline.tenant_id, self.release.pipeline.pipeline_id
+
+    def require_ready(self) -> None:
+        """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable`; else keep this consent for a moment."""
+        require_sound(self.release)
+        require_healthy(self.release)
+        self.interrupted = message_path.is_interrupted()
+        self.made_at = time.monotonic()  # slow checks must not make a memory that has already expired
+        with _lock:
+            if len(_kept) >= MOST_KEPT:
+                _kept.clear()
+            _kept[self._key] = self
+
+
+def require_allowed(tenant: Tenant) -> None:
+    """Raise `TenantNotAllowed` if ALLOWED_TENANTS names tenants, but not this one."""
+    if settings.ALLOWED_TENANTS and tenant.slug not in settings.ALLOWED_TENANTS:
+        raise TenantNotAllowed(f"ALLOWED_TENANTS does not name the tenant {tenant.slug!r}.")
+
+
+def admission(tenant: Tenant, pipeline_id: str) -> Admission:
+    """As it is now. Raises `PipelineUnknown` and `NoActiveRelease`; who submits must `require_ready` too."""
+    pipeline = queries.pipeline(tenant, pipeline_id)
+    release = queries.active_release(pipeline)
+    assert pipeline.activation_id is not None  # noqa: S101 - it has an active release
+    release.pipeline = pipeline
+    return Admission(release, pipeline.activation_id)
+
+
+_kept: dict[tuple[int, str], Admission] = {}
+_lock = threading.Lock()
+
+
+def remembered(tenant: Tenant, pipeline_id: str) -> Admission | None:
+    """A consent that is at most SUBMISSION_CACHE_SECONDS old, or None.
+
+    One caller gets None at half that time already and looks anew, so that not all who are under way have to at once.
+    """
+    kept = _kept.get((tenant.pk, pipeline_id))
+    if kept is None:
+        return None
+    if time.monotonic() - kept.made_at < settings.SUBMISSION_CACHE_SECONDS / (1 if kept.renewing else 2):
+        return kept
+    kept.renewing = True
+    return None
+
+
+def forget_all() -> None:
+    with _lock:
+        _kept.clear()
+
+
+def _error(field: str, rule: str) -> dict[str, str]:
+    return {"field": field, "code": "INPUT_TYPE", "message": rule}

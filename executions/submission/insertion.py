@@ -1,0 +1,133 @@
+"""Writes admitted executions: one statement and one commit for the rows of several requests."""
+
+import json
+import uuid
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from django.db import IntegrityError, connection, transaction
+from psycopg.types.json import Json
+
+from executions.submission.admission import Admission
+from executions.submission.group_commit import GroupCommit
+from executions.submission.identifiers import new_id
+from executions.workers.registry import DISPATCH_TASK
+from foundation.database import prepared
+from foundation.database.postgresql.outage import is_outage
+from foundation.database.postgresql.violations import violated_constraint
+from foundation.wakeups import wakeup
+from releases.models import Release
+from tenancy.roles import Scope, roles_granting
+
+ROWS_IN_A_COMMIT = 500
+BYTES_IN_A_COMMIT = 4 * 1024**2
+LARGE_BYTES = 1024**2
+
+# The constraint that is violated if a release is revoked while its executions are being written.
+_PIN_EXISTS = "execution_pin_exists"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A new execution. `document` is its row as the statement expects it: JSON in UTF-8.
+
+    `interrupted` is true if no message reached the control workers when the row was admitted.
+    """
+
+    id: uuid.UUID
+    release: Release
+    interrupted: bool
+    document: bytes
+
+    @classmethod
+    def of(cls, admission: Admission, **columns: Any) -> Self:
+        """Make a row that is pinned to the release of `admission`."""
+        execution_id = new_id()
+        document = {
+            "id": str(execution_id),
+            "release": admission.release.pk,
+            "activation": admission.activation,
+            "result_shape": admission.result_shape,
+            "checkpoints": admission.checkpoints,
+            **columns,
+        }
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        return cls(execution_id, admission.release, admission.interrupted, text.encode())
+
+
+# Inserts a row only if its release is still registered and active, its token is still valid, and the token's owner may
+# still submit: the statement verifies cached admissions and tokens against the tables. If several rows have the same
+# key, the first one wins. Rows are inserted in the order of their keys, so that concurrent groups never deadlock.
+INSERT = """
+WITH requested AS (
+    SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
+        id uuid, release bigint, activation bigint, key text, digest text, input jsonb, shape text, result_shape text,
+        checkpoints bool, actor text, token text, wire_input jsonb)) WITH ORDINALITY
+        AS a(id, release, activation, key, digest, input, shape, result_shape, checkpoints, actor, token, wire_input,
+             place)
+), accepted AS (
+    INSERT INTO executions_execution (
+        id, tenant_id, release_id, pipeline_id, contract_version, release_version, execution_key, input_digest, input,
+        input_shape, result_shape, checkpoints, submitted_by)
+    SELECT a.id, p.tenant_id, r.id, p.pipeline_id, r.contract_version, r.release_version, a.key, a.digest, a.input -> 0,
+        a.shape, a.result_shape, a.checkpoints, a.actor
+    FROM requested a
+    JOIN releases_release r ON r.id = a.release AND r.status = 'REGISTERED'
+    JOIN releases_pipeline p ON p.id = r.pipeline_id AND p.activation_id = a.activation
+    WHERE a.token IS NULL OR EXISTS (
+        SELECT FROM tenancy_apitoken t JOIN auth_user u ON u.id = t.user_id
+        LEFT JOIN tenancy_membership m ON m.user_id = t.user_id AND m.tenant_id = t.tenant_id
+        WHERE t.digest = a.token AND t.tenant_id = p.tenant_id AND t.expiry > statement_timestamp()
+            AND %(scope)s = ANY (t.scopes) AND u.is_active AND (u.is_superuser OR m.role = ANY (%(roles)s)))
+    ORDER BY p.tenant_id, p.pipeline_id, a.key, a.place
+    ON CONFLICT (tenant_id, pipeline_id, execution_key) DO NOTHING
+    RETURNING id, status, contract_version, release_version, submitted_by, created_at
+), kept AS (
+    INSERT INTO executions_wireform (execution_id, input)
+    SELECT accepted.id, a.wire_input FROM accepted JOIN requested a ON a.id = accepted.id WHERE a.wire_input IS NOT NULL
+), events AS (
+    INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
+    SELECT id, 1, 'SUBMITTED', status, submitted_by,
+        jsonb_build_object('contractVersion', contract_version, 'releaseVersion', release_version)
+    FROM accepted
+)
+SELECT id, created_at FROM accepted
+"""
+
+
+def _insert(rows: list[Row]) -> list[datetime | None]:
+    """Return when each row was written; None if the current tables do not admit it.
+
+    If a release is revoked in the middle of the statement, none of the rows is written. Callers check admission again.
+    """
+    document = b"[%b]" % b",".join([row.document for row in rows])
+    columns: dict[str, Any] = {
+        "rows": Json(document, dumps=bytes),
+        "scope": Scope.SUBMIT.value,
+        "roles": [role.value for role in roles_granting(Scope.SUBMIT)],
+    }
+    try:
+        # Alone, the statement is its own transaction and needs no savepoint.
+        with transaction.atomic() if connection.in_atomic_block else nullcontext(), prepared.cursor() as cursor:
+            cursor.execute(INSERT, columns)
+            written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
+    except IntegrityError as error:
+        if violated_constraint(error) != _PIN_EXISTS:
+            raise
+        return [None] * len(rows)
+    if len(document) > LARGE_BYTES and not connection.in_atomic_block:
+        connection.close()  # libpq keeps a buffer as large as the largest statement it ever sent
+    if written:
+        wakeup.ring_once(DISPATCH_TASK)
+    return [written.get(row.id) for row in rows]
+
+
+def _size(row: Row) -> int:
+    return len(row.document)
+
+
+commits = GroupCommit(
+    _insert, most_rows=ROWS_IN_A_COMMIT, size=_size, most_bytes=BYTES_IN_A_COMMIT, is_outage=is_outage
+)

@@ -1,0 +1,330 @@
+"""Submits executions: checks whether the pipeline admits them, and pins each one to its active release permanently."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Self
+
+from executions.errors import IdempotencyKeyReused, TenantNotAllowed
+from executions.models import Execution
+from executions.submission import admission
+from executions.submission.admission import Admission
+from executions.submission.insertion import Row, commits
+from foundation.errors import CoordinatorError
+from foundation.wakeups.broker_gate import gate
+from releases.errors import ActiveReleaseChanged
+from tenancy.access import require_valid
+from tenancy.models import Tenant
+from tenancy.roles import Scope
+from wire.documents import json_values
+
+MAX_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRequest:
+    """A request to run a pipeline once, with the caller's idempotency key.
+
+    `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
+    its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
+    for any input (wire protocol C.1.2).
+    """
+
+    pipeline_id: str
+    input: Any
+    idempotency_key: str
+    expected_release_version: str | None = None
+    input_shape: str | None = None
+    wire_input: Any = None
+    key_alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An accepted request: its execution, and whether an earlier request with the same key created that.
+
+    `earlier` is the current row of a duplicate's execution. `dispatch_delayed` is True if no message can be sent at the
+    moment.
+    """
+
+    execution_id: uuid.UUID
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    idempotency_key: str
+    submitted_by: str
+    created_at: datetime
+    duplicate: bool = False
+    dispatch_delayed: bool = False
+    earlier: Execution | None = None
+
+    @classmethod
+    def repeated(cls, first: Execution) -> Self:
+        """Return the result for a key that created the execution `first` before."""
+        return cls(
+            first.pk,
+            first.pipeline_id,
+            first.contract_version,
+            first.release_version,
+            first.execution_key,
+            first.submitted_by,
+            first.created_at,
+            duplicate=True,
+            earlier=first,
+        )
+
+    @classmethod
+    def inserted(cls, row: Row, request: ExecutionRequest, actor: str, at: datetime) -> Self:
+        """Return the result for a row that was inserted at `at`, without reading the row again."""
+        release = row.release
+        return cls(
+            row.id,
+            request.pipeline_id,
+            release.contract_version,
+            release.release_version,
+            request.idempotency_key,
+            actor,
+            at,
+            dispatch_delayed=row.interrupted or gate.refused,
+        )
+
+    @property
+    def execution(self) -> Execution:
+        """The execution's row. A new one is read from the database."""
+        return self.earlier or Execution.objects.select_related("tenant").get(pk=self.execution_id)
+
+
+Verdict = Submission | CoordinatorError
+"""The result of one request: accepted, or the reason why not."""
+Key = tuple[str, str]
+"""A pipeline's id and an idempotency key."""
+
+
+def submit(
+    tenant: Tenant,
+    *,
+    pipeline_id: str,
+    input: Any,  # noqa: A002 - the protocol's name
+    idempotency_key: str,
+    actor: str,
+    expected_release_version: str | None = None,
+    token: str | None = None,
+    input_shape: str | None = None,
+    wire_input: Any = None,
+    key_alone: bool = False,
+) -> Submission:
+    """Submit one execution. The members of `ExecutionRequest` describe the arguments.
+
+    When this returns, the execution is durable and pinned, and it will run, even if another release is activated later.
+    A repeated key with an equal input returns the first execution, even if a new one would be rejected now.
+
+    `token` is the digest of the caller's token if a cached check authenticated it: the token must still be valid when
+    the row is inserted.
+
+    Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
+    `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
+    `WorkerUnavailable`.
+    """
+    request = ExecutionRequest(
+        pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input, key_alone
+    )
+    [verdict] = submit_many(tenant, [request], actor=actor, token=token)
+    if isinstance(verdict, CoordinatorError):
+        raise verdict
+    return verdict
+
+
+def submit_many(
+    tenant: Tenant, requests: Sequence[ExecutionRequest], *, actor: str, token: str | None = None
+) -> list[Verdict]:
+    """Submit each request as `submit` does. Return their results in the same order.
+
+    All accepted executions are durable when this returns. A rejected request does not affect the others. If several
+    requests have the same key, the first of them that can be accepted is, and the others repeat it.
+    """
+    try:
+        admission.require_allowed(tenant)
+    except TenantNotAllowed as refusal:
+        return [refusal for _ in requests]
+    batch = _Batch(tenant, [_Item(request) for request in requests], actor, token)
+    batch.accept_cached()
+    for _ in range(MAX_ROUNDS):
+        if not batch.undecided:
+            break
+        batch.decide()
+    return [item.verdict or _unstable(item.request) for item in batch.items]
+
+
+@dataclass
+class _Item:
+    """A request of a batch. `verdict` is None until it is decided."""
+
+    request: ExecutionRequest
+    verdict: Verdict | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.request.pipeline_id, self.request.idempotency_key
+
+    @cached_property
+    def digest(self) -> str:
+        return json_values.digest(self.request.input)
+
+
+class _Batch:
+    """The requests of one call. Each pipeline is checked once, and all admitted requests are inserted together."""
+
+    def __init__(self, tenant: Tenant, items: list[_Item], actor: str, token: str | None) -> None:
+        self.items = items
+        self._tenant = tenant
+        self._actor = actor
+        self._token = token
+
+    @property
+    def undecided(self) -> list[_Item]:
+        return [item for item in self.items if item.verdict is None]
+
+    def accept_cached(self) -> None:
+        """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
+        admissions = {
+            pipeline_id: _ready_admission(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)
+        }
+        keys: set[Key] = set()
+        rows: list[tuple[_Item, Row]] = []
+        for item in self.items:
+            if item.key in keys:
+                continue
+            keys.add(item.key)
+            admission = admissions[item.request.pipeline_id]
+            if admission is not None and isinstance(shape := _shape(admission, item.request), str):
+                rows.append((item, self._row(admission, item, shape)))
+        self._insert(rows)
+
+    def decide(self) -> None:
+        """Decide by the current state. An item stays undecided if the state changes before its row is inserted."""
+        try:
+            require_valid(self._token, Scope.SUBMIT)
+        except CoordinatorError as refusal:
+            for item in self.undecided:
+                item.verdict = refusal
+            return
+        self._find_earlier()
+        states = {pipeline_id: _PipelineState(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.undecided)}
+        rows: dict[Key, tuple[_Item, Row]] = {}
+        for item in self.undecided:
+            if item.key in rows:
+                continue  # the next round finds the execution of the first item with this key
+            admitted = self._admit(states[item.request.pipeline_id], item)
+            if isinstance(admitted, Row):
+                rows[item.key] = item, admitted
+            else:
+                item.verdict = admitted
+        self._insert(list(rows.values()))
+
+    def _find_earlier(self) -> None:
+        """Decide the items whose keys have executions already."""
+        undecided = self.undecided
+        first = _executions(self._tenant, undecided)
+        for item in undecided:
+            if item.key in first:
+                item.verdict = _repeated(item, first[item.key])
+
+    def _admit(self, state: "_PipelineState", item: _Item) -> Row | CoordinatorError:
+        admission = state.admission
+        if isinstance(admission, CoordinatorError):
+            return admission
+        shape = _shape(admission, item.request)
+        if isinstance(shape, CoordinatorError):
+            return shape
+        return state.unready or self._row(admission, item, shape)
+
+    def _row(self, admission: Admission, item: _Item, shape: str) -> Row:
+        request = item.request
+        return Row.of(
+            admission,
+            key=request.idempotency_key,
+            digest=item.digest,
+            input=[request.input],
+            shape=shape,
+            actor=self._actor,
+            token=self._token,
+            wire_input=request.wire_input,
+        )
+
+    def _insert(self, rows: Sequence[tuple[_Item, Row]]) -> None:
+        if not rows:
+            return
+        for (item, row), at in zip(rows, commits.commit([row for _, row in rows]), strict=True):
+            if at is not None:
+                item.verdict = Submission.inserted(row, item.request, self._actor, at)
+
+
+class _PipelineState:
+    """The current state of a pipeline, queried once for all its items."""
+
+    def __init__(self, tenant: Tenant, pipeline_id: str) -> None:
+        self.admission: Admission | CoordinatorError
+        try:
+            self.admission = admission.admission(tenant, pipeline_id)
+        except CoordinatorError as refusal:
+            self.admission = refusal
+
+    @cached_property
+    def unready(self) -> CoordinatorError | None:
+        """Why the pipeline accepts no executions: because of its release, its artifacts or its workers."""
+        if isinstance(self.admission, CoordinatorError):
+            return self.admission
+        try:
+            self.admission.require_ready()
+        except CoordinatorError as refusal:
+            return refusal
+        return None
+
+
+def _ready_admission(tenant: Tenant, pipeline_id: str) -> Admission | None:
+    """Return the pipeline's admission, cached or new. Return None if it accepts no executions; `decide` reports why."""
+    cached = admission.remembered(tenant, pipeline_id)
+    if cached is not None:
+        return cached
+    state = _PipelineState(tenant, pipeline_id)
+    return None if state.unready or isinstance(state.admission, CoordinatorError) else state.admission
+
+
+def _pipelines(items: Iterable[_Item]) -> set[str]:
+    return {item.request.pipeline_id for item in items}
+
+
+def _shape(admission: Admission, request: ExecutionRequest) -> str | CoordinatorError:
+    """Return the shape of the input, or why the request is not admitted."""
+    try:
+        admission.require_expected(request.expected_release_version)
+        return admission.input_shape(request.input, request.input_shape)
+    except CoordinatorError as refusal:
+        return refusal
+
+
+def _executions(tenant: Tenant, items: Sequence[_Item]) -> dict[Key, Execution]:
+    """Return the executions that have the keys of these items, with any input, without their payloads."""
+    found: dict[Key, Execution] = {}
+    for pipeline_id in _pipelines(items):
+        keys = {item.request.idempotency_key for item in items if item.request.pipeline_id == pipeline_id}
+        rows = Execution.objects.filter(tenant=tenant, pipeline_id=pipeline_id, execution_key__in=keys)
+        for each in rows.defer("input", "progress", "result"):
+            each.tenant = tenant
+            found[pipeline_id, each.execution_key] = each
+    return found
+
+
+def _repeated(item: _Item, first: Execution) -> Verdict:
+    if item.request.key_alone or first.input_digest == item.digest:
+        return Submission.repeated(first)
+    return IdempotencyKeyReused(
+        f"The key {first.execution_key!r} belongs to execution {first.pk}, which has another input.",
+        executionId=str(first.pk),
+    )
+
+
+def _unstable(request: ExecutionRequest) -> CoordinatorError:
+    return ActiveReleaseChanged(f"The active release of {request.pipeline_id!r} keeps changing; submit again.")

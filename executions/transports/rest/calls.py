@@ -1,0 +1,131 @@
+"""Calls to REST workers: signed, and only to the origins that the installation names (wire protocol D.1 to D.3)."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import ip_network
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.utils import timezone
+
+from executions.models import WorkerEligibility
+from executions.workers.tenant_keys import active_keys
+from foundation.http import address_guard
+from foundation.http.address_guard import PORTS, TargetRefused
+from foundation.http.exchange import Answer, exchange
+from wire.messages.rest_messages import signed_headers
+
+NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
+
+UNAUTHORIZED = 401
+# The installation vouches for the origins on its list, so their addresses may be private. Each call still goes to
+# the very addresses that the name had when it was looked at.
+ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def lease_seconds() -> float:
+    """How long a lease must last to outlive one request: connecting to each address, the exchange, and recording."""
+    seconds: float = settings.REST_WORKER_CONNECT_SECONDS * address_guard.MOST_ADDRESSES
+    return seconds + float(settings.REST_WORKER_TIMEOUT_SECONDS) + 10
+
+
+def base_of(endpoint: str) -> str:
+    """Where a worker with this endpoint is reached; one without is reached at the installation's base URL."""
+    return (endpoint or settings.REST_WORKER_BASE_URL).rstrip("/")
+
+
+def endpoint_errors(endpoint: str) -> list[dict[str, str]]:
+    """Return an error for each rule that the form of a worker's endpoint breaks. It must be an origin without a path.
+
+    Otherwise a client that registers a worker could choose the paths that the coordinator calls.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        is_url = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or not endpoint.isascii() or any(character in "\\ " or ord(character) < 33 for character in endpoint):
+        return [_endpoint_error("ENDPOINT_NOT_A_URL", "must be a URL such as https://worker.example:8443")]
+    rules = (
+        ("ENDPOINT_HAS_USER_INFO", "@" in parts.netloc, "must not contain user info"),
+        ("ENDPOINT_HAS_ZONE", "%" in parts.netloc, "must not contain a zone id or an escaped host"),
+        ("ENDPOINT_HAS_PATH", parts.path.strip("/") != "", "must not contain a path: the protocol names every path"),
+        ("ENDPOINT_HAS_QUERY", "?" in endpoint, "must not contain a query"),
+        ("ENDPOINT_HAS_FRAGMENT", "#" in endpoint, "must not contain a fragment"),
+    )
+    return [_endpoint_error(code, message) for code, broken, message in rules if broken]
+
+
+def _endpoint_error(code: str, message: str) -> dict[str, str]:
+    return {"field": "endpoint", "code": code, "message": message}
+
+
+def may_call(endpoint: str) -> bool:
+    """Whether the installation lets a worker with this endpoint be called."""
+    base = base_of(endpoint)
+    own = [settings.REST_WORKER_BASE_URL] if settings.REST_WORKER_BASE_URL else []
+    if not base or (endpoint and endpoint_errors(endpoint)):
+        return False
+    return _origin(base) in {_origin(allowed) for allowed in [*settings.REST_WORKER_ORIGINS, *own]}
+
+
+def blocked_reason(endpoint: str) -> str:
+    """Return why a worker with this endpoint gets no work, as stored on its row; empty if it may be called."""
+    return "" if may_call(endpoint) else WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED.value
+
+
+def call(
+    endpoint: str,
+    tenant: str,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    *,
+    most_seconds: float = math.inf,
+    is_wanted: Callable[[], bool] | None = None,
+) -> Answer:
+    """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
+
+    While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the
+    signature first (wire protocol D.4), so the refused call had no effect. All exchanges together take at most
+    REST_WORKER_TIMEOUT_SECONDS, and at most `most_seconds`. No further secret is tried once this time is over, counted
+    from before the first connection.
+
+    Raises `TargetRefused` for an origin that is not on the list, `Unreachable` for a name that does not resolve, and
+    what `exchange` raises.
+    """
+    if not may_call(endpoint):
+        raise TargetRefused(NOT_ALLOWED)
+    target = address_guard.vet(base_of(endpoint) + path, allowed=ANYWHERE)
+    until = time.monotonic() + min(settings.REST_WORKER_TIMEOUT_SECONDS, most_seconds)
+    for secret in secrets_of(tenant):
+        answer = exchange(
+            target,
+            method,
+            body,
+            headers=signed_headers(secret, method, path, body, now=timezone.now()),
+            connect_seconds=settings.REST_WORKER_CONNECT_SECONDS,
+            seconds=max(until - time.monotonic(), 0.001),
+            limit=settings.REST_WORKER_MAX_ANSWER_BYTES,
+            ca_file=settings.REST_WORKER_CA_FILE,
+            is_wanted=is_wanted,
+        )
+        if answer.status != UNAUTHORIZED or time.monotonic() >= until:
+            break
+    return answer
+
+
+def secrets_of(tenant: str) -> list[str]:
+    """The secrets that sign calls, newest first: REST_WORKER_SECRET if it is set, else the tenant's worker keys."""
+    if settings.REST_WORKER_SECRET:
+        return [settings.REST_WORKER_SECRET, *settings.REST_WORKER_SECRET_FALLBACKS]
+    return [key.text for key in active_keys(tenant)]
+
+
+def _origin(url: str) -> Sequence[object]:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return ()

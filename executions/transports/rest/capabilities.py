@@ -1,0 +1,181 @@
+"""Checks whether REST workers host what their releases pin (wire protocol D.8, ADR 37).
+
+Control workers make the calls, at regular intervals and after each registration. They store the newest verdict on the
+worker's row. Admission reads it there and never calls a worker.
+"""
+
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from threading import BoundedSemaphore
+
+from django.db.models import DateTimeField, Expression, F, Func, Q, Value
+from django.db.models.functions import Least, Now
+
+from executions.errors import WorkerNotChecked, WorkerUnavailable
+from executions.models import Worker, WorkerEligibility
+from executions.transports.rest.calls import call
+from foundation.http.address_guard import TargetRefused, Unreachable
+from foundation.http.exchange import Broken, NotConnected, TimedOut
+from foundation.scheduling.places import Places
+from foundation.scheduling.turns import Turns
+from foundation.wakeups import wakeup
+from releases.models import Release
+from wire.documents.json_reader import shown
+from wire.messages.rest_messages import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed, parse
+
+CHECK_TASK = "executions.check_capability"
+CHECK_FAILED = "REST transition worker capability check failed"
+CHECK_SECONDS = 10
+"""A worker is due for a check this many seconds after its last one."""
+LONGEST_INTERVAL_SECONDS = 300
+"""The interval doubles up to this with each further check that a worker does not answer. A registration resets it."""
+VERDICT_SECONDS = 60
+"""How long a verdict is valid. Time in which no message reaches the control workers does not count (ADR 24).
+
+If the worker did not answer, the verdict is valid until the next check.
+"""
+CALL_SECONDS = 5.0
+"""The timeout of a check."""
+MOST_COUNTED = 10
+LOST_SECONDS = 60
+"""A check that takes longer is repeated: its process has died."""
+_VERDICT_POLL_SECONDS = 0.05
+
+# A claim ends with the check, with another registration, or after LOST_SECONDS.
+# Finds the due worker of each tenant with the oldest check. Of these, claims the one whose tenant was served least
+# recently.
+_NEXT = """
+WITH due AS (
+    SELECT DISTINCT ON (w.tenant_id) w.id, w.tenant_id, w.capability_checked_at AS since, w.capability_claimed_at
+    FROM executions_worker w JOIN executions_workereligibility v ON v.worker_id = w.id
+    WHERE w.protocol = 'rest' AND v.admits AND w.tenant_id <> ALL(%(full)s)
+        AND (w.unanswered_checks > 0) = %(unanswered)s
+        AND coalesce(w.capability_checked_at < statement_timestamp()
+            - make_interval(secs => least(%(interval)s * 2 ^ greatest(w.unanswered_checks - 1, 0), %(longest)s)), true)
+        AND coalesce(w.capability_claimed_at <= greatest(w.capability_checked_at, w.registered_at,
+            statement_timestamp() - make_interval(secs => %(lost)s)), true)
+    ORDER BY w.tenant_id, w.capability_checked_at NULLS FIRST, w.id
+), served AS (
+    SELECT w.tenant_id, max(w.capability_claimed_at) AS at FROM executions_worker w
+    WHERE w.tenant_id IN (SELECT tenant_id FROM due) GROUP BY 1
+), next AS (
+    SELECT due.* FROM due LEFT JOIN served USING (tenant_id)
+    ORDER BY served.at NULLS FIRST, due.since NULLS FIRST, due.id LIMIT 1
+), claimed AS (
+    UPDATE executions_worker w SET capability_claimed_at = statement_timestamp()
+    FROM next WHERE w.id = next.id AND w.capability_claimed_at IS NOT DISTINCT FROM next.capability_claimed_at
+    RETURNING w.id
+)
+SELECT next.id, next.tenant_id, claimed.id IS NOT NULL FROM next LEFT JOIN claimed USING (id)
+"""
+
+
+def turns(places: Places, *, unanswered: bool = False) -> Turns:
+    """Turns for checks of REST workers: of each healthy one every CHECK_SECONDS, and directly after registration.
+
+    With `unanswered`, of those that did not answer the last check; otherwise of all others.
+    """
+    seconds = {"interval": CHECK_SECONDS, "longest": LONGEST_INTERVAL_SECONDS, "lost": LOST_SECONDS}
+    return Turns(_NEXT, {**seconds, "unanswered": unanswered}, places)
+
+
+def check(worker_pk: int) -> None:
+    """Ask a worker what it hosts, and store the verdict on its row. Makes an HTTP call: do not use in a transaction."""
+    host = WorkerEligibility.objects.select_related("worker", "release__pipeline__tenant").get(pk=worker_pk)
+    if host.release is None:
+        return
+    unanswered: Expression
+    try:
+        error, unanswered = _why_not(host.release, host.worker) or "", Value(0)
+    except (Unreachable, NotConnected, TimedOut) as failure:
+        error, unanswered = f"{CHECK_FAILED}: {failure}", Least(F("unanswered_checks") + 1, MOST_COUNTED)
+    # If the worker was registered again in the meantime, the answer does not apply.
+    same = Worker.objects.filter(pk=worker_pk, registered_at=host.worker.registered_at)
+    same.update(capability_checked_at=Now(), capability_error=error, unanswered_checks=unanswered)
+
+
+def require_capable(workers: Iterable[Worker]) -> None:
+    """Return if one of `workers` has a valid positive verdict. Otherwise request a check of those without a verdict.
+
+    Raises `WorkerUnavailable` with the error of the last worker that has a negative verdict, or `WorkerNotChecked` if
+    no worker has a valid verdict.
+    """
+    pks = [worker.pk for worker in workers]
+    since = Func(function="worker_clock", output_field=DateTimeField()) - timedelta(seconds=VERDICT_SECONDS)
+    valid = Q(capability_checked_at__gt=since) | Q(unanswered_checks__gt=0)
+    rows = Worker.objects.filter(valid, pk__in=pks)
+    verdicts = dict(rows.values_list("pk", "capability_error"))
+    if "" in verdicts.values():
+        return
+    if len(verdicts) < len(pks):
+        wakeup.ring_once(CHECK_TASK)
+    errors = [verdicts[pk] for pk in pks if pk in verdicts]
+    if errors:
+        raise WorkerUnavailable(errors[-1])
+    raise WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check is on its way")
+
+
+_waiting = BoundedSemaphore(2)
+
+
+def await_verdict(worker: Worker, *, seconds: float) -> None:
+    """Wait until a newly registered worker has its first verdict, for at most `seconds`.
+
+    At most two threads of a process wait. For further threads, and for workers that are not checked, it returns
+    immediately.
+    """
+    unchecked = Worker.objects.filter(
+        pk=worker.pk, capability_checked_at=None, protocol="rest", eligibility__admits=True
+    )
+    if not _waiting.acquire(blocking=False):
+        return
+    try:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and unchecked.exists():
+            time.sleep(_VERDICT_POLL_SECONDS)
+    finally:
+        _waiting.release()
+
+
+def artifact_conflict(release: Release, artifact_id: str, artifact_digest: str) -> str | None:
+    """Return why a worker whose answer names this artifact cannot host `release`; None if it can.
+
+    The view `WorkerEligibility` applies the same rule to registered artifacts. A test compares the two.
+    """
+    artifacts = list(release.artifacts.all())
+    named = [each for each in artifacts if artifact_digest in ("", each.digest)]
+    if not named:
+        pinned = ", ".join(sorted({each.digest for each in artifacts}))
+        return f"Worker artifact digest {shown(artifact_digest)} does not match active release artifact digest {pinned}"
+    ids = {each.artifact_id for each in named}
+    if artifact_id and artifact_id not in ids:
+        pinned = ", ".join(sorted(ids))
+        return f"Worker artifact id {shown(artifact_id)} does not match active release artifact id {pinned}"
+    return None
+
+
+def _why_not(release: Release, worker: Worker) -> str | None:
+    """Return why the worker cannot host the release; None if it can. Raises what `call` does if it does not answer."""
+    try:
+        slug = release.pipeline.tenant.slug
+        answer = call(worker.endpoint, slug, "GET", CAPABILITIES_PATH, most_seconds=CALL_SECONDS)
+        if not (200 <= answer.status < 300 and answer.complete):
+            raise Malformed(f"HTTP {answer.status}")
+        told = parse(Capabilities, answer.body)
+    except (TargetRefused, Broken, Malformed) as error:
+        return f"{CHECK_FAILED}: {error}"
+    if told.protocol_version != PROTOCOL_VERSION:
+        return "Worker capability protocol version is unsupported"
+    hosts = (told.pipeline_id, told.contract_version, told.release_version)
+    active = (release.pipeline.pipeline_id, release.contract_version, release.release_version)
+    if hosts != active:
+        return f"Worker hosts {_identity(*hosts)} but active release is {_identity(*active)}"
+    return artifact_conflict(release, (told.artifact_id or "").strip(), (told.artifact_digest or "").strip())
+
+
+def _identity(pipeline_id: str, contract_version: str, release_version: str) -> str:
+    return (
+        f"pipelineId={shown(pipeline_id)}, contractVersion={shown(contract_version)}, "
+        f"releaseVersion={shown(release_version)}"
+    )

@@ -1,0 +1,87 @@
+"""What a REST worker is sent: the command of an execution as it stands (wire protocol D.5, F.6)."""
+
+from typing import Any, cast
+
+from django.conf import settings
+
+from executions.models import AwaitUnit, Execution
+from executions.transports.rest import wire_forms
+from wire.messages.celery_messages import ResultShape, Shape, transition_key
+from wire.messages.payload_envelopes import TypedPayload, listed, snapshot, travelling_type, typed
+from wire.messages.rest_messages import TO_THE_END, TransitionCommand
+
+Steps = list[dict[str, Any]]
+
+
+def steps_of(execution: Execution) -> Steps | None:
+    """The steps of the contract that the execution is pinned to; None where its release has none."""
+    contract = execution.release.contract
+    return None if contract is None else list(contract.document.get("steps") or [])
+
+
+def command_of(execution: Execution, payload: TypedPayload) -> TransitionCommand:
+    """The command for a claimed execution. It always asks for all that remains: whoever answers COMPLETED over HTTP has
+    run the whole rest of the pipeline (wire protocol D.9), checkpoints or not.
+    """
+    key = transition_key(execution.pk, execution.current_step_index, execution.attempt)
+    return TransitionCommand(
+        tenant_id=execution.tenant.slug,
+        execution_id=str(execution.pk),
+        pipeline_id=execution.pipeline_id,
+        contract_version=execution.contract_version,
+        release_version=execution.release_version,
+        current_step_index=execution.current_step_index,
+        stop_before_step_index=TO_THE_END,
+        attempt=execution.attempt,
+        result_shape=cast("ResultShape", execution.result_shape),
+        execution_version=execution.version,
+        transition_key=key,
+        trace_id=key,
+        payload_type_id=payload.payload_type_id,
+        payload_encoding=payload.payload_encoding,
+        payload=payload.payload,
+    )
+
+
+def payload_of(execution: Execution) -> TypedPayload:
+    """The input as it was submitted, what a checkpoint left, or the answer to an await, which travels bare.
+
+    Raises `PayloadRefused`.
+    """
+    if execution.progress_shape is None:
+        kept = wire_forms.submitted(execution.pk)
+        if kept is not None:
+            return kept.model_copy(update={"shape": "MULTI" if kept.shape == "MULTI" else "UNI"}).as_payload()
+        return snapshot(cast("Shape", execution.input_shape), execution.input, _input_type(execution)).as_payload()
+    unit = _answered(execution)
+    if unit is None:
+        return snapshot(
+            cast("Shape", execution.progress_shape), execution.progress, _input_type(execution)
+        ).as_payload()
+    output_type = unit.interactions.values_list("output_type", flat=True).first()
+    if execution.progress_shape == "MULTI":
+        return listed(typed(item, output_type) for item in execution.progress or [])
+    return typed(execution.progress, output_type)
+
+
+def _answered(execution: Execution) -> AwaitUnit | None:
+    """The unit whose answer the execution goes on with: the one at the step just before."""
+    units = AwaitUnit.objects.filter(
+        execution=execution, status=AwaitUnit.Status.COMPLETED, step_index=execution.current_step_index - 1
+    )
+    return units.order_by("-created_at").first()
+
+
+def _input_type(execution: Execution) -> str | None:
+    """The name under which what comes to the step at which the execution stands travels."""
+    contract, steps = execution.release.contract, steps_of(execution)
+    at = execution.current_step_index
+    if contract is None or not steps or at > len(steps):
+        return None
+    name = steps[at].get("inputTypeId") if at < len(steps) else steps[-1].get("outputTypeId")
+    return travelling_type(str(name), contract.document.get("transport")) if name else None
+
+
+def non_retryable() -> frozenset[str]:
+    """The classes of this installation's own applications that no retry can help."""
+    return frozenset(settings.REST_WORKER_NON_RETRYABLE)

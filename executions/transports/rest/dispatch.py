@@ -1,0 +1,185 @@
+"""Calls a REST worker with one command and records what comes of it (wire protocol D.9).
+
+Whoever takes up a message first changes the lease's token, so a message that is delivered twice, or was made up, finds
+nothing. The lease then outlives the request, and no transaction is open while the worker works.
+"""
+
+import logging
+import uuid
+from datetime import timedelta
+from functools import partial
+
+from django.db import DataError, Error, connection, transaction
+
+from executions.lifecycle import moves, outcome
+from executions.lifecycle.dispatch import owner
+from executions.lifecycle.moves import Move
+from executions.lifecycle.states import State
+from executions.models import Execution, Worker, WorkerEligibility
+from executions.transports.rest import wire_forms, workers
+from executions.transports.rest.answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
+from executions.transports.rest.assignment import CALL_TASK, worker_pk
+from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
+from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
+from executions.workers.registry import DISPATCH_TASK, REST
+from foundation.http.address_guard import TargetRefused, Unreachable
+from foundation.http.exchange import Broken, NotConnected, TimedOut
+from foundation.scheduling import places
+from foundation.wakeups import wakeup
+from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.payload_envelopes import PayloadRefused, TypedPayload, natural
+from wire.messages.rest_messages import EXECUTE_PATH
+
+log = logging.getLogger(__name__)
+UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
+REGISTERED_AGAIN = "the worker was registered again"
+
+_TAKE_UP = """
+UPDATE executions_execution SET lease_token = gen_random_uuid(),
+    lease_expires_at = now() + make_interval(secs => %(lease)s), running_since = now()
+WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_owner LIKE 'rest:%%'
+RETURNING lease_token
+"""
+# A claim that waits for a place keeps its token. No row: the lease was lost, and nobody waits for the call any more.
+_WAIT = """
+UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs => %(lease)s)
+WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_owner LIKE 'rest:%%'
+"""
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 4.0
+
+
+def run(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int = 0) -> bool:
+    """Run one transition on the worker in whose name it is leased.
+
+    Return False if the lease has changed, if the worker may not be called (the execution is then due again), or if no
+    place is free. In the last case the lease is renewed and the message is sent again; `waits` counts how often.
+    """
+    tenant = Execution.objects.filter(pk=execution_id, lease_token=lease_token).values_list("tenant_id", flat=True)
+    found = tenant.first()
+    if found is None:
+        log.info("The lease of %s was lost before its call", execution_id)
+        return False
+    with places.CALLS.hold(found, crowded=partial(_wait, execution_id, lease_token, waits)) as free:
+        return free and _run(execution_id, lease_token)
+
+
+def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_WAIT, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
+        if cursor.rowcount == 0:
+            return
+    seconds = min(FIRST_WAIT_SECONDS * 2 ** min(waits, 10), LONGEST_WAIT_SECONDS)
+    wakeup.ring(CALL_TASK, str(execution_id), str(lease_token), waits + 1, delay=timedelta(seconds=seconds))
+
+
+def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_UP, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
+        row = cursor.fetchone()
+    if row is None:
+        log.info("The lease of %s was lost before its call", execution_id)
+        return False
+    execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
+    if execution.lease_token != row[0] or execution.lease_owner is None:
+        return False
+    host = WorkerEligibility.objects.select_related("worker").get(pk=worker_pk(execution.lease_owner))
+    if refusal := _refusal(execution, host):
+        _give_back(execution, row[0], refusal)
+        return False
+    _record(execution, host.worker, _answer(execution, row[0], host.worker))
+    return True
+
+
+def _refusal(execution: Execution, host: WorkerEligibility) -> str:
+    """Return why the worker may not run the execution any more; empty if it may.
+
+    The worker may have changed since the claim chose it. A worker whose endpoint is not allowed is blocked.
+    """
+    worker = host.worker
+    if worker.protocol != REST or host.release_id != execution.release_id:
+        return REGISTERED_AGAIN
+    if not may_call(worker.endpoint):
+        workers.review_endpoint(worker, actor=owner())
+        return blocked_reason(worker.endpoint)
+    return host.reason or ""
+
+
+def _give_back(execution: Execution, lease_token: uuid.UUID, reason: str) -> None:
+    """Queue the execution again: its next claim goes elsewhere or waits, and no try is lost.
+
+    It is due at once. The claim asks the same view as `_refusal`, so it does not choose the same worker again.
+    """
+    move = Move(
+        execution_id=execution.pk,
+        version=execution.version,
+        lease_token=lease_token,
+        target=State.QUEUED,
+        kind="DISPATCH_FAILED",
+        actor=owner(),
+        data={"reason": reason},
+        step_index=execution.current_step_index,
+        attempt=execution.attempt,
+    )
+    with transaction.atomic():
+        moves.apply([move])
+        wakeup.ring_once(DISPATCH_TASK)
+
+
+def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Heard:
+    steps = steps_of(execution)
+    count = None if steps is None else len(steps)
+    try:
+        command = command_of(execution, payload_of(execution))
+    except PayloadRefused as error:
+        sent = Sent(execution.pk, lease_token, command_of(execution, natural(None)), count)
+        return failed(sent, UNDECODABLE_PAYLOAD, f"The payload cannot travel: {error}", retryable=False)
+    sent = Sent(execution.pk, lease_token, command, count)
+    try:
+        answer = call(
+            worker.endpoint,
+            execution.tenant.slug,
+            "POST",
+            EXECUTE_PATH,
+            command.to_json().encode(),
+            is_wanted=partial(_is_held, execution.pk, lease_token),
+        )
+    except TimedOut as error:
+        return failed(sent, TIMED_OUT, f"REST transition worker: {error}")
+    except (NotConnected, Unreachable, TargetRefused) as error:
+        return failed(sent, NOT_CONNECTED, f"REST transition worker: {error}")
+    except Broken as error:
+        return failed(sent, BROKEN, f"REST transition worker: {error}")
+    return heard(sent, answer, non_retryable=non_retryable())
+
+
+def _is_held(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
+    """Return False if the lease is lost. Runs in a thread of its own, so it closes the thread's connection.
+
+    An unavailable database does not end the call.
+    """
+    try:
+        return Execution.objects.filter(pk=execution_id, lease_token=lease_token).exists()
+    except Error:
+        return True
+    finally:
+        connection.close()
+
+
+def _record(execution: Execution, worker: Worker, found: Heard) -> None:
+    """The outcome, and the outputs in the payloads in which they came, in one transaction."""
+    group = OutcomeGroup(worker_id=worker.worker_id, outcomes=[found.outcome])
+    with transaction.atomic():
+        outcome.record(execution.pin, group)
+        if found.outputs is not None:
+            _keep(execution, found.outputs, found.outcome.execution_version + 1)
+        wakeup.ring_once(DISPATCH_TASK)
+
+
+def _keep(execution: Execution, outputs: list[TypedPayload], version: int) -> None:
+    """Store the original outputs. If they cannot be stored, the result is recorded without them."""
+    try:
+        with transaction.atomic():
+            wire_forms.keep_result(execution.pk, outputs, version=version)
+    except DataError:
+        log.exception("The original payloads of execution %s could not be stored", execution.pk)

@@ -1,0 +1,82 @@
+"""Sets up the roles, the database and the rights. Every function is idempotent."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg import Connection, sql
+
+from foundation.database.postgresql.grants import SCHEMA, database_grants, table_grants
+
+MAINTENANCE_DATABASE = "postgres"
+_OWN_OBJECTS = """
+SELECT relname, relkind = 'S' FROM pg_class c
+WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
+    AND pg_has_role(current_user, relowner, 'USAGE')
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+ORDER BY relname
+"""
+_SCHEMA_BELONGS_TO_THE_DATABASE = """
+SELECT FROM pg_namespace WHERE nspname = %s AND pg_get_userbyid(nspowner) = 'pg_database_owner'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one installation: its database, the role that migrates it, and the role of its processes."""
+
+    database: str
+    owner: str
+    application: str
+
+
+def set_up(connect: Callable[[str], Connection], names: Names, passwords: Mapping[str, str]) -> None:
+    """Create the missing roles and the database, and grant the application role its rights.
+
+    `connect` opens a connection to the named database, as a role with sufficient privileges. `passwords` maps roles to
+    new passwords. An existing role without an entry keeps its password.
+    """
+    with connect(MAINTENANCE_DATABASE) as connection:
+        connection.autocommit = True
+        create_role(connection, names.owner, passwords.get(names.owner))
+        create_role(connection, names.application, passwords.get(names.application))
+        if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [names.database]).rowcount:
+            _run(connection, "CREATE DATABASE {} OWNER {}", names.database, names.owner)
+    with connect(names.database) as connection:
+        if not connection.execute(_SCHEMA_BELONGS_TO_THE_DATABASE, [SCHEMA]).rowcount:
+            _run(connection, "ALTER SCHEMA {} OWNER TO pg_database_owner", SCHEMA)
+        grant(connection.execute, names.database, names.application)
+
+
+def missing_roles(connection: Connection, names: Names) -> set[str]:
+    rows = connection.execute("SELECT rolname FROM pg_roles").fetchall()
+    return {names.owner, names.application} - {name for (name,) in rows}
+
+
+def create_role(connection: Connection, name: str, password: str | None) -> None:
+    """Create a role without special rights unless it exists, and set its password if one is passed.
+
+    The server gets the password as a digest, so that none of its logs can show it.
+    """
+    if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).rowcount:
+        _run(connection, "CREATE ROLE {} LOGIN", name)
+    if password is not None:
+        digest = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(digest.decode()))
+        connection.execute(statement)
+
+
+def grant(execute: Callable[..., Any], database: str, role: str) -> None:
+    """Grant the application role its rights on all existing objects. Call it as the owner, in one transaction.
+
+    A superuser passes for the owner of everything. Relations that belong to an extension keep their rights.
+    """
+    objects = execute(_OWN_OBJECTS, [SCHEMA]).fetchall()
+    relations = [name for name, is_sequence in objects if not is_sequence]
+    sequences = [name for name, is_sequence in objects if is_sequence]
+    for statement in (*database_grants(database, role), *table_grants(relations, sequences, role)):
+        execute(statement)
+
+
+def _run(connection: Connection, text: LiteralString, *names: str) -> None:
+    connection.execute(sql.SQL(text).format(*(sql.Identifier(name) for name in names)))

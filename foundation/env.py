@@ -1,0 +1,311 @@
+"""Typed readers of the environment: every setting of the product is declared here by the settings module.
+
+A wrong or missing variable never goes unnoticed: all problems are collected and raised together at boot, so that an
+operator mends them in one go. No message ever holds a variable's value.
+"""
+
+import math
+import re
+import ssl
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from foundation.database.postgresql.url import connection_settings
+
+T = TypeVar("T")
+MOST = 1e9
+"""The largest number that a setting may be; as seconds, thirty years."""
+_HOST = re.compile(r"[^\s/@]+")
+_TENANT = re.compile(r"[a-z0-9-]{1,63}")
+_BLANK = re.compile(r"\s")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A declared variable, as `docs/settings.md` lists it."""
+
+    name: str
+    kind: str
+    default: str | None
+    secret: bool
+
+
+class Environment:
+    """Reads declared variables from a mapping; call `raise_problems` once all are declared.
+
+    Any variable may instead be given as a file, by `<NAME>_FILE`; that is how secrets are best passed. An empty
+    value counts as absent.
+    """
+
+    def __init__(self, source: Mapping[str, str]) -> None:
+        self._source = source
+        self._problems: list[str] = []
+        self.declared: dict[str, Variable] = {}
+
+    def text(self, name: str, default: str | None = None) -> str:
+        return self._read(name, "text", default, str, fallback="")
+
+    def secret(self, name: str, *, shortest: int = 1, required: bool = True) -> str:
+        """A value of at least `shortest` characters that no page, log or error may show; empty where not required."""
+
+        def parse(value: str) -> str:
+            if len(value) < shortest and (value or required):
+                raise ValueError(f"must have at least {shortest} characters")
+            return value
+
+        return self._read(name, "secret", None if required else "", parse, fallback="", secret=True)
+
+    def secrets(self, name: str, *, shortest: int = 1, most: int = 10) -> list[str]:
+        """Up to `most` secrets of at least `shortest` characters each, separated by commas or white space."""
+
+        def parse(value: str) -> list[str]:
+            found = value.replace(",", " ").split()
+            if len(found) > most or any(len(secret) < shortest for secret in found):
+                raise ValueError(
+                    f"must be at most {most} secrets of at least {shortest} characters, separated by commas"
+                )
+            return found
+
+        return self._read(name, "secret", "", parse, fallback=[], secret=True)
+
+    def tenant_secrets(self, name: str) -> dict[str, list[str]]:
+        """Secrets by tenant, from entries `tenant=secret`, separated by commas or white space.
+
+        A tenant may have several entries.
+        """
+
+        def parse(value: str) -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {}
+            for entry in value.replace(",", " ").split():
+                tenant, _, secret = entry.partition("=")
+                if not _TENANT.fullmatch(tenant) or not secret:
+                    raise ValueError("must be of the form tenant=token, separated by commas")
+                found.setdefault(tenant, []).append(secret)
+            return found
+
+        return self._read(name, "secret", "", parse, fallback={}, secret=True)
+
+    def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
+        def parse(value: str) -> int:
+            number = int(value) if _INTEGER.fullmatch(value) else None
+            if number is None or not least <= number <= most:
+                raise ValueError(f"must be a whole number from {least} to {most}")
+            return number
+
+        return self._read(name, "integer", str(default), parse, fallback=default)
+
+    def number(self, name: str, default: float, *, least: float = 0.0, most: float = MOST) -> float:
+        def parse(value: str) -> float:
+            number = float(value) if _NUMBER.fullmatch(value) else math.nan
+            if not least <= number <= most:
+                raise ValueError(f"must be a number from {least:g} to {most:g}")
+            return number
+
+        return self._read(name, "number", f"{default:g}", parse, fallback=default)
+
+    def flag(self, name: str, default: bool) -> bool:
+        def parse(value: str) -> bool:
+            if value not in {"true", "false"}:
+                raise ValueError("must be true or false")
+            return value == "true"
+
+        return self._read(name, "flag", str(default).lower(), parse, fallback=default)
+
+    def choice(self, name: str, choices: Collection[str], default: str) -> str:
+        """One of the given words."""
+
+        def parse(value: str) -> str:
+            if value not in choices:
+                raise ValueError(f"must be one of {', '.join(choices)}")
+            return value
+
+        return self._read(name, "choice", default, parse, fallback=default)
+
+    def words(self, name: str, default: str = "") -> list[str]:
+        """A comma-separated list."""
+
+        def parse(value: str) -> list[str]:
+            return [word.strip() for word in value.split(",") if word.strip()]
+
+        return self._read(name, "list", default, parse, fallback=[])
+
+    def tenants(self, name: str, default: str = "") -> list[str]:
+        """A comma-separated list of tenants, by their slugs."""
+
+        def parse(value: str) -> list[str]:
+            slugs = [word.strip() for word in value.split(",") if word.strip()]
+            if not all(_TENANT.fullmatch(slug) for slug in slugs):
+                raise ValueError("must be tenants by their slugs, such as acme")
+            return slugs
+
+        return self._read(name, "list", default, parse, fallback=[])
+
+    def hosts(self, name: str, default: str = "") -> list[str]:
+        """A comma-separated list of host names, each with a port where it needs one."""
+
+        def parse(value: str) -> list[str]:
+            hosts = [word.strip() for word in value.split(",") if word.strip()]
+            if not all(_HOST.fullmatch(host) for host in hosts):
+                raise ValueError("must be host names, such as registry.example:5000, without a scheme or a path")
+            return hosts
+
+        return self._read(name, "list", default, parse, fallback=[])
+
+    def url(self, name: str) -> str:
+        """An http or https URL without user info, query, fragment or trailing slash; empty by default."""
+
+        def parse(value: str) -> str:
+            if value and (not _is_web_url(value) or "?" in value or "#" in value):
+                raise ValueError(
+                    "must be a URL such as https://coordinator.example, without user info, query or fragment"
+                )
+            return value.rstrip("/")
+
+        return self._read(name, "URL", "", parse, fallback="")
+
+    def certificates(self, name: str) -> str:
+        """The path of a file of certificates in PEM form; empty by default."""
+
+        def parse(value: str) -> str:
+            if value:
+                try:
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+                except OSError:
+                    raise ValueError("must name a readable file of certificates in PEM form") from None
+            return value
+
+        return self._read(name, "file", "", parse, fallback="")
+
+    def paths(self, name: str) -> list[Path]:
+        """A comma-separated list of absolute paths, none by default."""
+
+        def parse(value: str) -> list[Path]:
+            paths = [Path(word.strip()) for word in value.split(",") if word.strip()]
+            if not all(path.is_absolute() for path in paths):
+                raise ValueError("must be absolute paths")
+            return paths
+
+        return self._read(name, "list", "", parse, fallback=[])
+
+    def origins(self, name: str) -> list[str]:
+        """A comma-separated list of origins such as https://worker.example:8443, none by default."""
+
+        def parse(value: str) -> list[str]:
+            origins = [word.strip() for word in value.split(",") if word.strip()]
+            for origin in origins:
+                if not _is_web_url(origin) or origin.count("/") != 2 or "?" in origin or "#" in origin:
+                    raise ValueError(
+                        "must be origins, such as https://worker.example:8443, with nothing after the port"
+                    )
+            return origins
+
+        return self._read(name, "list", "", parse, fallback=[])
+
+    def credentials(self, name: str) -> dict[str, str]:
+        """Lines or comma-separated words of the form `host=user:password`, by host. A secret."""
+
+        def parse(value: str) -> dict[str, str]:
+            found: dict[str, str] = {}
+            for entry in value.replace(",", "\n").split():
+                host, _, pair = entry.partition("=")
+                if not host or not all(pair.partition(":")) or not pair.isascii():
+                    raise ValueError("must be of the form host=user:password")
+                found[host] = pair
+            return found
+
+        return self._read(name, "secret", "", parse, fallback={}, secret=True)
+
+    def require(self, condition: bool, problem: str) -> None:
+        """Note `problem` unless `condition` holds; for what several variables say together."""
+        if not condition:
+            self._problems.append(f"  {problem}")
+
+    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
+        """A comma-separated list of networks such as 10.0.0.0/8, none by default."""
+
+        def parse(value: str) -> list[IPv4Network | IPv6Network]:
+            try:
+                return [ip_network(word.strip()) for word in value.split(",") if word.strip()]
+            except ValueError:
+                raise ValueError("must be networks in CIDR form, such as 10.0.0.0/8") from None
+
+        return self._read(name, "list", "", parse, fallback=[])
+
+    def path(self, name: str, default: str | None = None) -> Path:
+        return self._read(name, "path", default, lambda value: Path(value).absolute(), fallback=Path())
+
+    def redis_url(self, name: str) -> str:
+        def parse(value: str) -> str:
+            url = _split(value)
+            if not (
+                url is not None
+                and url.scheme in {"redis", "rediss"}
+                and url.hostname
+                and _DATABASE_NUMBER.fullmatch(url.path)
+                and "?" not in value
+                and "#" not in value
+            ):
+                raise ValueError("must be a redis://user:password@host:port/number or rediss:// URL, without a query")
+            return value
+
+        return self._read(name, "Redis URL", None, parse, fallback="", secret=True)
+
+    def database(self, name: str) -> dict[str, Any]:
+        """A `postgresql://user:password@host:port/name` URL as Django's connection settings."""
+        return self._read(name, "PostgreSQL URL", None, connection_settings, fallback={"OPTIONS": {}}, secret=True)
+
+    def raise_problems(self) -> None:
+        """Raise `ImproperlyConfigured` with every problem met so far, if there is any."""
+        if self._problems:
+            raise ImproperlyConfigured("Invalid configuration:\n" + "\n".join(self._problems))
+
+    def _read(
+        self, name: str, kind: str, default: str | None, parse: Callable[[str], T], *, fallback: T, secret: bool = False
+    ) -> T:
+        self.declared[name] = Variable(name, kind, default, secret)
+        try:
+            value = self._value(name)
+            if value is None:
+                if default is None:
+                    raise ValueError("is required")
+                value = default
+            return parse(value)
+        except ValueError as error:
+            self._problems.append(f"  {name} {error}")
+            return fallback
+
+    def _value(self, name: str) -> str | None:
+        file = self._source.get(f"{name}_FILE")
+        if not file:
+            return self._source.get(name) or None
+        if self._source.get(name):
+            raise ValueError(f"and {name}_FILE are both set; set one")
+        try:
+            return Path(file).read_text(encoding="utf-8").strip() or None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot be read from the file that {name}_FILE names ({type(error).__name__})") from error
+
+
+def _split(value: str) -> SplitResult | None:
+    """The parts of a URL; None if it or its port is malformed. Python's own errors would show the value."""
+    try:
+        url = urlsplit(value)
+        return url if url.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _is_web_url(value: str) -> bool:
+    url = _split(value)
+    if url is None or "@" in url.netloc:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname) and not _BLANK.search(value)

@@ -1,0 +1,397 @@
+"""How an author writes a pipeline: named steps in order, with types from their hints, and awaits between."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final, TypeVar, overload
+from urllib.parse import urlsplit
+
+from pipelines.errors import Cancelled, DefinitionError
+from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID
+
+AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
+TIMER: Final = "timer"
+LONGEST_WAIT: Final = timedelta(days=36_525)
+
+_MAX_NAME: Final = 200
+_MAX_URL: Final = 2_000
+_PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Cardinality(StrEnum):
+    """How many values a step takes and gives (Wire protocol A.1.2)."""
+
+    ONE_TO_ONE = "ONE_TO_ONE"
+    ONE_TO_MANY = "ONE_TO_MANY"
+    MANY_TO_ONE = "MANY_TO_ONE"
+    MANY_TO_MANY = "MANY_TO_MANY"
+
+    @classmethod
+    def of(cls, *, takes_many: bool, gives_many: bool) -> Cardinality:
+        return cls(f"{'MANY' if takes_many else 'ONE'}_TO_{'MANY' if gives_many else 'ONE'}")
+
+    @property
+    def takes_many(self) -> bool:
+        return self in (Cardinality.MANY_TO_ONE, Cardinality.MANY_TO_MANY)
+
+    @property
+    def gives_many(self) -> bool:
+        return self in (Cardinality.ONE_TO_MANY, Cardinality.MANY_TO_MANY)
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """What a step may know about the transition that runs it.
+
+    ``step_index``, ``step_name`` and ``item_index`` are filled in by the runner; ``item_index`` counts the
+    items of a stream from 0 and is None where a step is called once.
+
+    A step that takes long checks ``cancelled``, or calls ``raise_if_cancelled()``, between parts of its work.
+    """
+
+    tenant_id: str
+    execution_id: str
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    attempt: int
+    transition_key: str
+    step_index: int = -1
+    step_name: str = ""
+    item_index: int | None = None
+    cancellation: Callable[[], bool] = field(default=_never, repr=False, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the outcome of this transition no longer counts.
+
+        The execution was cancelled, or the worker lost its lease and another one runs it. It never becomes False
+        again, and is cheap to read.
+        """
+        return self.cancellation()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise ``Cancelled`` once ``cancelled`` is True, to end the step early."""
+        if self.cancelled:
+            raise Cancelled("The outcome of this transition no longer counts.")
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key for calls to other systems: the same for every attempt of this step (and item)."""
+        key = f"{self.execution_id}:{self.step_index}"
+        return key if self.item_index is None else f"{key}:item={self.item_index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A function of the author's, run inside the worker."""
+
+    name: str
+    function: Callable[..., Any]
+    cardinality: Cardinality | None
+
+
+@dataclass(frozen=True, slots=True)
+class Await:
+    """A boundary at which an execution waits for an answer from outside.
+
+    ``timeout`` counts from the moment of suspension; ``assignee`` and ``group`` say who may be asked. A timer's
+    ``request`` and ``response`` are one type, or None for whatever comes before it.
+    """
+
+    name: str
+    request: Any
+    response: Any
+    transport: str
+    timeout: timedelta
+    assignee: str | None
+    group: str | None
+    url: str | None = None
+
+    @property
+    def transport_metadata(self) -> Mapping[str, str]:
+        """What the transport needs to know beside the request."""
+        return {} if self.url is None else {"url": self.url}
+
+    @property
+    def step_id(self) -> str:
+        """The id of this await on the wire (Wire protocol A.1.2)."""
+        return step_id(self.name)
+
+
+def step_id(authored_name: str) -> str:
+    """``Await restaurant decision`` becomes ``ProcessAwaitRestaurantDecisionService`` (wire protocol A.1.2)."""
+    words = authored_name.removeprefix("Process ").split(" ")
+    return f"Process{''.join(word.lower().capitalize() for word in words)}Service"
+
+
+_loading: ContextVar[bool] = ContextVar("loading", default=False)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """In the block, a pipeline collects the mistakes of its steps instead of ending the import of its module."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+class Pipeline:
+    """A named, ordered list of steps and awaits.
+
+    ``packages`` names importable packages or modules that are packed into the artifact beside the package
+    that holds the pipeline. ``checkpoint`` asks for one after each step: a retry then resumes at the failed step with
+    what the steps before it gave. ``module`` is the module that defines the pipeline; it is found by itself
+    unless the object is made inside a function of another module.
+    """
+
+    def __init__(
+        self,
+        pipeline_id: str,
+        *,
+        packages: Sequence[str] = (),
+        checkpoint: bool = False,
+        module: str | None = None,
+    ) -> None:
+        if not isinstance(pipeline_id, str) or not _PIPELINE_ID.fullmatch(pipeline_id):
+            raise DefinitionError(
+                "INVALID_PIPELINE_ID",
+                f"{pipeline_id!r} is no pipeline id; use letters, digits, '.', '_' and '-', at most 200 "
+                "characters, such as 'org.acme.payments'",
+            )
+        if isinstance(packages, str):
+            raise DefinitionError(
+                "INVALID_PACKAGES",
+                f"packages is the text {packages!r}; give a tuple, such as ({packages!r},)",
+            )
+        self.pipeline_id = pipeline_id
+        self.packages = tuple(packages)
+        self.checkpoint = checkpoint
+        self.module = module or str(sys._getframe(1).f_globals.get("__name__", "__main__"))
+        self._parts: list[Step | Await] = []
+        self._closed = False
+        self._mistakes: list[DefinitionError] = []
+
+    def close(self) -> None:
+        """Accept no more steps: a pipeline must not change while a worker hosts it."""
+        self._closed = True
+
+    @property
+    def mistakes(self) -> tuple[DefinitionError, ...]:
+        """The errors of steps and awaits that were added while ``loading``; ``parts`` does not contain these."""
+        return tuple(self._mistakes)
+
+    @property
+    def parts(self) -> tuple[Step | Await, ...]:
+        """The steps and awaits in the order in which they run."""
+        return tuple(self._parts)
+
+    @overload
+    def step(self, function: _Function, /) -> _Function: ...
+
+    @overload
+    def step(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        cardinality: Cardinality | str | None = None,
+    ) -> Callable[[_Function], _Function]: ...
+
+    def step(
+        self,
+        function: _Function | None = None,
+        /,
+        *,
+        name: str | None = None,
+        cardinality: Cardinality | str | None = None,
+    ) -> _Function | Callable[[_Function], _Function]:
+        """Add the decorated function as the next step and return it unchanged.
+
+        The name comes from the function (``parse_file`` becomes ``Parse file``) unless given. A
+        ``cardinality`` is only a check: the hints say it.
+
+        Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME,
+        UNKNOWN_CARDINALITY.
+        """
+
+        def add(decorated: _Function) -> _Function:
+            with self._noted():
+                self._append(step_of(decorated))
+            return decorated
+
+        def step_of(decorated: _Function) -> Step:
+            function_name = getattr(decorated, "__name__", None)
+            if not callable(decorated) or not isinstance(function_name, str) or isinstance(decorated, type):
+                raise DefinitionError(
+                    "NOT_A_FUNCTION",
+                    f"{decorated!r} is no function; a step is a function defined with def at module level",
+                )
+            authored = humanised(function_name) if name is None else name
+            return Step(authored, decorated, _cardinality(authored, cardinality))
+
+        return add if function is None else add(function)
+
+    def awaits(
+        self,
+        name: str,
+        *,
+        request: Any,
+        response: Any,
+        timeout: timedelta,
+        transport: str = "interaction-api",
+        assignee: str | None = None,
+        group: str | None = None,
+        url: str | None = None,
+    ) -> None:
+        """Suspend the execution here: ``request`` goes out, and the run goes on with the ``response``.
+
+        ``request=list[T]`` asks once about a whole stream; ``request=T`` after a step that gives many asks
+        once per item. ``timeout`` must be positive. With ``transport="webhook"`` the coordinator sends the request to
+        ``url``, http or https.
+
+        Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
+        UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
+        """
+        with self._noted():
+            if transport not in AWAIT_TRANSPORTS:
+                raise DefinitionError(
+                    "UNKNOWN_TRANSPORT",
+                    f'await "{name}" has transport {transport!r}; use one of {", ".join(AWAIT_TRANSPORTS)}',
+                )
+            _check_url(name, transport, url)
+            _check_recipient(name, "assignee", assignee)
+            _check_recipient(name, "group", group)
+            self._append(Await(name, request, response, transport, _waiting_time(name, timeout), assignee, group, url))
+
+    def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:
+        """Suspend the execution here for ``delay``; the run then goes on with the very values that came here.
+
+        The type is that of the step before; only a pipeline that begins with a timer has to name it, ``of=T``.
+
+        Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT.
+        """
+        with self._noted():
+            self._append(Await(name, of, of, TIMER, _waiting_time(name, delay), None, None))
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """While ``loading``, collect the errors that the block raises, so that all are reported at once."""
+        try:
+            yield
+        except DefinitionError as error:
+            if not _loading.get():
+                raise
+            self._mistakes.append(error)
+
+    def _append(self, part: Step | Await) -> None:
+        if self._closed:
+            raise DefinitionError(
+                "PIPELINE_CLOSED",
+                f"pipeline {self.pipeline_id} is hosted by a worker; add steps at the top of its module",
+            )
+        if (
+            not isinstance(part.name, str)
+            or not part.name.strip()
+            or len(part.name) > _MAX_NAME
+            or not part.name.isprintable()
+        ):
+            raise DefinitionError(
+                "INVALID_STEP_NAME",
+                f"{part.name!r} is no step name; use 1 to {_MAX_NAME} printable characters",
+            )
+        if len(step_id(part.name)) > LONGEST_STEP_ID:
+            raise DefinitionError(
+                "INVALID_STEP_NAME",
+                f'"{part.name}" makes a step id of more than {LONGEST_STEP_ID} characters; shorten it',
+            )
+        if any(step_id(part.name) == step_id(known.name) for known in self._parts):
+            raise DefinitionError(
+                "DUPLICATE_STEP_NAME",
+                f'pipeline {self.pipeline_id} already has a step named "{part.name}" (capitals do not '
+                "count); "
+                "give one of them another name, such as @pipeline.step(name=...)",
+            )
+        self._parts.append(part)
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.pipeline_id} in {self.module}, {len(self._parts)} steps>"
+
+
+def _waiting_time(name: str, time: timedelta) -> timedelta:
+    if not isinstance(time, timedelta) or not timedelta(0) < time <= LONGEST_WAIT:
+        raise DefinitionError(
+            "INVALID_TIMEOUT",
+            f'await "{name}" waits for {time!r}; give a positive timedelta of at most a hundred years, such as '
+            "timedelta(days=1)",
+        )
+    return time
+
+
+def _check_url(name: str, transport: str, url: str | None) -> None:
+    if (transport == "webhook") != (url is not None):
+        problem = "has no url" if url is None else f"has a url, which {transport} does not take"
+    elif url is not None and not _is_web_address(url):
+        problem = f"has the url {url!r}"
+    else:
+        return
+    raise DefinitionError(
+        "INVALID_URL",
+        f'await "{name}" {problem}; a webhook goes to an http or https url without credentials, such as '
+        'url="https://erp.example/approvals"',
+    )
+
+
+def _check_recipient(name: str, member: str, recipient: str | None) -> None:
+    if recipient is None:
+        return
+    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and recipient.isprintable():
+        return
+    wrong = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
+    raise DefinitionError(
+        "INVALID_RECIPIENT",
+        f'await "{name}" has a {member} {wrong}; use a text of 1 to {LONGEST_RECIPIENT} printable characters',
+    )
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        if not (url.isascii() and url.isprintable() and len(url) <= _MAX_URL):
+            return False
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    except (ValueError, AttributeError):
+        return False
+
+
+def humanised(function_name: str) -> str:
+    """``parse_file`` becomes ``Parse file``."""
+    words = " ".join(function_name.replace("_", " ").split())
+    return words[:1].upper() + words[1:]
+
+
+def _cardinality(name: str, value: Cardinality | str | None) -> Cardinality | None:
+    if value is None:
+        return None
+    try:
+        return Cardinality(value)
+    except ValueError:
+        known = ", ".join(Cardinality)
+        raise DefinitionError(
+            "UNKNOWN_CARDINALITY",
+            f'step "{name}" has cardinality {value!r}; use one of {known}',
+        ) from None

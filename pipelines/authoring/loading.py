@@ -1,0 +1,69 @@
+"""Finds a pipeline by its reference, MODULE:NAME."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+from pipelines.authoring.definition import Pipeline, loading
+from pipelines.authoring.plan import plan
+from pipelines.errors import DefinitionError
+
+
+def load(reference: str) -> Pipeline:
+    """Import the pipeline that ``MODULE:NAME`` names.
+
+    Raises ``DefinitionError``: INVALID_REFERENCE, MODULE_NOT_FOUND, MODULE_FAILED, NAME_NOT_FOUND,
+    NOT_A_PIPELINE, and all mistakes of a pipeline whose definition has one.
+    """
+    module_name, colon, name = reference.partition(":")
+    parts = module_name.split(".")
+    if not colon or not name.isidentifier() or parts[-1] == "py" or not all(part.isidentifier() for part in parts):
+        raise DefinitionError(
+            "INVALID_REFERENCE",
+            f"{reference!r} is no pipeline reference; write MODULE:NAME, such as acme.payments:pipeline",
+        )
+    module = _import(module_name)
+    if not hasattr(module, name):
+        raise DefinitionError(
+            "NAME_NOT_FOUND",
+            f"module {module_name} has no {name!r}; {_pipelines_in(module)}",
+        )
+    found = getattr(module, name)
+    if not isinstance(found, Pipeline):
+        raise DefinitionError(
+            "NOT_A_PIPELINE",
+            f"{reference} is a {type(found).__name__}, no Pipeline; {_pipelines_in(module)}",
+        )
+    if found.mistakes:
+        plan(found)
+    return found
+
+
+def _import(name: str) -> object:
+    try:
+        with loading():
+            return importlib.import_module(name)
+    except DefinitionError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise DefinitionError(
+                "MODULE_NOT_FOUND",
+                f"there is no module {error.name}; run from the folder that holds it, or set PYTHONPATH",
+            ) from error
+        raise _failed(name, error) from error
+    except (Exception, SystemExit) as error:
+        raise _failed(name, error) from error
+
+
+def _failed(name: str, error: BaseException) -> DefinitionError:
+    return DefinitionError(
+        "MODULE_FAILED",
+        f"module {name} cannot be imported: {type(error).__name__}: {error}",
+    )
+
+
+def _pipelines_in(module: object) -> str:
+    names = sorted(name for name, value in vars(module).items() if isinstance(value, Pipeline))
+    return f"it holds the pipelines {', '.join(names)}" if names else "it holds no pipeline"

@@ -1,0 +1,334 @@
+"""A pipeline's steps with their types read and checked: what compiler and runner both work from."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections import abc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from pipelines.authoring.catalogue import Catalogue, importable, plain, shown
+from pipelines.authoring.definition import TIMER, Await, Cardinality, Pipeline, Step, StepContext
+from pipelines.authoring.values import ValueType
+from pipelines.errors import DefinitionError, collected, raise_all
+
+_LISTS: Final = (list, abc.Sequence)
+_STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step, checked.
+
+    ``function`` and ``runtime_class`` are None for an await, ``waits`` is None for a step. ``collects``: a
+    step that takes many wants a list and not an iterator.
+    """
+
+    index: int
+    name: str
+    kind: Literal["internal", "await"]
+    cardinality: Cardinality
+    input: ValueType
+    output: ValueType
+    function: Callable[..., Any] | None = None
+    runtime_class: str | None = None
+    wants_context: bool = False
+    collects: bool = False
+    waits: Await | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps in order, and the named types they use."""
+
+    steps: tuple[PlannedStep, ...]
+    catalogue: Catalogue
+
+
+def plan(pipeline: Pipeline) -> Plan:
+    """Read and check all steps. The answer is kept for as long as the pipeline does not grow.
+
+    Raises one ``DefinitionError`` for all mistakes, those that were found while the pipeline's module was loaded among
+    them: EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE,
+    TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE, ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE,
+    AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN.
+    """
+    return _plan(pipeline, len(pipeline.parts))
+
+
+@lru_cache(maxsize=64)
+def _plan(pipeline: Pipeline, size: int) -> Plan:
+    errors = list(pipeline.mistakes)
+    if size == 0 and not errors:
+        raise DefinitionError(
+            "EMPTY_PIPELINE",
+            f"pipeline {pipeline.pipeline_id} has no steps; add one with @pipeline.step",
+        )
+    catalogue = Catalogue()
+    steps: list[PlannedStep] = []
+    for index, part in enumerate(pipeline.parts):
+        # If a step cannot be read, the type of the input of a timer after it is unknown.
+        if len(steps) < index and _is_untyped_timer(part):
+            continue
+        with collected(errors):
+            steps.append(_planned(index, part, catalogue, steps))
+    if not pipeline.mistakes:
+        _check_chain(steps, errors)
+    raise_all(errors)
+    return Plan(tuple(steps), catalogue)
+
+
+def _planned(index: int, part: Step | Await, catalogue: Catalogue, before: list[PlannedStep]) -> PlannedStep:
+    if isinstance(part, Step):
+        return _planned_step(index, part, catalogue)
+    if part.transport == TIMER:
+        return _planned_timer(index, part, catalogue, before)
+    return _planned_await(index, part, catalogue)
+
+
+def _is_untyped_timer(part: Step | Await) -> bool:
+    return isinstance(part, Await) and part.transport == TIMER and part.request is None
+
+
+def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
+    where = f'step "{step.name}"'
+    function = step.function
+    _check_importable(where, function)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError("ASYNC_STEP", f"{where} is async; steps are ordinary functions, use def")
+    taken, wants_context = _parameters(where, function)
+    hints = _hints(where, function)
+    taking, giving = _both(
+        lambda: _typed(_hint(where, hints, taken.name), catalogue, f"{where}, parameter {taken.name!r}"),
+        lambda: _typed(_hint(where, hints, "return"), catalogue, f"{where}, its return value"),
+    )
+    cardinality = Cardinality.of(takes_many=taking.many, gives_many=giving.many)
+    _check_cardinality(where, step, cardinality)
+    return PlannedStep(
+        index=index,
+        name=step.name,
+        kind="internal",
+        cardinality=cardinality,
+        input=taking.item,
+        output=giving.item,
+        function=function,
+        runtime_class=f"{function.__module__}.{function.__qualname__}",
+        wants_context=wants_context,
+        collects=taking.collects,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """What a hint says: the type of one item, whether there are many, and whether a list of them is wanted."""
+
+    item: ValueType
+    many: bool
+    collects: bool
+
+
+def _typed(hint: Any, catalogue: Catalogue, where: str) -> _Typed:
+    item, many, collects = _shape(hint, where)
+    return _Typed(ValueType(item, catalogue, where), many, collects)
+
+
+def _both(first: Callable[[], _Typed], second: Callable[[], _Typed]) -> tuple[_Typed, _Typed]:
+    """Return the results of both, or raise the errors of both."""
+    errors: list[DefinitionError] = []
+    found: list[_Typed] = []
+    for read in (first, second):
+        with collected(errors):
+            found.append(read())
+    raise_all(errors)
+    return found[0], found[1]
+
+
+def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedStep:
+    where = f'await "{waits.name}"'
+    asking, answering = _both(
+        lambda: _typed(waits.request, catalogue, f"{where}, its request"),
+        lambda: _typed(waits.response, catalogue, f"{where}, its response"),
+    )
+    return PlannedStep(
+        index=index,
+        name=waits.name,
+        kind="await",
+        cardinality=Cardinality.of(takes_many=asking.many, gives_many=answering.many),
+        input=asking.item,
+        output=answering.item,
+        waits=waits,
+    )
+
+
+def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[PlannedStep]) -> PlannedStep:
+    """One timer, also over a stream: it lets all of it go on together."""
+    where = f'timer "{timer.name}"'
+    many = _gives_many(before)
+    if timer.request is not None:
+        hint, named_many, _ = _shape(timer.request, f"{where}, its type")
+        value_type, many = ValueType(hint, catalogue, f"{where}, its type"), many or named_many
+    elif before:
+        value_type = before[-1].output
+    else:
+        raise DefinitionError(
+            "NO_TYPE_HINTS",
+            f"{where} is the first step and nothing tells what comes to it; add of=, such as of=Order",
+        )
+    return PlannedStep(
+        index=index,
+        name=timer.name,
+        kind="await",
+        cardinality=Cardinality.of(takes_many=many, gives_many=many),
+        input=value_type,
+        output=value_type,
+        waits=timer,
+    )
+
+
+def _gives_many(steps: Iterable[PlannedStep]) -> bool:
+    """Whether what comes out of these steps is a stream."""
+    many = False
+    for step in steps:
+        many = step.cardinality.gives_many or (many and step.cardinality is Cardinality.ONE_TO_ONE)
+    return many
+
+
+def _check_importable(where: str, function: Callable[..., Any]) -> None:
+    module, qualname = function.__module__, getattr(function, "__qualname__", "?")
+    if module == "__main__":
+        problem, advice = (
+            "is defined in __main__",
+            "move it to a module that can be imported and build MODULE:NAME",
+        )
+    elif "<lambda>" in qualname:
+        problem, advice = "is a lambda", "write it with def at module level"
+    elif "<locals>" in qualname:
+        problem, advice = (
+            f"is {qualname}, defined inside another function",
+            "move it to module level",
+        )
+    elif importable(module, qualname) is not function:
+        problem = f"is not what {module}.{qualname} leads to"
+        advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
+    else:
+        return
+    raise DefinitionError(
+        "STEP_NOT_IMPORTABLE",
+        f"{where} {problem}, so a worker cannot import it; {advice}",
+    )
+
+
+def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Parameter, bool]:
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    if not 1 <= len(parameters) <= 2 or any(parameter.kind not in positional for parameter in parameters):
+        raise DefinitionError(
+            "INVALID_SIGNATURE",
+            f"{where} has the signature {inspect.signature(function)}; a step takes one input and, if it "
+            "needs it, "
+            "context: StepContext",
+        )
+    return parameters[0], len(parameters) == 2
+
+
+def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise DefinitionError(
+            "UNRESOLVED_HINT",
+            f"{where}: its hints cannot be read: {error}; import the named types at the top of "
+            f"{function.__module__}, outside of TYPE_CHECKING",
+        ) from error
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) == 2 and hints.get(parameters[1]) is not StepContext:
+        raise DefinitionError(
+            "INVALID_SIGNATURE",
+            f"{where} has a second parameter {parameters[1]!r}; only context: StepContext may follow the input",
+        )
+    return hints
+
+
+def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
+    if name not in hints:
+        missing = "its return value" if name == "return" else f"parameter {name!r}"
+        raise DefinitionError(
+            "NO_TYPE_HINTS",
+            f"{where} has no type hint for {missing}; write def step(order: Order) -> Receipt, the "
+            "contract is made "
+            "from the hints",
+        )
+    return hints[name]
+
+
+def _shape(hint: Any, where: str) -> tuple[Any, bool, bool]:
+    """The type of one item, whether there are many, and whether they are wanted as a list."""
+    bare = plain(hint)
+    if bare in _STREAMS:
+        raise DefinitionError(
+            "UNSUPPORTED_TYPE",
+            f"{where} is {shown(bare)} of nothing; say {shown(bare)}[T]",
+        )
+    if typing.get_origin(bare) not in _STREAMS:
+        return hint, False, False
+    item = typing.get_args(bare)[0]
+    if typing.get_origin(plain(item)) in _STREAMS:
+        raise DefinitionError(
+            "UNSUPPORTED_TYPE",
+            f"{where} is {shown(bare)}; wrap the inner list in a dataclass",
+        )
+    return (
+        item,
+        True,
+        typing.get_origin(bare) in _LISTS or typing.get_origin(bare) is abc.Collection,
+    )
+
+
+def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
+    if step.cardinality is not None and step.cardinality is not hinted:
+        raise DefinitionError(
+            "CARDINALITY_MISMATCH",
+            f"{where} says cardinality {step.cardinality}, but its hints say {hinted}; Iterable[T] and "
+            "list[T] mean "
+            "many, anything else means one",
+        )
+    if inspect.isgeneratorfunction(step.function) and not hinted.gives_many:
+        raise DefinitionError(
+            "CARDINALITY_MISMATCH",
+            f"{where} yields its results, but its return hint is one value; use Iterator[T]",
+        )
+
+
+def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> None:
+    """Append the errors between neighbours. ``steps`` does not contain steps that could not be read."""
+    for place, step in enumerate(steps):
+        before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
+        with collected(errors):
+            _check_neighbours(before, step)
+        if place == step.index:
+            with collected(errors):
+                _check_await(steps[:place], step)
+
+
+def _check_neighbours(before: PlannedStep | None, step: PlannedStep) -> None:
+    if before is not None and before.output.type_id != step.input.type_id:
+        raise DefinitionError(
+            "TYPES_DO_NOT_CHAIN",
+            f'step "{step.name}" takes {step.input.type_id}, but "{before.name}" before it gives '
+            f"{before.output.type_id}; make the two types the same or put a step between them",
+        )
+
+
+def _check_await(before: list[PlannedStep], step: PlannedStep) -> None:
+    if step.kind == "await" and step.cardinality is Cardinality.ONE_TO_MANY and _gives_many(before):
+        raise DefinitionError(
+            "AWAIT_CARDINALITY",
+            f'await "{step.name}" is asked once per item and answers with many each time; make its request '
+            f"list[{step.input.type_id}] or its response one value",
+        )

@@ -1,0 +1,180 @@
+"""Typed values to JSON and back, strictly: what is written reads back as the same value."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import pydantic
+import pydantic_core
+
+from pipelines.authoring.catalogue import Catalogue, TypeExpression, plain, shown
+from pipelines.errors import DefinitionError
+from pipelines.failures import first_line
+
+_SERIALIZER: Final = re.compile(
+    r"Expected `(?P<expected>[^`]+)`.*?\[(?:field_name='(?P<field>[^']+)', )?",
+    re.DOTALL,
+)
+_INPUT_TYPE: Final = re.compile(r"input_type=(?P<given>\w+)")
+_SHOWN_ERRORS: Final = 3
+_DEEPEST: Final = 500
+
+
+class ValueMismatch(Exception):
+    """A value that is not of its type. The text names the field and holds none of the value's own data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A value twice: as the JSON that travels, and as what reading that JSON gives."""
+
+    document: Any
+    value: Any
+
+
+class ValueType:
+    """The type of one value that passes between steps, with its codec."""
+
+    def __init__(self, hint: Any, catalogue: Catalogue, where: str) -> None:
+        self.expression = catalogue.expression(hint, where)
+        if self.expression["kind"] == "map" or self.expression["id"] == "json":
+            raise DefinitionError(
+                "UNSUPPORTED_TYPE",
+                f"{where} has the type {shown(plain(hint))}; what passes between steps needs named fields, "
+                "make it a dataclass",
+            )
+        self.type_id = str(self.expression["id"])
+        self._catalogue = catalogue
+        self._has_decimals = catalogue.reaches(self.expression, "decimal")
+        self._has_free_json = catalogue.reaches(self.expression, "json")
+        try:
+            self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(hint)
+        except Exception as error:
+            raise DefinitionError(
+                "UNSUPPORTED_TYPE",
+                f"{where} has the type {shown(plain(hint))}, which pydantic refuses: {error}",
+            ) from error
+
+    def decode(self, document: Any) -> Any:
+        """The typed value of decoded JSON.
+
+        Decimals, dates and UUIDs come as strings; unknown members are refused.
+        Raises ``ValueMismatch``.
+        """
+        if self._has_decimals:
+            self._refuse_numbers(document, self.expression, "")
+        return self._read(_json_bytes(document))
+
+    def encode(self, value: Any) -> Encoded:
+        """The JSON of a typed value, read back to prove it.
+
+        Raises ``ValueMismatch`` for a value of another type, NaN, Infinity, NUL characters and lone
+        surrogates.
+        """
+        if self._has_free_json:
+            _refuse_unsafe(self._dump(value, mode="python"))
+        document = self._dump(value, mode="json")
+        return Encoded(document, self._read(_json_bytes(document)))
+
+    def _dump(self, value: Any, *, mode: Literal["json", "python"]) -> Any:
+        try:
+            return self._adapter.dump_python(value, mode=mode, by_alias=True, round_trip=True, warnings="error")
+        except Exception as error:
+            raise ValueMismatch(self._why_not(value, error)) from error
+
+    def _why_not(self, value: Any, error: Exception) -> str:
+        """Reading the value back names the whole path; the serializer alone names only the last field."""
+        try:
+            loose = self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="none")
+            self._read(_json_bytes(loose))
+        except ValueMismatch as mismatch:
+            return str(mismatch)
+        except Exception as unwritable:
+            return f"a {type(value).__qualname__} cannot be written: {first_line(unwritable)}"
+        found = _SERIALIZER.search(str(error))
+        if found is None:
+            return first_line(error)
+        given = _INPUT_TYPE.search(str(error))
+        field = f"{found['field']}: " if found["field"] else ""
+        return f"{field}expected {found['expected']}" + (f", got {given['given']}" if given else "")
+
+    def _read(self, data: bytes) -> Any:
+        try:
+            return self._adapter.validate_json(data, strict=True, extra="forbid", by_alias=True)
+        except pydantic.ValidationError as error:
+            raise ValueMismatch(_summary(error)) from error
+        except Exception as error:
+            raise ValueMismatch(f"{type(error).__name__}: {first_line(error)}") from error
+
+    def _refuse_numbers(self, document: Any, expression: TypeExpression, path: str) -> None:
+        """A decimal sent as a JSON number may already have lost digits on its way."""
+        if expression["kind"] == "scalar":
+            if expression["id"] == "decimal" and isinstance(document, int | float):
+                raise ValueMismatch(_at(path, 'a decimal travels as a JSON string, such as "10.50"'))
+        elif expression["kind"] == "map":
+            if isinstance(document, dict):
+                for key, item in document.items():
+                    self._refuse_numbers(item, expression["value"], f"{path}.{key}")
+        elif isinstance(document, dict):
+            for field in self._catalogue.definition(expression["id"]).get("fields", ()):
+                inner, inner_path = (
+                    document.get(field["name"]),
+                    f"{path}.{field['name']}",
+                )
+                if not (field.get("repeated") and isinstance(inner, list)):
+                    self._refuse_numbers(inner, field["type"], inner_path)
+                    continue
+                for index, item in enumerate(inner):
+                    self._refuse_numbers(item, field["type"], f"{inner_path}.{index}")
+
+
+def _json_bytes(document: Any) -> bytes:
+    try:
+        data = pydantic_core.to_json(document, inf_nan_mode="constants")
+    except Exception as error:
+        _refuse_unsafe(document)
+        raise ValueMismatch(f"the value cannot be written as JSON: {first_line(error)}") from error
+    if b"\\u0000" in data or b"NaN" in data or b"Infinity" in data:
+        _refuse_unsafe(document)
+    return data
+
+
+def _refuse_unsafe(document: Any, path: str = "", depth: int = 1) -> None:
+    """Refuse what PostgreSQL's jsonb and JSON itself cannot hold."""
+    if depth > _DEEPEST:
+        raise ValueMismatch(f"the value nests deeper than {_DEEPEST} levels")
+    if isinstance(document, float) and not math.isfinite(document):
+        raise ValueMismatch(_at(path, f"{document} is no JSON number"))
+    if isinstance(document, str):
+        _refuse_text(document, path)
+    elif isinstance(document, dict):
+        for key, item in document.items():
+            _refuse_unsafe(key, f"{path}.<key>", depth + 1)
+            _refuse_unsafe(item, f"{path}.{key}", depth + 1)
+    elif isinstance(document, list | tuple):
+        for index, item in enumerate(document):
+            _refuse_unsafe(item, f"{path}.{index}", depth + 1)
+
+
+def _refuse_text(text: str, path: str) -> None:
+    if "\0" in text:
+        raise ValueMismatch(_at(path, "the text holds a NUL character"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueMismatch(_at(path, "the text holds half of a surrogate pair")) from None
+
+
+def _at(path: str, message: str) -> str:
+    return f"{path.lstrip('.')}: {message}" if path else message
+
+
+def _summary(error: pydantic.ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [_at(".".join(str(part) for part in entry["loc"]), entry["msg"]) for entry in found[:_SHOWN_ERRORS]]
+    if len(found) > _SHOWN_ERRORS:
+        lines.append(f"and {len(found) - _SHOWN_ERRORS} more")
+    return "; ".join(lines)

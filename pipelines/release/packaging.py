@@ -1,0 +1,208 @@
+"""Packs a pipeline into a reproducible artifact: the same source gives the same bytes on any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.authoring.compiler import compile_contract, contract_text
+from pipelines.authoring.definition import Pipeline
+from pipelines.authoring.loading import load
+from pipelines.authoring.plan import plan
+from pipelines.errors import DefinitionError, raise_all
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.descriptor import CHECKPOINTS
+
+CAPABILITIES_ENTRY: Final = "META-INF/pipeline/capabilities.json"
+_TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
+_MODE: Final = 0o100644
+_UNIX: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltArtifact:
+    """An artifact on disk. ``digest`` is ``sha256:`` and lower-case hex, ``size`` counts bytes."""
+
+    path: Path
+    digest: str
+    size: int
+    contract: dict[str, Any]
+
+
+def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
+    """Write ``<pipelineId>.zip`` into ``out_dir``, whole or not at all.
+
+    ``out_dir`` is made if it is missing. ``pipeline`` may be a reference MODULE:NAME.
+
+    Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
+    SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
+    """
+    loaded = load(pipeline) if isinstance(pipeline, str) else pipeline
+    contract = compile_contract(loaded)
+    sources = _sources(loaded)
+    target = (out_dir / f"{loaded.pipeline_id}.zip").resolve()
+    if any(target.is_relative_to(folder) for folder in _folders(loaded)):
+        raise DefinitionError(
+            "OUT_DIR_PACKED",
+            f"{out_dir} is inside a package that is packed, so the artifact would pack itself; choose another --out",
+        )
+    data = _archive(sources, _documents(loaded, contract))
+    write_atomically(target, data)
+    return BuiltArtifact(out_dir / target.name, _digest(data), len(data), contract)
+
+
+def artifact_digest(pipeline: Pipeline) -> str:
+    """The digest that ``build`` would give for the source as it is on disk now, without writing anything."""
+    return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline))))
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Raises ``DefinitionError`` OUT_DIR_UNWRITABLE."""
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            scratch.write_bytes(data)
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise DefinitionError("OUT_DIR_UNWRITABLE", f"cannot write {target}: {error.strerror}") from error
+
+
+def _documents(pipeline: Pipeline, contract: dict[str, Any]) -> dict[str, str]:
+    """What the artifact says of itself: the contract, and what the pipeline asks of whoever runs it, if anything."""
+    documents = {CONTRACT_ENTRY: contract_text(contract)}
+    if pipeline.checkpoint:
+        documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
+    return documents
+
+
+def _archive(sources: dict[str, Path], documents: dict[str, str]) -> bytes:
+    """Stored, not deflated: another zlib would give other bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted([*sources, *documents]):
+            entry = zipfile.ZipInfo(name, _TIMESTAMP)
+            entry.create_system = _UNIX
+            entry.external_attr = _MODE << 16
+            archive.writestr(entry, documents[name].encode() if name in documents else _read(sources[name]))
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DefinitionError("SOURCE_UNREADABLE", f"cannot read {path}: {error.strerror}") from error
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _sources(pipeline: Pipeline) -> dict[str, Path]:
+    """Entry name to file, for the pipeline's own package and those it names."""
+    found: dict[str, Path] = {}
+    for name, root in _roots(pipeline).items():
+        if root.is_dir():
+            found.update({_entry(name.split("."), path.relative_to(root)): path for path in _files(root)})
+        else:
+            found[_entry(name.split(".")[:-1], Path(root.name))] = root
+        found.update(_parent_inits(name, root))
+    raise_all(
+        [
+            DefinitionError(
+                "STEP_NOT_PACKED",
+                f'step "{step.name}" is in module {step.function.__module__}, outside of the package of '
+                f"{pipeline.module}; add packages=({step.function.__module__.partition('.')[0]!r},) to "
+                "the Pipeline",
+            )
+            for step in plan(pipeline).steps
+            if step.function is not None and not _is_packed(step.function.__module__, found)
+        ]
+    )
+    return found
+
+
+def _roots(pipeline: Pipeline) -> dict[str, Path]:
+    """Import name to folder, or to file for a module."""
+    own = sys.modules[pipeline.module]
+    if own.__file__ is None:
+        raise DefinitionError("PACKAGE_NOT_FOUND", f"{pipeline.module} has no source file; it cannot be packed")
+    file = Path(own.__file__)
+    if file.name == "__init__.py":
+        roots = {pipeline.module: file.parent}
+    elif "." in pipeline.module:
+        roots = {pipeline.module.rpartition(".")[0]: file.parent}
+    else:
+        roots = {pipeline.module: file}
+    for name in pipeline.packages:
+        roots[name] = _located(name)
+    for name, root in roots.items():
+        if not root.exists():
+            raise DefinitionError(
+                "PACKAGE_NOT_FOUND",
+                f"{name} has no source on disk at {root}; it cannot be packed",
+            )
+    return {name: root.absolute() for name, root in roots.items()}
+
+
+def _located(name: str) -> Path:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if folders:
+        return Path(folders[0])
+    if spec is None or not spec.has_location or spec.origin is None:
+        raise DefinitionError(
+            "PACKAGE_NOT_FOUND",
+            f"packages names {name!r}, which cannot be found as Python source; check the name",
+        )
+    return Path(spec.origin)
+
+
+def _folders(pipeline: Pipeline) -> Iterator[Path]:
+    return (root.resolve() for root in _roots(pipeline).values() if root.is_dir())
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(".") and path.suffix != ".pyc" and path.is_file():
+                yield path
+
+
+def _parent_inits(name: str, root: Path) -> dict[str, Path]:
+    """Without the ``__init__.py`` of its parents a packed package would import differently."""
+    found = {}
+    parts = name.split(".")[:-1]
+    folder = root.parent
+    while parts:
+        init = folder / "__init__.py"
+        if init.is_file():
+            found[_entry(parts, Path(init.name))] = init
+        parts, folder = parts[:-1], folder.parent
+    return found
+
+
+def _entry(package: list[str], path: Path) -> str:
+    return "/".join([*package, *path.parts])
+
+
+def _is_packed(module: str, entries: dict[str, Path]) -> bool:
+    path = module.replace(".", "/")
+    return f"{path}.py" in entries or f"{path}/__init__.py" in entries

@@ -1,0 +1,130 @@
+"""What a transition came to, in the words of the protocol (wire protocol D.6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pipelines.failures import Failed
+from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, Suspended
+from pipelines.worker.runner import Outcome as RunOutcome
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
+    LONGEST_OUTCOME,
+    MOST_PAYLOADS,
+    Checkpoint,
+    Command,
+    Failure,
+    Outcome,
+    Suspension,
+)
+
+
+def outcome_of(command: Command, ran: RunOutcome, *, steps: int) -> Outcome:
+    """Return the outcome of a command of a pipeline with `steps` steps. It always fits in a message.
+
+    Raises pydantic's error for a value that a message cannot contain.
+    """
+    if isinstance(ran, Failed):
+        return failed(command, ran)
+    payloads = len(ran.outputs if isinstance(ran, Completed) else ran.requests)
+    if payloads > MOST_PAYLOADS:
+        return failed(command, too_many(payloads))
+    outcome = _completed(command, ran, steps) if isinstance(ran, Completed) else _suspended(command, ran)
+    length = len(outcome.model_dump_json(by_alias=True))
+    return outcome if length <= LONGEST_OUTCOME else failed(command, too_large(length))
+
+
+def failed(command: Command, failure: Failed) -> Outcome:
+    reported = Failure(
+        failure_class=failure.failure_class,
+        message=failure.message,
+        retryable=failure.retryable,
+        step_index=failure.step_index,
+        traceback=failure.traceback,
+    )
+    return _base(command)(outcome="FAILED", failure=reported)
+
+
+def too_large(length: int) -> Failed:
+    return Failed(
+        OUTPUT_TOO_LARGE, f"the outcome has {length:,} characters; at most {LONGEST_OUTCOME:,} can travel", False
+    )
+
+
+def too_many(payloads: int) -> Failed:
+    return Failed(OUTPUT_TOO_LARGE, f"the outcome has {payloads:,} items; at most {MOST_PAYLOADS:,} can travel", False)
+
+
+def _completed(command: Command, completed: Completed, steps: int) -> Outcome:
+    stopped = command.stop_before_step_index
+    return _base(command)(
+        outcome="COMPLETED",
+        output_payloads=_texts(completed.outputs),
+        stopped_before_step_index=stopped if stopped < steps else -1,
+    )
+
+
+def _suspended(command: Command, suspended: Suspended) -> Outcome:
+    return _base(command)(outcome="WAITING_EXTERNAL", suspension=_suspension(suspended))
+
+
+def _suspension(suspended: Suspended) -> Suspension:
+    """What the author wrote of the await, with the values to ask about."""
+    waits = suspended.step.waits
+    if waits is None:
+        raise TypeError(f"step {suspended.step.name} is no await")
+    cardinality = suspended.step.cardinality
+    return Suspension(
+        step_index=suspended.step_index,
+        step_id=waits.step_id,
+        itemized=suspended.itemized,
+        gives_many=suspended.itemized or cardinality.gives_many,
+        requests=_texts(suspended.requests),
+        request_shape="MULTI" if cardinality.takes_many else "UNI",
+        output_type=suspended.step.output.type_id,
+        transport=waits.transport,
+        transport_metadata=dict(waits.transport_metadata),
+        timeout_seconds=waits.timeout.total_seconds(),
+        assignee=waits.assignee,
+        group=waits.group,
+    )
+
+
+def mismatch(command: Command, meant: ReleaseIdentity, hosted: ReleaseIdentity) -> Outcome:
+    message = f"Transition command targets {meant} but local worker is {hosted}"
+    return failed(command, Failed("IDENTITY_MISMATCH", message, retryable=False))
+
+
+def checkpoint_of(command: Command, next_step_index: int, outputs: Sequence[Any], *, many: bool) -> Checkpoint | None:
+    """Return a checkpoint with the outputs of the steps before `next_step_index`; None if it is too large to send."""
+    if len(outputs) > MOST_PAYLOADS:
+        return None
+    checkpoint = Checkpoint(
+        execution_id=command.execution_id,
+        execution_version=command.execution_version,
+        lease_token=command.lease_token,
+        transition_key=command.transition_key,
+        next_step_index=next_step_index,
+        output_payloads=_texts(outputs),
+        many=many,
+    )
+    return checkpoint if len(checkpoint.model_dump_json(by_alias=True)) <= LONGEST_OUTCOME else None
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    return [json.dumps(value, ensure_ascii=False) for value in values]
+
+
+def _base(command: Command) -> Callable[..., Outcome]:
+    def make(**members: Any) -> Outcome:
+        return Outcome(
+            execution_id=command.execution_id,
+            execution_version=command.execution_version,
+            lease_token=command.lease_token,
+            transition_key=command.transition_key,
+            **members,
+        )
+
+    return make

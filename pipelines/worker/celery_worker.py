@@ -1,0 +1,273 @@
+"""The transition worker on Celery: one release, one queue, no Django and no database.
+
+A message is acknowledged as it starts: where the process dies, the lease sees to the execution, not the broker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from celery.platforms import EX_FAILURE
+from celery.worker import state
+from kombu import Consumer, Queue
+from kombu.common import ignore_errors
+from kombu.exceptions import OperationalError
+from kombu.message import Message
+
+from pipelines.errors import DefinitionError
+from pipelines.failures import inform, warn
+from pipelines.worker.host import Host, host_release
+from pipelines.worker.options import broker_url, needed, worker_key
+from pipelines.worker.outbox import Answer, Outbox
+from wire.broker import quiet_consumer
+from wire.broker.client import send, survive_broker_loss, take_ticket
+from wire.broker.tls import tls_options
+from wire.identifying import SEGMENT_RULE, is_segment
+from wire.messages.celery_messages import (
+    EXECUTE_TASK,
+    HEARTBEAT_QUEUE,
+    HEARTBEAT_TASK,
+    LONGEST_WORKER_ID,
+    ORDER_TASK,
+    OUTCOME_QUEUE,
+    RECORD_TASK,
+    WorkerState,
+    order_queue_of,
+    queue_of,
+)
+from wire.messages.task_messages import TaskMessages
+
+# Seconds between heartbeats. A worker takes nothing before it is told to, so it asks again soon at first.
+FIRST_SILENCE = 1.0
+LONGEST_SILENCE = 10.0
+# How many seconds the last answers are worth waiting for a broker that is away, before the worker ends.
+PATIENCE = 60.0
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Host the release until the process is stopped. On SIGTERM, finish the running commands and accept no more.
+
+    Raises `DefinitionError`, WORKER_REFUSED among others: no coordinator accepts this worker.
+    """
+    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.raiseExceptions = False  # a step may close what the log is written to
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
+    tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
+    url = broker_url(arguments.broker_url, arguments.broker_ca_file)
+    key = worker_key(arguments.key_file)
+    worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
+    if len(worker_id) > LONGEST_WORKER_ID or not is_segment(worker_id):
+        text = f"--worker-id {SEGMENT_RULE} or have more than {LONGEST_WORKER_ID} characters"
+        raise DefinitionError("INVALID_WORKER_ID", text)
+    release = host_release(arguments.pipeline, arguments.release, tenant)
+    host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency, take_ticket=_take_ticket)
+    inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
+    outbox = Outbox(partial(_send, host), host.let_go)
+    app = _application(url, arguments.broker_ca_file, host, outbox)
+    outbox.start()
+    _Pulse(host, outbox)
+    worker = app.Worker(
+        hostname=f"{worker_id}@{socket.gethostname()}",
+        pool="threads",
+        concurrency=arguments.concurrency,
+        loglevel=arguments.log_level,
+        # Until the coordinator has told it otherwise: an operator may have drained a worker of this name.
+        exclude_queues=[queue_of(release.identity)],
+        host=host,
+    )
+    worker.start()
+    if host.acceptance.refusal:
+        raise DefinitionError("WORKER_REFUSED", f"no coordinator accepts this worker: {host.acceptance.refusal}")
+    return int(worker.exitcode or 0)
+
+
+def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
+    survive_broker_loss()
+    app = Celery("pipelines", broker=url, set_as_current=True)
+    queue = queue_of(host.release.identity)
+    app.conf.update(
+        task_queues=[Queue(queue, no_ack=True)],
+        task_default_queue=queue,
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_consumer=quiet_consumer.NAME,
+        broker_use_ssl=tls_options(url, ca_file) or False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_connect_timeout": 5,
+            "socket_timeout": 10,
+            # The worker consumes without acknowledgements, so it does not need the keys that store them.
+            "ack_emulation": False,
+            # A worker has no keys of the coordinator, so it cannot verify messages. The tasks verify the envelopes.
+            "messages": TaskMessages(accepts=partial(_accepts, host), unsigned=(EXECUTE_TASK, ORDER_TASK)),
+        },
+    )
+
+    @app.task(name=EXECUTE_TASK, shared=False)
+    def execute(message: Any) -> None:
+        host.execute(message, outbox.put)
+
+    app.steps["consumer"].update({_Orders, _Places})
+    return app
+
+
+def _accepts(host: Host, queue: str, task: str) -> bool:
+    identity = host.release.identity
+    own = {queue_of(identity): EXECUTE_TASK, order_queue_of(identity, host.worker_id): ORDER_TASK}
+    return own.get(queue) == task
+
+
+def _send(host: Host, answers: Sequence[Answer]) -> None:
+    """Raises `ConnectionError` if the broker refuses them."""
+    message = host.sealed(answers)
+    try:
+        send(RECORD_TASK, message, queue=OUTCOME_QUEUE)
+    except OperationalError as error:
+        raise ConnectionError(str(error)) from error
+
+
+def _take_ticket(name: str) -> bool:
+    """Take a ticket. Return False also if the broker is unavailable: the commands run after their leases expire."""
+    try:
+        return take_ticket(name)
+    except (OperationalError, OSError) as error:
+        warn("Cannot take the ticket of a command message: %s", type(error.__cause__ or error).__name__)
+        return False
+
+
+class _Places(bootsteps.StartStopStep):
+    """Takes a command from the broker only when a thread is free for it.
+
+    Celery takes as many again, to have them at hand. Their leases would run out in this process, unrenewed, while
+    another worker of the release may be idle. Celery's own `worker_disable_prefetch` notices a free thread only at
+    the loop's next tick, up to a second later; here the thread wakes the loop.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, *, host: Host, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._worker = parent
+        self._capacity = host.capacity
+        self._taken = 0
+        self._lock = threading.Lock()
+        signals.task_received.connect(self._on_received, weak=False)
+        signals.task_postrun.connect(self._on_done, weak=False)
+
+    def start(self, parent: Any) -> None:
+        qos = parent.task_consumer.channel.qos
+        as_celery_would = qos.can_consume
+        qos.can_consume = lambda: self._taken < self._capacity and as_celery_would()
+
+    def _on_received(self, **_: Any) -> None:
+        with self._lock:
+            self._taken += 1
+
+    def _on_done(self, **_: Any) -> None:
+        """In whatever way it ended: Celery sends this for each that it received."""
+        with self._lock:
+            self._taken -= 1
+        self._worker.call_soon(lambda: None)
+
+
+class _Orders(bootsteps.StartStopStep):
+    """Hears the coordinator's orders in Celery's own loop, where no busy thread of the pool is in their way.
+
+    Celery's `ConsumerStep` would do, but for a lost connection, at which its `stop` fails. To stop taking commands is
+    to cancel the queue: what was received is run. A message that the broker had handed out at that very moment goes
+    back into the queue (kombu's `_reject_inbound_message`). Celery remembers the choice over a new connection.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, parent: Any, *, host: Host, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._worker = parent
+        self._host = host
+        self._consumer: Consumer | None = None
+
+    def start(self, parent: Any) -> None:
+        queue = Queue(order_queue_of(self._host.release.identity, self._host.worker_id))
+        channel = parent.connection.channel()
+        self._consumer = Consumer(channel, [queue], no_ack=True, accept=["json"], on_message=self._on_message)
+        self._consumer.consume()
+
+    def stop(self, parent: Any) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.cancel()
+            channel: Any = consumer.channel
+            ignore_errors(parent, channel.close)
+
+    shutdown = stop
+
+    def _on_message(self, message: Message) -> None:
+        [order], _, _ = message.payload  # TaskMessages accepts no order in another form
+        self._host.obey(order)
+        if self._host.acceptance.refusal:
+            state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
+        queue = queue_of(self._host.release.identity)
+        taking = self._worker.task_consumer.consuming_from(queue)
+        if self._host.taking and not taking:
+            self._worker.add_task_queue(queue)
+        elif taking and not self._host.taking:
+            self._worker.cancel_task_queue(queue)
+
+
+class _Pulse(threading.Thread):
+    """Sends heartbeats from when the worker is ready until it is gone, often enough for the leases it holds."""
+
+    def __init__(self, host: Host, outbox: Outbox) -> None:
+        super().__init__(name="pulse", daemon=True)
+        self._host = host
+        self._outbox = outbox
+        self._state: WorkerState = "HEALTHY"
+        self._stopped = threading.Event()
+        signals.worker_ready.connect(self._on_ready, weak=False)
+        signals.worker_shutting_down.connect(self._on_draining, weak=False)
+        signals.worker_shutdown.connect(self._on_gone, weak=False)
+
+    def run(self) -> None:
+        silence = FIRST_SILENCE
+        while not self._stopped.is_set():
+            self._beat()
+            self._host.changed.wait(min(silence, self._host.shortest_lease.total_seconds() / 3))
+            self._host.changed.clear()
+            silence = min(2 * silence, LONGEST_SILENCE)
+
+    def _on_ready(self, **_: Any) -> None:
+        self.start()
+
+    def _on_draining(self, **_: Any) -> None:
+        self._state = "DRAINING"
+        self._host.changed.set()
+
+    def _on_gone(self, **_: Any) -> None:
+        if not self._outbox.close(PATIENCE):
+            warn("The broker did not take the last answers within %s seconds; their leases will expire", PATIENCE)
+        self._state = "UNAVAILABLE"
+        self._stopped.set()
+        self._host.changed.set()
+        self._beat()
+
+    def _beat(self) -> None:
+        try:
+            message = self._host.heartbeat(self._state)
+            send(HEARTBEAT_TASK, message, queue=HEARTBEAT_QUEUE)
+        except BaseException as error:  # the next one may succeed: this thread must not end
+            warn("The broker did not take a heartbeat: %s", type(error).__name__)

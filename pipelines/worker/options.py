@@ -1,0 +1,54 @@
+"""What a worker is told by its command line or its environment, whichever way it is called."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+from pipelines.errors import DefinitionError
+from wire.worker_keys import MalformedKey, WorkerKey, parse_key
+
+
+def needed(value: str | None, option: str, variable: str) -> str:
+    """Raises ``DefinitionError`` MISSING_OPTION where there is no value."""
+    if not value:
+        raise DefinitionError("MISSING_OPTION", f"{option} is needed, or ${variable}")
+    return value
+
+
+def broker_url(value: str | None, ca_file: str) -> str:
+    """Return the broker's URL. Raises ``DefinitionError`` if the URL or the file of certificates is unusable."""
+    url = needed(value, "--broker-url", "PIPELINES_BROKER_URL")
+    if "?" in url or (ca_file and not url.startswith("rediss://")):
+        raise DefinitionError(
+            "INVALID_BROKER_URL",
+            "--broker-url must not have a query, and must be a rediss:// URL if --broker-ca-file is set",
+        )
+    if ca_file:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca_file)
+        except OSError:
+            raise DefinitionError(
+                "INVALID_CA_FILE", f"{ca_file} is not a readable file of certificates in PEM format"
+            ) from None
+    return url
+
+
+def worker_key(file: Path | None) -> WorkerKey:
+    """Parse the worker key that `worker_secret` returns. Raises ``DefinitionError`` MALFORMED_WORKER_KEY."""
+    try:
+        return parse_key(worker_secret(file))
+    except MalformedKey as error:
+        hint = "copy the whole line that `manage.py worker_key TENANT` prints"
+        raise DefinitionError("MALFORMED_WORKER_KEY", f"the worker key is unusable: {error}; {hint}") from None
+
+
+def worker_secret(file: Path | None) -> str:
+    """Return the worker's secret from a file or the environment. Other users can see the command line."""
+    if file is None:
+        return needed(os.environ.get("PIPELINES_WORKER_KEY"), "--key-file", "PIPELINES_WORKER_KEY")
+    try:
+        return needed(file.read_text(encoding="utf-8").strip(), "--key-file", "PIPELINES_WORKER_KEY")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DefinitionError("MISSING_OPTION", f"the key file {file} cannot be read") from error

@@ -1,0 +1,345 @@
+"""Hosts one release for coordinators that call over HTTP (wire protocol D): lets a request in, runs it, answers it.
+
+Pure: no server and no threads of its own; ``rest_worker`` brings both.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipelines.authoring.definition import TIMER, StepContext
+from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.failures import Failed, report, warn
+from pipelines.worker import answers
+from pipelines.worker.boundary import Boundary
+from pipelines.worker.host import HostedRelease
+from pipelines.worker.runner import (
+    INVALID_STEP_OUTPUT,
+    OUTPUT_TOO_LARGE,
+    Completed,
+    Outcome,
+    Shape,
+    Suspended,
+    run,
+)
+from wire.messages.celery_messages import LONGEST_OUTCOME
+from wire.messages.payload_envelopes import (
+    DEFAULT_PREFIXES,
+    LIST,
+    SNAPSHOT,
+    Allowed,
+    PayloadRefused,
+    PayloadTooLong,
+    TypedPayload,
+    plain,
+    read_snapshot,
+    typed,
+)
+from wire.messages.rest_messages import (
+    CAPABILITIES_PATH,
+    EXECUTE_PATH,
+    NON_RETRYABLE,
+    TO_THE_END,
+    TOLERANCE,
+    Capabilities,
+    Malformed,
+    Refused,
+    TransitionCommand,
+    TransitionResult,
+    WireFailure,
+    WireInteraction,
+    WireSuspension,
+    WireUnit,
+    check_signature,
+    name_uuid,
+    parse,
+)
+
+HEALTH_PATH = "/q/health/live"
+METHODS = {EXECUTE_PATH: "POST", CAPABILITIES_PATH: "GET", HEALTH_PATH: "GET"}
+ILLEGAL_ARGUMENT = "java.lang.IllegalArgumentException"
+MOST_NONCES = 10_000
+PURGE_SECONDS = 30
+DAY_SECONDS = 86_400
+Answer = tuple[int, bytes]
+
+
+class Nonces:
+    """Those that were seen within the tolerance, each let in once (wire protocol D.4)."""
+
+    def __init__(self, tolerance: timedelta) -> None:
+        self._tolerance = tolerance
+        self._seen: dict[str, datetime] = {}
+        self._purged = datetime.now(UTC)
+        self._lock = threading.Lock()
+
+    def is_new(self, nonce: str, sent: datetime, now: datetime) -> bool:
+        """Remember ``nonce``; False where it is known. Only for requests whose signature was verified."""
+        with self._lock:
+            if (now - self._purged).total_seconds() >= PURGE_SECONDS:
+                self._purged = now
+                self._seen = {known: at for known, at in self._seen.items() if now - at <= self._tolerance}
+            if nonce in self._seen:
+                return False
+            if len(self._seen) >= MOST_NONCES:
+                del self._seen[min(self._seen, key=self._seen.__getitem__)]
+            self._seen[nonce] = sent
+            return True
+
+
+class RestHost:
+    """Answers signed requests about one release. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        release: HostedRelease,
+        *,
+        secret: str,
+        prefixes: tuple[str, ...] = DEFAULT_PREFIXES,
+        tolerance: timedelta = TOLERANCE,
+    ) -> None:
+        self.release = release
+        self._secret = secret
+        self._tolerance = tolerance
+        self._nonces = Nonces(tolerance)
+        planned = plan(release.pipeline)
+        self._steps = planned.steps
+        self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
+        self._boundary = Boundary()
+
+    def answer(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        hung_up: Callable[[], bool] = lambda: False,
+    ) -> Answer:
+        """Return status and body for one request. Checks its signature, age and nonce before it reads the body.
+
+        The liveness check needs no signature. `hung_up` returns True once the caller has closed the connection; steps
+        can check for that, because the outcome is no longer needed.
+        """
+        if METHODS.get(path) is None:
+            return 404, b""
+        if METHODS[path] != method:
+            return 405, b""
+        if path == HEALTH_PATH:
+            return 200, b'{"status":"UP","checks":[]}'
+        now = datetime.now(UTC)
+        try:
+            nonce, sent = check_signature(self._secret, method, path, headers, body, now=now, tolerance=self._tolerance)
+            if not self._nonces.is_new(nonce, sent, now):
+                raise Refused("the nonce was seen before")
+        except Refused as error:
+            warn("Refused a request for %s: %s", path, error)
+            return 401, b""
+        if path == CAPABILITIES_PATH:
+            return 200, self.capabilities().to_json().encode()
+        try:
+            command = parse(TransitionCommand, body)
+        except Malformed as error:
+            warn("Refused a malformed command: %s", error)
+            return 400, b""
+        return 200, self._executed(command, hung_up)
+
+    def capabilities(self) -> Capabilities:
+        """What this worker says of itself (wire protocol D.7)."""
+        identity = self.release.identity
+        return Capabilities(
+            protocol_version="1",
+            provider_name="rest",
+            pipeline_id=identity.pipeline_id,
+            contract_version=identity.contract_version,
+            release_version=identity.release_version,
+            artifact_id=self.release.artifact_id,
+            artifact_digest=self.release.artifact_digest,
+        )
+
+    def _executed(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> bytes:
+        """Return the result of a command; a failure if anything raises."""
+        return self._boundary.run(
+            command.execution_id,
+            lambda: self._answered(command, self._execute(command, hung_up)),
+            lambda failed: _failure(failed).to_json().encode(),
+        )
+
+    def _answered(self, command: TransitionCommand, result: TransitionResult | Failed) -> bytes:
+        if isinstance(result, TransitionResult):
+            text = result.to_json()
+            if len(text) <= LONGEST_OUTCOME:
+                return text.encode()
+            result = answers.too_large(len(text))
+        report(command.execution_id, result)
+        return _failure(result).to_json().encode()
+
+    def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> TransitionResult | Failed:
+        """Run one command: first its identity, then its payload, then its steps (wire protocol D.11)."""
+        mismatch = self._mismatch(command)
+        if mismatch is not None:
+            return _failed(ILLEGAL_ARGUMENT, mismatch)
+        try:
+            value, shape = self._input(command.input)
+            outcome = run(
+                self.release.pipeline,
+                value,
+                start=command.current_step_index,
+                stop=self._stop(command),
+                context=self._context(command, hung_up),
+                shape=shape,
+            )
+        except (PayloadRefused, ValueError) as error:
+            return _failed(ILLEGAL_ARGUMENT, str(error))
+        return self._result(command, outcome)
+
+    def _mismatch(self, command: TransitionCommand) -> str | None:
+        own = self.release.identity
+        contract, release = command.versions
+        if (command.pipeline_id, contract, release) == (own.pipeline_id, own.contract_version, own.release_version):
+            return None
+        return (
+            f"Transition command targets pipelineId={command.pipeline_id}, contractVersion={contract}, "
+            f"releaseVersion={release} but local worker is pipelineId={own.pipeline_id}, "
+            f"contractVersion={own.contract_version}, releaseVersion={own.release_version}"
+        )
+
+    def _input(self, payload: TypedPayload) -> tuple[Any, Shape]:
+        """A MULTI snapshot and a bare list are streams, anything else is one value (wire protocol D.5)."""
+        many = payload.payload_type_id == LIST
+        if payload.payload_type_id == SNAPSHOT:
+            many = read_snapshot(payload).shape == "MULTI"
+        return plain(payload, self._allowed), "MULTI" if many else "UNI"
+
+    def _stop(self, command: TransitionCommand) -> int:
+        return len(self._steps) if command.stop_before_step_index == TO_THE_END else command.stop_before_step_index
+
+    def _context(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> StepContext:
+        contract, release = command.versions
+        return StepContext(
+            tenant_id=command.tenant_id,
+            execution_id=command.execution_id,
+            pipeline_id=command.pipeline_id,
+            contract_version=contract,
+            release_version=release,
+            attempt=command.attempt,
+            transition_key=command.transition_key,
+            cancellation=hung_up,
+        )
+
+    def _result(self, command: TransitionCommand, outcome: Outcome) -> TransitionResult | Failed:
+        if isinstance(outcome, Failed):
+            return outcome
+        if isinstance(outcome, Suspended):
+            return TransitionResult(outcome="WAITING_EXTERNAL", await_suspension=_suspension(command, outcome))
+        return self._completed(command, outcome)
+
+    def _completed(self, command: TransitionCommand, outcome: Completed) -> TransitionResult | Failed:
+        if command.current_step_index == len(self._steps):
+            return TransitionResult(outcome="COMPLETED", terminal_input_passthrough=True)
+        stop = self._stop(command)
+        echoed = stop == command.current_step_index
+        type_id = self._steps[stop].input.type_id if echoed else self._steps[stop - 1].output.type_id
+        try:
+            payloads = [typed(output, type_id) for output in outcome.outputs]
+        except PayloadRefused as error:
+            code = OUTPUT_TOO_LARGE if isinstance(error, PayloadTooLong) else INVALID_STEP_OUTPUT
+            return Failed(code, f"the output cannot travel: {error}", retryable=False)
+        return TransitionResult(outcome="COMPLETED", output_payloads=payloads)
+
+
+def _failure(failed: Failed) -> TransitionResult:
+    """Return a failure. The protocol has no field for the traceback; the class says whether a retry may help."""
+    if failed.retryable:
+        return _failed(failed.failure_class, failed.message)
+    return _failed(NON_RETRYABLE, f"{failed.failure_class}: {failed.message}")
+
+
+def _failed(failure_class: str, message: str) -> TransitionResult:
+    return TransitionResult(outcome="FAILED", failure=WireFailure(failure_class=failure_class, message=message))
+
+
+# --- suspensions (wire protocol F.1) --------------------------------------------------------------
+
+
+def _suspension(command: TransitionCommand, suspended: Suspended) -> WireSuspension:
+    waits = suspended.step.waits
+    if waits is None:
+        raise TypeError(f"step {suspended.step.name} is no await")
+    unit_id = name_uuid(command.tenant_id, command.execution_id, waits.step_id, suspended.step_index)
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    places = range(len(suspended.requests)) if suspended.itemized else [None]
+    interactions = [
+        _interaction(command, suspended, unit_id, place, request, now)
+        for place, request in zip(places, suspended.requests, strict=True)
+    ]
+    unit = WireUnit(
+        tenant_id=command.tenant_id,
+        unit_id=unit_id,
+        execution_id=command.execution_id,
+        step_id=waits.step_id,
+        step_index=suspended.step_index,
+        cardinality=str(suspended.step.cardinality),
+        version=1,
+        status="WAITING_EXTERNAL",
+        primary_interaction_id=None if suspended.itemized else interactions[0].interaction_id,
+        expected_item_count=len(interactions) if suspended.itemized else None,
+        dispatch_complete=suspended.itemized,
+        created_at_epoch_ms=now,
+        updated_at_epoch_ms=now,
+        ttl_epoch_s=interactions[0].ttl_epoch_s,
+    )
+    return WireSuspension(
+        tenant_id=command.tenant_id,
+        execution_id=command.execution_id,
+        unit_id=unit_id,
+        step_index=suspended.step_index,
+        unit=unit,
+        interactions=interactions,
+    )
+
+
+def _interaction(
+    command: TransitionCommand, suspended: Suspended, unit_id: str, place: int | None, request: Any, now: int
+) -> WireInteraction:
+    """An interaction as the protocol knows it. Webhooks and timers stay WAITING: the coordinator sees to them."""
+    step: PlannedStep = suspended.step
+    waits = step.waits
+    if waits is None:
+        raise TypeError(f"step {step.name} is no await")
+    item = "" if place is None else f":item={place}"
+    key = f"{command.execution_id}:{waits.step_id}{item}"
+    deadline = now + int(waits.timeout.total_seconds() * 1000)
+    kept = waits.transport in (TIMER, "webhook")
+    metadata: dict[str, Any] = dict(waits.transport_metadata)
+    if not kept:
+        metadata |= {"adapter": waits.transport, "dispatchedAtEpochMs": now}
+    return WireInteraction(
+        tenant_id=command.tenant_id,
+        execution_id=command.execution_id,
+        step_id=waits.step_id,
+        step_index=suspended.step_index,
+        output_type=step.output.type_id,
+        interaction_id=str(uuid.uuid4()),
+        correlation_id=name_uuid(command.tenant_id, command.execution_id, waits.step_id, key),
+        causation_id=f"{command.execution_id}:{suspended.step_index}" + ("" if place is None else f":{place}"),
+        idempotency_key=key,
+        version=0 if kept else 2,
+        status="WAITING" if kept else "DISPATCHED",
+        request_payload=request,
+        unit_id=unit_id,
+        item_index=place,
+        assignee=waits.assignee,
+        group=waits.group,
+        transport_type=waits.transport,
+        transport_metadata=metadata,
+        deadline_epoch_ms=deadline,
+        created_at_epoch_ms=now,
+        updated_at_epoch_ms=now,
+        ttl_epoch_s=deadline // 1000 + DAY_SECONDS,
+        transport_output_type=step.output.type_id,
+    )

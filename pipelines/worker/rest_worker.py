@@ -1,0 +1,144 @@
+"""The transition worker that is called over HTTP: one release, no broker, no database (wire protocol D).
+
+It speaks plain HTTP: put it behind whatever ends TLS, on a network that only coordinators reach. Every request is
+signed all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import select
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from pipelines.errors import DefinitionError
+from pipelines.failures import inform, traceback_of, warn
+from pipelines.worker.host import host_release
+from pipelines.worker.options import worker_secret
+from pipelines.worker.rest_host import Answer, RestHost
+from wire.messages.payload_envelopes import DEFAULT_PREFIXES
+
+log = logging.getLogger(__name__)
+LARGEST_BODY = 32 * 1024**2
+IDLE_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 1.0
+DOWN = b'{"status":"DOWN","checks":[]}'
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Serve the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
+    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.raiseExceptions = False  # a step may close what the log is written to
+    secret = worker_secret(arguments.key_file)
+    release = host_release(arguments.pipeline, arguments.release, arguments.tenant or "")
+    prefixes = tuple(arguments.payload_prefix or DEFAULT_PREFIXES)
+    host = RestHost(release, secret=secret, prefixes=prefixes)
+    try:
+        server = Server(arguments.bind, host, capacity=arguments.concurrency)
+    except (OSError, OverflowError) as error:
+        raise DefinitionError("INVALID_ADDRESS", f"--bind {arguments.bind}: {error}") from error
+    inform("Hosting %s at %s:%d", release.identity, *server.server_address[:2])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(poll_interval=0.1)
+    server.server_close()
+    return 0
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a host; at most `capacity` transitions run at a time, the others wait for their turn."""
+
+    daemon_threads = False
+
+    def __init__(self, address: str, host: RestHost, *, capacity: int) -> None:
+        name, _, port = address.rpartition(":")
+        self.host = host
+        self.turns = threading.BoundedSemaphore(capacity)
+        self._capacity = capacity
+        self._running: set[_Handler] = set()
+        super().__init__((name or "127.0.0.1", int(port)), _Handler)
+
+    @contextmanager
+    def running(self, call: _Handler) -> Iterator[None]:
+        """Note that `call` occupies a turn."""
+        self._running.add(call)
+        try:
+            yield
+        finally:
+            self._running.discard(call)
+
+    def is_stuck(self) -> bool:
+        """Return True if every turn runs a step whose caller has hung up: the worker does no useful work.
+
+        Such steps may never return, so a supervisor should restart the worker.
+        """
+        running = self._running.copy()
+        return len(running) >= self._capacity and all(call.hung_up() for call in running)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = IDLE_SECONDS
+    server: Server
+
+    def do_GET(self) -> None:
+        if self.server.is_stuck():
+            self._send(503, DOWN)
+        else:
+            self._send(*self._answer(b""))
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            self._send(411, b"")
+        elif int(length) > LARGEST_BODY:
+            self._send(413, b"")
+        else:
+            body = self.rfile.read(int(length))
+            while not self.server.turns.acquire(timeout=LOOK_AGAIN_SECONDS):
+                if self.hung_up():
+                    return
+                if self.server.is_stuck():
+                    self._send(503, DOWN)
+                    return
+            try:
+                if self.hung_up():
+                    return
+                with self.server.running(self):
+                    status, text = self._answer(body)
+            finally:
+                self.server.turns.release()
+            self._send(status, text)
+
+    def _answer(self, body: bytes) -> Answer:
+        try:
+            headers = dict(self.headers.items())
+            return self.server.host.answer(self.command, self.path, headers, body, hung_up=self.hung_up)
+        except BaseException as error:
+            warn("A request failed:\n%s", traceback_of(error))
+            return 500, b""
+
+    def hung_up(self) -> bool:
+        """Return whether the caller has closed the connection. Reads nothing and never waits."""
+        readable = select.poll()
+        try:
+            readable.register(self.connection, select.POLLIN)
+            return bool(readable.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            return True
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *values: Any) -> None:  # noqa: A002 - its parent's name
+        with suppress(BaseException):  # the author's log handlers may raise
+            log.debug(format, *values)

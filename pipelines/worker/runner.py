@@ -1,0 +1,255 @@
+"""Executes one transition of a pipeline: from a step to the end, to an await, or to the step to stop before.
+
+Pure: no broker, no clock, no files of its own. Values pass from step to step exactly as they would after a
+trip through JSON, so a step sees the same value whether it runs in the same transition or after a resume.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NoReturn
+
+from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
+from pipelines.authoring.plan import PlannedStep, plan
+from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
+from pipelines.failures import Failed, failed_by, message_of
+
+UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
+INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
+OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
+_END: Final = object()
+
+Shape = Literal["UNI", "MULTI"]
+Keep = Callable[[int, list[Any], bool], None]
+"""Is told the index of the next step, what it starts from as documents, and whether that is a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """All steps asked for have run. ``many`` is False when ``outputs`` is one single value."""
+
+    outputs: list[Any]
+    many: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The run reached an await.
+
+    ``itemized``: one request per item of a stream (Wire protocol F.9); otherwise there is one request, and
+    it is a list when the await takes many.
+    """
+
+    step_index: int
+    step: PlannedStep
+    requests: list[Any]
+    itemized: bool
+
+
+Outcome = Completed | Suspended | Failed
+
+
+def run(
+    pipeline: Pipeline,
+    payload: Any,
+    *,
+    start: int,
+    stop: int,
+    context: StepContext,
+    shape: Shape = "UNI",
+    keep: Keep | None = None,
+) -> Outcome:
+    """Run the steps from ``start`` to before ``stop``; -1 means to the end (Wire protocol D.5).
+
+    ``payload`` is decoded JSON: one value when ``shape`` is UNI, a list of them when it is MULTI. ``keep`` is
+    called after each step but the last and those before an await; a stream is then run to its end, as it would
+    be for a transition that stops there. ``stop == start`` runs nothing and returns the input. Every exception of
+    the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit.
+
+    Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
+    """
+    steps = plan(pipeline).steps
+    end = len(steps) if stop == -1 else stop
+    if not 0 <= start <= end <= len(steps):
+        raise ValueError(f"steps {start} to {stop} of a pipeline of {len(steps)}")
+    transition = _Transition(context, keep)
+    try:
+        return transition.run(steps, start, end, payload, shape)
+    except BaseException as error:
+        return transition.failure or failed_by(error)
+
+
+class _StepFailed(BaseException):
+    """Unwinds a failed transition; the failure is kept by the transition.
+
+    Not an Exception: a later step that reads the stream of an earlier one, and catches everything, must not
+    swallow the earlier step's failure.
+    """
+
+
+@dataclass(slots=True)
+class _Many:
+    """A stream, read once."""
+
+    items: Iterator[Encoded]
+
+
+class _Transition:
+    """One run. The current position is either one value or a stream of them."""
+
+    def __init__(self, context: StepContext, keep: Keep | None) -> None:
+        self._context = context
+        self._keep = keep
+        self.failure: Failed | None = None
+
+    def run(
+        self,
+        steps: tuple[PlannedStep, ...],
+        start: int,
+        end: int,
+        payload: Any,
+        shape: Shape,
+    ) -> Outcome:
+        current = self._input(steps, start, payload, shape)
+        for step in steps[start:end]:
+            if step.waits is None:
+                current = self._apply(step, current)
+                if self._keep is not None and step.index + 1 < end and steps[step.index + 1].waits is None:
+                    current = self._kept(self._keep, step.index + 1, current)
+                continue
+            suspended = self._suspend(step, current)
+            if self.failure is not None:
+                return self.failure
+            if suspended is not None:
+                return suspended
+            current = _Many(iter(()))
+        outputs = [encoded.document for encoded in _stream(current)]
+        return self.failure or Completed(outputs, isinstance(current, _Many))
+
+    def _kept(self, keep: Keep, next_index: int, current: Encoded | _Many) -> Encoded | _Many:
+        """Keep the values that the step returned. A stream that fails ends the transition before anything is kept."""
+        reached = list(_stream(current))
+        keep(next_index, [encoded.document for encoded in reached], isinstance(current, _Many))
+        return _Many(iter(reached)) if isinstance(current, _Many) else current
+
+    def _input(self, steps: tuple[PlannedStep, ...], start: int, payload: Any, shape: Shape) -> Encoded | _Many:
+        """All items are read before the first step runs, so that a bad one fails without side effects."""
+        if start < len(steps):
+            step, value_type = steps[start], steps[start].input
+        else:
+            step, value_type = steps[-1], steps[-1].output
+        if shape == "UNI":
+            return self._decoded(step, value_type, payload, "")
+        if not isinstance(payload, list):
+            self._fail(
+                step,
+                UNDECODABLE_PAYLOAD,
+                "the input is no list of items",
+            )
+        items = [self._decoded(step, value_type, item, f"item {n}: ") for n, item in enumerate(payload)]
+        return _Many(iter(items))
+
+    def _decoded(self, step: PlannedStep, value_type: ValueType, document: Any, prefix: str) -> Encoded:
+        try:
+            return Encoded(document, value_type.decode(document))
+        except ValueMismatch as mismatch:
+            self._fail(
+                step,
+                UNDECODABLE_PAYLOAD,
+                f"{prefix}the input is no {value_type.type_id}: {mismatch}",
+            )
+
+    def _suspend(self, step: PlannedStep, current: Encoded | _Many) -> Suspended | None:
+        """None when there is nothing to ask: an await per item over an empty stream."""
+        documents = [encoded.document for encoded in _stream(current)]
+        if step.cardinality.takes_many:
+            return Suspended(step.index, step, [documents], itemized=False)
+        itemized = isinstance(current, _Many)
+        if itemized and not documents:
+            return None
+        return Suspended(step.index, step, documents, itemized=itemized)
+
+    def _apply(self, step: PlannedStep, current: Encoded | _Many) -> Encoded | _Many:
+        if step.cardinality.takes_many:
+            values = (encoded.value for encoded in _stream(current))
+            produced = self._call(step, list(values) if step.collects else values, None)
+            if step.cardinality is Cardinality.MANY_TO_ONE:
+                return self._checked(step, produced)
+            return _Many(self._produced(step, produced))
+        if isinstance(current, _Many):
+            return _Many(self._mapped(step, current.items))
+        produced = self._call(step, current.value, None)
+        if step.cardinality is Cardinality.ONE_TO_ONE:
+            return self._checked(step, produced)
+        return _Many(self._produced(step, produced))
+
+    def _mapped(self, step: PlannedStep, items: Iterator[Encoded]) -> Iterator[Encoded]:
+        for item_index, encoded in enumerate(items):
+            produced = self._call(step, encoded.value, item_index)
+            if step.cardinality is Cardinality.ONE_TO_ONE:
+                yield self._checked(step, produced)
+            else:
+                yield from self._produced(step, produced)
+
+    def _produced(self, step: PlannedStep, produced: Any) -> Iterator[Encoded]:
+        """The items of a step that gives many. A generator runs here, item by item."""
+        cls = type(produced)  # an object may report a wrong class, or raise
+        if issubclass(cls, str | bytes | dict) or not issubclass(cls, Iterable):
+            self._fail(
+                step,
+                INVALID_STEP_OUTPUT,
+                f"returned {cls.__name__}, its hint says many {step.output.type_id}",
+            )
+        iterator = self._authored(step, iter, produced)
+        while (item := self._authored(step, next, iterator, _END)) is not _END:
+            yield self._checked(step, item)
+
+    def _call(self, step: PlannedStep, value: Any, item_index: int | None) -> Any:
+        if step.function is None:
+            raise TypeError(f"step {step.name} is an await")
+        if not step.wants_context:
+            return self._authored(step, step.function, value)
+        context = dataclasses.replace(
+            self._context,
+            step_index=step.index,
+            step_name=step.name,
+            item_index=item_index,
+        )
+        return self._authored(step, step.function, value, context)
+
+    def _authored(self, step: PlannedStep, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the author's code. An exception fails the step; no code is called once a step has failed."""
+        if self.failure is not None:
+            raise _StepFailed  # the author's code swallowed it
+        try:
+            self._context.raise_if_cancelled()
+            return function(*arguments)
+        except BaseException as error:
+            self._raised(step, error)
+
+    def _checked(self, step: PlannedStep, value: Any) -> Encoded:
+        try:
+            return step.output.encode(value)
+        except ValueMismatch as mismatch:
+            self._fail(step, INVALID_STEP_OUTPUT, f"returned what is no {step.output.type_id}: {mismatch}")
+        except BaseException as error:
+            self._raised(step, error)
+
+    def _raised(self, step: PlannedStep, error: BaseException) -> NoReturn:
+        """Record the first failure only: other steps may have caused further ones from it."""
+        if self.failure is None:
+            self.failure = failed_by(error, step_index=step.index, step_name=step.name)
+        raise _StepFailed from None
+
+    def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:
+        """Fail the step without a retry: the value is wrong, and a retry would meet it again."""
+        if self.failure is None:
+            text = message_of(step.name, message)
+            self.failure = Failed(failure_class, text, False, step.index, step.name)
+        raise _StepFailed
+
+
+def _stream(current: Encoded | _Many) -> Iterator[Encoded]:
+    return current.items if isinstance(current, _Many) else iter((current,))

@@ -1,0 +1,74 @@
+"""A pipeline's policy: what activations and answers must bring, and how its executions retry."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from releases import queries
+from releases.errors import PolicyInvalid
+from releases.models import Pipeline, SignaturePolicy
+
+log = logging.getLogger(__name__)
+
+MOST_RETRIES = 1000
+# No wait is longer than this, whatever it grows to (wire protocol E.5).
+LONGEST_DELAY_SECONDS = 1800.0
+LARGEST_MULTIPLIER = 100.0
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
+def _count(value: Any) -> str | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_RETRIES):
+        return None
+    return f"must be a whole number from 0 to {MOST_RETRIES}, or null for the coordinator's own"
+
+
+def _between(least: float, most: float) -> Callable[[Any], str | None]:
+    def rule(value: Any) -> str | None:
+        if value is None:
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and math.isfinite(value) and least <= value <= most:
+            return None
+        return f"must be a number from {least:g} to {most:g}, or null for the coordinator's own"
+
+    return rule
+
+
+def _signatures(value: Any) -> str | None:
+    known = SignaturePolicy.values
+    return None if value in known else f"must be one of {', '.join(known)}"
+
+
+# Member on the wire, column, and the rule that it keeps.
+_RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
+    "reasonRequired": ("reason_required", _flag),
+    "signaturePolicy": ("signature_policy", _signatures),
+    "validateAnswers": ("validate_answers", _flag),
+    "retryLimit": ("retry_limit", _count),
+    "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_DELAY_SECONDS)),
+    "retryMultiplier": ("retry_multiplier", _between(1, LARGEST_MULTIPLIER)),
+}
+
+
+def change(pipeline: Pipeline, changes: Mapping[str, Any], *, actor: str) -> Pipeline:
+    """Set the named parts of the policy, which count from the next activation, answer and failure on.
+
+    What is not named stays; null takes a pipeline's own retry setting away. Raises `PolicyInvalid` with everything
+    that is wrong, and changes nothing then.
+    """
+    errors = []
+    for name, value in changes.items():
+        wrong = _RULES[name][1](value) if name in _RULES else "there is no such part of a policy"
+        if wrong:
+            errors.append({"field": name, "code": "POLICY", "message": wrong})
+    if errors:
+        raise PolicyInvalid("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
+    if changes:
+        Pipeline.objects.filter(pk=pipeline.pk).update(**{_RULES[name][0]: value for name, value in changes.items()})
+        log.info("%s set the policy of %s %r: %s", actor, pipeline.tenant, pipeline.pipeline_id, dict(changes))
+    return queries.pipeline(pipeline.tenant, pipeline.pipeline_id)

@@ -1,0 +1,58 @@
+"""Reads of pipelines, releases and activations; whoever asks has already been let into the tenant."""
+
+from collections.abc import Iterator
+
+from django.db.models import QuerySet
+
+from releases.errors import NoActiveRelease, PipelineUnknown, ReleaseUnknown
+from releases.models import Activation, Blob, Pipeline, Release
+from releases.states import Status
+from tenancy.models import Tenant
+
+
+def pipeline(tenant: Tenant, pipeline_id: str) -> Pipeline:
+    """Raises `PipelineUnknown`."""
+    found = (
+        Pipeline.objects.select_related("tenant", "activation__release__contract")
+        .filter(tenant=tenant, pipeline_id=pipeline_id)
+        .first()
+    )
+    if found is None:
+        raise PipelineUnknown(f"There is no pipeline {pipeline_id!r}.")
+    return found
+
+
+def release(of: Pipeline, release_version: str) -> Release:
+    """The release of that version; where every upload of it was rejected, the newest of those.
+
+    Raises `ReleaseUnknown`.
+    """
+    rows = of.releases.select_related("pipeline__tenant", "pipeline__activation", "contract").filter(
+        release_version=release_version
+    )
+    found = rows.exclude(status=Status.REJECTED).first() or rows.order_by("-id").first()
+    if found is None:
+        raise ReleaseUnknown(f"Pipeline {of.pipeline_id!r} has no release {release_version!r}.")
+    return found
+
+
+def active_release(of: Pipeline) -> Release:
+    """The release that new executions get. Raises `NoActiveRelease`, also where the active one was revoked."""
+    if of.activation is None:
+        raise NoActiveRelease(f"No release of pipeline {of.pipeline_id!r} is active.")
+    active = of.activation.release
+    if active.status != Status.REGISTERED:
+        raise NoActiveRelease(f"The release of pipeline {of.pipeline_id!r} that was active is {active.status}.")
+    return active
+
+
+def history(of: Pipeline) -> QuerySet[Activation]:
+    """Every activation, newest first."""
+    return of.activations.select_related("release", "previous").order_by("-sequence")
+
+
+def blobs(of: Release) -> Iterator[Blob]:
+    """The stored bytes that a release needs."""
+    for artifact in of.artifacts.select_related("blob"):
+        if artifact.blob is not None:
+            yield artifact.blob

@@ -1,0 +1,78 @@
+"""What is attached to releases: taken with the upload or later, bounded, never changed or removed."""
+
+from collections.abc import Sequence
+
+from django.db import transaction
+
+from releases.errors import AttachmentInvalid, AttachmentsFull, AttachmentUnknown, ReleaseNotRegistered
+from releases.models import Attachment, Pipeline, Release
+from releases.states import PENDING, Status
+from releases.trust.evidence import Evidence, examine
+from wire.documents.descriptor import Descriptor, descriptor_from_json
+from wire.findings import DocumentError, Finding
+
+
+def examined(contents: Sequence[bytes], descriptor: Descriptor) -> list[Evidence]:
+    """Each of `contents` once, read and held against `descriptor`. Raises `AttachmentInvalid` with all findings."""
+    found: dict[str, Evidence] = {}
+    findings: list[Finding] = []
+    for content in contents:
+        try:
+            evidence = examine(content, descriptor)
+        except DocumentError as error:
+            findings += error.findings
+        else:
+            found.setdefault(evidence.digest, evidence)
+    if findings:
+        raise AttachmentInvalid(findings)
+    if len(found) > Attachment.MOST:
+        raise AttachmentsFull(f"A release has at most {Attachment.MOST} attachments.")
+    return list(found.values())
+
+
+def keep(release: Release, evidence: Sequence[Evidence], *, actor: str, after: int = 0) -> list[Attachment]:
+    """Write what belongs to `release`; its row is new or locked, and has `after` attachments."""
+    return Attachment.objects.bulk_create(
+        Attachment(
+            release=release,
+            position=position,
+            kind=each.kind,
+            digest=each.digest,
+            content=each.content,
+            summary=each.summary,
+            findings=[finding.to_json() for finding in each.findings],
+            attached_by=actor,
+        )
+        for position, each in enumerate(evidence, start=after)
+    )
+
+
+def attach(release: Release, contents: Sequence[bytes], *, actor: str) -> list[Attachment]:
+    """Attach `contents` to a release that is there already; returns what is new. What it has already is no mistake.
+
+    Raises `AttachmentInvalid`, also for what is about something else than the release, `AttachmentsFull`, and
+    `ReleaseNotRegistered` for a release that was rejected or revoked.
+    """
+    evidence = examined(contents, descriptor_from_json(release.descriptor))
+    wrong = [finding for each in evidence if each.contradicts for finding in each.findings]
+    if wrong:
+        raise AttachmentInvalid(wrong)
+    with transaction.atomic():
+        locked = Release.objects.select_for_update().get(pk=release.pk)
+        held = set(locked.attachments.values_list("digest", flat=True))
+        new = [each for each in evidence if each.digest not in held]
+        if new and locked.status not in {*PENDING, Status.REGISTERED}:
+            raise ReleaseNotRegistered(
+                f"Release {locked.release_version!r} is {locked.status}.", releaseStatus=locked.status
+            )
+        if len(held) + len(new) > Attachment.MOST:
+            raise AttachmentsFull(f"A release has at most {Attachment.MOST} attachments, and has {len(held)}.")
+        return keep(locked, new, actor=actor, after=len(held))
+
+
+def find(of: Pipeline, digest: str) -> Attachment:
+    """The attachment of that digest; equal bytes at two releases are the same bytes. Raises `AttachmentUnknown`."""
+    found = Attachment.objects.filter(release__pipeline=of, digest=digest).order_by("pk").first()
+    if found is None:
+        raise AttachmentUnknown(f"Nothing with the digest {digest!r} is attached to a release of {of.pipeline_id!r}.")
+    return found

@@ -1,0 +1,302 @@
+"""Registers releases: takes a descriptor with its files, then verifies them (wire protocol A.3, A.5)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from foundation.database import guarded_update
+from foundation.wakeups import wakeup
+from releases.artifacts import blob_lock, blobs
+from releases.artifacts.store import StagedBlob, artifact_store
+from releases.errors import ArtifactStoreUnavailable, DescriptorInvalid, ReleaseConflict
+from releases.models import Artifact, ArtifactUpload, Blob, Contract, Pipeline, Release
+from releases.registration import attachments, image_reference, image_registry, turns, verification_pool
+from releases.registration.image_registry import RegistryUnavailable
+from releases.registration.verification import Verdict
+from releases.registration.verification_pool import VerificationUnavailable
+from releases.states import MOVES, PENDING, Status, UploadStatus
+from releases.trust.evidence import Evidence
+from tenancy.models import Tenant
+from wire.documents import json_values
+from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json, parse_descriptor
+from wire.findings import DocumentError, Finding, Severity
+
+VERIFY_TASK = "releases.verify"
+DESCRIPTOR = "pipeline-release.json"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UploadedArtifact:
+    """A file that came with the descriptor, staged in the artifact store."""
+
+    file_name: str
+    staged: StagedBlob
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What an upload brings beside descriptor and files: who sent it, a contract document, what it has attached, and
+    what is wrong so far.
+    """
+
+    actor: str
+    contract: bytes | None
+    evidence: Sequence[Evidence]
+    findings: Sequence[Finding]
+
+
+@dataclass(frozen=True)
+class Registration:
+    release: Release
+    created: bool
+
+
+def register(
+    tenant: Tenant,
+    document: bytes,
+    files: Sequence[UploadedArtifact],
+    *,
+    actor: str,
+    pipeline_id: str | None = None,
+    contract: bytes | None = None,
+    attached: Sequence[bytes] = (),
+    any_reference: bool = False,
+) -> Registration:
+    """Take a release in: its row is UPLOADED when this returns, and its verification is on the way.
+
+    Files find their artifacts by digest. `contract` is a contract document that came beside the descriptor. What is
+    `attached` is kept with the release, also with one that is stored already. With `any_reference` an image whose
+    reference does not pin it is told of, and not refused for it. Equal metadata returns the stored release. The staged
+    files are consumed, whatever happens. Raises `DescriptorInvalid` with all that is wrong, `ReleaseConflict` for other
+    metadata, and as `attachments.attach` does.
+    """
+    try:
+        descriptor = _descriptor(document, pipeline_id)
+        existing = _existing(tenant, descriptor, contract)
+        if existing is not None:
+            _heal(existing, files)
+            attachments.attach(existing, attached, actor=actor)
+            return Registration(existing, created=False)
+        told = image_reference.findings(descriptor, _severity(any_reference))
+        evidence = attachments.examined(attached, descriptor)
+        made = _take_in(tenant, descriptor, files, Brought(actor, contract, evidence, told))
+        if not made.created:
+            attachments.attach(made.release, attached, actor=actor)
+        return made
+    finally:
+        for file in files:
+            file.staged.discard()
+
+
+def _descriptor(document: bytes, pipeline_id: str | None) -> Descriptor:
+    try:
+        descriptor = parse_descriptor(document)
+    except DocumentError as error:
+        raise DescriptorInvalid(error.findings) from None
+    if pipeline_id is not None and descriptor.pipeline_id.strip() != pipeline_id.strip():
+        message = "Release descriptor pipelineId does not match request path"
+        raise DescriptorInvalid([Finding("DESCRIPTOR_PIPELINE_MISMATCH", f"{DESCRIPTOR}#pipelineId", message)])
+    return descriptor
+
+
+def _severity(any_reference: bool) -> Severity:
+    """Where registries are asked, what cannot be asked about is refused, whoever brings it."""
+    return Severity.WARNING if any_reference and not settings.IMAGE_REGISTRY_CHECK else Severity.ERROR
+
+
+def _existing(tenant: Tenant, descriptor: Descriptor, contract: bytes | None) -> Release | None:
+    found = (
+        Release.objects.select_related("pipeline__tenant", "pipeline__activation")
+        .exclude(status=Status.REJECTED)
+        .filter(
+            pipeline__tenant=tenant,
+            pipeline__pipeline_id=descriptor.pipeline_id,
+            release_version=descriptor.release_version,
+        )
+        .first()
+    )
+    if found is not None and found.descriptor != descriptor.normalised():
+        raise ReleaseConflict("Release version is already registered with different metadata")
+    if found is not None and contract is not None and contract != _bytes(found.contract_document):
+        raise ReleaseConflict("Release version is already registered with another contract document, or without one")
+    return found
+
+
+def _bytes(column: bytes | memoryview | None) -> bytes | None:
+    return None if column is None else bytes(column)
+
+
+def _take_in(
+    tenant: Tenant, descriptor: Descriptor, files: Sequence[UploadedArtifact], brought: Brought
+) -> Registration:
+    wanted = {artifact.digest for artifact in descriptor.artifacts if artifact.kind.is_stored}
+    strangers = [_matches_no_artifact(file) for file in files if file.staged.digest not in wanted]
+    findings = [*brought.findings, *strangers, *(finding for each in brought.evidence for finding in each.findings)]
+    staged = {file.staged.digest: file.staged for file in files if file.staged.digest in wanted}
+    # From the look at the bytes to the commit: what this upload refers to is not removed meanwhile.
+    with blob_lock.shared(wanted):
+        fingerprints = {digest: blob.keep() for digest, blob in staged.items()}
+        return _commit(tenant, descriptor, replace(brought, findings=findings), wanted, staged, fingerprints)
+
+
+def _commit(
+    tenant: Tenant,
+    descriptor: Descriptor,
+    brought: Brought,
+    wanted: set[str],
+    staged: Mapping[str, StagedBlob],
+    fingerprints: Mapping[str, str],
+) -> Registration:
+    try:
+        with transaction.atomic():
+            # In one order for everybody, so that two uploads of the same files never wait for each other in a circle.
+            for digest in sorted(fingerprints):
+                blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprints[digest])
+            release = _write_release(tenant, descriptor, brought)
+            attachments.keep(release, brought.evidence, actor=brought.actor)
+            _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
+            wakeup.ring(VERIFY_TASK)
+    except IntegrityError:
+        # Another upload of the same version was committed in between: it decides what this one is.
+        existing = _existing(tenant, descriptor, brought.contract)
+        if existing is None:
+            raise
+        return Registration(existing, created=False)
+    return Registration(release, created=True)
+
+
+def _heal(release: Release, files: Sequence[UploadedArtifact]) -> None:
+    """An upload of bytes that a stored release has lost puts them right."""
+    staged = {file.staged.digest: file.staged for file in files}
+    held = release.artifacts.filter(blob__in=staged.keys()).values_list("blob", flat=True)
+    for digest in sorted(set(held)):
+        with blob_lock.shared([digest]):
+            fingerprint = staged[digest].keep()
+            blobs.note_sound(digest, size=staged[digest].size, fingerprint=fingerprint)
+
+
+def _write_release(tenant: Tenant, descriptor: Descriptor, brought: Brought) -> Release:
+    pipeline, _ = Pipeline.objects.get_or_create(tenant=tenant, pipeline_id=descriptor.pipeline_id)
+    return Release.objects.create(
+        pipeline=pipeline,
+        contract_version=descriptor.contract_version,
+        release_version=descriptor.release_version,
+        descriptor=descriptor.normalised(),
+        status=Status.UPLOADED,
+        findings=[finding.to_json() for finding in brought.findings],
+        contract_document=brought.contract,
+        uploaded_by=brought.actor,
+    )
+
+
+def _owned(tenant: Tenant, digests: set[str]) -> set[str]:
+    """The digests whose bytes the tenant has brought before: to know a digest is no claim to the bytes."""
+    held = Artifact.objects.filter(release__pipeline__tenant=tenant, blob__in=digests).exclude(
+        blob__state=Blob.State.REMOVED
+    )
+    sent = ArtifactUpload.objects.filter(tenant=tenant, status=UploadStatus.STORED, digest__in=digests)
+    sound = Blob.objects.filter(state=Blob.State.SOUND, digest__in=sent.values("digest"))
+    return set(held.values_list("blob", flat=True)) | set(sound.values_list("digest", flat=True))
+
+
+def _write_artifacts(release: Release, descriptor: Descriptor, owned: set[str]) -> None:
+    Artifact.objects.bulk_create(
+        Artifact(
+            release=release,
+            position=position,
+            artifact_id=artifact.artifact_id,
+            kind=artifact.kind,
+            uri=artifact.uri,
+            digest=artifact.digest,
+            step_ids=list(artifact.step_ids),
+            capabilities=list(artifact.capabilities),
+            blob_id=artifact.digest if artifact.kind.is_stored and artifact.digest in owned else None,
+        )
+        for position, artifact in enumerate(descriptor.artifacts)
+    )
+
+
+def _matches_no_artifact(file: UploadedArtifact) -> Finding:
+    message = (
+        f"The uploaded file {file.file_name!r} has the digest {file.staged.digest}, "
+        "which no stored artifact of the descriptor names"
+    )
+    return Finding("UPLOAD_MATCHES_NO_ARTIFACT", DESCRIPTOR, message)
+
+
+def verify_release(release_id: int) -> None:
+    """Verify an uploaded release and keep the verdict. Safe to run twice, at once or again: the first one stands.
+
+    A child process reads the artifacts. If the store or a registry does not answer, there is no verdict: the release
+    stays in verification, and the sweep retries it.
+    """
+    release = Release.objects.select_related("pipeline").get(pk=release_id)
+    if release.status not in PENDING:
+        return
+    row = Release.objects.filter(pk=release_id)
+    guarded_update.move(row, MOVES, Status.UPLOADED, Status.VERIFYING, status_changed_at=timezone.now())
+    try:
+        verdict = _examine(release)
+    except (ArtifactStoreUnavailable, RegistryUnavailable, VerificationUnavailable, OSError) as error:
+        log.warning("release %s cannot be verified yet: %s", release_id, type(error).__name__)
+        return
+    findings = [*(Finding.from_json(finding) for finding in release.findings), *verdict.findings]
+    with transaction.atomic():
+        if not row.select_for_update(no_key=True).filter(status=Status.VERIFYING).values("pk"):
+            return  # another process has kept its verdict
+        contract = None
+        if not _refused(findings):
+            contract, conflict = _keep_contract(release.pipeline, release.contract_version, verdict.contract)
+            findings += conflict
+        guarded_update.move(
+            row,
+            MOVES,
+            Status.VERIFYING,
+            Status.REJECTED if _refused(findings) else Status.REGISTERED,
+            findings=[finding.to_json() for finding in findings],
+            contract=contract,
+            primary_artifact_id=verdict.primary_artifact_id,
+            status_changed_at=timezone.now(),
+        )
+
+
+def _refused(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in findings)
+
+
+def _examine(release: Release) -> Verdict:
+    store = artifact_store()
+    descriptor = descriptor_from_json(release.descriptor)
+    held = set(release.artifacts.exclude(blob=None).values_list("digest", flat=True))
+    renew = turns.renewing_release(release.pk)
+
+    def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+        renew()
+        return store.open(artifact.digest, renew) if artifact.digest in held else None
+
+    document = _bytes(release.contract_document)
+    verdict = verification_pool.verify(descriptor, open_artifact, document, while_waiting=renew)
+    if not settings.IMAGE_REGISTRY_CHECK:
+        return verdict
+    return verdict.with_findings(image_registry.findings(descriptor))
+
+
+def _keep_contract(
+    pipeline: Pipeline, version: str, document: dict[str, Any] | None
+) -> tuple[Contract | None, list[Finding]]:
+    """The contract's row, made by the first release that brings it; another document of it is a finding."""
+    if document is None:
+        return None, []
+    contract, _ = Contract.objects.get_or_create(
+        pipeline=pipeline, contract_version=version, defaults={"document": document}
+    )
+    if json_values.equal(contract.document, document):
+        return contract, []
+    message = f"Contract version {version} is already registered with another document"
+    return None, [Finding("CONTRACT_CONFLICT", DESCRIPTOR + "#contractVersion", message)]

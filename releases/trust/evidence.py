@@ -1,0 +1,102 @@
+"""What may be attached to a release: signatures, provenance, bills of materials. Pure.
+
+The content tells which it is. What cannot be read is refused whole; what can be read is held against the descriptor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from releases.trust import provenance, sbom
+from wire.documents import signing
+from wire.documents.descriptor import Descriptor
+from wire.documents.json_reader import bounded, read_object
+from wire.findings import DocumentError, Finding, Severity
+
+MAX_ATTACHMENT_BYTES = 8 * 1024 * 1024
+MAX_ATTACHMENT_VALUES = 500_000
+NAME = "attachment"
+
+
+class Kind(StrEnum):
+    """What an attachment is."""
+
+    SIGNATURE = "signature"
+    PROVENANCE = "provenance"
+    SBOM = "sbom"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A document that speaks of one release. `findings` tell where the two do not fit together."""
+
+    kind: Kind
+    content: bytes
+    summary: dict[str, Any]
+    findings: tuple[Finding, ...]
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
+
+    @property
+    def contradicts(self) -> bool:
+        """True where it is about something else than the release."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+
+def examine(content: bytes, descriptor: Descriptor) -> Evidence:
+    """Read what was attached to the release of `descriptor`: at most MAX_ATTACHMENT_BYTES of strict JSON.
+
+    Raises `DocumentError`, and nothing else, with every finding.
+    """
+    try:
+        evidence = _read(content, _object(content), descriptor)
+    except DocumentError as error:
+        raise DocumentError(bounded(error.findings, NAME)) from None
+    return replace(evidence, findings=bounded(evidence.findings, NAME))
+
+
+def _read(content: bytes, document: dict[str, Any], descriptor: Descriptor) -> Evidence:
+    if "payload" in document and "payloadType" in document:
+        return _enveloped(content, signing.read_envelope(document), descriptor)
+    if "_type" in document:
+        return _provenance(content, document, descriptor, [])
+    if sbom.is_bill(document):
+        bill = sbom.read_bill(document)
+        return Evidence(Kind.SBOM, content, sbom.summary(bill), tuple(sbom.artifact_findings(bill, descriptor)))
+    raise _unknown("it is no DSSE envelope, in-toto statement, CycloneDX or SPDX document")
+
+
+def envelope_of(content: bytes) -> signing.Envelope:
+    """The envelope of content that `examine` found one in. Raises `DocumentError`."""
+    return signing.read_envelope(_object(content))
+
+
+def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descriptor) -> Evidence:
+    hints = [signature.key_id[:200] for signature in envelope.signatures]
+    if envelope.payload_type == signing.RELEASE_TYPE:
+        findings = signing.descriptor_findings(envelope, descriptor)
+        return Evidence(Kind.SIGNATURE, content, {"keyIds": hints}, tuple(findings))
+    if envelope.payload_type == provenance.STATEMENT_TYPE:
+        statement = read_object(envelope.payload, name=provenance.NAME, limit=MAX_ATTACHMENT_BYTES)
+        return _provenance(content, statement, descriptor, hints)
+    known = f"{signing.RELEASE_TYPE} or {provenance.STATEMENT_TYPE}"
+    raise _unknown(f"the payload type of the envelope is not {known}")
+
+
+def _provenance(content: bytes, document: dict[str, Any], descriptor: Descriptor, hints: list[str]) -> Evidence:
+    statement = provenance.read_statement(document)
+    findings = provenance.artifact_findings(statement, descriptor)
+    return Evidence(Kind.PROVENANCE, content, {**provenance.summary(statement), "keyIds": hints}, tuple(findings))
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    return read_object(content, name=NAME, limit=MAX_ATTACHMENT_BYTES, most_values=MAX_ATTACHMENT_VALUES)
+
+
+def _unknown(why: str) -> DocumentError:
+    return DocumentError([Finding("ATTACHMENT_KIND_UNKNOWN", NAME, f"This is nothing that can be attached: {why}")])

@@ -1,0 +1,191 @@
+"""Software bills of materials: CycloneDX 1.x and SPDX 2.2 or 2.3, as JSON. Pure.
+
+A bill is recognised, counted, and held against the artifacts where it says by digest what it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from wire.documents.descriptor import Descriptor
+from wire.documents.json_reader import Dialect, field_of, shown
+from wire.documents.shape import ArrayOrNull, Document, Int32, RequiredText, TextOrEmpty, Texts, shape
+from wire.findings import DocumentError, Finding
+
+NAME = "sbom"
+SPDX_VERSIONS = ("SPDX-2.2", "SPDX-2.3")
+_SPDX_DOCUMENT = "SPDXRef-DOCUMENT"
+
+_DIALECT = Dialect(
+    name=NAME, code="ATTACHMENT", preamble="Not a usable SBOM: ", verbatim=frozenset({"SBOM_FORMAT_UNSUPPORTED"})
+)
+
+
+class _Part(Document):
+    # The formats grow; what is not known here is kept with the document and not read.
+    model_config = ConfigDict(extra="ignore")
+
+
+def _supported(fits: bool, told: str) -> None:
+    if not fits:
+        raise PydanticCustomError("SBOM_FORMAT_UNSUPPORTED", f"Only {told} is read here")
+
+
+# --- CycloneDX ---
+
+
+def _cyclone_format(value: str) -> str:
+    _supported(value == "CycloneDX", "the format CycloneDX")
+    return value
+
+
+def _cyclone_version(value: str) -> str:
+    _supported(value.startswith("1."), "CycloneDX 1.x")
+    return value
+
+
+class _Hash(_Part):
+    alg: TextOrEmpty = ""
+    content: TextOrEmpty = ""
+
+
+class _Component(_Part):
+    name: RequiredText
+    version: TextOrEmpty = ""
+    hashes: Annotated[tuple[_Hash, ...], ArrayOrNull] = ()
+    components: Annotated[tuple[_Component, ...], ArrayOrNull] = ()
+
+    @property
+    def digest(self) -> str:
+        return next((each.content.lower() for each in self.hashes if each.alg.upper() == "SHA-256"), "")
+
+    @property
+    def count(self) -> int:
+        return 1 + sum(each.count for each in self.components)
+
+
+class _CycloneMetadata(_Part):
+    component: _Component | None = None
+
+
+class _CycloneDx(_Part):
+    bom_format: Annotated[RequiredText, AfterValidator(_cyclone_format)]
+    spec_version: Annotated[RequiredText, AfterValidator(_cyclone_version)]
+    version: Int32 = 1
+    metadata: _CycloneMetadata | None = None
+    components: Annotated[tuple[_Component, ...], ArrayOrNull] = ()
+
+    @property
+    def format(self) -> str:
+        return f"CycloneDX {shown(self.spec_version)}"
+
+    @property
+    def count(self) -> int:
+        return sum(each.count for each in self.components)
+
+    def subjects(self) -> Iterator[tuple[str, str, str]]:
+        if self.metadata is not None and self.metadata.component is not None:
+            component = self.metadata.component
+            yield field_of(NAME, ("metadata", "component")), component.name, component.digest
+
+
+# --- SPDX ---
+
+
+def _spdx_version(value: str) -> str:
+    _supported(value in SPDX_VERSIONS, " or ".join(SPDX_VERSIONS))
+    return value
+
+
+class _Checksum(_Part):
+    algorithm: TextOrEmpty = ""
+    checksum_value: TextOrEmpty = ""
+
+
+class _Package(_Part):
+    id: RequiredText = Field(alias="SPDXID")
+    name: RequiredText
+    checksums: Annotated[tuple[_Checksum, ...], ArrayOrNull] = ()
+
+    @property
+    def digest(self) -> str:
+        return next((each.checksum_value.lower() for each in self.checksums if each.algorithm == "SHA256"), "")
+
+
+class _Relationship(_Part):
+    element: TextOrEmpty = Field(default="", alias="spdxElementId")
+    relationship_type: TextOrEmpty = ""
+    related: TextOrEmpty = Field(default="", alias="relatedSpdxElement")
+
+
+class _Spdx(_Part):
+    spdx_version: Annotated[RequiredText, AfterValidator(_spdx_version)]
+    id: RequiredText = Field(alias="SPDXID")
+    name: RequiredText
+    document_describes: Texts = ()
+    packages: Annotated[tuple[_Package, ...], ArrayOrNull] = ()
+    relationships: Annotated[tuple[_Relationship, ...], ArrayOrNull] = ()
+
+    @property
+    def format(self) -> str:
+        return self.spdx_version.replace("-", " ")
+
+    @property
+    def count(self) -> int:
+        return len(self.packages)
+
+    def subjects(self) -> Iterator[tuple[str, str, str]]:
+        described = set(self.document_describes)
+        described |= {
+            each.related
+            for each in self.relationships
+            if each.element == _SPDX_DOCUMENT and each.relationship_type == "DESCRIBES"
+        }
+        for position, package in enumerate(self.packages):
+            if package.id in described:
+                yield field_of(NAME, ("packages", position)), package.name, package.digest
+
+
+Bill = _CycloneDx | _Spdx
+
+
+def is_bill(document: Mapping[str, Any]) -> bool:
+    """Whether the object means to be a bill of a kind that is read here."""
+    return "bomFormat" in document or "spdxVersion" in document
+
+
+def read_bill(document: Mapping[str, Any]) -> Bill:
+    """The bill of a JSON object that was read strictly. Raises `DocumentError` with every finding."""
+    read: Bill | None
+    if "bomFormat" in document:
+        read, findings = shape(_CycloneDx, document, _DIALECT)
+    else:
+        read, findings = shape(_Spdx, document, _DIALECT)
+    if read is None:
+        raise DocumentError(findings)
+    return read
+
+
+def artifact_findings(bill: Bill, descriptor: Descriptor) -> list[Finding]:
+    """What the bill says that it is about, and that is no artifact of the release. No digest is no claim."""
+    artifacts = {artifact.digest for artifact in descriptor.artifacts}
+    return [
+        Finding(
+            "SBOM_SUBJECT_UNKNOWN",
+            field,
+            f"The SBOM is about {shown(name)} with the digest {shown('sha256:' + digest)}, "
+            "which no artifact of the release has",
+        )
+        for field, name, digest in bill.subjects()
+        if digest and f"sha256:{digest}" not in artifacts
+    ]
+
+
+def summary(bill: Bill) -> dict[str, Any]:
+    """What is shown of the bill: text of unknown truth."""
+    subjects = [{"name": shown(name), "digest": shown(digest)} for _, name, digest in bill.subjects()]
+    return {"format": bill.format, "components": bill.count, "subjects": subjects[:20]}

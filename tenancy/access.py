@@ -1,0 +1,138 @@
+"""What a person or a token may see and do. The admin and the API both ask here."""
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import IntegrityError, transaction
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Now
+
+from foundation.database.postgresql.violations import violated_constraint
+from foundation.errors import CoordinatorError, NotFound
+from tenancy.models import NAME_ONCE, ApiToken, Membership, Tenant
+from tenancy.roles import Scope, roles_granting
+
+
+class ScopeMissing(CoordinatorError):
+    code = "SCOPE_MISSING"
+    status = 403
+    title = "The token or role does not allow this"
+
+
+class TokenLifetimeInvalid(CoordinatorError):
+    code = "TOKEN_LIFETIME_INVALID"
+    status = 422
+    title = "The token's lifetime is not allowed"
+
+
+class TokenNameTaken(CoordinatorError):
+    code = "TOKEN_NAME_TAKEN"
+    status = 409
+    title = "The tenant has a token of this name already"
+
+
+class TokenInvalid(CoordinatorError):
+    code = "NOT_AUTHENTICATED"
+    status = 401
+    title = "A bearer token is required"
+
+
+def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySet[Tenant]:
+    """The tenants in which `user` holds `scope`; a superuser holds every scope everywhere."""
+    if not user.is_active:
+        return Tenant.objects.none()
+    if user.is_superuser:
+        return Tenant.objects.all()
+    return Tenant.objects.filter(memberships__user_id=user.pk, memberships__role__in=roles_granting(scope))
+
+
+def may(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:
+    return tenants_of(user, scope).filter(pk=tenant.pk).exists()
+
+
+def require(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> None:
+    """Raise `NotFound` where `user` may not even see `tenant`, `ScopeMissing` where they may see but not do this."""
+    if may(user, tenant, scope):
+        return
+    if not may(user, tenant, Scope.READ):
+        raise NotFound(f"There is no tenant {tenant.slug!r}.")
+    raise ScopeMissing(f"This needs {scope.value!r} in tenant {tenant.slug!r}.")
+
+
+def longest_lifetime() -> timedelta:
+    return timedelta(days=settings.TOKEN_MAX_DAYS)
+
+
+def issue_token(
+    tenant: Tenant, issuer: User, name: str, scopes: Collection[Scope], *, lifetime: timedelta | None
+) -> tuple[ApiToken, str]:
+    """Create a token of `tenant`. Return it with its plain text, which is not stored and cannot be shown again.
+
+    `lifetime` is at most TOKEN_MAX_DAYS, which is also the default. Raises `TokenLifetimeInvalid`, `TokenNameTaken`,
+    and `ScopeMissing` for a scope that the issuer does not hold.
+    """
+    longest = longest_lifetime()
+    lifetime = longest if lifetime is None else lifetime
+    if not timedelta() < lifetime <= longest:
+        raise TokenLifetimeInvalid(f"A token expires after 1 to {settings.TOKEN_MAX_DAYS} days.")
+    for scope in scopes:
+        require(issuer, tenant, scope)
+    try:
+        with transaction.atomic():
+            token, plain = ApiToken.objects.create(  # type: ignore[no-untyped-call]  # knox has no types
+                issuer, expiry=lifetime, tenant=tenant, name=name, scopes=sorted(scope.value for scope in scopes)
+            )
+    except IntegrityError as error:
+        if violated_constraint(error) != NAME_ONCE:
+            raise
+        raise TokenNameTaken(f"The tenant has a token named {name!r} already.") from None
+    return token, plain
+
+
+def with_owners(tokens: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
+    """Return `tokens` with their tenant, their owner and the owner's role in the tenant, in one query."""
+    role = Membership.objects.filter(user=OuterRef("user"), tenant=OuterRef("tenant")).values("role")
+    return tokens.select_related("user", "tenant").annotate(  # type: ignore[no-redef]  # their types and defaults
+        owner_role=Subquery(role), has_expired=Q(expiry__lte=Now())
+    )
+
+
+def valid_token(digest: str) -> ApiToken:
+    """Return the token with this digest. Raises `TokenInvalid` if it is unknown or expired, or its owner has left."""
+    token = with_owners(ApiToken.objects.filter(digest=digest)).first()
+    if token is None or not token.has_standing:
+        raise TokenInvalid("The token is not valid.")
+    if token.has_expired:
+        raise TokenInvalid("The token has expired.")
+    return token
+
+
+def require_scope(token: ApiToken, scope: Scope) -> None:
+    """Raise `ScopeMissing` unless the token and its owner hold `scope`."""
+    if scope.value in token.usable_scopes:
+        return
+    reason = f"The token needs the scope {scope.value!r}."
+    if scope.value in token.scopes:
+        reason = f"The token's owner no longer holds the scope {scope.value!r}."
+    raise ScopeMissing(reason, scope=scope.value)
+
+
+def require_valid(digest: str | None, scope: Scope) -> None:
+    """Raise `TokenInvalid` or `ScopeMissing` unless the token with this digest grants `scope`.
+
+    If `digest` is None, no token is required.
+    """
+    if digest is not None:
+        require_scope(valid_token(digest), scope)
+
+
+def end_tokens(owner: User) -> None:
+    """Make every token of `owner` expire now. The tokens are kept and remain visible."""
+    ApiToken.objects.filter(user=owner, expiry__gt=Now()).update(expiry=Now())
+
+
+def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:
+    """The name under which history keeps who did something."""
+    return f"token:{token.name}" if token is not None else f"user:{user.get_username()}"

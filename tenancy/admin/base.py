@@ -1,0 +1,188 @@
+"""What every admin page stands on: one's own tenants only, nothing edited in place, a real 404 for all else."""
+
+from collections.abc import Callable, Iterator
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+
+from foundation.errors import CoordinatorError
+from tenancy.access import may, tenants_of
+from tenancy.models import Tenant
+from tenancy.roles import Scope
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:
+    from unfold.admin import ModelAdmin as _ModelAdmin
+
+Person = User | AnonymousUser
+View = Callable[..., HttpResponse]
+
+
+class TenantScopedAdmin(_ModelAdmin):
+    """Shows the rows of the tenants in which the person holds `needs`; other rows do not exist for them.
+
+    `tenant_path` leads from the model to its tenant, "" on the tenant itself. List filters are `SimpleListFilter`
+    classes, and no other lookup is taken from the address.
+    """
+
+    tenant_path: ClassVar[str] = "tenant"
+    needs: ClassVar[Scope] = Scope.READ
+    list_filter_sheet = False
+    actions = None
+    show_facets = admin.ShowFacets.NEVER
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows = super().get_queryset(request)
+        if request.user.is_superuser:
+            return rows
+        # The ids themselves, not a subquery: they are few, and with one of them an index can give the order too.
+        ids = list(tenants_of(request.user, self.needs).values_list("pk", flat=True))
+        return rows.filter(**{f"{self.tenant_path or 'pk'}__in": ids})
+
+    def tenant_of(self, row: Any) -> Tenant:
+        for step in self.tenant_path.split("__") if self.tenant_path else ():
+            row = getattr(row, step)
+        assert isinstance(row, Tenant)  # noqa: S101 - `tenant_path` leads there
+        return row
+
+    def may(self, request: HttpRequest, scope: Scope, row: Any) -> bool:
+        """Whether the person holds `scope` in the tenant of `row`."""
+        return may(request.user, self.tenant_of(row), scope)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return tenants_of(request.user, self.needs).exists()
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_module_permission(request) if obj is None else self.may(request, self.needs, obj)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        return lookup in {getattr(each, "parameter_name", None) for each in self.list_filter or ()}
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, *_: Any) -> HttpResponse:
+        raise Http404
+
+    def row_or_404(self, request: HttpRequest, object_id: Any) -> Any:
+        """The row, if the person may see it. Raises Http404, whether it is another tenant's or there is none."""
+        row = self.get_object(request, str(object_id))
+        if row is None or not self.has_view_permission(request, row):
+            raise Http404
+        return row
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write what the form changed. The application role may not update the other columns."""
+        obj.save(update_fields=form.changed_data if change else None)
+
+    def page(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
+        """A page of one's own in the admin's frame."""
+        frame = {**self.admin_site.each_context(request), "opts": self.opts, "model_admin": self}
+        request.current_app = self.admin_site.name  # as the admin's own views do
+        return TemplateResponse(request, template, {**frame, **context}, status=status)
+
+
+class ReadOnlyAdmin(TenantScopedAdmin):
+    """Rows are looked at here and changed by domain calls alone. `show` makes the page of one row."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*self.own_urls(), *super().get_urls()]
+
+    def own_urls(self) -> list[URLPattern]:
+        """Further addresses below this model's."""
+        return []
+
+    def own(self, route: str, name: str, view: View) -> URLPattern:
+        full_name = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+        return path(route, self.admin_site.admin_view(view), name=full_name)
+
+    def fragment(self, route: str, name: str, view: View) -> URLPattern:
+        """A piece of a page that the page itself asks for again and again; after a log-out the page is reloaded."""
+
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not self.admin_site.has_permission(request):
+                return HttpResponse(status=403, headers={"HX-Refresh": "true"})
+            return view(request, *args, **kwargs)
+
+        full_name = f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+        return path(route, update_wrapper(guarded, view), name=full_name)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
+        return self.show(request, self.row_or_404(request, object_id))
+
+    def show(self, request: HttpRequest, row: Any) -> HttpResponse:
+        raise NotImplementedError
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        raise Http404
+
+
+class ScopedFilter(admin.SimpleListFilter):
+    """A list filter whose choices come from the person's own tenants. `choices_for` names them."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return list(self.choices_for(request.user))
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        raise NotImplementedError
+
+
+class TextFilter(ScopedFilter):
+    """A list filter whose value is typed, and compared in full with `lookup`. `choices_for` names what to suggest."""
+
+    template = "parts/text_filter.html"
+    lookup: ClassVar[str]
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        yield from ()
+
+    def has_output(self) -> bool:
+        return True
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # another template
+        kept = {name: value for name, value in changelist.params.items() if name != self.parameter_name}
+        yield {"name": self.parameter_name, "value": self.value() or "", "kept": kept, "known": self.lookup_choices}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
+        return queryset.filter(**{self.lookup: self.value()}) if self.value() else queryset
+
+
+class TenantFilter(ScopedFilter):
+    """Filters by tenant, where one sees more than one. `lookup` leads from the model to its tenant's slug."""
+
+    title = "tenant"
+    parameter_name = "tenant"
+    lookup: ClassVar[str] = "tenant__slug"
+
+    def choices_for(self, person: Person) -> Iterator[tuple[str, str]]:
+        slugs = list(tenants_of(person).values_list("slug", flat=True)[:200])
+        if len(slugs) > 1:
+            yield from ((slug, slug) for slug in slugs)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
+        return queryset.filter(**{self.lookup: self.value()}) if self.value() else queryset
+
+
+def problem_of(error: CoordinatorError) -> dict[str, Any]:
+    """A domain error for `parts/problem.html`."""
+    return {"code": error.code, "title": error.title, "detail": error.detail, "errors": error.errors}

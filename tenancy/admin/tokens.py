@@ -1,0 +1,162 @@
+"""API tokens: issued, looked at and revoked here. A token's plain text is on one answer, and nowhere else."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from foundation.admin.columns import badge, column, moment
+from tenancy.access import TokenNameTaken, issue_token, tenants_of, with_owners
+from tenancy.admin.base import TenantFilter, TenantScopedAdmin
+from tenancy.models import ApiToken, Tenant, validate_identifier
+from tenancy.roles import Scope
+
+LIFETIMES = (30, 90, 365)
+UNUSED_DAYS = (30, 90, 180)
+STATES = {"VALID": "success", "EXPIRED": "warning", "OWNER LEFT": "danger"}
+MEANING = {
+    Scope.READ: "Look at pipelines, releases, executions and workers",
+    Scope.SUBMIT: "Submit executions",
+    Scope.OPERATE: "Operate on executions",
+    Scope.ANSWER: "Answer what executions wait for",
+    Scope.REGISTER: "Upload releases",
+    Scope.ACTIVATE: "Activate releases",
+    Scope.ADMINISTER: "Administer the tenant",
+}
+
+
+def lifetimes() -> list[tuple[str, str]]:
+    """Return the choices for a token's lifetime. The longest that the installation allows is always included."""
+    longest = settings.TOKEN_MAX_DAYS
+    days = sorted({*(each for each in LIFETIMES if each <= longest), longest})
+    return [(str(each), f"{each} days") for each in days]
+
+
+class UnusedFilter(admin.SimpleListFilter):
+    """Filters tokens that were not used for some days. Includes tokens that were issued before that and never used."""
+
+    title = "last use"
+    parameter_name = "unused"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(days), f"Not used for {days} days") for days in UNUSED_DAYS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
+        if self.value() not in {str(days) for days in UNUSED_DAYS}:
+            return queryset
+        since = timezone.now() - timedelta(days=int(self.value() or 0))
+        return queryset.filter(Q(last_used_at__lt=since) | Q(last_used_at=None, created__lt=since))
+
+
+class NewTokenForm(forms.Form):
+    """What a token is for. Only tenants that the person administers are a choice."""
+
+    tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
+    name = forms.CharField(
+        max_length=100,
+        validators=[validate_identifier],
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The history shows what this token does as token:NAME.",
+    )
+    scopes = forms.MultipleChoiceField(choices=[(scope.value, scope.value) for scope in Scope])
+    lifetime = forms.ChoiceField(choices=lifetimes, initial="90", widget=UnfoldAdminSelectWidget)
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request.POST if request.method == "POST" else None)
+        field = self.fields["tenant"]
+        assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 - declared above
+        field.queryset = tenants_of(request.user, Scope.ADMINISTER)
+
+    @property
+    def scope_choices(self) -> list[tuple[str, str, bool]]:
+        chosen = set(self.data.getlist("scopes")) if self.is_bound else {Scope.READ.value}  # type: ignore[attr-defined]
+        return [(scope.value, told, scope.value in chosen) for scope, told in MEANING.items()]
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(TenantScopedAdmin):
+    needs = Scope.ADMINISTER
+    list_display = ("name", "tenant", "begins_with", "scope_list", "user", "state", "last_used", "expires")
+    list_filter = (TenantFilter, UnusedFilter)
+    search_fields = ("name",)
+    search_help_text = "Search by name"
+    fields = readonly_fields = (
+        *("name", "tenant", "begins_with", "scope_list", "user", "state", "made", "last_used", "expires"),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        return with_owners(super().get_queryset(request))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_module_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)
+
+    @column("Begins with")
+    def begins_with(self, token: ApiToken) -> str:
+        return f"{token.token_key[:8]}…"
+
+    @column("Scopes")
+    def scope_list(self, token: ApiToken) -> str:
+        usable = token.usable_scopes
+        return ", ".join(scope if scope in usable else f"{scope} (owner lacks it)" for scope in token.scopes)
+
+    @badge("State", STATES)
+    def state(self, token: ApiToken) -> str:
+        if token.has_expired:
+            return "EXPIRED"
+        return "VALID" if token.has_standing else "OWNER LEFT"
+
+    @column("Issued", ordering="created")
+    def made(self, token: ApiToken) -> str:
+        return moment(token.created)
+
+    @column("Last used", ordering="last_used_at", empty="never")
+    def last_used(self, token: ApiToken) -> str | None:
+        return moment(token.last_used_at) or None
+
+    @column("Expires", ordering="expiry")
+    def expires(self, token: ApiToken) -> str:
+        return moment(token.expiry)
+
+    @sensitive_variables()
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Ask what the token is for; on POST issue it and show its plain text on the answer itself, this once."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = NewTokenForm(request)
+        if request.method == "POST" and form.is_valid():
+            issued = self._issue(request, form)
+            if issued is not None:
+                token, plain = issued
+                return self.page(
+                    request, "tenancy/token_issued.html", title="API token issued", token=token, plain=plain
+                )
+        status = 400 if form.is_bound else 200
+        return self.page(request, "tenancy/issue_token.html", status=status, title="Issue an API token", form=form)
+
+    @sensitive_variables()
+    def _issue(self, request: HttpRequest, form: NewTokenForm) -> tuple[ApiToken, str] | None:
+        asked = form.cleaned_data
+        lifetime = timedelta(days=int(asked["lifetime"]))
+        scopes = [Scope(scope) for scope in asked["scopes"]]
+        assert request.user.is_authenticated  # noqa: S101 - the admin lets in nobody else
+        try:
+            return issue_token(asked["tenant"], request.user, asked["name"], scopes, lifetime=lifetime)
+        except TokenNameTaken as error:
+            form.add_error("name", error.detail)
+            return None

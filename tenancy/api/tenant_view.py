@@ -1,0 +1,43 @@
+"""The base of every view below `/api/v1/tenants/{tenant}/`."""
+
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from foundation.errors import CoordinatorError, NotFound
+from tenancy.access import actor
+from tenancy.api.permissions import HoldsScope
+from tenancy.models import ApiToken, Tenant
+from tenancy.roles import Scope
+
+
+class TenantView(APIView):
+    """A view of one tenant.
+
+    `scopes` names what each method needs; a method not named needs `read`. `refusals` names what a method's domain
+    call raises, for the OpenAPI document.
+    """
+
+    scopes: ClassVar[dict[str, Scope]] = {}
+    refusals: ClassVar[dict[str, tuple[type[CoordinatorError], ...]]] = {}
+    permission_classes = (HoldsScope,)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        # PostgreSQL keeps no such character, so nothing has it in its name.
+        if any("\x00" in str(name) for name in kwargs.values()):
+            raise NotFound("No name holds the character U+0000.")
+
+    @property
+    def token(self) -> ApiToken:
+        assert isinstance(self.request.auth, ApiToken)  # noqa: S101 - HoldsScope has seen to it
+        return self.request.auth
+
+    @property
+    def tenant(self) -> Tenant:
+        return self.token.tenant
+
+    @property
+    def actor(self) -> str:
+        return actor(self.token.user, self.token)

@@ -1,0 +1,71 @@
+"""Log-in with a password. All log-in forms of the product use this module."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth import authenticate, logout
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from tenancy.client_address import client_address
+from tenancy.login_throttle import Attempt, LoginThrottled
+
+logger = logging.getLogger(__name__)
+
+
+class ThrottledBackend(ModelBackend):
+    """Django's password check with limits on failed log-ins."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> User | None:
+        """Raises `LoginThrottled`. Without a request, as in a shell, there is no limit."""
+        if request is None or username is None or password is None:
+            return super().authenticate(request, username, password, **kwargs)
+        address = client_address(request.META)
+        attempt = Attempt(username, address)
+        try:
+            attempt.count()
+        except LoginThrottled:
+            logger.warning("Refused a log-in from %s after too many failures", address or "an unknown address")
+            raise
+        user = super().authenticate(request, username, password, **kwargs)
+        if user is not None:
+            attempt.take_back()
+        return user
+
+
+def end_everywhere(request: HttpRequest, password: str) -> bool:
+    """End all sessions and tokens of the current user. Return False if `password` is not theirs.
+
+    This stores the same password with a new salt. Sessions contain a digest of the stored hash, and
+    `TokensEndWithPassword` ends the tokens.
+    """
+    user = authenticate(request, username=request.user.get_username(), password=password)
+    if user is None or user.pk != request.user.pk:
+        return False
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    logout(request)
+    return True
+
+
+class ThrottledPage:
+    """Middleware that answers `LoginThrottled` with a page that says when to try again."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        if not isinstance(exception, LoginThrottled):
+            return None
+        response = render(request, "429.html", {"until": exception.until}, status=exception.status)
+        response.headers["Retry-After"] = str(exception.seconds)
+        return response

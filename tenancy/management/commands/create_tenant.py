@@ -1,0 +1,38 @@
+"""`manage.py create_tenant SLUG`: makes a tenant and, where asked, a person's membership in it."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+
+from tenancy.models import Membership, Tenant
+from tenancy.roles import Role
+
+
+class Command(BaseCommand):
+    help = "Make a tenant. Safe to repeat."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug", help="1 to 63 of a-z, 0-9 and inner hyphens")
+        parser.add_argument("--name", help="what people call it; the slug by default")
+        parser.add_argument("--member", metavar="USERNAME", help="an existing user who becomes a member")
+        parser.add_argument("--role", choices=Role.values, default=Role.TENANT_ADMIN.value)
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        slug = options["slug"]
+        tenant = Tenant.objects.filter(slug=slug).first() or Tenant(slug=slug, name=options["name"] or slug)
+        try:
+            tenant.full_clean()
+        except ValidationError as error:
+            raise CommandError("; ".join(error.messages)) from None
+        if tenant.pk is None:
+            tenant.save()
+        if options["member"]:
+            user = User.objects.filter(username=options["member"]).first()
+            if user is None:
+                raise CommandError(f"There is no user {options['member']!r}.")
+            Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": options["role"]})
+        self.stdout.write(f"Tenant {slug} is there.")

@@ -1,0 +1,167 @@
+"""Tenants, the people who belong to them, and the tokens that act for them."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import TransactionNow
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from knox.models import AbstractAuthToken
+
+from tenancy.roles import GRANTS, Role, Scope
+from wire.identifying import RULE, is_identifier
+
+SLUG = RegexValidator(r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use 1 to 63 of a-z, 0-9 and inner hyphens.")
+LONGEST_TERM = 36_500
+LONGEST_TOKEN_DAYS = 365
+NAME_ONCE = "token_name_once"
+
+
+def validate_identifier(text: str) -> None:
+    """Raise `ValidationError` unless `text` is an identifier (`wire.identifying`)."""
+    if not is_identifier(text):
+        raise ValidationError(f"This {RULE}.", code="identifier")
+
+
+TERM = (MinValueValidator(1), MaxValueValidator(LONGEST_TERM))
+
+
+def _term() -> int | None:
+    """What a tenant is made with; 0 in the setting keeps for ever."""
+    return settings.RETENTION_DAYS or None
+
+
+def _term_of_failed() -> int | None:
+    return settings.FAILED_RETENTION_DAYS or None
+
+
+class Tenant(models.Model):
+    """The owner of pipelines, releases, executions, workers and tokens; nothing crosses it.
+
+    `retention_days` is how long executions are kept after they have succeeded or were cancelled,
+    `failed_retention_days` after they have failed for good, since those wait for somebody. None: for ever. The
+    database's guards read the terms here, so no other place may have one.
+    """
+
+    slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
+    name = models.CharField(max_length=200, validators=[validate_identifier])
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    retention_days = models.PositiveIntegerField(
+        "days kept after success or cancellation",
+        null=True,
+        blank=True,
+        default=_term,
+        validators=TERM,
+        help_text="Older executions are removed with their histories, for good. Empty: they are kept for ever.",
+    )
+    failed_retention_days = models.PositiveIntegerField(
+        "days kept after failure",
+        null=True,
+        blank=True,
+        default=_term_of_failed,
+        validators=TERM,
+        help_text="The same for FAILED and DLQ, which can be re-driven until then.",
+    )
+
+    class Meta:
+        ordering = ("slug",)
+        constraints = (
+            models.CheckConstraint(
+                condition=models.Q(retention_days=None) | models.Q(retention_days__range=(1, LONGEST_TERM)),
+                name="tenant_retention_days",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(failed_retention_days=None)
+                | models.Q(failed_retention_days__range=(1, LONGEST_TERM)),
+                name="tenant_failed_retention_days",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Membership(models.Model):
+    """A person's one role in one tenant."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role)
+
+    class Meta:
+        ordering = ("tenant", "user")
+        constraints = (
+            models.UniqueConstraint(fields=("user", "tenant"), name="membership_once"),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} as {self.get_role_display()} of {self.tenant}"
+
+
+class ApiToken(AbstractAuthToken):
+    """A bearer token of one tenant, kept only as a digest.
+
+    `user` is its owner, who issued it. It expires, and grants no scope that its owner does not currently hold.
+    """
+
+    expiry = models.DateTimeField()
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100, validators=[validate_identifier])
+    scopes = ArrayField(models.CharField(max_length=40, choices=[(scope.value, scope.value) for scope in Scope]))
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ("tenant", "name")
+        verbose_name = "API token"
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "name"), name=NAME_ONCE),
+            models.CheckConstraint(
+                # The trigger `token_stamped` sets `created` and reduces a later expiry to this limit.
+                condition=models.Q(expiry__lte=models.F("created") + timedelta(days=LONGEST_TOKEN_DAYS)),
+                name="token_expires_within_a_year",
+            ),
+        )
+
+    # Set only by `access.with_owners`. The defaults make the token invalid.
+    owner_role: str | None = None
+    has_expired = True
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.tenant}"
+
+    @property
+    def usable_scopes(self) -> frozenset[str]:
+        """The token's scopes that its owner currently holds in the tenant."""
+        return frozenset(self.scopes) & self._scopes_of_owner()
+
+    @property
+    def has_standing(self) -> bool:
+        """True while the owner is active, and a member of the tenant or a superuser."""
+        return bool(self._scopes_of_owner())
+
+    def _scopes_of_owner(self) -> frozenset[str]:
+        if not self.user.is_active:
+            return frozenset()
+        if self.user.is_superuser:
+            return frozenset(Scope)
+        return GRANTS[Role(self.owner_role)] if self.owner_role else frozenset()
+
+
+class LoginCounter(models.Model):
+    """Counts the log-in attempts of an account, of an address, or of an account from an address in one time window.
+
+    `key` is a keyed digest, so the row does not disclose the account or the address. The window ends at `ends_at`.
+    `known_until` is set after a successful log-in of the account from the address. `tenancy.login_throttle` reads and
+    writes these rows.
+    """
+
+    key = models.CharField(max_length=64, primary_key=True)
+    attempts = models.PositiveIntegerField()
+    ends_at = models.DateTimeField(db_index=True)
+    known_until = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.attempts} until {self.ends_at}"

@@ -1,0 +1,149 @@
+"""Children of a supervisor: how they end, and that nothing of them stays behind."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from embedded.children import Child, ChildError, Children, free_port
+from embedded.guard import descendants
+
+SLEEP = ["sleep", "600"]
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def gone(pid: int) -> bool:
+    """Whether it has ended; an orphan may stay a zombie until the machine's first process collects it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "child.log"
+
+
+def test_a_command_that_does_not_exist_is_an_error_at_once(log: Path) -> None:
+    with pytest.raises(ChildError, match=r"ghost could not start: .*No such file"):
+        Child(["/no/such/command"], name="ghost", log=log)
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)]
+)
+def test_the_status_is_the_one_a_shell_would_show(log: Path, script: str, status: int) -> None:
+    assert Child(["sh", "-c", script], name="child", log=log).wait(10) == status
+
+
+def test_output_and_errors_go_to_the_log_and_into_the_message(log: Path) -> None:
+    child = Child(["sh", "-c", "echo out; echo err >&2; exit 3"], name="talker", log=log)
+    child.wait(10)
+    assert child.log_tail() == "out\nerr"
+    with pytest.raises(ChildError, match="talker ended with status 3:\nout\nerr"):
+        child.require_running()
+
+
+def test_the_environment_and_the_folder_are_the_ones_given(log: Path, tmp_path: Path) -> None:
+    Child(["/bin/sh", "-c", "pwd; env"], name="child", log=log, environment={"ONLY": "this"}, directory=tmp_path).wait(
+        10
+    )
+    lines = set(log.read_text().splitlines())
+    assert {str(tmp_path), "ONLY=this"} <= lines
+    assert not any(line.startswith("HOME=") for line in lines)
+
+
+def test_signals_reach_the_command_itself(log: Path) -> None:
+    child = Child(["sh", "-c", "trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done"], name="child", log=log)
+    assert within(10, lambda: "ready" in log.read_text())
+    assert child.stop() == 5
+
+
+def test_a_command_that_will_not_end_is_killed_after_the_grace(log: Path) -> None:
+    child = Child(["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"], name="stubborn", log=log)
+    assert within(10, lambda: "ready" in log.read_text())
+    assert child.stop(grace=0.3) == 128 + signal.SIGKILL
+    assert gone(child.pid)
+
+
+def test_a_killed_command_takes_its_children_and_daemons_along(log: Path) -> None:
+    child = Child(["sh", "-c", "setsid -f sleep 600; sleep 600 & echo ready; sleep 600"], name="family", log=log)
+    assert within(10, lambda: len(descendants(os.getpid())) >= 5 and "ready" in log.read_text())
+    everyone = descendants(child.guard_pid)
+    assert len(everyone) == 4
+    child.kill()
+    assert all(gone(pid) for pid in everyone)
+
+
+def test_what_a_command_leaves_behind_ends_with_it(log: Path) -> None:
+    child = Child(["sh", "-c", "sleep 600 & echo $!"], name="careless", log=log)
+    assert child.wait(10) == 0
+    assert gone(int(log.read_text()))
+
+
+def test_a_killed_guard_takes_the_command_along(log: Path) -> None:
+    child = Child(SLEEP, name="child", log=log)
+    os.kill(child.guard_pid, signal.SIGKILL)
+    assert within(5, lambda: gone(child.pid))
+    child.wait()
+
+
+def test_a_child_outlives_the_thread_that_started_it(log: Path) -> None:
+    started: list[Child] = []
+    thread = threading.Thread(target=lambda: started.append(Child(SLEEP, name="child", log=log)))
+    thread.start()
+    thread.join()
+    with pytest.raises(TimeoutError):
+        started[0].wait(0.6)
+    assert started[0].stop() == 128 + signal.SIGTERM
+
+
+def test_a_ctrl_c_at_the_terminal_does_not_reach_the_child(log: Path) -> None:
+    child = Child(SLEEP, name="child", log=log)
+    assert os.getpgid(child.pid) != os.getpgid(0)
+    assert os.getsid(child.pid) != os.getsid(0)
+    child.stop()
+
+
+def test_children_stop_together_and_a_stubborn_one_does_not_double_the_grace(tmp_path: Path) -> None:
+    with Children(tmp_path) as children:
+        for number in range(3):
+            children.start(
+                f"stubborn-{number}", ["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"]
+            )
+        quick = children.start("quick", SLEEP)
+        assert within(10, lambda: all("ready" in child.log_tail() for child in children.started[:3]))
+        children.require_running()
+        every = list(children.started)
+        begin = time.monotonic()
+        children.stop(grace=0.5)
+        assert time.monotonic() - begin < 2
+    assert quick.status == 128 + signal.SIGTERM
+    assert [child.status for child in every[:3]] == [128 + signal.SIGKILL] * 3
+
+
+def test_a_child_that_ended_is_named(tmp_path: Path) -> None:
+    with Children(tmp_path) as children:
+        children.start("sleeper", SLEEP)
+        children.start("quitter", ["sh", "-c", "echo why; exit 9"]).wait(10)
+        with pytest.raises(ChildError, match="quitter ended with status 9:\nwhy"):
+            children.require_running()
+
+
+def test_free_ports_are_distinct_and_below_the_ephemeral_range() -> None:
+    ports = [free_port() for _ in range(200)]
+    assert len(set(ports)) == 200
+    assert all(20_000 <= port < 32_768 for port in ports)

@@ -1,0 +1,107 @@
+"""A real Valkey: behind a password, on the same port after a restart, with its data when durable."""
+
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from embedded.children import ChildError
+from embedded.valkey import Valkey, worker_url
+
+
+def test_it_answers_only_with_the_password(tmp_path: Path) -> None:
+    with Valkey(tmp_path) as server:
+        with redis.Redis.from_url(server.owner_url) as client:
+            assert client.ping()
+            assert client.config_get("bind") == {"bind": "127.0.0.1"}
+        with (
+            redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as stranger,
+            pytest.raises(redis.exceptions.AuthenticationError),
+        ):
+            stranger.ping()
+
+
+def test_the_password_is_on_no_command_line_and_in_no_readable_file(tmp_path: Path) -> None:
+    with Valkey(tmp_path) as server:
+        assert server.child is not None
+        for url in (server.url, server.owner_url, worker_url(server.owner_url, "acme")):
+            password = urlsplit(url).password
+            assert password
+            assert password not in Path(f"/proc/{server.child.pid}/cmdline").read_text()
+            assert password not in (tmp_path / "valkey.acl").read_text()
+        assert (tmp_path / "valkey" / "valkey.conf").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_durable_server_has_its_data_and_its_port_after_a_restart(tmp_path: Path) -> None:
+    server = Valkey(tmp_path)
+    with server, redis.Redis.from_url(server.url) as client:
+        client.set("key", "value")
+    url = server.url
+    with server, redis.Redis.from_url(url) as client:
+        assert server.url == url
+        assert client.get("key") == b"value"
+    with Valkey(tmp_path) as other, redis.Redis.from_url(other.url) as client:
+        assert client.get("key") == b"value"
+
+
+def test_a_durable_server_keeps_what_is_a_second_old_through_a_sigkill(tmp_path: Path) -> None:
+    server = Valkey(tmp_path)
+    with server:
+        with redis.Redis.from_url(server.url) as client:
+            client.set("key", "value")
+            assert client.waitaof(1, 0, 5000) == [1, 0]
+        server.kill()
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            assert client.get("key") == b"value"
+
+
+def test_a_server_that_is_not_durable_starts_empty(tmp_path: Path) -> None:
+    server = Valkey(tmp_path, durable=False)
+    for _ in range(2):
+        with server, redis.Redis.from_url(server.url) as client:
+            assert client.get("key") is None
+            client.set("key", "value")
+
+
+def test_a_taken_port_is_an_error_with_the_log(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = Valkey(tmp_path, port=taken.getsockname()[1])
+        with pytest.raises(ChildError, match="Address already in use"):
+            server.start()
+
+
+def test_removing_leaves_nothing(tmp_path: Path) -> None:
+    server = Valkey(tmp_path)
+    server.start()
+    server.remove()
+    assert not (tmp_path / "valkey").exists()
+    assert not (tmp_path / "valkey.acl").exists()
+
+
+def test_workers_keep_their_user_when_the_server_loses_its_data(tmp_path: Path) -> None:
+    server = Valkey(tmp_path)
+    with server:
+        urls = [worker_url(server.owner_url, "acme") for _ in range(2)]
+        server.kill()
+        server.forget()
+        server.start()
+        for url in urls:
+            with redis.Redis.from_url(url) as client:
+                assert client.ping()
+        with redis.Redis.from_url(server.owner_url) as owner:
+            user: Any = owner.acl_getuser("worker-acme")
+            assert len(user["passwords"]) == 2
+            assert len(user["selectors"]) == 1
+
+
+def test_the_product_cannot_administer_the_server(tmp_path: Path) -> None:
+    with Valkey(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        for command in ("ACL LIST", "CONFIG GET *", "FLUSHALL", "KEYS *", "MONITOR", "SHUTDOWN", "CLIENT LIST"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command.split())

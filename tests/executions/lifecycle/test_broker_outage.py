@@ -1,0 +1,203 @@
+"""A broker that is unavailable or full: dispatch stops, and the history of an execution stays short."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from embedded.valkey import Valkey
+from executions.lifecycle import dispatch
+from executions.models import Execution, ExecutionEvent, Worker
+from executions.submission.submission import submit
+from executions.workers import orders
+from foundation.wakeups import wakeup
+from foundation.wakeups.broker_gate import FIRST_BATCH, gate
+from tenancy.models import Tenant
+from tests import making
+from tests.broker import taken, using_broker
+from tests.building import eventually
+from tests.executions.hosting import LONG_AGO
+from wire.broker.acl import COORDINATOR
+from wire.messages.celery_messages import queue_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(60)]
+MANY = 16
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A broker of the test's own, used by this process."""
+    with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
+        yield server
+
+
+def fill(server: Valkey) -> None:
+    """From now on the broker refuses every write, as one that has used all of its memory."""
+    with Redis.from_url(server.owner_url) as client:
+        client.config_set("maxmemory", 1)
+
+
+def make_room(server: Valkey) -> None:
+    with Redis.from_url(server.owner_url) as client:
+        client.config_set("maxmemory", 0)
+
+
+def refuse_commands(server: Valkey) -> None:
+    """From now on the broker refuses messages but not small writes, as one that is nearly full."""
+    with Redis.from_url(server.owner_url) as client:
+        client.execute_command("ACL", "SETUSER", COORDINATOR, "-lpush")
+
+
+def take_commands(server: Valkey) -> None:
+    with Redis.from_url(server.owner_url) as client:
+        client.execute_command("ACL", "SETUSER", COORDINATOR, "+lpush")
+
+
+def due(settings: Any, protocol: str) -> Tenant:
+    """A tenant with MANY due executions, whose only worker has room for all."""
+    settings.REST_WORKER_ORIGINS = ["http://127.0.0.1:1"]
+    owner, _ = making.ready()
+    for number in range(MANY):
+        making.execution(owner, f"k{number}")
+    endpoint = "http://127.0.0.1:1" if protocol == "rest" else ""
+    Worker.objects.filter(tenant=owner).update(protocol=protocol, capacity=MANY, endpoint=endpoint)
+    return owner
+
+
+def kinds(owner: Tenant) -> set[tuple[str, ...]]:
+    """The histories of the tenant's executions, each once."""
+    return {tuple(kind for kind, _ in making.history(each)) for each in Execution.objects.filter(tenant=owner)}
+
+
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@pytest.mark.usefixtures("broken_broker")
+def test_without_a_broker_dispatch_ends_and_claims_each_execution_once(settings: Any, protocol: str) -> None:
+    owner = due(settings, protocol)
+    for _ in range(20):
+        assert dispatch.dispatch() == 0
+    assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
+    assert set(Execution.objects.filter(tenant=owner).values_list("status", flat=True)) == {"QUEUED"}
+
+
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+def test_a_full_broker_costs_each_execution_one_claim(valkey: Valkey, settings: Any, protocol: str) -> None:
+    owner = due(settings, protocol)
+    fill(valkey)
+    for _ in range(20):
+        assert dispatch.dispatch() == 0
+    assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
+
+
+def test_commands_that_are_given_back_leave_no_ticket(valkey: Valkey, settings: Any) -> None:
+    """A worker would run them a second time if their message was accepted although its sending failed."""
+    due(settings, "celery")
+    refuse_commands(valkey)
+    assert dispatch.dispatch() == 0
+    with Redis.from_url(valkey.owner_url) as client:
+        assert client.info("commandstats")["cmdstat_set"]["calls"] > 0
+        assert client.keys("*.ticket.*") == []
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_a_submission_says_that_the_broker_refuses_messages() -> None:
+    owner, _ = making.ready()
+    delayed = []
+    for key in ("before", "after"):
+        made = submit(owner, pipeline_id=making.PIPELINE, input={}, idempotency_key=key, actor="token:x")
+        delayed.append(made.dispatch_delayed)
+        dispatch.dispatch()
+    assert delayed == [False, True]
+
+
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+@pytest.mark.usefixtures("broken_broker")
+def test_a_claim_that_is_given_back_unsent_does_not_reset_the_count_of_lost_leases(
+    settings: Any, protocol: str
+) -> None:
+    owner = due(settings, protocol)
+    Execution.objects.filter(tenant=owner).update(takeovers=2)
+    dispatch.dispatch()
+    assert kinds(owner) == {("SUBMITTED", "CLAIMED", "DISPATCH_FAILED")}
+    assert set(Execution.objects.filter(tenant=owner).values_list("takeovers", flat=True)) == {2}
+
+
+def test_a_process_that_knows_of_the_outage_claims_nothing(
+    valkey: Valkey, settings: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    owner = due(settings, "celery")
+    valkey.stop()
+    with django_capture_on_commit_callbacks(execute=True):
+        wakeup.ring("tests.nothing")
+    for _ in range(3):
+        dispatch.dispatch()
+    assert kinds(owner) == {("SUBMITTED",)}
+
+
+def test_a_full_broker_is_no_error_to_whoever_rings(valkey: Valkey, django_capture_on_commit_callbacks: Any) -> None:
+    fill(valkey)
+    with django_capture_on_commit_callbacks(execute=True):
+        wakeup.ring("tests.nothing")
+        wakeup.ring_once("tests.nothing")
+
+
+def test_the_gate_opens_only_for_a_broker_that_has_room(valkey: Valkey) -> None:
+    fill(valkey)
+    assert not gate.probe()
+    make_room(valkey)
+    assert gate.probe()
+
+
+@pytest.mark.parametrize("fault", ["away", "full"])
+def test_work_goes_out_soon_after_the_broker_is_back(valkey: Valkey, settings: Any, fault: str) -> None:
+    owner = due(settings, "celery")
+    valkey.stop() if fault == "away" else fill(valkey)
+    dispatch.dispatch()
+    valkey.start() if fault == "away" else make_room(valkey)
+    Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
+    eventually(lambda: dispatch.dispatch() == MANY, seconds=10, what="everything sent")
+    [release] = {each.pin for each in Execution.objects.filter(tenant=owner)}
+    assert taken(queue_of(release), valkey.url)
+
+
+def refusals(owner: Tenant) -> int:
+    """How many claims were given back because the broker refused their commands."""
+    return ExecutionEvent.objects.filter(execution__tenant=owner, kind="DISPATCH_FAILED").count()
+
+
+@pytest.mark.parametrize("protocol", ["celery", "rest"])
+def test_after_a_refusal_each_retry_claims_only_a_few(valkey: Valkey, settings: Any, protocol: str) -> None:
+    owner = due(settings, protocol)
+    refuse_commands(valkey)
+    dispatch.dispatch()
+    before = refusals(owner)
+    for retry in (1, 2):
+        Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
+        eventually(gate.is_open, seconds=10, what="an accepted probe")
+        assert dispatch.dispatch() == 0
+        assert refusals(owner) == before + retry * FIRST_BATCH < before + retry * MANY
+
+
+def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> None:
+    owner = due(settings, "celery")
+    refuse_commands(valkey)
+    dispatch.dispatch()
+    take_commands(valkey)
+    Execution.objects.filter(tenant=owner).update(next_due_at=LONG_AGO)
+    eventually(gate.is_open, seconds=10, what="an accepted probe")
+    assert gate.batch(500) == FIRST_BATCH
+    assert dispatch.dispatch() == MANY
+    assert gate.batch(500) == 2 * FIRST_BATCH
+    gate.forget()
+    assert gate.batch(500) == 500
+
+
+def test_a_broker_that_was_restarted_costs_no_claim(valkey: Valkey, settings: Any) -> None:
+    """The connections that this process keeps are dead then; the next message goes over a new one."""
+    owner = due(settings, "celery")
+    orders.tell(Worker.objects.get(tenant=owner).pk)
+    valkey.stop()
+    valkey.start()
+    assert dispatch.dispatch() == MANY
+    assert kinds(owner) == {("SUBMITTED", "CLAIMED")}

@@ -1,0 +1,337 @@
+"""The beat schedule, and the sweep: what it finds, its limits, and that a failed part does not stop the others."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from embedded.product import PROJECT
+from executions import tasks
+from executions.awaits import awaits
+from executions.campaigns import campaigns
+from executions.campaigns.filters import Filters
+from executions.lifecycle import retention, sweep
+from executions.models import Campaign, CampaignItem, DeadLetter, Execution, MessagePath, Worker
+from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers import message_path
+from releases.models import Blob, Release
+from tenancy.models import Tenant
+from tests import making
+from tests.broker import taken
+from tests.executions.awaits.parking import asked, make_late, suspended
+from tests.executions.hosting import LONG_AGO
+from tests.raw_sql import refuse, unguarded
+from tests.wakeups import Broker, broker, names
+from wire.messages.celery_messages import HEARTBEAT_QUEUE
+
+__all__ = ["broker"]
+pytestmark = pytest.mark.django_db
+MINUTE = 60.0
+Ready = tuple[Tenant, Release]
+
+
+@pytest.fixture
+def ready() -> Ready:
+    return making.ready()
+
+
+# --- the schedule ---
+
+
+def test_the_clock_runs_every_job_at_its_interval(settings: Any) -> None:
+    app: Any = current_app
+    app.loader.import_default_modules()
+    schedule = {entry["task"]: entry["schedule"].total_seconds() for entry in app.conf.beat_schedule.values()}
+    assert schedule == {
+        "executions.sweep": settings.SWEEP_SECONDS,
+        "executions.remove_old": MINUTE,
+        "releases.sweep": max(settings.SWEEP_SECONDS, 5),
+        "releases.scrub": MINUTE,
+    }
+    assert schedule.keys() <= app.tasks.keys()
+
+
+def test_the_clock_removes_orphans_where_the_settings_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORPHAN_SWEEP", "true")
+    program = "from coordinator import settings; print(settings.CELERY_BEAT_SCHEDULE['remove-orphans'])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str({"task": "releases.remove_orphans", "schedule": timedelta(hours=1)})
+
+
+@pytest.mark.parametrize(("task", "interval"), [("releases.scrub", 60), ("releases.remove_orphans", 3600)])
+def test_the_messages_for_long_work_do_not_accumulate(task: str, interval: int) -> None:
+    """Each expires before the clock sends the next one."""
+    app: Any = current_app
+    app.loader.import_default_modules()
+    assert 0 < app.tasks[task].expires < interval
+
+
+def due_work() -> Callable[[], bool]:
+    owner, _ = making.ready()
+    making.execution(owner)
+    return lambda: Execution.objects.get(tenant=owner).status == "RUNNING"
+
+
+def old_results() -> Callable[[], bool]:
+    owner, _ = making.ready()
+    Tenant.objects.filter(pk=owner.pk).update(failed_retention_days=1)
+    making.aged(*making.dead(owner, "key"), days=2)
+    return lambda: not Execution.objects.filter(tenant=owner).exists()
+
+
+def stalled_verification() -> Callable[[], bool]:
+    data = making.archive(making.contract())
+    release = making.upload(making.tenant(), making.descriptor(making.contract(), data), data).release
+    Release.objects.filter(pk=release.pk).update(status_changed_at=timezone.now() - timedelta(minutes=3))
+    return lambda: Release.objects.get(pk=release.pk).status == "REGISTERED"
+
+
+def unread_bytes() -> Callable[[], bool]:
+    making.registered(making.tenant())
+    Blob.objects.update(checked_at=LONG_AGO)
+    return lambda: Blob.objects.get().checked_at > LONG_AGO
+
+
+@pytest.mark.parametrize(
+    ("job", "of"),
+    [
+        ("executions.sweep", due_work),
+        ("executions.remove_old", old_results),
+        ("releases.sweep", stalled_verification),
+        ("releases.scrub", unread_bytes),
+    ],
+)
+def test_each_job_of_the_clock_does_its_work(broker: Broker, job: str, of: Callable[[], Callable[[], bool]]) -> None:
+    is_done = of()
+    current_app.send_task(job)
+    assert not is_done()
+    broker.deliver()
+    assert is_done()
+
+
+# --- what the sweep finds ---
+
+
+def an_expired_lease(ready: Ready) -> Callable[[], bool]:
+    made = making.execution(ready[0])
+    making.claimed(ready[0])
+    Execution.objects.filter(status="RUNNING").update(lease_expires_at=LONG_AGO)
+    kinds = ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED"]
+    return lambda: [kind for kind, _ in making.history(made)] == kinds
+
+
+def a_lease_that_was_lost_too_often(ready: Ready) -> Callable[[], bool]:
+    made = making.execution(ready[0])
+    making.claimed(ready[0])
+    Execution.objects.update(lease_expires_at=LONG_AGO, takeovers=1000)
+
+    def is_done() -> bool:
+        made.refresh_from_db()
+        letters = DeadLetter.objects.filter(execution=made, reason=DeadLetter.Reason.LEASES_LOST, retryable=True)
+        return made.status == "DLQ" and letters.count() == 1
+
+    return is_done
+
+
+def a_late_question(ready: Ready) -> Callable[[], bool]:
+    made = suspended(ready)
+    make_late(asked(made))
+    return lambda: Execution.objects.get(pk=made.pk).error_code == "AWAIT_TIMEOUT"
+
+
+def a_silent_worker(ready: Ready) -> Callable[[], bool]:
+    [worker] = Worker.objects.all()
+    making.silence(worker)
+    return lambda: [event.data["cause"] for event in worker.events.all()] == ["SILENT"]
+
+
+def a_worker_whose_endpoint_is_not_allowed(ready: Ready) -> Callable[[], bool]:
+    Worker.objects.update(protocol="rest", endpoint="http://192.0.2.1")
+    return lambda: Worker.objects.get().blocked_reason == "ENDPOINT_NOT_ALLOWED"
+
+
+def a_campaign(ready: Ready) -> Callable[[], bool]:
+    [made] = making.dead(ready[0], "key")
+    campaigns.start(ready[0], Filters(pipeline_id=making.PIPELINE), reason="", rate_per_minute=60, actor="")
+    Campaign.objects.update(rate_since=LONG_AGO)
+    return lambda: "REDRIVEN" in [kind for kind, _ in making.history(made)]
+
+
+FOUND = [
+    an_expired_lease,
+    a_lease_that_was_lost_too_often,
+    a_late_question,
+    a_silent_worker,
+    a_worker_whose_endpoint_is_not_allowed,
+    a_campaign,
+]
+
+
+@pytest.mark.parametrize("of", FOUND)
+def test_the_sweep_finds_it(ready: Ready, broker: Broker, of: Callable[[Ready], Callable[[], bool]]) -> None:
+    is_done = of(ready)
+    assert not is_done()
+    tasks.sweep()
+    assert is_done()
+
+
+def test_the_sweep_sends_a_probe_through_the_queue_of_heartbeats(broker: Broker) -> None:
+    tasks.sweep()
+    [(task, [sent_at])] = taken(HEARTBEAT_QUEUE)
+    assert task == message_path.CONFIRM_TASK
+    assert abs(timezone.now().timestamp() - sent_at) < MINUTE
+
+
+def test_without_anything_to_do_the_sweep_wakes_nobody(ready: Ready, broker: Broker) -> None:
+    with broker.commits(execute=True):
+        tasks.sweep()
+    assert broker.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "stopped", "expected"), [("rest", False, [CHECK_TASK]), ("rest", True, []), ("celery", False, [])]
+)
+def test_the_sweep_announces_checks_while_there_are_rest_workers(
+    ready: Ready, broker: Broker, protocol: str, stopped: bool, expected: list[str]
+) -> None:
+    Worker.objects.update(protocol=protocol, stopped_at=timezone.now() if stopped else None)
+    with broker.commits(execute=True):
+        tasks.sweep()
+    assert names(broker.sent()) == expected
+
+
+def test_while_messages_do_not_arrive_the_sweep_expires_no_lease_and_does_all_else(
+    ready: Ready, broker: Broker
+) -> None:
+    message_path.confirm()
+    leased, question = an_expired_lease(ready), suspended(ready, "question")
+    make_late(asked(question))
+    due = making.execution(ready[0], "due")
+    MessagePath.objects.update(arrived_at=LONG_AGO, expected_by=LONG_AGO + timedelta(seconds=15))
+    tasks.sweep()
+    assert not leased()
+    found = dict(Execution.objects.values_list("execution_key", "status"))
+    assert found == {"key": "RUNNING", "question": "FAILED", "due": "RUNNING"}
+    assert making.history(due)[-1] == ("CLAIMED", "RUNNING")
+
+
+# --- bounds ---
+
+
+def expired_leases(ready: Ready) -> Callable[[], int]:
+    for number in range(3):
+        making.execution(ready[0], f"k{number}")
+    making.claimed(ready[0])
+    Execution.objects.update(lease_expires_at=LONG_AGO)
+    return sweep.expire_leases
+
+
+def silent_workers(ready: Ready) -> Callable[[], int]:
+    making.silence(*Worker.objects.all(), *[making.worker(ready[1], f"w{number}") for number in range(2)])
+    return sweep.silent_workers
+
+
+def late_questions(ready: Ready) -> Callable[[], int]:
+    make_late(*[asked(suspended(ready, f"k{number}")) for number in range(3)])
+    return awaits.expire
+
+
+def due_campaigns(ready: Ready) -> Callable[[], int]:
+    for number in range(3):
+        making.dead(ready[0], f"k{number}", code=f"Code{number}")
+        campaigns.start(ready[0], Filters(error_code=f"Code{number}"), reason="", rate_per_minute=60, actor="")
+    Campaign.objects.update(rate_since=LONG_AGO)
+    return campaigns.advance
+
+
+@pytest.mark.parametrize("of", [expired_leases, silent_workers, late_questions, due_campaigns])
+def test_one_transaction_takes_a_bounded_batch(
+    ready: Ready, settings: Any, of: Callable[[Ready], Callable[[], int]]
+) -> None:
+    step = of(ready)
+    settings.SWEEP_LIMIT = 2
+    assert [step() for _ in range(3)] == [2, 1, 0]
+
+
+def test_the_oldest_campaign_comes_first_and_one_that_is_paused_takes_no_place(ready: Ready, settings: Any) -> None:
+    owner, settings.SWEEP_LIMIT = ready[0], 1
+    due_campaigns(ready)
+    last, first, paused = Campaign.objects.all()
+    with unguarded(Campaign):
+        for minutes, each in enumerate((paused, first, last)):
+            Campaign.objects.filter(pk=each.pk).update(created_at=LONG_AGO + timedelta(minutes=minutes))
+    campaigns.pause(owner, paused.pk, actor="")
+    assert campaigns.advance() == 1
+    [item] = CampaignItem.objects.filter(outcome=CampaignItem.Outcome.REDRIVEN)
+    assert item.campaign_id == first.pk
+
+
+def test_the_sweep_takes_one_batch_of_late_awaits_after_another(ready: Ready, settings: Any) -> None:
+    late_questions(ready)
+    settings.SWEEP_LIMIT = 2
+    assert sweep.awaits_due() == 3
+    assert set(Execution.objects.values_list("status", flat=True)) == {"FAILED"}
+
+
+# --- failures ---
+
+
+PARTS = {"REDRIVEN": a_campaign, "AWAIT_TIMEOUT": a_late_question, "LEASE_EXPIRED": an_expired_lease}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_part_of_the_sweep_that_fails_does_not_stop_the_others(
+    broker: Broker, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    is_done = {each: of(making.ready()) for each, of in PARTS.items()}
+    due = due_work()
+    refuse("executions_executionevent", "INSERT", f"NEW.kind = '{kind}'")
+    tasks.sweep()
+    assert {each for each, done in is_done.items() if done()} == PARTS.keys() - {kind}
+    assert due()
+    assert "refused by the test" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "statement", ["clock_timestamp", "executions_messagepath", "executions_campaign", "rate_per_minute"]
+)
+def test_without_a_database_the_sweep_stops_at_once(statement: str) -> None:
+    """The outage begins with the probe, with the first or the last part of the sweep, or within a campaign."""
+    a_campaign(making.ready())
+    tried: list[str] = []
+
+    def away(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+        if "SAVEPOINT" in str(sql) or (not tried and statement not in str(sql)):
+            return execute(sql, params, many, context)
+        tried.append(str(sql))
+        raise OperationalError("the server closed the connection")
+
+    with connection.execute_wrapper(away), pytest.raises(OperationalError):
+        tasks.sweep()
+    assert len(tried) == 1
+
+
+def test_a_campaign_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    failing, other = making.ready(), making.ready()
+    is_done = {each[0].pk: a_campaign(each) for each in (failing, other)}
+    [stuck] = Execution.objects.filter(tenant=failing[0])
+    refuse("executions_executionevent", "INSERT", f"NEW.execution_id = '{stuck.pk}'")
+    assert campaigns.advance() == 1
+    assert (is_done[failing[0].pk](), is_done[other[0].pk]()) == (False, True)
+    assert "refused by the test" in caplog.text
+
+
+def test_executions_that_cannot_be_removed_do_not_keep_those_of_other_tenants(caplog: pytest.LogCaptureFixture) -> None:
+    is_failing_done = old_results()
+    [stuck] = Execution.objects.all()
+    is_done = old_results()
+    refuse("executions_execution", "DELETE", f"OLD.id = '{stuck.pk}'")
+    assert retention.remove(seconds=60) == 1
+    assert (is_failing_done(), is_done()) == (False, True)
+    assert "refused by the test" in caplog.text

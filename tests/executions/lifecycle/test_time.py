@@ -1,0 +1,268 @@
+"""What becomes due during a transaction, and how long leases, waits and terms last."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from executions.awaits import awaits, interactions, webhooks
+from executions.errors import AwaitTimedOut
+from executions.lifecycle import moves, outcome
+from executions.lifecycle.redrive import redrive
+from executions.models import Execution, Interaction, MessagePath, Worker, WorkerEligibility
+from executions.transports.rest.workers import register
+from executions.workers import message_path
+from executions.workers.registry import take_heartbeat
+from releases.models import Pipeline, Release
+from tenancy.models import Tenant
+from tests import making
+from tests.broker import taken
+from tests.executions.awaits.parking import answer, asked, assert_timed_out, suspended
+from tests.executions.moments import clock, now, set_deadline, statuses
+from tests.raw_sql import unguarded
+from tests.wakeups import Broker, broker
+from wire.messages.celery_messages import HEARTBEAT_QUEUE, Heartbeat, OutcomeGroup
+
+__all__ = ["broker"]
+
+pytestmark = pytest.mark.django_db
+Ready = tuple[Tenant, Release]
+
+
+@pytest.fixture
+def ready(settings: Any) -> Ready:
+    settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
+    return making.ready()
+
+
+# --- what falls due inside of a transaction ---
+
+
+def test_a_timer_that_falls_due_while_another_runs_out_is_not_timed_out(ready: Ready) -> None:
+    made = suspended(ready, transport="timer", requests=["1", "2"], itemized=True, gives_many=True, timeout_seconds=60)
+    first, second = Interaction.objects.filter(execution=made).order_by("item_index")
+    set_deadline(first, now())
+    set_deadline(second, clock())
+    assert awaits.expire() == 1
+    made.refresh_from_db()
+    assert (made.status, statuses(made)) == ("WAITING_EXTERNAL", ["COMPLETED", "WAITING"])
+    set_deadline(second, now())
+    assert awaits.expire() == 1
+    made.refresh_from_db()
+    assert (made.status, made.progress) == ("QUEUED", [1, 2])
+
+
+def test_a_timer_that_has_not_run_out_stays_when_another_does(ready: Ready) -> None:
+    made = suspended(ready, transport="timer", requests=["1", "2"], itemized=True, gives_many=True, timeout_seconds=60)
+    first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
+    set_deadline(first, now())
+    awaits.expire()
+    made.refresh_from_db()
+    assert (made.status, statuses(made)) == ("WAITING_EXTERNAL", ["COMPLETED", "WAITING"])
+
+
+def test_a_question_that_is_not_late_stays_when_another_execution_is_late(ready: Ready) -> None:
+    late, other = suspended(ready, "late"), suspended(ready, "other")
+    set_deadline(asked(late), now())
+    awaits.expire()
+    assert_timed_out(late, asked(late))
+    other.refresh_from_db()
+    assert (other.status, statuses(other)) == ("WAITING_EXTERNAL", ["DISPATCHED"])
+
+
+def test_an_answer_is_late_by_the_clock_and_not_by_the_start_of_its_transaction(ready: Ready) -> None:
+    made = suspended(ready)
+    set_deadline(asked(made), clock())
+    with pytest.raises(AwaitTimedOut):
+        answer(asked(made))
+    assert_timed_out(made, asked(made))
+
+
+def test_a_late_answer_by_token_fails_the_execution(ready: Ready) -> None:
+    """The token expires at the same deadline. Its expiry does not hide the timeout."""
+    made = suspended(ready)
+    set_deadline(asked(made), now())
+    token = awaits.resume_token_of(asked(made), issued_at=now()).sign(awaits.resume_secrets()[0])
+    with pytest.raises(AwaitTimedOut):
+        interactions.resume(token, response={"n": 1}, actor="")
+    assert_timed_out(made, asked(made))
+
+
+def test_answered_items_stay_answered_when_their_unit_times_out(ready: Ready) -> None:
+    made = suspended(ready, requests=["{}", "{}"], itemized=True, gives_many=True)
+    first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
+    answer(first)
+    with unguarded(Interaction):
+        Interaction.objects.update(deadline=now())
+    assert awaits.expire() == 1
+    assert (Execution.objects.get().status, statuses(made)) == ("FAILED", ["COMPLETED", "TIMED_OUT"])
+
+
+def test_an_answer_withdraws_only_what_is_late(ready: Ready) -> None:
+    """The other item is still open when the late one fails the unit, so it is cancelled instead of timing out."""
+    made = suspended(ready, requests=["{}", "{}"], itemized=True, gives_many=True)
+    first, _ = Interaction.objects.filter(execution=made).order_by("item_index")
+    set_deadline(first, clock())
+    with pytest.raises(AwaitTimedOut):
+        answer(first)
+    assert statuses(made) == ["TIMED_OUT", "CANCELLED"]
+
+
+def test_an_answer_is_dated_by_the_clock(ready: Ready) -> None:
+    one = asked(suspended(ready))
+    before = clock()
+    done = answer(one).interaction
+    assert done.completed_at is not None
+    assert before < done.completed_at < clock()
+
+
+# --- for how long ---
+
+
+def only(column: str) -> Any:
+    return Execution.objects.values_list(column, flat=True).get()
+
+
+def record(ready: Ready, *outcomes: Any) -> None:
+    assert outcome.record(ready[1].identity, OutcomeGroup(worker_id="w", outcomes=list(outcomes))) == len(outcomes)
+
+
+@pytest.mark.parametrize(("protocol", "expected"), [("celery", 20), ("rest", 50)])
+def test_a_claim_leases_for_the_time_that_its_worker_needs(ready: Ready, protocol: str, expected: float) -> None:
+    making.execution(ready[0])
+    Worker.objects.update(protocol=protocol)
+    moves.claim(owner="dispatcher", limit=10, lease_seconds=20, call_seconds=50)
+    assert only("lease_expires_at") == now() + timedelta(seconds=expected)
+
+
+def test_a_call_never_leases_for_less_than_the_lease_of_others(ready: Ready) -> None:
+    making.execution(ready[0])
+    Worker.objects.update(protocol="rest")
+    moves.claim(owner="dispatcher", limit=10, lease_seconds=50, call_seconds=20)
+    assert only("lease_expires_at") == now() + timedelta(seconds=50)
+
+
+def test_a_renewal_leases_for_the_full_time_from_now(ready: Ready) -> None:
+    making.execution(ready[0])
+    [claim] = making.claimed(ready[0], lease_seconds=7)
+    held = [(claim.execution_id, claim.lease_token)]
+    moves.renew_leases(ready[0].pk, held, holder="worker:w", lease_seconds=20, running={claim.lease_token: 3})
+    assert only("lease_expires_at") == now() + timedelta(seconds=20)
+    assert only("running_since") == now() - timedelta(seconds=3)
+
+
+def test_retries_wait_longer_and_longer_from_each_failure_on(ready: Ready, settings: Any) -> None:
+    settings.RETRY_JITTER = 0
+    Pipeline.objects.update(retry_limit=3, retry_delay_seconds=5, retry_multiplier=3)
+    making.execution(ready[0])
+    waits = []
+    for _ in range(3):
+        [claim] = making.claimed(ready[0])
+        record(ready, making.failure(claim))
+        waits.append((only("next_due_at") - now()).total_seconds())
+        assert only("finished_at") is None
+        Execution.objects.update(next_due_at=now())
+    assert waits == [5, 15, 45]
+    [claim] = making.claimed(ready[0])
+    record(ready, making.failure(claim))
+    assert (only("status"), only("finished_at")) == ("DLQ", now())
+
+
+def an_answer(ready: Ready) -> None:
+    answer(asked(suspended(ready)))
+
+
+def a_timer(ready: Ready) -> None:
+    set_deadline(asked(suspended(ready, transport="timer")), now())
+    awaits.expire()
+
+
+def a_redrive(ready: Ready) -> None:
+    [made] = making.dead(ready[0], "key")
+    assert made.finished_at is not None
+    redrive(ready[0], made.pk, actor="", reason="")
+
+
+def a_lost_lease(ready: Ready) -> None:
+    making.execution(ready[0])
+    making.claimed(ready[0])
+    Execution.objects.update(lease_expires_at=now(), next_due_at=now() - timedelta(hours=1))
+    moves.expire_leases(actor="sweep", limit=10, most_takeovers=5)
+
+
+@pytest.mark.parametrize("of", [an_answer, a_timer, a_redrive, a_lost_lease])
+def test_it_is_due_at_once(ready: Ready, of: Callable[[Ready], None]) -> None:
+    of(ready)
+    assert (only("status"), only("next_due_at"), only("finished_at")) == ("QUEUED", now(), None)
+    assert len(making.claimed(ready[0])) == 1
+
+
+@pytest.mark.parametrize(("transport", "sent_at"), [("interaction-api", False), ("timer", False), ("webhook", True)])
+def test_an_await_runs_from_now(ready: Ready, transport: str, sent_at: bool) -> None:
+    where = {"url": "http://127.0.0.1:1/"}
+    one = asked(suspended(ready, transport=transport, transport_metadata=where, timeout_seconds=90.5))
+    assert one.deadline == now() + timedelta(seconds=90.5)
+    assert one.next_dispatch_at == (now() if sent_at else None)
+
+
+def webhook(ready: Ready) -> Interaction:
+    """Return a webhook to a closed port. Sending it fails, and it is due again later."""
+    return asked(suspended(ready, transport="webhook", transport_metadata={"url": "http://127.0.0.1:1/"}))
+
+
+def test_a_webhook_waits_longer_and_longer(ready: Ready, settings: Any) -> None:
+    settings.RETRY_JITTER, settings.WEBHOOK_DELAY_SECONDS, settings.WEBHOOK_ATTEMPTS = 0, 10, 3
+    one = webhook(ready)
+    waits = []
+    for _ in range(2):
+        assert webhooks.send()
+        one.refresh_from_db()
+        assert one.next_dispatch_at is not None
+        waits.append((one.next_dispatch_at - now()).total_seconds())
+        Interaction.objects.update(next_dispatch_at=now())
+    assert waits == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "seconds", "expected"),
+    [("celery", {}, 40), ("rest", {}, 70), ("rest", {"REST_WORKER_STALE_SECONDS": 0}, None)],
+)
+def test_a_worker_is_alive_for_the_time_of_its_protocol(
+    ready: Ready, settings: Any, protocol: str, seconds: dict[str, int], expected: int | None
+) -> None:
+    settings.WORKER_STALE_SECONDS, settings.REST_WORKER_STALE_SECONDS = 40, 70
+    for name, value in seconds.items():
+        setattr(settings, name, value)
+    owner, release = ready
+    Worker.objects.update(alive_until=now())
+    if protocol == "celery":
+        take_heartbeat(owner, release.identity, Heartbeat(worker_id="w", state="HEALTHY", capacity=1), clock())
+    else:
+        register(owner, release.identity, worker_id="w", protocol=protocol, actor="")
+    worker = Worker.objects.get(worker_id="w")
+    alive_for = worker.alive_until and (worker.alive_until - worker.last_heartbeat_at).total_seconds()
+    assert alive_for == expected
+
+
+def test_a_worker_without_a_term_is_never_silent(ready: Ready) -> None:
+    Worker.objects.update(alive_until=None)
+    assert WorkerEligibility.objects.get().state == "HEALTHY"
+
+
+def test_a_probe_is_dated_by_the_clock(broker: Broker) -> None:
+    """With the start time of a transaction, it would look late."""
+    before = clock()
+    message_path.send_probe()
+    [(_, [sent_at])] = taken(HEARTBEAT_QUEUE)
+    assert before.timestamp() < sent_at
+
+
+def test_a_message_that_was_confirmed_later_is_not_taken_back(ready: Ready) -> None:
+    """Two processes confirm concurrently, and the one that started first writes last."""
+    message_path.confirm()
+    later = now() + timedelta(minutes=1)
+    MessagePath.objects.update(arrived_at=later, expected_by=later + timedelta(minutes=1))
+    message_path.confirm()
+    assert MessagePath.objects.get().arrived_at == later

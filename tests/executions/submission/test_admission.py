@@ -1,0 +1,165 @@
+"""What a process remembers of a pipeline never lets in what the tables would not (each test warms the memory first)."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from executions.models import Execution, Worker
+from executions.submission import admission
+from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
+from foundation.errors import CoordinatorError
+from releases.activation import revocation
+from releases.activation.activation import activate
+from releases.models import Release
+from tenancy.access import issue_token
+from tenancy.models import ApiToken, Membership, Tenant
+from tenancy.roles import Role, Scope
+from tests import making
+from tests.raw_sql import as_owner
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def long_memory(settings: Any) -> None:
+    """Nothing is forgotten by itself while a test runs."""
+    settings.SUBMISSION_CACHE_SECONDS = 3600
+
+
+def send(owner: Tenant, key: str, **members: Any) -> Submission:
+    return submit(
+        owner,
+        **{"pipeline_id": making.PIPELINE, "input": {"n": 1}, "idempotency_key": key, "actor": "token:test", **members},
+    )
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    """A tenant whose pipeline this process remembers as taking executions in."""
+    made, _ = making.ready()
+    send(made, "warm")
+    assert admission.remembered(made, making.PIPELINE) is not None
+    return made
+
+
+def test_an_activation_that_has_returned_is_seen_by_the_next_submission(owner: Tenant) -> None:
+    newer = making.registered(owner, "2.0")
+    making.worker(newer, "worker-2")
+    activate(newer, actor="user:test")
+    made = send(owner, "next")
+    assert made.release_version == "2.0"
+    assert Execution.objects.get(pk=made.execution_id).release_id == newer.pk
+
+
+def test_a_batch_sees_it_too(owner: Tenant) -> None:
+    newer = making.registered(owner, "2.0")
+    making.worker(newer, "worker-2")
+    activate(newer, actor="user:test")
+    orders = [ExecutionRequest(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
+    made = submit_many(owner, orders, actor="token:test")
+    assert {each.release_version for each in made if isinstance(each, Submission)} == {"2.0"}
+    assert len(made) == Execution.objects.filter(release=newer).count() == 5
+
+
+def test_activating_the_same_release_again_lets_executions_in(owner: Tenant) -> None:
+    activate(Release.objects.select_related("pipeline").get(), actor="user:test")
+    assert send(owner, "next").release_version == "1.0"
+
+
+def test_a_revocation_that_has_returned_is_seen_by_the_next_submission(owner: Tenant) -> None:
+    revocation.revoke(Release.objects.get(), actor="user:test", reason="leaked")
+    with pytest.raises(CoordinatorError) as caught:
+        send(owner, "next")
+    assert caught.value.code == "NO_ACTIVE_RELEASE"
+    assert Execution.objects.filter(execution_key="next").count() == 0
+
+
+def test_refusals_are_never_remembered(owner: Tenant) -> None:
+    with pytest.raises(CoordinatorError) as caught:
+        send(owner, "next", expected_release_version="2.0")
+    assert caught.value.code == "ACTIVE_RELEASE_CHANGED"
+    newer = making.registered(owner, "2.0")
+    making.worker(newer, "worker-2")
+    activate(newer, actor="user:test")
+    assert send(owner, "next", expected_release_version="2.0").release_version == "2.0"
+
+
+def test_what_was_found_is_forgotten_in_time(owner: Tenant, settings: Any) -> None:
+    making.silence(*Worker.objects.all())
+    assert send(owner, "still remembered").duplicate is False
+    settings.SUBMISSION_CACHE_SECONDS = 0
+    with pytest.raises(CoordinatorError) as caught:
+        send(owner, "next")
+    assert caught.value.code == "WORKER_UNAVAILABLE"
+
+
+def test_one_caller_alone_looks_anew_before_all_have_to(owner: Tenant, settings: Any) -> None:
+    kept = admission.remembered(owner, making.PIPELINE)
+    assert kept is not None
+    kept.made_at -= settings.SUBMISSION_CACHE_SECONDS * 0.6
+    assert [admission.remembered(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
+
+
+def test_the_first_execution_of_a_key_is_found_whatever_is_remembered(owner: Tenant) -> None:
+    again = send(owner, "warm")
+    assert again.duplicate is True
+    with pytest.raises(CoordinatorError) as caught:
+        send(owner, "warm", input={"n": 2})
+    assert caught.value.code == "IDEMPOTENCY_KEY_REUSED"
+
+
+@pytest.fixture
+def token(owner: Tenant) -> ApiToken:
+    admin = User.objects.create_user(f"admin-{owner.slug}")
+    Membership.objects.create(user=admin, tenant=owner, role=Role.TENANT_ADMIN)
+    made, _ = issue_token(owner, admin, "client", [Scope.SUBMIT], lifetime=timedelta(hours=1))
+    return made
+
+
+def revoke(token: ApiToken) -> None:
+    token.delete()
+
+
+def expire(token: ApiToken) -> None:
+    ApiToken.objects.filter(pk=token.pk).update(expiry=timezone.now() - timedelta(hours=1))
+
+
+def narrow(token: ApiToken) -> None:
+    with as_owner():
+        ApiToken.objects.filter(pk=token.pk).update(scopes=[Scope.READ])
+
+
+def deactivate(token: ApiToken) -> None:
+    User.objects.filter(pk=token.user_id).update(is_active=False)
+
+
+@pytest.mark.parametrize(
+    ("end", "refusal"),
+    [
+        (revoke, ("NOT_AUTHENTICATED", 401)),
+        (expire, ("NOT_AUTHENTICATED", 401)),
+        (narrow, ("SCOPE_MISSING", 403)),
+        (deactivate, ("NOT_AUTHENTICATED", 401)),
+    ],
+)
+def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any, refusal: tuple[str, int]) -> None:
+    digest = token.digest
+    assert send(owner, "good", token=digest).duplicate is False
+    end(token)
+    with pytest.raises(CoordinatorError) as caught:
+        send(owner, "next", token=digest)
+    assert (caught.value.code, caught.value.status) == refusal
+    with pytest.raises(CoordinatorError):
+        send(owner, "good", token=digest)
+    assert Execution.objects.filter(execution_key="next").count() == 0
+
+
+def test_a_token_of_another_tenant_takes_nothing_in(owner: Tenant, token: ApiToken) -> None:
+    other, _ = making.ready()
+    send(other, "warm")
+    with pytest.raises(CoordinatorError):
+        send(other, "next", token=token.digest)
+    assert Execution.objects.filter(execution_key="next").count() == 0

@@ -1,0 +1,144 @@
+"""What a worker is told: what its row says, over a queue of its own that goes when nobody reads it."""
+
+import logging
+import uuid
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+from redis import Redis
+
+from executions import tasks
+from executions.models import Worker
+from executions.workers import orders
+from releases.models import Release
+from tests import making
+from tests.broker import owner_url, taken
+from wire.broker import client as broker
+from wire.messages.celery_messages import (
+    MOST_LEASES,
+    ORDER_TASK,
+    TOLERANCE,
+    Heartbeat,
+    Order,
+    check_fresh,
+    decode,
+    order_queue_of,
+    queue_of,
+    seal,
+    verify,
+)
+from wire.worker_keys import worker_key
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def release() -> Release:
+    return making.active(making.tenant())
+
+
+def queue(worker: Worker, release: Release) -> str:
+    return order_queue_of(release.identity, worker.worker_id)
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_worker_is_told_what_its_row_says(release: Release, drained: bool) -> None:
+    worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
+    tasks.tell_worker(worker.pk)
+    [(task, [message])] = taken(queue(worker, release))
+    assert task == ORDER_TASK
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
+    assert envelope.identity == release.identity
+    check_fresh(envelope, now=timezone.now())
+    assert decode(envelope, Order) == Order(worker_id="w", drain=drained)
+
+
+def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
+    worker, token = making.worker(release, "w"), uuid.uuid4()
+    tasks.tell_worker(worker.pk, [str(token)])
+    [(_, [message])] = taken(queue(worker, release))
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
+    assert decode(envelope, Order) == Order(worker_id="w", drain=False, lost_leases=[token])
+
+
+def test_an_order_names_no_more_leases_than_it_can(release: Release) -> None:
+    """The next heartbeat causes an order with the others."""
+    worker, tokens = making.worker(release, "w"), [uuid.uuid4() for _ in range(MOST_LEASES + 1)]
+    tasks.tell_worker(worker.pk, [str(token) for token in tokens])
+    [(_, [message])] = taken(queue(worker, release))
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
+    assert decode(envelope, Order).lost_leases == tokens[:MOST_LEASES]
+
+
+def test_only_its_own_queue_has_the_order(release: Release) -> None:
+    worker, other = making.worker(release, "w"), making.worker(release, "v")
+    assert orders.tell(worker.pk)
+    assert taken(queue(other, release)) == []
+    assert taken(queue_of(release.identity)) == []
+    assert len(taken(queue(worker, release))) == 1
+
+
+@pytest.mark.parametrize("changes", [{"stopped_at": timezone.now()}, {"draining_since": timezone.now()}])
+def test_a_worker_that_is_leaving_is_told_nothing(release: Release, changes: dict[str, Any]) -> None:
+    worker = making.worker(release, "w", **changes)
+    assert not orders.tell(worker.pk)
+    assert taken(queue(worker, release)) == []
+
+
+def test_an_unknown_worker_gets_no_order() -> None:
+    assert not orders.tell(0)
+
+
+def test_at_most_one_order_waits_and_it_expires_with_its_timestamp(release: Release) -> None:
+    """The coordinator sends the order again with each heartbeat of a worker that does not read its orders."""
+    worker = making.worker(release, "dead")
+    message = Heartbeat(worker_id="dead", state="HEALTHY", capacity=1, taking=False)
+    key = worker_key(settings.WORKER_SECRET, release.pipeline.tenant.slug)
+    with Redis.from_url(owner_url()) as client:
+        for _ in range(3):
+            tasks.heartbeat(seal(release.identity, message, key))
+            tasks.tell_worker(worker.pk)
+            assert client.llen(queue(worker, release)) == 1
+        assert 0 < client.pttl(queue(worker, release)) <= TOLERANCE.total_seconds() * 1000
+        # The broker keeps nothing else of the queue.
+        assert client.keys(f"*{queue(worker, release)}*") == [queue(worker, release).encode()]
+    taken(queue(worker, release))
+
+
+def test_the_order_that_waits_is_the_newest(release: Release) -> None:
+    worker = making.worker(release, "w")
+    orders.tell(worker.pk)
+    Worker.objects.filter(pk=worker.pk).update(drained_by_operator_at=timezone.now())
+    orders.tell(worker.pk)
+    [(_, [message])] = taken(queue(worker, release))
+    envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
+    assert decode(envelope, Order).drain
+
+
+def test_two_who_send_at_once_leave_one_order(release: Release) -> None:
+    worker = making.worker(release, "w")
+    name = queue(worker, release)
+    barrier = Barrier(4)
+
+    def send() -> None:
+        for number in range(25):
+            barrier.wait(10)
+            broker.send_latest(ORDER_TASK, {"number": number}, queue=name, seconds=60)
+
+    senders = [Thread(target=send) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    [(_, [message])] = taken(name)
+    assert message == {"number": 24}
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_an_order_that_the_broker_refuses_is_not_sent(release: Release, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert not orders.tell(making.worker(release, "w").pk)
+    assert "The broker refuses messages" in caplog.text

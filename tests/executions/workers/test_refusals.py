@@ -1,0 +1,196 @@
+"""Refused messages: the log names the sender without trusting it, and the coordinator notifies its worker."""
+
+import json
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from executions import tasks
+from executions.workers import refusals
+from foundation.wakeups.broker_gate import gate
+from tests import making
+from tests.broker import taken, using_broker
+from wire.broker import client
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
+    MOST_BODY_VALUES,
+    ORDER_TASK,
+    TOLERANCE,
+    Heartbeat,
+    OutcomeGroup,
+    order_queue_of,
+    seal,
+)
+from wire.messages.notices import LONGEST_BODY, refusal_of
+from wire.worker_keys import WorkerKey, worker_key
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def identity() -> ReleaseIdentity:
+    return ReleaseIdentity(making.tenant().slug, "p", "c", "r")
+
+
+def heartbeat(identity: ReleaseIdentity, key: WorkerKey = making.WRONG_KEY, name: str = "w") -> dict[str, Any]:
+    return seal(identity, Heartbeat(worker_id=name, state="HEALTHY", capacity=1), key)
+
+
+def right_key(identity: ReleaseIdentity) -> WorkerKey:
+    return worker_key(settings.WORKER_SECRET, identity.tenant_id)
+
+
+def notices(identity: ReleaseIdentity, name: str = "w") -> list[tuple[str, list[Any]]]:
+    return taken(order_queue_of(identity, name))
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [entry.getMessage() for entry in caplog.records if entry.name == "executions.workers.refusals"]
+
+
+def test_the_log_names_the_worker_with_the_wrong_key(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks.heartbeat(heartbeat(identity))
+    [line] = logged(caplog)
+    assert line == (
+        f"Refused a heartbeat: KEY_NOT_ACTIVE: An envelope for {identity} is sealed with {making.WRONG_KEY.key_id}, "
+        "which is no active key of the tenant. "
+        f"It names worker w of {identity}."
+    )
+
+
+def test_the_log_names_the_sender_of_refused_outcomes(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner, release = making.ready()
+    making.execution(owner)
+    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(making.claimed(owner)[0])])
+    tasks.record(seal(release.identity, group, making.WRONG_KEY))
+    [line] = logged(caplog)
+    assert line.startswith("Refused an outcome message: KEY_NOT_ACTIVE")
+    assert line.endswith(f"It names {release.identity}.")
+    assert notices(release.identity) == []
+
+
+def test_what_a_stranger_wrote_is_cleaned_and_cut(identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture) -> None:
+    """It may hold line breaks, which would forge a line of the log, or fill it."""
+    name = "p\n2026-01-01 CRITICAL all is lost\x1b[2J\u202e" + "x" * 400
+    tasks.heartbeat(heartbeat(ReleaseIdentity(identity.tenant_id, name, "c", "r")))
+    [line] = logged(caplog)
+    assert line.isprintable()
+    assert "pipelineId=p\N{REPLACEMENT CHARACTER}2026-01-01 CRITICAL" in line
+    assert len(line) < 1000
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"body": "no json"},
+        {"body": "[" * 100_000},
+        {"body": "[]"},
+        {"body": "{}"},
+        {"body": 1},
+        {"body": '{"workerId": 1}'},
+        {"body": json.dumps({"workerId": "x" * 191})},
+        {"body": json.dumps({"workerId": "w\n2026-01-01 CRITICAL all is lost"})},
+        {"body": json.dumps({"workerId": "w", "more": "x" * LONGEST_BODY})},
+        {"body": json.dumps({"workerId": "w", "more": [0] * MOST_BODY_VALUES["heartbeat"]})},
+        {"nonce": ""},
+        {"nonce": "x" * 101},
+        {"tenantId": None},
+    ],
+)
+def test_a_message_that_names_nobody_is_refused_without_a_name(
+    identity: ReleaseIdentity, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks.heartbeat(making.changed(heartbeat(identity), broken))
+    [line] = logged(caplog)
+    assert line.startswith("Refused a heartbeat: ")
+    assert "It names" not in line
+    assert notices(identity) == []
+
+
+def test_the_notice_names_the_refused_heartbeat_and_the_reason(identity: ReleaseIdentity) -> None:
+    message = heartbeat(identity)
+    tasks.heartbeat(message)
+    tasks.heartbeat(heartbeat(identity))
+    [(task, [notice])] = notices(identity)
+    assert task == ORDER_TASK
+    refusal = refusal_of(notice)
+    assert refusal is not None
+    assert (refusal.nonce, refusal.code) == (message["nonce"], "KEY_NOT_ACTIVE")
+
+
+def test_the_notice_has_the_code_of_every_reason(identity: ReleaseIdentity) -> None:
+    nobody = ReleaseIdentity("nobody", "p", "c", "r")
+    long_ago = (timezone.now() - 2 * TOLERANCE).isoformat()
+    key = right_key(identity)
+    old = making.resealed(heartbeat(identity, key), key, timestamp=long_ago)
+    newer = making.resealed(heartbeat(identity, key), key, body=json.dumps({"workerId": "w", "unheard": "of"}))
+    for message, of, code in (
+        (heartbeat(nobody, right_key(nobody)), nobody, "TENANT_UNKNOWN"),
+        (old, identity, "TIMESTAMP_REFUSED"),
+        (newer, identity, "ENVELOPE_MALFORMED"),
+        ({**heartbeat(identity), "protocolVersion": "2"}, identity, "ENVELOPE_MALFORMED"),
+    ):
+        tasks.heartbeat(message)
+        [(_, [notice])] = notices(of)
+        assert notice == {"kind": "refusal", "nonce": message["nonce"], "code": code}
+
+
+def test_a_heartbeat_that_is_accepted_is_no_refusal(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks.heartbeat(heartbeat(identity, right_key(identity)))
+    assert logged(caplog) == []
+    assert notices(identity) == []
+
+
+def test_a_flood_of_refusals_does_not_flood_the_log(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(refusals.MOST_LINES + 10):
+        tasks.heartbeat({**heartbeat(identity), "nonce": f"n{number}"})
+    assert len(logged(caplog)) == refusals.MOST_LINES
+    # The worker still gets a notice.
+    [(_, [notice])] = notices(identity)
+    assert notice["nonce"] == "n0"
+
+
+def test_a_flood_of_refusals_is_no_flood_of_notices(identity: ReleaseIdentity) -> None:
+    message = heartbeat(identity)
+    with using_broker("redis://127.0.0.1:1/0"):
+        # Once the first notice is refused, the others cost no message. All of them count.
+        for _ in range(refusals.MOST_NOTICES - 1):
+            tasks.heartbeat(message)
+    gate.forget()
+    tasks.heartbeat(message)
+    assert len(notices(identity)) == 1
+    tasks.heartbeat(message)
+    assert notices(identity) == []
+
+
+def test_a_flood_that_names_one_tenant_or_none_hides_no_refusal_of_another(
+    identity: ReleaseIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = ReleaseIdentity(making.tenant("bad").slug, "p", "c", "r")
+    for number in range(refusals.MOST_LINES + 10):
+        tasks.heartbeat(heartbeat(bad))
+        tasks.heartbeat(heartbeat(ReleaseIdentity(f"nobody-{number}", "p", "c", "r")))
+    assert len(logged(caplog)) == 2 * refusals.MOST_LINES
+    tasks.heartbeat(heartbeat(identity))
+    assert logged(caplog)[-1].endswith(f"It names worker w of {identity}.")
+
+
+def test_a_notice_replaces_no_order(identity: ReleaseIdentity) -> None:
+    client.send_latest(ORDER_TASK, {"an": "order"}, queue=order_queue_of(identity, "w"), seconds=60)
+    tasks.heartbeat(heartbeat(identity))
+    assert notices(identity) == [(ORDER_TASK, [{"an": "order"}])]
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_a_broker_that_does_not_take_the_notice_is_no_error(identity: ReleaseIdentity) -> None:
+    tasks.heartbeat(heartbeat(identity))

@@ -1,0 +1,107 @@
+"""A command message runs once: the broker holds one ticket for it until its leases end."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.conf import settings
+from kombu.exceptions import OperationalError
+from redis import Redis
+
+from executions.lifecycle.dispatch import dispatch
+from pipelines.worker.outbox import Answer
+from tests.broker import taken
+from tests.executions.hosting import MARKS, Hosting
+from tests.raw_sql import check_foreign_keys_now, run
+from wire.broker import client as broker
+from wire.broker.client import Ticket, take_ticket
+from wire.messages.celery_messages import EXECUTE_TASK, queue_of, ticket_of
+
+pytestmark = pytest.mark.django_db
+QUEUE = "tests.tickets"
+
+
+@pytest.fixture
+def redis() -> Any:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as client:
+        yield client
+        client.delete(QUEUE)
+
+
+@pytest.fixture
+def hosting(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Hosting:
+    return Hosting(tmp_path, monkeypatch)
+
+
+def test_a_ticket_is_taken_once(redis: Any) -> None:
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket("tests.ticket", 30))
+    assert redis.llen(QUEUE) == 1
+    assert 29_000 < redis.pttl("tests.ticket") <= 30_000
+    assert take_ticket("tests.ticket")
+    assert not take_ticket("tests.ticket")
+    assert not redis.exists("tests.ticket")
+
+
+def test_only_one_of_many_concurrent_workers_gets_the_ticket() -> None:
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket("tests.ticket", 30))
+    results: list[bool] = []
+    threads = [threading.Thread(target=lambda: results.append(take_ticket("tests.ticket"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [False] * 7 + [True]
+
+
+def test_a_ticket_expires() -> None:
+    broker.send(EXECUTE_TASK, {}, queue=QUEUE, ticket=Ticket("tests.ticket", 0.05))
+    time.sleep(0.1)
+    assert not take_ticket("tests.ticket")
+
+
+def test_the_time_that_a_claim_took_is_not_left_to_its_ticket(hosting: Hosting, redis: Any) -> None:
+    """The leases start with the claim. With a later ticket, a worker could run what another worker has claimed."""
+    hosted = hosting(MARKS)
+    hosted.submit(1)
+    run(
+        "CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.3); RETURN NULL; END $$"
+    )
+    check_foreign_keys_now()
+    run("CREATE TRIGGER slow AFTER UPDATE ON executions_execution FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.slow()")
+    assert dispatch() == 1
+    [(_, [message])] = taken(queue_of(hosted.release.identity))
+    ticket = ticket_of(hosted.release.identity, message["nonce"])
+    assert 0 < redis.pttl(ticket) <= (settings.LEASE_SECONDS - 0.3) * 1000
+
+
+def test_a_value_that_a_worker_may_write_is_not_a_ticket(redis: Any) -> None:
+    """A worker's broker user may append to lists at any key of its tenant."""
+    redis.lpush("tests.ticket", "x")
+    try:
+        with pytest.raises(OperationalError):
+            take_ticket("tests.ticket")
+    finally:
+        redis.delete("tests.ticket")
+
+
+@pytest.mark.usefixtures("broken_broker")
+def test_without_a_broker_there_is_no_ticket() -> None:
+    with pytest.raises(OperationalError):
+        take_ticket("tests.ticket")
+
+
+def test_a_captured_command_does_not_run_on_another_worker(hosting: Hosting, redis: Any) -> None:
+    """It runs neither on another worker later, nor on the first worker after a restart."""
+    hosted = hosting(MARKS)
+    others = [hosted.another(take_ticket) for _ in range(3)]
+    hosted.submit(1)
+    assert dispatch() == 1
+    [(_, [message])] = taken(queue_of(hosted.release.identity))
+    assert 0 < redis.pttl(ticket_of(hosted.release.identity, message["nonce"])) <= settings.LEASE_SECONDS * 1000
+    answers: list[Answer] = []
+    for host in others:
+        host.execute(message, answers.append)
+    assert len(answers) == 1
+    assert (hosted.folder / "step_0").read_text() == "x"

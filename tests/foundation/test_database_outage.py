@@ -1,0 +1,45 @@
+"""While the database is unavailable, every URL responds with 503 and Retry-After."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+from pytest_django import DjangoDbBlocker
+
+from foundation.errors import DatabaseUnavailable
+from tests.interop.client import call, switch_on
+from tests.race_database import connected_to
+
+
+@pytest.fixture
+def outage(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    django_settings.STATIC_ROOT.mkdir(exist_ok=True)
+    with django_db_blocker.unblock(), connected_to("a-database-that-does-not-exist"):
+        yield
+
+
+def test_the_api_answers_with_a_problem_document(outage: None) -> None:
+    headers = {"Authorization": f"Bearer {'a' * 64}"}
+    answer = Client(raise_request_exception=False).get("/api/v1/tenants/acme/executions", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_the_admin_answers_with_a_page(outage: None) -> None:
+    client = Client(raise_request_exception=False)
+    client.cookies[django_settings.SESSION_COOKIE_NAME] = "a" * 32
+    answer = client.get("/admin/")
+    assert answer.status_code == 503
+    assert b"<html" in answer.content
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("path", ["control-plane/tenants/t/executions/e", "admin/tenants/t/pipelines/p/releases"])
+def test_the_compatibility_surface_answers_in_its_own_words(outage: None, settings: Any, path: str) -> None:
+    switch_on(settings)
+    answer = call("GET", path)
+    assert (answer.status_code, answer.content) == (503, DatabaseUnavailable.title.encode())
+    assert int(answer.headers["Retry-After"]) > 0

@@ -1,0 +1,200 @@
+"""Whether a kept connection is still good: looked at in the process, and the server asked only when it must be."""
+
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from celery import signals
+from django.db import OperationalError, connections
+from django.db.backends.postgresql.base import DatabaseWrapper as Djangos
+from django.test.utils import CaptureQueriesContext
+
+from coordinator.celery import app
+from embedded.product import PROJECT
+from foundation.database.postgresql import base
+from tests.building import eventually
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def kept() -> Iterator[base.DatabaseWrapper]:
+    """A connection of its own, outside of the test's transaction, with health checks as in production."""
+    made: Any = connections.create_connection("default")
+    assert isinstance(made, base.DatabaseWrapper)
+    made.connect()
+    made.health_check_enabled = True  # type: ignore[attr-defined]  # not in the stubs
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one for each time that the server is asked."""
+    found: list[None] = []
+    ask: Callable[[base.DatabaseWrapper], bool] = Djangos.is_usable
+
+    def told(wrapper: base.DatabaseWrapper) -> bool:
+        found.append(None)
+        return ask(wrapper)
+
+    monkeypatch.setattr(Djangos, "is_usable", told)
+    return found
+
+
+def session(kept: base.DatabaseWrapper) -> int:
+    """The server's process for the connection that a new request finds."""
+    kept.close_if_unusable_or_obsolete()
+    with kept.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def meanwhile(sql: str, *parameters: Any) -> None:
+    """What somebody else does, in a session of their own."""
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
+        other.execute(sql, parameters)
+
+
+def test_one_that_was_used_a_moment_ago_is_not_asked_for(kept: base.DatabaseWrapper, asked: list[None]) -> None:
+    first = session(kept)
+    asked.clear()
+    with CaptureQueriesContext(kept) as caught:
+        assert [session(kept) for _ in range(3)] == [first] * 3
+    assert (len(caught), asked) == (3, [])
+
+
+def test_one_that_the_server_has_ended_is_replaced(kept: base.DatabaseWrapper) -> None:
+    first = session(kept)
+    meanwhile("SELECT pg_terminate_backend(%s, 5000)", first)
+    assert session(kept) != first
+
+
+def test_a_task_replaces_the_connection_of_its_thread_if_the_server_has_ended_it() -> None:
+    def run_a_task() -> None:
+        own: Any = connections["default"]
+        meanwhile("SELECT pg_terminate_backend(%s, 5000)", session(own))
+        signals.task_prerun.send(sender=app)
+        with own.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run_a_task).result()
+
+
+def test_after_a_silence_the_server_is_asked(
+    kept: base.DatabaseWrapper, asked: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session(kept)
+    asked.clear()
+    monkeypatch.setattr(base, "LONGEST_SILENCE", -1.0)
+    assert session(kept) == first
+    assert len(asked) == 1
+
+
+def test_after_an_error_the_server_is_asked(kept: base.DatabaseWrapper, asked: list[None]) -> None:
+    first = session(kept)
+    asked.clear()
+    with pytest.raises(OperationalError), kept.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
+    assert session(kept) == first
+    assert len(asked) == 1
+
+
+MANY_DESCRIPTORS = """
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    while os.open(os.devnull, os.O_RDONLY) < 1100:
+        pass
+    kept_connection()
+    first = kept_connection()
+    assert first.fileno() > 1023
+    assert kept_connection() is first
+
+    client.send("some.task", {"number": 1}, queue="many-descriptors")
+    with accepting("some.task") as connection:
+        queue = connection.SimpleQueue("many-descriptors")
+        queue.get(timeout=5).ack()
+"""
+LOST_DESCRIPTOR = """
+    kept_connection()
+    first = kept_connection()
+    os.close(first.fileno())
+    assert kept_connection() is not first
+"""
+FORKED = """
+    first = kept_connection()
+    if os.fork() == 0:
+        del connections["default"]
+        gc.collect()
+        os._exit(0)
+    os.wait()
+    assert kept_connection() is first
+"""
+SETUP = """
+import gc, os, resource, django
+django.setup()
+from django.db import connection, connections
+from wire.broker import client
+from tests.broker import accepting
+
+def kept_connection():
+    "Return what a new request finds."
+    connection.health_check_enabled = True
+    connection.close_if_unusable_or_obsolete()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return connection.connection
+
+"""
+
+
+def run_alone(script: str) -> None:
+    """Run `script` in a separate process, so that its changes to file descriptors affect no other test."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "coordinator.settings"}
+    command = [sys.executable, "-c", SETUP + textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_descriptors_above_1023_work_like_others() -> None:
+    """select(2) takes none of them, and a web process with many open connections has them."""
+    run_alone(MANY_DESCRIPTORS)
+
+
+def test_a_connection_that_lost_its_descriptor_is_replaced() -> None:
+    run_alone(LOST_DESCRIPTOR)
+
+
+def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
+    run_alone(FORKED)
+
+
+def test_the_session_of_a_thread_ends_with_it() -> None:
+    """The garbage collector may not come by for long."""
+    found: list[int] = []
+
+    def use() -> None:
+        own: Any = connections["default"]
+        found.append(session(own))
+
+    thread = threading.Thread(target=use)
+    gc.disable()
+    try:
+        thread.start()
+        thread.join()
+        eventually(lambda: not is_open(found[0]), what="the end of the session", seconds=5)
+    finally:
+        gc.enable()
+
+
+def is_open(pid: int) -> bool:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
+        return other.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).rowcount > 0

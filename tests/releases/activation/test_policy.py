@@ -1,0 +1,57 @@
+"""The rules of a pipeline's policy, for callers that no serializer stands before."""
+
+from typing import Any
+
+import pytest
+
+from releases.activation.policy import change
+from releases.errors import PolicyInvalid
+from releases.models import Pipeline, Release
+from tests import making
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def release() -> Release:
+    return making.registered(making.tenant())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retryJitter", 0),
+        ("retry_limit", 1),
+        ("reasonRequired", "true"),
+        ("validateAnswers", None),
+        ("retryLimit", True),
+        ("retryLimit", 1.5),
+        ("retryLimit", "1"),
+        ("retryDelaySeconds", float("nan")),
+        ("retryDelaySeconds", float("inf")),
+        ("retryMultiplier", False),
+    ],
+)
+def test_what_a_policy_cannot_be_changes_nothing(release: Release, name: str, value: Any) -> None:
+    before = rows(Pipeline)
+    with pytest.raises(PolicyInvalid) as refused:
+        change(release.pipeline, {"retryMultiplier": 2, name: value}, actor="user:test")
+    assert [error["field"] for error in refused.value.errors] == [name]
+    assert rows(Pipeline) == before
+
+
+def test_a_policy_is_changed_in_one_tenant_alone(release: Release) -> None:
+    other = making.registered(making.tenant())
+    assert other.pipeline.pipeline_id == release.pipeline.pipeline_id
+    before = rows(Pipeline)
+    change(release.pipeline, {"reasonRequired": True, "retryLimit": 9}, actor="user:test")
+    assert [row["id"] for row in rows(Pipeline) if row not in before] == [release.pipeline_id]
+
+
+def test_only_what_is_named_is_written(release: Release) -> None:
+    """Another administrator's change of another part, made in the meantime, stays."""
+    mine, other = (Pipeline.objects.select_related("tenant").get(pk=release.pipeline_id) for _ in range(2))
+    change(other, {"retryLimit": 9}, actor="user:other")
+    changed = change(mine, {"reasonRequired": True}, actor="user:test")
+    assert (changed.reason_required, changed.retry_limit) == (True, 9)

@@ -1,0 +1,58 @@
+"""A release that is revoked is out of use for good; what runs on it runs on."""
+
+import pytest
+
+from releases.activation.activation import activate
+from releases.activation.revocation import revoke
+from releases.errors import NoActiveRelease, ReasonRequired, ReleaseNotRegistered
+from releases.models import Revocation
+from tests import making
+
+pytestmark = pytest.mark.django_db
+
+
+def test_it_can_never_be_activated_again_and_the_event_says_who_and_why() -> None:
+    release = making.registered(making.tenant())
+    made = revoke(release, actor="user:ann", reason=" leaked key ")
+    assert (made.release_id, made.actor, made.reason) == (release.pk, "user:ann", "leaked key")
+    assert release.status == "REVOKED"
+    with pytest.raises(ReleaseNotRegistered):
+        activate(release, actor="user:ann")
+
+
+def test_where_it_is_active_nothing_is_submitted_until_another_is_and_what_was_accepted_stays() -> None:
+    owner, release = making.ready()
+    accepted = making.execution(owner, "first")
+    revoke(release, actor="user:ann", reason="leaked")
+    with pytest.raises(NoActiveRelease, match="REVOKED"):
+        making.execution(owner, "second")
+    assert [claim.execution_id for claim in making.claimed(owner)] == [accepted.pk]
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    assert making.execution(owner, "second").release_version == "2.0"
+
+
+def test_a_repeat_gives_the_first_event() -> None:
+    release = making.registered(making.tenant())
+    first = revoke(release, actor="user:ann", reason="leaked")
+    assert revoke(release, actor="user:bob", reason="other") == first
+    assert Revocation.objects.get(release=release).actor == "user:ann"
+
+
+@pytest.mark.parametrize("status", ["UPLOADED", "VERIFYING", "REJECTED"])
+def test_only_a_registered_release_is_revoked(status: str) -> None:
+    contract = making.contract()
+    data = making.archive(contract, code=status)
+    release = making.upload(making.tenant(), making.descriptor(contract, data), data).release
+    for step in {"UPLOADED": [], "VERIFYING": ["VERIFYING"], "REJECTED": ["VERIFYING", "REJECTED"]}[status]:
+        type(release).objects.filter(pk=release.pk).update(status=step)
+    with pytest.raises(ReleaseNotRegistered, match=status):
+        revoke(release, actor="", reason="why")
+    assert not Revocation.objects.exists()
+
+
+def test_it_must_say_why() -> None:
+    release = making.registered(making.tenant())
+    with pytest.raises(ReasonRequired):
+        revoke(release, actor="", reason=" ")
+    release.refresh_from_db()
+    assert release.status == "REGISTERED"

@@ -1,0 +1,124 @@
+"""What only the store on one host's disk can promise."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from releases.artifacts.store import LocalArtifactStore, artifact_store
+from releases.errors import ArtifactStoreUnavailable
+from tests.making import digest_of
+from tests.releases.artifacts.store.bench import LocalBench
+
+DATA = b"some bytes" * 10_000
+DIGEST = digest_of(DATA)
+
+
+def test_the_settings_name_the_store(settings: Any) -> None:
+    store = artifact_store()
+    assert isinstance(store, LocalArtifactStore)
+    assert store.root == settings.ARTIFACT_ROOT
+
+
+def test_a_blob_is_read_only_and_is_not_touched_by_another_upload(local: LocalBench) -> None:
+    local.keep(DATA)
+    before = local.store.path(DIGEST).stat()
+    assert stat.S_IMODE(before.st_mode) == 0o400
+    local.keep(DATA)
+    after = local.store.path(DIGEST).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_change_that_sets_the_times_back_shows_all_the_same(local: LocalBench) -> None:
+    before = local.keep(DATA)
+    file = local.store.path(DIGEST)
+    times = file.stat()
+    local.overwrite(DIGEST, DATA[::-1])
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    seen = local.store.look(DIGEST)
+    assert seen is not None
+    assert seen.fingerprint != before
+
+
+def test_a_directory_where_a_blob_belongs_is_an_error_and_not_a_missing_blob(local: LocalBench) -> None:
+    """Somebody must look: calling it missing would have the next upload fail in a rename that nobody expects."""
+    local.store.path(DIGEST).mkdir(parents=True)
+    with pytest.raises(ArtifactStoreUnavailable, match="directory"):
+        local.keep(DATA)
+
+
+def test_bytes_and_the_names_of_their_folders_are_on_the_disk_when_they_are_kept(
+    local: LocalBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power failure, the digest names either the whole file or no file."""
+    synced: list[Path] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    local.keep(DATA)
+    root, path = local.store.root, local.store.path(DIGEST)
+    assert synced[0].parent == local.store.staging, "the bytes come first, under another name"
+    assert set(synced[1:]) == {path.parent, path.parent.parent, root}
+
+
+def test_a_kept_blob_is_the_very_file_that_was_staged(local: LocalBench) -> None:
+    """After a rename, readers see either the whole file or no file. During a copy, they could see a part of it."""
+    staged = local.store.stage(limit=10**9)
+    staged.write(DATA)
+    inode = staged.path.stat().st_ino
+    staged.keep()
+    assert local.store.path(DIGEST).stat().st_ino == inode
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "written over": lambda path: path.write_bytes(DATA),
+    "longer": lambda path: path.write_bytes(DATA + b"x"),
+    "touched": lambda path: os.utime(path),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_bytes_that_change_while_they_are_hashed_are_not_verified(
+    local: LocalBench, change: Callable[[Path], object]
+) -> None:
+    """The writer may put correct bytes where the hash reads next, and wrong bytes where it has already read."""
+    local.keep(DATA)
+    path = local.store.path(DIGEST)
+    path.chmod(0o600)
+    assert local.store.verified(DIGEST, lambda: change(path)) is None
+
+
+def test_a_store_whose_disk_is_not_mounted_has_no_absent_blob_and_takes_none(local: LocalBench) -> None:
+    local.keep(DATA)
+    store, elsewhere = local.store, local.store.root.with_name("disk")
+    staged = store.stage(limit=10**9)
+    staged.write(b"more")
+    local.store.root.rename(elsewhere)
+    local.store.root.mkdir()
+    uses: dict[str, Callable[[], object]] = {
+        "open": lambda: store.open(DIGEST),
+        "look": lambda: store.look(DIGEST),
+        "verified": lambda: store.verified(DIGEST),
+        "list": lambda: list(store.list()),
+        "remove": lambda: store.remove(DIGEST),
+        "quarantine": lambda: store.quarantine(DIGEST),
+        "stage": lambda: store.stage(limit=1),
+        "keep": staged.keep,
+    }
+    for name, use in uses.items():
+        with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
+            use()
+        assert list(store.root.iterdir()) == [], name
+    staged.discard()
+    store.root.rmdir()
+    elsewhere.rename(store.root)
+    assert store.verified(DIGEST) is not None

@@ -1,0 +1,63 @@
+"""Other accounts of the host cannot access artifacts, regardless of the umask."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+
+from releases.artifacts.store import LocalArtifactStore
+from releases.artifacts.store.staging import staging_folder
+from tests.making import digest_of
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o277])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def modes(root: Path) -> dict[str, int]:
+    return {str(path.relative_to(root)): stat.S_IMODE(path.stat().st_mode) for path in [root, *root.rglob("*")]}
+
+
+def test_only_the_coordinators_account_may_use_folders_and_files(tmp_path: Path, umask: None) -> None:
+    root = tmp_path / "data" / "artifacts"
+    store = LocalArtifactStore(root)
+    store.set_up()
+    for data in (b"kept", b"bad"):
+        staged = store.stage(limit=10)
+        staged.write(data)
+        staged.keep()
+    store.quarantine(digest_of(b"bad"))
+    growing = store.stage(limit=10)
+    found = modes(tmp_path / "data")
+    assert {path for path in found if (tmp_path / "data" / path).is_dir()} >= {"artifacts/sha256", "artifacts/staging"}
+    for path, mode in found.items():
+        expected = {0o700} if (tmp_path / "data" / path).is_dir() else {0o600, 0o400}
+        assert mode in expected, path
+    growing.discard()
+
+
+def test_only_the_coordinators_account_may_use_the_staging_folder_of_an_s3_store(tmp_path: Path, umask: None) -> None:
+    staging_folder(tmp_path / "scratch" / "staging")
+    assert set(modes(tmp_path / "scratch").values()) == {0o700}
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o701])
+def test_a_store_that_others_may_enter_is_reported(settings: Any, mode: int) -> None:
+    settings.ARTIFACT_ROOT.chmod(mode)
+    [found] = run_checks(tags=["security"])
+    assert found.id == "releases.W001"
+    assert str(settings.ARTIFACT_ROOT) in found.msg
+    settings.ARTIFACT_ROOT.chmod(0o700)
+    assert run_checks(tags=["security"]) == []
+
+
+def test_a_store_that_does_not_exist_yet_is_not_reported(settings: Any, tmp_path: Path) -> None:
+    settings.ARTIFACT_ROOT = tmp_path / "none"
+    assert run_checks(tags=["security"]) == []

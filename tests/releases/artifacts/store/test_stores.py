@@ -1,0 +1,243 @@
+"""What both stores do alike: bytes land whole under their own digest, once, and are never written over."""
+
+import os
+import re
+import stat
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from foundation.errors import PayloadTooLarge
+from releases.artifacts.store.staging import left_over
+from releases.errors import ArtifactStoreUnavailable
+from tests.making import digest_of
+from tests.releases.artifacts.store.bench import Bench
+
+DATA = b"some bytes" * 10_000
+DIGEST = digest_of(DATA)
+
+
+def staged_files(bench: Bench) -> list[str]:
+    return [path.name for path in bench.store.staging.iterdir()]
+
+
+def test_bytes_land_at_their_digest_and_nothing_is_left_in_staging(bench: Bench) -> None:
+    staged = bench.store.stage(limit=len(DATA))
+    for start in range(0, len(DATA), 997):
+        staged.write(DATA[start : start + 997])
+    assert (staged.digest, staged.size) == (DIGEST, len(DATA))
+    assert bench.everything() == set()
+
+    fingerprint = staged.keep()
+    [place] = bench.everything()
+    assert re.fullmatch(r"sha256/(..|.{0})/?" + DIGEST.removeprefix("sha256:"), place)
+    assert bench.read(DIGEST) == DATA
+    seen = bench.store.look(DIGEST)
+    assert seen is not None
+    assert (seen.size, seen.fingerprint) == (len(DATA), fingerprint)
+    assert bench.store.verified(DIGEST) == seen
+    assert staged_files(bench) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(3 * 1024 * 1024 + 1)], ids=["none", "one", "many chunks"])
+def test_any_number_of_bytes_is_read_back_as_it_was(bench: Bench, data: bytes) -> None:
+    bench.keep(data)
+    file = bench.store.open(digest_of(data))
+    assert file is not None
+    with file:
+        assert file.read() == data
+        file.seek(len(data) // 2)
+        assert file.read() == data[len(data) // 2 :]
+    assert staged_files(bench) == []
+
+
+def test_staged_bytes_are_nobody_elses_to_read(bench: Bench) -> None:
+    staged = bench.store.stage(limit=1)
+    assert stat.S_IMODE(staged.path.stat().st_mode) == 0o600
+    staged.discard()
+
+
+def test_what_is_there_already_is_verified_and_not_written_again(bench: Bench) -> None:
+    first = bench.keep(DATA)
+    assert bench.keep(DATA) == first
+    assert len(bench.everything()) == 1
+    assert staged_files(bench) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"other", DATA[:-1], DATA[:-1] + b"x"])
+def test_bytes_altered_in_place_are_found_and_the_next_upload_puts_them_right(bench: Bench, damage: bytes) -> None:
+    bench.keep(DATA)
+    bench.overwrite(DIGEST, damage)
+    assert bench.store.verified(DIGEST) is None
+    seen = bench.store.look(DIGEST)
+    assert seen is not None
+    assert seen.size == len(damage)
+
+    new = bench.keep(DATA)
+    assert bench.read(DIGEST) == DATA
+    seen = bench.store.verified(DIGEST)
+    assert seen is not None
+    assert seen.fingerprint == new
+    assert len(bench.everything()) == 1
+
+
+def test_an_alteration_of_the_same_size_shows_in_the_fingerprint(bench: Bench) -> None:
+    before = bench.keep(DATA)
+    bench.overwrite(DIGEST, DATA[::-1])
+    seen = bench.store.look(DIGEST)
+    assert seen is not None
+    assert seen.size == len(DATA)
+    assert seen.fingerprint != before
+
+
+def test_one_byte_too_many_is_refused_before_it_is_written(bench: Bench) -> None:
+    staged = bench.store.stage(limit=10)
+    staged.write(b"0123456789")
+    with pytest.raises(PayloadTooLarge) as caught:
+        staged.write(b"x")
+    assert caught.value.data == {"limit": 10}
+    staged.discard()
+    assert bench.everything() == set()
+    assert staged_files(bench) == []
+
+
+def test_discarding_is_harmless_at_any_time(bench: Bench) -> None:
+    discarded, kept = bench.store.stage(limit=10), bench.store.stage(limit=10)
+    discarded.write(b"a")
+    discarded.discard()
+    discarded.discard()
+    kept.write(b"b")
+    kept.keep()
+    kept.discard()
+    assert [stored.digest for stored in bench.store.list()] == [digest_of(b"b")]
+
+
+def test_many_writers_of_the_same_bytes_leave_one_whole_blob(bench: Bench) -> None:
+    count = 12
+    barrier = threading.Barrier(count)
+    kept: list[str] = []
+    torn: list[bytes] = []
+
+    def write() -> None:
+        staged = bench.store.stage(limit=10**9)
+        staged.write(DATA)
+        barrier.wait(10)
+        kept.append(staged.keep())
+        file = bench.store.open(DIGEST)
+        assert file is not None
+        with file:
+            if file.read() != DATA:
+                torn.append(DATA)
+
+    writers = [threading.Thread(target=write) for _ in range(count)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert (len(kept), torn) == (count, [])
+    assert len(bench.everything()) == 1
+    assert bench.store.verified(DIGEST) is not None
+    assert staged_files(bench) == []
+
+
+BAD_DIGESTS = [
+    "",
+    "sha256:",
+    "sha256:../../../etc/passwd",
+    "sha256:" + "../" * 21 + "x",
+    "sha256:" + "0" * 63,
+    "sha256:" + "0" * 65,
+    "sha256:" + "A" * 64,
+    "sha256:" + "0" * 63 + "/",
+    "sha256:" + "0" * 63 + "\n",
+    "md5:" + "0" * 64,
+    "sha256:sha256:" + "0" * 64,
+    "0" * 64,
+]
+
+
+@pytest.mark.parametrize("digest", BAD_DIGESTS)
+def test_only_a_digest_names_a_place(bench: Bench, digest: str) -> None:
+    store = bench.store
+    for use in (store.open, store.look, store.verified, store.remove, store.quarantine):
+        with pytest.raises(ValueError, match="not a sha256 digest"):
+            use(digest)
+
+
+def test_what_is_not_there_is_none_and_no_error(bench: Bench) -> None:
+    store, digest = bench.store, digest_of(b"nowhere")
+    assert (store.open(digest), store.look(digest), store.verified(digest)) == (None, None, None)
+    assert store.quarantine(digest) is None
+    store.remove(digest)
+    assert list(store.list()) == []
+
+
+def test_the_list_names_every_blob_and_nothing_else(bench: Bench) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    bodies = [bytes([number]) * number for number in range(1, 8)]
+    for data in bodies:
+        bench.keep(data)
+    bench.store.quarantine(digest_of(bodies[-1]))
+    listed = list(bench.store.list())
+    assert [stored.digest for stored in listed] == sorted(digest_of(data) for data in bodies[:-1])
+    assert sorted(stored.size for stored in listed) == list(range(1, 7))
+    assert all(before < stored.modified_at < datetime.now(UTC) + timedelta(seconds=5) for stored in listed)
+
+
+def test_what_is_removed_is_gone_and_may_come_back(bench: Bench) -> None:
+    bench.keep(DATA)
+    bench.store.remove(DIGEST)
+    assert bench.everything() == set()
+    bench.keep(DATA)
+    assert bench.read(DIGEST) == DATA
+
+
+def test_quarantined_bytes_are_kept_aside_and_the_right_ones_may_take_their_place(bench: Bench) -> None:
+    bench.keep(DATA)
+    bench.overwrite(DIGEST, b"damage")
+    place = bench.store.quarantine(DIGEST)
+    assert place is not None
+    assert bench.store.look(DIGEST) is None
+    assert len(bench.everything()) == 1
+    bench.keep(DATA)
+    assert bench.store.verified(DIGEST) is not None
+    assert len(bench.everything()) == 2
+
+
+def test_bytes_that_are_damaged_twice_are_set_aside_twice(bench: Bench) -> None:
+    for damage in (b"once", b"twice"):
+        bench.keep(DATA)
+        bench.overwrite(DIGEST, damage)
+        assert bench.store.quarantine(DIGEST) is not None
+    assert len(bench.everything()) == 2
+
+
+def test_a_store_that_cannot_be_used_says_so_and_never_that_a_blob_is_missing_or_wrong(bench: Bench) -> None:
+    staged = bench.store.stage(limit=100)
+    staged.write(b"bytes")
+    bench.keep(DATA)
+    bench.break_down()
+    store = bench.store
+    for use in (store.open, store.look, store.verified):
+        with pytest.raises(ArtifactStoreUnavailable) as caught:
+            use(DIGEST)
+        assert str(store.staging.parent) not in caught.value.detail
+    with pytest.raises(ArtifactStoreUnavailable):
+        bench.keep(b"more")
+    staged.discard()
+
+
+def test_what_a_killed_process_left_in_staging_is_told_from_what_still_grows(bench: Bench) -> None:
+    old, new = bench.store.stage(limit=10), bench.store.stage(limit=10)
+    os.utime(old.path, (0, 0))
+    found = left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))
+    assert [left.path for left in found] == [old.path]
+    folder = bench.store.staging / "an unrelated folder"
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    assert [left.path for left in left_over(bench.store.staging, datetime(2000, 1, 1, tzinfo=UTC))] == [old.path]
+    folder.rmdir()
+    for staged in (old, new):
+        staged.discard()
+    assert list(left_over(bench.store.staging, datetime.now(UTC))) == []

@@ -1,0 +1,150 @@
+"""All blobs go from one store to the other, and what was stopped half way is taken up again."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from releases.artifacts.relocation import Outcome, relocate
+from releases.artifacts.soundness import require_sound, require_verified
+from releases.artifacts.store import LocalArtifactStore, S3ArtifactStore, S3Settings
+from releases.errors import ArtifactStoreUnavailable
+from releases.models import Blob
+from tests import making
+from tests.faults import Relay
+from tests.releases.artifacts.store.bench import Bench, LocalBench, S3Bench
+from tests.s3 import use_s3
+
+pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("s3_server")]
+BODIES = [bytes([number]) * (1000 * number) for number in range(1, 9)]
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> LocalBench:
+    store = LocalArtifactStore(tmp_path / "store")
+    store.set_up()
+    return LocalBench(store)
+
+
+@pytest.fixture
+def s3(s3_place: S3Settings, tmp_path: Path) -> S3Bench:
+    return S3Bench(S3ArtifactStore(s3_place, tmp_path / "scratch"))
+
+
+def outcomes(source: Bench, target: Bench, *, remove: bool = False) -> dict[str, Outcome]:
+    return {moved.digest: moved.outcome for moved in relocate(source.store, target.store, remove=remove)}
+
+
+@pytest.mark.parametrize("forth", [True, False], ids=["to S3", "to disk"])
+def test_every_blob_is_copied_once(local: LocalBench, s3: S3Bench, forth: bool) -> None:
+    source, target = (local, s3) if forth else (s3, local)
+    for data in BODIES:
+        source.keep(data)
+    assert set(outcomes(source, target).values()) == {Outcome.COPIED}
+    for data in BODIES:
+        assert target.read(making.digest_of(data)) == data
+    assert set(outcomes(source, target).values()) == {Outcome.THERE}
+    assert len(source.everything()) == len(target.everything()) == len(BODIES)
+    assert list(target.store.staging.iterdir()) == []
+
+
+def test_a_move_that_was_stopped_is_taken_up_where_it_was(local: LocalBench, s3: S3Bench, tmp_path: Path) -> None:
+    for data in BODIES:
+        local.keep(data)
+    with Relay(urlsplit(s3.store.where.endpoint_url).port or 0) as relay:
+        far = S3ArtifactStore(replace(s3.store.where, endpoint_url=relay.url, timeout_seconds=0.5), tmp_path / "far")
+        moves = relocate(local.store, far)
+        done = [next(moves) for _ in range(3)]
+        relay.refusing = True
+        with pytest.raises(ArtifactStoreUnavailable):
+            next(moves)
+    assert {moved.digest for moved in done} == {stored.digest for stored in s3.store.list()}
+    again = outcomes(local, s3)
+    assert [again[moved.digest] for moved in done] == [Outcome.THERE] * 3
+    assert sorted(again.values()) == sorted([Outcome.THERE] * 3 + [Outcome.COPIED] * 5)
+
+
+def test_damaged_bytes_are_not_carried_over(local: LocalBench, s3: S3Bench) -> None:
+    good, bad = BODIES[:2]
+    for data in (good, bad):
+        local.keep(data)
+    local.overwrite(making.digest_of(bad), b"damage")
+    assert outcomes(local, s3, remove=True) == {
+        making.digest_of(good): Outcome.COPIED,
+        making.digest_of(bad): Outcome.DAMAGED,
+    }
+    assert [stored.digest for stored in s3.store.list()] == [making.digest_of(good)]
+    assert [stored.digest for stored in local.store.list()] == [making.digest_of(bad)]
+
+
+def test_nothing_is_taken_away_before_it_was_read_back(local: LocalBench, s3: S3Bench) -> None:
+    data = BODIES[3]
+    digest = making.digest_of(data)
+    local.keep(data)
+    s3.overwrite(digest, bytes(len(data)))
+    assert outcomes(local, s3) == {digest: Outcome.THERE}, "by its size alone"
+    assert outcomes(local, s3, remove=True) == {digest: Outcome.COPIED}
+    assert s3.read(digest) == data
+    assert list(local.store.list()) == []
+
+
+def test_bytes_that_are_right_nowhere_are_not_taken_away(local: LocalBench, s3: S3Bench) -> None:
+    """They are damaged here too, so nothing can replace those over there."""
+    data = BODIES[3]
+    digest = making.digest_of(data)
+    local.keep(data)
+    for bench in (local, s3):
+        bench.overwrite(digest, bytes(len(data)))
+    assert outcomes(local, s3, remove=True) == {digest: Outcome.DAMAGED}
+    assert [stored.digest for stored in local.store.list()] == [digest]
+
+
+def test_a_truncated_copy_is_replaced(local: LocalBench, s3: S3Bench) -> None:
+    data = BODIES[3]
+    digest = making.digest_of(data)
+    local.keep(data)
+    s3.overwrite(digest, data[:-1])
+    assert outcomes(local, s3) == {digest: Outcome.COPIED}
+    assert s3.read(digest) == data
+
+
+def test_a_coordinator_changes_its_store_and_runs_on(
+    settings: Any, s3_place: S3Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner, release = making.ready()
+    use_s3(settings, s3_place)
+    settings.ARTIFACT_STORE = "local"
+    with pytest.raises(CommandError, match="The coordinator uses this store"):
+        call_command("move_artifacts", "--source=local", "--target=s3", "--remove")
+    call_command("move_artifacts", "--source=local", "--target=s3")
+    assert "1 copied" in capsys.readouterr().out
+    settings.ARTIFACT_STORE = "s3"
+    call_command("move_artifacts", "--source=local", "--target=s3", "--remove")
+    assert "1 was there already; 0 bytes copied" in capsys.readouterr().out
+    assert not any(path.is_file() for path in (settings.ARTIFACT_ROOT / "sha256").rglob("*"))
+    require_sound(release)
+    require_verified(release)
+    assert making.execution(owner).release_version == release.release_version
+    assert Blob.objects.get().state == "SOUND"
+
+
+def test_the_command_names_what_is_damaged_and_no_secret(
+    settings: Any, s3_place: S3Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = making.registered(making.tenant())
+    digest = release.artifacts.get().digest
+    file = making.stored_file(digest)
+    file.chmod(0o644)
+    file.write_bytes(b"damage")
+    use_s3(settings, s3_place)
+    with pytest.raises(CommandError, match="1 blobs have another digest"):
+        call_command("move_artifacts", "--source=local", "--target=s3")
+    assert f"{digest} is damaged here" in capsys.readouterr().out
+    settings.S3_SECRET_ACCESS_KEY = "wrong-and-secret"
+    with pytest.raises(CommandError) as caught:
+        call_command("move_artifacts", "--source=s3", "--target=local")
+    assert "SignatureDoesNotMatch" in str(caught.value)
+    assert "wrong-and-secret" not in str(caught.value) + capsys.readouterr().out

@@ -1,0 +1,230 @@
+"""What nothing needs is named before it is removed; what is needed, or young, or in use, is spared."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from releases import tasks
+from releases.activation.revocation import revoke
+from releases.artifacts import retention
+from releases.artifacts.soundness import refuse_unsound, require_sound
+from releases.artifacts.store import artifact_store
+from releases.errors import ArtifactMissing
+from releases.models import Blob, BlobEvent, Release
+from releases.registration.registrar import verify_release
+from tests import making
+from tests.raw_sql import unguarded
+from tests.s3 import use_s3
+
+pytestmark = pytest.mark.django_db
+NO_AGE = timedelta(seconds=-60)
+"""Everything is older than this, clocks of servers and databases included."""
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))], autouse=True)
+def kind(request: pytest.FixtureRequest, settings: Any) -> str:
+    if request.param == "s3":
+        use_s3(settings, request.getfixturevalue("s3_place"))
+    return str(request.param)
+
+
+def named(age: timedelta = NO_AGE) -> dict[str, str]:
+    return {orphan.name: orphan.why.name for orphan in retention.orphans(age)}
+
+
+def removed(age: timedelta = NO_AGE) -> list[str]:
+    return [orphan.name for orphan in retention.remove(retention.orphans(age), age)]
+
+
+def stray(data: bytes) -> str:
+    """Bytes that were kept by an upload whose row was never committed."""
+    making.staged(data).staged.keep()
+    return making.digest_of(data)
+
+
+def stored() -> set[str]:
+    return {blob.digest for blob in artifact_store().list()}
+
+
+def rejected(owner: Any, version: str = "1.0") -> str:
+    data = making.archive(making.contract("org.example.other"), version=version)
+    release = making.upload(owner, making.descriptor(making.contract(), data, version), data).release
+    verify_release(release.pk)
+    release.refresh_from_db()
+    assert release.status == "REJECTED"
+    return making.digest_of(data)
+
+
+def test_what_a_release_needs_is_never_named_whatever_its_status() -> None:
+    owner = making.tenant()
+    pending_data = making.archive(making.contract(), code="pending")
+    making.upload(owner, making.descriptor(making.contract(), pending_data, "0.1"), pending_data)
+    making.active(owner, "1.0")
+    revoke(making.registered(owner, "2.0"), actor="user:test", reason="leaked")
+    assert named() == {}
+    assert removed() == []
+    assert len(stored()) == 3
+
+
+def test_a_stray_is_named_then_removed_with_an_event_and_may_come_back() -> None:
+    digest = stray(b"stray")
+    assert named() == {digest: "STRAY"}
+    assert stored() == {digest}, "naming removes nothing"
+    assert removed() == [digest]
+    assert stored() == set()
+    assert Blob.objects.get(pk=digest).state == "REMOVED"
+    [event] = BlobEvent.objects.filter(digest=digest)
+    assert (event.kind, event.data) == ("REMOVED", {"size": 5, "why": "no release refers to it"})
+    assert named() == {}
+
+    data = b"stray"
+    release = making.upload(making.tenant(), making.descriptor(making.contract(), data), data).release
+    assert Blob.objects.get(pk=digest).state == "SOUND"
+    require_sound(release)
+    assert named() == {}
+
+
+def test_bytes_of_rejected_uploads_alone_are_removed_and_their_release_stays() -> None:
+    owner = making.tenant()
+    digest = rejected(owner)
+    assert named() == {digest: "REJECTED"}
+    assert removed() == [digest]
+    assert stored() == set()
+
+
+def test_bytes_that_a_rejected_and_another_release_share_are_kept() -> None:
+    owner, other = making.tenant(), making.tenant()
+    digest = rejected(owner)
+    contract = making.contract("org.example.other")
+    data = making.archive(contract, version="1.0")
+    assert making.digest_of(data) == digest
+    making.verified(making.upload(other, making.descriptor(contract, data), data).release)
+    assert removed() == []
+
+
+def test_removed_bytes_are_nobodys_any_more() -> None:
+    """To have brought bytes once is no claim to them after they were removed: they have to be brought again."""
+    owner = making.tenant()
+    digest = rejected(owner)
+    removed()
+    contract = making.contract("org.example.other")
+    data = making.archive(contract, version="1.0")
+    release = making.upload(owner, making.descriptor(contract, data)).release
+    assert release.artifacts.get().blob is None
+    assert making.digest_of(data) == digest
+    require_sound(release)
+    with pytest.raises(ArtifactMissing):
+        refuse_unsound(Blob.objects.get(pk=digest))
+
+
+def test_what_is_young_is_spared() -> None:
+    owner = making.tenant()
+    stray(b"stray")
+    rejected(owner)
+    staged = making.staged(b"growing").staged
+    assert named(timedelta(hours=1)) == {}
+    assert removed(timedelta(hours=1)) == []
+    assert len(stored()) == 2
+    staged.discard()
+
+
+def test_bytes_whose_upload_was_rejected_just_now_are_spared_however_old_they_are() -> None:
+    digest, long_ago, day = rejected(making.tenant()), timezone.now() - timedelta(days=3), timedelta(days=1)
+    old = [retention.Orphan(digest, 1, long_ago, retention.Why.REJECTED)]
+    with unguarded(Blob):
+        Blob.objects.update(created_at=long_ago)
+    assert list(retention.remove(old, day)) == []
+    with unguarded(Release):
+        Release.objects.update(status_changed_at=long_ago)
+    assert list(retention.remove(old, day)) == old
+
+
+def test_what_a_killed_process_left_in_staging_is_removed() -> None:
+    staged = making.staged(b"left").staged
+    os.utime(staged.path, (0, 0))
+    growing = making.staged(b"growing").staged
+    assert named(timedelta(hours=1)) == {str(staged.path): "STAGED"}
+    assert removed(timedelta(hours=1)) == [str(staged.path)]
+    assert list(artifact_store().staging.iterdir()) == [growing.path]
+    growing.discard()
+    staged.discard()
+
+
+def test_what_vanishes_from_staging_during_the_search_is_left_out() -> None:
+    both = [making.staged(data).staged for data in (b"one", b"two")]
+    for staged in both:
+        os.utime(staged.path, (0, 0))
+    search = retention.orphans(timedelta(hours=1))
+    assert next(search).why is retention.Why.STAGED
+    for staged in both:
+        staged.discard()
+    assert list(search) == []
+
+
+def test_what_came_into_use_since_it_was_named_is_spared() -> None:
+    data = b"stray"
+    stray(data)
+    found = list(retention.orphans(NO_AGE))
+    making.upload(making.tenant(), making.descriptor(making.contract(), data), data)
+    assert list(retention.remove(found, NO_AGE)) == []
+    assert stored() == {making.digest_of(data)}
+
+
+def test_however_many_there_are_each_is_named(kind: str) -> None:
+    """They are looked up in groups."""
+    if kind == "local":
+        folder = artifact_store().staging.parent / "sha256" / "ab"
+        folder.mkdir(parents=True)
+        digests = [f"ab{number:062x}" for number in range(1001)]
+        for digest in digests:
+            (folder / digest).touch()
+        assert list(named()) == [f"sha256:{digest}" for digest in digests]
+
+
+def test_the_command_says_what_it_would_do_and_does_it_when_told_to(capsys: pytest.CaptureFixture[str]) -> None:
+    digest = stray(b"stray")
+    for arguments in ([], ["--dry-run"]):
+        call_command("sweep_artifacts", "--older-than-hours=0", *arguments)
+        out = capsys.readouterr().out
+        assert "would be removed" in out
+    assert stored() == {digest}
+    call_command("sweep_artifacts", "--remove")
+    assert "0 files of 0 bytes were removed" in capsys.readouterr().out, "it is younger than ORPHAN_HOURS"
+
+
+def test_the_command_refuses_an_age_in_the_future() -> None:
+    """It would spare nothing, not even an upload in flight."""
+    stray(b"stray")
+    with pytest.raises(CommandError, match="cannot be negative"):
+        call_command("sweep_artifacts", "--remove", "--older-than-hours=-1")
+    assert len(stored()) == 1
+
+
+def test_the_clock_has_it_removed_only_where_that_is_set(settings: Any) -> None:
+    assert "remove-orphans" not in settings.CELERY_BEAT_SCHEDULE
+    digest = stray(b"stray")
+    settings.ORPHAN_SWEEP = True
+    tasks.remove_orphans()
+    assert stored() == {digest}
+    settings.ORPHAN_HOURS = -1 / 60
+    settings.ORPHAN_SWEEP = False
+    tasks.remove_orphans()
+    assert stored() == {digest}
+    settings.ORPHAN_SWEEP = True
+    tasks.remove_orphans()
+    assert stored() == set()
+
+
+def test_other_files_in_the_store_are_not_ours_to_remove(kind: str) -> None:
+    if kind == "local":
+        folder = artifact_store().staging.parent / "sha256" / "ab"
+        folder.mkdir(parents=True)
+        (folder / "README").write_text("not ours")
+        assert named() == {}
+        assert Path(folder / "README").exists()
+    assert removed() == []

@@ -1,0 +1,301 @@
+"""Stored bytes are read again within the set time. Damaged bytes are set aside, reported, refused, and healed."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models import F
+from django.utils import timezone
+
+from executions.submission.submission import submit
+from foundation.scheduling import places
+from releases import tasks
+from releases.activation.activation import activate
+from releases.artifacts import blob_lock, scrub, soundness
+from releases.artifacts.store import LocalArtifactStore, S3ArtifactStore, S3Settings, artifact_store
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
+from releases.models import Blob, BlobEvent, Release
+from tests import making
+from tests.few_places import limited
+from tests.releases.artifacts.store.bench import Bench, LocalBench, S3Bench
+from tests.s3 import use_s3
+
+pytestmark = pytest.mark.django_db
+ALL = float("inf")
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))])
+def bench(request: pytest.FixtureRequest, settings: Any) -> Iterator[Bench]:
+    """The store that the settings name, each kind in turn."""
+    if request.param == "s3":
+        where: S3Settings = request.getfixturevalue("s3_place")
+        use_s3(settings, where)
+    store = artifact_store()
+    if isinstance(store, S3ArtifactStore):
+        yield S3Bench(store)
+    else:
+        assert isinstance(store, LocalArtifactStore)
+        yield LocalBench(store)
+
+
+def verdicts(budget: float = ALL, *, everything: bool = True) -> list[tuple[str, str | None]]:
+    """What is checked: of one that never ends the beginning."""
+    return [(checked.digest, checked.state) for checked in islice(scrub.scrub(budget, everything=everything), 20)]
+
+
+def blob_of(release: Release) -> Blob:
+    found = release.artifacts.get().blob
+    assert found is not None
+    return found
+
+
+def events(digest: str) -> list[tuple[str, Any]]:
+    rows = BlobEvent.objects.filter(digest=digest).order_by("pk")
+    return [(event.kind, event.data) for event in rows]
+
+
+def test_sound_bytes_are_noted_as_checked_and_nothing_else_changes(bench: Bench) -> None:
+    before = blob_of(making.registered(making.tenant()))
+    assert verdicts() == [(before.digest, "SOUND")]
+    after = Blob.objects.get(pk=before.pk)
+    assert after.checked_at > before.checked_at
+    assert (after.state, after.fingerprint, after.checking_until) == ("SOUND", before.fingerprint, None)
+    assert events(before.digest) == []
+    assert verdicts(everything=False) == []
+
+
+def test_what_was_not_checked_for_longest_is_checked_first_whatever_its_place_in_the_table() -> None:
+    owner, now = making.tenant(), timezone.now()
+    digests = [blob_of(making.registered(owner, version)).digest for version in ("1.0", "2.0", "3.0")]
+    for minutes, digest in enumerate(digests, 1):
+        Blob.objects.filter(digest=digest).update(checked_at=now - timedelta(minutes=minutes))
+    assert [digest for digest, _ in verdicts()] == digests[::-1]
+
+
+def test_damage_is_set_aside_reported_and_refused_and_an_upload_heals_it(bench: Bench) -> None:
+    owner, release = making.ready()
+    digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
+    bench.overwrite(digest, bytes(len(data)))
+
+    assert verdicts() == [(digest, "DAMAGED")]
+    [(kind, details)] = events(digest)
+    assert kind == "DAMAGED"
+    assert details["quarantined"].removeprefix(getattr(bench.store, "where", S3Settings("")).prefix).lstrip("/") in (
+        bench.everything()
+    )
+    assert bench.store.look(digest) is None
+    order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
+    with pytest.raises(ArtifactAltered):
+        submit(owner, idempotency_key="k", **order)
+    with pytest.raises(ArtifactAltered):
+        activate(release, actor="user:test")
+
+    assert verdicts() == [(digest, "DAMAGED")], "bytes that were set aside stay damaged, and are reported once"
+    assert [kind for kind, _ in events(digest)] == ["DAMAGED"]
+
+    again = making.upload(owner, release.descriptor, data)
+    assert (again.created, again.release.pk) == (False, release.pk)
+    assert [kind for kind, _ in events(digest)] == ["DAMAGED", "HEALED"]
+    assert submit(owner, idempotency_key="k", **order).duplicate is False
+    assert activate(release, actor="user:test").release_id == release.pk
+    assert verdicts() == [(digest, "SOUND")]
+
+
+def test_missing_bytes_are_reported_and_refused_and_heal_when_they_are_put_back(bench: Bench) -> None:
+    owner, release = making.ready()
+    digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
+    bench.store.remove(digest)
+    assert verdicts() == [(digest, "MISSING")]
+    assert events(digest) == [("MISSING", {})]
+    with pytest.raises(ArtifactMissing):
+        submit(owner, pipeline_id=making.PIPELINE, input={}, idempotency_key="k", actor="")
+    bench.overwrite(digest, data)
+    assert verdicts() == [(digest, "SOUND")]
+    assert events(digest) == [("MISSING", {}), ("HEALED", {"was": "MISSING"})]
+
+
+def test_a_blob_that_is_still_missing_is_noted_as_checked() -> None:
+    blob = blob_of(making.registered(making.tenant()))
+    artifact_store().remove(blob.digest)
+    assert verdicts() == [(blob.digest, "MISSING")]
+    before = Blob.objects.get()
+    assert verdicts() == [(blob.digest, "MISSING")]
+    after = Blob.objects.get()
+    assert after.checked_at > before.checked_at
+    assert after.checking_until is None
+    assert events(blob.digest) == [("MISSING", {})]
+
+
+def test_missing_bytes_are_looked_for_again_after_a_minute_by_the_clock(bench: Bench) -> None:
+    owner, release = making.ready()
+    digest, data = blob_of(release).digest, bench.read(blob_of(release).digest)
+    bench.store.remove(digest)
+    assert verdicts() == [(digest, "MISSING")]
+    bench.overwrite(digest, data)
+    assert verdicts(everything=False) == []
+    Blob.objects.update(checked_at=F("checked_at") - scrub.MISSING_DUE_AFTER)
+    tasks.scrub_blobs()
+    order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
+    assert submit(owner, idempotency_key="k", **order).duplicate is False
+    assert [kind for kind, _ in events(digest)] == ["MISSING", "HEALED"]
+
+
+UNMOUNTED: dict[str, Callable[[Path], None]] = {
+    "no folder": lambda root: None,
+    "an empty folder": lambda root: root.mkdir(),
+}
+
+
+@pytest.mark.parametrize("leave", UNMOUNTED.values(), ids=UNMOUNTED)
+def test_a_local_store_that_was_unmounted_is_no_verdict(leave: Callable[[Path], None], settings: Any) -> None:
+    """Submissions and running work continue. Nothing is written to the wrong disk, and the store recovers later."""
+    owner, release = making.ready()
+    digest, root = blob_of(release).digest, settings.ARTIFACT_ROOT
+    mounted = root.rename(root.with_name("disk"))
+    leave(root)
+
+    assert verdicts() == [(digest, None)]
+    assert scrub.check(digest).state is None
+    order: dict[str, Any] = {"pipeline_id": making.PIPELINE, "input": {"n": 1}, "actor": "token:test"}
+    assert submit(owner, idempotency_key="k", **order).duplicate is False
+    with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
+        soundness.require_verified(release)
+    with pytest.raises(ArtifactStoreUnavailable, match="Is the disk mounted"):
+        making.registered(owner, "2.0")
+    with pytest.raises(ArtifactStoreUnavailable):
+        list(artifact_store().list())
+    with pytest.raises(ArtifactStoreUnavailable):
+        artifact_store().remove(digest)
+    with pytest.raises(ArtifactStoreUnavailable):
+        artifact_store().quarantine(digest)
+    assert not root.exists() or list(root.iterdir()) == []
+
+    if root.exists():
+        root.rmdir()
+    mounted.rename(root)
+    assert verdicts() == [(digest, "SOUND")]
+    assert activate(release, actor="user:test").release_id == release.pk
+    assert events(digest) == []
+
+
+def test_the_first_use_sets_a_local_store_up(settings: Any, tmp_path: Path) -> None:
+    settings.ARTIFACT_ROOT = tmp_path / "new"
+    assert artifact_store().look(making.digest_of(b"")) is None
+    assert (settings.ARTIFACT_ROOT / ".artifact-store").is_file()
+    making.registered(making.tenant())
+
+
+def test_a_store_that_cannot_be_read_is_no_verdict(bench: Bench, settings: Any) -> None:
+    digest = blob_of(making.registered(making.tenant())).digest
+    if settings.ARTIFACT_STORE == "s3":
+        settings.S3_ENDPOINT_URL = "http://127.0.0.1:1"
+    else:
+        bench.break_down()
+    assert verdicts() == [(digest, None)]
+    blob = Blob.objects.get(pk=digest)
+    assert (blob.state, blob.checking_until) == ("SOUND", None)
+    assert events(digest) == []
+
+
+def test_bytes_that_an_upload_is_about_to_replace_are_left_to_it(bench: Bench, committed_session: str) -> None:
+    """The lock that an upload holds in its own session."""
+    digest = committed_session
+    bench.overwrite(digest, b"damage")
+    Blob.objects.create(digest=digest, size=1, fingerprint="")
+    assert scrub.check(digest).state is None
+    assert bench.store.look(digest) is not None
+    assert events(digest) == []
+
+
+@pytest.fixture
+def committed_session(settings: Any) -> Iterator[str]:
+    """A digest that another session shares the lock of."""
+    digest = making.digest_of(b"about to be uploaded")
+    locked, done = threading.Event(), threading.Event()
+
+    def share() -> None:
+        with blob_lock.shared([digest]):
+            locked.set()
+            done.wait(60)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(share)
+        assert locked.wait(30)
+        yield digest
+        done.set()
+
+
+def test_each_is_due_within_the_set_time_and_the_longest_unchecked_comes_first(settings: Any) -> None:
+    settings.SCRUB_DAYS = 8
+    owner = making.tenant()
+    ages = {"1.0": 5, "2.0": 7, "3.0": 100, "4.0": 0}
+    digests = {}
+    for version, days in ages.items():
+        digests[version] = blob_of(making.registered(owner, version)).digest
+        Blob.objects.filter(pk=digests[version]).update(checked_at=timezone.now() - timedelta(days=days))
+    assert verdicts(0.0, everything=False) == []
+    assert verdicts(everything=False) == [(digests["3.0"], "SOUND"), (digests["2.0"], "SOUND")]
+    assert verdicts(everything=False) == []
+
+
+def test_what_another_process_reads_or_was_removed_is_left_alone() -> None:
+    owner = making.tenant()
+    mine, others, removed, dead = (blob_of(making.registered(owner, f"{n}.0")).digest for n in range(4))
+    Blob.objects.filter(pk=others).update(checking_until=timezone.now() + timedelta(minutes=5))
+    Blob.objects.filter(pk=dead).update(checking_until=timezone.now() - timedelta(minutes=5))
+    Blob.objects.filter(pk=removed).update(state="REMOVED")
+    assert {digest for digest, _ in verdicts()} == {mine, dead}
+
+
+def test_removed_bytes_are_not_missing() -> None:
+    """A message may ask for a check of bytes that were removed since."""
+    digest = blob_of(making.registered(making.tenant())).digest
+    making.stored_file(digest).unlink()
+    Blob.objects.filter(pk=digest).update(state="REMOVED")
+    tasks.check_blob(digest)
+    assert Blob.objects.get(pk=digest).state == "REMOVED"
+    assert events(digest) == []
+
+
+def test_scrubbing_waits_for_a_place_to_read() -> None:
+    making.registered(making.tenant())
+    Blob.objects.update(checked_at=F("checked_at") - timedelta(days=365))
+    [before] = Blob.objects.values_list("checked_at", flat=True)
+    with limited(places.ARTIFACTS, 1):
+        with places.ARTIFACTS.hold():
+            tasks.scrub_blobs()
+            assert Blob.objects.get().checked_at == before
+        tasks.scrub_blobs()
+    assert Blob.objects.get().checked_at > before
+
+
+def test_the_clocks_task_checks_what_is_due() -> None:
+    digest = blob_of(making.registered(making.tenant())).digest
+    making.stored_file(digest).unlink()
+    Blob.objects.update(checked_at=F("checked_at") - timedelta(days=365))
+    tasks.scrub_blobs()
+    assert Blob.objects.get(pk=digest).state == "MISSING"
+    tasks.check_blob(digest)
+    assert [kind for kind, _ in events(digest)] == ["MISSING"]
+
+
+def test_the_command_tells_what_is_wrong_and_fails_by_it(capsys: pytest.CaptureFixture[str]) -> None:
+    owner = making.tenant()
+    good, bad = (blob_of(making.registered(owner, version)).digest for version in ("1.0", "2.0"))
+    call_command("scrub_artifacts")
+    assert capsys.readouterr().out == "nothing is due\n"
+    making.stored_file(bad).unlink()
+    with pytest.raises(CommandError, match="Not all blobs are sound"):
+        call_command("scrub_artifacts", "--all")
+    out = capsys.readouterr().out
+    assert f"{bad} MISSING" in out
+    assert good not in out
+    assert "1 MISSING, 1 SOUND" in out

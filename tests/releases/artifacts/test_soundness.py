@@ -1,0 +1,216 @@
+"""Whether the bytes that a release pins are still what was verified: told cheaply, but never wrongly."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from releases.artifacts import soundness
+from releases.artifacts.soundness import require_sound, require_verified
+from releases.artifacts.store import S3Settings, artifact_store
+from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
+from releases.models import Blob, BlobEvent, Release
+from tests import making
+from tests.s3 import client_of, use_s3
+
+pytestmark = pytest.mark.django_db
+BOTH = pytest.mark.parametrize("require", [require_sound, require_verified], ids=["submission", "activation"])
+Require = Callable[[Release], None]
+
+
+@pytest.fixture
+def release() -> Release:
+    return making.registered(making.tenant())
+
+
+def blob(release: Release) -> Blob:
+    found = release.artifacts.get().blob
+    assert found is not None
+    return found
+
+
+def file(release: Release) -> Path:
+    path = making.stored_file(blob(release).digest)
+    path.chmod(0o644)
+    return path
+
+
+def events(release: Release) -> list[str]:
+    return list(BlobEvent.objects.filter(digest=blob(release).digest).order_by("pk").values_list("kind", flat=True))
+
+
+def same_size_and_times(path: Path) -> None:
+    times = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_size == times.st_size
+
+
+@BOTH
+def test_what_was_not_touched_is_sound_by_one_query_and_no_hashing(
+    release: Release, require: Require, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """Whatever was hashed is noted, which would be another query."""
+    with django_assert_num_queries(1):
+        require(release)
+
+
+@BOTH
+def test_missing_bytes_are_named(release: Release, require: Require) -> None:
+    file(release).unlink()
+    with pytest.raises(ArtifactMissing) as caught:
+        require(release)
+    assert caught.value.data == {"digest": blob(release).digest}
+
+
+@BOTH
+def test_bytes_of_another_size_are_altered(release: Release, require: Require) -> None:
+    file(release).write_bytes(b"damage")
+    for _ in range(2):
+        with pytest.raises(ArtifactAltered) as caught:
+            require(release)
+        assert caught.value.data == {"digest": blob(release).digest}
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("state", "error"), [("DAMAGED", ArtifactAltered), ("MISSING", ArtifactMissing), ("REMOVED", ArtifactMissing)]
+)
+def test_the_last_verdict_refuses_although_nothing_is_seen_of_it(
+    release: Release, require: Require, state: str, error: type[Exception]
+) -> None:
+    file(release).unlink()
+    Blob.objects.update(state=state)
+    with pytest.raises(error):
+        require(release)
+
+
+def test_a_submission_never_hashes(release: Release, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    """It goes by the last verdict, and whoever can hash is told to look."""
+    same_size_and_times(file(release))
+    with django_assert_num_queries(1):
+        require_sound(release)
+    assert blob(release).state == "SOUND"
+
+
+def test_a_submission_goes_by_the_last_verdict_until_it_is_another(release: Release) -> None:
+    """Bytes that somebody put back by hand are not trusted before they were read."""
+    Blob.objects.update(state="DAMAGED")
+    with pytest.raises(ArtifactAltered):
+        require_sound(release)
+    require_verified(release)
+    require_sound(release)
+
+
+def test_an_activation_finds_other_bytes_of_the_same_size_and_times(release: Release) -> None:
+    same_size_and_times(file(release))
+    with pytest.raises(ArtifactAltered):
+        require_verified(release)
+    assert blob(release).state == "DAMAGED"
+    assert events(release) == ["DAMAGED"]
+
+
+def test_equal_bytes_that_were_touched_are_hashed_once_and_then_known(
+    release: Release, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    path, before = file(release), blob(release)
+    path.write_bytes(path.read_bytes())
+    require_verified(release)
+    after, seen = blob(release), artifact_store().look(before.digest)
+    assert seen is not None
+    assert seen.fingerprint != before.fingerprint
+    assert (after.state, after.fingerprint) == ("SOUND", seen.fingerprint)
+    assert after.checked_at >= before.checked_at
+    assert events(release) == []
+    with django_assert_num_queries(1):
+        require_verified(release)
+
+
+def test_bytes_that_were_put_right_are_sound_again(release: Release) -> None:
+    path = file(release)
+    good = path.read_bytes()
+    path.write_bytes(b"damage")
+    with pytest.raises(ArtifactAltered):
+        require_verified(release)
+    path.write_bytes(good)
+    require_verified(release)
+    assert blob(release).state == "SOUND"
+    assert events(release) == ["DAMAGED", "HEALED"]
+
+
+@BOTH
+def test_every_artifact_counts_and_not_only_the_primary_one(require: Require) -> None:
+    contract = making.contract()
+    first, second = making.archive(contract), making.archive(None, code="second")
+    document = making.descriptor(contract, first)
+    document["artifacts"].append({**document["artifacts"][0], "artifactId": "b", "digest": making.digest_of(second)})
+    release = making.upload(making.tenant(), document, first, second).release
+    require(release)
+    making.stored_file(making.digest_of(second)).unlink()
+    with pytest.raises(ArtifactMissing):
+        require(release)
+
+
+@BOTH
+def test_a_release_without_stored_bytes_is_always_sound(require: Require) -> None:
+    contract = making.contract()
+    release = making.upload(making.tenant(), making.descriptor(contract, b"", kind="lambda-image")).release
+    require(release)
+
+
+class TestRemote:
+    """A store on the network, which may not answer."""
+
+    @pytest.fixture
+    def release(self, settings: Any, s3_place: S3Settings) -> Release:
+        use_s3(settings, s3_place)
+        # Unique bytes, which this process has not read before.
+        return making.registered(making.tenant(), body=secrets.token_hex(8))
+
+    def test_submissions_continue_while_the_store_is_unavailable_and_activations_do_not(
+        self, release: Release, settings: Any
+    ) -> None:
+        settings.S3_ENDPOINT_URL = "http://127.0.0.1:1"
+        require_sound(release)
+        with pytest.raises(ArtifactStoreUnavailable):
+            require_verified(release)
+        assert blob(release).state == "SOUND"
+
+    def test_the_store_is_asked_once_in_a_while_and_the_verdict_each_time(
+        self, release: Release, s3_place: S3Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        require_sound(release)
+        digest = blob(release).digest
+        key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
+        client_of(s3_place).delete_object(Bucket=s3_place.bucket, Key=key)
+        require_sound(release)
+        monkeypatch.setattr(soundness, "LOOK_SECONDS", 0.0)
+        with pytest.raises(ArtifactMissing):
+            require_sound(release)
+        Blob.objects.update(state="DAMAGED")
+        with pytest.raises(ArtifactAltered):
+            require_sound(release)
+
+    def test_an_object_that_was_absent_is_found_as_soon_as_it_is_back(
+        self, release: Release, s3_place: S3Settings
+    ) -> None:
+        client, digest = client_of(s3_place), blob(release).digest
+        place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"}
+        data = client.get_object(**place)["Body"].read()
+        client.delete_object(**place)
+        with pytest.raises(ArtifactMissing):
+            require_sound(release)
+        client.put_object(**place, Body=data)
+        require_sound(release)
+
+    def test_an_object_written_over_is_found_by_the_activation(self, release: Release, s3_place: S3Settings) -> None:
+        digest, size = blob(release).digest, blob(release).size
+        key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
+        client_of(s3_place).put_object(Bucket=s3_place.bucket, Key=key, Body=bytes(size))
+        with pytest.raises(ArtifactAltered):
+            require_verified(release)
+        assert events(release) == ["DAMAGED"]

@@ -1,0 +1,42 @@
+"""Sends the parts of a direct upload as a client does: with plain HTTP, to the addresses that it was given."""
+
+from collections.abc import Iterable
+
+import requests
+
+from releases.models import ArtifactUpload
+from releases.registration import direct_uploads
+from releases.registration.direct_uploads import Part
+from tenancy.models import Tenant
+from tests import making
+
+MEBIBYTE = 2**20
+
+
+def begun(owner: Tenant, data: bytes, *, digest: str | None = None, size: int | None = None) -> ArtifactUpload:
+    return direct_uploads.begin(
+        owner, digest=digest or making.digest_of(data), size=size or len(data), actor="token:ci"
+    )
+
+
+def send(data: bytes, parts: Iterable[Part]) -> list[int]:
+    """PUT each part; returns the statuses."""
+    return [
+        requests.put(part.url, data=data[part.offset : part.offset + part.size], timeout=20).status_code
+        for part in parts
+    ]
+
+
+def sent(owner: Tenant, data: bytes, **declared: object) -> ArtifactUpload:
+    """An upload whose parts are all there, completed and not verified yet."""
+    upload = begun(owner, data, **declared)  # type: ignore[arg-type]
+    assert set(send(data, direct_uploads.missing(upload)[1])) == {200}
+    return direct_uploads.complete(upload)
+
+
+def stored(owner: Tenant, data: bytes) -> ArtifactUpload:
+    upload = sent(owner, data)
+    direct_uploads.finish(str(upload.pk))
+    upload.refresh_from_db()
+    assert upload.status == "STORED", upload.finding
+    return upload

@@ -1,0 +1,375 @@
+"""Artifacts that go straight to a real S3 server: nothing is at its digest before the coordinator has hashed it."""
+
+import os
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from django.utils import timezone
+
+from foundation.errors import PayloadTooLarge
+from releases import tasks
+from releases.artifacts import retention
+from releases.artifacts.retention import Orphan, Why
+from releases.artifacts.store import DirectUploads, S3Settings, Seen, artifact_store
+from releases.artifacts.store.direct import Staged
+from releases.errors import (
+    DirectUploadsFull,
+    DirectUploadsUnavailable,
+    UploadIncomplete,
+    UploadNotOpen,
+    UploadUnknown,
+)
+from releases.models import ArtifactUpload, Blob
+from releases.registration import direct_uploads
+from tenancy.models import Tenant
+from tests import making
+from tests.deaths import each_death
+from tests.raw_sql import as_owner, unguarded
+from tests.releases.registration.sending import MEBIBYTE, begun, send, sent, stored
+from tests.s3 import client_of, use_s3
+from tests.wakeups import Broker, broker, names
+
+__all__ = ["broker"]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("s3_server")]
+DATA = os.urandom(12 * MEBIBYTE)
+
+
+@pytest.fixture(autouse=True)
+def place(settings: Any, s3_place: S3Settings) -> S3Settings:
+    use_s3(settings, s3_place)
+    settings.UPLOAD_PART_BYTES = 5 * MEBIBYTE
+    return s3_place
+
+
+def keys(place: S3Settings) -> list[str]:
+    """What is in the bucket, and the uploads that are under way there."""
+    client = client_of(place)
+    found = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix).get("Contents", ())
+    open_ones = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())
+    return [row["Key"].removeprefix(f"{place.prefix}/") for row in (*found, *open_ones)]
+
+
+def finish(upload: ArtifactUpload) -> tuple[str, str | None]:
+    direct_uploads.finish(str(upload.pk))
+    upload.refresh_from_db()
+    return upload.status, (upload.finding or {}).get("code")
+
+
+def descriptor(data: bytes) -> dict[str, Any]:
+    return making.descriptor(making.contract(), data, kind="native-binary")
+
+
+def test_what_was_sent_is_at_its_digest_once_it_is_verified_and_a_release_may_name_it(place: S3Settings) -> None:
+    owner, digest = making.tenant(), making.digest_of(DATA)
+    upload = begun(owner, DATA)
+    received, parts = direct_uploads.missing(upload)
+    assert (received, [part.size for part in parts]) == (0, [5 * MEBIBYTE, 5 * MEBIBYTE, 2 * MEBIBYTE])
+    assert send(DATA, parts) == [200, 200, 200]
+    assert direct_uploads.complete(upload).status == "VERIFYING"
+    assert not Blob.objects.filter(digest=digest).exists()
+    assert finish(upload) == ("STORED", None)
+    assert keys(place) == [f"sha256/{digest.removeprefix('sha256:')}"]
+    release = making.verified(making.upload(owner, descriptor(DATA)).release)
+    assert release.artifacts.get().blob_id == digest
+
+
+def test_a_completed_upload_is_verified_at_once(broker: Broker) -> None:
+    upload = begun(making.tenant(), b"small")
+    send(b"small", direct_uploads.missing(upload)[1])
+    messages = broker.after(lambda: direct_uploads.complete(upload))
+    assert names(messages) == [direct_uploads.FINISH_TASK]
+    broker.deliver(messages)
+    assert ArtifactUpload.objects.get(pk=upload.pk).status == "STORED"
+
+
+def test_it_goes_on_where_it_broke_off(place: S3Settings) -> None:
+    owner = making.tenant()
+    upload = begun(owner, DATA)
+    _, parts = direct_uploads.missing(upload)
+    assert send(DATA, [parts[1]]) == [200]
+    again = begun(owner, DATA)
+    assert again.pk == upload.pk
+    received, rest = direct_uploads.missing(again)
+    assert (received, [part.number for part in rest]) == (5 * MEBIBYTE, [1, 3])
+    with pytest.raises(UploadIncomplete):
+        direct_uploads.complete(again)
+    send(DATA, rest)
+    direct_uploads.complete(again)
+    assert finish(again) == ("STORED", None)
+    assert begun(owner, DATA).pk == upload.pk, "what is stored need not be sent again"
+
+
+def test_other_bytes_are_rejected_and_taken_away(place: S3Settings) -> None:
+    owner = making.tenant()
+    upload = sent(owner, DATA, digest=making.digest_of(b"other"))
+    assert finish(upload) == ("REJECTED", "UPLOAD_DIGEST_MISMATCH")
+    assert keys(place) == []
+    assert upload.finding is not None
+    assert making.digest_of(DATA) in upload.finding["message"]
+    assert not Blob.objects.filter(digest=making.digest_of(b"other")).exists()
+    with pytest.raises(UploadNotOpen):
+        direct_uploads.complete(upload)
+
+
+def test_the_server_takes_no_part_of_another_size_nor_of_another_number() -> None:
+    [first, *_, last] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
+    longer = requests.put(last.url, data=DATA[: last.size + 1], timeout=20)
+    shorter = requests.put(first.url, data=DATA[: first.size - 1], timeout=20)
+    moved = requests.put(first.url.replace("partNumber=1", "partNumber=2"), data=DATA[: first.size], timeout=20)
+    assert {longer.status_code, shorter.status_code, moved.status_code} == {403}
+
+
+def test_parts_go_to_the_address_that_senders_know(place: S3Settings, settings: Any) -> None:
+    settings.S3_PUBLIC_ENDPOINT_URL = "https://store.example"
+    _, [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))
+    assert part.url.startswith(f"https://store.example/{place.bucket}/")
+
+
+def test_a_presigned_request_is_valid_for_a_quarter_of_an_hour() -> None:
+    [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
+    assert parse_qs(urlsplit(part.url).query)["X-Amz-Expires"] == ["900"]
+
+
+def hashed(owner: Tenant) -> tuple[DirectUploads, str, Staged, str]:
+    """Return the direct uploads, the name of a hashed upload, its staged object and the key of its digest."""
+    upload, direct = sent(owner, DATA), artifact_store().direct
+    assert direct is not None
+    name = str(upload.pk)
+    assert direct.join(name, upload.storage_id)
+    staged = direct.read(name)
+    assert staged is not None
+    return direct, name, staged, artifact_store().key(upload.digest)
+
+
+@pytest.mark.parametrize("size", [len(DATA), 5])
+def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(place: S3Settings, size: int) -> None:
+    """The client could replace them with an unused presigned request or the store's credentials."""
+    direct, name, staged, key = hashed(making.tenant())
+    client = client_of(place)
+    client.put_object(Bucket=place.bucket, Key=f"{place.prefix}/staging/{name}", Body=bytes(size))
+    assert not direct.place(name, staged, key, lambda: artifact_store().verified(staged.digest))
+    assert artifact_store().look(staged.digest) is None
+
+
+def test_a_sound_object_is_not_written_over_whoever_put_it_there_and_when(place: S3Settings) -> None:
+    direct, name, staged, key = hashed(making.tenant())
+    client = client_of(place)
+
+    def put_by_another() -> None:
+        client.put_object(Bucket=place.bucket, Key=key, Body=DATA, Metadata={"by": "another"})
+
+    def verified() -> Seen | None:
+        """Return None in the first call. After that, the object of another upload exists."""
+        seen = artifact_store().verified(staged.digest)
+        if seen is None:
+            put_by_another()
+        return seen
+
+    for _ in range(2):
+        assert direct.place(name, staged, key, verified)
+        assert client.head_object(Bucket=place.bucket, Key=key)["Metadata"] == {"by": "another"}
+
+
+def test_a_part_of_another_size_than_planned_has_to_be_sent_again(place: S3Settings) -> None:
+    upload = begun(making.tenant(), DATA)
+    client_of(place).upload_part(
+        Bucket=place.bucket,
+        Key=f"{place.prefix}/staging/{upload.pk}",
+        UploadId=upload.storage_id,
+        PartNumber=2,
+        Body=DATA[: 5 * MEBIBYTE + 1],
+    )
+    assert [part.number for part in direct_uploads.missing(upload)[1]] == [1, 2, 3]
+
+
+def test_another_size_than_declared_is_rejected(place: S3Settings) -> None:
+    """Whoever holds the store's own key could send it; a presigned request cannot."""
+    upload = begun(making.tenant(), DATA)
+    client = client_of(place)
+    key = f"{place.prefix}/staging/{upload.pk}"
+    part = {"Bucket": place.bucket, "Key": key, "UploadId": upload.storage_id}
+    tag = client.upload_part(**part, PartNumber=1, Body=DATA + b"x")["ETag"]
+    client.complete_multipart_upload(**part, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]})
+    ArtifactUpload.objects.filter(pk=upload.pk).update(status="VERIFYING")
+    assert finish(upload) == ("REJECTED", "UPLOAD_SIZE_MISMATCH")
+    assert keys(place) == []
+
+
+def test_what_nobody_finishes_expires_and_is_swept(place: S3Settings) -> None:
+    owner = making.tenant()
+    upload = begun(owner, DATA)
+    [part, *_] = direct_uploads.missing(upload)[1]
+    send(DATA, [part])
+    tasks.sweep()
+    assert len(keys(place)) == 1
+    with as_owner():
+        ArtifactUpload.objects.filter(pk=upload.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    tasks.sweep()
+    upload.refresh_from_db()
+    assert (upload.status, upload.cleared, keys(place)) == ("EXPIRED", True, [])
+    assert direct_uploads.missing(upload) == (0, [])
+    assert requests.put(part.url, data=DATA[: part.size], timeout=20).status_code == 404
+    with pytest.raises(UploadNotOpen):
+        direct_uploads.complete(upload)
+    assert begun(owner, DATA).pk != upload.pk
+
+
+def test_an_upload_whose_time_is_over_is_begun_anew(place: S3Settings) -> None:
+    owner = making.tenant()
+    upload = begun(owner, DATA)
+    with as_owner():
+        ArtifactUpload.objects.filter(pk=upload.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert begun(owner, DATA).pk != upload.pk
+    upload.refresh_from_db()
+    assert upload.status == "EXPIRED"
+
+
+def test_another_tenant_neither_sees_an_upload_nor_profits_from_it() -> None:
+    owner, other = making.tenant(), making.tenant()
+    upload = stored(owner, DATA)
+    with pytest.raises(UploadUnknown):
+        direct_uploads.find(other, str(upload.pk))
+    release = making.upload(other, descriptor(DATA)).release
+    assert release.artifacts.get().blob is None
+    theirs = begun(other, DATA)
+    assert (theirs.status, theirs.pk != upload.pk) == ("OPEN", True)
+
+
+def test_bytes_that_were_removed_have_to_be_sent_again(place: S3Settings) -> None:
+    owner = making.tenant()
+    upload = stored(owner, DATA)
+    day, none = timedelta(days=1), timedelta(seconds=-60)
+    assert list(retention.orphans(day)) == []
+    assert [orphan.name for orphan in retention.remove(retention.orphans(none), none)] == [upload.digest]
+    assert making.upload(owner, descriptor(DATA)).release.artifacts.get().blob is None
+    assert begun(owner, DATA).status == "OPEN"
+
+
+def test_a_fresh_proof_spares_bytes_that_were_there_long_before(place: S3Settings) -> None:
+    owner, digest = making.tenant(), making.digest_of(DATA)
+    stored(making.tenant(), DATA)
+    long_ago = timezone.now() - timedelta(days=3)
+    with unguarded(Blob), unguarded(ArtifactUpload):
+        Blob.objects.filter(digest=digest).update(created_at=long_ago)
+        ArtifactUpload.objects.update(status_changed_at=long_ago)
+    old, day = [Orphan(digest, len(DATA), long_ago, Why.STRAY)], timedelta(days=1)
+    stored(owner, DATA)
+    assert list(retention.remove(old, day)) == []
+    with unguarded(ArtifactUpload):
+        ArtifactUpload.objects.update(status_changed_at=long_ago)
+    assert list(retention.remove(old, day)) == old
+
+
+def test_a_verification_that_died_anywhere_may_be_run_again(place: S3Settings) -> None:
+    owner = making.tenant()
+    upload, direct = sent(owner, DATA), artifact_store().direct
+    assert direct is not None
+    name = str(upload.pk)
+    # Each is as far as a process may have come.
+    assert direct.join(name, upload.storage_id)
+    assert direct.join(name, upload.storage_id)
+    staged = direct.read(name)
+    assert staged is not None
+    key = artifact_store().key(upload.digest)
+    assert direct.place(name, staged, key, lambda: artifact_store().verified(upload.digest))
+    assert finish(upload) == ("STORED", None)
+    assert finish(upload) == ("STORED", None)
+
+
+def test_a_verification_that_dies_at_any_write_stores_the_upload_with_its_blob_or_neither() -> None:
+    upload = sent(making.tenant(), b"a few bytes")
+    for statement in each_death(lambda: direct_uploads.finish(upload.pk)):
+        upload.refresh_from_db()
+        assert Blob.objects.filter(digest=upload.digest).exists() is (upload.status == "STORED"), statement
+    assert finish(upload) == ("STORED", None)
+
+
+def test_a_verification_renews_its_claim_while_it_reads(place: S3Settings) -> None:
+    upload, direct = sent(making.tenant(), DATA), artifact_store().direct
+    ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=timezone.now() - timedelta(minutes=3))
+    assert finish(upload) == ("STORED", None)
+    assert upload.claimed_at is not None
+    assert upload.claimed_at > timezone.now() - timedelta(minutes=1)
+    calls: list[None] = []
+    upload = sent(making.tenant(), DATA + b"x")
+    assert direct is not None
+    assert direct.join(str(upload.pk), upload.storage_id)
+    assert direct.read(str(upload.pk), lambda: calls.append(None)) is not None
+    assert len(calls) > 12, "once for each chunk"
+
+
+def test_the_sweep_sends_a_lost_verification_off_again(
+    django_capture_on_commit_callbacks: Any, place: S3Settings
+) -> None:
+    upload = sent(making.tenant(), DATA)
+    with django_capture_on_commit_callbacks() as rung:
+        tasks.sweep()
+        assert rung == []
+        long_ago = timezone.now() - timedelta(minutes=3)
+        ArtifactUpload.objects.filter(pk=upload.pk).update(status_changed_at=long_ago, claimed_at=timezone.now())
+        tasks.sweep()
+        assert rung == []
+        ArtifactUpload.objects.filter(pk=upload.pk).update(claimed_at=long_ago)
+        tasks.sweep()
+    assert len(rung) == 1
+
+
+def test_a_store_that_is_away_is_no_verdict(settings: Any, place: S3Settings) -> None:
+    upload = sent(making.tenant(), DATA)
+    settings.S3_ENDPOINT_URL, settings.S3_TIMEOUT_SECONDS = "http://127.0.0.1:1", 0.2
+    assert finish(upload) == ("VERIFYING", None)
+    use_s3(settings, place)
+    assert finish(upload) == ("STORED", None)
+
+
+def test_the_sweep_asks_a_store_that_is_away_only_once(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Each further question would wait for the store in vain."""
+    owner = making.tenant()
+    uploads = [begun(owner, bytes([number])) for number in range(3)]
+    with as_owner():
+        ArtifactUpload.objects.filter(tenant=owner).update(expires_at=timezone.now() - timedelta(seconds=1))
+    settings.S3_ENDPOINT_URL, settings.S3_TIMEOUT_SECONDS = "http://127.0.0.1:1", 0.2
+    tasks.sweep()
+    assert caplog.text.count("is not cleared yet") == 1
+    assert ArtifactUpload.objects.filter(tenant=owner, status="EXPIRED", cleared=False).count() == len(uploads)
+
+
+def test_a_damaged_blob_is_healed_by_a_direct_upload(place: S3Settings) -> None:
+    owner = making.tenant()
+    upload = stored(owner, DATA)
+    client_of(place).put_object(Bucket=place.bucket, Key=artifact_store().key(upload.digest), Body=b"damage")
+    Blob.objects.filter(digest=upload.digest).update(state="DAMAGED")
+    again = stored(owner, DATA)
+    assert again.pk != upload.pk
+    assert artifact_store().verified(upload.digest) is not None
+    assert Blob.objects.get(digest=upload.digest).state == "SOUND"
+
+
+def test_bounds_hold(settings: Any) -> None:
+    owner = making.tenant()
+    settings.MAX_ARTIFACT_BYTES = 10
+    with pytest.raises(PayloadTooLarge):
+        begun(owner, DATA)
+    settings.MAX_ARTIFACT_BYTES = 10**9
+    for number in range(direct_uploads.MOST_OPEN):
+        begun(owner, b"x", digest=making.digest_of(str(number).encode()))
+    with pytest.raises(DirectUploadsFull):
+        begun(owner, DATA)
+    with as_owner():
+        late = ArtifactUpload.objects.filter(tenant=owner).earliest("pk")
+        ArtifactUpload.objects.filter(pk=late.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert begun(owner, DATA).status == "OPEN", "an upload that has expired is not open"
+    late.refresh_from_db()
+    assert late.status == "EXPIRED"
+    assert len(direct_uploads.missing(begun(making.tenant(), b"", digest="sha256:" + "0" * 64, size=10**9))[1]) == 100
+
+
+def test_a_local_store_takes_none(settings: Any) -> None:
+    settings.ARTIFACT_STORE = "local"
+    assert not direct_uploads.offered()
+    with pytest.raises(DirectUploadsUnavailable):
+        begun(making.tenant(), DATA)

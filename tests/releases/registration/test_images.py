@@ -1,0 +1,356 @@
+"""Releases of images: references, what the registry says, and a contract that comes beside the descriptor."""
+
+import base64
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from releases.errors import ReleaseConflict
+from releases.models import Release
+from releases.registration.registrar import verify_release
+from tests import distribution_server, making
+from tests.image_registry import REPOSITORY, ImageRegistry, image_registry
+from tests.receiving import receiving
+from tests.tls_proxy import make_certificate
+
+pytestmark = pytest.mark.django_db
+
+CONTRACT = making.contract()
+DIGEST = making.digest_of(b"manifest")
+URI = "pipeline-release.json#artifacts[0].uri"
+
+
+def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
+    verify_release(release.pk)
+    release.refresh_from_db()
+    return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
+
+
+def document(uri: str, kind: str = "container-image") -> dict[str, Any]:
+    made = making.descriptor(CONTRACT, b"manifest", kind=kind)
+    made["artifacts"][0]["uri"] = uri
+    return made
+
+
+@pytest.fixture
+def registry(settings: Any) -> Iterator[ImageRegistry]:
+    with image_registry() as made:
+        settings.IMAGE_REGISTRY_CHECK = True
+        settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
+        settings.IMAGE_REGISTRIES_PLAIN_HTTP = [made.host]
+        settings.IMAGE_REGISTRY_SECONDS = 2
+        yield made
+
+
+@contextmanager
+def silent(address: str, port: int) -> Iterator[None]:
+    """A full queue of connections: the kernel drops every further attempt."""
+    with ExitStack() as held:
+        held.enter_context(socket.create_server((address, port), backlog=0))
+        for _ in range(2):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((address, port))
+        yield
+
+
+def asked(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
+    return verdict(making.upload(making.tenant(), document(registry.reference(DIGEST))).release)
+
+
+# --- references ---
+
+
+def test_a_reference_that_does_not_pin_its_image_is_refused() -> None:
+    release = making.upload(making.tenant(), document("registry.example/app:1.0")).release
+    assert verdict(release) == ("REJECTED", [("IMAGE_REFERENCE_NOT_PINNED", URI)])
+
+
+def test_where_any_reference_is_taken_it_is_told_of_and_not_refused() -> None:
+    release = making.upload(making.tenant(), document("whatever it is"), any_reference=True).release
+    assert verdict(release) == ("REGISTERED", [("IMAGE_REFERENCE_MALFORMED", URI)])
+
+
+def test_where_registries_are_asked_no_reference_escapes_the_question(settings: Any) -> None:
+    settings.IMAGE_REGISTRY_CHECK = True
+    release = making.upload(making.tenant(), document("whatever it is"), any_reference=True).release
+    assert verdict(release) == ("REJECTED", [("IMAGE_REFERENCE_MALFORMED", URI)])
+
+
+# --- the registry ---
+
+
+def test_a_manifest_that_the_registry_has_is_registered_and_nothing_is_pulled(registry: ImageRegistry) -> None:
+    registry.digests.add(DIGEST)
+    assert asked(registry) == ("REGISTERED", [])
+    [(method, path, headers)] = registry.asked
+    assert (method, path) == ("HEAD", f"/v2/acme/app/manifests/{DIGEST}")
+    assert "application/vnd.oci.image.manifest.v1+json" in headers["Accept"]
+    assert "Authorization" not in headers
+
+
+def test_without_the_setting_nobody_is_asked(registry: ImageRegistry, settings: Any) -> None:
+    settings.IMAGE_REGISTRY_CHECK = False
+    assert asked(registry) == ("REGISTERED", [])
+    assert registry.asked == []
+
+
+def test_a_manifest_that_is_not_there_is_a_finding(registry: ImageRegistry) -> None:
+    assert asked(registry) == ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])
+
+
+def test_another_digest_in_the_answer_is_a_finding(registry: ImageRegistry) -> None:
+    registry.digests.add(DIGEST)
+    registry.answers_with = making.digest_of(b"other")
+    assert asked(registry) == ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])
+
+
+def test_a_challenge_is_answered_by_an_anonymous_token(registry: ImageRegistry) -> None:
+    registry.digests.add(DIGEST)
+    registry.token = "let-in"
+    assert asked(registry) == ("REGISTERED", [])
+    assert [path.partition("?")[0] for _, path, _ in registry.asked] == [
+        f"/v2/acme/app/manifests/{DIGEST}",
+        "/token",
+        f"/v2/acme/app/manifests/{DIGEST}",
+    ]
+    _, path, headers = registry.asked[1]
+    assert path == "/token?service=registry&scope=repository%3Aacme%2Fapp%3Apull"
+    assert "Authorization" not in headers
+
+
+def test_a_password_that_is_set_goes_to_the_token_server_alone(registry: ImageRegistry, settings: Any) -> None:
+    registry.digests.add(DIGEST)
+    registry.token, registry.password = "let-in", "secret"
+    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+    settings.IMAGE_REGISTRY_CREDENTIALS = {registry.host: "eva:secret"}
+    registry.asked.clear()
+    assert asked(registry) == ("REGISTERED", [])
+    sent = [headers.get("Authorization", "").partition(" ")[::2] for _, _, headers in registry.asked]
+    assert sent == [("", ""), ("Basic", base64.b64encode(b"eva:secret").decode()), ("Bearer", "let-in")]
+
+
+def test_a_password_goes_to_no_registry_but_its_own(registry: ImageRegistry, settings: Any) -> None:
+    registry.token, registry.password = "let-in", "secret"
+    settings.IMAGE_REGISTRY_CREDENTIALS = {"registry.example": "eva:secret", "localhost": "eva:secret"}
+    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+    assert [headers for _, _, headers in registry.asked if "Authorization" in headers] == []
+
+
+@pytest.mark.parametrize("realm", ["http://127.0.0.2:{port}/token", "//127.0.0.2:{port}/token", "", "ftp://x/"])
+def test_a_registry_under_tls_cannot_have_a_password_sent_in_the_open(
+    registry: ImageRegistry, settings: Any, tmp_path: Path, realm: str
+) -> None:
+    certificate = make_certificate(tmp_path / "certificate.pem", "127.0.0.1")
+    settings.IMAGE_REGISTRY_CA_FILE = str(certificate)
+    with image_registry(certificate) as under_tls, receiving("127.0.0.2") as in_the_open:
+        settings.IMAGE_REGISTRY_CREDENTIALS = {under_tls.host: "eva:secret"}
+        under_tls.token, under_tls.realm = "let-in", realm.format(port=in_the_open.port)
+        assert asked(under_tls) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+        under_tls.realm = f"https://{under_tls.host}/token"
+        under_tls.digests.add(DIGEST)
+        assert asked(under_tls) == ("REGISTERED", [])
+        assert in_the_open.requests == []
+
+
+def test_a_token_that_is_no_single_word_is_not_sent(registry: ImageRegistry) -> None:
+    registry.digests.add(DIGEST)
+    registry.token = "let in"
+    assert asked(registry) == ("VERIFYING", [])
+
+
+def test_of_the_answer_of_a_token_server_only_so_much_is_read(registry: ImageRegistry) -> None:
+    registry.digests.add(DIGEST)
+    registry.token, registry.beside_token = "let-in", "x" * 60_000
+    assert asked(registry) == ("REGISTERED", [])
+    registry.beside_token = "x" * 70_000
+    assert asked(registry) == ("VERIFYING", [])
+
+
+def test_a_token_server_at_a_private_address_is_not_called(registry: ImageRegistry) -> None:
+    registry.token, registry.realm = "let-in", "http://169.254.169.254/latest"
+    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+
+
+def test_a_redirect_is_not_followed_and_is_no_verdict(registry: ImageRegistry) -> None:
+    registry.status, registry.location = 307, f"http://{registry.host}/elsewhere"
+    assert asked(registry) == ("VERIFYING", [])
+    assert len(registry.asked) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_registry_that_is_unwell_is_asked_again_later(registry: ImageRegistry, status: int) -> None:
+    registry.status = status
+    release = making.upload(making.tenant(), document(registry.reference(DIGEST))).release
+    assert verdict(release) == ("VERIFYING", [])
+    registry.status = None
+    registry.digests.add(DIGEST)
+    assert verdict(release) == ("REGISTERED", [])
+
+
+def test_a_registry_that_is_away_is_no_verdict(registry: ImageRegistry) -> None:
+    registry.server.server_close()
+    assert asked(registry) == ("VERIFYING", [])
+
+
+def test_an_answer_that_breaks_off_in_its_head_is_no_verdict(registry: ImageRegistry) -> None:
+    registry.breaks_off = True
+    assert asked(registry) == ("VERIFYING", [])
+
+
+def test_all_registries_of_a_release_have_one_time_together(registry: ImageRegistry, settings: Any) -> None:
+    """Each registry alone would answer in time."""
+    settings.IMAGE_REGISTRY_SECONDS = 1
+    registry.digests.add(DIGEST)
+    registry.seconds = 0.4
+    wanted = document(registry.reference(DIGEST))
+    wanted["artifacts"] = [{**wanted["artifacts"][0], "artifactId": f"image-{number}"} for number in range(6)]
+    release = making.upload(making.tenant(), wanted).release
+    began = time.monotonic()
+    assert verdict(release) == ("VERIFYING", [])
+    assert time.monotonic() - began < 2
+    registry.seconds = 0
+    assert verdict(release)[0] == "REGISTERED"
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
+    registry: ImageRegistry, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.IMAGE_REGISTRY_SECONDS = seconds = 4
+    registry.digests.add(DIGEST)
+    port, resolve = int(registry.host.partition(":")[2]), socket.getaddrinfo
+
+    def two_addresses(host: Any, wanted: Any, *more: Any, **options: Any) -> Any:
+        if (host, wanted) != ("localhost", port):
+            return resolve(host, wanted, *more, **options)
+        return [found for each in ("127.0.0.2", "127.0.0.1") for found in resolve(each, port, *more, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    began = time.monotonic()
+    with silent("127.0.0.2", port):
+        assert asked(registry) == ("REGISTERED", [])
+    assert time.monotonic() - began < seconds
+
+
+def test_a_private_address_is_not_called_unless_it_is_allowed(registry: ImageRegistry, settings: Any) -> None:
+    settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = []
+    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+    assert registry.asked == []
+
+
+@pytest.mark.parametrize("tail", [":1.0", f"@{making.digest_of(b'other')}", f":1.0@sha512:{'0' * 128}"])
+def test_nobody_is_asked_about_a_reference_that_does_not_pin_its_artifact(registry: ImageRegistry, tail: str) -> None:
+    registry.digests.add(DIGEST)
+    release = making.upload(making.tenant(), document(f"{registry.host}/{REPOSITORY}{tail}")).release
+    assert verdict(release)[0] == "REJECTED"
+    assert registry.asked == []
+
+
+def test_only_registries_on_the_list_are_asked_where_there_is_one(registry: ImageRegistry, settings: Any) -> None:
+    registry.digests.add(DIGEST)
+    settings.IMAGE_REGISTRIES = ["registry.example"]
+    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+    settings.IMAGE_REGISTRIES = [registry.host]
+    assert asked(registry) == ("REGISTERED", [])
+
+
+def test_a_registry_is_asked_over_tls_unless_it_is_named_as_plain(registry: ImageRegistry, settings: Any) -> None:
+    settings.IMAGE_REGISTRIES_PLAIN_HTTP = []
+    assert asked(registry) == ("VERIFYING", [])
+    assert registry.asked == []
+
+
+# --- the contract beside the descriptor ---
+
+
+IMAGE = document(f"registry.example/app@{DIGEST}")
+BESIDE = json.dumps(CONTRACT).encode()
+
+
+def test_a_release_of_images_alone_carries_its_contract_beside_the_descriptor() -> None:
+    release = making.upload(making.tenant(), IMAGE, contract=BESIDE).release
+    assert verdict(release) == ("REGISTERED", [])
+    assert release.contract is not None
+    assert release.contract.document["steps"][0]["authoredName"] == "Validate"
+
+
+@pytest.mark.parametrize(
+    ("contract", "found"),
+    [
+        (b"{", [("DOCUMENT_NOT_JSON", "pipeline-contract.json")]),
+        (
+            json.dumps(making.contract("org.example.other")).encode(),
+            [
+                ("CONTRACT_PIPELINE_MISMATCH", "pipeline-contract.json#pipelineId"),
+                ("CONTRACT_VERSION_MISMATCH", "pipeline-contract.json#contractVersion"),
+            ],
+        ),
+        (
+            json.dumps({**CONTRACT, "surprise": 1}).encode(),
+            [("CONTRACT_UNKNOWN_MEMBER", "pipeline-contract.json#surprise")],
+        ),
+    ],
+)
+def test_it_is_held_to_the_rules_of_a_contract_in_an_artifact(contract: bytes, found: list[tuple[str, str]]) -> None:
+    release = making.upload(making.tenant(), IMAGE, contract=contract).release
+    assert verdict(release) == ("REJECTED", found)
+    assert release.contract is None
+
+
+def test_a_hash_that_is_not_its_own_is_a_warning_as_in_an_artifact() -> None:
+    odd = json.dumps({**CONTRACT, "contractHash": "opaque"}).encode()
+    release = making.upload(making.tenant(), IMAGE, contract=odd).release
+    assert verdict(release) == ("REGISTERED", [("CONTRACT_HASH_MISMATCH", "pipeline-contract.json#contractHash")])
+
+
+def test_beside_an_artifact_with_another_contract_it_is_refused() -> None:
+    data = making.archive(CONTRACT)
+    other = json.dumps({**CONTRACT, "platform": "OTHER"}).encode()
+    release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data, contract=other).release
+    status, found = verdict(release)
+    assert (status, found[-1]) == ("REJECTED", ("CONTRACT_DOCUMENT_DIFFERS", "pipeline-contract.json"))
+    equal = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data, contract=BESIDE).release
+    assert verdict(equal) == ("REGISTERED", [])
+
+
+def test_another_contract_document_under_a_known_version_is_a_conflict() -> None:
+    owner = making.tenant()
+    made = making.upload(owner, IMAGE, contract=BESIDE)
+    again = making.upload(owner, IMAGE, contract=BESIDE)
+    assert (again.release.pk, again.created) == (made.release.pk, False)
+    with pytest.raises(ReleaseConflict):
+        making.upload(owner, IMAGE, contract=BESIDE + b" ")
+    assert making.upload(owner, IMAGE).created is False
+
+
+@contextmanager
+def somewhere(folder: Path) -> Iterator[tuple[str, str]]:
+    """The host of a registry and the digest of an image in it: Docker's own server where there is one, else ours."""
+    if distribution_server.BINARY:
+        with distribution_server.distribution_server(folder) as host:
+            yield host, distribution_server.push(host)
+    else:
+        with image_registry() as registry:
+            registry.digests.add(DIGEST)
+            yield registry.host, DIGEST
+
+
+def test_a_registry_server_tells_what_it_has(settings: Any, tmp_path: Path) -> None:
+    settings.IMAGE_REGISTRY_CHECK = True
+    settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
+    with somewhere(tmp_path) as (host, digest):
+        settings.IMAGE_REGISTRIES_PLAIN_HTTP = [host]
+        for pinned, expected in (
+            (digest, ("REGISTERED", [])),
+            (making.digest_of(b"gone"), ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])),
+        ):
+            wanted = document(f"{host}/{REPOSITORY}@{pinned}")
+            wanted["artifacts"][0]["digest"] = pinned
+            assert verdict(making.upload(making.tenant(), wanted).release) == expected

@@ -1,0 +1,352 @@
+"""Registering a release: what is taken in, what verification says, and what a second upload means."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from releases.artifacts.store import artifact_store
+from releases.errors import DescriptorInvalid, ReleaseConflict
+from releases.models import Artifact, Blob, Contract, Pipeline, Release
+from releases.registration.registrar import register, verify_release
+from releases.states import Status
+from tests import making
+
+pytestmark = pytest.mark.django_db
+
+CONTRACT = making.contract()
+DATA = making.archive(CONTRACT)
+DESCRIPTOR = making.descriptor(CONTRACT, DATA)
+
+
+def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
+    """The status after verification, and the code and field of each finding."""
+    verify_release(release.pk)
+    release.refresh_from_db()
+    return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
+
+
+def fingerprint(digest: str) -> str:
+    seen = artifact_store().look(digest)
+    assert seen is not None
+    return seen.fingerprint
+
+
+def staged_files() -> list[Any]:
+    return list(artifact_store().staging.iterdir())
+
+
+def test_a_release_is_taken_in_at_once_and_registered_by_its_verification(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    owner = making.tenant()
+    with django_capture_on_commit_callbacks() as rung:
+        registration = making.upload(owner, DESCRIPTOR, DATA)
+    release = registration.release
+    assert (registration.created, release.status, len(rung)) == (True, "UPLOADED", 1)
+    assert release.contract is None
+    assert staged_files() == []
+
+    assert verdict(release) == ("REGISTERED", [])
+    assert release.contract is not None
+    assert release.contract.document["pipelineId"] == making.PIPELINE
+    assert release.contract.document["steps"][0]["awaitTransport"] is None
+    assert (release.primary_artifact_id, release.uploaded_by) == ("app", "user:test")
+    artifact = release.artifacts.get()
+    assert artifact.blob is not None
+    assert (artifact.blob.digest, artifact.blob.size) == (making.digest_of(DATA), len(DATA))
+    assert artifact.blob.fingerprint == fingerprint(artifact.blob.digest)
+
+
+def test_every_finding_is_kept_and_not_only_the_first() -> None:
+    other = making.archive(making.contract("org.example.other"), code="x")
+    document = making.descriptor(CONTRACT, other)
+    document["artifacts"] += [
+        {"artifactId": "gone", "kind": "jar", "uri": "gone.jar", "digest": "sha256:" + "0" * 64},
+        {"artifactId": "image", "kind": "container-image", "uri": "r/i", "digest": "sha256:odd"},
+    ]
+    release = making.upload(making.tenant(), document, other).release
+    status, findings = verdict(release)
+    assert status == "REJECTED"
+    assert set(findings) == {
+        ("ARTIFACT_DIGEST_UNUSUAL", "pipeline-release.json#artifacts[2].digest"),
+        ("IMAGE_REFERENCE_NOT_PINNED", "pipeline-release.json#artifacts[2].uri"),
+        ("ARTIFACT_PIPELINE_MISMATCH", "pipeline-release.json#artifacts[0]"),
+        ("ARTIFACT_CONTRACT_VERSION_MISMATCH", "pipeline-release.json#artifacts[0]"),
+        ("ARTIFACT_FILE_MISSING", "pipeline-release.json#artifacts[1]"),
+    }
+    assert all(finding["message"] for finding in release.findings)
+    assert not Contract.objects.filter(pipeline=release.pipeline).exists()
+
+
+def test_a_file_that_no_artifact_names_is_a_finding_beside_the_one_that_is_missing() -> None:
+    stray = making.archive(None, code="stray")
+    release = making.upload(making.tenant(), DESCRIPTOR, stray).release
+    status, findings = verdict(release)
+    assert status == "REJECTED"
+    assert [code for code, _ in findings] == ["UPLOAD_MATCHES_NO_ARTIFACT", "ARTIFACT_FILE_MISSING"]
+    assert making.digest_of(stray) in release.findings[0]["message"]
+    assert not Blob.objects.filter(digest=making.digest_of(stray)).exists()
+    assert artifact_store().open(making.digest_of(stray)) is None
+    assert staged_files() == []
+
+
+def test_a_stray_file_leaves_no_contract_behind_although_the_artifact_is_good() -> None:
+    """A refused upload must not settle what its contract version means."""
+    release = making.upload(making.tenant(), DESCRIPTOR, DATA, b"stray").release
+    assert verdict(release) == ("REJECTED", [("UPLOAD_MATCHES_NO_ARTIFACT", "pipeline-release.json")])
+    assert release.contract is None
+    assert not Contract.objects.filter(pipeline=release.pipeline).exists()
+
+
+def test_equal_metadata_gives_the_stored_release_whatever_the_order_of_members() -> None:
+    owner = making.tenant()
+    first = making.upload(owner, DESCRIPTOR, DATA).release
+    turned = dict(reversed(DESCRIPTOR.items()))
+    turned["artifacts"] = [{**turned["artifacts"][0], "stepIds": [], "capabilities": None}]
+    again = making.upload(owner, turned, DATA)
+    assert (again.release.pk, again.created) == (first.pk, False)
+    verify_release(first.pk)
+    assert making.upload(owner, DESCRIPTOR).release.status == "REGISTERED"
+    assert Release.objects.filter(pipeline__tenant=owner).count() == 1
+    assert staged_files() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contractVersion": "sha256:other"},
+        {"artifacts": [{**DESCRIPTOR["artifacts"][0], "uri": "elsewhere.zip"}]},
+        {"artifacts": [{**DESCRIPTOR["artifacts"][0], "digest": "sha256:" + "0" * 64}]},
+        {"artifacts": [DESCRIPTOR["artifacts"][0], {**DESCRIPTOR["artifacts"][0], "artifactId": "second"}]},
+    ],
+)
+@pytest.mark.parametrize("verified", [False, True])
+def test_other_metadata_under_a_known_version_is_a_conflict_that_changes_nothing(
+    change: dict[str, Any], verified: bool
+) -> None:
+    owner = making.tenant()
+    release = making.upload(owner, DESCRIPTOR, DATA).release
+    if verified:
+        verify_release(release.pk)
+    before = list(Release.objects.filter(pipeline__tenant=owner).values())
+    with pytest.raises(ReleaseConflict):
+        making.upload(owner, {**DESCRIPTOR, **change}, DATA, b"and a file")
+    assert list(Release.objects.filter(pipeline__tenant=owner).values()) == before
+    assert staged_files() == []
+
+
+def test_a_rejected_version_may_be_uploaded_again() -> None:
+    owner = making.tenant()
+    rejected = making.upload(owner, DESCRIPTOR).release
+    assert verdict(rejected)[0] == "REJECTED"
+    again = making.upload(owner, DESCRIPTOR, DATA)
+    assert (again.created, again.release.pk != rejected.pk) == (True, True)
+    assert verdict(again.release) == ("REGISTERED", [])
+    rejected.refresh_from_db()
+    assert rejected.status == "REJECTED"
+
+
+def test_the_same_version_is_another_release_in_another_pipeline_or_tenant() -> None:
+    owner, other = making.tenant(), making.tenant()
+    elsewhere = making.contract("org.example.elsewhere")
+    data = making.archive(elsewhere)
+    made = [
+        making.upload(owner, DESCRIPTOR, DATA),
+        making.upload(other, DESCRIPTOR, DATA),
+        making.upload(owner, making.descriptor(elsewhere, data), data),
+    ]
+    assert [each.created for each in made] == [True] * 3
+    assert [verdict(each.release)[0] for each in made] == ["REGISTERED"] * 3
+
+
+def test_knowing_the_digest_of_another_tenants_bytes_is_no_claim_to_them() -> None:
+    making.registered(making.tenant())
+    thief = making.tenant()
+    registered = Artifact.objects.order_by("-id").first()
+    assert registered is not None
+    release = making.upload(thief, {**DESCRIPTOR, "artifacts": [
+        {"artifactId": "app", "kind": "local-file", "uri": "app.zip", "digest": registered.digest}
+    ]}).release  # fmt: skip
+    assert release.artifacts.get().blob is None
+    assert verdict(release) == ("REJECTED", [("ARTIFACT_FILE_MISSING", "pipeline-release.json#artifacts[0]")])
+
+
+def test_a_tenants_own_bytes_need_not_be_sent_again() -> None:
+    owner = making.tenant()
+    making.upload(owner, DESCRIPTOR, DATA)
+    release = making.upload(owner, {**DESCRIPTOR, "releaseVersion": "1.1"}).release
+    assert verdict(release) == ("REGISTERED", [])
+
+
+def test_the_same_bytes_are_one_blob_however_often_they_come() -> None:
+    artifact = DESCRIPTOR["artifacts"][0]
+    document = {**DESCRIPTOR, "artifacts": [artifact, {**artifact, "artifactId": "b"}]}
+    release = making.upload(making.tenant(), document, DATA, DATA).release
+    making.upload(making.tenant(), DESCRIPTOR, DATA)
+    assert verdict(release) == ("REGISTERED", [])
+    assert Blob.objects.filter(digest=making.digest_of(DATA)).count() == 1
+    assert [artifact.blob_id for artifact in release.artifacts.all()] == [making.digest_of(DATA)] * 2
+    assert release.primary_artifact_id == "b"
+    assert staged_files() == []
+
+
+def test_an_upload_heals_a_damaged_blob_and_says_so() -> None:
+    making.upload(making.tenant(), DESCRIPTOR, DATA)
+    file = making.stored_file(making.digest_of(DATA))
+    file.chmod(0o644)
+    file.write_bytes(b"damage")
+    Blob.objects.filter(digest=making.digest_of(DATA)).update(state="DAMAGED")
+
+    making.upload(making.tenant(), DESCRIPTOR, DATA)
+    blob = Blob.objects.get(digest=making.digest_of(DATA))
+    assert (blob.state, blob.fingerprint) == ("SOUND", fingerprint(blob.digest))
+    assert file.read_bytes() == DATA
+
+
+def test_a_file_that_a_stored_release_does_not_name_is_not_kept() -> None:
+    owner = making.tenant()
+    making.upload(owner, DESCRIPTOR, DATA)
+    assert not making.upload(owner, DESCRIPTOR, b"stray").created
+    assert not Blob.objects.filter(digest=making.digest_of(b"stray")).exists()
+    assert artifact_store().look(making.digest_of(b"stray")) is None
+    assert staged_files() == []
+
+
+def test_another_document_under_a_known_contract_version_is_refused() -> None:
+    owner = making.tenant()
+    making.registered(owner)
+    step = {**making.STEP, "authoredName": "Renamed"}
+    changed = {**CONTRACT, "steps": [step]}
+    data = making.archive(changed)
+    release = making.upload(owner, making.descriptor(changed, data, "2.0"), data).release
+    status, findings = verdict(release)
+    assert status == "REJECTED"
+    assert ("CONTRACT_CONFLICT", "pipeline-release.json#contractVersion") in findings
+    assert release.contract is None
+    assert Contract.objects.get(pipeline=release.pipeline).document["steps"][0]["authoredName"] == "Validate"
+
+
+def test_two_releases_of_one_contract_share_its_row() -> None:
+    owner = making.tenant()
+    first, second = making.registered(owner, "1.0"), making.registered(owner, "1.1")
+    assert first.contract_id is not None
+    assert first.contract_id == second.contract_id
+
+
+def test_verifying_again_changes_nothing_even_if_the_bytes_are_gone_by_then() -> None:
+    release = making.registered(making.tenant())
+    before = Release.objects.filter(pk=release.pk).values().get()
+    making.stored_file(release.artifacts.get().digest).unlink()
+    verify_release(release.pk)
+    assert Release.objects.filter(pk=release.pk).values().get() == before
+
+
+def test_a_verification_that_was_cut_short_is_taken_up_again() -> None:
+    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
+    Release.objects.filter(pk=release.pk).update(status="VERIFYING")
+    assert verdict(release) == ("REGISTERED", [])
+
+
+def test_verification_reads_the_bytes_and_not_what_was_noted_at_the_upload() -> None:
+    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
+    file = making.stored_file(making.digest_of(DATA))
+    file.chmod(0o644)
+    file.write_bytes(making.archive(CONTRACT, code="swapped"))
+    assert verdict(release) == ("REJECTED", [("ARTIFACT_DIGEST_MISMATCH", "pipeline-release.json#artifacts[0].digest")])
+
+
+def test_a_release_of_images_alone_needs_no_bytes_and_has_no_contract() -> None:
+    document = making.descriptor(CONTRACT, DATA, kind="Container-Image")
+    release = making.upload(making.tenant(), document).release
+    assert verdict(release) == ("REGISTERED", [])
+    artifact = release.artifacts.get()
+    assert (artifact.kind, artifact.blob, release.contract) == ("container-image", None, None)
+    assert release.primary_artifact_id == "app"
+
+
+def test_the_time_of_a_verdict_is_the_end_of_its_verification() -> None:
+    document = making.descriptor(CONTRACT, DATA, kind="container-image")
+    release = making.upload(making.tenant(), document).release
+    began = timezone.now() - timedelta(hours=1)
+    Release.objects.filter(pk=release.pk).update(status="VERIFYING", status_changed_at=began)
+    assert verdict(release) == ("REGISTERED", [])
+    assert release.status_changed_at > began + timedelta(minutes=59)
+
+
+def test_a_warning_refuses_nothing() -> None:
+    changed = {**CONTRACT, "contractHash": "opaque"}
+    data = making.archive(changed)
+    release = making.upload(making.tenant(), making.descriptor(changed, data), data).release
+    status, findings = verdict(release)
+    assert status == "REGISTERED"
+    assert [code for code, _ in findings] == ["CONTRACT_HASH_MISMATCH"]
+    assert release.findings[0]["severity"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("document", "codes"),
+    [
+        (b"", {"DOCUMENT_NOT_JSON"}),
+        (b"[]", {"DOCUMENT_NOT_OBJECT"}),
+        (b"\xff", {"DOCUMENT_NOT_UTF8"}),
+        (json.dumps({**DESCRIPTOR, "schemaVersion": 2}).encode(), {"DESCRIPTOR_SCHEMA_VERSION_UNSUPPORTED"}),
+        (
+            json.dumps({**DESCRIPTOR, "releaseVersion": " ", "artifacts": [], "x": 1}).encode(),
+            {"DESCRIPTOR_BLANK_MEMBER", "DESCRIPTOR_NO_ARTIFACTS", "DESCRIPTOR_UNKNOWN_MEMBER"},
+        ),
+    ],
+)
+def test_a_descriptor_that_breaks_the_rules_is_refused_with_all_of_them_and_leaves_nothing(
+    document: bytes, codes: set[str]
+) -> None:
+    owner = making.tenant()
+    with pytest.raises(DescriptorInvalid) as caught:
+        register(owner, document, [making.staged(DATA)], actor="user:test")
+    assert {error["code"] for error in caught.value.errors} == codes
+    assert not Pipeline.objects.filter(tenant=owner).exists()
+    assert staged_files() == []
+    assert artifact_store().open(making.digest_of(DATA)) is None
+
+
+def test_a_descriptor_of_another_pipeline_than_the_address_names_is_refused() -> None:
+    owner = making.tenant()
+    document = json.dumps(DESCRIPTOR).encode()
+    with pytest.raises(DescriptorInvalid) as caught:
+        register(owner, document, [making.staged(DATA)], actor="user:test", pipeline_id="org.example.other")
+    assert [error["code"] for error in caught.value.errors] == ["DESCRIPTOR_PIPELINE_MISMATCH"]
+    assert not Pipeline.objects.filter(tenant=owner).exists()
+    assert staged_files() == []
+
+
+def test_what_may_not_be_read_is_no_verdict_and_is_tried_again() -> None:
+    """Root reads everything, so the file becomes a directory, which even root cannot read."""
+    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
+    file = making.stored_file(making.digest_of(DATA))
+    file.unlink()
+    file.mkdir()
+    assert verdict(release) == ("VERIFYING", [])
+    file.rmdir()
+    file.write_bytes(DATA)
+    assert verdict(release) == ("REGISTERED", [])
+
+
+def test_a_verification_that_ends_after_the_release_was_rejected_changes_nothing() -> None:
+    release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
+    rows = Release.objects.filter(pk=release.pk)
+
+    def reject(execute: Any, sql: str, *arguments: Any) -> Any:
+        """Another verification gives its verdict as soon as this one renews its claim."""
+        found = execute(sql, *arguments)
+        if sql.startswith('UPDATE "releases_release" SET "status_changed_at"'):
+            rows.filter(status=Status.VERIFYING).update(status=Status.REJECTED)
+        return found
+
+    with connection.execute_wrapper(reject):
+        verify_release(release.pk)
+    assert rows.get().status == Status.REJECTED
+    assert not Contract.objects.exists()

@@ -1,0 +1,284 @@
+"""Tenants take turns at verification, regardless of their uploads and the order of messages."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from foundation.scheduling.places import Places
+from foundation.scheduling.turns import Turns
+from releases import tasks
+from releases.artifacts.store import S3Settings
+from releases.artifacts.store.store import CHUNK
+from releases.models import ArtifactUpload, Release
+from releases.registration import direct_uploads
+from releases.registration.direct_uploads import FINISH_TASK
+from releases.registration.turns import of_releases, of_uploads, renewing_release, renewing_upload
+from releases.states import Status
+from tenancy.models import Tenant
+from tests import making
+from tests.raw_sql import unguarded
+from tests.s3 import use_s3
+from tests.wakeups import Broker, broker, names
+
+__all__ = ["broker"]
+
+pytestmark = pytest.mark.django_db
+
+CONTRACT = making.contract()
+
+
+def uploaded(owner: Tenant, count: int) -> list[int]:
+    made = []
+    for number in range(count):
+        data = making.archive(CONTRACT, code=f"{owner.slug} {number}")
+        made.append(making.upload(owner, making.descriptor(CONTRACT, data, f"{number}.0"), data).release.pk)
+    return made
+
+
+def sent(owner: Tenant, count: int) -> list[Any]:
+    uploads = [
+        ArtifactUpload.objects.create(
+            tenant=owner,
+            digest=making.digest_of(f"{owner.slug} {number}".encode()),
+            size=1,
+            part_size=1,
+            status="OPEN",
+            uploaded_by="user:test",
+            expires_at=timezone.now(),
+        ).pk
+        for number in range(count)
+    ]
+    for pk in uploads:
+        ArtifactUpload.objects.filter(pk=pk).update(status="VERIFYING", status_changed_at=timezone.now())
+    return uploads
+
+
+def one_by_one(turns: Turns) -> list[Any]:
+    """Take all turns, each after the previous one has ended, and return the rows in that order."""
+    found: list[Any] = []
+    for _ in range(20):
+        with turns.take() as due:
+            if due is None:
+                return found
+            found.append(due)
+    raise AssertionError(f"the turns never end: {found}")
+
+
+@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+def test_tenants_take_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
+    busy, other = making.tenant(), making.tenant()
+    many, few = make(busy, 4), make(other, 2)
+    assert one_by_one(kind(Places())) == [many[0], few[0], many[1], few[1], many[2], many[3]]
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "kind"), [(uploaded, Release, of_releases), (sent, ArtifactUpload, of_uploads)]
+)
+def test_what_waits_longest_comes_first_whatever_its_id(make: Any, model: Any, kind: Callable[[Places], Turns]) -> None:
+    later, earlier = make(making.tenant(), 2)
+    model.objects.filter(pk=earlier).update(status_changed_at=timezone.now() - timedelta(minutes=1))
+    assert one_by_one(kind(Places())) == [earlier, later]
+
+
+def test_a_release_that_waits_is_no_turn_of_its_tenant() -> None:
+    """The turn that counts is the last verification, not the last upload."""
+    now, tenants = timezone.now(), [making.tenant(), making.tenant()]
+    served = [making.registered(owner) for owner in tenants]
+    with unguarded(Release):
+        for release, minutes in zip(served, (10, 5), strict=True):
+            Release.objects.filter(pk=release.pk).update(status_changed_at=now - timedelta(minutes=minutes))
+    [first], [second] = (uploaded(owner, 1) for owner in tenants)
+    Release.objects.filter(pk=second).update(status_changed_at=now - timedelta(minutes=1))
+    assert one_by_one(of_releases(Places())) == [first, second]
+
+
+@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+def test_a_later_tenant_waits_for_at_most_one_verification(make: Any, kind: Callable[[Places], Turns]) -> None:
+    busy, other = making.tenant(), making.tenant()
+    many, turns = make(busy, 4), kind(Places())
+    turns.places.most = 1
+    with turns.take() as first:
+        assert first == many[0]
+        few = make(other, 1)
+        with turns.take() as nothing:
+            assert nothing is None, "every place is taken"
+    with turns.take() as second:
+        assert second == few[0]
+
+
+@pytest.mark.parametrize(("make", "kind"), [(uploaded, of_releases), (sent, of_uploads)])
+def test_one_tenant_never_holds_all_turns(make: Any, kind: Callable[[Places], Turns]) -> None:
+    busy, other = making.tenant(), making.tenant()
+    many, turns = make(busy, 4), kind(Places())
+    turns.places.most = 3
+    with turns.take() as first, turns.take() as second:
+        assert [first, second] == many[:2]
+        with turns.take() as nothing:
+            assert nothing is None
+        few = make(other, 1)
+        with turns.take() as third:
+            assert third == few[0]
+            with turns.take() as nothing:
+                assert nothing is None
+
+
+def test_a_verification_is_due_again_only_after_its_process_was_lost() -> None:
+    [release] = uploaded(making.tenant(), 1)
+    turns = of_releases(Places())
+    with turns.take() as due:
+        assert due == release
+    assert Release.objects.get(pk=release).status == Status.VERIFYING
+    with turns.take() as due:
+        assert due is None
+    Release.objects.filter(pk=release).update(status_changed_at=timezone.now() - timedelta(minutes=3))
+    with turns.take() as due:
+        assert due == release
+
+
+def test_a_direct_upload_is_due_again_only_after_its_process_was_lost() -> None:
+    [upload] = sent(making.tenant(), 1)
+    assert one_by_one(of_uploads(Places())) == [upload]
+    assert one_by_one(of_uploads(Places())) == []
+    ArtifactUpload.objects.update(claimed_at=timezone.now() - timedelta(minutes=3))
+    assert one_by_one(of_uploads(Places())) == [upload]
+
+
+def test_a_renewal_that_comes_after_the_verdict_changes_nothing() -> None:
+    release, [upload] = making.registered(making.tenant()), sent(making.tenant(), 1)
+    ArtifactUpload.objects.filter(pk=upload).update(status="REJECTED", finding={}, status_changed_at=timezone.now())
+    before = release.status_changed_at
+    renewing_release(release.pk)()
+    renewing_upload(upload)()
+    release.refresh_from_db()
+    assert release.status_changed_at == before
+    assert ArtifactUpload.objects.get(pk=upload).claimed_at is None
+
+
+@pytest.mark.xdist_group("s3_server")
+def test_a_verification_renews_its_claim_for_each_piece_that_it_fetches(
+    settings: Any, s3_place: S3Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_s3(settings, s3_place)
+    monkeypatch.setattr("releases.registration.turns.RENEWED", timedelta())
+    data = making.archive(CONTRACT, code="x" * (3 * CHUNK))
+    release = making.upload(making.tenant(), making.descriptor(CONTRACT, data), data).release
+    with CaptureQueriesContext(connection) as queries:
+        making.verified(release)
+    renewals = [each for each in queries if each["sql"].startswith('UPDATE "releases_release" SET "status_changed_at"')]
+    assert len(renewals) > 3
+
+
+def test_a_message_serves_the_release_whose_turn_it_is_and_sends_the_next_message(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    owner = making.tenant()
+    releases = uploaded(owner, 2)
+    with django_capture_on_commit_callbacks() as scheduled:
+        tasks.verify()
+    assert [release.status for release in Release.objects.order_by("pk")] == ["REGISTERED", "UPLOADED"]
+    assert len(scheduled) == 1
+    with django_capture_on_commit_callbacks() as scheduled:
+        tasks.verify()
+        tasks.verify()
+    assert {release.status for release in Release.objects.filter(pk__in=releases)} == {"REGISTERED"}
+    assert len(scheduled) == 1, "the last message found nothing"
+
+
+def test_the_sweep_announces_what_is_stalled(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    with django_capture_on_commit_callbacks() as scheduled:
+        uploaded(making.tenant(), 3)
+    assert len(scheduled) == 3
+    with django_capture_on_commit_callbacks() as scheduled:
+        tasks.sweep()
+    assert scheduled == []
+    Release.objects.update(status_changed_at=timezone.now() - timedelta(minutes=3))
+    with django_capture_on_commit_callbacks() as scheduled:
+        tasks.sweep()
+    assert len(scheduled) == 3
+
+
+def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
+    [release], [upload] = uploaded(making.tenant(), 1), sent(making.tenant(), 1)
+    long_ago = timezone.now() - timedelta(minutes=3)
+    Release.objects.filter(pk=release).update(status=Status.VERIFYING, status_changed_at=long_ago)
+    renew_release, renew_upload = renewing_release(release), renewing_upload(upload)
+
+    def age() -> None:
+        Release.objects.filter(pk=release).update(status_changed_at=long_ago)
+        ArtifactUpload.objects.filter(pk=upload).update(claimed_at=long_ago)
+
+    def ages() -> list[bool]:
+        renew_release()
+        renew_upload()
+        renewed = Release.objects.get(pk=release).status_changed_at, ArtifactUpload.objects.get(pk=upload).claimed_at
+        return [at is not None and at > long_ago for at in renewed]
+
+    age()
+    assert ages() == [True, True]
+    age()
+    assert ages() == [False, False]
+
+
+def age_uploads(**changes: Any) -> None:
+    """Update all uploads as if they had last changed three minutes ago. A value in `changes` may be a function."""
+    long_ago = timezone.now() - timedelta(minutes=3)
+    given = {name: value() if callable(value) else value for name, value in changes.items()}
+    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **given})
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 2),
+        ({"claimed_at": None}, 2),
+        ({"claimed_at": timezone.now}, 0),
+        ({"status_changed_at": timezone.now}, 0),
+    ],
+)
+def test_the_sweep_announces_each_stalled_upload(broker: Broker, changes: dict[str, Any], count: int) -> None:
+    sent(making.tenant(), 2)
+    age_uploads(**changes)
+    assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * count
+
+
+def test_the_sweep_announces_a_bounded_number(broker: Broker) -> None:
+    sent(making.tenant(), tasks.MOST_BELLS + 1)
+    age_uploads()
+    assert names(broker.after(tasks.sweep)) == [FINISH_TASK] * tasks.MOST_BELLS
+
+
+def opened(owner: Tenant, count: int, expires_at: datetime) -> list[Any]:
+    return [
+        ArtifactUpload.objects.create(
+            tenant=owner,
+            digest=making.digest_of(f"{expires_at} {number}".encode()),
+            size=1,
+            part_size=1,
+            status="OPEN",
+            uploaded_by="user:test",
+            expires_at=expires_at,
+        ).pk
+        for number in range(count)
+    ]
+
+
+def test_the_sweep_closes_the_uploads_whose_time_is_over() -> None:
+    owner, second = making.tenant(), timedelta(seconds=1)
+    [over] = opened(owner, 1, timezone.now() - second)
+    [lasting] = opened(owner, 1, timezone.now() + timedelta(minutes=1))
+    tasks.sweep()
+    assert ArtifactUpload.objects.get(pk=over).status == "EXPIRED"
+    assert ArtifactUpload.objects.get(pk=lasting).status == "OPEN"
+
+
+def test_the_sweep_closes_a_bounded_number_of_uploads() -> None:
+    opened(making.tenant(), 101, timezone.now() - timedelta(seconds=1))
+    assert [direct_uploads.expire() for _ in range(3)] == [100, 1, 0]

@@ -1,0 +1,306 @@
+"""Verification in child processes: the limits on each artifact, and what a child can access."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from embedded.product import PROJECT
+from releases.artifacts.store.store import CHUNK
+from releases.errors import ArtifactStoreUnavailable
+from releases.registration import verification_pool
+from releases.registration.verification import verify as verify_here
+from releases.registration.verification_pool import MOST_JOBS, VerificationUnavailable, verify
+from releases.registration.verification_process import FILE, job
+from tests import making
+from tests.releases.registration import heavy
+from wire.archive.directory import DEFAULT_LIMITS
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.descriptor import ArtifactRef, Descriptor, descriptor_from_json
+
+CONTRACT = making.contract()
+DATA = making.archive(CONTRACT)
+OpenArtifact = Callable[[ArtifactRef], BinaryIO | None]
+
+
+def described(*files: bytes) -> Descriptor:
+    document = making.descriptor(CONTRACT, files[0])
+    [artifact] = document["artifacts"]
+    document["artifacts"] = [
+        {**artifact, "artifactId": str(number), "digest": making.digest_of(data)} for number, data in enumerate(files)
+    ]
+    return descriptor_from_json(document)
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Callable[..., OpenArtifact]:
+    def opener(*files: bytes, before: Callable[[], object] = lambda: None) -> OpenArtifact:
+        for data in files:
+            (tmp_path / making.digest_of(data)).write_bytes(data)
+
+        def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+            before()
+            path = tmp_path / artifact.digest
+            return path.open("rb") if path.exists() else None
+
+        return open_artifact
+
+    return opener
+
+
+def codes(descriptor: Descriptor, open_artifact: OpenArtifact) -> list[tuple[str, str]]:
+    return [(finding.code, finding.field) for finding in verify(descriptor, open_artifact).findings]
+
+
+def kill_all() -> None:
+    for pid in heavy.verification_processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("described_files", "stored_files", "beside"),
+    [
+        ([DATA], [DATA], None),
+        ([DATA], [], None),
+        ([DATA, b"no archive"], [DATA, b"no archive"], b"{}"),
+        ([making.archive({**CONTRACT, "pipelineId": "another"})], [DATA], None),
+        ([DATA[:-30]], [DATA[:-30]], None),
+    ],
+)
+def test_a_child_process_gives_the_same_verdict_as_the_rules(
+    on_disk: Callable[..., OpenArtifact],
+    described_files: list[bytes],
+    stored_files: list[bytes],
+    beside: bytes | None,
+) -> None:
+    descriptor, open_artifact = described(*described_files), on_disk(*stored_files)
+    assert verify(descriptor, open_artifact, beside) == verify_here(descriptor, open_artifact, beside)
+
+
+def test_an_artifact_that_takes_too_much_cpu_time_is_rejected_and_the_next_one_is_not(
+    on_disk: Callable[..., OpenArtifact], settings: Any
+) -> None:
+    settings.VERIFICATION_CPU_SECONDS = 1
+    costly = heavy.archive(CONTRACT, entries=400)
+    began = time.monotonic()
+    found = codes(described(DATA, costly), on_disk(DATA, costly))
+    assert found == [("ARTIFACT_CPU_EXCEEDED", "pipeline-release.json#artifacts[1]")]
+    assert time.monotonic() - began < 30
+    assert codes(described(DATA), on_disk(DATA)) == []
+
+
+def test_cpu_time_is_counted_over_all_artifacts_of_a_release(
+    on_disk: Callable[..., OpenArtifact], settings: Any
+) -> None:
+    settings.VERIFICATION_CPU_SECONDS = 1
+    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(12)]
+    assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_CPU_EXCEEDED"]
+    for data in files[:4]:
+        assert codes(described(data), on_disk(data)) == [], "each release has a budget of its own"
+
+
+def test_an_artifact_that_takes_too_much_memory_is_rejected(
+    on_disk: Callable[..., OpenArtifact], settings: Any
+) -> None:
+    settings.VERIFICATION_MEMORY_BYTES = 80 * 1024**2
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(zipfile.ZipInfo(CONTRACT_ENTRY), b"{}")
+        for number in range(90_000):
+            file.writestr(zipfile.ZipInfo(f"{number:0200}"), b"")
+    data = buffer.getvalue()
+    assert codes(described(data), on_disk(data)) == [("ARTIFACT_MEMORY_EXCEEDED", "pipeline-release.json#artifacts[0]")]
+    settings.VERIFICATION_MEMORY_BYTES = 1024**3
+    assert codes(described(DATA), on_disk(DATA)) == []
+
+
+def test_a_release_is_rejected_after_three_children_died(on_disk: Callable[..., OpenArtifact]) -> None:
+    deaths: list[None] = []
+
+    def kill() -> None:
+        deaths.append(None)
+        kill_all()
+
+    [finding] = verify(described(DATA), on_disk(DATA, before=kill)).findings
+    assert (finding.code, finding.field) == ("ARTIFACT_NOT_VERIFIABLE", "pipeline-release.json#artifacts[0]")
+    assert "SIGKILL" in finding.message
+    assert len(deaths) == 3
+
+
+def test_a_release_is_verified_although_a_child_died_once(on_disk: Callable[..., OpenArtifact]) -> None:
+    remaining = [kill_all]
+
+    def kill_once() -> None:
+        while remaining:
+            remaining.pop()()
+
+    assert codes(described(DATA), on_disk(DATA, before=kill_once)) == []
+
+
+def test_killed_idle_children_are_replaced(on_disk: Callable[..., OpenArtifact]) -> None:
+    for _ in range(5):
+        assert codes(described(DATA), on_disk(DATA)) == []
+        kill_all()
+
+
+def test_a_child_that_does_not_start_in_time_is_killed_and_gives_no_verdict(
+    on_disk: Callable[..., OpenArtifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_all()
+    monkeypatch.setattr(verification_pool, "STARTUP_SECONDS", 0.0)
+    with pytest.raises(VerificationUnavailable, match="did not finish in time"):
+        verify(described(DATA), on_disk(DATA))
+    assert heavy.verification_processes() == []
+
+
+def test_a_child_that_hangs_is_killed(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+    settings.VERIFICATION_SECONDS = 1
+
+    def stop() -> None:
+        for pid in heavy.verification_processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    waited: list[None] = []
+    verdict = verify(described(DATA), on_disk(DATA, before=stop), while_waiting=lambda: waited.append(None))
+    assert [finding.code for finding in verdict.findings] == ["ARTIFACT_NOT_VERIFIABLE"]
+    assert waited
+    assert heavy.verification_processes() == []
+
+
+def test_all_artifacts_and_all_attempts_of_a_release_share_one_deadline(
+    on_disk: Callable[..., OpenArtifact], settings: Any
+) -> None:
+    settings.VERIFICATION_SECONDS = 2
+    files = [heavy.archive(CONTRACT, entries=10, salt=str(number)) for number in range(12)]
+    began = time.monotonic()
+    assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_NOT_VERIFIABLE"]
+    assert time.monotonic() - began < 8
+
+
+def test_the_time_that_the_store_takes_does_not_count(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+    settings.VERIFICATION_SECONDS = 2
+    files = [making.archive(CONTRACT, code=str(number)) for number in range(2)]
+    assert codes(described(*files), on_disk(*files, before=lambda: time.sleep(1.1))) == []
+
+
+def test_an_unreadable_store_gives_no_verdict(on_disk: Callable[..., OpenArtifact]) -> None:
+    def away(artifact: ArtifactRef) -> BinaryIO:
+        raise ArtifactStoreUnavailable("away")
+
+    with pytest.raises(ArtifactStoreUnavailable):
+        verify(described(DATA), away)
+    assert codes(described(DATA), on_disk(DATA)) == []
+
+
+def test_a_child_holds_no_secret_and_no_connection(on_disk: Callable[..., OpenArtifact]) -> None:
+    children: list[tuple[set[str], list[str], str, str]] = []
+
+    def look() -> None:
+        for pid in heavy.verification_processes():
+            place = Path(f"/proc/{pid}")
+            names = {each.partition("=")[0] for each in (place / "environ").read_text().split("\0") if each}
+            files = [str(each.readlink()) for each in (place / "fd").iterdir()]
+            children.append((names, files, (place / "limits").read_text(), (place / "stat").read_text()))
+
+    assert codes(described(DATA), on_disk(DATA, before=look)) == []
+    [(names, files, limits, stat)] = children
+    assert names <= {"PATH", "PYTHONPATH", "TMPDIR", "LC_CTYPE"}
+    assert len([file for file in files if file.startswith("socket:")]) <= 2, files
+    soft = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()[1:]}
+    assert (soft["Max core file size"], soft["Max processes"], soft["Max open files"]) == ("0", "0", "32")
+    assert int(soft["Max file size"]) == DEFAULT_LIMITS.inner_bytes
+    assert soft["Max address space"] == str(1024**3)
+    assert int(soft["Max cpu time"]) < 70
+    assert int(stat.rpartition(")")[2].split()[16]) == 10, "its nice value"
+
+
+def test_a_child_ends_with_its_parent_even_while_it_works(tmp_path: Path) -> None:
+    costly = heavy.archive(CONTRACT, entries=400)
+    file = tmp_path / "costly"
+    file.write_bytes(costly)
+    ours, theirs = socket.socketpair()
+    with (
+        theirs,
+        subprocess.Popen(
+            [sys.executable, "-m", "releases.registration.verification_process"], stdin=theirs.fileno(), cwd=PROJECT
+        ) as child,
+    ):
+        theirs.close()
+        parent = Connection(os.dup(ours.fileno()))
+        assert b"ready" in parent.recv_bytes()
+        parent.send_bytes(job(described(costly), None, cpu_seconds=60, memory_bytes=1024**3))
+        assert b"open" in parent.recv_bytes()
+        with file.open("rb") as opened:
+            socket.send_fds(ours, [FILE], [opened.fileno()])
+        assert not parent.poll(0.5)
+        parent.close()
+        ours.close()
+        assert child.wait(5) == 1
+
+
+def test_files_larger_than_a_chunk_are_read_completely(on_disk: Callable[..., OpenArtifact]) -> None:
+    data = making.archive(CONTRACT, code="x" * (3 * CHUNK))
+    assert codes(described(data), on_disk(data)) == []
+
+
+def test_every_artifact_that_was_passed_to_a_child_is_closed_here(on_disk: Callable[..., OpenArtifact]) -> None:
+    files = [making.archive(CONTRACT, code=str(number)) for number in range(3)]
+    stored, opened = on_disk(*files), list[BinaryIO]()
+
+    def open_artifact(artifact: ArtifactRef) -> BinaryIO | None:
+        file = stored(artifact)
+        assert file is not None
+        opened.append(file)
+        return file
+
+    assert codes(described(*files), open_artifact) == []
+    assert [file.closed for file in opened] == [True] * 3
+
+
+def test_a_child_is_replaced_after_so_many_releases(on_disk: Callable[..., OpenArtifact]) -> None:
+    """This bounds how long anything that a release leaves in the memory of the child can exist."""
+    kill_all()
+    image = descriptor_from_json(making.descriptor(CONTRACT, b"", kind="container-image"))
+    children = []
+    for _ in range(MOST_JOBS + 1):
+        assert verify(image, on_disk()).findings == ()
+        children += heavy.verification_processes()
+    assert len(set(children)) == 2
+    assert children.count(children[0]) == MOST_JOBS - 1, "the child is stopped after its last release"
+
+
+def test_only_so_many_children_wait_for_the_next_release(on_disk: Callable[..., OpenArtifact], settings: Any) -> None:
+    settings.VERIFICATION_PROCESSES = 1
+    kill_all()
+
+    def another() -> None:
+        """Start a second child while the first one works."""
+        assert codes(described(DATA), on_disk(DATA)) == []
+
+    assert codes(described(DATA), on_disk(DATA, before=another)) == []
+    assert len(heavy.verification_processes()) == 1
+
+
+def test_a_child_whose_release_was_broken_off_serves_no_other(on_disk: Callable[..., OpenArtifact]) -> None:
+    """The child still waits for the file of the first release, and would mistake that of the next release for it."""
+    kill_all()
+    children: list[int] = []
+
+    def away() -> None:
+        children.extend(heavy.verification_processes())
+        raise ArtifactStoreUnavailable("away")
+
+    with pytest.raises(ArtifactStoreUnavailable):
+        verify(described(DATA), on_disk(DATA, before=away))
+    assert len(children) == 1
+    assert heavy.verification_processes() == []

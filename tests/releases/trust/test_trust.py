@@ -1,0 +1,308 @@
+"""Signatures over releases: attached, held to the tenant's keys, and asked for by the policy at activation."""
+
+import json
+from typing import Any
+
+import pytest
+
+from executions.submission.submission import submit
+from foundation.errors import CoordinatorError
+from releases.activation import policy
+from releases.activation.activation import activate, facts
+from releases.activation.revocation import revoke
+from releases.errors import (
+    AttachmentInvalid,
+    AttachmentsFull,
+    AttachmentUnknown,
+    KeyConflict,
+    KeyInvalid,
+    KeyUnknown,
+    ReasonRequired,
+    ReleaseNotRegistered,
+    SignatureRequired,
+)
+from releases.models import Activation, Attachment, KeyRevocation, Release, TrustedKey
+from releases.registration import attachments
+from releases.registration.registrar import register, verify_release
+from releases.trust import trust, trusted_keys
+from releases.trust.trust import Standing, Verdict
+from tenancy.models import Tenant
+from tests import making, signing
+from tests.raw_sql import rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def owner() -> Tenant:
+    return making.tenant()
+
+
+def uploaded(owner: Tenant, *attached: bytes, version: str = "1.0") -> Release:
+    """An uploaded and verified release with attachments."""
+    contract = making.contract()
+    data = making.archive(contract, code=version)
+    document = json.dumps(making.descriptor(contract, data, version)).encode()
+    release = register(owner, document, [making.staged(data)], actor="user:test", attached=attached).release
+    verify_release(release.pk)
+    return Release.objects.select_related("pipeline__tenant", "pipeline__activation").get(pk=release.pk)
+
+
+def document(version: str = "1.0") -> dict[str, Any]:
+    contract = making.contract()
+    return making.descriptor(contract, making.archive(contract, code=version), version)
+
+
+def digest() -> str:
+    return str(document()["artifacts"][0]["digest"])
+
+
+def ask(release: Release, for_: str) -> Release:
+    policy.change(release.pipeline, {"signaturePolicy": for_}, actor="user:admin")
+    return Release.objects.select_related("pipeline__tenant", "pipeline__activation").get(pk=release.pk)
+
+
+def refusal(release: Release) -> CoordinatorError:
+    before = rows(Activation)
+    with pytest.raises(CoordinatorError) as caught:
+        activate(release, actor="user:test")
+    assert rows(Activation) == before
+    return caught.value
+
+
+# --- what signatures are worth ---
+
+
+@pytest.mark.parametrize(
+    ("signers", "standing", "verdicts"),
+    [
+        ([], Standing.UNSIGNED, []),
+        (["ci"], Standing.SIGNED, [Verdict.VALID]),
+        (["old"], Standing.REVOKED_KEYS, [Verdict.KEY_REVOKED]),
+        (["stranger"], Standing.UNTRUSTED, [Verdict.KEY_UNKNOWN]),
+        (["stranger", "ci"], Standing.SIGNED, [Verdict.KEY_UNKNOWN, Verdict.VALID]),
+        (["old", "ci"], Standing.SIGNED, [Verdict.KEY_REVOKED, Verdict.VALID]),
+        (["old", "stranger"], Standing.UNTRUSTED, [Verdict.KEY_REVOKED, Verdict.KEY_UNKNOWN]),
+    ],
+)
+def test_who_signed_decides(owner: Tenant, signers: list[str], standing: Standing, verdicts: list[Verdict]) -> None:
+    signing.trusted(owner, "ci")
+    trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
+    signing.trusted(making.tenant(), "stranger")
+    release = uploaded(owner, *([signing.envelope(document(), *signers)] if signers else []))
+    found = trust.of(release)
+    assert (found.standing, [signer.verdict for signer in found.signers]) == (standing, verdicts)
+    assert [signer.key_id for signer in found.signers] == [signing.key_id(name) for name in signers]
+
+
+def test_a_signature_that_claims_a_trusted_key_and_is_not_its_own_is_bad(owner: Tenant) -> None:
+    key = signing.trusted(owner)
+    forged = json.loads(signing.envelope(document(), "stranger"))
+    forged["signatures"][0]["keyid"] = key.key_id
+    found = trust.of(uploaded(owner, json.dumps(forged).encode()))
+    assert (found.standing, [(each.verdict, each.key) for each in found.signers]) == (
+        Standing.UNTRUSTED,
+        [(Verdict.BAD_SIGNATURE, key)],
+    )
+
+
+@pytest.mark.parametrize("hint", ["", "nonsense", signing.key_id("old")])
+def test_the_key_id_in_an_envelope_is_a_hint_and_no_more(owner: Tenant, hint: str) -> None:
+    key = signing.trusted(owner)
+    trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
+    envelope = json.loads(signing.envelope(document()))
+    envelope["signatures"][0]["keyid"] = hint
+    [signer] = trust.of(uploaded(owner, json.dumps(envelope).encode())).signers
+    assert (signer.verdict, signer.key) == (Verdict.VALID, key)
+
+
+def test_a_key_that_is_trusted_later_counts_and_so_does_its_revocation(owner: Tenant) -> None:
+    release = uploaded(owner, signing.envelope(document()))
+    assert trust.of(release).standing is Standing.UNTRUSTED
+    key = signing.trusted(owner)
+    assert trust.of(release).standing is Standing.SIGNED
+    trusted_keys.revoke(key, actor="user:admin", reason="leaked")
+    assert trust.of(release).standing is Standing.REVOKED_KEYS
+
+
+def test_rotation_is_a_second_signature_by_the_next_key(owner: Tenant) -> None:
+    old = signing.trusted(owner, "2025")
+    release = ask(uploaded(owner, signing.envelope(document(), "2025")), "require")
+    signing.trusted(owner, "2026")
+    trusted_keys.revoke(old, actor="user:admin", reason="rotated")
+    assert isinstance(refusal(release), SignatureRequired)
+    assert len(attachments.attach(release, [signing.envelope(document(), "2026")], actor="user:test")) == 1
+    assert activate(release, actor="user:test").sequence == 1
+
+
+# --- the policy ---
+
+
+@pytest.mark.parametrize("asked", ["off", "warn", "require"])
+@pytest.mark.parametrize("signer", ["", "ci", "old", "stranger"])
+def test_the_policy_is_a_rule_of_activation(owner: Tenant, asked: str, signer: str) -> None:
+    signing.trusted(owner)
+    trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
+    release = ask(uploaded(owner, *([signing.envelope(document(), signer)] if signer else [])), asked)
+    if asked == "require" and signer != "ci":
+        error = refusal(release)
+        assert isinstance(error, SignatureRequired)
+        assert error.data == {"standing": {"": "UNSIGNED", "old": "REVOKED_KEYS", "stranger": "UNTRUSTED"}[signer]}
+    else:
+        assert activate(release, actor="user:test").release_id == release.pk
+    warned = [fact.label for fact in facts(release, None) if fact.warning and fact.label == "Signatures"]
+    assert bool(warned) is (signer == "old" or (asked != "off" and signer != "ci"))
+
+
+def test_what_is_active_stays_so_and_takes_submissions_when_its_key_is_revoked(owner: Tenant) -> None:
+    key = signing.trusted(owner)
+    release = ask(uploaded(owner, signing.envelope(document())), "require")
+    activate(release, actor="user:test")
+    making.worker(release)
+    trusted_keys.revoke(key, actor="user:admin", reason="leaked")
+    made = submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="k", actor="token:test")
+    assert made.execution.release_id == release.pk
+    assert isinstance(refusal(release), SignatureRequired)
+
+
+def test_signed_provenance_is_no_signature_over_the_release(owner: Tenant) -> None:
+    signing.trusted(owner)
+    proof = signing.envelope(signing.statement(digest()), payload_type="application/vnd.in-toto+json")
+    release = ask(uploaded(owner, proof), "require")
+    assert trust.of(release).standing is Standing.UNSIGNED
+    [signer] = trust.signers_of(release.attachments.get(), list(trusted_keys.of(owner)))
+    assert signer.verdict is Verdict.VALID
+    assert isinstance(refusal(release), SignatureRequired)
+
+
+# --- attachments ---
+
+
+def test_what_comes_with_the_upload_is_kept_to_the_letter(owner: Tenant) -> None:
+    sent = [
+        signing.envelope(document()),
+        json.dumps(signing.statement(digest())).encode(),
+        json.dumps(signing.cyclone(digest=digest())).encode(),
+    ]
+    release = uploaded(owner, *sent, sent[0])
+    assert release.status == "REGISTERED"
+    assert release.findings == []
+    kept = list(release.attachments.all())
+    assert [bytes(each.content) for each in kept] == sent
+    assert [(each.kind, each.attached_by) for each in kept] == [
+        ("signature", "user:test"),
+        ("provenance", "user:test"),
+        ("sbom", "user:test"),
+    ]
+    assert bytes(attachments.find(release.pipeline, kept[2].digest).content) == sent[2]
+
+
+@pytest.mark.parametrize(
+    ("attached", "code"),
+    [
+        (signing.envelope({**document(), "releaseVersion": "2.0"}), "SIGNATURE_OTHER_DESCRIPTOR"),
+        (json.dumps(signing.statement("sha256:" + "0" * 64)).encode(), "PROVENANCE_SUBJECT_UNKNOWN"),
+        (json.dumps(signing.cyclone(digest="sha256:" + "0" * 64)).encode(), "SBOM_SUBJECT_UNKNOWN"),
+    ],
+)
+def test_what_contradicts_its_release_rejects_it_or_is_refused_later(owner: Tenant, attached: bytes, code: str) -> None:
+    rejected = uploaded(owner, attached)
+    assert rejected.status == "REJECTED"
+    assert code in {finding["code"] for finding in rejected.findings}
+    assert trust.of(rejected).signers == ()
+    release = uploaded(owner)
+    with pytest.raises(AttachmentInvalid) as caught:
+        attachments.attach(release, [attached], actor="user:test")
+    assert caught.value.errors[0]["code"] == code
+    assert release.attachments.count() == 0
+
+
+def test_what_cannot_be_read_keeps_the_release_out(owner: Tenant) -> None:
+    with pytest.raises(AttachmentInvalid) as caught:
+        uploaded(owner, b"{}", b"[]", signing.envelope(document()))
+    assert [error["code"] for error in caught.value.errors] == ["ATTACHMENT_KIND_UNKNOWN", "DOCUMENT_NOT_OBJECT"]
+    assert rows(Release) == []
+
+
+def test_uploading_again_attaches_what_is_new(owner: Tenant) -> None:
+    first, second = signing.envelope(document(), "a"), signing.envelope(document(), "b")
+    release = uploaded(owner, first)
+    assert uploaded(owner, first, second).pk == release.pk
+    assert [bytes(each.content) for each in release.attachments.all()] == [first, second]
+    assert attachments.attach(release, [second], actor="user:test") == []
+
+
+def test_a_release_that_is_gone_takes_nothing_and_what_it_has_is_no_mistake(owner: Tenant) -> None:
+    first = signing.envelope(document())
+    release = uploaded(owner, first)
+    revoke(release, actor="user:test", reason="leaked")
+    assert attachments.attach(release, [first], actor="user:test") == []
+    with pytest.raises(ReleaseNotRegistered):
+        attachments.attach(release, [signing.envelope(document(), "b")], actor="user:test")
+
+
+def test_a_release_that_was_revoked_since_it_was_read_takes_nothing(owner: Tenant) -> None:
+    release = uploaded(owner)
+    revoke(Release.objects.select_related("pipeline").get(pk=release.pk), actor="user:test", reason="leaked")
+    assert release.status == "REGISTERED"
+    with pytest.raises(ReleaseNotRegistered):
+        attachments.attach(release, [signing.envelope(document())], actor="user:test")
+
+
+def test_there_is_an_end_to_attachments(owner: Tenant) -> None:
+    many = [json.dumps(signing.cyclone([f"c{number}"])).encode() for number in range(Attachment.MOST + 1)]
+    release = uploaded(owner, *many[:-1])
+    with pytest.raises(AttachmentsFull):
+        attachments.attach(release, many[-1:], actor="user:test")
+    with pytest.raises(AttachmentsFull):
+        uploaded(owner, *many, version="2.0")
+    assert release.attachments.count() == Attachment.MOST
+
+
+def test_an_attachment_is_found_in_its_own_pipeline_alone(owner: Tenant) -> None:
+    kept = uploaded(owner, signing.envelope(document())).attachments.get()
+    other = making.registered(making.tenant())
+    with pytest.raises(AttachmentUnknown):
+        attachments.find(other.pipeline, kept.digest)
+
+
+# --- keys ---
+
+
+def test_a_key_is_kept_in_one_form_and_found_by_its_id(owner: Tenant) -> None:
+    pem = "\n  " + signing.public_pem() + "\n\n"
+    key = trusted_keys.add(owner, name=" ci ", public_key=pem, actor="user:admin")
+    assert (key.name, key.key_id, key.public_key) == ("ci", signing.key_id(), signing.public_pem())
+    assert trusted_keys.find(owner, key.key_id) == key
+    with pytest.raises(KeyUnknown):
+        trusted_keys.find(making.tenant(), key.key_id)
+
+
+@pytest.mark.parametrize(("name", "pem"), [("ci", signing.public_pem("other")), ("other", signing.public_pem("ci"))])
+def test_neither_name_nor_key_comes_twice_even_after_a_revocation(owner: Tenant, name: str, pem: str) -> None:
+    trusted_keys.revoke(signing.trusted(owner), actor="user:admin", reason="leaked")
+    before = rows(TrustedKey)
+    with pytest.raises(KeyConflict):
+        trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
+    assert rows(TrustedKey) == before
+    assert trusted_keys.add(making.tenant(), name=name, public_key=pem, actor="user:admin").name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "pem", "field"),
+    [(" ", signing.public_pem(), "name"), ("n" * 101, "", "name"), ("ci", "no key", "publicKey")],
+)
+def test_what_is_no_key_is_refused(owner: Tenant, name: str, pem: str, field: str) -> None:
+    with pytest.raises(KeyInvalid) as caught:
+        trusted_keys.add(owner, name=name, public_key=pem, actor="user:admin")
+    assert [error["field"] for error in caught.value.errors] == [field]
+    assert rows(TrustedKey) == []
+
+
+def test_a_revocation_says_why_and_the_first_one_stands(owner: Tenant) -> None:
+    key = signing.trusted(owner)
+    with pytest.raises(ReasonRequired):
+        trusted_keys.revoke(key, actor="user:admin", reason=" ")
+    first = trusted_keys.revoke(key, actor="user:admin", reason="leaked")
+    assert trusted_keys.revoke(key, actor="user:other", reason="again") == first
+    assert [row["reason"] for row in rows(KeyRevocation)] == ["leaked"]

@@ -1,0 +1,57 @@
+"""Who can reach a folder, by owner, group and mode."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedded.children import Account
+from embedded.shared_place import reachable, remove_place
+
+STRANGER = Account(uid=os.getuid() + 4321, gid=os.getgid() + 4321)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everyone can reach; the one of pytest is closed."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o700, False), (0o711, False), (0o750, False), (0o755, True)])
+def test_a_stranger_reaches_what_everyone_may_read(open_folder: Path, mode: int, expected: bool) -> None:
+    inner = open_folder / "inner"
+    inner.mkdir()
+    inner.chmod(mode)
+    assert reachable(inner, STRANGER) is expected
+
+
+def test_one_closed_folder_on_the_way_closes_all_below(open_folder: Path) -> None:
+    inner = open_folder / "closed" / "inner"
+    inner.mkdir(parents=True)
+    assert reachable(inner, STRANGER)
+    inner.parent.chmod(0o700)
+    assert not reachable(inner, STRANGER)
+    assert reachable(inner, Account(os.getuid(), os.getgid()))
+
+
+def test_an_unreadable_file_is_not_reachable(open_folder: Path) -> None:
+    file = open_folder / "program"
+    file.touch(mode=0o700)
+    assert not reachable(file, STRANGER)
+    file.chmod(0o755)
+    assert reachable(file, STRANGER)
+
+
+def test_removing_a_link_removes_what_it_leads_to(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(place)
+    remove_place(link)
+    assert not link.is_symlink()
+    assert not place.exists()

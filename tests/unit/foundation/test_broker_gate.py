@@ -1,0 +1,160 @@
+"""After a refusal, the broker gate sends nothing until a probe succeeds. The interval between probes grows."""
+
+import threading
+import time
+
+import pytest
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from foundation.wakeups.broker_gate import FIRST_BATCH, FIRST_WAIT, LONGEST_WAIT, BrokerGate
+
+SOON = 10.0
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Broker:
+    """A broker that refuses everything while `error` is set. Counts probes and messages."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.probes = self.messages = 0
+
+    def probe(self) -> None:
+        self.probes += 1
+        self._accept()
+
+    def message(self) -> None:
+        self.messages += 1
+        self._accept()
+
+    def _accept(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "monotonic", made)
+    return made
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def gate(broker: Broker, clock: Clock) -> BrokerGate:
+    return BrokerGate(broker.probe)
+
+
+def refuse(broker: Broker, gate: BrokerGate, error: Exception | None = None) -> None:
+    broker.error = error or OSError("refused")
+    assert not gate.send(broker.message)
+
+
+def test_while_the_broker_accepts_messages_nothing_is_probed(broker: Broker, gate: BrokerGate) -> None:
+    assert [gate.send(broker.message) for _ in range(3)] == [True] * 3
+    assert (broker.messages, broker.probes, gate.refused) == (3, 0, False)
+
+
+@pytest.mark.parametrize("error", [OSError(), OperationalError(), RedisError()])
+def test_an_outage_costs_one_message(broker: Broker, gate: BrokerGate, error: Exception) -> None:
+    refuse(broker, gate, error)
+    assert gate.refused
+    assert [gate.send(broker.message) for _ in range(3)] == [False] * 3
+    assert (broker.messages, broker.probes) == (1, 0)
+
+
+def test_a_mistake_of_the_program_is_no_refusal(broker: Broker, gate: BrokerGate) -> None:
+    broker.error = ValueError("a mistake")
+    with pytest.raises(ValueError, match="a mistake"):
+        gate.send(broker.message)
+    assert not gate.refused
+
+
+def test_probes_come_at_growing_waits(broker: Broker, gate: BrokerGate, clock: Clock) -> None:
+    refuse(broker, gate)
+    wait = FIRST_WAIT
+    for number in range(8):
+        clock.now += wait - 0.001
+        assert not gate.is_open()
+        assert broker.probes == number
+        clock.now += 0.002
+        assert not gate.is_open()
+        assert broker.probes == number + 1
+        wait = min(2 * wait, LONGEST_WAIT)
+    assert wait == LONGEST_WAIT
+
+
+def test_a_probe_that_succeeds_opens_the_gate(broker: Broker, gate: BrokerGate, clock: Clock) -> None:
+    refuse(broker, gate)
+    broker.error = None
+    clock.now += FIRST_WAIT
+    assert gate.send(broker.message)
+    assert (broker.messages, broker.probes, gate.refused) == (2, 1, False)
+    assert gate.send(broker.message)
+    assert broker.probes == 1
+
+
+def test_the_next_outage_begins_with_the_shortest_wait(broker: Broker, gate: BrokerGate, clock: Clock) -> None:
+    refuse(broker, gate)
+    for _ in range(4):
+        clock.now += LONGEST_WAIT
+        gate.is_open()
+    broker.error = None
+    clock.now += LONGEST_WAIT
+    assert gate.is_open()
+    refuse(broker, gate)
+    broker.error = None
+    clock.now += FIRST_WAIT
+    assert gate.is_open()
+
+
+def test_one_thread_at_a_time_probes(broker: Broker, clock: Clock) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow_probe() -> None:
+        broker.probe()
+        begun.set()
+        ended.wait(SOON)
+
+    gate = BrokerGate(slow_probe)
+    refuse(broker, gate)
+    broker.error = None
+    clock.now += FIRST_WAIT
+    found: list[bool] = []
+    probing = threading.Thread(target=lambda: found.append(gate.is_open()))
+    probing.start()
+    assert begun.wait(SOON)
+    assert not gate.is_open()
+    ended.set()
+    probing.join(SOON)
+    assert (found, broker.probes) == ([True], 1)
+
+
+def test_after_a_refusal_batches_are_small_and_grow_with_what_is_sent(
+    broker: Broker, gate: BrokerGate, clock: Clock
+) -> None:
+    assert gate.batch(500) == 500
+    refuse(broker, gate)
+    broker.error = None
+    clock.now += FIRST_WAIT
+    assert gate.is_open()
+    assert gate.batch(500) == FIRST_BATCH
+    assert gate.batch(3) == 3
+    gate.sent_whole(FIRST_BATCH)
+    gate.sent_whole(1)
+    assert gate.batch(500) == 2 * FIRST_BATCH
+    refuse(broker, gate)
+    assert gate.batch(500) == FIRST_BATCH
+    gate.forget()
+    assert (gate.batch(500), gate.refused) == (500, False)

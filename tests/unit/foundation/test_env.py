@@ -1,0 +1,117 @@
+"""The typed readers of the environment that awaits brought."""
+
+import subprocess
+import sys
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from foundation.env import Environment
+
+
+def test_a_secret_may_be_absent_where_it_is_not_required_but_never_short() -> None:
+    assert Environment({}).secret("KEY", shortest=4, required=False) == ""
+    assert Environment({"KEY": "long enough"}).secret("KEY", shortest=4, required=False) == "long enough"
+    for required in (True, False):
+        env = Environment({"KEY": "abc"})
+        env.secret("KEY", shortest=4, required=required)
+        with pytest.raises(ImproperlyConfigured, match="KEY must have at least 4 characters"):
+            env.raise_problems()
+    env = Environment({})
+    env.secret("KEY", shortest=4)
+    with pytest.raises(ImproperlyConfigured, match="KEY is required"):
+        env.raise_problems()
+
+
+def test_networks() -> None:
+    assert Environment({}).networks("NETS") == []
+    env = Environment({"NETS": "10.0.0.0/8, fd00::/8,"})
+    assert env.networks("NETS") == [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+    env.raise_problems()
+
+
+@pytest.mark.parametrize("value", ["10.0.0.1/8", "example.org", "10.0.0.0/33"])
+def test_what_is_no_network_is_named_at_boot(value: str) -> None:
+    env = Environment({"NETS": value})
+    env.networks("NETS")
+    with pytest.raises(ImproperlyConfigured, match="NETS must be networks in CIDR form"):
+        env.raise_problems()
+
+
+def problem(env: Environment) -> str:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        env.raise_problems()
+    return str(caught.value)
+
+
+def test_origins_have_nothing_after_the_port() -> None:
+    env = Environment({"GOOD": "https://a.example:8443, http://10.0.0.1", "NONE": ""})
+    assert env.origins("GOOD") == ["https://a.example:8443", "http://10.0.0.1"]
+    assert env.origins("NONE") == []
+    env.raise_problems()
+    for value in ("https://a.example/", "a.example", "ftp://a.example", "https://", "https://a.example/x?y"):
+        env = Environment({"BAD": value})
+        env.origins("BAD")
+        assert "BAD must be origins" in problem(env)
+
+
+def test_paths_are_absolute() -> None:
+    env = Environment({"GOOD": "/srv/a, /srv/b"})
+    assert [str(path) for path in env.paths("GOOD")] == ["/srv/a", "/srv/b"]
+    env = Environment({"BAD": "srv"})
+    env.paths("BAD")
+    assert "BAD must be absolute paths" in problem(env)
+
+
+def test_a_choice_is_one_of_those_that_there_are() -> None:
+    assert Environment({"ONE": "b"}).choice("ONE", ("a", "b"), "a") == "b"
+    env = Environment({"ONE": "c"})
+    assert env.choice("ONE", ("a", "b"), "a") == "a"
+    assert "ONE must be one of a, b" in problem(env)
+
+
+@pytest.mark.parametrize("surface", ["TPF_ADMIN", "TPF_CONTROL_PLANE"])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"ENABLED": "true"}, "{0}_TOKEN or {0}_TOKEN_REF or {0}_TENANT_TOKENS is required when {0}_ENABLED=true"),
+        ({"TOKEN": "a-secret", "TOKEN_REF": "env:X"}, "Configure only one of {0}_TOKEN or {0}_TOKEN_REF"),
+        ({"TOKEN_REF": "/a/path"}, "{0}_TOKEN_REF must be env:NAME or file:/path"),
+    ],
+)
+def test_a_surface_of_another_protocol_has_one_token(surface: str, given: dict[str, str], told: str) -> None:
+    """The settings themselves, in a process of their own."""
+    environment = {
+        "SECRET_KEY": "x" * 32,
+        "WORKER_SECRET": "x" * 32,
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        **{f"{surface}_{name}": value for name, value in given.items()},
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "import coordinator.settings"],
+        env=environment,
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert told.format(surface) in done.stderr
+    assert "a-secret" not in done.stderr
+
+
+def test_credentials_are_read_by_host_and_never_told() -> None:
+    given = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
+    assert Environment({"KEYS": given}).credentials("KEYS") == {
+        "registry.example:5000": "eva:p=a:ss",
+        "other.example": "ci:word",
+    }
+    assert Environment({}).credentials("KEYS") == {}
+    for wrong in ("registry.example", "registry.example=eva", "=eva:secret", "r=:secret", "r=eva:", "r=eva:sécret"):
+        env = Environment({"KEYS": wrong})
+        env.credentials("KEYS")
+        told = problem(env)
+        assert "KEYS must be of the form host=user:password" in told
+        assert "secret" not in told

@@ -1,0 +1,221 @@
+"""The guard over calls to addresses that others chose: what is refused, and what is looked up."""
+
+import socket
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import pytest
+
+from foundation.http.address_guard import TargetRefused, Unreachable, vet
+
+PUBLIC = "93.184.216.34"
+
+
+class Names:
+    """A resolver of its own: each look-up of a name gives the next of its answers, the last of them for good."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, int]] = []
+
+    def __call__(self, host: str, port: int) -> Sequence[str]:
+        self.asked.append((host, port))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def nobody(host: str, port: int) -> Sequence[str]:
+    raise AssertionError(f"{host} was looked up")
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.org",
+        "//example.org/",
+        "ftp://example.org/",
+        "file:///etc/passwd",
+        "gopher://example.org/",
+        "javascript:alert(1)",
+        "http://",
+        "http:///path",
+        "http://.../",
+        "http://user@example.org/",
+        "http://user:password@example.org/",
+        "http://@example.org/",
+        "http://example.org:0/",
+        "http://example.org:99999/",
+        "http://example.org:port/",
+        "http://[::1/",
+        "http://exa mple.org/",
+        "http://example.org\\@127.0.0.1/",
+        "http://example.org/\r\nHost: other",
+        "http://example.org/\x00",
+        "http://exämple.org/",
+        "http://example.org/#fragment",
+        "http://example.org/#",
+        "http://example.org/" + "x" * 2000,
+    ],
+)
+def test_a_url_that_is_none_is_refused_before_anything_is_looked_up(url: str) -> None:
+    with pytest.raises(TargetRefused):
+        vet(url, resolve=nobody)
+
+
+INTERNAL = [
+    "127.0.0.1",
+    "127.255.255.254",
+    "0.0.0.0",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.0.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "192.0.0.1",
+    "192.0.2.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fc00::1",
+    "fd12:3456::1",
+    "ff02::1",
+    "2001:db8::1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::1",
+    "2002:a00:1::1",
+    "2001:0:7f00:1::",
+]
+
+
+# Every block of the IANA special-purpose registries, including nested ones, and multicast and site-local addresses.
+SPECIAL = [
+    *("0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+    *("192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32", "192.0.0.10/32", "192.0.0.170/32"),
+    *("192.0.0.171/32", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16"),
+    *("192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4", "255.255.255.255/32"),
+    "224.0.0.0/4",
+    *("::/128", "::1/128", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23", "2001::/32", "2001:1::1/128"),
+    *("2001:1::2/128", "2001:1::3/128", "2001:2::/48", "2001:3::/32", "2001:4:112::/48", "2001:10::/28"),
+    *("2001:20::/28", "2001:30::/28", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16"),
+    *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "::/96"),
+    # All that is not Global Unicast.
+    *("::/3", "4000::/2", "8000::/1"),
+]
+# Packets to these prefixes go to the embedded IPv4 address.
+TRANSLATED = ["::ffff:0:0/96", "64:ff9b::/96"]
+
+
+@pytest.mark.parametrize("block", SPECIAL)
+def test_special_blocks_are_refused_at_both_edges_and_their_public_neighbours_are_not(block: str) -> None:
+    network = ip_network(block)
+    blocks = [ip_network(each) for each in SPECIAL]
+    for address in (network[0], network[-1]):
+        with pytest.raises(TargetRefused):
+            vet("http://example.org/", resolve=Names([str(address)]))
+    for number in (int(network[0]) - 1, int(network[-1]) + 1):
+        if 0 <= number < 2**network.max_prefixlen:
+            neighbour = type(network[0])(number)
+            if not any(each.version == neighbour.version and neighbour in each for each in blocks):
+                assert vet("http://example.org/", resolve=Names([str(neighbour)])).addresses == (neighbour,)
+
+
+@pytest.mark.parametrize("block", [block for block in SPECIAL if ":" not in block])
+@pytest.mark.parametrize("form", TRANSLATED)
+def test_translated_addresses_are_checked_by_the_embedded_address(form: str, block: str) -> None:
+    outer, inner = int(ip_network(form)[0]), ip_network(block)
+    for address in (inner[0], inner[-1]):
+        with pytest.raises(TargetRefused):
+            vet("http://example.org/", resolve=Names([str(IPv6Address(outer + int(address)))]))
+    assert vet("http://example.org/", resolve=Names([str(IPv6Address(outer + int(IPv4Address(PUBLIC))))])).addresses
+
+
+@pytest.mark.parametrize("address", ["2002:a01:203::1", "2001:0:5db8:d822::f5fe:fdfc", "::10.1.2.3"])
+def test_a_tunnel_address_needs_its_embedded_address_allowed_too(address: str) -> None:
+    outer, inner = ip_network(f"{address}/128"), ip_network("10.0.0.0/8")
+    for allowed in ([], [outer], [inner]):
+        with pytest.raises(TargetRefused):
+            vet("http://inner.test/", allowed=allowed, resolve=Names([address]))
+    assert vet("http://inner.test/", allowed=[outer, inner], resolve=Names([address])).addresses
+
+
+@pytest.mark.parametrize("address", ["fe80::1%eth0", f"::ffff:{PUBLIC}%1", "2606:2800:220:1::1%1"])
+def test_an_address_with_a_zone_is_always_refused(address: str) -> None:
+    with pytest.raises(TargetRefused):
+        vet("http://example.org/", allowed=[ip_network("::/0"), ip_network("0.0.0.0/0")], resolve=Names([address]))
+
+
+@pytest.mark.parametrize("address", INTERNAL)
+def test_a_name_that_leads_inside_is_refused(address: str) -> None:
+    with pytest.raises(TargetRefused):
+        vet("http://example.org/", resolve=Names([address]))
+    with pytest.raises(TargetRefused):
+        vet("http://example.org/", resolve=Names([PUBLIC, address]))
+
+
+@pytest.mark.parametrize("address", INTERNAL)
+def test_an_inner_address_is_refused_in_the_url_itself(address: str) -> None:
+    host = f"[{address}]" if ":" in address else address
+    with pytest.raises(TargetRefused):
+        vet(f"http://{host}/", resolve=nobody)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "127.1",
+        "127.0.1",
+        "0x7f.1",
+        "0177.0.0.1",
+        "0177.0.0.0x1",
+        "127.0.0.1.",
+        "0",
+        "3232235521",
+        "[::ffff:7f00:1]",
+    ],
+)
+def test_other_spellings_of_inner_addresses_are_refused_without_being_looked_up(host: str) -> None:
+    with pytest.raises(TargetRefused):
+        vet(f"http://{host}/", resolve=nobody)
+
+
+def test_public_addresses_are_allowed_and_resolved_once() -> None:
+    names = Names([PUBLIC, "2606:2800:220:1::1", PUBLIC])
+    target = vet("https://Example.ORG:8443/path?query", resolve=names)
+    assert names.asked == [("example.org", 8443)]
+    assert (target.host, target.port, target.host_header) == ("example.org", 8443, "example.org:8443")
+    assert target.addresses == (ip_address(PUBLIC), ip_address("2606:2800:220:1::1"))
+    assert vet(f"http://{PUBLIC}/", resolve=nobody).addresses == (IPv4Address(PUBLIC),)
+
+
+def test_allowed_networks_open_what_they_name_and_no_more() -> None:
+    allowed = [ip_network("10.1.0.0/16"), ip_network("fd00::/8")]
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00::1"):
+        assert vet("http://inner.test/", allowed=allowed, resolve=Names([address])).addresses
+    for address in ("10.2.0.1", "127.0.0.1", "fe80::1", "::1"):
+        with pytest.raises(TargetRefused):
+            vet("http://inner.test/", allowed=allowed, resolve=Names([address]))
+
+
+def test_a_name_that_does_not_resolve_may_do_so_later() -> None:
+    def unknown(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    for resolve in (unknown, Names([])):
+        with pytest.raises(Unreachable, match="does not resolve"):
+            vet("http://example.org/", resolve=resolve)

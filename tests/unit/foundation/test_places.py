@@ -1,0 +1,105 @@
+"""Places leave threads for short tasks, and one tenant never holds all of a kind."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from foundation.scheduling import places
+from foundation.scheduling.places import Places
+from tests.few_places import limited
+
+ALL = ("control", "outcomes", "heartbeats", "rest", "webhooks", "artifacts")
+KINDS = (places.ARTIFACTS, places.CALLS, places.WEBHOOKS)
+KINDS_BY_QUEUE = {"artifacts": places.ARTIFACTS, "rest": places.CALLS, "webhooks": places.WEBHOOKS}
+
+
+@pytest.fixture(autouse=True)
+def unlimited() -> Iterator[None]:
+    with ExitStack() as stack:
+        for each in (places.CHECKS, places.REPEATED_CHECKS, places.SLOW, places.RELEASES, places.UPLOADS, *KINDS):
+            stack.enter_context(limited(each, each.most))
+        yield
+
+
+def held(stack: ExitStack, kind: Places, tenant: int | None) -> int:
+    """Take places for the tenant until it gets no more; return how many it got."""
+    count = 0
+    while stack.enter_context(kind.hold(tenant)):
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("threads", range(6, 70))
+def test_short_tasks_keep_a_quarter_of_the_threads_and_at_least_two(threads: int) -> None:
+    places.allot(threads, ALL)
+    with ExitStack() as stack:
+        slow = sum(held(stack, kind, tenant) for kind in (places.CHECKS, *KINDS) for tenant in (1, 2, 3))
+    assert threads - slow >= max(threads / 4, 2)
+
+
+@pytest.mark.parametrize("threads", range(1, 6))
+def test_too_few_threads_for_all_queues_are_refused(threads: int) -> None:
+    with pytest.raises(ValueError, match="at least 6 threads"):
+        places.allot(threads, ALL)
+    with pytest.raises(ValueError, match="at least 6 threads"):
+        places.allot(threads, ["outcomes", "webhooks"])
+    places.allot(threads, ["outcomes", "heartbeats"])
+
+
+@pytest.mark.parametrize("threads", [6, 7, 8, 16, 32])
+def test_a_tenant_whose_work_hangs_in_every_kind_leaves_a_place_of_every_kind(threads: int) -> None:
+    places.allot(threads, ALL)
+    for first in KINDS:
+        with ExitStack() as stack:
+            for kind in (first, *KINDS, places.CHECKS):
+                held(stack, kind, 1)
+            for kind in (*KINDS, places.CHECKS):
+                with kind.hold(2) as free:
+                    assert free
+
+
+@pytest.mark.parametrize("queue", KINDS_BY_QUEUE)
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_a_worker_for_one_queue_uses_all_its_threads(queue: str, threads: int) -> None:
+    places.allot(threads, [queue])
+    with ExitStack() as stack:
+        assert sum(held(stack, KINDS_BY_QUEUE[queue], tenant) for tenant in (1, 2)) == threads
+
+
+def test_a_place_is_free_again_after_an_error() -> None:
+    kind = Places(1)
+    with pytest.raises(KeyError), kind.hold(1):
+        raise KeyError
+    with kind.hold(1) as free:
+        assert free
+
+
+def test_whoever_finds_no_place_is_told_so() -> None:
+    kind = Places(2)
+    crowded: list[str] = []
+    with kind.hold(1), kind.hold(1, crowded=lambda: crowded.append("share")) as second:
+        assert not second
+        with kind.hold(2), kind.hold(3, crowded=lambda: crowded.append("all")):
+            pass
+    with kind.take(lambda _: None, crowded=lambda: crowded.append("nothing due")) as row:
+        assert row is None
+    assert crowded == ["share", "all"]
+
+
+@pytest.mark.parametrize("threads", [6, 8, 32])
+def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(threads: int, settings: Any) -> None:
+    settings.VERIFICATION_PROCESSES = 100
+    places.allot(threads, ALL)
+    with ExitStack() as stack:
+        for kind, rest in ((places.REPEATED_CHECKS, places.CHECKS), (places.RELEASES, places.UPLOADS)):
+            assert sum(held(stack, kind, tenant) for tenant in (1, 2, 3)) >= 1
+            with rest.hold(4) as free:
+                assert free
+
+
+def test_work_of_no_tenant_may_take_every_place() -> None:
+    with ExitStack() as stack:
+        kind = Places(3)
+        assert sum(stack.enter_context(kind.hold()) for _ in range(3)) == 3

@@ -1,0 +1,180 @@
+"""What goes straight to the artifact store: which bytes, to whom, how often it is tried, and which verdict counts."""
+
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import DefinitionError
+from pipelines.release.direct_upload import send
+from tests.unit.pipelines.conftest import serving
+
+DATA = b"0123456789"
+PART = 4
+TRIES = 6
+
+
+class Store:
+    """Takes each PUT with the next of `statuses`, and with 200 after them."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.location = ""
+        self.parts: list[tuple[str, bytes]] = []
+        self.authorizations: list[str | None] = []
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                store.authorizations.append(self.headers.get("Authorization"))
+                status = store.statuses.pop(0) if store.statuses else 200
+                if status == 200:
+                    store.parts.append((self.path, body))
+                self.send_response(status)
+                self.send_header("Location", store.location)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+class Coordinator:
+    """Has the parts of DATA sent to `store`. Once it is asked to, it verifies them with the next of `statuses`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.statuses = ["STORED"]
+        self.status = "OPEN"
+
+    def ask(self, method: str, path: str, expected: tuple[int, ...], **_: Any) -> dict[str, Any]:
+        if path.endswith("/complete") or self.status == "VERIFYING":
+            self.status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        there = {name for name, _ in self.store.parts}
+        parts: list[dict[str, Any]] = [
+            {"url": f"{self.store.url}/{offset}", "offset": offset, "size": min(PART, len(DATA) - offset)}
+            for offset in range(0, len(DATA), PART)
+            if f"/{offset}" not in there
+        ]
+        finding = {"message": "other bytes came"} if self.status == "REJECTED" else None
+        received = len(DATA) - sum(part["size"] for part in parts)
+        told = {"uploadId": "u", "status": self.status, "size": len(DATA), "received": received, "finding": finding}
+        return {**told, "missing": parts if self.status == "OPEN" else []}
+
+
+@pytest.fixture
+def stores() -> Iterator[list[Store]]:
+    made = [Store(), Store()]
+    with serving(*(each.server for each in made)):
+        yield made
+
+
+@pytest.fixture
+def coordinator(stores: list[Store]) -> Coordinator:
+    return Coordinator(stores[0])
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each pause between two tries, none of which is waited for."""
+    made: list[float] = []
+    monkeypatch.setattr(time, "sleep", made.append)
+    return made
+
+
+def sent(folder: Path, coordinator: Coordinator, patience: float = 20.0) -> bool:
+    path = folder / "app.zip"
+    path.write_bytes(DATA)
+    return send(path, "sha256:0", coordinator.ask, lambda _sent, _total: None, patience=patience)
+
+
+def refused(folder: Path, coordinator: Coordinator, patience: float = 20.0) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        sent(folder, coordinator, patience)
+    return caught.value.code
+
+
+def test_each_part_has_its_own_bytes(tmp_path: Path, coordinator: Coordinator) -> None:
+    assert sent(tmp_path, coordinator)
+    assert coordinator.store.parts == [("/0", b"0123"), ("/4", b"4567"), ("/8", b"89")]
+
+
+def test_of_each_part_no_more_is_read_than_its_size(tmp_path: Path, coordinator: Coordinator) -> None:
+    path, told = tmp_path / "app.zip", list[tuple[int, int]]()
+    path.write_bytes(DATA)
+    assert send(path, "sha256:0", coordinator.ask, lambda *numbers: told.append(numbers), patience=20)
+    assert told == [(4, 10), (8, 10), (10, 10), (10, 10)]
+
+
+def test_a_part_that_failed_is_sent_again(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
+    coordinator.store.statuses = [200, 500, 200]
+    assert sent(tmp_path, coordinator)
+    assert [name for name, _ in coordinator.store.parts] == ["/0", "/4", "/8"]
+    assert len(pauses) == 1
+
+
+def test_a_store_that_takes_no_part_is_given_up(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
+    coordinator.store.statuses = [503] * 100
+    assert refused(tmp_path, coordinator) == "STORE_UNREACHABLE"
+    assert len(coordinator.store.authorizations) == TRIES
+    assert pauses == sorted(set(pauses)), "each pause is longer than the one before"
+
+
+def test_only_failures_in_a_row_count(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
+    coordinator.store.statuses = ([503] * (TRIES - 1) + [200]) * 3
+    assert sent(tmp_path, coordinator)
+
+
+def test_the_store_gets_no_credentials_and_sends_nobody_elsewhere(
+    tmp_path: Path, stores: list[Store], coordinator: Coordinator, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    asked, other = stores
+    asked.statuses, asked.location = [307] * TRIES, f"{other.url}/0"
+    assert refused(tmp_path, coordinator) == "STORE_UNREACHABLE"
+    assert asked.authorizations == [None] * TRIES
+    assert other.authorizations == []
+
+
+@pytest.mark.parametrize("verdict", ["REJECTED", "EXPIRED"])
+def test_only_what_is_stored_is_sent(
+    tmp_path: Path, coordinator: Coordinator, verdict: str, pauses: list[float]
+) -> None:
+    coordinator.statuses = ["VERIFYING", verdict]
+    assert refused(tmp_path, coordinator) == "UPLOAD_REJECTED"
+
+
+def test_the_wait_for_a_verdict_ends(tmp_path: Path, coordinator: Coordinator) -> None:
+    coordinator.statuses = [*["VERIFYING"] * 10, "STORED"]
+    assert refused(tmp_path, coordinator, patience=-1.0) == "VERDICT_OVERDUE"
+
+
+@pytest.mark.parametrize("code", ["DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"])
+def test_a_coordinator_may_take_no_direct_uploads(tmp_path: Path, code: str) -> None:
+    (tmp_path / "app.zip").write_bytes(DATA)
+    assert not send(tmp_path / "app.zip", "sha256:0", lambda *_, **__: {"code": code}, lambda *_: None, patience=0.0)
+
+
+def test_a_coordinator_that_takes_no_more_uploads_refuses_this_one(tmp_path: Path) -> None:
+    """The author learns why. The file is not sent with the release instead."""
+    (tmp_path / "app.zip").write_bytes(DATA)
+    with pytest.raises(DefinitionError, match="DIRECT_UPLOADS_FULL"):
+        send(
+            tmp_path / "app.zip",
+            "sha256:0",
+            lambda *_, **__: {"code": "DIRECT_UPLOADS_FULL", "detail": "50 uploads are open"},
+            lambda *_: None,
+            patience=0.0,
+        )

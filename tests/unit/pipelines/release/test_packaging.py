@@ -1,0 +1,187 @@
+"""What is in an artifact, and that its bytes depend on the source alone."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipelines import DefinitionError, Pipeline
+from pipelines.authoring.compiler import compile_contract
+from pipelines.release.packaging import artifact_digest, build
+from tests.unit.pipelines.conftest import IMPORTS, Author
+from wire.documents.contract import CONTRACT_ENTRY
+
+REPOSITORY = Path(__file__).resolve().parents[4]
+STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"
+
+
+def names(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def built(pipeline: Pipeline | str, out: Path) -> Path:
+    return build(pipeline, out).path
+
+
+def build_elsewhere(source: Path, out: Path, reference: str, **environment: str) -> bytes:
+    command = [sys.executable, "-m", "pipelines", "build", reference, "--out", str(out)]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **environment}
+    subprocess.run(command, cwd=source, env=env, check=True, capture_output=True)
+    (artifact,) = out.glob("*.zip")
+    return artifact.read_bytes()
+
+
+def test_the_same_source_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
+    """Other folder, times, modes, order of creation, hash seed, locale, time zone and leftovers."""
+    one, two = tmp_path / "one", tmp_path / "a longer place" / "ü"
+    shutil.copytree(REPOSITORY / "examples", one / "examples")
+    for file in sorted((REPOSITORY / "examples").rglob("*"), reverse=True):
+        if file.is_file() and file.suffix != ".pyc":
+            copy = two / "examples" / file.relative_to(REPOSITORY / "examples")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+            copy.chmod(0o600)
+            os.utime(copy, (1, 1))
+    (two / "examples/payments/.editor-swap").write_text("x")
+    (two / "examples/payments/__pycache__").mkdir(exist_ok=True)
+    (two / "examples/payments/__pycache__/old.cpython-39.pyc").write_text("x")
+    old = os.umask(0o077)
+    try:
+        for reference in ("examples.payments.pipeline:pipeline", "examples.payments_v2.pipeline:pipeline"):
+            module = reference.split(".")[1]
+            first = build_elsewhere(one, tmp_path / "out1" / module, reference, PYTHONHASHSEED="1", TZ="UTC")
+            second = build_elsewhere(
+                two, tmp_path / "out2" / module, reference, PYTHONHASHSEED="2", TZ="Asia/Tokyo", LC_ALL="C"
+            )
+            assert first == second
+    finally:
+        os.umask(old)
+
+
+def test_an_artifact_holds_the_package_and_its_contract(author: Author, tmp_path: Path) -> None:
+    author.write("acme/__init__.py", "")
+    author.write("acme/other/secret.py", "")
+    author.write("acme/orders/inner/__init__.py", "")
+    author.write("acme/orders/data/rates.csv", "a,b\n")
+    author.write("acme/orders/.hidden", "")
+    author.write("acme/orders/.git/config", "")
+    author.write("acme/orders/__pycache__/x.pyc", "")
+    pipeline = author.pipeline(STEP, module="acme.orders.flow")
+    artifact = build(pipeline, tmp_path / "dist")
+    assert names(artifact.path) == [
+        CONTRACT_ENTRY,
+        "acme/__init__.py",
+        "acme/orders/data/rates.csv",
+        "acme/orders/flow.py",
+        "acme/orders/inner/__init__.py",
+    ]
+    with zipfile.ZipFile(artifact.path) as archive:
+        assert json.loads(archive.read(CONTRACT_ENTRY)) == artifact.contract == compile_contract(pipeline)
+        assert archive.read("acme/orders/data/rates.csv") == b"a,b\n"
+        for entry in archive.infolist():
+            assert (entry.compress_type, entry.create_system) == (zipfile.ZIP_STORED, 3)
+            assert (entry.date_time, entry.external_attr >> 16) == ((1980, 1, 1, 0, 0, 0), 0o100644)
+
+
+def test_the_digest_is_that_of_the_file_and_is_found_without_writing(author: Author, tmp_path: Path) -> None:
+    pipeline = author.pipeline(STEP)
+    artifact = build(pipeline, tmp_path / "dist")
+    data = artifact.path.read_bytes()
+    assert artifact.digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert artifact.size == len(data)
+    assert artifact_digest(pipeline) == artifact.digest
+    assert [file.name for file in (tmp_path / "dist").iterdir()] == ["org.acme.orders.zip"]
+
+
+def test_a_changed_body_changes_the_digest_and_nothing_else(author: Author, tmp_path: Path) -> None:
+    before = build(author.pipeline(STEP), tmp_path / "dist")
+    after = build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
+    assert before.path == after.path
+    assert before.digest != after.digest
+    assert before.contract == after.contract
+
+
+def test_a_new_artifact_takes_the_place_of_the_old_one_at_once(author: Author, tmp_path: Path) -> None:
+    """Whoever is reading the old one reads it to its end."""
+    old = build(author.pipeline(STEP), tmp_path / "dist")
+    with old.path.open("rb") as file:
+        build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
+        assert f"sha256:{hashlib.sha256(file.read()).hexdigest()}" == old.digest
+
+
+def test_a_single_module_packs_its_file(author: Author, tmp_path: Path) -> None:
+    author.write("beside.py", "")
+    assert names(built(author.pipeline(STEP), tmp_path)) == [CONTRACT_ENTRY, "authored.py"]
+
+
+def test_a_pipeline_in_the_package_itself_packs_the_package(author: Author, tmp_path: Path) -> None:
+    author.write("acme/__init__.py", IMPORTS + STEP)
+    author.write("acme/rates.py", "")
+    assert names(built(author.load("acme:pipeline"), tmp_path)) == [
+        CONTRACT_ENTRY,
+        "acme/__init__.py",
+        "acme/rates.py",
+    ]
+
+
+def test_further_packages_and_modules_are_packed_on_request(author: Author, tmp_path: Path) -> None:
+    author.write("shared/__init__.py", "")
+    author.write("shared/money/rounding.py", "")
+    author.write("single.py", "def ship(order: int) -> int: return order")
+    author.write(
+        "authored.py",
+        "from pipelines import Pipeline\nfrom single import ship\n"
+        "pipeline = Pipeline('org.acme', packages=('shared.money', 'single'))\npipeline.step(ship)\n",
+    )
+    assert names(built(author.load("authored:pipeline"), tmp_path)) == [
+        CONTRACT_ENTRY,
+        "authored.py",
+        "shared/__init__.py",
+        "shared/money/rounding.py",
+        "single.py",
+    ]
+
+
+def test_a_step_from_outside_of_the_artifact_is_refused(author: Author, tmp_path: Path) -> None:
+    author.write("single.py", "def ship(order: int) -> int: return order")
+    author.write(
+        "authored.py",
+        "from pipelines import Pipeline\nfrom single import ship\npipeline = Pipeline('p')\npipeline.step(ship)\n",
+    )
+    with pytest.raises(DefinitionError, match=r"STEP_NOT_PACKED: step \"Ship\".*packages=\('single',\)"):
+        build("authored:pipeline", tmp_path)
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "authored.inner", "sys", ""])
+def test_a_package_that_cannot_be_found_is_refused(author: Author, tmp_path: Path, package: str) -> None:
+    body = STEP + f"pipeline.packages = ({package!r},)\n"
+    with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND"):
+        build(author.pipeline(body), tmp_path)
+
+
+def test_an_artifact_does_not_pack_itself(author: Author) -> None:
+    author.write("acme/__init__.py", "")
+    pipeline = author.pipeline(STEP, module="acme.flow")
+    with pytest.raises(DefinitionError, match="OUT_DIR_PACKED"):
+        build(pipeline, author.folder / "acme" / "dist")
+    assert not (author.folder / "acme" / "dist").exists()
+
+
+def test_an_unwritable_place_is_named(author: Author, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DefinitionError, match=r"OUT_DIR_UNWRITABLE: cannot write .*file"):
+        build(author.pipeline(STEP), tmp_path / "file" / "dist")
+
+
+def test_a_source_that_vanished_is_named(author: Author, tmp_path: Path) -> None:
+    pipeline = author.pipeline(STEP)
+    (author.folder / "authored.py").unlink()
+    with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND: authored"):
+        build(pipeline, tmp_path)

@@ -1,0 +1,159 @@
+"""The requests of a publisher and its timeout. A small HTTP server replaces the coordinator."""
+
+import base64
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import DefinitionError
+from pipelines.release.descriptor import ENVELOPE_NAME, release
+from pipelines.release.packaging import build
+from pipelines.release.publish import Target, publish
+from tests.unit.pipelines.conftest import Author, serving
+
+STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
+
+
+class Coordinator:
+    """Answers each POST with 202 and each GET with the next item of `statuses`, and then repeats the last one."""
+
+    def __init__(self) -> None:
+        self.statuses = ["REGISTERED"]
+        self.location = ""
+        self.requests: list[tuple[str, str, str]] = []
+        self.bodies: list[bytes] = []
+        coordinator = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                statuses = coordinator.statuses
+                self.answer({"status": statuses.pop(0) if len(statuses) > 1 else statuses[0]}, 200)
+
+            def do_POST(self) -> None:
+                coordinator.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.answer({}, 202)
+
+            def answer(self, document: dict[str, Any], status: int) -> None:
+                coordinator.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+                self.send_response(307 if coordinator.location else status)
+                if coordinator.location:
+                    self.send_header("Location", coordinator.location)
+                self.end_headers()
+                self.wfile.write(json.dumps(document).encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture
+def coordinators() -> Iterator[list[Coordinator]]:
+    made = [Coordinator(), Coordinator()]
+    with serving(*(each.server for each in made)):
+        yield made
+
+
+@pytest.fixture
+def coordinator(coordinators: list[Coordinator]) -> Coordinator:
+    return coordinators[0]
+
+
+@pytest.fixture
+def folder(author: Author, tmp_path: Path) -> Path:
+    built = build(author.pipeline(STEP), tmp_path / "dist")
+    release(built.path.parent, release_version="1.0")
+    return built.path.parent
+
+
+def published(folder: Path, coordinator: Coordinator, *, tenant: str = "acme", patience: float = 20) -> dict[str, Any]:
+    target = Target(coordinator.url, tenant, "dc_secret")
+    return publish(folder, target, progress=lambda _sent, _total: None, patience=patience)
+
+
+def change_descriptor(folder: Path, **members: Any) -> None:
+    file = folder / "pipeline-release.json"
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | members))
+
+
+def test_it_waits_for_the_verdict(folder: Path, coordinator: Coordinator) -> None:
+    coordinator.statuses = ["UPLOADED", "VERIFYING", "REJECTED"]
+    assert published(folder, coordinator)["status"] == "REJECTED"
+
+
+def test_it_gives_up_after_its_patience(folder: Path, coordinator: Coordinator) -> None:
+    coordinator.statuses = [*["VERIFYING"] * 10, "REGISTERED"]
+    with pytest.raises(DefinitionError, match="still VERIFYING"):
+        published(folder, coordinator, patience=0.1)
+
+
+def test_a_token_goes_to_the_coordinator_alone(
+    folder: Path, coordinators: list[Coordinator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator, other = coordinators
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    published(folder, coordinator)
+    assert {authorization for _, _, authorization in coordinator.requests} == {"Bearer dc_secret"}
+
+    coordinator.location = other.url
+    with pytest.raises(DefinitionError, match="307"):
+        published(folder, coordinator)
+    assert other.requests == []
+
+
+def test_an_error_that_shows_a_target_shows_no_token() -> None:
+    assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
+
+
+def test_names_lead_to_no_other_address(folder: Path, coordinator: Coordinator) -> None:
+    change_descriptor(folder, pipelineId="orders?x=1&y", releaseVersion="1?y")
+    published(folder, coordinator, tenant="../acme")
+    tenant = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"
+    assert [path for _, path, _ in coordinator.requests] == [tenant, f"{tenant}/1%3Fy"]
+
+
+def test_a_file_that_is_not_what_the_descriptor_says_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
+    (folder / "org.acme.orders.zip").write_bytes(b"other")
+    with pytest.raises(DefinitionError, match="not what the descriptor says"):
+        published(folder, coordinator)
+    assert coordinator.requests == []
+
+
+def test_a_signature_over_another_descriptor_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
+    payload = base64.b64encode(b"another").decode()
+    (folder / ENVELOPE_NAME).write_text(json.dumps({"payload": payload}))
+    with pytest.raises(DefinitionError, match="over another descriptor"):
+        published(folder, coordinator)
+    assert coordinator.requests == []
+
+
+def test_each_file_is_sent_once_and_a_contract_goes_along(folder: Path, coordinator: Coordinator) -> None:
+    document = json.loads((folder / "pipeline-release.json").read_bytes())
+    (first,) = document["artifacts"]
+    change_descriptor(folder, artifacts=[first, {**first, "artifactId": "again", "uri": "copy.zip"}])
+    (folder / "copy.zip").write_bytes((folder / first["uri"]).read_bytes())
+    (folder / "pipeline-contract.json").write_text("{}")
+    published(folder, coordinator)
+    (body,) = coordinator.bodies
+    assert body.count(b'name="artifact"') == 1
+    assert body.count(b'name="contract"') == 1
+    assert body.count(b'name="descriptor"') == 1
+
+
+def test_an_image_is_published_without_a_file(folder: Path, coordinator: Coordinator) -> None:
+    (first,) = json.loads((folder / "pipeline-release.json").read_bytes())["artifacts"]
+    image = {"artifactId": "image", "kind": "container-image", "digest": f"sha256:{'1' * 64}"}
+    change_descriptor(folder, artifacts=[first, {**image, "uri": f"registry.example/app@{image['digest']}"}])
+    published(folder, coordinator)
+    (body,) = coordinator.bodies
+    assert body.count(b'name="artifact"') == 1

@@ -1,0 +1,135 @@
+"""Keys that sign releases, and `release --sign`, as an author uses them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from securesystemslib.dsse import Envelope as Witness
+from securesystemslib.signer import SSlibKey
+
+from pipelines import DefinitionError
+from pipelines.release import signing_key
+from pipelines.release.descriptor import release
+from pipelines.release.packaging import build
+from releases.trust.evidence import Kind, examine
+from tests.unit.pipelines.conftest import Author
+from wire.documents import signing
+from wire.documents.descriptor import parse_descriptor
+
+STEP = "@pipeline.step\ndef ship_it(order: Order) -> Receipt:\n    return Receipt(1)\n"
+
+
+@pytest.fixture
+def dist(author: Author, tmp_path: Path) -> Path:
+    return build(author.pipeline(STEP), tmp_path / "dist").path.parent
+
+
+def refused(code: str, path: Path) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        signing_key.load(path)
+    assert caught.value.code == code
+    return caught.value.message
+
+
+def test_a_key_is_for_its_owner_alone_and_is_never_written_over(tmp_path: Path) -> None:
+    made = signing_key.make(tmp_path / "ci.pem")
+    assert made.private.stat().st_mode & 0o777 == 0o600
+    key = signing_key.load(made.private)
+    assert signing.read_public_key(made.public.read_text()) == key.public_key()
+    assert made.key_id == signing.key_id(key.public_key())
+    before = made.private.read_bytes(), made.public.read_bytes()
+    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
+        signing_key.make(tmp_path / "ci.pem")
+    made.private.unlink()
+    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
+        signing_key.make(tmp_path / "ci.pem")
+    assert not made.private.exists()
+    assert made.public.read_bytes() == before[1]
+    made.public.unlink()
+    made.private.write_bytes(before[0])
+    with pytest.raises(DefinitionError, match="KEY_EXISTS"):
+        signing_key.make(tmp_path / "ci.pem")
+    assert made.private.read_bytes() == before[0]
+    with pytest.raises(DefinitionError, match="OUT_DIR_UNWRITABLE"):
+        signing_key.make(tmp_path / "gone" / "ci.pem")
+
+
+def test_a_passphrase_locks_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(signing_key.PASSPHRASE, "a secret of ours")
+    made = signing_key.make(tmp_path / "ci.pem")
+    assert made.encrypted
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in made.private.read_bytes()
+    assert signing_key.load(made.private).public_key() == signing.read_public_key(made.public.read_text())
+    monkeypatch.setenv(signing_key.PASSPHRASE, "another secret")
+    assert "secret" not in refused("SIGNING_KEY_LOCKED", made.private)
+    monkeypatch.delenv(signing_key.PASSPHRASE)
+    assert signing_key.PASSPHRASE in refused("SIGNING_KEY_LOCKED", made.private)
+
+
+def test_a_key_without_a_passphrase_is_read_while_one_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = signing_key.make(tmp_path / "ci.pem")
+    monkeypatch.setenv(signing_key.PASSPHRASE, "for another key")
+    assert signing.key_id(signing_key.load(made.private).public_key()) == made.key_id
+
+
+def test_what_is_no_signing_key_is_told_by_its_code(tmp_path: Path) -> None:
+    refused("SIGNING_KEY_UNREADABLE", tmp_path / "gone.pem")
+    refused("SIGNING_KEY_UNREADABLE", tmp_path)
+    public = signing_key.make(tmp_path / "ci.pem").public
+    text = tmp_path / "text.pem"
+    text.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n")
+    other = tmp_path / "rsa.pem"
+    other.write_bytes(
+        rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    for path in (public, text, other):
+        assert "secret" not in refused("SIGNING_KEY_INVALID", path)
+
+
+def test_the_envelope_is_over_the_very_bytes_and_good_for_other_readers_of_dsse(dist: Path, tmp_path: Path) -> None:
+    keys = [signing_key.make(tmp_path / name) for name in ("a.pem", "b.pem")]
+    written = release(dist, sign_with=[key.private for key in keys])
+    assert written.envelope == dist / "pipeline-release.dsse.json"
+    data, descriptor = written.envelope.read_bytes(), written.path.read_bytes()
+    evidence = examine(data, parse_descriptor(descriptor))
+    assert (evidence.kind, evidence.findings) == (Kind.SIGNATURE, ())
+    witness = Witness.from_dict(json.loads(data))
+    assert (witness.payload, witness.payload_type) == (descriptor, signing.RELEASE_TYPE)
+    public = [signing.read_public_key(key.public.read_text()) for key in keys]
+    others = [SSlibKey.from_crypto(each, signing.key_id(each)) for each in public]
+    assert set(witness.verify(list(others), 2)) == {key.key_id for key in keys}
+
+
+def test_a_release_that_is_not_signed_leaves_no_earlier_signature(dist: Path, tmp_path: Path) -> None:
+    key = signing_key.make(tmp_path / "ci.pem")
+    assert release(dist, sign_with=[key.private]).envelope
+    with pytest.raises(DefinitionError, match="SIGNING_KEY_UNREADABLE"):
+        release(dist, release_version="2.0", sign_with=[tmp_path / "gone.pem"])
+    kept = examine(
+        (dist / "pipeline-release.dsse.json").read_bytes(),
+        parse_descriptor((dist / "pipeline-release.json").read_bytes()),
+    )
+    assert kept.findings == ()
+    assert release(dist, release_version="2.0").envelope is None
+    assert not (dist / "pipeline-release.dsse.json").exists()
+
+
+def test_the_commands(dist: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pipelines", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    made = run("key", str(tmp_path / "ci.pem"), "--json")
+    assert (made.returncode, made.stderr) == (0, "")
+    facts = json.loads(made.stdout)
+    assert (facts["public"], facts["encrypted"]) == (str(tmp_path / "ci.pub.pem"), False)
+    signed = run("release", f"--out={dist}", f"--sign={facts['private']}", "--json")
+    assert (signed.returncode, signed.stderr) == (0, "")
+    envelope = json.loads(Path(json.loads(signed.stdout)["signature"]).read_bytes())
+    assert [each["keyid"] for each in envelope["signatures"]] == [facts["keyId"]]
+    wrong = run("release", f"--out={dist}", f"--sign={facts['public']}")
+    assert (wrong.returncode, wrong.stderr.split(":")[1]) == (2, " SIGNING_KEY_INVALID")

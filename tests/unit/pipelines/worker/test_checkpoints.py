@@ -1,0 +1,82 @@
+"""How a pipeline asks for checkpoints: in its artifact, in its release, and nowhere else."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipelines import DefinitionError, Pipeline
+from pipelines.release.descriptor import MAX_CAPABILITIES_BYTES, release
+from pipelines.release.packaging import CAPABILITIES_ENTRY, artifact_digest, build
+from tests.unit.pipelines.conftest import Author
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.documents.descriptor import CHECKPOINTS, parse_descriptor
+
+STEP = "@pipeline.step\ndef ship(order: Order) -> Receipt:\n    return Receipt(1)\n"
+
+
+@pytest.fixture
+def pipeline(author: Author) -> Pipeline:
+    return author.pipeline(STEP)
+
+
+def entries(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_no_checkpoints_unless_asked_for(pipeline: Pipeline, tmp_path: Path) -> None:
+    assert pipeline.checkpoint is False
+    built = build(pipeline, tmp_path)
+    assert set(entries(built.path)) == {CONTRACT_ENTRY, "authored.py"}
+    assert release(tmp_path).document["artifacts"][0]["capabilities"] == []
+
+
+def test_asking_adds_one_entry_to_the_artifact_and_changes_no_other(pipeline: Pipeline, tmp_path: Path) -> None:
+    without = build(pipeline, tmp_path / "without")
+    pipeline.checkpoint = True
+    asking = build(pipeline, tmp_path / "asking")
+    assert entries(asking.path) == {**entries(without.path), CAPABILITIES_ENTRY: b'["checkpoint-each-step"]\n'}
+    # What the pipeline means is the same, so is its contract; how it is run differs, so does the release.
+    assert asking.contract == without.contract
+    assert asking.digest != without.digest
+    pipeline.checkpoint = False
+    assert build(pipeline, tmp_path / "again").digest == without.digest
+
+
+def test_the_same_source_gives_the_same_bytes(author: Author, tmp_path: Path) -> None:
+    body = 'pipeline = Pipeline("org.acme.checked", checkpoint=True)\n' + STEP
+    pipeline = author.pipeline(body)
+    first, second = (build(pipeline, tmp_path / name) for name in ("first", "second"))
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert artifact_digest(author.pipeline(body)) == first.digest
+
+
+def test_the_release_carries_what_the_pipeline_asks_for(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.checkpoint = True
+    build(pipeline, tmp_path)
+    written = release(tmp_path)
+    [artifact] = parse_descriptor(written.path.read_bytes()).artifacts
+    assert artifact.capabilities == (CHECKPOINTS,)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b'"checkpoint-each-step"',
+        b"[1]",
+        b"\xff",
+        b"[" * 30_000,
+        json.dumps(["x" * MAX_CAPABILITIES_BYTES]).encode(),
+    ],
+)
+def test_capabilities_that_cannot_be_read_make_no_release(pipeline: Pipeline, tmp_path: Path, data: bytes) -> None:
+    built = build(pipeline, tmp_path)
+    with zipfile.ZipFile(built.path, "a") as archive:
+        archive.writestr(CAPABILITIES_ENTRY, data)
+    with pytest.raises(DefinitionError, match=f"NOT_AN_ARTIFACT: .*{CAPABILITIES_ENTRY}"):
+        release(tmp_path)

@@ -1,0 +1,122 @@
+"""The checkpoints that a transition stores. A run that resumes at any of them has the same result."""
+
+from typing import Any
+
+import pytest
+
+from pipelines import Pipeline, StepContext
+from pipelines.failures import Failed
+from pipelines.worker.runner import Completed, Suspended, run
+from tests.unit.pipelines.conftest import Author
+
+STEPS = """
+@pipeline.step
+def order(n: int) -> Order:
+    return Order(n, Decimal("10.50"))
+
+@pipeline.step
+def lines(order: Order) -> Iterator[Order]:
+    for number in range(order.number):
+        yield Order(number, order.total)
+
+@pipeline.step
+def ship(order: Order) -> Receipt:
+    return Receipt(order.number, str(order.total))
+
+@pipeline.step
+def join(receipts: list[Receipt]) -> Receipt:
+    return Receipt(len(receipts), ", ".join(each.note for each in receipts))
+
+@pipeline.step
+def show(receipt: Receipt) -> str:
+    return f"{receipt.number}: {receipt.note}"
+"""
+
+
+@pytest.fixture
+def pipeline(author: Author) -> Pipeline:
+    return author.pipeline(STEPS)
+
+
+def kept_by(pipeline: Pipeline, payload: Any, context: StepContext, *, stop: int = -1) -> list[tuple[int, Any, bool]]:
+    kept: list[tuple[int, Any, bool]] = []
+    run(pipeline, payload, start=0, stop=stop, context=context, keep=lambda *each: kept.append(each))
+    return kept
+
+
+def test_each_step_but_the_last_leaves_its_output_as_it_travels(pipeline: Pipeline, context: StepContext) -> None:
+    total = "10.50"
+    assert kept_by(pipeline, 2, context) == [
+        (1, [{"number": 2, "total": total}], False),
+        (2, [{"number": 0, "total": total}, {"number": 1, "total": total}], True),
+        (3, [{"number": 0, "note": total}, {"number": 1, "note": total}], True),
+        (4, [{"number": 2, "note": "10.50, 10.50"}], False),
+    ]
+
+
+@pytest.mark.parametrize("lines", [0, 1, 2])
+def test_a_run_that_resumes_at_any_checkpoint_comes_to_the_same_end(
+    pipeline: Pipeline, context: StepContext, lines: int
+) -> None:
+    """A stream remains a stream, even with one item or none."""
+    uninterrupted = run(pipeline, lines, start=0, stop=-1, context=context)
+    assert isinstance(uninterrupted, Completed)
+    kept = kept_by(pipeline, lines, context)
+    assert [index for index, _, _ in kept] == [1, 2, 3, 4]
+    for index, outputs, many in kept:
+        payload, shape = (outputs, "MULTI") if many else (outputs[0], "UNI")
+        resumed = run(pipeline, payload, start=index, stop=-1, context=context, shape=shape)  # type: ignore[arg-type]
+        assert resumed == uninterrupted, index
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_no_checkpoint_is_kept_where_the_transition_stops(pipeline: Pipeline, context: StepContext, stop: int) -> None:
+    assert [index for index, _, _ in kept_by(pipeline, 2, context, stop=stop)] == list(range(1, stop))
+
+
+def test_no_checkpoint_is_kept_before_an_await_which_stores_the_same_values(
+    author: Author, context: StepContext
+) -> None:
+    pipeline = author.pipeline(
+        "@pipeline.step\ndef double(n: int) -> int:\n    return 2 * n\n"
+        "@pipeline.step\ndef again(n: int) -> int:\n    return 2 * n\n"
+        "pipeline.awaits('Approve', request=int, response=bool, timeout=timedelta(hours=1))\n"
+    )
+    kept: list[Any] = []
+    outcome = run(pipeline, 1, start=0, stop=-1, context=context, keep=lambda *each: kept.append(each))
+    assert isinstance(outcome, Suspended)
+    assert (kept, outcome.requests) == ([(1, [2], False)], [4])
+
+
+def test_a_checkpoint_is_kept_before_the_next_step_begins(author: Author, context: StepContext) -> None:
+    pipeline = author.pipeline(
+        """
+        log = []
+
+        @pipeline.step
+        def spread(n: int) -> Iterator[int]:
+            for number in range(n):
+                log.append(f"spread {number}")
+                yield number
+
+        @pipeline.step
+        def send(n: int) -> int:
+            log.append(f"send {n}")
+            return n
+        """
+    )
+    log = pipeline.parts[0].function.__globals__["log"]  # type: ignore[union-attr]
+    run(pipeline, 2, start=0, stop=-1, context=context, keep=lambda *_: log.append("kept"))
+    assert log == ["spread 0", "spread 1", "kept", "send 0", "send 1"]
+
+
+@pytest.mark.parametrize("error", [OSError("broker away"), MemoryError(), SystemExit(1)])
+def test_a_checkpoint_that_cannot_be_kept_fails_the_transition_and_is_nobodys_step(
+    pipeline: Pipeline, context: StepContext, error: BaseException
+) -> None:
+    def keep(*_: Any) -> None:
+        raise error
+
+    failed = run(pipeline, 2, start=0, stop=-1, context=context, keep=keep)
+    assert isinstance(failed, Failed)
+    assert (failed.failure_class, failed.retryable, failed.step_index) == (type(error).__name__, True, None)

@@ -1,0 +1,36 @@
+"""A worker reads its key from a file or the environment, and refuses a malformed one."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import DefinitionError
+from pipelines.worker.options import worker_key
+from wire.worker_keys import worker_key as derived
+
+KEY = derived("a secret", "acme")
+
+
+def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{KEY.text}\n")
+    assert worker_key(file) == KEY
+    monkeypatch.setenv("PIPELINES_WORKER_KEY", KEY.text)
+    assert worker_key(None) == KEY
+
+
+@pytest.mark.parametrize("text", [KEY.text[:-1], KEY.text.partition(".")[2], "password"])
+def test_a_malformed_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PIPELINES_WORKER_KEY", text)
+    with pytest.raises(DefinitionError) as caught:
+        worker_key(None)
+    assert caught.value.code == "MALFORMED_WORKER_KEY"
+    assert text not in str(caught.value)
+    assert "manage.py worker_key" in str(caught.value)
+
+
+def test_a_missing_key_is_a_missing_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIPELINES_WORKER_KEY", raising=False)
+    with pytest.raises(DefinitionError) as caught:
+        worker_key(None)
+    assert caught.value.code == "MISSING_OPTION"

@@ -1,0 +1,280 @@
+"""What goes out together, what is overtaken, and that nothing is lost to a broker that is away."""
+
+import threading
+import uuid
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+
+from pipelines.worker.outbox import MOST_ANSWERS, MOST_TRIES, Answer, Outbox
+from tests.running import eventually
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import Checkpoint, Failure, Outcome, Suspension
+from wire.messages.grouping import MOST_BYTES
+
+HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")
+ELSEWHERE = ReleaseIdentity("acme", "orders", "c2", "2.0")
+
+
+def outcome(token: uuid.UUID | None = None, **members: Any) -> Answer:
+    identity = members.pop("identity", HERE)
+    made = Outcome(
+        execution_id=uuid.uuid4(),
+        execution_version=1,
+        lease_token=token or uuid.uuid4(),
+        transition_key="k",
+        outcome="FAILED",
+        failure=Failure(failure_class="E", message="m", retryable=True),
+        **members,
+    )
+    return Answer(identity, outcome=made)
+
+
+def checkpoint(token: uuid.UUID, step: int) -> Answer:
+    made = Checkpoint(
+        execution_id=uuid.uuid4(),
+        execution_version=1,
+        lease_token=token,
+        transition_key="k",
+        next_step_index=step,
+        output_payloads=["1"],
+    )
+    return Answer(HERE, checkpoint=made)
+
+
+class Broker:
+    """Takes groups; the first ones may find it closed, or away."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.groups: list[list[Answer]] = []
+        self.failures = failures
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Semaphore(0)
+
+    def send(self, group: Sequence[Answer]) -> None:
+        self.entered.release()
+        assert self.open.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise OSError("away")
+        self.groups.append(list(group))
+
+
+def holds(items: Sequence[object], number: int) -> bool:
+    return len(items) >= number
+
+
+def test_the_first_answer_goes_at_once_and_those_that_come_meanwhile_together() -> None:
+    broker = Broker()
+    outbox = Outbox(broker.send)
+    outbox.start()
+    broker.open.clear()
+    first, *others = [outcome() for _ in range(5)]
+    outbox.put(first)
+    assert broker.entered.acquire(timeout=10)
+    for answer in others:
+        outbox.put(answer)
+    broker.open.set()
+    assert outbox.close(10)
+    assert broker.groups == [[first], others]
+
+
+def test_a_checkpoint_is_overtaken_by_a_later_one_and_by_the_outcome() -> None:
+    broker = Broker()
+    outbox = Outbox(broker.send)
+    running, over = uuid.uuid4(), uuid.uuid4()
+    outbox.put(checkpoint(running, 1))
+    outbox.put(checkpoint(over, 1))
+    newest = checkpoint(running, 2)
+    outbox.put(newest)
+    ended = outcome(over)
+    outbox.put(ended)
+    outbox.start()
+    assert outbox.close(10)
+    assert broker.groups == [[newest, ended]]
+
+
+def test_answers_about_different_releases_travel_apart() -> None:
+    broker = Broker()
+    outbox = Outbox(broker.send)
+    ours, theirs = outcome(), outcome(identity=ELSEWHERE)
+    outbox.put(ours)
+    outbox.put(theirs)
+    outbox.start()
+    assert outbox.close(10)
+    assert broker.groups == [[ours], [theirs]]
+
+
+def test_a_message_is_bounded() -> None:
+    broker = Broker()
+    outbox = Outbox(broker.send)
+    answers = [outcome() for _ in range(MOST_ANSWERS + 1)]
+    for answer in answers:
+        outbox.put(answer)
+    outbox.start()
+    assert outbox.close(10)
+    assert broker.groups == [answers[:-1], answers[-1:]]
+
+
+def test_what_the_broker_does_not_take_is_offered_again(caplog: pytest.LogCaptureFixture) -> None:
+    broker = Broker(failures=1)
+    outbox = Outbox(broker.send)
+    answer = outcome()
+    outbox.put(answer)
+    outbox.start()
+    assert outbox.close(10)
+    assert broker.groups == [[answer]]
+    assert "did not take 1 answers: OSError" in caplog.text
+
+
+def test_closing_does_not_wait_for_ever_for_a_broker_that_is_away() -> None:
+    broker = Broker()
+    broker.open.clear()
+    outbox = Outbox(broker.send)
+    outbox.put(outcome())
+    outbox.start()
+    assert not outbox.close(0.1)
+    broker.open.set()
+    outbox.join(10)
+    assert not outbox.is_alive()
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_what_can_never_be_sent_is_lost_alone(kind: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
+    """It holds up no other, and what was sent or lost is done with: no lease is held for it."""
+    bad, good = outcome(identity=ELSEWHERE), outcome()
+    sent: list[Answer] = []
+    done: list[Answer] = []
+
+    def send(group: Sequence[Answer]) -> None:
+        if bad in group:
+            raise kind("no JSON")
+        sent.extend(group)
+
+    outbox = Outbox(send, done.extend, again_after=0.01)
+    outbox.put(bad)
+    outbox.put(good)
+    outbox.start()
+    assert outbox.close(10)
+    assert (sent, done) == ([good], [bad, good])
+    assert "1 answers could not be sent" in caplog.text
+
+
+def test_an_answer_is_done_with_once_the_broker_has_it_and_not_before() -> None:
+    """During an outage of any length, the lease is held and no answer is dropped."""
+    broker = Broker(failures=MOST_TRIES + 2)
+    done: list[Answer] = []
+    before: list[int] = []
+
+    def send(group: Sequence[Answer]) -> None:
+        before.append(len(done))
+        broker.send(group)
+
+    outbox = Outbox(send, done.extend, again_after=0.01)
+    answer = outcome()
+    outbox.put(answer)
+    outbox.start()
+    assert outbox.close(10)
+    assert broker.groups == [[answer]]
+    assert (before, done) == ([0] * (MOST_TRIES + 3), [answer])
+
+
+def test_what_comes_while_a_group_is_on_its_way_is_sent_before_the_end() -> None:
+    broker = Broker()
+    broker.open.clear()
+    outbox = Outbox(broker.send)
+    first, last = outcome(), outcome()
+    outbox.put(first)
+    outbox.start()
+    assert broker.entered.acquire(timeout=10)
+    outbox.put(last)
+    assert not outbox.close(0)
+    broker.open.set()
+    outbox.join(10)
+    assert broker.groups == [[first], [last]]
+
+
+def test_an_error_of_whoever_is_told_of_it_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    broker = Broker()
+    done: list[Answer] = []
+
+    def fail_once(sent: Sequence[Answer]) -> None:
+        done.extend(sent)
+        if len(done) == 1:
+            raise SystemExit
+
+    outbox = Outbox(broker.send, fail_once)
+    outbox.start()
+    answers = [outcome(), outcome()]
+    for number, answer in enumerate(answers, 1):
+        outbox.put(answer)
+        eventually(partial(holds, done, number), what="the answer")
+    assert outbox.close(10)
+    assert broker.groups == [[answer] for answer in answers]
+    assert "The outbox failed, and continues" in caplog.text
+
+
+LARGE = "x" * (MOST_BYTES // 2)
+
+
+@pytest.mark.parametrize("part", ["outputs", "questions", "traceback", "checkpoint"])
+def test_a_message_is_bounded_in_bytes(part: str) -> None:
+    """Every part that can make an answer large counts."""
+    broker = Broker()
+    outbox = Outbox(broker.send)
+    answers = [large_answer(part) for _ in range(3)]
+    for answer in answers:
+        outbox.put(answer)
+    outbox.start()
+    assert outbox.close(10)
+    assert broker.groups == [[answer] for answer in answers]
+
+
+def large_answer(part: str) -> Answer:
+    token = uuid.uuid4()
+    if part == "checkpoint":
+        made = checkpoint(token, 1).checkpoint
+        assert made is not None
+        return Answer(HERE, checkpoint=made.model_copy(update={"output_payloads": [LARGE]}))
+    failure = Failure(failure_class="E", message="m", retryable=True, traceback=LARGE)
+    suspension = Suspension(
+        step_index=0,
+        step_id="Ask",
+        itemized=False,
+        gives_many=False,
+        requests=[LARGE],
+        request_shape="UNI",
+        output_type="Order",
+        transport="interaction-api",
+        timeout_seconds=60.0,
+    )
+    changes: dict[str, dict[str, Any]] = {
+        "outputs": {"output_payloads": [LARGE]},
+        "questions": {"suspension": suspension},
+    }
+    update = changes.get(part, {"failure": failure})
+    made_outcome = outcome(token).outcome
+    assert made_outcome is not None
+    return Answer(HERE, outcome=made_outcome.model_copy(update=update))
+
+
+def test_answers_that_follow_soon_share_a_message() -> None:
+    """After a large group, the outbox waits a few milliseconds for further answers."""
+    pause = threading.Event()
+    for _ in range(20):
+        broker = Broker()
+        outbox = Outbox(broker.send)
+        for _ in range(30):
+            outbox.put(outcome())
+        outbox.start()
+        eventually(partial(holds, broker.groups, 1), what="the first group")
+        outbox.put(outcome())
+        pause.wait(0.01)
+        outbox.put(outcome())
+        assert outbox.close(10)
+        if [len(group) for group in broker.groups] == [30, 2]:
+            return
+    pytest.fail("each answer was sent in a separate message")

@@ -1,0 +1,369 @@
+"""What a worker in Python answers over HTTP: who asks, for what, and only then what it says (wire protocol D)."""
+
+import hashlib
+import hmac
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from examples.orders.pipeline import pipeline as orders
+from pipelines.authoring.compiler import compile_contract
+from pipelines.worker.host import HostedRelease
+from pipelines.worker.rest_host import MOST_NONCES, Nonces, RestHost
+from pipelines.worker.rest_worker import Server
+from wire.identity import ReleaseIdentity
+
+SECRET = "worker-secret"
+EXECUTE, CAPABILITIES = "/pipeline/worker/transitions/execute", "/pipeline/worker/capabilities"
+ENCODING = "application/tpf-transition+json"
+SNAPSHOT = "org.pipelineframework.orchestrator.ExecutionInputSnapshot"
+CONTRACT = compile_contract(orders)["contractVersion"]
+IDENTITY = ReleaseIdentity("acme", orders.pipeline_id, CONTRACT, "1.0")
+TYPES = "examples.orders.pipeline."
+EXECUTION = "9c485e0a-c86a-4657-9a8c-01efde1759a5"
+ORDER = {"request_id": "r1", "customer": "eva", "lines": [{"dish": "soup", "quantity": 2, "price": "4.50"}]}
+
+
+@pytest.fixture
+def host() -> RestHost:
+    return RestHost(HostedRelease(orders, IDENTITY, "app", "sha256:1"), secret=SECRET)
+
+
+def signed(method: str, path: str, body: bytes, **changes: str) -> dict[str, str]:
+    """The headers of a request, written from the protocol alone."""
+    told = {
+        "X-TPF-Worker-Timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "X-TPF-Worker-Nonce": str(uuid.uuid4()),
+        **{name: value for name, value in changes.items() if name.startswith("X-")},
+    }
+    digest = hashlib.sha256(body).hexdigest()
+    canonical = f"{method}\n{path}\n{told['X-TPF-Worker-Timestamp']}\n{told['X-TPF-Worker-Nonce']}\n{digest}"
+    signature = hmac.new(changes.get("secret", SECRET).encode(), canonical.encode(), hashlib.sha256).hexdigest()
+    return {"X-TPF-Worker-Signature": signature, **told}
+
+
+def payload(type_id: str, value: Any) -> dict[str, str]:
+    return {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": json.dumps(value)}
+
+
+def uni(value: Any, type_id: str = TYPES + "OrderRequest") -> dict[str, str]:
+    return payload(SNAPSHOT, {"shape": "UNI", "payload": payload(type_id, value), "items": []})
+
+
+def command(given: dict[str, str], **members: Any) -> dict[str, Any]:
+    return {
+        "tenantId": "acme",
+        "executionId": EXECUTION,
+        "pipelineId": orders.pipeline_id,
+        "contractVersion": CONTRACT,
+        "releaseVersion": "1.0",
+        "currentStepIndex": 0,
+        "stopBeforeStepIndex": -1,
+        "attempt": 0,
+        "resultShape": "SINGLE",
+        "executionVersion": 1,
+        "transitionKey": f"{EXECUTION}:0:0",
+        "traceId": f"{EXECUTION}:0:0",
+        **given,
+        **members,
+    }
+
+
+def posted(host: RestHost, document: Any) -> tuple[int, Any]:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    status, answer = host.answer("POST", EXECUTE, signed("POST", EXECUTE, body), body)
+    return status, json.loads(answer) if answer else None
+
+
+def ran(host: RestHost, given: dict[str, str], **members: Any) -> Any:
+    status, answer = posted(host, command(given, **members))
+    assert status == 200
+    assert set(answer) == {
+        "outcome", "outputPayloads", "awaitSuspension", "failure", "terminalOutputPublished",
+        "terminalInputPassthrough",
+    }  # fmt: skip
+    return answer
+
+
+# --- who asks -------------------------------------------------------------------------------------
+
+
+def ago(**time: float) -> str:
+    return (datetime.now(UTC) - timedelta(**time)).isoformat()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"X-TPF-Worker-Signature": ""},
+        {"X-TPF-Worker-Nonce": "  "},
+        {"X-TPF-Worker-Timestamp": ""},
+        {"X-TPF-Worker-Timestamp": "yesterday"},
+        {"X-TPF-Worker-Timestamp": "1767323045678"},
+        {"X-TPF-Worker-Timestamp": "2026-01-02"},
+        {"X-TPF-Worker-Timestamp": datetime.now(UTC).replace(tzinfo=None).isoformat()},
+        {"X-TPF-Worker-Timestamp": ago(hours=1)},
+        {"X-TPF-Worker-Timestamp": ago(hours=-1)},
+        {"X-TPF-Worker-Signature": "0" * 64},
+        {"X-TPF-Worker-Signature": "é" * 64},
+        {"secret": "another"},
+    ],
+)
+def test_who_is_not_let_in(host: RestHost, changes: dict[str, str]) -> None:
+    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **changes), b"") == (401, b"")
+
+
+def test_the_signature_is_of_this_method_path_and_body(host: RestHost) -> None:
+    body = json.dumps(command(uni(ORDER))).encode()
+    headers = signed("POST", EXECUTE, body)
+    assert host.answer("POST", EXECUTE, headers, body + b" ") == (401, b"")
+    assert host.answer("GET", CAPABILITIES, headers, body) == (401, b"")
+    upper = {**headers, "X-TPF-Worker-Signature": headers["X-TPF-Worker-Signature"].upper()}
+    assert host.answer("POST", EXECUTE, upper, body) == (401, b"")
+    lower = {name.lower(): value for name, value in headers.items()}
+    assert host.answer("POST", EXECUTE, lower, body)[0] == 200
+
+
+def test_a_request_is_let_in_once_for_both_addresses(host: RestHost) -> None:
+    nonce = {"X-TPF-Worker-Nonce": "one"}
+    body = json.dumps(command(uni(ORDER))).encode()
+    wrong = {**signed("GET", CAPABILITIES, b"", **nonce), "X-TPF-Worker-Signature": "0" * 64}
+    assert host.answer("GET", CAPABILITIES, wrong, b"")[0] == 401
+    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 200
+    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 401
+    assert host.answer("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
+
+
+def test_nonces_are_bounded_and_forgotten_with_their_time() -> None:
+    nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
+    assert all(nonces.is_new(str(number), now + timedelta(microseconds=number), now) for number in range(MOST_NONCES))
+    assert not nonces.is_new("0", now, now)
+    assert nonces.is_new("more", now + timedelta(seconds=1), now)
+    assert nonces.is_new("0", now, now), "the oldest was dropped"
+    assert not nonces.is_new("2", now, now), "and no other"
+    later = now + timedelta(minutes=3)
+    assert nonces.is_new("5000", later, later)
+
+
+def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
+    nonces, now = Nonces(timedelta(minutes=2)), datetime.now(UTC)
+    assert nonces.is_new("n", now, now)
+    for seconds in (1, 31, 61, 91, 120):
+        assert not nonces.is_new("n", now, now + timedelta(seconds=seconds)), seconds
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)]
+)
+def test_what_is_not_served(host: RestHost, method: str, path: str, status: int) -> None:
+    assert host.answer(method, path, {}, b"") == (status, b"")
+
+
+# --- what it says ---------------------------------------------------------------------------------
+
+
+def test_anybody_may_ask_whether_it_is_alive(host: RestHost) -> None:
+    status, body = host.answer("GET", "/q/health/live", {}, b"")
+    assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []})
+    assert host.answer("POST", "/q/health/live", {}, b"")[0] == 405
+
+
+def test_what_it_hosts(host: RestHost) -> None:
+    status, answer = host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
+    assert (status, json.loads(answer)) == (
+        200,
+        {
+            "protocolVersion": "1",
+            "providerName": "rest",
+            "pipelineId": orders.pipeline_id,
+            "contractVersion": CONTRACT,
+            "releaseVersion": "1.0",
+            "artifactId": "app",
+            "artifactDigest": "sha256:1",
+            "payloadEncodings": ["application/tpf-transition-envelope+json"],
+            "workerProtocols": ["local", "rest", "grpc", "sqs"],
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        command(uni(ORDER), surprise=1),
+        command(uni(ORDER), tenantId=None),
+        command(uni(ORDER), currentStepIndex=-1),
+        command(uni(ORDER), currentStepIndex="0"),
+        command(uni(ORDER), stopBeforeStepIndex=-2),
+        command(uni(ORDER), currentStepIndex=3, stopBeforeStepIndex=2),
+        command(uni(ORDER), attempt=-1),
+        command(uni(ORDER), resultShape="MANY"),
+        command(uni(ORDER), resultShape=None),
+        command(uni(ORDER), executionVersion=-1),
+        command(uni(ORDER), transitionKey=" "),
+        command(uni(ORDER), traceId=None),
+        command(uni(ORDER), payload=None),
+    ],
+)
+def test_a_command_of_another_form_is_refused(host: RestHost, document: Any) -> None:
+    assert posted(host, document) == (400, None)
+
+
+def test_a_command_for_another_release_fails_before_its_payload_is_read(host: RestHost) -> None:
+    answer = ran(host, payload("com.acme.Nothing", 1), releaseVersion="2.0")
+    assert answer["outcome"] == "FAILED"
+    assert answer["failure"] == {
+        "failureClass": "java.lang.IllegalArgumentException",
+        "message": f"Transition command targets pipelineId={orders.pipeline_id}, contractVersion={CONTRACT}, "
+        f"releaseVersion=2.0 but local worker is pipelineId={orders.pipeline_id}, contractVersion={CONTRACT}, "
+        "releaseVersion=1.0",
+    }
+    other = ran(host, uni(ORDER), contractVersion=" ", releaseVersion="")
+    assert "contractVersion=local-contract, releaseVersion=local-contract but" in other["failure"]["message"]
+
+
+@pytest.mark.parametrize("part", ["pipelineId", "contractVersion", "releaseVersion"])
+def test_a_command_that_differs_in_one_part_of_the_identity_fails(host: RestHost, part: str) -> None:
+    answer = ran(host, uni(ORDER), **{part: "another"})
+    assert answer["outcome"] == "FAILED"
+    assert f"{part}=another" in answer["failure"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (payload("com.acme.X", 1), "Unsupported transition payload type: com.acme.X"),
+        ({**uni(ORDER), "payloadEncoding": "x"}, "Unsupported transition payload encoding: x"),
+        ({**uni(ORDER), "payload": "{"}, f"Failed to decode transition payload type {SNAPSHOT}"),
+    ],
+)
+def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost, given: dict[str, str], told: str) -> None:
+    failure = ran(host, given)["failure"]
+    assert failure == {"failureClass": "java.lang.IllegalArgumentException", "message": told}
+
+
+@pytest.mark.parametrize("indexes", [(5, -1), (0, 9)])
+def test_steps_that_there_are_not_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
+    answer = ran(host, uni(ORDER), currentStepIndex=indexes[0], stopBeforeStepIndex=indexes[1])
+    assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"
+
+
+def test_what_must_not_be_retried_says_so(host: RestHost) -> None:
+    answer = ran(host, uni({**ORDER, "lines": []}))
+    assert answer["failure"]["failureClass"] == "org.pipelineframework.step.NonRetryableException"
+    assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
+
+
+# --- what it does ---------------------------------------------------------------------------------
+
+
+def test_it_suspends_at_an_await(host: RestHost) -> None:
+    answer = ran(host, uni(ORDER))
+    assert (answer["outcome"], answer["outputPayloads"], answer["failure"]) == ("WAITING_EXTERNAL", [], None)
+    told = answer["awaitSuspension"]
+    unit, [asked] = told["unit"], told["interactions"]
+    step_id = "ProcessAwaitRestaurantDecisionService"
+    name = hashlib.md5(f"acme:{EXECUTION}:{step_id}:2".encode()).digest()
+    assert unit["unitId"] == told["unitId"] == asked["unitId"] == str(uuid.UUID(bytes=name, version=3))
+    assert unit["primaryInteractionId"] == asked["interactionId"]
+    assert (unit["status"], unit["version"], asked["version"], asked["status"]) == (
+        "WAITING_EXTERNAL",
+        1,
+        2,
+        "DISPATCHED",
+    )
+    assert (told["stepIndex"], unit["stepId"], asked["outputType"]) == (2, step_id, TYPES + "Decision")
+    assert asked["requestPayload"]["dishes"] == ["soup"]
+    assert asked["requestPayload"]["total"] == "9.00"
+    assert asked["deadlineEpochMs"] - asked["createdAtEpochMs"] == 30 * 60 * 1000
+    assert (asked["causationId"], asked["idempotencyKey"]) == (f"{EXECUTION}:2", f"{EXECUTION}:{step_id}")
+    assert (asked["group"], asked["transportType"]) == ("restaurant", "interaction-api")
+    again = ran(host, uni(ORDER))["awaitSuspension"]
+    assert again["interactions"][0]["correlationId"] == asked["correlationId"]
+
+
+def test_it_goes_on_with_a_bare_answer(host: RestHost) -> None:
+    decision = {"order_id": str(uuid.uuid4()), "accepted": True, "note": "ok"}
+    answer = ran(host, payload(TYPES + "Decision", decision), currentStepIndex=3)
+    [output] = answer["outputPayloads"]
+    assert output["payloadTypeId"] == TYPES + "FinishedOrder"
+    assert json.loads(output["payload"]) == {"order_id": decision["order_id"], "state": "ACCEPTED", "note": "ok"}
+
+
+def test_a_bare_list_is_a_stream_of_its_items(host: RestHost) -> None:
+    decisions = [{"order_id": str(uuid.uuid4()), "accepted": accepted, "note": "ok"} for accepted in (True, False)]
+    items = [payload(TYPES + "Decision", decision) for decision in decisions]
+    answer = ran(host, payload("java.util.List", {"items": items}), currentStepIndex=3)
+    states = [json.loads(output["payload"])["state"] for output in answer["outputPayloads"]]
+    assert states == ["ACCEPTED", "REJECTED"]
+
+
+def test_it_reads_maps_as_well_as_named_types(host: RestHost) -> None:
+    members = {
+        "order_id": payload("java.util.UUID", str(uuid.uuid4())),
+        "accepted": payload("java.lang.Boolean", False),
+        "note": payload("java.lang.String", "no"),
+    }
+    answer = ran(host, payload("java.util.Map", {"items": members}), currentStepIndex=3)
+    assert json.loads(answer["outputPayloads"][0]["payload"])["state"] == "REJECTED"
+
+
+def test_it_stops_before_a_step_and_echoes_where_there_is_nothing_to_run(host: RestHost) -> None:
+    one = ran(host, uni(ORDER), stopBeforeStepIndex=1)
+    assert one["outputPayloads"][0]["payloadTypeId"] == TYPES + "ValidOrder"
+    missing = command(uni(ORDER))
+    del missing["stopBeforeStepIndex"]
+    _, none = posted(host, missing)
+    assert json.loads(none["outputPayloads"][0]["payload"]) == ORDER
+
+
+def test_past_its_last_step_it_passes_its_input_on(host: RestHost) -> None:
+    finished = {"order_id": str(uuid.uuid4()), "state": "ACCEPTED", "note": ""}
+    answer = ran(host, payload(TYPES + "FinishedOrder", finished), currentStepIndex=4)
+    assert (answer["outcome"], answer["outputPayloads"], answer["terminalInputPassthrough"]) == ("COMPLETED", [], True)
+
+
+# --- over a real connection -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(host: RestHost) -> Iterator[Server]:
+    made = Server("127.0.0.1:0", host, capacity=1)
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join(10)
+
+
+def test_it_serves_over_http(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    told = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
+    assert (told.status_code, told.json()["releaseVersion"]) == (200, "1.0")
+    body = json.dumps(command(uni(ORDER))).encode()
+    answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert requests.post(url + EXECUTE, data=body).status_code == 401
+    assert requests.get(url + "/").status_code == 404
+    assert requests.get(url + "/q/health/live").json()["status"] == "UP"
+    assert requests.post(url + EXECUTE, data=iter([body])).status_code == 411
+    too_long = requests.Request("POST", url + EXECUTE, data=b"x").prepare()
+    too_long.headers["Content-Length"] = str(10**12)
+    assert requests.Session().send(too_long, timeout=10).status_code == 413
+
+
+def test_it_is_alive_while_every_thread_runs_a_transition(server: Server) -> None:
+    with server.turns:
+        answer = requests.get(f"http://127.0.0.1:{server.server_address[1]}/q/health/live", timeout=10)
+    assert answer.status_code == 200

@@ -1,0 +1,183 @@
+"""If a step swallows the failure of a stream, no await, checkpoint or completion is based on partial data."""
+
+import dataclasses
+import sys
+from textwrap import indent
+from typing import Any
+
+import pytest
+
+from pipelines import Pipeline, StepContext
+from pipelines.failures import Failed
+from pipelines.worker.runner import Outcome, run
+from tests.unit.pipelines.conftest import Author
+
+FAILURES = {
+    "an error": ("raise OSError('the disk is gone')", "OSError"),
+    "a final error": ("raise NonRetryable('never')", "pipelines.errors.NonRetryable"),
+    "an exit": ("raise SystemExit", "SystemExit"),
+    "an interruption": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "the end of a generator": ("raise GeneratorExit", "GeneratorExit"),
+    "a wrong item": ("yield 'two'", "INVALID_STEP_OUTPUT"),
+    "a cancellation": ("cancelled.append(True)\nyield 2", "pipelines.errors.Cancelled"),
+}
+SWALLOWING = {
+    "except Exception": "try:\n    kept.extend(numbers)\nexcept Exception:\n    done.append('caught')",
+    "except": "try:\n    kept.extend(numbers)\nexcept:\n    pass",
+    "except BaseException": "try:\n    kept.extend(numbers)\nexcept BaseException:\n    pass",
+    "suppress": "with suppress(BaseException):\n    kept.extend(numbers)",
+    "finally": "try:\n    kept.extend(numbers)\nfinally:\n    return {kept}",
+    "and read on": "try:\n    kept.extend(numbers)\nexcept:\n    kept.extend(numbers)",
+    "and read again": "for _ in range(9):\n    with suppress(BaseException):\n        kept.append(next(numbers))",
+    "and raise another": "try:\n    kept.extend(numbers)\nexcept:\n    raise ValueError('from a broken stream')",
+    "and return nonsense": "try:\n    kept.extend(numbers)\nexcept:\n    return ['nonsense']",
+}
+AWAIT = "pipeline.awaits('Approve', request={}, response=bool, timeout=timedelta(hours=1))\n"
+STEP = "@pipeline.step\ndef send(n: int) -> int:\n    done.append(n)\n    return n\n"
+FOLLOWING = {
+    "the end": "",
+    "an await for each item": AWAIT.format("int"),
+    "an await for all": AWAIT.format("list[int]"),
+    "a timer": "pipeline.timer('Cool off', timedelta(1))\n",
+    "a step": STEP,
+    "a step and an await": STEP + AWAIT.format("int"),
+}
+SOURCE = """
+from contextlib import suppress
+
+done, cancelled = [], []
+
+@pipeline.step
+def spread(n: int) -> Iterator[int]:
+    yield 1
+{failure}
+
+"""
+RETURNS = """
+@pipeline.step
+def gather(numbers: Iterator[int]) -> list[int]:
+    kept = []
+{swallowing}
+    return kept
+"""
+YIELDS = """
+def collect(numbers):
+    kept = []
+{swallowing}
+    return kept
+
+@pipeline.step
+def gather(numbers: Iterator[int]) -> Iterator[int]:
+    kept = collect(numbers)
+    yield from kept
+"""
+GATHERING = {"returns a list": RETURNS, "yields": YIELDS}
+
+
+def pipeline_of(author: Author, failure: str, gathering: str, swallowing: str, following: str) -> Pipeline:
+    body = GATHERING[gathering].format(swallowing=indent(SWALLOWING[swallowing].format(kept="kept"), "    "))
+    return author.pipeline(
+        SOURCE.format(failure=indent(FAILURES[failure][0], "    ")) + body + "\n" + FOLLOWING[following]
+    )
+
+
+def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[Outcome, list[Any]]:
+    """Return the outcome of a run without checkpoints (lazy streams) and the checkpoints of a run with them."""
+    kept: list[Any] = []
+    authored = sys.modules["authored"]
+    cancellable = dataclasses.replace(context, cancellation=lambda: bool(authored.cancelled))
+    lazy = run(pipeline, 1, start=0, stop=-1, context=cancellable)
+    authored.cancelled.clear()
+    checked = run(pipeline, 1, start=0, stop=-1, context=cancellable, keep=lambda *each: kept.append(each))
+    assert isinstance(checked, Failed), checked
+    return lazy, kept
+
+
+def assert_failed_alone(pipeline: Pipeline, context: StepContext, failure_class: str) -> None:
+    outcome, kept = outcome_of(pipeline, context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name) == (failure_class, "Spread")
+    assert kept == []
+    assert sys.modules["authored"].done == [], "code ran with partial data"
+
+
+@pytest.mark.parametrize("following", FOLLOWING)
+@pytest.mark.parametrize("swallowing", SWALLOWING)
+@pytest.mark.parametrize("gathering", GATHERING)
+def test_a_failure_that_a_step_swallows_is_the_outcome_whatever_follows(
+    author: Author, context: StepContext, gathering: str, swallowing: str, following: str
+) -> None:
+    pipeline = pipeline_of(author, "an error", gathering, swallowing, following)
+    assert_failed_alone(pipeline, context, "OSError")
+
+
+@pytest.mark.parametrize("following", ["the end", "an await for each item", "a step"])
+@pytest.mark.parametrize("gathering", GATHERING)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_every_kind_of_failure_that_a_step_swallows_is_the_outcome(
+    author: Author, context: StepContext, failure: str, gathering: str, following: str
+) -> None:
+    pipeline = pipeline_of(author, failure, gathering, "except", following)
+    assert_failed_alone(pipeline, context, FAILURES[failure][1])
+
+
+@pytest.mark.parametrize("following", FOLLOWING)
+def test_a_step_that_passes_the_items_on_before_it_swallows_is_no_exception(
+    author: Author, context: StepContext, following: str
+) -> None:
+    """Its items were passed on before the stream failed, so only the rest of the transition can be stopped."""
+    body = SOURCE.format(failure="    raise OSError('the disk is gone')") + (
+        "@pipeline.step\n"
+        "def pass_on(numbers: Iterator[int]) -> Iterator[int]:\n"
+        "    try:\n"
+        "        yield from numbers\n"
+        "    except:\n"
+        "        pass\n"
+    )
+    outcome, kept = outcome_of(author.pipeline(body + FOLLOWING[following]), context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name) == ("OSError", "Spread")
+    assert kept == []
+
+
+def test_a_step_that_is_called_for_each_item_cannot_swallow_what_ends_the_stream(
+    author: Author, context: StepContext
+) -> None:
+    body = SOURCE.format(failure="    raise OSError('the disk is gone')") + STEP + AWAIT.format("int")
+    outcome, kept = outcome_of(author.pipeline(body), context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.step_name, kept) == ("Spread", [])
+
+
+def test_a_step_that_swallows_its_own_cancellation_is_the_last_one(author: Author, context: StepContext) -> None:
+    body = (
+        "done, cancelled = [], []\n"
+        "@pipeline.step\n"
+        "def first(n: int, context: StepContext) -> int:\n"
+        "    cancelled.append(True)\n"
+        "    try:\n"
+        "        context.raise_if_cancelled()\n"
+        "    except:\n"
+        "        return n\n"
+        "    return -1\n"
+    )
+    pipeline = author.pipeline(body + STEP + AWAIT.format("int"))
+    outcome, _ = outcome_of(pipeline, context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name) == ("pipelines.errors.Cancelled", "Send")
+    assert sys.modules["authored"].done == []
+
+
+def test_of_two_failures_the_first_is_reported(author: Author, context: StepContext) -> None:
+    body = SOURCE.format(failure="    raise OSError('the disk is gone')") + (
+        "@pipeline.step\n"
+        "def last(numbers: Iterator[int]) -> int:\n"
+        "    try:\n"
+        "        return sum(numbers)\n"
+        "    finally:\n"
+        "        raise NonRetryable('no sum')\n"
+    )
+    outcome, _ = outcome_of(author.pipeline(body), context)
+    assert isinstance(outcome, Failed), outcome
+    assert (outcome.failure_class, outcome.step_name, outcome.retryable) == ("OSError", "Spread", True)
+    assert outcome.traceback.endswith("OSError: the disk is gone")

@@ -1,0 +1,72 @@
+"""References to images: the grammar, and what pins an artifact."""
+
+import pytest
+
+from releases.registration.image_reference import ImageReference, findings
+from wire.documents.descriptor import descriptor_from_json
+from wire.findings import Severity
+
+HEX = "0b" * 32
+DIGEST = f"sha256:{HEX}"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (f"registry.example/app@{DIGEST}", ("registry.example", "app", "", DIGEST)),
+        (f"registry.example:5000/a/b-c__d.e/f@{DIGEST}", ("registry.example:5000", "a/b-c__d.e/f", "", DIGEST)),
+        (f"registry.example/app:1.0@{DIGEST}", ("registry.example", "app", "1.0", DIGEST)),
+        (f"localhost/app@{DIGEST}", ("localhost", "app", "", DIGEST)),
+        (f"localhost:5000/app:v1@{DIGEST}", ("localhost:5000", "app", "v1", DIGEST)),
+        (f"[2001:db8::1]:5000/app@{DIGEST}", ("[2001:db8::1]:5000", "app", "", DIGEST)),
+        (f"[2001:db8::1]/app@{DIGEST}", ("[2001:db8::1]", "app", "", DIGEST)),
+        (f"nginx@{DIGEST}", ("docker.io", "library/nginx", "", DIGEST)),
+        (f"docker.io/nginx:1@{DIGEST}", ("docker.io", "library/nginx", "1", DIGEST)),
+        (f"acme/app@{DIGEST}", ("docker.io", "acme/app", "", DIGEST)),
+        ("registry.example/app:1.0", ("registry.example", "app", "1.0", "")),
+        (f"r.example/app@sha512:{HEX * 2}", ("r.example", "app", "", f"sha512:{HEX * 2}")),
+    ],
+)
+def test_a_reference_has_a_host_a_repository_a_tag_and_a_digest(text: str, parts: tuple[str, ...]) -> None:
+    found = ImageReference.parse(text)
+    assert (found.host, found.repository, found.tag, found.digest) == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "@", f"@{DIGEST}", f"/app@{DIGEST}", f"r.example/@{DIGEST}", f"r.example//app@{DIGEST}"),
+        *(f"https://r.example/app@{DIGEST}", f"docker://r.example/app@{DIGEST}", f"user@r.example/app@{DIGEST}"),
+        *(f"r.example/App@{DIGEST}", f"r.example/a..b@{DIGEST}", f"r.example/-a@{DIGEST}", f"r.example/a_-b@{DIGEST}"),
+        *(f"r.example/../x@{DIGEST}", f"r.example/app?x@{DIGEST}", f"r.example/a pp@{DIGEST}"),
+        f"r.example/app\n@{DIGEST}",
+        *(f"r.example:port/app@{DIGEST}", f"-r.example/app@{DIGEST}", f"r..example/app@{DIGEST}"),
+        *(f"r.example/app:@{DIGEST}", f"r.example/app:.x@{DIGEST}", f"r.example/app:{'t' * 129}@{DIGEST}"),
+        *("r.example/app@sha256:1", f"r.example/app@sha256:{HEX.upper()}", f"r.example/app@{HEX}"),
+        *(f"r.example/{'a' * 250}@{DIGEST}", f"r.example/{'a/' * 2000}a@{DIGEST}"),
+    ],
+)  # fmt: skip
+def test_what_is_no_reference_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        ImageReference.parse(text)
+
+
+@pytest.mark.parametrize("kind", ["container-image", "lambda-image", "external-endpoint"])
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        (f"registry.example/app@{DIGEST}", ""),
+        (f"registry.example/app:1.0@{DIGEST}", ""),
+        ("registry.example/app:1.0", "IMAGE_REFERENCE_NOT_PINNED"),
+        (f"registry.example/app@sha256:{'0' * 64}", "IMAGE_REFERENCE_OTHER_DIGEST"),
+        (f"registry.example/app@sha512:{HEX * 2}", "IMAGE_REFERENCE_OTHER_DIGEST"),
+        ("https://registry.example/app", "IMAGE_REFERENCE_MALFORMED"),
+    ],
+)
+def test_an_image_is_pinned_by_the_digest_of_its_artifact(kind: str, uri: str, code: str) -> None:
+    members = {"schemaVersion": 1, "pipelineId": "org.x", "contractVersion": "1", "releaseVersion": "1"}
+    artifact = {"artifactId": "a", "kind": kind, "uri": uri, "digest": DIGEST}
+    descriptor = descriptor_from_json({**members, "artifacts": [artifact]})
+    found = [(each.code, each.field, each.severity) for each in findings(descriptor, Severity.WARNING)]
+    expected = [(code, "pipeline-release.json#artifacts[0].uri", Severity.WARNING)]
+    assert found == ([] if kind == "external-endpoint" or not code else expected)

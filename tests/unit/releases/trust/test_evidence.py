@@ -1,0 +1,183 @@
+"""What may be attached to a release: told apart by content, read strictly, and held against the descriptor."""
+
+import json
+from typing import Any
+
+import pytest
+
+from releases.trust.evidence import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES, Evidence, Kind, examine
+from releases.trust.provenance import STATEMENT_TYPE
+from tests import signing as making
+from wire.documents.descriptor import parse_descriptor
+from wire.documents.json_reader import MAX_VALUES
+from wire.findings import DocumentError
+
+DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+RELEASE = {
+    "schemaVersion": 1,
+    "pipelineId": "org.example.orders",
+    "contractVersion": "c",
+    "releaseVersion": "1.0",
+    "artifacts": [{"artifactId": "app", "kind": "local-file", "uri": "app.zip", "digest": DIGEST}],
+}
+TWO = {
+    **RELEASE,
+    "artifacts": [
+        *RELEASE["artifacts"],  # type: ignore[misc]
+        {"artifactId": "more", "kind": "jar", "uri": "more.jar", "digest": OTHER},
+        {"artifactId": "image", "kind": "container-image", "uri": "r/i", "digest": "sha256:" + "c" * 64},
+    ],
+}
+
+
+def examined(attached: Any, release: dict[str, Any] = RELEASE) -> Evidence:
+    content = attached if isinstance(attached, bytes) else json.dumps(attached).encode()
+    return examine(content, parse_descriptor(json.dumps(release).encode()))
+
+
+def refused(attached: Any) -> set[str]:
+    with pytest.raises(DocumentError) as caught:
+        examined(attached)
+    return {finding.code for finding in caught.value.findings}
+
+
+def told(evidence: Evidence) -> list[tuple[str, str, str]]:
+    return [(finding.code, finding.field, finding.severity.value) for finding in evidence.findings]
+
+
+@pytest.mark.parametrize(
+    ("attached", "kind"),
+    [
+        (making.envelope(RELEASE), Kind.SIGNATURE),
+        (making.statement(DIGEST), Kind.PROVENANCE),
+        (making.envelope(making.statement(DIGEST), payload_type=STATEMENT_TYPE), Kind.PROVENANCE),
+        (making.cyclone(digest=DIGEST), Kind.SBOM),
+        (making.cyclone(), Kind.SBOM),
+        (making.spdx(digest=DIGEST), Kind.SBOM),
+        ({**making.spdx(), "relationships": [], "documentDescribes": ["SPDXRef-app"]}, Kind.SBOM),
+    ],
+)
+def test_the_content_tells_what_it_is(attached: Any, kind: Kind) -> None:
+    evidence = examined(attached)
+    assert (evidence.kind, evidence.findings, evidence.contradicts) == (kind, (), False)
+
+
+@pytest.mark.parametrize(
+    ("attached", "code"),
+    [
+        (b"", "DOCUMENT_NOT_JSON"),
+        (b"[]", "DOCUMENT_NOT_OBJECT"),
+        (b'{"_type": 1, "_type": 2}', "DOCUMENT_DUPLICATE_KEY"),
+        (b"\xff", "DOCUMENT_NOT_UTF8"),
+        (b'{"bomFormat": "\\u0000"}', "DOCUMENT_BAD_CHARACTER"),
+        (b'{"a": "' + b"x" * MAX_ATTACHMENT_BYTES + b'"}', "DOCUMENT_TOO_LARGE"),
+        ({"bomFormat": "CycloneDX", "specVersion": "1.6", "a": [0] * 500_000}, "DOCUMENT_TOO_MANY_VALUES"),
+        ({}, "ATTACHMENT_KIND_UNKNOWN"),
+        (RELEASE, "ATTACHMENT_KIND_UNKNOWN"),
+        ({"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"}, "ATTACHMENT_KIND_UNKNOWN"),
+        (making.envelope(RELEASE, payload_type="application/json"), "ATTACHMENT_KIND_UNKNOWN"),
+        (making.envelope({**RELEASE, "_type": 1}, payload_type=STATEMENT_TYPE), "ATTACHMENT_WRONG_TYPE"),
+        ({**making.statement(DIGEST), "_type": "https://in-toto.io/Statement/v0.1"}, "PROVENANCE_UNSUPPORTED"),
+        ({**making.statement(DIGEST), "predicateType": "https://slsa.dev/provenance/v0.2"}, "PROVENANCE_UNSUPPORTED"),
+        (making.statement(), "PROVENANCE_NO_SUBJECT"),
+        ({**making.statement(DIGEST), "predicate": None}, "ATTACHMENT_WRONG_TYPE"),
+        (making.statement(DIGEST, runDetails={"builder": {}}), "ATTACHMENT_MISSING_MEMBER"),
+        ({**making.cyclone(), "bomFormat": "Cyclone"}, "SBOM_FORMAT_UNSUPPORTED"),
+        ({**making.cyclone(), "specVersion": "2.0"}, "SBOM_FORMAT_UNSUPPORTED"),
+        ({**making.cyclone(), "components": [{"version": "1"}]}, "ATTACHMENT_MISSING_MEMBER"),
+        ({**making.cyclone(), "components": "many"}, "ATTACHMENT_WRONG_TYPE"),
+        ({**making.cyclone(), "version": 2**40}, "ATTACHMENT_NUMBER_OUT_OF_RANGE"),
+        ({**making.spdx(), "spdxVersion": "SPDX-1.2"}, "SBOM_FORMAT_UNSUPPORTED"),
+        ({**making.spdx(), "name": " "}, "ATTACHMENT_BLANK_MEMBER"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_its_code(attached: Any, code: str) -> None:
+    assert code in refused(attached)
+
+
+def test_a_large_bill_is_read() -> None:
+    """It may hold more values than other documents."""
+    bill = {**making.cyclone(), "properties": [0] * (MAX_VALUES + 1)}
+    assert MAX_VALUES + 100 < MAX_ATTACHMENT_VALUES
+    assert examined(bill).kind is Kind.SBOM
+
+
+@pytest.mark.parametrize(
+    ("attached", "findings"),
+    [
+        (
+            making.envelope({**RELEASE, "releaseVersion": "2.0"}),
+            [("SIGNATURE_OTHER_DESCRIPTOR", "pipeline-release.dsse.json#payload", "error")],
+        ),
+        (
+            making.envelope({"schemaVersion": 1}),
+            [("SIGNATURE_OTHER_DESCRIPTOR", "pipeline-release.dsse.json#payload", "error")],
+        ),
+        (
+            making.statement(DIGEST, OTHER),
+            [("PROVENANCE_SUBJECT_UNKNOWN", "provenance#subject[1]", "error")],
+        ),
+        (
+            {**making.statement(DIGEST), "subject": [{"name": "app.zip", "digest": {"sha512": "a" * 128}}]},
+            [
+                ("PROVENANCE_SUBJECT_UNKNOWN", "provenance#subject[0]", "error"),
+                ("PROVENANCE_ARTIFACT_UNCOVERED", "provenance#subject", "warning"),
+            ],
+        ),
+        (
+            making.statement("sha256:" + "A" * 64, DIGEST),
+            [("PROVENANCE_SUBJECT_UNKNOWN", "provenance#subject[0]", "error")],
+        ),
+        (making.cyclone(digest=OTHER), [("SBOM_SUBJECT_UNKNOWN", "sbom#metadata.component", "error")]),
+        (making.spdx(digest=OTHER), [("SBOM_SUBJECT_UNKNOWN", "sbom#packages[0]", "error")]),
+    ],
+)
+def test_what_is_about_something_else_is_a_finding(attached: Any, findings: list[tuple[str, str, str]]) -> None:
+    evidence = examined(attached)
+    assert told(evidence) == findings
+    assert evidence.contradicts
+
+
+def test_a_stored_artifact_without_provenance_is_a_warning_and_an_image_needs_none() -> None:
+    evidence = examined(making.statement(DIGEST), TWO)
+    assert told(evidence) == [("PROVENANCE_ARTIFACT_UNCOVERED", "provenance#subject", "warning")]
+    assert "more" in evidence.findings[0].message
+    assert not evidence.contradicts
+    assert examined(making.statement(DIGEST, OTHER, "sha256:" + "c" * 64), TWO).findings == ()
+
+
+def test_spaces_and_the_order_of_members_are_no_other_descriptor() -> None:
+    again = dict(reversed(RELEASE.items()))
+    assert examined(making.envelope(again)).findings == ()
+
+
+def test_the_summary_tells_what_the_builder_says() -> None:
+    assert examined(making.statement(DIGEST)).summary == {
+        "builder": "https://ci.example/builder",
+        "buildType": "https://ci.example/build/v1",
+        "source": "https://git.example/acme/orders@refs/tags/v1",
+        "invocation": "run-7",
+        "startedOn": "",
+        "finishedOn": "2026-11-24T10:00:00Z",
+        "subjects": 1,
+        "materialCount": 1,
+        "materials": [{"uri": "git+https://git.example/acme/orders", "digest": "gitCommit:c0ffee"}],
+        "keyIds": [],
+    }
+    nested = {**making.cyclone(()), "components": [{"name": "a", "components": [{"name": "b"}, {"name": "c"}]}]}
+    assert examined(nested).summary["components"] == 3
+    assert examined(making.spdx(["a", "b"], DIGEST)).summary == {
+        "format": "SPDX 2.3",
+        "components": 3,
+        "subjects": [{"name": "app", "digest": "a" * 64}],
+    }
+
+
+def test_what_is_shown_has_bounds() -> None:
+    long = making.statement(DIGEST, runDetails={"builder": {"id": "b" * 10_000}})
+    long["predicate"]["buildDefinition"]["resolvedDependencies"] = [{"uri": "u" * 5000}] * 1000
+    summary = examined(long).summary
+    assert (summary["materialCount"], len(summary["materials"])) == (1000, 50)
+    assert len(json.dumps(summary)) < 20_000
+    strangers = {**making.statement(DIGEST), "subject": [{"name": "x"}] * 2000}
+    assert len(examined(strangers).findings) == 501

@@ -1,0 +1,243 @@
+"""The cost of inspecting an archive: the number of inflated bytes is bounded for valid and invalid archives."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from tests.unit.wire.archive.test_hostile_archives import HOSTILE, LIMITS, MEGABYTE
+from tests.unit.wire.archive.zips import Member, assembled, deflated, stored
+from wire.archive.reader import ArchiveError, Limits, read_contract_entry
+from wire.documents.contract import CONTRACT_ENTRY
+
+PIECE = 256 * 1024
+"""The maximum number of bytes that one step reads, and that it inflates."""
+CONTRACT = deflated(CONTRACT_ENTRY, b"{}")
+
+
+@dataclass
+class Inflated:
+    """The number of bytes that zlib returned: in total, and at most in one call."""
+
+    total: int = 0
+    most: int = 0
+
+
+class Counting:
+    """A zlib decompressor that counts the inflated bytes."""
+
+    def __init__(self, inner: Any, inflated: Inflated) -> None:
+        self._inner, self._inflated = inner, inflated
+
+    def decompress(self, *arguments: Any, **options: Any) -> bytes:
+        data: bytes = self._inner.decompress(*arguments, **options)
+        self._inflated.total += len(data)
+        self._inflated.most = max(self._inflated.most, len(data))
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+@pytest.fixture
+def inflated(monkeypatch: pytest.MonkeyPatch) -> Inflated:
+    counts, real = Inflated(), zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", lambda *arguments: Counting(real(*arguments), counts))
+    return counts
+
+
+def codes(data: bytes, limits: Limits = LIMITS) -> set[str]:
+    """Return the finding codes for an archive; empty if it is accepted."""
+    try:
+        read_contract_entry(io.BytesIO(data), limits)
+    except ArchiveError as error:
+        return {finding.code for finding in error.findings}
+    return set()
+
+
+def lying(size: int, body: bytes) -> Member:
+    """Return an entry that inflates to `body`, while both headers declare `size` bytes."""
+    return replace(deflated("bomb", body), size=size)
+
+
+def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twice(inflated: Inflated) -> None:
+    data = assembled(deflated("a", bytes(3 * MEGABYTE)), CONTRACT, stored("b", bytes(MEGABYTE)))
+    assert codes(data) == set()
+    assert inflated.total == 3 * MEGABYTE + 2 * len(b"{}")
+    assert inflated.most <= PIECE
+
+
+@pytest.mark.parametrize("admitted", [0, 1, 1000, PIECE - 1, PIECE, PIECE + 1, MEGABYTE, 3 * MEGABYTE])
+@pytest.mark.parametrize("inside", [0, 1, 2])
+def test_an_entry_that_lies_is_inflated_no_further_than_it_admits_to(
+    inflated: Inflated, admitted: int, inside: int
+) -> None:
+    data = assembled(CONTRACT, lying(admitted, bytes(32 * MEGABYTE)))
+    for number in range(inside):
+        data = assembled(stored(f"{number}.zip", data))
+    assert codes(data) == {"ARCHIVE_SIZE_WRONG"}
+    assert 0 < inflated.total <= admitted + PIECE + len(b"{}")
+    assert inflated.most <= PIECE
+
+
+def test_an_entry_that_lies_inside_a_compressed_archive_is_inflated_no_further_than_it_admits_to(
+    inflated: Inflated,
+) -> None:
+    inner = assembled(lying(1000, bytes(32 * MEGABYTE)))
+    assert codes(assembled(deflated("in.zip", inner))) == {"ARCHIVE_SIZE_WRONG"}
+    assert inflated.total <= len(inner) + 1000 + PIECE
+
+
+@pytest.mark.parametrize("more", [1, 4000])
+@pytest.mark.parametrize("entry", [stored("a", b"x" * 100), deflated("a", b"x" * 100)], ids=["stored", "deflated"])
+def test_an_entry_that_gives_less_than_it_admits_to_is_refused(entry: Member, more: int) -> None:
+    assert codes(assembled(CONTRACT, replace(entry, size=entry.size + more))) == {"ARCHIVE_SIZE_WRONG"}
+
+
+FROM_THE_DIRECTORY = {
+    name: build
+    for name, (build, code) in HOSTILE.items()
+    if code not in ("ARCHIVE_SIZE_WRONG", "ARCHIVE_TOO_MANY_ENTRIES", "ARCHIVE_DIRECTORY_TOO_LARGE")
+    and not code.startswith("ARCHIVE_NESTED")
+    and "inside" not in name
+    and name not in ("a bomb of archives", "damaged data", "many entries below the ratio's floor")
+}
+
+
+@pytest.mark.parametrize("build", FROM_THE_DIRECTORY.values(), ids=FROM_THE_DIRECTORY)
+def test_what_the_headers_show_is_refused_before_anything_is_inflated(
+    inflated: Inflated, build: Callable[[], bytes]
+) -> None:
+    assert codes(build())
+    assert inflated.total == 0
+
+
+class Counted(io.BytesIO):
+    """A file that counts the bytes that are read from it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (Limits(entries=2999), "ARCHIVE_TOO_MANY_ENTRIES"),
+        (Limits(directory_bytes=140_000), "ARCHIVE_DIRECTORY_TOO_LARGE"),
+    ],
+)
+def test_a_directory_beyond_its_bounds_is_not_read(limits: Limits, code: str) -> None:
+    data = assembled(*(stored(f"{number:04}", b"") for number in range(3000)))
+    file = Counted(data)
+    with pytest.raises(ArchiveError) as caught:
+        read_contract_entry(file, limits)
+    assert {finding.code for finding in caught.value.findings} == {code}
+    assert file.count < 70_000, "only the end of the file is read, to find the end record"
+    assert codes(data, Limits(entries=3000, directory_bytes=150_000)) == set()
+
+
+def test_archives_inside_are_inflated_within_the_bound_of_all_of_them(inflated: Inflated) -> None:
+    limits = Limits(unpacked_bytes=10 * MEGABYTE)
+    inner = assembled(deflated("x", bytes(3 * MEGABYTE)))
+    data = assembled(*(stored(f"{number}.zip", inner) for number in range(9)))
+    assert codes(data, limits) == {"ARCHIVE_UNPACKS_TOO_LARGE"}
+    assert inflated.total <= limits.unpacked_bytes
+
+
+def test_the_entries_of_archives_inside_count_together(inflated: Inflated) -> None:
+    inner = assembled(*(stored(f"{number}", b"") for number in range(30)))
+    data = assembled(*(stored(f"{number}.zip", inner) for number in range(4)))
+    assert codes(data, Limits(entries=124)) == set()
+    assert codes(data, Limits(entries=123)) == {"ARCHIVE_TOO_MANY_ENTRIES"}
+
+
+def test_compressed_archives_are_inflated_to_look_into_them_within_a_bound_of_their_own(inflated: Inflated) -> None:
+    limits = Limits(inner_bytes=10 * MEGABYTE)
+    inner = assembled(stored("x", bytes(3 * MEGABYTE)))
+    data = assembled(*(deflated(f"{number}.zip", inner) for number in range(9)))
+    assert codes(data, limits) == {"ARCHIVE_NESTED_TOO_LARGE"}
+    # The beginning of the first archive beyond the limit is read to recognize it as an archive.
+    assert inflated.total <= limits.inner_bytes + PIECE
+
+
+def test_a_compressed_archive_inside_is_unpacked_to_the_disk() -> None:
+    data = assembled(deflated("in.zip", assembled(stored("x", bytes(12 * MEGABYTE)))))
+    tracemalloc.start()
+    try:
+        assert codes(data) == set()
+        assert tracemalloc.get_traced_memory()[1] < 8 * MEGABYTE
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_compressed_archive_larger_than_the_bound_is_not_inflated(inflated: Inflated) -> None:
+    data = assembled(deflated("in.zip", assembled(stored("x", bytes(15 * MEGABYTE)))))
+    assert codes(data, Limits(inner_bytes=MEGABYTE)) == {"ARCHIVE_NESTED_TOO_LARGE"}
+    assert inflated.total <= PIECE
+
+
+@pytest.mark.parametrize("depth", [3, 4, 40])
+def test_nested_archives_are_inflated_only_as_deep_as_they_may_lie(inflated: Inflated, depth: int) -> None:
+    data = assembled(deflated("leaf", bytes(MEGABYTE)))
+    for number in range(depth):
+        data = assembled(stored(f"{number}.zip", data))
+    assert codes(data) == {"ARCHIVE_NESTED_TOO_DEEP"}
+    assert inflated.total == 0
+
+
+def test_nested_archives_up_to_the_depth_are_inspected(inflated: Inflated) -> None:
+    data = assembled(lying(5, bytes(MEGABYTE)))
+    for number in range(LIMITS.nesting - 1):
+        data = assembled(stored(f"{number}.zip", data))
+    assert codes(data) == {"ARCHIVE_SIZE_WRONG"}
+
+
+# --- where a deflated stream ends ---
+
+
+def of_length(length: int) -> tuple[bytes, bytes]:
+    """Return a deflated stream of exactly `length` bytes and its inflated content."""
+    packed, body = b"", b""
+    while left := length - len(packed):
+        size = min(0xFFFF, left - 5)
+        packed += bytes([left == size + 5]) + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little")
+        packed, body = packed + bytes(size), body + bytes(size)
+    return packed, body
+
+
+def followed(length: int, rest: bytes) -> Member:
+    """Return an entry with a deflated stream of `length` bytes, followed by `rest`. Its headers declare both."""
+    packed, body = of_length(length)
+    return Member(b"a", packed + rest, len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)
+
+
+@pytest.mark.parametrize("length", [100, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE])
+@pytest.mark.parametrize("rest", [b"x", b"\0", b"PK\x03\x04" + bytes(100), bytes(2 * PIECE)])
+def test_bytes_after_the_end_of_a_deflated_stream_are_refused(length: int, rest: bytes) -> None:
+    assert codes(assembled(followed(length, b""), CONTRACT)) == set()
+    assert codes(assembled(followed(length, rest), CONTRACT)) == {"ARCHIVE_SIZE_WRONG"}
+
+
+def test_a_second_stream_after_the_first_is_not_inflated(inflated: Inflated) -> None:
+    packed, body = of_length(1000)
+    both = Member(b"a", packed * 2, 2 * len(body), zlib.crc32(body * 2), zipfile.ZIP_DEFLATED)
+    assert codes(assembled(both)) == {"ARCHIVE_SIZE_WRONG"}
+    assert inflated.total == len(body)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 5, 90])
+def test_a_deflated_stream_without_its_end_is_refused(missing: int) -> None:
+    packed, body = of_length(100)
+    cut = Member(b"a", packed[:-missing], len(body), zlib.crc32(body), zipfile.ZIP_DEFLATED)
+    assert codes(assembled(cut)) == {"ARCHIVE_SIZE_WRONG"}

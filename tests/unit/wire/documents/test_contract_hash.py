@@ -1,0 +1,113 @@
+"""The contract's own hash (wire protocol A.1.5)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from wire.documents.contract import (
+    canonical_catalog_fingerprint,
+    contract_from_json,
+    contract_hash,
+    hash_findings,
+    hash_input,
+    publish,
+)
+from wire.findings import Finding, Severity
+
+VECTOR_INPUT = (
+    '{"schemaVersion":1,"pipelineId":"org.x","platform":"COMPUTE","transport":"REST","pluginHost":false,'
+    '"runtimeLayout":"MONOLITH","steps":[{"index":0,"authoredName":"Validate <Order>","kind":"internal",'
+    '"cardinality":"ONE_TO_ONE","inputTypeId":"org.x.In","outputTypeId":"org.x.Out","runtimeClass":"org.x.Svc",'
+    '"clientClass":"org.x.pipeline.ValidateRestClientStep"}],"canonicalTypes":{},"canonicalCatalogFingerprint":'
+    '"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","capabilities":'
+    '{"localTransitionExecution":true,"transitionWorkerProtocols":["local","rest","grpc","sqs"]}}'
+)
+VECTOR_HASH = "6009c40295c6bc55afedd38031ff97e1ab45d59eaab8fbe4c720d3d526e2a3b9"
+
+
+@pytest.fixture
+def vector() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(VECTOR_INPUT)
+    return document
+
+
+def shuffled(value: Any) -> Any:
+    """Return the value with every object's members in reverse, as a store may give it back."""
+    if isinstance(value, dict):
+        return {key: shuffled(value[key]) for key in reversed(value)}
+    return [shuffled(item) for item in value] if isinstance(value, list) else value
+
+
+def test_the_vector(vector: dict[str, Any]) -> None:
+    assert hash_input(vector).decode() == VECTOR_INPUT
+    assert contract_hash(vector) == VECTOR_HASH
+
+
+def test_nulls_and_the_identity_members_and_the_order_do_not_count(vector: dict[str, Any]) -> None:
+    vector.update(module=None, composition=None, contractVersion="x", contractHash="y")
+    vector["steps"][0]["awaitTransport"] = None
+    assert hash_input(shuffled(vector)).decode() == VECTOR_INPUT
+
+
+def test_a_composition_counts_in_its_own_order_before_the_capabilities(
+    composed_document: dict[str, Any],
+) -> None:
+    straight = hash_input(composed_document)
+    assert hash_input(shuffled(composed_document)) == straight
+    names = list(json.loads(straight))
+    assert names[-2:] == ["composition", "capabilities"]
+
+
+def test_non_ascii_is_literal_but_for_the_line_separators(vector: dict[str, Any]) -> None:
+    vector["steps"][0]["authoredName"] = "é<>&='\u2028\u2029\u0001\U0001f600"
+    text = hash_input(vector).decode()
+    assert "é<>&='\\u2028\\u2029\\u0001\U0001f600" in text
+    assert contract_hash(vector) == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pipelineId": "org.y"},
+        {"module": "m"},
+        {"pluginHost": True},
+        {"steps": []},
+        {"capabilities": {"localTransitionExecution": False, "transitionWorkerProtocols": []}},
+        {"canonicalTypes": {"T": {}}},
+    ],
+)
+def test_every_hashed_member_changes_the_hash(vector: dict[str, Any], change: dict[str, Any]) -> None:
+    assert contract_hash({**vector, **change}) != VECTOR_HASH
+
+
+def test_the_published_document_has_the_identity_after_the_pipeline(vector: dict[str, Any]) -> None:
+    published = publish({**shuffled(vector), "module": None, "contractVersion": "stale"})
+    assert list(published)[:4] == ["schemaVersion", "pipelineId", "contractVersion", "contractHash"]
+    assert published["contractHash"] == VECTOR_HASH
+    assert published["contractVersion"] == f"sha256:{VECTOR_HASH}"
+    assert "module" not in published
+    assert contract_hash(published) == VECTOR_HASH
+    assert hash_findings(published) == []
+    assert contract_from_json(published).contract_hash == VECTOR_HASH
+
+
+def test_a_wrong_hash_is_only_a_warning(vector: dict[str, Any]) -> None:
+    message = f"contractHash is not the hash of this document, which is {VECTOR_HASH}"
+    assert hash_findings({**vector, "contractHash": "beef"}) == [
+        Finding("CONTRACT_HASH_MISMATCH", "pipeline-contract.json#contractHash", message, Severity.WARNING)
+    ]
+
+
+def test_the_fingerprint_of_no_types() -> None:
+    assert canonical_catalog_fingerprint({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+
+
+def test_the_fingerprint_is_over_sorted_keys_in_utf16_order() -> None:
+    first, second = "\U0001f600", "\uffee"  # by code point the other way round
+    types = {second: {"b": 1, "a": 2}, first: {}}
+    text = f'{{"{first}":{{}},"{second}":{{"a":2,"b":1}}}}'
+    assert canonical_catalog_fingerprint(types) == hashlib.sha256(text.encode()).hexdigest()

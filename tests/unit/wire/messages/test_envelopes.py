@@ -1,0 +1,235 @@
+"""Plain JSON and typed payloads are two tellings of the same value (wire protocol C.3)."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wire.messages.payload_envelopes import (
+    ENCODING,
+    LIST,
+    MAP,
+    SET,
+    SNAPSHOT,
+    Allowed,
+    Everything,
+    PayloadRefused,
+    TypedPayload,
+    listed,
+    natural,
+    parts,
+    plain,
+    read_payload,
+    read_snapshot,
+    relabelled,
+    snapshot,
+    travelling_type,
+    typed,
+)
+
+ALLOWED = Allowed(("org.acme.",), frozenset({"Order"}))
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=10)
+keys = texts.filter(lambda key: bool(key.strip()))
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12
+)
+objects = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
+)
+
+
+def payload(type_id: str, text: str, encoding: str = ENCODING) -> TypedPayload:
+    return TypedPayload(payload_type_id=type_id, payload_encoding=encoding, payload=text)
+
+
+def refused(made: TypedPayload, allowed: Allowed = ALLOWED) -> str:
+    with pytest.raises(PayloadRefused) as caught:
+        plain(made, allowed)
+    return str(caught.value)
+
+
+@given(values)
+def test_a_value_comes_back_from_what_json_tells_of_it(value: Any) -> None:
+    assert plain(natural(value), Allowed(())) == value
+
+
+@given(objects, st.sampled_from(["Order", "org.acme.Order", "string", None]))
+def test_a_value_comes_back_from_under_a_type(value: Any, type_id: str | None) -> None:
+    try:
+        made = typed(value, type_id)
+    except PayloadRefused:
+        assert type_id in {"string", None}
+        return
+    assert plain(read_payload(json.loads(json.dumps(made.document()))), ALLOWED) == value
+
+
+@given(st.lists(objects, max_size=4), st.sampled_from(["Order", "org.acme.Order"]))
+def test_items_come_back_from_a_snapshot_and_from_a_list(items: list[Any], type_id: str) -> None:
+    many = snapshot("MULTI", items, type_id).as_payload()
+    assert (many.payload_type_id, plain(many, ALLOWED)) == (SNAPSHOT, items)
+    one = snapshot("UNI", items, type_id).as_payload()
+    assert plain(one, ALLOWED) == items
+    bare = listed(typed(item, type_id) for item in items)
+    assert plain(bare, ALLOWED) == items
+    assert [plain(part, ALLOWED) for part in parts(bare)] == items
+
+
+@given(st.text(max_size=40), st.text(max_size=60))
+def test_whatever_comes_is_read_or_refused(type_id: str, text: str) -> None:
+    for name in (type_id, MAP, LIST, SET, SNAPSHOT, "java.time.Instant", "org.acme.X"):
+        try:
+            plain(payload(name, text), ALLOWED)
+        except PayloadRefused:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("value", "type_id"),
+    [
+        (True, "java.lang.Boolean"),
+        (1, "java.lang.Integer"),
+        (2**31, "java.lang.Long"),
+        (-(2**31), "java.lang.Integer"),
+        (2**63, "java.math.BigInteger"),
+        (1.5, "java.lang.Double"),
+        ("x", "java.lang.String"),
+        ([], LIST),
+        ({}, MAP),
+        (None, "null"),
+    ],
+)
+def test_what_json_tells_has_a_type(value: Any, type_id: str) -> None:
+    assert natural(value).payload_type_id == type_id
+
+
+@pytest.mark.parametrize(
+    ("type_id", "text", "value"),
+    [
+        ("java.time.Instant", "1767323045.678000000", "2026-01-02T03:04:05.678Z"),
+        ("java.time.Instant", "1767323045", "2026-01-02T03:04:05Z"),
+        ("java.time.Instant", "-1.5", "1969-12-31T23:59:58.5Z"),
+        ("java.time.Instant", "1767323045.123456789", "2026-01-02T03:04:05.123456789Z"),
+        ("java.time.Instant", '"2026-01-02T03:04:05Z"', "2026-01-02T03:04:05Z"),
+        ("java.util.UUID", '"b25503c2-e6bd-333c-8e9d-f7988c67ebcd"', "b25503c2-e6bd-333c-8e9d-f7988c67ebcd"),
+        ("java.math.BigDecimal", "27.50", 27.5),
+        ("java.lang.Character", '"c"', "c"),
+        ("java.nio.file.Path", '"/tmp/x"', "/tmp/x"),
+        ("java.time.LocalDate", '"2026-01-02"', "2026-01-02"),
+        ("null", "whatever", None),
+        (MAP, "{}", {}),
+        (LIST, '{"items":null}', []),
+        (SET, "{}", []),
+        ("org.acme.Any", '{"a": [1]}', {"a": [1]}),
+        ("Order", "null", None),
+    ],
+)
+def test_what_is_read(type_id: str, text: str, value: Any) -> None:
+    assert plain(payload(type_id, text), ALLOWED) == value
+
+
+ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-transition+json","payload":"\\"v\\""}'
+
+
+@pytest.mark.parametrize(
+    ("type_id", "text", "why"),
+    [
+        ("com.acme.X", "{}", "Unsupported transition payload type: com.acme.X"),
+        ("org.acmes", "{}", "Unsupported transition payload type: org.acmes"),
+        ("", "{}", "Unsupported transition payload type: "),
+        ("java.lang.Object", "{}", "Unsupported transition payload type: java.lang.Object"),
+        ("org.acme.X", "{", "Failed to decode transition payload type org.acme.X"),
+        ("org.acme.X", '"\\u0000"', "Failed to decode transition payload type org.acme.X"),
+        ("java.lang.Integer", '"1"', "Failed to decode transition payload type java.lang.Integer"),
+        ("java.lang.Integer", "true", "Failed to decode transition payload type java.lang.Integer"),
+        ("java.lang.Boolean", "1", "Failed to decode transition payload type java.lang.Boolean"),
+        ("java.time.Instant", "1e400", "Failed to decode transition payload type java.time.Instant"),
+        ("java.time.Instant", "99999999999999", "Failed to decode transition payload type java.time.Instant"),
+        (MAP, "[]", "Failed to decode transition map payload"),
+        (MAP, f'{{"items":{{" ":{ONE}}}}}', "Failed to decode transition map payload"),
+        (MAP, f'{{"items":{{"k":{ONE}}},"more":1}}', "Failed to decode transition map payload"),
+        (MAP, f'{{"items":{{"k":{ONE[:-1]},"more":"1"}}}}}}', "Failed to decode transition map payload"),
+        (MAP, '{"items":{"k":null}}', "Failed to decode transition map payload"),
+        (LIST, '{"items":["text"]}', "Failed to decode transition list payload"),
+        (SET, '{"items":{}}', "Failed to decode transition set payload"),
+        (SNAPSHOT, '{"shape":"TWO"}', f"Failed to decode transition payload type {SNAPSHOT}"),
+        (SNAPSHOT, '{"shape":"UNI","more":1}', f"Failed to decode transition payload type {SNAPSHOT}"),
+    ],
+)
+def test_what_is_refused(type_id: str, text: str, why: str) -> None:
+    assert refused(payload(type_id, text)) == why
+
+
+@pytest.mark.parametrize("encoding", ["", "application/json", "application/tpf-transition-envelope+json"])
+@pytest.mark.parametrize("type_id", [MAP, LIST, SNAPSHOT, "null", "java.lang.String", "org.acme.X"])
+def test_another_encoding_is_refused(type_id: str, encoding: str) -> None:
+    made = payload(type_id, "{}", encoding)
+    assert refused(made) == f"Unsupported transition payload encoding: {encoding}"
+    with pytest.raises(PayloadRefused):
+        parts(made)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        [],
+        {},
+        {"payloadTypeId": "null", "payloadEncoding": ENCODING},
+        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": None},
+        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": {}},
+        {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": "null", "more": 1},
+    ],
+)
+def test_a_payload_has_exactly_three_texts(document: Any) -> None:
+    with pytest.raises(PayloadRefused):
+        read_payload(document)
+
+
+def test_a_client_may_send_more_than_three() -> None:
+    document = {"payloadTypeId": "null", "payloadEncoding": ENCODING, "payload": "null", "more": 1}
+    assert read_payload(document, lenient=True).payload == "null"
+    with pytest.raises(PayloadRefused):
+        read_payload({**document, "payload": 1}, lenient=True)
+
+
+def test_what_is_kept_as_it_is_may_be_of_any_type() -> None:
+    assert plain(payload("com.acme.X", '{"a":1}'), Everything()) == {"a": 1}
+
+
+def test_a_value_that_would_grow_without_bound_is_refused() -> None:
+    deep: Any = "x"
+    for _ in range(40):
+        deep = [deep]
+    with pytest.raises(PayloadRefused):
+        natural(deep)
+    assert plain(typed(deep, "Order"), ALLOWED) == deep
+
+
+def test_a_map_with_a_blank_key_travels_only_under_a_type() -> None:
+    with pytest.raises(PayloadRefused):
+        natural({" ": 1})
+    assert plain(typed({" ": 1}, "Order"), ALLOWED) == {" ": 1}
+
+
+def test_only_containers_are_relabelled() -> None:
+    kept = payload("org.acme.X", '{ "a":1 }')
+    assert relabelled(kept, "Order", ALLOWED) is kept
+    assert relabelled(natural({"a": 1}), "Order", ALLOWED) == payload("Order", '{"a":1}')
+    assert relabelled(natural({"a": 1}), "", ALLOWED) == natural({"a": 1})
+    assert relabelled(natural("text"), "Order", ALLOWED) == natural("text")
+
+
+def test_a_domain_class_travels_as_its_transfer_object_over_rest_alone() -> None:
+    name = "org.x.common.domain.Order"
+    assert travelling_type(name, "REST") == "org.x.common.dto.OrderDto"
+    assert travelling_type(name, "LOCAL") == travelling_type(name, None) == name
+    assert travelling_type("Order", "REST") == "Order"
+
+
+def test_a_snapshot_tells_its_shape() -> None:
+    made = snapshot("UNI", None, "Order")
+    assert made.payload == natural(None)
+    assert read_snapshot(made.as_payload()) == made

@@ -1,0 +1,68 @@
+"""The imported identity of a suspension must match its command in every part."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.wire.messages.test_vectors import COMMAND, WAITING
+from wire.messages.rest_messages import TransitionCommand, TransitionResult, parse
+from wire.messages.suspension import Unanswerable, imported
+
+OTHER: dict[str, Any] = {"tenantId": "tenant-2", "executionId": "exec-2", "unitId": "unit-2", "stepIndex": 3}
+
+
+def kept(document: dict[str, Any]) -> Any:
+    suspension = parse(TransitionResult, json.dumps(document).encode()).await_suspension
+    assert suspension is not None
+    return imported(parse(TransitionCommand, COMMAND.encode()), suspension)
+
+
+def test_a_suspension_of_the_command_is_kept() -> None:
+    made = kept(json.loads(WAITING))
+    assert (made.unit_name, made.step_index, len(made.interactions)) == ("unit-1", 2, 1)
+
+
+@pytest.mark.parametrize("member", OTHER)
+@pytest.mark.parametrize("place", ["suspension", "unit", "interaction"])
+def test_a_suspension_with_a_part_of_another_identity_is_unanswerable(place: str, member: str) -> None:
+    document = json.loads(WAITING)
+    suspension = document["awaitSuspension"]
+    parts = {"suspension": suspension, "unit": suspension["unit"], "interaction": suspension["interactions"][0]}
+    parts[place][member] = OTHER[member]
+    with pytest.raises(Unanswerable):
+        kept(document)
+
+
+def itemized(**unit: Any) -> dict[str, Any]:
+    """A suspension that asks for two items, in another order than theirs."""
+    document: dict[str, Any] = json.loads(WAITING)
+    suspension = document["awaitSuspension"]
+    suspension["unit"].update({"primaryInteractionId": None, "dispatchComplete": True, "expectedItemCount": 2} | unit)
+    [one] = suspension["interactions"]
+    suspension["interactions"] = [
+        {**one, "interactionId": f"int-{item}", "itemIndex": item, "requestPayload": item} for item in (1, 0)
+    ]
+    return document
+
+
+@pytest.mark.parametrize("expected", [2, None])
+def test_items_are_kept_in_their_order(expected: int | None) -> None:
+    assert kept(itemized(expectedItemCount=expected)).requests == ["0", "1"]
+
+
+@pytest.mark.parametrize("unit", [{"dispatchComplete": False}, {"expectedItemCount": 1}, {"expectedItemCount": 3}])
+def test_a_unit_that_has_not_asked_for_exactly_its_items_is_unanswerable(unit: dict[str, Any]) -> None:
+    """It would go on without the answers to the others."""
+    with pytest.raises(Unanswerable, match="has not asked for all of its items"):
+        kept(itemized(**unit))
+
+
+@pytest.mark.parametrize("member", ["tenantId", "executionId"])
+def test_a_suspension_that_is_wholly_of_another_command_is_unanswerable(member: str) -> None:
+    document = json.loads(WAITING)
+    suspension = document["awaitSuspension"]
+    for part in (suspension, suspension["unit"], suspension["interactions"][0]):
+        part[member] = OTHER[member]
+    with pytest.raises(Unanswerable):
+        kept(document)

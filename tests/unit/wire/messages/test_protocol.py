@@ -1,0 +1,345 @@
+"""Envelopes between coordinator and worker: signed whole, decoded late, and addressed to one release."""
+
+import copy
+import json
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import making
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
+    KINDS,
+    MOST_BODY_MEMBERS,
+    TOLERANCE,
+    Command,
+    CommandGroup,
+    Failure,
+    Heartbeat,
+    HeldLease,
+    Order,
+    Outcome,
+    OutcomeGroup,
+    ProtocolError,
+    Verified,
+    check_fresh,
+    decode,
+    order_queue_of,
+    queue_of,
+    seal,
+    transition_key,
+    verify,
+)
+from wire.worker_keys import WorkerKey, worker_key
+
+IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")
+SECRET = "a secret of the coordinator"
+KEY = worker_key(SECRET, "acme")
+ID, TOKEN = uuid.UUID(int=1), uuid.UUID(int=2)
+
+COMMANDS = CommandGroup(
+    commands=[
+        Command(
+            execution_id=ID,
+            current_step_index=0,
+            stop_before_step_index=-1,
+            attempt=2,
+            result_shape="SINGLE",
+            execution_version=5,
+            transition_key="k",
+            lease_token=TOKEN,
+            lease_seconds=30,
+            shape="UNI",
+            payload='{"n": "é 😀"}',
+        )
+    ]
+)
+OUTCOMES = OutcomeGroup(
+    worker_id="w",
+    outcomes=[
+        Outcome(
+            execution_id=ID, execution_version=5, lease_token=TOKEN, transition_key="k", outcome="COMPLETED",
+            output_payloads=["1", '"two"'],
+        ),
+        Outcome(
+            execution_id=TOKEN, execution_version=1, lease_token=ID, transition_key="l", outcome="FAILED",
+            failure=Failure(failure_class="E", message="é", retryable=True, step_index=3),
+        ),
+    ],
+)  # fmt: skip
+BEAT = Heartbeat(worker_id="w", state="HEALTHY", capacity=3, running=[HeldLease(execution_id=ID, lease_token=TOKEN)])
+ORDER = Order(worker_id="w", drain=True)
+BODIES = [COMMANDS, OUTCOMES, BEAT, ORDER]
+
+
+SEALED = seal(IDENTITY, COMMANDS, KEY)
+
+
+def keys_of(tenant_id: str) -> list[WorkerKey]:
+    return [worker_key(SECRET, tenant_id)]
+
+
+def refusal(message: Any) -> str:
+    with pytest.raises(ProtocolError) as caught:
+        verify(message, keys_of)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_what_is_sealed_comes_out_unchanged_after_a_trip_through_json(body: Any) -> None:
+    message = json.loads(json.dumps(seal(IDENTITY, body, KEY)))
+    envelope = verify(message, keys_of)
+    assert envelope.identity == IDENTITY
+    assert decode(envelope, type(body)) == body
+
+
+def test_each_envelope_has_a_nonce_of_its_own() -> None:
+    first, second = seal(IDENTITY, BEAT, KEY), seal(IDENTITY, BEAT, KEY)
+    assert first["nonce"] != second["nonce"]
+    assert first["seals"] != second["seals"]
+
+
+CHANGES: dict[str, Any] = {
+    "kind": "outcomes",
+    "tenantId": "other",
+    "pipelineId": "org.y",
+    "contractVersion": "sha256:d",
+    "releaseVersion": "1.1",
+    "timestamp": "2020-01-01T00:00:00.000+00:00",
+    "nonce": "another",
+    "encrypted": False,
+    "body": "{}",
+    "signature": "0" * 64,
+}
+
+
+def test_the_table_of_changes_has_every_member_that_a_sender_chooses() -> None:
+    message = seal(IDENTITY, COMMANDS, KEY)
+    assert {"protocolVersion", "seals", "keyId", *CHANGES} == {*message, *message["seals"][0]}
+
+
+@pytest.mark.parametrize(("member", "value"), CHANGES.items())
+def test_a_change_of_any_member_breaks_the_signature(member: str, value: Any) -> None:
+    message = seal(IDENTITY, COMMANDS, KEY)
+    other = making.changed(message, {member: value})
+    assert other != message
+    with pytest.raises(ProtocolError) as caught:
+        verify(other, lambda _: [KEY])
+    assert caught.value.code == "SIGNATURE_INVALID"
+
+
+@pytest.mark.parametrize("signature", ["", "é" * 64, "0" * 63, KEY.text, "\U0001f600"])
+def test_a_signature_of_any_text_is_only_wrong(signature: str) -> None:
+    assert refusal(making.changed(SEALED, {"signature": signature})) == "SIGNATURE_INVALID"
+
+
+def test_a_signature_in_upper_case_is_wrong() -> None:
+    upper = SEALED["seals"][0]["signature"].upper()
+    assert refusal(making.changed(SEALED, {"signature": upper})) == "SIGNATURE_INVALID"
+
+
+@given(st.data())
+def test_moving_text_between_neighbouring_members_breaks_the_signature(data: st.DataObject) -> None:
+    """The signature covers members, not their concatenation."""
+    message = seal(ReleaseIdentity("acme", "abc", "def", "ghi"), BEAT, KEY)
+    whole = "abcdefghi"
+    cuts = sorted(data.draw(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda cut: sorted(cut) != [3, 6])))
+    moved = {
+        "pipelineId": whole[: cuts[0]],
+        "contractVersion": whole[cuts[0] : cuts[1]],
+        "releaseVersion": whole[cuts[1] :],
+    }
+    with pytest.raises(ProtocolError):
+        verify({**message, **moved}, keys_of)
+
+
+def test_the_key_of_one_tenant_signs_nothing_for_another() -> None:
+    forged = seal(ReleaseIdentity("other", "org.x", "sha256:c", "1.0"), OUTCOMES, KEY)
+    assert refusal(forged) == "KEY_NOT_ACTIVE"
+
+
+def without(member: str) -> dict[str, Any]:
+    return {name: value for name, value in SEALED.items() if name != member}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *[None, [], "text", 1, True, {}],
+        *[without(member) for member in SEALED if member != "protocolVersion"],
+        *[{**SEALED, member: None} for member in SEALED],
+        *[{**SEALED, member: 1} for member in SEALED],
+        {**SEALED, "extra": ""},
+        {**SEALED, "protocolVersion": "2"},
+        {**SEALED, "kind": "gossip"},
+        {**SEALED, "nonce": ""},
+        {**SEALED, "nonce": "n" * 101},
+        making.changed(SEALED, {"body": {}}),
+        making.changed(SEALED, {"body": "\ud800"}),
+        making.changed(SEALED, {"signature": "\ud800"}),
+        making.changed(SEALED, {"keyId": "k" * 41}),
+        {**SEALED, "seals": []},
+        {**SEALED, "seals": SEALED["seals"] * 9},
+        {**SEALED, "tenantId": "\udfff"},
+        {**SEALED, "pipelineId": "a\x00b"},
+        {**SEALED, "releaseVersion": "v" * 501},
+    ],
+)
+def test_what_has_not_the_form_of_an_envelope_is_malformed(message: Any) -> None:
+    assert refusal(message) == "ENVELOPE_MALFORMED"
+
+
+def resealed(body: str, kind: str = "commands") -> Verified:
+    """A well signed envelope around any body, as a worker with a key and a bug would send it."""
+    return verify(making.resealed(SEALED, KEY, body=body, kind=kind), keys_of)
+
+
+def changed(body: Any, path: tuple[Any, ...], value: Any) -> str:
+    document = copy.deepcopy(json.loads(body.model_dump_json(by_alias=True)))
+    place = document
+    for step in path[:-1]:
+        place = place[step]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return json.dumps(document)
+
+
+FIRST = ("outcomes", 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("commands", ""),
+        ("commands", "not json"),
+        ("commands", "[" * 100_000),
+        ("commands", "[]"),
+        ("commands", '{"commands": []}'),
+        ("commands", changed(COMMANDS, ("commands", 0, "attempt"), -1)),
+        ("commands", changed(COMMANDS, ("commands", 0, "attempt"), "2")),
+        ("commands", changed(COMMANDS, ("commands", 0, "stopBeforeStepIndex"), -2)),
+        ("commands", changed(COMMANDS, ("commands", 0, "executionId"), "no uuid")),
+        ("commands", changed(COMMANDS, ("commands", 0, "shape"), "BOTH")),
+        ("commands", changed(COMMANDS, ("commands", 0, "payload"), ...)),
+        ("commands", changed(COMMANDS, ("commands", 0, "extra"), 1)),
+        ("outcomes", changed(OUTCOMES, (*FIRST, "outcome"), "MAYBE")),
+        ("outcomes", changed(OUTCOMES, (*FIRST, "executionVersion"), 2**63)),
+        ("outcomes", changed(OUTCOMES, (*FIRST, "executionVersion"), -1)),
+        ("outcomes", changed(OUTCOMES, (*FIRST, "transitionKey"), "a\x00b")),
+        ("outcomes", changed(OUTCOMES, (*FIRST, "transitionKey"), "k" * 201)),
+        ("outcomes", changed(OUTCOMES, (*FIRST, "outputPayloads"), [1])),
+        ("outcomes", changed(OUTCOMES, ("workerId",), "a\x00b")),
+        ("outcomes", changed(OUTCOMES, ("workerId",), "")),
+        ("outcomes", changed(OUTCOMES, ("workerId",), "w" * 191)),
+        ("heartbeat", changed(BEAT, ("workerId",), "")),
+        ("heartbeat", changed(BEAT, ("workerId",), "w" * 191)),
+        ("heartbeat", changed(BEAT, ("artifactDigest",), "d" * 501)),
+        ("heartbeat", changed(BEAT, ("artifactId",), "a\x00b")),
+        ("heartbeat", changed(BEAT, ("capacity",), 0)),
+        ("heartbeat", changed(BEAT, ("capacity",), 10_001)),
+        ("heartbeat", changed(BEAT, ("capacity",), 1.5)),
+        ("heartbeat", changed(BEAT, ("state",), "SLEEPY")),
+        ("heartbeat", changed(BEAT, ("taking",), 1)),
+        ("order", changed(ORDER, ("workerId",), "w" * 191)),
+        ("order", changed(ORDER, ("drain",), "true")),
+        ("order", changed(ORDER, ("drain",), ...)),
+        ("order", changed(ORDER, ("until",), "noon")),
+    ],
+)
+def test_a_body_that_has_not_its_form_is_malformed(kind: str, body: str) -> None:
+    expected: Any = next(body for body, name in KINDS.items() if name == kind)
+    envelope = resealed(body, kind)
+    with pytest.raises(ProtocolError) as caught:
+        decode(envelope, expected)
+    assert caught.value.code == "ENVELOPE_MALFORMED"
+
+
+def test_a_body_with_very_many_members_is_refused_before_each_of_them_is_an_error() -> None:
+    body = json.dumps({**OUTCOMES.model_dump(mode="json", by_alias=True), **dict.fromkeys(range(MOST_BODY_MEMBERS), 0)})
+    with pytest.raises(ProtocolError, match="holds more than 100,000 members"):
+        decode(resealed(body, "outcomes"), OutcomeGroup)
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("expected", KINDS)
+def test_a_body_is_read_only_as_what_its_header_says(body: Any, expected: Any) -> None:
+    envelope = verify(seal(IDENTITY, body, KEY), keys_of)
+    if isinstance(body, expected):
+        assert decode(envelope, expected) == body
+        return
+    with pytest.raises(ProtocolError, match="came where"):
+        decode(envelope, expected)
+
+
+@pytest.mark.parametrize("offset", [timedelta(), TOLERANCE, -TOLERANCE])
+def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
+    envelope = verify(seal(IDENTITY, BEAT, KEY), keys_of)
+    sent = datetime.fromisoformat(envelope.envelope.timestamp)
+    assert check_fresh(envelope, now=sent + offset) == sent
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        "2026-01-01T00:02:00.001+00:00",
+        "2025-12-31T23:57:59.999+00:00",
+        "2026-01-01T00:00:00",
+        "2026-01-01T01:00:00-00:30",
+        "yesterday",
+        "",
+    ],
+)
+def test_a_timestamp_from_elsewhere_or_of_no_zone_is_refused(timestamp: str) -> None:
+    envelope = verify(making.resealed(SEALED, KEY, timestamp=timestamp), keys_of)
+    with pytest.raises(ProtocolError) as caught:
+        check_fresh(envelope, now=datetime(2026, 1, 1, tzinfo=UTC))
+    assert caught.value.code == "TIMESTAMP_REFUSED"
+
+
+identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', max_size=4)] * 4)
+
+
+@given(identities, identities)
+def test_two_releases_share_a_queue_only_where_they_are_the_same(one: ReleaseIdentity, other: ReleaseIdentity) -> None:
+    assert (queue_of(one) == queue_of(other)) is (one == other)
+
+
+@given(st.text(alphabet='a,": ', min_size=1, max_size=12), st.data())
+def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: st.DataObject) -> None:
+    """Same concatenation, separators included, cut elsewhere."""
+
+    def cut(places: list[int]) -> ReleaseIdentity:
+        first, second, third = sorted(places)
+        return ReleaseIdentity(text[:first], text[first:second], text[second:third], text[third:])
+
+    places = st.lists(st.integers(0, len(text)), min_size=3, max_size=3)
+    one, other = cut(data.draw(places)), cut(data.draw(places))
+    assert (queue_of(one) == queue_of(other)) is (one == other)
+
+
+@given(st.tuples(identities, st.text(max_size=4)), st.tuples(identities, st.text(max_size=4)))
+def test_two_workers_share_a_queue_only_where_they_are_the_same(
+    one: tuple[ReleaseIdentity, str], other: tuple[ReleaseIdentity, str]
+) -> None:
+    assert (order_queue_of(*one) == order_queue_of(*other)) is (one == other)
+
+
+def test_a_queue_name_is_one_that_any_broker_takes() -> None:
+    identity = ReleaseIdentity("t", "p é", "c\n", "v" * 500)
+    assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.release\.[0-9a-f]{40}", queue_of(identity))
+    assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.worker\.[0-9a-f]{40}", order_queue_of(identity, "w é\n"))
+
+
+def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:
+    """Both ends of a running system compute them: a change would strand what is under way."""
+    assert (
+        queue_of(IDENTITY) == "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
+    )
+    assert transition_key(ID, 3, 2) == "00000000-0000-0000-0000-000000000001:3:2"

@@ -1,0 +1,148 @@
+"""Commands and results are read strictly: what is missing, unknown, or does not belong (wire protocol D.5, D.6)."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from executions.transports.rest.answers import Sent, heard
+from foundation.http.exchange import Answer
+from tests.unit.wire.messages.test_vectors import COMMAND, COMPLETED, FAILED, WAITING
+from wire.messages.celery_messages import Outcome
+from wire.messages.payload_envelopes import ENCODING
+from wire.messages.rest_messages import (
+    NONCE,
+    SIGNATURE,
+    TIMESTAMP,
+    Malformed,
+    Refused,
+    TransitionCommand,
+    TransitionResult,
+    check_signature,
+    parse,
+    signed_headers,
+)
+
+STP = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"x"'}
+FAILURE = {"failureClass": "X", "message": None}
+SUSPENSION = json.loads(WAITING)["awaitSuspension"]
+EXECUTION = "9c485e0a-c86a-4657-9a8c-01efde1759a5"
+
+
+def result(**members: Any) -> TransitionResult:
+    return parse(TransitionResult, json.dumps(members).encode())
+
+
+def test_what_is_missing_or_null_has_its_default() -> None:
+    assert result(outcome="COMPLETED").to_json() == (
+        '{"outcome":"COMPLETED","outputPayloads":[],"awaitSuspension":null,"failure":null,'
+        '"terminalOutputPublished":false,"terminalInputPassthrough":false}'
+    )
+    nulls = result(outcome="COMPLETED", outputPayloads=None, terminalOutputPublished=None)
+    assert (nulls.output_payloads, nulls.terminal_output_published) == ([], False)
+    assert result(outcome="COMPLETED", decodedOutputItems=[{"any": 1}]).output_payloads == []
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"outcome": None},
+        {"outcome": "DONE"},
+        {"outcome": "COMPLETED", "surprise": 1},
+        {"outcome": "COMPLETED", "failure": FAILURE},
+        {"outcome": "COMPLETED", "awaitSuspension": SUSPENSION},
+        {"outcome": "COMPLETED", "outputPayloads": [STP], "terminalInputPassthrough": True},
+        {"outcome": "COMPLETED", "terminalOutputPublished": True, "terminalInputPassthrough": True},
+        {"outcome": "COMPLETED", "outputPayloads": [{**STP, "more": 1}]},
+        {"outcome": "COMPLETED", "outputPayloads": [{"payloadTypeId": "x"}]},
+        {"outcome": "COMPLETED", "outputPayloads": STP},
+        {"outcome": "WAITING_EXTERNAL"},
+        {"outcome": "WAITING_EXTERNAL", "awaitSuspension": SUSPENSION, "failure": FAILURE},
+        {"outcome": "WAITING_EXTERNAL", "awaitSuspension": SUSPENSION, "outputPayloads": [STP]},
+        {"outcome": "WAITING_EXTERNAL", "awaitSuspension": SUSPENSION, "terminalOutputPublished": True},
+        {"outcome": "FAILED"},
+        {"outcome": "FAILED", "failure": {"message": "no class"}},
+        {"outcome": "FAILED", "failure": {**FAILURE, "more": 1}},
+        {"outcome": "FAILED", "failure": FAILURE, "awaitSuspension": SUSPENSION},
+        {"outcome": "FAILED", "failure": FAILURE, "terminalInputPassthrough": True},
+    ],
+)
+def test_a_result_has_what_belongs_to_its_outcome_alone(members: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        result(**members)
+
+
+def test_a_command_without_a_stop_reads_as_nothing_to_run() -> None:
+    document = json.loads(COMMAND)
+    del document["stopBeforeStepIndex"]
+    assert parse(TransitionCommand, json.dumps(document).encode()).stop_before_step_index == 0
+    document["currentStepIndex"] = 3
+    with pytest.raises(Malformed):
+        parse(TransitionCommand, json.dumps(document).encode())
+
+
+def test_a_malformed_message_is_told_without_its_values() -> None:
+    with pytest.raises(Malformed) as caught:
+        parse(TransitionResult, b'{"outcome": "a secret"}')
+    assert "secret" not in str(caught.value)
+
+
+def sent() -> Sent:
+
+    return Sent(uuid.UUID(EXECUTION), uuid.uuid4(), parse(TransitionCommand, COMMAND.encode()), 4)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [here, *(path for key, member in inner for path in paths(member, (*here, key)))]
+
+
+@given(st.sampled_from([COMPLETED, FAILED, WAITING]), st.data())
+def test_whatever_a_worker_answers_is_an_outcome(text: str, data: st.DataObject) -> None:
+    """One part of a right answer is anything at all: there is always an outcome to record, and never an error."""
+    document = json.loads(text)
+    path = data.draw(st.sampled_from(paths(document)))
+    value = data.draw(json_values)
+    if path:
+        inner = document
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+    else:
+        document = value
+    found = heard(sent(), Answer(200, json.dumps(document).encode("utf-8", "surrogatepass"), complete=True))
+    assert isinstance(found.outcome, Outcome)
+
+
+@given(st.binary(max_size=200), st.integers(100, 599))
+def test_whatever_bytes_come_are_an_outcome(body: bytes, status: int) -> None:
+    found = heard(sent(), Answer(status, body, complete=True))
+    assert found.outcome.outcome == "FAILED"
+    assert found.outcome.failure is not None
+    assert found.outcome.failure.retryable
+
+
+def test_signed_headers_are_let_in_and_no_other() -> None:
+    now = datetime.now(UTC)
+    headers = signed_headers("s", "POST", "/p", b"body", now=now)
+    tolerance = timedelta(minutes=2)
+    nonce, moment = check_signature("s", "POST", "/p", headers, b"body", now=now, tolerance=tolerance)
+    assert (nonce, abs(moment - now) < timedelta(milliseconds=1)) == (headers[NONCE], True)
+    assert headers["Content-Type"] == "application/json"
+    assert headers[TIMESTAMP].endswith("Z")
+    for changes in ({SIGNATURE: "x"}, {NONCE: "other"}, {TIMESTAMP: "2026-01-02T03:04:05Z"}):
+        with pytest.raises(Refused):
+            check_signature("s", "POST", "/p", {**headers, **changes}, b"body", now=now, tolerance=tolerance)
+    assert signed_headers("s", "GET", "/p", b"", now=now).get("Content-Type") is None

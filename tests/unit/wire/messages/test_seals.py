@@ -1,0 +1,101 @@
+"""Each seal of a message is valid only with its own key. Parts of different seals cannot be exchanged."""
+
+import copy
+from functools import partial
+from typing import Any
+
+import pytest
+
+from executions.awaits.webhooks import signature, webhook_keys
+from tests.unit.wire.messages.test_protocol import COMMANDS
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import CommandGroup, Heartbeat, ProtocolError, decode, seal, verify
+from wire.worker_keys import WorkerKey, worker_key
+
+IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")
+OLD, NEW, OTHER = (
+    worker_key("a secret", tenant, number) for tenant, number in (("acme", 1), ("acme", 2), ("other", 1))
+)
+BEAT = Heartbeat(worker_id="w", state="HEALTHY", capacity=3)
+MESSAGES = {"encrypted": seal(IDENTITY, COMMANDS, NEW, OLD), "plain": seal(IDENTITY, BEAT, NEW, OLD)}
+BODIES: dict[str, Any] = {"encrypted": CommandGroup, "plain": Heartbeat}
+
+
+def keys_of(key: WorkerKey, _tenant: str) -> list[WorkerKey]:
+    return [key]
+
+
+def refusal(message: Any, *keys: Any) -> str:
+    with pytest.raises(ProtocolError) as caught:
+        decode(verify(message, lambda _: keys), BODIES["encrypted" if message["kind"] == "commands" else "plain"])
+    return caught.value.code
+
+
+@pytest.fixture(params=MESSAGES)
+def message(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return copy.deepcopy(MESSAGES[request.param])
+
+
+def test_a_message_is_read_with_any_of_its_keys(message: dict[str, Any]) -> None:
+    body = BODIES["encrypted" if message["kind"] == "commands" else "plain"]
+    read = [decode(verify(message, partial(keys_of, key)), body) for key in (OLD, NEW)]
+    assert read[0] == read[1] in (COMMANDS, BEAT)
+    assert refusal(message, OTHER) == "KEY_NOT_ACTIVE"
+
+
+@pytest.mark.parametrize("member", ["keyId", "body", "signature"])
+def test_a_member_of_one_seal_does_not_pass_in_the_other(member: str) -> None:
+    message = copy.deepcopy(MESSAGES["encrypted"])
+    new, old = message["seals"]
+    new[member], old[member] = old[member], new[member]
+    for key in (OLD, NEW):
+        assert refusal(message, key) == "SIGNATURE_INVALID"
+
+
+@pytest.mark.parametrize("place", range(0, 64, 7))
+def test_every_digit_of_a_signature_counts(message: dict[str, Any], place: int) -> None:
+    text = message["seals"][0]["signature"]
+    message["seals"][0]["signature"] = text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
+    assert refusal(message, NEW) == "SIGNATURE_INVALID"
+
+
+@pytest.mark.parametrize("place", [0, 20, 100, -2])
+def test_every_part_of_a_body_counts(message: dict[str, Any], place: int) -> None:
+    text = list(message["seals"][0]["body"])
+    text[place] = "A" if text[place] != "A" else "B"
+    message["seals"][0]["body"] = "".join(text)
+    assert refusal(message, NEW) == "SIGNATURE_INVALID"
+
+
+@pytest.mark.parametrize("length", [0, 1, 32, 63])
+def test_a_part_of_a_signature_is_none(message: dict[str, Any], length: int) -> None:
+    message["seals"][0]["signature"] = message["seals"][0]["signature"][:length]
+    assert refusal(message, NEW) == "SIGNATURE_INVALID"
+
+
+# --- webhooks ---
+
+SIGNED = ("key", 1_700_000_000, b'{"a": 1}')
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("Key", *SIGNED[1:]),
+        ("key", 1_700_000_001, SIGNED[2]),
+        ("key", 1_700_000_000, b'{"a": 1} '),
+        ("key", 1_700_000_000, b'{"a": 2}'),
+        ("key", 170_000_000, b'0.{"a": 1}'),
+    ],
+)
+def test_the_signature_of_a_webhook_covers_key_time_and_body(other: tuple[str, int, bytes]) -> None:
+    def made(key: str, moment: int, body: bytes) -> str:
+        return signature([key], moment, body).partition(",")[2]
+
+    assert made(*SIGNED).startswith("v1=")
+    assert made(*SIGNED) != made(*other)
+
+
+def test_each_tenant_signs_its_webhooks_with_keys_of_its_own() -> None:
+    assert set(webhook_keys("acme")).isdisjoint(webhook_keys("other"))
+    assert set(webhook_keys("acme")).isdisjoint(webhook_keys("acme2"))

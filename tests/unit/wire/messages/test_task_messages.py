@@ -1,0 +1,237 @@
+"""A process accepts only messages in the product's form, for that queue, within a limited time."""
+
+import json
+import time
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
+    EXECUTE_TASK,
+    HEARTBEAT_TASK,
+    MOST_SEALS,
+    ORDER_TASK,
+    RECORD_TASK,
+    Heartbeat,
+    HeldLease,
+    seal,
+)
+from wire.messages.task_messages import (
+    LONGEST_AGE,
+    LONGEST_MESSAGE,
+    LONGEST_SMALL_MESSAGE,
+    MOST_ENVELOPE_VALUES,
+    NOTHING_FOLLOWS,
+    MessageRefused,
+    TaskMessage,
+    TaskMessages,
+    signing_keys,
+)
+from wire.worker_keys import worker_key
+
+KEYS = signing_keys(["new", "old"])
+HEADER = {"task": "signed", "eta": None, "expires": None, "retries": 0}
+UNSIGNED_HEADER = {**HEADER, "task": "bare"}
+ENVELOPE = {"kind": "outcomes"}
+
+
+def accepts(queue: str, task: str) -> bool:
+    return queue == "queue" and task in {"signed", "bare"}
+
+
+RECEIVER = TaskMessages(accepts=accepts, unsigned=["bare"], keys=KEYS)
+
+
+def body(*arguments: Any, named: Any = None, following: Any = NOTHING_FOLLOWS) -> bytes:
+    return json.dumps([list(arguments), named or {}, following]).encode()
+
+
+def written(header: dict[str, Any] = HEADER, content: bytes = body(1), *, queue: str = "queue", key: int = 0) -> bytes:
+    return TaskMessages(keys=KEYS[key:]).write(queue, header, content)
+
+
+def unsigned(header: dict[str, Any] = UNSIGNED_HEADER, content: bytes = body(ENVELOPE)) -> bytes:
+    return TaskMessages().write("queue", header, content)
+
+
+def refusal(message: bytes, *, queue: str = "queue", receiver: TaskMessages = RECEIVER) -> str:
+    with pytest.raises(MessageRefused) as refused:
+        receiver.read(queue, message)
+    return refused.value.code
+
+
+def sent(message: bytes, seconds_ago: float) -> bytes:
+    """`message`, signed again with a time of sending that is `seconds_ago` earlier."""
+    _, text, content = message.split(b"\n", 2)
+    header = json.loads(text)
+    moment = header.pop("sentAt") - seconds_ago
+    other = TaskMessages(keys=KEYS, clock=lambda: moment)
+    return other.write("queue", header, content)
+
+
+@pytest.mark.parametrize("key", [0, 1])
+def test_a_signature_with_any_of_the_keys_is_accepted(key: int) -> None:
+    assert RECEIVER.read("queue", written(key=key)) == TaskMessage("signed", [1])
+
+
+def test_the_first_key_signs() -> None:
+    only_new = TaskMessages(accepts=accepts, keys=KEYS[:1])
+    assert only_new.read("queue", written()).task == "signed"
+    assert refusal(written(key=1), receiver=only_new) == "SIGNATURE_INVALID"
+
+
+def test_a_delay_an_expiry_and_the_number_of_retries_arrive() -> None:
+    members: dict[str, Any] = {"eta": "2026-01-01T00:00:00+00:00", "expires": "2026-01-01T00:01:00Z", "retries": 3}
+    assert RECEIVER.read("queue", written({**HEADER, **members})) == TaskMessage("signed", [1], **members)
+
+
+def test_the_task_of_a_worker_needs_no_signature() -> None:
+    assert RECEIVER.read("queue", unsigned()) == TaskMessage("bare", [ENVELOPE])
+    retried = {**UNSIGNED_HEADER, "retries": 2, "eta": "2026-01-01T00:00:00+00:00"}
+    assert RECEIVER.read("queue", written(retried, body(ENVELOPE))).retries == 2
+
+
+@pytest.mark.parametrize(
+    "members", [{"retries": 1}, {"eta": "2026-01-01T00:00:00+00:00"}, {"expires": "2026-01-01T00:00:00+00:00"}]
+)
+def test_an_unsigned_task_has_no_delay_expiry_or_retries(members: dict[str, Any]) -> None:
+    assert refusal(unsigned({**UNSIGNED_HEADER, **members})) == "SIGNATURE_INVALID"
+
+
+@pytest.mark.parametrize("content", [body(), body(1), body(None), body("text"), body([]), body(ENVELOPE, ENVELOPE)])
+def test_the_task_of_a_worker_has_one_envelope(content: bytes) -> None:
+    assert refusal(unsigned(content=content)) == "MESSAGE_MALFORMED"
+    assert refusal(written(UNSIGNED_HEADER, content)) == "MESSAGE_MALFORMED"
+
+
+def test_an_unsigned_task_of_the_coordinator_is_refused() -> None:
+    assert refusal(unsigned(HEADER, body(1))) == "SIGNATURE_INVALID"
+    assert refusal(TaskMessages(keys=signing_keys(["other"])).write("queue", HEADER, body(1))) == "SIGNATURE_INVALID"
+
+
+def test_a_message_cannot_be_moved_to_another_queue() -> None:
+    everywhere = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
+    assert everywhere.read("queue", written()).task == "signed"
+    assert refusal(written(), queue="other", receiver=everywhere) == "SIGNATURE_INVALID"
+    assert refusal(written(queue="other"), queue="other") == "TASK_NOT_ACCEPTED"
+
+
+def test_a_task_that_the_queue_does_not_carry_is_refused() -> None:
+    assert refusal(written({**HEADER, "task": "celery.group"})) == "TASK_NOT_ACCEPTED"
+    assert refusal(written(), receiver=TaskMessages(keys=KEYS)) == "TASK_NOT_ACCEPTED"
+
+
+@pytest.mark.parametrize("seconds", [LONGEST_AGE + 5, -125, 1e9, -1e9])
+def test_a_message_of_another_time_is_refused(seconds: float) -> None:
+    assert refusal(sent(written(), seconds)) == "MESSAGE_EXPIRED"
+
+
+@pytest.mark.parametrize("seconds", [LONGEST_AGE - 5, 0, -115])
+def test_a_message_may_wait_and_clocks_may_differ(seconds: float) -> None:
+    assert RECEIVER.read("queue", sent(written(), seconds)).task == "signed"
+
+
+def test_a_message_of_a_worker_is_accepted_at_any_age() -> None:
+    assert RECEIVER.read("queue", sent(written(UNSIGNED_HEADER, body(ENVELOPE)), 1e6)).task == "bare"
+
+
+@pytest.mark.parametrize("following", [None, {}, {**NOTHING_FOLLOWS, "chain": [{"task": "signed"}]}])
+def test_callbacks_and_chains_are_refused(following: Any) -> None:
+    assert refusal(unsigned(content=body(ENVELOPE, following=following))) == "MESSAGE_MALFORMED"
+
+
+def test_named_arguments_are_refused() -> None:
+    assert refusal(written(content=body(1, named={"a": 1}))) == "MESSAGE_MALFORMED"
+
+
+BAD: dict[str, list[Any]] = {
+    "task": [1, None, "t" * 101],
+    "eta": [5, "", "now", "2026-01-01T00:00:00", "9" * 41],
+    "expires": [5, {}, "2026-13-01T00:00:00+00:00"],
+    "retries": [-1, "0", None, 10**30],
+    "timelimit": [[1, 1]],
+}
+
+
+@pytest.mark.parametrize(("member", "bad"), [(member, bad) for member, values in BAD.items() for bad in values])
+def test_a_signed_header_in_another_form_is_refused(member: str, bad: Any) -> None:
+    assert refusal(written({**HEADER, member: bad})) == "MESSAGE_MALFORMED"
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"7", b'"abc"', b"[]", b"[[], {}]", b"[" * 100_000, b"\xff", b"{"])
+def test_a_signed_body_in_another_form_is_refused(content: bytes) -> None:
+    assert refusal(written(content=content)) == "MESSAGE_MALFORMED"
+
+
+def test_a_message_that_is_too_large_is_refused_unread() -> None:
+    assert refusal(b"x" * (LONGEST_MESSAGE + 1)) == "MESSAGE_TOO_LARGE"
+
+
+def test_only_tasks_with_payloads_have_large_messages() -> None:
+    large = body("x" * LONGEST_SMALL_MESSAGE)
+    receiver = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
+    for task in (RECORD_TASK, EXECUTE_TASK):
+        assert receiver.read("queue", written({**HEADER, "task": task}, large)).task == task
+    for task in (HEARTBEAT_TASK, ORDER_TASK, "signed"):
+        with pytest.raises(MessageRefused, match="MESSAGE_TOO_LARGE"):
+            written({**HEADER, "task": task}, large)
+        forged = written({**HEADER, "task": RECORD_TASK}, large).replace(RECORD_TASK.encode(), task.encode(), 1)
+        assert refusal(forged, receiver=receiver) == "MESSAGE_TOO_LARGE"
+
+
+def test_a_long_header_is_refused_unread() -> None:
+    assert refusal(unsigned({**UNSIGNED_HEADER, **{str(number): 0 for number in range(1_000)}})) == "MESSAGE_MALFORMED"
+
+
+@pytest.mark.parametrize("envelope", [{"a": [0] * MOST_ENVELOPE_VALUES}, dict.fromkeys(map(str, range(1_000)))])
+def test_an_envelope_with_too_many_values_is_refused_unread(envelope: Any) -> None:
+    assert refusal(unsigned(content=body(envelope))) == "MESSAGE_MALFORMED"
+    assert refusal(written(UNSIGNED_HEADER, body(envelope))) == "MESSAGE_MALFORMED"
+
+
+def test_an_envelope_with_all_its_seals_is_accepted() -> None:
+    keys = [worker_key("s", "t", generation) for generation in range(1, MOST_SEALS + 1)]
+    leases = [HeldLease(execution_id=uuid.uuid4(), lease_token=uuid.uuid4()) for _ in range(100)]
+    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=leases)
+    envelope = seal(ReleaseIdentity("t", "p", "c", "r"), beat, *keys)
+    assert RECEIVER.read("queue", unsigned(content=body(envelope))).arguments == [envelope]
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_refused(message: bytes) -> None:
+    refusal(message)
+    refusal(b"\n" + message)
+    refusal(b"\n" + json.dumps({**UNSIGNED_HEADER, "sentAt": time.time()}).encode() + b"\n" + message)
+
+
+@pytest.mark.parametrize("member", ["eta", "expires", "retries", "sentAt"])
+def test_a_signed_message_has_no_other_member_in_its_header(member: str) -> None:
+    """A message with a changed time could be replayed indefinitely."""
+    signature, text, content = written(content=body(ENVELOPE)).split(b"\n", 2)
+    header = json.loads(text)
+    others = {
+        "eta": "2026-01-01T00:00:00+00:00",
+        "expires": "2026-01-01T00:00:00+00:00",
+        "retries": 1,
+        "sentAt": header["sentAt"] + 60,
+    }
+    assert header.keys() == {"task", *others}
+    changed = json.dumps(header | {member: others[member]}).encode()
+    assert refusal(b"\n".join((signature, changed, content))) == "SIGNATURE_INVALID"
+
+
+SIGNED = written()
+
+
+@given(st.data())
+def test_any_change_to_a_signed_message_is_refused(data: st.DataObject) -> None:
+    message = SIGNED
+    start = data.draw(st.integers(0, len(message)))
+    end = data.draw(st.integers(start, len(message)))
+    changed = message[:start] + data.draw(st.binary(max_size=4)) + message[end:]
+    if changed != message:
+        assert refusal(changed) in {"SIGNATURE_INVALID", "MESSAGE_MALFORMED", "TASK_NOT_ACCEPTED"}

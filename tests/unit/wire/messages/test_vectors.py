@@ -1,0 +1,176 @@
+"""Every vector of the wire protocol's appendix 1."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from wire.documents.contract import contract_hash, hash_input
+from wire.messages.celery_messages import transition_key
+from wire.messages.payload_envelopes import Allowed, natural, plain, read_payload, snapshot, typed
+from wire.messages.rest_messages import (
+    CAPABILITIES_PATH,
+    EXECUTE_PATH,
+    TransitionCommand,
+    TransitionResult,
+    execution_key,
+    name_uuid,
+    parse,
+    signature,
+)
+from wire.messages.suspension import interaction_id
+from wire.resume_token import ResumeToken, read
+
+ENCODING = "application/tpf-transition+json"
+TIMESTAMP, NONCE = "2026-01-02T03:04:05.678Z", "11111111-2222-3333-4444-555555555555"
+HASH_INPUT = (
+    '{"schemaVersion":1,"pipelineId":"org.x","platform":"COMPUTE","transport":"REST","pluginHost":false,'
+    '"runtimeLayout":"MONOLITH","steps":[{"index":0,"authoredName":"Validate <Order>","kind":"internal",'
+    '"cardinality":"ONE_TO_ONE","inputTypeId":"org.x.In","outputTypeId":"org.x.Out","runtimeClass":"org.x.Svc",'
+    '"clientClass":"org.x.pipeline.ValidateRestClientStep"}],"canonicalTypes":{},"canonicalCatalogFingerprint":'
+    '"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","capabilities":'
+    '{"localTransitionExecution":true,"transitionWorkerProtocols":["local","rest","grpc","sqs"]}}'
+)
+TOKEN = (
+    "eyJ0ZW5hbnRJZCI6InRlbmFudC0xIiwiaW50ZXJhY3Rpb25JZCI6ImludC0xIiwiY29ycmVsYXRpb25JZCI6ImNvcnItMSIsImV4ZWN1dGlvbklk"
+    "IjoiZXhlYy0xIiwic3RlcElkIjoiQXdhaXREZWNpc2lvbiIsImRlYWRsaW5lRXBvY2hNcyI6MjAwMDAwMDAwMDAwMCwiaXNzdWVkQXRFcG9jaE1z"
+    "IjoxNzY3MzIzMDQ1Njc4fQ.0LXHogzUbwWJMndq5i1q6jCoCdE5bTNhPlS1_3KcY2A"
+)
+COMMAND = (
+    '{"tenantId":"tenant-1","executionId":"exec-1","pipelineId":"p","contractVersion":"c","releaseVersion":"r",'
+    '"currentStepIndex":0,"stopBeforeStepIndex":-1,"attempt":0,"resultShape":"SINGLE","executionVersion":1,'
+    '"transitionKey":"exec-1:0:0","traceId":"exec-1:0:0",'
+    '"payloadTypeId":"org.pipelineframework.orchestrator.ExecutionInputSnapshot",'
+    '"payloadEncoding":"application/tpf-transition+json","payload":"{\\"shape\\":\\"UNI\\",\\"payload\\":'
+    '{\\"payloadTypeId\\":\\"org.x.InDto\\",\\"payloadEncoding\\":\\"application/tpf-transition+json\\",'
+    '\\"payload\\":\\"{\\\\\\"requestId\\\\\\":\\\\\\"r1\\\\\\"}\\"},\\"items\\":[]}"}'
+)
+COMPLETED = (
+    '{"outcome":"COMPLETED","outputPayloads":[{"payloadTypeId":"java.lang.String","payloadEncoding":'
+    '"application/tpf-transition+json","payload":"\\"ok\\""}],"awaitSuspension":null,"failure":null,'
+    '"terminalOutputPublished":false,"terminalInputPassthrough":false}'
+)
+FAILED = (
+    '{"outcome":"FAILED","outputPayloads":[],"awaitSuspension":null,"failure":{"failureClass":'
+    '"java.lang.IllegalArgumentException","message":"boom"},"terminalOutputPublished":false,'
+    '"terminalInputPassthrough":false}'
+)
+WAITING = (
+    '{"outcome":"WAITING_EXTERNAL","outputPayloads":[],"awaitSuspension":{"tenantId":"tenant-1","executionId":"exec-1",'
+    '"unitId":"unit-1","stepIndex":2,"unit":{"tenantId":"tenant-1","unitId":"unit-1","executionId":"exec-1","stepId":'
+    '"ProcessAwaitX","stepIndex":2,"cardinality":"ONE_TO_ONE","version":1,"status":"WAITING_EXTERNAL",'
+    '"primaryInteractionId":"int-1","expectedItemCount":null,"completedItemCount":0,"completedItemKeys":[],'
+    '"dispatchComplete":false,"createdAtEpochMs":1,"updatedAtEpochMs":2,"ttlEpochS":3},"interactions":[{"tenantId":'
+    '"tenant-1","executionId":"exec-1","stepId":"ProcessAwaitX","stepIndex":2,"outputType":"org.x.OutDto",'
+    '"interactionId":"int-1","correlationId":"corr-1","causationId":"exec-1:2","idempotencyKey":"exec-1:ProcessAwaitX",'
+    '"version":2,"status":"DISPATCHED","requestPayload":{"orderId":"o1"},"responsePayload":null,"unitId":"unit-1",'
+    '"itemIndex":null,"actor":null,"assignee":null,"group":null,"transportType":"interaction-api","transportMetadata":'
+    '{"adapter":"interaction-api"},"deadlineEpochMs":9,"createdAtEpochMs":1,"updatedAtEpochMs":2,"ttlEpochS":3,'
+    '"transportOutputType":"org.x.OutDto"}]},"failure":null,"terminalOutputPublished":false,'
+    '"terminalInputPassthrough":false}'
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("POST", EXECUTE_PATH, b'{"a":1}', "7a2fad5203b601b7d7ad943ba6fbfe9d9c5521bced85df2e6d6b8d16cc5ca018"),
+        ("GET", CAPABILITIES_PATH, b"", "74cadcd663f5d03a538eee6e5d52d24ab55d879a3b343cae6ce204eef0cc5c8e"),
+    ],
+)
+def test_1_signatures(method: str, path: str, body: bytes, expected: str) -> None:
+    assert (EXECUTE_PATH, CAPABILITIES_PATH) == (
+        "/pipeline/worker/transitions/execute",
+        "/pipeline/worker/capabilities",
+    )
+    assert signature("worker-secret", method, path, TIMESTAMP, NONCE, body) == expected
+
+
+def test_2_a_name_uuid() -> None:
+    assert name_uuid("tenant-1", "exec-1", "AwaitDecision", 2) == "b25503c2-e6bd-333c-8e9d-f7988c67ebcd"
+
+
+def test_3_the_contract_hash() -> None:
+    document = {**json.loads(HASH_INPUT), "module": None}
+    assert hash_input(document).decode() == HASH_INPUT
+    assert contract_hash(document) == "6009c40295c6bc55afedd38031ff97e1ab45d59eaab8fbe4c720d3d526e2a3b9"
+
+
+def test_4_the_execution_key() -> None:
+    assert execution_key("org.x", "sha256:abc", "order-1") == "5:org.x:10:sha256:abc:executionKey:order-1"
+
+
+def test_5_the_resume_token() -> None:
+    token = ResumeToken("tenant-1", "int-1", "corr-1", "exec-1", "AwaitDecision", 2000000000000, 1767323045678)
+    assert read(TOKEN, ["resume-secret"]) == token
+
+
+def test_6_the_command() -> None:
+    inside = snapshot("UNI", {"requestId": "r1"}, "org.x.InDto").as_payload()
+    key = transition_key("exec-1", 0, 0)
+    command = TransitionCommand(
+        tenant_id="tenant-1",
+        execution_id="exec-1",
+        pipeline_id="p",
+        contract_version="c",
+        release_version="r",
+        current_step_index=0,
+        stop_before_step_index=-1,
+        attempt=0,
+        result_shape="SINGLE",
+        execution_version=1,
+        transition_key=key,
+        trace_id=key,
+        payload_type_id=inside.payload_type_id,
+        payload_encoding=inside.payload_encoding,
+        payload=inside.payload,
+    )
+    assert command.to_json() == COMMAND
+    assert parse(TransitionCommand, COMMAND.encode()) == command
+
+
+@pytest.mark.parametrize("text", [COMPLETED, FAILED, WAITING])
+def test_7_results_are_read_and_written_to_the_letter(text: str) -> None:
+    assert parse(TransitionResult, text.encode()).to_json() == text
+
+
+def test_7_what_the_results_say() -> None:
+    completed = parse(TransitionResult, COMPLETED.encode())
+    assert [plain(output, Allowed()) for output in completed.output_payloads] == ["ok"]
+    failed = parse(TransitionResult, FAILED.encode())
+    assert failed.failure is not None
+    assert (failed.failure.failure_class, failed.failure.message) == ("java.lang.IllegalArgumentException", "boom")
+    waiting = parse(TransitionResult, WAITING.encode()).await_suspension
+    assert waiting is not None
+    [asked] = waiting.interactions
+    assert (asked.output_type, asked.request_payload) == ("org.x.OutDto", {"orderId": "o1"})
+    assert interaction_id("tenant-1", "int-1") == interaction_id("tenant-1", asked.interaction_id)
+
+
+@pytest.mark.parametrize(
+    ("value", "type_id", "text"),
+    [
+        (
+            {"k": "v"},
+            "java.util.Map",
+            '{"items":{"k":{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-transition+json",'
+            '"payload":"\\"v\\""}}}',
+        ),
+        (None, "null", "null"),
+        (Decimal("27.50"), "java.math.BigDecimal", "27.50"),
+    ],
+)
+def test_8_containers_and_scalars(value: Any, type_id: str, text: str) -> None:
+    made = natural(value)
+    assert made.document() == {"payloadTypeId": type_id, "payloadEncoding": ENCODING, "payload": text}
+    assert plain(read_payload(made.document()), Allowed()) == value
+
+
+def test_9_the_resume_payload() -> None:
+    type_id = "org.pipelineframework.restaurantapproval.common.dto.RestaurantDecisionDto"
+    decision = {"accepted": {"orderId": "o", "decidedAt": "2026-01-02T03:04:05.678901Z", "note": "ok"}}
+    made = typed(decision, type_id)
+    assert made.payload_type_id == type_id
+    assert made.payload == '{"accepted":{"orderId":"o","decidedAt":"2026-01-02T03:04:05.678901Z","note":"ok"}}'
+    assert plain(made, Allowed()) == decision

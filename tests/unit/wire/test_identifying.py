@@ -1,0 +1,58 @@
+"""Which texts are identifiers and path segments."""
+
+import pytest
+
+from tests.hostile_values import TEXTS
+from wire.identifying import is_identifier, is_segment
+
+GOOD = (
+    *("1.0", "sha256:abc", "org.example.orders", "Validate <Order>", "a b", "1.0.0-rc.1+build", "...", ".hidden"),
+    *("été", "日本語", "заказ", "\N{GRINNING FACE}", "e=mc²", "x" * 5000),
+)
+BAD = (
+    *("nothing", "blanks", "a leading blank", "a newline", "U+0000", "a control character"),
+    *("a bidirectional override", "an invisible character", "a filler", "a noncharacter"),
+    *("one dot", "two dots", "not composed"),
+)
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_visible_text_is_an_identifier(text: str) -> None:
+    assert is_identifier(text)
+    assert is_segment(text)
+
+
+@pytest.mark.parametrize("text", [" a", "a ", " ", "\u00a0a", "a\u00a0"])
+def test_an_identifier_has_no_blank_at_either_end(text: str) -> None:
+    assert not is_identifier(text)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_ambiguous_text_is_not_an_identifier(name: str) -> None:
+    assert not is_identifier(TEXTS[name])
+    assert not is_segment(TEXTS[name])
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        *map(chr, range(0x20)),
+        "\x7f",
+        "\x85",
+        "\xa0",
+        "\xad",
+        "\u200e",
+        "\u2028",
+        "\u2066",
+        "\ufe0f",
+        "\ufeff",
+        "\ud800",
+    ],
+)
+def test_an_identifier_has_no_invisible_characters(character: str) -> None:
+    assert not any(is_identifier(text) for text in (character, f"a{character}", f"a{character}b", f"{character}b"))
+
+
+def test_an_identifier_may_have_a_slash_and_a_segment_may_not() -> None:
+    assert is_identifier("a/b")
+    assert not is_segment("a/b")

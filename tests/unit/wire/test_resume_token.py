@@ -1,0 +1,127 @@
+"""Resume tokens: the protocol's own vector, and everything that is not quite one."""
+
+import base64
+import dataclasses
+import hashlib
+import hmac
+import json
+
+import pytest
+
+from wire.resume_token import ResumeToken, ResumeTokenError, derived, key_id, read
+
+SECRET = "resume-secret"
+RECORD = ResumeToken("tenant-1", "int-1", "corr-1", "exec-1", "AwaitDecision", 2000000000000, 1767323045678)
+VECTOR = (
+    "eyJ0ZW5hbnRJZCI6InRlbmFudC0xIiwiaW50ZXJhY3Rpb25JZCI6ImludC0xIiwiY29ycmVsYXRpb25JZCI6ImNvcnItMSIsImV4ZWN1dGlvbklk"
+    "IjoiZXhlYy0xIiwic3RlcElkIjoiQXdhaXREZWNpc2lvbiIsImRlYWRsaW5lRXBvY2hNcyI6MjAwMDAwMDAwMDAwMCwiaXNzdWVkQXRFcG9jaE1z"
+    "IjoxNzY3MzIzMDQ1Njc4fQ.0LXHogzUbwWJMndq5i1q6jCoCdE5bTNhPlS1_3KcY2A"
+)
+
+MEMBERS = json.loads(base64.urlsafe_b64decode(VECTOR.partition(".")[0] + "=="))
+
+
+def signed(payload: bytes, secret: str = SECRET) -> str:
+    text = base64.urlsafe_b64encode(payload).rstrip(b"=")
+    signature = base64.urlsafe_b64encode(hmac.new(secret.encode(), text, hashlib.sha256).digest()).rstrip(b"=")
+    return f"{text.decode()}.{signature.decode()}"
+
+
+def refused(token: str, secret: str = SECRET) -> str:
+    with pytest.raises(ResumeTokenError) as caught:
+        read(token, [secret])
+    return caught.value.code
+
+
+def test_the_vector_of_the_protocol() -> None:
+    """A token of the protocol has no key id. It is accepted if any of the secrets signed it."""
+    for secrets in ([SECRET], ["newer", SECRET], [SECRET, "older"]):
+        assert read(VECTOR, secrets) == RECORD
+
+
+def test_a_token_names_its_key_after_the_members_of_the_protocol() -> None:
+    payload = json.loads(base64.urlsafe_b64decode(RECORD.sign(SECRET).partition(".")[0] + "=="))
+    assert list(payload) == [*MEMBERS, "keyId"]
+    assert payload == {**MEMBERS, "keyId": key_id(SECRET)}
+    assert len({key_id(SECRET), key_id("other"), SECRET[:8]}) == 3
+
+
+def test_a_token_is_accepted_as_long_as_its_key_is() -> None:
+    token = RECORD.sign(SECRET)
+    for secrets in ([SECRET], ["newer", SECRET], [SECRET, "older"]):
+        assert read(token, secrets) == RECORD
+    assert refused(token, "newer") == "SIGNATURE"
+
+
+def test_a_token_that_names_another_key_than_it_was_signed_with_is_refused() -> None:
+    payload = json.dumps({**MEMBERS, "keyId": key_id("newer")}).encode()
+    with pytest.raises(ResumeTokenError) as caught:
+        read(signed(payload), ["newer", SECRET])
+    assert caught.value.code == "SIGNATURE"
+
+
+def test_names_outside_of_ascii_survive() -> None:
+    token = dataclasses.replace(RECORD, step_id="Größe.prüfen")
+    assert read(token.sign(SECRET), [SECRET]) == token
+
+
+@pytest.mark.parametrize(
+    "token", ["", ".", "a", "a.", ".b", " . ", "a.b.c", VECTOR + ".", VECTOR + ".x", "é.é", "a" * 5000 + ".b"]
+)
+def test_what_has_not_two_parts_is_malformed(token: str) -> None:
+    assert refused(token) == "MALFORMED"
+
+
+def test_another_secret_or_another_byte_breaks_the_signature() -> None:
+    payload, _, signature = VECTOR.partition(".")
+    assert refused(VECTOR, "another-secret") == "SIGNATURE"
+    assert refused(f"{payload[:-1]}R.{signature}") == "SIGNATURE"
+    assert refused(f"{payload}.{signature[:-1]}") == "SIGNATURE"
+    assert refused(f"{payload}.{signature}=") == "SIGNATURE"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"no json",
+        b"\xff",
+        b"[]",
+        b"{}",
+        json.dumps({**MEMBERS, "tenantId": 1}).encode(),
+        json.dumps({**MEMBERS, "stepId": None}).encode(),
+        json.dumps({**MEMBERS, "deadlineEpochMs": True}).encode(),
+        json.dumps({**MEMBERS, "deadlineEpochMs": "2000000000000"}).encode(),
+        json.dumps({name: value for name, value in MEMBERS.items() if name != "executionId"}).encode(),
+    ],
+)
+def test_what_is_signed_but_no_token_is_malformed(payload: bytes) -> None:
+    assert refused(signed(payload)) == "MALFORMED"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"tenant_id": "tenant-2"}, "MISMATCH"),
+        ({"interaction_id": "int-2"}, "MISMATCH"),
+        ({"correlation_id": "corr-2"}, "MISMATCH"),
+        ({"execution_id": "exec-2"}, "MISMATCH"),
+        ({"step_id": "Other"}, "MISMATCH"),
+        ({"deadline_epoch_ms": 2000000000001}, "MISMATCH"),
+    ],
+)
+def test_a_token_of_anything_else_is_refused(change: dict[str, object], code: str) -> None:
+    with pytest.raises(ResumeTokenError) as caught:
+        RECORD.require(dataclasses.replace(RECORD, **change), now_epoch_ms=0)  # type: ignore[arg-type]
+    assert caught.value.code == code
+
+
+def test_a_token_lasts_until_its_deadline_whenever_it_was_issued() -> None:
+    RECORD.require(dataclasses.replace(RECORD, issued_at_epoch_ms=0), now_epoch_ms=2000000000000)
+    with pytest.raises(ResumeTokenError) as caught:
+        RECORD.require(RECORD, now_epoch_ms=2000000000001)
+    assert caught.value.code == "EXPIRED"
+
+
+def test_derived_secrets_differ_by_purpose_and_from_their_root() -> None:
+    assert len({"root", derived("root", "a"), derived("root", "b"), derived("other", "a")}) == 4

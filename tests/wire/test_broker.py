@@ -1,0 +1,274 @@
+"""The broker's client: messages as Celery reads them, and what is taken without acknowledgement."""
+
+import json
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from celery import Celery, current_app
+from django.conf import settings
+from kombu import Connection, Consumer, Queue
+from kombu.exceptions import OperationalError
+from redis import Redis
+
+from embedded.valkey import Valkey
+from tests.broker import accepting, taken, using_broker
+from wire.broker import client, log_limit
+from wire.messages.task_messages import TaskMessages, signing_keys
+
+ONE = {"number": 1}
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"test.{uuid.uuid4()}"
+
+
+@pytest.fixture
+def away() -> Any:
+    """The application of a process whose broker does not answer."""
+    before = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - a proxy's way to what it stands for
+    yield Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=True)
+    before.set_current()
+
+
+def unacknowledged() -> int:
+    """How many messages somebody has in hand."""
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        count: Any = redis.hlen("unacked")
+        return int(count)
+
+
+def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
+    """The one argument of each message in the queue, as a Celery worker of our own takes it."""
+    found: list[Any] = []
+
+    def take(body: Any, message: Any) -> None:
+        found.append(body[0][0])
+        if acknowledge:
+            message.ack()
+
+    with accepting("some.task") as connection, connection.channel() as channel:
+        assert isinstance(channel, client.Channel)
+        with Consumer(channel, [queue], callbacks=[take], accept=["json"]):
+            connection.drain_events(timeout=5)
+    return found
+
+
+def test_a_message_is_that_of_a_task_with_one_argument(queue: str) -> None:
+    client.send("some.task", {"answer": "é\u2028"}, queue=queue)
+    assert taken(queue) == [("some.task", [{"answer": "é\u2028"}])]
+
+
+def test_messages_keep_their_order_over_one_connection(queue: str) -> None:
+    for number in range(20):
+        client.send("some.task", number, queue=queue)
+    assert [argument for _, [argument] in taken(queue)] == list(range(20))
+
+
+def test_a_task_that_expires_leaves_the_other_messages_of_its_queue(queue: str) -> None:
+    client.send("some.task", 1, queue=queue)
+    current_app.send_task("some.task", [2], queue=queue, expires=55)
+    client.send("some.task", 3, queue=queue)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert redis.ttl(queue) == -1
+    assert taken(queue) == [("some.task", [number]) for number in (1, 2, 3)]
+
+
+def test_the_latest_message_replaces_those_of_its_queue_and_expires(queue: str) -> None:
+    client.send("some.task", 1, queue=queue)
+    client.send_latest("some.task", 2, queue=queue, seconds=55.5)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert 50 <= cast("int", redis.ttl(queue)) <= 56
+    assert taken(queue) == [("some.task", [2])]
+
+
+def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(queue: str) -> None:
+    for number in (1, 2):
+        client.send_if_empty("some.task", number, queue=queue, seconds=55.5)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        assert 50 <= cast("int", redis.ttl(queue)) <= 56
+    assert taken(queue) == [("some.task", [1])]
+
+
+def test_a_broker_that_is_away_is_one_error_of_kombus(queue: str, away: Celery) -> None:
+    with pytest.raises(OperationalError):
+        client.send("some.task", 1, queue=queue)
+
+
+@pytest.mark.parametrize("no_ack", [False, True])
+def test_what_is_acknowledged_is_gone_whether_it_had_to_be_or_not(queue: str, no_ack: bool) -> None:
+    before = unacknowledged()
+    client.send("some.task", ONE, queue=queue)
+    assert received(Queue(queue, no_ack=no_ack)) == [ONE]
+    assert unacknowledged() == before
+    assert taken(queue) == []
+
+
+def test_what_must_be_acknowledged_and_is_not_stays_in_hand(queue: str) -> None:
+    before = unacknowledged()
+    client.send("some.task", ONE, queue=queue)
+    assert received(Queue(queue), acknowledge=False) == [ONE]
+    assert unacknowledged() == before + 1
+
+
+def test_the_message_of_a_dead_consumer_comes_again_first_and_only_once(queue: str) -> None:
+    client.send("some.task", ONE, queue=queue)
+    assert received(Queue(queue), acknowledge=False) == [ONE]
+    client.send("some.task", {"number": 2}, queue=queue)
+    with accepting("some.task", visibility_timeout=0) as connection:
+        channel: Any = connection.channel()
+        for _ in range(2):
+            channel.qos.restore_visible(num=1000, interval=1)
+    assert taken(queue) == [("some.task", [ONE]), ("some.task", [{"number": 2}])]
+
+
+@pytest.mark.parametrize("ack_emulation", [False, True])
+def test_a_message_that_comes_after_its_consumer_was_cancelled_is_put_back(queue: str, ack_emulation: bool) -> None:
+    """A consumer that is cancelled has often asked the broker for the next message already."""
+    before = unacknowledged()
+    with accepting("some.task", ack_emulation=ack_emulation) as connection, connection.channel() as channel:
+        consumer = Consumer(channel, [Queue(queue)], callbacks=[fail], accept=["json"])
+        consumer.consume()
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=0.1)
+        consumer.cancel()
+        client.send("some.task", ONE, queue=queue)
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=5)
+    assert (unacknowledged(), taken(queue)) == (before, [("some.task", [ONE])])
+
+
+def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
+    found: list[Any] = []
+    for number in range(5):
+        client.send("some.task", {"number": number}, queue=queue)
+    client.send("some.task", {}, queue=f"{queue}.other")
+    with accepting("some.task") as connection, connection.channel() as channel:
+        queues = [Queue(name, no_ack=True) for name in (queue, f"{queue}.other")]
+        with Consumer(channel, queues, callbacks=[lambda body, _: found.append(body[0][0])], accept=["json"]):
+            while len(found) < 6:
+                connection.drain_events(timeout=5)
+    assert {} in found[:2]
+
+
+def test_what_need_not_be_acknowledged_is_taken_for_good(queue: str) -> None:
+    before = unacknowledged()
+    client.send("some.task", ONE, queue=queue)
+    assert received(Queue(queue, no_ack=True), acknowledge=False) == [ONE]
+    assert (unacknowledged(), taken(queue)) == (before, [])
+
+
+@pytest.mark.parametrize("takes_batches", [False, True])
+def test_the_newest_dead_messages_are_kept_in_part(
+    queue: str, caplog: pytest.LogCaptureFixture, takes_batches: bool
+) -> None:
+    secret = "x" * 10_000
+    accepted = accepting("some.task", takes_batches=takes_batches)
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        redis.lpush(queue, *(f"{number} {secret}" for number in range(client.MOST_DEAD_MESSAGES + 20)))
+        with accepted as connection, Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+            while redis.llen(queue):
+                connection.drain_events(timeout=5)
+        name = client.dead_messages_of(queue)
+        kept: Any = [json.loads(entry) for entry in cast("list[bytes]", redis.lrange(name, 0, -1))]
+        assert 0 < cast("int", redis.ttl(name)) <= client.DEAD_MESSAGE_SECONDS
+        redis.delete(name)
+    assert [entry["excerpt"].partition(" ")[0] for entry in kept] == [str(n) for n in range(119, 19, -1)]
+    assert {(entry["code"], entry["bytes"] > 10_000) for entry in kept} == {("MESSAGE_MALFORMED", True)}
+    assert {len(entry["excerpt"]) for entry in kept} == {client.LONGEST_EXCERPT}
+    assert takes_batches or len(caplog.records) == log_limit.MOST
+    assert "xx" not in caplog.text
+
+
+def test_a_flood_of_garbage_is_read_in_batches_that_deliver_what_is_accepted_in_order(queue: str) -> None:
+    """Fifty thousand messages of garbage in a second, on a machine with nothing else to do."""
+    found: list[int] = []
+
+    def take(body: Any, message: Any) -> None:
+        found.append(body[0][0]["number"])
+        message.ack()
+
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        for number in range(10):
+            redis.lpush(queue, *[b"x"] * 20_000)
+            client.send("some.task", {"number": number}, queue=queue)
+        with accepting("some.task", takes_batches=True) as connection:
+            began, reads = time.monotonic(), 0
+            with Consumer(connection.channel(), [Queue(queue)], callbacks=[take]):
+                while redis.llen(queue):
+                    connection.drain_events(timeout=5)
+                    reads += 1
+            seconds = time.monotonic() - began
+        print(f"{200_000 / seconds:.0f} messages of garbage a second")
+        redis.delete(client.dead_messages_of(queue))
+    assert found == list(range(10))
+    assert reads < 250
+
+
+@pytest.mark.parametrize("room", [1, 3])
+def test_what_a_consumer_has_no_room_for_goes_back_in_order(queue: str, room: int) -> None:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        redis.lpush(queue, b"garbage")
+        for number in range(5):
+            client.send("some.task", {"number": number}, queue=queue)
+        found: list[int] = []
+        with accepting("some.task", takes_batches=True) as connection, connection.channel() as channel:
+            consumer = Consumer(channel, [Queue(queue)], callbacks=[lambda body, _: found.append(body[0][0]["number"])])
+            consumer.qos(prefetch_count=room)
+            with consumer:
+                connection.drain_events(timeout=5)
+        redis.delete(client.dead_messages_of(queue))
+    assert found == list(range(room))
+    assert [argument["number"] for _, [argument] in taken(queue)] == list(range(room, 5))
+
+
+def test_a_batch_of_large_garbage_is_small(queue: str) -> None:
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis, accepting("some.task", takes_batches=True) as connection:
+        redis.lpush(queue, *[b"x" * client.BATCH_BYTES] * 10)
+        with Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+            connection.drain_events(timeout=5)
+        assert redis.llen(queue) == 8
+        redis.delete(queue, client.dead_messages_of(queue))
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(130, "130 s ahead"), (-610, "610 s ago")])
+def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
+    queue: str, ahead: float, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys, now = signing_keys(["secret"]), time.time()
+    sender = TaskMessages(keys=keys, clock=lambda: now + ahead)
+    header = {"task": "some.task", "eta": None, "expires": None, "retries": 0}
+    messages = TaskMessages(accepts=lambda _queue, _task: True, keys=keys, clock=lambda: now)
+    options = {"messages": messages, "takes_batches": True}
+    with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
+        for _ in range(2 * log_limit.MOST):
+            redis.lpush(queue, *[b"x"] * (client.BATCH + 1))
+        redis.lpush(queue, sender.write(queue, header, b"[[],{},null]"))
+        connection = Connection(settings.CELERY_BROKER_URL, transport_options=options)
+        with connection, Consumer(connection.channel(), [Queue(queue)], callbacks=[fail]):
+            while redis.llen(queue):
+                connection.drain_events(timeout=5)
+        redis.delete(client.dead_messages_of(queue))
+    [line] = [each.getMessage() for each in caplog.records if "clock" in each.getMessage()]
+    assert queue in line
+    assert told in line
+
+
+def test_a_broker_that_cannot_keep_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:
+    """Celery survives only errors that mean a lost connection."""
+    with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
+        client.send("some.task", ONE, queue=queue)
+        with Redis.from_url(server.owner_url) as redis:
+            redis.config_set("maxmemory", 1)
+        with accepting("some.task", server.url) as connection:
+            consumer = Consumer(connection.channel(), [Queue(queue)], callbacks=[fail])
+            with consumer, pytest.raises(connection.connection_errors):
+                connection.drain_events(timeout=5)
+
+
+def fail(body: Any, message: Any) -> None:
+    pytest.fail("The message was accepted")

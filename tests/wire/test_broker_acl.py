@@ -1,0 +1,232 @@
+"""The broker's users on a real server: what a worker's credentials permit, and that all else is refused."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from coordinator.celery import QUEUES
+from embedded.valkey import Valkey, worker_url
+from tests import making
+from wire.broker.acl import worker_user
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
+    HEARTBEAT_QUEUE,
+    OUTCOME_QUEUE,
+    order_queue_of,
+    queue_of,
+    tenant_prefix,
+)
+
+TENANT = "acme"
+OWN = ReleaseIdentity(TENANT, "payments", "1", "1.0")
+OWN_QUEUES = (queue_of(OWN), f"{queue_of(OWN)}\x06\x163", order_queue_of(OWN, "w-1"))
+OTHERS = [ReleaseIdentity(tenant, "payments", "1", "1.0") for tenant in ("acme-2", "acm", "other", "*", "acme*")]
+FOREIGN_KEYS = (
+    *(name for other in OTHERS for name in (queue_of(other), order_queue_of(other, "w-1"))),
+    *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
+    *("unacked", "unacked_index", "unacked_mutex", "_kombu.binding.control", "coordinator:probe", "bell:x:0"),
+    *(tenant_prefix(TENANT)[:-1], "*", "tenant.*", "", f"x{queue_of(OWN)}"),
+)
+ALLOWED = {
+    *("ping", "select", "client|setinfo", "multi", "exec"),
+    *("brpop", "lpush", "rpush", "llen", "ltrim", "expire", "getdel"),
+}
+# Commands that authenticate, reset or close a connection. Redis applies no ACL to them.
+UNRESTRICTED = {"auth", "hello", "quit", "reset"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with Valkey(tmp_path_factory.mktemp("acl"), durable=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def owner(server: Valkey) -> Iterator[Any]:
+    with Redis.from_url(server.owner_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def worker(server: Valkey) -> Iterator[Any]:
+    with Redis.from_url(worker_url(server.owner_url, TENANT)) as client:
+        yield client
+
+
+def test_a_worker_may_use_the_queues_of_its_tenant(worker: Any) -> None:
+    for queue in OWN_QUEUES:
+        assert worker.lpush(queue, "message") == 1
+        assert worker.llen(queue) == 1
+        assert worker.brpop([queue], 1)[1] == b"message"
+
+
+@pytest.mark.parametrize("queue", [OUTCOME_QUEUE, HEARTBEAT_QUEUE])
+def test_a_worker_may_append_to_outcomes_and_heartbeats_and_nothing_else(worker: Any, owner: Any, queue: str) -> None:
+    assert worker.lpush(queue, "message") == 1
+    refused = (
+        "BRPOP {} 1",
+        "LLEN {}",
+        "DEL {}",
+        "EXPIRE {} 1",
+        "LRANGE {} 0 -1",
+        "LPOP {}",
+        "RPUSH {} x",
+        "RENAME {} x",
+    )
+    for command in (*refused, "BRPOP {} {own} 1", "GET {}", "LTRIM {} 0 0", "TYPE {}", "EXISTS {}"):
+        with pytest.raises(NoPermissionError):
+            worker.execute_command(*command.format(queue, own=OWN_QUEUES[0]).split())
+    assert owner.lrange(queue, 0, -1) == [b"message"]
+    assert owner.delete(queue) == 1
+
+
+@pytest.mark.parametrize("key", FOREIGN_KEYS)
+def test_every_other_key_is_refused(worker: Any, owner: Any, key: str) -> None:
+    for arguments in (("LPUSH", key, "x"), ("LLEN", key), ("BRPOP", key, 1), ("BRPOP", OWN_QUEUES[0], key, 1)):
+        with pytest.raises(NoPermissionError):
+            worker.execute_command(*arguments)
+    assert not owner.exists(key)
+
+
+def test_every_other_command_is_refused(owner: Any) -> None:
+    """Ask the server about each of its commands, with keys of the tenant as arguments."""
+    permitted = set()
+    for name, arity in commands(owner):
+        words = name.split("|")
+        words += [OWN_QUEUES[0]] * (abs(arity) - len(words))
+        answer = owner.execute_command("ACL", "DRYRUN", worker_user(TENANT), *words)
+        if "permissions to run" not in text(answer):
+            permitted.add(name)
+    assert permitted >= ALLOWED
+    assert permitted - ALLOWED <= UNRESTRICTED
+
+
+def commands(owner: Any) -> list[tuple[str, int]]:
+    """Name and arity of every command of the server, or of its subcommands if it has any."""
+    found: list[tuple[str, int]] = []
+    for entry in owner.execute_command("COMMAND").values():
+        leaves = [(text(sub[0]), sub[1]) for sub in entry["subcommands"]]
+        found += leaves or [(entry["name"], entry["arity"])]
+    assert len(found) > 300
+    return found
+
+
+def text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(
+            "FLUSHALL",
+            "FLUSHDB",
+            "KEYS *",
+            "SCAN 0",
+            "RANDOMKEY",
+            "DBSIZE",
+            "MONITOR",
+            "INFO",
+            "CONFIG GET *",
+            "SHUTDOWN",
+        ),
+        *("ACL LIST", "ACL WHOAMI", "CLIENT LIST", "CLIENT KILL TYPE normal", "CLIENT PAUSE 1"),
+        *("EVAL 'return 1' 0", "SCRIPT FLUSH", "FUNCTION LIST", "SUBSCRIBE x", "PSUBSCRIBE *", "PUBLISH /0.x y"),
+        *("REPLICAOF no one", "SAVE", "MODULE LIST", "SWAPDB 0 1", "SLOWLOG GET", "COMMAND", "WAIT 0 0"),
+    ],
+)
+def test_commands_that_would_harm_others_are_refused(server: Valkey, worker: Any, command: str) -> None:
+    with pytest.raises(NoPermissionError):
+        worker.execute_command(*shlex.split(command))
+
+
+def test_a_transaction_grants_no_further_rights(worker: Any) -> None:
+    with pytest.raises(NoPermissionError), worker.pipeline(transaction=True) as pipe:
+        pipe.llen(OWN_QUEUES[0]).get("unacked").execute()
+
+
+def test_a_client_without_credentials_may_do_nothing(server: Valkey) -> None:
+    with Redis(port=server.port) as stranger, pytest.raises(AuthenticationError):
+        stranger.ping()
+
+
+# --- manage.py broker_acl ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tenants(db: None) -> None:
+    making.tenant("acme")
+    making.tenant("acme-2")
+
+
+def printed(capsys: Any, *arguments: Any, **options: Any) -> list[str]:
+    call_command("broker_acl", *arguments, **options)
+    found: list[str] = capsys.readouterr().out.splitlines()
+    return found
+
+
+def test_the_command_prints_a_complete_acl_file(
+    tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
+) -> None:
+    folder = tmp_path / "passwords"
+    lines = printed(capsys, passwords=folder)
+    assert [line.split()[1] for line in lines] == ["coordinator", "worker-acme", "worker-acme-2", "default"]
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for file in folder.iterdir():
+        assert file.read_text().strip() not in "\n".join(lines)
+    assert printed(capsys, passwords=folder) == lines
+
+    users = Path(server.folder / "valkey.acl")
+    owner_line = next(line for line in users.read_text().splitlines() if line.startswith("user owner"))
+    before = users.read_text()
+    try:
+        users.write_text("".join(f"{line}\n" for line in (*lines, owner_line)))
+        owner.execute_command("ACL", "LOAD")
+        for user in ("coordinator", "worker-acme", "worker-acme-2"):
+            password = (folder / user).read_text().strip()
+            with Redis(port=server.port, username=user, password=password) as client:
+                assert client.ping()
+    finally:
+        users.write_text(before)
+        owner.execute_command("ACL", "LOAD")
+
+
+def test_the_commands_for_one_tenant_replace_its_user(tenants: None, tmp_path: Path, capsys: Any, owner: Any) -> None:
+    for _ in range(2):
+        [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
+        owner.execute_command(*line.split())
+    user = owner.acl_getuser("worker-acme")
+    assert len(user["passwords"]) == len(user["selectors"]) == 1
+
+
+def test_each_password_of_a_file_is_accepted(
+    tenants: None, tmp_path: Path, capsys: Any, server: Valkey, owner: Any
+) -> None:
+    passwords = ["old" * 12, "new" * 12]
+    (tmp_path / "worker-acme").write_text("\n".join(passwords))
+    [line] = printed(capsys, "acme", passwords=tmp_path, commands=True)
+    owner.execute_command(*line.split())
+    for password in passwords:
+        with Redis(port=server.port, username="worker-acme", password=password) as client:
+            assert client.ping()
+
+
+@pytest.mark.parametrize("content", ["", "short", f"{'long' * 10}\nshort"])
+def test_weak_passwords_are_refused_and_not_shown(tenants: None, tmp_path: Path, content: str) -> None:
+    (tmp_path / "worker-acme").write_text(content)
+    with pytest.raises(CommandError, match="at least 32 characters") as caught:
+        call_command("broker_acl", "acme", passwords=tmp_path)
+    assert "long" not in str(caught.value)
+
+
+def test_an_unknown_tenant_is_refused(tenants: None, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="There is no tenant 'nobody'"):
+        call_command("broker_acl", "nobody", passwords=tmp_path)
+    assert not list(tmp_path.glob("worker-*"))

@@ -1,0 +1,306 @@
+"""Where the entries of a zip archive lie and what they unpack to: local headers, overlaps, bombs, archives inside.
+
+Every entry is unpacked once, into nothing, and stopped where it gives more than its directory says: so what a bomb
+costs here is bounded by what it admits to, which `Limits` bound.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final, cast
+
+from wire.archive.directory import (
+    ArchiveError,
+    Directory,
+    Entry,
+    Limits,
+    find_directory,
+    finding,
+    malformed,
+    name_findings,
+    read_at,
+    read_entries,
+)
+from wire.archive.headers import LOCAL_SIGNATURE, place_of_data, smallest_end
+from wire.documents.contract import CONTRACT_ENTRY
+from wire.findings import Finding
+
+_KNOWN_FLAGS: Final = 0x2 | 0x4 | 0x8 | 0x800
+_NEWEST_READER: Final = 45
+"""Version 4.5 added zip64. Info-ZIP reads up to 4.6, Python up to 6.3; Java ignores the number."""
+_KNOWN_HOSTS: Final = frozenset({0, 3, 10, 14, 19})
+"""DOS, Unix, Windows, VFAT and macOS. Readers rename entries from other systems."""
+_DOS_FOLDER: Final = 0x10
+_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_CHUNK: Final = 256 * 1024
+
+
+@dataclass(slots=True)
+class Budget:
+    """What is left of the limits that an archive shares with those inside it."""
+
+    limits: Limits
+    unpacked: int = 0
+    inner: int = 0
+    entries: int = 0
+
+
+@dataclass(slots=True)
+class Layout:
+    """The entries of one archive whose directory was read, and where the data of each begins."""
+
+    file: BinaryIO
+    directory: Directory
+    entries: list[Entry]
+    data_at: dict[int, int] = field(default_factory=dict)
+    """By the offset of the local header."""
+
+
+def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int = 1) -> Layout:
+    """Return the layout of the archive. Raises ArchiveError with the findings about it and about nested archives.
+
+    Findings about single entries are collected. Any other finding ends the inspection.
+    """
+    limits = budget.limits
+    entries = read_entries(file, directory, limits)
+    budget.entries += len(entries)
+    if budget.entries > limits.entries:
+        message = f"the archive and those inside it have more than {limits.entries} entries"
+        raise ArchiveError([finding("ARCHIVE_TOO_MANY_ENTRIES", "", message)])
+    findings = [*name_findings(entries), *_entry_findings(entries, limits)]
+    if directory.base:
+        findings.append(finding("ARCHIVE_PREPENDED", "", "bytes come before the archive"))
+    if findings:
+        raise ArchiveError(findings)
+    _spend(entries, budget)
+    layout = Layout(file, directory, entries)
+    findings += _place(layout)
+    if findings:
+        raise ArchiveError(findings)
+    for entry in entries:
+        _unpack(layout, entry, budget, depth)
+    return layout
+
+
+def _entry_findings(entries: list[Entry], limits: Limits) -> Iterator[Finding]:
+    for entry in entries:
+        unknown = entry.flags & ~_KNOWN_FLAGS or entry.reader_version > _NEWEST_READER or entry.host not in _KNOWN_HOSTS
+        if entry.is_encrypted:
+            yield finding("ARCHIVE_ENCRYPTED", entry.name, "an entry is encrypted")
+        elif entry.method not in _METHODS:
+            message = f"an entry is compressed by method {entry.method}; stored and deflated are read"
+            yield finding("ARCHIVE_METHOD_UNSUPPORTED", entry.name, message)
+        elif unknown:
+            yield _ambiguous(entry, "an entry has flags, a version or a system that not all readers support")
+        elif entry.is_described_later and entry.method == zipfile.ZIP_STORED:
+            yield _ambiguous(entry, "an entry is stored with its sizes after its data, which not all readers accept")
+        if not _is_file_or_folder(entry):
+            yield finding("ARCHIVE_NOT_A_FILE", entry.name, "an entry is not a regular file but a link or a device")
+        yield from _size_findings(entry, limits)
+
+
+def _is_file_or_folder(entry: Entry) -> bool:
+    """True if all readers agree that the entry is a file, or that it is a folder."""
+    kind = stat.S_IFMT(entry.attributes >> 16)
+    if entry.is_folder:
+        return kind in (0, stat.S_IFDIR) and not entry.size
+    return kind in (0, stat.S_IFREG) and not entry.attributes & _DOS_FOLDER
+
+
+def _size_findings(entry: Entry, limits: Limits) -> Iterator[Finding]:
+    contract = entry.name == CONTRACT_ENTRY
+    if contract and entry.size > limits.contract_bytes:
+        message = f"the contract is larger than {limits.contract_bytes} bytes"
+        yield finding("ARCHIVE_CONTRACT_TOO_LARGE", entry.name, message)
+        return
+    floor = limits.ratio_floor if contract else limits.entry_ratio_floor
+    if entry.size > floor and entry.size > limits.ratio * max(1, entry.compressed):
+        message = f"an entry is more than {limits.ratio} times its compressed size"
+        yield finding("ARCHIVE_RATIO_TOO_HIGH", entry.name, message)
+
+
+def _ambiguous(entry: Entry, message: str) -> Finding:
+    return finding("ARCHIVE_AMBIGUOUS", entry.name, message)
+
+
+def _spend(entries: list[Entry], budget: Budget) -> None:
+    budget.unpacked += sum(entry.size for entry in entries)
+    if budget.unpacked > budget.limits.unpacked_bytes:
+        message = f"the archive unpacks to more than {budget.limits.unpacked_bytes} bytes"
+        raise ArchiveError([finding("ARCHIVE_UNPACKS_TOO_LARGE", "", message)])
+
+
+# --- local headers ---
+
+
+def _place(layout: Layout) -> Iterator[Finding]:
+    """Locate each entry's data. Yields findings unless the entries fill the file up to the directory without gaps."""
+    in_order = sorted(layout.entries, key=lambda each: each.offset)
+    over = _overlapping(in_order)
+    if over is not None:
+        yield _overlap(over)
+        return
+    end = 0
+    for entry in in_order:
+        if entry.offset < end:
+            yield _overlap(entry)
+            return
+        if entry.offset > end:
+            yield _gap()
+        place = place_of_data(layout.file, entry)
+        if isinstance(place, Finding):
+            yield place
+            return
+        layout.data_at[entry.offset], end = place
+        if end > layout.directory.start:
+            yield finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry lies over the directory")
+            return
+    if end < layout.directory.start:
+        yield _gap()
+
+
+def _overlapping(in_order: list[Entry]) -> Entry | None:
+    """The first entry that lies over another by what the directory alone says."""
+    end = 0
+    for entry in in_order:
+        if entry.offset < end:
+            return entry
+        end = smallest_end(entry)
+    return None
+
+
+def _overlap(entry: Entry) -> Finding:
+    return finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry lies over another")
+
+
+def _gap() -> Finding:
+    message = "the archive contains bytes outside of the entries in its directory"
+    return finding("ARCHIVE_HEADERS_DISAGREE", "", message)
+
+
+# --- contents ---
+
+
+def content(layout: Layout, entry: Entry) -> Iterator[bytes]:
+    """Yield the entry's bytes in bounded pieces.
+
+    Raises ArchiveError, at the latest after the last piece, if the size or the checksum differs from the directory.
+    """
+    pieces = _stored(layout, entry) if entry.method == zipfile.ZIP_STORED else _inflated(layout, entry)
+    crc = 0
+    for piece in pieces:
+        crc = zlib.crc32(piece, crc)
+        yield piece
+    if crc != entry.crc:
+        raise ArchiveError([finding("ARCHIVE_CHECKSUM_WRONG", entry.name, "an entry's data has a wrong checksum")])
+
+
+def _unpack(layout: Layout, entry: Entry, budget: Budget, depth: int) -> None:
+    """Unpack one entry into nothing, and look inside where it is an archive."""
+    pieces = content(layout, entry)
+    first = b""
+    while len(first) < 4 and (piece := next(pieces, None)) is not None:
+        first += piece
+    if first[:4] != LOCAL_SIGNATURE:
+        for _ in pieces:
+            pass
+    elif entry.method == zipfile.ZIP_STORED:
+        for _ in pieces:
+            pass
+        slice_ = _Slice(layout.file, layout.data_at[entry.offset], entry.size)
+        _look_inside(cast("BinaryIO", slice_), entry, budget, depth)
+    else:
+        _inflate_inside(first, pieces, entry, budget, depth)
+
+
+def _inflate_inside(first: bytes, pieces: Iterator[bytes], entry: Entry, budget: Budget, depth: int) -> None:
+    if budget.inner + entry.size > budget.limits.inner_bytes:
+        message = f"archives inside unpack to more than {budget.limits.inner_bytes} bytes; store them uncompressed"
+        raise ArchiveError([finding("ARCHIVE_NESTED_TOO_LARGE", entry.name, message)])
+    budget.inner += entry.size
+    with tempfile.SpooledTemporaryFile(max_size=4 * 1024 * 1024) as inner:
+        inner.write(first)
+        for piece in pieces:
+            inner.write(piece)
+        _look_inside(cast("BinaryIO", inner), entry, budget, depth)
+
+
+def _stored(layout: Layout, entry: Entry) -> Iterator[bytes]:
+    if entry.size != entry.compressed:
+        raise _wrong_size(entry)
+    position, left = layout.data_at[entry.offset], entry.size
+    while left:
+        piece = read_at(layout.file, position, min(_CHUNK, left))
+        position, left = position + len(piece), left - len(piece)
+        yield piece
+
+
+def _inflated(layout: Layout, entry: Entry) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    position, left, given = layout.data_at[entry.offset], entry.compressed, 0
+    pending = b""
+    while not inflater.eof:
+        if not pending:
+            pending = read_at(layout.file, position, min(_CHUNK, left))
+            position, left = position + len(pending), left - len(pending)
+        try:
+            chunk = inflater.decompress(pending, _CHUNK)
+        except zlib.error:
+            raise malformed("an entry's compressed data is damaged") from None
+        if not pending and not chunk:  # nothing more to come, and no end
+            raise _wrong_size(entry)
+        pending = inflater.unconsumed_tail
+        given += len(chunk)
+        if given > entry.size:
+            raise _wrong_size(entry)
+        yield chunk
+    if given != entry.size or left or inflater.unused_data:
+        raise _wrong_size(entry)
+
+
+def _wrong_size(entry: Entry) -> ArchiveError:
+    return ArchiveError(
+        [finding("ARCHIVE_SIZE_WRONG", entry.name, "an entry has another size than the directory says")]
+    )
+
+
+def _look_inside(inner: BinaryIO, entry: Entry, budget: Budget, depth: int) -> None:
+    directory = find_directory(inner)
+    if directory is None:
+        return
+    if depth >= budget.limits.nesting:
+        message = f"archives lie more than {budget.limits.nesting} deep inside one another"
+        raise ArchiveError([finding("ARCHIVE_NESTED_TOO_DEEP", entry.name, message)])
+    try:
+        inspect(inner, directory, budget, depth=depth + 1)
+    except ArchiveError as error:
+        raise ArchiveError([_inside(entry, each) for each in error.findings]) from None
+
+
+def _inside(entry: Entry, found: Finding) -> Finding:
+    name = f"{entry.name}!{found.field}" if found.field else entry.name
+    return finding(found.code, name, found.message.partition(": ")[2])
+
+
+class _Slice(io.RawIOBase):
+    """A part of a file as a file of its own."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self._at)
+        data = read_at(self._file, self._start + self._at, left if size < 0 else min(size, left))
+        self._at += len(data)
+        return data

@@ -1,0 +1,292 @@
+"""`pipeline-contract.json`: what a pipeline means (wire protocol A.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from wire.documents.canonical import compact, fingerprint, in_key_order
+from wire.documents.composition import Composition, Continuation, Definition, Node, broken_rules
+from wire.documents.json_reader import Dialect, Path, bounded, inspect_value, scan
+from wire.documents.shape import (
+    ArrayOrNull,
+    Document,
+    Flag,
+    IdentifierOrNull,
+    Int32,
+    ObjectOrNull,
+    RequiredText,
+    SegmentIdentity,
+    TextOrEmpty,
+    Texts,
+    shape,
+)
+from wire.findings import DocumentError, Finding, Severity
+
+CONTRACT_ENTRY = "META-INF/pipeline/pipeline-contract.json"
+"""The zip entry of an artifact that holds the contract."""
+MAX_CONTRACT_BYTES = 4 * 1024 * 1024
+
+_DIALECT = Dialect(name="pipeline-contract.json", code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
+_NEWEST_SCHEMA = 3
+_PROTOCOLS = ("local", "rest", "grpc", "sqs")
+
+_HASHED = (
+    "schemaVersion",
+    "pipelineId",
+    "platform",
+    "transport",
+    "module",
+    "pluginHost",
+    "runtimeLayout",
+    "steps",
+    "canonicalTypes",
+    "canonicalCatalogFingerprint",
+    "composition",
+    "capabilities",
+)
+ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
+
+
+def _supported_schema(version: int) -> int:
+    if not 1 <= version <= _NEWEST_SCHEMA:
+        raise PydanticCustomError(
+            "CONTRACT_SCHEMA_VERSION_UNSUPPORTED",
+            "Unsupported pipeline contract schemaVersion {version}",
+            {"version": version},
+        )
+    return version
+
+
+def _internal_for_null(value: Any) -> Any:
+    return "internal" if value is None else value
+
+
+def _default_capabilities(value: Any) -> Any:
+    if value is None:
+        return {"localTransitionExecution": True, "transitionWorkerProtocols": list(_PROTOCOLS)}
+    return value
+
+
+class Step(Document):
+    """One step of the pipeline; every member may be absent (wire protocol A.1.2)."""
+
+    index: Int32 = 0
+    authored_name: IdentifierOrNull = None
+    kind: Annotated[str, BeforeValidator(_internal_for_null)] = "internal"
+    cardinality: IdentifierOrNull = None
+    input_type_id: IdentifierOrNull = None
+    output_type_id: IdentifierOrNull = None
+    runtime_class: IdentifierOrNull = None
+    client_class: IdentifierOrNull = None
+    await_transport: IdentifierOrNull = None
+
+
+class Capabilities(Document):
+    """What may execute the pipeline's transitions."""
+
+    local_transition_execution: Flag = False
+    transition_worker_protocols: Texts = ()
+
+
+class Contract(Document):
+    """A contract that keeps every rule of wire protocol A.1, with its defaults filled in."""
+
+    schema_version: Annotated[Int32, AfterValidator(_supported_schema)] = 0
+    pipeline_id: SegmentIdentity
+    contract_version: SegmentIdentity
+    contract_hash: RequiredText
+    platform: str | None = None
+    transport: str | None = None
+    module: str | None = None
+    plugin_host: Flag = False
+    runtime_layout: str | None = None
+    steps: Annotated[tuple[Step, ...], ArrayOrNull] = ()
+    capabilities: Annotated[Capabilities, BeforeValidator(_default_capabilities)] = Field(
+        default_factory=lambda: Capabilities.model_validate(_default_capabilities(None))
+    )
+    canonical_types: Annotated[dict[str, dict[str, Any]], ObjectOrNull] = Field(default_factory=dict)
+    canonical_catalog_fingerprint: TextOrEmpty = ""
+    composition: Annotated[Composition, ObjectOrNull] = Field(default_factory=Composition)
+
+    @property
+    def result_shape(self) -> ResultShape:
+        """Return the shape of an execution's result, folded over the steps' cardinalities (wire protocol
+        C.1.3).
+        """
+        result: ResultShape = "SINGLE"
+        for step in self.steps:
+            if step.cardinality in ("ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION"):
+                result = "MATERIALIZED_MULTI"
+            elif step.cardinality in ("MANY_TO_ONE", "REDUCTION"):
+                result = "SINGLE"
+        return result
+
+
+_ORDERED_BY: dict[str, type[Document]] = {
+    "steps": Step,
+    "composition": Composition,
+    "definitions": Definition,
+    "nodes": Node,
+    "continuations": Continuation,
+    "capabilities": Capabilities,
+}
+"""The models whose member order the hash takes, by the member that holds them."""
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def parse_contract(data: bytes) -> Contract:
+    """Return the contract in `data`, at most MAX_CONTRACT_BYTES of strict JSON.
+
+    Raises DocumentError, and nothing else, with every finding; each message opens as wire protocol A.1.6
+    says.
+    """
+    document, findings = scan(data, name=_DIALECT.name, limit=MAX_CONTRACT_BYTES)
+    return _read(document, findings)
+
+
+def contract_from_json(document: Mapping[str, Any]) -> Contract:
+    """Return the contract of an object that is already parsed, such as a stored normalised document.
+
+    The rules are those of `parse_contract`. Raises DocumentError with every finding.
+    """
+    return _read(document, inspect_value(document, _DIALECT.name))
+
+
+def _read(document: Mapping[str, Any] | None, scanned: tuple[Finding, ...]) -> Contract:
+    findings = [_DIALECT.introduced(finding) for finding in scanned]
+    contract = None
+    if document is not None:
+        contract, shaped = shape(Contract, document, _DIALECT)
+        findings += [*shaped, *_cross_findings(document)]
+    if contract is None or findings:
+        raise DocumentError(bounded(findings, _DIALECT.name))
+    return contract
+
+
+def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what no single member shows; parts whose shape is wrong are left to the shape's findings."""
+    types = document.get("canonicalTypes")
+    for path in _nulls(types):
+        yield _DIALECT.finding("CONTRACT_TYPE_HAS_NULL", ("canonicalTypes", *path), "null inside a canonical type")
+    composition, broken = shape(Composition, document.get("composition") or {}, _DIALECT)
+    if composition is None or broken:
+        return
+    version = document.get("schemaVersion")
+    if not composition.is_empty and version in (1, 2):
+        message = "Pipeline composition requires contract schemaVersion 3"
+        yield _DIALECT.finding("COMPOSITION_REQUIRES_SCHEMA_VERSION_3", ("composition",), message)
+    for code, path, message in broken_rules(composition):
+        yield _DIALECT.finding(code, ("composition", *path), message)
+
+
+def _nulls(types: Any) -> Iterator[Path]:
+    """Yield the path of every null inside an entry of `canonicalTypes`, at any depth."""
+    if not isinstance(types, dict):
+        return
+    pending: list[tuple[Path, Any]] = [((name,), entry) for name, entry in types.items() if entry is not None]
+    while pending:
+        path, value = pending.pop()
+        if value is None:
+            yield path
+        elif isinstance(value, dict):
+            pending.extend(((*path, key), member) for key, member in value.items())
+        elif isinstance(value, list):
+            pending.extend(((*path, index), item) for index, item in enumerate(value))
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def contract_hash(document: Mapping[str, Any]) -> str:
+    """Return the lower-case hex SHA-256 of `hash_input` (wire protocol A.1.5)."""
+    return fingerprint(_hashed(document))
+
+
+def hash_input(document: Mapping[str, Any]) -> bytes:
+    """Return the bytes that a contract's hash covers (wire protocol A.1.5).
+
+    `document` is the raw object: no default is filled in, nulls are dropped at every depth, and
+    `contractVersion`, `contractHash` and unknown members of the top level do not count. The order of
+    members in `document` is of no consequence, so a document read back from a store that reorders them
+    hashes alike.
+    """
+    return compact(_hashed(document))
+
+
+def hash_findings(document: Mapping[str, Any]) -> list[Finding]:
+    """Return a CONTRACT_HASH_MISMATCH warning if the raw document's own hash is another than it says.
+
+    Only a warning: readers treat the hash as opaque (wire protocol A.1.1).
+    """
+    actual = contract_hash(document)
+    if document.get("contractHash") == actual:
+        return []
+    message = f"contractHash is not the hash of this document, which is {actual}"
+    return [Finding("CONTRACT_HASH_MISMATCH", f"{_DIALECT.name}#contractHash", message, severity=Severity.WARNING)]
+
+
+def publish(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document to publish: ordered, without nulls, `contractVersion` and `contractHash` inserted.
+
+    They follow `pipelineId` (wire protocol A.1.5); any that `document` had are replaced.
+    """
+    digest = contract_hash(document)
+    published: dict[str, Any] = {}
+    for name, value in _hashed(document).items():
+        published[name] = value
+        if name == "pipelineId":
+            published["contractVersion"] = f"sha256:{digest}"
+            published["contractHash"] = digest
+    return published
+
+
+def canonical_catalog_fingerprint(types: Mapping[str, Any]) -> str:
+    """Return the hex SHA-256 of the compact JSON of `canonicalTypes`, its keys sorted (wire protocol
+    A.1.3).
+    """
+    return fingerprint(in_key_order(types))
+
+
+def _hashed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that the hash covers, in the generator's order and without nulls."""
+    ordered: dict[str, Any] = {}
+    for name in _HASHED:
+        value = _without_nulls(document.get(name))
+        if value is not None:
+            ordered[name] = _member_order(name, value)
+    return ordered
+
+
+def _member_order(name: str, value: Any) -> Any:
+    if name == "canonicalTypes":
+        return in_key_order(value)
+    model = _ORDERED_BY.get(name)
+    return value if model is None else _ordered_by(model, value)
+
+
+def _ordered_by(model: type[Document], value: Any) -> Any:
+    """Return `value` with each object's members in the order in which its model declares them."""
+    if isinstance(value, list):
+        return [_ordered_by(model, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ordered = {}
+    for name in (field.alias for field in model.model_fields.values()):
+        if name is not None and name in value:
+            inner = _ORDERED_BY.get(name)
+            ordered[name] = value[name] if inner is None else _ordered_by(inner, value[name])
+    return ordered
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value

@@ -1,0 +1,333 @@
+"""Reading JSON documents that come from outside: strictly, within bounds, and with every finding.
+
+`scan` turns bytes into one JSON object or says why not; `wire.documents.shape` then holds the object against a
+model. A `Dialect` gives both their document's name, codes and wording.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Any
+
+from wire.findings import DocumentError, Finding
+
+MAX_DEPTH = 64
+"""How deep objects and arrays may nest; the top-level object is level 1."""
+MAX_VALUES = 100_000
+"""How many JSON values one document may hold."""
+MAX_FINDINGS = 500
+"""How many findings one document gets; one more says that there would be more."""
+
+_SHOWN_CHARACTERS = 200
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_PLAIN_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
+_BOM = b"\xef\xbb\xbf"
+_STRUCTURE = bytes(byte if byte in b'",:[]{}' else ord("x") for byte in range(256))
+_COUNTED_AT_ONCE = 64 * 1024
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one kind of document speaks of itself.
+
+    `name` opens every field path, `code` every shape code (`CONTRACT_WRONG_TYPE`), and `preamble` every
+    message but those of the codes in `verbatim`.
+    """
+
+    name: str
+    code: str
+    preamble: str
+    verbatim: frozenset[str] = frozenset()
+
+    def finding(self, code: str, path: Path, message: str) -> Finding:
+        """Return an error at `path` in this document's words."""
+        text = message if code in self.verbatim else self.preamble + message
+        return Finding(code=code, field=field_of(self.name, path), message=text)
+
+    def introduced(self, finding: Finding) -> Finding:
+        """Return a finding of `scan` with this document's preamble."""
+        return replace(finding, message=self.preamble + finding.message)
+
+
+# --- names and values in findings -----------------------------------------------------------------
+
+
+def shown(text: str) -> str:
+    """Return `text` fit for a message: shortened, with unstorable characters escaped."""
+    return _UNSTORABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", _shortened(text))
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a JSON string fit for a message."""
+    short = _shortened(text)
+    return json.dumps(short, ensure_ascii=_UNSTORABLE.search(short) is not None)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def field_of(name: str, path: Path) -> str:
+    """Return the field of a finding: `name#a.b[0]`, odd member names in brackets, or `name` alone for no
+    path.
+    """
+    text = ""
+    for segment in path:
+        if isinstance(segment, int):
+            text += f"[{segment}]"
+        elif _PLAIN_MEMBER.fullmatch(segment):
+            text += f".{segment}"
+        else:
+            text += f"[{quoted(segment)}]"
+    return f"{name}#{text.removeprefix('.')}" if path else name
+
+
+def bounded(findings: Iterable[Finding], name: str) -> tuple[Finding, ...]:
+    """Return at most MAX_FINDINGS findings, and then one that says so if there were more."""
+    kept: list[Finding] = []
+    for finding in findings:
+        if len(kept) == MAX_FINDINGS:
+            message = f"only the first {MAX_FINDINGS} findings are kept"
+            kept.append(_whole(name, "DOCUMENT_TOO_MANY_FINDINGS", message))
+            break
+        kept.append(finding)
+    return tuple(kept)
+
+
+def _whole(name: str, code: str, message: str) -> Finding:
+    return Finding(code=code, field=name, message=message)
+
+
+# --- counting values ------------------------------------------------------------------------------
+
+
+def holds_more_values(data: bytes, most: int) -> bool:
+    """Return True if JSON text contains more than `most` values. Needs little memory, whatever the size of `data`.
+
+    A parsed value needs up to a hundred times the memory of its text, so call this before parsing. If the text is not
+    JSON, this counts at least the values before the first error.
+    """
+    if len(data) < most or _separators(data) < most:
+        return False
+    return any(count > most for count in accumulate(_values(data), initial=1))
+
+
+def holds_more_members(data: bytes, most: int) -> bool:
+    """Return True if the objects in JSON text have more than `most` members in all. As `holds_more_values`."""
+    if len(data) <= most or data.count(b":") <= most:
+        return False
+    return any(count > most for count in accumulate(piece.count(b":") for piece in _structure(data)))
+
+
+def count_values(data: bytes) -> int:
+    """Return the number of values in JSON text. Member names are not counted."""
+    return 1 + sum(_values(data))
+
+
+def _values(data: bytes) -> Iterator[int]:
+    """Yield how many values each piece of JSON text adds to the outermost one."""
+    for piece in _structure(data):
+        yield _separators(piece) - piece.count(b"[]") - piece.count(b"{}")
+
+
+def _structure(data: bytes) -> Iterator[bytes]:
+    """Yield JSON text in pieces, with `x` in place of all that is not structure. Cuts no empty array or object."""
+    in_string, at, opened = 0, 0, b""
+    while at < len(data):
+        piece = data[at : at + _COUNTED_AT_ONCE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # do not cut an escape sequence
+            piece = data[at : at + _COUNTED_AT_ONCE + 1]
+        at += len(piece)
+        bare = piece.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_STRUCTURE, delete=b" \t\r\n")
+        parts = bare.split(b'"')
+        structure = opened + b"x" * in_string + b"x".join(parts[in_string::2])
+        in_string ^= (len(parts) - 1) & 1
+        opened = structure[-1:] if structure.endswith((b"[", b"{")) else b""
+        yield structure.removesuffix(opened)
+    yield opened
+
+
+def _separators(data: bytes) -> int:
+    """Count commas and opening brackets. Every value except the outermost follows one of them."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+# --- bytes to object ------------------------------------------------------------------------------
+
+
+def read_object(data: bytes, *, name: str, limit: int, most_values: int = MAX_VALUES) -> dict[str, Any]:
+    """Return the JSON object in `data`.
+
+    The document is UTF-8 without a byte order mark, at most `limit` bytes, MAX_DEPTH levels and `most_values`
+    values; no object names a member twice, every number is finite, and no string holds U+0000 or a lone
+    surrogate. Raises DocumentError, and nothing else, with all findings.
+    """
+    document, findings = scan(data, name=name, limit=limit, most_values=most_values)
+    if document is None or findings:
+        raise DocumentError(findings)
+    return document
+
+
+def scan(
+    data: bytes, *, name: str, limit: int, most_values: int = MAX_VALUES
+) -> tuple[dict[str, Any] | None, tuple[Finding, ...]]:
+    """Return the object and the findings about it; the object is None when there is nothing to look into
+    further.
+
+    An object that comes with findings is for finding more of them, never for use.
+    """
+    if len(data) > limit:
+        return None, (_whole(name, "DOCUMENT_TOO_LARGE", f"the document is larger than {limit} bytes"),)
+    if holds_more_values(data, most_values):
+        return None, (_too_many_values(name, most_values),)
+    if data.startswith(_BOM):
+        return None, (_whole(name, "DOCUMENT_HAS_BOM", "the document starts with a byte order mark"),)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"the document is not UTF-8: byte {error.start} {error.reason}"
+        return None, (_whole(name, "DOCUMENT_NOT_UTF8", message),)
+    parser = _Parser(name)
+    try:
+        value = parser.parse(text)
+    except json.JSONDecodeError as error:
+        message = f"malformed JSON: {error.msg}, line {error.lineno} column {error.colno}"
+        return None, (_whole(name, "DOCUMENT_NOT_JSON", message),)
+    except RecursionError:
+        return None, (_too_deep(name),)
+    except ValueError:  # an integer of more digits than the interpreter converts
+        message = "a number has more digits than can be read"
+        return None, (_whole(name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message),)
+    if not isinstance(value, dict):
+        return None, (_whole(name, "DOCUMENT_NOT_OBJECT", "the document is not a JSON object"),)
+    usable, found = _inspect(value, name, parser.duplicates(), most_values)
+    findings = bounded([*parser.findings, *found], name)
+    return (value if usable else None), findings
+
+
+def inspect_value(document: Mapping[str, Any], name: str) -> tuple[Finding, ...]:
+    """Return what `scan` would find inside an object that is already parsed: depth, size, characters."""
+    return bounded(_inspect(dict(document), name, {}, MAX_VALUES)[1], name)
+
+
+@dataclass(slots=True)
+class _Parser:
+    """`json.loads` that notes what it would otherwise let pass."""
+
+    name: str
+    findings: list[Finding] = field(default_factory=list)
+    # Holding the objects keeps their ids from being used again before duplicates() is read.
+    repeated: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
+
+    def parse(self, text: str) -> Any:
+        return json.loads(
+            text,
+            object_pairs_hook=self._object,
+            parse_float=self._float,
+            parse_constant=self._constant,
+        )
+
+    def duplicates(self) -> dict[int, list[str]]:
+        return {id(members): names for members, names in self.repeated}
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            times = Counter(key for key, _ in pairs)
+            self.repeated.append((members, [key for key in times if times[key] > 1]))
+        return members
+
+    def _float(self, text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            self._refuse(text)
+        return number
+
+    def _constant(self, text: str) -> float:
+        self._refuse(text)
+        return 0.0
+
+    def _refuse(self, text: str) -> None:
+        if len(self.findings) <= MAX_FINDINGS:
+            message = f"{shown(text)} is not a number that JSON can carry"
+            self.findings.append(_whole(self.name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message))
+
+
+_Link = tuple["_Link", str | int] | None
+
+
+def _inspect(
+    document: dict[str, Any], name: str, duplicates: Mapping[int, list[str]], most_values: int
+) -> tuple[bool, list[Finding]]:
+    """Walk every value once, without recursion; say whether the object is small enough to look into
+    further.
+    """
+    findings: list[Finding] = []
+    stack: list[tuple[Any, _Link, int]] = [(document, None, 1)]
+    count = 0
+    while stack:
+        value, link, depth = stack.pop()
+        count += 1
+        if count > most_values:
+            findings.append(_too_many_values(name, most_values))
+            return False, findings
+        if isinstance(value, str):
+            if _UNSTORABLE.search(value):
+                findings.append(_bad_character(name, _path(link)))
+            continue
+        if not isinstance(value, dict | list):
+            continue
+        if depth > MAX_DEPTH:
+            findings.append(_too_deep(name))
+            return False, findings
+        if isinstance(value, dict):
+            findings.extend(_member_findings(value, name, link, duplicates))
+        members = value.items() if isinstance(value, dict) else enumerate(value)
+        stack.extend(reversed([(member, (link, key), depth + 1) for key, member in members]))
+    return True, findings
+
+
+def _member_findings(
+    value: dict[str, Any], name: str, link: _Link, duplicates: Mapping[int, list[str]]
+) -> Iterator[Finding]:
+    for key in duplicates.get(id(value), ()):
+        yield Finding(
+            code="DOCUMENT_DUPLICATE_KEY",
+            field=field_of(name, (*_path(link), key)),
+            message=f"the member {quoted(key)} appears more than once in one object",
+        )
+    for key in value:
+        if _UNSTORABLE.search(key):
+            yield _bad_character(name, (*_path(link), key))
+
+
+def _path(link: _Link) -> Path:
+    segments: list[str | int] = []
+    while link is not None:
+        link, segment = link
+        segments.append(segment)
+    return tuple(reversed(segments))
+
+
+def _too_many_values(name: str, most_values: int) -> Finding:
+    return _whole(name, "DOCUMENT_TOO_MANY_VALUES", f"the document holds more than {most_values} values")
+
+
+def _too_deep(name: str) -> Finding:
+    return _whole(name, "DOCUMENT_TOO_DEEP", f"the document nests deeper than {MAX_DEPTH} levels")
+
+
+def _bad_character(name: str, path: Path) -> Finding:
+    return Finding(
+        code="DOCUMENT_BAD_CHARACTER",
+        field=field_of(name, path),
+        message="U+0000 and lone surrogates cannot be stored",
+    )

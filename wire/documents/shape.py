@@ -1,0 +1,163 @@
+"""Holding a JSON object against a pydantic model, in the strict dialect of wire protocol section 0.
+
+Unknown members are errors; a missing or null primitive reads as 0 or false; a missing or null reference is
+an error where it is required. The models' field types are here, and the one function that turns pydantic's
+errors to findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from wire.documents.json_reader import Dialect, Path, quoted
+from wire.findings import Finding
+from wire.identifying import RULE, SEGMENT_RULE, is_identifier
+
+IDENTITY_LENGTH = 500
+"""How many characters a string may have that serves as an identity."""
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+_TextOrNull = TypeVar("_TextOrNull", str, str | None)
+
+
+class Document(BaseModel):
+    """The base of every model of a document: frozen, strict, closed, camelCase on the wire."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, validate_default=True)
+
+    def normalised(self) -> dict[str, Any]:
+        """Return the document as JSON values: defaults filled in, nulls shown (wire protocol A.5)."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+# --- member types ---------------------------------------------------------------------------------
+
+
+def _refuse_null(value: Any) -> Any:
+    if value is None:
+        raise PydanticCustomError("missing", "null")
+    return value
+
+
+def _refuse_blank(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("blank", "blank")
+    return value
+
+
+def _require_identifier(value: str) -> str:
+    # The scan has already reported U+0000.
+    if not is_identifier(value) and "\0" not in value:
+        raise PydanticCustomError("identifier", "identifier")
+    return value
+
+
+def _identifier_or_blank(value: _TextOrNull) -> _TextOrNull:
+    return _require_identifier(value) if value else value
+
+
+def _require_segment(value: str) -> str:
+    if "/" in value:
+        raise PydanticCustomError("segment", "segment")
+    return value
+
+
+def _tuple_or_empty(value: Any) -> Any:
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _zero_for_null(value: Any) -> Any:
+    return 0 if value is None else value
+
+
+def _false_for_null(value: Any) -> Any:
+    return False if value is None else value
+
+
+def _empty_for_null(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _no_members_for_null(value: Any) -> Any:
+    return {} if value is None else value
+
+
+ArrayOrNull = BeforeValidator(_tuple_or_empty)
+"""Marks a tuple that is an array on the wire, and empty when null."""
+RequiredText = Annotated[str, AfterValidator(_refuse_blank), BeforeValidator(_refuse_null)]
+TextOrEmpty = Annotated[str, BeforeValidator(_empty_for_null)]
+_IDENTIFIER = (AfterValidator(_refuse_blank), AfterValidator(_require_identifier), BeforeValidator(_refuse_null))
+RequiredIdentifier = Annotated[str, *_IDENTIFIER]
+Identity = Annotated[str, Field(max_length=IDENTITY_LENGTH), *_IDENTIFIER]
+SegmentIdentity = Annotated[Identity, AfterValidator(_require_segment)]
+"""An identity that is a segment of a URL's path."""
+Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier_or_blank)], ...], ArrayOrNull]
+IdentifierOrNull = Annotated[str | None, AfterValidator(_identifier_or_blank)]
+"""For a member that may be absent, null or empty."""
+Texts = Annotated[tuple[str, ...], ArrayOrNull]
+Flag = Annotated[bool, BeforeValidator(_false_for_null)]
+Int32 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), BeforeValidator(_zero_for_null)]
+ObjectOrNull = BeforeValidator(_no_members_for_null)
+
+
+# --- models against objects -----------------------------------------------------------------------
+
+
+def shape(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) -> tuple[ModelT | None, list[Finding]]:
+    """Return the model and no findings, or no model and every finding, in the model's member order."""
+    try:
+        return model.model_validate(document), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        return None, [finding for detail in details if (finding := _translated(detail, dialect)) is not None]
+
+
+RULES: dict[str, tuple[str, str]] = {
+    "missing": ("{0}_MISSING_MEMBER", "{1} is required"),
+    "blank": ("{0}_BLANK_MEMBER", "{1} is required"),
+    "string_type": ("{0}_WRONG_TYPE", "{1} must be a string"),
+    "int_type": ("{0}_WRONG_TYPE", "{1} must be an integer"),
+    "bool_type": ("{0}_WRONG_TYPE", "{1} must be true or false"),
+    "tuple_type": ("{0}_WRONG_TYPE", "{1} must be an array"),
+    "dict_type": ("{0}_WRONG_TYPE", "{1} must be an object"),
+    "model_type": ("{0}_WRONG_TYPE", "{1} must be an object"),
+    "greater_than_equal": ("{0}_NUMBER_OUT_OF_RANGE", "{1} must fit in 32 bits"),
+    "less_than_equal": ("{0}_NUMBER_OUT_OF_RANGE", "{1} must fit in 32 bits"),
+    "identifier": ("IDENTITY_MALFORMED", f"{{1}} {RULE}"),
+    "segment": ("IDENTITY_MALFORMED", f"{{1}} {SEGMENT_RULE}"),
+    "string_too_long": ("IDENTITY_TOO_LONG", f"{{1}} is longer than {IDENTITY_LENGTH} characters"),
+}
+
+
+def _translated(detail: ErrorDetails, dialect: Dialect) -> Finding | None:
+    path: Path = detail["loc"]
+    kind = detail["type"]
+    if kind == "string_unicode":
+        return None  # a lone surrogate, which the scan has reported
+    if kind == "extra_forbidden":
+        return dialect.finding(f"{dialect.code}_UNKNOWN_MEMBER", path, f"Unrecognized field {quoted(str(path[-1]))}")
+    if kind in RULES:
+        code, message = RULES[kind]
+        return dialect.finding(code.format(dialect.code), path, message.format(dialect.code, _label(path)))
+    # Only our own validators raise anything else: they name the code and word the message. Where one refuses
+    # a default, pydantic gives the attribute's name for the member's.
+    member = path[-1]
+    here = (*path[:-1], to_camel(member) if isinstance(member, str) else member)
+    return dialect.finding(kind, here, detail["msg"])
+
+
+def _label(path: Path) -> str:
+    """Return the last member's name with the indexes after it: `artifacts[0]`."""
+    label = ""
+    for segment in reversed(path):
+        if isinstance(segment, str):
+            return (segment if segment.isidentifier() else quoted(segment)) + label
+        label = f"[{segment}]{label}"
+    return "the document"

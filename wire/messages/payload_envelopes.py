@@ -1,0 +1,323 @@
+"""Plain JSON to typed payloads and back: the one place that knows how the two are told (wire protocol C.3). Pure.
+
+The domain keeps plain JSON. Clients of the compatibility surface and REST workers speak in payloads that carry the
+name of their type, with the JSON as text inside. `plain` reads one, `natural` and `typed` write one.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from wire.documents.json_text import storable
+
+ENCODING = "application/tpf-transition+json"
+NULL = "null"
+MAP, LIST, SET = "java.util.Map", "java.util.List", "java.util.Set"
+SNAPSHOT = "org.pipelineframework.orchestrator.ExecutionInputSnapshot"
+DEFAULT_PREFIXES = ("org.pipelineframework.",)
+DEEPEST = 64
+LONGEST_TEXT = 16 * 1024**2
+"""Every level of a container escapes what is inside it once more, so its text can grow far beyond its value."""
+
+_CONTAINERS = {MAP: "map", LIST: "list", SET: "set"}
+_INSTANT = "java.time.Instant"
+_SCALARS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("java.lang.Byte", "java.lang.Short", "java.lang.Integer", "java.lang.Long"), int),
+    **dict.fromkeys(("java.lang.Double", "java.lang.Float", "java.math.BigDecimal"), (int, float, str)),
+    "java.math.BigInteger": int,
+    "java.lang.Boolean": bool,
+    "java.lang.Character": str,
+    "java.lang.String": str,
+    _INSTANT: (int, float, str),
+    "java.time.LocalDate": str,
+    "java.time.LocalDateTime": str,
+    "java.time.OffsetDateTime": str,
+    "java.time.ZonedDateTime": str,
+    "java.nio.file.Path": str,
+    "java.util.UUID": str,
+}
+CANONICAL_SCALARS = frozenset({"boolean", "integer", "number", "string", "decimal", "datetime", "date", "uuid", "json"})
+"""Scalars that a contract names by their canonical name; as payloads they travel as what JSON makes of them."""
+
+_DOMAIN_CLASS = re.compile(r"([\w.]+)\.common\.domain\.(\w+)")
+
+SnapshotShape = Literal["UNI", "MULTI", "RAW"]
+
+
+class PayloadRefused(Exception):
+    """A payload that cannot be read or written; the text is that of the wire protocol."""
+
+
+class PayloadTooLong(PayloadRefused):
+    """A payload that is too long to be written."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class TypedPayload(_Strict):
+    """A SerializedTransitionPayload: exactly these three, and `payload` is JSON as text."""
+
+    payload_type_id: str
+    payload_encoding: str
+    payload: str
+
+    def document(self) -> dict[str, str]:
+        """The payload as JSON, its members in the order of the protocol."""
+        return self.model_dump(by_alias=True)
+
+
+class _Mapping(_Strict):
+    items: dict[str, TypedPayload] | None = None
+
+
+class _Items(_Strict):
+    items: list[TypedPayload] | None = None
+
+
+class Snapshot(_Strict):
+    """What an execution starts from: one payload, or the items of a stream."""
+
+    shape: SnapshotShape
+    payload: TypedPayload | None = None
+    items: list[TypedPayload] = []
+
+    def document(self) -> dict[str, Any]:
+        return self.model_dump(by_alias=True)
+
+    def as_payload(self) -> TypedPayload:
+        return TypedPayload(payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=_text(self.document()))
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Which types of objects are read: by the start of their name, or because a contract names them."""
+
+    prefixes: tuple[str, ...] = DEFAULT_PREFIXES
+    named: frozenset[str] = frozenset()
+
+    def allows(self, type_id: str) -> bool:
+        return type_id in self.named or any(prefix and type_id.startswith(prefix) for prefix in self.prefixes)
+
+
+@dataclass(frozen=True, slots=True)
+class Everything(Allowed):
+    """For what is kept as it is and not acted upon: every type of object is read as the JSON that it holds."""
+
+    def allows(self, type_id: str) -> bool:
+        return True
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_payload(document: Any, *, lenient: bool = False) -> TypedPayload:
+    """The payload in decoded JSON; with `lenient`, members that it should not have are ignored.
+
+    Raises `PayloadRefused`.
+    """
+    if lenient and isinstance(document, Mapping):
+        document = {
+            name: document[name] for name in ("payloadTypeId", "payloadEncoding", "payload") if name in document
+        }
+    try:
+        return TypedPayload.model_validate(document)
+    except ValidationError:
+        raise PayloadRefused("Failed to decode transition payload") from None
+
+
+def plain(payload: TypedPayload, allowed: Allowed) -> Any:
+    """The plain JSON value of a payload. Raises `PayloadRefused`, with the reason in the protocol's words."""
+    return _plain(payload, allowed, 1)
+
+
+def parts(payload: TypedPayload) -> list[TypedPayload]:
+    """The items of a list or set, each as it came. Raises `PayloadRefused`."""
+    _require_encoding(payload)
+    kind = _CONTAINERS.get(payload.payload_type_id)
+    if kind not in {"list", "set"}:
+        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}")
+    return _container(_Items, payload, kind).items or []
+
+
+def read_snapshot(payload: TypedPayload) -> Snapshot:
+    """Raises `PayloadRefused`."""
+    _require_encoding(payload)
+    try:
+        return Snapshot.model_validate_json(payload.payload)
+    except ValidationError:
+        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}") from None
+
+
+def _plain(payload: TypedPayload, allowed: Allowed, depth: int) -> Any:
+    _require_encoding(payload)
+    type_id = payload.payload_type_id
+    if depth > DEEPEST:
+        raise PayloadRefused(f"Failed to decode transition payload type {type_id}")
+    if type_id == NULL:
+        return None
+    if type_id == MAP:
+        members = _container(_Mapping, payload, "map").items or {}
+        if any(not key.strip() for key in members):
+            raise PayloadRefused("Failed to decode transition map payload")
+        return {key: _plain(inner, allowed, depth + 1) for key, inner in members.items()}
+    if type_id in (LIST, SET):
+        inside = _container(_Items, payload, _CONTAINERS[type_id]).items or []
+        return [_plain(inner, allowed, depth + 1) for inner in inside]
+    if type_id == SNAPSHOT:
+        return snapshot_value(read_snapshot(payload), allowed)
+    if type_id in _SCALARS:
+        return _scalar(payload)
+    if not allowed.allows(type_id):
+        raise PayloadRefused(f"Unsupported transition payload type: {type_id}")
+    return _value(payload)
+
+
+def snapshot_value(snapshot: Snapshot, allowed: Allowed) -> Any:
+    """The plain value of a snapshot: a list of its items where it is MULTI. Raises `PayloadRefused`."""
+    if snapshot.shape == "MULTI":
+        return [_plain(item, allowed, 2) for item in snapshot.items]
+    return None if snapshot.payload is None else _plain(snapshot.payload, allowed, 2)
+
+
+def _require_encoding(payload: TypedPayload) -> None:
+    if payload.payload_encoding != ENCODING:
+        raise PayloadRefused(f"Unsupported transition payload encoding: {payload.payload_encoding}")
+
+
+def _container(model: Any, payload: TypedPayload, kind: str) -> Any:
+    try:
+        return model.model_validate_json(payload.payload)
+    except ValidationError:
+        raise PayloadRefused(f"Failed to decode transition {kind} payload") from None
+
+
+def _value(payload: TypedPayload) -> Any:
+    try:
+        return storable(payload.payload)
+    except ValueError:
+        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}") from None
+
+
+def _scalar(payload: TypedPayload) -> Any:
+    value = _value(payload)
+    wanted = _SCALARS[payload.payload_type_id]
+    is_flag = isinstance(value, bool)
+    if value is not None and (not isinstance(value, wanted) or is_flag != (wanted is bool)):
+        raise PayloadRefused(f"Failed to decode transition payload type {payload.payload_type_id}")
+    if payload.payload_type_id == _INSTANT and isinstance(value, int | float):
+        return _instant(payload)
+    return value
+
+
+def _instant(payload: TypedPayload) -> str:
+    """Decimal epoch seconds as ISO 8601, with as many digits of a second as were told."""
+    try:
+        seconds, fraction = divmod(Decimal(payload.payload.strip()), 1)
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds))
+    except (InvalidOperation, OverflowError, ValueError):
+        raise PayloadRefused(f"Failed to decode transition payload type {_INSTANT}") from None
+    if fraction < 0:
+        moment, fraction = moment - timedelta(seconds=1), fraction + 1
+    digits = re.sub(r"^0", "", f"{fraction:f}").rstrip("0").rstrip(".")
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{digits}Z"
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def natural(value: Any) -> TypedPayload:
+    """A plain JSON value as what JSON itself tells of it: maps, lists, texts, numbers, flags and null.
+
+    Raises `PayloadRefused` for a map with a blank key, and for what is too deep or grows too long.
+    """
+    return _natural(value, 1)
+
+
+def typed(value: Any, type_id: str | None) -> TypedPayload:
+    """A plain JSON value under the type that a contract or an await names for it; `natural` where it names none.
+
+    Null has no type (wire protocol F.6). Raises `PayloadRefused`.
+    """
+    if value is None or not type_id or not type_id.strip() or type_id in CANONICAL_SCALARS:
+        return natural(value)
+    return _payload(type_id, _text(value))
+
+
+def listed(items: Iterable[TypedPayload]) -> TypedPayload:
+    """A `java.util.List` of payloads that stay as they are."""
+    return _payload(LIST, _text({"items": [item.document() for item in items]}))
+
+
+def travelling_type(type_id: str, transport: str | None) -> str:
+    """The name under which a contract's type travels: over REST, a framework's domain class travels as its transfer
+    object (wire protocol A.1.2, F.7); every other type travels as itself.
+    """
+    domain = _DOMAIN_CLASS.fullmatch(type_id) if transport == "REST" else None
+    return f"{domain[1]}.common.dto.{domain[2]}Dto" if domain else type_id
+
+
+def relabelled(payload: TypedPayload, type_id: str | None, allowed: Allowed) -> TypedPayload:
+    """A container under the contract's type, anything else as it is (wire protocol C.1.1). Raises `PayloadRefused`."""
+    if payload.payload_type_id not in _CONTAINERS or not type_id or not type_id.strip():
+        return payload
+    return typed(plain(payload, allowed), type_id)
+
+
+def snapshot(shape: Literal["UNI", "MULTI"], value: Any, type_id: str | None) -> Snapshot:
+    """The snapshot of a plain value, or of the items in it where `shape` is MULTI. Raises `PayloadRefused`."""
+    if shape == "MULTI":
+        return Snapshot(shape=shape, items=[typed(item, type_id) for item in value])
+    return Snapshot(shape=shape, payload=typed(value, type_id))
+
+
+def _natural(value: Any, depth: int) -> TypedPayload:
+    if depth > DEEPEST:
+        raise PayloadRefused(f"the value nests deeper than {DEEPEST} levels")
+    if isinstance(value, Mapping):
+        if any(not key.strip() for key in value):
+            raise PayloadRefused("a map with a blank key cannot travel")
+        inner = {key: _natural(item, depth + 1).document() for key, item in value.items()}
+        return _payload(MAP, _text({"items": inner}))
+    if isinstance(value, list | tuple):
+        return _payload(LIST, _text({"items": [_natural(item, depth + 1).document() for item in value]}))
+    if isinstance(value, Decimal):
+        return _payload("java.math.BigDecimal", f"{value:f}")
+    return _payload(_scalar_type(value), _text(value))
+
+
+def _scalar_type(value: Any) -> str:
+    if value is None:
+        return NULL
+    if isinstance(value, bool):
+        return "java.lang.Boolean"
+    if isinstance(value, int):
+        if -(2**31) <= value < 2**31:
+            return "java.lang.Integer"
+        return "java.lang.Long" if -(2**63) <= value < 2**63 else "java.math.BigInteger"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise PayloadRefused(f"{value} is not a number that JSON can carry")
+        return "java.lang.Double"
+    if isinstance(value, str):
+        return "java.lang.String"
+    raise PayloadRefused(f"a {type(value).__name__} is no JSON value")
+
+
+def _payload(type_id: str, text: str) -> TypedPayload:
+    if len(text) > LONGEST_TEXT:
+        raise PayloadTooLong(f"the payload would have more than {LONGEST_TEXT} characters")
+    return TypedPayload(payload_type_id=type_id, payload_encoding=ENCODING, payload=text)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,346 @@
+"""What coordinator and REST worker say to each other (wire protocol D). Pure, and the same on both sides.
+
+One request carries one command, and its answer is the result. Both sides are strict: an unknown member makes a
+message malformed, a missing number reads as 0 and a missing flag as false, a missing text that is required is an error.
+"""
+
+import hashlib
+import hmac
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from wire.documents.json_reader import holds_more_values
+from wire.documents.json_text import MOST_VALUES
+from wire.messages.celery_messages import ResultShape
+from wire.messages.payload_envelopes import TypedPayload
+
+EXECUTE_PATH = "/pipeline/worker/transitions/execute"
+CAPABILITIES_PATH = "/pipeline/worker/capabilities"
+TIMESTAMP, NONCE, SIGNATURE = "X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X-TPF-Worker-Signature"
+TOLERANCE = timedelta(minutes=2)
+PROTOCOL_VERSION = "1"
+CAPABILITY_ENCODING = "application/tpf-transition-envelope+json"
+LOCAL_CONTRACT = "local-contract"
+TO_THE_END = -1
+
+NON_RETRYABLE = "org.pipelineframework.step.NonRetryableException"
+NON_RETRYABLE_CLASSES = frozenset(
+    {
+        NON_RETRYABLE,
+        "org.pipelineframework.step.PipelineControlFlowException",
+        "org.pipelineframework.awaitable.AwaitSuspendedException",
+        "org.pipelineframework.cache.CacheMissException",
+        "org.pipelineframework.cache.CachePolicyViolation",
+        "org.pipelineframework.query.QueryAuthenticationRequiredException",
+        "org.pipelineframework.query.QueryNotFoundException",
+        "org.pipelineframework.query.QueryTerminalFailureException",
+        "org.pipelineframework.command.CommandOutcomeException",
+        "org.pipelineframework.invocation.PipelineRecursionLimitExceededException",
+    }
+)
+"""What no retry can help (wire protocol D.10); an installation adds the classes of its own applications."""
+
+
+class Malformed(Exception):
+    """A message that does not have the form of the protocol; the text never quotes a value."""
+
+
+def _zero(value: Any) -> Any:
+    return 0 if value is None else value
+
+
+def _false(value: Any) -> Any:
+    return False if value is None else value
+
+
+def _empty(value: Any) -> Any:
+    return [] if value is None else value
+
+
+def _no_members(value: Any) -> Any:
+    return {} if value is None else value
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is blank")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_zero)]
+Count = Annotated[int, Field(ge=0, lt=2**31), BeforeValidator(_zero)]
+Version = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_zero)]
+Flag = Annotated[bool, BeforeValidator(_false)]
+Filled = Annotated[str, BeforeValidator(_filled)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    def to_json(self) -> str:
+        """Compact JSON, its members in the order in which they are declared."""
+        return self.model_dump_json(by_alias=True)
+
+
+class TransitionCommand(_Wire):
+    """Exactly the 15 members of wire protocol D.5. A missing `stopBeforeStepIndex` reads as 0, not as "to the end"."""
+
+    tenant_id: str
+    execution_id: str
+    pipeline_id: str
+    contract_version: str | None = None
+    release_version: str | None = None
+    current_step_index: Count = 0
+    stop_before_step_index: Int = 0
+    attempt: Count = 0
+    result_shape: ResultShape
+    execution_version: Version = 0
+    transition_key: Filled
+    trace_id: str
+    payload_type_id: str
+    payload_encoding: str
+    payload: str
+
+    @model_validator(mode="after")
+    def _stops_ahead(self) -> Self:
+        stop = self.stop_before_step_index
+        if stop != TO_THE_END and stop < self.current_step_index:
+            raise ValueError("stopBeforeStepIndex is before currentStepIndex")
+        return self
+
+    @property
+    def input(self) -> TypedPayload:
+        return TypedPayload(
+            payload_type_id=self.payload_type_id, payload_encoding=self.payload_encoding, payload=self.payload
+        )
+
+    @property
+    def versions(self) -> tuple[str, str]:
+        """Contract and release version; a blank one is told by the other, or by nothing (wire protocol D.5)."""
+        contract = _or(self.contract_version, LOCAL_CONTRACT)
+        return contract, _or(self.release_version, contract)
+
+
+class WireFailure(_Wire):
+    failure_class: str
+    message: str | None = None
+
+
+UnitStatus = Literal["WAITING_EXTERNAL", "COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "EXPIRED"]
+InteractionStatus = Literal[
+    "WAITING", "DISPATCHING", "DISPATCHED", "COMPLETED", "FAILED", "TIMED_OUT", "CANCELLED", "EXPIRED"
+]
+
+
+class WireUnit(_Wire):
+    """The unit of a suspension (wire protocol D.6). Without `primaryInteractionId` there is an interaction an item."""
+
+    tenant_id: str
+    unit_id: str
+    execution_id: str
+    step_id: str
+    step_index: Int = 0
+    cardinality: str | None = None
+    version: Int = 0
+    status: UnitStatus
+    primary_interaction_id: str | None = None
+    expected_item_count: Annotated[int, Field(ge=0)] | None = None
+    completed_item_count: Count = 0
+    completed_item_keys: Annotated[list[str], BeforeValidator(_empty)] = Field(default_factory=list)
+    dispatch_complete: Flag = False
+    created_at_epoch_ms: Int = 0
+    updated_at_epoch_ms: Int = 0
+    ttl_epoch_s: Int = 0
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if self.expected_item_count is not None and self.completed_item_count > self.expected_item_count:
+            raise ValueError("more items are completed than are expected")
+        keys = [key for key in self.completed_item_keys if not key.startswith("continuation:")]
+        if self.completed_item_keys and len(keys) != self.completed_item_count:
+            raise ValueError("completedItemKeys and completedItemCount differ")
+        return self
+
+
+class WireInteraction(_Wire):
+    tenant_id: Filled
+    execution_id: Filled
+    step_id: Filled
+    step_index: Count = 0
+    output_type: Filled
+    interaction_id: Filled
+    correlation_id: Filled
+    causation_id: str | None = None
+    idempotency_key: Filled
+    version: Int = 0
+    status: InteractionStatus
+    request_payload: Any = None
+    response_payload: Any = None
+    unit_id: Filled
+    item_index: int | None = None
+    actor: str | None = None
+    assignee: str | None = None
+    group: str | None = None
+    transport_type: str | None = None
+    transport_metadata: Annotated[dict[str, Any], BeforeValidator(_no_members)] = Field(default_factory=dict)
+    deadline_epoch_ms: Int = 0
+    created_at_epoch_ms: Int = 0
+    updated_at_epoch_ms: Int = 0
+    ttl_epoch_s: Int = 0
+    transport_output_type: str | None = None
+
+    @model_validator(mode="after")
+    def _metadata_is_told(self) -> Self:
+        if any(value is None for value in self.transport_metadata.values()):
+            raise ValueError("transportMetadata holds a null")
+        return self
+
+
+class WireSuspension(_Wire):
+    tenant_id: Filled
+    execution_id: Filled
+    unit_id: Filled
+    step_index: Count = 0
+    unit: WireUnit | None = None
+    interactions: Annotated[list[WireInteraction], BeforeValidator(_empty)] = Field(default_factory=list)
+
+
+class TransitionResult(_Wire):
+    """The answer to a command; each outcome has what belongs to it and nothing else (wire protocol D.6)."""
+
+    outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
+    output_payloads: Annotated[list[TypedPayload], BeforeValidator(_empty)] = Field(default_factory=list)
+    await_suspension: WireSuspension | None = None
+    failure: WireFailure | None = None
+    terminal_output_published: Flag = False
+    terminal_input_passthrough: Flag = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_decoded_items(cls, document: Any) -> Any:
+        if isinstance(document, Mapping):
+            return {name: value for name, value in document.items() if name != "decodedOutputItems"}
+        return document
+
+    @model_validator(mode="after")
+    def _exclusive(self) -> Self:
+        completed = self.outcome == "COMPLETED"
+        if (self.await_suspension is not None) != (self.outcome == "WAITING_EXTERNAL"):
+            raise ValueError("awaitSuspension belongs to WAITING_EXTERNAL")
+        if (self.failure is not None) != (self.outcome == "FAILED"):
+            raise ValueError("failure belongs to FAILED")
+        if not completed and (
+            self.output_payloads or self.terminal_output_published or self.terminal_input_passthrough
+        ):
+            raise ValueError("outputs belong to COMPLETED")
+        if self.terminal_input_passthrough and (self.output_payloads or self.terminal_output_published):
+            raise ValueError("what passes its input on has no outputs of its own")
+        return self
+
+
+class Capabilities(_Wire):
+    """What a worker says of itself (wire protocol D.7); what else it may say is of no account."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    protocol_version: str
+    provider_name: str | None = None
+    pipeline_id: str
+    contract_version: str
+    release_version: str
+    artifact_id: str | None = ""
+    artifact_digest: str | None = ""
+    payload_encodings: list[str] | None = Field(default_factory=lambda: [CAPABILITY_ENCODING])
+    worker_protocols: list[str] | None = Field(default_factory=lambda: ["local", "rest", "grpc", "sqs"])
+
+
+Message = TypeVar("Message", TransitionCommand, TransitionResult, Capabilities)
+
+
+def parse(model: type[Message], body: bytes) -> Message:
+    """The message in `body`. Raises `Malformed`."""
+    if holds_more_values(body, MOST_VALUES):
+        raise Malformed(f"the message holds more than {MOST_VALUES} values")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        raise Malformed(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+
+
+def is_null(body: bytes) -> bool:
+    return body.strip() == b"null"
+
+
+# --- signatures -----------------------------------------------------------------------------------
+
+
+def signature(secret: str, method: str, path: str, timestamp: str, nonce: str, body: bytes) -> str:
+    """Wire protocol D.3. `path` is the configured path alone, without whatever base it is reached under."""
+    canonical = "\n".join((method.upper(), path, timestamp, nonce, hashlib.sha256(body).hexdigest()))
+    return hmac.new(secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()
+
+
+def signed_headers(secret: str, method: str, path: str, body: bytes, *, now: datetime) -> dict[str, str]:
+    """The headers of one request; each call makes a nonce of its own."""
+    timestamp = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    nonce = str(uuid.uuid4())
+    headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if method == "POST" else {})
+    return headers | {
+        TIMESTAMP: timestamp,
+        NONCE: nonce,
+        SIGNATURE: signature(secret, method, path, timestamp, nonce, body),
+    }
+
+
+class Refused(Exception):
+    """A request that is not let in; why is for the log alone."""
+
+
+def check_signature(
+    secret: str, method: str, path: str, headers: Mapping[str, str], body: bytes, *, now: datetime, tolerance: timedelta
+) -> tuple[str, datetime]:
+    """Nonce and time of a request that is well signed and fresh (wire protocol D.4). Raises `Refused`."""
+    told = {name.lower(): value for name, value in headers.items()}
+    timestamp, nonce, given = (told.get(name.lower()) or "" for name in (TIMESTAMP, NONCE, SIGNATURE))
+    if not (timestamp.strip() and nonce.strip() and given.strip()):
+        raise Refused("a signature header is missing")
+    sent = _instant(timestamp)
+    if sent is None or abs(now - sent) > tolerance:
+        raise Refused("the timestamp is no instant, or not of the present")
+    expected = signature(secret, method, path, timestamp, nonce, body)
+    if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape")):
+        raise Refused("the signature is wrong")
+    return nonce, sent
+
+
+def _instant(text: str) -> datetime | None:
+    """An ISO 8601 instant with its offset; a date alone, a zone-less time or a number is none."""
+    try:
+        moment = datetime.fromisoformat(text) if "T" in text.upper() else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _or(text: str | None, default: str) -> str:
+    return text if text and text.strip() else default
+
+
+# --- identities -----------------------------------------------------------------------------------
+
+
+def name_uuid(*parts: object) -> str:
+    """A UUID of version 3 over the parts with colons between, without a namespace (wire protocol F.1)."""
+    digest = hashlib.md5(":".join(str(part) for part in parts).encode(), usedforsecurity=False).digest()
+    return str(uuid.UUID(bytes=digest, version=3))
+
+
+def execution_key(pipeline_id: str, release_version: str, key: str) -> str:
+    """The key that is unique within a tenant (wire protocol C.1.2)."""
+    return f"{len(pipeline_id)}:{pipeline_id}:{len(release_version)}:{release_version}:executionKey:{key}"

@@ -1,0 +1,217 @@
+"""A suspension that a worker opened by itself (wire protocol F.3). Pure.
+
+The worker has made the interactions, and has sent out what it sends; the coordinator learns of them here, keeps
+them under the names that the worker gave them, and takes their answers.
+"""
+
+import base64
+import binascii
+import json
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wire.documents.json_reader import shown
+from wire.documents.json_text import storable
+from wire.messages.celery_messages import Suspension
+from wire.messages.rest_messages import (
+    TransitionCommand,
+    WireInteraction,
+    WireSuspension,
+    WireUnit,
+    name_uuid,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_WAIT = timedelta(days=36_525)
+_MANY_IN = ("MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION")
+_MANY_OUT = ("ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION")
+_DURABLE = {
+    "canonicalTypeId",
+    "typeExpressionFingerprint",
+    "catalogFingerprint",
+    "encoding",
+    "encodingVersion",
+    "payload",
+}
+PROJECTOR = "tpf.await.completion.projector"
+_DURABLE_ENCODING = "application/tpf-canonical+json"
+
+Status = Literal["WAITING", "DISPATCHING", "DISPATCHED", "COMPLETED"]
+_KEPT: dict[str, Status] = {
+    "WAITING": "WAITING",
+    "DISPATCHING": "DISPATCHING",
+    "DISPATCHED": "DISPATCHED",
+    "COMPLETED": "COMPLETED",
+}
+
+
+class Unanswerable(Exception):
+    """A suspension that nobody could ever answer. Its execution fails with the reason and is not parked."""
+
+
+class ImportedInteraction(BaseModel):
+    """One interaction as its worker made it; `response` is JSON text where it is COMPLETED already."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    id: uuid.UUID
+    worker_name: str | None = Field(max_length=200)
+    correlation_id: str = Field(min_length=1, max_length=200)
+    status: Status
+    deadline: datetime
+    metadata: dict[str, Any]
+    assignee: str | None = Field(max_length=200)
+    group: str | None = Field(max_length=200)
+    actor: str | None
+    response: str | None
+
+
+class ImportedSuspension(Suspension):
+    """A suspension whose interactions exist already, one for each of its requests and in their order."""
+
+    unit_name: str = Field(max_length=200)
+    interactions: list[ImportedInteraction]
+
+
+def interaction_id(tenant_id: str, told: str) -> uuid.UUID:
+    """The id under which an interaction is kept: the worker's own where it is a UUID, else one made from it.
+
+    What the worker said itself is kept beside it, and is what others are told.
+    """
+    try:
+        return uuid.UUID(told)
+    except ValueError:
+        return uuid.UUID(name_uuid(tenant_id, "interaction", told))
+
+
+def imported(command: TransitionCommand, suspension: WireSuspension) -> ImportedSuspension:
+    """The suspension that answers `command`.
+
+    Raises `Unanswerable` if the execution would hang or resume with a wrong answer: the unit is missing or finished,
+    belongs to another execution, lacks interactions or has too many, or its answers need conversion. Raises pydantic's
+    ValidationError for values beyond the coordinator's limits.
+    """
+    unit, interactions = _checked(command, suspension)
+    first = interactions[0]
+    itemized = unit.primary_interaction_id is None
+    waits = min(first.deadline_epoch_ms - first.created_at_epoch_ms, LONGEST_WAIT // timedelta(milliseconds=1))
+    return ImportedSuspension(
+        unit_name=suspension.unit_id,
+        step_index=suspension.step_index,
+        step_id=unit.step_id,
+        itemized=itemized,
+        gives_many=itemized or unit.cardinality in _MANY_OUT,
+        requests=[_json(_request(each.request_payload)) for each in interactions],
+        request_shape="MULTI" if unit.cardinality in _MANY_IN else "UNI",
+        output_type=first.output_type,
+        transport=first.transport_type or "interaction-api",
+        transport_metadata={},
+        timeout_seconds=max(waits, 1) / 1000,
+        assignee=first.assignee,
+        group=first.group,
+        interactions=[_interaction(command.tenant_id, each) for each in interactions],
+    )
+
+
+def _checked(command: TransitionCommand, suspension: WireSuspension) -> tuple[WireUnit, Sequence[WireInteraction]]:
+    unit = suspension.unit
+    if unit is None:
+        raise Unanswerable("The suspension has no unit")
+    named = (command.tenant_id, command.execution_id, suspension.unit_id, suspension.step_index)
+    found = {(suspension.tenant_id, suspension.execution_id, suspension.unit_id, suspension.step_index)}
+    found.add((unit.tenant_id, unit.execution_id, unit.unit_id, unit.step_index))
+    if found != {named}:
+        raise Unanswerable("The suspension is of another execution, unit or step than the command")
+    if suspension.step_index < command.current_step_index:
+        raise Unanswerable("The suspension is at a step before the command's")
+    if unit.status not in ("WAITING_EXTERNAL", "COMPLETED"):
+        raise Unanswerable(f"The suspended unit is {unit.status}")
+    interactions = _required_interactions(
+        unit, [each for each in suspension.interactions if each.unit_id == unit.unit_id]
+    )
+    for each in interactions:
+        if (each.tenant_id, each.execution_id, each.step_index) != (named[0], named[1], named[3]):
+            raise Unanswerable("An interaction of the suspension is of another execution or step")
+        _require_plain_answer(each)
+    return unit, interactions
+
+
+def _require_plain_answer(interaction: WireInteraction) -> None:
+    """Raise `Unanswerable` if only the worker's code can convert an answer to the next step's input (F.4, F.6)."""
+    if PROJECTOR in interaction.transport_metadata:
+        projector = shown(str(interaction.transport_metadata[PROJECTOR]))
+        raise Unanswerable(f"The await names the completion projector {projector}, which this coordinator cannot run")
+    travels_as = (interaction.transport_output_type or "").strip() or interaction.output_type
+    if travels_as != interaction.output_type:
+        types = f"{shown(travels_as)} to {shown(interaction.output_type)}"
+        raise Unanswerable(f"The await maps its answer from {types}, which this coordinator cannot do")
+
+
+def _required_interactions(unit: WireUnit, known: Sequence[WireInteraction]) -> Sequence[WireInteraction]:
+    """Return the one interaction of a scalar unit, or those of an itemized unit in the order of its items."""
+    if unit.primary_interaction_id is not None:
+        primary = [each for each in known if each.interaction_id == unit.primary_interaction_id]
+        if len(primary) != 1:
+            raise Unanswerable("The unit's primary interaction is not among those of the suspension")
+        return primary
+    items = sorted(known, key=lambda each: -1 if each.item_index is None else each.item_index)
+    if not items or [each.item_index for each in items] != list(range(len(items))):
+        raise Unanswerable("The interactions of the itemized unit are not one for each item")
+    if len({each.interaction_id for each in items}) < len(items):
+        raise Unanswerable("Two interactions of the itemized unit have the same id")
+    if not unit.dispatch_complete or unit.expected_item_count not in (None, len(items)):
+        raise Unanswerable("The itemized unit has not asked for all of its items yet")
+    return items
+
+
+def _interaction(tenant_id: str, told: WireInteraction) -> ImportedInteraction:
+    completed = told.status == "COMPLETED"
+    own = interaction_id(tenant_id, told.interaction_id)
+    return ImportedInteraction(
+        id=own,
+        worker_name=None if told.interaction_id == str(own) else told.interaction_id,
+        correlation_id=told.correlation_id,
+        status=_open_status(told.status),
+        deadline=_moment(told.deadline_epoch_ms),
+        metadata=storable(_json(told.transport_metadata)),
+        assignee=told.assignee,
+        group=told.group,
+        actor=told.actor,
+        response=_json(storable(_json(_request(told.response_payload)))) if completed else None,
+    )
+
+
+def _open_status(status: str) -> Status:
+    if status not in _KEPT:
+        raise Unanswerable(f"An interaction of the suspension is {status}")
+    return _KEPT[status]
+
+
+def _moment(epoch_ms: int) -> datetime:
+    try:
+        moment = EPOCH + timedelta(milliseconds=epoch_ms)
+    except OverflowError:
+        moment = None
+    if moment is None or moment > datetime.now(UTC) + LONGEST_WAIT:
+        raise Unanswerable("The await would wait for more than a hundred years")
+    return moment
+
+
+def _request(value: Any) -> Any:
+    """Plain JSON, also where it comes as a typed durable payload (wire protocol D.6)."""
+    if not isinstance(value, dict) or value.keys() != _DURABLE or value["encoding"] != _DURABLE_ENCODING:
+        return value
+    if type(value["encodingVersion"]) is not int:
+        return value
+    try:
+        return storable(base64.b64decode(value["payload"], validate=True).decode())
+    except (binascii.Error, ValueError, TypeError):
+        raise Unanswerable("A durable payload of the suspension cannot be read") from None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
