@@ -5,7 +5,6 @@ This is the busiest part of the API, so it writes its responses without serializ
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -18,10 +17,9 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from executions.api.executions import TENANT, Executions, ExecutionView
+from executions.api.accepted import AcceptedView, accepted_json
+from executions.api.executions import TENANT, Executions
 from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerNotChecked, WorkerUnavailable
-from executions.lifecycle.states import State
-from executions.models import Execution
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
 from foundation.api.body_budget import LARGE_BYTES
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer
@@ -60,17 +58,6 @@ class SubmissionRequest(StrictSerializer):
 
 
 _is_plain = plain_check(SubmissionRequest())
-
-
-class AcceptedView(ExecutionView):
-    duplicate = serializers.BooleanField(
-        default=False, help_text="True if the key was used before. This is the execution that was created then."
-    )
-    dispatchDelayed = serializers.BooleanField(
-        default=False,
-        help_text="True if the coordinator cannot send messages at the moment. The execution is durable and starts "
-        "when messages arrive again. Always false for a duplicate.",
-    )
 
 
 @extend_schema_field(PROBLEM_REFERENCE)
@@ -253,64 +240,6 @@ def _verdict(verdict: Verdict, address: str) -> dict[str, Any]:
     if isinstance(verdict, CoordinatorError):
         return {"status": verdict.status, "execution": None, "problem": problem(verdict)}
     return {"status": _status(verdict), "execution": accepted_json(verdict, address), "problem": None}
-
-
-def accepted_json(submission: Submission, address: str) -> dict[str, Any]:
-    """Return the members of `AcceptedView`. `address` is the URL of the tenant's executions."""
-    here = f"{address}/{submission.execution_id}"
-    created, earlier = _instant(submission.created_at), submission.earlier
-    return {
-        "executionId": str(submission.execution_id),
-        "pin": {
-            "pipelineId": submission.pipeline_id,
-            "contractVersion": submission.contract_version,
-            "releaseVersion": submission.release_version,
-        },
-        "idempotencyKey": submission.idempotency_key,
-        **(_NEW_STATE if earlier is None else _state(earlier)),
-        "submittedBy": submission.submitted_by,
-        "createdAt": created,
-        **({"nextDueAt": created, "updatedAt": created, "finishedAt": None} if earlier is None else _times(earlier)),
-        "links": {"self": here, "result": f"{here}/result", "events": f"{here}/events"},
-        "duplicate": submission.duplicate,
-        "dispatchDelayed": submission.dispatch_delayed,
-    }
-
-
-_NEW_STATE = {
-    "status": State.QUEUED.value,
-    "worker": None,
-    "runningSince": None,
-    "version": 0,
-    "currentStepIndex": 0,
-    "attempt": 0,
-    "error": None,
-}
-
-
-def _state(execution: Execution) -> dict[str, Any]:
-    error = {"code": execution.error_code, "message": execution.error_message} if execution.error_code else None
-    return {
-        "status": execution.status,
-        "worker": execution.worker_name,
-        "runningSince": _instant(execution.running_since) if execution.running_since else None,
-        "version": execution.version,
-        "currentStepIndex": execution.current_step_index,
-        "attempt": execution.attempt,
-        "error": error,
-    }
-
-
-def _times(execution: Execution) -> dict[str, str | None]:
-    return {
-        "nextDueAt": _instant(execution.next_due_at),
-        "updatedAt": _instant(execution.updated_at),
-        "finishedAt": _instant(execution.finished_at) if execution.finished_at else None,
-    }
-
-
-def _instant(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
 
 
 def _json(body: dict[str, Any], status: int) -> HttpResponse:

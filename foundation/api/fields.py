@@ -103,10 +103,10 @@ class Flag(serializers.BooleanField):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A request body; members that it does not name are refused by name."""
+    """A request body. Unknown members are rejected by name."""
 
-    # JSON Schema of rules between members, for the OpenAPI document alone: they are kept where they are checked.
-    told: ClassVar[dict[str, Any]] = {}
+    # JSON Schema of rules between members. It only describes them in the OpenAPI document.
+    schema_rules: ClassVar[dict[str, Any]] = {}
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):

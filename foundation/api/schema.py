@@ -72,7 +72,7 @@ class ProblemSchema(AutoSchema):
     def _map_basic_serializer(self, serializer: Any, direction: Literal["request", "response"]) -> dict[str, Any]:
         found: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         if isinstance(serializer, StrictSerializer):
-            return {**found, **serializer.told, "additionalProperties": False}
+            return {**found, **serializer.schema_rules, "additionalProperties": False}
         if direction == "response":
             # An answer has each of its members always; one that has no value is null.
             return {**found, "required": sorted(found["properties"])}
