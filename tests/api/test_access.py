@@ -34,7 +34,7 @@ def denied(answer: Any, before: list[Any], status: int, code: str) -> dict[str, 
     "authorization",
     [None, "", "Bearer", "Bearer ", "Bearer nonsense", "Bearer dc_" + "0" * 64, "Basic YTpi", "Bearer a b", "Bearer é"],
 )
-def test_without_a_token_nothing_is_shown_or_done(
+def test_a_request_without_a_token_is_rejected(
     ours: House, authorization: str | None, subtests: pytest.Subtests
 ) -> None:
     before = everything()
@@ -51,7 +51,7 @@ def test_without_a_token_nothing_is_shown_or_done(
 
 
 @endpoint
-def test_an_expired_token_is_none_and_stays_to_be_seen(ours: House, method: str, path: str) -> None:
+def test_an_expired_token_is_rejected_and_kept(ours: House, method: str, path: str) -> None:
     token = ours.token(*Scope, lifetime=timedelta(hours=1))
     ApiToken.objects.filter(tenant=ours.tenant).update(expiry=timezone.now())
     before = everything()
@@ -60,7 +60,7 @@ def test_an_expired_token_is_none_and_stays_to_be_seen(ours: House, method: str,
     assert ApiToken.objects.filter(tenant=ours.tenant).count() == 1
 
 
-def test_the_token_of_somebody_who_is_gone_is_none(ours: House) -> None:
+def test_the_token_of_a_deactivated_user_is_rejected(ours: House) -> None:
     token = ours.all_scopes
     ours.admin.is_active = False
     ours.admin.save()
@@ -69,14 +69,14 @@ def test_the_token_of_somebody_who_is_gone_is_none(ours: House) -> None:
     refused(ours.get("pipelines", token=token), 401, "NOT_AUTHENTICATED")
 
 
-def test_a_session_of_the_admin_is_no_token(ours: House) -> None:
+def test_a_session_of_the_admin_is_not_a_token(ours: House) -> None:
     client = Client()
     client.force_login(ours.admin)
     refused(client.get(ours.url("pipelines")), 401, "NOT_AUTHENTICATED")
 
 
 @endpoint
-def test_each_endpoint_asks_for_exactly_one_scope(
+def test_each_endpoint_requires_exactly_one_scope(
     ours: House, method: str, path: str, subtests: pytest.Subtests
 ) -> None:
     needed = ENDPOINTS[method, path]
@@ -91,7 +91,7 @@ def test_each_endpoint_asks_for_exactly_one_scope(
 
 
 @endpoint
-def test_another_tenants_address_is_a_404_and_no_403(ours: House, theirs: House, method: str, path: str) -> None:
+def test_the_url_of_another_tenant_is_a_404_and_not_a_403(ours: House, theirs: House, method: str, path: str) -> None:
     token = ours.token(*Scope)
     before = everything()
     answer = ours.call(method, theirs.url(path), theirs.body(method, path), token=token)
@@ -104,7 +104,7 @@ def test_another_tenants_address_is_a_404_and_no_403(ours: House, theirs: House,
 
 
 @pytest.mark.parametrize("path", ["executions/{}", "executions/{}/result", "executions/{}/events"])
-def test_another_tenants_execution_is_unknown_like_one_that_never_was(ours: House, theirs: House, path: str) -> None:
+def test_an_execution_of_another_tenant_is_unknown(ours: House, theirs: House, path: str) -> None:
     never = "00000000-0000-4000-8000-000000000000"
     told = [
         refused(ours.get(path.format(key)), 404, "EXECUTION_UNKNOWN")["detail"].replace(str(key), "")
@@ -129,26 +129,28 @@ def test_another_tenants_pipeline_is_unknown(ours: House, theirs: House, method:
     denied(ours.call(method, url, ours.body(method, path), token=token), before, 404, "PIPELINE_UNKNOWN")
 
 
-def test_an_upload_under_another_tenants_name_of_a_pipeline_makes_one_of_our_own(ours: House, theirs: House) -> None:
+def test_an_upload_with_the_pipeline_id_of_another_tenant_creates_a_separate_pipeline(
+    ours: House, theirs: House
+) -> None:
     theirs.post("pipelines/{pipeline_id}/releases", upload("2.0"))
     assert ours.post("pipelines/{pipeline_id}/releases", upload("2.0", artifacts=[IMAGE])).status_code == 202
     shown = theirs.get("pipelines/{pipeline_id}/releases/2.0").json()
     assert shown["artifacts"][0]["kind"] == "local-file"
 
 
-def test_lists_show_nothing_of_others(ours: House, theirs: House) -> None:
+def test_lists_contain_nothing_of_another_tenant(ours: House, theirs: House) -> None:
     for path in ("pipelines", "executions", "workers"):
         assert len(ours.get(path).json()["items"]) == 1
     assert [item["executionId"] for item in ours.get("executions").json()["items"]] == [str(ours.execution.pk)]
 
 
-def test_a_filter_does_not_reach_beyond_the_tenant(ours: House, theirs: House) -> None:
+def test_a_filter_matches_nothing_of_another_tenant(ours: House, theirs: House) -> None:
     body = {"pipelineId": "org.example.orders", "input": {"n": 2}, "idempotencyKey": "only-theirs"}
     assert theirs.post("executions", body).status_code == 202
     assert ours.get("executions?idempotencyKey=only-theirs").json()["items"] == []
 
 
-def test_what_was_used_is_noted_once_a_minute(ours: House) -> None:
+def test_the_last_use_of_a_token_is_recorded_once_a_minute_for_reads(ours: House) -> None:
     token = ours.all_scopes
     ours.get("pipelines", token=token)
     first = ApiToken.objects.get(tenant=ours.tenant).last_used_at
@@ -160,7 +162,7 @@ def test_what_was_used_is_noted_once_a_minute(ours: House) -> None:
     assert ApiToken.objects.get(tenant=ours.tenant).last_used_at > first
 
 
-def test_health_asks_for_no_token_and_tells_nothing_of_tenants() -> None:
+def test_health_needs_no_token_and_shows_nothing_of_tenants() -> None:
     assert Client().get("/health/live").json() == {"status": "UP"}
     parts = dict.fromkeys(["status", "database", "broker", "artifactStore"], "UP")
     assert Client().get("/health/ready").json() == parts

@@ -76,7 +76,7 @@ def test_the_document_is_openapi_and_has_every_endpoint_once(document: dict[str,
     assert len(set(identifiers)) == len(identifiers)
 
 
-def test_every_operation_tells_of_its_token_its_tenant_and_its_refusals(document: dict[str, Any]) -> None:
+def test_every_operation_documents_its_token_tenant_and_errors(document: dict[str, Any]) -> None:
     for (_, address), operation in operations(document).items():
         if address == RESUME:
             continue
@@ -92,7 +92,7 @@ def test_every_operation_tells_of_its_token_its_tenant_and_its_refusals(document
         assert "tenant" in path
 
 
-def test_the_table_of_endpoints_in_these_tests_has_every_address_of_the_product() -> None:
+def test_the_table_of_endpoints_in_these_tests_is_complete() -> None:
     """`ENDPOINTS` drives the tests of access: an endpoint that is missing there would go untested."""
     addresses = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(each.pattern)) for each in tenant_api}
     assert addresses == {path for _, path in ENDPOINTS | ELSEWHERE}
@@ -102,9 +102,7 @@ def test_the_table_of_endpoints_in_these_tests_has_every_address_of_the_product(
 
 
 @pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
-def test_each_endpoint_answers_as_the_document_says(
-    ours: House, document: dict[str, Any], method: str, path: str
-) -> None:
+def test_each_response_conforms_to_the_document(ours: House, document: dict[str, Any], method: str, path: str) -> None:
     answer = ours.call(method, ours.url(path), ours.body(method, path))
     body = conforms(document, method, path, answer)
     items = body.get("items", [body])
@@ -115,7 +113,7 @@ def test_each_endpoint_answers_as_the_document_says(
         assert camel.fullmatch(name), name
 
 
-def test_a_pipeline_tells_what_is_active(ours: House, document: dict[str, Any]) -> None:
+def test_a_pipeline_shows_its_active_release(ours: House, document: dict[str, Any]) -> None:
     assert ours.get("pipelines/{pipeline_id}").json() == ours.get("pipelines").json()["items"][0]
     making.registered(ours.tenant, pipeline_id="org.example.idle")
     idle = conforms(document, "GET", "pipelines/{pipeline_id}", ours.get("pipelines/org.example.idle"))
@@ -125,7 +123,7 @@ def test_a_pipeline_tells_what_is_active(ours: House, document: dict[str, Any]) 
     assert active["activeContractVersion"] == ours.release.contract_version
 
 
-def test_a_release_goes_from_its_upload_to_its_verdict(ours: House, document: dict[str, Any]) -> None:
+def test_a_release_is_uploaded_and_verified(ours: House, document: dict[str, Any]) -> None:
     path = "pipelines/{pipeline_id}/releases"
     answer = ours.post(path, upload("2.0"))
     taken = conforms(document, "POST", path, answer)
@@ -156,7 +154,7 @@ def test_a_rejected_release_shows_each_finding(ours: House, document: dict[str, 
     assert [(each["code"], each["severity"]) for each in shown["findings"]] == [("ARTIFACT_FILE_MISSING", "error")]
 
 
-def test_activations_tell_who_what_and_whether_it_went_back(ours: House, document: dict[str, Any]) -> None:
+def test_activations_show_actor_release_and_rollback(ours: House, document: dict[str, Any]) -> None:
     second = making.registered(ours.tenant, "2.0")
     path = "pipelines/{pipeline_id}/activations"
     ours.post(path, {"releaseVersion": second.release_version})
@@ -170,7 +168,7 @@ def test_activations_tell_who_what_and_whether_it_went_back(ours: House, documen
     assert history[0] == made
 
 
-def test_an_operation_that_is_repeated_answers_the_same(ours: House) -> None:
+def test_a_repeated_operation_key_returns_the_same_response(ours: House) -> None:
     path = "pipelines/{pipeline_id}/activations"
     body = {"releaseVersion": "1.0", "operationKey": "deploy-7"}
     first, again = ours.post(path, body), ours.post(path, body)
@@ -178,9 +176,7 @@ def test_an_operation_that_is_repeated_answers_the_same(ours: House) -> None:
     assert first.json() == again.json()
 
 
-def test_a_submission_answers_202_with_the_pin_and_links_that_lead_somewhere(
-    ours: House, document: dict[str, Any]
-) -> None:
+def test_a_submission_returns_202_with_the_pin_and_valid_links(ours: House, document: dict[str, Any]) -> None:
     body = ours.body("POST", "executions")
     answer = ours.post("executions", body)
     made = conforms(document, "POST", "executions", answer)
@@ -209,7 +205,7 @@ def finish(ours: House, *, failed: bool) -> None:
 
 
 @pytest.mark.parametrize("failed", [True, False])
-def test_an_execution_that_ended_shows_how(ours: House, document: dict[str, Any], failed: bool) -> None:
+def test_a_finished_execution_shows_its_result_or_error(ours: House, document: dict[str, Any], failed: bool) -> None:
     before = conforms(document, "GET", "executions/{execution_id}/result", ours.get("executions/{execution_id}/result"))
     assert (before["status"], before["result"]) == ("QUEUED", None)
     finish(ours, failed=failed)
@@ -225,7 +221,7 @@ def test_an_execution_that_ended_shows_how(ours: House, document: dict[str, Any]
     assert datetime.fromisoformat(shown["finishedAt"]) >= datetime.fromisoformat(shown["createdAt"])
 
 
-def test_a_worker_tells_what_it_hosts_and_how_it_is(ours: House) -> None:
+def test_a_worker_shows_its_release_and_state(ours: House) -> None:
     [worker] = ours.get("workers").json()["items"]
     assert (worker["workerId"], worker["state"], worker["capacity"]) == ("worker-1", "HEALTHY", 10)
     assert worker["pin"]["releaseVersion"] == "1.0"
@@ -234,7 +230,7 @@ def test_a_worker_tells_what_it_hosts_and_how_it_is(ours: House) -> None:
 # --- pages ---
 
 
-def test_pages_lose_and_repeat_nothing_although_all_were_made_at_one_instant(ours: House) -> None:
+def test_pages_contain_rows_with_equal_times_once(ours: House) -> None:
     """In one transaction the database's clock stands still: the position alone does not tell these rows apart."""
     made = {str(ours.execution.pk)} | {str(making.execution(ours.tenant, f"k{number}").pk) for number in range(6)}
     assert Execution.objects.filter(tenant=ours.tenant).values("created_at").distinct().count() == 1
@@ -250,7 +246,7 @@ def test_pages_lose_and_repeat_nothing_although_all_were_made_at_one_instant(our
     assert pages[0]["previous"] is None
 
 
-def test_what_is_added_while_somebody_turns_pages_is_not_in_their_way(ours: House) -> None:
+def test_rows_that_are_added_between_pages_do_not_move_the_others(ours: House) -> None:
     for _ in range(3):
         activate(ours.release, actor="")
     path = "pipelines/{pipeline_id}/activations?pageSize=2"
@@ -278,7 +274,7 @@ def test_what_is_added_while_somebody_turns_pages_is_not_in_their_way(ours: Hous
         ("status=QUEUED&idempotencyKey=first", 0),
     ],
 )
-def test_filters_choose_by_equality(ours: House, query: str, count: int) -> None:
+def test_filters_select_by_equality(ours: House, query: str, count: int) -> None:
     making.claimed(ours.tenant)
     for number in range(2):
         making.execution(ours.tenant, f"k{number}")

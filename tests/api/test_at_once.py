@@ -48,7 +48,7 @@ def told(answer: Any) -> tuple[int, str]:
     return answer.status_code, UUID.sub("ID", f"{headers} {document}").replace("warm", "cold")
 
 
-def test_it_costs_one_statement(ours: House) -> None:
+def test_a_submission_with_a_cached_token_needs_one_statement(ours: House) -> None:
     plain(ours, "warming up")
     with CaptureQueriesContext(connection) as caught:
         answer = plain(ours, "key")
@@ -83,13 +83,13 @@ def test_it_costs_one_statement(ours: House) -> None:
         (lambda house, _: house.call("PUT", house.url("executions"), PLAIN), 405),
     ],
 )
-def test_the_answer_is_the_same(ours: House, request_: Request, status: int) -> None:
+def test_both_paths_return_the_same_response(ours: House, request_: Request, status: int) -> None:
     quick, whole = told(at_once(ours, request_)), told(in_full(ours, request_))
     assert quick == whole
     assert quick[0] == status
 
 
-def test_a_token_that_may_not_submit_is_refused_however_often_it_comes(ours: House) -> None:
+def test_a_token_without_the_scope_is_rejected_each_time(ours: House) -> None:
     reads = ours.token(Scope.READ)
     for _ in range(3):
         refused(plain(ours, "key", token=reads), 403, "SCOPE_MISSING")
@@ -104,7 +104,9 @@ def test_a_token_that_may_not_submit_is_refused_however_often_it_comes(ours: Hou
         (None, 401, "NOT_AUTHENTICATED"),
     ],
 )
-def test_an_ended_token_is_refused_at_once(ours: House, end: dict[str, Any] | None, status: int, code: str) -> None:
+def test_a_cached_token_that_has_ended_is_rejected_immediately(
+    ours: House, end: dict[str, Any] | None, status: int, code: str
+) -> None:
     assert plain(ours, "key").status_code == 202
     tokens = ApiToken.objects.filter(tenant=ours.tenant)
     tokens.delete() if end is None else tokens.update(**end)

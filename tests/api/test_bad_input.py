@@ -61,21 +61,21 @@ def refusal(ours: House, path: str, body: Any, status: int = 400, code: str = "I
         (b'{"input": [' + b"0," * 100_000 + b"0]}", "DOCUMENT_TOO_MANY_VALUES"),
     ],
 )
-def test_a_body_that_is_no_strict_json_object_is_refused(ours: House, body: bytes, code: str) -> None:
+def test_a_body_that_is_not_a_strict_json_object_is_rejected(ours: House, body: bytes, code: str) -> None:
     for path in GOOD:
         document = refusal(ours, path, body)
         assert {error["code"] for error in document["errors"]} == {code}
 
 
 @takes_json
-def test_a_body_without_anything_in_it_lacks_every_member(ours: House, path: str) -> None:
+def test_an_empty_body_lacks_every_required_member(ours: House, path: str) -> None:
     required = dict.fromkeys(GOOD[path], "REQUIRED")
     assert fields(refusal(ours, path, b"{}")) == required
     assert fields(refusal(ours, path, b"")) == required
 
 
 @takes_json
-def test_a_body_beyond_the_limit_is_refused_whole(ours: House, settings: Any, path: str) -> None:
+def test_a_body_above_the_limit_is_rejected(ours: House, settings: Any, path: str) -> None:
     body = json.dumps({**GOOD[path], "x": "x" * 100}).encode()
     settings.MAX_REQUEST_BYTES = len(body) - 1
     assert refusal(ours, path, body, 413, "PAYLOAD_TOO_LARGE")["limit"] == len(body) - 1
@@ -87,12 +87,12 @@ def test_a_body_beyond_the_limit_is_refused_whole(ours: House, settings: Any, pa
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "x", ""]
 )
-def test_another_media_type_is_refused(ours: House, path: str, content_type: str) -> None:
+def test_another_media_type_is_rejected(ours: House, path: str, content_type: str) -> None:
     body = json.dumps(GOOD[path]).encode()
     refusal(ours, path, body, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=content_type)
 
 
-def test_json_where_a_form_belongs_is_refused(ours: House) -> None:
+def test_json_instead_of_a_form_is_rejected(ours: House) -> None:
     refusal(ours, RELEASES, b"{}", 415, "UNSUPPORTED_MEDIA_TYPE")
 
 
@@ -122,13 +122,13 @@ WRONG: list[tuple[str, dict[str, Any], dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("path", "changes", "expected"), WRONG)
-def test_each_member_that_is_wrong_is_named(
+def test_each_invalid_member_is_named(
     ours: House, path: str, changes: dict[str, Any], expected: dict[str, str]
 ) -> None:
     assert fields(refusal(ours, path, {**GOOD[path], **changes})) == expected
 
 
-def test_what_is_refused_by_meaning_has_a_code_of_its_own(ours: House) -> None:
+def test_requests_that_a_use_case_rejects_have_specific_codes(ours: House) -> None:
     def body(**changes: Any) -> dict[str, Any]:
         return {**GOOD[EXECUTIONS], **changes}
 
@@ -150,7 +150,7 @@ def test_what_is_refused_by_meaning_has_a_code_of_its_own(ours: House) -> None:
 @pytest.mark.parametrize(
     "name", ["%00", "a%00b", "%FF", "%F0%9F%98%80", "..", "%2e%2e%2f", "a" * 3_000, "'; DROP TABLE x"]
 )
-def test_a_name_of_nothing_is_a_404_whatever_it_is_made_of(ours: House, name: str) -> None:
+def test_an_unknown_name_of_any_characters_is_a_404(ours: House, name: str) -> None:
     names = dict.fromkeys(("pipeline_id", "release_version", "execution_id"), name)
     for path in (path for method, path in ENDPOINTS if method == "GET" and "{" in path):
         answer = ours.call("GET", ours.url("") + path.format(**names))
@@ -160,20 +160,18 @@ def test_a_name_of_nothing_is_a_404_whatever_it_is_made_of(ours: House, name: st
 
 
 @pytest.mark.parametrize("name", ["%00", "1.0%00", "9.9", "1.0/", "%FF"])
-def test_a_release_of_no_such_name_is_a_404(ours: House, name: str) -> None:
+def test_an_unknown_release_is_a_404(ours: House, name: str) -> None:
     answer = ours.get(f"pipelines/{making.PIPELINE}/releases/{name}")
     assert (answer.status_code, answer.json()["code"]) in {(404, "RELEASE_UNKNOWN"), (404, "NOT_FOUND")}
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/v1/", "/api/v1/tenants/", "/api/v1/tenants/x/none", "/api/v2/"])
-def test_an_address_that_nothing_answers_is_a_problem_too(path: str) -> None:
+def test_an_unknown_url_returns_a_problem_document(path: str) -> None:
     refused(Client().get(path), 404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
-def test_methods_that_an_endpoint_has_not_are_refused_before_anything_is_done(
-    ours: House, method: str, path: str
-) -> None:
+def test_unsupported_methods_are_rejected_without_effect(ours: House, method: str, path: str) -> None:
     token = ours.all_scopes
     before = everything()
     for other in {"POST", "PUT", "PATCH", "DELETE"} - {
@@ -194,7 +192,7 @@ def cursor(text: str) -> str:
         *[cursor(text) for text in ("p=word", "p=\x00", "p=-1e5", "p=", "o=-1", "o=word", "r=word", "p=2026-13-45")],
     ],
 )
-def test_a_cursor_that_was_never_given_out_is_refused(ours: House, value: str) -> None:
+def test_a_forged_cursor_is_rejected(ours: House, value: str) -> None:
     for path in (EXECUTIONS, "pipelines", "executions/{execution_id}/events", ACTIVATIONS, "workers"):
         answer = ours.get(f"{path}?cursor={value}")
         if answer.status_code == 200:
@@ -205,7 +203,7 @@ def test_a_cursor_that_was_never_given_out_is_refused(ours: House, value: str) -
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "word", "1.5", "%00", "501", "+1", "1_0", "%D9%A1", "9" * 5_000])
-def test_a_page_size_that_is_none_is_refused(ours: House, size: str) -> None:
+def test_an_invalid_page_size_is_rejected(ours: House, size: str) -> None:
     document = refused(ours.get(f"executions?pageSize={size}"), 400, "INVALID_REQUEST")
     assert fields(document) == {"pageSize": "INVALID"}
     assert len(ours.get("executions?pageSize=500").json()["items"]) == 1
@@ -227,51 +225,51 @@ def test_a_page_size_that_is_none_is_refused(ours: House, size: str) -> None:
         ("status=QUEUED&%00=1", "\x00"),
     ],
 )
-def test_a_filter_that_can_match_nothing_is_refused(ours: House, query: str, field: str) -> None:
+def test_an_invalid_filter_is_rejected(ours: House, query: str, field: str) -> None:
     assert set(fields(refused(ours.get(f"executions?{query}"), 400, "INVALID_REQUEST"))) == {field}
 
 
-def test_only_json_is_to_be_had(ours: House) -> None:
+def test_responses_are_available_as_json_only(ours: House) -> None:
     refused(ours.get("pipelines", headers={"Accept": "text/html"}), 406, "NOT_ACCEPTABLE")
 
 
 # --- forms ---
 
 
-def test_a_form_without_a_descriptor_is_refused(ours: House) -> None:
+def test_a_form_without_a_descriptor_is_rejected(ours: House) -> None:
     form = upload()
     del form["descriptor"]
     assert fields(refusal(ours, RELEASES, form)) == {"descriptor": "REQUIRED"}
 
 
-def test_a_descriptor_that_is_no_file_is_not_taken_for_one(ours: House) -> None:
+def test_a_descriptor_that_is_not_a_file_is_rejected(ours: House) -> None:
     form = upload()
     form["descriptor"] = form["descriptor"].read().decode()
     assert fields(refusal(ours, RELEASES, form)) == {"descriptor": "REQUIRED"}
 
 
-def test_more_files_than_a_release_may_have_are_refused(ours: House, settings: Any) -> None:
+def test_too_many_files_are_rejected(ours: House, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_NUMBER_FILES = 3
     refusal(ours, RELEASES, {**upload(), "more": [file(b"1"), file(b"2")]})
 
 
-def test_more_fields_than_a_form_has_are_refused(ours: House, settings: Any) -> None:
+def test_too_many_form_fields_are_rejected(ours: House, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 3
     refusal(ours, RELEASES, {**upload(), **{f"f{number}": "x" for number in range(4)}})
 
 
-def test_a_form_whose_texts_are_too_large_is_refused(ours: House, settings: Any) -> None:
+def test_a_form_with_too_much_text_is_rejected(ours: House, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000
     refusal(ours, RELEASES, {**upload(), "text": "x" * 1_001}, 413, "PAYLOAD_TOO_LARGE")
 
 
-def test_an_artifact_beyond_the_limit_is_refused_and_nothing_of_it_stays(ours: House, settings: Any) -> None:
+def test_an_artifact_above_the_limit_is_rejected_and_removed(ours: House, settings: Any) -> None:
     settings.MAX_ARTIFACT_BYTES = 1_000
     form = {"first": file(b"x" * 500), "second": file(b"x" * 1_001), **upload()}
     assert refusal(ours, RELEASES, form, 413, "PAYLOAD_TOO_LARGE")["limit"] == 1_000
 
 
-def test_a_descriptor_beyond_the_limit_is_refused(ours: House) -> None:
+def test_a_descriptor_above_the_limit_is_rejected(ours: House) -> None:
     form = {**upload(), "descriptor": file(b" " * (1024 * 1024 + 1))}
     assert refusal(ours, RELEASES, form, 413, "PAYLOAD_TOO_LARGE")["limit"] == 1024 * 1024
 
@@ -289,7 +287,7 @@ def test_a_descriptor_beyond_the_limit_is_refused(ours: House) -> None:
         ),
     ],
 )
-def test_a_form_that_is_cut_short_is_refused(ours: House, body: bytes, content_type: str) -> None:
+def test_a_truncated_form_is_rejected(ours: House, body: bytes, content_type: str) -> None:
     token = ours.all_scopes
     before = everything()
     answer = ours.post(RELEASES, body, token=token, content_type=content_type)
@@ -312,7 +310,7 @@ def test_a_form_that_is_cut_short_is_refused(ours: House, body: bytes, content_t
         ({"releaseVersion": "a\x00b"}, "DOCUMENT_BAD_CHARACTER", "releaseVersion"),
     ],
 )
-def test_a_descriptor_that_breaks_a_rule_is_refused_with_the_place(
+def test_an_invalid_descriptor_is_rejected_with_the_field(
     ours: House, changes: dict[str, Any], code: str, field: str
 ) -> None:
     document = refusal(ours, RELEASES, upload(**changes), 400, "DESCRIPTOR_INVALID")
@@ -330,7 +328,7 @@ def test_other_metadata_for_a_version_is_a_conflict(ours: House) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a\x00b", "é😀.zip", "", "n" * 300, '"; drop', "a\nb"])
-def test_the_name_of_a_file_is_only_a_name(ours: House, name: str) -> None:
+def test_the_file_name_of_an_upload_has_no_effect(ours: House, name: str) -> None:
     """Wherever it wants to be, the bytes land at their digest."""
     form = upload()
     stray = file(b"stray", "x")

@@ -93,7 +93,7 @@ def document(here: Furnished) -> dict[str, Any]:
     return found
 
 
-def test_the_tables_in_this_file_have_every_endpoint_that_takes_json_and_every_list(document: dict[str, Any]) -> None:
+def test_the_tables_in_this_file_are_complete(document: dict[str, Any]) -> None:
     prefix = "/api/v1/tenants/{tenant}/"
     found = {
         (method.upper(), path.removeprefix(prefix)): operation
@@ -134,14 +134,16 @@ NO_OBJECTS: list[tuple[bytes, str]] = [
 ]
 
 
-def test_what_is_no_strict_json_object_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_a_body_that_is_not_a_strict_json_object_is_rejected_by_every_endpoint(
+    here: Furnished, subtests: pytest.Subtests
+) -> None:
     for (method, path), (body, code) in product(BODIES, NO_OBJECTS):
         with subtests.test(f"{method} {path}", body=body[:50]):
             found = here.refuses(method, here.url(path), body)
             assert {error["code"] for error in found["errors"]} == {code}
 
 
-def test_a_body_beyond_the_limit_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_a_body_above_the_limit_is_rejected_by_every_endpoint(here: Furnished, subtests: pytest.Subtests) -> None:
     for method, path in BODIES:
         limit = configured.MAX_BATCH_BYTES if path.endswith(":batch") else configured.MAX_REQUEST_BYTES
         with subtests.test(f"{method} {path}"):
@@ -153,14 +155,14 @@ def test_a_body_beyond_the_limit_is_refused(here: Furnished, subtests: pytest.Su
 MEDIA = ["text/plain", "application/xml", "multipart/form-data; boundary=x", "x", ""]
 
 
-def test_another_media_type_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_another_media_type_is_rejected(here: Furnished, subtests: pytest.Subtests) -> None:
     for ((method, path), body), media in product(BODIES.items(), MEDIA):
         with subtests.test(f"{method} {path}", media=media):
             sent = json.dumps(body).encode()
             here.refuses(method, here.url(path), sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=media)
 
 
-def test_a_member_that_there_is_not_is_refused_by_its_name(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_member_is_rejected_by_name(here: Furnished, subtests: pytest.Subtests) -> None:
     for (method, path), body in BODIES.items():
         with subtests.test(f"{method} {path}"):
             found = here.refuses(method, here.url(path), {**body, "surprise": 1, "Reason": "x"})
@@ -178,7 +180,7 @@ WRONG: dict[str, Any] = {
 }
 
 
-def test_a_member_of_another_type_is_refused_by_its_name(
+def test_a_member_of_a_wrong_type_is_rejected_by_name(
     here: Furnished, document: dict[str, Any], subtests: pytest.Subtests
 ) -> None:
     """The types that a member may have are those of the OpenAPI document."""
@@ -217,7 +219,7 @@ def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
-def test_a_method_that_an_endpoint_has_not_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unsupported_method_is_rejected(here: Furnished, subtests: pytest.Subtests) -> None:
     for path, method in product({path for _, path in EVERY}, METHODS):
         if (method, path) not in EVERY:
             with subtests.test(f"{method} {path}"):
@@ -249,14 +251,14 @@ def code_of(path: str, name: str) -> str:
     return "WORKER_UNKNOWN" if path.startswith("workers/") else UNKNOWN[name]
 
 
-def test_what_is_not_there_is_unknown(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_objects_that_do_not_exist_are_unknown(here: Furnished, subtests: pytest.Subtests) -> None:
     for method, path, name in NAMED:
         with subtests.test(f"{method} {path}", name=name):
             url = here.url(path, **{name: NO_ID})
             here.refuses(method, url, BODIES.get((method, path)), 404, code_of(path, name))
 
 
-def test_what_is_another_tenants_is_as_unknown(ours: House, theirs: House, subtests: pytest.Subtests) -> None:
+def test_objects_of_another_tenant_are_unknown(ours: House, theirs: House, subtests: pytest.Subtests) -> None:
     making.registered(theirs.tenant, "7.0", pipeline_id="org.example.theirs")
     making.worker(theirs.release, "their-worker")
     theirs_key = signing.trusted(theirs.tenant, "theirs").key_id
@@ -279,21 +281,21 @@ def test_what_is_another_tenants_is_as_unknown(ours: House, theirs: House, subte
 ODD = ["%00", "a%00b", "%FF", "%2e%2e%2f", "%F0%9F%98%80", "a" * 3_000, "%27%3B--", "%0A"]
 
 
-def test_a_name_that_nothing_has_is_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_unknown_names_are_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
     for (method, path, name), odd in product(NAMED, ODD):
         with subtests.test(f"{method} {path}", name=name, odd=odd[:20]):
             answer = here.ours.call(method, here.url(path, **{name: odd}), BODIES.get((method, path)), token=here.token)
             assert refused(answer, 404, answer.json()["code"])["code"] in {"NOT_FOUND", code_of(path, name)}
 
 
-def test_a_tenant_that_nothing_has_is_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_tenant_is_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
     for (method, path), odd in product([*ENDPOINTS, *ELSEWHERE], ["%00", "%FF", "nowhere", "T", "a" * 3_000]):
         with subtests.test(f"{method} {path}", odd=odd[:20]):
             url = here.url(path).replace(here.ours.tenant.slug, odd)
             refused(here.ours.call(method, url, BODIES.get((method, path)), token=here.token), 404, "NOT_FOUND")
 
 
-def test_an_answer_is_to_be_had_as_json_alone(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_every_endpoint_responds_with_json_only(here: Furnished, subtests: pytest.Subtests) -> None:
     for method, path in EVERY:
         with subtests.test(f"{method} {path}"):
             body, accept = BODIES.get((method, path)), {"Accept": "text/html"}
@@ -326,13 +328,13 @@ QUERIES = {
 }
 
 
-def test_a_query_that_means_nothing_is_refused_by_its_name(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_query_parameter_is_rejected_by_name(here: Furnished, subtests: pytest.Subtests) -> None:
     for path, (query, expected) in product(LISTS, QUERIES.items()):
         with subtests.test(path, query=query[:40]):
             assert fields(here.refuses("GET", f"{here.url(path)}?{query}")) == expected
 
 
-def test_each_filter_refuses_what_no_row_can_have(here: Furnished, document: dict[str, Any]) -> None:
+def test_each_filter_rejects_impossible_values(here: Furnished, document: dict[str, Any]) -> None:
     tried = 0
     for path in LISTS:
         operation = document["paths"]["/api/v1/tenants/{tenant}/" + path]["get"]
@@ -361,9 +363,7 @@ STALE: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "code"), STALE)
-def test_what_was_true_when_the_caller_looked_is_a_conflict(
-    here: Furnished, path: str, body: dict[str, Any], code: str
-) -> None:
+def test_an_outdated_expectation_is_a_conflict(here: Furnished, path: str, body: dict[str, Any], code: str) -> None:
     here.refuses("POST", here.url(path), body, 409, code)
 
 

@@ -94,7 +94,7 @@ def test_no_member_value_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Su
                     here.call(method, here.url(path), changed(body, member, value))
 
 
-def test_malformed_identifiers_are_refused(here: Sweep, subtests: pytest.Subtests) -> None:
+def test_malformed_identifiers_are_rejected(here: Sweep, subtests: pytest.Subtests) -> None:
     for (method, path), names in IDENTIFYING.items():
         for member in names:
             with subtests.test(f"{method} {path}", member=member):
@@ -108,7 +108,7 @@ def test_malformed_identifiers_are_refused(here: Sweep, subtests: pytest.Subtest
                     }, (text, error)
 
 
-def test_no_value_in_an_address_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Subtests) -> None:
+def test_no_value_in_a_url_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Subtests) -> None:
     for method, path in EVERY:
         for name in here.names:
             if f"{{{name}}}" in path:
@@ -151,7 +151,7 @@ def test_no_cursor_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> 
 
 
 @pytest.mark.parametrize("text", MALFORMED_IDENTIFIERS)
-def test_a_descriptor_with_a_malformed_identifier_is_refused(here: Sweep, text: str) -> None:
+def test_a_descriptor_with_a_malformed_identifier_is_rejected(here: Sweep, text: str) -> None:
     """It is refused before anything is stored, so no response ever contains it."""
     for member in ("pipelineId", "contractVersion", "releaseVersion"):
         answer = here.call("POST", here.url("pipelines/{pipeline_id}/releases"), upload("9.9", **{member: TEXTS[text]}))

@@ -91,7 +91,7 @@ def everything() -> list[Any]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def test_one_interaction_tells_what_is_asked_of_whom(ready: tuple[Tenant, Release], client: Client) -> None:
+def test_an_interaction_shows_its_request_and_assignee(ready: tuple[Tenant, Release], client: Client) -> None:
     one = parked(ready, request='{"n": 3}', assignee="eva", group="finance")
     told = client.get(f"interactions/{one.pk}")
     links = told.pop("links")
@@ -122,7 +122,9 @@ def test_one_interaction_tells_what_is_asked_of_whom(ready: tuple[Tenant, Releas
     assert client.http.get(links["execution"]).json()["status"] == "WAITING_EXTERNAL"
 
 
-def test_pending_is_filtered_and_in_the_order_of_deadlines(ready: tuple[Tenant, Release], client: Client) -> None:
+def test_pending_interactions_are_filtered_and_ordered_by_deadline(
+    ready: tuple[Tenant, Release], client: Client
+) -> None:
     parked(ready, "a", step_id="A", timeout_seconds=300, assignee="eva")
     parked(ready, "b", step_id="B", timeout_seconds=100, group="finance")
     late = parked(ready, "c", step_id="C", timeout_seconds=200, assignee="eva", group="finance")
@@ -145,7 +147,7 @@ def test_pending_is_filtered_and_in_the_order_of_deadlines(ready: tuple[Tenant, 
     assert len(client.get("interactions")["items"]) == 3
 
 
-def test_pages_hold_everything_once(ready: tuple[Tenant, Release], client: Client) -> None:
+def test_pages_contain_every_interaction_once(ready: tuple[Tenant, Release], client: Client) -> None:
     for number in range(5):
         parked(ready, f"k{number}", step_id=f"S{number}")
     page = client.get("interactions?status=pending&pageSize=2")
@@ -161,11 +163,11 @@ def test_pages_hold_everything_once(ready: tuple[Tenant, Release], client: Clien
     "path",
     ["interactions?status=nonsense", "interactions?executionId=x", "interactions?cursor=cD14"],
 )
-def test_a_question_that_makes_no_sense_is_refused(client: Client, path: str) -> None:
+def test_an_invalid_list_query_is_rejected(client: Client, path: str) -> None:
     assert client.get(path, 400)["code"] == "INVALID_REQUEST"
 
 
-def test_what_there_is_not_or_belongs_to_others_is_unknown(client: Client) -> None:
+def test_missing_interactions_and_those_of_other_tenants_are_unknown(client: Client) -> None:
     foreign = parked(making.ready())
     assert client.get(f"interactions/{foreign.pk}", 404)["code"] == "INTERACTION_UNKNOWN"
     assert client.get(f"interactions/{uuid.uuid4()}", 404)["code"] == "INTERACTION_UNKNOWN"
@@ -176,7 +178,9 @@ def test_what_there_is_not_or_belongs_to_others_is_unknown(client: Client) -> No
 
 
 @pytest.mark.parametrize("name", ["interactionId", "correlationId", "resumeToken"])
-def test_an_answer_by_each_name(ready: tuple[Tenant, Release], client: Client, name: str) -> None:
+def test_an_interaction_is_completed_by_each_identifier(
+    ready: tuple[Tenant, Release], client: Client, name: str
+) -> None:
     one = parked(ready)
     body = {"interactionId": str(one.pk), "correlationId": one.correlation_id, "resumeToken": token_of(one)}
     done = client.complete({name: body[name], "response": ANSWER})
@@ -195,7 +199,7 @@ def test_an_answer_by_each_name(ready: tuple[Tenant, Release], client: Client, n
     assert (again["duplicate"], again["response"]) == (True, ANSWER)
 
 
-def test_null_is_an_answer_and_no_answer_is_none(ready: tuple[Tenant, Release], client: Client) -> None:
+def test_null_is_a_response_and_a_missing_response_is_invalid(ready: tuple[Tenant, Release], client: Client) -> None:
     one = parked(ready)
     refused = client.complete({"interactionId": str(one.pk)}, 400)
     assert [(error["field"], error["code"]) for error in refused["errors"]] == [("response", "REQUIRED")]
@@ -237,7 +241,7 @@ def test_bad_input_has_a_code_and_changes_nothing(
     assert everything() == before
 
 
-def test_answering_needs_its_scope_and_operators_have_it(ready: tuple[Tenant, Release]) -> None:
+def test_completing_needs_its_scope_which_operators_have(ready: tuple[Tenant, Release]) -> None:
     one = parked(ready)
     body = {"interactionId": str(one.pk), "response": ANSWER}
     refused = Client(ready[0], *(set(Scope) - {Scope.ANSWER})).complete(body, 403)
@@ -246,7 +250,7 @@ def test_answering_needs_its_scope_and_operators_have_it(ready: tuple[Tenant, Re
     assert Scope.ANSWER in GRANTS[Role.OPERATOR]
 
 
-def test_another_tenants_interaction_is_unknown_by_any_name(client: Client) -> None:
+def test_an_interaction_of_another_tenant_is_unknown_by_any_identifier(client: Client) -> None:
     foreign = parked(making.ready())
     before = everything()
     for name in ({"interactionId": str(foreign.pk)}, {"correlationId": foreign.correlation_id}):
@@ -256,7 +260,7 @@ def test_another_tenants_interaction_is_unknown_by_any_name(client: Client) -> N
     assert everything() == before
 
 
-def test_a_late_answer_is_told_so(ready: tuple[Tenant, Release], client: Client) -> None:
+def test_a_late_response_is_rejected(ready: tuple[Tenant, Release], client: Client) -> None:
     one = parked(ready)
     run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
     for _ in range(2):
@@ -275,7 +279,7 @@ def resume(anybody: APIClient, body: Any, status: int = 200) -> Any:
     return answer.json()
 
 
-def test_a_resume_token_needs_no_other(ready: tuple[Tenant, Release], anybody: APIClient) -> None:
+def test_a_resume_token_needs_no_bearer_token(ready: tuple[Tenant, Release], anybody: APIClient) -> None:
     one = parked(ready)
     done = resume(anybody, {"resumeToken": token_of(one), "response": ANSWER, "actor": "erp"})
     assert (done["interactionId"], done["duplicate"], done["actor"]) == (str(one.pk), False, "resume-token:erp")
@@ -295,7 +299,7 @@ def test_a_resume_token_needs_no_other(ready: tuple[Tenant, Release], anybody: A
         ("{", 400, "INVALID_REQUEST"),
     ],
 )
-def test_what_is_no_token_resumes_nothing(
+def test_an_invalid_resume_token_is_rejected(
     ready: tuple[Tenant, Release], anybody: APIClient, body: Any, status: int, code: str
 ) -> None:
     parked(ready)
@@ -304,7 +308,7 @@ def test_what_is_no_token_resumes_nothing(
     assert everything() == before
 
 
-def test_a_token_under_another_secret_or_of_a_tenant_that_is_gone_is_refused(
+def test_a_resume_token_of_another_secret_or_a_deleted_tenant_is_rejected(
     ready: tuple[Tenant, Release], anybody: APIClient, settings: Any
 ) -> None:
     one = parked(ready)

@@ -43,7 +43,7 @@ def spent(settings: Any) -> Iterator[None]:
         budget.give_back(1, f"other-{number}")
 
 
-def test_a_large_request_takes_from_the_budget_until_it_is_answered(ours: House) -> None:
+def test_a_large_request_reserves_budget_until_its_response(ours: House) -> None:
     assert ours.post("executions", item("k")).status_code == 202
     assert ours.post("executions:batch", {"items": [item("a"), item("b")]}).status_code == 200
     assert ours.post("executions", {**item("k"), "pipelineId": "none"}).status_code == 404
@@ -52,7 +52,7 @@ def test_a_large_request_takes_from_the_budget_until_it_is_answered(ours: House)
     assert Execution.objects.get(execution_key="k").input == {"text": TEXT}
 
 
-def test_a_large_request_is_refused_as_busy_while_the_budget_is_spent(ours: House, spent: None) -> None:
+def test_a_large_request_is_rejected_while_the_budget_is_spent(ours: House, spent: None) -> None:
     token = ours.all_scopes
     before = everything()
     refused(ours.post("executions", item("k"), token=token), 503, "LARGE_REQUESTS_BUSY")
@@ -65,7 +65,7 @@ def test_a_small_request_needs_no_budget(ours: House, spent: None) -> None:
     assert ours.post("executions:batch", {"items": [item("l", "short")]}).status_code == 200
 
 
-def test_a_body_beyond_its_limit_is_too_large_even_if_the_budget_is_spent(
+def test_a_body_above_its_limit_is_too_large_even_if_the_budget_is_spent(
     ours: House, spent: None, settings: Any
 ) -> None:
     settings.MAX_REQUEST_BYTES = settings.MAX_BATCH_BYTES = LARGE_BYTES
@@ -74,7 +74,7 @@ def test_a_body_beyond_its_limit_is_too_large_even_if_the_budget_is_spent(
 
 
 @pytest.mark.parametrize(("size", "read"), [(6, 6), (7, 7), (50, 7)])
-def test_of_a_body_beyond_its_limit_a_bounded_rest_is_read(settings: Any, size: int, read: int) -> None:
+def test_a_bounded_rest_of_a_too_large_body_is_read(settings: Any, size: int, read: int) -> None:
     """A proxy sends the whole request before it reads the response, so part of the rest is drained."""
     settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES
     stream = BytesIO(b"x" * size * CHUNK_BYTES)
@@ -107,7 +107,7 @@ def test_a_waiting_request_gets_the_budget_that_others_return() -> None:
     assert shared.taken == 9
 
 
-def test_who_waits_too_long_gets_nothing() -> None:
+def test_a_request_that_waits_too_long_is_rejected() -> None:
     shared = Budget(lambda: 10, seconds=0.01, most_waiting=1)
     assert shared.take(6, "a")
     assert not shared.take(5, "b")

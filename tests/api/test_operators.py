@@ -86,7 +86,7 @@ def pass_time(seconds: int) -> None:
 # --- re-drive and cancel ---
 
 
-def test_a_redrive_repeats_the_pin(operator: Client, dead: list[Execution]) -> None:
+def test_a_redrive_keeps_the_pin(operator: Client, dead: list[Execution]) -> None:
     body = {"reason": "mended", "expectedVersion": 2, "allowFailed": False}
     told = operator.post(f"executions/{dead[0].pk}/redrive", body)
     pin = {
@@ -115,14 +115,14 @@ def test_a_redrive_needs_no_body(operator: Client, dead: list[Execution], body: 
     assert operator.post(f"executions/{dead[0].pk}/redrive", body)["status"] == "QUEUED"
 
 
-def test_what_failed_for_good_is_redriven_only_where_asked(operator: Client, owner: Tenant) -> None:
+def test_a_failed_execution_is_redriven_only_on_request(operator: Client, owner: Tenant) -> None:
     [failed] = making.dead(owner, "failed", retryable=False)
     refused = operator.post(f"executions/{failed.pk}/redrive", status=409)
     assert (refused["code"], refused["executionStatus"]) == ("REDRIVE_REFUSED", "FAILED")
     assert operator.post(f"executions/{failed.pk}/redrive", {"allowFailed": True})["previousStatus"] == "FAILED"
 
 
-def test_a_stale_version_is_refused_and_nothing_changes(operator: Client, dead: list[Execution]) -> None:
+def test_an_outdated_version_is_rejected_without_effect(operator: Client, dead: list[Execution]) -> None:
     before = everything()
     for version in (0, 1, 3, 2**63 - 1):
         refused = operator.post(f"executions/{dead[0].pk}/redrive", {"expectedVersion": version}, 409)
@@ -130,7 +130,7 @@ def test_a_stale_version_is_refused_and_nothing_changes(operator: Client, dead: 
     assert everything() == before
 
 
-def test_a_cancellation_answers_with_the_execution_and_may_be_repeated(operator: Client, owner: Tenant) -> None:
+def test_a_cancellation_returns_the_execution_and_can_be_repeated(operator: Client, owner: Tenant) -> None:
     live = making.execution(owner)
     first = operator.post(f"executions/{live.pk}/cancel", {"reason": "a mistake"})
     again = operator.post(f"executions/{live.pk}/cancel")
@@ -140,7 +140,7 @@ def test_a_cancellation_answers_with_the_execution_and_may_be_repeated(operator:
     assert refused["detail"] == f"Execution {live.pk} cannot be re-driven from status CANCELLED"
 
 
-def test_what_is_over_cannot_be_cancelled(operator: Client, dead: list[Execution]) -> None:
+def test_a_finished_execution_cannot_be_cancelled(operator: Client, dead: list[Execution]) -> None:
     before = everything()
     refused = operator.post(f"executions/{dead[0].pk}/cancel", status=409)
     assert (refused["code"], refused["executionStatus"]) == ("CANCEL_REFUSED", "DLQ")
@@ -150,7 +150,7 @@ def test_what_is_over_cannot_be_cancelled(operator: Client, dead: list[Execution
 # --- dead letters ---
 
 
-def test_a_dead_letter_has_what_triage_needs(operator: Client, dead: list[Execution]) -> None:
+def test_a_dead_letter_shows_the_failure(operator: Client, dead: list[Execution]) -> None:
     operator.post(f"executions/{dead[0].pk}/redrive")
     found = operator.get(f"dead-letters?executionId={dead[0].pk}")["items"]
     assert len(found) == 1
@@ -206,7 +206,7 @@ def test_dead_letters_come_in_pages(operator: Client, dead: list[Execution]) -> 
 
 
 @pytest.mark.parametrize("query", ["reason=nonsense", "cursor=xyz", "executionId=1"])
-def test_a_filter_that_nothing_can_match_is_refused(operator: Client, query: str) -> None:
+def test_an_invalid_filter_of_dead_letters_is_rejected(operator: Client, query: str) -> None:
     assert operator.get(f"dead-letters?{query}", 400)["code"] == "INVALID_REQUEST"
 
 
@@ -230,7 +230,7 @@ def test_a_preview_counts_and_changes_nothing(operator: Client, owner: Tenant, d
     assert everything() == before
 
 
-def test_a_campaign_is_started_and_followed_to_its_end(operator: Client, campaign: str, dead: list[Execution]) -> None:
+def test_a_campaign_runs_from_its_start_to_its_end(operator: Client, campaign: str, dead: list[Execution]) -> None:
     pass_time(2)
     campaigns.advance()
     found = operator.get(f"campaigns/{campaign}")
@@ -282,7 +282,7 @@ def test_items_and_campaigns_come_in_pages(operator: Client, campaign: str, dead
     assert {each["campaignId"] for each in first["items"] + rest["items"]} == {campaign, another}
 
 
-def test_the_times_of_a_filter_are_understood_with_their_offset(operator: Client, dead: list[Execution]) -> None:
+def test_the_times_of_a_filter_respect_their_offset(operator: Client, dead: list[Execution]) -> None:
     earlier = {"filters": {"finishedTo": "2020-01-01T00:00:00+02:00"}}
     later = {"filters": {"finishedFrom": "2020-01-01T00:00:00+02:00", "finishedTo": "9999-12-31T23:59:59Z"}}
     assert operator.post("campaigns/preview", earlier)["count"] == 0
@@ -335,7 +335,7 @@ NO_SUCH = uuid.UUID(int=1)
         ("campaigns/preview", {}, "filters", "REQUIRED"),
     ],
 )
-def test_a_body_is_taken_literally(
+def test_an_invalid_body_is_rejected_member_by_member(
     operator: Client, dead: list[Execution], path: str, body: Any, field: str, code: str
 ) -> None:
     before = everything()
@@ -351,15 +351,13 @@ def test_a_body_is_taken_literally(
 @pytest.mark.parametrize(
     "path", ["executions/{id}/redrive", "executions/{id}/cancel", "campaigns", "campaigns/preview"]
 )
-def test_a_body_that_is_no_acceptable_json_changes_nothing(
-    operator: Client, dead: list[Execution], path: str, body: bytes
-) -> None:
+def test_a_malformed_body_changes_nothing(operator: Client, dead: list[Execution], path: str, body: bytes) -> None:
     before = everything()
     assert operator.post(path.format(id=dead[0].pk), body, 400)["code"] == "INVALID_REQUEST"
     assert everything() == before
 
 
-def test_filters_without_a_member_are_refused(operator: Client, dead: list[Execution]) -> None:
+def test_empty_filters_are_rejected(operator: Client, dead: list[Execution]) -> None:
     before = everything()
     for path, body in (("campaigns", {**ORDER, "filters": {}}), ("campaigns/preview", {"filters": {}})):
         assert operator.post(path, body, 422)["code"] == "FILTER_REQUIRED"
@@ -381,7 +379,7 @@ GETS = ["dead-letters", "campaigns", "campaigns/{campaign}", "campaigns/{campaig
 
 
 @pytest.mark.parametrize(("path", "body"), POSTS)
-def test_orders_need_the_scope_to_operate(
+def test_operations_need_the_operate_scope(
     owner: Tenant, campaign: str, dead: list[Execution], path: str, body: Any
 ) -> None:
     others = Client(owner, *(set(Scope) - {Scope.OPERATE}))
@@ -392,16 +390,14 @@ def test_orders_need_the_scope_to_operate(
 
 
 @pytest.mark.parametrize("path", GETS)
-def test_reads_need_the_scope_to_read_and_no_more(owner: Tenant, campaign: str, path: str) -> None:
+def test_reads_need_only_the_read_scope(owner: Tenant, campaign: str, path: str) -> None:
     address = path.format(campaign=campaign)
     Client(owner, Scope.READ).get(address)
     assert Client(owner, Scope.OPERATE).get(address, 403)["code"] == "SCOPE_MISSING"
 
 
 @pytest.mark.parametrize("path", [path for path, _ in POSTS if "{" in path])
-def test_what_is_unknown_and_what_is_another_tenants_are_the_same(
-    campaign: str, dead: list[Execution], path: str
-) -> None:
+def test_objects_of_another_tenant_are_like_unknown_ones(campaign: str, dead: list[Execution], path: str) -> None:
     stranger = Client(making.tenant(), Scope.OPERATE, Scope.READ)
     code = "EXECUTION_UNKNOWN" if "{execution}" in path else "CAMPAIGN_UNKNOWN"
     before = everything()

@@ -79,14 +79,14 @@ def test_every_character_of_a_token_counts(ours: House, token: str, subtests: py
     assert Execution.objects.filter(tenant=ours.tenant).count() == 2
 
 
-def test_a_remembered_token_is_a_bearer_token_alone(ours: House, token: str) -> None:
+def test_a_cached_token_is_valid_as_a_bearer_token_only(ours: House, token: str) -> None:
     for header in (f"Basic {token}", f"Token {token}", token, f" {token}", f"Bearer{token}"):
         assert remembered(header) is None
         refused(submit(ours, "next", headers={"Authorization": header}), 401, "NOT_AUTHENTICATED")
     assert remembered(f"bearer {token}") is not None
 
 
-def test_a_remembered_token_is_looked_up_again_in_time(ours: House, clock: Clock) -> None:
+def test_a_cached_token_is_looked_up_again_in_time(ours: House, clock: Clock) -> None:
     """A role change of the owner takes effect when the entry is refreshed."""
     token = ours.token(*Scope)
     Membership.objects.filter(user=ours.admin).update(role=Role.VIEWER)
@@ -109,7 +109,7 @@ def test_one_caller_looks_a_token_up_before_the_others_have_to(ours: House, toke
     assert not is_remembered(token)
 
 
-def test_a_token_that_was_looked_up_again_is_remembered_anew(ours: House, token: str, clock: Clock) -> None:
+def test_a_token_that_was_looked_up_again_is_cached_again(ours: House, token: str, clock: Clock) -> None:
     clock.ahead += 0.6 * SECONDS
     with CaptureQueriesContext(connection) as caught:
         assert submit(ours, "one", token).status_code == 202
@@ -119,7 +119,7 @@ def test_a_token_that_was_looked_up_again_is_remembered_anew(ours: House, token:
     assert looked_up(caught) == 0
 
 
-def test_the_time_of_the_look_up_counts(ours: House, clock: Clock) -> None:
+def test_the_lifetime_of_an_entry_begins_before_the_look_up(ours: House, clock: Clock) -> None:
     """The token may have been revoked since the database read it."""
     token = ours.token(*Scope)
 
@@ -138,7 +138,7 @@ def looked_up(caught: CaptureQueriesContext) -> int:
     return len([each for each in caught if LOOK_UP in str(each["sql"])])
 
 
-def test_only_submissions_go_by_what_is_remembered(ours: House, token: str) -> None:
+def test_only_submissions_use_cached_tokens(ours: House, token: str) -> None:
     ApiToken.objects.all().delete()
     for path in ("executions", "pipelines", "executions/{execution_id}"):
         refused(ours.get(path, token=token), 401, "NOT_AUTHENTICATED")
@@ -148,7 +148,7 @@ def test_only_submissions_go_by_what_is_remembered(ours: House, token: str) -> N
 
 
 @pytest.mark.parametrize("warm", [True, False])
-def test_an_expired_token_that_was_used_before_is_none(ours: House, token: str, warm: bool) -> None:
+def test_an_expired_token_that_was_used_before_is_rejected(ours: House, token: str, warm: bool) -> None:
     ApiToken.objects.update(expiry=timezone.now(), last_used_at=timezone.now())
     if not warm:
         forget_tokens()
@@ -165,7 +165,7 @@ def test_what_is_remembered_has_a_bound(ours: House, monkeypatch: pytest.MonkeyP
     assert [is_remembered(token) for token in tokens] == [False, False, True]
 
 
-def test_the_last_use_of_a_token_is_noted_once_a_minute(ours: House, token: str) -> None:
+def test_the_last_use_of_a_token_is_recorded_once_a_minute(ours: House, token: str) -> None:
     first = ApiToken.objects.get().last_used_at
     assert first is not None
     assert ours.get("executions", token=token).status_code == 200

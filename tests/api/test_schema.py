@@ -60,13 +60,13 @@ def serving(name: str, folder: Path, static_root: str) -> Iterator[Product]:
         product.stop()
 
 
-def test_the_document_is_made_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_is_generated_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("spectacular", "--validate", "--fail-on-warn")
     assert "WorkerState" in capsys.readouterr().out
 
 
 @pytest.mark.timeout(600)
-def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(
+def test_all_generated_requests_are_answered_as_documented(
     own_database: str, tmp_path: Path, gathered_static_files: str
 ) -> None:
     ours = house()

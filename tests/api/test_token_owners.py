@@ -52,7 +52,7 @@ def test_a_token_grants_what_its_owners_current_role_grants(ours: House, role: R
     )
 
 
-def test_a_refusal_names_the_demoted_owner_as_the_reason(ours: House) -> None:
+def test_an_error_names_the_demoted_owner_as_the_reason(ours: House) -> None:
     token = ours.token(Scope.READ, Scope.SUBMIT)
     demote(ours.admin, Role.VIEWER)
     document = refused(submission(ours, "key", token), 403, "SCOPE_MISSING")

@@ -172,7 +172,7 @@ def test_a_write_changes_nothing_of_the_tenant_with_the_same_names(
                 assert (rows_of(ours) != mine) is not path.endswith("preview")
 
 
-def test_a_preview_and_a_campaign_count_what_is_ones_own(twins: list[Twin]) -> None:
+def test_a_preview_and_a_campaign_count_only_their_tenant(twins: list[Twin]) -> None:
     for ours, _ in twins:
         found = ours.post("campaigns/preview", {"filters": FILTERS}).json()
         assert (found["count"], len(found["executions"])) == (3, 3)
@@ -193,7 +193,7 @@ def submitted(ours: House, key: str, value: Any, batch: bool, pipeline_id: str =
 
 
 @pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
-def test_a_repeat_and_a_reused_key_answer_with_the_tenants_own_execution(batch: bool) -> None:
+def test_repeated_and_reused_keys_return_the_tenants_own_execution(batch: bool) -> None:
     for ours in [house(), house()]:
         for _ in range(2):
             status, found = submitted(ours, "first", {"n": 1}, batch)
@@ -208,7 +208,7 @@ def test_a_repeat_and_a_reused_key_answer_with_the_tenants_own_execution(batch: 
 
 
 @pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
-def test_a_refusal_tells_nothing_of_a_key_of_another_tenant(batch: bool) -> None:
+def test_an_error_shows_nothing_of_another_tenants_key(batch: bool) -> None:
     """The pipeline and the key only exist in the other tenant."""
     twins = [house(), house()]
     for ours, theirs in (twins, twins[::-1]):
@@ -222,7 +222,7 @@ def test_a_refusal_tells_nothing_of_a_key_of_another_tenant(batch: bool) -> None
 # --- names in bodies ---
 
 
-def test_the_name_of_another_tenants_question_answers_none(twins: list[Twin]) -> None:
+def test_the_identifier_of_another_tenants_interaction_completes_nothing(twins: list[Twin]) -> None:
     (ours, _), (theirs, names) = twins
     before = rows_of(theirs)
     for name in ("interactionId", "correlationId", "resumeToken"):
@@ -230,7 +230,7 @@ def test_the_name_of_another_tenants_question_answers_none(twins: list[Twin]) ->
     assert rows_of(theirs) == before
 
 
-def test_an_upload_and_an_attachment_go_to_ones_own_release(twins: list[Twin]) -> None:
+def test_uploads_and_attachments_belong_to_the_tenants_own_release(twins: list[Twin]) -> None:
     for (ours, names), (theirs, _) in (twins, twins[::-1]):
         before = rows_of(theirs)
         form: dict[str, Any] = {

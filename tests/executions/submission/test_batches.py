@@ -90,7 +90,7 @@ def renew(owner: Tenant) -> None:
     activate(Release.objects.select_related("pipeline").get(pipeline__tenant=owner), actor="user:test")
 
 
-def test_a_batch_that_comes_just_after_an_activation(owner: Tenant) -> None:
+def test_a_batch_right_after_an_activation(owner: Tenant) -> None:
     renew(owner)
     few, statements = outcome(owner, orders(2, "few"))
     renew(owner)
@@ -154,7 +154,7 @@ def test_an_expired_token(owner: Tenant, expired: ApiToken) -> None:
     require_constant(owner, "NOT_AUTHENTICATED", lambda count: orders(count, "k"), token=expired.digest)
 
 
-def test_several_pipelines_are_judged_once_each(owner: Tenant) -> None:
+def test_each_of_several_pipelines_is_checked_once(owner: Tenant) -> None:
     making.ready(owner, pipeline_id=OTHER)
 
     def mixed(count: int) -> list[ExecutionRequest]:
