@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.house import House, house
+from tests.api.tenant_api import TenantApi, tenant_api
 
 
 @pytest.fixture(autouse=True)
@@ -14,10 +14,10 @@ def static_root(settings: Any) -> None:
 
 
 @pytest.fixture
-def ours() -> House:
-    return house()
+def ours() -> TenantApi:
+    return tenant_api()
 
 
 @pytest.fixture
-def theirs() -> House:
-    return house()
+def theirs() -> TenantApi:
+    return tenant_api()

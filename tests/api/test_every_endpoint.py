@@ -1,4 +1,4 @@
-"""What no endpoint takes, tried on all of them: each answer has its code, and nothing in the database has changed."""
+"""What no endpoint takes, tried on all of them: each response has its code, and nothing in the database has changed."""
 
 import base64
 import json
@@ -10,8 +10,8 @@ import pytest
 from django.conf import settings as configured
 
 from tests import making, signing
-from tests.api.furnished import furnished
-from tests.api.house import ELSEWHERE, ENDPOINTS, House, everything, fields, refused
+from tests.api.populated import populate
+from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, everything, fields, refused
 
 # Each of these sends hundreds of requests, which takes its time where the machine is busy.
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
@@ -59,12 +59,12 @@ LISTS = [
 ]
 
 
-class Furnished:
+class Requests:
     """A furnished house that is asked for what it must refuse."""
 
-    def __init__(self, ours: House) -> None:
+    def __init__(self, ours: TenantApi) -> None:
         self.ours = ours
-        self.names = {name: values[-1] for name, values in furnished(ours).items()}
+        self.names = {name: values[-1] for name, values in populate(ours).items()}
         self.token = ours.all_scopes
         self.before = everything()
 
@@ -80,15 +80,15 @@ class Furnished:
 
 
 @pytest.fixture
-def here(ours: House) -> Iterator[Furnished]:
+def here(ours: TenantApi) -> Iterator[Requests]:
     """A furnished house. Fails the test if it changed any row."""
-    made = Furnished(ours)
+    made = Requests(ours)
     yield made
     assert everything() == made.before
 
 
 @pytest.fixture
-def document(here: Furnished) -> dict[str, Any]:
+def document(here: Requests) -> dict[str, Any]:
     found: dict[str, Any] = here.ours.call("GET", "/api/schema/?format=json").json()
     return found
 
@@ -135,7 +135,7 @@ NO_OBJECTS: list[tuple[bytes, str]] = [
 
 
 def test_a_body_that_is_not_a_strict_json_object_is_rejected_by_every_endpoint(
-    here: Furnished, subtests: pytest.Subtests
+    here: Requests, subtests: pytest.Subtests
 ) -> None:
     for (method, path), (body, code) in product(BODIES, NO_OBJECTS):
         with subtests.test(f"{method} {path}", body=body[:50]):
@@ -143,7 +143,7 @@ def test_a_body_that_is_not_a_strict_json_object_is_rejected_by_every_endpoint(
             assert {error["code"] for error in found["errors"]} == {code}
 
 
-def test_a_body_above_the_limit_is_rejected_by_every_endpoint(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_a_body_above_the_limit_is_rejected_by_every_endpoint(here: Requests, subtests: pytest.Subtests) -> None:
     for method, path in BODIES:
         limit = configured.MAX_BATCH_BYTES if path.endswith(":batch") else configured.MAX_REQUEST_BYTES
         with subtests.test(f"{method} {path}"):
@@ -155,14 +155,14 @@ def test_a_body_above_the_limit_is_rejected_by_every_endpoint(here: Furnished, s
 MEDIA = ["text/plain", "application/xml", "multipart/form-data; boundary=x", "x", ""]
 
 
-def test_another_media_type_is_rejected(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_another_media_type_is_rejected(here: Requests, subtests: pytest.Subtests) -> None:
     for ((method, path), body), media in product(BODIES.items(), MEDIA):
         with subtests.test(f"{method} {path}", media=media):
             sent = json.dumps(body).encode()
             here.refuses(method, here.url(path), sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=media)
 
 
-def test_an_unknown_member_is_rejected_by_name(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_member_is_rejected_by_name(here: Requests, subtests: pytest.Subtests) -> None:
     for (method, path), body in BODIES.items():
         with subtests.test(f"{method} {path}"):
             found = here.refuses(method, here.url(path), {**body, "surprise": 1, "Reason": "x"})
@@ -181,7 +181,7 @@ WRONG: dict[str, Any] = {
 
 
 def test_a_member_of_a_wrong_type_is_rejected_by_name(
-    here: Furnished, document: dict[str, Any], subtests: pytest.Subtests
+    here: Requests, document: dict[str, Any], subtests: pytest.Subtests
 ) -> None:
     """The types that a member may have are those of the OpenAPI document."""
     tried = 0
@@ -219,7 +219,7 @@ def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
-def test_an_unsupported_method_is_rejected(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unsupported_method_is_rejected(here: Requests, subtests: pytest.Subtests) -> None:
     for path, method in product({path for _, path in EVERY}, METHODS):
         if (method, path) not in EVERY:
             with subtests.test(f"{method} {path}"):
@@ -251,14 +251,14 @@ def code_of(path: str, name: str) -> str:
     return "WORKER_UNKNOWN" if path.startswith("workers/") else UNKNOWN[name]
 
 
-def test_objects_that_do_not_exist_are_unknown(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_objects_that_do_not_exist_are_unknown(here: Requests, subtests: pytest.Subtests) -> None:
     for method, path, name in NAMED:
         with subtests.test(f"{method} {path}", name=name):
             url = here.url(path, **{name: NO_ID})
             here.refuses(method, url, BODIES.get((method, path)), 404, code_of(path, name))
 
 
-def test_objects_of_another_tenant_are_unknown(ours: House, theirs: House, subtests: pytest.Subtests) -> None:
+def test_objects_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantApi, subtests: pytest.Subtests) -> None:
     making.registered(theirs.tenant, "7.0", pipeline_id="org.example.theirs")
     making.worker(theirs.release, "their-worker")
     theirs_key = signing.trusted(theirs.tenant, "theirs").key_id
@@ -269,8 +269,8 @@ def test_objects_of_another_tenant_are_unknown(ours: House, theirs: House, subte
         "release_version": "7.0",
         "worker_id": "their-worker",
     }
-    names = {**Furnished(theirs).names, **others}
-    here = Furnished(ours)
+    names = {**Requests(theirs).names, **others}
+    here = Requests(ours)
     for method, path, name in NAMED:
         with subtests.test(f"{method} {path}", name=name):
             url = here.url(path, **{name: names[name]})
@@ -281,21 +281,23 @@ def test_objects_of_another_tenant_are_unknown(ours: House, theirs: House, subte
 ODD = ["%00", "a%00b", "%FF", "%2e%2e%2f", "%F0%9F%98%80", "a" * 3_000, "%27%3B--", "%0A"]
 
 
-def test_unknown_names_are_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_unknown_names_are_a_404(here: Requests, subtests: pytest.Subtests) -> None:
     for (method, path, name), odd in product(NAMED, ODD):
         with subtests.test(f"{method} {path}", name=name, odd=odd[:20]):
-            answer = here.ours.call(method, here.url(path, **{name: odd}), BODIES.get((method, path)), token=here.token)
-            assert refused(answer, 404, answer.json()["code"])["code"] in {"NOT_FOUND", code_of(path, name)}
+            response = here.ours.call(
+                method, here.url(path, **{name: odd}), BODIES.get((method, path)), token=here.token
+            )
+            assert refused(response, 404, response.json()["code"])["code"] in {"NOT_FOUND", code_of(path, name)}
 
 
-def test_an_unknown_tenant_is_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_tenant_is_a_404(here: Requests, subtests: pytest.Subtests) -> None:
     for (method, path), odd in product([*ENDPOINTS, *ELSEWHERE], ["%00", "%FF", "nowhere", "T", "a" * 3_000]):
         with subtests.test(f"{method} {path}", odd=odd[:20]):
             url = here.url(path).replace(here.ours.tenant.slug, odd)
             refused(here.ours.call(method, url, BODIES.get((method, path)), token=here.token), 404, "NOT_FOUND")
 
 
-def test_every_endpoint_responds_with_json_only(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_every_endpoint_responds_with_json_only(here: Requests, subtests: pytest.Subtests) -> None:
     for method, path in EVERY:
         with subtests.test(f"{method} {path}"):
             body, accept = BODIES.get((method, path)), {"Accept": "text/html"}
@@ -328,13 +330,13 @@ QUERIES = {
 }
 
 
-def test_an_unknown_query_parameter_is_rejected_by_name(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_query_parameter_is_rejected_by_name(here: Requests, subtests: pytest.Subtests) -> None:
     for path, (query, expected) in product(LISTS, QUERIES.items()):
         with subtests.test(path, query=query[:40]):
             assert fields(here.refuses("GET", f"{here.url(path)}?{query}")) == expected
 
 
-def test_each_filter_rejects_impossible_values(here: Furnished, document: dict[str, Any]) -> None:
+def test_each_filter_rejects_impossible_values(here: Requests, document: dict[str, Any]) -> None:
     tried = 0
     for path in LISTS:
         operation = document["paths"]["/api/v1/tenants/{tenant}/" + path]["get"]
@@ -363,11 +365,11 @@ STALE: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "code"), STALE)
-def test_an_outdated_expectation_is_a_conflict(here: Furnished, path: str, body: dict[str, Any], code: str) -> None:
+def test_an_outdated_expectation_is_a_conflict(here: Requests, path: str, body: dict[str, Any], code: str) -> None:
     here.refuses("POST", here.url(path), body, 409, code)
 
 
-def test_a_cancellation_of_an_older_version_is_a_conflict(here: Furnished) -> None:
+def test_a_cancellation_of_an_older_version_is_a_conflict(here: Requests) -> None:
     live = str(here.ours.execution.pk)
     for version in (0, 2, 2**63 - 1):
         url = here.url("executions/{execution_id}/cancel", execution_id=live)

@@ -24,12 +24,6 @@ WHOLE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """The folder of static files is there in every installation, and its server warns where it is not."""
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
-
-
 @pytest.fixture
 def release() -> Release:
     return making.active(making.tenant())

@@ -1,4 +1,4 @@
-"""Revocation over REST: who may, what it answers, and that it counts."""
+"""Revocation over REST: who may, what it responses, and that it counts."""
 
 from typing import Any
 

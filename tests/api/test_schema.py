@@ -22,8 +22,8 @@ from pytest_django import DjangoDbBlocker
 from embedded.product import BIN, Product
 from executions.models import Worker
 from tests import transaction_calls
-from tests.api.furnished import furnished
-from tests.api.house import house
+from tests.api.populated import populate
+from tests.api.tenant_api import tenant_api
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database
 from tests.servers import NUMBER, ordinary_url
@@ -69,8 +69,8 @@ def test_the_document_is_generated_without_a_warning(capsys: pytest.CaptureFixtu
 def test_all_generated_requests_are_answered_as_documented(
     own_database: str, tmp_path: Path, gathered_static_files: str
 ) -> None:
-    ours = house()
-    names = furnished(ours)
+    ours = tenant_api()
+    names = populate(ours)
     Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
     with serving(own_database, tmp_path, gathered_static_files) as product:
         document = requests.get(f"{product.url}/api/schema/?format=json").json()

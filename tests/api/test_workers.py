@@ -21,12 +21,6 @@ PATH = f"workers/{making.PIPELINE}/worker-1"
 LONG_AGO = timezone.now() - timedelta(hours=1)
 
 
-@pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """The folder of static files is there in every installation, and its server warns where it is not."""
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
-
-
 @pytest.fixture
 def ready() -> tuple[Tenant, Release]:
     return making.ready()

@@ -13,11 +13,11 @@ from executions.models import Interaction
 from releases.models import ArtifactUpload
 from releases.registration import attachments
 from tests import making, signing
-from tests.api.house import House
+from tests.api.tenant_api import TenantApi
 from wire.messages.celery_messages import OutcomeGroup
 
 
-def furnished(ours: House) -> dict[str, list[str]]:
+def populate(ours: TenantApi) -> dict[str, list[str]]:
     """What is in the house, by the names under which a request speaks of it."""
     owner, release = ours.tenant, ours.release
     making.claimed(owner)

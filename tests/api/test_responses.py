@@ -16,7 +16,7 @@ from releases.activation.activation import activate
 from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
-from tests.api.house import ELSEWHERE, ENDPOINTS, House, upload
+from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, upload
 from wire.messages.celery_messages import OutcomeGroup
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "orders.py", line 1, in act\nBadThing: why'
@@ -28,9 +28,9 @@ RESUME = "/api/v1/resume"
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    answer = Client().get("/api/schema/?format=json")
-    assert answer.status_code == 200
-    found: dict[str, Any] = answer.json()
+    response = Client().get("/api/schema/?format=json")
+    assert response.status_code == 200
+    found: dict[str, Any] = response.json()
     return found
 
 
@@ -43,13 +43,13 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
     }
 
 
-def conforms(document: dict[str, Any], method: str, path: str, answer: Any) -> dict[str, Any]:
-    """The body of an answer, which must be as the document describes this status of this operation."""
+def conforms(document: dict[str, Any], method: str, path: str, response: Any) -> dict[str, Any]:
+    """The body of an response, which must be as the document describes this status of this operation."""
     responses = operations(document)[method, path]["responses"]
-    assert str(answer.status_code) in responses, answer.content
-    schema = responses[str(answer.status_code)]["content"]["application/json"]["schema"]
-    body: dict[str, Any] = answer.json()
-    assert answer.headers["Content-Type"] == "application/json"
+    assert str(response.status_code) in responses, response.content
+    schema = responses[str(response.status_code)]["content"]["application/json"]["schema"]
+    body: dict[str, Any] = response.json()
+    assert response.headers["Content-Type"] == "application/json"
     validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
     assert [error.message for error in validator.iter_errors(body)] == []
     return body
@@ -102,9 +102,11 @@ def test_the_table_of_endpoints_in_these_tests_is_complete() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
-def test_each_response_conforms_to_the_document(ours: House, document: dict[str, Any], method: str, path: str) -> None:
-    answer = ours.call(method, ours.url(path), ours.body(method, path))
-    body = conforms(document, method, path, answer)
+def test_each_response_conforms_to_the_document(
+    ours: TenantApi, document: dict[str, Any], method: str, path: str
+) -> None:
+    response = ours.call(method, ours.url(path), ours.body(method, path))
+    body = conforms(document, method, path, response)
     items = body.get("items", [body])
     assert items
     camel = re.compile(r"[a-z][a-zA-Z]*")
@@ -113,7 +115,7 @@ def test_each_response_conforms_to_the_document(ours: House, document: dict[str,
         assert camel.fullmatch(name), name
 
 
-def test_a_pipeline_shows_its_active_release(ours: House, document: dict[str, Any]) -> None:
+def test_a_pipeline_shows_its_active_release(ours: TenantApi, document: dict[str, Any]) -> None:
     assert ours.get("pipelines/{pipeline_id}").json() == ours.get("pipelines").json()["items"][0]
     making.registered(ours.tenant, pipeline_id="org.example.idle")
     idle = conforms(document, "GET", "pipelines/{pipeline_id}", ours.get("pipelines/org.example.idle"))
@@ -123,27 +125,27 @@ def test_a_pipeline_shows_its_active_release(ours: House, document: dict[str, An
     assert active["activeContractVersion"] == ours.release.contract_version
 
 
-def test_a_release_is_uploaded_and_verified(ours: House, document: dict[str, Any]) -> None:
+def test_a_release_is_uploaded_and_verified(ours: TenantApi, document: dict[str, Any]) -> None:
     path = "pipelines/{pipeline_id}/releases"
-    answer = ours.post(path, upload("2.0"))
-    taken = conforms(document, "POST", path, answer)
-    assert (answer.status_code, taken["status"], taken["contract"], taken["active"]) == (202, "UPLOADED", None, False)
-    assert answer.headers["Location"] == f"http://testserver{ours.url(path)}/2.0"
+    response = ours.post(path, upload("2.0"))
+    taken = conforms(document, "POST", path, response)
+    assert (response.status_code, taken["status"], taken["contract"], taken["active"]) == (202, "UPLOADED", None, False)
+    assert response.headers["Location"] == f"http://testserver{ours.url(path)}/2.0"
     [artifact] = taken["artifacts"]
     assert artifact["size"] > 0
     assert artifact["stepIds"] == artifact["capabilities"] == []
     verify_release(Release.objects.get(release_version="2.0", pipeline=ours.release.pipeline).pk)
 
-    answer = ours.post(path, upload("2.0"))
-    again = conforms(document, "POST", path, answer)
-    assert (answer.status_code, again["status"]) == (200, "REGISTERED")
+    response = ours.post(path, upload("2.0"))
+    again = conforms(document, "POST", path, response)
+    assert (response.status_code, again["status"]) == (200, "REGISTERED")
     assert again["contract"]["contractVersion"] == again["contractVersion"]
     assert again["uploadedBy"].startswith("token:client-")
-    shown = conforms(document, "GET", f"{path}/{{release_version}}", ours.call("GET", answer.headers["Location"]))
+    shown = conforms(document, "GET", f"{path}/{{release_version}}", ours.call("GET", response.headers["Location"]))
     assert shown == again
 
 
-def test_a_rejected_release_shows_each_finding(ours: House, document: dict[str, Any]) -> None:
+def test_a_rejected_release_shows_each_finding(ours: TenantApi, document: dict[str, Any]) -> None:
     form = upload("2.0")
     del form["artifact"]
     path = "pipelines/{pipeline_id}/releases"
@@ -154,13 +156,13 @@ def test_a_rejected_release_shows_each_finding(ours: House, document: dict[str, 
     assert [(each["code"], each["severity"]) for each in shown["findings"]] == [("ARTIFACT_FILE_MISSING", "error")]
 
 
-def test_activations_show_actor_release_and_rollback(ours: House, document: dict[str, Any]) -> None:
+def test_activations_show_actor_release_and_rollback(ours: TenantApi, document: dict[str, Any]) -> None:
     second = making.registered(ours.tenant, "2.0")
     path = "pipelines/{pipeline_id}/activations"
     ours.post(path, {"releaseVersion": second.release_version})
-    answer = ours.post(path, {"releaseVersion": "1.0", "reason": "2.0 is wrong", "expectedReleaseVersion": "2.0"})
-    made = conforms(document, "POST", path, answer)
-    assert answer.status_code == 201
+    response = ours.post(path, {"releaseVersion": "1.0", "reason": "2.0 is wrong", "expectedReleaseVersion": "2.0"})
+    made = conforms(document, "POST", path, response)
+    assert response.status_code == 201
     assert (made["sequence"], made["rollback"], made["previousReleaseVersion"]) == (3, True, "2.0")
     assert (made["reason"], made["actor"]) == ("2.0 is wrong", "token:client-0")
     history = conforms(document, "GET", path, ours.get(path))["items"]
@@ -168,7 +170,7 @@ def test_activations_show_actor_release_and_rollback(ours: House, document: dict
     assert history[0] == made
 
 
-def test_a_repeated_operation_key_returns_the_same_response(ours: House) -> None:
+def test_a_repeated_operation_key_returns_the_same_response(ours: TenantApi) -> None:
     path = "pipelines/{pipeline_id}/activations"
     body = {"releaseVersion": "1.0", "operationKey": "deploy-7"}
     first, again = ours.post(path, body), ours.post(path, body)
@@ -176,17 +178,17 @@ def test_a_repeated_operation_key_returns_the_same_response(ours: House) -> None
     assert first.json() == again.json()
 
 
-def test_a_submission_returns_202_with_the_pin_and_valid_links(ours: House, document: dict[str, Any]) -> None:
+def test_a_submission_returns_202_with_the_pin_and_valid_links(ours: TenantApi, document: dict[str, Any]) -> None:
     body = ours.body("POST", "executions")
-    answer = ours.post("executions", body)
-    made = conforms(document, "POST", "executions", answer)
-    assert (answer.status_code, made["duplicate"], made["status"], made["error"]) == (202, False, "QUEUED", None)
+    response = ours.post("executions", body)
+    made = conforms(document, "POST", "executions", response)
+    assert (response.status_code, made["duplicate"], made["status"], made["error"]) == (202, False, "QUEUED", None)
     assert made["pin"] == {
         "pipelineId": making.PIPELINE,
         "contractVersion": ours.release.contract_version,
         "releaseVersion": "1.0",
     }
-    assert answer.headers["Location"] == made["links"]["self"]
+    assert response.headers["Location"] == made["links"]["self"]
     assert {key: ours.call("GET", url).status_code for key, url in made["links"].items()} == {
         "self": 200,
         "result": 200,
@@ -197,15 +199,19 @@ def test_a_submission_returns_202_with_the_pin_and_valid_links(ours: House, docu
     assert conforms(document, "POST", "executions", again) == {**made, "duplicate": True}
 
 
-def finish(ours: House, *, failed: bool) -> None:
+def finish(ours: TenantApi, *, failed: bool) -> None:
     """Record the end of the house's one execution, as its worker would tell it."""
     [claim] = making.claimed(ours.tenant)
-    answer = making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK) if failed else making.answer(claim)
-    outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    response = (
+        making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK) if failed else making.answer(claim)
+    )
+    outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[response]))
 
 
 @pytest.mark.parametrize("failed", [True, False])
-def test_a_finished_execution_shows_its_result_or_error(ours: House, document: dict[str, Any], failed: bool) -> None:
+def test_a_finished_execution_shows_its_result_or_error(
+    ours: TenantApi, document: dict[str, Any], failed: bool
+) -> None:
     before = conforms(document, "GET", "executions/{execution_id}/result", ours.get("executions/{execution_id}/result"))
     assert (before["status"], before["result"]) == ("QUEUED", None)
     finish(ours, failed=failed)
@@ -221,7 +227,7 @@ def test_a_finished_execution_shows_its_result_or_error(ours: House, document: d
     assert datetime.fromisoformat(shown["finishedAt"]) >= datetime.fromisoformat(shown["createdAt"])
 
 
-def test_a_worker_shows_its_release_and_state(ours: House) -> None:
+def test_a_worker_shows_its_release_and_state(ours: TenantApi) -> None:
     [worker] = ours.get("workers").json()["items"]
     assert (worker["workerId"], worker["state"], worker["capacity"]) == ("worker-1", "HEALTHY", 10)
     assert worker["pin"]["releaseVersion"] == "1.0"
@@ -230,7 +236,7 @@ def test_a_worker_shows_its_release_and_state(ours: House) -> None:
 # --- pages ---
 
 
-def test_pages_contain_rows_with_equal_times_once(ours: House) -> None:
+def test_pages_contain_rows_with_equal_times_once(ours: TenantApi) -> None:
     """In one transaction the database's clock stands still: the position alone does not tell these rows apart."""
     made = {str(ours.execution.pk)} | {str(making.execution(ours.tenant, f"k{number}").pk) for number in range(6)}
     assert Execution.objects.filter(tenant=ours.tenant).values("created_at").distinct().count() == 1
@@ -246,7 +252,7 @@ def test_pages_contain_rows_with_equal_times_once(ours: House) -> None:
     assert pages[0]["previous"] is None
 
 
-def test_rows_that_are_added_between_pages_do_not_move_the_others(ours: House) -> None:
+def test_rows_that_are_added_between_pages_do_not_move_the_others(ours: TenantApi) -> None:
     for _ in range(3):
         activate(ours.release, actor="")
     path = "pipelines/{pipeline_id}/activations?pageSize=2"
@@ -274,14 +280,14 @@ def test_rows_that_are_added_between_pages_do_not_move_the_others(ours: House) -
         ("status=QUEUED&idempotencyKey=first", 0),
     ],
 )
-def test_filters_select_by_equality(ours: House, query: str, count: int) -> None:
+def test_filters_select_by_equality(ours: TenantApi, query: str, count: int) -> None:
     making.claimed(ours.tenant)
     for number in range(2):
         making.execution(ours.tenant, f"k{number}")
     assert len(ours.get(f"executions?{query}").json()["items"]) == count
 
 
-def test_an_error_without_a_traceback_shows_none(ours: House, document: dict[str, Any]) -> None:
+def test_an_error_without_a_traceback_shows_none(ours: TenantApi, document: dict[str, Any]) -> None:
     """The traceback of an earlier failure is not that of the present one."""
     for message, traceback in (("first", TRACEBACK), ("second", "")):
         [claim] = making.claimed(ours.tenant)

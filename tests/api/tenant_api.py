@@ -49,14 +49,14 @@ ELSEWHERE = {
     ("POST", "executions/{execution_id}/redrive"): "test_operators",
     ("POST", "executions/{execution_id}/cancel"): "test_operators",
     ("GET", "dead-letters"): "test_operators",
-    ("GET", "campaigns"): "test_operators",
-    ("POST", "campaigns"): "test_operators",
-    ("POST", "campaigns/preview"): "test_operators",
-    ("GET", "campaigns/{campaign_id}"): "test_operators",
-    ("GET", "campaigns/{campaign_id}/items"): "test_operators",
-    ("POST", "campaigns/{campaign_id}/pause"): "test_operators",
-    ("POST", "campaigns/{campaign_id}/resume"): "test_operators",
-    ("POST", "campaigns/{campaign_id}/cancel"): "test_operators",
+    ("GET", "campaigns"): "test_campaigns",
+    ("POST", "campaigns"): "test_campaigns",
+    ("POST", "campaigns/preview"): "test_campaigns",
+    ("GET", "campaigns/{campaign_id}"): "test_campaigns",
+    ("GET", "campaigns/{campaign_id}/items"): "test_campaigns",
+    ("POST", "campaigns/{campaign_id}/pause"): "test_campaigns",
+    ("POST", "campaigns/{campaign_id}/resume"): "test_campaigns",
+    ("POST", "campaigns/{campaign_id}/cancel"): "test_campaigns",
     ("GET", "interactions"): "test_interactions",
     ("GET", "interactions/{interaction_id}"): "test_interactions",
     ("POST", "interactions/complete"): "test_interactions",
@@ -75,7 +75,7 @@ ELSEWHERE = {
 
 
 @dataclass
-class House:
+class TenantApi:
     """A tenant with an active release, a worker and an execution; it speaks to the API with a token of all scopes."""
 
     tenant: Tenant
@@ -132,11 +132,11 @@ class House:
         return self.call("POST", self.url(path), body, **more)
 
 
-def house() -> House:
+def tenant_api() -> TenantApi:
     tenant, release = making.ready()
     admin = User.objects.create_user(f"admin-{tenant.slug}")
     Membership.objects.create(user=admin, tenant=tenant, role=Role.TENANT_ADMIN)
-    return House(tenant, admin, release, making.execution(tenant, "first"))
+    return TenantApi(tenant, admin, release, making.execution(tenant, "first"))
 
 
 def upload(version: str = "2.0", **changes: Any) -> dict[str, Any]:
@@ -162,11 +162,11 @@ def everything() -> list[Any]:
         return list(cursor.fetchall())
 
 
-def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
-    """The problem document of an answer, which must be of the one shape and of this status and code."""
-    assert answer.status_code == status, answer.content
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    document: dict[str, Any] = json.loads(answer.content)
+def refused(response: Any, status: int, code: str) -> dict[str, Any]:
+    """The problem document of an response, which must be of the one shape and of this status and code."""
+    assert response.status_code == status, response.content
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document: dict[str, Any] = json.loads(response.content)
     IS_PROBLEM.validate(document)
     assert document["code"] == code, document
     assert document["status"] == status
