@@ -111,7 +111,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
         "roles": _SUBMITTING_ROLES,
     }
     try:
-        # Outside of a transaction, the statement is one by itself and needs no savepoint.
+        # Outside of a transaction, the statement is a transaction and needs no savepoint.
         with transaction.atomic() if connection.in_atomic_block else nullcontext(), prepared.cursor() as cursor:
             cursor.execute(INSERT, columns)
             inserted: dict[uuid.UUID, datetime] = dict(cursor.fetchall())

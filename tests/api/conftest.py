@@ -1,4 +1,4 @@
-"""A tenant with something of everything in it, and a client that speaks with a token of any scopes."""
+"""Two tenants with clients of their REST APIs."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.api.tenant_api import TenantApi, tenant_api
 
 @pytest.fixture(autouse=True)
 def static_root(settings: Any) -> None:
-    """The folder of static files is there in every installation, and its server warns where it is not."""
+    """Create the folder of static files. Whitenoise warns if it is missing."""
     settings.STATIC_ROOT.mkdir(exist_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Who may do what over REST; and after each denial nothing has changed."""
+"""Permissions of the REST API. A denied request changes nothing."""
 
 from datetime import timedelta
 from typing import Any
@@ -108,11 +108,11 @@ def test_the_url_of_another_tenant_is_a_404_and_not_a_403(
 @pytest.mark.parametrize("path", ["executions/{}", "executions/{}/result", "executions/{}/events"])
 def test_an_execution_of_another_tenant_is_unknown(ours: TenantApi, theirs: TenantApi, path: str) -> None:
     never = "00000000-0000-4000-8000-000000000000"
-    told = [
+    details = [
         refused(ours.get(path.format(key)), 404, "EXECUTION_UNKNOWN")["detail"].replace(str(key), "")
         for key in (theirs.execution.pk, never)
     ]
-    assert told[0] == told[1]
+    assert details[0] == details[1]
 
 
 @pytest.mark.parametrize(

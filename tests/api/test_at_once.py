@@ -1,4 +1,4 @@
-"""A plain submission of a token that is remembered is taken in without the framework, and nobody can tell."""
+"""A usual submission with a cached token is served without the framework. The response is the same."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from tests.api.tenant_api import TenantApi, refused, tenant_api
 
 PLAIN = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "key"}
 pytestmark = pytest.mark.django_db
-# What tells one execution from another, whatever way it came in.
+# The members that differ between executions.
 OWN = ("executionId", "createdAt", "nextDueAt", "updatedAt", "links", "idempotencyKey")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNNAMED = json.dumps({"pipelineId": making.PIPELINE, "input": {"n": 1}}).encode()
@@ -30,19 +30,19 @@ def plain(api: TenantApi, key: str, **more: Any) -> Any:
     return api.post("executions", {**PLAIN, "idempotencyKey": key, **more.pop("members", {})}, **more)
 
 
-def at_once(api: TenantApi, request: Request) -> Any:
-    """The response to `request` of a token that was just found good."""
+def without_the_framework(api: TenantApi, request: Request) -> Any:
+    """Return the response to `request` with a cached token."""
     assert plain(api, "warming up").status_code in {200, 202}
     return request(api, "warm")
 
 
-def in_full(api: TenantApi, request: Request) -> Any:
+def with_the_framework(api: TenantApi, request: Request) -> Any:
     forget_tokens()
     return request(api, "cold")
 
 
-def told(response: Any) -> tuple[int, str]:
-    """Status, and all else but for the ids and what is only told by the framework, by which nobody goes."""
+def comparable(response: Any) -> tuple[int, str]:
+    """Return the status and the rest of the response, without ids and headers that only the framework adds."""
     headers = {name: value for name, value in response.headers.items() if name not in {"Location", "Allow"}}
     document = {name: value for name, value in json.loads(response.content).items() if name not in OWN}
     return response.status_code, UUID.sub("ID", f"{headers} {document}").replace("warm", "cold")
@@ -84,9 +84,12 @@ def test_a_submission_with_a_cached_token_needs_one_statement(ours: TenantApi) -
     ],
 )
 def test_both_paths_return_the_same_response(ours: TenantApi, request_: Request, status: int) -> None:
-    quick, whole = told(at_once(ours, request_)), told(in_full(ours, request_))
-    assert quick == whole
-    assert quick[0] == status
+    without, with_framework = (
+        comparable(without_the_framework(ours, request_)),
+        comparable(with_the_framework(ours, request_)),
+    )
+    assert without == with_framework
+    assert without[0] == status
 
 
 def test_a_token_without_the_scope_is_rejected_each_time(ours: TenantApi) -> None:

@@ -1,4 +1,4 @@
-"""What cannot be meant is refused with the place and the rule named, is no 500, and changes nothing."""
+"""Invalid requests are rejected with the field and the rule, and change nothing."""
 
 import base64
 import json
@@ -146,7 +146,7 @@ def test_requests_that_a_use_case_rejects_have_specific_codes(ours: TenantApi) -
     assert document["releaseStatus"] == "UPLOADED"
 
 
-# --- addresses and queries ---
+# --- URLs and queries ---
 
 
 @pytest.mark.parametrize(
@@ -331,10 +331,10 @@ def test_other_metadata_for_a_version_is_a_conflict(ours: TenantApi) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a\x00b", "é😀.zip", "", "n" * 300, '"; drop', "a\nb"])
 def test_the_file_name_of_an_upload_has_no_effect(ours: TenantApi, name: str) -> None:
-    """Wherever it wants to be, the bytes land at their digest."""
+    """The bytes are stored under their digest."""
     form = upload()
     stray = file(b"stray", "x")
-    vars(stray)["_name"] = name  # past the client's own care
+    vars(stray)["_name"] = name  # the test client would remove such names
     response = ours.post(RELEASES, {**form, "stray": stray})
     assert response.status_code in {202, 400}
     root = artifact_store().staging.parent

@@ -1,4 +1,4 @@
-"""What no endpoint takes, tried on all of them: each response has its code, and nothing in the database has changed."""
+"""Invalid requests to every endpoint. Each response has a specific code, and nothing changes in the database."""
 
 import base64
 import json
@@ -13,10 +13,10 @@ from tests import making, signing
 from tests.api.populated import populate
 from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, everything, fields, refused
 
-# Each of these sends hundreds of requests, which takes its time where the machine is busy.
+# Each test sends hundreds of requests, which takes long on a busy machine.
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 RELEASES = "pipelines/{pipeline_id}/releases"
-ORDER = {"filters": {"pipelineId": making.PIPELINE}, "reason": "mended", "ratePerMinute": 1}
+CAMPAIGN = {"filters": {"pipelineId": making.PIPELINE}, "reason": "fixed", "ratePerMinute": 1}
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "executions"): {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"},
     ("POST", "executions:batch"): {
@@ -27,12 +27,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "pipelines/{pipeline_id}"): {"reasonRequired": True},
     ("POST", "trusted-keys"): {"name": "next", "publicKey": signing.public_pem("next")},
     ("POST", "trusted-keys/{key_id}/revoke"): {"reason": "leaked"},
-    ("POST", "executions/{execution_id}/redrive"): {"reason": "mended"},
+    ("POST", "executions/{execution_id}/redrive"): {"reason": "fixed"},
     ("POST", "executions/{execution_id}/cancel"): {"reason": "a mistake"},
-    ("POST", "campaigns"): ORDER,
-    ("POST", "campaigns/preview"): {"filters": ORDER["filters"]},
+    ("POST", "campaigns"): CAMPAIGN,
+    ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},
     ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},
-    ("POST", "campaigns/{campaign_id}/resume"): {"reason": "go on"},
+    ("POST", "campaigns/{campaign_id}/resume"): {"reason": "continue"},
     ("POST", "campaigns/{campaign_id}/cancel"): {"reason": "enough"},
     ("POST", "interactions/complete"): {"correlationId": "c", "response": {}},
     ("POST", "workers"): {
@@ -47,7 +47,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "artifact-uploads"): {"digest": "sha256:" + "0" * 64, "size": 1},
     ("POST", "/api/v1/resume"): {"resumeToken": "a.b", "response": {}},
 }
-"""A body of the right form for each endpoint that takes JSON."""
+"""A well-formed body for each endpoint that accepts JSON."""
 EVERY = [*ENDPOINTS | ELSEWHERE, ("POST", "/api/v1/resume")]
 LISTS = [
     path
@@ -60,7 +60,7 @@ LISTS = [
 
 
 class Requests:
-    """A furnished house that is asked for what it must refuse."""
+    """Sends invalid requests to a tenant with an object of each kind."""
 
     def __init__(self, ours: TenantApi) -> None:
         self.ours = ours
@@ -73,7 +73,7 @@ class Requests:
             return path
         return self.ours.url("") + path.format(**{**self.names, **changes})
 
-    def refuses(
+    def rejects(
         self, method: str, url: str, body: Any = None, status: int = 400, code: str = "INVALID_REQUEST", **more: Any
     ) -> dict[str, Any]:
         return refused(self.ours.call(method, url, body, token=self.token, **more), status, code)
@@ -81,7 +81,7 @@ class Requests:
 
 @pytest.fixture
 def here(ours: TenantApi) -> Iterator[Requests]:
-    """A furnished house. Fails the test if it changed any row."""
+    """Requests to a tenant with an object of each kind. A change of any row fails the test."""
     made = Requests(ours)
     yield made
     assert everything() == made.before
@@ -139,7 +139,7 @@ def test_a_body_that_is_not_a_strict_json_object_is_rejected_by_every_endpoint(
 ) -> None:
     for (method, path), (body, code) in product(BODIES, NO_OBJECTS):
         with subtests.test(f"{method} {path}", body=body[:50]):
-            found = here.refuses(method, here.url(path), body)
+            found = here.rejects(method, here.url(path), body)
             assert {error["code"] for error in found["errors"]} == {code}
 
 
@@ -148,7 +148,7 @@ def test_a_body_above_the_limit_is_rejected_by_every_endpoint(here: Requests, su
         limit = configured.MAX_BATCH_BYTES if path.endswith(":batch") else configured.MAX_REQUEST_BYTES
         with subtests.test(f"{method} {path}"):
             body = b'{"reason": "' + b"x" * limit + b'"}'
-            found = here.refuses(method, here.url(path), body, 413, "PAYLOAD_TOO_LARGE")
+            found = here.rejects(method, here.url(path), body, 413, "PAYLOAD_TOO_LARGE")
             assert found["limit"] == limit
 
 
@@ -159,13 +159,13 @@ def test_another_media_type_is_rejected(here: Requests, subtests: pytest.Subtest
     for ((method, path), body), media in product(BODIES.items(), MEDIA):
         with subtests.test(f"{method} {path}", media=media):
             sent = json.dumps(body).encode()
-            here.refuses(method, here.url(path), sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=media)
+            here.rejects(method, here.url(path), sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=media)
 
 
 def test_an_unknown_member_is_rejected_by_name(here: Requests, subtests: pytest.Subtests) -> None:
     for (method, path), body in BODIES.items():
         with subtests.test(f"{method} {path}"):
-            found = here.refuses(method, here.url(path), {**body, "surprise": 1, "Reason": "x"})
+            found = here.rejects(method, here.url(path), {**body, "surprise": 1, "Reason": "x"})
             assert {"surprise": "UNKNOWN_MEMBER", "Reason": "UNKNOWN_MEMBER"}.items() <= fields(found).items()
 
 
@@ -183,7 +183,7 @@ WRONG: dict[str, Any] = {
 def test_a_member_of_a_wrong_type_is_rejected_by_name(
     here: Requests, document: dict[str, Any], subtests: pytest.Subtests
 ) -> None:
-    """The types that a member may have are those of the OpenAPI document."""
+    """The OpenAPI document defines the types of each member."""
     tried = 0
     for (method, path), body in BODIES.items():
         address = path if path.startswith("/") else f"/api/v1/tenants/{{tenant}}/{path}"
@@ -192,7 +192,7 @@ def test_a_member_of_a_wrong_type_is_rejected_by_name(
         for member, (name, value) in product(members, WRONG.items()):
             if name not in types_of(document, members[member]):
                 with subtests.test(f"{method} {path}", member=member, value=value):
-                    found = here.refuses(method, here.url(path), {**body, member: value})
+                    found = here.rejects(method, here.url(path), {**body, member: value})
                     assert {field.split(".")[0] for field in fields(found)} == {member}
                     tried += 1
     assert tried > 100
@@ -213,7 +213,7 @@ def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
     return types | ({"integer"} if "number" in types else set())
 
 
-# --- addresses ---
+# --- URLs ---
 
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -223,7 +223,7 @@ def test_an_unsupported_method_is_rejected(here: Requests, subtests: pytest.Subt
     for path, method in product({path for _, path in EVERY}, METHODS):
         if (method, path) not in EVERY:
             with subtests.test(f"{method} {path}"):
-                here.refuses(method, here.url(path), {}, 405, "METHOD_NOT_ALLOWED")
+                here.rejects(method, here.url(path), {}, 405, "METHOD_NOT_ALLOWED")
 
 
 UNKNOWN = {
@@ -244,7 +244,7 @@ NAMED = [
     for name in UNKNOWN
     if f"{{{name}}}" in path and (method, path) != ("POST", RELEASES)
 ]
-"""An upload may name a pipeline that there is not: it makes one."""
+"""Endpoints with a name of an object. An upload is not among them, because it creates an unknown pipeline."""
 
 
 def code_of(path: str, name: str) -> str:
@@ -255,7 +255,7 @@ def test_objects_that_do_not_exist_are_unknown(here: Requests, subtests: pytest.
     for method, path, name in NAMED:
         with subtests.test(f"{method} {path}", name=name):
             url = here.url(path, **{name: NO_ID})
-            here.refuses(method, url, BODIES.get((method, path)), 404, code_of(path, name))
+            here.rejects(method, url, BODIES.get((method, path)), 404, code_of(path, name))
 
 
 def test_objects_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantApi, subtests: pytest.Subtests) -> None:
@@ -274,7 +274,7 @@ def test_objects_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantAp
     for method, path, name in NAMED:
         with subtests.test(f"{method} {path}", name=name):
             url = here.url(path, **{name: names[name]})
-            here.refuses(method, url, BODIES.get((method, path)), 404, code_of(path, name))
+            here.rejects(method, url, BODIES.get((method, path)), 404, code_of(path, name))
     assert everything() == here.before
 
 
@@ -301,7 +301,7 @@ def test_every_endpoint_responds_with_json_only(here: Requests, subtests: pytest
     for method, path in EVERY:
         with subtests.test(f"{method} {path}"):
             body, accept = BODIES.get((method, path)), {"Accept": "text/html"}
-            here.refuses(method, here.url(path), body, 406, "NOT_ACCEPTABLE", headers=accept)
+            here.rejects(method, here.url(path), body, 406, "NOT_ACCEPTABLE", headers=accept)
 
 
 # --- queries ---
@@ -333,7 +333,7 @@ QUERIES = {
 def test_an_unknown_query_parameter_is_rejected_by_name(here: Requests, subtests: pytest.Subtests) -> None:
     for path, (query, expected) in product(LISTS, QUERIES.items()):
         with subtests.test(path, query=query[:40]):
-            assert fields(here.refuses("GET", f"{here.url(path)}?{query}")) == expected
+            assert fields(here.rejects("GET", f"{here.url(path)}?{query}")) == expected
 
 
 def test_each_filter_rejects_impossible_values(here: Requests, document: dict[str, Any]) -> None:
@@ -344,13 +344,13 @@ def test_each_filter_rejects_impossible_values(here: Requests, document: dict[st
         for name, schema in filters.items():
             odd = ["", "%00"] + (["nonsense"] if "enum" in schema or schema.get("format") == "uuid" else [])
             for value in odd:
-                found = here.refuses("GET", f"{here.url(path)}?{name}={value}")
+                found = here.rejects("GET", f"{here.url(path)}?{name}={value}")
                 assert set(fields(found)) == {name}, (path, name, value)
                 tried += 1
     assert tried > 50
 
 
-# --- what was true when the caller looked ---
+# --- outdated expectations ---
 
 SUBMISSION = BODIES["POST", "executions"]
 ACTIVATIONS = "pipelines/{pipeline_id}/activations"
@@ -366,12 +366,12 @@ STALE: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("path", "body", "code"), STALE)
 def test_an_outdated_expectation_is_a_conflict(here: Requests, path: str, body: dict[str, Any], code: str) -> None:
-    here.refuses("POST", here.url(path), body, 409, code)
+    here.rejects("POST", here.url(path), body, 409, code)
 
 
 def test_a_cancellation_of_an_older_version_is_a_conflict(here: Requests) -> None:
     live = str(here.ours.execution.pk)
     for version in (0, 2, 2**63 - 1):
         url = here.url("executions/{execution_id}/cancel", execution_id=live)
-        found = here.refuses("POST", url, {"expectedVersion": version}, 409, "VERSION_MISMATCH")
+        found = here.rejects("POST", url, {"expectedVersion": version}, 409, "VERSION_MISMATCH")
         assert found["currentVersion"] == 1

@@ -1,4 +1,4 @@
-"""Large request bodies share a budget of memory; small ones need none of it."""
+"""Large request bodies share a budget of memory. Small ones do not need it."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def item(key: str, text: str = TEXT) -> dict[str, Any]:
 
 @pytest.fixture
 def spent(settings: Any) -> Iterator[None]:
-    """Others have taken the whole budget, and as many wait for it as may."""
+    """Other requests have reserved the whole budget, and all places to wait are occupied."""
     settings.LARGE_BODIES_BYTES = 1
     assert budget.take(1, "others")
     with ThreadPoolExecutor(4) as pool:

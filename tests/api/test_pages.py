@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def crowded() -> TenantApi:
-    """A house with 40 executions with one creation time, as a batch creates them."""
+    """A tenant with 40 executions that have the same creation time, as a batch creates them."""
     made = tenant_api()
     making.copies(made.execution, 39)
     assert Execution.objects.values("created_at").distinct().count() == 1

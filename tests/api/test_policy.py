@@ -1,4 +1,4 @@
-"""A pipeline's policy over REST: who may change it, what it may be, and that it counts."""
+"""REST of pipeline policies: permissions, valid values and effects."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
 PATH = f"pipelines/{making.PIPELINE}"
-WHOLE = {
+POLICY = {
     "reasonRequired": True,
     "validateAnswers": False,
     "retryLimit": 7,
@@ -43,8 +43,8 @@ def test_only_the_named_parts_of_a_policy_change(admin: Caller) -> None:
     first = admin.get(PATH)
     defaults = {"reasonRequired": False, "validateAnswers": True, "retryLimit": None, "retryMultiplier": None}
     assert {**first, **defaults, "retryDelaySeconds": None} == first
-    assert admin.call("PATCH", PATH, WHOLE) == {**first, **WHOLE}
-    changed = {**first, **WHOLE, "retryLimit": None}
+    assert admin.call("PATCH", PATH, POLICY) == {**first, **POLICY}
+    changed = {**first, **POLICY, "retryLimit": None}
     assert admin.call("PATCH", PATH, {"retryLimit": None}) == changed
     assert admin.call("PATCH", PATH, {}) == changed
     assert admin.get(PATH) == changed
@@ -121,7 +121,7 @@ def test_a_malformed_change_changes_nothing(admin: Caller, body: Any) -> None:
 def test_only_administrators_of_the_tenant_change_a_policy(owner: Tenant, release: Release) -> None:
     before = rows(Pipeline)
     others = Caller(owner, *(scope for scope in Scope if scope is not Scope.ADMINISTER))
-    assert others.call("PATCH", PATH, WHOLE, 403)["code"] == "SCOPE_MISSING"
+    assert others.call("PATCH", PATH, POLICY, 403)["code"] == "SCOPE_MISSING"
     stranger = Caller(making.tenant(), *Scope)
-    assert stranger.call("PATCH", PATH, WHOLE, 404)["code"] == "PIPELINE_UNKNOWN"
+    assert stranger.call("PATCH", PATH, POLICY, 404)["code"] == "PIPELINE_UNKNOWN"
     assert rows(Pipeline) == before

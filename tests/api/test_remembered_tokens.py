@@ -123,13 +123,13 @@ def test_the_lifetime_of_an_entry_begins_before_the_look_up(ours: TenantApi, clo
     """The token may have been revoked since the database read it."""
     token = ours.token(*Scope)
 
-    def take_long(execute: Any, sql: str, *more: Any) -> Any:
+    def delay(execute: Any, sql: str, *more: Any) -> Any:
         result = execute(sql, *more)
         if LOOK_UP in sql:
             clock.ahead += SECONDS
         return result
 
-    with connection.execute_wrapper(take_long):
+    with connection.execute_wrapper(delay):
         assert submit(ours, "slow", token).status_code == 202
     assert not is_remembered(token)
 

@@ -1,4 +1,4 @@
-"""The shape of what is answered, held to the OpenAPI document, and pages that lose and repeat nothing."""
+"""Responses conform to the OpenAPI document, and pages contain each row exactly once."""
 
 import re
 from datetime import UTC, datetime
@@ -44,7 +44,7 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
 
 
 def conforms(document: dict[str, Any], method: str, path: str, response: Any) -> dict[str, Any]:
-    """The body of an response, which must be as the document describes this status of this operation."""
+    """Return the body of a response. It must conform to the document."""
     responses = operations(document)[method, path]["responses"]
     assert str(response.status_code) in responses, response.content
     schema = responses[str(response.status_code)]["content"]["application/json"]["schema"]
@@ -56,7 +56,7 @@ def conforms(document: dict[str, Any], method: str, path: str, response: Any) ->
 
 
 def names(value: Any, *, but: frozenset[str] = frozenset()) -> set[str]:
-    """Every member's name in `value`, not looking into what the members `but` hold."""
+    """Return the names of all members in `value`, except for those inside the members `but`."""
     if isinstance(value, list):
         return {name for item in value for name in names(item, but=but)}
     if not isinstance(value, dict):
@@ -81,21 +81,21 @@ def test_every_operation_documents_its_token_tenant_and_errors(document: dict[st
         if address == RESUME:
             continue
         assert operation["security"] == [{"bearerToken": []}]
-        refusals = {status: told for status, told in operation["responses"].items() if status >= "400"}
+        refusals = {status: response for status, response in operation["responses"].items() if status >= "400"}
         assert {"401", "403", "404", "406", "500"} <= refusals.keys()
-        for status, told in refusals.items():
-            assert told["content"].keys() == {"application/problem+json"}
-            assert told["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
-            assert told["x-codes"], status
+        for status, response in refusals.items():
+            assert response["content"].keys() == {"application/problem+json"}
+            assert response["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+            assert response["x-codes"], status
         assert operation["description"]
         path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
         assert "tenant" in path
 
 
 def test_the_table_of_endpoints_in_these_tests_is_complete() -> None:
-    """`ENDPOINTS` drives the tests of access: an endpoint that is missing there would go untested."""
-    addresses = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(each.pattern)) for each in tenant_api}
-    assert addresses == {path for _, path in ENDPOINTS | ELSEWHERE}
+    """`ENDPOINTS` drives the tests of permissions, so an endpoint that is missing there would not be tested."""
+    urls = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(each.pattern)) for each in tenant_api}
+    assert urls == {path for _, path in ENDPOINTS | ELSEWHERE}
 
 
 # --- the shapes ---
@@ -110,7 +110,7 @@ def test_each_response_conforms_to_the_document(
     items = body.get("items", [body])
     assert items
     camel = re.compile(r"[a-z][a-zA-Z]*")
-    # Inputs, contracts and what events tell are the author's or the protocol's own words.
+    # The names in inputs, contracts and events are those of authors or of the wire protocol.
     for name in names(items, but=frozenset({"contract", "descriptor", "result", "data"})):
         assert camel.fullmatch(name), name
 
@@ -200,12 +200,12 @@ def test_a_submission_returns_202_with_the_pin_and_valid_links(ours: TenantApi, 
 
 
 def finish(ours: TenantApi, *, failed: bool) -> None:
-    """Record the end of the house's one execution, as its worker would tell it."""
+    """Record the outcome of the tenant's only execution."""
     [claim] = making.claimed(ours.tenant)
-    response = (
+    reported = (
         making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK) if failed else making.answer(claim)
     )
-    outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[response]))
+    outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
 
 
 @pytest.mark.parametrize("failed", [True, False])
@@ -237,17 +237,17 @@ def test_a_worker_shows_its_release_and_state(ours: TenantApi) -> None:
 
 
 def test_pages_contain_rows_with_equal_times_once(ours: TenantApi) -> None:
-    """In one transaction the database's clock stands still: the position alone does not tell these rows apart."""
+    """All rows of one transaction have the same creation time, so pages also need the id to order them."""
     made = {str(ours.execution.pk)} | {str(making.execution(ours.tenant, f"k{number}").pk) for number in range(6)}
     assert Execution.objects.filter(tenant=ours.tenant).values("created_at").distinct().count() == 1
-    url, seen, pages = ours.url("executions?pageSize=3"), [], []
+    url, ids, pages = ours.url("executions?pageSize=3"), [], []
     while url:
         page = ours.call("GET", url).json()
         pages.append(page)
-        seen += [item["executionId"] for item in page["items"]]
+        ids += [item["executionId"] for item in page["items"]]
         url = page["next"]
-    assert len(seen) == len(set(seen)) == 7
-    assert set(seen) == made
+    assert len(ids) == len(set(ids)) == 7
+    assert set(ids) == made
     assert [len(page["items"]) for page in pages] == [3, 3, 1]
     assert pages[0]["previous"] is None
 
@@ -288,7 +288,7 @@ def test_filters_select_by_equality(ours: TenantApi, query: str, count: int) -> 
 
 
 def test_an_error_without_a_traceback_shows_none(ours: TenantApi, document: dict[str, Any]) -> None:
-    """The traceback of an earlier failure is not that of the present one."""
+    """The traceback of an earlier failure is not shown with a later one."""
     for message, traceback in (("first", TRACEBACK), ("second", "")):
         [claim] = making.claimed(ours.tenant)
         failed = making.failure(claim, "BadThing", message=message, traceback=traceback)

@@ -1,4 +1,4 @@
-"""Revocation over REST: who may, what it responses, and that it counts."""
+"""REST of revocations: permissions, responses and effects."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Trusted keys, attachments and the signature policy over REST: who may, what it responses, and that it counts."""
+"""REST of trusted keys, attachments and the signature policy: permissions, responses and effects."""
 
 import json
 from itertools import product
@@ -184,7 +184,7 @@ def test_each_operation_of_trust_needs_its_scope(ours: TenantApi) -> None:
     ours.post(KEYS, NEW)
     attach(ours, signed(ours))
     digest = Attachment.objects.get().digest
-    deeds: dict[Scope, list[Any]] = {
+    operations: dict[Scope, list[Any]] = {
         Scope.READ: [
             lambda token: ours.get(KEYS, token=token),
             lambda token: ours.get(f"{ATTACHMENTS}/{digest}", token=token),
@@ -195,14 +195,14 @@ def test_each_operation_of_trust_needs_its_scope(ours: TenantApi) -> None:
             lambda token: ours.post(f"{KEY}/revoke", {"reason": "leaked"}, token=token),
         ],
     }
-    for held, (needed, calls) in product(Scope, deeds.items()):
-        token = ours.token(held)
+    for scope, (needed, calls) in product(Scope, operations.items()):
+        token = ours.token(scope)
         for call in calls:
-            if held is not needed:
+            if scope is not needed:
                 before = rows(TrustedKey), rows(KeyRevocation), rows(Attachment)
                 refused(call(token), 403, "SCOPE_MISSING")
                 assert (rows(TrustedKey), rows(KeyRevocation), rows(Attachment)) == before
-    for needed, calls in deeds.items():
+    for needed, calls in operations.items():
         assert [call(ours.token(needed)).status_code for call in calls] in ([200, 200], [200], [201, 200])
 
 

@@ -26,7 +26,7 @@ Twin = tuple[TenantApi, Names]
 
 
 def furnished_house() -> Twin:
-    """Return a house with objects of every kind, including a running, a waiting and a stranded execution."""
+    """Return a tenant with objects of every kind, including a running, a waiting and a stranded execution."""
     made = tenant_api()
     found = populate(made)
     making.claimed(made.tenant)
@@ -39,7 +39,7 @@ def furnished_house() -> Twin:
 
 @pytest.fixture
 def twins(settings: Any) -> list[Twin]:
-    """Two furnished houses, the older one first."""
+    """Two tenants with equal objects, the older one first."""
     settings.REST_WORKER_ORIGINS = ["http://worker.example"]
     return [furnished_house(), furnished_house()]
 
@@ -61,7 +61,7 @@ def anonymized(ours: TenantApi, path: str, names: Names) -> str:
 
 
 def test_a_tenant_sees_what_it_would_see_if_it_were_alone(subtests: pytest.Subtests) -> None:
-    """Both houses contain the same objects, so each sees what the first one saw before the second existed."""
+    """Both tenants have the same objects, so each sees what the first one saw before the second existed."""
     ours, our_names = furnished_house()
     paths = [*(path for path in READS if not path.startswith(DIRECT)), *FILTERED]
     alone = {path: anonymized(ours, path, our_names) for path in paths}
@@ -124,9 +124,9 @@ WRITES: list[tuple[str, str, Any, int]] = [
     ("POST", "pipelines/{pipeline_id}/activations", RELEASE, 201),
     ("POST", "pipelines/{pipeline_id}/revocations", RELEASE, 201),
     ("POST", "trusted-keys/{key_id}/revoke", {"reason": "leaked"}, 200),
-    ("POST", "executions/{execution_id}/redrive", {"reason": "mended"}, 200),
+    ("POST", "executions/{execution_id}/redrive", {"reason": "fixed"}, 200),
     ("POST", "executions/{live_id}/cancel", {"reason": "a mistake"}, 200),
-    ("POST", "campaigns", {"filters": FILTERS, "reason": "mended", "ratePerMinute": 1}, 201),
+    ("POST", "campaigns", {"filters": FILTERS, "reason": "fixed", "ratePerMinute": 1}, 201),
     ("POST", "campaigns/preview", {"filters": FILTERS}, 200),
     ("POST", "campaigns/{campaign_id}/pause", {}, 200),
     ("POST", "campaigns/{campaign_id}/cancel", {}, 200),
@@ -176,7 +176,7 @@ def test_a_preview_and_a_campaign_count_only_their_tenant(twins: list[Twin]) -> 
     for ours, _ in twins:
         found = ours.post("campaigns/preview", {"filters": FILTERS}).json()
         assert (found["count"], len(found["executions"])) == (3, 3)
-        started = ours.post("campaigns", {"filters": FILTERS, "reason": "mended", "ratePerMinute": 1}).json()
+        started = ours.post("campaigns", {"filters": FILTERS, "reason": "fixed", "ratePerMinute": 1}).json()
         assert started["progress"]["total"] == 3
 
 

@@ -1,4 +1,4 @@
-"""Direct uploads over REST."""
+"""REST of direct uploads."""
 
 import os
 from typing import Any
@@ -25,10 +25,10 @@ def s3(settings: Any, s3_place: S3Settings) -> None:
 
 
 def test_an_upload_is_started_sent_completed_and_stored(ours: TenantApi, s3: None) -> None:
-    begun = ours.post("artifact-uploads", DECLARED)
-    assert begun.status_code == 201, begun.content
-    upload = begun.json()
-    assert begun["Location"].endswith(f"/artifact-uploads/{upload['uploadId']}")
+    started = ours.post("artifact-uploads", DECLARED)
+    assert started.status_code == 201, started.content
+    upload = started.json()
+    assert started["Location"].endswith(f"/artifact-uploads/{upload['uploadId']}")
     assert (upload["status"], upload["received"], upload["finding"]) == ("OPEN", 0, None)
     [part] = upload["missing"]
     path = f"artifact-uploads/{upload['uploadId']}"

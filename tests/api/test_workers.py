@@ -1,4 +1,4 @@
-"""REST over workers: who there is, what became of them, drains, and stranded work."""
+"""REST of workers: lists, events, drains, and stranded work."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -134,7 +134,7 @@ def test_stranded_work_is_listed_by_release(ready: tuple[Tenant, Release], opera
     assert found == {"pin": pin, "executions": 1, "reasons": ["STOPPED"]}
 
 
-@pytest.mark.parametrize("order", ["drain", "undrain"])
+@pytest.mark.parametrize("operation", ["drain", "undrain"])
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -148,9 +148,11 @@ def test_stranded_work_is_listed_by_release(ready: tuple[Tenant, Release], opera
         (b"\xff", 400, "INVALID_REQUEST"),
     ],
 )
-def test_a_malformed_request_changes_nothing(operator: Caller, order: str, body: Any, status: int, code: str) -> None:
+def test_a_malformed_request_changes_nothing(
+    operator: Caller, operation: str, body: Any, status: int, code: str
+) -> None:
     before = rows(Worker), rows(WorkerEvent)
-    assert operator.call("POST", f"{PATH}/{order}", body, status)["code"] == code
+    assert operator.call("POST", f"{PATH}/{operation}", body, status)["code"] == code
     assert (rows(Worker), rows(WorkerEvent)) == before
 
 
@@ -169,8 +171,8 @@ def test_workers_of_another_tenant_are_unknown(
 def test_the_read_scope_does_not_permit_drains(ready: tuple[Tenant, Release]) -> None:
     before = rows(Worker), rows(WorkerEvent)
     reader = Caller(ready[0], Scope.READ, Scope.SUBMIT, Scope.ACTIVATE, Scope.ADMINISTER)
-    for order in ("drain", "undrain"):
-        assert reader.call("POST", f"{PATH}/{order}", status=403)["code"] == "SCOPE_MISSING"
+    for operation in ("drain", "undrain"):
+        assert reader.call("POST", f"{PATH}/{operation}", status=403)["code"] == "SCOPE_MISSING"
     assert (rows(Worker), rows(WorkerEvent)) == before
     blind = Caller(ready[0], Scope.OPERATE)
     for path in ("workers", "stranded", f"{PATH}/events"):
@@ -244,6 +246,6 @@ def test_no_client_sends_heartbeats_for_a_celery_worker(operator: Caller, settin
     settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
     before = rows(Worker)
     assert operator.call("POST", f"{PATH}/heartbeat", None, 409)["code"] == "WORKER_BEATS_ITSELF"
-    taken = operator.call("POST", "workers", {**REST_WORKER, "workerId": "worker-1"}, 409)
-    assert taken["code"] == "WORKER_BEATS_ITSELF"
+    refused = operator.call("POST", "workers", {**REST_WORKER, "workerId": "worker-1"}, 409)
+    assert refused["code"] == "WORKER_BEATS_ITSELF"
     assert rows(Worker) == before
