@@ -63,7 +63,7 @@ def _state(execution: Execution) -> dict[str, Any]:
     error = {"code": execution.error_code, "message": execution.error_message} if execution.error_code else None
     return {
         "status": execution.status,
-        "worker": execution.worker_name,
+        "worker": execution.lease_worker,
         "runningSince": _instant(execution.running_since) if execution.running_since else None,
         "version": execution.version,
         "currentStepIndex": execution.current_step_index,

@@ -11,7 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import TENANT, ErrorView, PinView
+from executions.api.executions import ErrorView, PinView
 from executions.api.operators import LONGEST_REASON, STATES, NewestCreated
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import HIGHEST_RATE
@@ -21,7 +21,7 @@ from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter,
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
 

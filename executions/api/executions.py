@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -16,9 +16,7 @@ from executions.lifecycle import queries
 from executions.lifecycle.states import State
 from executions.models import Execution, ExecutionEvent
 from foundation.api.pagination import NewestFirst
-from tenancy.api.tenant_view import TenantView
-
-TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
+from tenancy.api.tenant_view import TENANT, TenantView
 
 
 class PinView(serializers.Serializer[Execution]):
@@ -56,7 +54,7 @@ class ExecutionView(serializers.Serializer[Execution]):
         help_text="RUNNING means that a worker has a lease. `runningSince` is set once a thread has started it.",
     )
     worker = serializers.CharField(
-        source="worker_name",
+        source="lease_worker",
         allow_null=True,
         help_text="The worker that has the lease. Null until the worker has reported the execution.",
     )

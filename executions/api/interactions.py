@@ -14,7 +14,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from executions.api.executions import TENANT
 from executions.awaits import interactions
 from executions.awaits.interactions import Completion
 from executions.errors import (
@@ -28,7 +27,7 @@ from executions.errors import (
 from executions.models import Interaction
 from foundation.api.fields import Identifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 from wire.resume_token import LONGEST
 

@@ -11,7 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import TENANT, ExecutionView, PinView
+from executions.api.executions import ExecutionView, PinView
 from executions.errors import (
     CancelRefused,
     ExecutionChanged,
@@ -27,7 +27,7 @@ from executions.lifecycle.states import State
 from executions.models import DeadLetter
 from foundation.api.fields import Flag, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
 LONGEST_REASON = 1000

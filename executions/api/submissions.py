@@ -18,7 +18,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from executions.api.accepted import AcceptedView, accepted_json
-from executions.api.executions import TENANT, Executions
+from executions.api.executions import Executions
 from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerNotChecked, WorkerUnavailable
 from executions.submission.submission import ExecutionRequest, Submission, Verdict, submit_many
 from foundation.api.body_budget import LARGE_BYTES
@@ -32,7 +32,7 @@ from releases.errors import ActiveReleaseChanged, ArtifactAltered, ArtifactMissi
 from releases.models import IDENTITY_LENGTH
 from tenancy.access import actor
 from tenancy.api.authentication import TokenAuthentication, remembered
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.models import ApiToken
 from tenancy.roles import Scope
 

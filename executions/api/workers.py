@@ -11,7 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import TENANT, PinView
+from executions.api.executions import PinView
 from executions.errors import (
     WorkerBeatsItself,
     WorkerEndpointInvalid,
@@ -25,7 +25,7 @@ from executions.workers import registry
 from executions.workers.stranded import Stranded, stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import LONGEST_WORKER_ID

@@ -91,7 +91,7 @@ def test_workers_are_found_by_pipeline_release_and_state(ready: tuple[Tenant, Re
 def test_an_execution_shows_its_worker_and_when_it_started(
     ready: tuple[Tenant, Release], operator: Caller, settings: Any
 ) -> None:
-    owner, release = ready
+    owner, _ = ready
     execution = making.execution(owner)
 
     def observed() -> tuple[str, str | None, str | None]:
@@ -102,9 +102,9 @@ def test_an_execution_shows_its_worker_and_when_it_started(
     [claim] = making.claimed(owner)
     assert observed() == ("RUNNING", None, None)
     held = [(claim.execution_id, claim.lease_token)]
-    moves.renew_leases(owner.pk, held, holder="worker:a:b", lease_seconds=30)
+    moves.renew_leases(owner.pk, held, worker_id="a:b", lease_seconds=30)
     assert observed() == ("RUNNING", "a:b", None)
-    moves.renew_leases(owner.pk, held, holder="worker:a:b", lease_seconds=30, running={claim.lease_token: 60})
+    moves.renew_leases(owner.pk, held, worker_id="a:b", lease_seconds=30, running={claim.lease_token: 60})
     status, worker, since = observed()
     assert (status, worker) == ("RUNNING", "a:b")
     assert since is not None
@@ -116,8 +116,7 @@ def test_an_execution_shows_its_worker_and_when_it_started(
         200,
     )
     assert (repeated["worker"], repeated["runningSince"]) == ("a:b", since)
-    called = making.worker(release, "c:d", protocol="rest").eligibility.lease_owner
-    Execution.objects.filter(pk=execution.pk).update(lease_owner=called)
+    Execution.objects.filter(pk=execution.pk).update(lease_protocol="rest", lease_worker="c:d")
     assert observed()[:2] == ("RUNNING", "c:d")
 
 
