@@ -12,13 +12,13 @@ from releases.models import Release
 from wire.documents import json_values
 from wire.messages.celery_messages import Shape
 from wire.messages.payload_envelopes import (
-    SnapshotShape,
     LIST,
     NULL,
     SET,
     Allowed,
     PayloadRefused,
     Snapshot,
+    SnapshotShape,
     TypedPayload,
     parts,
     relabelled,
