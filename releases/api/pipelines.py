@@ -60,7 +60,7 @@ class PolicyRequest(StrictSerializer):
     retryDelaySeconds = Number(
         required=False,
         allow_null=True,
-        limits=(0, policy.MAX_DELAY_SECONDS),
+        limits=(0, policy.LONGEST_RETRY_DELAY.total_seconds()),
         help_text="The delay before the first retry.",
     )
     retryMultiplier = Number(

@@ -45,7 +45,7 @@ def admin(owner: Tenant) -> Caller:
     return Caller(owner, Scope.ADMINISTER, Scope.READ)
 
 
-def test_the_parts_that_are_named_change_and_the_others_stay(admin: Caller) -> None:
+def test_only_the_named_members_change(admin: Caller) -> None:
     first = admin.get(PATH)
     defaults = {"reasonRequired": False, "validateAnswers": True, "retryLimit": None, "retryMultiplier": None}
     assert {**first, **defaults, "retryDelaySeconds": None} == first
@@ -56,9 +56,7 @@ def test_the_parts_that_are_named_change_and_the_others_stay(admin: Caller) -> N
     assert admin.get(PATH) == changed
 
 
-def test_what_a_pipeline_sets_counts_and_the_rest_is_the_coordinators(
-    admin: Caller, owner: Tenant, settings: Any
-) -> None:
+def test_the_settings_of_a_pipeline_override_the_defaults(admin: Caller, owner: Tenant, settings: Any) -> None:
     settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_MULTIPLIER = 3, 10, 2
     admin.call("PATCH", PATH, {"retryLimit": 0, "retryMultiplier": 1})
     policy = retry_policy(Pipeline.objects.get(tenant=owner))
@@ -72,7 +70,7 @@ def test_what_a_pipeline_sets_counts_and_the_rest_is_the_coordinators(
         {"retryLimit": 1000, "retryDelaySeconds": 1800, "retryMultiplier": 100},
     ],
 )
-def test_the_bounds_themselves_are_fine(admin: Caller, change: dict[str, Any]) -> None:
+def test_the_limits_are_valid_values(admin: Caller, change: dict[str, Any]) -> None:
     assert admin.call("PATCH", PATH, change).items() >= change.items()
 
 
@@ -87,9 +85,7 @@ def test_the_bounds_themselves_are_fine(admin: Caller, change: dict[str, Any]) -
         ({"retryMultiplier": 101, "retryLimit": -1, "reasonRequired": True}, {"retryMultiplier", "retryLimit"}),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_with_all_that_is_wrong(
-    admin: Caller, change: dict[str, Any], fields: set[str]
-) -> None:
+def test_an_invalid_policy_is_rejected_with_all_errors(admin: Caller, change: dict[str, Any], fields: set[str]) -> None:
     before = rows(Pipeline)
     problem = admin.call("PATCH", PATH, change, 422)
     assert problem["code"] == "POLICY_INVALID"
@@ -126,7 +122,7 @@ def test_a_malformed_change_changes_nothing(admin: Caller, body: Any) -> None:
     assert rows(Pipeline) == before
 
 
-def test_only_the_tenants_administrators_may(owner: Tenant, release: Release) -> None:
+def test_only_tenant_admins_change_a_policy(owner: Tenant, release: Release) -> None:
     before = rows(Pipeline)
     others = Caller(owner, *(scope for scope in Scope if scope is not Scope.ADMINISTER))
     assert others.call("PATCH", PATH, WHOLE, 403)["code"] == "SCOPE_MISSING"

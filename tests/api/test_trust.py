@@ -44,7 +44,7 @@ def attach(ours: House, *contents: bytes, version: str = "1.0", **more: Any) -> 
     return Client().post(url, {**body, **more}, headers={"Authorization": f"Bearer {token}"})
 
 
-def test_a_key_is_added_shown_and_revoked_for_good(ours: House) -> None:
+def test_a_key_is_added_listed_and_revoked_permanently(ours: House) -> None:
     made = ours.post(KEYS, NEW)
     assert made.status_code == 201
     key = made.json()
@@ -73,12 +73,12 @@ def test_a_key_is_added_shown_and_revoked_for_good(ours: House) -> None:
         ({**NEW, "keyId": "0"}, 400, "INVALID_REQUEST", {"keyId": "UNKNOWN_MEMBER"}),
     ],
 )
-def test_what_is_no_key_is_refused(ours: House, body: Any, status: int, code: str, wrong: dict[str, str]) -> None:
+def test_an_invalid_key_is_rejected(ours: House, body: Any, status: int, code: str, wrong: dict[str, str]) -> None:
     assert fields(refused(ours.post(KEYS, body), status, code)) == wrong
     assert rows(TrustedKey) == []
 
 
-def test_the_whole_way_from_signature_to_activation_under_require(ours: House) -> None:
+def test_a_signed_release_is_activated_if_the_policy_requires_a_signature(ours: House) -> None:
     policy = ours.call("PATCH", ours.url("pipelines/{pipeline_id}"), {"signaturePolicy": "require"}).json()
     assert policy["signaturePolicy"] == "require"
     body = {"releaseVersion": "1.0"}
@@ -106,13 +106,13 @@ def test_the_whole_way_from_signature_to_activation_under_require(ours: House) -
 
 
 @pytest.mark.parametrize("value", ["", "Require", "on", True, 1, [], {}])
-def test_a_policy_that_there_is_not_is_refused(ours: House, value: Any) -> None:
+def test_an_unknown_signature_policy_is_rejected(ours: House, value: Any) -> None:
     answer = ours.call("PATCH", ours.url("pipelines/{pipeline_id}"), {"signaturePolicy": value})
     assert "signaturePolicy" in fields(refused(answer, 400, "INVALID_REQUEST"))
     assert ours.get("pipelines/{pipeline_id}").json()["signaturePolicy"] == "off"
 
 
-def test_attachments_come_with_the_upload_are_told_and_downloaded_to_the_letter(ours: House) -> None:
+def test_attachments_of_an_upload_are_listed_and_downloaded_unchanged(ours: House) -> None:
     form = upload()
     document = json.loads(form["descriptor"].read())
     form["descriptor"].seek(0)
@@ -145,7 +145,7 @@ def test_attachments_come_with_the_upload_are_told_and_downloaded_to_the_letter(
         (json.dumps(signing.statement("sha256:" + "0" * 64)).encode(), "PROVENANCE_SUBJECT_UNKNOWN"),
     ],
 )
-def test_what_cannot_be_attached_is_refused_with_its_findings(ours: House, content: bytes, code: str) -> None:
+def test_an_invalid_attachment_is_rejected_with_its_findings(ours: House, content: bytes, code: str) -> None:
     document = refused(attach(ours, signed(ours), content), 400, "ATTACHMENT_INVALID")
     assert code in {error["code"] for error in document["errors"]}
     assert rows(Attachment) == []
@@ -164,7 +164,7 @@ def test_what_cannot_be_attached_is_refused_with_its_findings(ours: House, conte
         ({"attachment": [file(b" " * 5_000_000), file(b" " * 5_000_000)]}, "1.0", 413, "PAYLOAD_TOO_LARGE"),
     ],
 )
-def test_a_request_of_another_form_attaches_nothing(
+def test_a_request_of_another_shape_attaches_nothing(
     ours: House, more: dict[str, Any], version: str, status: int, code: str
 ) -> None:
     for each in (value for values in more.values() for value in (values if isinstance(values, list) else [values])):
@@ -174,13 +174,13 @@ def test_a_request_of_another_form_attaches_nothing(
     assert rows(Attachment) == []
 
 
-def test_a_revoked_release_takes_no_more(ours: House) -> None:
+def test_a_revoked_release_accepts_no_attachments(ours: House) -> None:
     ours.post("pipelines/{pipeline_id}/revocations", {"releaseVersion": "1.0", "reason": "leaked"})
     refused(attach(ours, signed(ours)), 409, "RELEASE_NOT_REGISTERED")
     assert rows(Attachment) == []
 
 
-def test_each_deed_asks_for_its_scope_and_a_denial_changes_nothing(ours: House) -> None:
+def test_each_request_requires_its_scope_and_a_denial_changes_nothing(ours: House) -> None:
     ours.post(KEYS, NEW)
     attach(ours, signed(ours))
     digest = Attachment.objects.get().digest

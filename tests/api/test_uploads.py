@@ -43,12 +43,12 @@ def test_an_upload_is_begun_sent_completed_and_stored(ours: House, s3: None) -> 
     assert (again["uploadId"], again["status"], again["missing"]) == (upload["uploadId"], "STORED", [])
 
 
-def test_a_store_that_takes_none_says_so(ours: House) -> None:
+def test_a_store_without_direct_uploads_rejects_them(ours: House) -> None:
     refused(ours.post("artifact-uploads", DECLARED), 409, "DIRECT_UPLOADS_UNAVAILABLE")
     assert not ArtifactUpload.objects.exists()
 
 
-def test_only_who_may_register_has_anything_to_do_with_uploads(ours: House, theirs: House, s3: None) -> None:
+def test_all_requests_for_uploads_require_the_scope_to_register(ours: House, theirs: House, s3: None) -> None:
     upload = ours.post("artifact-uploads", DECLARED).json()["uploadId"]
     before = list(ArtifactUpload.objects.values())
     for method, path in (
@@ -75,5 +75,5 @@ def test_only_who_may_register_has_anything_to_do_with_uploads(ours: House, thei
         ({**DECLARED, "size": 5 * 1024**3 + 1}, {"size": "MAX_VALUE"}),
     ],
 )
-def test_what_is_declared_wrongly_is_refused(ours: House, body: dict[str, Any], wrong: dict[str, str]) -> None:
+def test_an_invalid_declaration_is_rejected(ours: House, body: dict[str, Any], wrong: dict[str, str]) -> None:
     assert fields(refused(ours.post("artifact-uploads", body), 400, "INVALID_REQUEST")) == wrong

@@ -132,20 +132,20 @@ EMPTY = making.digest_of(b"")
         ("keyrevocation", {"reason": " "}, "key_revocation_says_why"),
     ],
 )
-def test_what_trust_stands_on_is_held_by_the_database(
+def test_the_database_rejects_invalid_keys_and_attachments(
     release: Release, table: str, changes: dict[str, Any], constraint: str
 ) -> None:
     assert refused_whole(*copied(f"releases_{table}", **changes)) == constraint
 
 
-def test_an_attachment_has_an_end(release: Release) -> None:
+def test_the_size_of_an_attachment_is_limited(release: Release) -> None:
     content = b" " * (8 * 1024 * 1024 + 1)
     sql = """INSERT INTO releases_attachment (release_id, position, kind, digest, content, summary, findings,
         attached_by, attached_at) VALUES (%s, 1, 'sbom', %s, %s, '{}', '[]', 'x', now())"""
     assert refused_whole(sql, release.pk, making.digest_of(content), content) == "attachment_not_too_large"
 
 
-def test_a_signature_policy_that_nobody_knows_is_none(release: Release) -> None:
+def test_an_unknown_signature_policy_is_rejected(release: Release) -> None:
     sql = "UPDATE releases_pipeline SET signature_policy = 'perhaps'"
     assert refused_whole(sql) == "pipeline_signature_policy_known"
 
@@ -180,7 +180,7 @@ def test_the_time_of_a_verdict_never_changes(release: Release) -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(Status, Status)))
-def test_the_database_holds_the_same_table_of_moves(release: Release, source: Status, target: Status) -> None:
+def test_the_trigger_allows_the_same_moves_as_the_table(release: Release, source: Status, target: Status) -> None:
     """Every status × status: the trigger allows exactly what `MOVES` allows."""
     with unguarded(Release), unguarded(Revocation):
         run("UPDATE releases_release SET status = %s WHERE id = %s", source, release.pk)
@@ -193,13 +193,13 @@ def test_the_database_holds_the_same_table_of_moves(release: Release, source: St
         assert refused_whole(sql, target, release.pk) == "release_legal_move"
 
 
-def test_a_status_that_nobody_knows_is_no_status(release: Release) -> None:
+def test_an_unknown_status_is_rejected(release: Release) -> None:
     sql = """INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
         'id', r.id + 1000, 'release_version', 'other', 'status', 'READY'))).* FROM releases_release r WHERE id = %s"""
     assert refused_whole(sql, release.pk) == "release_status_known"
 
 
-def test_a_version_has_one_release_that_was_not_rejected(release: Release) -> None:
+def test_a_version_has_one_release_that_is_not_rejected(release: Release) -> None:
     sql = """INSERT INTO releases_release SELECT (jsonb_populate_record(r, jsonb_build_object(
         'id', r.id + 1000, 'status', '{status}'))).* FROM releases_release r WHERE id = %s"""
     for status in (status for status in Status if status is not Status.REJECTED):
@@ -289,7 +289,7 @@ def test_a_pipelines_tenant_and_name_never_change(release: Release, change: str)
     assert refused_whole(sql, release.pipeline_id) == "pipeline_immutable"
 
 
-def test_a_pipeline_is_born_without_an_activation(release: Release) -> None:
+def test_a_new_pipeline_has_no_activation(release: Release) -> None:
     sql = """INSERT INTO releases_pipeline (
             tenant_id, pipeline_id, reason_required, validate_answers, activation_id, created_at)
         SELECT tenant_id, 'other', false, true, activation_id, now() FROM releases_pipeline WHERE id = %s"""
@@ -304,7 +304,7 @@ PIPELINE = """INSERT INTO releases_pipeline
 
 
 @pytest.mark.parametrize("change", ["retry_delay_seconds = -0.1", "retry_multiplier = 0.9"])
-def test_a_pipelines_retries_are_sane(release: Release, change: str) -> None:
+def test_the_retry_settings_of_a_pipeline_are_in_range(release: Release, change: str) -> None:
     sql = f"UPDATE releases_pipeline SET {change} WHERE id = %s"
     assert refused_whole(sql, release.pipeline_id) == "pipeline_retries_sane"
 
@@ -333,7 +333,7 @@ def test_a_contract_version_has_one_document(release: Release) -> None:
         ("sha256:" + "0" * 64, -1, "blob_size_not_negative"),
     ],
 )
-def test_a_blob_has_a_digest_and_a_size(digest: str, size: int, constraint: str) -> None:
+def test_a_blob_has_a_valid_digest_and_size(digest: str, size: int, constraint: str) -> None:
     sql = """INSERT INTO releases_blob (digest, size, state, fingerprint, created_at, checked_at)
         VALUES (%s, %s, 'SOUND', '', now(), now())"""
     assert refused_whole(sql, digest, size) == constraint
@@ -346,23 +346,23 @@ def test_a_blob_has_a_digest_and_a_size(digest: str, size: int, constraint: str)
         ("'position', 9, 'digest', 'sha256:0'", "artifact_blob_is_its_digest"),
     ],
 )
-def test_an_artifact_has_its_place_once_and_its_own_bytes(release: Release, change: str, constraint: str) -> None:
+def test_an_artifact_has_a_unique_position_and_its_own_bytes(release: Release, change: str, constraint: str) -> None:
     sql = f"""INSERT INTO releases_artifact SELECT (jsonb_populate_record(a, jsonb_build_object(
         'id', a.id + 1000, {change}))).* FROM releases_artifact a WHERE release_id = %s"""
     assert refused_whole(sql, release.pk) == constraint
 
 
-def test_a_revocation_says_why(release: Release) -> None:
+def test_the_database_requires_the_reason_of_a_revocation(release: Release) -> None:
     sql = "INSERT INTO releases_revocation (release_id, actor, reason, revoked_at) VALUES (%s, '', ' ', now())"
     assert refused_whole(sql, release.pk) == "revocation_says_why"
 
 
 @pytest.mark.parametrize("change", ["size = size + 1", "created_at = now() + interval '1 day'"])
-def test_what_a_blob_is_never_changes(release: Release, change: str) -> None:
+def test_the_digest_and_size_of_a_blob_never_change(release: Release, change: str) -> None:
     assert refused_whole(f"UPDATE releases_blob SET {change}") == "blob_immutable"
 
 
-def test_a_blob_has_a_state_that_there_is(release: Release) -> None:
+def test_an_unknown_state_of_a_blob_is_rejected(release: Release) -> None:
     assert refused_whole("UPDATE releases_blob SET state = 'FINE'") == "blob_state_known"
 
 
@@ -391,7 +391,7 @@ def upload() -> ArtifactUpload:
         ),
     ],
 )
-def test_what_an_upload_declares_never_changes(upload: ArtifactUpload, change: str) -> None:
+def test_the_declaration_of_an_upload_never_changes(upload: ArtifactUpload, change: str) -> None:
     sql = f"UPDATE releases_artifactupload SET {change} WHERE id = %s"
     assert refused_whole(sql, upload.pk) == "upload_immutable"
 
@@ -415,7 +415,7 @@ def test_an_upload_is_not_removed(upload: ArtifactUpload, sql: str, constraint: 
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(UploadStatus, UploadStatus)))
-def test_the_database_holds_the_same_table_of_an_uploads_moves(
+def test_the_trigger_allows_the_same_moves_of_uploads_as_the_table(
     upload: ArtifactUpload, source: UploadStatus, target: UploadStatus
 ) -> None:
     run("ALTER TABLE releases_artifactupload DISABLE TRIGGER upload_guard")
@@ -441,7 +441,7 @@ def test_the_database_holds_the_same_table_of_an_uploads_moves(
         ("'size', 2, 'finding', '{}'::jsonb", "upload_finding_of_rejected"),
     ],
 )
-def test_an_upload_is_well_formed_and_live_once(upload: ArtifactUpload, changes: str, constraint: str) -> None:
+def test_an_upload_is_valid_and_only_one_is_live(upload: ArtifactUpload, changes: str, constraint: str) -> None:
     sql = f"""INSERT INTO releases_artifactupload SELECT (jsonb_populate_record(u, jsonb_build_object(
         'id', gen_random_uuid() {"," if changes else ""} {changes}))).* FROM releases_artifactupload u WHERE id = %s"""
     assert refused_whole(sql, upload.pk) == constraint

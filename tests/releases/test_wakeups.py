@@ -153,7 +153,7 @@ def orphans_are_swept(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("of", ALL)
-def test_a_wake_up_moves_the_work_at_once(broker: Broker, of: Callable[[], Work]) -> None:
+def test_a_wake_up_starts_the_work_immediately(broker: Broker, of: Callable[[], Work]) -> None:
     assert_moves_at_once(of(), broker)
 
 

@@ -33,7 +33,7 @@ def release() -> Release:
         ("retryMultiplier", False),
     ],
 )
-def test_what_a_policy_cannot_be_changes_nothing(release: Release, name: str, value: Any) -> None:
+def test_an_invalid_policy_changes_nothing(release: Release, name: str, value: Any) -> None:
     before = rows(Pipeline)
     with pytest.raises(PolicyInvalid) as refused:
         change(release.pipeline, {"retryMultiplier": 2, name: value}, actor="user:test")
@@ -41,7 +41,7 @@ def test_what_a_policy_cannot_be_changes_nothing(release: Release, name: str, va
     assert rows(Pipeline) == before
 
 
-def test_a_policy_is_changed_in_one_tenant_alone(release: Release) -> None:
+def test_a_policy_is_changed_in_one_tenant_only(release: Release) -> None:
     other = making.registered(making.tenant())
     assert other.pipeline.pipeline_id == release.pipeline.pipeline_id
     before = rows(Pipeline)
@@ -49,7 +49,7 @@ def test_a_policy_is_changed_in_one_tenant_alone(release: Release) -> None:
     assert [row["id"] for row in rows(Pipeline) if row not in before] == [release.pipeline_id]
 
 
-def test_only_what_is_named_is_written(release: Release) -> None:
+def test_only_the_named_members_are_written(release: Release) -> None:
     """Another administrator's change of another part, made in the meantime, stays."""
     mine, other = (Pipeline.objects.select_related("tenant").get(pk=release.pipeline_id) for _ in range(2))
     change(other, {"retryLimit": 9}, actor="user:other")
