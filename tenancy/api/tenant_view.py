@@ -1,4 +1,4 @@
-"""The base of every view below `/api/v1/tenants/{tenant}/`."""
+"""The base class of every view below `/api/v1/tenants/{tenant}/`."""
 
 from typing import Any, ClassVar
 
@@ -18,8 +18,8 @@ TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
 class TenantView(APIView):
     """A view of one tenant.
 
-    `scopes` names what each method needs; a method not named needs `read`. `refusals` names what a method's domain
-    call raises, for the OpenAPI document.
+    `scopes` maps methods to the scope that they need; other methods need `read`. `refusals` maps methods to the errors
+    that their use case raises, for the OpenAPI document.
     """
 
     scopes: ClassVar[dict[str, Scope]] = {}
@@ -28,13 +28,13 @@ class TenantView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        # PostgreSQL keeps no such character, so nothing has it in its name.
+        # PostgreSQL rejects this character, so no name contains it.
         if any("\x00" in str(name) for name in kwargs.values()):
-            raise NotFound("No name holds the character U+0000.")
+            raise NotFound("No name contains the character U+0000.")
 
     @property
     def token(self) -> ApiToken:
-        assert isinstance(self.request.auth, ApiToken)  # noqa: S101 - HoldsScope has seen to it
+        assert isinstance(self.request.auth, ApiToken)  # noqa: S101 - HoldsScope checks it
         return self.request.auth
 
     @property
