@@ -1,4 +1,4 @@
-"""The page that asks before it activates: what it says, and that it does exactly what it said."""
+"""The confirmation page of an activation."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,8 +26,8 @@ def address(release: Release) -> str:
     return reverse("admin:releases_release_activate", args=[release.pk])
 
 
-def asked(client: Client, release: Release) -> dict[str, str]:
-    """What the form of the page would send."""
+def form_of(client: Client, release: Release) -> dict[str, str]:
+    """Return the fields of the form on the page."""
     page = client.get(address(release))
     assert page.status_code == 200
     active = page.context["active"]
@@ -52,7 +52,7 @@ def test_the_page_shows_what_changes(log_in: LogIn, acme: World, newer: Release)
 
 def test_an_activation_appears_in_the_history_with_actor_and_reason(log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager")
-    answer = client.post(address(newer), {**asked(client, newer), "reason": " It is time. "})
+    answer = client.post(address(newer), {**form_of(client, newer), "reason": " It is time. "})
     assert answer.status_code == 302
     made = history(newer)[-1]
     assert (made.release, made.reason, made.actor) == (newer, "It is time.", "user:release-manager")
@@ -63,7 +63,7 @@ def test_an_activation_appears_in_the_history_with_actor_and_reason(log_in: LogI
 
 def test_a_repeated_post_is_the_same_activation(log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager")
-    form = asked(client, newer)
+    form = form_of(client, newer)
     first, second = client.post(address(newer), form), client.post(address(newer), form)
     assert first["Location"] == second["Location"]
     assert len(history(newer)) == 2
@@ -73,7 +73,7 @@ def test_an_activation_is_rejected_if_another_release_has_become_active(
     log_in: LogIn, acme: World, newer: Release
 ) -> None:
     client = log_in("release-manager")
-    form = asked(client, newer)
+    form = form_of(client, newer)
     other = making.registered(acme.tenant, "3.0", pipeline_id="acme.orders")
     activate(other, actor="user:somebody")
     answer = client.post(address(newer), {**form, "reason": "mine"})
@@ -92,7 +92,7 @@ def test_a_rollback_is_displayed_as_one(log_in: LogIn, acme: World, newer: Relea
     activate(newer, actor="user:somebody")
     client = log_in("release-manager")
     assert "Roll back to 1.0" in client.get(address(acme.release)).text
-    answer = client.post(address(acme.release), asked(client, acme.release))
+    answer = client.post(address(acme.release), form_of(client, acme.release))
     assert "This is a rollback" in client.get(answer["Location"]).text
     assert history(newer)[-1].is_rollback
 
@@ -100,7 +100,7 @@ def test_a_rollback_is_displayed_as_one(log_in: LogIn, acme: World, newer: Relea
 def test_a_required_reason_must_be_given(log_in: LogIn, newer: Release) -> None:
     Pipeline.objects.filter(pk=newer.pipeline_id).update(reason_required=True)
     client = log_in("release-manager")
-    form = asked(client, newer)
+    form = form_of(client, newer)
     answer = client.post(address(newer), form)
     assert answer.status_code == 422
     assert "REASON_REQUIRED" in answer.text
@@ -113,7 +113,7 @@ def test_a_required_reason_must_be_given(log_in: LogIn, newer: Release) -> None:
 )
 def test_an_invalid_form_is_rejected(wrong: dict[str, str], log_in: LogIn, newer: Release) -> None:
     client = log_in("release-manager")
-    assert client.post(address(newer), {**asked(client, newer), **wrong}).status_code == 400
+    assert client.post(address(newer), {**form_of(client, newer), **wrong}).status_code == 400
     assert len(history(newer)) == 1
 
 

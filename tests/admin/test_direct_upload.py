@@ -1,4 +1,4 @@
-"""What the upload page's script asks for: only of whom may register, and in their own tenant."""
+"""The direct uploads of the upload page's script: only for users who may register releases in the tenant."""
 
 import os
 from typing import Any

@@ -70,7 +70,7 @@ def test_only_tenant_admins_add_or_revoke_keys(log_in: LogIn, acme: World, who: 
     body = {"tenant": acme.tenant.pk, "name": "mine", "public_key": signing.public_pem("mine")}
     added = client.post(reverse("admin:releases_trustedkey_new"), body)
     revoked = client.post(reverse("admin:releases_trustedkey_revoke", args=[key.pk]), {"reason": "mine now"})
-    # The stranger has the form, for a tenant of their own.
+    # The stranger may open the form, because they administer another tenant.
     expected = {"stranger": (400, 404), "nobody": (403, 404), "anonymous": (302, 302)}.get(who, (403, 403))
     assert (added.status_code, revoked.status_code) == expected
     assert (rows(TrustedKey), rows(KeyRevocation)) == (before, [])
@@ -124,13 +124,13 @@ def test_a_release_manager_attaches_and_a_viewer_downloads(log_in: LogIn, acme: 
 
 
 @pytest.mark.parametrize(
-    ("contents", "told"),
+    ("contents", "message"),
     [((), "Choose the files"), ((b"{}",), "ATTACHMENT_KIND_UNKNOWN"), ((b"\xff",), "DOCUMENT_NOT_UTF8")],
 )
 def test_files_that_cannot_be_attached_are_reported(
-    log_in: LogIn, acme: World, contents: tuple[bytes, ...], told: str
+    log_in: LogIn, acme: World, contents: tuple[bytes, ...], message: str
 ) -> None:
-    assert told in attach(log_in("release-manager"), acme, *contents).text
+    assert message in attach(log_in("release-manager"), acme, *contents).text
     assert rows(Attachment) == []
 
 
@@ -193,9 +193,9 @@ def test_an_unsigned_release_cannot_be_activated_if_the_policy_requires_a_signat
     policy.change(acme.release.pipeline, {"signaturePolicy": "require"}, actor="user:x")
     client = log_in("release-manager")
     address = reverse("admin:releases_release_activate", args=[acme.release.pk])
-    asked = client.get(address)
-    assert "Unsigned. The policy of the pipeline does not allow its activation." in asked.text
-    body = {"expected_release_version": "1.0", "operation_key": asked.context["operation_key"], "reason": ""}
+    shown = client.get(address)
+    assert "Unsigned. The policy of the pipeline does not allow its activation." in shown.text
+    body = {"expected_release_version": "1.0", "operation_key": shown.context["operation_key"], "reason": ""}
     refused = client.post(address, body)
     assert (refused.status_code, 'data-problem="SIGNATURE_REQUIRED"' in refused.text) == (409, True)
     assert "data-trust" in client.get(reverse("admin:releases_pipeline_change", args=[acme.release.pipeline_id])).text
@@ -210,14 +210,14 @@ def test_the_list_shows_the_standing_of_each_release_with_a_constant_number_of_q
 ) -> None:
     signing.trusted(acme.tenant, "good")
     trusted_keys.revoke(signing.trusted(acme.tenant, "old"), actor="user:x", reason="left")
-    told = {"1.0": None, "2.0": "signed", "3.0": "revoked keys", "4.0": "untrusted"}
+    standings = {"1.0": None, "2.0": "signed", "3.0": "revoked keys", "4.0": "untrusted"}
     for version, name in (("2.0", "good"), ("3.0", "old"), ("4.0", "stranger")):
         release = making.registered(acme.tenant, version, pipeline_id="acme.orders")
         attachments.attach(release, [signing.envelope(release.descriptor, name)], actor="user:x")
     client = log_in("viewer")
     address = reverse("admin:releases_release_changelist")
     pages = client.get(address).context["cl"]
-    assert {row.release_version: pages.model_admin.signed(row) for row in pages.result_list} == told
+    assert {row.release_version: pages.model_admin.signed(row) for row in pages.result_list} == standings
     rows_shown = list(Release.objects.select_related("pipeline"))
     with django_assert_num_queries(2):
         assert len(trust.standings(rows_shown)) == len(rows_shown)

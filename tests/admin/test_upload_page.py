@@ -1,4 +1,4 @@
-"""The upload page: what it takes, what it refuses, and that it never takes what it should not."""
+"""The upload page: accepted and rejected uploads."""
 
 import json
 from collections.abc import Sequence

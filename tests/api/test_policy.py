@@ -1,4 +1,4 @@
-"""A pipeline's policy over REST: who may change it, what it may be, and that it counts."""
+"""The policy of a pipeline over REST: scopes, valid values and effects."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ WHOLE = {
 
 @pytest.fixture(autouse=True)
 def static_root(settings: Any) -> None:
-    """The folder of static files is there in every installation, and its server warns where it is not."""
+    """Create the folder of static files, which every installation has. Without it, its server warns."""
     settings.STATIC_ROOT.mkdir(exist_ok=True)
 
 

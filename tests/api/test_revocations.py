@@ -1,4 +1,4 @@
-"""Revocation over REST: who may, what it answers, and that it counts."""
+"""Revocations over REST: scopes, responses and effects."""
 
 from typing import Any
 

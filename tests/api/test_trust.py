@@ -1,4 +1,4 @@
-"""Trusted keys, attachments and the signature policy over REST: who may, what it answers, and that it counts."""
+"""Trusted keys, attachments and the signature policy over REST: scopes, responses and effects."""
 
 import json
 from itertools import product

@@ -1,4 +1,4 @@
-"""Activation: an event for each, in sequence, refused whole or done whole."""
+"""Activations: each one adds an event, and a rejected one changes nothing."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def go(release: Release, **more: Any) -> Activation:
 
 
 def refusal(release: Release, **more: Any) -> CoordinatorError:
-    """Why it is refused; nothing may have changed by then."""
+    """Return the error of an activation that is rejected and changes nothing."""
     before = rows(Activation), rows(Pipeline), rows(Release)
     with pytest.raises(CoordinatorError) as caught:
         go(release, **more)
@@ -51,12 +51,12 @@ def test_before_the_first_activation_nothing_is_active(v1: Release) -> None:
 
 
 def test_each_activation_is_an_event_and_the_newest_one_counts(v1: Release, v2: Release) -> None:
-    made = [go(v1, reason=" first "), go(v2), go(v1, reason="v2 is wrong"), go(v1)]
-    assert [event.sequence for event in made] == [1, 2, 3, 4]
-    assert [event.previous_id for event in made] == [None, v1.pk, v2.pk, v1.pk]
-    assert [event.is_rollback for event in made] == [False, False, True, False]
-    assert [event.reason for event in made] == ["first", "", "v2 is wrong", ""]
-    assert {event.actor for event in made} == {"user:someone"}
+    events = [go(v1, reason=" first "), go(v2), go(v1, reason="v2 is wrong"), go(v1)]
+    assert [event.sequence for event in events] == [1, 2, 3, 4]
+    assert [event.previous_id for event in events] == [None, v1.pk, v2.pk, v1.pk]
+    assert [event.is_rollback for event in events] == [False, False, True, False]
+    assert [event.reason for event in events] == ["first", "", "v2 is wrong", ""]
+    assert {event.actor for event in events} == {"user:someone"}
     assert newest(v1) == "1.0"
     pipeline = Pipeline.objects.get(pk=v1.pipeline_id)
     assert [event.sequence for event in queries.history(pipeline)] == [4, 3, 2, 1]

@@ -72,7 +72,7 @@ def test_the_expected_release_is_compared_with_the_release_that_is_active_under_
     early = read(second)
     activate(read(second), actor="user:test")
     assert refusal(early, expected_release_version="1.0") == "ACTIVE_RELEASE_CHANGED"
-    made = activate(early, actor="user:test", expected_release_version="2.0")
-    assert (made.sequence, made.previous_id) == (3, second.pk)
+    event = activate(early, actor="user:test", expected_release_version="2.0")
+    assert (event.sequence, event.previous_id) == (3, second.pk)
     active = queries.pipeline(release.pipeline.tenant, making.PIPELINE).activation
-    assert active == made
+    assert active == event

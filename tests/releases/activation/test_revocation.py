@@ -1,4 +1,4 @@
-"""A release that is revoked is out of use for good; what runs on it runs on."""
+"""A revocation is permanent. Existing executions keep their release."""
 
 import pytest
 
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.django_db
 
 def test_a_revoked_release_cannot_be_activated_and_the_event_has_actor_and_reason() -> None:
     release = making.registered(making.tenant())
-    made = revoke(release, actor="user:ann", reason=" leaked key ")
-    assert (made.release_id, made.actor, made.reason) == (release.pk, "user:ann", "leaked key")
+    event = revoke(release, actor="user:ann", reason=" leaked key ")
+    assert (event.release_id, event.actor, event.reason) == (release.pk, "user:ann", "leaked key")
     assert release.status == "REVOKED"
     with pytest.raises(ReleaseNotRegistered):
         activate(release, actor="user:ann")

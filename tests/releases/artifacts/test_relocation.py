@@ -1,4 +1,4 @@
-"""All blobs go from one store to the other, and what was stopped half way is taken up again."""
+"""All blobs are copied from one store to another. An interrupted copy can be resumed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_a_blob_is_removed_only_after_it_was_read_back(local: LocalBench, s3: S3
 
 
 def test_bytes_that_are_damaged_in_both_stores_are_not_removed(local: LocalBench, s3: S3Bench) -> None:
-    """They are damaged here too, so nothing can replace those over there."""
+    """The source has no sound bytes that could replace those of the target."""
     data = BODIES[3]
     digest = making.digest_of(data)
     local.keep(data)

@@ -1,4 +1,4 @@
-"""What nothing needs is named before it is removed; what is needed, or young, or in use, is spared."""
+"""Orphaned bytes are listed and removed. Bytes that are needed, young or in use are kept."""
 
 import os
 from datetime import timedelta
@@ -23,7 +23,7 @@ from tests.s3 import use_s3
 
 pytestmark = pytest.mark.django_db
 NO_AGE = timedelta(seconds=-60)
-"""Everything is older than this, clocks of servers and databases included."""
+"""All bytes are older than this, even if the clocks of the servers differ."""
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))], autouse=True)
@@ -42,7 +42,7 @@ def removed(age: timedelta = NO_AGE) -> list[str]:
 
 
 def stray(data: bytes) -> str:
-    """Bytes that were kept by an upload whose row was never committed."""
+    """Store bytes like an upload whose row was never committed."""
     making.staged(data).staged.keep()
     return making.digest_of(data)
 
@@ -108,7 +108,7 @@ def test_bytes_that_a_rejected_and_another_release_share_are_kept() -> None:
 
 
 def test_removed_bytes_must_be_sent_again_by_their_tenant() -> None:
-    """To have brought bytes once is no claim to them after they were removed: they have to be brought again."""
+    """An earlier upload gives a tenant no right to removed bytes."""
     owner = making.tenant()
     digest = rejected(owner)
     removed()
@@ -176,7 +176,7 @@ def test_bytes_that_came_into_use_after_they_were_listed_are_kept() -> None:
 
 
 def test_all_orphans_are_listed_if_there_are_several_batches(kind: str) -> None:
-    """They are looked up in groups."""
+    """The rows of the blobs are read in batches."""
     if kind == "local":
         folder = artifact_store().staging.parent / "sha256" / "ab"
         folder.mkdir(parents=True)
@@ -198,7 +198,7 @@ def test_the_command_is_a_dry_run_unless_it_has_the_remove_option(capsys: pytest
 
 
 def test_the_command_rejects_a_negative_age() -> None:
-    """It would spare nothing, not even an upload in flight."""
+    """With a negative age it would remove the bytes of running uploads."""
     stray(b"stray")
     with pytest.raises(CommandError, match="cannot be negative"):
         call_command("sweep_artifacts", "--remove", "--older-than-hours=-1")

@@ -1,4 +1,4 @@
-"""Stored bytes are read again within the set time. Damaged bytes are set aside, reported, refused, and healed."""
+"""Stored bytes are checked within the set time. Damaged bytes are quarantined, reported, rejected and replaced."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ ALL = float("inf")
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.xdist_group("s3_server"))])
 def bench(request: pytest.FixtureRequest, settings: Any) -> Iterator[Bench]:
-    """The store that the settings name, each kind in turn."""
+    """The configured store, of each kind."""
     if request.param == "s3":
         where: S3Settings = request.getfixturevalue("s3_place")
         use_s3(settings, where)
@@ -46,7 +46,7 @@ def bench(request: pytest.FixtureRequest, settings: Any) -> Iterator[Bench]:
 
 
 def verdicts(budget: float = ALL, *, everything: bool = True) -> list[tuple[str, str | None]]:
-    """What is checked: of one that never ends the beginning."""
+    """Return the first results of a scrub that may not end."""
     return [(checked.digest, checked.state) for checked in islice(scrub.scrub(budget, everything=everything), 20)]
 
 
@@ -205,7 +205,7 @@ def test_an_unreadable_store_gives_no_verdict(bench: Bench, settings: Any) -> No
 
 
 def test_bytes_that_an_upload_has_locked_are_not_quarantined(bench: Bench, committed_session: str) -> None:
-    """The lock that an upload holds in its own session."""
+    """An upload holds the lock in its own session."""
     digest = committed_session
     bench.overwrite(digest, b"damage")
     Blob.objects.create(digest=digest, size=1, fingerprint="")
@@ -216,7 +216,7 @@ def test_bytes_that_an_upload_has_locked_are_not_quarantined(bench: Bench, commi
 
 @pytest.fixture
 def committed_session(settings: Any) -> Iterator[str]:
-    """A digest that another session shares the lock of."""
+    """A digest whose shared lock another session holds."""
     digest = making.digest_of(b"about to be uploaded")
     locked, done = threading.Event(), threading.Event()
 
@@ -256,7 +256,7 @@ def test_removed_blobs_and_blobs_that_another_process_reads_are_skipped() -> Non
 
 
 def test_removed_bytes_are_not_missing() -> None:
-    """A message may ask for a check of bytes that were removed since."""
+    """A message may request a check of bytes that were removed later."""
     digest = blob_of(making.registered(making.tenant())).digest
     making.stored_file(digest).unlink()
     Blob.objects.filter(pk=digest).update(state="REMOVED")

@@ -1,4 +1,4 @@
-"""Whether the bytes that a release pins are still what was verified: told cheaply, but never wrongly."""
+"""The checks of pinned bytes at submissions and activations."""
 
 import os
 import secrets
@@ -54,7 +54,7 @@ def same_size_and_times(path: Path) -> None:
 def test_unchanged_bytes_are_sound_after_one_query_and_no_hashing(
     release: Release, require: Require, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    """Whatever was hashed is noted, which would be another query."""
+    """A hash would be recorded, with another query."""
     with django_assert_num_queries(1):
         require(release)
 
@@ -90,7 +90,7 @@ def test_the_last_verdict_applies_although_the_bytes_look_right(
 
 
 def test_a_submission_never_hashes(release: Release, django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    """It goes by the last verdict, and whoever can hash is told to look."""
+    """It reads the last verdict, and sends a message to check the bytes."""
     same_size_and_times(file(release))
     with django_assert_num_queries(1):
         require_sound(release)
@@ -98,7 +98,7 @@ def test_a_submission_never_hashes(release: Release, django_assert_num_queries: 
 
 
 def test_a_submission_relies_on_the_last_verdict(release: Release) -> None:
-    """Bytes that somebody put back by hand are not trusted before they were read."""
+    """Bytes that were restored by hand are not trusted until they were read."""
     Blob.objects.update(state="DAMAGED")
     with pytest.raises(ArtifactAltered):
         require_sound(release)
@@ -163,7 +163,7 @@ def test_a_release_without_stored_bytes_is_always_sound(require: Require) -> Non
 
 
 class TestRemote:
-    """A store on the network, which may not answer."""
+    """A remote store, which may not respond."""
 
     @pytest.fixture
     def release(self, settings: Any, s3_place: S3Settings) -> Release:

@@ -1,4 +1,4 @@
-"""Artifacts that go straight to a real S3 server: nothing is at its digest before the coordinator has hashed it."""
+"""Direct uploads to a real S3 server. Bytes are stored under a digest only after the coordinator has hashed them."""
 
 import os
 from datetime import timedelta
@@ -46,7 +46,7 @@ def place(settings: Any, s3_place: S3Settings) -> S3Settings:
 
 
 def keys(place: S3Settings) -> list[str]:
-    """What is in the bucket, and the uploads that are under way there."""
+    """Return the objects in the bucket and its running multipart uploads."""
     client = client_of(place)
     found = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix).get("Contents", ())
     open_ones = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())
@@ -164,10 +164,10 @@ def test_a_sound_object_is_never_overwritten(place: S3Settings) -> None:
 
     def verified() -> Seen | None:
         """Return None in the first call. After that, the object of another upload exists."""
-        seen = artifact_store().verified(staged.digest)
-        if seen is None:
+        stat = artifact_store().verified(staged.digest)
+        if stat is None:
             put_by_another()
-        return seen
+        return stat
 
     for _ in range(2):
         assert direct.place(name, staged, key, verified)
@@ -187,7 +187,7 @@ def test_a_part_of_the_wrong_size_must_be_sent_again(place: S3Settings) -> None:
 
 
 def test_a_size_other_than_the_declared_one_is_rejected(place: S3Settings) -> None:
-    """Whoever holds the store's own key could send it; a presigned request cannot."""
+    """Only a client with the credentials of the store can send it. A presigned request cannot."""
     upload = begun(making.tenant(), DATA)
     client = client_of(place)
     key = f"{place.prefix}/staging/{upload.pk}"
@@ -269,7 +269,7 @@ def test_a_verification_that_died_at_any_point_can_be_repeated(place: S3Settings
     upload, direct = sent(owner, DATA), artifact_store().direct
     assert direct is not None
     name = str(upload.pk)
-    # Each is as far as a process may have come.
+    # Each step is a point at which a process may die.
     assert direct.join(name, upload.storage_id)
     assert direct.join(name, upload.storage_id)
     staged = direct.read(name)
@@ -327,7 +327,7 @@ def test_an_unavailable_store_gives_no_verdict(settings: Any, place: S3Settings)
 
 
 def test_the_sweep_tries_an_unavailable_store_only_once(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Each further question would wait for the store in vain."""
+    """Each further attempt would wait until its time-out."""
     owner = making.tenant()
     uploads = [begun(owner, bytes([number])) for number in range(3)]
     with as_owner():

@@ -1,4 +1,4 @@
-"""Releases of images: references, what the registry says, and a contract that comes beside the descriptor."""
+"""Releases of container images: their references, the checks of registries, and uploaded contract documents."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ def registry(settings: Any) -> Iterator[ImageRegistry]:
 
 @contextmanager
 def silent(address: str, port: int) -> Iterator[None]:
-    """A full queue of connections: the kernel drops every further attempt."""
+    """A listener with a full backlog: the kernel drops every further connection."""
     with ExitStack() as held:
         held.enter_context(socket.create_server((address, port), backlog=0))
         for _ in range(2):
@@ -61,7 +61,7 @@ def silent(address: str, port: int) -> Iterator[None]:
         yield
 
 
-def asked(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
+def check(registry: ImageRegistry) -> tuple[str, list[tuple[str, str]]]:
     return verdict(making.upload(making.tenant(), document(registry.reference(DIGEST))).release)
 
 
@@ -74,23 +74,23 @@ def test_a_reference_that_does_not_pin_its_image_is_rejected() -> None:
 
 
 def test_with_any_reference_an_unpinned_image_is_a_warning() -> None:
-    release = making.upload(making.tenant(), document("whatever it is"), any_reference=True).release
+    release = making.upload(making.tenant(), document("not a reference"), any_reference=True).release
     assert verdict(release) == ("REGISTERED", [("IMAGE_REFERENCE_MALFORMED", URI)])
 
 
 def test_if_registries_are_checked_an_unpinned_image_is_always_an_error(settings: Any) -> None:
     settings.IMAGE_REGISTRY_CHECK = True
-    release = making.upload(making.tenant(), document("whatever it is"), any_reference=True).release
+    release = making.upload(making.tenant(), document("not a reference"), any_reference=True).release
     assert verdict(release) == ("REJECTED", [("IMAGE_REFERENCE_MALFORMED", URI)])
 
 
-# --- the registry ---
+# --- registries ---
 
 
 def test_an_image_whose_manifest_exists_is_registered_and_not_pulled(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
-    assert asked(registry) == ("REGISTERED", [])
-    [(method, path, headers)] = registry.asked
+    assert check(registry) == ("REGISTERED", [])
+    [(method, path, headers)] = registry.requests
     assert (method, path) == ("HEAD", f"/v2/acme/app/manifests/{DIGEST}")
     assert "application/vnd.oci.image.manifest.v1+json" in headers["Accept"]
     assert "Authorization" not in headers
@@ -98,30 +98,30 @@ def test_an_image_whose_manifest_exists_is_registered_and_not_pulled(registry: I
 
 def test_without_the_setting_no_registry_is_checked(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRY_CHECK = False
-    assert asked(registry) == ("REGISTERED", [])
-    assert registry.asked == []
+    assert check(registry) == ("REGISTERED", [])
+    assert registry.requests == []
 
 
 def test_a_missing_manifest_is_a_finding(registry: ImageRegistry) -> None:
-    assert asked(registry) == ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_MANIFEST_MISSING", URI)])
 
 
 def test_a_different_digest_in_the_response_is_a_finding(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     registry.answers_with = making.digest_of(b"other")
-    assert asked(registry) == ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])
 
 
 def test_a_challenge_is_met_with_an_anonymous_token(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     registry.token = "let-in"
-    assert asked(registry) == ("REGISTERED", [])
-    assert [path.partition("?")[0] for _, path, _ in registry.asked] == [
+    assert check(registry) == ("REGISTERED", [])
+    assert [path.partition("?")[0] for _, path, _ in registry.requests] == [
         f"/v2/acme/app/manifests/{DIGEST}",
         "/token",
         f"/v2/acme/app/manifests/{DIGEST}",
     ]
-    _, path, headers = registry.asked[1]
+    _, path, headers = registry.requests[1]
     assert path == "/token?service=registry&scope=repository%3Aacme%2Fapp%3Apull"
     assert "Authorization" not in headers
 
@@ -129,19 +129,19 @@ def test_a_challenge_is_met_with_an_anonymous_token(registry: ImageRegistry) -> 
 def test_a_password_is_sent_only_to_the_token_server(registry: ImageRegistry, settings: Any) -> None:
     registry.digests.add(DIGEST)
     registry.token, registry.password = "let-in", "secret"
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
     settings.IMAGE_REGISTRY_CREDENTIALS = {registry.host: "eva:secret"}
-    registry.asked.clear()
-    assert asked(registry) == ("REGISTERED", [])
-    sent = [headers.get("Authorization", "").partition(" ")[::2] for _, _, headers in registry.asked]
+    registry.requests.clear()
+    assert check(registry) == ("REGISTERED", [])
+    sent = [headers.get("Authorization", "").partition(" ")[::2] for _, _, headers in registry.requests]
     assert sent == [("", ""), ("Basic", base64.b64encode(b"eva:secret").decode()), ("Bearer", "let-in")]
 
 
 def test_a_password_is_sent_only_to_its_own_registry(registry: ImageRegistry, settings: Any) -> None:
     registry.token, registry.password = "let-in", "secret"
     settings.IMAGE_REGISTRY_CREDENTIALS = {"registry.example": "eva:secret", "localhost": "eva:secret"}
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
-    assert [headers for _, _, headers in registry.asked if "Authorization" in headers] == []
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+    assert [headers for _, _, headers in registry.requests if "Authorization" in headers] == []
 
 
 @pytest.mark.parametrize("realm", ["http://127.0.0.2:{port}/token", "//127.0.0.2:{port}/token", "", "ftp://x/"])
@@ -153,36 +153,36 @@ def test_a_registry_with_tls_cannot_request_a_password_without_tls(
     with image_registry(certificate) as under_tls, receiving("127.0.0.2") as in_the_open:
         settings.IMAGE_REGISTRY_CREDENTIALS = {under_tls.host: "eva:secret"}
         under_tls.token, under_tls.realm = "let-in", realm.format(port=in_the_open.port)
-        assert asked(under_tls) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
+        assert check(under_tls) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
         under_tls.realm = f"https://{under_tls.host}/token"
         under_tls.digests.add(DIGEST)
-        assert asked(under_tls) == ("REGISTERED", [])
+        assert check(under_tls) == ("REGISTERED", [])
         assert in_the_open.requests == []
 
 
 def test_a_malformed_token_is_not_sent(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
-    registry.token = "let in"
-    assert asked(registry) == ("VERIFYING", [])
+    registry.token = "two words"
+    assert check(registry) == ("VERIFYING", [])
 
 
 def test_the_response_of_a_token_server_is_read_up_to_a_limit(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     registry.token, registry.beside_token = "let-in", "x" * 60_000
-    assert asked(registry) == ("REGISTERED", [])
+    assert check(registry) == ("REGISTERED", [])
     registry.beside_token = "x" * 70_000
-    assert asked(registry) == ("VERIFYING", [])
+    assert check(registry) == ("VERIFYING", [])
 
 
 def test_a_token_server_at_a_private_address_is_not_called(registry: ImageRegistry) -> None:
     registry.token, registry.realm = "let-in", "http://169.254.169.254/latest"
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
 
 
 def test_a_redirect_is_not_followed_and_gives_no_verdict(registry: ImageRegistry) -> None:
     registry.status, registry.location = 307, f"http://{registry.host}/elsewhere"
-    assert asked(registry) == ("VERIFYING", [])
-    assert len(registry.asked) == 1
+    assert check(registry) == ("VERIFYING", [])
+    assert len(registry.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -197,16 +197,16 @@ def test_a_failing_registry_is_checked_again_later(registry: ImageRegistry, stat
 
 def test_an_unreachable_registry_gives_no_verdict(registry: ImageRegistry) -> None:
     registry.server.server_close()
-    assert asked(registry) == ("VERIFYING", [])
+    assert check(registry) == ("VERIFYING", [])
 
 
 def test_an_incomplete_response_gives_no_verdict(registry: ImageRegistry) -> None:
     registry.breaks_off = True
-    assert asked(registry) == ("VERIFYING", [])
+    assert check(registry) == ("VERIFYING", [])
 
 
 def test_the_checks_of_all_registries_share_one_time_limit(registry: ImageRegistry, settings: Any) -> None:
-    """Each registry alone would answer in time."""
+    """Each registry alone responds in time."""
     settings.IMAGE_REGISTRY_SECONDS = 1
     registry.digests.add(DIGEST)
     registry.seconds = 0.4
@@ -235,14 +235,14 @@ def test_an_unresponsive_address_leaves_time_for_the_next_one(
     monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     began = time.monotonic()
     with silent("127.0.0.2", port):
-        assert asked(registry) == ("REGISTERED", [])
+        assert check(registry) == ("REGISTERED", [])
     assert time.monotonic() - began < seconds
 
 
 def test_a_private_address_is_not_called_unless_it_is_allowed(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = []
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
-    assert registry.asked == []
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+    assert registry.requests == []
 
 
 @pytest.mark.parametrize("tail", [":1.0", f"@{making.digest_of(b'other')}", f":1.0@sha512:{'0' * 128}"])
@@ -250,24 +250,24 @@ def test_references_that_do_not_pin_their_artifact_are_not_checked(registry: Ima
     registry.digests.add(DIGEST)
     release = making.upload(making.tenant(), document(f"{registry.host}/{REPOSITORY}{tail}")).release
     assert verdict(release)[0] == "REJECTED"
-    assert registry.asked == []
+    assert registry.requests == []
 
 
 def test_only_the_listed_registries_are_called(registry: ImageRegistry, settings: Any) -> None:
     registry.digests.add(DIGEST)
     settings.IMAGE_REGISTRIES = ["registry.example"]
-    assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
+    assert check(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
     settings.IMAGE_REGISTRIES = [registry.host]
-    assert asked(registry) == ("REGISTERED", [])
+    assert check(registry) == ("REGISTERED", [])
 
 
 def test_a_registry_is_called_with_tls_unless_it_is_listed_as_plain(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRIES_PLAIN_HTTP = []
-    assert asked(registry) == ("VERIFYING", [])
-    assert registry.asked == []
+    assert check(registry) == ("VERIFYING", [])
+    assert registry.requests == []
 
 
-# --- the contract beside the descriptor ---
+# --- the contract document ---
 
 
 IMAGE = document(f"registry.example/app@{DIGEST}")
@@ -334,7 +334,7 @@ def test_a_different_contract_document_for_a_stored_version_is_a_conflict() -> N
 
 @contextmanager
 def somewhere(folder: Path) -> Iterator[tuple[str, str]]:
-    """The host of a registry and the digest of an image in it: Docker's own server where there is one, else ours."""
+    """The host of a registry and the digest of an image in it. Uses Docker's server if installed, else ours."""
     if distribution_server.BINARY:
         with distribution_server.distribution_server(folder) as host:
             yield host, distribution_server.push(host)

@@ -1,4 +1,4 @@
-"""Registering a release: what is taken in, what verification says, and what a second upload means."""
+"""The registration of releases: uploads, verdicts and repeated uploads."""
 
 import json
 from datetime import timedelta
@@ -24,16 +24,16 @@ DESCRIPTOR = making.descriptor(CONTRACT, DATA)
 
 
 def verdict(release: Release) -> tuple[str, list[tuple[str, str]]]:
-    """The status after verification, and the code and field of each finding."""
+    """Return the status after verification, and the code and field of each finding."""
     verify_release(release.pk)
     release.refresh_from_db()
     return release.status, [(finding["code"], finding["field"]) for finding in release.findings]
 
 
 def fingerprint(digest: str) -> str:
-    seen = artifact_store().look(digest)
-    assert seen is not None
-    return seen.fingerprint
+    found = artifact_store().look(digest)
+    assert found is not None
+    return found.fingerprint
 
 
 def staged_files() -> list[Any]:
@@ -96,7 +96,7 @@ def test_an_unmatched_file_and_a_missing_file_are_both_findings() -> None:
 
 
 def test_a_release_that_is_rejected_for_an_unmatched_file_stores_no_contract() -> None:
-    """A refused upload must not settle what its contract version means."""
+    """A rejected release must not define its contract version."""
     release = making.upload(making.tenant(), DESCRIPTOR, DATA, b"stray").release
     assert verdict(release) == ("REJECTED", [("UPLOAD_MATCHES_NO_ARTIFACT", "pipeline-release.json")])
     assert release.contract is None
@@ -324,7 +324,7 @@ def test_a_descriptor_of_a_pipeline_other_than_the_addressed_one_is_rejected() -
 
 
 def test_unreadable_bytes_give_no_verdict_and_are_retried() -> None:
-    """Root reads everything, so the file becomes a directory, which even root cannot read."""
+    """The file is replaced by a directory, because root can read any file."""
     release = making.upload(making.tenant(), DESCRIPTOR, DATA).release
     file = making.stored_file(making.digest_of(DATA))
     file.unlink()
@@ -340,7 +340,7 @@ def test_a_verification_that_ends_after_the_release_was_rejected_changes_nothing
     rows = Release.objects.filter(pk=release.pk)
 
     def reject(execute: Any, sql: str, *arguments: Any) -> Any:
-        """Another verification gives its verdict as soon as this one renews its claim."""
+        """Another verification records its verdict as soon as this one renews its claim."""
         found = execute(sql, *arguments)
         if sql.startswith('UPDATE "releases_release" SET "status_changed_at"'):
             rows.filter(status=Status.VERIFYING).update(status=Status.REJECTED)

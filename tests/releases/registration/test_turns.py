@@ -230,8 +230,8 @@ def test_a_claim_is_renewed_at_most_once_in_an_interval() -> None:
 def age_uploads(**changes: Any) -> None:
     """Update all uploads as if they had last changed three minutes ago. A value in `changes` may be a function."""
     long_ago = timezone.now() - timedelta(minutes=3)
-    given = {name: value() if callable(value) else value for name, value in changes.items()}
-    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **given})
+    values = {name: value() if callable(value) else value for name, value in changes.items()}
+    ArtifactUpload.objects.update(**{"status_changed_at": long_ago, "claimed_at": long_ago, **values})
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_cpu_time_is_counted_over_all_artifacts_of_a_release(
     files = [heavy.archive(CONTRACT, entries=25, salt=str(number)) for number in range(12)]
     assert [code for code, _ in codes(described(*files), on_disk(*files))] == ["ARTIFACT_CPU_EXCEEDED"]
     for data in files[:4]:
-        assert codes(described(data), on_disk(data)) == [], "each release has a budget of its own"
+        assert codes(described(data), on_disk(data)) == [], "each release has a separate budget"
 
 
 def test_an_artifact_that_takes_too_much_memory_is_rejected(

@@ -1,4 +1,4 @@
-"""Signatures over releases: attached, held to the tenant's keys, and asked for by the policy at activation."""
+"""Attachments of releases, the trusted keys of tenants, and the signature policy of activations."""
 
 import json
 from typing import Any
@@ -57,8 +57,8 @@ def digest() -> str:
     return str(document()["artifacts"][0]["digest"])
 
 
-def ask(release: Release, for_: str) -> Release:
-    policy.change(release.pipeline, {"signaturePolicy": for_}, actor="user:admin")
+def with_policy(release: Release, signature_policy: str) -> Release:
+    policy.change(release.pipeline, {"signaturePolicy": signature_policy}, actor="user:admin")
     return Release.objects.select_related("pipeline__tenant", "pipeline__activation").get(pk=release.pk)
 
 
@@ -70,7 +70,7 @@ def refusal(release: Release) -> CoordinatorError:
     return caught.value
 
 
-# --- what signatures are worth ---
+# --- verdicts on signatures ---
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_keys_that_are_added_or_revoked_later_change_the_standing(owner: Tenant)
 
 def test_a_key_is_rotated_with_a_second_signature_by_the_new_key(owner: Tenant) -> None:
     old = signing.trusted(owner, "2025")
-    release = ask(uploaded(owner, signing.envelope(document(), "2025")), "require")
+    release = with_policy(uploaded(owner, signing.envelope(document(), "2025")), "require")
     signing.trusted(owner, "2026")
     trusted_keys.revoke(old, actor="user:admin", reason="rotated")
     assert isinstance(refusal(release), SignatureRequired)
@@ -140,37 +140,37 @@ def test_a_key_is_rotated_with_a_second_signature_by_the_new_key(owner: Tenant) 
 # --- the policy ---
 
 
-@pytest.mark.parametrize("asked", ["off", "warn", "require"])
+@pytest.mark.parametrize("required", ["off", "warn", "require"])
 @pytest.mark.parametrize("signer", ["", "ci", "old", "stranger"])
-def test_the_signature_policy_applies_to_activations(owner: Tenant, asked: str, signer: str) -> None:
+def test_the_signature_policy_applies_to_activations(owner: Tenant, required: str, signer: str) -> None:
     signing.trusted(owner)
     trusted_keys.revoke(signing.trusted(owner, "old"), actor="user:admin", reason="left")
-    release = ask(uploaded(owner, *([signing.envelope(document(), signer)] if signer else [])), asked)
-    if asked == "require" and signer != "ci":
+    release = with_policy(uploaded(owner, *([signing.envelope(document(), signer)] if signer else [])), required)
+    if required == "require" and signer != "ci":
         error = refusal(release)
         assert isinstance(error, SignatureRequired)
         assert error.data == {"standing": {"": "UNSIGNED", "old": "REVOKED_KEYS", "stranger": "UNTRUSTED"}[signer]}
     else:
         assert activate(release, actor="user:test").release_id == release.pk
     warned = [fact.label for fact in facts(release, None) if fact.warning and fact.label == "Signatures"]
-    assert bool(warned) is (signer == "old" or (asked != "off" and signer != "ci"))
+    assert bool(warned) is (signer == "old" or (required != "off" and signer != "ci"))
 
 
 def test_an_active_release_stays_active_when_its_key_is_revoked(owner: Tenant) -> None:
     key = signing.trusted(owner)
-    release = ask(uploaded(owner, signing.envelope(document())), "require")
+    release = with_policy(uploaded(owner, signing.envelope(document())), "require")
     activate(release, actor="user:test")
     making.worker(release)
     trusted_keys.revoke(key, actor="user:admin", reason="leaked")
-    made = submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="k", actor="token:test")
-    assert made.execution.release_id == release.pk
+    submission = submit(owner, pipeline_id=making.PIPELINE, input={"n": 1}, idempotency_key="k", actor="token:test")
+    assert submission.execution.release_id == release.pk
     assert isinstance(refusal(release), SignatureRequired)
 
 
 def test_signed_provenance_is_not_a_signature_over_the_release(owner: Tenant) -> None:
     signing.trusted(owner)
     proof = signing.envelope(signing.statement(digest()), payload_type="application/vnd.in-toto+json")
-    release = ask(uploaded(owner, proof), "require")
+    release = with_policy(uploaded(owner, proof), "require")
     assert trust.of(release).standing is Standing.UNSIGNED
     [signer] = trust.signers_of(release.attachments.get(), list(trusted_keys.of(owner)))
     assert signer.verdict is Verdict.VALID

@@ -1,4 +1,4 @@
-"""Artifacts held against their descriptor (wire protocol A.3, rules 11 to 17)."""
+"""Artifacts are verified against their descriptor (wire protocol A.3, rules 11 to 17)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def jar(contract: Mapping[str, Any] | bytes | None, *, filler: bytes = b"") -> b
 
 
 def descriptor(*artifacts: tuple[str, str, bytes | str], **members: Any) -> Descriptor:
-    """Return a descriptor of (artifactId, kind, bytes or digest)."""
+    """Return a descriptor with artifacts of (artifactId, kind, bytes or digest)."""
     return descriptor_from_json(
         {
             "schemaVersion": 1,
@@ -57,7 +57,7 @@ def sha(body: bytes) -> str:
 
 
 class Shelf:
-    """Stored artifacts by their id, and what was opened and left open."""
+    """Stored artifacts by their id. Records which were opened and which are still open."""
 
     def __init__(self, **bodies: bytes) -> None:
         self.bodies = bodies
@@ -71,7 +71,7 @@ class Shelf:
         return self.opened[-1]
 
 
-def told(verdict: Verdict) -> list[tuple[str, str, str]]:
+def findings_of(verdict: Verdict) -> list[tuple[str, str, str]]:
     return [(finding.code, finding.field, finding.message) for finding in verdict.findings]
 
 
@@ -113,7 +113,7 @@ def test_warnings_of_the_descriptor_are_kept_and_reject_nothing() -> None:
 )
 def test_a_missing_file_is_a_finding(kind: str, message: str) -> None:
     verdict = verify(descriptor(("app", kind, b"")), Shelf())
-    assert told(verdict) == [("ARTIFACT_FILE_MISSING", AT, message)]
+    assert findings_of(verdict) == [("ARTIFACT_FILE_MISSING", AT, message)]
     assert not verdict.accepted
 
 
@@ -126,14 +126,14 @@ INSIDE = f"{AT}!pipeline-contract.json"
 @pytest.mark.parametrize("kind", ["jar", "local-file"])
 def test_a_different_digest_is_a_finding(kind: str) -> None:
     verdict = verify(descriptor(("app", kind, b"other")), Shelf(app=jar(CONTRACT)))
-    assert told(verdict) == [("ARTIFACT_DIGEST_MISMATCH", f"{AT}.digest", DIGEST)]
+    assert findings_of(verdict) == [("ARTIFACT_DIGEST_MISMATCH", f"{AT}.digest", DIGEST)]
     assert verdict.contract is None
 
 
 @pytest.mark.parametrize("body", [b"no zip", b"", jar(None)])
 def test_a_jar_without_a_contract_is_a_finding(body: bytes) -> None:
     verdict = verify(descriptor(("app", "jar", body)), Shelf(app=body))
-    assert told(verdict) == [("ARTIFACT_CONTRACT_MISSING", AT, MISSING)]
+    assert findings_of(verdict) == [("ARTIFACT_CONTRACT_MISSING", AT, MISSING)]
 
 
 @pytest.mark.parametrize("kind", ["jar", "local-file", "native-binary", "lambda-zip"])
@@ -217,7 +217,7 @@ def test_an_unsafe_archive_is_a_finding_that_names_the_entry() -> None:
         file.writestr("../evil", b"")
     verdict = verify(descriptor(("app", "lambda-zip", buffer.getvalue())), Shelf(app=buffer.getvalue()))
     message = "Failed to inspect release artifact: an entry's name leads out of the archive"
-    assert told(verdict) == [("ARCHIVE_NAME_CLIMBS_OUT", f"{AT}!../evil", message)]
+    assert findings_of(verdict) == [("ARCHIVE_NAME_CLIMBS_OUT", f"{AT}!../evil", message)]
 
 
 def test_a_failed_read_gives_no_verdict() -> None:

@@ -1,4 +1,4 @@
-"""What may be attached to a release: told apart by content, read strictly, and held against the descriptor."""
+"""Attachments: the content determines the kind, is parsed strictly, and is compared with the descriptor."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def refused(attached: Any) -> set[str]:
     return {finding.code for finding in caught.value.findings}
 
 
-def told(evidence: Evidence) -> list[tuple[str, str, str]]:
+def findings_of(evidence: Evidence) -> list[tuple[str, str, str]]:
     return [(finding.code, finding.field, finding.severity.value) for finding in evidence.findings]
 
 
@@ -97,7 +97,7 @@ def test_an_unreadable_document_is_rejected_with_its_code(attached: Any, code: s
 
 
 def test_a_large_sbom_is_accepted() -> None:
-    """It may hold more values than other documents."""
+    """An SBOM may have more values than other documents."""
     bill = {**making.cyclone(), "properties": [0] * (MAX_VALUES + 1)}
     assert MAX_VALUES + 100 < MAX_ATTACHMENT_VALUES
     assert examined(bill).kind is AttachmentKind.SBOM
@@ -135,13 +135,13 @@ def test_a_large_sbom_is_accepted() -> None:
 )
 def test_a_document_about_something_else_has_a_finding(attached: Any, findings: list[tuple[str, str, str]]) -> None:
     evidence = examined(attached)
-    assert told(evidence) == findings
+    assert findings_of(evidence) == findings
     assert evidence.contradicts
 
 
 def test_a_stored_artifact_without_provenance_is_a_warning_and_an_image_needs_none() -> None:
     evidence = examined(making.statement(DIGEST), TWO)
-    assert told(evidence) == [("PROVENANCE_ARTIFACT_UNCOVERED", "provenance#subject", "warning")]
+    assert findings_of(evidence) == [("PROVENANCE_ARTIFACT_UNCOVERED", "provenance#subject", "warning")]
     assert "more" in evidence.findings[0].message
     assert not evidence.contradicts
     assert examined(making.statement(DIGEST, OTHER, "sha256:" + "c" * 64), TWO).findings == ()
