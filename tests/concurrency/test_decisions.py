@@ -92,7 +92,7 @@ def attached(release: Release, *names: str) -> Callable[[], Sequence[Attachment]
 
 def the_last_place_for_an_attachment() -> Decision:
     [release] = releases("1.0")
-    attached(release, *(str(number) for number in range(Attachment.MOST - 1)))()
+    attached(release, *(str(number) for number in range(Attachment.MAX_PER_RELEASE - 1)))()
     return attached(release, "last"), attached(release, "one too many"), "AttachmentsFull"
 
 
