@@ -7,6 +7,7 @@ of its release in one query and reads no bytes. An activation also reads the byt
 import time
 
 from foundation.errors import CoordinatorError
+from foundation.timed_cache import TimedCache
 from foundation.wakeups import wakeup
 from releases.artifacts import verdicts
 from releases.artifacts.store import ArtifactStore, Seen, artifact_store
@@ -15,10 +16,8 @@ from releases.models import Blob, Release
 from releases.queries import blobs as blobs_of
 
 CHECK_TASK = "releases.check_blob"
-# For this time a process caches what a remote store has for a digest. It never caches the verdict.
-LOOK_SECONDS = 30.0
-MOST_LOOKS = 10_000
-_looks: dict[str, tuple[float, Seen | None]] = {}
+cache: TimedCache[str, Seen | None] = TimedCache(seconds=30.0, most=10_000)
+"""What a remote store has for a digest. The verdict on the bytes is never cached."""
 
 
 def require_sound(release: Release) -> None:
@@ -36,10 +35,10 @@ def require_sound(release: Release) -> None:
         except ArtifactStoreUnavailable:
             continue
         if stat is None or stat.size != blob.size:
-            wakeup.ring(CHECK_TASK, blob.digest)
+            wakeup.send(CHECK_TASK, blob.digest)
             raise _altered(blob.digest) if stat else _missing(blob.digest)
         if stat.fingerprint != blob.fingerprint:
-            wakeup.ring(CHECK_TASK, blob.digest)
+            wakeup.send(CHECK_TASK, blob.digest)
 
 
 def require_verified(release: Release) -> None:
@@ -76,13 +75,11 @@ def _look(store: ArtifactStore, blob: Blob) -> Seen | None:
     """Return what the store has for `blob`. For a remote store, use the cached result if its size is right."""
     if not store.is_remote:
         return store.look(blob.digest)
-    now = time.monotonic()
-    at, seen = _looks.get(blob.digest, (-LOOK_SECONDS, None))
-    if seen is None or seen.size != blob.size or now - at >= LOOK_SECONDS:
-        if len(_looks) >= MOST_LOOKS:
-            _looks.clear()
+    seen = cache.get(blob.digest)
+    if seen is None or seen.size != blob.size:
+        since = time.monotonic()
         seen = store.look(blob.digest)
-        _looks[blob.digest] = (now, seen)
+        cache.set(blob.digest, seen, since=since)
     return seen
 
 

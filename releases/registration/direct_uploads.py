@@ -114,7 +114,7 @@ def complete(upload: ArtifactUpload) -> ArtifactUpload:
             raise UploadIncomplete("Some parts are missing.")
         with transaction.atomic():
             if _move(upload, UploadStatus.OPEN, UploadStatus.VERIFYING):
-                wakeup.ring(FINISH_TASK)
+                wakeup.send(FINISH_TASK)
         upload.refresh_from_db()
     return upload
 

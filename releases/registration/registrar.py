@@ -160,7 +160,7 @@ def _commit(
             release = _write_release(tenant, descriptor, upload)
             attachments.write(release, upload.evidence, actor=upload.actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
-            wakeup.ring(VERIFY_TASK)
+            wakeup.send(VERIFY_TASK)
     except IntegrityError:
         # Another upload of the same version was committed first.
         existing = _existing(tenant, descriptor, upload.contract)

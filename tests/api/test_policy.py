@@ -1,4 +1,4 @@
-"""The policy of a pipeline over REST: scopes, valid values and effects."""
+"""REST of pipeline policies: permissions, valid values and effects."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,19 +15,13 @@ from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
 PATH = f"pipelines/{making.PIPELINE}"
-WHOLE = {
+POLICY = {
     "reasonRequired": True,
     "validateAnswers": False,
     "retryLimit": 7,
     "retryDelaySeconds": 0.5,
     "retryMultiplier": 3.0,
 }
-
-
-@pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """Create the folder of static files, which every installation has. Without it, its server warns."""
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
 
 
 @pytest.fixture
@@ -45,18 +39,18 @@ def admin(owner: Tenant) -> Caller:
     return Caller(owner, Scope.ADMINISTER, Scope.READ)
 
 
-def test_only_the_named_members_change(admin: Caller) -> None:
+def test_only_the_named_parts_of_a_policy_change(admin: Caller) -> None:
     first = admin.get(PATH)
     defaults = {"reasonRequired": False, "validateAnswers": True, "retryLimit": None, "retryMultiplier": None}
     assert {**first, **defaults, "retryDelaySeconds": None} == first
-    assert admin.call("PATCH", PATH, WHOLE) == {**first, **WHOLE}
-    changed = {**first, **WHOLE, "retryLimit": None}
+    assert admin.call("PATCH", PATH, POLICY) == {**first, **POLICY}
+    changed = {**first, **POLICY, "retryLimit": None}
     assert admin.call("PATCH", PATH, {"retryLimit": None}) == changed
     assert admin.call("PATCH", PATH, {}) == changed
     assert admin.get(PATH) == changed
 
 
-def test_the_settings_of_a_pipeline_override_the_defaults(admin: Caller, owner: Tenant, settings: Any) -> None:
+def test_a_policy_overrides_the_defaults_of_the_coordinator(admin: Caller, owner: Tenant, settings: Any) -> None:
     settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_MULTIPLIER = 3, 10, 2
     admin.call("PATCH", PATH, {"retryLimit": 0, "retryMultiplier": 1})
     policy = retry_policy(Pipeline.objects.get(tenant=owner))
@@ -70,7 +64,7 @@ def test_the_settings_of_a_pipeline_override_the_defaults(admin: Caller, owner: 
         {"retryLimit": 1000, "retryDelaySeconds": 1800, "retryMultiplier": 100},
     ],
 )
-def test_the_limits_are_valid_values(admin: Caller, change: dict[str, Any]) -> None:
+def test_the_bounds_are_inclusive(admin: Caller, change: dict[str, Any]) -> None:
     assert admin.call("PATCH", PATH, change).items() >= change.items()
 
 
@@ -85,7 +79,9 @@ def test_the_limits_are_valid_values(admin: Caller, change: dict[str, Any]) -> N
         ({"retryMultiplier": 101, "retryLimit": -1, "reasonRequired": True}, {"retryMultiplier", "retryLimit"}),
     ],
 )
-def test_an_invalid_policy_is_rejected_with_all_errors(admin: Caller, change: dict[str, Any], fields: set[str]) -> None:
+def test_an_invalid_policy_is_rejected_with_every_finding(
+    admin: Caller, change: dict[str, Any], fields: set[str]
+) -> None:
     before = rows(Pipeline)
     problem = admin.call("PATCH", PATH, change, 422)
     assert problem["code"] == "POLICY_INVALID"
@@ -122,10 +118,10 @@ def test_a_malformed_change_changes_nothing(admin: Caller, body: Any) -> None:
     assert rows(Pipeline) == before
 
 
-def test_only_tenant_admins_change_a_policy(owner: Tenant, release: Release) -> None:
+def test_only_administrators_of_the_tenant_change_a_policy(owner: Tenant, release: Release) -> None:
     before = rows(Pipeline)
     others = Caller(owner, *(scope for scope in Scope if scope is not Scope.ADMINISTER))
-    assert others.call("PATCH", PATH, WHOLE, 403)["code"] == "SCOPE_MISSING"
+    assert others.call("PATCH", PATH, POLICY, 403)["code"] == "SCOPE_MISSING"
     stranger = Caller(making.tenant(), *Scope)
-    assert stranger.call("PATCH", PATH, WHOLE, 404)["code"] == "PIPELINE_UNKNOWN"
+    assert stranger.call("PATCH", PATH, POLICY, 404)["code"] == "PIPELINE_UNKNOWN"
     assert rows(Pipeline) == before
