@@ -82,22 +82,22 @@ class _Check:
         host = self.reference.host
         if settings.IMAGE_REGISTRIES and host not in settings.IMAGE_REGISTRIES:
             raise _Rejected("IMAGE_REGISTRY_NOT_ALLOWED", f"{host} is not among the registries in IMAGE_REGISTRIES")
-        answer = self._head({})
-        if answer.status == 401:
-            answer = self._head(self._authorised(answer))
-        self._judge(answer)
+        response = self._head({})
+        if response.status == 401:
+            response = self._head(self._authorised(response))
+        self._judge(response)
 
-    def _judge(self, answer: Response) -> None:
+    def _judge(self, response: Response) -> None:
         host = self.reference.host
-        if answer.status == 404:
+        if response.status == 404:
             raise _Rejected(
                 "IMAGE_MANIFEST_MISSING", f"{host} has no manifest {self.artifact.digest} in this repository"
             )
-        if answer.status in (401, 403):
+        if response.status in (401, 403):
             raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} denies this coordinator access to the repository")
-        if answer.status != 200:
-            raise RegistryUnavailable(f"{host} responded with status {answer.status}")
-        digest = answer.headers.get("docker-content-digest", "")
+        if response.status != 200:
+            raise RegistryUnavailable(f"{host} responded with status {response.status}")
+        digest = response.headers.get("docker-content-digest", "")
         if digest and digest != self.artifact.digest:
             raise _Rejected("IMAGE_MANIFEST_OTHER_DIGEST", f"{host} returned a manifest with a different digest")
 
@@ -124,16 +124,16 @@ class _Check:
             raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} names no https address for tokens")
         query = {"service": challenge.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
         joined = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
-        answer = _call("GET", joined, self._password(), self.deadline)
-        if answer.status in (400, 401, 403, 404):
+        response = _call("GET", joined, self._password(), self.deadline)
+        if response.status in (400, 401, 403, 404):
             raise _Rejected("IMAGE_REGISTRY_DENIED", f"{host} gives this coordinator no token for the repository")
         try:
-            document = json.loads(answer.body) if answer.status == 200 and answer.complete else None
+            document = json.loads(response.body) if response.status == 200 and response.complete else None
         except (ValueError, RecursionError):
             document = None
         token = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
         if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
-            raise RegistryUnavailable(f"{host} returned no usable token (status {answer.status})")
+            raise RegistryUnavailable(f"{host} returned no usable token (status {response.status})")
         return token
 
     def _password(self) -> dict[str, str]:
