@@ -5,7 +5,7 @@ from typing import Any
 
 from django.test import Client
 
-from tests.interop.strict_worker import ENCODING
+from tests.executions.transports.rest.strict_worker import ENCODING
 
 ADMIN, CONTROL = "admin-token", "control-token"
 

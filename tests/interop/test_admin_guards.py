@@ -17,11 +17,11 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
+from tests.executions.transports.rest.order_flow import Flow
 from tests.interop.client import call, ok, refused, switch_on
-from tests.interop.conftest import Flow
-from tests.interop.test_admin import WORKER, base, owner, register, root, written
+from tests.interop.registering import base, register, written
+from tests.interop.test_admin import WORKER
 
-__all__ = ["owner", "root"]
 pytestmark = pytest.mark.django_db
 
 

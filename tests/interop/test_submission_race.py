@@ -7,8 +7,8 @@ from django.db import connection
 from executions.models import Execution
 from releases.activation.activation import activate
 from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.client import ok, payload, switch_on
-from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from wire.messages.rest_messages import execution_key
 
 

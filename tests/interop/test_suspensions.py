@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from executions.awaits import interactions
+from executions.awaits import awaits, interactions
 from executions.awaits.interactions import MOST_CORRELATED
 from executions.errors import CorrelationAmbiguous
 from executions.lifecycle.redrive import redrive
@@ -14,9 +15,9 @@ from executions.lifecycle.sweep import awaits_due
 from executions.models import Execution, Interaction
 from tests import making
 from tests.executions.awaits.parking import make_late
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow, altered
+from tests.executions.transports.rest.strict_worker import DTO
 from tests.interop.client import call, ok, payload, refused, switch_on
-from tests.interop.conftest import ORDER, PIPELINE, Flow
-from tests.interop.strict_worker import DTO
 from tests.raw_sql import run, unguarded
 
 DECISION_TYPE = DTO + "RestaurantDecisionDto"
@@ -195,3 +196,30 @@ def test_items_of_one_unit_that_share_a_correlation_id_are_answered_by_their_own
         complete(flow, interaction_id=uuid.UUID(item["interactionId"]))
     made.refresh_from_db()
     assert made.status == "QUEUED"
+
+
+def test_the_ids_that_a_worker_chose_are_told_to_the_letter(flow: Flow, settings: Any) -> None:
+    """Its own token, which holds them, answers; so does a type that the await alone names (wire protocol F.3, F.4)."""
+    switch_on(settings)
+
+    def change(told: Any) -> None:
+        told["unitId"] = told["unit"]["unitId"] = told["interactions"][0]["unitId"] = "unit-1"
+        told["unit"]["primaryInteractionId"] = told["interactions"][0]["interactionId"] = "int-1"
+        told["interactions"][0].update(outputType="com.acme.Decision", transportOutputType="com.acme.Decision")
+
+    made = altered(flow, change)
+    base = f"control-plane/tenants/{flow.owner.slug}/interactions"
+    assert made.await_units.get().worker_name == "unit-1"
+    [item] = ok("GET", f"{base}/pending")
+    assert item["interactionId"] == "int-1"
+    token = awaits.resume_token_of(made.interactions.get(), issued_at=timezone.now())
+    assert token.interaction_id == "int-1"
+    answer = {
+        "resumeToken": token.sign(awaits.resume_secrets()[0]),
+        "responsePayload": payload("com.acme.Decision", DECISION),
+    }
+    assert ok("POST", f"{base}/complete", answer)["interactionId"] == "int-1"
+    repeated = ok("POST", f"{base}/complete", {**answer, "resumeToken": "", "interactionId": "int-1"})
+    assert (repeated["interactionId"], repeated["duplicate"]) == ("int-1", True)
+    flow.dispatch()
+    assert flow.double.commands[-1]["payloadTypeId"] == "com.acme.Decision"

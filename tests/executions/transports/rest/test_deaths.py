@@ -7,8 +7,8 @@ from executions.models import Execution, WireForm
 from tests import making
 from tests.deaths import each_death
 from tests.executions.hosting import LONG_AGO
-from tests.interop.conftest import ORDER, PIPELINE, Flow
-from tests.interop.strict_worker import ENCODING, completed
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
+from tests.executions.transports.rest.strict_worker import ENCODING, completed
 
 
 @pytest.mark.django_db

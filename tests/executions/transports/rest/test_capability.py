@@ -29,8 +29,8 @@ from executions.workers import message_path
 from foundation.scheduling import places
 from foundation.scheduling.places import Places
 from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.receiving import dripping
 
 OTHER = {"releaseVersion": "another"}

@@ -12,8 +12,8 @@ from executions.transports.rest.workers import register
 from executions.workers.registry import take_heartbeat
 from executions.workers.stranded import stranded
 from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.interop.client import ok, switch_on
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 from wire.messages.celery_messages import Heartbeat
 
 REASON = WorkerEligibility.Reason.ENDPOINT_NOT_ALLOWED

@@ -8,8 +8,8 @@ from executions.transports.rest import assignment, calls, dispatch
 from foundation.scheduling import places
 from tests import making
 from tests.deaths import each_death
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 
 
 def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> None:

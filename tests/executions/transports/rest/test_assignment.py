@@ -22,8 +22,8 @@ from executions.workers.stranded import stranded
 from foundation.scheduling import places
 from releases.models import Release
 from tests import making
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.raw_sql import run
 from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
 
