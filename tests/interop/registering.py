@@ -16,7 +16,7 @@ def base(owner: Tenant) -> str:
 
 
 def written(root: Path, version: str = "sha256:abc", kind: str = "jar", uri: str = "", **more: Any) -> Path:
-    """A descriptor in a file, with its artifact beside it."""
+    """Write a descriptor and its artifact to `root`. Return the path of the descriptor."""
     contract = making.contract()
     data = making.archive(contract, code=version)
     jar = root / "app.jar"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 WORKER = {"workerId": "w-1", "contractVersion": "c", "releaseVersion": "sha256:r", "protocol": " REST "}
 
 
-def test_activation_moves_on_and_back(root: Path, owner: Tenant) -> None:
+def test_releases_are_activated_and_rolled_back(root: Path, owner: Tenant) -> None:
     assert refused(call("GET", f"{base(owner)}/releases/active")) == (404, "")
     for version in ("sha256:one", "sha256:two"):
         assert register(owner, written(root, version)).status_code == 200
@@ -40,14 +40,14 @@ def test_activation_moves_on_and_back(root: Path, owner: Tenant) -> None:
     assert ok("GET", f"{base(owner)}/releases/sha256%3Aone") == one
 
 
-def test_a_release_whose_bytes_are_gone_is_not_activated(root: Path, owner: Tenant) -> None:
+def test_a_release_whose_bytes_are_missing_is_not_activated(root: Path, owner: Tenant) -> None:
     record = register(owner, written(root)).json()
     Path(record["primaryArtifactUri"].removeprefix("file://")).unlink()
     status, text = refused(call("POST", f"{base(owner)}/releases/sha256:abc/activate"))
     assert (status, "not in the artifact store" in text) == (409, True)
 
 
-def test_a_worker_is_registered_beats_drains_and_comes_back(root: Path, owner: Tenant, settings: Any) -> None:
+def test_a_worker_registers_sends_heartbeats_drains_and_returns(root: Path, owner: Tenant, settings: Any) -> None:
     made = ok("POST", f"{base(owner)}/workers/register", {**WORKER, "endpoint": "http://w:1 ", "more": 1})
     moment = made.pop("registeredAtEpochMs")
     assert made.pop("lastHeartbeatAtEpochMs") == moment
@@ -84,9 +84,9 @@ def test_a_worker_beyond_the_limit_is_not_registered(root: Path, owner: Tenant, 
     settings.MAX_TENANT_WORKERS = 1
     ok("POST", f"{base(owner)}/workers/register", WORKER)
     ok("POST", f"{base(owner)}/workers/register", WORKER)
-    status, told = refused(call("POST", f"{base(owner)}/workers/register", {**WORKER, "workerId": "w-2"}))
+    status, text = refused(call("POST", f"{base(owner)}/workers/register", {**WORKER, "workerId": "w-2"}))
     assert status == 409
-    assert told.startswith("WORKER_LIMIT_REACHED")
+    assert text.startswith("WORKER_LIMIT_REACHED")
 
 
 def test_workers_are_listed_by_what_they_host(root: Path, owner: Tenant) -> None:
@@ -106,7 +106,7 @@ def test_workers_are_listed_by_what_they_host(root: Path, owner: Tenant) -> None
 
 @pytest.mark.parametrize("name", ["workerId", "contractVersion", "releaseVersion", "protocol"])
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_a_worker_says_who_it_is_and_what_it_hosts(root: Path, owner: Tenant, name: str, value: Any) -> None:
+def test_the_members_of_a_worker_registration_are_required(root: Path, owner: Tenant, name: str, value: Any) -> None:
     answer = call("POST", f"{base(owner)}/workers/register", {**WORKER, name: value})
     assert refused(answer) == (400, f"{name} is required")
 
@@ -118,22 +118,22 @@ def test_the_length_of_a_worker_id_is_limited(root: Path, owner: Tenant) -> None
     assert (status, "workerId" in text) == (400, True)
 
 
-def test_a_worker_registers_with_a_body(root: Path, owner: Tenant) -> None:
+def test_a_worker_registration_needs_a_body(root: Path, owner: Tenant) -> None:
     assert refused(call("POST", f"{base(owner)}/workers/register")) == (400, "request is required")
     assert refused(call("POST", f"{base(owner)}/workers/register", b"null")) == (400, "request is required")
 
 
-def test_a_dead_execution_is_driven_again(root: Path) -> None:
+def test_a_failed_execution_is_redriven(root: Path) -> None:
     owner, _ = making.ready()
     [spent] = making.dead(owner, "spent")
     path = f"admin/tenants/{owner.slug}/executions"
     version = spent.version
-    told = f"Execution {spent.pk} version mismatch: expected 99 but current version is {version}"
-    assert refused(call("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": 99})) == (409, told)
+    message = f"Execution {spent.pk} version mismatch: expected 99 but current version is {version}"
+    assert refused(call("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": 99})) == (409, message)
     before: dict[str, Any] = {**Execution.objects.values().get(pk=spent.pk)}
     made = ok("POST", f"{path}/{spent.pk}/redrive", {"expectedVersion": version, "reason": "x" * 200})
     after: dict[str, Any] = {**Execution.objects.values().get(pk=spent.pk)}
-    # Status, errors and what counts or tells of the move; input, step, progress, pin and key stay.
+    # Only the status, errors, counters and timestamps change. Input, step, progress, pin and key do not.
     may_change = {"next_due_at", "updated_at"}  # both are the time of the transaction
     assert {name for name in before if before[name] != after[name]} - may_change == {
         *("status", "version", "attempt", "budget_start", "error_code", "error_message", "finished_at"),
@@ -154,23 +154,23 @@ def test_a_dead_execution_is_driven_again(root: Path) -> None:
         "releaseVersion": "1.0",
     }
     assert len(spent.events.get(kind="REDRIVEN").data["reason"]) == 80
-    told = f"Execution {spent.pk} cannot be re-driven from status QUEUED"
-    assert refused(call("POST", f"{path}/{spent.pk}/redrive")) == (409, told)
+    message = f"Execution {spent.pk} cannot be re-driven from status QUEUED"
+    assert refused(call("POST", f"{path}/{spent.pk}/redrive")) == (409, message)
 
 
-def test_what_no_retry_can_help_is_driven_again_only_when_that_is_said(root: Path) -> None:
+def test_a_non_retryable_failure_is_redriven_only_with_allow_failed(root: Path) -> None:
     owner, _ = making.ready()
     [failed] = making.dead(owner, "failed", retryable=False)
     path = f"admin/tenants/{owner.slug}/executions/{failed.pk}/redrive"
-    told = f"Execution {failed.pk} cannot be re-driven from status FAILED"
-    assert refused(call("POST", path, {"allowFailed": False, "expectedVersion": 99})) == (409, told)
+    message = f"Execution {failed.pk} cannot be re-driven from status FAILED"
+    assert refused(call("POST", path, {"allowFailed": False, "expectedVersion": 99})) == (409, message)
     assert ok("POST", path, {"allowFailed": True})["previousStatus"] == "FAILED"
 
 
 @pytest.mark.parametrize(
     "body", [{"expectedVersion": "1"}, {"expectedVersion": True}, {"allowFailed": "yes"}, {"reason": 1}]
 )
-def test_an_order_of_the_wrong_form_is_refused(root: Path, body: Any) -> None:
+def test_an_invalid_redrive_request_is_rejected(root: Path, body: Any) -> None:
     owner, _ = making.ready()
     [spent] = making.dead(owner, "spent")
     assert call("POST", f"admin/tenants/{owner.slug}/executions/{spent.pk}/redrive", body).status_code == 400

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 
 
 @pytest.fixture
-def asked(flow: Flow) -> Interaction:
+def question(flow: Flow) -> Interaction:
     accepted(flow.owner)
     flow.dispatch()
     return Interaction.objects.get(tenant=flow.owner)
@@ -30,7 +30,7 @@ def pending(flow: Flow, query: str = "") -> Any:
     return ok("GET", place(flow.owner, f"interactions/pending{query}"))
 
 
-def test_what_is_pending_has_its_members_and_plain_json(flow: Flow, asked: Interaction) -> None:
+def test_the_members_of_a_pending_question(flow: Flow, question: Interaction) -> None:
     [item] = pending(flow)
     assert list(item) == [
         "interactionId", "correlationId", "executionId", "stepId", "stepIndex", "outputType", "status",
@@ -40,15 +40,15 @@ def test_what_is_pending_has_its_members_and_plain_json(flow: Flow, asked: Inter
     assert item["requestPayload"]["requestId"] == "r1"
     assert (item["outputType"], item["stepIndex"], item["status"]) == (DECISION_TYPE, 2, "DISPATCHED")
     assert type(item["transportMetadata"]["dispatchedAtEpochMs"]) is int
-    make_late(asked)
-    assert [each["interactionId"] for each in pending(flow)] == [str(asked.pk)]
+    make_late(question)
+    assert [each["interactionId"] for each in pending(flow)] == [str(question.pk)]
 
 
-def test_what_is_pending_is_filtered_and_bounded(flow: Flow, asked: Interaction) -> None:
+def test_pending_questions_are_filtered_and_limited(flow: Flow, question: Interaction) -> None:
     accepted(flow.owner, order("k2"))
     flow.dispatch()
     first, second = (each["interactionId"] for each in pending(flow))
-    assert first == str(asked.pk)
+    assert first == str(question.pk)
     for limit, count in (("", 2), ("?limit=1", 1), ("?limit=0", 1), ("?limit=-5", 1), ("?limit=99999", 2)):
         assert len(pending(flow, limit)) == count, limit
     assert len(pending(flow, "?group=%20restaurant%20&assignee=")) == 2
@@ -58,7 +58,9 @@ def test_what_is_pending_is_filtered_and_bounded(flow: Flow, asked: Interaction)
     assert call("GET", place(flow.owner, "interactions/pending?limit=ten")).status_code == 404
 
 
-def test_no_more_is_listed_than_the_bound(flow: Flow, asked: Interaction, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_pending_questions_has_a_maximum(
+    flow: Flow, question: Interaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accepted(flow.owner, order("k2"))
     flow.dispatch()
     monkeypatch.setattr(control_plane, "MAX_PENDING", 1)
@@ -69,71 +71,73 @@ def complete(flow: Flow, body: Any) -> Any:
     return call("POST", place(flow.owner, "interactions/complete"), body)
 
 
-def test_a_timer_is_pending_for_nobody(flow: Flow) -> None:
+def test_timers_are_not_listed(flow: Flow) -> None:
     owner, release = making.ready()
     made = suspended((owner, release), transport="timer")
     assert made.status == "WAITING_EXTERNAL"
     assert ok("GET", place(owner, "interactions/pending")) == []
 
 
-def test_what_is_answered_is_pending_no_more(flow: Flow, asked: Interaction) -> None:
-    body = {"interactionId": str(asked.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+def test_answered_questions_are_not_listed(flow: Flow, question: Interaction) -> None:
+    body = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
     assert complete(flow, body).status_code == 200
     assert pending(flow) == []
 
 
-def test_an_answer_counts_once_and_a_repeat_wakes_the_execution(flow: Flow, asked: Interaction) -> None:
-    body = {"interactionId": f" {asked.pk} ", "responsePayload": payload(DECISION_TYPE, DECISION), "actor": "eva"}
+def test_only_the_first_answer_counts_and_a_repeat_is_a_duplicate(flow: Flow, question: Interaction) -> None:
+    body = {"interactionId": f" {question.pk} ", "responsePayload": payload(DECISION_TYPE, DECISION), "actor": "eva"}
     first = complete(flow, {**body, "idempotencyKey": "ignored", "unknown": 1})
     assert first.json() == {
-        "interactionId": str(asked.pk),
-        "executionId": str(asked.execution_id),
+        "interactionId": str(question.pk),
+        "executionId": str(question.execution_id),
         "stepId": "ProcessAwaitRestaurantDecisionService",
         "status": "COMPLETED",
         "duplicate": False,
     }
     again = complete(flow, {**body, "responsePayload": payload(DECISION_TYPE, {"rejected": {}})})
     assert (again.status_code, again.json()["duplicate"]) == (200, True)
-    asked.refresh_from_db()
-    assert (asked.response, asked.actor) == (DECISION, "tpf-control-plane:eva")
+    question.refresh_from_db()
+    assert (question.response, question.actor) == (DECISION, "tpf-control-plane:eva")
 
 
-def names_by_correlation(asked: Interaction) -> dict[str, Any]:
-    return {"correlationId": asked.correlation_id}
+def names_by_correlation(question: Interaction) -> dict[str, Any]:
+    return {"correlationId": question.correlation_id}
 
 
-def names_by_token(asked: Interaction) -> dict[str, Any]:
+def names_by_token(question: Interaction) -> dict[str, Any]:
     from django.utils import timezone
 
     from executions.awaits import awaits
 
-    return {"resumeToken": awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])}
+    return {"resumeToken": awaits.resume_token_of(question, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])}
 
 
 @pytest.mark.parametrize("named", [names_by_correlation, names_by_token])
-def test_an_answer_names_its_question_in_other_ways(
-    flow: Flow, asked: Interaction, named: Callable[[Interaction], dict[str, Any]]
+def test_a_question_is_identified_by_correlation_id_or_token(
+    flow: Flow, question: Interaction, named: Callable[[Interaction], dict[str, Any]]
 ) -> None:
     plain_map = mapping(accepted=mapping(orderId=payload("java.lang.String", DECISION["accepted"]["orderId"])))
-    answer = complete(flow, {**named(asked), "responsePayload": plain_map})
+    answer = complete(flow, {**named(question), "responsePayload": plain_map})
     assert answer.status_code == 200, answer.content
     flow.dispatch()
     command = flow.double.commands[-1]
-    # Wire protocol F.6: whatever the answer came as, it goes on under the type that was asked for, and bare.
+    # The worker gets the answer in plain form with the type of the await, in any case (wire protocol F.6).
     assert command["payloadTypeId"] == DECISION_TYPE
     assert json.loads(command["payload"]) == {"accepted": {"orderId": DECISION["accepted"]["orderId"]}}
-    assert Execution.objects.get(pk=asked.execution_id).status == "SUCCEEDED"
+    assert Execution.objects.get(pk=question.execution_id).status == "SUCCEEDED"
 
 
-def test_an_answer_of_null_goes_on_without_a_type(flow: Flow, asked: Interaction) -> None:
-    assert complete(flow, {"interactionId": str(asked.pk), "responsePayload": payload("null", None)}).status_code == 200
+def test_a_null_answer_is_sent_without_a_type(flow: Flow, question: Interaction) -> None:
+    assert (
+        complete(flow, {"interactionId": str(question.pk), "responsePayload": payload("null", None)}).status_code == 200
+    )
     flow.dispatch()
     command = flow.double.commands[-1]
     assert (command["payloadTypeId"], command["payload"]) == ("null", "null")
 
 
-def test_what_is_no_answer_is_refused(flow: Flow, asked: Interaction) -> None:
-    good = {"interactionId": str(asked.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+def test_invalid_answers_are_rejected(flow: Flow, question: Interaction) -> None:
+    good = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
     unnamed = "interactionId, correlationId, or resumeToken is required"
     assert refused(complete(flow, None)) == (400, "Await completion request is required")
     assert refused(complete(flow, {**good, "interactionId": " "})) == (400, unnamed)
@@ -143,27 +147,27 @@ def test_what_is_no_answer_is_refused(flow: Flow, asked: Interaction) -> None:
     for unknown in ({"interactionId": str(uuid.uuid4())}, {"interactionId": "int-9"}, {"correlationId": "none"}):
         body = {"responsePayload": good["responsePayload"], **unknown}
         assert refused(complete(flow, body)) == (404, "Not Found")
-    token = names_by_token(asked)["resumeToken"]
+    token = names_by_token(question)["resumeToken"]
     for bad_token in ("nonsense", token[:-2] + "xx"):
         assert refused(complete(flow, {**good, "resumeToken": bad_token})) == (400, "Invalid request")
-    asked.refresh_from_db()
-    assert asked.status == "DISPATCHED"
+    question.refresh_from_db()
+    assert question.status == "DISPATCHED"
     other = making.tenant()
     path = f"control-plane/tenants/{other.slug}/interactions/complete"
     assert refused(call("POST", path, good)) == (404, "Not Found")
 
 
-def test_a_late_answer_fails_the_execution_as_the_sweep_would(flow: Flow, asked: Interaction) -> None:
-    make_late(asked)
-    good = {"interactionId": str(asked.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
+def test_a_late_answer_fails_the_execution(flow: Flow, question: Interaction) -> None:
+    make_late(question)
+    good = {"interactionId": str(question.pk), "responsePayload": payload(DECISION_TYPE, DECISION)}
     assert refused(complete(flow, good)) == (400, "Invalid request")
-    told = ok("GET", place(flow.owner, f"executions/{asked.execution_id}"))
-    assert (told["status"], told["errorCode"]) == ("FAILED", "AWAIT_TIMEOUT")
+    status = ok("GET", place(flow.owner, f"executions/{question.execution_id}"))
+    assert (status["status"], status["errorCode"]) == ("FAILED", "AWAIT_TIMEOUT")
     assert refused(complete(flow, good)) == (400, "Invalid request")
 
 
-def test_a_token_that_the_worker_signed_answers(flow: Flow, asked: Interaction, settings: Any) -> None:
-    """Worker and coordinator share the secret; the token is written from the protocol alone (F.8)."""
+def test_a_token_signed_by_the_worker_is_accepted(flow: Flow, question: Interaction, settings: Any) -> None:
+    """The worker and the coordinator share the secret. This token follows the wire protocol (F.8)."""
     import base64
     import hashlib
     import hmac
@@ -197,20 +201,20 @@ def called_back(body: Any, **headers: str) -> Any:
     return Client().post(url, data, content_type="application/json", headers=headers)
 
 
-def test_a_webhook_is_answered_where_its_worker_says_by_default(flow: Flow, asked: Interaction) -> None:
-    """Plain JSON, no bearer: the resume token lets in (wire protocol C.6, F.8)."""
-    body = {"correlationId": asked.correlation_id, "responsePayload": DECISION, **names_by_token(asked)}
+def test_a_webhook_is_answered_at_the_frameworks_default_url(flow: Flow, question: Interaction) -> None:
+    """The request is plain JSON without a bearer token. The resume token authenticates it (wire protocol C.6, F.8)."""
+    body = {"correlationId": question.correlation_id, "responsePayload": DECISION, **names_by_token(question)}
     answer = called_back(body, **{"x-tenant-id": flow.owner.slug})
     assert (answer.status_code, answer.json()["status"], answer.json()["duplicate"]) == (200, "COMPLETED", False)
-    again = called_back({**body, "interactionId": str(asked.pk)})
+    again = called_back({**body, "interactionId": str(question.pk)})
     assert (again.status_code, again.json()["duplicate"]) == (200, True)
     flow.dispatch()
     assert json.loads(flow.double.commands[-1]["payload"]) == DECISION
 
 
-def test_without_its_token_nothing_is_answered_there(flow: Flow, asked: Interaction, settings: Any) -> None:
-    good = {"interactionId": str(asked.pk), "responsePayload": DECISION}
-    token = names_by_token(asked)
+def test_the_default_url_requires_the_resume_token(flow: Flow, question: Interaction, settings: Any) -> None:
+    good = {"interactionId": str(question.pk), "responsePayload": DECISION}
+    token = names_by_token(question)
     forged = {"resumeToken": token["resumeToken"][:-4] + "AAAA"}
     here = {"x-tenant-id": flow.owner.slug}
     assert refused(called_back(good, **here)) == (401, "")
@@ -221,5 +225,5 @@ def test_without_its_token_nothing_is_answered_there(flow: Flow, asked: Interact
     assert refused(called_back(b"{")) == (400, "Invalid request")
     settings.TPF_CONTROL_PLANE_ENABLED = False
     assert refused(called_back({**good, **token}, **here)) == (404, "")
-    asked.refresh_from_db()
-    assert asked.status == "DISPATCHED"
+    question.refresh_from_db()
+    assert question.status == "DISPATCHED"

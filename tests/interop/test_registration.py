@@ -56,11 +56,11 @@ CHANGES: list[tuple[Any, str]] = [
 ]
 
 
-def test_a_registration_has_the_workers_of_the_release_checked(root: Path, owner: Tenant, broker: Broker) -> None:
+def test_a_registration_causes_a_check_of_the_releases_workers(root: Path, owner: Tenant, broker: Broker) -> None:
     assert CHECK_TASK in names(broker.after(lambda: register(owner, written(root))))
 
 
-def test_a_release_is_registered_from_its_files_and_again_as_it_is(root: Path, owner: Tenant) -> None:
+def test_registering_a_release_again_returns_it_unchanged(root: Path, owner: Tenant) -> None:
     path = written(root)
     answer = register(owner, path)
     assert answer.status_code == 200, answer.content
@@ -93,9 +93,7 @@ def test_other_metadata_under_the_same_version_is_a_conflict(root: Path, owner: 
 @pytest.mark.parametrize(
     "uri", ["app.jar", "file:{root}/app.jar", "file:///{root}/app.jar", "{root}/app.jar", "s3://b/k"]
 )
-def test_the_forms_of_an_artifacts_address(
-    root: Path, owner: Tenant, uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_forms_of_an_artifact_uri(root: Path, owner: Tenant, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     status, text = 200, ""
     answer = register(owner, written(root, uri=uri.format(root=str(root))))
@@ -105,7 +103,7 @@ def test_the_forms_of_an_artifacts_address(
     assert not text or answer.content.decode() == text
 
 
-def test_what_is_kept_elsewhere_is_an_identity_alone(root: Path, owner: Tenant) -> None:
+def test_an_artifact_stored_elsewhere_has_only_an_identity(root: Path, owner: Tenant) -> None:
     path = written(root, kind="container-image", uri="registry.example/app@sha256:1")
     record = register(owner, path).json()
     assert (record["primaryArtifactUri"], record["primaryArtifactSizeBytes"], record["contract"]) == ("", 0, None)
@@ -113,21 +111,21 @@ def test_what_is_kept_elsewhere_is_an_identity_alone(root: Path, owner: Tenant) 
 
 
 @pytest.mark.parametrize(("change", "text"), CHANGES)
-def test_what_is_wrong_with_a_descriptor_is_told_and_leaves_nothing(
+def test_an_invalid_descriptor_is_reported_and_leaves_no_rows(
     root: Path, owner: Tenant, change: Any, text: str
 ) -> None:
     path = written(root)
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-    status, told = refused(register(owner, path))
+    status, actual = refused(register(owner, path))
     assert status == 400
-    assert told == text or (text.endswith(": ") and told.startswith(text)), told
+    assert actual == text or (text.endswith(": ") and actual.startswith(text)), actual
     assert ok("GET", f"{base(owner)}/releases") == []
     assert not Release.objects.filter(pipeline__tenant=owner).exists()
 
 
-def test_a_jar_without_a_contract_is_refused(root: Path, owner: Tenant) -> None:
+def test_a_jar_without_a_contract_is_rejected(root: Path, owner: Tenant) -> None:
     path = written(root)
     (root / "app.jar").write_bytes(b"no zip")
     document = json.loads(path.read_text())
@@ -150,7 +148,7 @@ def test_a_jar_without_a_contract_is_refused(root: Path, owner: Tenant) -> None:
         ({"releaseDescriptorPath": 7}, ""),
     ],
 )
-def test_a_request_without_a_usable_path_is_refused(root: Path, owner: Tenant, body: Any, text: str) -> None:
+def test_a_request_without_a_valid_path_is_rejected(root: Path, owner: Tenant, body: Any, text: str) -> None:
     assert refused(call("POST", f"{base(owner)}/releases/register", body)) == (400, text)
 
 
@@ -170,20 +168,20 @@ def test_only_files_below_the_configured_folders_are_opened(
     assert refused(register(owner, "/etc/passwd")) == unreadable
     for uri in (f"{outside}/app.jar", f"{root}/folder/app.jar", f"{root}/../outside/app.jar"):
         path = written(root, uri=uri)
-        told = (400, "Release JAR artifact must point to a readable local file")
-        assert refused(register(owner, path)) == told, uri
+        expected = (400, "Release JAR artifact must point to a readable local file")
+        assert refused(register(owner, path)) == expected, uri
     settings.TPF_RELEASE_ROOTS = []
     assert refused(register(owner, written(root))) == unreadable
 
 
-def test_a_root_that_is_a_link_itself_is_followed(root: Path, owner: Tenant, tmp_path: Path, settings: Any) -> None:
+def test_a_root_may_be_a_link(root: Path, owner: Tenant, tmp_path: Path, settings: Any) -> None:
     link = tmp_path / "link"
     link.symlink_to(root)
     settings.TPF_RELEASE_ROOTS = [link]
     assert register(owner, written(root)).status_code == 200
 
 
-def test_a_pipe_in_the_place_of_a_file_makes_nobody_wait(root: Path, owner: Tenant) -> None:
+def test_a_pipe_is_not_opened(root: Path, owner: Tenant) -> None:
     pipe = root / "pipe.json"
     os.mkfifo(pipe)
     writer = Timer(5, lambda: os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)))  # ends a wait for a writer
@@ -194,8 +192,8 @@ def test_a_pipe_in_the_place_of_a_file_makes_nobody_wait(root: Path, owner: Tena
     assert time.monotonic() - began < 5
 
 
-def test_what_an_author_releases_is_registered_as_it_is(root: Path, owner: Tenant) -> None:
-    """Its descriptor names the artifact by its file name, and may have been moved with it."""
+def test_a_release_of_the_command_line_is_registered_unchanged(root: Path, owner: Tenant) -> None:
+    """Its descriptor names the artifact by its file name, so both can be moved together."""
     contract = making.contract()
     folder = root / "orders"
     folder.mkdir()
@@ -207,7 +205,7 @@ def test_what_an_author_releases_is_registered_as_it_is(root: Path, owner: Tenan
     assert answer.json()["releaseVersion"] == written_release.document["releaseVersion"]
 
 
-def test_a_file_name_does_not_lead_out_of_the_roots(root: Path, owner: Tenant, tmp_path: Path) -> None:
+def test_a_relative_path_cannot_leave_the_roots(root: Path, owner: Tenant, tmp_path: Path) -> None:
     path = written(root, uri="../app.jar")
     (root / "app.jar").rename(tmp_path / "app.jar")
     assert refused(register(owner, path)) == (400, "Release JAR artifact must point to a readable local file")

@@ -23,15 +23,15 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tpf")]
 def decided(flow: Flow) -> Execution:
     made = accepted(flow.owner)
     flow.dispatch()
-    [asked] = ok("GET", place(flow.owner, "interactions/pending"))
-    answer = {"interactionId": asked["interactionId"], "responsePayload": payload(DECISION_TYPE, DECISION)}
+    [question] = ok("GET", place(flow.owner, "interactions/pending"))
+    answer = {"interactionId": question["interactionId"], "responsePayload": payload(DECISION_TYPE, DECISION)}
     ok("POST", place(flow.owner, "interactions/complete"), answer)
     flow.dispatch()
     made.refresh_from_db()
     return made
 
 
-def test_a_status_has_its_nine_members(flow: Flow) -> None:
+def test_a_status_has_nine_members(flow: Flow) -> None:
     made = accepted(flow.owner)
     path = place(flow.owner, f"executions/{made.pk}")
     first = ok("GET", path)
@@ -47,12 +47,16 @@ def test_a_status_has_its_nine_members(flow: Flow) -> None:
     assert ok("GET", f"{path}/result") == {"status": waiting, "resultPayload": None}
 
 
-def test_a_result_is_the_workers_own_to_the_letter(flow: Flow) -> None:
+def test_a_result_is_returned_unchanged(flow: Flow) -> None:
     made = decided(flow)
-    told = ok("GET", place(flow.owner, f"executions/{made.pk}/result"))
-    assert (told["status"]["status"], told["status"]["stepIndex"], told["status"]["version"]) == ("SUCCEEDED", 3, 5)
+    response = ok("GET", place(flow.owner, f"executions/{made.pk}/result"))
+    assert (response["status"]["status"], response["status"]["stepIndex"], response["status"]["version"]) == (
+        "SUCCEEDED",
+        3,
+        5,
+    )
     order_id = DECISION["accepted"]["orderId"]
-    assert told["resultPayload"] == {
+    assert response["resultPayload"] == {
         "payloadTypeId": DTO + "TerminalOrderStateDto",
         "payloadEncoding": ENCODING,
         "payload": f'{{ "state":"ACCEPTED",  "orderId":"{order_id}", "total":27.50 }}',
@@ -60,7 +64,7 @@ def test_a_result_is_the_workers_own_to_the_letter(flow: Flow) -> None:
 
 
 def celery(owner: Tenant, release: Release, body: dict[str, Any], *outputs: str) -> Any:
-    """The result of an execution that a Celery worker ran to its end."""
+    """Return the result of an execution that a Celery worker has completed."""
     made = accepted(owner, body)
     [claim] = making.claimed(owner)
     done = making.answer(claim, output_payloads=list(outputs))
@@ -74,38 +78,38 @@ def native(**members: Any) -> tuple[Tenant, Release, dict[str, Any]]:
     return owner, release, body
 
 
-def test_what_a_celery_worker_gave_gets_the_contracts_type(flow: Flow) -> None:
+def test_the_output_of_a_celery_worker_gets_the_contracts_type(flow: Flow) -> None:
     owner, release, body = native()
     assert celery(owner, release, body, '{"n": 1}') == {**payload("Order", 0), "payload": '{"n":1}'}
     made = Execution.objects.get(tenant=owner)
     assert made.input == {"n": 1}
 
 
-def test_many_results_are_a_list_of_them(flow: Flow) -> None:
+def test_several_outputs_are_a_list(flow: Flow) -> None:
     step = {**making.STEP, "cardinality": "ONE_TO_MANY", "outputTypeId": "integer"}
     owner, release, body = native(steps=[step])
-    told = celery(owner, release, body, "1", "2")
-    assert told["payloadTypeId"] == LIST
-    assert json.loads(told["payload"]) == {"items": [payload("java.lang.Integer", n) for n in (1, 2)]}
+    result = celery(owner, release, body, "1", "2")
+    assert result["payloadTypeId"] == LIST
+    assert json.loads(result["payload"]) == {"items": [payload("java.lang.Integer", n) for n in (1, 2)]}
 
 
-def test_an_execution_that_has_not_succeeded_has_no_list_of_results_either(flow: Flow) -> None:
+def test_an_execution_that_has_not_succeeded_has_no_result(flow: Flow) -> None:
     owner, _, body = native(steps=[{**making.STEP, "cardinality": "ONE_TO_MANY"}])
     made = accepted(owner, body)
     assert made.result_shape == "MATERIALIZED_MULTI"
     assert ok("GET", place(owner, f"executions/{made.pk}/result"))["resultPayload"] is None
 
 
-def test_a_single_result_without_an_output_is_none(flow: Flow) -> None:
+def test_a_single_result_without_an_output_is_null(flow: Flow) -> None:
     owner, release, body = native()
     assert celery(owner, release, body) is None
 
 
-def test_a_cancelled_execution_is_a_failed_one(flow: Flow) -> None:
+def test_a_cancelled_execution_is_reported_as_failed(flow: Flow) -> None:
     made = accepted(flow.owner)
     cancel(flow.owner, made.pk, actor="user:test", reason="no")
-    told = ok("GET", place(flow.owner, f"executions/{made.pk}"))
-    assert (told["status"], told["errorCode"]) == ("FAILED", "CANCELLED")
+    status = ok("GET", place(flow.owner, f"executions/{made.pk}"))
+    assert (status["status"], status["errorCode"]) == ("FAILED", "CANCELLED")
 
 
 @pytest.mark.parametrize("unknown", ["nonsense", "00000000-0000-0000-0000-000000000000"])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from executions.models import Execution
+from executions.models import Execution, Worker
 from executions.transports.rest.workers import register
 from tests import making
 from tests.executions.transports.rest.order_flow import PIPELINE, Flow
@@ -23,14 +23,12 @@ def unavailable(flow: Flow) -> str:
     return text.removeprefix(NO_WORKER)
 
 
-def test_a_worker_that_is_silent_drained_or_unknown_lets_nothing_in(flow: Flow) -> None:
+def test_silent_drained_and_unknown_workers_are_not_eligible(flow: Flow) -> None:
     making.silence(flow.worker)
-    told = "No healthy rest worker lifecycle record for active release; current states: java-1="
-    assert unavailable(flow) == told + "STALE"
+    message = "No healthy rest worker lifecycle record for active release; current states: java-1="
+    assert unavailable(flow) == message + "STALE"
     ok("POST", f"admin/tenants/{flow.owner.slug}/pipelines/{PIPELINE}/workers/java-1/drain")
-    assert unavailable(flow) == told + "DRAINING"
-    from executions.models import Worker
-
+    assert unavailable(flow) == message + "DRAINING"
     Worker.objects.filter(pk=flow.worker.pk).update(release_version="another")
     assert unavailable(flow) == "No worker lifecycle record for active release"
     Worker.objects.filter(pk=flow.worker.pk).update(release_version="1.0", protocol="grpc")
@@ -38,7 +36,7 @@ def test_a_worker_that_is_silent_drained_or_unknown_lets_nothing_in(flow: Flow) 
 
 
 @pytest.mark.parametrize(
-    ("says", "told"),
+    ("reported", "message"),
     [
         ({"protocolVersion": "2"}, "Worker capability protocol version is unsupported"),
         ({"pipelineId": "org.other"}, "Worker hosts pipelineId=org.other, contractVersion="),
@@ -51,19 +49,19 @@ def test_a_worker_that_is_silent_drained_or_unknown_lets_nothing_in(flow: Flow) 
         ({"artifactId": "other"}, "Worker artifact id other does not match active release artifact id app"),
     ],
 )
-def test_a_worker_that_says_it_hosts_something_else_lets_nothing_in(
-    flow: Flow, says: dict[str, str], told: str
+def test_a_worker_that_reports_another_release_is_not_eligible(
+    flow: Flow, reported: dict[str, str], message: str
 ) -> None:
-    flow.double.capabilities = says
-    assert told in unavailable(flow)
+    flow.double.capabilities = reported
+    assert message in unavailable(flow)
 
 
-def test_what_the_worker_says_of_encodings_and_protocols_does_not_count(flow: Flow) -> None:
+def test_reported_encodings_and_protocols_are_ignored(flow: Flow) -> None:
     flow.double.capabilities = {"payloadEncodings": ["x"], "workerProtocols": [], "artifactId": "app", "more": 1}
     accepted(flow.owner)
 
 
-def test_a_worker_with_another_artifact_lets_nothing_in(flow: Flow) -> None:
+def test_a_worker_registered_with_another_artifact_is_not_eligible(flow: Flow) -> None:
     register(
         flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", endpoint=flow.double.endpoint,
         artifact_digest="sha256:other", actor="t",
@@ -71,7 +69,7 @@ def test_a_worker_with_another_artifact_lets_nothing_in(flow: Flow) -> None:
     assert unavailable(flow) == "Registered worker artifact identity does not match active release"
 
 
-def test_a_worker_that_cannot_be_asked_lets_nothing_in(flow: Flow, settings: Any) -> None:
+def test_a_worker_that_cannot_be_checked_is_not_eligible(flow: Flow, settings: Any) -> None:
     failed = "REST transition worker capability check failed: "
     flow.double.secret = "another"
     assert unavailable(flow) == failed + "HTTP 401"
@@ -80,17 +78,17 @@ def test_a_worker_that_cannot_be_asked_lets_nothing_in(flow: Flow, settings: Any
     )
     settings.REST_WORKER_ORIGINS = []
     assert unavailable(flow) == failed + "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
-    assert all(seen.method == "GET" for seen in flow.double.requests)
+    assert all(request.method == "GET" for request in flow.double.requests)
 
 
-def test_a_healthy_worker_of_another_kind_is_enough(flow: Flow) -> None:
+def test_one_healthy_worker_of_any_kind_is_enough(flow: Flow) -> None:
     making.worker(flow.release, "celery-1")
     flow.double.capabilities = {"protocolVersion": "2"}
     accepted(flow.owner)
     assert flow.double.requests == []
 
 
-def test_a_worker_without_an_endpoint_is_called_at_the_installations_base(flow: Flow, settings: Any) -> None:
+def test_a_submission_needs_no_endpoint_if_there_is_a_base_url(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS, settings.REST_WORKER_BASE_URL = [], flow.double.endpoint
     register(flow.owner, flow.release.identity, worker_id="java-1", protocol="rest", actor="t")
     flow.check()
@@ -99,7 +97,7 @@ def test_a_worker_without_an_endpoint_is_called_at_the_installations_base(flow: 
     assert len(flow.double.commands) == 1
 
 
-def test_one_secret_may_be_shared_by_all(flow: Flow, settings: Any) -> None:
+def test_all_workers_may_share_a_secret(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_SECRET = flow.double.secret = "worker-secret"
     accepted(flow.owner)
     assert flow.dispatch() == 1

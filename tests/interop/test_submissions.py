@@ -40,7 +40,7 @@ def test_a_submission_is_accepted_with_200_and_pinned(flow: Flow) -> None:
     assert made.execution_key == f"{len(PIPELINE)}:{PIPELINE}:3:1.0:executionKey:k"
 
 
-def test_the_payload_reaches_the_worker_to_the_letter(flow: Flow) -> None:
+def test_the_worker_receives_the_payload_unchanged(flow: Flow) -> None:
     text = '{ "requestId":"r1",  "amount":27.50, "customerId":"c\\u00e9" }'
     accepted(flow.owner, order(inputPayload={**payload(ORDER_TYPE, 0), "payload": text}))
     flow.dispatch()
@@ -50,7 +50,7 @@ def test_the_payload_reaches_the_worker_to_the_letter(flow: Flow) -> None:
     assert json.loads(command["payload"]) == {"shape": "UNI", "payload": inside, "items": []}
 
 
-def test_a_key_names_one_execution_of_one_release_whatever_its_payload(flow: Flow) -> None:
+def test_a_key_identifies_one_execution_of_a_release(flow: Flow) -> None:
     first = ok("POST", place(flow.owner), order())
     other = order(inputPayload=payload(ORDER_TYPE, {"requestId": "another"}))
     again = ok("POST", place(flow.owner), other)
@@ -61,7 +61,7 @@ def test_a_key_names_one_execution_of_one_release_whatever_its_payload(flow: Flo
     assert len(flow.double.commands) == 1
 
 
-def test_the_same_key_under_a_newly_activated_release_is_another_execution(flow: Flow) -> None:
+def test_the_same_key_for_another_release_is_another_execution(flow: Flow) -> None:
     first = accepted(flow.owner)
     second = making.registered(flow.owner, "2.0", pipeline_id=PIPELINE, steps=[making.STEP])
     activate(second, actor="user:test")
@@ -80,7 +80,9 @@ def test_the_same_key_under_a_newly_activated_release_is_another_execution(flow:
         ("SERVER_KEY_ONLY", "k", None),
     ],
 )
-def test_which_key_counts(flow: Flow, settings: Any, policy: str, key: str | None, expected: str | None) -> None:
+def test_the_policy_chooses_the_key(
+    flow: Flow, settings: Any, policy: str, key: str | None, expected: str | None
+) -> None:
     settings.TPF_IDEMPOTENCY = policy
     made = accepted(flow.owner, order(key))
     own = made.execution_key.partition("executionKey:")[2]
@@ -109,7 +111,7 @@ def kept_input(of: Execution) -> dict[str, Any]:
     return kept
 
 
-def test_a_map_gets_the_type_that_the_contract_names(flow: Flow) -> None:
+def test_a_map_gets_the_contracts_type(flow: Flow) -> None:
     made = accepted(flow.owner, order(inputPayload=mapping(requestId=STRING)))
     assert made.input == {"requestId": "v"}
     kept = kept_input(made)
@@ -117,7 +119,7 @@ def test_a_map_gets_the_type_that_the_contract_names(flow: Flow) -> None:
     assert json.loads(kept["payload"]["payload"]) == {"requestId": "v"}
 
 
-def test_many_items_are_a_list_and_keep_the_types_that_they_have(flow: Flow) -> None:
+def test_items_keep_their_types(flow: Flow) -> None:
     body = order(inputShape="MULTI", inputPayload=items(payload(ORDER_TYPE, ORDER), mapping(requestId=STRING)))
     made = accepted(flow.owner, body)
     assert (made.input, made.input_shape) == ([ORDER, {"requestId": "v"}], "MULTI")
@@ -128,7 +130,7 @@ def test_many_items_are_a_list_and_keep_the_types_that_they_have(flow: Flow) -> 
     assert (nothing.input, nothing.input_shape) == ([], "MULTI")
 
 
-def test_what_is_raw_stays_one_value_as_it_is(flow: Flow) -> None:
+def test_raw_input_is_unchanged(flow: Flow) -> None:
     made = accepted(flow.owner, order(inputShape="RAW", inputPayload=items(STRING, STRING)))
     assert (made.input, made.input_shape) == (["v", "v"], "UNI")
     kept = kept_input(made)
@@ -163,7 +165,7 @@ def test_what_is_raw_stays_one_value_as_it_is(flow: Flow) -> None:
         ({"inputShape": "MULTI", "inputPayload": mapping(a=STRING)}, "Invalid request payload"),
     ],
 )
-def test_what_is_no_submission_is_refused(flow: Flow, changes: dict[str, Any], text: str) -> None:
+def test_invalid_submissions_are_rejected(flow: Flow, changes: dict[str, Any], text: str) -> None:
     assert refused(submit(flow.owner, order(**changes))) == (400, text)
     assert not Execution.objects.filter(tenant=flow.owner).exists()
 
@@ -176,24 +178,24 @@ def test_what_is_no_submission_is_refused(flow: Flow, changes: dict[str, Any], t
         (b"{", (400, "Invalid request")),
     ],
 )
-def test_what_is_no_json_object_is_refused(flow: Flow, body: bytes, expected: tuple[int, str]) -> None:
+def test_a_body_that_is_no_json_object_is_rejected(flow: Flow, body: bytes, expected: tuple[int, str]) -> None:
     assert refused(submit(flow.owner, body)) == expected
 
 
-def test_a_body_beyond_the_bound_is_refused(flow: Flow, settings: Any) -> None:
+def test_a_body_that_is_too_large_is_rejected(flow: Flow, settings: Any) -> None:
     body = json.dumps(order()).encode()
     settings.MAX_REQUEST_BYTES = len(body)
     assert submit(flow.owner, body).status_code == 200
     assert submit(flow.owner, body + b" ").status_code == 413
 
 
-def test_prefixes_of_ones_own_replace_the_default(flow: Flow, settings: Any) -> None:
+def test_prefixes_in_the_settings_replace_the_default(flow: Flow, settings: Any) -> None:
     settings.PAYLOAD_TYPE_PREFIXES = ["com.acme."]
     assert accepted(flow.owner, order(inputPayload=payload("com.acme.Order", ORDER))).input == ORDER
     assert submit(flow.owner, order("k2")).status_code == 400
 
 
-def test_types_that_the_contract_defines_are_accepted_beside_those_with_the_prefixes() -> None:
+def test_types_of_the_contract_are_accepted_in_addition_to_the_prefixes() -> None:
     owner = making.tenant()
     types = {"com.acme.Order": {"definition": {}, "definitionFingerprint": "", "runtimeClass": "com.acme.Order"}}
     making.worker(making.active(owner, canonicalTypes=types))
@@ -211,7 +213,7 @@ def test_without_an_active_release_nothing_is_accepted(flow: Flow) -> None:
     assert refused(call("POST", "control-plane/tenants/nobody-here/executions", order())) == none
 
 
-def test_a_release_whose_bytes_were_altered_is_refused(flow: Flow) -> None:
+def test_a_release_whose_bytes_were_changed_is_rejected(flow: Flow) -> None:
     [artifact] = flow.release.artifacts.all()
     stored = LocalArtifactStore(settings.ARTIFACT_ROOT).path(artifact.digest)
     stored.chmod(0o644)

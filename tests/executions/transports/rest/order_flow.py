@@ -32,12 +32,12 @@ class Flow:
     worker: Worker
 
     def check(self) -> None:
-        """Check the worker now, as a control worker does."""
+        """Check the worker as a control worker does."""
         capabilities.check(self.worker.pk)
         admission.forget_all()
 
     def dispatch(self) -> int:
-        """Claim what is due, share it out, and call the worker, as the dispatcher and its task would."""
+        """Claim due executions and call the worker, as the dispatcher and its task do. Return the number of calls."""
         called = 0
         while claims := making.claimed(self.owner):
             left = assignment.share(claims, give_back=_fail_to_send)
@@ -64,12 +64,12 @@ def parked(flow: Flow, **order: Any) -> tuple[Execution, Interaction]:
     return made, Interaction.objects.get(execution=made)
 
 
-def answered(flow: Flow, asked: Interaction, decision: Any = None) -> None:
-    interactions.complete(flow.owner, interaction_id=asked.pk, response=decision or DECISION, actor="user:eva")
+def answered(flow: Flow, question: Interaction, decision: Any = None) -> None:
+    interactions.complete(flow.owner, interaction_id=question.pk, response=decision or DECISION, actor="user:eva")
 
 
 def run_out(flow: Flow, made: Execution) -> Execution:
-    """The execution once it has failed for good."""
+    """Return the execution when it has failed permanently."""
     for _ in range(10):
         Execution.objects.filter(pk=made.pk, status="WAIT_RETRY").update(next_due_at=LONG_AGO)
         flow.dispatch()
@@ -89,7 +89,7 @@ def misbehaved(flow: Flow, fault: str) -> tuple[str | None, str | None]:
 
 
 def altered(flow: Flow, change: Any) -> Execution:
-    """The execution after its worker suspended it in a way that `change` made of the right one."""
+    """Return an execution after its worker suspended it. `change` modifies the suspension."""
 
     def suspend(command: Any) -> Any:
         answer = flow.double.suspend(command, ORDER)

@@ -22,7 +22,7 @@ from tests.executions.transports.rest.strict_worker import (
 
 @contextmanager
 def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
-    """The worker on a port of this machine, any unless one is given; `worker.endpoint` tells which."""
+    """Serve the worker on `port`, or on any free port if it is 0. `worker.endpoint` contains it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -105,7 +105,7 @@ def serving(worker: StrictWorker, port: int = 0) -> Iterator[StrictWorker]:
             try:
                 super().handle()
             except OSError:
-                return  # whoever asked has hung up
+                return  # the client has closed the connection
 
         def finish(self) -> None:
             try:

@@ -1,7 +1,7 @@
-"""A strict double of the founding framework's REST worker, written from the protocol alone.
+"""A strict test double of the founding framework's REST worker, which follows the wire protocol and nothing else.
 
-It shares no code with the product: it reads commands, checks signatures, and writes results by itself. It hosts an
-order flow of four steps (validate, create, await a decision, finalise) and can be told to misbehave.
+It shares no code with the product: it has its own implementation of commands, signatures and results. It hosts an order
+flow of four steps (validate, create, await a decision, finalise), and tests can make it misbehave.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ CONTRACT_STEPS = [
 
 
 class BadRequestError(Exception):
-    """A command that is not of the protocol's form."""
+    """The command violates the protocol."""
 
 
 class FailedTransitionError(Exception):
@@ -90,7 +90,7 @@ class Request:
 
 @dataclass
 class StrictWorker:
-    """`faults` are used up one by one, by execute requests; `quirks` are answers to give instead of the flow's own."""
+    """Each execute request uses up one of `faults`, or else one of `answers` instead of the flow's result."""
 
     pipeline_id: str
     contract_version: str
@@ -268,12 +268,12 @@ class StrictWorker:
         failure = FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {DTO}RestaurantDecisionDto")
         if not isinstance(decision, dict) or len(decision) != 1 or next(iter(decision)) not in {"accepted", "rejected"}:
             raise failure
-        [(variant, told)] = decision.items()
+        [(variant, details)] = decision.items()
         try:
-            order_id = str(uuid.UUID(told["orderId"]))
+            order_id = str(uuid.UUID(details["orderId"]))
         except (ValueError, TypeError, KeyError):
             raise failure from None
-        # Odd spaces, an odd order and a trailing zero: whoever reads this result must get it as it is.
+        # Unusual spaces and order, and a trailing zero: clients must get this result unchanged.
         text = f'{{ "state":"{variant.upper()}",  "orderId":"{order_id}", "total":27.50 }}'
         return completed({"payloadTypeId": DTO + "TerminalOrderStateDto", "payloadEncoding": ENCODING, "payload": text})
 
@@ -309,7 +309,7 @@ def completed(*payloads: dict[str, str]) -> dict[str, Any]:
 
 
 def strict(payload: Any, type_id: str, members: set[str]) -> Any:
-    """The document inside a payload, which must be of this type and have these members alone."""
+    """Return the document in a payload. It must have this type, and only these members."""
     if not isinstance(payload, dict) or set(payload) != {"payloadTypeId", "payloadEncoding", "payload"}:
         raise FailedTransitionError(ILLEGAL, f"Failed to decode transition payload type {type_id}")
     if payload["payloadEncoding"] != ENCODING:

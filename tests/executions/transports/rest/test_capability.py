@@ -270,7 +270,7 @@ def test_a_worker_that_answers_again_is_checked_as_often_as_before(flow: Flow) -
 
 
 def test_at_most_two_registrations_of_a_process_wait_for_their_verdicts(flow: Flow) -> None:
-    """Else the threads that serve requests could all be waiting."""
+    """Otherwise all threads that serve requests could wait."""
     worker = registered(flow)
     waiting: list[int] = []
     most = 0

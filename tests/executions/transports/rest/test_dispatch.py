@@ -62,7 +62,7 @@ def test_the_command_has_fifteen_members_and_the_pin_of_the_execution(flow: Flow
 
 
 @pytest.mark.parametrize("name", ["w" * 149 + " " + "x" * 10, "w" * LONGEST_WORKER_ID], ids=["blank", "longest"])
-def test_an_outcome_is_recorded_whatever_the_id_of_the_worker(flow: Flow, name: str) -> None:
+def test_an_outcome_is_recorded_for_any_worker_id(flow: Flow, name: str) -> None:
     Worker.objects.filter(pk=flow.worker.pk).update(worker_id=name)
     made, _ = parked(flow)
     assert ExecutionEvent.objects.filter(execution=made, actor=f"worker:{name}").exists()
@@ -75,20 +75,20 @@ def test_the_signed_path_does_not_include_the_path_of_the_base_url(flow: Flow, s
     flow.worker.save()
     flow.check()
     parked(flow)
-    assert {seen.path for seen in flow.double.requests} == {
+    assert {request.path for request in flow.double.requests} == {
         "/apps/orders/pipeline/worker/capabilities",
         "/apps/orders/pipeline/worker/transitions/execute",
     }
 
 
-def test_a_replayed_request_is_refused_by_the_worker(flow: Flow) -> None:
+def test_the_worker_rejects_a_replayed_request(flow: Flow) -> None:
     parked(flow)
     sent = flow.double.requests[-1]
     again = requests.request(sent.method, flow.double.origin + sent.path, data=sent.body, headers=sent.headers)
     assert again.status_code == 401
 
 
-def test_a_message_that_is_delivered_twice_or_made_up_calls_nobody(flow: Flow) -> None:
+def test_repeated_and_invented_messages_make_no_call(flow: Flow) -> None:
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
     assert assignment.share([claim], give_back=lambda _: None) == []
@@ -98,7 +98,7 @@ def test_a_message_that_is_delivered_twice_or_made_up_calls_nobody(flow: Flow) -
     assert len(flow.double.commands) == 1
 
 
-def test_the_lease_outlives_the_request(flow: Flow, settings: Any) -> None:
+def test_the_lease_is_longer_than_the_request(flow: Flow, settings: Any) -> None:
     settings.LEASE_SECONDS, settings.REST_WORKER_TIMEOUT_SECONDS = 1, 30
     made = submit(flow)
     assert dispatch.dispatch() == 0
@@ -108,18 +108,18 @@ def test_the_lease_outlives_the_request(flow: Flow, settings: Any) -> None:
     assert made.lease_owner == f"rest:{flow.worker.pk}:java-1"
 
 
-def test_the_order_flow_waits_for_its_decision_and_goes_on_with_it(flow: Flow) -> None:
-    made, asked = parked(flow)
+def test_the_order_flow_resumes_with_its_decision(flow: Flow) -> None:
+    made, question = parked(flow)
     assert (made.current_step_index, made.version) == (2, 2)
     [answer] = [json.loads(json.dumps(each)) for each in flow.double.commands]
     assert answer["executionId"] == str(made.pk)
-    assert asked.step_id == STEP_ID
-    assert asked.output_type == DTO + "RestaurantDecisionDto"
-    assert (asked.status, asked.transport, asked.group) == ("DISPATCHED", "interaction-api", "restaurant")
-    assert asked.transport_metadata["adapter"] == "interaction-api"
-    assert type(asked.transport_metadata["dispatchedAtEpochMs"]) is int
-    assert asked.request["status"] == "PENDING"
-    answered(flow, asked)
+    assert question.step_id == STEP_ID
+    assert question.output_type == DTO + "RestaurantDecisionDto"
+    assert (question.status, question.transport, question.group) == ("DISPATCHED", "interaction-api", "restaurant")
+    assert question.transport_metadata["adapter"] == "interaction-api"
+    assert type(question.transport_metadata["dispatchedAtEpochMs"]) is int
+    assert question.request["status"] == "PENDING"
+    answered(flow, question)
     assert flow.dispatch() == 1
     made.refresh_from_db()
     assert (made.status, made.version, made.attempt) == ("SUCCEEDED", 5, 0)
@@ -131,9 +131,9 @@ def test_the_order_flow_waits_for_its_decision_and_goes_on_with_it(flow: Flow) -
     assert making.history(made)[-2:] == [("CLAIMED", "RUNNING"), ("SUCCEEDED", "SUCCEEDED")]
 
 
-def test_outputs_are_kept_as_they_came(flow: Flow) -> None:
-    made, asked = parked(flow)
-    answered(flow, asked)
+def test_outputs_are_stored_as_received(flow: Flow) -> None:
+    made, question = parked(flow)
+    answered(flow, question)
     flow.dispatch()
     kept = WireForm.objects.get(pk=made.pk)
     assert kept.input is None
@@ -142,7 +142,7 @@ def test_outputs_are_kept_as_they_came(flow: Flow) -> None:
     assert output["payload"].endswith('"total":27.50 }')
 
 
-def test_the_outputs_of_an_outcome_that_was_dropped_are_not_kept(flow: Flow) -> None:
+def test_the_outputs_of_a_dropped_outcome_are_not_stored(flow: Flow) -> None:
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
     group = OutcomeGroup(worker_id="another", outcomes=[making.answer(claim)])
@@ -151,9 +151,7 @@ def test_the_outputs_of_an_outcome_that_was_dropped_are_not_kept(flow: Flow) -> 
     assert not WireForm.objects.filter(pk=made.pk).exists()
 
 
-def test_a_result_counts_though_its_payloads_cannot_be_kept_as_they_came(
-    flow: Flow, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_result_counts_if_its_wire_payloads_cannot_be_stored(flow: Flow, caplog: pytest.LogCaptureFixture) -> None:
     output = {"payloadTypeId": "com.acme.Order\0", "payloadEncoding": ENCODING, "payload": '{"n":1}'}
     flow.double.answers = [completed(output)]
     made = submit(flow)
@@ -163,19 +161,19 @@ def test_a_result_counts_though_its_payloads_cannot_be_kept_as_they_came(
     assert "could not be stored" in caplog.text
 
 
-def test_a_nonsense_decision_is_taken_and_fails_when_the_worker_reads_it(flow: Flow) -> None:
-    made, asked = parked(flow)
-    answered(flow, asked, {"accepted": {"orderId": "not-a-uuid"}})
+def test_an_invalid_decision_is_accepted_and_fails_in_the_worker(flow: Flow) -> None:
+    made, question = parked(flow)
+    answered(flow, question, {"accepted": {"orderId": "not-a-uuid"}})
     flow.dispatch()
     made.refresh_from_db()
     assert (made.status, made.error_code) == ("WAIT_RETRY", FAILED)
-    told = f"java.lang.IllegalArgumentException: Failed to decode transition payload type {DTO}RestaurantDecisionDto"
-    assert made.error_message == told
+    message = f"java.lang.IllegalArgumentException: Failed to decode transition payload type {DTO}RestaurantDecisionDto"
+    assert made.error_message == message
 
 
 def test_a_retry_and_a_redrive_after_an_await_send_the_same_decision(flow: Flow) -> None:
-    made, asked = parked(flow)
-    answered(flow, asked)
+    made, question = parked(flow)
+    answered(flow, question)
     flow.double.faults = ["500"] * 4
     made = run_out(flow, made)
     assert (made.status, made.attempt) == ("DLQ", 3)
@@ -190,10 +188,10 @@ def test_a_retry_and_a_redrive_after_an_await_send_the_same_decision(flow: Flow)
     assert len({each["transitionKey"] for each in resumes}) == 5
 
 
-def test_what_a_checkpoint_left_after_an_answer_travels_as_a_snapshot(flow: Flow) -> None:
-    """A release may have workers of both protocols, and those on the broker keep checkpoints."""
-    made, asked = parked(flow)
-    answered(flow, asked)
+def test_a_checkpoint_after_an_answer_is_sent_as_a_snapshot(flow: Flow) -> None:
+    """A release may have workers of both protocols. Celery workers store checkpoints."""
+    made, question = parked(flow)
+    answered(flow, question)
     made.refresh_from_db()
     assert payload_of(made).payload_type_id == DTO + "RestaurantDecisionDto"
     made.current_step_index += 1

@@ -16,7 +16,7 @@ from tests.executions.transports.rest.strict_worker import ENCODING, completed, 
 from tests.raw_sql import run
 
 
-def test_what_no_retry_can_help_fails_at_once(flow: Flow) -> None:
+def test_a_non_retryable_failure_is_not_retried(flow: Flow) -> None:
     made = submit(flow, amount=-1)
     flow.dispatch()
     made.refresh_from_db()
@@ -25,7 +25,7 @@ def test_what_no_retry_can_help_fails_at_once(flow: Flow) -> None:
     assert DeadLetter.objects.get(execution=made).reason == "non_retryable"
 
 
-def test_the_installation_names_classes_of_its_own_that_no_retry_can_help(flow: Flow, settings: Any) -> None:
+def test_settings_add_non_retryable_classes(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_NON_RETRYABLE = ["org.acme.Final"]
     flow.double.answers = [result("FAILED", failure={"failureClass": "org.acme.Final", "message": None})]
     made = submit(flow)
@@ -34,15 +34,15 @@ def test_the_installation_names_classes_of_its_own_that_no_retry_can_help(flow: 
     assert (made.status, made.error_message) == ("FAILED", "org.acme.Final")
 
 
-def test_more_than_one_output_for_a_single_result_is_a_failure_that_is_retried(flow: Flow) -> None:
+def test_several_outputs_for_a_single_result_are_retried(flow: Flow) -> None:
     one = {"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"ok"'}
     flow.double.answers = [completed(one, one)]
     made = submit(flow)
     flow.dispatch()
     made.refresh_from_db()
     assert made.status == "WAIT_RETRY"
-    told = f"Async queue execution {made.pk} produced 2 terminal items for SINGLE result shape"
-    assert made.error_message == told
+    message = f"Async queue execution {made.pk} produced 2 terminal items for SINGLE result shape"
+    assert made.error_message == message
 
 
 @pytest.mark.parametrize(
@@ -77,21 +77,19 @@ def test_more_than_one_output_for_a_single_result_is_a_failure_that_is_retried(f
         ("drip", "HttpTimeoutException", "REST transition worker: no whole answer came in time"),
     ],
 )
-def test_an_answer_that_is_none_is_a_failure_that_is_retried(
-    flow: Flow, settings: Any, fault: str, code: str, message: str
-) -> None:
+def test_an_invalid_response_is_retried(flow: Flow, settings: Any, fault: str, code: str, message: str) -> None:
     settings.REST_WORKER_TIMEOUT_SECONDS = 0.5
     assert misbehaved(flow, fault) == (code, message)
-    assert not any(seen.path.endswith("/elsewhere") for seen in flow.double.requests)
+    assert not any(request.path.endswith("/elsewhere") for request in flow.double.requests)
 
 
-def test_an_answer_without_bounds_is_not_read_to_its_end(flow: Flow, settings: Any) -> None:
+def test_a_response_that_is_too_large_is_not_read_completely(flow: Flow, settings: Any) -> None:
     settings.REST_WORKER_MAX_ANSWER_BYTES = 100_000
     code, message = misbehaved(flow, "huge")
     assert (code, "malformed JSON" in (message or "")) == (FAILED, True)
 
 
-def test_a_worker_that_is_gone_is_a_failure_that_is_retried(flow: Flow, settings: Any) -> None:
+def test_an_unreachable_worker_is_retried(flow: Flow, settings: Any) -> None:
     made = submit(flow)
     settings.REST_WORKER_ORIGINS = ["http://127.0.0.1:1"]
     flow.worker.endpoint = "http://127.0.0.1:1"
@@ -101,7 +99,7 @@ def test_a_worker_that_is_gone_is_a_failure_that_is_retried(flow: Flow, settings
     assert (made.status, made.error_code) == ("WAIT_RETRY", "ConnectException")
 
 
-def test_a_worker_of_another_release_refuses_and_is_asked_again(flow: Flow) -> None:
+def test_a_call_to_a_worker_of_another_release_is_retried(flow: Flow) -> None:
     made = submit(flow)
     flow.double.release_version = "9.9"
     flow.dispatch()
@@ -112,7 +110,7 @@ def test_a_worker_of_another_release_refuses_and_is_asked_again(flow: Flow) -> N
     )
 
 
-def test_an_outcome_that_comes_after_the_lease_was_lost_is_dropped(flow: Flow) -> None:
+def test_an_outcome_after_the_lease_was_lost_is_dropped(flow: Flow) -> None:
     def late(_: Any) -> Any:
         return completed({"payloadTypeId": "java.lang.String", "payloadEncoding": ENCODING, "payload": '"late"'})
 
@@ -130,13 +128,13 @@ def test_an_outcome_that_comes_after_the_lease_was_lost_is_dropped(flow: Flow) -
     again = flow.dispatch()
     made.refresh_from_db()
     assert (again, made.attempt, made.status) == (1, 0, "SUCCEEDED")
-    # Wire protocol E.4: a takeover changes the version, and neither attempt nor key.
+    # A takeover changes the version, but not the attempt or the key (wire protocol E.4).
     [command] = flow.double.commands
     assert (command["executionVersion"], command["transitionKey"]) == (3, f"{made.pk}:0:0")
 
 
-def test_past_the_last_step_the_answer_itself_is_the_result(flow: Flow) -> None:
-    """The command's own payload, not the execution's input (wire protocol D.9)."""
+def test_an_answer_to_a_final_await_is_the_result(flow: Flow) -> None:
+    """The result is the command's payload, not the execution's input (wire protocol D.9)."""
     steps = [making.STEP, {**making.STEP, "index": 1, "authoredName": "Await It", "kind": "await"}]
     release = making.active(flow.owner, "3.0", pipeline_id=PIPELINE, steps=steps)
     flow.double.contract_version, flow.double.release_version = release.contract_version, "3.0"
@@ -146,8 +144,8 @@ def test_past_the_last_step_the_answer_itself_is_the_result(flow: Flow) -> None:
     flow.check()
 
     def suspend(command: Any) -> Any:
-        told = flow.double.suspend(command, {"requestId": "r"})
-        text = json.dumps(told).replace('"stepIndex": 2', '"stepIndex": 1')
+        response = flow.double.suspend(command, {"requestId": "r"})
+        text = json.dumps(response).replace('"stepIndex": 2', '"stepIndex": 1')
         return json.loads(text)
 
     flow.double.answers = [suspend, {**completed(), "terminalInputPassthrough": True}]
@@ -159,7 +157,7 @@ def test_past_the_last_step_the_answer_itself_is_the_result(flow: Flow) -> None:
     assert (made.status, made.result) == ("SUCCEEDED", [DECISION])
 
 
-def test_passing_on_with_steps_left_to_run_is_malformed(flow: Flow) -> None:
+def test_a_passthrough_before_the_last_step_is_malformed(flow: Flow) -> None:
     flow.double.answers = [{**completed(), "terminalInputPassthrough": True}]
     made = submit(flow)
     flow.dispatch()

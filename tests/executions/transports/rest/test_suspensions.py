@@ -35,20 +35,20 @@ def both(suspension: dict[str, Any], **members: Any) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda told: told.update(unit=None),
-        lambda told: told.update(interactions=[]),
-        lambda told: told["unit"].update(primaryInteractionId=str(uuid.uuid4())),
-        lambda told: told["unit"].update(status="TIMED_OUT"),
-        lambda told: told["interactions"][0].update(status="EXPIRED"),
-        lambda told: told["interactions"][0].update(unitId="another"),
-        lambda told: both(told, tenantId="another"),
-        lambda told: both(told, executionId=str(uuid.uuid4())),
-        lambda told: told["unit"].update(executionId=str(uuid.uuid4())),
-        lambda told: told["unit"].update(primaryInteractionId=None),
-        lambda told: told["interactions"][0].update(deadlineEpochMs=10**17),
+        lambda suspension: suspension.update(unit=None),
+        lambda suspension: suspension.update(interactions=[]),
+        lambda suspension: suspension["unit"].update(primaryInteractionId=str(uuid.uuid4())),
+        lambda suspension: suspension["unit"].update(status="TIMED_OUT"),
+        lambda suspension: suspension["interactions"][0].update(status="EXPIRED"),
+        lambda suspension: suspension["interactions"][0].update(unitId="another"),
+        lambda suspension: both(suspension, tenantId="another"),
+        lambda suspension: both(suspension, executionId=str(uuid.uuid4())),
+        lambda suspension: suspension["unit"].update(executionId=str(uuid.uuid4())),
+        lambda suspension: suspension["unit"].update(primaryInteractionId=None),
+        lambda suspension: suspension["interactions"][0].update(deadlineEpochMs=10**17),
     ],
 )
-def test_a_suspension_that_could_only_hang_fails_the_execution(flow: Flow, change: Any) -> None:
+def test_a_suspension_that_cannot_be_completed_fails_the_execution(flow: Flow, change: Any) -> None:
     made = altered(flow, change)
     assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
     assert not Interaction.objects.filter(execution=made).exists()
@@ -57,13 +57,13 @@ def test_a_suspension_that_could_only_hang_fails_the_execution(flow: Flow, chang
 @pytest.mark.parametrize(
     "change",
     [
-        lambda told: told.update(surprise=1),
-        lambda told: told["unit"].update(completedItemCount=-1),
-        lambda told: told["unit"].update(expectedItemCount=1, completedItemCount=2),
-        lambda told: told["unit"].update(completedItemKeys=["item:0"]),
-        lambda told: told["interactions"][0].update(outputType=" "),
-        lambda told: told["interactions"][0]["transportMetadata"].update(adapter=None),
-        lambda told: told["interactions"][0].update(status="LOST"),
+        lambda suspension: suspension.update(surprise=1),
+        lambda suspension: suspension["unit"].update(completedItemCount=-1),
+        lambda suspension: suspension["unit"].update(expectedItemCount=1, completedItemCount=2),
+        lambda suspension: suspension["unit"].update(completedItemKeys=["item:0"]),
+        lambda suspension: suspension["interactions"][0].update(outputType=" "),
+        lambda suspension: suspension["interactions"][0]["transportMetadata"].update(adapter=None),
+        lambda suspension: suspension["interactions"][0].update(status="LOST"),
     ],
 )
 def test_a_suspension_that_breaks_the_protocol_is_malformed(flow: Flow, change: Any) -> None:
@@ -72,21 +72,21 @@ def test_a_suspension_that_breaks_the_protocol_is_malformed(flow: Flow, change: 
     assert "malformed JSON" in (made.error_message or "")
 
 
-def test_ids_and_deadline_are_those_of_the_worker(flow: Flow) -> None:
-    told: dict[str, Any] = {}
-    made = altered(flow, lambda suspension: told.update(suspension))
-    [theirs] = told["interactions"]
-    asked = Interaction.objects.get(execution=made)
-    assert str(asked.pk) == theirs["interactionId"]
-    assert asked.correlation_id == theirs["correlationId"]
-    assert int(asked.deadline.timestamp() * 1000) == theirs["deadlineEpochMs"]
+def test_ids_and_the_deadline_are_those_of_the_worker(flow: Flow) -> None:
+    sent: dict[str, Any] = {}
+    made = altered(flow, lambda suspension: suspension.update(suspension))
+    [theirs] = sent["interactions"]
+    question = Interaction.objects.get(execution=made)
+    assert str(question.pk) == theirs["interactionId"]
+    assert question.correlation_id == theirs["correlationId"]
+    assert int(question.deadline.timestamp() * 1000) == theirs["deadlineEpochMs"]
     with pytest.raises(InteractionUnknown):
-        interactions.complete(making.tenant(), interaction_id=asked.pk, response={}, actor="x")
+        interactions.complete(making.tenant(), interaction_id=question.pk, response={}, actor="x")
 
 
-def test_an_id_that_is_no_uuid_is_kept_under_one_made_from_it(flow: Flow) -> None:
-    def change(told: Any) -> None:
-        told["unit"]["primaryInteractionId"] = told["interactions"][0]["interactionId"] = "int-1"
+def test_a_uuid_is_derived_from_an_id_that_is_none(flow: Flow) -> None:
+    def change(suspension: Any) -> None:
+        suspension["unit"]["primaryInteractionId"] = suspension["interactions"][0]["interactionId"] = "int-1"
 
     made = altered(flow, change)
     expected = name_uuid(f"{flow.owner.slug}:interaction:int-1")
@@ -102,14 +102,14 @@ def test_a_durable_payload_is_unwrapped(flow: Flow) -> None:
         "encodingVersion": 1,
         "payload": base64.b64encode(b'{"orderId": "o1"}').decode(),
     }
-    made = altered(flow, lambda told: told["interactions"][0].update(requestPayload=wrapped))
+    made = altered(flow, lambda suspension: suspension["interactions"][0].update(requestPayload=wrapped))
     assert Interaction.objects.get(execution=made).request == {"orderId": "o1"}
 
 
-def test_a_unit_that_is_answered_already_takes_the_execution_on_at_once(flow: Flow) -> None:
-    def change(told: Any) -> None:
-        told["unit"].update(status="COMPLETED", completedItemCount=0)
-        told["interactions"][0].update(status="COMPLETED", responsePayload=DECISION, actor="bridge")
+def test_a_completed_unit_resumes_the_execution_at_once(flow: Flow) -> None:
+    def change(suspension: Any) -> None:
+        suspension["unit"].update(status="COMPLETED", completedItemCount=0)
+        suspension["interactions"][0].update(status="COMPLETED", responsePayload=DECISION, actor="bridge")
 
     made = altered(flow, change)
     assert made.status == "SUCCEEDED"
@@ -117,20 +117,20 @@ def test_a_unit_that_is_answered_already_takes_the_execution_on_at_once(flow: Fl
     assert json.loads(flow.double.commands[-1]["payload"]) == DECISION
 
 
-def test_the_items_of_a_stream_are_answered_each_and_go_on_as_a_stream(flow: Flow) -> None:
-    def change(told: Any) -> None:
-        [one] = told["interactions"]
-        told["unit"].update(primaryInteractionId=None, expectedItemCount=2, dispatchComplete=True)
-        told["interactions"] = [
+def test_the_items_of_a_stream_are_answered_separately(flow: Flow) -> None:
+    def change(suspension: Any) -> None:
+        [one] = suspension["interactions"]
+        suspension["unit"].update(primaryInteractionId=None, expectedItemCount=2, dispatchComplete=True)
+        suspension["interactions"] = [
             {**one, "interactionId": str(uuid.uuid4()), "correlationId": f"{one['correlationId']}:{n}", "itemIndex": n}
             for n in (1, 0)
         ]
 
     made = altered(flow, change)
     assert made.status == "WAITING_EXTERNAL", made.error_message
-    asked = Interaction.objects.filter(execution=made).order_by("-item_index")
+    question = Interaction.objects.filter(execution=made).order_by("-item_index")
     flow.double.answers = [completed()]
-    for each in asked:
+    for each in question:
         answered(flow, each, {"accepted": {"place": each.item_index}})
     flow.dispatch()
     command = flow.double.commands[-1]
@@ -140,13 +140,13 @@ def test_the_items_of_a_stream_are_answered_each_and_go_on_as_a_stream(flow: Flo
     assert [json.loads(item["payload"]) for item in items] == [{"accepted": {"place": 0}}, {"accepted": {"place": 1}}]
 
 
-def asked_in_vain(flow: Flow) -> tuple[Interaction, dict[str, Any]]:
-    """Return the interaction of an await that timed out, and the suspension that the worker gives again."""
-    told: list[dict[str, Any]] = []
+def timed_out(flow: Flow) -> tuple[Interaction, dict[str, Any]]:
+    """Return the interaction of an await that timed out, and the suspension that the worker repeats."""
+    sent: list[dict[str, Any]] = []
 
     def suspend(command: Any) -> Any:
-        told.append(flow.double.suspend(command, ORDER))
-        return told[0]
+        sent.append(flow.double.suspend(command, ORDER))
+        return sent[0]
 
     flow.double.answers = [suspend, suspend]
     made = submit(flow)
@@ -156,12 +156,12 @@ def asked_in_vain(flow: Flow) -> tuple[Interaction, dict[str, Any]]:
     expire()
     made.refresh_from_db()
     assert (made.status, made.error_code) == ("FAILED", "AWAIT_TIMEOUT")
-    return first, told[0]["awaitSuspension"]
+    return first, sent[0]["awaitSuspension"]
 
 
-def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new_ones(flow: Flow) -> None:
-    """A worker that finds its old interaction in its memory gives it again (wire protocol F.5, appendix 3)."""
-    first, suspension = asked_in_vain(flow)
+def test_a_redriven_await_gets_new_ids_if_the_worker_repeats_the_old_ones(flow: Flow) -> None:
+    """A worker that still stores its old interaction sends it again (wire protocol F.5, appendix 3)."""
+    first, suspension = timed_out(flow)
     made = first.execution
     [old] = suspension["interactions"]
     for moment in ("createdAtEpochMs", "deadlineEpochMs"):
@@ -180,8 +180,8 @@ def test_a_redriven_await_asks_again_under_fresh_ids_where_the_worker_has_no_new
     assert made.status == "SUCCEEDED"
 
 
-def test_a_redriven_await_goes_on_with_the_answer_that_its_worker_has_by_now(flow: Flow) -> None:
-    first, suspension = asked_in_vain(flow)
+def test_a_redriven_await_resumes_with_the_workers_answer(flow: Flow) -> None:
+    first, suspension = timed_out(flow)
     made = first.execution
     suspension["unit"].update(status="COMPLETED")
     suspension["interactions"][0].update(status="COMPLETED", responsePayload=DECISION)
@@ -194,8 +194,10 @@ def test_a_redriven_await_goes_on_with_the_answer_that_its_worker_has_by_now(flo
 
 
 def left(flow: Flow, transport: str, **metadata: Any) -> Execution:
-    def change(told: Any) -> None:
-        told["interactions"][0].update(status="WAITING", transportType=transport, transportMetadata=metadata, version=0)
+    def change(suspension: Any) -> None:
+        suspension["interactions"][0].update(
+            status="WAITING", transportType=transport, transportMetadata=metadata, version=0
+        )
 
     return altered(flow, change)
 
@@ -214,37 +216,39 @@ def test_a_webhook_that_the_worker_did_not_send_is_sent(flow: Flow, settings: An
     assert made.status == "SUCCEEDED"
 
 
-def test_the_takeover_time_is_what_the_page_states() -> None:
+def test_the_documentation_states_the_takeover_time() -> None:
     page = (Path(__file__).parents[4] / "docs" / "interoperation.md").read_text()
     assert f"another one calls again after {calls.lease_seconds():.0f} seconds" in page
 
 
 def test_a_webhook_that_the_worker_sent_itself_is_not_sent_again(flow: Flow) -> None:
-    made = altered(flow, lambda told: told["interactions"][0].update(transportType="webhook"))
+    made = altered(flow, lambda suspension: suspension["interactions"][0].update(transportType="webhook"))
     assert made.status == "WAITING_EXTERNAL"
     assert not webhooks.send()
 
 
-def test_a_timer_runs_out_and_goes_on_with_what_it_was_given(flow: Flow) -> None:
+def test_a_timer_resumes_with_its_request(flow: Flow) -> None:
     made = left(flow, "timer")
-    asked = Interaction.objects.get(execution=made)
-    make_late(asked)
+    question = Interaction.objects.get(execution=made)
+    make_late(question)
     expire()
     made.refresh_from_db()
-    assert (made.status, made.progress) == ("QUEUED", asked.request)
+    assert (made.status, made.progress) == ("QUEUED", question.request)
 
 
 @pytest.mark.parametrize(("transport", "metadata"), [("webhook", {}), ("webhook", {"url": "file:///x"})])
-def test_what_nobody_can_send_fails_the_execution(flow: Flow, transport: str, metadata: dict[str, Any]) -> None:
+def test_a_webhook_that_cannot_be_sent_fails_the_execution(
+    flow: Flow, transport: str, metadata: dict[str, Any]
+) -> None:
     made = left(flow, transport, **metadata)
     assert (made.status, made.error_code) == ("FAILED", "UNANSWERABLE_SUSPENSION")
 
 
-def test_another_transport_is_the_workers_own_affair(flow: Flow) -> None:
-    made = altered(flow, lambda told: told["interactions"][0].update(transportType="kafka"))
-    asked = Interaction.objects.get(execution=made)
-    assert (asked.transport, asked.status) == ("kafka", "DISPATCHED")
-    interactions.complete(flow.owner, correlation_id=asked.correlation_id, response=DECISION, actor="bridge")
+def test_interactions_of_other_transports_are_left_to_the_worker(flow: Flow) -> None:
+    made = altered(flow, lambda suspension: suspension["interactions"][0].update(transportType="kafka"))
+    question = Interaction.objects.get(execution=made)
+    assert (question.transport, question.status) == ("kafka", "DISPATCHED")
+    interactions.complete(flow.owner, correlation_id=question.correlation_id, response=DECISION, actor="bridge")
     flow.dispatch()
     made.refresh_from_db()
     assert made.status == "SUCCEEDED"
