@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -10,6 +11,8 @@ from tenancy.access import actor
 from tenancy.api.permissions import HoldsScope
 from tenancy.models import ApiToken, Tenant
 from tenancy.roles import Scope
+
+TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
 
 
 class TenantView(APIView):

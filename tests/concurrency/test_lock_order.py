@@ -88,7 +88,7 @@ class Running:
 
     def renewed(self) -> object:
         held = [(claim.execution_id, claim.lease_token) for claim in self.claims]
-        return moves.renew_leases(self.owner.pk, held, holder="worker:w", lease_seconds=60)
+        return moves.renew_leases(self.owner.pk, held, worker_id="w", lease_seconds=60)
 
     def checkpointed(self) -> object:
         return checkpoints.keep([scenes.checkpoint(claim) for claim in self.claims], "w")

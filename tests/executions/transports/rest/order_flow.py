@@ -7,8 +7,9 @@ from typing import Any
 from executions.awaits import interactions
 from executions.models import Execution, Interaction, Worker
 from executions.submission import admission
-from executions.transports.rest import assignment, capabilities
+from executions.transports.rest import capabilities, transport
 from executions.transports.rest import dispatch as rest_dispatch
+from executions.workers.registry import REST
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -37,19 +38,18 @@ class Flow:
         admission.forget_all()
 
     def dispatch(self) -> int:
-        """Claim due executions and call the worker, as the dispatcher and its task do. Return the number of calls."""
+        """Claim due executions, send the claims, and call the worker, as dispatch and its tasks do.
+
+        Return the number of calls.
+        """
         called = 0
         while claims := making.claimed(self.owner):
-            left = assignment.share(claims, give_back=_fail_to_send)
-            assert not left
+            assert {claim.protocol for claim in claims} == {REST}
+            assert transport.send(claims) == []
             for claim in claims:
                 assert rest_dispatch.run(claim.execution_id, claim.lease_token)
                 called += 1
         return called
-
-
-def _fail_to_send(claims: Any) -> None:
-    raise AssertionError(f"the broker rejected {claims}")
 
 
 def submit(flow: Flow, key: str = "k", **order: Any) -> Execution:

@@ -11,8 +11,8 @@ from django.utils import timezone
 from executions.lifecycle import dispatch, outcome
 from executions.lifecycle.redrive import redrive
 from executions.models import ExecutionEvent, WireForm, Worker
-from executions.transports.rest import assignment, wire_forms
 from executions.transports.rest import dispatch as rest_dispatch
+from executions.transports.rest import transport, wire_forms
 from executions.transports.rest.commands import payload_of
 from tests import making
 from tests.executions.transports.rest.order_flow import (
@@ -91,7 +91,7 @@ def test_the_worker_rejects_a_replayed_request(flow: Flow) -> None:
 def test_repeated_and_invented_messages_make_no_call(flow: Flow) -> None:
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    assert assignment.share([claim], give_back=lambda _: None) == []
+    assert transport.send([claim]) == []
     assert not rest_dispatch.run(made.pk, uuid.uuid4())
     assert rest_dispatch.run(made.pk, claim.lease_token)
     assert not rest_dispatch.run(made.pk, claim.lease_token)

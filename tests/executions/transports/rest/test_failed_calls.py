@@ -7,7 +7,7 @@ import pytest
 
 from executions.lifecycle.sweep import expire_leases
 from executions.models import DeadLetter, Execution, Interaction
-from executions.transports.rest import assignment, calls
+from executions.transports.rest import calls, transport
 from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.workers import register
 from tests import making
@@ -116,7 +116,7 @@ def test_an_outcome_after_the_lease_was_lost_is_dropped(flow: Flow) -> None:
 
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    assignment.share([claim], give_back=lambda _: None)
+    transport.send([claim])
     taken = Execution.objects.get(pk=made.pk)
     flow.double.answers = [late]
 

@@ -74,7 +74,7 @@ def test_a_suspension_that_breaks_the_protocol_is_malformed(flow: Flow, change: 
 
 def test_ids_and_the_deadline_are_those_of_the_worker(flow: Flow) -> None:
     sent: dict[str, Any] = {}
-    made = altered(flow, lambda suspension: suspension.update(suspension))
+    made = altered(flow, lambda suspension: sent.update(suspension))
     [theirs] = sent["interactions"]
     question = Interaction.objects.get(execution=made)
     assert str(question.pk) == theirs["interactionId"]
