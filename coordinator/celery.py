@@ -15,7 +15,7 @@ from foundation.scheduling import places
 from foundation.wakeups import wakeup
 from wire.broker import quiet_consumer
 from wire.broker.client import survive_broker_loss
-from wire.messages.celery_messages import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
+from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.task_messages import TaskMessages, signing_keys
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
@@ -39,7 +39,7 @@ def _dispatch_in_this_process(**_: Any) -> None:
     from executions.lifecycle.dispatch import dispatch
     from executions.workers.registry import DISPATCH_TASK
 
-    wakeup.answer_here(DISPATCH_TASK, dispatch)
+    wakeup.handle_here(DISPATCH_TASK, dispatch)
 
 
 @signals.worker_init.connect

@@ -284,7 +284,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
-    "DEFAULT_SCHEMA_CLASS": "foundation.api.schema.ProblemSchema",
+    "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
     # The OpenAPI document does not describe responses to OPTIONS.
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "foundation.api.problem.handle",

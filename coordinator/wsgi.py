@@ -39,7 +39,7 @@ from foundation.wakeups import wakeup  # noqa: E402
 role_check.require_ordinary_role()
 memory.return_large_blocks()
 if settings.WEB_DISPATCHES:
-    wakeup.answer_here(DISPATCH_TASK, dispatch)
+    wakeup.handle_here(DISPATCH_TASK, dispatch)
 
 _processes, _threads = connection_budget.granian_workers(sys.argv) or (None, 2**16)
 application = request_slots.in_slots(_django, slots=settings.WEB_SLOTS, threads=_threads)

@@ -24,7 +24,7 @@ from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID
 
 MAX_REASON_CHARACTERS = 80
 VERDICT_WAIT_SECONDS = 1.0

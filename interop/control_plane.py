@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -19,7 +19,7 @@ from executions.submission.submission import Submission, submit
 from executions.transports.rest import wire_forms
 from foundation.errors import CoordinatorError, NotFound
 from interop import records
-from interop.ingress import Ingress, InputShape, allowed_types, ingress_of, server_key
+from interop.ingress import Ingress, allowed_types, ingress_of, server_key
 from interop.surface import (
     CONTROL_PLANE,
     INVALID,
@@ -39,6 +39,7 @@ from tenancy.models import Tenant
 from wire.identifying import is_identifier
 from wire.messages.payload_envelopes import (
     PayloadRefused,
+    SnapshotShape,
     TypedPayload,
     listed,
     plain,
@@ -81,7 +82,7 @@ class Executions(ControlPlaneView):
             raise Refusal(400, "pipelineId is required")
         pipeline_id = required(body, "pipelineId")
         shape = required(body, "inputShape")
-        if shape not in SHAPES:
+        if shape not in get_args(SnapshotShape):
             raise Refusal(400)
         if body.get("inputPayload") is None:
             raise Refusal(400, "inputPayload is required")
@@ -90,7 +91,7 @@ class Executions(ControlPlaneView):
             raise Refusal(409, NO_ACTIVE)
         if flag_of(body, "outputStreaming"):
             raise Refusal(400, NO_STREAMING)
-        submission = _submit(tenant, pipeline_id, cast("InputShape", shape), body)
+        submission = _submit(tenant, pipeline_id, cast("SnapshotShape", shape), body)
         return {
             "executionId": str(submission.execution_id),
             "duplicate": submission.duplicate,
@@ -99,7 +100,7 @@ class Executions(ControlPlaneView):
         }
 
 
-def _submit(tenant: Tenant, pipeline_id: str, shape: InputShape, body: dict[str, Any]) -> Submission:
+def _submit(tenant: Tenant, pipeline_id: str, shape: SnapshotShape, body: dict[str, Any]) -> Submission:
     """Submit to the active release. Repeats if another release is activated meanwhile, because the key contains it."""
     for _ in range(SUBMISSION_ATTEMPTS):
         release = _active(tenant, pipeline_id)

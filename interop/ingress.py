@@ -4,12 +4,13 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from django.conf import settings
 
 from releases.models import Release
 from wire.documents import json_values
+from wire.messages.celery_messages import Shape
 from wire.messages.payload_envelopes import (
     LIST,
     NULL,
@@ -17,13 +18,12 @@ from wire.messages.payload_envelopes import (
     Allowed,
     PayloadRefused,
     Snapshot,
+    SnapshotShape,
     TypedPayload,
     parts,
     relabelled,
     snapshot_value,
 )
-
-InputShape = Literal["UNI", "MULTI", "RAW"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Ingress:
     snapshot: Snapshot
 
     @property
-    def shape(self) -> Literal["UNI", "MULTI"]:
+    def shape(self) -> Shape:
         return "MULTI" if self.snapshot.shape == "MULTI" else "UNI"
 
 
@@ -46,7 +46,7 @@ def allowed_types(contract: Mapping[str, Any] | None) -> Allowed:
     return Allowed(tuple(settings.PAYLOAD_TYPE_PREFIXES), frozenset(named))
 
 
-def ingress_of(release: Release, shape: InputShape, payload: TypedPayload) -> Ingress:
+def ingress_of(release: Release, shape: SnapshotShape, payload: TypedPayload) -> Ingress:
     """Return the input of `release` from `payload`. Raises `PayloadRefused`.
 
     Payloads with a concrete type are unchanged. Containers get the contract's input type of the first step. RAW input

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
-from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.eligibility import CHECK_TASK
 from foundation.errors import PayloadTooLarge
 from foundation.wakeups import wakeup
 from interop.surface import Refusal
@@ -61,7 +61,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     release.refresh_from_db()
     if release.status == Status.REJECTED:
         _refuse_first(each["message"] for each in release.findings if _is_error(each))
-    wakeup.ring_once(CHECK_TASK)  # a REST worker may already be registered for the release
+    wakeup.send_once(CHECK_TASK)  # a REST worker may already be registered for the release
     if release.status != Status.REGISTERED:
         raise Refusal(409, f"Release {release.release_version} is {release.status}")
     return release

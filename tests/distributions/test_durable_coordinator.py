@@ -107,11 +107,8 @@ def test_the_command_lists_the_commands_of_every_app(python: Path, tmp_path: Pat
         **{"SECRET_KEY": 50 * "x", "WORKER_SECRET": 50 * "x"},
         **{"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", "REDIS_URL": "redis://127.0.0.1:1/0"},
     }
-    command: list[str | Path] = [
-        "env",
-        *(f"{name}={value}" for name, value in unconnected.items()),
-        python.with_name("coordinator"),
-    ]
+    variables = [f"{name}={value}" for name, value in unconnected.items()]
+    command: list[str | Path] = ["env", *variables, python.with_name("coordinator")]
     listed = installing.run([*command, "help", "--commands"], tmp_path).split()
     expected = {"migrate", "setup_database", "create_tenant", "issue_token", "worker_key", "scrub_artifacts"}
     assert expected <= set(listed)

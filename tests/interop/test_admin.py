@@ -10,7 +10,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, refused
 from tests.interop.registering import PIPELINE, base, register, written
-from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID
 
 pytestmark = pytest.mark.django_db
 WORKER = {"workerId": "w-1", "contractVersion": "c", "releaseVersion": "sha256:r", "protocol": " REST "}

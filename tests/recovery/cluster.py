@@ -188,7 +188,7 @@ class Cluster:
         """Upload a release and wait until it is registered."""
         client = self.client()
         client.upload(release.pipeline_id, release.descriptor, release.artifact)
-        verified = client.verdict(release.pipeline_id, release.version)
+        verified = client.verified(release.pipeline_id, release.version)
         assert verified["status"] == "REGISTERED", verified["findings"]
 
 

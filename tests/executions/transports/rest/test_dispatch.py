@@ -28,7 +28,8 @@ from tests.executions.transports.rest.order_flow import (
     submit,
 )
 from tests.executions.transports.rest.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed
-from wire.messages.celery_messages import LONGEST_WORKER_ID, OutcomeGroup
+from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.limits import LONGEST_WORKER_ID
 from wire.messages.payload_envelopes import natural
 
 

@@ -71,10 +71,10 @@ def test_several_outputs_for_a_single_result_are_retried(flow: Flow) -> None:
             "REST transition worker returned malformed JSON for execution ID with HTTP 200 and response body omitted",
         ),
         ("200 null", FAILED, "REST transition worker returned an empty result for execution ID"),
-        ("drop", "IOException", "REST transition worker: the exchange broke off (ConnectionResetError)"),
-        ("half", "IOException", "REST transition worker: the exchange broke off (IncompleteRead)"),
-        ("slow", "HttpTimeoutException", "REST transition worker: no whole answer came in time"),
-        ("drip", "HttpTimeoutException", "REST transition worker: no whole answer came in time"),
+        ("drop", "IOException", "REST transition worker: the exchange failed (ConnectionResetError)"),
+        ("half", "IOException", "REST transition worker: the exchange failed (IncompleteRead)"),
+        ("slow", "HttpTimeoutException", "REST transition worker: no complete response in time"),
+        ("drip", "HttpTimeoutException", "REST transition worker: no complete response in time"),
     ],
 )
 def test_an_invalid_response_is_retried(flow: Flow, settings: Any, fault: str, code: str, message: str) -> None:
