@@ -29,10 +29,11 @@ from tests.concurrency.sessions import (
 )
 from tests.concurrency.waiting import until_blocked
 from tests.executions.hosting import LONG_AGO
+from tests.executions.transports.rest.order_flow import ORDER, ORDER_TYPE, PIPELINE, Flow
+from tests.executions.transports.rest.serving import serving
+from tests.executions.transports.rest.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed
 from tests.few_places import limited
 from tests.interop.client import call, payload, switch_on
-from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
-from tests.interop.strict_worker import CONTRACT_STEPS, ENCODING, StrictWorker, completed, serving
 from tests.running import eventually
 from wire.worker_keys import worker_key
 

@@ -21,8 +21,8 @@ from executions.workers.registry import DISPATCH_TASK, drain
 from foundation.scheduling import places
 from tests import making
 from tests.executions.hosting import LONG_AGO
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.raw_sql import refuse
 from tests.wakeups import LATER, SLACK_SECONDS, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
 

@@ -8,12 +8,12 @@ from executions.transports.rest import calls, dispatch, transport
 from foundation.scheduling import places
 from tests import making
 from tests.deaths import each_death
+from tests.executions.transports.rest.order_flow import ORDER, PIPELINE, Flow
 from tests.few_places import limited
-from tests.interop.conftest import ORDER, PIPELINE, Flow
 
 
-def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> None:
-    """The first receiver dies when it has the worker's response. The lease covers a whole call."""
+def test_a_redelivered_message_makes_no_second_call(flow: Flow) -> None:
+    """The first receiver dies when it has the worker's response. The lease lasts for an entire call."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner, lease_seconds=1)
     assert transport.send([claim]) == []
@@ -31,8 +31,8 @@ def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("free", [0, 1])
-def test_what_a_celery_worker_runs_is_not_taken_up(free: int) -> None:
-    """Nor is its lease renewed while the message waits for a free place."""
+def test_a_message_for_an_execution_of_a_celery_worker_is_ignored(free: int) -> None:
+    """Its lease is not renewed while the message waits for a free place."""
     owner, _ = making.ready()
     made = making.execution(owner)
     [claim] = making.claimed(owner)
