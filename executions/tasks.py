@@ -14,9 +14,9 @@ from executions.campaigns import campaigns
 from executions.errors import WorkerLimitReached
 from executions.lifecycle import dispatch as dispatcher
 from executions.lifecycle import outcome, retention
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.lifecycle import sweep as sweeper
 from executions.transports.rest import capabilities, workers
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers import message_path, orders, refusals, registry
 from executions.workers.eligibility import CHECK_TASK

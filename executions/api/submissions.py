@@ -18,8 +18,8 @@ from rest_framework.request import Request
 
 from executions.api.executions import TENANT, Executions, ExecutionView
 from executions.errors import IdempotencyKeyReused, InputInvalid, TenantNotAllowed, WorkerNotChecked, WorkerUnavailable
-from executions.lifecycle.states import State
 from executions.models import Execution
+from executions.models.states import State
 from executions.submission.submission import Order, Submission, submit_many
 from foundation.api.body_budget import LARGE_BYTES
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer

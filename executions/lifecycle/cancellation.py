@@ -6,11 +6,12 @@ from django.db import transaction
 
 from executions.awaits import awaits
 from executions.errors import CancelRefused, ExecutionChanged
-from executions.lifecycle import moves, queries
-from executions.lifecycle.moves import Move
+from executions.lifecycle import queries
 from executions.lifecycle.redrive import require_version
-from executions.lifecycle.states import MOVES, State
 from executions.models import Execution
+from executions.models.states import MOVES, State
+from executions.state_machine import moves
+from executions.state_machine.moves import Move
 from executions.workers import registry
 from foundation.database.guarded_update import sources
 from tenancy.models import Tenant

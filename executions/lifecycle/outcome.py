@@ -15,11 +15,12 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from executions.awaits import opening
 from executions.awaits.opening import Parking
-from executions.lifecycle import checkpoints, dead_letters, moves
-from executions.lifecycle.moves import Move, Note
-from executions.lifecycle.retry import RetryPolicy
-from executions.lifecycle.states import State
+from executions.lifecycle import checkpoints
 from executions.models import DeadLetter
+from executions.models.states import State
+from executions.state_machine import dead_letters, moves
+from executions.state_machine.moves import Move, Note
+from executions.state_machine.retry import RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
 from foundation.wakeups import wakeup

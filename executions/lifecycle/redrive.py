@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from executions.errors import ExecutionChanged, RedriveRefused, VersionMismatch
-from executions.lifecycle import moves, queries
-from executions.lifecycle.moves import Move
-from executions.lifecycle.states import State
+from executions.lifecycle import queries
 from executions.models import Execution
+from executions.models.states import State
+from executions.state_machine import moves
+from executions.state_machine.moves import Move
 from executions.submission.admission import require_allowed
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup

@@ -16,8 +16,8 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from executions.lifecycle.states import State
 from executions.models import Execution
+from executions.models.states import State
 from foundation.database.postgresql.outage import is_outage
 from tenancy.models import Tenant
 

@@ -6,10 +6,10 @@ from django.conf import settings
 from django.db import transaction
 
 from executions.awaits import awaits, webhooks
-from executions.lifecycle import dead_letters, moves
-from executions.lifecycle.moves import owner
-from executions.lifecycle.states import State
 from executions.models import DeadLetter
+from executions.models.states import State
+from executions.state_machine import dead_letters, moves
+from executions.state_machine.moves import owner
 from executions.transports.rest import workers
 from executions.workers import registry
 from foundation.wakeups import wakeup

@@ -12,8 +12,8 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from executions.errors import WorkerLimitReached, WorkerUnknown
-from executions.lifecycle import moves
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
+from executions.state_machine import moves
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity

@@ -13,8 +13,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions import tasks
-from executions.lifecycle.moves import Claim
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, Worker, WorkerEvent
+from executions.state_machine.moves import Claim
 from tests import making
 from tests.raw_sql import rows
 from wire.identity import ReleaseIdentity

@@ -14,8 +14,8 @@ from executions.awaits import interactions
 from executions.errors import ExecutionUnknown
 from executions.lifecycle import outcome, queries
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
 from executions.models import Execution, Interaction, Worker
+from executions.state_machine.moves import Claim
 from executions.submission import admission
 from executions.submission.submission import Order, Submission, submit, submit_many
 from executions.workers.registry import TELL_TASK, take_heartbeat

@@ -17,9 +17,9 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import outcome
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.moves import Claim
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Interaction, Worker
+from executions.state_machine.moves import Claim
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, TELL_TASK, take_heartbeat
 from executions.workers.tenant_keys import active_keys

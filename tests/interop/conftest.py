@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.models import Worker
 from executions.submission import admission
 from executions.transports.rest import capabilities, transport
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.workers import register
 from executions.workers.registry import REST
 from releases.models import Release

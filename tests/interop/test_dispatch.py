@@ -15,11 +15,11 @@ from executions.awaits import awaits, interactions, webhooks
 from executions.awaits.awaits import expire
 from executions.errors import InteractionUnknown
 from executions.lifecycle import dispatch, outcome
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.lifecycle.redrive import redrive
 from executions.lifecycle.sweep import expire_leases
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm, Worker
 from executions.transports.rest import calls, transport, wire_forms
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.commands import payload_of
 from executions.transports.rest.workers import register
 from tests import making

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import moves, sweep
+from executions.lifecycle import rest_calls, sweep
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.transports.rest import dispatch, workers
+from executions.state_machine import moves
+from executions.transports.rest import workers
 from executions.transports.rest.workers import register
 from executions.workers.registry import take_heartbeat
 from executions.workers.stranded import stranded
@@ -72,7 +73,7 @@ def test_a_call_that_may_no_longer_be_made_costs_no_try(flow: Flow, execution: E
     """The origin is taken off the list while the call waits in the queue, and no sweep has come by."""
     [claim] = making.claimed(flow.owner)
     settings.REST_WORKER_ORIGINS = []
-    assert dispatch.run(claim.execution_id, claim.lease_token) is False
+    assert rest_calls.run(claim.execution_id, claim.lease_token) is False
     assert making.history(execution) == [
         ("SUBMITTED", "QUEUED"),
         ("CLAIMED", "RUNNING"),

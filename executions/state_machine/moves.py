@@ -21,7 +21,7 @@ from typing import Any
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
-from executions.lifecycle.states import MOVES, TERMINAL, State
+from executions.models.states import MOVES, TERMINAL, State
 from foundation.database import prepared
 from wire.messages.celery_messages import ResultShape, Shape
 

@@ -11,10 +11,11 @@ from functools import partial
 
 from django.db import DataError, Error, connection, transaction
 
-from executions.lifecycle import moves, outcome
-from executions.lifecycle.moves import Move, owner
-from executions.lifecycle.states import State
+from executions.lifecycle import outcome
 from executions.models import Execution, Worker, WorkerEligibility
+from executions.models.states import State
+from executions.state_machine import moves
+from executions.state_machine.moves import Move, owner
 from executions.transports.rest import wire_forms, workers
 from executions.transports.rest.answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
 from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.lifecycle.retry import LONGEST_DELAY, RetryPolicy
+from executions.state_machine.retry import LONGEST_DELAY, RetryPolicy
 
 policies = st.builds(
     RetryPolicy,
