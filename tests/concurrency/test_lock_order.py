@@ -183,7 +183,7 @@ def test_the_end_of_an_interruption_locks_executions_in_order() -> None:
 
 
 @pytest.mark.parametrize("account", "abcdef")
-@pytest.mark.parametrize("ends", [Attempt.count, Attempt.take_back])
+@pytest.mark.parametrize("ends", [Attempt.count, Attempt.uncount])
 def test_attempts_lock_their_counters_in_order(ends: Callable[[Attempt], None], account: str) -> None:
     attempt = Attempt(account, "192.0.2.1")
     attempt.count()
