@@ -16,7 +16,7 @@ CHECKLIST = {
     ],
     "strict descriptor parsing": [
         "interop.test_admin:test_what_is_wrong_with_a_descriptor_is_told_and_leaves_nothing",
-        "unit.releases.test_malformed_descriptors:test_a_broken_descriptor_gets_exactly_its_finding",
+        "unit.wire.documents.test_malformed_descriptors:test_a_broken_descriptor_gets_exactly_its_finding",
     ],
     "digest and contract match": [
         "interop.test_admin:test_what_is_wrong_with_a_descriptor_is_told_and_leaves_nothing",
@@ -49,17 +49,17 @@ CHECKLIST = {
     ],
     "signature over configured path": [
         "interop.test_dispatch:test_the_signed_path_does_not_include_the_path_of_the_base_url",
-        "unit.wire.test_vectors:test_1_signatures",
+        "unit.wire.messages.test_vectors:test_1_signatures",
     ],
     "outcome exclusivity": [
-        "unit.wire.test_rest_messages:test_a_result_has_what_belongs_to_its_outcome_alone",
+        "unit.wire.messages.test_rest_messages:test_a_result_has_what_belongs_to_its_outcome_alone",
     ],
     "park and import atomically": [
         "interop.test_assignment:test_parking_and_importing_are_one",
     ],
     "completion idempotent by interaction and re-enqueueing": [
         "interop.test_control_plane:test_an_answer_counts_once_and_a_repeat_wakes_the_execution",
-        "executions.test_awaits:test_the_first_answer_is_kept",
+        "executions.awaits.test_awaits:test_the_first_answer_is_kept",
         "interop.test_dispatch:test_the_ids_that_a_worker_chose_are_told_to_the_letter",
     ],
     "resume typed as outputType": [
@@ -68,16 +68,16 @@ CHECKLIST = {
     ],
     "retry budget and 30-minute cap": [
         "interop.test_dispatch:test_a_retry_and_a_redrive_after_an_await_send_the_same_decision",
-        "unit.executions.test_retry:test_the_limit_counts_retries_and_not_runs",
-        "unit.executions.test_retry:test_no_wait_is_longer_than_thirty_minutes",
+        "unit.executions.state_machine.test_retry:test_the_limit_counts_retries_and_not_runs",
+        "unit.executions.state_machine.test_retry:test_no_wait_is_longer_than_thirty_minutes",
     ],
     "takeover by lease expiry with same key": [
         "interop.test_dispatch:test_an_outcome_that_comes_after_the_lease_was_lost_is_dropped",
         "e2e.test_interop:test_a_control_worker_that_is_killed_in_the_middle_of_a_call_loses_nothing",
     ],
     "log line on terminal failure": [
-        "executions.test_dead_letters:test_every_failure_for_good_has_its_line",
-        "executions.test_dead_letters:test_the_log_says_so_once_it_is_committed",
+        "executions.lifecycle.test_dead_letters:test_every_failure_for_good_has_its_line",
+        "executions.lifecycle.test_dead_letters:test_the_log_says_so_once_it_is_committed",
         "e2e.test_interop:test_an_existing_client_works_unchanged",
     ],
     "redrive resets nothing but status, errors and lease, and bumps attempt": [
