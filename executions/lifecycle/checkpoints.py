@@ -10,33 +10,12 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from executions.lifecycle import statements
 from foundation.database import prepared
 from wire.documents.json_text import all_storable
 from wire.messages.celery_messages import Checkpoint
 
 log = logging.getLogger(__name__)
-
-_KEEP = """
-WITH asked AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[], %(tokens)s::uuid[], %(steps)s::int[],
-        %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[])
-        AS a(id, version, token, step, progress, shape, key)
-), locked AS (
-    SELECT e.id, a.version, a.token FROM executions_execution e JOIN asked a ON a.id = e.id
-    WHERE e.checkpoints AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
-    ORDER BY e.id FOR UPDATE OF e
-), kept AS (
-    UPDATE executions_execution e SET
-        current_step_index = a.step, progress = a.progress, progress_shape = a.shape, takeovers = 0,
-        event_count = e.event_count + 1, updated_at = now()
-    FROM locked l JOIN asked a USING (id, version, token) WHERE e.id = l.id
-    RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
-)
-INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
-SELECT id, event_count, 'CHECKPOINT', status, %(actor)s,
-    jsonb_build_object('nextStepIndex', step, 'transitionKey', key, 'attempt', attempt)
-FROM kept
-"""
 
 
 def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
@@ -66,7 +45,7 @@ def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
         "keys": [each.transition_key for each, _ in rows],
     }
     with prepared.cursor() as cursor:
-        cursor.execute(_KEEP, columns)
+        cursor.execute(statements.STORE_CHECKPOINTS, columns)
         return int(cursor.rowcount)
 
 

@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from executions.awaits import opening
 from executions.awaits.opening import Parking
-from executions.lifecycle import checkpoints
+from executions.lifecycle import checkpoints, statements
 from executions.models import DeadLetter
 from executions.models.states import State
 from executions.state_machine import dead_letters, moves
@@ -142,18 +142,10 @@ class _Held:
     result_shape: str
 
 
-# Found by their ids alone: see `moves`.
-_HOLD = """
-SELECT e.id, e.attempt, e.budget_start, e.result_shape,
-    (SELECT t.slug FROM tenancy_tenant t WHERE t.id = e.tenant_id), e.pipeline_id, e.contract_version, e.release_version
-FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY UPDATE OF e
-"""
-
-
 def _hold(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, _Held]:
     """The executions of this release among `ids`, locked in the order of their ids before any is touched."""
     with prepared.cursor() as cursor:
-        cursor.execute(_HOLD, {"ids": list(set(ids))})
+        cursor.execute(statements.LOCK, {"ids": list(set(ids))})
         return {row[0]: _Held(*row[:4]) for row in cursor.fetchall() if ReleaseIdentity(*row[4:]) == identity}
 
 

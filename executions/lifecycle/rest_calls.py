@@ -11,7 +11,7 @@ from functools import partial
 
 from django.db import DataError, Error, connection, transaction
 
-from executions.lifecycle import outcome
+from executions.lifecycle import outcome, statements
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.models.states import State
 from executions.state_machine import moves
@@ -34,17 +34,6 @@ log = logging.getLogger(__name__)
 UNDECODABLE_PAYLOAD = "UNDECODABLE_PAYLOAD"
 REGISTERED_AGAIN = "the worker was registered again"
 
-_TAKE_UP = """
-UPDATE executions_execution SET lease_token = gen_random_uuid(),
-    lease_expires_at = now() + make_interval(secs => %(lease)s), running_since = now()
-WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
-RETURNING lease_token
-"""
-# A claim that waits for a place keeps its token. No row: the lease was lost, and nobody waits for the call any more.
-_WAIT = """
-UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs => %(lease)s)
-WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
-"""
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 4.0
 
@@ -66,7 +55,7 @@ def run(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int = 0) -> bool
 
 def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(_WAIT, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
+        cursor.execute(statements.EXTEND_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
         if cursor.rowcount == 0:
             return
     seconds = min(FIRST_WAIT_SECONDS * 2 ** min(waits, 10), LONGEST_WAIT_SECONDS)
@@ -75,7 +64,7 @@ def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
 
 def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE_UP, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
+        cursor.execute(statements.START_CALL, {"id": execution_id, "token": lease_token, "lease": lease_seconds()})
         row = cursor.fetchone()
     if row is None:
         log.info("The lease of %s was lost before its call", execution_id)

@@ -16,6 +16,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from executions.lifecycle import statements
 from executions.models import Execution
 from executions.models.states import State
 from foundation.database.postgresql.outage import is_outage
@@ -41,38 +42,6 @@ SUCCEEDED = Kind("succeeded or were cancelled", "retention_days", (State.SUCCEED
 FAILED = Kind("failed", "failed_retention_days", (State.DLQ, State.FAILED))
 KINDS = (SUCCEEDED, FAILED)
 
-# Executions that a campaign has yet to re-drive are kept at any age. The batch ends with the execution that brings its
-# interactions to `most`, so that a batch with many large awaits takes no longer than another.
-_CHOOSE = """
-WITH old AS (
-    SELECT e.id, e.finished_at FROM executions_execution e
-    WHERE e.tenant_id = %(tenant)s AND e.status IN ({states}) AND e.finished_at >= %(since)s
-        AND e.finished_at <= now() - make_interval(days => %(days)s)
-        AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
-    ORDER BY e.finished_at LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
-), sized AS (
-    SELECT id, finished_at, coalesce((
-        SELECT sum(u.expected_items) FROM executions_awaitunit u WHERE u.execution_id = old.id), 0) AS items
-    FROM old
-), counted AS (
-    SELECT id, finished_at, sum(items) OVER (ORDER BY finished_at, id) - items AS before FROM sized
-)
-SELECT id, finished_at FROM counted WHERE before < %(most)s ORDER BY finished_at
-"""
-# A campaign may have taken up an execution after the choice began and before it locked the row. From then on none can.
-_REMOVE = """
-DELETE FROM executions_execution e WHERE id = ANY(%s)
-    AND NOT EXISTS (SELECT FROM executions_campaignitem i WHERE i.execution_id = e.id AND i.outcome = 'PENDING')
-RETURNING id
-"""
-# The guards let a history go only after its execution.
-_REMOVE_HISTORY = (
-    "DELETE FROM executions_executionevent WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_deadletter WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_interaction WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_awaitunit WHERE execution_id = ANY(%s)",
-    "DELETE FROM executions_wireform WHERE execution_id = ANY(%s)",
-)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -140,7 +109,7 @@ def _batches(tenant: Tenant, kind: Kind) -> Iterator[int]:
 def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
     """Remove one batch. Returns how many, and the latest finish among them."""
     # In so many words, or the partial index would not be seen to fit.
-    query = _CHOOSE.format(states=", ".join(f"'{state}'" for state in kind.states))
+    query = statements.CHOOSE_OLD.format(states=", ".join(f"'{state}'" for state in kind.states))
     chosen: dict[str, Any] = {
         "tenant": tenant.pk,
         "days": getattr(tenant, kind.term),
@@ -153,8 +122,8 @@ def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
         found = cursor.fetchall()
         if not found:
             return 0, since
-        cursor.execute(_REMOVE, [[execution_id for execution_id, _ in found]])
+        cursor.execute(statements.REMOVE, [[execution_id for execution_id, _ in found]])
         removed = [execution_id for (execution_id,) in cursor.fetchall()]
-        for statement in _REMOVE_HISTORY:
+        for statement in statements.REMOVE_HISTORY:
             cursor.execute(statement, [removed])
     return len(removed), found[-1][1]

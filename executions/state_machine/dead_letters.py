@@ -10,28 +10,10 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from executions.models import DeadLetter
+from executions.state_machine import statements
 from tenancy.models import Tenant
 
 log = logging.getLogger(__name__)
-
-_WRITE = """
-WITH written AS (
-    INSERT INTO executions_deadletter (tenant_id, execution_id, execution_version, transition_key, terminal_status,
-        reason, error_code, error_message, retryable, retries_observed, step_index)
-    SELECT e.tenant_id, e.id, e.version, concat(e.id, ':', e.current_step_index, ':', e.attempt), e.status,
-        %(reason)s, e.error_code, e.error_message, %(retryable)s, e.attempt, e.current_step_index
-    FROM executions_execution e WHERE e.id = ANY(%(ids)s) AND e.status IN ('FAILED', 'DLQ')
-    ON CONFLICT (execution_id, execution_version) DO NOTHING
-    RETURNING *
-)
-SELECT t.slug, w.execution_id, w.transition_key, w.terminal_status, w.error_code, w.retries_observed,
-    coalesce(c.document ->> 'transport', 'UNKNOWN'), coalesce(c.document ->> 'platform', 'UNKNOWN')
-FROM written w
-JOIN tenancy_tenant t ON t.id = w.tenant_id
-JOIN executions_execution e ON e.id = w.execution_id
-JOIN releases_release r ON r.id = e.release_id
-LEFT JOIN releases_contract c ON c.id = r.contract_id
-"""
 
 
 def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, retryable: bool) -> None:
@@ -43,7 +25,7 @@ def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, re
         return
     parameters: dict[str, Any] = {"ids": list(execution_ids), "reason": reason.value, "retryable": retryable}
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, parameters)
+        cursor.execute(statements.WRITE_DEAD_LETTERS, parameters)
         for row in cursor.fetchall():
             transaction.on_commit(partial(_tell, reason, retryable, *row))
 

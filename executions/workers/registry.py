@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from executions.errors import WorkerLimitReached, WorkerUnknown
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.state_machine import moves
+from executions.workers import statements
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
@@ -233,27 +234,8 @@ def note(pk: int, state: str, *, actor: str, **data: str) -> None:
     WorkerEvent.objects.create(worker_id=pk, state=state, actor=actor, data=data)
 
 
-# A row that changed since the view was read is skipped, because the state from the view is outdated.
-_NOTE_SILENT = """
-WITH silent AS (
-    SELECT w.id FROM executions_workereligibility v
-    JOIN executions_worker seen ON seen.id = v.worker_id
-    JOIN executions_worker w ON w.id = seen.id AND w.noted_state = seen.noted_state
-        AND w.last_heartbeat_at = seen.last_heartbeat_at
-    WHERE v.state = 'STALE' AND seen.noted_state <> 'STALE'
-    ORDER BY w.id LIMIT %(limit)s FOR UPDATE OF w SKIP LOCKED
-), noted AS (
-    UPDATE executions_worker w SET noted_state = 'STALE' FROM silent WHERE w.id = silent.id
-    RETURNING w.id, w.last_heartbeat_at
-)
-INSERT INTO executions_workerevent (worker_id, state, actor, data)
-SELECT id, 'STALE', %(actor)s, jsonb_build_object('cause', 'SILENT', 'lastHeartbeatAt', last_heartbeat_at)
-FROM noted
-"""
-
-
 def note_silent(*, actor: str, limit: int) -> int:
     """Write an event for each worker that has become silent, at most `limit`. Returns how many there were."""
     with connection.cursor() as cursor:
-        cursor.execute(_NOTE_SILENT, {"limit": limit, "actor": actor})
+        cursor.execute(statements.NOTE_SILENT, {"limit": limit, "actor": actor})
         return int(cursor.rowcount)

@@ -8,14 +8,8 @@ from django.db import connection
 from psycopg.types.json import Jsonb
 
 from executions.models import WireForm
+from executions.transports.rest import statements
 from wire.messages.payload_envelopes import Snapshot, TypedPayload
-
-_KEEP_RESULT = """
-INSERT INTO executions_wireform (execution_id, result)
-SELECT id, %(result)s FROM executions_execution
-WHERE id = %(id)s AND status = 'SUCCEEDED' AND version = %(version)s
-ON CONFLICT (execution_id) DO UPDATE SET result = excluded.result
-"""
 
 
 def keep_result(execution_id: uuid.UUID, outputs: Sequence[TypedPayload], *, version: int) -> None:
@@ -26,7 +20,7 @@ def keep_result(execution_id: uuid.UUID, outputs: Sequence[TypedPayload], *, ver
         "result": Jsonb([output.document() for output in outputs]),
     }
     with connection.cursor() as cursor:
-        cursor.execute(_KEEP_RESULT, parameters)
+        cursor.execute(statements.STORE_RESULT, parameters)
 
 
 def submitted(execution_id: uuid.UUID) -> Snapshot | None:
