@@ -1,4 +1,4 @@
-"""Ends an execution by an operator's order, whatever it is waiting for."""
+"""Cancels an execution in any state that is not terminal, on an operator's request."""
 
 import uuid
 
@@ -16,7 +16,7 @@ from executions.workers import registry
 from foundation.database.guarded_update import sources
 from tenancy.models import Tenant
 
-TRIES = 10
+MOST_ATTEMPTS = 10
 
 
 def cancel(
@@ -33,7 +33,7 @@ def cancel(
     whether it ends early. Raises, in this order: `ExecutionUnknown`, `CancelRefused`, `VersionMismatch`, and
     `ExecutionChanged` if it changes state too often meanwhile.
     """
-    for _ in range(TRIES):
+    for _ in range(MOST_ATTEMPTS):
         execution = queries.execution(tenant, execution_id)
         if execution.status == State.CANCELLED:
             return execution
@@ -46,9 +46,9 @@ def cancel(
         with transaction.atomic():
             if moves.apply([_move(execution, actor, reason)]):
                 awaits.cancel([execution_id])
-                registry.tell_of_lost_lease(execution)
+                registry.announce_lost_lease(execution)
                 return queries.execution(tenant, execution_id)
-        # It moved on by itself, which is no reason to refuse where any state would do.
+        # Another process moved it first. Unless a version is expected, any live state can be cancelled.
     raise ExecutionChanged(f"Execution {execution_id} changed before it could be cancelled")
 
 

@@ -1,7 +1,7 @@
-"""What a running transition has behind it: kept as it arrives, so that a retry starts after it.
+"""Stores checkpoints of running transitions. A retry starts after the newest one.
 
-The worker does not wait for this. A checkpoint that its execution's outcome, or a later checkpoint, has overtaken is
-worth nothing and is let go.
+The worker does not wait for this. A checkpoint that arrives after the outcome of its execution, or after a later
+checkpoint, is dropped.
 """
 
 import logging
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
-    """Keep the newest valid checkpoint of each execution and return how many were kept.
+    """Store the newest valid checkpoint of each execution. Return how many were stored.
 
-    A checkpoint is valid under the lease that holds now, and only if its outputs can be stored. It counts as progress:
-    the leases that its execution lost before are forgotten. The caller has made sure that the executions belong to
-    the release that the worker hosts.
+    A checkpoint is valid if its lease is, and if its outputs can be stored. It counts as progress: it resets the number
+    of leases that its execution has lost in a row. The caller has verified that the executions belong to the release
+    that the worker hosts.
     """
     # At most one version and lease of an execution passes the guard, so the newest is chosen for each of them.
     newest: dict[object, tuple[Checkpoint, Jsonb]] = {}
@@ -50,11 +50,11 @@ def keep(reached: Sequence[Checkpoint], worker_id: str) -> int:
 
 
 def _progress(checkpoint: Checkpoint) -> Jsonb | None:
-    """What the next step starts from; None, and a log line, where it cannot be kept."""
+    """Return what the next step starts from. If it cannot be stored, log that and return None."""
     try:
         outputs = all_storable(checkpoint.output_payloads)
     except ValueError as error:
-        log.warning("A checkpoint of execution %s cannot be kept: %s", checkpoint.execution_id, error)
+        log.warning("A checkpoint of execution %s cannot be stored: %s", checkpoint.execution_id, error)
         return None
     if checkpoint.many:
         return Jsonb(outputs)

@@ -1,7 +1,7 @@
-"""Removes executions that have been over for longer than their tenant keeps them, each with its whole history.
+"""Removes executions that finished longer ago than their tenant's retention term, each with its whole history.
 
-In bounded batches, one transaction each: killed at any point, it leaves every execution whole or gone. Whoever sweeps
-at the same time passes over what another has in hand. The database's own guards refuse to remove anything else.
+Each bounded batch is one transaction, so that a killed process leaves every execution whole or removed. Processes that
+remove at the same time skip each other's rows. Guards in the database reject the removal of any other execution.
 """
 
 import logging
@@ -31,7 +31,7 @@ MOST_INTERACTIONS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Executions that share a term: its column on the tenant, and the states in which they end."""
+    """Executions with one retention term: the term's column on the tenant, and the terminal states that it covers."""
 
     name: str
     term: str
@@ -46,7 +46,7 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def remove(*, seconds: float) -> int:
-    """Remove what is older than its tenant's term, until there is no more or `seconds` have passed.
+    """Remove executions that are older than their tenant's term, until none is left or `seconds` have passed.
 
     Returns how many executions were removed. If the database rejects a removal, the error is logged, and executions of
     other tenants are still removed.
@@ -77,12 +77,12 @@ def _remove_of(tenant: Tenant, kind: Kind, deadline: float) -> int:
 
 
 def over_for(tenant: Tenant, kind: Kind, days: int) -> int:
-    """How many executions a term of `days` would remove now, counted no further than one more than MOST_COUNTED."""
+    """Return how many executions a term of `days` would remove now, and at most MOST_COUNTED + 1."""
     return _over_for(tenant, kind, days)[: MOST_COUNTED + 1].count()
 
 
 def removed_next() -> list[tuple[Tenant, Kind, int]]:
-    """What `remove` has before it: tenants and kinds that have a term, with how many are older."""
+    """Return what `remove` would remove: each tenant and kind with a term, and the number of executions."""
     return [(tenant, kind, over_for(tenant, kind, getattr(tenant, kind.term))) for tenant, kind in _terms()]
 
 
@@ -97,7 +97,7 @@ def _terms() -> Iterator[tuple[Tenant, Kind]]:
 
 
 def _batches(tenant: Tenant, kind: Kind) -> Iterator[int]:
-    """Each goes on from where the one before ended, so that none looks through what is gone already."""
+    """Remove batches and yield their sizes. Each starts where the one before ended, and does not read removed rows."""
     since = _BEGINNING
     while True:
         count, since = _batch(tenant, kind, since)
@@ -107,8 +107,8 @@ def _batches(tenant: Tenant, kind: Kind) -> Iterator[int]:
 
 
 def _batch(tenant: Tenant, kind: Kind, since: datetime) -> tuple[int, datetime]:
-    """Remove one batch. Returns how many, and the latest finish among them."""
-    # In so many words, or the partial index would not be seen to fit.
+    """Remove one batch. Return its size, and the latest finish time among the chosen executions."""
+    # The states are literals, because otherwise the planner does not use the partial index.
     query = statements.CHOOSE_OLD.format(states=", ".join(f"'{state}'" for state in kind.states))
     chosen: dict[str, Any] = {
         "tenant": tenant.pk,

@@ -11,19 +11,19 @@ FROM executions_execution e WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR NO KEY U
 # Stores checkpoints under the lease that they were reported with, each with its event. No row: the leases are lost, or
 # later checkpoints are stored already.
 STORE_CHECKPOINTS = """
-WITH asked AS (
+WITH requested AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(versions)s::bigint[], %(tokens)s::uuid[], %(steps)s::int[],
         %(progress)s::jsonb[], %(shapes)s::text[], %(keys)s::text[])
         AS a(id, version, token, step, progress, shape, key)
 ), locked AS (
-    SELECT e.id, a.version, a.token FROM executions_execution e JOIN asked a ON a.id = e.id
+    SELECT e.id, a.version, a.token FROM executions_execution e JOIN requested a ON a.id = e.id
     WHERE e.checkpoints AND e.version = a.version AND e.lease_token = a.token AND e.current_step_index < a.step
     ORDER BY e.id FOR UPDATE OF e
 ), kept AS (
     UPDATE executions_execution e SET
         current_step_index = a.step, progress = a.progress, progress_shape = a.shape, takeovers = 0,
         event_count = e.event_count + 1, updated_at = now()
-    FROM locked l JOIN asked a USING (id, version, token) WHERE e.id = l.id
+    FROM locked l JOIN requested a USING (id, version, token) WHERE e.id = l.id
     RETURNING e.id, e.event_count, e.status, e.attempt, a.step, a.key
 )
 INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)

@@ -1,4 +1,4 @@
-"""The record of executions that failed for good, in the transaction of the failure (wire protocol E.6)."""
+"""Dead letters: the records of terminal failures, written in the transaction of the failure (wire protocol E.6)."""
 
 import logging
 import uuid
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, retryable: bool) -> None:
-    """Leave a dead letter for each of these that is FAILED or DLQ, as its row tells; once for each failure.
+    """Write a dead letter for each of these executions that is FAILED or DLQ; once for each failure.
 
-    After the commit one ERROR line each says so, in words for which operators' scripts search the log.
+    After the commit, one ERROR line is logged for each. Operators' scripts search the log for its words.
     """
     if not execution_ids:
         return
@@ -27,16 +27,16 @@ def write(execution_ids: Collection[uuid.UUID], reason: DeadLetter.Reason, *, re
     with connection.cursor() as cursor:
         cursor.execute(statements.WRITE_DEAD_LETTERS, parameters)
         for row in cursor.fetchall():
-            transaction.on_commit(partial(_tell, reason, retryable, *row))
+            transaction.on_commit(partial(_log, reason, retryable, *row))
 
 
 def letters(tenant: Tenant) -> QuerySet[DeadLetter]:
-    """The tenant's dead letters, newest first, each with its execution as that is by now."""
+    """Return the tenant's dead letters, newest first, each with the current state of its execution."""
     rows = DeadLetter.objects.filter(tenant=tenant).select_related("execution__tenant")
     return rows.defer("execution__input", "execution__result", "execution__progress")
 
 
-def _tell(
+def _log(
     reason: DeadLetter.Reason,
     retryable: bool,
     tenant: str,
@@ -65,5 +65,5 @@ def _tell(
 
 
 def _word(text: str) -> str:
-    """What others wrote, as one word: it can neither end the line nor pass for another member of it."""
+    """Return text of unknown origin as one word, which can neither end the line nor look like another field of it."""
     return "".join(character if character.isprintable() and character != " " else "_" for character in text)

@@ -1,9 +1,7 @@
-"""Every move of executions, as one guarded UPDATE with its events in the same statement.
+"""The moves of executions between states: each is a guarded UPDATE with its event in the same statement.
 
-All functions take groups. A row whose guard fails is simply not among those returned: somebody else moved it first.
-Rows are locked in the order of their ids, so that two groups can never wait for each other in a circle. They are found
-by their ids alone: a condition that another index could serve is put so that none can, since a plan that was made for
-an empty table would go through all that a tenant or a pipeline ever ran.
+All functions take groups. If an execution is not among those returned, its guard failed: another process moved it
+first.
 """
 
 import json
@@ -35,10 +33,11 @@ def owner() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One execution's way from `source` to `target`, with its event. What is None stays as it is, but for the error.
+    """A move of one execution from `source` to `target`, with its event of `kind`.
 
-    The guard is `source` and whichever of `version`, `lease_token` and `await_unit` are given. `progress` is what the
-    next transition starts from, where its shape is given. `delay` says when it is due.
+    The guard is `source`, and those of `version`, `lease_token` and `await_unit` that are not None. The row is due
+    after `delay`. If `progress_shape` is set, the next transition starts from `progress`. The error, the result and the
+    await unit are overwritten; of the other columns, those that are None keep their value.
     """
 
     execution_id: uuid.UUID
@@ -64,18 +63,18 @@ class Move:
 
 
 def apply(moves: Sequence[Move]) -> list[Move]:
-    """Apply `moves` and return those that took place, in their order. Of several for one execution at most one does.
+    """Apply `moves` and return those that took place, in their order. Of several for one execution, at most one does.
 
-    Raises ValueError for a move that the table does not have, which is a mistake of the program.
+    Raises ValueError for a move that is not in `MOVES`, which is a programming error.
     """
     if not moves:
         return []
     for move in moves:
         if move.target not in MOVES[move.source]:
             raise ValueError(f"There is no move from {move.source} to {move.target}.")
-    asked = json.dumps([_as_row(move) for move in moves], ensure_ascii=False, default=str)
+    requested = json.dumps([_as_row(move) for move in moves], ensure_ascii=False, default=str)
     with prepared.cursor() as cursor:
-        cursor.execute(statements.APPLY, {"moves": asked, "terminal": [state.value for state in TERMINAL]})
+        cursor.execute(statements.APPLY, {"moves": requested, "terminal": [state.value for state in TERMINAL]})
         return [moves[place - 1] for (place,) in sorted(cursor.fetchall())]
 
 
@@ -106,7 +105,7 @@ def _as_row(move: Move) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An execution that was just claimed, with what its command needs.
+    """An execution that was just claimed, with the data of its command.
 
     If `checkpoints` is true, the worker reports the output of each step. `takeovers` counts the leases that were lost
     since the last outcome or checkpoint. `protocol` names the transport that sends the command.
@@ -138,13 +137,15 @@ class Claim:
 
 
 STOCK_SECONDS = 0.4
+"""For how many seconds of work a release with fast transitions is sent executions in advance."""
 MOST_STOCK = 500
+"""The most executions that are sent in advance for each thread."""
 MOST_BYTES = 4 * 1024**2
 """How many bytes of payloads, as the database stores them, one claim takes; a single larger payload is taken too."""
 A_FEW = 10
+"""After a claim of at least this many executions, a further claim may find more."""
 BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
-"""How many seconds a claim that found nothing waits before it looks again at releases that another claim locks."""
-
+"""How many seconds a claim that found nothing waits before it tries again the releases that another claim locks."""
 
 # An arbitrary number that no other advisory lock uses.
 _CLAIMING = 0xC1A1
@@ -153,16 +154,16 @@ _CLAIMING = 0xC1A1
 def claim(
     *, owner: str, limit: int, lease_seconds: float, call_seconds: float = 0, quota: int = 0
 ) -> tuple[list[Claim], bool]:
-    """Claim at most `limit` due executions whose release has a worker that may run it and has a free place.
+    """Claim at most `limit` due executions whose release has an eligible worker with a free place.
 
-    The lease runs from now by the database's clock. What a REST worker is to run is leased in that worker's name, for
-    `call_seconds` at least; the rest in the name of `owner`. Two claims at once never take the same execution, nor
-    together more than there is room for. With a `quota`, no tenant has more than `quota` executions RUNNING, and only
-    one claim at a time takes anything, so that its counts are right.
+    The lease runs from now by the database's clock. An execution for a REST worker is leased in that worker's name, for
+    at least `call_seconds`; others in the name of `owner`, for `lease_seconds`. Concurrent claims never take the same
+    execution, nor together more than there is room for. With a `quota`, no tenant has more than `quota` executions
+    RUNNING, and one claim at a time takes executions, so that its counts are right.
 
     Also returns whether a further claim may find more. A claim never waits for another claim: it skips a release that
     the other claim has locked, and with a `quota` it skips everything. The other claim may have begun too early to see
-    an execution that has just become due, so a claim that finds nothing else looks again after a pause. If the other
+    an execution that has just become due, so a claim that finds nothing else tries again after a pause. If the other
     claim is stalled, the executions stay due for a later claim.
     """
     claims, busy = _claim_once(owner, limit, lease_seconds, call_seconds, quota)
@@ -200,10 +201,10 @@ def _claim_once(
 
 
 def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.UUID, State]:
-    """Queue again what its lease holder has left; attempt and transition key stay (wire protocol E.4).
+    """End at most `limit` expired leases, and queue their executions again under the same attempt (wire protocol E.4).
 
-    An execution whose lease was lost `most_takeovers` times in a row ends in DLQ instead: it may well be what kills
-    its workers. Returns where each went.
+    If an execution has already lost `most_takeovers` leases in a row, it moves to DLQ instead, because its transition
+    may be what kills the workers. Returns the new state of each execution.
     """
     message = f"The lease was lost {most_takeovers + 1} times in a row; the transition may be killing its workers"
     parameters: dict[str, Any] = {"actor": actor, "limit": limit, "most": most_takeovers, "message": message}
@@ -220,13 +221,13 @@ def renew_leases(
     lease_seconds: float,
     running: Mapping[uuid.UUID, float] = MappingProxyType({}),
 ) -> set[uuid.UUID]:
-    """Give the leases that are still held their full time again, by the database's clock, and name their worker.
+    """Renew valid leases for `lease_seconds` by the database's clock, and record that `worker_id` holds them.
 
     The first worker that names a lease keeps it. For every other worker the lease is lost.
 
-    `held` are executions with a lease token each. One execution may be there twice: a worker that lost its lease and
-    got the execution again still runs both; only the lease that counts is renewed. `running` says of some tokens for
-    how many seconds a thread has been running the transition. Returns the tokens that were renewed.
+    `held` are pairs of an execution and a lease token. An execution may occur twice: a worker that lost its lease and
+    got the execution again still runs both transitions, and only the valid lease is renewed. `running` maps the tokens
+    of transitions that a thread runs to their age in seconds. Returns the renewed tokens.
     """
     with prepared.cursor() as cursor:
         cursor.execute(
@@ -246,7 +247,7 @@ def renew_leases(
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """An event that moves nothing."""
+    """An event of an execution that changes nothing else."""
 
     execution_id: uuid.UUID
     actor: str
@@ -254,7 +255,7 @@ class Note:
 
 
 def note(kind: str, notes: Sequence[Note]) -> None:
-    """Write events that move nothing, in their order."""
+    """Write events of `kind`, in their order, and change nothing else."""
     if not notes:
         return
     parameters: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""When a failed transition runs again: the only place that knows (wire protocol E.5)."""
+"""Decides when a failed transition runs again (wire protocol E.5). Nothing else decides it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ LONGEST_DELAY = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`limit` retries follow the first run; waits grow by `multiplier` from `delay` up to `cap`.
+    """At most `limit` retries follow the first attempt; the waits grow by `multiplier` from `delay` up to `cap`.
 
-    `jitter` is the share of a wait that chance may take off, so that executions which failed together do not all
-    come back together. It only shortens: no wait is longer than the policy says.
+    Each wait is shortened at random by at most the fraction `jitter`, so that executions which failed together do not
+    all retry together. No wait is lengthened.
     """
 
     limit: int = 3
@@ -22,9 +22,9 @@ class RetryPolicy:
     jitter: float = 0.1
 
     def wait(self, retry: int, chance: Callable[[], float]) -> timedelta | None:
-        """The time to wait before the `retry`-th retry (from 1), or None when the budget is spent.
+        """Return the time to wait before the `retry`-th retry (from 1); None if no retry is left.
 
-        `chance` gives a number in [0, 1).
+        `chance` returns a random number in [0, 1).
         """
         if retry > self.limit:
             return None

@@ -12,7 +12,7 @@ would read all executions of a tenant or a pipeline.
 # JSON's null is passed in an array of one. A move from RUNNING to QUEUED gives back a claim that no worker has begun.
 # That is no progress, so the count of lost leases stays.
 APPLY = """
-WITH asked AS (
+WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(moves)s::json) AS (
         id uuid, source text, version bigint, token uuid, unit uuid, target text, kind text, actor text, data jsonb,
         step int, attempt int, budget int, key text, delay float, progress jsonb, shape text, new_unit uuid,
@@ -20,7 +20,7 @@ WITH asked AS (
         AS a(id, source, version, token, unit, target, kind, actor, data, step, attempt, budget, key, delay, progress,
              shape, new_unit, result, code, message, place)
 ), locked AS (
-    SELECT e.id, a.place FROM executions_execution e JOIN asked a ON a.id = e.id
+    SELECT e.id, a.place FROM executions_execution e JOIN requested a ON a.id = e.id
     WHERE e.status = a.source AND (a.version IS NULL OR e.version = a.version)
         AND (a.token IS NULL OR e.lease_token = a.token) AND (a.unit IS NULL OR e.await_unit_id = a.unit)
     ORDER BY e.id FOR UPDATE OF e
@@ -36,9 +36,9 @@ WITH asked AS (
         progress_shape = coalesce(a.shape, e.progress_shape), await_unit_id = a.new_unit, result = a.result,
         error_code = a.code, error_message = a.message, updated_at = now(),
         finished_at = CASE WHEN a.target = ANY(%(terminal)s) THEN now() END
-    FROM locked l JOIN asked a ON a.place = l.place WHERE e.id = l.id
+    FROM locked l JOIN requested a ON a.place = l.place WHERE e.id = l.id
     RETURNING e.id, a.place, e.event_count, e.status, a.kind, a.actor, a.data
-), told AS (
+), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, kind, status, actor, data FROM moved
 )
@@ -143,7 +143,7 @@ WITH host AS MATERIALIZED (
             CASE p.protocol WHEN 'rest' THEN greatest(%(lease)s::float, %(call)s::float) ELSE %(lease)s::float END)
     FROM placed p WHERE e.id = ANY (ARRAY(SELECT id FROM placed)) AND e.id = p.id AND e.version = p.version
     RETURNING e.*, p.threads, p.seconds, p.calls
-), told AS (
+), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, 'CLAIMED', status, %(owner)s,
         jsonb_build_object('attempt', attempt, 'stepIndex', current_step_index) FROM claimed
@@ -161,20 +161,20 @@ ORDER BY c.next_due_at, c.id
 # other processes end those that have.
 EXPIRE = """
 WITH expired AS (
-    SELECT id, lease_owner, takeovers >= %(most)s AS hopeless FROM executions_execution
+    SELECT id, lease_owner, takeovers >= %(most)s AS exhausted FROM executions_execution
     WHERE status = 'RUNNING' AND lease_expires_at <= now()
     ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE executions_execution e SET
-        status = CASE WHEN expired.hopeless THEN 'DLQ' ELSE 'QUEUED' END,
+        status = CASE WHEN expired.exhausted THEN 'DLQ' ELSE 'QUEUED' END,
         version = e.version + 1, event_count = e.event_count + 1, takeovers = e.takeovers + 1, next_due_at = now(),
         lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL, lease_token = NULL, lease_expires_at = NULL,
-        running_since = NULL, updated_at = now(), finished_at = CASE WHEN expired.hopeless THEN now() END,
-        error_code = CASE WHEN expired.hopeless THEN 'LEASES_LOST' ELSE e.error_code END,
-        error_message = CASE WHEN expired.hopeless THEN %(message)s ELSE e.error_message END
+        running_since = NULL, updated_at = now(), finished_at = CASE WHEN expired.exhausted THEN now() END,
+        error_code = CASE WHEN expired.exhausted THEN 'LEASES_LOST' ELSE e.error_code END,
+        error_message = CASE WHEN expired.exhausted THEN %(message)s ELSE e.error_message END
     FROM expired WHERE e.id = expired.id
     RETURNING e.id, e.event_count, e.status, expired.lease_owner, e.takeovers
-), told AS (
+), events AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, CASE status WHEN 'DLQ' THEN 'LEASES_LOST' ELSE 'LEASE_EXPIRED' END, status, %(actor)s,
         jsonb_build_object('leaseOwner', lease_owner, 'takeovers', takeovers) FROM moved
@@ -201,23 +201,23 @@ FROM locked WHERE e.id = locked.id
 RETURNING e.lease_token
 """
 
-# Writes events that move nothing, in their order. No row: the executions were removed.
+# Writes events that change nothing else, in their order. No row: the executions were removed.
 NOTE = """
-WITH asked AS (
+WITH requested AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(actors)s::text[], %(data)s::jsonb[]) WITH ORDINALITY
         AS a(id, actor, data, place)
 ), locked AS (
     SELECT e.id FROM executions_execution e
     WHERE e.id = ANY(%(ids)s) ORDER BY e.id FOR UPDATE
 ), counted AS (
-    UPDATE executions_execution e SET event_count = e.event_count + (SELECT count(*) FROM asked a WHERE a.id = e.id)
+    UPDATE executions_execution e SET event_count = e.event_count + (SELECT count(*) FROM requested a WHERE a.id = e.id)
     FROM locked l WHERE e.id = l.id
     RETURNING e.id, e.event_count, e.status
 )
 INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
 SELECT c.id, c.event_count + 1 - row_number() OVER (PARTITION BY c.id ORDER BY a.place DESC), %(kind)s, c.status,
     a.actor, a.data
-FROM counted c JOIN asked a ON a.id = c.id
+FROM counted c JOIN requested a ON a.id = c.id
 """
 
 # Writes a dead letter for each execution that is FAILED or DLQ, from its row. Returns what the log line needs. No row:

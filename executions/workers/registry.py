@@ -133,7 +133,7 @@ def _lost_leases(beat: Heartbeat, renewed: Collection[uuid.UUID]) -> list[str]:
     ]
 
 
-def tell_of_lost_lease(execution: Execution) -> None:
+def announce_lost_lease(execution: Execution) -> None:
     """Notify the worker that holds the execution's lease that the lease is lost. Call this where the lease ends.
 
     If no heartbeat has named the lease yet, its worker is unknown; the heartbeat that names it causes the order.
