@@ -18,7 +18,7 @@ from executions.lifecycle import rest_calls as rest_dispatch
 from executions.lifecycle import sweep as sweeper
 from executions.transports.rest import capabilities, workers
 from executions.transports.rest.transport import CALL_TASK
-from executions.workers import message_path, orders, refusals, registry
+from executions.workers import instructions, message_path, refusals, registry
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
 from foundation.database.postgresql.outage import is_outage
@@ -58,9 +58,9 @@ def dispatch() -> None:
     dispatcher.dispatch()
 
 
-@shared_task(name=registry.TELL_TASK)
+@shared_task(name=registry.INSTRUCT_TASK)
 def tell_worker(worker_pk: int, lost_leases: Sequence[str] = ()) -> None:
-    orders.tell(worker_pk, [uuid.UUID(token) for token in lost_leases])
+    instructions.send(worker_pk, [uuid.UUID(token) for token in lost_leases])
 
 
 # While the database is away an outcome is tried again, or a finished step would have to run once more.

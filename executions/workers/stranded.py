@@ -47,7 +47,7 @@ def why_stranded(release_id: int) -> str | None:
 
 
 def stranded(tenant_ids: Collection[int]) -> list[Stranded]:
-    """What is stranded in these tenants now, one for each release, the most executions first."""
+    """Return what is stranded in these tenants now: one entry for each release, those with most executions first."""
     parameters: dict[str, Any] = {
         "tenants": list(tenant_ids),
         "due": DUE_VALUES,

@@ -192,7 +192,7 @@ def test_a_tenant_that_is_not_there_has_no_outcomes(claim: Claim, caplog: pytest
         TASKS["outcomes"](message)
     assert [rows(table) for table in TABLES] == before
     [told] = caplog.records
-    assert "is no execution of tenantId=nowhere" in told.getMessage()
+    assert "is not an execution of tenantId=nowhere" in told.getMessage()
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=-9_999)])
