@@ -44,7 +44,7 @@ def turns(places: Places, *, unanswered: bool = False) -> Turns:
 
 
 def check(worker_pk: int) -> None:
-    """Ask a worker what it hosts, and store the verdict on its row. Makes an HTTP call: do not use in a transaction."""
+    """Check what a worker hosts, and store the verdict on its row. Makes an HTTP call: do not use in a transaction."""
     host = WorkerEligibility.objects.select_related("worker", "release__pipeline__tenant").get(pk=worker_pk)
     if host.release is None:
         return
@@ -104,16 +104,16 @@ def _why_not(release: Release, worker: Worker) -> str | None:
         answer = call(worker.endpoint, slug, "GET", CAPABILITIES_PATH, most_seconds=CALL_SECONDS)
         if not (200 <= answer.status < 300 and answer.complete):
             raise Malformed(f"HTTP {answer.status}")
-        told = parse(Capabilities, answer.body)
+        reported = parse(Capabilities, answer.body)
     except (TargetRefused, Broken, Malformed) as error:
         return f"{CHECK_FAILED}: {error}"
-    if told.protocol_version != PROTOCOL_VERSION:
+    if reported.protocol_version != PROTOCOL_VERSION:
         return "Worker capability protocol version is unsupported"
-    hosts = (told.pipeline_id, told.contract_version, told.release_version)
+    hosts = (reported.pipeline_id, reported.contract_version, reported.release_version)
     active = (release.pipeline.pipeline_id, release.contract_version, release.release_version)
     if hosts != active:
         return f"Worker hosts {_identity(*hosts)} but active release is {_identity(*active)}"
-    return artifact_conflict(release, (told.artifact_id or "").strip(), (told.artifact_digest or "").strip())
+    return artifact_conflict(release, (reported.artifact_id or "").strip(), (reported.artifact_digest or "").strip())
 
 
 def _identity(pipeline_id: str, contract_version: str, release_version: str) -> str:
