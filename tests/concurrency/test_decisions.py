@@ -13,10 +13,11 @@ from django.utils import timezone
 
 from executions.awaits import awaits
 from executions.campaigns import campaigns
-from executions.lifecycle import checkpoints, moves, outcome
+from executions.lifecycle import checkpoints, outcome
 from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.redrive import redrive
 from executions.models import Campaign, Execution, Worker
+from executions.state_machine import moves
 from executions.workers import registry, tenant_keys
 from releases.activation import policy
 from releases.activation.activation import activate

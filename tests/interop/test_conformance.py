@@ -68,8 +68,8 @@ CHECKLIST = {
     ],
     "retry budget and 30-minute cap": [
         "executions.transports.rest.test_dispatch:test_a_retry_and_a_redrive_after_an_await_send_the_same_decision",
-        "unit.executions.lifecycle.test_retry:test_the_limit_counts_retries_and_not_runs",
-        "unit.executions.lifecycle.test_retry:test_no_wait_is_longer_than_thirty_minutes",
+        "unit.executions.state_machine.test_retry:test_the_limit_counts_retries_and_not_runs",
+        "unit.executions.state_machine.test_retry:test_no_wait_is_longer_than_thirty_minutes",
     ],
     "takeover by lease expiry with same key": [
         "executions.transports.rest.test_failed_calls:test_an_outcome_after_the_lease_was_lost_is_dropped",

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from executions.lifecycle import moves, outcome
+from executions.lifecycle import outcome
 from executions.models import Execution, Interaction, Worker
+from executions.state_machine import moves
 from executions.submission import admission
 from tenancy.models import Tenant
 from tests import making

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from executions.awaits import interactions
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.models import Execution, Interaction, Worker
 from executions.submission import admission
 from executions.transports.rest import capabilities, transport
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.workers.registry import REST
 from releases.models import Release
 from tenancy.models import Tenant

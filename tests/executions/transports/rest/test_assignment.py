@@ -13,9 +13,9 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions.awaits import awaits
 from executions.lifecycle import dispatch, outcome, sweep
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.models import Execution, Interaction, WireForm, Worker
 from executions.transports.rest import calls
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.workers import heartbeat, register
 from executions.workers.registry import CELERY, REST, drain, note_silent, take_heartbeat, undrain
 from executions.workers.stranded import stranded

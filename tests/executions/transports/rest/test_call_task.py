@@ -3,8 +3,9 @@
 import pytest
 from django.utils import timezone
 
+from executions.lifecycle import rest_calls
 from executions.models import Execution
-from executions.transports.rest import calls, dispatch, transport
+from executions.transports.rest import calls, transport
 from foundation.scheduling import places
 from tests import making
 from tests.deaths import each_death
@@ -17,7 +18,7 @@ def test_a_redelivered_message_makes_no_second_call(flow: Flow) -> None:
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner, lease_seconds=1)
     assert transport.send([claim]) == []
-    next(each_death(lambda: dispatch.run(made.pk, claim.lease_token), text="json_to_recordset"))
+    next(each_death(lambda: rest_calls.run(made.pk, claim.lease_token), text="json_to_recordset"))
     assert len(flow.double.commands) == 1
     made.refresh_from_db()
     assert (made.status, made.lease_token == claim.lease_token) == ("RUNNING", False)
@@ -25,7 +26,7 @@ def test_a_redelivered_message_makes_no_second_call(flow: Flow) -> None:
     assert made.lease_expires_at is not None
     left = (made.lease_expires_at - timezone.now()).total_seconds()
     assert calls.lease_seconds() - 5 < left <= calls.lease_seconds()
-    assert not dispatch.run(made.pk, claim.lease_token)
+    assert not rest_calls.run(made.pk, claim.lease_token)
     assert len(flow.double.commands) == 1
 
 
@@ -38,5 +39,5 @@ def test_a_message_for_an_execution_of_a_celery_worker_is_ignored(free: int) -> 
     [claim] = making.claimed(owner)
     before = Execution.objects.filter(pk=made.pk).values().get()
     with limited(places.CALLS, free):
-        assert not dispatch.run(made.pk, claim.lease_token)
+        assert not rest_calls.run(made.pk, claim.lease_token)
     assert Execution.objects.filter(pk=made.pk).values().get() == before

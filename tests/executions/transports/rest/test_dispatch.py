@@ -9,9 +9,9 @@ import requests
 from django.utils import timezone
 
 from executions.lifecycle import dispatch, outcome
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.lifecycle.redrive import redrive
 from executions.models import ExecutionEvent, WireForm, Worker
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest import transport, wire_forms
 from executions.transports.rest.commands import payload_of
 from tests import making

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from executions.lifecycle import moves, sweep
+from executions.lifecycle import rest_calls, sweep
 from executions.models import Execution, Worker, WorkerEligibility
-from executions.transports.rest import dispatch, workers
+from executions.state_machine import moves
+from executions.transports.rest import workers
 from executions.transports.rest.workers import register
 from executions.workers.registry import take_heartbeat
 from executions.workers.stranded import stranded
@@ -70,7 +71,7 @@ def test_a_call_that_is_no_longer_allowed_uses_no_attempt(flow: Flow, execution:
     """The origin is removed from the settings while the call waits in the queue, before the next sweep."""
     [claim] = making.claimed(flow.owner)
     settings.REST_WORKER_ORIGINS = []
-    assert dispatch.run(claim.execution_id, claim.lease_token) is False
+    assert rest_calls.run(claim.execution_id, claim.lease_token) is False
     assert making.history(execution) == [
         ("SUBMITTED", "QUEUED"),
         ("CLAIMED", "RUNNING"),

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.lifecycle.sweep import expire_leases
 from executions.models import DeadLetter, Execution, Interaction
 from executions.transports.rest import calls, transport
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.workers import register
 from tests import making
 from tests.executions.transports.rest.order_flow import DECISION, FAILED, PIPELINE, Flow, answered, misbehaved, submit

@@ -11,10 +11,10 @@ from django.utils import timezone
 from executions import tasks
 from executions.errors import WorkerNotChecked
 from executions.lifecycle import dispatch
+from executions.lifecycle import rest_calls as rest_dispatch
 from executions.models import Execution, Worker
 from executions.submission import admission
 from executions.transports.rest import calls, workers
-from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK, drain
