@@ -84,7 +84,7 @@ def test_ids_and_the_deadline_are_those_of_the_worker(flow: Flow) -> None:
         interactions.complete(making.tenant(), interaction_id=question.pk, response={}, actor="x")
 
 
-def test_a_uuid_is_derived_from_an_id_that_is_none(flow: Flow) -> None:
+def test_an_id_that_is_not_a_uuid_is_mapped_to_one(flow: Flow) -> None:
     def change(suspension: Any) -> None:
         suspension["unit"]["primaryInteractionId"] = suspension["interactions"][0]["interactionId"] = "int-1"
 
