@@ -35,7 +35,7 @@ class NewKeyForm(forms.Form):
     public_key = forms.CharField(
         max_length=MAX_KEY_CHARACTERS,
         widget=UnfoldAdminTextareaWidget,
-        help_text="An ed25519 public key in PEM form. “python -m pipelines key” creates it.",
+        help_text="An ed25519 public key in PEM form. “pipelines key” creates it.",
     )
 
     def __init__(self, request: HttpRequest) -> None:
