@@ -1,4 +1,4 @@
-"""What a process remembers of a pipeline never lets in what the tables would not (each test warms the memory first)."""
+"""A cached admission never admits what the tables do not. Each test fills the cache first."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def long_memory(settings: Any) -> None:
-    """Nothing is forgotten by itself while a test runs."""
+    """Cached admissions do not expire during a test."""
     settings.SUBMISSION_CACHE_SECONDS = 3600
 
 
@@ -38,7 +38,7 @@ def send(owner: Tenant, key: str, **members: Any) -> Submission:
 
 @pytest.fixture
 def owner() -> Tenant:
-    """A tenant whose pipeline this process remembers as taking executions in."""
+    """A tenant with a pipeline whose admission is cached."""
     made, _ = making.ready()
     send(made, "warm")
     assert admission.remembered(made, making.PIPELINE) is not None
@@ -58,8 +58,8 @@ def test_the_next_batch_uses_a_new_activation(owner: Tenant) -> None:
     newer = making.registered(owner, "2.0")
     making.worker(newer, "worker-2")
     activate(newer, actor="user:test")
-    orders = [ExecutionRequest(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
-    made = submit_many(owner, orders, actor="token:test")
+    requests = [ExecutionRequest(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
+    made = submit_many(owner, requests, actor="token:test")
     assert {each.release_version for each in made if isinstance(each, Submission)} == {"2.0"}
     assert len(made) == Execution.objects.filter(release=newer).count() == 5
 

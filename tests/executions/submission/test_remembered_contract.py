@@ -55,13 +55,13 @@ class Case:
 
 CASES = {
     "another type": Case(NUMBER, TEXT, {"n": 1}, {"n": 1}, "INPUT_INVALID"),
-    "what the old type refuses": Case(NUMBER, TEXT, {"n": 1}, {"n": "one"}, ("UNI", "SINGLE")),
+    "a value that the old type rejects": Case(NUMBER, TEXT, {"n": 1}, {"n": "one"}, ("UNI", "SINGLE")),
     "another member": Case(NUMBER, RENAMED, {"n": 1}, {"n": 1}, "INPUT_INVALID"),
     "the new member": Case(NUMBER, RENAMED, {"n": 1}, {"m": 1}, ("UNI", "SINGLE")),
-    "a type where there was none": Case(ANY, NUMBER, {"x": 1}, {"x": 1}, "INPUT_INVALID"),
-    "no type any more": Case(NUMBER, ANY, {"n": 1}, {"x": 1}, ("UNI", "SINGLE")),
+    "a new type": Case(ANY, NUMBER, {"x": 1}, {"x": 1}, "INPUT_INVALID"),
+    "no type": Case(NUMBER, ANY, {"n": 1}, {"x": 1}, ("UNI", "SINGLE")),
     "many items": Case(NUMBER, MANY_IN, {"n": 1}, [{"n": 1}], ("MULTI", "SINGLE")),
-    "one value where many are due": Case(NUMBER, MANY_IN, {"n": 1}, {"n": 1}, "INPUT_INVALID"),
+    "one value instead of many": Case(NUMBER, MANY_IN, {"n": 1}, {"n": 1}, "INPUT_INVALID"),
     "one item again": Case(MANY_IN, NUMBER, [{"n": 1}], {"n": 1}, ("UNI", "SINGLE")),
     "many results": Case(NUMBER, MANY_OUT, {"n": 1}, {"n": 1}, ("UNI", "MATERIALIZED_MULTI")),
     "one result again": Case(MANY_OUT, NUMBER, {"n": 1}, {"n": 1}, ("UNI", "SINGLE")),
@@ -69,20 +69,20 @@ CASES = {
 
 
 def single(owner: Tenant, value: Any, key: str) -> Submission | CoordinatorError:
-    [made] = submit_many(owner, [ExecutionRequest(making.PIPELINE, value, key)], actor="token:test")
-    return made
+    [verdict] = submit_many(owner, [ExecutionRequest(making.PIPELINE, value, key)], actor="token:test")
+    return verdict
 
 
 def batch(owner: Tenant, value: Any, key: str) -> Submission | CoordinatorError:
-    orders = [ExecutionRequest(making.PIPELINE, value, f"{key}-{number}") for number in range(3)]
-    made = submit_many(owner, orders, actor="token:test")
-    return made[-1]
+    requests = [ExecutionRequest(making.PIPELINE, value, f"{key}-{number}") for number in range(3)]
+    return submit_many(owner, requests, actor="token:test")[-1]
 
 
-def judged(made: Submission | CoordinatorError) -> str | tuple[str, str]:
-    if isinstance(made, CoordinatorError):
-        return made.code
-    execution = Execution.objects.get(pk=made.execution_id)
+def summary(verdict: Submission | CoordinatorError) -> str | tuple[str, str]:
+    """Return the error code, or the shapes of input and result."""
+    if isinstance(verdict, CoordinatorError):
+        return verdict.code
+    execution = Execution.objects.get(pk=verdict.execution_id)
     return execution.input_shape, execution.result_shape
 
 
@@ -104,7 +104,7 @@ def test_an_activation_changes_the_contract_of_the_next_submission(
     assert isinstance(send(owner, case.warm, "warm"), Submission)
     assert admission.remembered(owner, making.PIPELINE) is not None
     activate(second, actor="user:test")
-    assert judged(send(owner, case.value, "new")) == case.expected
+    assert summary(send(owner, case.value, "new")) == case.expected
     # The cached contract of the second release does not apply to the first one either.
     activate(first, actor="user:test")
     assert isinstance(send(owner, case.warm, "again"), Submission)
@@ -120,12 +120,12 @@ def test_a_release_without_a_contract_does_not_use_the_previous_one() -> None:
     activate(first, actor="user:test")
     single(owner, {"n": 1}, "warm")
     activate(second, actor="user:test")
-    assert judged(single(owner, ["any"], "new")) == ("UNI", "SINGLE")
+    assert summary(single(owner, ["any"], "new")) == ("UNI", "SINGLE")
     activate(first, actor="user:test")
-    assert judged(single(owner, ["any"], "again")) == "INPUT_INVALID"
+    assert summary(single(owner, ["any"], "again")) == "INPUT_INVALID"
 
 
-# --- for how long, and what is remembered at all ---
+# --- expiry and bounds of the cache ---
 
 
 def test_a_cached_admission_expires_for_all_callers(settings: Any) -> None:
