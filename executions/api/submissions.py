@@ -3,7 +3,6 @@
 This is the busiest part of the API, so it writes its responses without serializers.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -35,6 +34,7 @@ from tenancy.api.authentication import TokenAuthentication, remembered
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.models import ApiToken
 from tenancy.roles import Scope
+from wire.documents import json_writer
 
 JSON, ANYTHING = "application/json", "*/*"
 MAX_KEY_LENGTH = 200
@@ -243,8 +243,7 @@ def _verdict(verdict: Verdict, address: str) -> dict[str, Any]:
 
 
 def _json(body: dict[str, Any], status: int) -> HttpResponse:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return HttpResponse(text.encode(), status=status, content_type=JSON)
+    return HttpResponse(json_writer.text(body).encode(), status=status, content_type=JSON)
 
 
 urlpatterns = [

@@ -28,7 +28,7 @@ from releases.models import IDENTITY_LENGTH
 from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID
 
 STATES = WorkerEligibility.State.choices
 REASONS = WorkerEligibility.Reason.choices

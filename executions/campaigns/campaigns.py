@@ -274,7 +274,7 @@ def _admit(campaign: Campaign, most: int) -> int:
     skipped[ExecutionChanged.code] += requested.keys() - set(redriven)
     _record_outcomes(campaign, redriven, skipped, admitted=len(chosen))
     if redriven:
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
     return len(redriven)
 
 

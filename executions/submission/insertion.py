@@ -1,6 +1,5 @@
 """Inserts admitted executions: one statement and one commit for the rows of several requests."""
 
-import json
 import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from foundation.database.postgresql.violations import violated_constraint
 from foundation.wakeups import wakeup
 from releases.models import Release
 from tenancy.roles import Scope, roles_granting
+from wire.documents import json_writer
 
 ROWS_IN_A_COMMIT = 500
 BYTES_IN_A_COMMIT = 4 * 1024**2
@@ -54,7 +54,7 @@ class Row:
             "checkpoints": admission.checkpoints,
             **columns,
         }
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        text = json_writer.text(document)
         return cls(execution_id, admission.release, admission.interrupted, text.encode())
 
 
@@ -122,7 +122,7 @@ def _insert(rows: list[Row]) -> list[datetime | None]:
     if len(document) > LARGE_BYTES and not connection.in_atomic_block:
         connection.close()  # libpq keeps a buffer as large as the largest statement it ever sent
     if inserted:
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
     return [inserted.get(row.id) for row in rows]
 
 

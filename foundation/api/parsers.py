@@ -1,4 +1,4 @@
-"""Request bodies as strict JSON: bounded, UTF-8, no member twice, nothing that PostgreSQL could not keep."""
+"""Parses request bodies as strict JSON: bounded, UTF-8, without repeated members and values PostgreSQL cannot store."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -13,13 +13,13 @@ from wire.findings import DocumentError
 
 
 class StrictJSONParser(BaseParser):
-    """Gives the one JSON object in the body. Raises `InvalidRequest` with each finding, or `PayloadTooLarge`."""
+    """Returns the JSON object in the body. Raises `InvalidRequest` with all findings, or `PayloadTooLarge`."""
 
     media_type = "application/json"
 
     @property
     def limit(self) -> int:
-        """How many bytes a body may have."""
+        """The maximum size of a body, in bytes."""
         return int(settings.MAX_REQUEST_BYTES)
 
     def parse(

@@ -26,7 +26,8 @@ from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
 from tests.raw_sql import as_owner, unguarded
-from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup, seal
+from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
+from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
@@ -108,7 +109,7 @@ def test_a_refusal_tells_nothing_of_another_tenants_execution(
     for one, other in ((here, there), (there, here)):
         making.execution(other.owner, f"of-{other.owner.slug}")
         making.silence(one.worker)
-        admission.forget_all()
+        admission.cache.clear()
         refused = send(one.owner, f"of-{other.owner.slug}", value)
         assert isinstance(refused, CoordinatorError)
         assert refused.code == "WORKER_UNAVAILABLE"
@@ -120,7 +121,7 @@ def test_what_is_remembered_of_one_tenants_pipeline_admits_nothing_for_another(
 ) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
     for one, other in (twins, twins[::-1]):
-        admission.forget_all()
+        admission.cache.clear()
         making.execution(other.owner, "warm")
         made = making.execution(one.owner, "new")
         assert (made.tenant, made.release) == (one.owner, one.release)

@@ -18,6 +18,7 @@ from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
+from tests.clock import Clock
 from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +42,7 @@ def owner() -> Tenant:
     """A tenant with a pipeline whose admission is cached."""
     made, _ = making.ready()
     send(made, "warm")
-    assert admission.remembered(made, making.PIPELINE) is not None
+    assert admission.cached(made, making.PIPELINE) is not None
     return made
 
 
@@ -96,11 +97,13 @@ def test_a_cached_admission_expires(owner: Tenant, settings: Any) -> None:
     assert caught.value.code == "WORKER_UNAVAILABLE"
 
 
-def test_one_caller_renews_an_admission_before_it_expires(owner: Tenant, settings: Any) -> None:
-    kept = admission.remembered(owner, making.PIPELINE)
+def test_one_caller_renews_an_admission_before_it_expires(
+    owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = admission.cached(owner, making.PIPELINE)
     assert kept is not None
-    kept.made_at -= settings.SUBMISSION_CACHE_SECONDS * 0.6
-    assert [admission.remembered(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
+    Clock(monkeypatch).ahead += settings.SUBMISSION_CACHE_SECONDS * 0.6
+    assert [admission.cached(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
 
 
 def test_a_repeated_key_is_found_despite_a_cached_admission(owner: Tenant) -> None:

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from executions.models import Execution
-from tenancy.api.authentication import forget_tokens
+from tenancy.api import authentication
 from tenancy.models import ApiToken
 from tenancy.roles import Scope
 from tests import making
@@ -37,7 +37,7 @@ def without_the_framework(api: TenantApi, request: Request) -> Any:
 
 
 def with_the_framework(api: TenantApi, request: Request) -> Any:
-    forget_tokens()
+    authentication.cache.clear()
     return request(api, "cold")
 
 

@@ -14,6 +14,7 @@ from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.clock import Clock
 
 pytestmark = pytest.mark.django_db
 Contract = dict[str, Any]
@@ -102,7 +103,7 @@ def test_an_activation_changes_the_contract_of_the_next_submission(
     first, second = hosted(owner, "1.0", case.before), hosted(owner, "2.0", case.after)
     activate(first, actor="user:test")
     assert isinstance(send(owner, case.warm, "warm"), Submission)
-    assert admission.remembered(owner, making.PIPELINE) is not None
+    assert admission.cached(owner, making.PIPELINE) is not None
     activate(second, actor="user:test")
     assert summary(send(owner, case.value, "new")) == case.expected
     # The cached contract of the second release does not apply to the first one either.
@@ -128,15 +129,16 @@ def test_a_release_without_a_contract_does_not_use_the_previous_one() -> None:
 # --- expiry and bounds of the cache ---
 
 
-def test_a_cached_admission_expires_for_all_callers(settings: Any) -> None:
+def test_a_cached_admission_expires_for_all_callers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, _ = making.ready()
+    clock = Clock(monkeypatch)
     making.execution(owner)
-    kept = admission.remembered(owner, making.PIPELINE)
+    kept = admission.cached(owner, making.PIPELINE)
     assert kept is not None
-    kept.made_at -= 0.6 * settings.SUBMISSION_CACHE_SECONDS
-    assert [admission.remembered(owner, making.PIPELINE) for _ in range(2)] == [None, kept]
-    kept.made_at -= 0.5 * settings.SUBMISSION_CACHE_SECONDS
-    assert [admission.remembered(owner, making.PIPELINE) for _ in range(2)] == [None, None]
+    clock.ahead += 0.6 * settings.SUBMISSION_CACHE_SECONDS
+    assert [admission.cached(owner, making.PIPELINE) for _ in range(2)] == [None, kept]
+    clock.ahead += 0.5 * settings.SUBMISSION_CACHE_SECONDS
+    assert [admission.cached(owner, making.PIPELINE) for _ in range(2)] == [None, None]
 
 
 def test_a_pipeline_that_is_not_ready_is_not_cached() -> None:
@@ -144,13 +146,15 @@ def test_a_pipeline_that_is_not_ready_is_not_cached() -> None:
     making.silence(*Worker.objects.all())
     refused = single(owner, {"n": 1}, "k")
     assert isinstance(refused, CoordinatorError)
-    assert admission.remembered(owner, making.PIPELINE) is None
+    assert admission.cached(owner, making.PIPELINE) is None
 
 
-def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "MOST_KEPT", 2)
+def test_the_cache_of_admissions_is_bounded() -> None:
     owners = [making.ready()[0] for _ in range(3)]
+    known = admission.current(owners[0], making.PIPELINE)
+    for number in range(9_998):
+        admission.cache.set((owners[0].pk, f"another-{number}"), known)
     for owner in owners:
         making.execution(owner)
-    kept = [admission.remembered(owner, making.PIPELINE) is not None for owner in owners]
+    kept = [admission.cached(owner, making.PIPELINE) is not None for owner in owners]
     assert kept == [False, False, True]

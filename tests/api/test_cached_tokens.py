@@ -1,6 +1,5 @@
 """The token cache compares whole tokens and refreshes each entry before it expires."""
 
-import time
 from typing import Any
 
 import pytest
@@ -11,11 +10,12 @@ from django.utils import timezone
 
 from executions.models import Execution
 from tenancy.api import authentication
-from tenancy.api.authentication import LAST_USE_PRECISION, forget_tokens, remembered
+from tenancy.api.authentication import LAST_USE_PRECISION, remembered
 from tenancy.models import ApiToken, Membership
 from tenancy.roles import Role, Scope
 from tests import making
 from tests.api.tenant_api import TenantApi, refused
+from tests.clock import Clock
 from tests.raw_sql import run
 
 pytestmark = pytest.mark.django_db
@@ -23,24 +23,11 @@ SECONDS = 3600
 LOOK_UP = '"tenancy_apitoken"."digest" = '
 
 
-class Clock:
-    """A monotonic clock that is `ahead` seconds fast."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-        self._read = time.monotonic
-
-    def monotonic(self) -> float:
-        return self._read() + self.ahead
-
-
 @pytest.fixture(autouse=True)
 def clock(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Cache entries do not expire until a test moves the clock."""
     settings.SUBMISSION_CACHE_SECONDS = SECONDS
-    made = Clock()
-    monkeypatch.setattr(time, "monotonic", made.monotonic)
-    return made
+    return Clock(monkeypatch)
 
 
 def submit(api: TenantApi, key: str, token: str | None = None, **more: Any) -> Any:
@@ -151,15 +138,17 @@ def test_only_submissions_use_cached_tokens(ours: TenantApi, token: str) -> None
 def test_an_expired_token_that_was_used_before_is_rejected(ours: TenantApi, token: str, warm: bool) -> None:
     ApiToken.objects.update(expiry=timezone.now(), last_used_at=timezone.now())
     if not warm:
-        forget_tokens()
+        authentication.cache.clear()
     refused(ours.get("executions", token=token), 401, "NOT_AUTHENTICATED")
     refused(submit(ours, "next", token), 401, "NOT_AUTHENTICATED")
     assert not Execution.objects.filter(execution_key="next").exists()
 
 
-def test_what_is_remembered_has_a_bound(ours: TenantApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authentication, "MOST_REMEMBERED", 2)
+def test_the_cache_of_tokens_is_bounded(ours: TenantApi, token: str) -> None:
+    [known] = ApiToken.objects.all()
     tokens = [ours.token(*Scope) for _ in range(3)]
+    for number in range(9_997):  # and `token`
+        authentication.cache.set(number.to_bytes(32), known)
     for number, token in enumerate(tokens):
         assert submit(ours, f"k{number}", token).status_code == 202
     assert [is_remembered(token) for token in tokens] == [False, False, True]
