@@ -177,7 +177,7 @@ def _submit(request: HttpRequest | Request, token: ApiToken, body: Any) -> HttpR
 
 
 def _verdicts(token: ApiToken, bodies: Sequence[Any]) -> list[Verdict]:
-    """Parse each body and submit those that are valid, in one transaction. Return the results in the same order."""
+    """Parse each body and submit the valid ones together. Return the results in the same order."""
     parsed = [_parsed(body) for body in bodies]
     requests = [each for each in parsed if isinstance(each, ExecutionRequest)]
     submitted = iter(submit_many(token.tenant, requests, actor=actor(token.user, token), token=token.digest))

@@ -1,8 +1,8 @@
-"""Whether a pipeline takes executions in at this moment, and what they get pinned to.
+"""Checks whether a pipeline accepts executions now, and to which release they are pinned.
 
-What the checks found is kept for a moment, so that they are not made for every submission. Only consent is kept, never
-a refusal; and what is pinned is held against the database once more by the INSERT itself, so that an activation or a
-revocation that has returned is seen by every later submission, whatever any process remembers.
+A successful check is cached for a short time, so that not every submission repeats it. Failures are not cached. The
+INSERT verifies the pin against the tables. So each submission that begins after an activation or a revocation respects
+it, even if a process has an older admission in its cache.
 """
 
 from dataclasses import dataclass
@@ -25,17 +25,15 @@ from wire.documents.cardinality import takes_many
 from wire.documents.contract import Contract, contract_from_json
 from wire.documents.descriptor import CHECKPOINTS
 
-MOST_KEPT = 10_000
-
 
 @dataclass
 class Admission:
-    """The active release of a pipeline, read at one moment; `activation` is the event that made it so."""
+    """The active release of a pipeline at one moment. `activation` is the key of the event that activated it."""
 
     release: Release
     activation: int
     interrupted: bool = False
-    """No message reaches the control workers."""
+    """True if no message reached the control workers at that moment."""
 
     @cached_property
     def contract(self) -> Contract | None:
@@ -54,21 +52,22 @@ class Admission:
         return self.contract.result_shape if self.contract else "SINGLE"
 
     def require_expected(self, release_version: str | None) -> None:
-        """Raise `ActiveReleaseChanged` unless `release_version` is None or the active one."""
+        """Raise `ActiveReleaseChanged` unless `release_version` is None or that of the active release."""
         active = self.release.release_version
         if release_version is not None and release_version != active:
             raise ActiveReleaseChanged(
                 f"Expected {release_version!r} to be active, but it is {active!r}.", activeReleaseVersion=active
             )
 
-    def input_shape(self, value: Any, asked: str | None = None) -> str:
-        """UNI for one value, MULTI for a list of items where that is asked, or else where the first step takes many.
+    def input_shape(self, value: Any, requested: str | None = None) -> str:
+        """Return UNI if the input `value` is one value, or MULTI if it is a list of items.
 
-        Raises `InputInvalid`.
+        The first step of the contract determines the shape, unless one is `requested`. Raises `InputInvalid` if the
+        value or an item does not have the type of the first step.
         """
         if self.contract is None or not self.contract.steps:
-            return asked or "UNI"
-        many = asked == "MULTI" if asked else takes_many(self.contract.steps[0].cardinality)
+            return requested or "UNI"
+        many = requested == "MULTI" if requested else takes_many(self.contract.steps[0].cardinality)
         if many and not isinstance(value, list):
             raise InputInvalid(
                 "The first step takes many items.", errors=[_error("input", "must be an array of items")]
@@ -80,8 +79,8 @@ class Admission:
             for path, rule in self._mismatches(item)
         ]
         if errors:
-            told = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
-            raise InputInvalid(told, errors=errors[:100])
+            detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:3])
+            raise InputInvalid(detail, errors=errors[:100])
         return "MULTI" if many else "UNI"
 
     def _mismatches(self, item: Any) -> list[tuple[str, str]]:
@@ -108,8 +107,11 @@ def require_allowed(tenant: Tenant) -> None:
         raise TenantNotAllowed(f"ALLOWED_TENANTS does not name the tenant {tenant.slug!r}.")
 
 
-def admission(tenant: Tenant, pipeline_id: str) -> Admission:
-    """As it is now. Raises `PipelineUnknown` and `NoActiveRelease`; who submits must `require_ready` too."""
+def current(tenant: Tenant, pipeline_id: str) -> Admission:
+    """Return the admission by the current tables. Raises `PipelineUnknown` and `NoActiveRelease`.
+
+    The caller must also call `require_ready` before it submits.
+    """
     pipeline = queries.pipeline(tenant, pipeline_id)
     release = queries.active_release(pipeline)
     assert pipeline.activation_id is not None  # noqa: S101 - it has an active release
@@ -123,7 +125,7 @@ cache: TimedCache[tuple[int, str], Admission] = TimedCache(
 """Admissions whose checks have passed, by the primary key of the tenant and the pipeline's id."""
 
 
-def remembered(tenant: Tenant, pipeline_id: str) -> Admission | None:
+def cached(tenant: Tenant, pipeline_id: str) -> Admission | None:
     """Return an admission that is at most SUBMISSION_CACHE_SECONDS old; None if the caller must make a new one.
 
     After half of this time, one caller gets None while the others still get the cached admission.

@@ -267,7 +267,7 @@ class _PipelineState:
     def __init__(self, tenant: Tenant, pipeline_id: str) -> None:
         self.admission: Admission | CoordinatorError
         try:
-            self.admission = admission.admission(tenant, pipeline_id)
+            self.admission = admission.current(tenant, pipeline_id)
         except CoordinatorError as refusal:
             self.admission = refusal
 
@@ -285,9 +285,9 @@ class _PipelineState:
 
 def _ready_admission(tenant: Tenant, pipeline_id: str) -> Admission | None:
     """Return the pipeline's admission, cached or new. Return None if it accepts no executions; `decide` reports why."""
-    cached = admission.remembered(tenant, pipeline_id)
-    if cached is not None:
-        return cached
+    known = admission.cached(tenant, pipeline_id)
+    if known is not None:
+        return known
     state = _PipelineState(tenant, pipeline_id)
     return None if state.unready or isinstance(state.admission, CoordinatorError) else state.admission
 

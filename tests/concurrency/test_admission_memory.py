@@ -37,6 +37,6 @@ def test_what_a_slow_check_found_is_remembered_from_its_end_on(settings: Any, mo
     def submit() -> bool:
         assert locked.wait(30)
         making.execution(owner)
-        return admission.remembered(owner, making.PIPELINE) is not None
+        return admission.cached(owner, making.PIPELINE) is not None
 
     assert results_of(race(make_it_wait, submit)) == [None, True]

@@ -1,4 +1,4 @@
-"""What a process remembers of a pipeline never lets in what the tables would not (each test warms the memory first)."""
+"""A cached admission never admits what the tables do not. Each test fills the cache first."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def long_memory(settings: Any) -> None:
-    """Nothing is forgotten by itself while a test runs."""
+    """Cached admissions do not expire during a test."""
     settings.SUBMISSION_CACHE_SECONDS = 3600
 
 
@@ -39,10 +39,10 @@ def send(owner: Tenant, key: str, **members: Any) -> Submission:
 
 @pytest.fixture
 def owner() -> Tenant:
-    """A tenant whose pipeline this process remembers as taking executions in."""
+    """A tenant with a pipeline whose admission is cached."""
     made, _ = making.ready()
     send(made, "warm")
-    assert admission.remembered(made, making.PIPELINE) is not None
+    assert admission.cached(made, making.PIPELINE) is not None
     return made
 
 
@@ -59,8 +59,8 @@ def test_the_next_batch_uses_a_new_activation(owner: Tenant) -> None:
     newer = making.registered(owner, "2.0")
     making.worker(newer, "worker-2")
     activate(newer, actor="user:test")
-    orders = [ExecutionRequest(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
-    made = submit_many(owner, orders, actor="token:test")
+    requests = [ExecutionRequest(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
+    made = submit_many(owner, requests, actor="token:test")
     assert {each.release_version for each in made if isinstance(each, Submission)} == {"2.0"}
     assert len(made) == Execution.objects.filter(release=newer).count() == 5
 
@@ -100,10 +100,10 @@ def test_a_cached_admission_expires(owner: Tenant, settings: Any) -> None:
 def test_one_caller_renews_an_admission_before_it_expires(
     owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = admission.remembered(owner, making.PIPELINE)
+    kept = admission.cached(owner, making.PIPELINE)
     assert kept is not None
     Clock(monkeypatch).ahead += settings.SUBMISSION_CACHE_SECONDS * 0.6
-    assert [admission.remembered(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
+    assert [admission.cached(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
 
 
 def test_a_repeated_key_is_found_despite_a_cached_admission(owner: Tenant) -> None:

@@ -1,4 +1,4 @@
-"""Batches of orders: each pipeline is checked once, for any number of items and any outcome of them."""
+"""Batches: each pipeline is checked once, for any number of items and any results."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -46,13 +46,13 @@ def long_memory(settings: Any) -> None:
 
 @pytest.fixture
 def owner() -> Tenant:
-    """A tenant with a pipeline that this process has cached as accepting executions."""
+    """A tenant with a pipeline whose admission is cached."""
     made, _ = making.ready(**INTEGER)
-    submit_many(made, orders(1, "warm"), actor="token:test")
+    submit_many(made, requests(1, "warm"), actor="token:test")
     return made
 
 
-def orders(count: int, prefix: str, **members: Any) -> list[ExecutionRequest]:
+def requests(count: int, prefix: str, **members: Any) -> list[ExecutionRequest]:
     return [
         ExecutionRequest(
             **{"pipeline_id": making.PIPELINE, "input": {"n": number}, "idempotency_key": f"{prefix}{number}"} | members
@@ -61,8 +61,8 @@ def orders(count: int, prefix: str, **members: Any) -> list[ExecutionRequest]:
     ]
 
 
-def outcome(owner: Tenant, batch: list[ExecutionRequest], token: str | None = None) -> tuple[set[str], int]:
-    """Submit a batch. Return the distinct verdicts and the number of SQL statements."""
+def submitted(owner: Tenant, batch: list[ExecutionRequest], token: str | None = None) -> tuple[set[str], int]:
+    """Submit a batch. Return the distinct results and the number of SQL statements."""
     with CaptureQueriesContext(connection) as caught:
         verdicts = submit_many(owner, batch, actor="token:test", token=token)
     assert len(verdicts) == len(batch)
@@ -78,65 +78,67 @@ def _name(verdict: Submission | CoordinatorError) -> str:
 def require_constant(
     owner: Tenant, expected: str, batch: Callable[[int], list[ExecutionRequest]], **members: Any
 ) -> None:
-    """Every item becomes `expected`, and two hundred items take as many statements as two."""
-    few, statements = outcome(owner, batch(2), **members)
-    many, for_many = outcome(owner, batch(200), **members)
+    """Require that every item has the result `expected`, and that 200 items need as many statements as 2."""
+    few, statements = submitted(owner, batch(2), **members)
+    many, for_many = submitted(owner, batch(200), **members)
     assert few == many == {expected}
     assert for_many == statements
 
 
 def renew(owner: Tenant) -> None:
-    """Activate the same release again, so that what is remembered is out of date."""
+    """Activate the same release again, so that the cached admission is outdated."""
     activate(Release.objects.select_related("pipeline").get(pipeline__tenant=owner), actor="user:test")
 
 
 def test_a_batch_right_after_an_activation(owner: Tenant) -> None:
     renew(owner)
-    few, statements = outcome(owner, orders(2, "few"))
+    few, statements = submitted(owner, requests(2, "few"))
     renew(owner)
-    many, for_many = outcome(owner, orders(200, "many"))
+    many, for_many = submitted(owner, requests(200, "many"))
     assert few == many == {"ACCEPTED 1.0"}
     assert for_many == statements
     assert Execution.objects.filter(execution_key__startswith="many").count() == 200
 
 
 def test_an_unknown_pipeline(owner: Tenant) -> None:
-    require_constant(owner, "PIPELINE_UNKNOWN", lambda count: orders(count, "k", pipeline_id=OTHER))
+    require_constant(owner, "PIPELINE_UNKNOWN", lambda count: requests(count, "k", pipeline_id=OTHER))
 
 
 def test_a_revoked_release(owner: Tenant) -> None:
     revoke(Release.objects.get(), actor="user:test", reason="leaked")
-    require_constant(owner, "NO_ACTIVE_RELEASE", lambda count: orders(count, "k"))
+    require_constant(owner, "NO_ACTIVE_RELEASE", lambda count: requests(count, "k"))
 
 
 def test_another_release_than_expected(owner: Tenant) -> None:
-    require_constant(owner, "ACTIVE_RELEASE_CHANGED", lambda count: orders(count, "k", expected_release_version="0.9"))
+    require_constant(
+        owner, "ACTIVE_RELEASE_CHANGED", lambda count: requests(count, "k", expected_release_version="0.9")
+    )
 
 
 def test_inputs_that_do_not_fit(owner: Tenant) -> None:
-    require_constant(owner, "INPUT_INVALID", lambda count: orders(count, "k", input={"n": "one"}))
+    require_constant(owner, "INPUT_INVALID", lambda count: requests(count, "k", input={"n": "one"}))
 
 
 def test_no_worker(owner: Tenant, settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 0
     making.silence(*Worker.objects.filter(tenant=owner))
-    require_constant(owner, "WORKER_UNAVAILABLE", lambda count: orders(count, "k"))
+    require_constant(owner, "WORKER_UNAVAILABLE", lambda count: requests(count, "k"))
 
 
 def test_missing_bytes(owner: Tenant, settings: Any) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 0
     making.stored_file(Release.objects.get().artifacts.get().digest).unlink()
-    require_constant(owner, "ARTIFACT_MISSING", lambda count: orders(count, "k"))
+    require_constant(owner, "ARTIFACT_MISSING", lambda count: requests(count, "k"))
 
 
 def test_repeated_keys(owner: Tenant) -> None:
-    submit_many(owner, orders(200, "k"), actor="token:test")
-    require_constant(owner, "REPEATED", lambda count: orders(count, "k"))
-    require_constant(owner, "IDEMPOTENCY_KEY_REUSED", lambda count: orders(count, "k", input={"n": -1}))
+    submit_many(owner, requests(200, "k"), actor="token:test")
+    require_constant(owner, "REPEATED", lambda count: requests(count, "k"))
+    require_constant(owner, "IDEMPOTENCY_KEY_REUSED", lambda count: requests(count, "k", input={"n": -1}))
 
 
 def test_one_key_many_times(owner: Tenant) -> None:
-    verdicts, _ = outcome(owner, [ExecutionRequest(making.PIPELINE, {"n": 1}, "k")] * 200)
+    verdicts, _ = submitted(owner, [ExecutionRequest(making.PIPELINE, {"n": 1}, "k")] * 200)
     assert verdicts == {"ACCEPTED 1.0", "REPEATED"}
     assert Execution.objects.filter(execution_key="k").count() == 1
 
@@ -151,16 +153,16 @@ def expired(owner: Tenant) -> ApiToken:
 
 
 def test_an_expired_token(owner: Tenant, expired: ApiToken) -> None:
-    require_constant(owner, "NOT_AUTHENTICATED", lambda count: orders(count, "k"), token=expired.digest)
+    require_constant(owner, "NOT_AUTHENTICATED", lambda count: requests(count, "k"), token=expired.digest)
 
 
 def test_each_of_several_pipelines_is_checked_once(owner: Tenant) -> None:
     making.ready(owner, pipeline_id=OTHER)
 
     def mixed(count: int) -> list[ExecutionRequest]:
-        return [*orders(count, "x", expected_release_version="0"), *orders(count, "x", pipeline_id="none")]
+        return [*requests(count, "x", expected_release_version="0"), *requests(count, "x", pipeline_id="none")]
 
-    few, statements = outcome(owner, mixed(2))
-    many, for_many = outcome(owner, mixed(200))
+    few, statements = submitted(owner, mixed(2))
+    many, for_many = submitted(owner, mixed(200))
     assert few == many == {"ACTIVE_RELEASE_CHANGED", "PIPELINE_UNKNOWN"}
     assert for_many == statements

@@ -1,4 +1,4 @@
-"""Taking an execution in: what is refused, in which order, and what a repeated key gives."""
+"""Submissions: errors and their order, pins, idempotency keys, and shapes of inputs."""
 
 from datetime import timedelta
 from typing import Any
@@ -44,7 +44,7 @@ def send(owner: Tenant, **members: Any) -> Submission:
 
 
 def refusal(owner: Tenant, **members: Any) -> CoordinatorError:
-    """Why it is refused; nothing may have been written by then."""
+    """Return the error of a submission, which must not have written anything."""
     before = rows(Execution), rows(ExecutionEvent)
     with pytest.raises(CoordinatorError) as caught:
         send(owner, **members)
@@ -56,7 +56,7 @@ def test_an_execution_is_pinned_and_has_a_first_event(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     owner, release = making.ready()
-    with django_capture_on_commit_callbacks() as rung:
+    with django_capture_on_commit_callbacks() as callbacks:
         made = send(owner, input={"n": 1, "text": "é 😀", "list": [1.5, None, True]})
     assert made.duplicate is False
     execution = made.execution
@@ -70,7 +70,7 @@ def test_an_execution_is_pinned_and_has_a_first_event(
     event = execution.events.get()
     assert event.actor == execution.submitted_by == "token:test"
     assert event.data == {"contractVersion": release.contract_version, "releaseVersion": "1.0"}
-    assert len(rung) == 1
+    assert len(callbacks) == 1
 
 
 def test_a_pipeline_of_another_tenant_is_unknown_to_submissions() -> None:
@@ -114,7 +114,7 @@ OTHER_BYTES: dict[str, Any] = {"artifact_digest": "sha256:" + "0" * 64}
 
 
 @pytest.mark.parametrize(
-    ("workers", "told"),
+    ("workers", "message"),
     [
         ([], "No worker lifecycle record for active release"),
         ([{"release_version": "0.9"}], "No worker lifecycle record for active release"),
@@ -128,13 +128,13 @@ OTHER_BYTES: dict[str, Any] = {"artifact_digest": "sha256:" + "0" * 64}
         ),
     ],
 )
-def test_a_release_without_a_healthy_worker_accepts_no_executions(workers: list[dict[str, Any]], told: str) -> None:
+def test_a_release_without_a_healthy_worker_accepts_no_executions(workers: list[dict[str, Any]], message: str) -> None:
     owner = making.tenant()
     release = making.active(owner)
     for number, changes in enumerate(workers):
         making.worker(release, f"w{number}", **changes)
     error = refusal(owner)
-    assert (error.code, error.detail) == ("WORKER_UNAVAILABLE", told)
+    assert (error.code, error.detail) == ("WORKER_UNAVAILABLE", message)
 
 
 def test_a_worker_of_another_tenant_does_not_count() -> None:
@@ -155,7 +155,7 @@ def test_one_healthy_worker_without_a_digest_is_enough() -> None:
 
 
 def test_errors_have_the_documented_order() -> None:
-    """Everything is wrong at first; each thing that is put right brings up the next."""
+    """At first everything is wrong. After each correction, the next error is reported."""
     owner = making.tenant()
     wrong: dict[str, Any] = {"input": {"n": "one"}, "expected_release_version": "0.9"}
     assert refusal(owner, **wrong).code == "PIPELINE_UNKNOWN"

@@ -1,4 +1,4 @@
-"""What an installation allows its tenants: which of them may run anything, and how much at a time."""
+"""Limits of an installation: which tenants may run executions, and how many at a time."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ def test_executions_above_the_quota_are_claimed_later() -> None:
     assert making.claimed(owner, quota=2) == []
     assert record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.answer(first[0])])) == 1
     assert len(making.claimed(owner, quota=2)) == 1
-    assert len(making.claimed(owner)) == 2  # without a quota all of the rest
+    assert len(making.claimed(owner)) == 2  # without a quota, all others
 
 
 def test_a_lowered_quota_does_not_affect_running_executions() -> None:

@@ -1,4 +1,4 @@
-"""Callers that come while a commit is under way share the next one, and none suffers for another's rows."""
+"""Callers that arrive during a commit share the next one, and no caller is affected by rows of another."""
 
 import threading
 from collections.abc import Callable
@@ -11,10 +11,10 @@ AWAY, ENDED = -99, -98
 
 
 class Ledger:
-    """Writes rows one group at a time, and can be made to take as long as a test needs.
+    """Records groups of rows, and blocks as long as a test needs.
 
-    Groups with a negative number are refused. The row AWAY alone, and everything while `away`, meets an outage. The row
-    ENDED ends the thread that writes. A write of `held` alone waits for `let_go`.
+    It rejects groups with a negative number. The row AWAY alone, and each group while `away`, meets an outage. The row
+    ENDED ends the writing thread. A write of only `held` waits for `let_go`.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ def waiting(commits: GroupCommit[int, str], count: int) -> Callable[[], bool]:
 
 
 def group_commit(ledger: Ledger, most_rows: int = 10, most_bytes: int = 10_000) -> GroupCommit[int, str]:
-    """A row has as many bytes as its number says."""
+    """The size of a row in bytes is the absolute value of its number."""
     return GroupCommit(
         ledger.write, most_rows=most_rows, size=abs, most_bytes=most_bytes, is_outage=is_connection_error
     )
@@ -90,17 +90,17 @@ def until(probe: Callable[[], bool]) -> None:
         if probe():
             return
         pause.wait(0.01)
-    raise AssertionError("it did not come to that")
+    raise AssertionError("the condition did not become true")
 
 
-def crowd(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
-    """One caller whose commit was under way, and `others` who came meanwhile, after all have their results."""
-    callers = begun(ledger, commits, *others)
+def finished(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
+    """Let `others` arrive during the commit of the row 1. Return all callers, once they have their results."""
+    callers = started(ledger, commits, *others)
     callers.join()
     return callers
 
 
-def begun(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
+def started(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ...]) -> Callers:
     callers = Callers(commits)
     ledger.open.clear()
     callers.call(1)
@@ -121,7 +121,7 @@ def test_a_single_caller_commits_immediately(ledger: Ledger) -> None:
 
 def test_callers_that_arrive_during_a_commit_share_the_next_one(ledger: Ledger) -> None:
     commits = group_commit(ledger)
-    callers = crowd(ledger, commits, (2,), (3, 4), (5,))
+    callers = finished(ledger, commits, (2,), (3, 4), (5,))
     assert ledger.groups == [[1], [2, 3, 4, 5]]
     assert callers.results == {
         (1,): ["wrote 1"],
@@ -134,13 +134,13 @@ def test_callers_that_arrive_during_a_commit_share_the_next_one(ledger: Ledger) 
 
 def test_a_group_is_bounded_and_a_caller_is_never_split(ledger: Ledger) -> None:
     commits = group_commit(ledger, most_rows=3)
-    crowd(ledger, commits, (2, 3), (4, 5), (6, 7, 8, 9, 10), (11,))
+    finished(ledger, commits, (2, 3), (4, 5), (6, 7, 8, 9, 10), (11,))
     assert ledger.groups == [[1], [2, 3], [4, 5], [6, 7, 8, 9, 10], [11]]
 
 
 def test_a_group_is_bounded_by_bytes_too(ledger: Ledger) -> None:
     commits = group_commit(ledger, most_bytes=100)
-    crowd(ledger, commits, (60,), (40,), (2,), (98,), (1, 99))
+    finished(ledger, commits, (60,), (40,), (2,), (98,), (1, 99))
     assert ledger.groups == [[1], [60, 40], [2, 98], [1, 99]]
 
 
@@ -161,7 +161,7 @@ def test_a_caller_with_too_many_bytes_commits_separately_without_waiting(ledger:
 
 @pytest.mark.django_db
 def test_a_caller_in_a_transaction_writes_separately_without_waiting(ledger: Ledger) -> None:
-    """Rows in another caller's commit would stay although the transaction is rolled back."""
+    """In another caller's commit, the rows would remain after a rollback of the transaction."""
     commits = group_commit(ledger)
     ledger.held = [1]
     callers = Callers(commits)
@@ -175,7 +175,7 @@ def test_a_caller_in_a_transaction_writes_separately_without_waiting(ledger: Led
 
 def test_rejected_rows_of_one_caller_do_not_affect_the_others(ledger: Ledger) -> None:
     commits = group_commit(ledger)
-    callers = crowd(ledger, commits, (2,), (-3,), (4,))
+    callers = finished(ledger, commits, (2,), (-3,), (4,))
     assert callers.results[2,] == ["wrote 2"]
     assert callers.results[4,] == ["wrote 4"]
     assert isinstance(callers.results[-3,], ValueError)
@@ -184,14 +184,14 @@ def test_rejected_rows_of_one_caller_do_not_affect_the_others(ledger: Ledger) ->
 
 
 def test_rejected_rows_of_one_of_two_callers_do_not_affect_the_other(ledger: Ledger) -> None:
-    callers = crowd(ledger, group_commit(ledger), (2,), (-3,))
+    callers = finished(ledger, group_commit(ledger), (2,), (-3,))
     assert callers.results[2,] == ["wrote 2"]
     assert isinstance(callers.results[-3,], ValueError)
 
 
 def test_no_caller_waits_for_one_whose_thread_has_ended(ledger: Ledger) -> None:
     commits = group_commit(ledger)
-    callers = crowd(ledger, commits, (2,), (ENDED,), (4,))
+    callers = finished(ledger, commits, (2,), (ENDED,), (4,))
     assert [type(callers.results[row,]) for row in (2, ENDED, 4)] == [SystemExit] * 3
     assert commits.commit([5]) == ["wrote 5"]
 
@@ -199,7 +199,7 @@ def test_no_caller_waits_for_one_whose_thread_has_ended(ledger: Ledger) -> None:
 def test_an_outage_fails_all_callers_of_a_group_at_once(ledger: Ledger) -> None:
     commits = group_commit(ledger)
     ledger.away = True
-    callers = crowd(ledger, commits, (2,), (3,), (4,))
+    callers = finished(ledger, commits, (2,), (3,), (4,))
     assert ledger.groups == [[1], [2, 3, 4]]
     assert [type(result) for result in callers.results.values()] == [ConnectionError] * 4
     ledger.away = False
@@ -207,7 +207,7 @@ def test_an_outage_fails_all_callers_of_a_group_at_once(ledger: Ledger) -> None:
 
 
 def test_an_outage_ends_the_separate_writes(ledger: Ledger) -> None:
-    callers = crowd(ledger, group_commit(ledger), (2,), (AWAY,), (4,), (5,))
+    callers = finished(ledger, group_commit(ledger), (2,), (AWAY,), (4,), (5,))
     assert ledger.groups == [[1], [2, AWAY, 4, 5], [2], [AWAY]]
     assert callers.results[2,] == ["wrote 2"]
     assert [type(callers.results[row,]) for row in (AWAY, 4, 5)] == [ConnectionError] * 3
@@ -215,7 +215,7 @@ def test_an_outage_ends_the_separate_writes(ledger: Ledger) -> None:
 
 def test_each_caller_has_its_result_as_soon_as_it_is_known(ledger: Ledger) -> None:
     ledger.held = [4]
-    callers = begun(ledger, group_commit(ledger), (2,), (-3,), (4,))
+    callers = started(ledger, group_commit(ledger), (2,), (-3,), (4,))
     until(lambda: callers.results.keys() >= {(-3,)})
     assert (4,) not in callers.results
     ledger.let_go.set()

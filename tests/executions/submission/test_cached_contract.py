@@ -56,13 +56,13 @@ class Case:
 
 CASES = {
     "another type": Case(NUMBER, TEXT, {"n": 1}, {"n": 1}, "INPUT_INVALID"),
-    "what the old type refuses": Case(NUMBER, TEXT, {"n": 1}, {"n": "one"}, ("UNI", "SINGLE")),
+    "a value that the old type rejects": Case(NUMBER, TEXT, {"n": 1}, {"n": "one"}, ("UNI", "SINGLE")),
     "another member": Case(NUMBER, RENAMED, {"n": 1}, {"n": 1}, "INPUT_INVALID"),
     "the new member": Case(NUMBER, RENAMED, {"n": 1}, {"m": 1}, ("UNI", "SINGLE")),
-    "a type where there was none": Case(ANY, NUMBER, {"x": 1}, {"x": 1}, "INPUT_INVALID"),
-    "no type any more": Case(NUMBER, ANY, {"n": 1}, {"x": 1}, ("UNI", "SINGLE")),
+    "a new type": Case(ANY, NUMBER, {"x": 1}, {"x": 1}, "INPUT_INVALID"),
+    "no type": Case(NUMBER, ANY, {"n": 1}, {"x": 1}, ("UNI", "SINGLE")),
     "many items": Case(NUMBER, MANY_IN, {"n": 1}, [{"n": 1}], ("MULTI", "SINGLE")),
-    "one value where many are due": Case(NUMBER, MANY_IN, {"n": 1}, {"n": 1}, "INPUT_INVALID"),
+    "one value instead of many": Case(NUMBER, MANY_IN, {"n": 1}, {"n": 1}, "INPUT_INVALID"),
     "one item again": Case(MANY_IN, NUMBER, [{"n": 1}], {"n": 1}, ("UNI", "SINGLE")),
     "many results": Case(NUMBER, MANY_OUT, {"n": 1}, {"n": 1}, ("UNI", "MATERIALIZED_MULTI")),
     "one result again": Case(MANY_OUT, NUMBER, {"n": 1}, {"n": 1}, ("UNI", "SINGLE")),
@@ -70,20 +70,20 @@ CASES = {
 
 
 def single(owner: Tenant, value: Any, key: str) -> Submission | CoordinatorError:
-    [made] = submit_many(owner, [ExecutionRequest(making.PIPELINE, value, key)], actor="token:test")
-    return made
+    [verdict] = submit_many(owner, [ExecutionRequest(making.PIPELINE, value, key)], actor="token:test")
+    return verdict
 
 
 def batch(owner: Tenant, value: Any, key: str) -> Submission | CoordinatorError:
-    orders = [ExecutionRequest(making.PIPELINE, value, f"{key}-{number}") for number in range(3)]
-    made = submit_many(owner, orders, actor="token:test")
-    return made[-1]
+    requests = [ExecutionRequest(making.PIPELINE, value, f"{key}-{number}") for number in range(3)]
+    return submit_many(owner, requests, actor="token:test")[-1]
 
 
-def judged(made: Submission | CoordinatorError) -> str | tuple[str, str]:
-    if isinstance(made, CoordinatorError):
-        return made.code
-    execution = Execution.objects.get(pk=made.execution_id)
+def summary(verdict: Submission | CoordinatorError) -> str | tuple[str, str]:
+    """Return the error code, or the shapes of input and result."""
+    if isinstance(verdict, CoordinatorError):
+        return verdict.code
+    execution = Execution.objects.get(pk=verdict.execution_id)
     return execution.input_shape, execution.result_shape
 
 
@@ -103,9 +103,9 @@ def test_an_activation_changes_the_contract_of_the_next_submission(
     first, second = hosted(owner, "1.0", case.before), hosted(owner, "2.0", case.after)
     activate(first, actor="user:test")
     assert isinstance(send(owner, case.warm, "warm"), Submission)
-    assert admission.remembered(owner, making.PIPELINE) is not None
+    assert admission.cached(owner, making.PIPELINE) is not None
     activate(second, actor="user:test")
-    assert judged(send(owner, case.value, "new")) == case.expected
+    assert summary(send(owner, case.value, "new")) == case.expected
     # The cached contract of the second release does not apply to the first one either.
     activate(first, actor="user:test")
     assert isinstance(send(owner, case.warm, "again"), Submission)
@@ -121,24 +121,24 @@ def test_a_release_without_a_contract_does_not_use_the_previous_one() -> None:
     activate(first, actor="user:test")
     single(owner, {"n": 1}, "warm")
     activate(second, actor="user:test")
-    assert judged(single(owner, ["any"], "new")) == ("UNI", "SINGLE")
+    assert summary(single(owner, ["any"], "new")) == ("UNI", "SINGLE")
     activate(first, actor="user:test")
-    assert judged(single(owner, ["any"], "again")) == "INPUT_INVALID"
+    assert summary(single(owner, ["any"], "again")) == "INPUT_INVALID"
 
 
-# --- for how long, and what is remembered at all ---
+# --- expiry and bounds of the cache ---
 
 
 def test_a_cached_admission_expires_for_all_callers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, _ = making.ready()
     clock = Clock(monkeypatch)
     making.execution(owner)
-    kept = admission.remembered(owner, making.PIPELINE)
+    kept = admission.cached(owner, making.PIPELINE)
     assert kept is not None
     clock.ahead += 0.6 * settings.SUBMISSION_CACHE_SECONDS
-    assert [admission.remembered(owner, making.PIPELINE) for _ in range(2)] == [None, kept]
+    assert [admission.cached(owner, making.PIPELINE) for _ in range(2)] == [None, kept]
     clock.ahead += 0.5 * settings.SUBMISSION_CACHE_SECONDS
-    assert [admission.remembered(owner, making.PIPELINE) for _ in range(2)] == [None, None]
+    assert [admission.cached(owner, making.PIPELINE) for _ in range(2)] == [None, None]
 
 
 def test_a_pipeline_that_is_not_ready_is_not_cached() -> None:
@@ -146,15 +146,15 @@ def test_a_pipeline_that_is_not_ready_is_not_cached() -> None:
     making.silence(*Worker.objects.all())
     refused = single(owner, {"n": 1}, "k")
     assert isinstance(refused, CoordinatorError)
-    assert admission.remembered(owner, making.PIPELINE) is None
+    assert admission.cached(owner, making.PIPELINE) is None
 
 
-def test_what_is_remembered_has_a_bound() -> None:
+def test_the_cache_of_admissions_is_bounded() -> None:
     owners = [making.ready()[0] for _ in range(3)]
-    known = admission.admission(owners[0], making.PIPELINE)
+    known = admission.current(owners[0], making.PIPELINE)
     for number in range(9_998):
         admission.cache.set((owners[0].pk, f"another-{number}"), known)
     for owner in owners:
         making.execution(owner)
-    kept = [admission.remembered(owner, making.PIPELINE) is not None for owner in owners]
+    kept = [admission.cached(owner, making.PIPELINE) is not None for owner in owners]
     assert kept == [False, False, True]

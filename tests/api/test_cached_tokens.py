@@ -144,7 +144,7 @@ def test_an_expired_token_that_was_used_before_is_rejected(ours: TenantApi, toke
     assert not Execution.objects.filter(execution_key="next").exists()
 
 
-def test_what_is_remembered_has_a_bound(ours: TenantApi, token: str) -> None:
+def test_the_cache_of_tokens_is_bounded(ours: TenantApi, token: str) -> None:
     [known] = ApiToken.objects.all()
     tokens = [ours.token(*Scope) for _ in range(3)]
     for number in range(9_997):  # and `token`

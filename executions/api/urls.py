@@ -1,0 +1,12 @@
+"""The URLs of executions, campaigns, interactions and workers of a tenant."""
+
+from executions.api import campaigns, executions, interactions, operators, submissions, workers
+
+urlpatterns = [
+    *submissions.urlpatterns,
+    *executions.urlpatterns,
+    *operators.urlpatterns,
+    *campaigns.urlpatterns,
+    *interactions.urlpatterns,
+    *workers.urlpatterns,
+]

@@ -1,0 +1,123 @@
+"""The filters of campaigns, and previews."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from executions.campaigns.filters import Filters, preview
+from executions.errors import CampaignEmpty, FilterRequired
+from executions.lifecycle.redrive import redrive
+from executions.models import DeadLetter, Execution
+from tenancy.models import Tenant
+from tests import making
+from tests.executions.campaigns.campaigning import OF_THE_PIPELINE, everything, record, start
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def variety(owner: Tenant) -> dict[str, Execution]:
+    """Executions that each differ in one property, by their keys."""
+    making.dead(owner, "timeout", code="Timeout")
+    making.dead(owner, "refused", code="Refused")
+    making.dead(owner, "failed", code="Refused", retryable=False)
+    making.worker(making.active(owner, "2.0"), "worker-2")
+    making.dead(owner, "on v2", code="Timeout")
+    stranger, _ = making.ready()
+    making.dead(stranger, "stranger", code="Timeout")
+    making.execution(owner, "live")
+    for day, key in enumerate(("timeout", "refused", "failed", "on v2"), 1):
+        moment = datetime(2026, 1, day, tzinfo=UTC)
+        making.finished(moment, Execution.objects.get(execution_key=key))
+    return {execution.execution_key: execution for execution in Execution.objects.all()}
+
+
+@pytest.mark.parametrize(
+    ("filters", "allow_failed", "keys"),
+    [
+        (OF_THE_PIPELINE, False, {"timeout", "refused", "on v2"}),
+        (OF_THE_PIPELINE, True, {"timeout", "refused", "on v2", "failed"}),
+        (Filters(pipeline_id="another"), True, set()),
+        (Filters(error_code="Timeout"), True, {"timeout", "on v2"}),
+        (Filters(error_code="Refused"), False, {"refused"}),
+        (Filters(release_version="2.0"), True, {"on v2"}),
+        (Filters(release_version="1.0", error_code="Timeout"), True, {"timeout"}),
+        (Filters(contract_version="no such"), True, set()),
+        (Filters(reason=DeadLetter.Reason.NON_RETRYABLE), True, {"failed"}),
+        (Filters(reason=DeadLetter.Reason.NON_RETRYABLE), False, set()),
+        (Filters(reason=DeadLetter.Reason.RETRY_EXHAUSTED), True, {"timeout", "refused", "on v2"}),
+        (Filters(finished_from=datetime(2026, 1, 2, tzinfo=UTC)), True, {"refused", "failed", "on v2"}),
+        (Filters(finished_to=datetime(2026, 1, 2, tzinfo=UTC)), True, {"timeout"}),
+        (
+            Filters(finished_from=datetime(2026, 1, 2, tzinfo=UTC), finished_to=datetime(2026, 1, 4, tzinfo=UTC)),
+            True,
+            {"refused", "failed"},
+        ),
+    ],
+)
+def test_a_preview_shows_what_a_campaign_contains(
+    owner: Tenant, variety: dict[str, Execution], filters: Filters, allow_failed: bool, keys: set[str]
+) -> None:
+    found = preview(owner, filters, allow_failed=allow_failed)
+    assert (found.count, {each.execution_key for each in found.executions}) == (len(keys), keys)
+    if not keys:
+        return
+    made = start(owner, filters, allow_failed=allow_failed)
+    items = made.items.order_by("id").select_related("execution")
+    assert {str(item.execution and item.execution.execution_key) for item in items} == keys
+    assert [item.execution_id for item in items] == [each.pk for each in found.executions]
+    assert {(item.expected_version, item.outcome) for item in items} == {(2, "PENDING")}
+
+
+def test_a_preview_counts_groups_and_changes_nothing(owner: Tenant, variety: dict[str, Execution]) -> None:
+    before = everything()
+    found = preview(owner, OF_THE_PIPELINE, allow_failed=True)
+    assert [(group["error_code"], group["count"]) for group in found.by_error_code] == [("Refused", 2), ("Timeout", 2)]
+    assert [(group["release_version"], group["count"]) for group in found.by_release] == [("1.0", 3), ("2.0", 1)]
+    assert [each.execution_key for each in found.executions] == ["timeout", "refused", "failed", "on v2"]
+    assert everything() == before
+
+
+def test_the_reason_filter_matches_the_latest_failure(owner: Tenant) -> None:
+    [execution] = making.dead(owner, "key")
+    redrive(owner, execution.pk, actor="", reason="")
+    [claim] = making.claimed(owner)
+    record(making.failure(claim, retryable=False))
+    assert preview(owner, Filters(reason=DeadLetter.Reason.RETRY_EXHAUSTED), allow_failed=True).count == 0
+    assert preview(owner, Filters(reason=DeadLetter.Reason.NON_RETRYABLE), allow_failed=True).count == 1
+
+
+def test_without_a_filter_nothing_is_started(owner: Tenant, dead: list[Execution]) -> None:
+    before = everything()
+    with pytest.raises(FilterRequired):
+        preview(owner, Filters())
+    with pytest.raises(FilterRequired):
+        start(owner, Filters())
+    assert everything() == before
+
+
+def test_a_campaign_without_matches_is_not_started(owner: Tenant, dead: list[Execution]) -> None:
+    before = everything()
+    with pytest.raises(CampaignEmpty):
+        start(owner, Filters(error_code="no such"))
+    assert everything() == before
+
+
+def test_the_filters_of_a_campaign_are_stored(owner: Tenant, dead: list[Execution]) -> None:
+    filters = Filters(
+        pipeline_id=making.PIPELINE,
+        reason=DeadLetter.Reason.RETRY_EXHAUSTED,
+        finished_from=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    made = start(owner, filters)
+    assert made.filters == {
+        "pipelineId": making.PIPELINE,
+        "reason": "retry_exhausted",
+        "finishedFrom": "2026-01-01T00:00:00+00:00",
+    }
+    assert (made.reason, made.rate_per_minute, made.created_by, made.allow_failed) == (
+        "the bank is back",
+        60,
+        "user:ann",
+        False,
+    )
