@@ -35,7 +35,7 @@ class NewKeyForm(forms.Form):
     public_key = forms.CharField(
         max_length=MAX_KEY_CHARACTERS,
         widget=UnfoldAdminTextareaWidget,
-        help_text="The public part of an ed25519 key in PEM form. “python -m pipelines key” writes it.",
+        help_text="The public part of an ed25519 key in PEM form. “pipelines key” writes it.",
     )
 
     def __init__(self, request: HttpRequest) -> None:

@@ -27,7 +27,7 @@ def test_a_lease_is_held_until_the_broker_takes_its_outcome(worker: Working, cap
     refuse_outcomes(worker)
     sent = command(1, lease_seconds=0.6)
     worker.send(sent)
-    eventually(lambda: "did not take 1 answers: ConnectionError" in caplog.text, what="the refusal")
+    eventually(lambda: "did not accept 1 reports: ConnectionError" in caplog.text, what="the refusal")
     worker.heartbeats()
     for _ in range(2):
         heartbeat = worker.heartbeat(lambda _: True, "a heartbeat")
@@ -41,7 +41,7 @@ def test_heartbeats_go_on_after_the_broker_refused_one(worker: Working, caplog: 
     worker.owner.delete(HEARTBEAT_QUEUE)
     worker.owner.set(HEARTBEAT_QUEUE, "not a list")
     worker.order()
-    eventually(lambda: "did not take a heartbeat" in caplog.text, what="the refusal")
+    eventually(lambda: "did not accept a heartbeat" in caplog.text, what="the refusal")
     worker.owner.delete(HEARTBEAT_QUEUE)
     worker.order()
     worker.heartbeat(lambda beat: beat.taking, "a heartbeat")

@@ -45,7 +45,7 @@ def test_at_its_end_it_finishes_what_runs_and_waits_until_the_broker_takes_the_o
     heartbeat = worker.heartbeat(lambda beat: beat.state == "DRAINING", "the drain")
     assert (heartbeat.taking, [each.lease_token for each in heartbeat.running]) == (False, [running.lease_token])
     worker.pipeline.open(100)
-    eventually(lambda: "did not take 1 answers" in caplog.text, what="the refusal")
+    eventually(lambda: "did not accept 1 reports" in caplog.text, what="the refusal")
     assert not worker.ends(0.5)
     worker.owner.delete(OUTCOME_QUEUE)
     assert worker.ends()

@@ -57,7 +57,7 @@ class Coordinator:
         self.statuses = ["STORED"]
         self.status = "OPEN"
 
-    def ask(self, method: str, path: str, expected: tuple[int, ...], **_: Any) -> dict[str, Any]:
+    def call(self, method: str, path: str, expected: tuple[int, ...], **_: Any) -> dict[str, Any]:
         if path.endswith("/complete") or self.status == "VERIFYING":
             self.status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         there = {name for name, _ in self.store.parts}
@@ -92,15 +92,15 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
-def sent(folder: Path, coordinator: Coordinator, patience: float = 20.0) -> bool:
+def sent(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> bool:
     path = folder / "app.zip"
     path.write_bytes(DATA)
-    return send(path, "sha256:0", coordinator.ask, lambda _sent, _total: None, patience=patience)
+    return send(path, "sha256:0", coordinator.call, lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
-def refused(folder: Path, coordinator: Coordinator, patience: float = 20.0) -> str:
+def refused(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> str:
     with pytest.raises(DefinitionError) as caught:
-        sent(folder, coordinator, patience)
+        sent(folder, coordinator, verdict_timeout)
     return caught.value.code
 
 
@@ -112,7 +112,7 @@ def test_each_part_has_its_own_bytes(tmp_path: Path, coordinator: Coordinator) -
 def test_of_each_part_no_more_is_read_than_its_size(tmp_path: Path, coordinator: Coordinator) -> None:
     path, told = tmp_path / "app.zip", list[tuple[int, int]]()
     path.write_bytes(DATA)
-    assert send(path, "sha256:0", coordinator.ask, lambda *numbers: told.append(numbers), patience=20)
+    assert send(path, "sha256:0", coordinator.call, lambda *numbers: told.append(numbers), verdict_timeout=20)
     assert told == [(4, 10), (8, 10), (10, 10), (10, 10)]
 
 
@@ -158,13 +158,15 @@ def test_only_what_is_stored_is_sent(
 
 def test_the_wait_for_a_verdict_ends(tmp_path: Path, coordinator: Coordinator) -> None:
     coordinator.statuses = [*["VERIFYING"] * 10, "STORED"]
-    assert refused(tmp_path, coordinator, patience=-1.0) == "VERDICT_OVERDUE"
+    assert refused(tmp_path, coordinator, verdict_timeout=-1.0) == "VERDICT_OVERDUE"
 
 
 @pytest.mark.parametrize("code", ["DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"])
 def test_a_coordinator_may_take_no_direct_uploads(tmp_path: Path, code: str) -> None:
     (tmp_path / "app.zip").write_bytes(DATA)
-    assert not send(tmp_path / "app.zip", "sha256:0", lambda *_, **__: {"code": code}, lambda *_: None, patience=0.0)
+    assert not send(
+        tmp_path / "app.zip", "sha256:0", lambda *_, **__: {"code": code}, lambda *_: None, verdict_timeout=0.0
+    )
 
 
 def test_a_coordinator_that_takes_no_more_uploads_refuses_this_one(tmp_path: Path) -> None:
@@ -176,5 +178,5 @@ def test_a_coordinator_that_takes_no_more_uploads_refuses_this_one(tmp_path: Pat
             "sha256:0",
             lambda *_, **__: {"code": "DIRECT_UPLOADS_FULL", "detail": "50 uploads are open"},
             lambda *_: None,
-            patience=0.0,
+            verdict_timeout=0.0,
         )

@@ -74,9 +74,11 @@ def folder(author: Author, tmp_path: Path) -> Path:
     return built.path.parent
 
 
-def published(folder: Path, coordinator: Coordinator, *, tenant: str = "acme", patience: float = 20) -> dict[str, Any]:
+def published(
+    folder: Path, coordinator: Coordinator, *, tenant: str = "acme", verdict_timeout: float = 20
+) -> dict[str, Any]:
     target = Target(coordinator.url, tenant, "dc_secret")
-    return publish(folder, target, progress=lambda _sent, _total: None, patience=patience)
+    return publish(folder, target, progress=lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
 def change_descriptor(folder: Path, **members: Any) -> None:
@@ -89,10 +91,10 @@ def test_it_waits_for_the_verdict(folder: Path, coordinator: Coordinator) -> Non
     assert published(folder, coordinator)["status"] == "REJECTED"
 
 
-def test_it_gives_up_after_its_patience(folder: Path, coordinator: Coordinator) -> None:
+def test_it_gives_up_after_the_timeout(folder: Path, coordinator: Coordinator) -> None:
     coordinator.statuses = [*["VERIFYING"] * 10, "REGISTERED"]
     with pytest.raises(DefinitionError, match="still VERIFYING"):
-        published(folder, coordinator, patience=0.1)
+        published(folder, coordinator, verdict_timeout=0.1)
 
 
 def test_a_token_goes_to_the_coordinator_alone(
@@ -124,7 +126,7 @@ def test_names_lead_to_no_other_address(folder: Path, coordinator: Coordinator) 
 
 def test_a_file_that_is_not_what_the_descriptor_says_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
     (folder / "org.acme.orders.zip").write_bytes(b"other")
-    with pytest.raises(DefinitionError, match="not what the descriptor says"):
+    with pytest.raises(DefinitionError, match="does not have the digest in the descriptor"):
         published(folder, coordinator)
     assert coordinator.requests == []
 
@@ -132,7 +134,7 @@ def test_a_file_that_is_not_what_the_descriptor_says_is_not_sent(folder: Path, c
 def test_a_signature_over_another_descriptor_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
     payload = base64.b64encode(b"another").decode()
     (folder / ENVELOPE_NAME).write_text(json.dumps({"payload": payload}))
-    with pytest.raises(DefinitionError, match="over another descriptor"):
+    with pytest.raises(DefinitionError, match="signs another descriptor"):
         published(folder, coordinator)
     assert coordinator.requests == []
 

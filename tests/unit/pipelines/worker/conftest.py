@@ -14,7 +14,7 @@ import pytest
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host, host_release
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from tests import making
 from wire.worker_keys import WorkerKey, worker_key
 
@@ -100,9 +100,9 @@ def spoiled_log() -> Iterator[None]:
 
 def executed(host: Host, message: Any) -> dict[str, Any] | None:
     """Everything that the host tells of a message, in one signed answer; None where it tells nothing."""
-    told: list[Answer] = []
+    told: list[Report] = []
     host.execute(message, told.append)
-    host.let_go(told)
+    host.drop_leases(told)
     return host.sealed(told) if told else None
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.worker.answers import checkpoint_of, outcome_of
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import Completed
 from tests import making
 from tests.making import resealed
@@ -195,7 +195,7 @@ def test_a_checkpoint_is_not_readable(host: Host) -> None:
         execution_id=uuid.uuid4(), execution_version=1, lease_token=uuid.uuid4(), transition_key="k",
         next_step_index=1, output_payloads=['"MARKER"'],
     )  # fmt: skip
-    assert "MARKER" not in json.dumps(host.sealed([Answer(host.release.identity, checkpoint=done)]))
+    assert "MARKER" not in json.dumps(host.sealed([Report(host.release.identity, checkpoint=done)]))
 
 
 def test_a_lease_that_was_seen_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:

@@ -18,7 +18,7 @@ from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import Host, host_release
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from pipelines.worker.rest_host import RestHost
 from pipelines.worker.rest_worker import Server
 from tests.hostile.expected import FAILURES, PIPELINE
@@ -64,9 +64,9 @@ def payload(trick: str, number: int = 7) -> str:
 def answers(host: Host, *tricks: str) -> list[Outcome]:
     """The outcomes of one group, in the order of its commands: exactly one for each."""
     commands = [command(payload=payload(trick), result_shape="MATERIALIZED_MULTI") for trick in tricks]
-    reported: list[Answer] = []
+    reported: list[Report] = []
     started(host, commands, reported).join(60)
-    host.let_go(reported)
+    host.drop_leases(reported)
     outcomes = decode(verify(host.sealed(reported), lambda _: [Hosted.key]), OutcomeGroup).outcomes
     assert sorted(each.lease_token for each in outcomes) == sorted(each.lease_token for each in commands)
     by_lease = {each.lease_token: each for each in outcomes}
@@ -118,7 +118,7 @@ def rest_command(host: RestHost, type_id: str, given: str) -> bytes:
 def rest_answer(host: RestHost, trick: str) -> TransitionResult:
     body = rest_command(host, "hostile.Order", payload(trick))
     headers = signed_headers(SECRET, "POST", EXECUTE_PATH, body, now=datetime.now(UTC))
-    status, answer = host.answer("POST", EXECUTE_PATH, headers, body)
+    status, answer = host.respond("POST", EXECUTE_PATH, headers, body)
     assert status == 200
     return parse(TransitionResult, answer)
 
@@ -198,9 +198,9 @@ def test_a_log_that_raises_costs_no_outcome(host: Host) -> None:
 
 def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> None:
     """A thread continues with the next command after an internal error."""
-    reported: list[Answer] = []
+    reported: list[Report] = []
 
-    def report(answer: Answer) -> None:
+    def report(answer: Report) -> None:
         reported.append(answer)
         raise MemoryError
 
@@ -213,7 +213,7 @@ def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> 
 def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -> None:
     host = hosted.host()
     commands = [command(number) for number in (1, 2, 3)]
-    reported: list[Answer] = []
+    reported: list[Report] = []
     size = threading.stack_size(2**47)  # more than a process can address
     try:
         with pytest.raises(RuntimeError, match="new thread"):
@@ -222,7 +222,7 @@ def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -
     finally:
         threading.stack_size(size)
     assert hosted.marks() == [1, 2, 3]
-    host.let_go(reported)
+    host.drop_leases(reported)
     assert held(host) == []
 
 
@@ -230,11 +230,11 @@ def test_a_step_that_never_returns_holds_its_own_lease_alone(hosted: Hosted) -> 
     """A second thread runs the rest of the group. The lease of the step is renewed: the step may only be slow."""
     host = hosted.host()
     endless, *others = [command(number) for number in (99, 1, 2, 3)]
-    reported: list[Answer] = []
+    reported: list[Report] = []
     runner = started(host, [endless, *others], reported)
     try:
         eventually(lambda: len(reported) == 3, what="the others")
-        host.let_go(reported)
+        host.drop_leases(reported)
         assert [lease.lease_token for lease in held(host)] == [endless.lease_token]
     finally:
         (hosted.folder / "go").touch()
@@ -247,14 +247,14 @@ def test_a_command_that_waits_behind_a_step_that_never_returns_is_returned(
     """The worker holds the command until its lease ends. It does not renew the lease or run the command."""
     host = hosted.host(capacity=1)
     endless, waiting = [command(number, lease_seconds=1.0) for number in (99, 1)]
-    reported: list[Answer] = []
+    reported: list[Report] = []
     runner = started(host, [endless, waiting], reported)
     try:
         eventually(hosted.marks, what="the endless step")
         assert {lease.lease_token for lease in held(host)} == {endless.lease_token, waiting.lease_token}
         eventually(lambda: len(held(host)) == 1, what="the end of the second lease")
         assert [lease.lease_token for lease in held(host)] == [endless.lease_token]
-        assert f"Gave back execution {waiting.execution_id}" in caplog.text
+        assert f"Dropped the command for execution {waiting.execution_id}" in caplog.text
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)
@@ -290,7 +290,7 @@ def test_a_call_that_timed_out_is_not_run_when_its_turn_comes(hosted: Hosted) ->
     assert hosted.marks() == [99, 2]
 
 
-def started(host: Host, commands: list[Command], reported: list[Answer]) -> threading.Thread:
+def started(host: Host, commands: list[Command], reported: list[Report]) -> threading.Thread:
     """Run a group as a worker does: in another thread than the main one."""
     message = seal(host.release.identity, CommandGroup(commands=commands), Hosted.key)
     runner = threading.Thread(target=host.execute, args=(message, reported.append))

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.worker.held_leases import HeldLeases
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted, executed
 from tests.unit.pipelines.worker.test_host import answer, command, sealed
@@ -61,7 +61,7 @@ def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
 
 def lose(host: Host, *commands: Command) -> None:
     lost = [each.lease_token for each in commands]
-    host.obey(seal(host.release.identity, Instruction(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
+    host.follow(seal(host.release.identity, Instruction(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
 
 
 def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
@@ -114,7 +114,7 @@ def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, ho
 
 def test_an_outcome_that_waits_to_be_sent_occupies_no_thread(hosted: Hosted, host: Host) -> None:
     """The broker may be unreachable for long, while executions are cancelled one after the other."""
-    reported: list[Answer] = []
+    reported: list[Report] = []
     cancelled = command(98)
     runner = threading.Thread(target=host.execute, args=(sealed(host, cancelled, key=hosted.key), reported.append))
     runner.start()
@@ -143,8 +143,8 @@ def test_a_heartbeat_names_no_more_leases_than_it_can() -> None:
     taken = held.take([command() for _ in range(2 * (MOST_LEASES + 1))])
     for each in taken[: MOST_LEASES + 1]:
         held.begin(each.lease_token)
-    in_hand = held.in_hand()
-    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=in_hand.running, waiting=in_hand.waiting)
+    in_use = held.in_use()
+    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=in_use.running, waiting=in_use.waiting)
     assert [each.lease_token for each in beat.running] == [each.lease_token for each in taken[:MOST_LEASES]]
     body = json.dumps([[seal(ReleaseIdentity("t", "p", "c", "r"), beat, worker_key("s", "t"))], {}, NOTHING_FOLLOWS])
     assert len(body) < LONGEST_SMALL_MESSAGE
@@ -156,7 +156,7 @@ def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:
     threading.Event().wait(0.05)
     began = time.monotonic()
     assert held.begin(waiting.lease_token)
-    [running] = held.in_hand().running
+    [running] = held.in_use().running
     assert running.seconds <= time.monotonic() - began
 
 

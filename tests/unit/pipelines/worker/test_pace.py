@@ -8,7 +8,7 @@ PAUSE = threading.Event()
 
 
 def test_nothing_is_told_before_anything_ran() -> None:
-    assert Pace().told() is None
+    assert Pace().report() is None
 
 
 def test_the_first_transition_is_news_and_tells_its_time() -> None:
@@ -16,7 +16,7 @@ def test_the_first_transition_is_news_and_tells_its_time() -> None:
     with pace.measured() as is_news:
         PAUSE.wait(0.02)
     assert is_news()
-    told = pace.told()
+    told = pace.report()
     assert told is not None
     assert told >= 0.02
 
@@ -26,14 +26,14 @@ def test_a_transition_that_ends_without_its_lease_does_not_count() -> None:
     with pace.measured(lambda: True) as is_news:
         pass
     assert not is_news()
-    assert pace.told() is None
+    assert pace.report() is None
 
 
 def test_what_was_just_told_is_no_news() -> None:
     pace = Pace()
     with pace.measured():
         pass
-    pace.told()
+    pace.report()
     with pace.measured() as is_news:
         PAUSE.wait(0.02)
     assert not is_news()
@@ -49,7 +49,7 @@ def test_a_transition_that_goes_on_for_long_counts_before_it_ends() -> None:
         pass
     with pace.measured():
         PAUSE.wait(0.1)
-        told = pace.told()
+        told = pace.report()
     assert told is not None
     assert told >= 0.1
 
@@ -61,7 +61,7 @@ def test_one_that_fails_counts_like_any_other() -> None:
             raise RuntimeError
     except RuntimeError:
         pass
-    assert pace.told() is not None
+    assert pace.report() is not None
 
 
 def test_a_transition_that_others_overtake_does_not_count() -> None:
@@ -74,11 +74,11 @@ def test_a_transition_that_others_overtake_does_not_count() -> None:
 
     with pace.measured():
         PAUSE.wait(0.3)
-        assert (pace.told() or 0) >= 0.3
+        assert (pace.report() or 0) >= 0.3
         other = threading.Thread(target=overtake)
         other.start()
         other.join()
-        assert (pace.told() or 1) < 0.1
+        assert (pace.report() or 1) < 0.1
 
 
 def test_a_transition_whose_lease_is_lost_does_not_count() -> None:
@@ -88,7 +88,7 @@ def test_a_transition_whose_lease_is_lost_does_not_count() -> None:
         pass
     with pace.measured(lost.is_set):
         PAUSE.wait(0.3)
-        assert (pace.told() or 0) >= 0.3
+        assert (pace.report() or 0) >= 0.3
         lost.set()
-        assert (pace.told() or 1) < 0.1
-    assert (pace.told() or 1) < 0.1
+        assert (pace.report() or 1) < 0.1
+    assert (pace.report() or 1) < 0.1

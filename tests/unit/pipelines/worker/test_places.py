@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from pipelines.worker.answers import checkpoint_of, outcome_of
 from pipelines.worker.held_leases import REMEMBERED, HeldLeases
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import Completed
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
@@ -20,7 +20,7 @@ from wire.messages.limits import LONGEST_OUTCOME
 def test_no_more_transitions_run_at_once_than_there_are_places(hosted: Hosted) -> None:
     """The limit applies across messages: here three messages for two places."""
     host = hosted.host()
-    answers: list[Answer] = []
+    answers: list[Report] = []
     messages = [sealed(host, command(99), key=hosted.key) for _ in range(3)]
     threads = [threading.Thread(target=host.execute, args=(message, answers.append)) for message in messages]
     try:
@@ -42,7 +42,7 @@ def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease(
     assert held.begin(running.lease_token)
     begun = time.monotonic()
     eventually(lambda: time.monotonic() > begun + 0.02, what="the end of the leases")
-    assert [each.lease_token for each in held.in_hand().running] == [running.lease_token]
+    assert [each.lease_token for each in held.in_use().running] == [running.lease_token]
     assert not held.begin(waiting.lease_token)
 
 

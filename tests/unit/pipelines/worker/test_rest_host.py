@@ -77,7 +77,7 @@ def command(given: dict[str, str], **members: Any) -> dict[str, Any]:
 
 def posted(host: RestHost, document: Any) -> tuple[int, Any]:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    status, answer = host.answer("POST", EXECUTE, signed("POST", EXECUTE, body), body)
+    status, answer = host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body)
     return status, json.loads(answer) if answer else None
 
 
@@ -116,28 +116,28 @@ def ago(**time: float) -> str:
     ],
 )
 def test_who_is_not_let_in(host: RestHost, changes: dict[str, str]) -> None:
-    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **changes), b"") == (401, b"")
+    assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **changes), b"") == (401, b"")
 
 
 def test_the_signature_is_of_this_method_path_and_body(host: RestHost) -> None:
     body = json.dumps(command(uni(ORDER))).encode()
     headers = signed("POST", EXECUTE, body)
-    assert host.answer("POST", EXECUTE, headers, body + b" ") == (401, b"")
-    assert host.answer("GET", CAPABILITIES, headers, body) == (401, b"")
+    assert host.respond("POST", EXECUTE, headers, body + b" ") == (401, b"")
+    assert host.respond("GET", CAPABILITIES, headers, body) == (401, b"")
     upper = {**headers, "X-TPF-Worker-Signature": headers["X-TPF-Worker-Signature"].upper()}
-    assert host.answer("POST", EXECUTE, upper, body) == (401, b"")
+    assert host.respond("POST", EXECUTE, upper, body) == (401, b"")
     lower = {name.lower(): value for name, value in headers.items()}
-    assert host.answer("POST", EXECUTE, lower, body)[0] == 200
+    assert host.respond("POST", EXECUTE, lower, body)[0] == 200
 
 
 def test_a_request_is_let_in_once_for_both_addresses(host: RestHost) -> None:
     nonce = {"X-TPF-Worker-Nonce": "one"}
     body = json.dumps(command(uni(ORDER))).encode()
     wrong = {**signed("GET", CAPABILITIES, b"", **nonce), "X-TPF-Worker-Signature": "0" * 64}
-    assert host.answer("GET", CAPABILITIES, wrong, b"")[0] == 401
-    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 200
-    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 401
-    assert host.answer("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
+    assert host.respond("GET", CAPABILITIES, wrong, b"")[0] == 401
+    assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 200
+    assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 401
+    assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
 
 
 def test_nonces_are_bounded_and_forgotten_with_their_time() -> None:
@@ -162,20 +162,20 @@ def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
     ("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)]
 )
 def test_what_is_not_served(host: RestHost, method: str, path: str, status: int) -> None:
-    assert host.answer(method, path, {}, b"") == (status, b"")
+    assert host.respond(method, path, {}, b"") == (status, b"")
 
 
 # --- what it says ---------------------------------------------------------------------------------
 
 
 def test_anybody_may_ask_whether_it_is_alive(host: RestHost) -> None:
-    status, body = host.answer("GET", "/q/health/live", {}, b"")
+    status, body = host.respond("GET", "/q/health/live", {}, b"")
     assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []})
-    assert host.answer("POST", "/q/health/live", {}, b"")[0] == 405
+    assert host.respond("POST", "/q/health/live", {}, b"")[0] == 405
 
 
 def test_what_it_hosts(host: RestHost) -> None:
-    status, answer = host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
+    status, answer = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
     assert (status, json.loads(answer)) == (
         200,
         {

@@ -93,12 +93,12 @@ def test_indexes_outside_of_the_pipeline_are_the_callers_mistake(
 @pytest.mark.parametrize(
     ("payload", "shape", "says"),
     [
-        ("3", "UNI", 'step "Double": the input is no integer: Input should be a valid integer'),
-        (None, "UNI", "the input is no integer"),
-        ([3], "UNI", "the input is no integer"),
-        (3, "MULTI", "the input is no list of items"),
-        (None, "MULTI", "the input is no list of items"),
-        ([1, "2"], "MULTI", "item 1: the input is no integer"),
+        ("3", "UNI", 'step "Double": the input is not of type integer: Input should be a valid integer'),
+        (None, "UNI", "the input is not of type integer"),
+        ([3], "UNI", "the input is not of type integer"),
+        (3, "MULTI", "the input is not a list of items"),
+        (None, "MULTI", "the input is not a list of items"),
+        ([1, "2"], "MULTI", "item 1: the input is not of type integer"),
     ],
 )
 def test_an_undecodable_payload_is_final_and_runs_nothing(
@@ -119,9 +119,9 @@ FAILING = [
     ("raise Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
     ("raise ValueError('bad') from Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
     ("import sys; sys.exit(4)", "SystemExit", 'step "Ship": 4', True),
-    ("return None", "INVALID_STEP_OUTPUT", 'step "Ship": returned what is no authored.Receipt: ', False),
+    ("return None", "INVALID_STEP_OUTPUT", "returned a value that is not of type authored.Receipt: ", False),
     ("return Receipt('x')", "INVALID_STEP_OUTPUT", "number: Input should be a valid integer", False),
-    ("return Receipt(1, 'a\\0')", "INVALID_STEP_OUTPUT", "note: the text holds a NUL character", False),
+    ("return Receipt(1, 'a\\0')", "INVALID_STEP_OUTPUT", "note: the text contains a NUL character", False),
     ("return order", "INVALID_STEP_OUTPUT", "authored.Receipt", False),
     ("raise ValueError('a\\0b\\ud800')", "ValueError", 'step "Ship": a\ufffdb\ufffd', True),
 ]

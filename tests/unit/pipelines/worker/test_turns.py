@@ -159,7 +159,7 @@ def test_a_worker_that_ends_finishes_what_it_runs(hosted: Hosted) -> None:
 @pytest.mark.parametrize(
     ("customer", "reason"),
     [
-        pytest.param("x" * LONGEST_OUTCOME, "the output cannot travel", id="one payload is too long"),
+        pytest.param("x" * LONGEST_OUTCOME, "the output cannot be sent", id="one payload is too long"),
         # In the response, the payload is a string in JSON, which doubles the backslashes before its quotes.
         pytest.param('"' * (LONGEST_OUTCOME // 3), "the outcome has", id="all together are"),
     ],

@@ -326,7 +326,7 @@ DESCRIPTORS: list[tuple[str, tuple[Any, ...], str, str, str]] = [
         (*JAR, "digest", "sha256:" + HEX.upper()),
         "ARTIFACT_DIGEST_UPPER_CASE",
         "artifacts[0].digest",
-        "Release artifact digest must be in lower case: an upper-case one matches no file",
+        "Release artifact digest must be in lower case: an upper-case digest matches no file",
     ),
     (
         "digest endless",

@@ -160,10 +160,10 @@ def _pem(public: Any) -> str:
 @pytest.mark.parametrize(
     ("pem", "told"),
     [
-        ("", "no public key"),
-        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "no public key"),
-        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA", "no public key"),
-        ("\udcff", "no public key"),
+        ("", "not a public key"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "not a public key"),
+        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA", "not a public key"),
+        ("\udcff", "not a public key"),
         ("x" * 3000, "at most"),
         (_pem(ec.generate_private_key(ec.SECP256R1()).public_key()), "Only ed25519"),
         (_pem(rsa.generate_private_key(65537, 2048).public_key()), "Only ed25519"),

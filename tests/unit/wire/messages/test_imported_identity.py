@@ -54,7 +54,7 @@ def test_items_are_kept_in_their_order(expected: int | None) -> None:
 @pytest.mark.parametrize("unit", [{"dispatchComplete": False}, {"expectedItemCount": 1}, {"expectedItemCount": 3}])
 def test_a_unit_that_has_not_asked_for_exactly_its_items_is_unanswerable(unit: dict[str, Any]) -> None:
     """It would go on without the answers to the others."""
-    with pytest.raises(Unanswerable, match="has not asked for all of its items"):
+    with pytest.raises(Unanswerable, match="has not sent all of its requests"):
         kept(itemized(**unit))
 
 

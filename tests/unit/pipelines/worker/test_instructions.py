@@ -44,11 +44,11 @@ def told(host: Host, state: WorkerState = "HEALTHY") -> bool:
 
 def ignored(host: Host, message: Any, caplog: pytest.LogCaptureFixture) -> str:
     """The code with which the host ignores `message`, which must change nothing."""
-    before = host.taking
+    before = host.accepting
     host.changed.clear()
     caplog.clear()
-    host.obey(message)
-    assert host.taking is before
+    host.follow(message)
+    assert host.accepting is before
     assert not host.changed.is_set()
     [record] = caplog.records
     assert record.levelno == logging.WARNING
@@ -56,22 +56,22 @@ def ignored(host: Host, message: Any, caplog: pytest.LogCaptureFixture) -> str:
 
 
 def test_a_worker_takes_nothing_until_it_is_told_to(host: Host) -> None:
-    assert (host.taking, told(host)) == (False, False)
-    host.obey(order(host, drain=False))
-    assert (host.taking, told(host)) == (True, True)
+    assert (host.accepting, told(host)) == (False, False)
+    host.follow(order(host, drain=False))
+    assert (host.accepting, told(host)) == (True, True)
 
 
 def test_it_drains_and_takes_again_as_it_is_told_and_says_so_at_once(now: datetime, host: Host) -> None:
     for second, drain in enumerate([True, False, True, True, False]):
         host.changed.clear()
-        host.obey(order(host, drain=drain, sent=now + second * SECOND))
-        assert told(host) is host.taking is not drain
+        host.follow(order(host, drain=drain, sent=now + second * SECOND))
+        assert told(host) is host.accepting is not drain
         assert host.changed.is_set()
 
 
 @pytest.mark.parametrize("state", ["DRAINING", "UNAVAILABLE"])
 def test_a_worker_that_is_leaving_takes_nothing_whatever_it_was_told(host: Host, state: WorkerState) -> None:
-    host.obey(order(host, drain=False))
+    host.follow(order(host, drain=False))
     assert told(host, state) is False
 
 
@@ -86,7 +86,7 @@ def test_an_order_that_another_key_signed_is_ignored(
 def test_an_order_that_was_altered_on_its_way_is_ignored(
     now: datetime, host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
-    host.obey(order(host, drain=False, sent=now))
+    host.follow(order(host, drain=False, sent=now))
     altered = changed(order(host, drain=False), {"body": '{"workerId":"w","drain":true}'})
     assert ignored(host, altered, caplog) == "SIGNATURE_INVALID"
 
@@ -112,12 +112,12 @@ def test_an_order_is_obeyed_once_and_no_older_one_after_it(
     now: datetime, host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = order(host, drain=False, sent=now), order(host, drain=True, sent=now + SECOND)
-    host.obey(first)
-    host.obey(second)
+    host.follow(first)
+    host.follow(second)
     for message in (first, second, order(host, drain=False, sent=now + SECOND), order(host, drain=False, sent=now)):
         assert ignored(host, message, caplog) == "ORDER_OUTDATED"
-    host.obey(order(host, drain=False, sent=now + 2 * SECOND))
-    assert host.taking
+    host.follow(order(host, drain=False, sent=now + 2 * SECOND))
+    assert host.accepting
 
 
 def test_an_order_that_was_ignored_does_not_outdate_a_true_one(
@@ -127,8 +127,8 @@ def test_an_order_that_was_ignored_does_not_outdate_a_true_one(
     key = worker_key("a secret", "other")
     forged = resealed(order(host, drain=True), key, timestamp=later)
     assert ignored(host, forged, caplog) == "KEY_NOT_ACTIVE"
-    host.obey(order(host, drain=False, sent=now))
-    assert host.taking
+    host.follow(order(host, drain=False, sent=now))
+    assert host.accepting
 
 
 @pytest.mark.parametrize("message", [None, "", 1, [], {}, {"kind": "order"}])
@@ -143,7 +143,7 @@ def test_one_kind_is_not_taken_for_the_other(hosted: Hosted, host: Host, caplog:
 
 
 def test_a_drained_worker_finishes_what_it_has_and_says_so_at_once(now: datetime, hosted: Hosted, host: Host) -> None:
-    host.obey(order(host, drain=False, sent=now))
+    host.follow(order(host, drain=False, sent=now))
     asked = command(99)
     runner = threading.Thread(
         target=executed,
@@ -155,7 +155,7 @@ def test_a_drained_worker_finishes_what_it_has_and_says_so_at_once(now: datetime
     runner.start()
     try:
         eventually(hosted.marks, what="the run's start")
-        host.obey(order(host, drain=True, sent=now + SECOND))
+        host.follow(order(host, drain=True, sent=now + SECOND))
         beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
         assert (beat.taking, [lease.lease_token for lease in beat.running]) == (False, [asked.lease_token])
         host.changed.clear()
@@ -168,9 +168,9 @@ def test_a_drained_worker_finishes_what_it_has_and_says_so_at_once(now: datetime
 
 @pytest.mark.usefixtures("spoiled_log")
 def test_a_log_that_raises_does_not_keep_a_worker_from_obeying(host: Host, now: datetime) -> None:
-    host.obey(order(host, drain=False, sent=now - SECOND))
-    assert host.taking
-    host.obey("nonsense")
-    host.obey(order(host, drain=True))
-    assert not host.taking
+    host.follow(order(host, drain=False, sent=now - SECOND))
+    assert host.accepting
+    host.follow("nonsense")
+    host.follow(order(host, drain=True))
+    assert not host.accepting
     host.execute("nonsense", lambda _: None)

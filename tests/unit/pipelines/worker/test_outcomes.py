@@ -12,9 +12,9 @@ import pytest
 from pipelines import Pipeline, StepContext
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
-from pipelines.worker.answers import checkpoint_of, outcome_of
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import run
 from tests.unit.pipelines.worker.conftest import Hosted
 from tests.unit.pipelines.worker.test_host import command
@@ -70,7 +70,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[int, list[str]] | None]]:
     """Return the outcome ("" without one) and the checkpoint of each answer to one command, in order."""
-    answers: list[Answer] = []
+    answers: list[Report] = []
     sent = command(payload=payload, **members)
     host.execute(seal(host.release.identity, CommandGroup(commands=[sent]), Hosted.key), answers.append)
     found: list[tuple[str, tuple[int, list[str]] | None]] = []
