@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits
 from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
-from executions.lifecycle.dispatch import owner
+from executions.lifecycle.moves import owner
 from executions.lifecycle.retry import RetryPolicy
 from executions.models import Interaction
 from foundation.http import address_guard

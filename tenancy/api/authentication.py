@@ -22,7 +22,10 @@ _remembered: dict[bytes, "_Remembered"] = {}
 
 @dataclass(slots=True)
 class _Remembered:
-    """`renewing` is set by whoever looks the token up anew, at half its time, before all others have to."""
+    """A token from the database. The first request after half of its time sets `renewing` and looks it up again.
+
+    Until that lookup ends, other requests use the old entry for the rest of the time.
+    """
 
     at: float
     token: ApiToken
@@ -34,11 +37,11 @@ class _Remembered:
 
 
 class TokenAuthentication(KnoxAuthentication):
-    """Authenticates `Authorization: Bearer …` as the token itself, in one query.
+    """Authenticates `Authorization: Bearer …` in one query. `request.auth` is the token.
 
-    Knox would delete expired tokens as it meets them; here they stay, so that a tenant's admin sees what expired.
-    With `from_memory` a token that was good within SUBMISSION_CACHE_SECONDS is not looked up again: for views alone
-    that hold the token against the database in the very statement that writes.
+    Unlike knox's, it does not delete expired tokens, so that the admin still shows them. With `from_memory`, a token
+    that was valid within SUBMISSION_CACHE_SECONDS is not looked up again. Only views whose INSERT or UPDATE itself
+    checks the token may use that.
     """
 
     def __init__(self, *, from_memory: bool = False) -> None:
@@ -77,7 +80,7 @@ class TokenAuthentication(KnoxAuthentication):
 
 
 def remembered(authorization: str) -> ApiToken | None:
-    """The token in such a header, where `from_memory` would let it in without a look at the database."""
+    """Return the token of an Authorization header if `from_memory` would accept it without a query, else None."""
     scheme, _, plain = authorization.partition(" ")
     kept = _remembered.get(_key_of(plain.encode())) if scheme.lower() == "bearer" else None
     return kept.token if kept is not None and kept.good() else None
