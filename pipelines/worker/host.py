@@ -215,7 +215,7 @@ class Host:
             self._leases.drop([command.lease_token for command in list(rest)])  # another thread may take one
 
     def _run_all(self, rest: deque[Command], threads: int, report: Callable[[Report], None]) -> None:
-        """Run all commands in this thread and `threads - 1` others, each of which takes one command after the other.
+        """Run all commands in this thread and `threads - 1` others. Each thread takes one command after the other.
 
         So a slow command delays no other. At most `capacity` commands run at once, of all messages together.
         """
