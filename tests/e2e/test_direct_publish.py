@@ -103,7 +103,7 @@ def there(
 
 
 @pytest.mark.timeout(300)
-def test_a_large_file_goes_straight_to_the_store_whatever_breaks(
+def test_a_large_file_is_uploaded_to_the_store_in_spite_of_failures(
     there: S3Product, dist: Path, way: Way, s3_place: S3Settings
 ) -> None:
     product = there.product

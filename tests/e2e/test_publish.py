@@ -56,7 +56,7 @@ def test_a_rejected_release_prints_its_findings_and_is_not_activated(
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
 
 
-def test_what_is_wrong_is_told_by_its_code_and_without_the_token(
+def test_a_mistake_is_reported_with_its_code_and_without_the_token(
     tenant: TenantInUse, v1: BuiltRelease, token: str
 ) -> None:
     wrong = publish(tenant, v1, "dc_nobody")
@@ -117,7 +117,7 @@ def test_a_signed_release_goes_from_the_command_line_to_activation_under_require
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
 
 
-def test_a_signature_over_another_descriptor_is_found_before_it_is_sent(
+def test_a_signature_of_another_descriptor_is_found_before_it_is_sent(
     tenant: TenantInUse, v1: BuiltRelease, token: str, tmp_path: Path
 ) -> None:
     dist = v1.descriptor.parent

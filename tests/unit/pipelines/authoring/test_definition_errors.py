@@ -299,7 +299,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("code", "says", "body"), MISTAKES)
-def test_a_mistake_is_named_with_its_place_and_a_way_out(author: Author, code: str, says: str, body: str) -> None:
+def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, says: str, body: str) -> None:
     with pytest.raises(DefinitionError, match=f"(?s)^{code}: .*({says})") as raised:
         compile_contract(author.pipeline(body))
     assert raised.value.code == code
@@ -352,7 +352,7 @@ def test_a_pipeline_in_main_cannot_be_compiled() -> None:
         ("DUPLICATE_STEP_NAME", "Ship", "twice:pipeline"),
     ],
 )
-def test_a_reference_that_leads_nowhere(author: Author, code: str, says: str, reference: str) -> None:
+def test_an_invalid_reference_is_refused(author: Author, code: str, says: str, reference: str) -> None:
     author.pipeline("")
     author.write("broken.py", "1 / 0")
     author.write("leaving.py", "raise SystemExit(3)")

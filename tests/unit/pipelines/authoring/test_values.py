@@ -65,7 +65,7 @@ def typed(hint: Any) -> ValueType:
     return ValueType(hint, Catalogue(), "here")
 
 
-def test_a_dataclass_makes_the_trip_and_money_travels_as_text() -> None:
+def test_a_dataclass_is_read_back_and_decimals_are_text() -> None:
     encoded = typed(Order).encode(ORDER)
     assert encoded.document == {
         "number": 7,
@@ -82,7 +82,7 @@ def test_a_dataclass_makes_the_trip_and_money_travels_as_text() -> None:
     assert typed(Order).decode(encoded.document) == ORDER
 
 
-def test_a_model_makes_the_trip_under_its_alias_without_computed_fields() -> None:
+def test_a_model_is_read_back_by_its_alias_without_computed_fields() -> None:
     model = Model.model_validate({"theAmount": Decimal("2.50")})
     encoded = typed(Model).encode(model)
     assert encoded.document == {"theAmount": "2.50"}
@@ -103,7 +103,7 @@ def test_a_model_makes_the_trip_under_its_alias_without_computed_fields() -> Non
         (Colour, Colour.RED, "red"),
     ],
 )
-def test_scalars_make_the_trip(hint: Any, value: Any, document: Any) -> None:
+def test_scalars_are_read_back(hint: Any, value: Any, document: Any) -> None:
     encoded = typed(hint).encode(value)
     assert encoded.document == document
     assert (encoded.value, type(encoded.value)) == (value, type(value))
@@ -193,7 +193,7 @@ def test_a_refusal_does_not_repeat_the_value() -> None:
     assert "secret" not in str(raised.value)
 
 
-def test_a_subclass_travels_as_what_the_hint_says() -> None:
+def test_a_subclass_is_sent_as_the_type_of_the_hint() -> None:
     @dataclass(frozen=True)
     class Marked(Line):
         mark: str = "x"
@@ -201,5 +201,5 @@ def test_a_subclass_travels_as_what_the_hint_says() -> None:
     assert typed(Line).encode(Marked("a", Decimal(1))).value == Line("a", Decimal(1))
 
 
-def test_a_backslash_before_u0000_is_no_nul() -> None:
+def test_an_escaped_backslash_before_u0000_is_not_a_nul() -> None:
     assert typed(str).encode("\\u0000 NaN Infinity").document == "\\u0000 NaN Infinity"

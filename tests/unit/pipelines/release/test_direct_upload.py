@@ -104,12 +104,12 @@ def refused(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20.
     return caught.value.code
 
 
-def test_each_part_has_its_own_bytes(tmp_path: Path, coordinator: Coordinator) -> None:
+def test_each_part_is_sent_with_its_bytes(tmp_path: Path, coordinator: Coordinator) -> None:
     assert sent(tmp_path, coordinator)
     assert coordinator.store.parts == [("/0", b"0123"), ("/4", b"4567"), ("/8", b"89")]
 
 
-def test_of_each_part_no_more_is_read_than_its_size(tmp_path: Path, coordinator: Coordinator) -> None:
+def test_no_more_bytes_are_read_than_a_part_has(tmp_path: Path, coordinator: Coordinator) -> None:
     path, told = tmp_path / "app.zip", list[tuple[int, int]]()
     path.write_bytes(DATA)
     assert send(path, "sha256:0", coordinator.call, lambda *numbers: told.append(numbers), verdict_timeout=20)
@@ -123,7 +123,9 @@ def test_a_part_that_failed_is_sent_again(tmp_path: Path, coordinator: Coordinat
     assert len(pauses) == 1
 
 
-def test_a_store_that_takes_no_part_is_given_up(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
+def test_an_upload_fails_if_the_store_accepts_no_part(
+    tmp_path: Path, coordinator: Coordinator, pauses: list[float]
+) -> None:
     coordinator.store.statuses = [503] * 100
     assert refused(tmp_path, coordinator) == "STORE_UNREACHABLE"
     assert len(coordinator.store.authorizations) == TRIES
@@ -135,7 +137,7 @@ def test_only_failures_in_a_row_count(tmp_path: Path, coordinator: Coordinator, 
     assert sent(tmp_path, coordinator)
 
 
-def test_the_store_gets_no_credentials_and_sends_nobody_elsewhere(
+def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     tmp_path: Path, stores: list[Store], coordinator: Coordinator, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -162,14 +164,14 @@ def test_the_wait_for_a_verdict_ends(tmp_path: Path, coordinator: Coordinator) -
 
 
 @pytest.mark.parametrize("code", ["DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"])
-def test_a_coordinator_may_take_no_direct_uploads(tmp_path: Path, code: str) -> None:
+def test_a_coordinator_without_direct_uploads_is_supported(tmp_path: Path, code: str) -> None:
     (tmp_path / "app.zip").write_bytes(DATA)
     assert not send(
         tmp_path / "app.zip", "sha256:0", lambda *_, **__: {"code": code}, lambda *_: None, verdict_timeout=0.0
     )
 
 
-def test_a_coordinator_that_takes_no_more_uploads_refuses_this_one(tmp_path: Path) -> None:
+def test_a_coordinator_with_too_many_uploads_refuses_another(tmp_path: Path) -> None:
     """The author learns why. The file is not sent with the release instead."""
     (tmp_path / "app.zip").write_bytes(DATA)
     with pytest.raises(DefinitionError, match="DIRECT_UPLOADS_FULL"):

@@ -97,7 +97,7 @@ def test_it_gives_up_after_the_timeout(folder: Path, coordinator: Coordinator) -
         published(folder, coordinator, verdict_timeout=0.1)
 
 
-def test_a_token_goes_to_the_coordinator_alone(
+def test_the_token_is_sent_only_to_the_coordinator(
     folder: Path, coordinators: list[Coordinator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coordinator, other = coordinators
@@ -117,14 +117,14 @@ def test_an_error_that_shows_a_target_shows_no_token() -> None:
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
 
-def test_names_lead_to_no_other_address(folder: Path, coordinator: Coordinator) -> None:
+def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
     change_descriptor(folder, pipelineId="orders?x=1&y", releaseVersion="1?y")
     published(folder, coordinator, tenant="../acme")
     tenant = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"
     assert [path for _, path, _ in coordinator.requests] == [tenant, f"{tenant}/1%3Fy"]
 
 
-def test_a_file_that_is_not_what_the_descriptor_says_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
+def test_a_file_without_the_digest_in_the_descriptor_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
     (folder / "org.acme.orders.zip").write_bytes(b"other")
     with pytest.raises(DefinitionError, match="does not have the digest in the descriptor"):
         published(folder, coordinator)
@@ -139,7 +139,7 @@ def test_a_signature_over_another_descriptor_is_not_sent(folder: Path, coordinat
     assert coordinator.requests == []
 
 
-def test_each_file_is_sent_once_and_a_contract_goes_along(folder: Path, coordinator: Coordinator) -> None:
+def test_each_file_is_sent_once_and_with_the_contract(folder: Path, coordinator: Coordinator) -> None:
     document = json.loads((folder / "pipeline-release.json").read_bytes())
     (first,) = document["artifacts"]
     change_descriptor(folder, artifacts=[first, {**first, "artifactId": "again", "uri": "copy.zip"}])

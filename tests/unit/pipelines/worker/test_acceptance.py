@@ -45,7 +45,7 @@ def accept(host: Host, later: timedelta = timedelta()) -> None:
         ("ENVELOPE_MALFORMED", "version"),
     ],
 )
-def test_a_worker_that_is_refused_again_and_again_knows_why(
+def test_a_worker_that_is_refused_repeatedly_reports_the_reason(
     host: Host, code: RefusalCode, advice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(REFUSALS):
@@ -66,7 +66,7 @@ def test_a_refusal_must_quote_a_heartbeat_and_counts_once(host: Host) -> None:
     assert host.acceptance.refusal is None
 
 
-def test_a_made_up_refusal_neither_counts_nor_interrupts_nor_fills_the_log(
+def test_a_forged_refusal_neither_counts_nor_interrupts_nor_fills_the_log(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(REFUSALS):
@@ -86,7 +86,7 @@ def test_a_refusal_of_an_old_heartbeat_does_not_count(host: Host, monkeypatch: p
 
 
 @pytest.mark.parametrize("first", ["accepted", "refused"])
-def test_a_worker_that_one_coordinator_accepts_goes_on(
+def test_a_worker_that_one_coordinator_accepts_continues(
     host: Host, first: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if first == "refused":
@@ -98,7 +98,7 @@ def test_a_worker_that_one_coordinator_accepts_goes_on(
     assert host.accepting
 
 
-def test_an_accepted_worker_whose_key_is_revoked_takes_no_commands_until_it_is_accepted_again(
+def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is_accepted_again(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     accept(host)
@@ -126,14 +126,16 @@ def test_only_consecutive_refusals_count(host: Host) -> None:
 
 
 @pytest.mark.parametrize("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"nonce": "x" * 101}, {"more": 1}])
-def test_what_is_no_refusal_is_ignored(host: Host, other: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_other_unsigned_messages_are_ignored(
+    host: Host, other: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(REFUSALS):
         host.follow({"kind": "refusal", "nonce": heartbeat_nonce(host), "code": "SIGNATURE_INVALID", **other})
     assert host.acceptance.refusal is None
     assert [entry.args[0] for entry in caplog.records if entry.args] == ["ENVELOPE_MALFORMED"] * REFUSALS  # type: ignore[index]
 
 
-def test_a_worker_that_nobody_answers_says_so_from_time_to_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_without_answers_logs_a_warning_at_intervals(caplog: pytest.LogCaptureFixture) -> None:
     patient, waiting, accepted = (
         Acceptance("acme"),
         Acceptance("acme", first_quiet_seconds=0),

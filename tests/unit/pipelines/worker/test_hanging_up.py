@@ -99,7 +99,7 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(
 
 
 @pytest.mark.usefixtures("spoiled_log")
-def test_a_log_that_raises_does_not_keep_a_worker_from_answering(server: Server) -> None:
+def test_a_log_handler_that_raises_does_not_prevent_responses(server: Server) -> None:
     url = f"http://127.0.0.1:{server.server_address[1]}"
     assert requests.get(url + HEALTH_PATH, timeout=10).status_code == 200
     assert requests.get(url + CAPABILITIES_PATH, timeout=10).status_code == 401

@@ -56,7 +56,7 @@ def answer(message: dict[str, Any] | None, key: WorkerKey) -> list[Outcome]:
     return decode(verify(message, lambda _: [key]), OutcomeGroup).outcomes
 
 
-def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
+def test_a_command_runs_and_its_outcome_has_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
     asked = command(4, attempt=2)
     message = executed(host, sealed(host, asked, key=hosted.key))
     [outcome] = answer(message, hosted.key)
@@ -68,7 +68,7 @@ def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(host
     assert outcome.transition_key == "the:key:0"
 
 
-def test_a_stream_with_more_items_than_a_message_carries_fails_and_is_no_checkpoint() -> None:
+def test_a_stream_with_more_items_than_a_message_carries_fails_and_has_no_checkpoint() -> None:
     ran = Completed([0] * (MOST_PAYLOADS + 1), many=True)
     outcome = outcome_of(command(), ran, steps=1)
     assert (outcome.outcome, outcome.failure and outcome.failure.failure_class) == ("FAILED", "OUTPUT_TOO_LARGE")
@@ -80,17 +80,17 @@ def test_a_stream_with_more_items_than_a_message_carries_fails_and_is_no_checkpo
 
 
 @pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])
-def test_a_message_of_another_key_gets_no_answer(hosted: Hosted, host: Host, key: WorkerKey) -> None:
+def test_a_message_of_another_key_causes_no_report(hosted: Hosted, host: Host, key: WorkerKey) -> None:
     assert executed(host, sealed(host, command(), key=key)) is None
     assert hosted.marks() == []
 
 
 @pytest.mark.parametrize("message", [None, "text", [], {}, {"kind": "commands"}])
-def test_what_is_no_envelope_gets_no_answer(host: Host, message: Any) -> None:
+def test_a_message_that_is_not_an_envelope_causes_no_report(host: Host, message: Any) -> None:
     assert executed(host, message) is None
 
 
-def test_another_kind_of_message_gets_no_answer(hosted: Hosted, host: Host) -> None:
+def test_another_kind_of_message_causes_no_report(hosted: Hosted, host: Host) -> None:
     beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
     assert executed(host, seal(host.release.identity, beat, hosted.key)) is None
 
@@ -114,7 +114,7 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
     assert hosted.marks() == []
 
 
-def test_a_command_for_another_release_gets_an_answer_only_from_the_host_with_its_ticket(hosted: Hosted) -> None:
+def test_only_the_host_with_the_ticket_reports_on_a_command_for_another_release(hosted: Hosted) -> None:
     """Its copy in a wrong queue must not fail an execution that is running."""
     tickets: list[str] = []
 
@@ -139,7 +139,7 @@ def test_a_command_for_another_release_gets_an_answer_only_from_the_host_with_it
         (-TOLERANCE - timedelta(seconds=40), False),
     ],
 )
-def test_a_command_is_run_while_its_lease_may_last_and_not_later(
+def test_a_command_runs_while_its_lease_may_last_and_not_later(
     hosted: Hosted, host: Host, age: timedelta, runs: bool
 ) -> None:
     sent = (datetime.now(UTC) - age).isoformat()
@@ -148,7 +148,7 @@ def test_a_command_is_run_while_its_lease_may_last_and_not_later(
     assert (hosted.marks() == [1]) is runs
 
 
-def test_a_message_that_comes_twice_is_run_once(hosted: Hosted, host: Host) -> None:
+def test_a_message_that_arrives_twice_runs_once(hosted: Hosted, host: Host) -> None:
     message = sealed(host, command(), key=hosted.key)
     assert executed(host, message) is not None
     assert executed(host, message) is None
@@ -178,7 +178,7 @@ def test_no_ticket_is_taken_for_an_unsigned_message(hosted: Hosted) -> None:
 
 
 @pytest.mark.parametrize("encrypts", [True, False])
-def test_answers_are_encrypted_if_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
+def test_reports_are_encrypted_if_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
     """This covers inputs, results, error messages with tracebacks, and checkpoints."""
     group = CommandGroup(commands=[command(4711), command(13), command(14, checkpoints=True)])
     sealed_group = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
@@ -198,7 +198,7 @@ def test_a_checkpoint_is_not_readable(host: Host) -> None:
     assert "MARKER" not in json.dumps(host.sealed([Report(host.release.identity, checkpoint=done)]))
 
 
-def test_a_lease_that_was_seen_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
+def test_a_repeated_lease_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
     seen, new = command(1), command(2)
     executed(host, sealed(host, seen, key=hosted.key))
     outcomes = answer(executed(host, sealed(host, seen, new, key=hosted.key)), hosted.key)
@@ -228,16 +228,14 @@ def test_a_new_lease_of_the_same_execution_is_run(hosted: Hosted, host: Host) ->
         {"stop_before_step_index": 5},
     ],
 )
-def test_a_payload_that_cannot_be_decoded_is_no_use_trying_again(
-    hosted: Hosted, host: Host, members: dict[str, Any]
-) -> None:
+def test_a_payload_that_cannot_be_decoded_is_not_retried(hosted: Hosted, host: Host, members: dict[str, Any]) -> None:
     [outcome] = answer(executed(host, sealed(host, command(**members), key=hosted.key)), hosted.key)
     assert outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
     assert hosted.marks() == []
 
 
-def test_in_a_group_each_command_has_an_outcome_of_its_own(hosted: Hosted, host: Host) -> None:
+def test_in_a_group_each_command_has_a_separate_outcome(hosted: Hosted, host: Host) -> None:
     asked = [command(1), command(13), command(payload="?"), command(14), command(2)]
     given = answer(executed(host, sealed(host, *asked, key=hosted.key)), hosted.key)
     places = [each.execution_id for each in asked]
@@ -279,7 +277,7 @@ def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, hos
     assert held() == []
 
 
-def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Hosted, host: Host) -> None:
+def test_a_lease_that_the_same_worker_took_over_is_still_renewed(hosted: Hosted, host: Host) -> None:
     """The first run ends while the second, under a new lease of the same execution, still goes on."""
     first, second = command(1), command(99)
     again = second.model_copy(update={"execution_id": first.execution_id})
@@ -301,14 +299,14 @@ def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Ho
         runner.join(10)
 
 
-def test_shorter_leases_make_heartbeats_come_sooner(hosted: Hosted, host: Host) -> None:
+def test_shorter_leases_cause_earlier_heartbeats(hosted: Hosted, host: Host) -> None:
     assert not host.changed.is_set()
     executed(host, sealed(host, command(1), command(2, lease_seconds=6.0), key=hosted.key))
     assert host.shortest_lease == timedelta(seconds=6)
     assert host.changed.is_set()
 
 
-def test_a_shorter_lease_is_news_before_its_transition_ends(hosted: Hosted, host: Host) -> None:
+def test_a_shorter_lease_causes_a_heartbeat_before_its_transition_ends(hosted: Hosted, host: Host) -> None:
     """The next heartbeat of the longer lease may come too late."""
     message = sealed(host, command(99, lease_seconds=6.0), key=hosted.key)
     runner = threading.Thread(target=executed, args=(host, message))

@@ -79,7 +79,7 @@ def held(host: Host) -> list[HeldLease]:
 
 
 @tricks
-def test_a_celery_host_answers_every_command_of_the_group(
+def test_a_celery_host_reports_on_every_command_of_the_group(
     host: Host, trick: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before, outcome, after = answers(host, "well", trick, "well")
@@ -150,7 +150,7 @@ def test_what_a_step_changes_in_the_process_is_undone(host: Host, trick: str, ca
     assert "RuntimeError" in caplog.text
 
 
-def test_a_recursion_limit_that_a_step_lowered_is_put_back() -> None:
+def test_a_recursion_limit_that_a_step_lowered_is_restored() -> None:
     """In this thread alone: for as long as it is low, every thread that is deeper than that fails."""
 
     def lower() -> Failed | None:
@@ -167,7 +167,7 @@ def test_a_recursion_limit_that_a_step_lowered_is_put_back() -> None:
     assert failed.failure_class == "ValueError"
 
 
-def test_a_recursion_limit_that_a_step_raised_is_left_to_the_steps_that_need_it(host: Host) -> None:
+def test_a_recursion_limit_that_a_step_raised_stays(host: Host) -> None:
     limit = sys.getrecursionlimit()
     try:
         answers(host, "a high recursion limit", "well")
@@ -176,7 +176,7 @@ def test_a_recursion_limit_that_a_step_raised_is_left_to_the_steps_that_need_it(
         sys.setrecursionlimit(limit)
 
 
-def test_a_log_that_raises_costs_no_outcome(host: Host) -> None:
+def test_a_log_handler_that_raises_loses_no_outcome(host: Host) -> None:
     class Spoiler(logging.Handler):
         def handle(self, record: logging.LogRecord) -> bool:
             raise KeyboardInterrupt
@@ -226,7 +226,7 @@ def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -
     assert held(host) == []
 
 
-def test_a_step_that_never_returns_holds_its_own_lease_alone(hosted: Hosted) -> None:
+def test_a_step_that_never_returns_holds_only_its_own_lease(hosted: Hosted) -> None:
     """A second thread runs the rest of the group. The lease of the step is renewed: the step may only be slow."""
     host = hosted.host()
     endless, *others = [command(number) for number in (99, 1, 2, 3)]
@@ -241,7 +241,7 @@ def test_a_step_that_never_returns_holds_its_own_lease_alone(hosted: Hosted) -> 
         runner.join(10)
 
 
-def test_a_command_that_waits_behind_a_step_that_never_returns_is_returned(
+def test_a_command_that_waits_for_a_step_that_never_returns_is_dropped(
     hosted: Hosted, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The worker holds the command until its lease ends. It does not renew the lease or run the command."""

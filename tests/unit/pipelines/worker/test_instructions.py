@@ -55,13 +55,13 @@ def ignored(host: Host, message: Any, caplog: pytest.LogCaptureFixture) -> str:
     return str(record.args[0]) if isinstance(record.args, tuple) else ""
 
 
-def test_a_worker_takes_nothing_until_it_is_told_to(host: Host) -> None:
+def test_a_worker_accepts_nothing_before_its_first_instruction(host: Host) -> None:
     assert (host.accepting, told(host)) == (False, False)
     host.follow(order(host, drain=False))
     assert (host.accepting, told(host)) == (True, True)
 
 
-def test_it_drains_and_takes_again_as_it_is_told_and_says_so_at_once(now: datetime, host: Host) -> None:
+def test_it_drains_and_accepts_again_as_instructed_and_reports_it_at_once(now: datetime, host: Host) -> None:
     for second, drain in enumerate([True, False, True, True, False]):
         host.changed.clear()
         host.follow(order(host, drain=drain, sent=now + second * SECOND))
@@ -70,20 +70,20 @@ def test_it_drains_and_takes_again_as_it_is_told_and_says_so_at_once(now: dateti
 
 
 @pytest.mark.parametrize("state", ["DRAINING", "UNAVAILABLE"])
-def test_a_worker_that_is_leaving_takes_nothing_whatever_it_was_told(host: Host, state: WorkerState) -> None:
+def test_a_stopping_worker_reports_that_it_accepts_nothing(host: Host, state: WorkerState) -> None:
     host.follow(order(host, drain=False))
     assert told(host, state) is False
 
 
 @pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])
-def test_an_order_that_another_key_signed_is_ignored(
+def test_an_instruction_that_another_key_signed_is_ignored(
     host: Host, key: WorkerKey, caplog: pytest.LogCaptureFixture
 ) -> None:
     forged = seal(host.release.identity, Instruction(worker_id="w", drain=False), key)
     assert ignored(host, forged, caplog) == "KEY_NOT_ACTIVE"
 
 
-def test_an_order_that_was_altered_on_its_way_is_ignored(
+def test_an_instruction_that_was_altered_in_transit_is_ignored(
     now: datetime, host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     host.follow(order(host, drain=False, sent=now))
@@ -92,23 +92,27 @@ def test_an_order_that_was_altered_on_its_way_is_ignored(
 
 
 @pytest.mark.parametrize("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
-def test_an_order_about_another_release_is_ignored(host: Host, part: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_instruction_about_another_release_is_ignored(
+    host: Host, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
     meant = replace(host.release.identity, **{part: "elsewhere"})
     message = seal(meant, Instruction(worker_id="w", drain=False), Hosted.key)
     assert ignored(host, message, caplog) == "ORDER_MISDIRECTED"
 
 
-def test_an_order_to_another_worker_is_ignored(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_instruction_to_another_worker_is_ignored(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     assert ignored(host, order(host, drain=False, worker_id="v"), caplog) == "ORDER_MISDIRECTED"
 
 
 @pytest.mark.parametrize("age", [TOLERANCE + 10 * SECOND, -TOLERANCE - 10 * SECOND])
-def test_an_order_of_another_time_is_ignored(host: Host, age: timedelta, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_instruction_of_another_time_is_ignored(
+    host: Host, age: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
     message = order(host, drain=False, sent=datetime.now(UTC) - age)
     assert ignored(host, message, caplog) == "TIMESTAMP_REFUSED"
 
 
-def test_an_order_is_obeyed_once_and_no_older_one_after_it(
+def test_an_instruction_is_followed_once_and_no_older_one_after_it(
     now: datetime, host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = order(host, drain=False, sent=now), order(host, drain=True, sent=now + SECOND)
@@ -120,7 +124,7 @@ def test_an_order_is_obeyed_once_and_no_older_one_after_it(
     assert host.accepting
 
 
-def test_an_order_that_was_ignored_does_not_outdate_a_true_one(
+def test_an_ignored_instruction_does_not_outdate_a_valid_one(
     now: datetime, host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     later = (now + 60 * SECOND).isoformat()
@@ -132,17 +136,21 @@ def test_an_order_that_was_ignored_does_not_outdate_a_true_one(
 
 
 @pytest.mark.parametrize("message", [None, "", 1, [], {}, {"kind": "order"}])
-def test_what_is_no_envelope_is_ignored(host: Host, message: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_that_is_not_an_envelope_is_ignored(
+    host: Host, message: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     assert ignored(host, message, caplog) == "ENVELOPE_MALFORMED"
 
 
-def test_one_kind_is_not_taken_for_the_other(hosted: Hosted, host: Host, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_of_another_kind_is_ignored(hosted: Hosted, host: Host, caplog: pytest.LogCaptureFixture) -> None:
     assert ignored(host, sealed(host, command(), key=hosted.key), caplog) == "ENVELOPE_MALFORMED"
     assert executed(host, order(host, drain=False)) is None
     assert hosted.marks() == []
 
 
-def test_a_drained_worker_finishes_what_it_has_and_says_so_at_once(now: datetime, hosted: Hosted, host: Host) -> None:
+def test_a_drained_worker_finishes_its_commands_and_reports_it_at_once(
+    now: datetime, hosted: Hosted, host: Host
+) -> None:
     host.follow(order(host, drain=False, sent=now))
     asked = command(99)
     runner = threading.Thread(
@@ -167,7 +175,7 @@ def test_a_drained_worker_finishes_what_it_has_and_says_so_at_once(now: datetime
 
 
 @pytest.mark.usefixtures("spoiled_log")
-def test_a_log_that_raises_does_not_keep_a_worker_from_obeying(host: Host, now: datetime) -> None:
+def test_a_log_handler_that_raises_does_not_prevent_following_an_instruction(host: Host, now: datetime) -> None:
     host.follow(order(host, drain=False, sent=now - SECOND))
     assert host.accepting
     host.follow("nonsense")

@@ -69,7 +69,7 @@ def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
     return answers[0]
 
 
-def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(
+def test_running_transitions_and_waiting_commands_are_reported_separately(
     hosted: Hosted, host: Host, executing: Running
 ) -> None:
     commands = [command(99), command(99), command(1), command(2)]
@@ -125,7 +125,7 @@ def test_an_outcome_that_waits_to_be_sent_occupies_no_thread(hosted: Hosted, hos
     assert tokens(host) == (set(), set(), 0)
 
 
-def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Host, executing: Running) -> None:
+def test_a_waiting_command_that_lost_its_lease_never_begins(hosted: Hosted, host: Host, executing: Running) -> None:
     held, lost, kept = command(99), command(1), command(2)
     answers = executing(held, command(99), lost, kept)
     eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
@@ -160,7 +160,7 @@ def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:
     assert running.seconds <= time.monotonic() - began
 
 
-def test_an_order_about_a_foreign_or_finished_lease_changes_nothing(hosted: Hosted, host: Host) -> None:
+def test_an_instruction_about_a_foreign_or_finished_lease_changes_nothing(hosted: Hosted, host: Host) -> None:
     over = command(1)
     executed(host, sealed(host, over, key=hosted.key))
     lose(host, over, command(2))

@@ -67,7 +67,7 @@ def holds(items: Sequence[object], number: int) -> bool:
     return len(items) >= number
 
 
-def test_the_first_answer_goes_at_once_and_those_that_come_meanwhile_together() -> None:
+def test_the_first_report_is_sent_at_once_and_later_ones_together() -> None:
     broker = Broker()
     outbox = Outbox(broker.send)
     outbox.start()
@@ -82,7 +82,7 @@ def test_the_first_answer_goes_at_once_and_those_that_come_meanwhile_together() 
     assert broker.groups == [[first], others]
 
 
-def test_a_checkpoint_is_overtaken_by_a_later_one_and_by_the_outcome() -> None:
+def test_a_later_checkpoint_or_the_outcome_replaces_a_checkpoint() -> None:
     broker = Broker()
     outbox = Outbox(broker.send)
     running, over = uuid.uuid4(), uuid.uuid4()
@@ -97,7 +97,7 @@ def test_a_checkpoint_is_overtaken_by_a_later_one_and_by_the_outcome() -> None:
     assert broker.groups == [[newest, ended]]
 
 
-def test_reports_about_different_releases_travel_apart() -> None:
+def test_reports_about_different_releases_are_sent_separately() -> None:
     broker = Broker()
     outbox = Outbox(broker.send)
     ours, theirs = outcome(), outcome(identity=ELSEWHERE)
@@ -119,7 +119,7 @@ def test_a_message_is_bounded() -> None:
     assert broker.groups == [reports[:-1], reports[-1:]]
 
 
-def test_what_the_broker_does_not_take_is_offered_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_reports_that_the_broker_does_not_accept_are_sent_again(caplog: pytest.LogCaptureFixture) -> None:
     broker = Broker(failures=1)
     outbox = Outbox(broker.send)
     report = outcome()
@@ -130,7 +130,7 @@ def test_what_the_broker_does_not_take_is_offered_again(caplog: pytest.LogCaptur
     assert "did not accept 1 reports: OSError" in caplog.text
 
 
-def test_closing_does_not_wait_for_ever_for_a_broker_that_is_away() -> None:
+def test_closing_does_not_wait_forever_for_an_unreachable_broker() -> None:
     broker = Broker()
     broker.open.clear()
     outbox = Outbox(broker.send)
@@ -143,7 +143,9 @@ def test_closing_does_not_wait_for_ever_for_a_broker_that_is_away() -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
-def test_what_can_never_be_sent_is_lost_alone(kind: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
+def test_only_a_report_that_can_never_be_sent_is_lost(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
     """It holds up no other, and what was sent or lost is done with: no lease is held for it."""
     bad, good = outcome(identity=ELSEWHERE), outcome()
     sent: list[Report] = []
@@ -163,7 +165,7 @@ def test_what_can_never_be_sent_is_lost_alone(kind: type[BaseException], caplog:
     assert "1 reports could not be sent" in caplog.text
 
 
-def test_a_report_is_done_with_once_the_broker_has_it_and_not_before() -> None:
+def test_a_report_is_done_once_the_broker_has_it_and_not_before() -> None:
     """During an outage of any length, the lease is held and no report is dropped."""
     broker = Broker(failures=MOST_TRIES + 2)
     done: list[Report] = []
@@ -182,7 +184,7 @@ def test_a_report_is_done_with_once_the_broker_has_it_and_not_before() -> None:
     assert (before, done) == ([0] * (MOST_TRIES + 3), [report])
 
 
-def test_what_comes_while_a_group_is_on_its_way_is_sent_before_the_end() -> None:
+def test_reports_that_arrive_while_a_group_is_sent_are_sent_before_the_end() -> None:
     broker = Broker()
     broker.open.clear()
     outbox = Outbox(broker.send)
@@ -197,7 +199,7 @@ def test_what_comes_while_a_group_is_on_its_way_is_sent_before_the_end() -> None
     assert broker.groups == [[first], [last]]
 
 
-def test_an_error_of_whoever_is_told_of_it_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_the_callback_does_not_end_the_outbox(caplog: pytest.LogCaptureFixture) -> None:
     broker = Broker()
     done: list[Report] = []
 

@@ -81,22 +81,22 @@ def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[
     return found
 
 
-def test_progress_is_reported_as_it_comes_and_a_failure_repeats_the_newest(host: Host) -> None:
+def test_checkpoints_are_reported_at_once_and_a_failure_repeats_the_newest(host: Host) -> None:
     """The checkpoint message may be lost or may arrive after the failure message."""
     first, second = (1, ["13"]), (2, ["130"])
     assert reported(host, "12", checkpoints=True) == [("", first), ("", second), ("FAILED", second)]
 
 
-def test_a_success_repeats_no_progress(host: Host) -> None:
+def test_a_success_repeats_no_checkpoint(host: Host) -> None:
     assert reported(host, "1", checkpoints=True) == [("", (1, ["2"])), ("", (2, ["20"])), ("COMPLETED", None)]
 
 
 @pytest.mark.parametrize(("payload", "outcome"), [("1", "COMPLETED"), ("12", "FAILED")])
-def test_an_execution_without_checkpoints_reports_its_outcome_alone(host: Host, payload: str, outcome: str) -> None:
+def test_an_execution_without_checkpoints_reports_only_its_outcome(host: Host, payload: str, outcome: str) -> None:
     assert reported(host, payload) == [(outcome, None)]
 
 
-def test_a_checkpoint_that_is_too_large_to_travel_is_not_sent() -> None:
+def test_a_checkpoint_that_is_too_large_is_not_sent() -> None:
     assert checkpoint_of(command(), 1, ["x" * LONGEST_OUTCOME], many=False) is None
     assert checkpoint_of(command(), 1, ["x"], many=False) is not None
 
@@ -118,7 +118,7 @@ def awaiting(request: Any, response: Any) -> Pipeline:
         (list[int], list[int], [1, 2], "MULTI", False, True),
     ],
 )
-def test_a_suspension_says_how_many_answers_make_the_input_of_the_next_step(
+def test_a_suspension_says_whether_the_responses_are_a_stream(
     request_hint: Any,
     response_hint: Any,
     payload: Any,

@@ -7,11 +7,11 @@ from pipelines.worker.pace import QUIET_SECONDS, Pace
 PAUSE = threading.Event()
 
 
-def test_nothing_is_told_before_anything_ran() -> None:
+def test_nothing_is_reported_before_a_transition_ran() -> None:
     assert Pace().report() is None
 
 
-def test_the_first_transition_is_news_and_tells_its_time() -> None:
+def test_the_first_transition_is_notable_and_reports_its_time() -> None:
     pace = Pace()
     with pace.measured() as is_news:
         PAUSE.wait(0.02)
@@ -29,7 +29,7 @@ def test_a_transition_that_ends_without_its_lease_does_not_count() -> None:
     assert pace.report() is None
 
 
-def test_what_was_just_told_is_no_news() -> None:
+def test_a_pace_that_was_just_reported_is_not_notable() -> None:
     pace = Pace()
     with pace.measured():
         pass
@@ -43,7 +43,7 @@ def test_what_was_just_told_is_no_news() -> None:
     assert is_news()
 
 
-def test_a_transition_that_goes_on_for_long_counts_before_it_ends() -> None:
+def test_a_long_transition_counts_before_it_ends() -> None:
     pace = Pace()
     with pace.measured():
         pass
@@ -54,7 +54,7 @@ def test_a_transition_that_goes_on_for_long_counts_before_it_ends() -> None:
     assert told >= 0.1
 
 
-def test_one_that_fails_counts_like_any_other() -> None:
+def test_a_failing_transition_counts_like_any_other() -> None:
     pace = Pace()
     try:
         with pace.measured():

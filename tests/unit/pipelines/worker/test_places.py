@@ -46,7 +46,7 @@ def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease(
     assert not held.begin(waiting.lease_token)
 
 
-def test_a_command_is_not_begun_after_its_lease_although_no_heartbeat_has_given_it_back() -> None:
+def test_a_command_does_not_begin_after_its_lease_although_no_heartbeat_has_dropped_it() -> None:
     held = HeldLeases()
     [late] = held.take([command(lease_seconds=-0.001)])
     assert not held.begin(late.lease_token)
@@ -64,7 +64,7 @@ def test_the_newest_leases_are_remembered_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("fits", [True, False])
-def test_what_is_too_large_for_a_message_is_a_failure_and_no_checkpoint(fits: bool) -> None:
+def test_an_output_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint(fits: bool) -> None:
     text = "x" * (LONGEST_OUTCOME - 1000 if fits else LONGEST_OUTCOME)
     outcome = outcome_of(command(), Completed([text], many=False), steps=1)
     checkpoint = checkpoint_of(command(), 1, [text], many=False)

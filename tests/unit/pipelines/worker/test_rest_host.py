@@ -115,11 +115,11 @@ def ago(**time: float) -> str:
         {"secret": "another"},
     ],
 )
-def test_who_is_not_let_in(host: RestHost, changes: dict[str, str]) -> None:
+def test_a_request_without_a_valid_signature_is_refused(host: RestHost, changes: dict[str, str]) -> None:
     assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **changes), b"") == (401, b"")
 
 
-def test_the_signature_is_of_this_method_path_and_body(host: RestHost) -> None:
+def test_the_signature_covers_the_method_the_path_and_the_body(host: RestHost) -> None:
     body = json.dumps(command(uni(ORDER))).encode()
     headers = signed("POST", EXECUTE, body)
     assert host.respond("POST", EXECUTE, headers, body + b" ") == (401, b"")
@@ -130,7 +130,7 @@ def test_the_signature_is_of_this_method_path_and_body(host: RestHost) -> None:
     assert host.respond("POST", EXECUTE, lower, body)[0] == 200
 
 
-def test_a_request_is_let_in_once_for_both_addresses(host: RestHost) -> None:
+def test_a_nonce_is_accepted_once_for_both_paths(host: RestHost) -> None:
     nonce = {"X-TPF-Worker-Nonce": "one"}
     body = json.dumps(command(uni(ORDER))).encode()
     wrong = {**signed("GET", CAPABILITIES, b"", **nonce), "X-TPF-Worker-Signature": "0" * 64}
@@ -161,20 +161,20 @@ def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)]
 )
-def test_what_is_not_served(host: RestHost, method: str, path: str, status: int) -> None:
+def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: str, status: int) -> None:
     assert host.respond(method, path, {}, b"") == (status, b"")
 
 
 # --- what it says ---------------------------------------------------------------------------------
 
 
-def test_anybody_may_ask_whether_it_is_alive(host: RestHost) -> None:
+def test_the_liveness_check_needs_no_signature(host: RestHost) -> None:
     status, body = host.respond("GET", "/q/health/live", {}, b"")
     assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []})
     assert host.respond("POST", "/q/health/live", {}, b"")[0] == 405
 
 
-def test_what_it_hosts(host: RestHost) -> None:
+def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
     status, answer = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
     assert (status, json.loads(answer)) == (
         200,
@@ -252,12 +252,12 @@ def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost, given: dict[
 
 
 @pytest.mark.parametrize("indexes", [(5, -1), (0, 9)])
-def test_steps_that_there_are_not_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
+def test_unknown_steps_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
     answer = ran(host, uni(ORDER), currentStepIndex=indexes[0], stopBeforeStepIndex=indexes[1])
     assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"
 
 
-def test_what_must_not_be_retried_says_so(host: RestHost) -> None:
+def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: RestHost) -> None:
     answer = ran(host, uni({**ORDER, "lines": []}))
     assert answer["failure"]["failureClass"] == "org.pipelineframework.step.NonRetryableException"
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
@@ -291,7 +291,7 @@ def test_it_suspends_at_an_await(host: RestHost) -> None:
     assert again["interactions"][0]["correlationId"] == asked["correlationId"]
 
 
-def test_it_goes_on_with_a_bare_answer(host: RestHost) -> None:
+def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
     decision = {"order_id": str(uuid.uuid4()), "accepted": True, "note": "ok"}
     answer = ran(host, payload(TYPES + "Decision", decision), currentStepIndex=3)
     [output] = answer["outputPayloads"]
@@ -317,7 +317,7 @@ def test_it_reads_maps_as_well_as_named_types(host: RestHost) -> None:
     assert json.loads(answer["outputPayloads"][0]["payload"])["state"] == "REJECTED"
 
 
-def test_it_stops_before_a_step_and_echoes_where_there_is_nothing_to_run(host: RestHost) -> None:
+def test_it_stops_before_a_step_and_echoes_its_input_if_no_step_is_left(host: RestHost) -> None:
     one = ran(host, uni(ORDER), stopBeforeStepIndex=1)
     assert one["outputPayloads"][0]["payloadTypeId"] == TYPES + "ValidOrder"
     missing = command(uni(ORDER))
@@ -326,7 +326,7 @@ def test_it_stops_before_a_step_and_echoes_where_there_is_nothing_to_run(host: R
     assert json.loads(none["outputPayloads"][0]["payload"]) == ORDER
 
 
-def test_past_its_last_step_it_passes_its_input_on(host: RestHost) -> None:
+def test_after_its_last_step_it_passes_its_input_through(host: RestHost) -> None:
     finished = {"order_id": str(uuid.uuid4()), "state": "ACCEPTED", "note": ""}
     answer = ran(host, payload(TYPES + "FinishedOrder", finished), currentStepIndex=4)
     assert (answer["outcome"], answer["outputPayloads"], answer["terminalInputPassthrough"]) == ("COMPLETED", [], True)

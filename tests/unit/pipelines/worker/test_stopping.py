@@ -86,7 +86,7 @@ def asked(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -
         (2, 2, [5, 6], "MULTI", ["5", "6"]),
     ],
 )
-def test_a_stop_gives_out_what_the_step_behind_it_starts_from(
+def test_a_stop_returns_the_input_of_the_next_step(
     host: Host, start: int, stop: int, payload: Any, shape: str, outputs: list[str]
 ) -> None:
     outcome = asked(host, start, stop, payload, shape)
@@ -111,7 +111,7 @@ def test_an_await_before_the_stop_suspends(host: Host) -> None:
     ("payload", "shape", "outputs"),
     [("yes", "UNI", ['"yes"']), (["a", "b"], "MULTI", ['"a"', '"b"']), ([], "MULTI", [])],
 )
-def test_behind_the_last_step_the_answer_is_the_result(
+def test_after_the_last_step_the_response_is_the_result(
     host: Host, stop: int, payload: Any, shape: str, outputs: list[str]
 ) -> None:
     """An end that was reached is no stop, whether it was named or not."""
@@ -121,13 +121,13 @@ def test_behind_the_last_step_the_answer_is_the_result(
 
 
 @pytest.mark.parametrize(("start", "stop"), [(4, 5), (0, 5), (5, -1), (2, 1)])
-def test_steps_that_the_pipeline_does_not_have_are_refused(host: Host, start: int, stop: int) -> None:
+def test_unknown_steps_are_refused(host: Host, start: int, stop: int) -> None:
     outcome = asked(host, start, stop, 1)
     assert outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
 
 
-def test_a_resumed_step_holds_its_input_against_its_own_type(host: Host) -> None:
+def test_a_resumed_step_checks_its_input_against_its_type(host: Host) -> None:
     outcome = asked(host, 1, 2, [0, "one"], "MULTI")
     assert outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.step_index) == ("UNDECODABLE_PAYLOAD", 1)

@@ -232,7 +232,7 @@ def test_there_are_at_least_forty() -> None:
 
 
 @pytest.mark.parametrize(("build", "code"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_it_is_refused_by_its_own_code_in_bounded_time_and_memory(build: Callable[[], bytes], code: str) -> None:
+def test_it_is_refused_with_its_code_in_bounded_time_and_memory(build: Callable[[], bytes], code: str) -> None:
     file = io.BytesIO(build())
     tracemalloc.start()
     began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
@@ -248,7 +248,7 @@ def test_it_is_refused_by_its_own_code_in_bounded_time_and_memory(build: Callabl
     assert len(caught.value.findings) <= 101
 
 
-def test_the_entries_of_archives_inside_count_too() -> None:
+def test_the_entries_of_nested_archives_count_too() -> None:
     data = stored(*((f"{n}.zip", stored(*((f"{m}", b"") for m in range(26)))) for n in range(4)))
     with pytest.raises(ArchiveError) as caught:
         read_contract_entry(io.BytesIO(data), Limits(entries=100))
@@ -302,7 +302,7 @@ HARMLESS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("build", HARMLESS.values(), ids=HARMLESS.keys())
-def test_what_looks_odd_and_is_harmless_is_read(build: Callable[[], bytes]) -> None:
+def test_an_unusual_but_harmless_archive_is_read(build: Callable[[], bytes]) -> None:
     assert read_contract_entry(io.BytesIO(build()), LIMITS) == b"{}"
 
 
@@ -330,7 +330,7 @@ class Sparse(io.RawIOBase):
 
 
 @pytest.mark.parametrize("entries", [0, 1, 100, 65535])
-def test_of_a_file_of_any_size_only_the_end_is_read_to_find_its_directory(entries: int) -> None:
+def test_only_the_end_of_a_file_is_read_to_find_its_directory(entries: int) -> None:
     file = Sparse(struct.pack("<4s4H2LH", END, 0, 0, entries, entries, 46 * entries, 0, 0))
     stream: BinaryIO = file  # type: ignore[assignment]
     with pytest.raises(ArchiveError):
@@ -338,7 +338,7 @@ def test_of_a_file_of_any_size_only_the_end_is_read_to_find_its_directory(entrie
     assert file.given < MEGABYTE
 
 
-def test_of_a_file_of_any_size_only_the_end_is_read_to_tell_that_it_is_no_archive() -> None:
+def test_only_the_end_of_a_file_is_read_to_find_that_it_is_not_an_archive() -> None:
     file = Sparse(b"the end")
     stream: BinaryIO = file  # type: ignore[assignment]
     assert read_contract_entry(stream) is None

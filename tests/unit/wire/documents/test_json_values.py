@@ -66,7 +66,7 @@ def test_digests_are_equal_exactly_if_the_values_are(one: Any, other: Any) -> No
 
 
 @given(JSON, st.data())
-def test_neither_the_order_of_members_nor_the_writing_of_numbers_matters(value: Any, data: st.DataObject) -> None:
+def test_neither_the_order_of_members_nor_the_notation_of_numbers_matters(value: Any, data: st.DataObject) -> None:
     other = rewritten(value, data.draw)
     assert json_values.digest(value) == json_values.digest(other)
 
@@ -117,7 +117,7 @@ def test_a_number_that_is_not_finite_has_no_digest(value: float) -> None:
         json_values.digest([1.0, value])
 
 
-def test_as_deep_as_payloads_nest() -> None:
+def test_values_may_nest_as_deep_as_payloads() -> None:
     one: Any = 1.0
     other: Any = 1
     for _ in range(250):

@@ -36,7 +36,7 @@ def codes(document: dict[str, Any]) -> set[str]:
     return {finding.code for finding in caught.value.findings}
 
 
-def test_what_is_signed_is_the_published_encoding() -> None:
+def test_the_signed_bytes_are_the_published_encoding() -> None:
     """The signature is the ed25519 one over the protocol's own example of the encoding, byte for byte."""
     key = Ed25519PrivateKey.from_private_bytes(SECRET)
     made = json.loads(signing.sign(b"hello world", "http://example.com/HelloWorld", [key]))
@@ -46,7 +46,7 @@ def test_what_is_signed_is_the_published_encoding() -> None:
     assert key.public_key() == Ed25519PublicKey.from_public_bytes(PUBLIC)
 
 
-def test_a_signature_over_the_published_encoding_is_good() -> None:
+def test_a_signature_of_the_published_encoding_is_valid() -> None:
     key = Ed25519PrivateKey.from_private_bytes(SECRET)
     envelope = signing.Envelope(b"hello world", "http://example.com/HelloWorld", ())
     assert envelope.is_signed_by(key.public_key(), signing.Signature("", key.sign(PAE)))
@@ -54,7 +54,7 @@ def test_a_signature_over_the_published_encoding_is_good() -> None:
 
 
 @given(st.binary(min_size=1), st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
-def test_what_was_signed_comes_back_and_is_good(payload: bytes, kind: str) -> None:
+def test_a_signed_payload_is_read_back_with_a_valid_signature(payload: bytes, kind: str) -> None:
     if not kind.strip():
         return
     envelope = read(signing.sign(payload, kind, [making.private_key("a"), making.private_key("b")]))
@@ -124,11 +124,11 @@ def test_an_envelope_that_was_tampered_with_is_not_signed(how: str) -> None:
         ({"signatures": [{"sig": "aGk=", "keyid": 1}]}, "ATTACHMENT_WRONG_TYPE"),
     ],
 )
-def test_what_is_no_envelope_is_refused_by_its_code(changes: dict[str, Any], code: str) -> None:
+def test_a_malformed_envelope_is_refused_with_its_code(changes: dict[str, Any], code: str) -> None:
     assert codes({**json.loads(making.envelope(DOCUMENT)), **changes}) == {code}
 
 
-def test_what_dsse_allows_is_read() -> None:
+def test_every_form_that_dsse_allows_is_read() -> None:
     """The alphabet for addresses, no key id, and members that others add (DSSE envelope, parsing rules)."""
     payload = b"\xff\xfe\xfd?>"
     key = making.private_key()
@@ -145,7 +145,7 @@ def test_what_dsse_allows_is_read() -> None:
     assert envelope.is_signed_by(key.public_key(), envelope.signatures[0])
 
 
-def test_the_id_of_a_key_is_what_openssl_would_say() -> None:
+def test_the_id_of_a_key_is_the_digest_that_openssl_prints() -> None:
     """SHA-256 of SubjectPublicKeyInfo: for ed25519 a fixed head (RFC 8410) and the 32 bytes of the key."""
     key = Ed25519PublicKey.from_public_bytes(PUBLIC)
     head = bytes.fromhex("302a300506032b6570032100")
@@ -173,7 +173,7 @@ def _pem(public: Any) -> str:
         ),
     ],
 )
-def test_what_is_no_ed25519_public_key_is_refused_without_repeating_it(pem: str, told: str) -> None:
+def test_text_that_is_not_an_ed25519_public_key_is_refused_without_repeating_it(pem: str, told: str) -> None:
     with pytest.raises(signing.KeyUnusable, match=told) as caught:
         signing.read_public_key(pem)
     assert not pem or pem[-40:-30] not in str(caught.value) or len(pem) < 40

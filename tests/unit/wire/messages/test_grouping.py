@@ -31,7 +31,7 @@ def test_groups_keep_the_order_and_are_bounded_by_number() -> None:
     assert list(groups([], [], most=2)) == []
 
 
-def test_groups_are_bounded_by_bytes_and_a_large_one_goes_alone() -> None:
+def test_groups_are_bounded_by_bytes_and_a_large_item_is_sent_alone() -> None:
     sizes = [10, MOST_BYTES - 5, 10, MOST_BYTES * 3, 10]
     assert list(groups("abcde", sizes, most=100)) == [["a"], ["b"], ["c"], ["d"], ["e"]]
     assert list(groups("abc", [10, MOST_BYTES - 10, 1], most=100)) == [["a", "b"], ["c"]]

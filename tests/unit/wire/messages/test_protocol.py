@@ -83,14 +83,14 @@ def refusal(message: Any) -> str:
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_what_is_sealed_comes_out_unchanged_after_a_trip_through_json(body: Any) -> None:
+def test_a_sealed_body_is_read_back_unchanged_from_json(body: Any) -> None:
     message = json.loads(json.dumps(seal(IDENTITY, body, KEY)))
     envelope = verify(message, keys_of)
     assert envelope.identity == IDENTITY
     assert decode(envelope, type(body)) == body
 
 
-def test_each_envelope_has_a_nonce_of_its_own() -> None:
+def test_each_envelope_has_a_different_nonce() -> None:
     first, second = seal(IDENTITY, BEAT, KEY), seal(IDENTITY, BEAT, KEY)
     assert first["nonce"] != second["nonce"]
     assert first["seals"] != second["seals"]
@@ -182,7 +182,7 @@ def without(member: str) -> dict[str, Any]:
         {**SEALED, "releaseVersion": "v" * 501},
     ],
 )
-def test_what_has_not_the_form_of_an_envelope_is_malformed(message: Any) -> None:
+def test_a_message_without_the_form_of_an_envelope_is_malformed(message: Any) -> None:
     assert refusal(message) == "ENVELOPE_MALFORMED"
 
 
@@ -245,7 +245,7 @@ FIRST = ("outcomes", 0)
         ("order", changed(ORDER, ("until",), "noon")),
     ],
 )
-def test_a_body_that_has_not_its_form_is_malformed(kind: str, body: str) -> None:
+def test_a_body_in_another_form_is_malformed(kind: str, body: str) -> None:
     expected: Any = next(body for body, name in KINDS.items() if name == kind)
     envelope = resealed(body, kind)
     with pytest.raises(ProtocolError) as caught:
@@ -261,7 +261,7 @@ def test_a_body_with_very_many_members_is_refused_before_each_of_them_is_an_erro
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("expected", KINDS)
-def test_a_body_is_read_only_as_what_its_header_says(body: Any, expected: Any) -> None:
+def test_a_body_is_read_only_as_the_kind_in_its_header(body: Any, expected: Any) -> None:
     envelope = verify(seal(IDENTITY, body, KEY), keys_of)
     if isinstance(body, expected):
         assert decode(envelope, expected) == body
@@ -288,7 +288,7 @@ def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
         "",
     ],
 )
-def test_a_timestamp_from_elsewhere_or_of_no_zone_is_refused(timestamp: str) -> None:
+def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str) -> None:
     envelope = verify(making.resealed(SEALED, KEY, timestamp=timestamp), keys_of)
     with pytest.raises(ProtocolError) as caught:
         check_fresh(envelope, now=datetime(2026, 1, 1, tzinfo=UTC))
@@ -299,7 +299,7 @@ identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', ma
 
 
 @given(identities, identities)
-def test_two_releases_share_a_queue_only_where_they_are_the_same(one: ReleaseIdentity, other: ReleaseIdentity) -> None:
+def test_two_releases_share_a_queue_only_if_they_are_equal(one: ReleaseIdentity, other: ReleaseIdentity) -> None:
     assert (queue_of(one) == queue_of(other)) is (one == other)
 
 
@@ -317,13 +317,13 @@ def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: 
 
 
 @given(st.tuples(identities, st.text(max_size=4)), st.tuples(identities, st.text(max_size=4)))
-def test_two_workers_share_a_queue_only_where_they_are_the_same(
+def test_two_workers_share_a_queue_only_if_they_are_equal(
     one: tuple[ReleaseIdentity, str], other: tuple[ReleaseIdentity, str]
 ) -> None:
     assert (instruction_queue_of(*one) == instruction_queue_of(*other)) is (one == other)
 
 
-def test_a_queue_name_is_one_that_any_broker_takes() -> None:
+def test_any_broker_accepts_a_queue_name() -> None:
     identity = ReleaseIdentity("t", "p é", "c\n", "v" * 500)
     assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.release\.[0-9a-f]{40}", queue_of(identity))
     assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.worker\.[0-9a-f]{40}", instruction_queue_of(identity, "w é\n"))
