@@ -21,7 +21,7 @@ def tokens(beat: Heartbeat) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
 
 
 def ask(worker: Working) -> Heartbeat:
-    """Send an order to the worker and return a heartbeat that follows it."""
+    """Send an instruction to the worker and return a heartbeat that follows it."""
     worker.heartbeats()
     worker.order()
     return worker.heartbeat(lambda _: True, "a heartbeat")

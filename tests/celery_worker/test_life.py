@@ -1,4 +1,4 @@
-"""A Celery worker waits for its first order when it starts, and completes its work before it exits."""
+"""A Celery worker waits for its first instruction when it starts, and completes its work before it exits."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The broker's client: messages as Celery reads them, and what is taken without acknowledgement."""
+"""The broker's client: messages as Celery reads them, with and without acknowledgements."""
 
 import json
 import time
@@ -29,21 +29,21 @@ def queue() -> str:
 
 @pytest.fixture
 def away() -> Any:
-    """The application of a process whose broker does not answer."""
+    """The application of a process whose broker is unreachable."""
     before = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - a proxy's way to what it stands for
     yield Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=True)
     before.set_current()
 
 
 def unacknowledged() -> int:
-    """How many messages somebody has in hand."""
+    """Return the number of unacknowledged messages."""
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         count: Any = redis.hlen("unacked")
         return int(count)
 
 
 def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
-    """The one argument of each message in the queue, as a Celery worker of our own takes it."""
+    """Return the argument of each message in the queue, as a Celery worker of the product receives it."""
     found: list[Any] = []
 
     def take(body: Any, message: Any) -> None:
@@ -128,7 +128,7 @@ def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue:
 
 @pytest.mark.parametrize("ack_emulation", [False, True])
 def test_a_message_that_arrives_after_its_consumer_was_cancelled_is_put_back(queue: str, ack_emulation: bool) -> None:
-    """A consumer that is cancelled has often asked the broker for the next message already."""
+    """A cancelled consumer has often requested the next message from the broker already."""
     before = unacknowledged()
     with accepting("some.task", ack_emulation=ack_emulation) as connection, connection.channel() as channel:
         consumer = Consumer(channel, [Queue(queue)], callbacks=[fail], accept=["json"])

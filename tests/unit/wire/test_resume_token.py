@@ -1,4 +1,4 @@
-"""Resume tokens: the protocol's own vector, and everything that is not quite one."""
+"""Resume tokens: the vector of the protocol, and tokens with one fault."""
 
 import base64
 import dataclasses

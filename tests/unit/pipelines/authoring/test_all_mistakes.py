@@ -1,4 +1,4 @@
-"""An author learns of all mistakes of a pipeline at once, and not of one with each build."""
+"""A build reports all mistakes of a pipeline at once."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the contract says, what changes its version, and what does not."""
+"""The contract of a pipeline, and the changes that give it another version."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The example on its file: exact totals, and every bad row with its reasons."""
+"""The payments example: exact totals, and each rejected row with its reasons."""
 
 import csv
 from pathlib import Path

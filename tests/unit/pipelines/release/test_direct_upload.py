@@ -1,4 +1,4 @@
-"""What goes straight to the artifact store: which bytes, to whom, how often it is tried, and which verdict counts."""
+"""Direct uploads to the artifact store: bytes, addresses, retries and the verification."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ TRIES = 6
 
 
 class Store:
-    """Takes each PUT with the next of `statuses`, and with 200 after them."""
+    """Responds to each PUT with the next of `statuses`, and then with 200."""
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
@@ -50,7 +50,7 @@ class Store:
 
 
 class Coordinator:
-    """Has the parts of DATA sent to `store`. Once it is asked to, it verifies them with the next of `statuses`."""
+    """Lists the parts of DATA for `store`. After completion, it returns the next of `statuses`."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -66,10 +66,16 @@ class Coordinator:
             for offset in range(0, len(DATA), PART)
             if f"/{offset}" not in there
         ]
-        finding = {"message": "other bytes came"} if self.status == "REJECTED" else None
+        finding = {"message": "other bytes arrived"} if self.status == "REJECTED" else None
         received = len(DATA) - sum(part["size"] for part in parts)
-        told = {"uploadId": "u", "status": self.status, "size": len(DATA), "received": received, "finding": finding}
-        return {**told, "missing": parts if self.status == "OPEN" else []}
+        upload_state = {
+            "uploadId": "u",
+            "status": self.status,
+            "size": len(DATA),
+            "received": received,
+            "finding": finding,
+        }
+        return {**upload_state, "missing": parts if self.status == "OPEN" else []}
 
 
 @pytest.fixture
@@ -86,7 +92,7 @@ def coordinator(stores: list[Store]) -> Coordinator:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds of each pause between two tries, none of which is waited for."""
+    """The seconds of each pause between two tries. The test does not wait for them."""
     made: list[float] = []
     monkeypatch.setattr(time, "sleep", made.append)
     return made
@@ -110,10 +116,10 @@ def test_each_part_is_sent_with_its_bytes(tmp_path: Path, coordinator: Coordinat
 
 
 def test_no_more_bytes_are_read_than_a_part_has(tmp_path: Path, coordinator: Coordinator) -> None:
-    path, told = tmp_path / "app.zip", list[tuple[int, int]]()
+    path, upload_state = tmp_path / "app.zip", list[tuple[int, int]]()
     path.write_bytes(DATA)
-    assert send(path, "sha256:0", coordinator.call, lambda *numbers: told.append(numbers), verdict_timeout=20)
-    assert told == [(4, 10), (8, 10), (10, 10), (10, 10)]
+    assert send(path, "sha256:0", coordinator.call, lambda *numbers: upload_state.append(numbers), verdict_timeout=20)
+    assert upload_state == [(4, 10), (8, 10), (10, 10), (10, 10)]
 
 
 def test_a_part_that_failed_is_sent_again(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
@@ -141,7 +147,7 @@ def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     tmp_path: Path, stores: list[Store], coordinator: Coordinator, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     asked, other = stores
     asked.statuses, asked.location = [307] * TRIES, f"{other.url}/0"
@@ -172,7 +178,7 @@ def test_a_coordinator_without_direct_uploads_is_supported(tmp_path: Path, code:
 
 
 def test_a_coordinator_with_too_many_uploads_refuses_another(tmp_path: Path) -> None:
-    """The author learns why. The file is not sent with the release instead."""
+    """The reason is reported. The file is not sent with the release instead."""
     (tmp_path / "app.zip").write_bytes(DATA)
     with pytest.raises(DefinitionError, match="DIRECT_UPLOADS_FULL"):
         send(

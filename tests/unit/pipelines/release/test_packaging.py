@@ -1,4 +1,4 @@
-"""What is in an artifact, and that its bytes depend on the source alone."""
+"""The entries of an artifact. Its bytes depend only on the source."""
 
 import hashlib
 import json
@@ -109,7 +109,7 @@ def test_a_changed_body_changes_the_digest_and_nothing_else(author: Author, tmp_
 
 
 def test_a_new_artifact_replaces_the_old_one_atomically(author: Author, tmp_path: Path) -> None:
-    """Whoever is reading the old one reads it to its end."""
+    """A process that reads the old one can read it to its end."""
     old = build(author.pipeline(STEP), tmp_path / "dist")
     with old.path.open("rb") as file:
         build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")

@@ -102,7 +102,7 @@ def test_the_token_is_sent_only_to_the_coordinator(
 ) -> None:
     coordinator, other = coordinators
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     published(folder, coordinator)
     assert {authorization for _, _, authorization in coordinator.requests} == {"Bearer dc_secret"}

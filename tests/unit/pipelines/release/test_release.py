@@ -1,4 +1,4 @@
-"""The descriptor that is written for built artifacts."""
+"""The descriptor of built artifacts."""
 
 import json
 import zipfile

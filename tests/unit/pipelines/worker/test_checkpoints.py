@@ -1,4 +1,4 @@
-"""How a pipeline asks for checkpoints: in its artifact, in its release, and nowhere else."""
+"""A pipeline requests checkpoints in its artifact and in its release only."""
 
 import json
 import zipfile
@@ -38,7 +38,7 @@ def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(pipeline:
     pipeline.checkpoint = True
     asking = build(pipeline, tmp_path / "asking")
     assert entries(asking.path) == {**entries(without.path), CAPABILITIES_ENTRY: b'["checkpoint-each-step"]\n'}
-    # What the pipeline means is the same, so is its contract; how it is run differs, so does the release.
+    # The semantics are the same, and so is the contract. The way it runs differs, and so does the release.
     assert asking.contract == without.contract
     assert asking.digest != without.digest
     pipeline.checkpoint = False

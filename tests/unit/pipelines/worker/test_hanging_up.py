@@ -1,4 +1,4 @@
-"""A caller over HTTP that hangs up: its step learns of it, and the place is free for the next."""
+"""If a caller over HTTP hangs up, its step can detect it, and its turn is free for the next call."""
 
 import json
 import socket

@@ -62,7 +62,7 @@ def payload(trick: str, number: int = 7) -> str:
 
 
 def answers(host: Host, *tricks: str) -> list[Outcome]:
-    """The outcomes of one group, in the order of its commands: exactly one for each."""
+    """Return the outcomes of one group in the order of its commands, exactly one for each."""
     commands = [command(payload=payload(trick), result_shape="MATERIALIZED_MULTI") for trick in tricks]
     reported: list[Report] = []
     started(host, commands, reported).join(60)
@@ -74,8 +74,8 @@ def answers(host: Host, *tricks: str) -> list[Outcome]:
 
 
 def held(host: Host) -> list[HeldLease]:
-    beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat)
-    return beat.running + beat.waiting
+    body = decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat)
+    return body.running + body.waiting
 
 
 @tricks
@@ -137,7 +137,7 @@ def test_a_rest_host_answers_every_command(hostile: Hosted, trick: str) -> None:
     assert rest_answer(host, "well").outcome == "COMPLETED"
 
 
-# --- what it does to the process ------------------------------------------------------------------
+# --- effects on the process ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trick", ["silence in the log", "signal handlers"])
@@ -151,7 +151,7 @@ def test_what_a_step_changes_in_the_process_is_undone(host: Host, trick: str, ca
 
 
 def test_a_recursion_limit_that_a_step_lowered_is_restored() -> None:
-    """In this thread alone: for as long as it is low, every thread that is deeper than that fails."""
+    """Only in this thread: while the limit is low, every thread with more frames fails."""
 
     def lower() -> Failed | None:
         for limit in range(1, 1_000):
@@ -291,7 +291,7 @@ def test_a_call_that_timed_out_is_not_run_when_its_turn_comes(hosted: Hosted) ->
 
 
 def started(host: Host, commands: list[Command], reported: list[Report]) -> threading.Thread:
-    """Run a group as a worker does: in another thread than the main one."""
+    """Run a group as a worker does, outside of the main thread."""
     message = seal(host.release.identity, CommandGroup(commands=commands), Hosted.key)
     runner = threading.Thread(target=host.execute, args=(message, reported.append))
     runner.start()

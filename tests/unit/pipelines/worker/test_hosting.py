@@ -1,4 +1,4 @@
-"""A worker hosts a release only with the very code of it."""
+"""A worker hosts a release only with exactly the code of that release."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A lease that is lost: its step learns of it, and what no thread has begun is not begun."""
+"""If a lease is lost, its step can detect it, and a command that no thread has begun does not run."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ from pipelines.worker.host import Host
 from pipelines.worker.outbox import Report
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted, executed
-from tests.unit.pipelines.worker.test_host import answer, command, sealed
+from tests.unit.pipelines.worker.test_host import command, outcomes_in, sealed
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Command, Heartbeat, Instruction, OutcomeGroup
 from wire.messages.limits import MOST_LEASES
@@ -33,7 +33,7 @@ def host(hosted: Hosted) -> Host:
 
 @pytest.fixture
 def executing(hosted: Hosted, host: Host) -> Iterator[Running]:
-    """Executes commands in a thread; returns a list that gets the answer."""
+    """Execute commands in a thread. Return a list that receives the message with the outcomes."""
     threads = []
 
     def start(*commands: Command) -> list[dict[str, Any] | None]:
@@ -65,7 +65,7 @@ def lose(host: Host, *commands: Command) -> None:
 
 
 def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
-    eventually(lambda: len(answers) == 1, seconds=10, what="the answer")
+    eventually(lambda: len(answers) == 1, seconds=10, what="the outcomes_in")
     return answers[0]
 
 
@@ -89,7 +89,7 @@ def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: H
     answers = executing(cancelled)
     eventually(hosted.marks, what="the step's start")
     lose(host, cancelled)
-    [outcome] = answer(answered(answers), hosted.key)
+    [outcome] = outcomes_in(answered(answers), hosted.key)
     assert outcome.failure is not None
     assert (outcome.outcome, outcome.failure.failure_class) == ("FAILED", "pipelines.errors.Cancelled")
 
@@ -105,7 +105,7 @@ def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, ho
     assert tokens(host) == ({other.lease_token}, set(), 1)
     host.changed.clear()
     (hosted.folder / "go").touch()
-    [outcome] = answer(answered(answers), hosted.key)
+    [outcome] = outcomes_in(answered(answers), hosted.key)
     # The outcome is reported like any other. The coordinator drops it and records that in the history.
     assert outcome.outcome == "COMPLETED"
     eventually(host.changed.is_set, what="the news of a free thread")
@@ -132,7 +132,7 @@ def test_a_waiting_command_that_lost_its_lease_never_begins(hosted: Hosted, host
     lose(host, lost)
     assert tokens(host)[1:] == ({kept.lease_token}, 0)
     (hosted.folder / "go").touch()
-    outcomes = answer(answered(answers), hosted.key)
+    outcomes = outcomes_in(answered(answers), hosted.key)
     assert len(outcomes) == 3
     assert lost.execution_id not in {each.execution_id for each in outcomes}
     assert 1 not in hosted.marks()
@@ -144,9 +144,13 @@ def test_a_heartbeat_names_no_more_leases_than_it_can() -> None:
     for each in taken[: MOST_LEASES + 1]:
         held.begin(each.lease_token)
     in_use = held.in_use()
-    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=in_use.running, waiting=in_use.waiting)
-    assert [each.lease_token for each in beat.running] == [each.lease_token for each in taken[:MOST_LEASES]]
-    body = json.dumps([[seal(ReleaseIdentity("t", "p", "c", "r"), beat, worker_key("s", "t"))], {}, NOTHING_FOLLOWS])
+    heartbeat_body = Heartbeat(
+        worker_id="w", state="HEALTHY", capacity=1, running=in_use.running, waiting=in_use.waiting
+    )
+    assert [each.lease_token for each in heartbeat_body.running] == [each.lease_token for each in taken[:MOST_LEASES]]
+    body = json.dumps(
+        [[seal(ReleaseIdentity("t", "p", "c", "r"), heartbeat_body, worker_key("s", "t"))], {}, NOTHING_FOLLOWS]
+    )
     assert len(body) < LONGEST_SMALL_MESSAGE
 
 

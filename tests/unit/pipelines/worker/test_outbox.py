@@ -1,4 +1,4 @@
-"""What goes out together, what is overtaken, and that nothing is lost to a broker that is away."""
+"""The outbox groups and replaces reports, and loses none if the broker is unreachable."""
 
 import threading
 import uuid
@@ -45,7 +45,7 @@ def checkpoint(token: uuid.UUID, step: int) -> Report:
 
 
 class Broker:
-    """Takes groups; the first ones may find it closed, or away."""
+    """Receives groups. It refuses the first ones, or is unreachable for them."""
 
     def __init__(self, failures: int = 0) -> None:
         self.groups: list[list[Report]] = []
@@ -146,7 +146,7 @@ def test_closing_does_not_wait_forever_for_an_unreachable_broker() -> None:
 def test_only_a_report_that_can_never_be_sent_is_lost(
     kind: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It holds up no other, and what was sent or lost is done with: no lease is held for it."""
+    """It delays no other report. No lease is held for a report that was sent or lost."""
     bad, good = outcome(identity=ELSEWHERE), outcome()
     sent: list[Report] = []
     done: list[Report] = []

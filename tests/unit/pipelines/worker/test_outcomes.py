@@ -1,4 +1,4 @@
-"""A worker reports progress and suspensions of a transition, and omits checkpoints that are too large."""
+"""A worker reports checkpoints and suspensions of a transition, and omits checkpoints that are too large."""
 
 import secrets
 import sys
@@ -69,7 +69,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 
 def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[int, list[str]] | None]]:
-    """Return the outcome ("" without one) and the checkpoint of each answer to one command, in order."""
+    """Return the outcome ("" without one) and the checkpoint of each report on one command, in order."""
     answers: list[Report] = []
     sent = command(payload=payload, **members)
     host.execute(seal(host.release.identity, CommandGroup(commands=[sent]), Hosted.key), answers.append)

@@ -1,4 +1,4 @@
-"""How long transitions take, and when that is news."""
+"""The pace of transitions, and when a change is reported early."""
 
 import threading
 
@@ -16,9 +16,9 @@ def test_the_first_transition_is_notable_and_reports_its_time() -> None:
     with pace.measured() as is_news:
         PAUSE.wait(0.02)
     assert is_news()
-    told = pace.report()
-    assert told is not None
-    assert told >= 0.02
+    seconds = pace.report()
+    assert seconds is not None
+    assert seconds >= 0.02
 
 
 def test_a_transition_that_ends_without_its_lease_does_not_count() -> None:
@@ -49,9 +49,9 @@ def test_a_long_transition_counts_before_it_ends() -> None:
         pass
     with pace.measured():
         PAUSE.wait(0.1)
-        told = pace.report()
-    assert told is not None
-    assert told >= 0.1
+        seconds = pace.report()
+    assert seconds is not None
+    assert seconds >= 0.1
 
 
 def test_a_failing_transition_counts_like_any_other() -> None:
@@ -65,7 +65,7 @@ def test_a_failing_transition_counts_like_any_other() -> None:
 
 
 def test_a_transition_that_others_overtake_does_not_count() -> None:
-    """One that hangs says nothing about the pace of the others."""
+    """A hanging transition says nothing about the pace of others."""
     pace = Pace()
 
     def overtake() -> None:

@@ -1,4 +1,4 @@
-"""What a worker in Python answers over HTTP: who asks, for what, and only then what it says (wire protocol D)."""
+"""The responses of a worker over HTTP. It checks the sender, then the identity, then the payload (wire protocol D)."""
 
 import hashlib
 import hmac
@@ -36,16 +36,16 @@ def host() -> RestHost:
 
 
 def signed(method: str, path: str, body: bytes, **changes: str) -> dict[str, str]:
-    """The headers of a request, written from the protocol alone."""
-    told = {
+    """Return the headers of a request, computed from the protocol without product code."""
+    headers = {
         "X-TPF-Worker-Timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         "X-TPF-Worker-Nonce": str(uuid.uuid4()),
         **{name: value for name, value in changes.items() if name.startswith("X-")},
     }
     digest = hashlib.sha256(body).hexdigest()
-    canonical = f"{method}\n{path}\n{told['X-TPF-Worker-Timestamp']}\n{told['X-TPF-Worker-Nonce']}\n{digest}"
+    canonical = f"{method}\n{path}\n{headers['X-TPF-Worker-Timestamp']}\n{headers['X-TPF-Worker-Nonce']}\n{digest}"
     signature = hmac.new(changes.get("secret", SECRET).encode(), canonical.encode(), hashlib.sha256).hexdigest()
-    return {"X-TPF-Worker-Signature": signature, **told}
+    return {"X-TPF-Worker-Signature": signature, **headers}
 
 
 def payload(type_id: str, value: Any) -> dict[str, str]:
@@ -91,7 +91,7 @@ def ran(host: RestHost, given: dict[str, str], **members: Any) -> Any:
     return answer
 
 
-# --- who asks -------------------------------------------------------------------------------------
+# --- signatures -------------------------------------------------------------------------------------
 
 
 def ago(**time: float) -> str:
@@ -165,7 +165,7 @@ def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: 
     assert host.respond(method, path, {}, b"") == (status, b"")
 
 
-# --- what it says ---------------------------------------------------------------------------------
+# --- commands ---------------------------------------------------------------------------------
 
 
 def test_the_liveness_check_needs_no_signature(host: RestHost) -> None:
@@ -263,32 +263,32 @@ def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: 
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
-# --- what it does ---------------------------------------------------------------------------------
+# --- transitions ---------------------------------------------------------------------------------
 
 
 def test_it_suspends_at_an_await(host: RestHost) -> None:
     answer = ran(host, uni(ORDER))
     assert (answer["outcome"], answer["outputPayloads"], answer["failure"]) == ("WAITING_EXTERNAL", [], None)
-    told = answer["awaitSuspension"]
-    unit, [asked] = told["unit"], told["interactions"]
+    suspension = answer["awaitSuspension"]
+    unit, [interaction] = suspension["unit"], suspension["interactions"]
     step_id = "ProcessAwaitRestaurantDecisionService"
     name = hashlib.md5(f"acme:{EXECUTION}:{step_id}:2".encode()).digest()
-    assert unit["unitId"] == told["unitId"] == asked["unitId"] == str(uuid.UUID(bytes=name, version=3))
-    assert unit["primaryInteractionId"] == asked["interactionId"]
-    assert (unit["status"], unit["version"], asked["version"], asked["status"]) == (
+    assert unit["unitId"] == suspension["unitId"] == interaction["unitId"] == str(uuid.UUID(bytes=name, version=3))
+    assert unit["primaryInteractionId"] == interaction["interactionId"]
+    assert (unit["status"], unit["version"], interaction["version"], interaction["status"]) == (
         "WAITING_EXTERNAL",
         1,
         2,
         "DISPATCHED",
     )
-    assert (told["stepIndex"], unit["stepId"], asked["outputType"]) == (2, step_id, TYPES + "Decision")
-    assert asked["requestPayload"]["dishes"] == ["soup"]
-    assert asked["requestPayload"]["total"] == "9.00"
-    assert asked["deadlineEpochMs"] - asked["createdAtEpochMs"] == 30 * 60 * 1000
-    assert (asked["causationId"], asked["idempotencyKey"]) == (f"{EXECUTION}:2", f"{EXECUTION}:{step_id}")
-    assert (asked["group"], asked["transportType"]) == ("restaurant", "interaction-api")
+    assert (suspension["stepIndex"], unit["stepId"], interaction["outputType"]) == (2, step_id, TYPES + "Decision")
+    assert interaction["requestPayload"]["dishes"] == ["soup"]
+    assert interaction["requestPayload"]["total"] == "9.00"
+    assert interaction["deadlineEpochMs"] - interaction["createdAtEpochMs"] == 30 * 60 * 1000
+    assert (interaction["causationId"], interaction["idempotencyKey"]) == (f"{EXECUTION}:2", f"{EXECUTION}:{step_id}")
+    assert (interaction["group"], interaction["transportType"]) == ("restaurant", "interaction-api")
     again = ran(host, uni(ORDER))["awaitSuspension"]
-    assert again["interactions"][0]["correlationId"] == asked["correlationId"]
+    assert again["interactions"][0]["correlationId"] == interaction["correlationId"]
 
 
 def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
@@ -348,8 +348,8 @@ def server(host: RestHost) -> Iterator[Server]:
 
 def test_it_serves_over_http(server: Server) -> None:
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    told = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
-    assert (told.status_code, told.json()["releaseVersion"]) == (200, "1.0")
+    response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
+    assert (response.status_code, response.json()["releaseVersion"]) == (200, "1.0")
     body = json.dumps(command(uni(ORDER))).encode()
     answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
     assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")

@@ -212,7 +212,7 @@ def test_streams_are_lazy(author: Author, context: StepContext) -> None:
 
 
 def test_a_step_receives_the_value_as_read_from_json(author: Author, context: StepContext) -> None:
-    """So it makes no difference whether two steps run in one transition or in two."""
+    """So it does not matter whether two steps run in one transition or in two."""
     pipeline = author.pipeline(
         """
         kept = Receipt(1)

@@ -1,4 +1,4 @@
-"""Contract entries out of archives, sound and hostile."""
+"""Reads contract entries of valid and hostile archives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of one kind are logged at a bounded rate; what was left out is counted."""
+"""Errors of one kind are logged at a bounded rate; omitted ones are counted."""
 
 import logging
 

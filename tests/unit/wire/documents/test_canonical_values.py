@@ -1,4 +1,4 @@
-"""JSON values held against canonical types (wire protocol A.1.3)."""
+"""Checks JSON values against canonical types (wire protocol A.1.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a contract's reader accepts and fills in (wire protocol A.1)."""
+"""The contracts that are accepted, and their defaults (wire protocol A.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a descriptor's reader accepts and fills in (wire protocol A.2)."""
+"""The descriptors that are accepted, and their defaults (wire protocol A.2)."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ JSON = st.recursive(
 
 
 def model(value: Any) -> Any:
-    """A value that Python itself compares as JSON values are to be compared."""
+    """Return a value that Python compares as JSON values must be compared."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return type(value).__name__, value
     if isinstance(value, int | float):
@@ -41,7 +41,7 @@ def model(value: Any) -> Any:
 
 
 def rewritten(value: Any, draw: Any) -> Any:
-    """An equal value: members in another order, whole numbers as the other type where that is exact."""
+    """Return an equal value: members in another order, and integers as floats or vice versa if that is exact."""
     if isinstance(value, dict):
         names = draw(st.permutations(list(value)))
         return {name: rewritten(value[name], draw) for name in names}
@@ -106,7 +106,7 @@ def test_zero_is_zero(written: str) -> None:
 
 
 def test_the_largest_exponents_are_cheap() -> None:
-    """A double has at most 309 digits before the point, and what is larger is refused where JSON is read."""
+    """A double has at most 309 digits before the point. Larger numbers are refused when JSON is read."""
     assert json_values.canonical(1.7976931348623157e308) == "17976931348623157" + "0" * 292
     assert json_values.canonical(5e-324) == "5e-324"
 

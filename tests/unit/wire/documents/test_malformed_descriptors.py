@@ -1,4 +1,4 @@
-"""Every way to break a descriptor, with the finding that it earns (wire protocol A.2, A.3 rules 4 to 10).
+"""Malformed descriptors and their findings (wire protocol A.2, A.3 rules 4 to 10).
 
 A row names what it breaks, the path to set (its last item is the value; `...` deletes), the code, the field
 and the message.

@@ -1,4 +1,4 @@
-"""DSSE envelopes: the published vectors, and every way to tamper with one."""
+"""DSSE envelopes: the published vectors, and envelopes with one change."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from wire.documents import signing
 from wire.findings import DocumentError
 
 DOCUMENT = {"schemaVersion": 1}
-# RFC 8032, 7.1, test 1: an ed25519 key pair that anyone can look up.
+# RFC 8032, 7.1, test 1: a published ed25519 key pair.
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBLIC = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 # DSSE protocol 1.0.2: PAE("http://example.com/HelloWorld", "hello world").
@@ -37,7 +37,7 @@ def codes(document: dict[str, Any]) -> set[str]:
 
 
 def test_the_signed_bytes_are_the_published_encoding() -> None:
-    """The signature is the ed25519 one over the protocol's own example of the encoding, byte for byte."""
+    """The bytes of the signature are the ed25519 signature of the protocol's example of the encoding."""
     key = Ed25519PrivateKey.from_private_bytes(SECRET)
     made = json.loads(signing.sign(b"hello world", "http://example.com/HelloWorld", [key]))
     assert made["payload"] == "aGVsbG8gd29ybGQ="
@@ -129,7 +129,7 @@ def test_a_malformed_envelope_is_refused_with_its_code(changes: dict[str, Any], 
 
 
 def test_every_form_that_dsse_allows_is_read() -> None:
-    """The alphabet for addresses, no key id, and members that others add (DSSE envelope, parsing rules)."""
+    """The URL-safe alphabet, no key id, and additional members (DSSE envelope, parsing rules)."""
     payload = b"\xff\xfe\xfd?>"
     key = making.private_key()
     signature = key.sign(Envelope(payload, "t", {}).pae())
@@ -146,7 +146,7 @@ def test_every_form_that_dsse_allows_is_read() -> None:
 
 
 def test_the_id_of_a_key_is_the_digest_that_openssl_prints() -> None:
-    """SHA-256 of SubjectPublicKeyInfo: for ed25519 a fixed head (RFC 8410) and the 32 bytes of the key."""
+    """SHA-256 of SubjectPublicKeyInfo: for ed25519 a fixed prefix (RFC 8410) and the 32 bytes of the key."""
     key = Ed25519PublicKey.from_public_bytes(PUBLIC)
     head = bytes.fromhex("302a300506032b6570032100")
     assert signing.key_id(key) == hashlib.sha256(head + PUBLIC).hexdigest()

@@ -1,4 +1,4 @@
-"""Bytes that are no document, or that two parsers would read differently."""
+"""Bytes that are not a document, or that two parsers would read differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain JSON and typed payloads are two tellings of the same value (wire protocol C.3)."""
+"""Plain JSON and typed payloads represent the same values (wire protocol C.3)."""
 
 import json
 from typing import Any

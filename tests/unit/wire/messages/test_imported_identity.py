@@ -35,7 +35,7 @@ def test_a_suspension_with_a_part_of_another_identity_is_unanswerable(place: str
 
 
 def itemized(**unit: Any) -> dict[str, Any]:
-    """A suspension that asks for two items, in another order than theirs."""
+    """Return a suspension with requests for two items, in reverse order."""
     document: dict[str, Any] = json.loads(WAITING)
     suspension = document["awaitSuspension"]
     suspension["unit"].update({"primaryInteractionId": None, "dispatchComplete": True, "expectedItemCount": 2} | unit)
@@ -53,7 +53,7 @@ def test_items_are_imported_in_their_order(expected: int | None) -> None:
 
 @pytest.mark.parametrize("unit", [{"dispatchComplete": False}, {"expectedItemCount": 1}, {"expectedItemCount": 3}])
 def test_a_unit_without_exactly_one_request_per_item_is_unanswerable(unit: dict[str, Any]) -> None:
-    """It would go on without the answers to the others."""
+    """It would resume without the other responses."""
     with pytest.raises(Unanswerable, match="has not sent all of its requests"):
         kept(itemized(**unit))
 

@@ -1,4 +1,4 @@
-"""Envelopes between coordinator and worker: signed whole, decoded late, and addressed to one release."""
+"""Envelopes between coordinator and worker are completely signed, decoded late, and addressed to one release."""
 
 import copy
 import json
@@ -139,12 +139,12 @@ def test_a_signature_in_upper_case_is_wrong() -> None:
 def test_moving_text_between_neighbouring_members_breaks_the_signature(data: st.DataObject) -> None:
     """The signature covers members, not their concatenation."""
     message = seal(ReleaseIdentity("acme", "abc", "def", "ghi"), BEAT, KEY)
-    whole = "abcdefghi"
+    text = "abcdefghi"
     cuts = sorted(data.draw(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda cut: sorted(cut) != [3, 6])))
     moved = {
-        "pipelineId": whole[: cuts[0]],
-        "contractVersion": whole[cuts[0] : cuts[1]],
-        "releaseVersion": whole[cuts[1] :],
+        "pipelineId": text[: cuts[0]],
+        "contractVersion": text[cuts[0] : cuts[1]],
+        "releaseVersion": text[cuts[1] :],
     }
     with pytest.raises(ProtocolError):
         verify({**message, **moved}, keys_of)
@@ -187,7 +187,7 @@ def test_a_message_without_the_form_of_an_envelope_is_malformed(message: Any) ->
 
 
 def resealed(body: str, kind: str = "commands") -> Verified:
-    """A well signed envelope around any body, as a worker with a key and a bug would send it."""
+    """Return a signed envelope with any body, as a worker with a bug would send it."""
     return verify(making.resealed(SEALED, KEY, body=body, kind=kind), keys_of)
 
 
@@ -305,7 +305,7 @@ def test_two_releases_share_a_queue_only_if_they_are_equal(one: ReleaseIdentity,
 
 @given(st.text(alphabet='a,": ', min_size=1, max_size=12), st.data())
 def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: st.DataObject) -> None:
-    """Same concatenation, separators included, cut elsewhere."""
+    """The same concatenation with separators, split at another place."""
 
     def cut(places: list[int]) -> ReleaseIdentity:
         first, second, third = sorted(places)
@@ -330,7 +330,7 @@ def test_any_broker_accepts_a_queue_name() -> None:
 
 
 def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:
-    """Both ends of a running system compute them: a change would strand what is under way."""
+    """Both sides of a running system compute them, so a change would strand running executions."""
     assert (
         queue_of(IDENTITY) == "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
     )

@@ -1,4 +1,4 @@
-"""Commands and results are read strictly: what is missing, unknown, or does not belong (wire protocol D.5, D.6)."""
+"""Commands and results are read strictly: missing, unknown and misplaced members (wire protocol D.5, D.6)."""
 
 import json
 import uuid
@@ -111,7 +111,7 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @given(st.sampled_from([COMPLETED, FAILED, WAITING]), st.data())
 def test_any_response_of_a_worker_is_an_outcome(text: str, data: st.DataObject) -> None:
-    """One part of a right answer is anything at all: there is always an outcome to record, and never an error."""
+    """If any part of a valid response is replaced by anything, there is still an outcome to record, and no error."""
     document = json.loads(text)
     path = data.draw(st.sampled_from(paths(document)))
     value = data.draw(json_values)
