@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
-from urllib.parse import urlsplit
 
 from pipelines.errors import Cancelled, DefinitionError
 from wire.documents.cardinality import gives_many, takes_many
@@ -23,7 +22,6 @@ AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
 TIMER: Final = "timer"
 
 _MAX_NAME: Final = 200
-_MAX_URL: Final = 2_000
 _PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -357,7 +355,7 @@ def _waiting_time(name: str, time: timedelta) -> timedelta:
 def _check_url(name: str, transport: str, url: str | None) -> None:
     if (transport == "webhook") != (url is not None):
         problem = "has no url" if url is None else f"has a url, which {transport} does not take"
-    elif url is not None and not _is_webhook_url(url):
+    elif url is not None and not is_web_address(url):
         problem = f"has the url {url!r}"
     else:
         return
@@ -379,12 +377,6 @@ def _check_recipient(name: str, member: str, recipient: str | None) -> None:
         f'await "{name}" has a {member} {wrong}; use 1 to {LONGEST_RECIPIENT} printable characters without blanks '
         "at either end",
     )
-
-
-def _is_webhook_url(url: object) -> bool:
-    if not isinstance(url, str) or not (url.isascii() and url.isprintable() and len(url) <= _MAX_URL):
-        return False
-    return is_web_address(url) and "@" not in urlsplit(url).netloc
 
 
 def humanised(function_name: str) -> str:

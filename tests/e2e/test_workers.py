@@ -216,7 +216,7 @@ def test_orders_that_the_broker_lost_are_given_again(
         for order, taking, then in (("drain", False, "other"), ("undrain", True, "drained")):
             valkey.kill()
             two.order(order)
-            valkey.forget()
+            valkey.remove_data()
             valkey.start()
             two.wait_until(taking=taking)
             if taking:

@@ -73,7 +73,7 @@ def test_whoever_fills_the_place_that_an_outcome_leaves_is_rung_for(
     claim: Claim, django_capture_on_commit_callbacks: Any
 ) -> None:
     taken("control")
-    wakeup.answered(DISPATCH_TASK)
+    wakeup.started(DISPATCH_TASK)
     with django_capture_on_commit_callbacks(execute=True):
         tasks.record(outcomes(claim))
     assert (DISPATCH_TASK, []) in taken("control")

@@ -11,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from executions import tasks
-from executions.awaits import awaits, webhooks
+from executions.awaits import awaits, opening, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
@@ -233,10 +233,10 @@ def webhooks_of_one_await(scene: Scene) -> Work:
 
 def very_many_webhooks_of_one_await(scene: Scene) -> Work:
     """A few messages, whose tasks each announce the next webhook."""
-    many = awaits.MOST_SENDERS + 2
+    many = opening.MOST_SENDERS + 2
     return scene.work(
         scene.webhook(requests=["{}"] * many, itemized=True, gives_many=True),
-        *[SEND_TASK] * awaits.MOST_SENDERS,
+        *[SEND_TASK] * opening.MOST_SENDERS,
         is_done=received(scene, many),
     )
 

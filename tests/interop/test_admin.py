@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from executions.models import Execution, Worker, WorkerEvent
-from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.eligibility import CHECK_TASK
 from pipelines.release.descriptor import release
 from releases.models import Release
 from tenancy.models import Tenant

@@ -24,7 +24,7 @@ OTHERS = [ReleaseIdentity(tenant, "payments", "1", "1.0") for tenant in ("acme-2
 FOREIGN_KEYS = (
     *(name for other in OTHERS for name in (queue_of(other), instruction_queue_of(other, "w-1"))),
     *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
-    *("unacked", "unacked_index", "unacked_mutex", "_kombu.binding.control", "coordinator:probe", "bell:x:0"),
+    *("unacked", "unacked_index", "unacked_mutex", "_kombu.binding.control", "coordinator:probe", "wakeup:x:0"),
     *(tenant_prefix(TENANT)[:-1], "*", "tenant.*", "", f"x{queue_of(OWN)}"),
 )
 ALLOWED = {

@@ -12,8 +12,8 @@ def compact(value: Any) -> bytes:
     They contain no spaces. Members keep their order. Non-ASCII characters are literal except U+2028 and U+2029. Raises
     ValueError for a number that is not finite and UnicodeEncodeError for a lone surrogate.
     """
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
+    written = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return written.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
 
 
 def fingerprint(value: Any) -> str:
@@ -28,6 +28,11 @@ def in_key_order(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [in_key_order(item) for item in value]
     return value
+
+
+def text(value: Any) -> str:
+    """Return `value` as JSON text without spaces. Members keep their order, and all characters are literal."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def sorted_text(value: Any) -> str:

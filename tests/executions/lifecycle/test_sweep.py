@@ -18,8 +18,8 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention, sweep
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution, MessagePath, Worker
-from executions.transports.rest.capabilities import CHECK_TASK
 from executions.workers import message_path
+from executions.workers.eligibility import CHECK_TASK
 from releases.models import Blob, Release
 from tenancy.models import Tenant
 from tests import making

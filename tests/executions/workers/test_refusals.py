@@ -161,7 +161,7 @@ def test_a_flood_of_refusals_is_no_flood_of_notices(identity: ReleaseIdentity) -
         # Once the first notice is refused, the others cost no message. All of them count.
         for _ in range(refusals.MOST_NOTICES - 1):
             tasks.heartbeat(message)
-    gate.forget()
+    gate.reset()
     tasks.heartbeat(message)
     assert len(notices(identity)) == 1
     tasks.heartbeat(message)
