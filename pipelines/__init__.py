@@ -1,4 +1,4 @@
-"""What the author of a pipeline imports."""
+"""The names that the author of a pipeline imports."""
 
 from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
 from pipelines.errors import Cancelled, DefinitionError, NonRetryable

@@ -39,9 +39,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
         title="commands", required=True, metavar="build | key | release | publish | worker"
     )
     _add_build(commands.add_parser("build", help="compile a pipeline and pack its artifact"))
-    _add_key(commands.add_parser("key", help="make a key that signs releases"))
+    _add_key(commands.add_parser("key", help="create a key that signs releases"))
     _add_release(commands.add_parser("release", help="write pipeline-release.json for built artifacts"))
-    _add_publish(commands.add_parser("publish", help="upload a release, wait for the verdict, activate it"))
+    _add_publish(commands.add_parser("publish", help="upload a release, wait for its verification, activate it"))
     _add_worker(commands.add_parser("worker", help="run a transition worker for one release"))
     return parser
 
@@ -54,7 +54,9 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="for the private key; the public one goes beside it")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="for the private key; the public key is written next to it"
+    )
     _add_json(parser)
     parser.set_defaults(run=_key)
 
@@ -77,12 +79,12 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tenant", default=env.get("PIPELINES_TENANT"), help="the tenant's slug; default: $PIPELINES_TENANT"
     )
-    parser.add_argument("--token", metavar="TOKEN", help="better: --token-file, or $PIPELINES_TOKEN")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds an API token")
+    parser.add_argument("--token", metavar="TOKEN", help="prefer --token-file or $PIPELINES_TOKEN")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="contains an API token")
     parser.add_argument(
         "--attach", action="append", default=[], type=Path, metavar="FILE", help="a signature, provenance or SBOM"
     )
-    parser.add_argument("--activate", action="store_true", help="activate the release once it is registered")
+    parser.add_argument("--activate", action="store_true", help="activate the release after its registration")
     parser.add_argument("--reason", default="", help="why it is activated")
     _add_json(parser)
     parser.set_defaults(run=_publish)
@@ -106,7 +108,7 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "default: $PIPELINES_BROKER_CA_FILE",
     )
     parser.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="holds the tenant's worker key; default: $PIPELINES_WORKER_KEY"
+        "--key-file", type=Path, metavar="FILE", help="contains the tenant's worker key; default: $PIPELINES_WORKER_KEY"
     )
     parser.add_argument("--worker-id", metavar="ID", help="default: made from host and process")
     parser.add_argument(
@@ -119,7 +121,10 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "--bind", default="127.0.0.1:8090", metavar="HOST:PORT", help="rest: where to listen; default: 127.0.0.1:8090"
     )
     parser.add_argument(
-        "--payload-prefix", action="append", metavar="PREFIX", help="rest: types to accept, beside the pipeline's own"
+        "--payload-prefix",
+        action="append",
+        metavar="PREFIX",
+        help="rest: types to accept in addition to the pipeline's own",
     )
     parser.add_argument("--log-level", type=str.upper, choices=LOG_LEVELS, default="INFO", metavar="LEVEL")
     parser.set_defaults(run=_worker)
@@ -161,7 +166,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _key(arguments: argparse.Namespace) -> int:
-    """Cryptography is loaded here only."""
+    """Create a key. Imports cryptography here only, because the other commands do not need it."""
     from pipelines.release import signing_key
 
     made = signing_key.make(arguments.file)
@@ -189,12 +194,12 @@ def _release(arguments: argparse.Namespace) -> int:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    """Exit status 1 says that the release was not registered; a mistake is 2, as everywhere."""
+    """Publish a release. The exit status is 1 if the release was not registered, and 2 after a mistake."""
     from pipelines.release import publish
 
     target = publish.Target(_required(arguments, "url"), _required(arguments, "tenant"), _token(arguments))
-    shown = _Bar(sys.stderr)
-    release = publish.publish(arguments.folder, target, progress=shown.progress, attach=arguments.attach)
+    bar = _Bar(sys.stderr)
+    release = publish.publish(arguments.folder, target, progress=bar.progress, attach=arguments.attach)
     activation = None
     if release["status"] == "REGISTERED" and arguments.activate:
         activation = publish.activate(release, target, reason=arguments.reason)
@@ -207,8 +212,8 @@ def _publish(arguments: argparse.Namespace) -> int:
             )
         trust = release["trust"]
         if trust["policy"] != "off" and trust["standing"] != "SIGNED":
-            told = f"no trusted key signed the release, and the pipeline's policy is {trust['policy']}"
-            print(f"warning: {trust['standing']}: {told}", file=sys.stderr)
+            text = f"no trusted key signed the release, and the pipeline's policy is {trust['policy']}"
+            print(f"warning: {trust['standing']}: {text}", file=sys.stderr)
         facts = {name: release[name] for name in ("pipelineId", "contractVersion", "releaseVersion", "status")}
         _show({**facts, **({"activation": f"#{activation['sequence']}"} if activation else {})}, arguments)
     return 0 if release["status"] == "REGISTERED" else 1
@@ -217,7 +222,7 @@ def _publish(arguments: argparse.Namespace) -> int:
 def _required(arguments: argparse.Namespace, name: str) -> str:
     value: str | None = getattr(arguments, name)
     if not value:
-        raise DefinitionError("MISSING_OPTION", f"give --{name}, or set PIPELINES_{name.upper()}")
+        raise DefinitionError("MISSING_OPTION", f"set --{name} or PIPELINES_{name.upper()}")
     return value
 
 
@@ -228,12 +233,12 @@ def _token(arguments: argparse.Namespace) -> str:
         raise DefinitionError("MISSING_OPTION", f"--token-file cannot be read: {type(error).__name__}") from error
     token: str = file or arguments.token or os.environ.get("PIPELINES_TOKEN", "")
     if not token or not token.isascii() or not token.isprintable():
-        raise DefinitionError("MISSING_OPTION", "give --token-file FILE, or set PIPELINES_TOKEN")
+        raise DefinitionError("MISSING_OPTION", "set --token-file FILE or PIPELINES_TOKEN")
     return token
 
 
 class _Bar:
-    """A progress bar on a terminal; elsewhere nothing."""
+    """A progress bar on a terminal. Prints nothing elsewhere."""
 
     WIDTH = 40
 
@@ -253,7 +258,7 @@ class _Bar:
 
 
 def _worker(arguments: argparse.Namespace) -> int:
-    """Celery is loaded here only: building needs no broker."""
+    """Run a worker. Imports Celery here only, because the other commands need no broker."""
     if arguments.protocol == "rest":
         from pipelines.worker import rest_worker
 

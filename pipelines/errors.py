@@ -1,4 +1,4 @@
-"""What can go wrong on the author's side: a definition that cannot be built, a step that must not be retried."""
+"""The errors of authors: a definition that cannot be built, and a step that must not be retried."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class DefinitionError(Exception):
-    """A pipeline that cannot be loaded, compiled or packed.
+    """A pipeline cannot be loaded, compiled, packed, released, published or hosted.
 
-    ``code`` is stable and UPPER_SNAKE; ``message`` says where the mistake is, what it is and what to do. ``errors``
-    holds every mistake that was found; this error is the first.
+    ``code`` is stable and in UPPER_SNAKE_CASE. ``message`` says where the mistake is, what it is and what to do.
+    ``errors`` contains every mistake that was found; this error is the first of them.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -21,7 +21,7 @@ class DefinitionError(Exception):
 
     @classmethod
     def of_all(cls, errors: Sequence[DefinitionError]) -> DefinitionError:
-        """Return one error that stands for all of ``errors``, a sequence that is not empty."""
+        """Return one error that represents all of ``errors``, which must not be empty."""
         every = tuple(each for error in errors for each in error.errors)
         if len(every) == 1:
             return every[0]
@@ -47,8 +47,11 @@ def raise_all(errors: Sequence[DefinitionError]) -> None:
 
 
 class NonRetryable(Exception):
-    """Raised by a step for a failure that no retry can help. The execution then fails at once."""
+    """Raised by a step for a failure that no retry can fix. The execution then fails without further attempts."""
 
 
 class Cancelled(Exception):
-    """Raised in a step when the outcome of its transition no longer counts. Do not catch it."""
+    """Raised by ``StepContext.raise_if_cancelled`` when the outcome of the transition no longer counts.
+
+    Do not catch it.
+    """

@@ -1,6 +1,6 @@
 """Describes why a transition failed, as bounded text that can be stored and shown.
 
-An exception is the author's code: reading its text, its causes and even its class may raise. No function here raises.
+Exceptions are the author's code: reading the text, the causes or the class of one may raise. No function here raises.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_CLASS: Final = 100
 MOST_FRAMES: Final = 50
 UNNAMED: Final = "UNNAMED_EXCEPTION"
 
-# Control characters but for tab and newline, what reverses the direction of text, and halves of surrogate pairs.
+# Control characters except tab and newline, characters that reverse the direction of text, and lone surrogates.
 _UNSHOWABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _OWN_FOLDER: Final = str(Path(__file__).parent) + os.sep
 _T = TypeVar("_T")
@@ -64,6 +64,7 @@ def failed_by(error: BaseException, *, step_index: int | None = None, step_name:
 
 
 def message_of(step_name: str, text: str) -> str:
+    """Return `text` with the name of the step in front, if there is one, truncated to LONGEST_MESSAGE characters."""
     return cleaned(f'step "{step_name}": {text}' if step_name else text, LONGEST_MESSAGE)
 
 
@@ -96,7 +97,7 @@ def inform(text: str, *arguments: object) -> None:
     _safely(None, log.info, text, *arguments)
 
 
-def report(execution_id: object, failed: Failed | Failure) -> None:
+def log_failure(execution_id: object, failed: Failed | Failure) -> None:
     """Log a failure. All its lines are indented, so that an exception's text cannot imitate a log line."""
     details = "".join(f"\n{line}" for line in indent(failed.traceback or failed.message, "  ").splitlines())
     warn("Execution %s failed with %s:%s", execution_id, failed.failure_class, details)
@@ -110,7 +111,7 @@ def _safely(default: _T, function: Callable[..., _T], *arguments: Any) -> _T:
 
 
 def _cleaned(text: str, longest: int) -> str:
-    # The methods of `str` itself: a subclass may have others.
+    # Call the method of `str` itself, because a subclass may override it.
     plain = _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", str.__getitem__(text, slice(longest + 1)))
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 

@@ -1,6 +1,4 @@
-"""What is wrong with a document or an artifact: findings with stable codes, and the error that carries
-them.
-"""
+"""Findings about a document or an artifact, with stable codes, and the error that contains them."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How much a finding weighs: an error rejects the document, a warning is only shown."""
+    """The severity of a finding. An error rejects the document; a warning is only shown."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -20,9 +18,9 @@ class Severity(StrEnum):
 class Finding:
     """One broken rule.
 
-    `code` is stable and UPPER_SNAKE; `field` is a path such as `pipeline-release.json#artifacts[0].digest`,
-    or only the document when the rule is about all of it; `message` is for people, in the protocol page's
-    words where the page has words. None of them holds a character that cannot be stored.
+    `code` is stable and in UPPER_SNAKE_CASE. `field` is a path such as `pipeline-release.json#artifacts[0].digest`, or
+    the name of the document if the rule concerns all of it. `message` is for people, in the wording of the wire
+    protocol where it has one. All three contain only characters that can be stored.
     """
 
     code: str
@@ -31,7 +29,7 @@ class Finding:
     severity: Severity = Severity.ERROR
 
     def to_json(self) -> dict[str, str]:
-        """Return the finding as a JSON object; `from_json` reads it back."""
+        """Return the finding as a JSON object, which `from_json` reads."""
         return {
             "code": self.code,
             "field": self.field,
@@ -41,7 +39,7 @@ class Finding:
 
     @classmethod
     def from_json(cls, document: Mapping[str, str]) -> Finding:
-        """Read what `to_json` wrote. Raises KeyError or ValueError on anything else."""
+        """Return the finding in a JSON object of `to_json`. Raises KeyError or ValueError for other objects."""
         return cls(
             code=document["code"],
             field=document["field"],
@@ -51,7 +49,7 @@ class Finding:
 
 
 class DocumentError(Exception):
-    """A document is refused; `findings` says everything that is known to be wrong with it, never nothing."""
+    """A document is rejected. `findings` contains all findings about it, at least one."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings: tuple[Finding, ...] = tuple(findings)

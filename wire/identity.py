@@ -1,10 +1,12 @@
-"""The name of one release of one tenant's pipeline: what an execution is pinned to. Pure."""
+"""The identity of one release of one tenant's pipeline, to which executions are pinned. Pure."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseIdentity:
+    """Identifies a release. Its text names all parts, for log lines and messages."""
+
     tenant_id: str
     pipeline_id: str
     contract_version: str

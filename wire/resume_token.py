@@ -1,4 +1,4 @@
-"""Resume tokens: the right to answer one interaction, signed (wire protocol F.8). Pure."""
+"""Resume tokens: signed permissions to answer one interaction (wire protocol F.8). Pure."""
 
 import base64
 import binascii
@@ -14,13 +14,14 @@ from wire.documents import json_writer
 from wire.identifying import is_identifier
 
 LONGEST = 4096
+"""How many characters a token may have."""
 _KEY_ID = "keyId"
 _TEXTS = ("tenantId", "interactionId", "correlationId", "executionId", "stepId")
 _TIMES = ("deadlineEpochMs", "issuedAtEpochMs")
 
 
 class ResumeTokenError(Exception):
-    """A token that is refused; `code` is MALFORMED, SIGNATURE, MISMATCH or EXPIRED."""
+    """A token is rejected. `code` is MALFORMED, SIGNATURE, MISMATCH or EXPIRED."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,7 +30,7 @@ class ResumeTokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ResumeToken:
-    """What a token says: which interaction it answers, until when, and when it was given out. Times are epoch ms."""
+    """The content of a token: the interaction that it answers, its deadline and its issue time. Times are epoch ms."""
 
     tenant_id: str
     interaction_id: str
@@ -40,18 +41,18 @@ class ResumeToken:
     issued_at_epoch_ms: int
 
     def sign(self, secret: str) -> str:
-        """Return the token as it is sent, with the id of the secret."""
+        """Return the signed token as text, with the id of the secret."""
         members = dict(zip((*_TEXTS, *_TIMES), astuple(self), strict=True)) | {_KEY_ID: key_id(secret)}
         payload = _encoded(json_writer.text(members).encode())
         return f"{payload}.{_signature(payload, secret)}"
 
     def require(self, record: "ResumeToken", *, now_epoch_ms: int) -> None:
-        """Hold the token against the interaction as it is kept; when it was given out does not count.
+        """Compare the token with the stored interaction. The issue time is not compared.
 
         Raises `ResumeTokenError` MISMATCH, or EXPIRED from the first millisecond after the deadline.
         """
         if astuple(self)[:-1] != astuple(record)[:-1]:
-            raise ResumeTokenError("MISMATCH", "The resume token is of another interaction.")
+            raise ResumeTokenError("MISMATCH", "The resume token is for another interaction.")
         if now_epoch_ms > self.deadline_epoch_ms:
             raise ResumeTokenError("EXPIRED", "The resume token has expired.")
 
@@ -73,16 +74,16 @@ def read(token: str, secrets: Sequence[str]) -> ResumeToken:
             "SIGNATURE", "The signature of the resume token is wrong, or its key is no longer valid."
         )
     members = _members(payload)
-    if not _is_whole(members):
-        raise ResumeTokenError("MALFORMED", "The resume token does not hold what a resume token holds.")
+    if not _is_complete(members):
+        raise ResumeTokenError("MALFORMED", "The resume token does not have the members of a resume token.")
     return ResumeToken(*(members[name] for name in (*_TEXTS, *_TIMES)))
 
 
 def claimed(token: str, name: str) -> str:
     """Return the identifier in the member `name` of a token, or "" if it has none. Does not verify the token."""
     members = _members(token.partition(".")[0]) if len(token) <= LONGEST and token.isascii() else None
-    told = members.get(name) if isinstance(members, dict) else None
-    return told if isinstance(told, str) and is_identifier(told) else ""
+    value = members.get(name) if isinstance(members, dict) else None
+    return value if isinstance(value, str) and is_identifier(value) else ""
 
 
 def _members(payload: str) -> Any:
@@ -99,11 +100,11 @@ def key_id(secret: str) -> str:
 
 
 def derived(secret: str, purpose: str) -> str:
-    """A secret for one `purpose` alone, from one that must not be used for two things."""
+    """Derive a secret for one `purpose` from a secret that must not serve two purposes itself."""
     return hmac.new(secret.encode(), f"derived:{purpose}".encode(), hashlib.sha256).hexdigest()
 
 
-def _is_whole(members: Any) -> bool:
+def _is_complete(members: Any) -> bool:
     return (
         isinstance(members, dict)
         and all(isinstance(members.get(name), str) for name in _TEXTS)

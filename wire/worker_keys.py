@@ -87,5 +87,5 @@ def _key(generation: int, secret: bytes) -> WorkerKey:
 
 
 def _expand(key: bytes, info: bytes) -> bytes:
-    """The first 32 bytes of HKDF-Expand with SHA-256 (RFC 5869): one block."""
+    """Return the first block, 32 bytes, of HKDF-Expand with SHA-256 (RFC 5869)."""
     return hmac.digest(key, info + b"\x01", hashlib.sha256)

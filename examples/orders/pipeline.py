@@ -1,11 +1,11 @@
 """Validate an order, create it, wait for the restaurant's decision, and finalise it.
 
-    python -m pipelines build examples.orders.pipeline:pipeline --out dist/
-    python -m pipelines release --out dist/
-    python -m pipelines worker examples.orders.pipeline:pipeline --release dist/pipeline-release.json
-    python -m pipelines worker examples.orders.pipeline:pipeline --release dist/pipeline-release.json --protocol rest
+    pipelines build examples.orders.pipeline:pipeline --out dist/
+    pipelines release --out dist/
+    pipelines worker examples.orders.pipeline:pipeline --release dist/pipeline-release.json
+    pipelines worker examples.orders.pipeline:pipeline --release dist/pipeline-release.json --protocol rest
 
-The last two host the same release, one over the broker and one over HTTP; either may run any part of an execution.
+The last two commands host the same release, over the broker and over HTTP. Each may run any part of an execution.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class OrderLine:
 
 @dataclass
 class OrderRequest:
-    """What a customer asks for; `request_id` is theirs, and the same for the same order."""
+    """A customer's request. The customer chooses `request_id`, which is the same for the same order."""
 
     request_id: str
     customer: str
@@ -44,7 +44,7 @@ class ValidOrder:
 
 @dataclass
 class PendingApproval:
-    """What the restaurant is asked."""
+    """The request to the restaurant."""
 
     order_id: UUID
     customer: str
@@ -54,7 +54,7 @@ class PendingApproval:
 
 @dataclass
 class Decision:
-    """What the restaurant answers, for which order, and why."""
+    """The restaurant's response."""
 
     order_id: UUID
     accepted: bool
@@ -73,7 +73,7 @@ pipeline = Pipeline("org.example.restaurant-orders")
 
 @pipeline.step
 def validate_order(order: OrderRequest) -> ValidOrder:
-    """An order without a dish, or with a negative price, will never be right: no retry can help it."""
+    """Check the order. A retry cannot fix an order without dishes or with a negative price."""
     if not order.lines:
         raise NonRetryable(f"order {order.request_id} names no dish")
     if any(line.quantity < 1 or line.price < 0 for line in order.lines):
@@ -84,7 +84,7 @@ def validate_order(order: OrderRequest) -> ValidOrder:
 
 @pipeline.step
 def create_order(order: ValidOrder, context: StepContext) -> PendingApproval:
-    """The id is made from what identifies the order, so that a second attempt creates the same one."""
+    """Create the order. Its id is derived from the request's, so each attempt creates the same order."""
     order_id = uuid5(ORDERS, f"{context.tenant_id}:{order.request_id}")
     return PendingApproval(order_id, order.customer, order.total, [line.dish for line in order.lines])
 

@@ -1,1 +1,1 @@
-"""Checks a file of payment instructions and settles what is right."""
+"""Checks a file of payment instructions and settles the valid ones."""

@@ -1,4 +1,4 @@
-"""What makes a payment acceptable."""
+"""The rules for payments."""
 
 import re
 from decimal import Decimal
@@ -7,7 +7,7 @@ from typing import Final
 from examples.payments.iban import iban_problem
 from examples.payments.records import CheckedPayment, Payment
 
-# ISO 4217: how many digits the minor unit has.
+# The number of digits of the minor unit (ISO 4217).
 MINOR_DIGITS: Final = {
     **dict.fromkeys(("AED", "BGN", "CHF", "CZK", "DKK", "EUR", "GBP", "HUF", "ILS", "NOK", "PLN", "RON"), 2),
     **dict.fromkeys(("RSD", "SAR", "SEK", "TRY", "UAH", "USD"), 2),
@@ -18,7 +18,7 @@ _AMOUNT: Final = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,6})?")
 
 
 def checked(payment: Payment) -> CheckedPayment:
-    """The payment with every rule that it breaks, not only the first."""
+    """Return the payment with all rules that it breaks."""
     amount = Decimal(payment.amount) if _AMOUNT.fullmatch(payment.amount) else None
     found = [
         "row has too many values" if payment.surplus else None,

@@ -28,10 +28,9 @@ _FORM: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]+")
 
 
 def iban_problem(written: str) -> str | None:
-    """What is wrong with an IBAN, which may be written in groups; None when it is sound.
+    """Return the problem of an IBAN, which may be written in groups; None if it is valid.
 
-    Country, length of that country and the check digits (mod 97) are held against ISO 13616; whether a bank knows
-    the account is another matter.
+    Checks the country, its length and the check digits (ISO 13616), but not whether the account exists.
     """
     iban = written.replace(" ", "")
     if not iban:
@@ -47,5 +46,5 @@ def iban_problem(written: str) -> str | None:
 
 
 def remainder(iban: str) -> int:
-    """The number that ISO 7064 mod 97-10 makes of an IBAN; 1 when the check digits are right."""
+    """Return the remainder of an IBAN by ISO 7064 mod 97-10. It is 1 if the check digits are correct."""
     return int("".join(str(int(character, 36)) for character in iban[4:] + iban[:4])) % 97

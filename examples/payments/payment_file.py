@@ -11,9 +11,9 @@ _SURPLUS = "surplus"
 
 
 def payments_in(file: PaymentFile) -> Iterator[Payment]:
-    """The rows as they are written, bad ones too; what makes a row bad is for the checks to say.
+    """Yield the rows as they are written, without checking them.
 
-    Raises ``NonRetryable`` for a file that is no CSV or lacks a column: another attempt reads the same file.
+    Raises ``NonRetryable`` for a file that is not CSV or lacks a column, because a retry would read the same file.
     """
     text = StringIO(file.content.removeprefix("\ufeff"), newline="")
     reader = csv.DictReader(text, restkey=_SURPLUS, restval="", strict=True)

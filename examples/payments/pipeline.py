@@ -1,4 +1,4 @@
-"""The pipeline: parse the file, check every payment, settle those that passed."""
+"""The pipeline: parse the file, check every payment, settle the valid ones."""
 
 from collections.abc import Iterable, Iterator
 

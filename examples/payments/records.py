@@ -1,4 +1,4 @@
-"""What passes between the steps."""
+"""The values between the steps."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,7 +9,7 @@ COLUMNS: Final = ("reference", "creditor", "iban", "currency", "amount")
 
 @dataclass(frozen=True, slots=True)
 class PaymentFile:
-    """A CSV file with a header that names at least the five columns."""
+    """A CSV file whose header names at least the five columns."""
 
     name: str
     content: str
@@ -17,9 +17,9 @@ class PaymentFile:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One row as it was written.
+    """One row as it is written.
 
-    ``line`` is the line of the file on which the row ends, the header being line 1; ``surplus`` says that the row has
+    ``line`` is the line of the file on which the row ends; the header is line 1. ``surplus`` is true if the row has
     more values than the header has columns.
     """
 
@@ -34,7 +34,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class CheckedPayment:
-    """A payment with everything that is wrong with it. ``amount`` is None when it could not be read."""
+    """A payment with the reasons to reject it. ``amount`` is None if it is not a number."""
 
     line: int
     reference: str
@@ -46,7 +46,7 @@ class CheckedPayment:
 
 @dataclass(frozen=True, slots=True)
 class CurrencyTotal:
-    """What is to be paid in one currency."""
+    """The sum of all payments in one currency."""
 
     currency: str
     count: int
@@ -55,7 +55,7 @@ class CurrencyTotal:
 
 @dataclass(frozen=True, slots=True)
 class RejectedPayment:
-    """A row that is not paid, and every reason why."""
+    """A row that is not paid, with all reasons."""
 
     line: int
     reference: str

@@ -1,4 +1,4 @@
-"""Sums up what is paid and what is not."""
+"""Summarises accepted and rejected payments."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from examples.payments.records import CheckedPayment, CurrencyTotal, RejectedPay
 
 
 def settled(payments: Iterable[CheckedPayment]) -> SettlementSummary:
-    """Totals of the payments without a reason against them, and the others with their reasons."""
+    """Return the totals of the payments without a reason to reject them, and the others with their reasons."""
     amounts: defaultdict[str, list[Decimal]] = defaultdict(list)
     rejected = []
     for payment in payments:

@@ -1,4 +1,4 @@
-"""The pipeline of ``examples.payments``, and between check and settle nobody on the denied list is let through."""
+"""The pipeline of ``examples.payments``, with a step that rejects creditors on the denied-party list."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Names held against the denied-party list that is shipped with this package."""
+"""Compares names with the denied-party list of this package."""
 
 import csv
 import unicodedata
@@ -7,7 +7,7 @@ from importlib import resources
 
 
 def denied_party(name: str) -> str | None:
-    """The entry of the list that the name matches; capitals, accents, punctuation and word order do not count."""
+    """Return the matching entry of the list. Capitals, accents, punctuation and the order of words do not matter."""
     return _denied_parties().get(_key(name))
 
 

@@ -1,4 +1,4 @@
-"""Type hints to the canonical types of a contract (Wire protocol A.1.3)."""
+"""Translates type hints to the canonical types of a contract (wire protocol A.1.3)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TypeExpression = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A member of a record as it stands on the wire."""
+    """A member of a record, with its name in JSON."""
 
     name: str
     hint: Any
@@ -53,16 +53,16 @@ class _Field:
 
 
 class Catalogue:
-    """The named types that a pipeline uses, collected while its hints are read."""
+    """The named types that a pipeline uses, collected while its type hints are read."""
 
     def __init__(self) -> None:
         self._definitions: dict[str, dict[str, Any]] = {}
 
     def expression(self, hint: Any, where: str) -> TypeExpression:
-        """The type expression for one value, with every named type below it entered in the catalogue.
+        """Return the type expression for one value, and add every named type in it to the catalogue.
 
-        ``where`` starts the messages of the errors raised: ``DefinitionError`` UNSUPPORTED_TYPE,
-        TYPE_NOT_IMPORTABLE, UNRESOLVED_HINT.
+        Raises ``DefinitionError`` UNSUPPORTED_TYPE, TYPE_NOT_IMPORTABLE or UNRESOLVED_HINT, with a message that begins
+        with ``where``.
         """
         hint = plain(hint)
         if hint in (Any, object, dict):
@@ -78,11 +78,11 @@ class Catalogue:
         raise DefinitionError("UNSUPPORTED_TYPE", f"{where} has the type {shown(hint)}; {_ADVICE}")
 
     def definition(self, type_id: str) -> dict[str, Any]:
-        """The definition of a named type that is in the catalogue."""
+        """Return the definition of a named type of the catalogue."""
         return self._definitions[type_id]
 
     def canonical_types(self) -> dict[str, dict[str, Any]]:
-        """The member ``canonicalTypes`` of the contract: keys sorted, each definition with its fingerprint."""
+        """Return the contract's member ``canonicalTypes``: sorted by type, each definition with its fingerprint."""
         return {
             type_id: {
                 "definition": definition,
@@ -93,8 +93,8 @@ class Catalogue:
         }
 
     def reaches(self, expression: TypeExpression, scalar: str) -> bool:
-        """Whether a value of this type may hold the given scalar somewhere."""
-        seen: set[str] = set()
+        """Return True if a value of this type may contain the scalar."""
+        visited: set[str] = set()
         waiting = [expression]
         while waiting:
             current = waiting.pop()
@@ -103,8 +103,8 @@ class Catalogue:
             elif current["kind"] == "scalar":
                 if current["id"] == scalar:
                     return True
-            elif current["id"] not in seen:
-                seen.add(current["id"])
+            elif current["id"] not in visited:
+                visited.add(current["id"])
                 waiting += [field["type"] for field in self._definitions[current["id"]].get("fields", ())]
         return False
 
@@ -130,8 +130,7 @@ class Catalogue:
             raise DefinitionError(
                 "TYPE_NOT_IMPORTABLE",
                 f"{where} has the type {type_id}, which cannot be imported under that name; define the "
-                "class at the "
-                "top of a module (a generic model needs a named subclass)",
+                "class at the top of a module (a generic model needs a named subclass)",
             )
         if len(type_id) > LONGEST_TYPE:
             raise DefinitionError(
@@ -185,7 +184,7 @@ class Catalogue:
 
 
 def plain(hint: Any) -> Any:
-    """The hint without ``Annotated``, ``NewType`` and named aliases around it."""
+    """Return the hint without ``Annotated``, ``NewType`` and named aliases around it."""
     while True:
         if typing.get_origin(hint) is typing.Annotated:
             hint = typing.get_args(hint)[0]
@@ -198,7 +197,7 @@ def plain(hint: Any) -> Any:
 
 
 def without_none(hint: Any) -> tuple[Any, bool]:
-    """``(X, True)`` for ``X | None``; any other hint comes back with False."""
+    """Return ``(X, True)`` for ``X | None``, and any other hint with False."""
     hint = plain(hint)
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint, False
@@ -209,7 +208,10 @@ def without_none(hint: Any) -> tuple[Any, bool]:
 
 
 def repeated_item(hint: Any, where: str) -> Any | None:
-    """The item type when the hint is a list, a tuple of any length or a Sequence; else None."""
+    """Return the item type of a list, a tuple of any length or a Sequence; None for other hints.
+
+    Raises ``DefinitionError`` UNSUPPORTED_TYPE.
+    """
     if hint is list:
         return Any
     if typing.get_origin(hint) not in _REPEATED:
@@ -230,14 +232,14 @@ def repeated_item(hint: Any, where: str) -> Any | None:
 
 
 def shown(hint: Any) -> str:
-    """A hint as an author would write it."""
+    """Return the hint as an author would write it."""
     if isinstance(hint, type) and typing.get_origin(hint) is None:
         return hint.__qualname__ if hint.__module__ == "builtins" else f"{hint.__module__}.{hint.__qualname__}"
     return str(hint).replace("typing.", "").replace("collections.abc.", "")
 
 
 def importable(module: str, qualname: str) -> Any:
-    """What ``module.qualname`` leads to, or None."""
+    """Return the object at ``module.qualname`` in the imported modules, or None."""
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
         found = getattr(found, part, None)
@@ -262,8 +264,7 @@ def _fields(cls: type, where: str) -> list[_Field]:
         raise DefinitionError(
             "UNRESOLVED_HINT",
             f"{where}: the hints of {shown(cls)} cannot be read: {str(error).splitlines()[0]}; import "
-            "the named "
-            "types at the top of the module, outside of TYPE_CHECKING",
+            "the named types at the top of the module, outside of TYPE_CHECKING",
         ) from error
 
 
@@ -275,8 +276,7 @@ def _dataclass_fields(cls: type, where: str) -> list[_Field]:
             raise DefinitionError(
                 "UNSUPPORTED_TYPE",
                 f"{where}: field {field.name!r} of {shown(cls)} has init=False, so it cannot be read "
-                "back; make it "
-                "a property",
+                "back; make it a property",
             )
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         found.append(_Field(field.name, hints[field.name], has_default))

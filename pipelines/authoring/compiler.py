@@ -1,4 +1,4 @@
-"""A pipeline to its contract document (Wire protocol A.1)."""
+"""Compiles a pipeline to its contract document (wire protocol A.1)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wire.documents.contract import canonical_catalog_fingerprint, publish
 
 
 def compile_contract(pipeline: Pipeline) -> dict[str, Any]:
-    """The contract, with ``contractVersion`` and ``contractHash``.
+    """Return the contract as a JSON object, with ``contractVersion`` and ``contractHash``.
 
-    It depends on the pipeline's id, module, steps and types alone: a changed body changes nothing here.
-    Raises ``DefinitionError`` for every mistake that ``plan`` finds, and STEP_NOT_IMPORTABLE for a pipeline
-    that is defined in ``__main__``.
+    It depends only on the pipeline's id, module, steps and types. A change in the body of a step does not change it.
+    Raises ``DefinitionError`` for all mistakes that ``plan`` finds, and STEP_NOT_IMPORTABLE for a pipeline that is
+    defined in ``__main__``.
     """
     if pipeline.module == "__main__":
         raise DefinitionError(
@@ -28,7 +28,7 @@ def compile_contract(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def contract_text(contract: dict[str, Any]) -> str:
-    """The contract as it stands in the artifact: UTF-8, readable, the same for equal contracts."""
+    """Return the contract as indented JSON text, as it is packed. Equal contracts have equal texts."""
     return json.dumps(contract, indent=2, ensure_ascii=False) + "\n"
 
 

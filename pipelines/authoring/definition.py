@@ -1,4 +1,4 @@
-"""How an author writes a pipeline: named steps in order, with types from their hints, and awaits between."""
+"""Defines pipelines: named steps in order, with types from their hints, and awaits between them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar, overload
 
 from pipelines.errors import Cancelled, DefinitionError
 from wire.documents.cardinality import gives_many, takes_many
+from wire.identifying import is_identifier
 from wire.messages.limits import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 from wire.web_address import is_web_address
 
@@ -26,7 +27,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Cardinality(StrEnum):
-    """How many values a step takes and gives (Wire protocol A.1.2)."""
+    """How many values a step takes and how many it gives (wire protocol A.1.2)."""
 
     ONE_TO_ONE = "ONE_TO_ONE"
     ONE_TO_MANY = "ONE_TO_MANY"
@@ -35,6 +36,7 @@ class Cardinality(StrEnum):
 
     @classmethod
     def of(cls, *, takes_many: bool, gives_many: bool) -> Cardinality:
+        """Return the cardinality with these two properties."""
         return cls(f"{'MANY' if takes_many else 'ONE'}_TO_{'MANY' if gives_many else 'ONE'}")
 
     @property
@@ -54,12 +56,14 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """What a step may know about the transition that runs it.
+    """What a step can know about the transition that runs it.
 
-    ``step_index``, ``step_name`` and ``item_index`` are filled in by the runner; ``item_index`` counts the
-    items of a stream from 0 and is None where a step is called once.
+    ``attempt`` counts the attempts of the transition from 0. ``transition_key`` is the same when another worker takes
+    over the lease, and differs after a retry. ``step_index`` counts the steps from 0. ``item_index`` counts the items
+    of a stream from 0; it is None if the step is called once. The runner sets the step's members before it calls the
+    step.
 
-    A step that takes long checks ``cancelled``, or calls ``raise_if_cancelled()``, between parts of its work.
+    A long step should check ``cancelled``, or call ``raise_if_cancelled()``, between parts of its work.
     """
 
     tenant_id: str
@@ -78,8 +82,8 @@ class StepContext:
     def cancelled(self) -> bool:
         """True once the outcome of this transition no longer counts.
 
-        The execution was cancelled, or the worker lost its lease and another one runs it. It never becomes False
-        again, and is cheap to read.
+        The execution was cancelled, or the worker lost its lease and another worker runs the execution. It never
+        becomes False again. Reading it is cheap.
         """
         return self.cancellation()
 
@@ -90,14 +94,14 @@ class StepContext:
 
     @property
     def idempotency_key(self) -> str:
-        """A key for calls to other systems: the same for every attempt of this step (and item)."""
+        """A key for calls to other systems. It is the same for every attempt of this step and item."""
         key = f"{self.execution_id}:{self.step_index}"
         return key if self.item_index is None else f"{key}:item={self.item_index}"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A function of the author's, run inside the worker."""
+    """A function of the author, which a worker runs. ``cardinality`` is the one that the author named, if any."""
 
     name: str
     function: Callable[..., Any]
@@ -106,10 +110,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Await:
-    """A boundary at which an execution waits for an answer from outside.
+    """A boundary at which an execution waits for a response from outside.
 
-    ``timeout`` counts from the moment of suspension; ``assignee`` and ``group`` say who may be asked. A timer's
-    ``request`` and ``response`` are one type, or None for whatever comes before it.
+    ``request`` and ``response`` are type hints. ``timeout`` counts from the moment of suspension. ``assignee`` and
+    ``group`` name who should respond. A timer's ``request`` and ``response`` are the same type, or None for the type of
+    the step before it.
     """
 
     name: str
@@ -123,17 +128,17 @@ class Await:
 
     @property
     def transport_metadata(self) -> Mapping[str, str]:
-        """What the transport needs to know beside the request."""
+        """What the transport needs in addition to the request: a webhook's ``url``."""
         return {} if self.url is None else {"url": self.url}
 
     @property
     def step_id(self) -> str:
-        """The id of this await on the wire (Wire protocol A.1.2)."""
+        """The id of this await in messages (wire protocol A.1.2)."""
         return step_id(self.name)
 
 
 def step_id(authored_name: str) -> str:
-    """``Await restaurant decision`` becomes ``ProcessAwaitRestaurantDecisionService`` (wire protocol A.1.2)."""
+    """Return the id of a step, such as ``ProcessAskCookService`` for ``Ask cook`` (wire protocol A.1.2)."""
     words = authored_name.removeprefix("Process ").split(" ")
     return f"Process{''.join(word.lower().capitalize() for word in words)}Service"
 
@@ -143,7 +148,7 @@ _loading: ContextVar[bool] = ContextVar("loading", default=False)
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """In the block, a pipeline collects the mistakes of its steps instead of ending the import of its module."""
+    """In the block, pipelines collect the mistakes of their steps instead of raising them, so that all are reported."""
     token = _loading.set(True)
     try:
         yield
@@ -154,10 +159,12 @@ def loading() -> Iterator[None]:
 class Pipeline:
     """A named, ordered list of steps and awaits.
 
-    ``packages`` names importable packages or modules that are packed into the artifact beside the package
-    that holds the pipeline. ``checkpoint`` asks for one after each step: a retry then resumes at the failed step with
-    what the steps before it gave. ``module`` is the module that defines the pipeline; it is found by itself
-    unless the object is made inside a function of another module.
+    ``pipeline_id`` has at most 200 letters, digits, ``.``, ``_`` and ``-``. ``packages`` names importable packages or
+    modules to pack into the artifact, in addition to the package that contains the pipeline. With ``checkpoint``, the
+    output of each step is stored, and a retry resumes at the failed step. ``module`` is the name of the module that
+    defines the pipeline; set it only if a function of another module creates the pipeline.
+
+    Raises ``DefinitionError``: INVALID_PIPELINE_ID, INVALID_PACKAGES.
     """
 
     def __init__(
@@ -171,7 +178,7 @@ class Pipeline:
         if not isinstance(pipeline_id, str) or not _PIPELINE_ID.fullmatch(pipeline_id):
             raise DefinitionError(
                 "INVALID_PIPELINE_ID",
-                f"{pipeline_id!r} is no pipeline id; use letters, digits, '.', '_' and '-', at most 200 "
+                f"{pipeline_id!r} is not a pipeline id; use letters, digits, '.', '_' and '-', at most 200 "
                 "characters, such as 'org.acme.payments'",
             )
         if isinstance(packages, str):
@@ -188,12 +195,12 @@ class Pipeline:
         self._mistakes: list[DefinitionError] = []
 
     def close(self) -> None:
-        """Accept no more steps: a pipeline must not change while a worker hosts it."""
+        """Accept no more steps, because a pipeline must not change while a worker hosts it."""
         self._closed = True
 
     @property
     def mistakes(self) -> tuple[DefinitionError, ...]:
-        """The errors of steps and awaits that were added while ``loading``; ``parts`` does not contain these."""
+        """The errors of steps and awaits that were added while ``loading``. ``parts`` does not contain these steps."""
         return tuple(self._mistakes)
 
     @property
@@ -223,8 +230,8 @@ class Pipeline:
     ) -> _Function | Callable[[_Function], _Function]:
         """Add the decorated function as the next step and return it unchanged.
 
-        The name comes from the function (``parse_file`` becomes ``Parse file``) unless given. A
-        ``cardinality`` is only a check: the hints say it.
+        The default name is made from the function's: ``parse_file`` becomes ``Parse file``. The type hints determine
+        the cardinality; ``cardinality`` only checks it.
 
         Raises ``DefinitionError``: NOT_A_FUNCTION, INVALID_STEP_NAME, DUPLICATE_STEP_NAME,
         UNKNOWN_CARDINALITY.
@@ -240,7 +247,7 @@ class Pipeline:
             if not callable(decorated) or not isinstance(function_name, str) or isinstance(decorated, type):
                 raise DefinitionError(
                     "NOT_A_FUNCTION",
-                    f"{decorated!r} is no function; a step is a function defined with def at module level",
+                    f"{decorated!r} is not a function; a step is a function defined with def at module level",
                 )
             authored = humanised(function_name) if name is None else name
             return Step(authored, decorated, _cardinality(authored, cardinality))
@@ -259,11 +266,13 @@ class Pipeline:
         group: str | None = None,
         url: str | None = None,
     ) -> None:
-        """Suspend the execution here: ``request`` goes out, and the run goes on with the ``response``.
+        """Suspend the execution here: send a request, and resume with the response as the input of the next step.
 
-        ``request=list[T]`` asks once about a whole stream; ``request=T`` after a step that gives many asks
-        once per item. ``timeout`` must be positive. With ``transport="webhook"`` the coordinator sends the request to
-        ``url``, http or https.
+        ``request`` and ``response`` are type hints. ``request=list[T]`` sends one request for a whole stream.
+        ``request=T`` after a step that gives many sends one request for each item. ``timeout`` is positive and at most
+        a hundred years; after it, the execution fails. With ``transport="webhook"``, the coordinator sends the request
+        to ``url``, an http or https URL of at most 2,000 characters. ``assignee`` and ``group`` have at most 200
+        characters.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT,
         UNKNOWN_TRANSPORT, INVALID_URL, INVALID_RECIPIENT.
@@ -280,9 +289,10 @@ class Pipeline:
             self._append(Await(name, request, response, transport, _waiting_time(name, timeout), assignee, group, url))
 
     def timer(self, name: str, delay: timedelta, *, of: Any = None) -> None:
-        """Suspend the execution here for ``delay``; the run then goes on with the very values that came here.
+        """Suspend the execution here for ``delay``. It then resumes with the same values.
 
-        The type is that of the step before; only a pipeline that begins with a timer has to name it, ``of=T``.
+        ``delay`` is positive and at most a hundred years. The type of the values is that of the step before. A pipeline
+        that begins with a timer must name it: ``of=T``.
 
         Raises ``DefinitionError``: INVALID_STEP_NAME, DUPLICATE_STEP_NAME, INVALID_TIMEOUT.
         """
@@ -313,7 +323,7 @@ class Pipeline:
         ):
             raise DefinitionError(
                 "INVALID_STEP_NAME",
-                f"{part.name!r} is no step name; use 1 to {_MAX_NAME} printable characters",
+                f"{part.name!r} is not a step name; use 1 to {_MAX_NAME} printable characters",
             )
         if len(step_id(part.name)) > LONGEST_STEP_ID:
             raise DefinitionError(
@@ -324,8 +334,7 @@ class Pipeline:
             raise DefinitionError(
                 "DUPLICATE_STEP_NAME",
                 f'pipeline {self.pipeline_id} already has a step named "{part.name}" (capitals do not '
-                "count); "
-                "give one of them another name, such as @pipeline.step(name=...)",
+                "count); give one of them another name, such as @pipeline.step(name=...)",
             )
         self._parts.append(part)
 
@@ -360,17 +369,18 @@ def _check_url(name: str, transport: str, url: str | None) -> None:
 def _check_recipient(name: str, member: str, recipient: str | None) -> None:
     if recipient is None:
         return
-    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and recipient.isprintable():
+    if isinstance(recipient, str) and 0 < len(recipient) <= LONGEST_RECIPIENT and is_identifier(recipient):
         return
     wrong = f"of {len(recipient)} characters" if isinstance(recipient, str) else f"of type {type(recipient).__name__}"
     raise DefinitionError(
         "INVALID_RECIPIENT",
-        f'await "{name}" has a {member} {wrong}; use a text of 1 to {LONGEST_RECIPIENT} printable characters',
+        f'await "{name}" has a {member} {wrong}; use 1 to {LONGEST_RECIPIENT} printable characters without blanks '
+        "at either end",
     )
 
 
 def humanised(function_name: str) -> str:
-    """``parse_file`` becomes ``Parse file``."""
+    """Return a step's name for a function: ``Parse file`` for ``parse_file``."""
     words = " ".join(function_name.replace("_", " ").split())
     return words[:1].upper() + words[1:]
 

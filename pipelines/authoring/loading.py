@@ -1,4 +1,4 @@
-"""Finds a pipeline by its reference, MODULE:NAME."""
+"""Imports a pipeline by its reference, MODULE:NAME."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pipelines.errors import DefinitionError
 
 
 def load(reference: str) -> Pipeline:
-    """Import the pipeline that ``MODULE:NAME`` names.
+    """Import the module of ``reference``, written as MODULE:NAME, and return its pipeline of that name.
 
-    Raises ``DefinitionError``: INVALID_REFERENCE, MODULE_NOT_FOUND, MODULE_FAILED, NAME_NOT_FOUND,
-    NOT_A_PIPELINE, and all mistakes of a pipeline whose definition has one.
+    Raises ``DefinitionError``: INVALID_REFERENCE, MODULE_NOT_FOUND, MODULE_FAILED, NAME_NOT_FOUND, NOT_A_PIPELINE. If
+    the pipeline's definition has a mistake, the error contains all of its mistakes.
     """
     module_name, colon, name = reference.partition(":")
     parts = module_name.split(".")
     if not colon or not name.isidentifier() or parts[-1] == "py" or not all(part.isidentifier() for part in parts):
         raise DefinitionError(
             "INVALID_REFERENCE",
-            f"{reference!r} is no pipeline reference; write MODULE:NAME, such as acme.payments:pipeline",
+            f"{reference!r} is not a pipeline reference; write MODULE:NAME, such as acme.payments:pipeline",
         )
     module = _import(module_name)
     if not hasattr(module, name):
@@ -33,7 +33,7 @@ def load(reference: str) -> Pipeline:
     if not isinstance(found, Pipeline):
         raise DefinitionError(
             "NOT_A_PIPELINE",
-            f"{reference} is a {type(found).__name__}, no Pipeline; {_pipelines_in(module)}",
+            f"{reference} is a {type(found).__name__}, not a Pipeline; {_pipelines_in(module)}",
         )
     if found.mistakes:
         plan(found)
@@ -66,4 +66,4 @@ def _failed(name: str, error: BaseException) -> DefinitionError:
 
 def _pipelines_in(module: object) -> str:
     names = sorted(name for name, value in vars(module).items() if isinstance(value, Pipeline))
-    return f"it holds the pipelines {', '.join(names)}" if names else "it holds no pipeline"
+    return f"it defines the pipelines {', '.join(names)}" if names else "it defines no pipeline"

@@ -1,4 +1,4 @@
-"""A pipeline's steps with their types read and checked: what compiler and runner both work from."""
+"""Reads and checks the steps of a pipeline and their types, for the compiler and the runner."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Colle
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step, checked.
+    """One checked step or await.
 
-    ``function`` and ``runtime_class`` are None for an await, ``waits`` is None for a step. ``collects``: a
-    step that takes many wants a list and not an iterator.
+    ``function`` and ``runtime_class`` are None for an await; ``waits`` is None for a step. ``wants_context``: the
+    function takes a ``StepContext``. ``collects``: the function takes a list of values instead of an iterator.
     """
 
     index: int
@@ -43,19 +43,18 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps in order, and the named types they use."""
+    """All steps in order, and the named types that they use."""
 
     steps: tuple[PlannedStep, ...]
     catalogue: Catalogue
 
 
 def plan(pipeline: Pipeline) -> Plan:
-    """Read and check all steps. The answer is kept for as long as the pipeline does not grow.
+    """Read and check all steps. The result is cached until the pipeline gets another step.
 
-    Raises one ``DefinitionError`` for all mistakes, those that were found while the pipeline's module was loaded among
-    them: EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE,
-    TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE, ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE,
-    AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN.
+    Raises one ``DefinitionError`` for all mistakes, including those found while the pipeline's module was loaded:
+    EMPTY_PIPELINE, NO_TYPE_HINTS, UNRESOLVED_HINT, UNSUPPORTED_TYPE, TYPE_NOT_IMPORTABLE, INVALID_SIGNATURE,
+    ASYNC_STEP, CARDINALITY_MISMATCH, STEP_NOT_IMPORTABLE, AWAIT_CARDINALITY, TYPES_DO_NOT_CHAIN.
     """
     return _plan(pipeline, len(pipeline.parts))
 
@@ -100,31 +99,31 @@ def _planned_step(index: int, step: Step, catalogue: Catalogue) -> PlannedStep:
     _check_importable(where, function)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise DefinitionError("ASYNC_STEP", f"{where} is async; steps are ordinary functions, use def")
-    taken, wants_context = _parameters(where, function)
+    parameter, wants_context = _parameters(where, function)
     hints = _hints(where, function)
-    taking, giving = _both(
-        lambda: _typed(_hint(where, hints, taken.name), catalogue, f"{where}, parameter {taken.name!r}"),
+    taken, given = _both(
+        lambda: _typed(_hint(where, hints, parameter.name), catalogue, f"{where}, parameter {parameter.name!r}"),
         lambda: _typed(_hint(where, hints, "return"), catalogue, f"{where}, its return value"),
     )
-    cardinality = Cardinality.of(takes_many=taking.many, gives_many=giving.many)
+    cardinality = Cardinality.of(takes_many=taken.many, gives_many=given.many)
     _check_cardinality(where, step, cardinality)
     return PlannedStep(
         index=index,
         name=step.name,
         kind="internal",
         cardinality=cardinality,
-        input=taking.item,
-        output=giving.item,
+        input=taken.item,
+        output=given.item,
         function=function,
         runtime_class=f"{function.__module__}.{function.__qualname__}",
         wants_context=wants_context,
-        collects=taking.collects,
+        collects=taken.collects,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Typed:
-    """What a hint says: the type of one item, whether there are many, and whether a list of them is wanted."""
+    """What a hint says: the type of one item, whether there are many, and whether they are collected in a list."""
 
     item: ValueType
     many: bool
@@ -149,7 +148,7 @@ def _both(first: Callable[[], _Typed], second: Callable[[], _Typed]) -> tuple[_T
 
 def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedStep:
     where = f'await "{waits.name}"'
-    asking, answering = _both(
+    request, response = _both(
         lambda: _typed(waits.request, catalogue, f"{where}, its request"),
         lambda: _typed(waits.response, catalogue, f"{where}, its response"),
     )
@@ -157,15 +156,15 @@ def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedSte
         index=index,
         name=waits.name,
         kind="await",
-        cardinality=Cardinality.of(takes_many=asking.many, gives_many=answering.many),
-        input=asking.item,
-        output=answering.item,
+        cardinality=Cardinality.of(takes_many=request.many, gives_many=response.many),
+        input=request.item,
+        output=response.item,
         waits=waits,
     )
 
 
 def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[PlannedStep]) -> PlannedStep:
-    """One timer, also over a stream: it lets all of it go on together."""
+    """Return one timer. If it follows a stream, the whole stream resumes together."""
     where = f'timer "{timer.name}"'
     many = ends_in_stream(step.cardinality for step in before)
     if timer.request is not None:
@@ -176,7 +175,7 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
     else:
         raise DefinitionError(
             "NO_TYPE_HINTS",
-            f"{where} is the first step and nothing tells what comes to it; add of=, such as of=Order",
+            f"{where} is the first step, so its type is unknown; add of=, such as of=Order",
         )
     return PlannedStep(
         index=index,
@@ -197,14 +196,14 @@ def _check_importable(where: str, function: Callable[..., Any]) -> None:
             "move it to a module that can be imported and build MODULE:NAME",
         )
     elif "<lambda>" in qualname:
-        problem, advice = "is a lambda", "write it with def at module level"
+        problem, advice = "is a lambda", "define it with def at module level"
     elif "<locals>" in qualname:
         problem, advice = (
             f"is {qualname}, defined inside another function",
             "move it to module level",
         )
     elif importable(module, qualname) is not function:
-        problem = f"is not what {module}.{qualname} leads to"
+        problem = f"is not the object at {module}.{qualname}"
         advice = "let @pipeline.step be the outermost decorator and use the function's name only once"
     else:
         return
@@ -224,8 +223,7 @@ def _parameters(where: str, function: Callable[..., Any]) -> tuple[inspect.Param
         raise DefinitionError(
             "INVALID_SIGNATURE",
             f"{where} has the signature {inspect.signature(function)}; a step takes one input and, if it "
-            "needs it, "
-            "context: StepContext",
+            "needs it, context: StepContext",
         )
     return parameters[0], len(parameters) == 2
 
@@ -254,19 +252,18 @@ def _hint(where: str, hints: dict[str, Any], name: str) -> Any:
         raise DefinitionError(
             "NO_TYPE_HINTS",
             f"{where} has no type hint for {missing}; write def step(order: Order) -> Receipt, the "
-            "contract is made "
-            "from the hints",
+            "contract is made from the hints",
         )
     return hints[name]
 
 
 def _shape(hint: Any, where: str) -> tuple[Any, bool, bool]:
-    """The type of one item, whether there are many, and whether they are wanted as a list."""
+    """Return the type of one item, whether there are many, and whether they are collected in a list."""
     bare = plain(hint)
     if bare in _STREAMS:
         raise DefinitionError(
             "UNSUPPORTED_TYPE",
-            f"{where} is {shown(bare)} of nothing; say {shown(bare)}[T]",
+            f"{where} is {shown(bare)} without an item type; write {shown(bare)}[T]",
         )
     if typing.get_origin(bare) not in _STREAMS:
         return hint, False, False
@@ -288,8 +285,7 @@ def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
         raise DefinitionError(
             "CARDINALITY_MISMATCH",
             f"{where} says cardinality {step.cardinality}, but its hints say {hinted}; Iterable[T] and "
-            "list[T] mean "
-            "many, anything else means one",
+            "list[T] mean many, anything else means one",
         )
     if inspect.isgeneratorfunction(step.function) and not hinted.gives_many:
         raise DefinitionError(
@@ -299,7 +295,7 @@ def _check_cardinality(where: str, step: Step, hinted: Cardinality) -> None:
 
 
 def _check_chain(steps: list[PlannedStep], errors: list[DefinitionError]) -> None:
-    """Append the errors between neighbours. ``steps`` does not contain steps that could not be read."""
+    """Append the errors between neighbours. ``steps`` does not contain the steps that could not be read."""
     for place, step in enumerate(steps):
         before = steps[place - 1] if place and steps[place - 1].index == step.index - 1 else None
         with collected(errors):
@@ -326,6 +322,6 @@ def _check_await(before: list[PlannedStep], step: PlannedStep) -> None:
     ):
         raise DefinitionError(
             "AWAIT_CARDINALITY",
-            f'await "{step.name}" is asked once per item and answers with many each time; make its request '
+            f'await "{step.name}" sends one request per item, and each response is a list; make its request '
             f"list[{step.input.type_id}] or its response one value",
         )

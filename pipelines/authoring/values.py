@@ -1,4 +1,4 @@
-"""Typed values to JSON and back, strictly: what is written reads back as the same value."""
+"""Converts typed values to JSON and back, strictly. A value that is written reads back as an equal value."""
 
 from __future__ import annotations
 
@@ -18,32 +18,35 @@ _SERIALIZER: Final = re.compile(
     r"Expected `(?P<expected>[^`]+)`.*?\[(?:field_name='(?P<field>[^']+)', )?",
     re.DOTALL,
 )
-_INPUT_TYPE: Final = re.compile(r"input_type=(?P<given>\w+)")
+_INPUT_TYPE: Final = re.compile(r"input_type=(?P<type>\w+)")
 _SHOWN_ERRORS: Final = 3
 _DEEPEST: Final = 500
 
 
 class ValueMismatch(Exception):
-    """A value that is not of its type. The text names the field and holds none of the value's own data."""
+    """A value that is not of its type. The text names the field and contains no data of the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A value twice: as the JSON that travels, and as what reading that JSON gives."""
+    """A value as a JSON document, and as the typed value that this document decodes to."""
 
     document: Any
     value: Any
 
 
 class ValueType:
-    """The type of one value that passes between steps, with its codec."""
+    """The type of one value between two steps, with its codec.
+
+    Raises ``DefinitionError`` UNSUPPORTED_TYPE and others.
+    """
 
     def __init__(self, hint: Any, catalogue: Catalogue, where: str) -> None:
         self.expression = catalogue.expression(hint, where)
         if self.expression["kind"] == "map" or self.expression["id"] == "json":
             raise DefinitionError(
                 "UNSUPPORTED_TYPE",
-                f"{where} has the type {shown(plain(hint))}; what passes between steps needs named fields, "
+                f"{where} has the type {shown(plain(hint))}; values between steps need named fields, "
                 "make it a dataclass",
             )
         self.type_id = str(self.expression["id"])
@@ -55,27 +58,25 @@ class ValueType:
         except Exception as error:
             raise DefinitionError(
                 "UNSUPPORTED_TYPE",
-                f"{where} has the type {shown(plain(hint))}, which pydantic refuses: {error}",
+                f"{where} has the type {shown(plain(hint))}, which pydantic rejects: {error}",
             ) from error
 
     def decode(self, document: Any) -> Any:
-        """The typed value of decoded JSON.
+        """Return the typed value of decoded JSON.
 
-        Decimals, dates and UUIDs come as strings; unknown members are refused.
-        Raises ``ValueMismatch``.
+        Decimals, dates and UUIDs are strings in JSON. Unknown members are rejected. Raises ``ValueMismatch``.
         """
         if self._has_decimals:
-            self._refuse_numbers(document, self.expression, "")
+            self._reject_numbers(document, self.expression, "")
         return self._read(_json_bytes(document))
 
     def encode(self, value: Any) -> Encoded:
-        """The JSON of a typed value, read back to prove it.
+        """Return the JSON of a typed value, and the value that this JSON decodes to.
 
-        Raises ``ValueMismatch`` for a value of another type, NaN, Infinity, NUL characters and lone
-        surrogates.
+        Raises ``ValueMismatch`` for a value of another type, NaN, Infinity, NUL characters and lone surrogates.
         """
         if self._has_free_json:
-            _refuse_unsafe(self._dump(value, mode="python"))
+            _reject_unsafe(self._dump(value, mode="python"))
         document = self._dump(value, mode="json")
         return Encoded(document, self._read(_json_bytes(document)))
 
@@ -86,7 +87,10 @@ class ValueType:
             raise ValueMismatch(self._why_not(value, error)) from error
 
     def _why_not(self, value: Any, error: Exception) -> str:
-        """Reading the value back names the whole path; the serializer alone names only the last field."""
+        """Return why a value cannot be written.
+
+        Reading it back gives the whole path; the serializer gives only the field.
+        """
         try:
             loose = self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="none")
             self._read(_json_bytes(loose))
@@ -97,9 +101,9 @@ class ValueType:
         found = _SERIALIZER.search(str(error))
         if found is None:
             return first_line(error)
-        given = _INPUT_TYPE.search(str(error))
+        got = _INPUT_TYPE.search(str(error))
         field = f"{found['field']}: " if found["field"] else ""
-        return f"{field}expected {found['expected']}" + (f", got {given['given']}" if given else "")
+        return f"{field}expected {found['expected']}" + (f", got {got['type']}" if got else "")
 
     def _read(self, data: bytes) -> Any:
         try:
@@ -109,15 +113,15 @@ class ValueType:
         except Exception as error:
             raise ValueMismatch(f"{type(error).__name__}: {first_line(error)}") from error
 
-    def _refuse_numbers(self, document: Any, expression: TypeExpression, path: str) -> None:
-        """A decimal sent as a JSON number may already have lost digits on its way."""
+    def _reject_numbers(self, document: Any, expression: TypeExpression, path: str) -> None:
+        """Reject decimals in JSON numbers, because they may have lost digits already."""
         if expression["kind"] == "scalar":
             if expression["id"] == "decimal" and isinstance(document, int | float):
-                raise ValueMismatch(_at(path, 'a decimal travels as a JSON string, such as "10.50"'))
+                raise ValueMismatch(_at(path, 'a decimal must be a JSON string, such as "10.50"'))
         elif expression["kind"] == "map":
             if isinstance(document, dict):
                 for key, item in document.items():
-                    self._refuse_numbers(item, expression["value"], f"{path}.{key}")
+                    self._reject_numbers(item, expression["value"], f"{path}.{key}")
         elif isinstance(document, dict):
             for field in self._catalogue.definition(expression["id"]).get("fields", ()):
                 inner, inner_path = (
@@ -125,47 +129,47 @@ class ValueType:
                     f"{path}.{field['name']}",
                 )
                 if not (field.get("repeated") and isinstance(inner, list)):
-                    self._refuse_numbers(inner, field["type"], inner_path)
+                    self._reject_numbers(inner, field["type"], inner_path)
                     continue
                 for index, item in enumerate(inner):
-                    self._refuse_numbers(item, field["type"], f"{inner_path}.{index}")
+                    self._reject_numbers(item, field["type"], f"{inner_path}.{index}")
 
 
 def _json_bytes(document: Any) -> bytes:
     try:
         data = pydantic_core.to_json(document, inf_nan_mode="constants")
     except Exception as error:
-        _refuse_unsafe(document)
+        _reject_unsafe(document)
         raise ValueMismatch(f"the value cannot be written as JSON: {first_line(error)}") from error
     if b"\\u0000" in data or b"NaN" in data or b"Infinity" in data:
-        _refuse_unsafe(document)
+        _reject_unsafe(document)
     return data
 
 
-def _refuse_unsafe(document: Any, path: str = "", depth: int = 1) -> None:
-    """Refuse what PostgreSQL's jsonb and JSON itself cannot hold."""
+def _reject_unsafe(document: Any, path: str = "", depth: int = 1) -> None:
+    """Reject what JSON or PostgreSQL's jsonb cannot contain."""
     if depth > _DEEPEST:
         raise ValueMismatch(f"the value nests deeper than {_DEEPEST} levels")
     if isinstance(document, float) and not math.isfinite(document):
-        raise ValueMismatch(_at(path, f"{document} is no JSON number"))
+        raise ValueMismatch(_at(path, f"{document} is not a JSON number"))
     if isinstance(document, str):
-        _refuse_text(document, path)
+        _reject_text(document, path)
     elif isinstance(document, dict):
         for key, item in document.items():
-            _refuse_unsafe(key, f"{path}.<key>", depth + 1)
-            _refuse_unsafe(item, f"{path}.{key}", depth + 1)
+            _reject_unsafe(key, f"{path}.<key>", depth + 1)
+            _reject_unsafe(item, f"{path}.{key}", depth + 1)
     elif isinstance(document, list | tuple):
         for index, item in enumerate(document):
-            _refuse_unsafe(item, f"{path}.{index}", depth + 1)
+            _reject_unsafe(item, f"{path}.{index}", depth + 1)
 
 
-def _refuse_text(text: str, path: str) -> None:
+def _reject_text(text: str, path: str) -> None:
     if "\0" in text:
-        raise ValueMismatch(_at(path, "the text holds a NUL character"))
+        raise ValueMismatch(_at(path, "the text contains a NUL character"))
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueMismatch(_at(path, "the text holds half of a surrogate pair")) from None
+        raise ValueMismatch(_at(path, "the text contains half of a surrogate pair")) from None
 
 
 def _at(path: str, message: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes the release descriptor of built artifacts (Wire protocol A.2)."""
+"""Writes the release descriptor of built artifacts (wire protocol A.2)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from wire.findings import DocumentError
 DESCRIPTOR_NAME: Final = "pipeline-release.json"
 ENVELOPE_NAME: Final = "pipeline-release.dsse.json"
 MAX_CAPABILITIES_BYTES: Final = 64 * 1024
+"""The largest list of capabilities that ``build`` may have packed."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenRelease:
-    """A descriptor on disk, with the document that it holds."""
+    """A written descriptor and its document. ``envelope`` is the file with the signatures, None if it is unsigned."""
 
     path: Path
     document: dict[str, Any]
@@ -36,14 +37,15 @@ def release(
     release_version: str | None = None,
     sign_with: Sequence[Path] = (),
 ) -> WrittenRelease:
-    """Write ``pipeline-release.json`` into ``out_dir`` for the artifacts named, or for those found there.
+    """Write ``pipeline-release.json`` into ``out_dir``, for ``artifacts`` or else for all ``*.zip`` files there.
 
-    All artifacts must hold the same contract. ``releaseVersion`` is the artifact's digest unless given, so
-    the same source gives the same release. Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT,
-    MIXED_ARTIFACTS, INVALID_RELEASE_VERSION, OUT_DIR_UNWRITABLE, and as ``signing_key.load`` does.
+    All artifacts must contain the same contract. ``release_version`` defaults to the artifact's digest, so the same
+    source gives the same release. ``sign_with`` names files of private keys. With keys, a DSSE envelope over the
+    descriptor's bytes is written next to it. Without keys, an existing envelope is removed, because it signs an earlier
+    descriptor.
 
-    With keys to ``sign_with``, a DSSE envelope over its bytes is written beside it. Without, none is left there: an
-    earlier one would be over an earlier descriptor.
+    Raises ``DefinitionError``: NO_ARTIFACT, NOT_AN_ARTIFACT, MIXED_ARTIFACTS, INVALID_RELEASE_VERSION,
+    OUT_DIR_UNWRITABLE, and those of ``signing_key.load``.
     """
     if release_version is not None and not release_version.strip():
         raise DefinitionError(
@@ -54,7 +56,7 @@ def release(
     if not paths:
         raise DefinitionError(
             "NO_ARTIFACT",
-            f"there is no artifact in {out_dir}; run python -m pipelines build MODULE:NAME first",
+            f"there is no artifact in {out_dir}; run pipelines build MODULE:NAME first",
         )
     contracts = {path: _contract(path) for path in paths}
     contract = _only_one(contracts)
@@ -78,7 +80,7 @@ def release(
 
 
 def _signed(data: bytes, keys: Sequence[Path]) -> bytes:
-    """Cryptography is loaded here only: most releases of a developer's day are not signed."""
+    """Return the signed envelope. Imports cryptography here only, because most releases are not signed."""
     from pipelines.release import signing_key
     from wire.documents import signing
 
@@ -94,10 +96,10 @@ def _contract(path: Path) -> Contract:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DefinitionError(
             "NOT_AN_ARTIFACT",
-            f"{path} is no zip file that holds {CONTRACT_ENTRY}; build it again",
+            f"{path} is not a zip file with the entry {CONTRACT_ENTRY}; build it again",
         ) from error
     except DocumentError as error:
-        raise DefinitionError("NOT_AN_ARTIFACT", f"{path} holds a contract that cannot be read: {error}") from error
+        raise DefinitionError("NOT_AN_ARTIFACT", f"{path} contains a contract that cannot be read: {error}") from error
 
 
 def _only_one(contracts: dict[Path, Contract]) -> Contract:
@@ -107,9 +109,7 @@ def _only_one(contracts: dict[Path, Contract]) -> Contract:
         listed = ", ".join(f"{path} ({contract.pipeline_id})" for path, contract in contracts.items())
         raise DefinitionError(
             "MIXED_ARTIFACTS",
-            f"the artifacts are of more than one contract, or share a file name: {listed}; name the "
-            "paths of one "
-            "release",
+            f"the artifacts have more than one contract, or share a file name: {listed}; name the paths of one release",
         )
     return next(iter(contracts.values()))
 
@@ -128,19 +128,19 @@ def _artifact(path: Path, contract: Contract) -> dict[str, Any]:
 
 
 def _capabilities(path: Path) -> list[str]:
-    """What the pipeline asks of whoever runs it, as ``build`` packed it."""
+    """Return the capabilities that the pipeline requires of its workers, as ``build`` packed them."""
     with zipfile.ZipFile(path) as archive:
         if CAPABILITIES_ENTRY not in archive.namelist():
             return []
         with archive.open(CAPABILITIES_ENTRY) as entry:
             data = entry.read(MAX_CAPABILITIES_BYTES + 1)
     try:
-        asked = json.loads(data) if len(data) <= MAX_CAPABILITIES_BYTES else None
+        required = json.loads(data) if len(data) <= MAX_CAPABILITIES_BYTES else None
     except (ValueError, RecursionError):
-        asked = None
-    if not isinstance(asked, list) or not all(isinstance(each, str) for each in asked):
-        raise DefinitionError("NOT_AN_ARTIFACT", f"{path} has a {CAPABILITIES_ENTRY} that is no list of names")
-    return asked
+        required = None
+    if not isinstance(required, list) or not all(isinstance(each, str) for each in required):
+        raise DefinitionError("NOT_AN_ARTIFACT", f"{path} has a {CAPABILITIES_ENTRY} that is not a list of names")
+    return required
 
 
 def _release_version(digests: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""Sends a large artifact straight to the coordinator's S3 store, in parts that a broken connection does not undo.
+"""Uploads a large artifact directly to the coordinator's S3 store, in parts.
 
-The coordinator says which parts are missing and where each goes, so an upload that was broken off, even by the end of
-this process, goes on where it stopped.
+The coordinator lists the missing parts and the URL of each. So an interrupted upload resumes with the missing parts,
+even in another process.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ import requests
 from pipelines.errors import DefinitionError
 
 DIRECT_BYTES: Final = 32 * 1024 * 1024
-"""Files of at least this size go straight to the store, where the coordinator offers that."""
+"""Files of at least this size are uploaded directly to the store, if the coordinator offers that."""
 _CHUNK: Final = 256 * 1024
 _TIMEOUT: Final = (10, 120)
 _MOST_FAILURES: Final = 6
 _POLL_SECONDS: Final = 0.5
 
-Ask = Callable[..., dict[str, Any]]
-"""Asks the coordinator: method, path below the tenant, expected statuses, and what `requests` takes."""
+Call = Callable[..., dict[str, Any]]
+"""Calls the coordinator: method, path below the tenant, expected statuses, and options of ``requests``."""
 Progress = Callable[[int, int], None]
+"""Receives the number of bytes sent so far, and the total number."""
 
 
-def send(path: Path, digest: str, ask: Ask, progress: Progress, *, patience: float) -> bool:
-    """Have the file in the store and verified. False: the coordinator takes no direct uploads.
+def send(path: Path, digest: str, call: Call, progress: Progress, *, verdict_timeout: float) -> bool:
+    """Upload the file and wait until it is verified. Return False if the coordinator offers no direct uploads.
 
-    ``patience``, in seconds, bounds the wait for the coordinator's verdict. Raises ``DefinitionError``:
-    UPLOAD_REJECTED, STORE_UNREACHABLE, VERDICT_OVERDUE, and those of ``ask``.
+    ``verdict_timeout`` limits the wait for the verification, in seconds. Raises ``DefinitionError``: UPLOAD_REJECTED,
+    STORE_UNREACHABLE, VERDICT_OVERDUE, and those of ``call``.
     """
     size = path.stat().st_size
-    upload = ask("POST", "artifact-uploads", (201, 404, 409), json={"digest": digest, "size": size})
+    upload = call("POST", "artifact-uploads", (201, 404, 409), json={"digest": digest, "size": size})
     if upload.get("code") in {"DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"}:
         return False
     if "uploadId" not in upload:
         raise DefinitionError("COORDINATOR_REFUSED", f"{upload.get('code', '')} {upload.get('detail', '')}".strip())
-    _Sending(path, f"artifact-uploads/{upload['uploadId']}", ask, progress).run(upload, patience)
+    _Sending(path, f"artifact-uploads/{upload['uploadId']}", call, progress).run(upload, verdict_timeout)
     return True
 
 
@@ -48,34 +49,34 @@ def send(path: Path, digest: str, ask: Ask, progress: Progress, *, patience: flo
 class _Sending:
     path: Path
     address: str
-    ask: Ask
+    call: Call
     progress: Progress
     failures: int = 0
 
-    def run(self, upload: dict[str, Any], patience: float) -> None:
+    def run(self, upload: dict[str, Any], verdict_timeout: float) -> None:
         while upload["status"] == "OPEN":
             if upload["missing"]:
                 self._send(upload)
-                upload = self.ask("GET", self.address, (200,))
+                upload = self.call("GET", self.address, (200,))
             else:
-                upload = self.ask("POST", f"{self.address}/complete", (202,))
-        deadline = time.monotonic() + patience
+                upload = self.call("POST", f"{self.address}/complete", (202,))
+        deadline = time.monotonic() + verdict_timeout
         while upload["status"] == "VERIFYING":
             if time.monotonic() > deadline:
                 message = f"{self.path.name} is still being verified; publish again later"
                 raise DefinitionError("VERDICT_OVERDUE", message)
             time.sleep(_POLL_SECONDS)
-            upload = self.ask("GET", self.address, (200,))
+            upload = self.call("GET", self.address, (200,))
         if upload["status"] != "STORED":
-            why = (upload["finding"] or {}).get("message", "begin it anew")
+            why = (upload["finding"] or {}).get("message", "start again")
             raise DefinitionError("UPLOAD_REJECTED", f"{self.path.name} is {upload['status']}: {why}")
         self.progress(upload["size"], upload["size"])
 
     def _send(self, upload: dict[str, Any]) -> None:
-        """Send the parts that are missing, up to the first that fails: then the coordinator is asked anew."""
+        """Send the missing parts. Stop at the first failure, after which the coordinator is asked again."""
         done = upload["received"]
         with requests.Session() as http:
-            # No proxy's or netrc's credentials: the address is all that the store is to judge by.
+            # No credentials of a proxy or of netrc: the URL alone authorises the request.
             http.trust_env = False
             for part in upload["missing"]:
                 if not self._put(http, part, done, upload["size"]):
@@ -86,24 +87,24 @@ class _Sending:
     def _put(self, http: requests.Session, part: dict[str, Any], done: int, total: int) -> bool:
         body = _Slice(self.path, part["offset"], part["size"], lambda sent: self.progress(done + sent, total))
         try:
-            answer = http.put(part["url"], data=body, timeout=_TIMEOUT, allow_redirects=False)
-            if answer.status_code == 200:  # a redirect is not followed, so it has stored nothing
+            response = http.put(part["url"], data=body, timeout=_TIMEOUT, allow_redirects=False)
+            if response.status_code == 200:  # a redirect is not followed, so nothing is stored
                 return True
-            told = f"it answered {answer.status_code}"
+            reason = f"it returned {response.status_code}"
         except requests.RequestException as error:
-            told = type(error).__name__
+            reason = type(error).__name__
         self.failures += 1
         if self.failures >= _MOST_FAILURES:
             raise DefinitionError(
                 "STORE_UNREACHABLE",
-                f"the artifact store takes no part of {self.path.name}: {told}; publish again to go on from there",
+                f"the artifact store accepts no part of {self.path.name}: {reason}; publish again to resume",
             )
         time.sleep(min(0.25 * 2**self.failures, 10))
         return False
 
 
 class _Slice:
-    """Some bytes of a file as a request's body, in constant memory."""
+    """A range of a file as the body of a request, in constant memory."""
 
     def __init__(self, path: Path, offset: int, size: int, sent: Callable[[int], None]) -> None:
         self._path, self._offset, self._size, self._sent = path, offset, size, sent

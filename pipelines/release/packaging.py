@@ -1,4 +1,4 @@
-"""Packs a pipeline into a reproducible artifact: the same source gives the same bytes on any machine."""
+"""Packs a pipeline into a reproducible artifact: the same source gives the same bytes on every machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UNIX: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class BuiltArtifact:
-    """An artifact on disk. ``digest`` is ``sha256:`` and lower-case hex, ``size`` counts bytes."""
+    """A written artifact. ``digest`` is ``sha256:`` and lower-case hex; ``size`` is in bytes."""
 
     path: Path
     digest: str
@@ -39,9 +39,9 @@ class BuiltArtifact:
 
 
 def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
-    """Write ``<pipelineId>.zip`` into ``out_dir``, whole or not at all.
+    """Write the artifact ``<pipelineId>.zip`` into ``out_dir``, completely or not at all.
 
-    ``out_dir`` is made if it is missing. ``pipeline`` may be a reference MODULE:NAME.
+    ``out_dir`` is created if it is missing. ``pipeline`` is a pipeline or its reference, MODULE:NAME.
 
     Raises ``DefinitionError``: those of ``load`` and ``compile_contract``, PACKAGE_NOT_FOUND, STEP_NOT_PACKED,
     SOURCE_UNREADABLE, OUT_DIR_PACKED, OUT_DIR_UNWRITABLE.
@@ -61,12 +61,15 @@ def build(pipeline: Pipeline | str, out_dir: Path) -> BuiltArtifact:
 
 
 def artifact_digest(pipeline: Pipeline) -> str:
-    """The digest that ``build`` would give for the source as it is on disk now, without writing anything."""
+    """Return the digest that ``build`` would return for the source on disk, without writing a file.
+
+    Raises ``DefinitionError`` as ``build`` does, except for OUT_DIR_PACKED and OUT_DIR_UNWRITABLE.
+    """
     return _digest(_archive(_sources(pipeline), _documents(pipeline, compile_contract(pipeline))))
 
 
 def write_atomically(target: Path, data: bytes) -> None:
-    """Raises ``DefinitionError`` OUT_DIR_UNWRITABLE."""
+    """Write ``data`` to ``target``, completely or not at all. Raises ``DefinitionError`` OUT_DIR_UNWRITABLE."""
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +83,7 @@ def write_atomically(target: Path, data: bytes) -> None:
 
 
 def _documents(pipeline: Pipeline, contract: dict[str, Any]) -> dict[str, str]:
-    """What the artifact says of itself: the contract, and what the pipeline asks of whoever runs it, if anything."""
+    """Return the entries that are not source: the contract, and the capabilities that workers need, if any."""
     documents = {CONTRACT_ENTRY: contract_text(contract)}
     if pipeline.checkpoint:
         documents[CAPABILITIES_ENTRY] = json.dumps([CHECKPOINTS]) + "\n"
@@ -88,7 +91,7 @@ def _documents(pipeline: Pipeline, contract: dict[str, Any]) -> dict[str, str]:
 
 
 def _archive(sources: dict[str, Path], documents: dict[str, str]) -> bytes:
-    """Stored, not deflated: another zlib would give other bytes."""
+    """Return a zip file without compression, because other versions of zlib give other bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted([*sources, *documents]):
@@ -111,7 +114,7 @@ def _digest(data: bytes) -> str:
 
 
 def _sources(pipeline: Pipeline) -> dict[str, Path]:
-    """Entry name to file, for the pipeline's own package and those it names."""
+    """Return the files to pack, by entry name: of the pipeline's own package and the packages that it names."""
     found: dict[str, Path] = {}
     for name, root in _roots(pipeline).items():
         if root.is_dir():
@@ -135,7 +138,7 @@ def _sources(pipeline: Pipeline) -> dict[str, Path]:
 
 
 def _roots(pipeline: Pipeline) -> dict[str, Path]:
-    """Import name to folder, or to file for a module."""
+    """Return the folder of each package, or the file of each module, by its import name."""
     own = sys.modules[pipeline.module]
     if own.__file__ is None:
         raise DefinitionError("PACKAGE_NOT_FOUND", f"{pipeline.module} has no source file; it cannot be packed")
@@ -187,7 +190,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _parent_inits(name: str, root: Path) -> dict[str, Path]:
-    """Without the ``__init__.py`` of its parents a packed package would import differently."""
+    """Return the ``__init__.py`` of the parent packages, without which a package would import differently."""
     found = {}
     parts = name.split(".")[:-1]
     folder = root.parent

@@ -1,4 +1,4 @@
-"""Publishes a release: uploads it, waits for the verdict, tells the findings, and activates it where that is asked."""
+"""Publishes a release: uploads it, waits for its verification, and activates it on request."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ from wire.findings import DocumentError
 from wire.web_address import is_web_address
 
 CONTRACT_NAME: Final = "pipeline-contract.json"
-"""A contract in the release's folder goes beside the descriptor: a release of images alone has no other place."""
+"""A contract with this name in the release's folder is sent too. A release of images alone needs one."""
 CHUNK: Final = 256 * 1024
-PATIENCE_SECONDS: Final = 600.0
+"""In bytes."""
+VERDICT_SECONDS: Final = 600.0
+"""How long ``publish`` waits for the verification of one file, and of the release."""
 _PAUSE_SECONDS: Final = 0.5
 _TIMEOUT: Final = (10, 120)
 _DECIDED: Final = frozenset({"REGISTERED", "REJECTED", "REVOKED"})
 
 ATTACHED: Final = (ENVELOPE_NAME, "*.intoto.json", "*.intoto.jsonl", "*.cdx.json", "bom.json", "*.spdx.json")
-"""How a release's signatures, provenance and SBOM are named by those who make them."""
+"""The usual names of a release's signatures, provenance and SBOM."""
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes of how many have been sent."""
+"""Receives the number of bytes sent so far, and the total number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A coordinator's tenant, and the token that may register there."""
+    """A tenant of a coordinator, and an API token that may register releases for it. ``repr`` omits the token."""
 
     url: str
     tenant: str
@@ -54,18 +56,18 @@ def publish(
     target: Target,
     *,
     progress: Progress,
-    patience: float = PATIENCE_SECONDS,
+    verdict_timeout: float = VERDICT_SECONDS,
     attach: Sequence[Path] = (),
     direct_bytes: int = DIRECT_BYTES,
 ) -> dict[str, Any]:
-    """Upload the release in ``folder`` and return it with its verdict, as the API shows it.
+    """Upload the release in ``folder``, wait until it is verified, and return it as the API does.
 
-    Along go what is to ``attach``, and what lies there under a name of ATTACHED. Files of at least ``direct_bytes`` go
-    straight to the artifact store where the coordinator offers that.
+    The files of ``attach``, and those in ``folder`` with a name in ATTACHED, are uploaded with it. Files of at least
+    ``direct_bytes`` are uploaded directly to the artifact store, if the coordinator offers that. ``verdict_timeout``
+    limits each wait for a verification, in seconds. If the release exists with equal metadata, it is returned.
 
-    Equal metadata that is there already is no mistake: its verdict is returned. Raises ``DefinitionError``:
-    INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED,
-    VERDICT_OVERDUE, and those of ``direct_upload.send``.
+    Raises ``DefinitionError``: INVALID_RELEASE, NO_ARTIFACT, NO_ATTACHMENT, INVALID_URL, COORDINATOR_UNREACHABLE,
+    COORDINATOR_REFUSED, VERDICT_OVERDUE, and those of ``direct_upload.send``.
     """
     descriptor = _descriptor(folder / DESCRIPTOR_NAME)
     files = _files(folder, descriptor)
@@ -73,36 +75,39 @@ def publish(
     with _session(target) as http:
         pipeline = _address(target, descriptor)
         large = {path: digest for path, digest in files.items() if path.stat().st_size >= direct_bytes}
-        sent = _sent_directly(http, target, large, progress, patience)
+        sent = _sent_directly(http, target, large, progress, verdict_timeout)
         artifacts = [("artifact", path) for path in files if path not in sent]
         body = _Multipart([*_documents(folder), *artifacts, *attachments], progress)
         headers = {"Content-Type": body.content_type}
-        _asked(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
+        _call(http, "POST", f"{pipeline}/releases", (200, 202), data=body, headers=headers)
         address = f"{pipeline}/releases/{quote(descriptor.release_version, safe='/')}"
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + verdict_timeout
         while time.monotonic() < deadline:
-            release = _asked(http, "GET", address, (200,))
+            release = _call(http, "GET", address, (200,))
             if release["status"] in _DECIDED:
                 return release
             time.sleep(_PAUSE_SECONDS)
     raise DefinitionError(
-        "VERDICT_OVERDUE", f"the release is still {release['status']} after {patience:g} s; look later"
+        "VERDICT_OVERDUE", f"the release is still {release['status']} after {verdict_timeout:g} s; check it later"
     )
 
 
 def activate(release: dict[str, Any], target: Target, *, reason: str) -> dict[str, Any]:
-    """Activate a published release and return the event. Raises ``DefinitionError`` as ``publish`` does."""
+    """Activate a published release and return the activation as the API does.
+
+    Raises ``DefinitionError``: INVALID_URL, COORDINATOR_UNREACHABLE, COORDINATOR_REFUSED.
+    """
     address = f"{_base(target)}/pipelines/{quote(str(release['pipelineId']), safe='')}/activations"
     body = {"releaseVersion": release["releaseVersion"], "reason": reason, "operationKey": secrets.token_hex(16)}
     with _session(target) as http:
-        return _asked(http, "POST", address, (201,), json=body)
+        return _call(http, "POST", address, (201,), json=body)
 
 
 def _descriptor(path: Path) -> Descriptor:
     try:
         return parse_descriptor(path.read_bytes())
     except (OSError, DocumentError) as error:
-        raise DefinitionError("INVALID_RELEASE", f"{path} is no release descriptor: {error}") from error
+        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
 
 
 def _documents(folder: Path) -> list[tuple[str, Path]]:
@@ -111,18 +116,20 @@ def _documents(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _sent_directly(
-    http: requests.Session, target: Target, files: dict[Path, str], progress: Progress, patience: float
+    http: requests.Session, target: Target, files: dict[Path, str], progress: Progress, verdict_timeout: float
 ) -> set[Path]:
-    """The files that are in the artifact store by now, so that the release need not bring them."""
+    """Upload files directly to the artifact store. Return those that need not be sent with the release."""
 
-    def ask(method: str, path: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
-        return _asked(http, method, f"{_base(target)}/{path}", expected, **more)
+    def call(method: str, path: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
+        return _call(http, method, f"{_base(target)}/{path}", expected, **more)
 
-    return {path for path, digest in files.items() if send(path, digest, ask, progress, patience=patience)}
+    return {
+        path for path, digest in files.items() if send(path, digest, call, progress, verdict_timeout=verdict_timeout)
+    }
 
 
 def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
-    """The files of the stored artifacts, once each, with their digests; each must be what the descriptor says."""
+    """Return the files of the stored artifacts with their digests, each once. Raises INVALID_RELEASE if one differs."""
     found: dict[str, Path] = {}
     for artifact in descriptor.artifacts:
         if not artifact.kind.is_stored or artifact.digest in found:
@@ -134,7 +141,9 @@ def _files(folder: Path, descriptor: Descriptor) -> dict[Path, str]:
         except OSError as error:
             raise DefinitionError("NO_ARTIFACT", f"the artifact {path} cannot be read") from error
         if digest != artifact.digest:
-            raise DefinitionError("INVALID_RELEASE", f"{path} is not what the descriptor says; release it again")
+            raise DefinitionError(
+                "INVALID_RELEASE", f"{path} does not have the digest in the descriptor; release it again"
+            )
         found[digest] = path
     return {path: digest for digest, path in found.items()}
 
@@ -149,16 +158,16 @@ def _attached(folder: Path, more: Sequence[Path]) -> list[Path]:
 
 
 def _check_envelope(folder: Path) -> None:
-    """A signature over an earlier descriptor would have the release rejected."""
+    """Check that the envelope signs this descriptor. Otherwise the coordinator would reject the release."""
     path = folder / ENVELOPE_NAME
     if not path.is_file():
         return
     try:
         signed = base64.b64decode(json.loads(path.read_bytes())["payload"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DefinitionError("INVALID_RELEASE", f"{path} is no DSSE envelope; sign the release again") from error
+        raise DefinitionError("INVALID_RELEASE", f"{path} is not a DSSE envelope; sign the release again") from error
     if signed != (folder / DESCRIPTOR_NAME).read_bytes():
-        raise DefinitionError("INVALID_RELEASE", f"{path} is over another descriptor; sign the release again")
+        raise DefinitionError("INVALID_RELEASE", f"{path} signs another descriptor; sign the release again")
 
 
 def _session(target: Target) -> requests.Session:
@@ -179,26 +188,26 @@ def _address(target: Target, descriptor: Descriptor) -> str:
     return f"{_base(target)}/pipelines/{quote(descriptor.pipeline_id, safe='')}"
 
 
-def _asked(http: requests.Session, method: str, url: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
+def _call(http: requests.Session, method: str, url: str, expected: tuple[int, ...], **more: Any) -> dict[str, Any]:
     try:
-        answer = http.request(method, url, timeout=_TIMEOUT, allow_redirects=False, **more)
+        response = http.request(method, url, timeout=_TIMEOUT, allow_redirects=False, **more)
     except requests.RequestException as error:
-        message = f"the coordinator does not answer: {type(error).__name__}"
+        message = f"the coordinator cannot be reached: {type(error).__name__}"
         raise DefinitionError("COORDINATOR_UNREACHABLE", message) from error
     try:
-        document = answer.json()
+        document = response.json()
     except ValueError:
         document = None
-    if answer.status_code in expected and isinstance(document, dict):
+    if response.status_code in expected and isinstance(document, dict):
         return document
-    told = document if isinstance(document, dict) else {}
-    lines = [f"{answer.status_code} {told.get('code', '')} {told.get('detail', '')}".strip()]
-    lines += [f"  {error.get('field', '')}: {error.get('message', '')}" for error in told.get("errors", ())]
+    problem = document if isinstance(document, dict) else {}
+    lines = [f"{response.status_code} {problem.get('code', '')} {problem.get('detail', '')}".strip()]
+    lines += [f"  {error.get('field', '')}: {error.get('message', '')}" for error in problem.get("errors", ())]
     raise DefinitionError("COORDINATOR_REFUSED", "\n".join(lines))
 
 
 class _Multipart:
-    """A multipart body that is read from disk as it is sent, in constant memory."""
+    """A multipart body. It is read from disk while it is sent, in constant memory."""
 
     def __init__(self, parts: list[tuple[str, Path]], progress: Progress) -> None:
         boundary = secrets.token_hex(16)

@@ -1,4 +1,4 @@
-"""Keys that sign releases: ed25519, as PKCS#8 in PEM form, encrypted where a passphrase is set."""
+"""Keys that sign releases: ed25519 in PEM format (PKCS#8), encrypted if a passphrase is set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASSPHRASE: Final = "PIPELINES_KEY_PASSPHRASE"  # noqa: S105 - the variable's na
 
 @dataclass(frozen=True, slots=True)
 class WrittenKey:
-    """A pair on disk. The coordinator is given the public file alone."""
+    """A key pair on disk. Only the public file goes to the coordinator."""
 
     private: Path
     public: Path
@@ -35,10 +35,10 @@ class WrittenKey:
 
 
 def make(private: Path) -> WrittenKey:
-    """Write a new key to ``private``, for its owner's eyes alone, and its public part beside it as ``.pub.pem``.
+    """Write a new key to ``private``, readable only by its owner, and its public part next to it as ``.pub.pem``.
 
-    With ``$PIPELINES_KEY_PASSPHRASE`` it is encrypted. Nothing is written over. Raises ``DefinitionError``:
-    KEY_EXISTS, OUT_DIR_UNWRITABLE.
+    The private key is encrypted if ``$PIPELINES_KEY_PASSPHRASE`` is set. Existing files are not overwritten. Raises
+    ``DefinitionError``: KEY_EXISTS, OUT_DIR_UNWRITABLE.
     """
     public = private.with_suffix(".pub.pem")
     if public.exists():
@@ -51,8 +51,10 @@ def make(private: Path) -> WrittenKey:
 
 
 def load(path: Path) -> Ed25519PrivateKey:
-    """The key in ``path``. Raises ``DefinitionError``: SIGNING_KEY_UNREADABLE, SIGNING_KEY_LOCKED,
-    SIGNING_KEY_INVALID. No message holds anything of the key or of the passphrase.
+    """Return the private key in ``path``, decrypted with ``$PIPELINES_KEY_PASSPHRASE`` if it is encrypted.
+
+    Raises ``DefinitionError``: SIGNING_KEY_UNREADABLE, SIGNING_KEY_LOCKED, SIGNING_KEY_INVALID. No message contains any
+    part of the key or of the passphrase.
     """
     try:
         data = path.read_bytes()
@@ -67,7 +69,7 @@ def load(path: Path) -> Ed25519PrivateKey:
         key = load_pem_private_key(data, passphrase if locked else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         if locked:
-            raise DefinitionError("SIGNING_KEY_LOCKED", f"${PASSPHRASE} does not open {path}") from None
+            raise DefinitionError("SIGNING_KEY_LOCKED", f"${PASSPHRASE} does not decrypt {path}") from None
         raise _invalid(path) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise _invalid(path)
@@ -75,12 +77,12 @@ def load(path: Path) -> Ed25519PrivateKey:
 
 
 def _invalid(path: Path) -> DefinitionError:
-    message = f"{path} is no ed25519 private key in PEM form (PKCS#8); python -m pipelines key makes one"
+    message = f"{path} is not an ed25519 private key in PEM format (PKCS#8); create one with pipelines key"
     return DefinitionError("SIGNING_KEY_INVALID", message)
 
 
 def _exists(path: Path) -> DefinitionError:
-    return DefinitionError("KEY_EXISTS", f"{path} is there already, and no key is written over")
+    return DefinitionError("KEY_EXISTS", f"{path} exists, and keys are not overwritten")
 
 
 def _passphrase() -> bytes | None:

@@ -1,9 +1,9 @@
 """Records whether a coordinator accepts this worker, refuses it, or does not answer.
 
-A coordinator that refuses a heartbeat cannot sign its answer, because the two sides may not share a key. So a refusal
-counts only if it quotes a recent heartbeat, and its effect is small. A worker that has never received a signed order
-ends. Other workers ignore a refusal, unless their key is refused. Such a worker cannot read commands, so it accepts
-none until its next signed order, which the next accepted heartbeat causes.
+A coordinator that refuses a heartbeat cannot sign its notice, because the two sides may not share a key. So a refusal
+counts only if it quotes a recent heartbeat, and its effect is small. A worker that has never received a signed
+instruction exits. Other workers ignore a refusal, unless their key is refused. Such a worker cannot read commands, so
+it accepts none until its next signed instruction, which the next accepted heartbeat causes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from pipelines.failures import warn
 from wire.messages.notices import Refusal, RefusalCode
 
 REFUSALS: Final = 3
-"""How many heartbeats in a row must be refused: one of several coordinators may be misconfigured."""
+"""How many heartbeats in a row must be refused, because one of several coordinators may be misconfigured."""
 RECENT_SECONDS: Final = 60.0
+"""A refusal of an older heartbeat is ignored."""
 QUIET_SECONDS: Final = 60.0
+"""The time between two warnings."""
 FIRST_QUIET_SECONDS: Final = 30.0
 ADVICE: Final[dict[RefusalCode, str]] = {
     "KEY_NOT_ACTIVE": "this worker's key is not an active key of tenant {tenant!r}: it was revoked, or belongs to "
     "another tenant or coordinator; check --tenant, and --key-file or PIPELINES_WORKER_KEY",
-    "SIGNATURE_INVALID": "this worker's messages are changed on their way; check who else can write to the broker",
+    "SIGNATURE_INVALID": "this worker's messages are changed in transit; check who else can write to the broker",
     "TENANT_UNKNOWN": "there is no tenant {tenant!r}; check --tenant",
     "TIMESTAMP_REFUSED": "the clocks of this host and the coordinator differ by more than two minutes; set them",
     "WORKER_LIMIT_REACHED": "tenant {tenant!r} has reached the limit of workers; stop other workers, or ask an "
@@ -33,10 +35,10 @@ ADVICE: Final[dict[RefusalCode, str]] = {
 
 
 class Acceptance:
-    """Safe to use from many threads."""
+    """Records heartbeats and the coordinator's reactions to them. Safe to use from many threads."""
 
-    def __init__(self, tenant: str, *, patience: float = FIRST_QUIET_SECONDS) -> None:
-        """The first warning is logged after `patience` seconds without an answer."""
+    def __init__(self, tenant: str, *, first_quiet_seconds: float = FIRST_QUIET_SECONDS) -> None:
+        """The first warning is logged after `first_quiet_seconds` without a signed instruction or a refusal."""
         self._tenant = tenant
         self._lock = threading.Lock()
         self._recent: dict[str, tuple[float, int]] = {}  # time of sending and number of recent heartbeats, by nonce
@@ -46,7 +48,7 @@ class Acceptance:
         self._accepted = False
         self._refusals = 0
         self._reason: str | None = None
-        self._warn_at = time.monotonic() + patience
+        self._warn_at = time.monotonic() + first_quiet_seconds
 
     @property
     def refusal(self) -> str | None:
@@ -55,11 +57,11 @@ class Acceptance:
 
     @property
     def is_locked_out(self) -> bool:
-        """True if this worker's key was refused REFUSALS times in a row and no signed order has arrived since."""
+        """True if this worker's key was refused REFUSALS times in a row and no signed instruction has arrived since."""
         return self._refusals >= REFUSALS and self._code == "KEY_NOT_ACTIVE"
 
-    def asked(self, nonce: str) -> None:
-        """Record that a heartbeat was sent. Logs a warning from time to time while none has been answered."""
+    def sent(self, nonce: str) -> None:
+        """Record that a heartbeat was sent. Logs a warning at times, until a coordinator reacts to one."""
         now = time.monotonic()
         with self._lock:
             self._heartbeats += 1
@@ -68,12 +70,12 @@ class Acceptance:
             silent = not self._accepted and not self._refusals and self._is_time(now)
         if silent:
             warn(
-                "No coordinator has answered this worker's heartbeats yet; it takes no commands and keeps trying. "
+                "No coordinator has answered this worker's heartbeats yet; it accepts no commands and keeps trying. "
                 "Check that a control worker runs and uses this broker"
             )
 
     def accepted(self) -> None:
-        """Record a signed order."""
+        """Record a signed instruction."""
         with self._lock:
             self._accepted, self._refusals, self._reason = True, 0, None
 
@@ -93,7 +95,7 @@ class Acceptance:
                 if self._refusals >= REFUSALS:
                     self._reason = f"{refusal.code}: {advice}"
             elif self.is_locked_out and not was_locked_out:
-                effect = ". It takes no commands until a coordinator accepts it again"
+                effect = ". It accepts no commands until a coordinator accepts it again"
             elif self._is_time(now):
                 effect = ". The worker was accepted before and continues"
             else:

@@ -1,4 +1,4 @@
-"""Separates the worker from the author's code: each transition gives a result or a failure, and never raises."""
+"""Separates the worker from the author's code: each transition returns a result or a failure, and never raises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipelines.failures import Failed, failed_by, report
+from pipelines.failures import Failed, failed_by, log_failure
 
 _T = TypeVar("_T")
 
@@ -29,7 +29,7 @@ class Boundary:
         except BaseException as error:
             self._restore()
             failed = failed_by(error)
-            report(execution_id, failed)
+            log_failure(execution_id, failed)
             return failure(failed)
         finally:
             self._restore()

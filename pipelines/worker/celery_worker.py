@@ -1,6 +1,6 @@
 """The transition worker on Celery: one release, one queue, no Django and no database.
 
-A message is acknowledged as it starts: where the process dies, the lease sees to the execution, not the broker.
+A message is acknowledged when it arrives. If the process dies, the lease expires and the execution runs elsewhere.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from kombu.message import Message
 from pipelines.errors import DefinitionError
 from pipelines.failures import inform, warn
 from pipelines.worker.host import Host, host_release
-from pipelines.worker.options import broker_url, needed, worker_key
-from pipelines.worker.outbox import Answer, Outbox
+from pipelines.worker.options import broker_url, required, worker_key
+from pipelines.worker.outbox import Outbox, Report
 from wire.broker import quiet_consumer
 from wire.broker.client import send, survive_broker_loss, take_ticket
 from wire.broker.tls import tls_options
@@ -45,11 +45,11 @@ from wire.messages.queues import (
 )
 from wire.messages.task_messages import TaskMessages
 
-# Seconds between heartbeats. A worker takes nothing before it is told to, so it asks again soon at first.
-FIRST_SILENCE = 1.0
-LONGEST_SILENCE = 10.0
-# How many seconds the last answers are worth waiting for a broker that is away, before the worker ends.
-PATIENCE = 60.0
+# Seconds between heartbeats. A worker accepts no commands before its first instruction, so the first ones are frequent.
+FIRST_INTERVAL = 1.0
+LONGEST_INTERVAL = 10.0
+# How many seconds a stopping worker tries to send its last reports.
+SHUTDOWN_TIMEOUT = 60.0
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
     logging.raiseExceptions = False  # a step may close what the log is written to
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)  # not two lines for each message
-    tenant = needed(arguments.tenant, "--tenant", "PIPELINES_TENANT")
+    tenant = required(arguments.tenant, "--tenant", "PIPELINES_TENANT")
     url = broker_url(arguments.broker_url, arguments.broker_ca_file)
     key = worker_key(arguments.key_file)
     worker_id = arguments.worker_id or f"{socket.gethostname()}-{os.getpid()}"
@@ -71,16 +71,16 @@ def main(arguments: argparse.Namespace) -> int:
     release = host_release(arguments.pipeline, arguments.release, tenant)
     host = Host(release, key=key, worker_id=worker_id, capacity=arguments.concurrency, take_ticket=_take_ticket)
     inform("Hosting %s with artifact %s", release.identity, release.artifact_digest or "(none to compare)")
-    outbox = Outbox(partial(_send, host), host.let_go)
+    outbox = Outbox(partial(_send, host), host.drop_leases)
     app = _application(url, arguments.broker_ca_file, host, outbox)
     outbox.start()
-    _Pulse(host, outbox)
+    _Heartbeats(host, outbox)
     worker = app.Worker(
         hostname=f"{worker_id}@{socket.gethostname()}",
         pool="threads",
         concurrency=arguments.concurrency,
         loglevel=arguments.log_level,
-        # Until the coordinator has told it otherwise: an operator may have drained a worker of this name.
+        # Until the first instruction, because an operator may have drained a worker of this name.
         exclude_queues=[queue_of(release.identity)],
         host=host,
     )
@@ -122,7 +122,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
     def execute(message: Any) -> None:
         host.execute(message, outbox.put)
 
-    app.steps["consumer"].update({_Orders, _Places})
+    app.steps["consumer"].update({_Instructions, _Places})
     return app
 
 
@@ -132,9 +132,9 @@ def _accepts(host: Host, queue: str, task: str) -> bool:
     return own.get(queue) == task
 
 
-def _send(host: Host, answers: Sequence[Answer]) -> None:
-    """Raises `ConnectionError` if the broker refuses them."""
-    message = host.sealed(answers)
+def _send(host: Host, reports: Sequence[Report]) -> None:
+    """Send reports about one release. Raises `ConnectionError` if the broker does not accept them."""
+    message = host.sealed(reports)
     try:
         send(RECORD_TASK, message, queue=OUTCOME_QUEUE)
     except OperationalError as error:
@@ -153,9 +153,9 @@ def _take_ticket(name: str) -> bool:
 class _Places(bootsteps.StartStopStep):
     """Takes a command from the broker only when a thread is free for it.
 
-    Celery takes as many again, to have them at hand. Their leases would run out in this process, unrenewed, while
-    another worker of the release may be idle. Celery's own `worker_disable_prefetch` notices a free thread only at
-    the loop's next tick, up to a second later; here the thread wakes the loop.
+    Celery prefetches as many again. Their leases would expire in this process while another worker of the release may
+    be idle. Celery's own `worker_disable_prefetch` notices a free thread only at the loop's next tick, up to a second
+    later. Here the thread wakes the loop.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -171,26 +171,26 @@ class _Places(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         qos = parent.task_consumer.channel.qos
-        as_celery_would = qos.can_consume
-        qos.can_consume = lambda: self._taken < self._capacity and as_celery_would()
+        default = qos.can_consume
+        qos.can_consume = lambda: self._taken < self._capacity and default()
 
     def _on_received(self, **_: Any) -> None:
         with self._lock:
             self._taken += 1
 
     def _on_done(self, **_: Any) -> None:
-        """In whatever way it ended: Celery sends this for each that it received."""
+        """Celery sends this signal for each received task, also if the task fails."""
         with self._lock:
             self._taken -= 1
         self._worker.call_soon(lambda: None)
 
 
-class _Orders(bootsteps.StartStopStep):
-    """Hears the coordinator's orders in Celery's own loop, where no busy thread of the pool is in their way.
+class _Instructions(bootsteps.StartStopStep):
+    """Receives the coordinator's instructions in Celery's own loop, so busy threads of the pool do not delay them.
 
-    Celery's `ConsumerStep` would do, but for a lost connection, at which its `stop` fails. To stop taking commands is
-    to cancel the queue: what was received is run. A message that the broker had handed out at that very moment goes
-    back into the queue (kombu's `_reject_inbound_message`). Celery remembers the choice over a new connection.
+    Celery's `ConsumerStep` is not used, because its `stop` fails when the connection is lost. The worker stops
+    accepting commands by cancelling the queue: commands that it has received still run. A message that arrives at that
+    moment goes back into the queue (kombu's `_reject_inbound_message`). Celery keeps the choice when it reconnects.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -217,38 +217,38 @@ class _Orders(bootsteps.StartStopStep):
     shutdown = stop
 
     def _on_message(self, message: Message) -> None:
-        [order], _, _ = message.payload  # TaskMessages accepts no order in another form
-        self._host.obey(order)
+        [instruction], _, _ = message.payload  # TaskMessages accepts no instruction in another form
+        self._host.follow(instruction)
         if self._host.acceptance.refusal:
             state.should_stop = EX_FAILURE  # type: ignore[assignment]  # Celery's loop reads it
         queue = queue_of(self._host.release.identity)
-        taking = self._worker.task_consumer.consuming_from(queue)
-        if self._host.taking and not taking:
+        consuming = self._worker.task_consumer.consuming_from(queue)
+        if self._host.accepting and not consuming:
             self._worker.add_task_queue(queue)
-        elif taking and not self._host.taking:
+        elif consuming and not self._host.accepting:
             self._worker.cancel_task_queue(queue)
 
 
-class _Pulse(threading.Thread):
-    """Sends heartbeats from when the worker is ready until it is gone, often enough for the leases it holds."""
+class _Heartbeats(threading.Thread):
+    """Sends heartbeats while the worker runs, often enough to renew the leases that it holds."""
 
     def __init__(self, host: Host, outbox: Outbox) -> None:
-        super().__init__(name="pulse", daemon=True)
+        super().__init__(name="heartbeats", daemon=True)
         self._host = host
         self._outbox = outbox
         self._state: WorkerState = "HEALTHY"
         self._stopped = threading.Event()
         signals.worker_ready.connect(self._on_ready, weak=False)
         signals.worker_shutting_down.connect(self._on_draining, weak=False)
-        signals.worker_shutdown.connect(self._on_gone, weak=False)
+        signals.worker_shutdown.connect(self._on_shutdown, weak=False)
 
     def run(self) -> None:
-        silence = FIRST_SILENCE
+        interval = FIRST_INTERVAL
         while not self._stopped.is_set():
-            self._beat()
-            self._host.changed.wait(min(silence, self._host.shortest_lease.total_seconds() / 3))
+            self._send()
+            self._host.changed.wait(min(interval, self._host.shortest_lease.total_seconds() / 3))
             self._host.changed.clear()
-            silence = min(2 * silence, LONGEST_SILENCE)
+            interval = min(2 * interval, LONGEST_INTERVAL)
 
     def _on_ready(self, **_: Any) -> None:
         self.start()
@@ -257,17 +257,20 @@ class _Pulse(threading.Thread):
         self._state = "DRAINING"
         self._host.changed.set()
 
-    def _on_gone(self, **_: Any) -> None:
-        if not self._outbox.close(PATIENCE):
-            warn("The broker did not take the last answers within %s seconds; their leases will expire", PATIENCE)
+    def _on_shutdown(self, **_: Any) -> None:
+        if not self._outbox.close(SHUTDOWN_TIMEOUT):
+            warn(
+                "The broker did not accept the last reports within %s seconds; their leases will expire",
+                SHUTDOWN_TIMEOUT,
+            )
         self._state = "UNAVAILABLE"
         self._stopped.set()
         self._host.changed.set()
-        self._beat()
+        self._send()
 
-    def _beat(self) -> None:
+    def _send(self) -> None:
         try:
             message = self._host.heartbeat(self._state)
             send(HEARTBEAT_TASK, message, queue=HEARTBEAT_QUEUE)
         except BaseException as error:  # the next one may succeed: this thread must not end
-            warn("The broker did not take a heartbeat: %s", type(error).__name__)
+            warn("The broker did not accept a heartbeat: %s", type(error).__name__)

@@ -1,4 +1,4 @@
-"""The leases that a worker holds: from when it has a command until its answer is on its way."""
+"""The leases that a worker holds, from the arrival of a command until its outcome is sent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from wire.messages.celery_messages import Command, HeldLease
 from wire.messages.limits import MOST_LEASES
 
 REMEMBERED = 50_000
+"""How many lease tokens are kept to detect repeated commands."""
 
 
 @dataclass(slots=True)
 class _Lease:
-    """One lease. ``since`` is when its transition began, or when its command came if no thread has begun it.
+    """One lease. ``since`` is when its transition began, or when its command arrived if no thread has begun it.
 
-    A command that no thread has begun by ``begin_by`` is given back.
+    A command that no thread has begun by ``begin_by`` is dropped. Both are times of the monotonic clock.
     """
 
     execution_id: uuid.UUID
@@ -35,10 +36,11 @@ class _Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class InHand:
-    """What a worker holds: transitions that run, commands that wait for a thread, and threads with lost leases.
+class LeasesInUse:
+    """The leases in use: of running transitions, and of commands that wait for a thread.
 
-    Of each kind at most MOST_LEASES, the oldest, as a heartbeat can name no more. The leases of the others expire.
+    Each list has at most MOST_LEASES entries, the oldest, because a heartbeat cannot name more. The leases of the
+    others expire. ``abandoned`` is the number of threads that run a transition whose lease is lost.
     """
 
     running: list[HeldLease]
@@ -56,25 +58,25 @@ class HeldLeases:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[uuid.UUID, _Lease] = {}  # by lease token
-        self._seen: OrderedDict[uuid.UUID, None] = OrderedDict()
+        self._known: OrderedDict[uuid.UUID, None] = OrderedDict()
 
     def take(self, commands: Iterable[Command]) -> list[Command]:
-        """Hold the leases of those commands that are new, and return these.
+        """Hold the leases of those commands that are new, and return these commands.
 
-        One whose lease was seen before came in a message that was delivered twice, or replayed.
+        A command with a known lease token came in a message that was delivered twice, or replayed. It is dropped.
         """
         new, repeated = [], []
         now = time.monotonic()
         with self._lock:
             for command in commands:
-                if command.lease_token in self._seen:
+                if command.lease_token in self._known:
                     repeated.append(command)
                     continue
-                self._seen[command.lease_token] = None
+                self._known[command.lease_token] = None
                 self._held[command.lease_token] = _Lease(command.execution_id, now, now + command.lease_seconds)
                 new.append(command)
-            while len(self._seen) > REMEMBERED:
-                self._seen.popitem(last=False)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
         for command in repeated:
             warn("Dropped a repeated command for execution %s", command.execution_id)
         return new
@@ -96,7 +98,7 @@ class HeldLeases:
             for token in tokens:
                 lease = self._held.get(token)
                 if lease is None:
-                    continue  # it is over already
+                    continue  # it has ended already
                 lost.append(lease)
                 if lease.running:
                     lease.lost = True
@@ -106,7 +108,7 @@ class HeldLeases:
             warn("The lease of execution %s is lost: its outcome does not count", lease.execution_id)
 
     def is_lost(self, token: uuid.UUID) -> bool:
-        """Return whether the lease is held but no longer counts. Cheap: steps may ask often."""
+        """Return True if the lease is held but lost. Takes no lock, because steps may call it often."""
         lease = self._held.get(token)
         return lease is not None and lease.lost
 
@@ -120,13 +122,13 @@ class HeldLeases:
             return lease.lost
 
     def drop(self, tokens: Iterable[uuid.UUID]) -> None:
-        """Hold these no longer."""
+        """Stop holding these leases."""
         with self._lock:
             for token in tokens:
                 self._held.pop(token, None)
 
-    def in_hand(self) -> InHand:
-        """Return what is held now. Drops the commands that have waited too long."""
+    def in_use(self) -> LeasesInUse:
+        """Return the leases in use now. Drops the commands whose leases expired before a thread began them."""
         now = time.monotonic()
         with self._lock:
             overdue = {token: lease for token, lease in self._held.items() if lease.is_overdue(now)}
@@ -134,12 +136,14 @@ class HeldLeases:
                 del self._held[token]
             held = list(self._held.items())
         for lease in overdue.values():
-            warn("Gave back execution %s: no thread was free for it in time", lease.execution_id)
+            warn(
+                "Dropped the command for execution %s: no thread was free before its lease expired", lease.execution_id
+            )
         counting = [(token, lease) for token, lease in held if not lease.lost]
         running = [_held(token, lease, now) for token, lease in counting if lease.running]
         waiting = [_held(token, lease, now) for token, lease in counting if not lease.running]
         abandoned = sum(lease.lost and not lease.ended for _, lease in held)
-        return InHand(running[:MOST_LEASES], waiting[:MOST_LEASES], abandoned)
+        return LeasesInUse(running[:MOST_LEASES], waiting[:MOST_LEASES], abandoned)
 
 
 def _held(token: uuid.UUID, lease: _Lease, now: float) -> HeldLease:

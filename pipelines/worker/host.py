@@ -1,6 +1,6 @@
-"""Hosts one release: checks that the code here is that release, and executes the commands that are meant for it.
+"""Hosts one release: checks that the code is that release, and executes the commands for it.
 
-No broker of its own; `celery_worker` brings it.
+Uses no broker; `celery_worker` connects it to one.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.definition import Pipeline, StepContext
 from pipelines.authoring.loading import load
 from pipelines.errors import DefinitionError
-from pipelines.failures import Failed, failed_by, inform, message_of, report, warn
+from pipelines.failures import Failed, failed_by, inform, log_failure, message_of, warn
 from pipelines.release.packaging import artifact_digest
-from pipelines.worker import answers
+from pipelines.worker import outcomes
 from pipelines.worker.acceptance import Acceptance
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.held_leases import HeldLeases
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from pipelines.worker.pace import Pace
-from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, run
-from pipelines.worker.runner import Outcome as RunOutcome
+from pipelines.worker.runner import UNDECODABLE_PAYLOAD, Keep, RunResult, run
 from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_descriptor
 from wire.findings import DocumentError
 from wire.identity import ReleaseIdentity
@@ -52,7 +51,11 @@ from wire.worker_keys import WorkerKey
 
 @dataclass(frozen=True)
 class HostedRelease:
-    """Code that was found to be the release it says it is."""
+    """The code of one release, checked against the release's descriptor.
+
+    ``artifact_id`` and ``artifact_digest`` name the artifact that the code was compared with. They are empty if the
+    release pins container images only, which code cannot be compared with.
+    """
 
     pipeline: Pipeline
     identity: ReleaseIdentity
@@ -61,11 +64,12 @@ class HostedRelease:
 
 
 def host_release(reference: str, descriptor_path: Path, tenant: str) -> HostedRelease:
-    """Load MODULE:NAME and hold it against its release.
+    """Load ``reference``, written as MODULE:NAME, and check that it is the release that the descriptor describes.
 
-    The code must compile to the release's contract, and where the release pins an artifact by its bytes, the code
-    must rebuild to exactly those. Raises `DefinitionError`: those of `load` and `compile_contract`, INVALID_RELEASE,
-    PIPELINE_MISMATCH, CONTRACT_MISMATCH, ARTIFACT_MISMATCH.
+    The code must compile to the release's contract. If the release pins artifacts by their bytes, the code must rebuild
+    to exactly the bytes of one of them. ``tenant`` is the slug of the worker's tenant. Raises ``DefinitionError``:
+    those of ``load`` and ``compile_contract``, INVALID_RELEASE, PIPELINE_MISMATCH, CONTRACT_MISMATCH,
+    ARTIFACT_MISMATCH.
     """
     descriptor = _read(descriptor_path)
     pipeline = load(reference)
@@ -102,7 +106,7 @@ def _read(path: Path) -> Descriptor:
     except OSError as error:
         raise DefinitionError("INVALID_RELEASE", f"cannot read {path}: {error.strerror}") from error
     except DocumentError as error:
-        raise DefinitionError("INVALID_RELEASE", f"{path} is no release descriptor: {error}") from error
+        raise DefinitionError("INVALID_RELEASE", f"{path} is not a release descriptor: {error}") from error
 
 
 class Host:
@@ -122,33 +126,33 @@ class Host:
         self.worker_id = worker_id
         self.capacity = capacity
         self.shortest_lease = timedelta(seconds=30)
-        self.changed = threading.Event()  # set when heartbeats must come sooner than they did
+        self.changed = threading.Event()  # set when the next heartbeat must be sent early
         self._key = key
         self._take_ticket = take_ticket
-        self._encrypts = True  # as the coordinator does in its commands
+        self._encrypts = True  # follows the coordinator's newest command
         self._places = threading.Semaphore(capacity)
         self._threads = ThreadPoolExecutor(capacity, thread_name_prefix="transition")
         self.acceptance = Acceptance(release.identity.tenant_id)
         self._leases = HeldLeases()
         self._pace = Pace()
         self._boundary = Boundary()
-        self._obeyed: datetime | None = None  # when the newest order that was obeyed was sent
-        self._taking = False
+        self._followed: datetime | None = None  # when the newest instruction that was followed was sent
+        self._accepting = False
 
     @property
-    def taking(self) -> bool:
-        """True if this worker accepts commands. False until the first order, because the worker may be draining.
+    def accepting(self) -> bool:
+        """True if this worker accepts commands. False until the first instruction, because it may be draining.
 
         Also False while coordinators refuse its key, because it cannot read the commands.
         """
-        return self._taking and not self.acceptance.is_locked_out
+        return self._accepting and not self.acceptance.is_locked_out
 
-    def obey(self, message: Any) -> None:
-        """Obey a signed order: accept commands, or finish the current ones and accept no more; and drop lost leases.
+    def follow(self, message: Any) -> None:
+        """Follow a signed instruction: accept commands or finish the current ones and accept no more; drop lost leases.
 
-        An order is ignored, with a log line, if it is not signed, is for another release or worker, is older than
-        `TOLERANCE`, or was not sent after the newest order that was obeyed. So an order can be neither replayed nor
-        overtaken. A refusal is unsigned: it goes to `acceptance` and changes nothing here. Call this from one thread.
+        An instruction is ignored, with a log line, if it is not signed, is for another release or worker, is older than
+        `TOLERANCE`, or was not sent after the newest one that was followed. So instructions cannot be replayed or
+        reordered. A refusal is unsigned: it goes to `acceptance` and changes nothing here. Call this from one thread.
         """
         refusal = refusal_of(message)
         if refusal is not None:
@@ -156,30 +160,32 @@ class Host:
             return
         try:
             verified = verify(message, lambda _tenant: (self._key,))
-            order = decode(verified, Instruction)
-            if (verified.identity, order.worker_id) != (self.release.identity, self.worker_id):
-                raise ProtocolError("ORDER_MISDIRECTED", f"It is for worker {order.worker_id} of {verified.identity}.")
+            instruction = decode(verified, Instruction)
+            if (verified.identity, instruction.worker_id) != (self.release.identity, self.worker_id):
+                raise ProtocolError(
+                    "ORDER_MISDIRECTED", f"It is for worker {instruction.worker_id} of {verified.identity}."
+                )
             sent = check_fresh(verified, now=datetime.now(UTC))
-            if self._obeyed is not None and sent <= self._obeyed:
-                raise ProtocolError("ORDER_OUTDATED", "A newer order was obeyed before.")
+            if self._followed is not None and sent <= self._followed:
+                raise ProtocolError("ORDER_OUTDATED", "A newer instruction was followed before.")
         except ProtocolError as error:
-            warn("Ignored an order: %s: %s", error.code, error)
+            warn("Ignored an instruction: %s: %s", error.code, error)
             return
-        if self._obeyed is None or self._taking is order.drain:
-            inform("Ordered to %s", "drain" if order.drain else "take commands")
-        self._obeyed, self._taking = sent, not order.drain
+        if self._followed is None or self._accepting is instruction.drain:
+            inform("Instructed to %s", "drain" if instruction.drain else "accept commands")
+        self._followed, self._accepting = sent, not instruction.drain
         self.acceptance.accepted()
-        self._leases.lose(order.lost_leases)
+        self._leases.lose(instruction.lost_leases)
         self.changed.set()
 
-    def execute(self, message: Any, tell: Callable[[Answer], None]) -> None:
-        """Run a signed group of commands and `tell` what becomes of each, as it comes, from the threads that run them.
+    def execute(self, message: Any, report: Callable[[Report], None]) -> None:
+        """Run a signed group of commands, and pass checkpoints and outcomes to `report` from the threads that run them.
 
-        The signature comes first, then the ticket, then the identity; only for what is meant for this very release are
-        payloads decoded and steps run. At most one worker answers a message: the one that takes its ticket. Messages
-        that are unsigned, too old or taken get no answer; their leases expire. Raises what `take_ticket` raises.
-        Returns once all have run. The lease of a command with an outcome is held until `let_go`. No other lease is
-        held when this returns or raises.
+        Checks the signature, then the ticket, then the identity. Payloads are decoded and steps run only if the message
+        is for this release. At most one worker reports on a message: the one that takes its ticket. Messages that are
+        unsigned, too old or taken cause no report, so their leases expire. Raises what `take_ticket` raises. Returns
+        when all commands have run. The lease of a command with an outcome is held until `drop_leases`. No other lease
+        is held when this returns or raises.
         """
         try:
             verified = verify(message, lambda _tenant: (self._key,))
@@ -194,8 +200,8 @@ class Host:
             return
         if verified.identity != self.release.identity:
             for command in commands:
-                refused = answers.mismatch(command, verified.identity, self.release.identity)
-                tell(Answer(verified.identity, outcome=refused))
+                refused = outcomes.mismatch(command, verified.identity, self.release.identity)
+                report(Report(verified.identity, outcome=refused))
             return
         self._encrypts = verified.seal.encrypted
         if lease < self.shortest_lease:
@@ -204,13 +210,15 @@ class Host:
         new = self._leases.take(commands)
         rest = deque(new)
         try:
-            self._run_all(rest, min(len(new), self.capacity), tell)
+            self._run_all(rest, min(len(new), self.capacity), report)
         finally:
             self._leases.drop([command.lease_token for command in list(rest)])  # another thread may take one
 
-    def _run_all(self, rest: deque[Command], threads: int, tell: Callable[[Answer], None]) -> None:
-        """This thread and as many others as there are places take one command after the other: a slow one holds up
-        only its own. Whatever messages they belong to, never more run at once than there are places."""
+    def _run_all(self, rest: deque[Command], threads: int, report: Callable[[Report], None]) -> None:
+        """Run all commands in this thread and `threads - 1` others. Each thread takes one command after the other.
+
+        So a slow command delays no other. At most `capacity` commands run at once, of all messages together.
+        """
 
         def work() -> None:
             while True:
@@ -220,7 +228,7 @@ class Host:
                     except IndexError:
                         return
                     if self._leases.begin(command.lease_token):
-                        self._run_and_tell(command, tell)
+                        self._run_and_report(command, report)
 
         others: list[Future[None]] = []
         try:
@@ -230,83 +238,83 @@ class Host:
         work()
         wait(others)
 
-    def _run_and_tell(self, command: Command, tell: Callable[[Answer], None]) -> None:
-        """Run one command and pass its outcome to `tell`. Never raises: if `tell` raises, the lease is dropped."""
+    def _run_and_report(self, command: Command, report: Callable[[Report], None]) -> None:
+        """Run one command and pass its outcome to `report`. Never raises: if `report` raises, the lease is dropped."""
         try:
-            answer = self._run(command, tell)
+            ended = self._run(command, report)
             if self._leases.end(command.lease_token):
                 self.changed.set()  # the coordinator counts this thread as abandoned
-            tell(answer)
+            report(ended)
         except BaseException as error:
             self._leases.drop([command.lease_token])
-            report(command.execution_id, failed_by(error))
+            log_failure(command.execution_id, failed_by(error))
 
-    def sealed(self, answers: Sequence[Answer]) -> dict[str, Any]:
-        """Answers about one release, signed and ready for the coordinator."""
+    def sealed(self, reports: Sequence[Report]) -> dict[str, Any]:
+        """Return one signed message for the coordinator with reports about one release."""
         group = OutcomeGroup(
             worker_id=self.worker_id,
-            outcomes=[answer.outcome for answer in answers if answer.outcome],
-            checkpoints=[answer.checkpoint for answer in answers if answer.checkpoint],
+            outcomes=[report.outcome for report in reports if report.outcome],
+            checkpoints=[report.checkpoint for report in reports if report.checkpoint],
         )
-        return seal(answers[0].identity, group, self._key, encrypt=self._encrypts)
+        return seal(reports[0].identity, group, self._key, encrypt=self._encrypts)
 
-    def let_go(self, sent: Sequence[Answer]) -> None:
-        """Drop the leases of the outcomes in `sent`, which the coordinator has received."""
-        self._leases.drop([answer.lease_token for answer in sent if answer.outcome])
-        if not self.taking:
+    def drop_leases(self, sent: Sequence[Report]) -> None:
+        """Drop the leases of the outcomes in `sent`, which the broker has received."""
+        self._leases.drop([report.lease_token for report in sent if report.outcome])
+        if not self.accepting:
             self.changed.set()  # an operator may be waiting for the last lease
 
     def heartbeat(self, state: WorkerState) -> dict[str, Any]:
-        """A signed sign of life that also renews the leases held at this moment."""
-        in_hand = self._leases.in_hand()
-        beat = Heartbeat(
+        """Return a signed heartbeat, which also renews the leases that this worker holds now."""
+        in_use = self._leases.in_use()
+        heartbeat = Heartbeat(
             worker_id=self.worker_id,
             state=state,
             capacity=self.capacity,
             artifact_id=self.release.artifact_id,
             artifact_digest=self.release.artifact_digest,
-            taking=self.taking and state == "HEALTHY",
-            answered=self._obeyed is not None,
-            transition_seconds=self._pace.told(),
-            running=in_hand.running,
-            waiting=in_hand.waiting,
-            abandoned=in_hand.abandoned,
+            taking=self.accepting and state == "HEALTHY",
+            answered=self._followed is not None,
+            transition_seconds=self._pace.report(),
+            running=in_use.running,
+            waiting=in_use.waiting,
+            abandoned=in_use.abandoned,
         )
-        message = seal(self.release.identity, beat, self._key)
-        self.acceptance.asked(message["nonce"])
+        message = seal(self.release.identity, heartbeat, self._key)
+        self.acceptance.sent(message["nonce"])
         return message
 
-    def _run(self, command: Command, tell: Callable[[Answer], None]) -> Answer:
+    def _run(self, command: Command, report: Callable[[Report], None]) -> Report:
         identity = self.release.identity
         reached: list[Checkpoint] = []
 
         def keep(next_step_index: int, outputs: list[Any], many: bool) -> None:
-            checkpoint = answers.checkpoint_of(command, next_step_index, outputs, many=many)
+            checkpoint = outcomes.checkpoint_of(command, next_step_index, outputs, many=many)
             if checkpoint is None:
-                warn("A checkpoint of execution %s is too large to be kept", command.execution_id)
+                warn("A checkpoint of execution %s is too large to be stored", command.execution_id)
                 return
             reached[:] = [checkpoint]
-            tell(Answer(identity, checkpoint=checkpoint))
+            report(Report(identity, checkpoint=checkpoint))
 
-        with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_news:
+        with self._pace.measured(partial(self._leases.is_lost, command.lease_token)) as pace_is_notable:
             outcome = self._boundary.run(
                 command.execution_id,
                 lambda: self._outcome(command, keep if command.checkpoints else None),
-                lambda failed: answers.failed(command, failed),
+                lambda failed: outcomes.failed(command, failed),
             )
-        if pace_is_news():
+        if pace_is_notable():
             self.changed.set()
         failed = outcome.outcome == "FAILED"
-        return Answer(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
+        return Report(identity, outcome=outcome, checkpoint=reached[0] if failed and reached else None)
 
     def _outcome(self, command: Command, keep: Keep | None) -> Outcome:
         steps = len(self.release.pipeline.parts)
-        outcome = answers.outcome_of(command, self._ran(command, keep, steps), steps=steps)
+        outcome = outcomes.outcome_of(command, self._run_steps(command, keep, steps), steps=steps)
         if outcome.failure is not None:
-            report(command.execution_id, outcome.failure)
+            log_failure(command.execution_id, outcome.failure)
         return outcome
 
-    def _ran(self, command: Command, keep: Keep | None, steps: int) -> RunOutcome:
+    def _run_steps(self, command: Command, keep: Keep | None, steps: int) -> RunResult:
         identity = self.release.identity
         context = StepContext(
             tenant_id=identity.tenant_id,
@@ -323,7 +331,7 @@ class Host:
                 self.release.pipeline,
                 json.loads(command.payload),
                 start=command.current_step_index,
-                # After an await that came last no step is left to run, nor to stop before: the answer is the result.
+                # After an await at the end, no step is left to run: the response is the result.
                 stop=steps if command.current_step_index == steps else command.stop_before_step_index,
                 context=context,
                 shape=command.shape,

@@ -1,4 +1,4 @@
-"""What a worker is told by its command line or its environment, whichever way it is called."""
+"""Options of a worker from its command line or its environment, for both protocols."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pipelines.errors import DefinitionError
 from wire.worker_keys import MalformedKey, WorkerKey, parse_key
 
 
-def needed(value: str | None, option: str, variable: str) -> str:
-    """Raises ``DefinitionError`` MISSING_OPTION where there is no value."""
+def required(value: str | None, option: str, variable: str) -> str:
+    """Return ``value``. Raises ``DefinitionError`` MISSING_OPTION if it is missing or empty."""
     if not value:
-        raise DefinitionError("MISSING_OPTION", f"{option} is needed, or ${variable}")
+        raise DefinitionError("MISSING_OPTION", f"{option} or ${variable} is required")
     return value
 
 
 def broker_url(value: str | None, ca_file: str) -> str:
     """Return the broker's URL. Raises ``DefinitionError`` if the URL or the file of certificates is unusable."""
-    url = needed(value, "--broker-url", "PIPELINES_BROKER_URL")
+    url = required(value, "--broker-url", "PIPELINES_BROKER_URL")
     if "?" in url or (ca_file and not url.startswith("rediss://")):
         raise DefinitionError(
             "INVALID_BROKER_URL",
@@ -47,8 +47,8 @@ def worker_key(file: Path | None) -> WorkerKey:
 def worker_secret(file: Path | None) -> str:
     """Return the worker's secret from a file or the environment. Other users can see the command line."""
     if file is None:
-        return needed(os.environ.get("PIPELINES_WORKER_KEY"), "--key-file", "PIPELINES_WORKER_KEY")
+        return required(os.environ.get("PIPELINES_WORKER_KEY"), "--key-file", "PIPELINES_WORKER_KEY")
     try:
-        return needed(file.read_text(encoding="utf-8").strip(), "--key-file", "PIPELINES_WORKER_KEY")
+        return required(file.read_text(encoding="utf-8").strip(), "--key-file", "PIPELINES_WORKER_KEY")
     except (OSError, UnicodeDecodeError) as error:
         raise DefinitionError("MISSING_OPTION", f"the key file {file} cannot be read") from error

@@ -1,7 +1,8 @@
-"""What a worker has to tell the coordinator, on its way out in groups.
+"""Sends the reports of a worker to the coordinator, in groups.
 
-The first answer after a pause goes at once. Those that follow within a few milliseconds travel together: the more
-there were the last time, the longer, since a message costs the coordinator as much as many answers.
+The first report after a pause is sent at once. Reports that follow within a few milliseconds are sent together. The
+larger the last group was, the longer the next one is collected, because one message costs the coordinator as much as
+many reports.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Outcome
 from wire.messages.grouping import groups
 
-LINGER_EACH = 0.002
-LONGEST_LINGER = 0.03
-MOST_ANSWERS = 500
-AGAIN_AFTER = 1.0
+PAUSE_PER_REPORT = 0.002
+"""Seconds to wait before the next group, for each report of the last one."""
+LONGEST_PAUSE = 0.03
+"""In seconds."""
+MOST_REPORTS = 500
+"""How many reports one message carries."""
+RETRY_SECONDS = 1.0
 MOST_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The outcome of one command, or how far it has come; a failed one tells both."""
+class Report:
+    """The outcome of one command, or its newest checkpoint. A failed command has both."""
 
     identity: ReleaseIdentity
     outcome: Outcome | None = None
@@ -35,13 +39,13 @@ class Answer:
 
     @property
     def lease_token(self) -> uuid.UUID:
-        told = self.outcome or self.checkpoint
-        assert told is not None  # noqa: S101 - an answer tells something
-        return told.lease_token
+        reported = self.outcome or self.checkpoint
+        assert reported is not None  # noqa: S101 - a report has one of them
+        return reported.lease_token
 
     @property
     def size(self) -> int:
-        """About how many bytes it has on the wire."""
+        """The approximate number of bytes in a message."""
         texts = [*(self.outcome.output_payloads if self.outcome else [])]
         if self.outcome and self.outcome.suspension:
             texts += self.outcome.suspension.requests
@@ -53,42 +57,43 @@ class Answer:
 
 
 class Outbox(threading.Thread):
-    """Passes answers to `send`, in groups of one release, from a separate thread. Safe to use from many threads.
+    """Passes reports to `send`, in groups of one release, from a separate thread. Safe to use from many threads.
 
     Only the newest checkpoint of a lease is sent, and none after its outcome. OSError from `send` means that the broker
     is unreachable, so the group is sent again later. Any other exception is a bug: a group that fails with it
-    MOST_TRIES times is dropped, so that it does not block the others. `done` is called with the answers that were sent
+    MOST_TRIES times is dropped, so that it does not block the others. `done` is called with the reports that were sent
     or dropped.
     """
 
     def __init__(
         self,
-        send: Callable[[Sequence[Answer]], None],
-        done: Callable[[Sequence[Answer]], None] = lambda _: None,
+        send: Callable[[Sequence[Report]], None],
+        done: Callable[[Sequence[Report]], None] = lambda _: None,
         *,
-        again_after: float = AGAIN_AFTER,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         super().__init__(name="outbox", daemon=True)
         self._send = send
         self._done = done
-        self._again_after = again_after
+        self._retry_seconds = retry_seconds
         self._condition = threading.Condition()
-        self._outcomes: list[Answer] = []
-        self._checkpoints: dict[uuid.UUID, Answer] = {}
+        self._outcomes: list[Report] = []
+        self._checkpoints: dict[uuid.UUID, Report] = {}
         self._closed = False
         self._not_before = 0.0
 
-    def put(self, answer: Answer) -> None:
+    def put(self, report: Report) -> None:
+        """Add a report. It replaces earlier checkpoints of its lease."""
         with self._condition:
-            if answer.outcome is not None:
-                self._checkpoints.pop(answer.lease_token, None)
-                self._outcomes.append(answer)
+            if report.outcome is not None:
+                self._checkpoints.pop(report.lease_token, None)
+                self._outcomes.append(report)
             else:
-                self._checkpoints[answer.lease_token] = answer
+                self._checkpoints[report.lease_token] = report
             self._condition.notify()
 
     def close(self, seconds: float) -> bool:
-        """Send what there is and stop; False where that was not done within `seconds`."""
+        """Send the remaining reports and stop. Return False if that took longer than `seconds`."""
         with self._condition:
             self._closed = True
             self._condition.notify()
@@ -107,39 +112,39 @@ class Outbox(threading.Thread):
             return not (self._outcomes or self._checkpoints)
 
     def _send_next(self) -> None:
-        answers = self._next()
+        reports = self._next()
         try:
-            by_release: dict[ReleaseIdentity, list[Answer]] = defaultdict(list)
-            for answer in answers:
-                by_release[answer.identity].append(answer)
-            for told in by_release.values():
-                for group in groups(told, [answer.size for answer in told], most=MOST_ANSWERS):
-                    self._insist(group)
+            by_release: dict[ReleaseIdentity, list[Report]] = defaultdict(list)
+            for report in reports:
+                by_release[report.identity].append(report)
+            for same_release in by_release.values():
+                for group in groups(same_release, [report.size for report in same_release], most=MOST_REPORTS):
+                    self._send_group(group)
         finally:
-            self._done(answers)
-        self._not_before = time.monotonic() + min(LINGER_EACH * len(answers), LONGEST_LINGER)
+            self._done(reports)
+        self._not_before = time.monotonic() + min(PAUSE_PER_REPORT * len(reports), LONGEST_PAUSE)
 
-    def _next(self) -> list[Answer]:
-        """Everything there is to tell, once there is something and it is time; nothing once it is closed and empty."""
+    def _next(self) -> list[Report]:
+        """Wait until there are reports and the pause is over, then take all. Return none once closed and empty."""
         with self._condition:
             while not (self._outcomes or self._checkpoints or self._closed):
                 self._condition.wait()
             while not self._closed and (wait := self._not_before - time.monotonic()) > 0:
                 self._condition.wait(wait)
-            answers = [*self._checkpoints.values(), *self._outcomes]
+            reports = [*self._checkpoints.values(), *self._outcomes]
             self._checkpoints, self._outcomes = {}, []
-            return answers
+            return reports
 
-    def _insist(self, group: list[Answer]) -> None:
+    def _send_group(self, group: list[Report]) -> None:
         tries = 0
         while tries < MOST_TRIES:
             try:
                 self._send(group)
             except OSError as error:
-                warn("The broker did not take %d answers: %s", len(group), type(error).__name__)
+                warn("The broker did not accept %d reports: %s", len(group), type(error).__name__)
             except BaseException as error:
                 tries += 1
-                warn("%d answers could not be sent:\n%s", len(group), traceback_of(error))
+                warn("%d reports could not be sent:\n%s", len(group), traceback_of(error))
             else:
                 return
-            time.sleep(self._again_after)
+            time.sleep(self._retry_seconds)

@@ -1,4 +1,4 @@
-"""How long this worker's transitions take, by which the coordinator decides how much work to send at once."""
+"""Measures how long this worker's transitions take. The coordinator sizes its messages by that."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-NEWEST_COUNTS = 0.2
-NEWS = 2.0
-"""The coordinator is to hear early of a pace that has changed by this factor."""
+NEWEST_WEIGHT = 0.2
+"""The weight of the newest transition in the moving average."""
+NOTABLE_FACTOR = 2.0
+"""If the average changes by this factor, a heartbeat is sent early."""
 QUIET_SECONDS = 0.2
+"""The shortest time between two such heartbeats."""
 
 
 class Pace:
-    """A moving average of the transitions that have ended, and the time of one that has run for longer already.
+    """The seconds that a transition takes: a moving average, or the time of a running one that already took longer.
 
-    A running transition does not count once one that began after it has ended: it is an exception, and may never end.
-    One whose lease is lost never counts. Safe for threads.
+    A running transition stops counting once a later one has ended, because it is an exception and may never end. One
+    whose lease is lost never counts. Safe to use from many threads.
     """
 
     def __init__(self) -> None:
@@ -25,18 +27,18 @@ class Pace:
         self._average: float | None = None
         self._running: dict[object, tuple[float, Callable[[], bool]]] = {}  # when each began, and whether it is lost
         self._overtaken = 0.0  # running transitions that began before this do not count
-        self._last_told: float | None = None
-        self._told_at = 0.0
+        self._last_reported: float | None = None
+        self._reported_at = 0.0
 
     @contextmanager
     def measured(self, is_lost: Callable[[], bool] = lambda: False) -> Iterator[Callable[[], bool]]:
-        """Time a transition; what this gives tells afterwards whether the average has become news."""
+        """Time a transition. Yields a function that returns True, afterwards, if the average has changed notably."""
         began = time.monotonic()
         key = object()
         with self._lock:
             self._running[key] = (began, is_lost)
         try:
-            yield self._is_news
+            yield self._is_notable
         finally:
             took = time.monotonic() - began
             with self._lock:
@@ -44,10 +46,10 @@ class Pace:
                 if not is_lost():
                     self._overtaken = max(self._overtaken, began)
                     before = took if self._average is None else self._average
-                    self._average = before + NEWEST_COUNTS * (took - before)
+                    self._average = before + NEWEST_WEIGHT * (took - before)
 
-    def told(self) -> float | None:
-        """Seconds for one transition, None before the first has been under way for a while; counts as told."""
+    def report(self) -> float | None:
+        """Return the seconds per transition and record that they are reported. None until they are known."""
         now = time.monotonic()
         with self._lock:
             counting = [began for began, is_lost in self._running.values() if began > self._overtaken and not is_lost()]
@@ -56,12 +58,12 @@ class Pace:
             seconds = oldest if average is None and oldest > QUIET_SECONDS else average
             if seconds is not None:
                 seconds = max(seconds, oldest)
-            self._last_told, self._told_at = seconds, now
+            self._last_reported, self._reported_at = seconds, now
             return seconds
 
-    def _is_news(self) -> bool:
+    def _is_notable(self) -> bool:
         with self._lock:
-            if self._average is None or time.monotonic() - self._told_at < QUIET_SECONDS:
+            if self._average is None or time.monotonic() - self._reported_at < QUIET_SECONDS:
                 return False
-            last = self._last_told
-            return last is None or not last / NEWS <= self._average <= last * NEWS
+            last = self._last_reported
+            return last is None or not last / NOTABLE_FACTOR <= self._average <= last * NOTABLE_FACTOR

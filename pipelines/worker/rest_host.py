@@ -1,6 +1,6 @@
-"""Hosts one release for coordinators that call over HTTP (wire protocol D): lets a request in, runs it, answers it.
+"""Hosts one release for coordinators that call over HTTP (wire protocol D): verifies requests and runs commands.
 
-Pure: no server and no threads of its own; ``rest_worker`` brings both.
+Starts no server and no threads; ``rest_worker`` does.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 from pipelines.authoring.definition import TIMER, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
-from pipelines.failures import Failed, report, warn
-from pipelines.worker import answers
+from pipelines.failures import Failed, log_failure, warn
+from pipelines.worker import outcomes
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import HostedRelease
 from pipelines.worker.runner import (
     INVALID_STEP_OUTPUT,
     OUTPUT_TOO_LARGE,
     Completed,
-    Outcome,
+    RunResult,
     Suspended,
     run,
 )
@@ -64,29 +64,30 @@ ILLEGAL_ARGUMENT = "java.lang.IllegalArgumentException"
 MOST_NONCES = 10_000
 PURGE_SECONDS = 30
 DAY_SECONDS = 86_400
-Answer = tuple[int, bytes]
+Response = tuple[int, bytes]
+"""The status and the body of an HTTP response."""
 
 
 class Nonces:
-    """Those that were seen within the tolerance, each let in once (wire protocol D.4)."""
+    """The nonces of recent requests. Each nonce is accepted once within the tolerance (wire protocol D.4)."""
 
     def __init__(self, tolerance: timedelta) -> None:
         self._tolerance = tolerance
-        self._seen: dict[str, datetime] = {}
+        self._known: dict[str, datetime] = {}
         self._purged = datetime.now(UTC)
         self._lock = threading.Lock()
 
     def is_new(self, nonce: str, sent: datetime, now: datetime) -> bool:
-        """Remember ``nonce``; False where it is known. Only for requests whose signature was verified."""
+        """Record ``nonce``. Return False if it is known. Call this only for requests with a valid signature."""
         with self._lock:
             if (now - self._purged).total_seconds() >= PURGE_SECONDS:
                 self._purged = now
-                self._seen = {known: at for known, at in self._seen.items() if now - at <= self._tolerance}
-            if nonce in self._seen:
+                self._known = {each: at for each, at in self._known.items() if now - at <= self._tolerance}
+            if nonce in self._known:
                 return False
-            if len(self._seen) >= MOST_NONCES:
-                del self._seen[min(self._seen, key=self._seen.__getitem__)]
-            self._seen[nonce] = sent
+            if len(self._known) >= MOST_NONCES:
+                del self._known[min(self._known, key=self._known.__getitem__)]
+            self._known[nonce] = sent
             return True
 
 
@@ -110,7 +111,7 @@ class RestHost:
         self._allowed = Allowed(prefixes, frozenset(planned.catalogue.canonical_types()))
         self._boundary = Boundary()
 
-    def answer(
+    def respond(
         self,
         method: str,
         path: str,
@@ -118,7 +119,7 @@ class RestHost:
         body: bytes,
         *,
         hung_up: Callable[[], bool] = lambda: False,
-    ) -> Answer:
+    ) -> Response:
         """Return status and body for one request. Checks its signature, age and nonce before it reads the body.
 
         The liveness check needs no signature. `hung_up` returns True once the caller has closed the connection; steps
@@ -134,7 +135,7 @@ class RestHost:
         try:
             nonce, sent = check_signature(self._secret, method, path, headers, body, now=now, tolerance=self._tolerance)
             if not self._nonces.is_new(nonce, sent, now):
-                raise Refused("the nonce was seen before")
+                raise Refused("the nonce was used before")
         except Refused as error:
             warn("Refused a request for %s: %s", path, error)
             return 401, b""
@@ -148,7 +149,7 @@ class RestHost:
         return 200, self._executed(command, hung_up)
 
     def capabilities(self) -> Capabilities:
-        """What this worker says of itself (wire protocol D.7)."""
+        """Return the identity of the hosted release (wire protocol D.7)."""
         identity = self.release.identity
         return Capabilities(
             protocol_version="1",
@@ -164,21 +165,21 @@ class RestHost:
         """Return the result of a command; a failure if anything raises."""
         return self._boundary.run(
             command.execution_id,
-            lambda: self._answered(command, self._execute(command, hung_up)),
+            lambda: self._serialised(command, self._execute(command, hung_up)),
             lambda failed: _failure(failed).to_json().encode(),
         )
 
-    def _answered(self, command: TransitionCommand, result: TransitionResult | Failed) -> bytes:
+    def _serialised(self, command: TransitionCommand, result: TransitionResult | Failed) -> bytes:
         if isinstance(result, TransitionResult):
             text = result.to_json()
             if len(text) <= LONGEST_OUTCOME:
                 return text.encode()
-            result = answers.too_large(len(text))
-        report(command.execution_id, result)
+            result = outcomes.too_large(len(text))
+        log_failure(command.execution_id, result)
         return _failure(result).to_json().encode()
 
     def _execute(self, command: TransitionCommand, hung_up: Callable[[], bool]) -> TransitionResult | Failed:
-        """Run one command: first its identity, then its payload, then its steps (wire protocol D.11)."""
+        """Check the identity of one command, then decode its payload, then run its steps (wire protocol D.11)."""
         mismatch = self._mismatch(command)
         if mismatch is not None:
             return _failed(ILLEGAL_ARGUMENT, mismatch)
@@ -208,7 +209,7 @@ class RestHost:
         )
 
     def _input(self, payload: TypedPayload) -> tuple[Any, Shape]:
-        """A MULTI snapshot and a bare list are streams, anything else is one value (wire protocol D.5)."""
+        """Return the input and its shape. A MULTI snapshot and a list are streams (wire protocol D.5)."""
         many = payload.payload_type_id == LIST
         if payload.payload_type_id == SNAPSHOT:
             many = read_snapshot(payload).shape == "MULTI"
@@ -230,7 +231,7 @@ class RestHost:
             cancellation=hung_up,
         )
 
-    def _result(self, command: TransitionCommand, outcome: Outcome) -> TransitionResult | Failed:
+    def _result(self, command: TransitionCommand, outcome: RunResult) -> TransitionResult | Failed:
         if isinstance(outcome, Failed):
             return outcome
         if isinstance(outcome, Suspended):
@@ -247,7 +248,7 @@ class RestHost:
             payloads = [typed(output, type_id) for output in outcome.outputs]
         except PayloadRefused as error:
             code = OUTPUT_TOO_LARGE if isinstance(error, PayloadTooLong) else INVALID_STEP_OUTPUT
-            return Failed(code, f"the output cannot travel: {error}", retryable=False)
+            return Failed(code, f"the output cannot be sent: {error}", retryable=False)
         return TransitionResult(outcome="COMPLETED", output_payloads=payloads)
 
 
@@ -268,7 +269,7 @@ def _failed(failure_class: str, message: str) -> TransitionResult:
 def _suspension(command: TransitionCommand, suspended: Suspended) -> WireSuspension:
     waits = suspended.step.waits
     if waits is None:
-        raise TypeError(f"step {suspended.step.name} is no await")
+        raise TypeError(f"step {suspended.step.name} is not an await")
     unit_id = name_uuid(command.tenant_id, command.execution_id, waits.step_id, suspended.step_index)
     now = int(datetime.now(UTC).timestamp() * 1000)
     places = range(len(suspended.requests)) if suspended.itemized else [None]
@@ -305,17 +306,17 @@ def _suspension(command: TransitionCommand, suspended: Suspended) -> WireSuspens
 def _interaction(
     command: TransitionCommand, suspended: Suspended, unit_id: str, place: int | None, request: Any, now: int
 ) -> WireInteraction:
-    """An interaction as the protocol knows it. Webhooks and timers stay WAITING: the coordinator sees to them."""
+    """Return an interaction of the protocol. Webhooks and timers stay WAITING, because the coordinator handles them."""
     step: PlannedStep = suspended.step
     waits = step.waits
     if waits is None:
-        raise TypeError(f"step {step.name} is no await")
+        raise TypeError(f"step {step.name} is not an await")
     item = "" if place is None else f":item={place}"
     key = f"{command.execution_id}:{waits.step_id}{item}"
     deadline = now + int(waits.timeout.total_seconds() * 1000)
-    kept = waits.transport in (TIMER, "webhook")
+    is_handled_by_coordinator = waits.transport in (TIMER, "webhook")
     metadata: dict[str, Any] = dict(waits.transport_metadata)
-    if not kept:
+    if not is_handled_by_coordinator:
         metadata |= {"adapter": waits.transport, "dispatchedAtEpochMs": now}
     return WireInteraction(
         tenant_id=command.tenant_id,
@@ -327,8 +328,8 @@ def _interaction(
         correlation_id=name_uuid(command.tenant_id, command.execution_id, waits.step_id, key),
         causation_id=f"{command.execution_id}:{suspended.step_index}" + ("" if place is None else f":{place}"),
         idempotency_key=key,
-        version=0 if kept else 2,
-        status="WAITING" if kept else "DISPATCHED",
+        version=0 if is_handled_by_coordinator else 2,
+        status="WAITING" if is_handled_by_coordinator else "DISPATCHED",
         request_payload=request,
         unit_id=unit_id,
         item_index=place,

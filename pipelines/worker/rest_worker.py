@@ -1,7 +1,7 @@
 """The transition worker that is called over HTTP: one release, no broker, no database (wire protocol D).
 
-It speaks plain HTTP: put it behind whatever ends TLS, on a network that only coordinators reach. Every request is
-signed all the same.
+It serves plain HTTP. Put it behind a proxy that terminates TLS, on a network that only coordinators can reach. Every
+request is signed in any case.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from pipelines.errors import DefinitionError
 from pipelines.failures import inform, traceback_of, warn
 from pipelines.worker.host import host_release
 from pipelines.worker.options import worker_secret
-from pipelines.worker.rest_host import Answer, RestHost
+from pipelines.worker.rest_host import Response, RestHost
 from wire.messages.payload_envelopes import DEFAULT_PREFIXES
 
 log = logging.getLogger(__name__)
 LARGEST_BODY = 32 * 1024**2
+"""In bytes."""
 IDLE_SECONDS = 30.0
-LOOK_AGAIN_SECONDS = 1.0
+TURN_CHECK_SECONDS = 1.0
+"""How often a waiting request checks whether its caller has hung up."""
 DOWN = b'{"status":"DOWN","checks":[]}'
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Serve the release until told to stop; SIGTERM finishes what runs and takes no more. Raises `DefinitionError`."""
+    """Serve the release until SIGTERM or SIGINT. Then finish the running requests and accept no more.
+
+    Raises `DefinitionError`.
+    """
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.raiseExceptions = False  # a step may close what the log is written to
     secret = worker_secret(arguments.key_file)
@@ -52,7 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves a host; at most `capacity` transitions run at a time, the others wait for their turn."""
+    """Serves a host. At most `capacity` transitions run at a time; other requests wait for their turn."""
 
     daemon_threads = False
 
@@ -90,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.is_stuck():
             self._send(503, DOWN)
         else:
-            self._send(*self._answer(b""))
+            self._send(*self._response(b""))
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -100,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(413, b"")
         else:
             body = self.rfile.read(int(length))
-            while not self.server.turns.acquire(timeout=LOOK_AGAIN_SECONDS):
+            while not self.server.turns.acquire(timeout=TURN_CHECK_SECONDS):
                 if self.hung_up():
                     return
                 if self.server.is_stuck():
@@ -110,21 +115,21 @@ class _Handler(BaseHTTPRequestHandler):
                 if self.hung_up():
                     return
                 with self.server.running(self):
-                    status, text = self._answer(body)
+                    status, text = self._response(body)
             finally:
                 self.server.turns.release()
             self._send(status, text)
 
-    def _answer(self, body: bytes) -> Answer:
+    def _response(self, body: bytes) -> Response:
         try:
             headers = dict(self.headers.items())
-            return self.server.host.answer(self.command, self.path, headers, body, hung_up=self.hung_up)
+            return self.server.host.respond(self.command, self.path, headers, body, hung_up=self.hung_up)
         except BaseException as error:
             warn("A request failed:\n%s", traceback_of(error))
             return 500, b""
 
     def hung_up(self) -> bool:
-        """Return whether the caller has closed the connection. Reads nothing and never waits."""
+        """Return True if the caller has closed the connection. Reads nothing and never waits."""
         readable = select.poll()
         try:
             readable.register(self.connection, select.POLLIN)

@@ -1,7 +1,7 @@
-"""Executes one transition of a pipeline: from a step to the end, to an await, or to the step to stop before.
+"""Runs one transition of a pipeline: from a step to the end, to an await, or to the step to stop before.
 
-Pure: no broker, no clock, no files of its own. Values pass from step to step exactly as they would after a
-trip through JSON, so a step sees the same value whether it runs in the same transition or after a resume.
+Uses no broker, clock or files. Every value between two steps is written as JSON and read back. So a step receives the
+same value whether it runs in the same transition as the step before it or after a resume.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
 _END: Final = object()
 
 Keep = Callable[[int, list[Any], bool], None]
-"""Is told the index of the next step, what it starts from as documents, and whether that is a stream."""
+"""Stores a checkpoint: the index of the next step, its input as JSON documents, and whether that is a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """All steps asked for have run. ``many`` is False when ``outputs`` is one single value."""
+    """All requested steps have run. ``many`` is False if ``outputs`` is one single value."""
 
     outputs: list[Any]
     many: bool
@@ -38,8 +38,8 @@ class Completed:
 class Suspended:
     """The run reached an await.
 
-    ``itemized``: one request per item of a stream (Wire protocol F.9); otherwise there is one request, and
-    it is a list when the await takes many.
+    If ``itemized``, there is one request for each item of a stream (wire protocol F.9). Otherwise there is one request,
+    which is a list if the await takes many.
     """
 
     step_index: int
@@ -48,7 +48,7 @@ class Suspended:
     itemized: bool
 
 
-Outcome = Completed | Suspended | Failed
+RunResult = Completed | Suspended | Failed
 
 
 def run(
@@ -60,13 +60,13 @@ def run(
     context: StepContext,
     shape: Shape = "UNI",
     keep: Keep | None = None,
-) -> Outcome:
-    """Run the steps from ``start`` to before ``stop``; -1 means to the end (Wire protocol D.5).
+) -> RunResult:
+    """Run the steps from ``start`` up to but not including ``stop``; -1 means to the end (wire protocol D.5).
 
-    ``payload`` is decoded JSON: one value when ``shape`` is UNI, a list of them when it is MULTI. ``keep`` is
-    called after each step but the last and those before an await; a stream is then run to its end, as it would
-    be for a transition that stops there. ``stop == start`` runs nothing and returns the input. Every exception of
-    the author's code becomes ``Failed``, including KeyboardInterrupt and SystemExit.
+    ``payload`` is decoded JSON: one value if ``shape`` is UNI, a list of values if it is MULTI. ``keep`` is called
+    after each step, except the last one and those before an await. A stream is read to its end before ``keep`` is
+    called. If ``stop == start``, no step runs and the input is returned. Every exception of the author's code becomes
+    ``Failed``, including KeyboardInterrupt and SystemExit.
 
     Raises ``ValueError`` for indexes outside of the pipeline and ``DefinitionError`` for a broken pipeline.
     """
@@ -82,22 +82,22 @@ def run(
 
 
 class _StepFailed(BaseException):
-    """Unwinds a failed transition; the failure is kept by the transition.
+    """Ends a failed transition, which records the failure itself.
 
-    Not an Exception: a later step that reads the stream of an earlier one, and catches everything, must not
-    swallow the earlier step's failure.
+    Not an Exception: a step that reads the stream of an earlier step and catches Exception must not hide the earlier
+    step's failure.
     """
 
 
 @dataclass(slots=True)
 class _Many:
-    """A stream, read once."""
+    """A stream, which can be read once."""
 
     items: Iterator[Encoded]
 
 
 class _Transition:
-    """One run. The current position is either one value or a stream of them."""
+    """One run of steps. Between two steps there is either one value or a stream of values."""
 
     def __init__(self, context: StepContext, keep: Keep | None) -> None:
         self._context = context
@@ -111,7 +111,7 @@ class _Transition:
         end: int,
         payload: Any,
         shape: Shape,
-    ) -> Outcome:
+    ) -> RunResult:
         current = self._input(steps, start, payload, shape)
         for step in steps[start:end]:
             if step.waits is None:
@@ -129,13 +129,13 @@ class _Transition:
         return self.failure or Completed(outputs, isinstance(current, _Many))
 
     def _kept(self, keep: Keep, next_index: int, current: Encoded | _Many) -> Encoded | _Many:
-        """Keep the values that the step returned. A stream that fails ends the transition before anything is kept."""
+        """Store a checkpoint of the values that a step returned. If its stream fails, no checkpoint is stored."""
         reached = list(_stream(current))
         keep(next_index, [encoded.document for encoded in reached], isinstance(current, _Many))
         return _Many(iter(reached)) if isinstance(current, _Many) else current
 
     def _input(self, steps: tuple[PlannedStep, ...], start: int, payload: Any, shape: Shape) -> Encoded | _Many:
-        """All items are read before the first step runs, so that a bad one fails without side effects."""
+        """Decode the input. All items are decoded before the first step runs, so a bad item causes no side effects."""
         if start < len(steps):
             step, value_type = steps[start], steps[start].input
         else:
@@ -146,7 +146,7 @@ class _Transition:
             self._fail(
                 step,
                 UNDECODABLE_PAYLOAD,
-                "the input is no list of items",
+                "the input is not a list of items",
             )
         items = [self._decoded(step, value_type, item, f"item {n}: ") for n, item in enumerate(payload)]
         return _Many(iter(items))
@@ -158,11 +158,11 @@ class _Transition:
             self._fail(
                 step,
                 UNDECODABLE_PAYLOAD,
-                f"{prefix}the input is no {value_type.type_id}: {mismatch}",
+                f"{prefix}the input is not of type {value_type.type_id}: {mismatch}",
             )
 
     def _suspend(self, step: PlannedStep, current: Encoded | _Many) -> Suspended | None:
-        """None when there is nothing to ask: an await per item over an empty stream."""
+        """Return the suspension at an await; None if there is no request: an await per item over an empty stream."""
         documents = [encoded.document for encoded in _stream(current)]
         if step.cardinality.takes_many:
             return Suspended(step.index, step, [documents], itemized=False)
@@ -194,13 +194,13 @@ class _Transition:
                 yield from self._produced(step, produced)
 
     def _produced(self, step: PlannedStep, produced: Any) -> Iterator[Encoded]:
-        """The items of a step that gives many. A generator runs here, item by item."""
+        """Yield the items that a step returned. A generator function runs here, item by item."""
         cls = type(produced)  # an object may report a wrong class, or raise
         if issubclass(cls, str | bytes | dict) or not issubclass(cls, Iterable):
             self._fail(
                 step,
                 INVALID_STEP_OUTPUT,
-                f"returned {cls.__name__}, its hint says many {step.output.type_id}",
+                f"returned {cls.__name__}, but its hint says many {step.output.type_id}",
             )
         iterator = self._authored(step, iter, produced)
         while (item := self._authored(step, next, iterator, _END)) is not _END:
@@ -222,7 +222,7 @@ class _Transition:
     def _authored(self, step: PlannedStep, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call the author's code. An exception fails the step; no code is called once a step has failed."""
         if self.failure is not None:
-            raise _StepFailed  # the author's code swallowed it
+            raise _StepFailed  # the author's code caught it
         try:
             self._context.raise_if_cancelled()
             return function(*arguments)
@@ -233,18 +233,19 @@ class _Transition:
         try:
             return step.output.encode(value)
         except ValueMismatch as mismatch:
-            self._fail(step, INVALID_STEP_OUTPUT, f"returned what is no {step.output.type_id}: {mismatch}")
+            message = f"returned a value that is not of type {step.output.type_id}: {mismatch}"
+            self._fail(step, INVALID_STEP_OUTPUT, message)
         except BaseException as error:
             self._raised(step, error)
 
     def _raised(self, step: PlannedStep, error: BaseException) -> NoReturn:
-        """Record the first failure only: other steps may have caused further ones from it."""
+        """Record the first failure only, because it may have caused later ones."""
         if self.failure is None:
             self.failure = failed_by(error, step_index=step.index, step_name=step.name)
         raise _StepFailed from None
 
     def _fail(self, step: PlannedStep, failure_class: str, message: str) -> NoReturn:
-        """Fail the step without a retry: the value is wrong, and a retry would meet it again."""
+        """Fail the step without a retry: the value is wrong, and would be wrong again."""
         if self.failure is None:
             text = message_of(step.name, message)
             self.failure = Failed(failure_class, text, False, step.index, step.name)

@@ -23,11 +23,13 @@ def accept_outcomes(worker: Working) -> None:
     worker.owner.delete(OUTCOME_QUEUE)
 
 
-def test_a_lease_is_held_until_the_broker_takes_its_outcome(worker: Working, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lease_is_held_until_the_broker_accepts_its_outcome(
+    worker: Working, caplog: pytest.LogCaptureFixture
+) -> None:
     refuse_outcomes(worker)
     sent = command(1, lease_seconds=0.6)
     worker.send(sent)
-    eventually(lambda: "did not take 1 answers: ConnectionError" in caplog.text, what="the refusal")
+    eventually(lambda: "did not accept 1 reports: ConnectionError" in caplog.text, what="the refusal")
     worker.heartbeats()
     for _ in range(2):
         heartbeat = worker.heartbeat(lambda _: True, "a heartbeat")
@@ -37,11 +39,11 @@ def test_a_lease_is_held_until_the_broker_takes_its_outcome(worker: Working, cap
     worker.heartbeat(lambda beat: not beat.running, "the end of the lease")
 
 
-def test_heartbeats_go_on_after_the_broker_refused_one(worker: Working, caplog: pytest.LogCaptureFixture) -> None:
+def test_heartbeats_continue_after_the_broker_refused_one(worker: Working, caplog: pytest.LogCaptureFixture) -> None:
     worker.owner.delete(HEARTBEAT_QUEUE)
     worker.owner.set(HEARTBEAT_QUEUE, "not a list")
     worker.order()
-    eventually(lambda: "did not take a heartbeat" in caplog.text, what="the refusal")
+    eventually(lambda: "did not accept a heartbeat" in caplog.text, what="the refusal")
     worker.owner.delete(HEARTBEAT_QUEUE)
     worker.order()
     worker.heartbeat(lambda beat: beat.taking, "a heartbeat")
@@ -59,7 +61,7 @@ def test_a_command_whose_ticket_cannot_be_taken_does_not_run(worker: Working, ca
 
 
 @pytest.mark.parametrize("drained", [False, True])
-def test_after_its_connections_were_lost_it_goes_on_as_it_was(
+def test_after_its_connections_were_lost_it_continues_as_before(
     worker: Working, drained: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)

@@ -21,7 +21,7 @@ def tokens(beat: Heartbeat) -> tuple[set[uuid.UUID], set[uuid.UUID]]:
 
 
 def ask(worker: Working) -> Heartbeat:
-    """Send an order to the worker and return a heartbeat that follows it."""
+    """Send an instruction to the worker and return a heartbeat that follows it."""
     worker.heartbeats()
     worker.order()
     return worker.heartbeat(lambda _: True, "a heartbeat")
@@ -105,7 +105,7 @@ def test_a_free_thread_takes_the_next_command_at_once(worker: Working) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["order", "commands", "nothing"])
-def test_a_message_in_the_wrong_queue_is_moved_aside_and_takes_no_place(worker: Working, wrong: str) -> None:
+def test_a_message_in_the_wrong_queue_is_moved_aside_and_occupies_no_thread(worker: Working, wrong: str) -> None:
     order = seal(worker.identity, Instruction(worker_id=NAME, drain=True), KEY)
     lost = command(5)
     commands = seal(worker.identity, CommandGroup(commands=[lost]), KEY)
@@ -134,7 +134,7 @@ def test_heartbeats_come_often_enough_for_the_shortest_lease(worker: Working) ->
     worker.outcome_of(sent)
 
 
-def test_an_order_about_a_lost_lease_reaches_a_worker_whose_threads_are_busy(worker: Working) -> None:
+def test_an_instruction_about_a_lost_lease_reaches_a_worker_whose_threads_are_busy(worker: Working) -> None:
     running, waiting = command(150), command(7)
     worker.send(running, waiting)
     worker.pipeline.wait_for(150)
@@ -146,7 +146,7 @@ def test_an_order_about_a_lost_lease_reaches_a_worker_whose_threads_are_busy(wor
     assert 7 not in worker.pipeline.begun
 
 
-def test_a_drained_worker_finishes_what_it_has_and_takes_no_more_until_it_is_undrained(worker: Working) -> None:
+def test_a_drained_worker_finishes_its_commands_and_accepts_no_more_until_it_is_undrained(worker: Working) -> None:
     running, waiting = command(160), command(8)
     worker.send(running)
     worker.pipeline.wait_for(160)

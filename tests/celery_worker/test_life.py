@@ -1,4 +1,4 @@
-"""A Celery worker waits for its first order when it starts, and completes its work before it exits."""
+"""A Celery worker waits for its first instruction when it starts, and completes its work before it exits."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def worker(valkey: Valkey, pipeline: Gated) -> Iterator[Working]:
         yield made
 
 
-def test_it_takes_nothing_before_its_first_order(worker: Working) -> None:
+def test_it_accepts_nothing_before_its_first_instruction(worker: Working) -> None:
     first = worker.heartbeat(lambda _: True, "the first heartbeat")
     assert (first.state, first.taking, first.answered, first.capacity) == ("HEALTHY", False, False, 1)
     sent = command(1)
@@ -32,7 +32,7 @@ def test_it_takes_nothing_before_its_first_order(worker: Working) -> None:
     assert worker.outcome_of(sent).outcome == "COMPLETED"
 
 
-def test_at_its_end_it_finishes_what_runs_and_waits_until_the_broker_takes_the_outcome(
+def test_before_it_exits_it_finishes_its_transitions_and_waits_until_the_broker_accepts_the_outcome(
     worker: Working, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker.accepts()
@@ -45,7 +45,7 @@ def test_at_its_end_it_finishes_what_runs_and_waits_until_the_broker_takes_the_o
     heartbeat = worker.heartbeat(lambda beat: beat.state == "DRAINING", "the drain")
     assert (heartbeat.taking, [each.lease_token for each in heartbeat.running]) == (False, [running.lease_token])
     worker.pipeline.open(100)
-    eventually(lambda: "did not take 1 answers" in caplog.text, what="the refusal")
+    eventually(lambda: "did not accept 1 reports" in caplog.text, what="the refusal")
     assert not worker.ends(0.5)
     worker.owner.delete(OUTCOME_QUEUE)
     assert worker.ends()
@@ -55,7 +55,7 @@ def test_at_its_end_it_finishes_what_runs_and_waits_until_the_broker_takes_the_o
     assert (worker.owner.llen(worker.queue), worker.pipeline.begun.count(2)) == (1, 0)
 
 
-def test_a_worker_that_every_coordinator_refuses_ends(worker: Working) -> None:
+def test_a_worker_that_every_coordinator_refuses_exits(worker: Working) -> None:
     def refused() -> bool:
         for _ in worker.heartbeats():
             worker.refuse(worker.nonces[-1], "TENANT_UNKNOWN")
@@ -66,7 +66,7 @@ def test_a_worker_that_every_coordinator_refuses_ends(worker: Working) -> None:
     assert worker.error.code == "WORKER_REFUSED"
 
 
-def test_an_accepted_worker_whose_key_is_refused_takes_nothing_until_it_is_accepted_again(worker: Working) -> None:
+def test_an_accepted_worker_whose_key_is_refused_accepts_nothing_until_it_is_accepted_again(worker: Working) -> None:
     worker.accepts()
     frequent = command(3, lease_seconds=0.3)  # shortens the heartbeat interval
     worker.send(frequent)

@@ -164,7 +164,7 @@ class Working:
         return eventually(find, seconds=seconds, what=what)
 
     def accepts(self) -> None:
-        """Send the first order and wait until the worker accepts commands."""
+        """Send the first instruction and wait until the worker accepts commands."""
         self.order()
         self.heartbeat(lambda beat: beat.taking, "a worker that takes commands")
 

@@ -1,4 +1,4 @@
-"""`python -m pipelines publish` straight to S3, over a connection that breaks, with a control worker that dies."""
+"""The command `pipelines publish` uploads to S3 over a connection that breaks, while a control worker dies."""
 
 import json
 import os
@@ -28,7 +28,7 @@ SIZE = DIRECT_BYTES + 1
 
 @dataclass
 class Way:
-    """A TCP proxy to the store; it cuts off each of the next `breaks` connections after a mebibyte."""
+    """A TCP proxy to the store. It closes each of the next `breaks` connections after a mebibyte."""
 
     port: int
     breaks: int = 0
@@ -103,27 +103,27 @@ def there(
 
 
 @pytest.mark.timeout(300)
-def test_a_large_file_goes_straight_to_the_store_whatever_breaks(
+def test_a_large_file_is_uploaded_to_the_store_in_spite_of_failures(
     there: S3Product, dist: Path, way: Way, s3_place: S3Settings
 ) -> None:
     product = there.product
     target = Target(product.url, TENANT, there.token)
     way.breaks = 2
-    told: list[tuple[int, int]] = []
+    progress_reports: list[tuple[int, int]] = []
 
     class Enough(Exception):
         pass
 
     def stop_halfway(sent: int, total: int) -> None:
-        told.append((sent, total))
+        progress_reports.append((sent, total))
         if sent > SIZE // 2:
             raise Enough
 
     with pytest.raises(Enough):
         publish(dist, target, progress=stop_halfway)
-    assert way.broken == 2, "it went on after each break"
+    assert way.broken == 2, "the upload resumes after each break"
 
-    # The next process goes on where that one stopped; meanwhile nobody verifies, and then somebody does.
+    # The next process resumes the upload. No control worker verifies it at first, and then one does.
     [worker] = [child for child in product.children.started if child.name == "control-worker"]
     worker.kill()
     product.children.started.remove(worker)
@@ -135,7 +135,7 @@ def test_a_large_file_goes_straight_to_the_store_whatever_breaks(
         out, _ = process.communicate(timeout=200)
     release = json.loads(out)["release"]
     assert (process.returncode, release["status"], release["artifacts"][0]["size"]) == (0, "REGISTERED", SIZE)
-    assert told[0][0] < 2**20
+    assert progress_reports[0][0] < 2**20
     digest = release["artifacts"][0]["digest"].removeprefix("sha256:")
     client = client_of(s3_place)
     found = client.list_objects_v2(Bucket=s3_place.bucket, Prefix=s3_place.prefix)["Contents"]
@@ -143,7 +143,7 @@ def test_a_large_file_goes_straight_to_the_store_whatever_breaks(
 
 
 def staged(place: S3Settings) -> list[int]:
-    """The parts that the one upload still lacks, once it has any; it is complete where there is no such upload."""
+    """Return the missing parts of the only upload; none if there is no open upload, because it is complete."""
     client = client_of(place)
     uploads = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())
     for upload in uploads:

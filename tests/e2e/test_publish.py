@@ -1,4 +1,4 @@
-"""`python -m pipelines publish` against the running product."""
+"""The command `pipelines publish` with the running product."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def test_it_uploads_waits_and_activates_and_may_be_repeated(tenant: TenantInUse,
 
     again = publish(tenant, v1, token, "--activate", "--reason=first", "--json")
     assert again.returncode == 0, again.stderr
-    told = json.loads(again.stdout)
-    assert (told["release"]["status"], told["activation"]["reason"]) == ("REGISTERED", "first")
+    release = json.loads(again.stdout)
+    assert (release["release"]["status"], release["activation"]["reason"]) == ("REGISTERED", "first")
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
 
 
@@ -56,7 +56,7 @@ def test_a_rejected_release_prints_its_findings_and_is_not_activated(
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] is None
 
 
-def test_what_is_wrong_is_told_by_its_code_and_without_the_token(
+def test_a_mistake_is_reported_with_its_code_and_without_the_token(
     tenant: TenantInUse, v1: BuiltRelease, token: str
 ) -> None:
     wrong = publish(tenant, v1, "dc_nobody")
@@ -90,7 +90,7 @@ def pipelines(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_signed_release_goes_from_the_command_line_to_activation_under_require(
     tenant: TenantInUse, v1: BuiltRelease, token: str, tmp_path: Path
 ) -> None:
-    """With every process running: sign, upload, refused for want of trust, trust the key, activate."""
+    """With all processes running: sign, upload, be refused because the key is not trusted, trust the key, activate."""
     dist = v1.descriptor.parent
     key = json.loads(pipelines("key", str(tmp_path / "ci.pem"), "--json").stdout)
     pipelines("release", f"--out={dist}", f"--release-version={v1.version}", f"--sign={key['private']}")
@@ -101,9 +101,9 @@ def test_a_signed_release_goes_from_the_command_line_to_activation_under_require
 
     first = publish(tenant, v1, token, f"--attach={elsewhere}", "--json")
     assert (first.returncode, first.stderr) == (0, "")
-    told = json.loads(first.stdout)["release"]
-    assert [each["kind"] for each in told["attachments"]] == ["signature", "provenance", "sbom"]
-    assert told["trust"]["standing"] == "UNTRUSTED"
+    release = json.loads(first.stdout)["release"]
+    assert [each["kind"] for each in release["attachments"]] == ["signature", "provenance", "sbom"]
+    assert release["trust"]["standing"] == "UNTRUSTED"
     Pipeline.objects.filter(tenant=tenant.tenant).update(signature_policy="require")
     warned = publish(tenant, v1, token)
     assert (warned.returncode, warned.stderr.split(":")[:2]) == (0, ["warning", " UNTRUSTED"])
@@ -117,7 +117,7 @@ def test_a_signed_release_goes_from_the_command_line_to_activation_under_require
     assert tenant.get(f"pipelines/{v1.pipeline_id}")["activeReleaseVersion"] == v1.version
 
 
-def test_a_signature_over_another_descriptor_is_found_before_it_is_sent(
+def test_a_signature_of_another_descriptor_is_found_before_it_is_sent(
     tenant: TenantInUse, v1: BuiltRelease, token: str, tmp_path: Path
 ) -> None:
     dist = v1.descriptor.parent

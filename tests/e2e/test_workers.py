@@ -239,19 +239,19 @@ def test_orders_of_others_and_old_orders_do_nothing(two: Two) -> None:
         ({"kind": "order"}, "ENVELOPE_MALFORMED"),
     ):
         two.send(message)
-        two.log_has(f"Ignored an order: {code}")
+        two.log_has(f"Ignored an instruction: {code}")
         assert two.worker("drained")["taking"]
 
     # Whoever holds the key may give an order. It lasts until the worker tells of it: the row is the truth.
     order = two.sealed(drain=True)
     two.send(order)
-    two.log_has("Ordered to drain")
-    eventually(lambda: "Ordered to take" in two.log().split("Ordered to drain")[1], what="the other")
+    two.log_has("Instructed to drain")
+    eventually(lambda: "Instructed to accept" in two.log().split("Instructed to drain")[1], what="the other")
     two.wait_until(taking=True)
     two.send(order)
-    two.log_has("Ignored an order: ORDER_OUTDATED")
+    two.log_has("Ignored an instruction: ORDER_OUTDATED")
     assert two.run_by() == {"worker:drained"}
-    assert two.log().count("Ordered to drain") == 1
+    assert two.log().count("Instructed to drain") == 1
 
 
 def cancel(two: Two, execution_id: str) -> None:
@@ -343,7 +343,7 @@ def test_a_worker_that_no_coordinator_answers_waits(
     try:
         eventually(lambda: "ready." in worker.log.read_text(), what="its start", seconds=60)
         running.product.start_control_worker("later")
-        eventually(lambda: "Ordered to take commands" in worker.log.read_text(), what="its acceptance", seconds=60)
+        eventually(lambda: "Instructed to accept commands" in worker.log.read_text(), what="its acceptance", seconds=60)
         assert worker.running
     finally:
         worker.stop()

@@ -18,7 +18,7 @@ from executions.transports.celery import command_of
 from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host, host_release
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
@@ -110,7 +110,7 @@ class Hosted:
         """Run what was claimed and record what came of it, as worker and coordinator would."""
         key = worker_key(settings.WORKER_SECRET, self.owner.slug)
         command = command_of(claim)
-        told: list[Answer] = []
+        told: list[Report] = []
         self.host.execute(seal(self.release.identity, CommandGroup(commands=[command]), key), told.append)
         for each in told:
             tasks.record(self.host.sealed([each]))

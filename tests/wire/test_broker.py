@@ -1,4 +1,4 @@
-"""The broker's client: messages as Celery reads them, and what is taken without acknowledgement."""
+"""The broker's client: messages as Celery reads them, with and without acknowledgements."""
 
 import json
 import time
@@ -29,21 +29,21 @@ def queue() -> str:
 
 @pytest.fixture
 def away() -> Any:
-    """The application of a process whose broker does not answer."""
+    """The application of a process whose broker is unreachable."""
     before = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - a proxy's way to what it stands for
     yield Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=True)
     before.set_current()
 
 
 def unacknowledged() -> int:
-    """How many messages somebody has in hand."""
+    """Return the number of unacknowledged messages."""
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         count: Any = redis.hlen("unacked")
         return int(count)
 
 
 def received(queue: Queue, *, acknowledge: bool = True) -> list[Any]:
-    """The one argument of each message in the queue, as a Celery worker of our own takes it."""
+    """Return the argument of each message in the queue, as a Celery worker of the product receives it."""
     found: list[Any] = []
 
     def take(body: Any, message: Any) -> None:
@@ -94,13 +94,13 @@ def test_a_message_for_an_empty_queue_is_sent_only_to_an_empty_queue(queue: str)
     assert taken(queue) == [("some.task", [1])]
 
 
-def test_a_broker_that_is_away_is_one_error_of_kombus(queue: str, away: Celery) -> None:
+def test_an_unreachable_broker_is_an_operational_error(queue: str, away: Celery) -> None:
     with pytest.raises(OperationalError):
         client.send("some.task", 1, queue=queue)
 
 
 @pytest.mark.parametrize("no_ack", [False, True])
-def test_what_is_acknowledged_is_gone_whether_it_had_to_be_or_not(queue: str, no_ack: bool) -> None:
+def test_an_acknowledged_message_is_gone_even_if_it_needs_no_acknowledgement(queue: str, no_ack: bool) -> None:
     before = unacknowledged()
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue, no_ack=no_ack)) == [ONE]
@@ -108,14 +108,14 @@ def test_what_is_acknowledged_is_gone_whether_it_had_to_be_or_not(queue: str, no
     assert taken(queue) == []
 
 
-def test_what_must_be_acknowledged_and_is_not_stays_in_hand(queue: str) -> None:
+def test_an_unacknowledged_message_stays_in_progress(queue: str) -> None:
     before = unacknowledged()
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue), acknowledge=False) == [ONE]
     assert unacknowledged() == before + 1
 
 
-def test_the_message_of_a_dead_consumer_comes_again_first_and_only_once(queue: str) -> None:
+def test_the_message_of_a_dead_consumer_is_delivered_again_first_and_once(queue: str) -> None:
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue), acknowledge=False) == [ONE]
     client.send("some.task", {"number": 2}, queue=queue)
@@ -127,8 +127,8 @@ def test_the_message_of_a_dead_consumer_comes_again_first_and_only_once(queue: s
 
 
 @pytest.mark.parametrize("ack_emulation", [False, True])
-def test_a_message_that_comes_after_its_consumer_was_cancelled_is_put_back(queue: str, ack_emulation: bool) -> None:
-    """A consumer that is cancelled has often asked the broker for the next message already."""
+def test_a_message_that_arrives_after_its_consumer_was_cancelled_is_put_back(queue: str, ack_emulation: bool) -> None:
+    """A cancelled consumer has often requested the next message from the broker already."""
     before = unacknowledged()
     with accepting("some.task", ack_emulation=ack_emulation) as connection, connection.channel() as channel:
         consumer = Consumer(channel, [Queue(queue)], callbacks=[fail], accept=["json"])
@@ -155,7 +155,7 @@ def test_a_backlog_in_one_queue_delays_no_other_queue(queue: str) -> None:
     assert {} in found[:2]
 
 
-def test_what_need_not_be_acknowledged_is_taken_for_good(queue: str) -> None:
+def test_a_message_without_acknowledgements_is_delivered_once(queue: str) -> None:
     before = unacknowledged()
     client.send("some.task", ONE, queue=queue)
     assert received(Queue(queue, no_ack=True), acknowledge=False) == [ONE]
@@ -210,7 +210,7 @@ def test_a_flood_of_garbage_is_read_in_batches_that_deliver_what_is_accepted_in_
 
 
 @pytest.mark.parametrize("room", [1, 3])
-def test_what_a_consumer_has_no_room_for_goes_back_in_order(queue: str, room: int) -> None:
+def test_messages_that_a_consumer_has_no_room_for_go_back_in_order(queue: str, room: int) -> None:
     with Redis.from_url(settings.CELERY_BROKER_URL) as redis:
         redis.lpush(queue, b"garbage")
         for number in range(5):
@@ -258,7 +258,7 @@ def test_among_garbage_the_log_says_how_far_the_senders_clock_is_off(
     assert told in line
 
 
-def test_a_broker_that_cannot_keep_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:
+def test_a_broker_that_cannot_store_an_unacknowledged_message_counts_as_lost(queue: str, tmp_path: Path) -> None:
     """Celery survives only errors that mean a lost connection."""
     with Valkey(tmp_path, durable=False) as server, using_broker(server.url):
         client.send("some.task", ONE, queue=queue)

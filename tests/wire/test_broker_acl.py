@@ -1,4 +1,4 @@
-"""The broker's users on a real server: what a worker's credentials permit, and that all else is refused."""
+"""The broker's users on a real server: a worker's credentials permit exactly what it needs."""
 
 import shlex
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""The end record and the central directory of a zip archive, read without trusting them.
+"""Reads the end record and the central directory of a zip archive, without trusting them.
 
-An archive is whatever has a plausible end record, as the readers of the workers' platforms see it. Its directory is
-walked in bounded memory.
+A file is an archive if it has a plausible end record, as the readers of the workers' platforms see it. The directory is
+read in bounded memory.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from wire.findings import DocumentError, Finding
 
 
 class ArchiveError(DocumentError):
-    """An archive is refused; a finding's field is the entry's name, or empty for the archive as a whole."""
+    """An archive is rejected. The field of a finding is the entry's name, or empty for the whole archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may hold. Sizes are in bytes."""
+    """Limits of an archive. Sizes are in bytes."""
 
     entries: int = 100_000
     directory_bytes: int = 32 * 1024 * 1024
     name_bytes: int = 1024
     contract_bytes: int = MAX_CONTRACT_BYTES
     ratio: int = 200
-    """How many times its compressed size an entry may have, once it is larger than `ratio_floor`."""
+    """The largest ratio of size to compressed size, for entries larger than the floors below."""
     ratio_floor: int = 64 * 1024
-    """Of the contract, which has four megabytes at most."""
+    """For the contract, which has at most four megabytes."""
     entry_ratio_floor: int = 16 * 1024 * 1024
-    """Of every other entry: an empty log or a sparse table may well shrink to nothing."""
+    """For all other entries: an empty log or a sparse table may compress to almost nothing."""
     unpacked_bytes: int = 8 * 1024**3
-    """What all entries may unpack to, those of archives inside included: as much as is unpacked to look at it."""
+    """The total size of all entries, including those of nested archives."""
     nesting: int = 3
-    """How many archives may lie inside one another, the outermost included."""
+    """How many levels of archives there may be, including the outermost."""
     inner_bytes: int = 256 * 1024 * 1024
-    """How much of compressed archives inside is unpacked to look into them; stored ones are read where they lie."""
+    """The total size of compressed nested archives, which are unpacked to read them. Stored ones are read in place."""
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -49,7 +49,7 @@ DEFAULT_LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Where the central directory lies and what the end record says of it. `base` is what lies before the archive."""
+    """The place of the central directory, from the end record. `base` is the number of bytes before the archive."""
 
     start: int
     size: int
@@ -59,7 +59,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the central directory says of one entry. `offset` is that of its local header in the file."""
+    """One entry of the central directory. `offset` is that of its local header in the file."""
 
     name: str
     raw_name: bytes
@@ -108,7 +108,7 @@ _FILE_VERSION: Final = re.compile(r";[0-9]*$")
 
 
 def find_directory(file: BinaryIO) -> Directory | None:
-    """Return the directory that the end record points at; None when the file is no archive.
+    """Return the directory that the end record points at; None if the file is not an archive.
 
     Raises ArchiveError if readers could use different end records, and so see different contents.
     """
@@ -192,9 +192,7 @@ def _wide_record(file: BinaryIO, end: int) -> _WideRecord | None:
 
 
 def read_entries(file: BinaryIO, directory: Directory, limits: Limits) -> list[Entry]:
-    """Return the directory's entries, or raise ArchiveError if it is too large or not what the end record
-    says.
-    """
+    """Return the directory's entries. Raises ArchiveError if it is too large or differs from the end record."""
     if directory.entries > limits.entries:
         message = f"the archive has {directory.entries} entries; at most {limits.entries} are read"
         raise ArchiveError([finding("ARCHIVE_TOO_MANY_ENTRIES", "", message)])
@@ -207,7 +205,7 @@ def read_entries(file: BinaryIO, directory: Directory, limits: Limits) -> list[E
     while position < len(data) or len(entries) < directory.entries:
         header = data[position : position + _HEADER.size]
         if len(header) < _HEADER.size or header[:4] != _HEADER_SIGNATURE or len(entries) == directory.entries:
-            raise malformed("the archive's directory is not what its end record says")
+            raise malformed("the archive's directory differs from its end record")
         fields = _HEADER.unpack(header)
         name_size, extra_size, comment_size = fields[11:14]
         position += _HEADER.size
@@ -228,7 +226,7 @@ def _entry(fields: tuple[int, ...], name: bytes, extra: bytes, base: int) -> Ent
         fields
     )
     if disk:
-        raise malformed("an entry lies on another disk")
+        raise malformed("an entry is on another disk")
     size, compressed, offset = wide_values((size, compressed, offset), extra)
     return Entry(
         name=_decoded(name, flags),
@@ -280,12 +278,12 @@ def wide_values(values: tuple[int, ...], extra: bytes) -> tuple[int, ...]:
 
 def name_findings(entries: list[Entry]) -> Iterator[Finding]:
     """Yield findings about the entries' names. A file and a folder with the same name are duplicates."""
-    seen: set[str] = set()
+    names: set[str] = set()
     for entry in entries:
         name = entry.name.removesuffix("/")
-        if name in seen:
+        if name in names:
             yield finding("ARCHIVE_DUPLICATE_NAME", entry.name, "the archive has two entries of this name")
-        seen.add(name)
+        names.add(name)
         broken = _name_rule(entry.name)
         if broken:
             yield finding(broken[0], entry.name, f"an entry's name {broken[1]}")
@@ -296,11 +294,11 @@ def _name_rule(name: str) -> tuple[str, str] | None:
     if not name.isprintable():
         return "ARCHIVE_NAME_UNSAFE", "has control or invisible characters"
     if "\\" in name:
-        return "ARCHIVE_NAME_UNSAFE", "holds a backslash"
+        return "ARCHIVE_NAME_UNSAFE", "contains a backslash"
     if name.startswith("/") or (name[1:2] == ":" and name[0].isalpha()):
         return "ARCHIVE_NAME_ABSOLUTE", "is absolute"
     if ".." in segments:
-        return "ARCHIVE_NAME_CLIMBS_OUT", "leads out of the archive"
+        return "ARCHIVE_NAME_CLIMBS_OUT", "points outside of the archive"
     if "" in segments or "." in segments:
         return "ARCHIVE_NAME_UNSAFE", "is empty, or has a part that is empty or a dot"
     if _FILE_VERSION.search(name):

@@ -1,7 +1,7 @@
-"""Where the entries of a zip archive lie and what they unpack to: local headers, overlaps, bombs, archives inside.
+"""Checks the entries of a zip archive: local headers, overlaps, unpacked sizes and nested archives.
 
-Every entry is unpacked once, into nothing, and stopped where it gives more than its directory says: so what a bomb
-costs here is bounded by what it admits to, which `Limits` bound.
+Every entry is unpacked once, and the result is discarded. Unpacking stops when an entry exceeds the size in its
+directory, which `Limits` bound. So the cost of a zip bomb is bounded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CHUNK: Final = 256 * 1024
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of the limits that an archive shares with those inside it."""
+    """The use of the limits that an archive shares with its nested archives."""
 
     limits: Limits
     unpacked: int = 0
@@ -53,7 +53,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Layout:
-    """The entries of one archive whose directory was read, and where the data of each begins."""
+    """The entries of one archive, and where the data of each begins."""
 
     file: BinaryIO
     directory: Directory
@@ -71,7 +71,7 @@ def inspect(file: BinaryIO, directory: Directory, budget: Budget, *, depth: int 
     entries = read_entries(file, directory, limits)
     budget.entries += len(entries)
     if budget.entries > limits.entries:
-        message = f"the archive and those inside it have more than {limits.entries} entries"
+        message = f"the archive and its nested archives have more than {limits.entries} entries"
         raise ArchiveError([finding("ARCHIVE_TOO_MANY_ENTRIES", "", message)])
     findings = [*name_findings(entries), *_entry_findings(entries, limits)]
     if directory.base:
@@ -94,7 +94,7 @@ def _entry_findings(entries: list[Entry], limits: Limits) -> Iterator[Finding]:
         if entry.is_encrypted:
             yield finding("ARCHIVE_ENCRYPTED", entry.name, "an entry is encrypted")
         elif entry.method not in _METHODS:
-            message = f"an entry is compressed by method {entry.method}; stored and deflated are read"
+            message = f"an entry is compressed by method {entry.method}; only stored and deflated entries are read"
             yield finding("ARCHIVE_METHOD_UNSUPPORTED", entry.name, message)
         elif unknown:
             yield _ambiguous(entry, "an entry has flags, a version or a system that not all readers support")
@@ -159,14 +159,14 @@ def _place(layout: Layout) -> Iterator[Finding]:
             return
         layout.data_at[entry.offset], end = place
         if end > layout.directory.start:
-            yield finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry lies over the directory")
+            yield finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry overlaps the directory")
             return
     if end < layout.directory.start:
         yield _gap()
 
 
 def _overlapping(in_order: list[Entry]) -> Entry | None:
-    """The first entry that lies over another by what the directory alone says."""
+    """Return the first entry that overlaps another one according to the directory."""
     end = 0
     for entry in in_order:
         if entry.offset < end:
@@ -176,7 +176,7 @@ def _overlapping(in_order: list[Entry]) -> Entry | None:
 
 
 def _overlap(entry: Entry) -> Finding:
-    return finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry lies over another")
+    return finding("ARCHIVE_ENTRIES_OVERLAP", entry.name, "an entry overlaps another one")
 
 
 def _gap() -> Finding:
@@ -202,7 +202,7 @@ def content(layout: Layout, entry: Entry) -> Iterator[bytes]:
 
 
 def _unpack(layout: Layout, entry: Entry, budget: Budget, depth: int) -> None:
-    """Unpack one entry into nothing, and look inside where it is an archive."""
+    """Unpack one entry and discard the data. If it is an archive, inspect that too."""
     pieces = content(layout, entry)
     first = b""
     while len(first) < 4 and (piece := next(pieces, None)) is not None:
@@ -221,7 +221,7 @@ def _unpack(layout: Layout, entry: Entry, budget: Budget, depth: int) -> None:
 
 def _inflate_inside(first: bytes, pieces: Iterator[bytes], entry: Entry, budget: Budget, depth: int) -> None:
     if budget.inner + entry.size > budget.limits.inner_bytes:
-        message = f"archives inside unpack to more than {budget.limits.inner_bytes} bytes; store them uncompressed"
+        message = f"nested archives unpack to more than {budget.limits.inner_bytes} bytes; store them uncompressed"
         raise ArchiveError([finding("ARCHIVE_NESTED_TOO_LARGE", entry.name, message)])
     budget.inner += entry.size
     with tempfile.SpooledTemporaryFile(max_size=4 * 1024 * 1024) as inner:
@@ -243,7 +243,7 @@ def _stored(layout: Layout, entry: Entry) -> Iterator[bytes]:
 
 def _inflated(layout: Layout, entry: Entry) -> Iterator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    position, left, given = layout.data_at[entry.offset], entry.compressed, 0
+    position, left, inflated = layout.data_at[entry.offset], entry.compressed, 0
     pending = b""
     while not inflater.eof:
         if not pending:
@@ -253,21 +253,19 @@ def _inflated(layout: Layout, entry: Entry) -> Iterator[bytes]:
             chunk = inflater.decompress(pending, _CHUNK)
         except zlib.error:
             raise malformed("an entry's compressed data is damaged") from None
-        if not pending and not chunk:  # nothing more to come, and no end
+        if not pending and not chunk:  # the data ends before the stream does
             raise _wrong_size(entry)
         pending = inflater.unconsumed_tail
-        given += len(chunk)
-        if given > entry.size:
+        inflated += len(chunk)
+        if inflated > entry.size:
             raise _wrong_size(entry)
         yield chunk
-    if given != entry.size or left or inflater.unused_data:
+    if inflated != entry.size or left or inflater.unused_data:
         raise _wrong_size(entry)
 
 
 def _wrong_size(entry: Entry) -> ArchiveError:
-    return ArchiveError(
-        [finding("ARCHIVE_SIZE_WRONG", entry.name, "an entry has another size than the directory says")]
-    )
+    return ArchiveError([finding("ARCHIVE_SIZE_WRONG", entry.name, "an entry does not have the size in the directory")])
 
 
 def _look_inside(inner: BinaryIO, entry: Entry, budget: Budget, depth: int) -> None:
@@ -275,7 +273,7 @@ def _look_inside(inner: BinaryIO, entry: Entry, budget: Budget, depth: int) -> N
     if directory is None:
         return
     if depth >= budget.limits.nesting:
-        message = f"archives lie more than {budget.limits.nesting} deep inside one another"
+        message = f"archives are nested more than {budget.limits.nesting} levels deep"
         raise ArchiveError([finding("ARCHIVE_NESTED_TOO_DEEP", entry.name, message)])
     try:
         inspect(inner, directory, budget, depth=depth + 1)
@@ -289,7 +287,7 @@ def _inside(entry: Entry, found: Finding) -> Finding:
 
 
 class _Slice(io.RawIOBase):
-    """A part of a file as a file of its own."""
+    """A range of a file, as a separate file."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self._file, self._start, self._size, self._at = file, start, size, 0

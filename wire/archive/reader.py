@@ -1,4 +1,4 @@
-"""Reading the contract entry out of an artifact, without trusting the archive (wire protocol A.1, A.3 rule 13).
+"""Reads the contract entry of an artifact, without trusting the archive (wire protocol A.1, A.3 rule 13).
 
 The archive is inspected first, in bounded time and memory. It is rejected if a part of it is hostile, or if two readers
 could see different entries (`wire.archive.layout`). Then only the contract's entry is extracted.
@@ -21,7 +21,7 @@ _BEGINNINGS: Final = (LOCAL_SIGNATURE, b"PK\x07\x08", b"PK00")
 
 
 def read_contract_entry(file: BinaryIO, limits: Limits = DEFAULT_LIMITS) -> bytes | None:
-    """Return the contract entry's bytes, at most `limits.contract_bytes`; None when there is none.
+    """Return the contract entry's bytes, at most `limits.contract_bytes`; None if it is missing.
 
     Returns None also for a file that is not an archive. Reads `file`, which must be seekable, in memory bounded by
     `limits`. Raises ArchiveError with the findings about the archive, and OSError if `file` cannot be read.

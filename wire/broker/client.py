@@ -1,12 +1,12 @@
-"""The broker's client for control workers and transition workers: kombu's, changed in three ways.
+"""The broker's client for control workers and transition workers: kombu's, with three changes.
 
 Messages have a custom format (`task_messages`). A message that is not accepted is moved to the dead messages
 of its queue before Celery reads it, so no message can end a process.
 
-When the broker goes away while a message is in hand, kombu's channel is closed under it. Acknowledging or putting
-back the message then fails in a way that Celery does not expect, and the whole process ends. The same happens when the
-broker refuses a command, for example because its memory is full. Here both are a lost connection: Celery connects
-again, and the message is delivered again once its visibility times out.
+If the connection is lost while a message is being processed, kombu's channel is closed. Acknowledging the message or
+putting it back then fails in a way that Celery does not expect, and the whole process ends. The same happens if the
+broker rejects a command, for example because its memory is full. Here both are a lost connection: Celery reconnects,
+and the message is delivered again after its visibility timeout.
 
 Sending is faster than with kombu.
 """
@@ -94,7 +94,7 @@ class Ticket:
 
 class Channel(redis.Channel):
     QoS = QoS
-    # Putting messages back over the connection that was lost cannot work, and need not.
+    # Messages cannot be put back over a lost connection, and need not be.
     do_restore = False
     # Without priorities, each queue is one key of the broker.
     priority_steps = [0]
@@ -105,30 +105,30 @@ class Channel(redis.Channel):
     # does not delay the others. It needs a broker user with the commands EVAL and RPOP, which workers do not have.
     takes_batches = False
     from_transport_options = (*redis.Channel.from_transport_options, "messages", "takes_batches")
-    _kept: Any = None
+    _cached_client: Any = None
     connection_errors: Any  # this and the next two are not in the stubs
     _queue_cycle: Any
     _closing: bool
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection is None:
-            raise ConnectionLostError("The channel was closed when the broker went away.")
+            raise ConnectionLostError("The channel was closed when the connection was lost.")
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # not in the stubs
         return parameters
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
-        """Celery acknowledges also what it took from a queue that wants no acknowledgements."""
+        """Ignore messages without acknowledgements, because Celery acknowledges those too."""
         delivered: Any = self.qos._delivered
         if delivery_tag in delivered:
             super().basic_ack(delivery_tag, multiple)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        """Kombu makes a client for each message that is sent or acknowledged, at half the cost of sending it."""
+        """Reuse one client. Kombu creates one for each message, which costs half as much as sending it."""
         if asynchronous:
             return super()._create_client(asynchronous)  # type: ignore[misc]  # not in the stubs
-        if self._kept is None or self._kept.connection_pool is not self.pool:
-            self._kept = super()._create_client()  # type: ignore[misc]  # not in the stubs
-        return self._kept
+        if self._cached_client is None or self._cached_client.connection_pool is not self.pool:
+            self._cached_client = super()._create_client()  # type: ignore[misc]  # not in the stubs
+        return self._cached_client
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:
         """Put an unprocessed message back into its queue, as the next one."""
@@ -242,7 +242,10 @@ def _push_if_empty(queue: str, text: bytes, milliseconds: int, pipe: Any) -> Non
 
 
 def _log_age(queue: str, age: float) -> None:
-    """Log this on lines of its own: no garbage can use up their rate, because the message has a valid signature."""
+    """Log the age of a message.
+
+    Only messages with a valid signature are logged here, so garbage cannot flood the log.
+    """
     when = f"{-age:.0f} s ahead" if age < 0 else f"{age:.0f} s ago"
     log.error(
         "A message in queue %s was signed %s, by its sender's clock. Compare the clocks of all hosts", queue, when
@@ -292,7 +295,7 @@ class Transport(redis.Transport):
 
 
 def survive_broker_loss() -> None:
-    """Have every `redis://` and `rediss://` connection of this process use the mended client."""
+    """Make every `redis://` and `rediss://` connection of this process use this client."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
 
 

@@ -1,4 +1,4 @@
-"""Keeps an outage from filling the log: errors of one kind are logged at a bounded rate."""
+"""Limits the rate at which errors of one kind are logged, so that an outage does not fill the log."""
 
 import logging
 import threading
@@ -39,7 +39,7 @@ class LogLimit(logging.Filter):
 
 
 def _origin(record: logging.LogRecord) -> tuple[object, ...]:
-    """The class of the record's exception, and the line that raised it."""
+    """Return the class of the record's exception, and the line that raised it."""
     if not record.exc_info or record.exc_info[0] is None:
         return ()
     kind, _, trace = record.exc_info

@@ -13,11 +13,11 @@ NEXT_LOCAL, RETURN, ROOT_TERMINAL = "NEXT_LOCAL", "RETURN", "ROOT_TERMINAL"
 DIRECT, PIPELINE = "direct", "pipeline"
 
 Broken = tuple[str, Path, str]
-"""A broken rule: code, path inside the composition, message."""
+"""A broken rule: its code, the path inside the composition, and a message."""
 
 
 class Node(Document):
-    """One step of a definition, either run directly or standing for another definition."""
+    """One step of a definition. It runs directly, or it represents another definition."""
 
     index: Int32 = 0
     node_id: RequiredIdentifier
@@ -31,7 +31,7 @@ class Node(Document):
 
 
 class Continuation(Document):
-    """What follows the node of the same position."""
+    """What follows the node at the same position."""
 
     node_id: RequiredIdentifier
     kind: RequiredIdentifier
@@ -50,19 +50,19 @@ class Definition(Document):
 
 
 class Composition(Document):
-    """A root definition and those that it uses; empty unless the contract is composed."""
+    """A root definition and the definitions that it uses. Empty unless the contract is composed."""
 
     root_definition_id: TextOrEmpty = ""
     definitions: Annotated[tuple[Definition, ...], ArrayOrNull] = ()
 
     @property
     def is_empty(self) -> bool:
-        """True when nothing is composed, which every schema version allows."""
+        """True if nothing is composed, which every schema version allows."""
         return not self.root_definition_id.strip() and not self.definitions
 
 
 def broken_rules(composition: Composition) -> Iterator[Broken]:
-    """Yield every rule of A.1.4 that a well-shaped composition breaks."""
+    """Yield the rules of A.1.4 that a composition breaks, whose shape is valid."""
     if composition.is_empty:
         return
     yield from _identity_rules(composition)
@@ -71,7 +71,7 @@ def broken_rules(composition: Composition) -> Iterator[Broken]:
     for position, definition in enumerate(composition.definitions):
         at: Path = ("definitions", position)
         yield from _node_rules(definition, known, at)
-        # Without a root it cannot be told how a definition ends.
+        # Without a root it is unknown how a definition must end.
         ending = None if root not in known else ROOT_TERMINAL if definition.definition_id == root else RETURN
         yield from _continuation_rules(definition, ending, at)
     yield from _graph_rules(composition)
@@ -88,27 +88,27 @@ def _identity_rules(composition: Composition) -> Iterator[Broken]:
         yield "COMPOSITION_DEFINITIONS_MISSING", ("definitions",), message
     elif root not in times:
         yield "COMPOSITION_ROOT_UNKNOWN", ("rootDefinitionId",), f"no definition is named {quoted(root)}"
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for position, definition in enumerate(composition.definitions):
-        if definition.definition_id in seen:
+        if definition.definition_id in earlier:
             message = f"the definition {quoted(definition.definition_id)} appears more than once"
             yield "COMPOSITION_DEFINITION_DUPLICATE", ("definitions", position, "definitionId"), message
-        seen.add(definition.definition_id)
+        earlier.add(definition.definition_id)
 
 
 def _node_rules(definition: Definition, known: frozenset[str], at: Path) -> Iterator[Broken]:
     if not definition.nodes:
         yield "COMPOSITION_NODES_EMPTY", (*at, "nodes"), "a definition needs at least one node"
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for position, node in enumerate(definition.nodes):
         here: Path = (*at, "nodes", position)
         if node.index != position:
             message = f"node indexes count from 0 without a gap: expected {position}, found {node.index}"
             yield "COMPOSITION_NODE_INDEX", (*here, "index"), message
-        if node.node_id in seen:
+        if node.node_id in earlier:
             message = f"the node {quoted(node.node_id)} appears more than once"
             yield "COMPOSITION_NODE_DUPLICATE", (*here, "nodeId"), message
-        seen.add(node.node_id)
+        earlier.add(node.node_id)
         yield from _target_rules(node, known, here)
 
 
@@ -163,7 +163,7 @@ def _graph_rules(composition: Composition) -> Iterator[Broken]:
 
 
 def _uses(definition: Definition) -> list[tuple[int, str]]:
-    """Return (node position, target) of every node that stands for another definition than its own."""
+    """Return (node position, target) of every node that represents another definition than its own."""
     return [
         (position, node.target_definition_id)
         for position, node in enumerate(definition.nodes)
@@ -172,28 +172,28 @@ def _uses(definition: Definition) -> list[tuple[int, str]]:
 
 
 def _cycles(composition: Composition, uses: dict[str, list[tuple[int, str]]]) -> Iterator[Broken]:
-    """Yield each use that leads back to a definition still being walked; depth-first, without recursion."""
-    place: dict[str, int] = {}
+    """Yield each use that leads back to a definition on the current path. Depth-first, without recursion."""
+    position_of: dict[str, int] = {}
     for at, definition in enumerate(composition.definitions):
-        place.setdefault(definition.definition_id, at)
+        position_of.setdefault(definition.definition_id, at)
     done: set[str] = set()
-    for start in place:
+    for start in position_of:
         if start in done:
             continue
-        walking = {start}
+        on_path = {start}
         stack = [(start, iter(uses[start]))]
         while stack:
             current, rest = stack[-1]
             position, target = next(rest, (-1, ""))
             if position < 0:
                 stack.pop()
-                walking.discard(current)
+                on_path.discard(current)
                 done.add(current)
-            elif target in walking:
-                path: Path = ("definitions", place[current], "nodes", position, "targetDefinitionId")
+            elif target in on_path:
+                path: Path = ("definitions", position_of[current], "nodes", position, "targetDefinitionId")
                 yield "COMPOSITION_CYCLE", path, f"{quoted(current)} leads back to {quoted(target)}"
             elif target in uses and target not in done:
-                walking.add(target)
+                on_path.add(target)
                 stack.append((target, iter(uses[target])))
 
 

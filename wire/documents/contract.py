@@ -1,4 +1,4 @@
-"""`pipeline-contract.json`: what a pipeline means (wire protocol A.1)."""
+"""`pipeline-contract.json`: the semantics of a pipeline (wire protocol A.1)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from wire.documents.shape import (
 from wire.findings import DocumentError, Finding, Severity
 
 CONTRACT_ENTRY = "META-INF/pipeline/pipeline-contract.json"
-"""The zip entry of an artifact that holds the contract."""
+"""The zip entry of an artifact that contains the contract."""
 MAX_CONTRACT_BYTES = 4 * 1024 * 1024
 
 _DIALECT = Dialect(name="pipeline-contract.json", code="CONTRACT", preamble=f"Invalid {CONTRACT_ENTRY} JSON: ")
@@ -72,7 +72,7 @@ def _default_capabilities(value: Any) -> Any:
 
 
 class Step(Document):
-    """One step of the pipeline; every member may be absent (wire protocol A.1.2)."""
+    """One step of the pipeline. Every member may be missing (wire protocol A.1.2)."""
 
     index: Int32 = 0
     authored_name: IdentifierOrNull = None
@@ -86,14 +86,14 @@ class Step(Document):
 
 
 class Capabilities(Document):
-    """What may execute the pipeline's transitions."""
+    """The kinds of workers that may execute the pipeline's transitions."""
 
     local_transition_execution: Flag = False
     transition_worker_protocols: Texts = ()
 
 
 class Contract(Document):
-    """A contract that keeps every rule of wire protocol A.1, with its defaults filled in."""
+    """A contract that follows all rules of wire protocol A.1, with defaults."""
 
     schema_version: Annotated[Int32, AfterValidator(_supported_schema)] = 0
     pipeline_id: SegmentIdentity
@@ -126,7 +126,7 @@ _ORDERED_BY: dict[str, type[Document]] = {
     "continuations": Continuation,
     "capabilities": Capabilities,
 }
-"""The models whose member order the hash takes, by the member that holds them."""
+"""The models that determine the order of members in the hash, by the member that contains them."""
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -135,8 +135,7 @@ _ORDERED_BY: dict[str, type[Document]] = {
 def parse_contract(data: bytes) -> Contract:
     """Return the contract in `data`, at most MAX_CONTRACT_BYTES of strict JSON.
 
-    Raises DocumentError, and nothing else, with every finding; each message opens as wire protocol A.1.6
-    says.
+    Raises only DocumentError, with all findings. Each message begins as wire protocol A.1.6 requires.
     """
     document, findings = scan(data, name=_DIALECT.name, limit=MAX_CONTRACT_BYTES)
     return _read(document, findings)
@@ -145,7 +144,7 @@ def parse_contract(data: bytes) -> Contract:
 def contract_from_json(document: Mapping[str, Any]) -> Contract:
     """Return the contract of an object that is already parsed, such as a stored normalised document.
 
-    The rules are those of `parse_contract`. Raises DocumentError with every finding.
+    The rules are those of `parse_contract`. Raises DocumentError with all findings.
     """
     return _read(document, inspect_value(document, _DIALECT.name))
 
@@ -162,7 +161,7 @@ def _read(document: Mapping[str, Any] | None, scanned: tuple[Finding, ...]) -> C
 
 
 def _cross_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what no single member shows; parts whose shape is wrong are left to the shape's findings."""
+    """Yield findings about several members together. Parts with a wrong shape have findings already."""
     types = document.get("canonicalTypes")
     for path in _nulls(types):
         yield _DIALECT.finding("CONTRACT_TYPE_HAS_NULL", ("canonicalTypes", *path), "null inside a canonical type")
@@ -203,18 +202,17 @@ def contract_hash(document: Mapping[str, Any]) -> str:
 def hash_input(document: Mapping[str, Any]) -> bytes:
     """Return the bytes that a contract's hash covers (wire protocol A.1.5).
 
-    `document` is the raw object: no default is filled in, nulls are dropped at every depth, and
-    `contractVersion`, `contractHash` and unknown members of the top level do not count. The order of
-    members in `document` is of no consequence, so a document read back from a store that reorders them
-    hashes alike.
+    `document` is the raw object. No defaults are filled in, and nulls are dropped at every depth. `contractVersion`,
+    `contractHash` and unknown members of the top level are left out. The order of members in `document` does not
+    matter, so a store that reorders them does not change the hash.
     """
     return compact(_hashed(document))
 
 
 def hash_findings(document: Mapping[str, Any]) -> list[Finding]:
-    """Return a CONTRACT_HASH_MISMATCH warning if the raw document's own hash is another than it says.
+    """Return a CONTRACT_HASH_MISMATCH warning if the raw document does not have the hash that it names.
 
-    Only a warning: readers treat the hash as opaque (wire protocol A.1.1).
+    This is only a warning, because readers treat the hash as opaque (wire protocol A.1.1).
     """
     actual = contract_hash(document)
     if document.get("contractHash") == actual:
@@ -224,9 +222,9 @@ def hash_findings(document: Mapping[str, Any]) -> list[Finding]:
 
 
 def publish(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document to publish: ordered, without nulls, `contractVersion` and `contractHash` inserted.
+    """Return the document to publish: ordered, without nulls, with `contractVersion` and `contractHash`.
 
-    They follow `pipelineId` (wire protocol A.1.5); any that `document` had are replaced.
+    These two follow `pipelineId` (wire protocol A.1.5), and replace those of `document`.
     """
     digest = contract_hash(document)
     published: dict[str, Any] = {}
@@ -239,9 +237,7 @@ def publish(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def canonical_catalog_fingerprint(types: Mapping[str, Any]) -> str:
-    """Return the hex SHA-256 of the compact JSON of `canonicalTypes`, its keys sorted (wire protocol
-    A.1.3).
-    """
+    """Return the hex SHA-256 of the compact JSON of `canonicalTypes` with sorted keys (wire protocol A.1.3)."""
     return fingerprint(in_key_order(types))
 
 
@@ -263,7 +259,7 @@ def _member_order(name: str, value: Any) -> Any:
 
 
 def _ordered_by(model: type[Document], value: Any) -> Any:
-    """Return `value` with each object's members in the order in which its model declares them."""
+    """Return `value` with the members of each object in the order of its model."""
     if isinstance(value, list):
         return [_ordered_by(model, item) for item in value]
     if not isinstance(value, dict):

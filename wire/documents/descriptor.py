@@ -24,7 +24,7 @@ from wire.documents.shape import (
 from wire.findings import DocumentError, Finding, Severity
 
 CHECKPOINTS = "checkpoint-each-step"
-"""By this capability of an artifact a release asks for a checkpoint after each step."""
+"""An artifact with this capability requests a checkpoint after each step."""
 MAX_DESCRIPTOR_BYTES = 1024 * 1024
 DESCRIPTOR_NAME = "pipeline-release.json"
 
@@ -50,7 +50,7 @@ _DIALECT = Dialect(
 
 
 class ArtifactKind(StrEnum):
-    """What an artifact is (wire protocol A.2.2)."""
+    """The kinds of artifacts (wire protocol A.2.2)."""
 
     JAR = "jar"
     LOCAL_FILE = "local-file"
@@ -62,9 +62,7 @@ class ArtifactKind(StrEnum):
 
     @property
     def is_stored(self) -> bool:
-        """True for the four local kinds, whose bytes are kept; the others are identities and nothing is
-        fetched.
-        """
+        """True for the four local kinds, whose bytes are stored. The others only identify something elsewhere."""
         return self in _STORED
 
 
@@ -112,7 +110,7 @@ class ArtifactRef(Document):
         if kind is None or not kind.is_stored or _HEX.fullmatch(hexadecimal):
             return digest
         if _ANY_CASE_HEX.fullmatch(hexadecimal):
-            message = "Release artifact digest must be in lower case: an upper-case one matches no file"
+            message = "Release artifact digest must be in lower case: an upper-case digest matches no file"
             raise PydanticCustomError("ARTIFACT_DIGEST_UPPER_CASE", message)
         raise PydanticCustomError("ARTIFACT_DIGEST_MALFORMED", _MALFORMED_DIGEST)
 
@@ -125,7 +123,7 @@ def _at_least_one(artifacts: tuple[ArtifactRef, ...]) -> tuple[ArtifactRef, ...]
 
 
 class Descriptor(Document):
-    """A descriptor that keeps rules 4 to 10 of wire protocol A.3, as far as they look at it alone."""
+    """A descriptor that follows rules 4 to 10 of wire protocol A.3, as far as they concern only the descriptor."""
 
     schema_version: Annotated[Int32, AfterValidator(_supported_schema)] = 0
     pipeline_id: SegmentIdentity
@@ -135,7 +133,7 @@ class Descriptor(Document):
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """Return what is accepted but odd: digests of remote artifacts that are no SHA-256."""
+        """Warnings about digests of remote artifacts that are not SHA-256. They are accepted."""
         return tuple(
             Finding(
                 code="ARTIFACT_DIGEST_UNUSUAL",
@@ -157,8 +155,8 @@ def artifact_field(position: int, *members: str) -> str:
 def parse_descriptor(data: bytes) -> Descriptor:
     """Return the descriptor in `data`, at most MAX_DESCRIPTOR_BYTES of strict JSON.
 
-    Raises DocumentError, and nothing else, with every finding: first those of the document's shape, as rule
-    4 of wire protocol A.3 words them, then those of rules 6 to 10.
+    Raises only DocumentError, with all findings: first those about the shape, in the wording of rule 4 of wire protocol
+    A.3, then those of rules 6 to 10.
     """
     document, findings = scan(data, name=DESCRIPTOR_NAME, limit=MAX_DESCRIPTOR_BYTES)
     return _read(document, findings)
@@ -167,7 +165,7 @@ def parse_descriptor(data: bytes) -> Descriptor:
 def descriptor_from_json(document: Mapping[str, Any]) -> Descriptor:
     """Return the descriptor of an object that is already parsed, such as a stored normalised document.
 
-    The rules are those of `parse_descriptor`. Raises DocumentError with every finding.
+    The rules are those of `parse_descriptor`. Raises DocumentError with all findings.
     """
     return _read(document, inspect_value(document, DESCRIPTOR_NAME))
 

@@ -1,7 +1,7 @@
-"""Reading JSON documents that come from outside: strictly, within bounds, and with every finding.
+"""Reads JSON documents from outside: strictly, within limits, and with all findings.
 
-`scan` turns bytes into one JSON object or says why not; `wire.documents.shape` then holds the object against a
-model. A `Dialect` gives both their document's name, codes and wording.
+`scan` parses bytes to one JSON object, or returns findings. `wire.documents.shape` then validates the object with a
+model. A `Dialect` provides the document's name, codes and wording to both.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 from wire.findings import DocumentError, Finding
 
 MAX_DEPTH = 64
-"""How deep objects and arrays may nest; the top-level object is level 1."""
+"""How many levels objects and arrays may nest. The top-level object is level 1."""
 MAX_VALUES = 100_000
-"""How many JSON values one document may hold."""
+"""How many JSON values one document may contain."""
 MAX_FINDINGS = 500
-"""How many findings one document gets; one more says that there would be more."""
+"""How many findings one document gets. Another one says that there are more."""
 
 _SHOWN_CHARACTERS = 200
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -36,10 +36,10 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one kind of document speaks of itself.
+    """The wording of findings about one kind of document.
 
-    `name` opens every field path, `code` every shape code (`CONTRACT_WRONG_TYPE`), and `preamble` every
-    message but those of the codes in `verbatim`.
+    Every field path begins with `name`, every code about the shape with `code` (`CONTRACT_WRONG_TYPE`), and every
+    message with `preamble`, except for the codes in `verbatim`.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Dialect:
     verbatim: frozenset[str] = frozenset()
 
     def finding(self, code: str, path: Path, message: str) -> Finding:
-        """Return an error at `path` in this document's words."""
+        """Return an error at `path` in this document's wording."""
         text = message if code in self.verbatim else self.preamble + message
         return Finding(code=code, field=field_of(self.name, path), message=text)
 
@@ -61,12 +61,12 @@ class Dialect:
 
 
 def shown(text: str) -> str:
-    """Return `text` fit for a message: shortened, with unstorable characters escaped."""
+    """Return `text` for a message: shortened, with escapes for characters that cannot be stored."""
     return _UNSTORABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", _shortened(text))
 
 
 def quoted(text: str) -> str:
-    """Return `text` as a JSON string fit for a message."""
+    """Return `text` as a JSON string for a message: shortened, with escapes if needed."""
     short = _shortened(text)
     return json.dumps(short, ensure_ascii=_UNSTORABLE.search(short) is not None)
 
@@ -76,8 +76,9 @@ def _shortened(text: str) -> str:
 
 
 def field_of(name: str, path: Path) -> str:
-    """Return the field of a finding: `name#a.b[0]`, odd member names in brackets, or `name` alone for no
-    path.
+    """Return the field of a finding, such as `name#a.b[0]`, or `name` if the path is empty.
+
+    Unusual member names are quoted in brackets.
     """
     text = ""
     for segment in path:
@@ -91,18 +92,18 @@ def field_of(name: str, path: Path) -> str:
 
 
 def bounded(findings: Iterable[Finding], name: str) -> tuple[Finding, ...]:
-    """Return at most MAX_FINDINGS findings, and then one that says so if there were more."""
+    """Return at most MAX_FINDINGS findings, followed by one that says so if there are more."""
     kept: list[Finding] = []
     for finding in findings:
         if len(kept) == MAX_FINDINGS:
-            message = f"only the first {MAX_FINDINGS} findings are kept"
-            kept.append(_whole(name, "DOCUMENT_TOO_MANY_FINDINGS", message))
+            message = f"only the first {MAX_FINDINGS} findings are shown"
+            kept.append(_of_document(name, "DOCUMENT_TOO_MANY_FINDINGS", message))
             break
         kept.append(finding)
     return tuple(kept)
 
 
-def _whole(name: str, code: str, message: str) -> Finding:
+def _of_document(name: str, code: str, message: str) -> Finding:
     return Finding(code=code, field=name, message=message)
 
 
@@ -110,7 +111,7 @@ def _whole(name: str, code: str, message: str) -> Finding:
 
 
 def holds_more_values(data: bytes, most: int) -> bool:
-    """Return True if JSON text contains more than `most` values. Needs little memory, whatever the size of `data`.
+    """Return True if JSON text contains more than `most` values. Needs little memory for any size of `data`.
 
     A parsed value needs up to a hundred times the memory of its text, so call this before parsing. If the text is not
     JSON, this counts at least the values before the first error.
@@ -121,7 +122,7 @@ def holds_more_values(data: bytes, most: int) -> bool:
 
 
 def holds_more_members(data: bytes, most: int) -> bool:
-    """Return True if the objects in JSON text have more than `most` members in all. As `holds_more_values`."""
+    """Return True if all objects in JSON text together have more than `most` members. Like `holds_more_values`."""
     if len(data) <= most or data.count(b":") <= most:
         return False
     return any(count > most for count in accumulate(piece.count(b":") for piece in _structure(data)))
@@ -133,13 +134,13 @@ def count_values(data: bytes) -> int:
 
 
 def _values(data: bytes) -> Iterator[int]:
-    """Yield how many values each piece of JSON text adds to the outermost one."""
+    """Yield the number of values in each piece of JSON text, not counting the outermost value."""
     for piece in _structure(data):
         yield _separators(piece) - piece.count(b"[]") - piece.count(b"{}")
 
 
 def _structure(data: bytes) -> Iterator[bytes]:
-    """Yield JSON text in pieces, with `x` in place of all that is not structure. Cuts no empty array or object."""
+    """Yield JSON text in pieces, with `x` in place of everything but structure. Cuts no empty array or object."""
     in_string, at, opened = 0, 0, b""
     while at < len(data):
         piece = data[at : at + _COUNTED_AT_ONCE]
@@ -166,9 +167,9 @@ def _separators(data: bytes) -> int:
 def read_object(data: bytes, *, name: str, limit: int, most_values: int = MAX_VALUES) -> dict[str, Any]:
     """Return the JSON object in `data`.
 
-    The document is UTF-8 without a byte order mark, at most `limit` bytes, MAX_DEPTH levels and `most_values`
-    values; no object names a member twice, every number is finite, and no string holds U+0000 or a lone
-    surrogate. Raises DocumentError, and nothing else, with all findings.
+    The document must be UTF-8 without a byte order mark. It has at most `limit` bytes, MAX_DEPTH levels and
+    `most_values` values. No object has a member twice, every number is finite, and no string contains U+0000 or a lone
+    surrogate. Raises only DocumentError, with all findings.
     """
     document, findings = scan(data, name=name, limit=limit, most_values=most_values)
     if document is None or findings:
@@ -179,52 +180,51 @@ def read_object(data: bytes, *, name: str, limit: int, most_values: int = MAX_VA
 def scan(
     data: bytes, *, name: str, limit: int, most_values: int = MAX_VALUES
 ) -> tuple[dict[str, Any] | None, tuple[Finding, ...]]:
-    """Return the object and the findings about it; the object is None when there is nothing to look into
-    further.
+    """Return the object and the findings about it. The object is None if it cannot be examined further.
 
-    An object that comes with findings is for finding more of them, never for use.
+    Use an object with findings only to look for more findings.
     """
     if len(data) > limit:
-        return None, (_whole(name, "DOCUMENT_TOO_LARGE", f"the document is larger than {limit} bytes"),)
+        return None, (_of_document(name, "DOCUMENT_TOO_LARGE", f"the document is larger than {limit} bytes"),)
     if holds_more_values(data, most_values):
         return None, (_too_many_values(name, most_values),)
     if data.startswith(_BOM):
-        return None, (_whole(name, "DOCUMENT_HAS_BOM", "the document starts with a byte order mark"),)
+        return None, (_of_document(name, "DOCUMENT_HAS_BOM", "the document starts with a byte order mark"),)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         message = f"the document is not UTF-8: byte {error.start} {error.reason}"
-        return None, (_whole(name, "DOCUMENT_NOT_UTF8", message),)
+        return None, (_of_document(name, "DOCUMENT_NOT_UTF8", message),)
     parser = _Parser(name)
     try:
         value = parser.parse(text)
     except json.JSONDecodeError as error:
         message = f"malformed JSON: {error.msg}, line {error.lineno} column {error.colno}"
-        return None, (_whole(name, "DOCUMENT_NOT_JSON", message),)
+        return None, (_of_document(name, "DOCUMENT_NOT_JSON", message),)
     except RecursionError:
         return None, (_too_deep(name),)
     except ValueError:  # an integer of more digits than the interpreter converts
         message = "a number has more digits than can be read"
-        return None, (_whole(name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message),)
+        return None, (_of_document(name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message),)
     if not isinstance(value, dict):
-        return None, (_whole(name, "DOCUMENT_NOT_OBJECT", "the document is not a JSON object"),)
+        return None, (_of_document(name, "DOCUMENT_NOT_OBJECT", "the document is not a JSON object"),)
     usable, found = _inspect(value, name, parser.duplicates(), most_values)
     findings = bounded([*parser.findings, *found], name)
     return (value if usable else None), findings
 
 
 def inspect_value(document: Mapping[str, Any], name: str) -> tuple[Finding, ...]:
-    """Return what `scan` would find inside an object that is already parsed: depth, size, characters."""
+    """Return what `scan` finds inside an object that is already parsed: about depth, size and characters."""
     return bounded(_inspect(dict(document), name, {}, MAX_VALUES)[1], name)
 
 
 @dataclass(slots=True)
 class _Parser:
-    """`json.loads` that notes what it would otherwise let pass."""
+    """Parses like `json.loads`, and records repeated members and numbers that are not finite."""
 
     name: str
     findings: list[Finding] = field(default_factory=list)
-    # Holding the objects keeps their ids from being used again before duplicates() is read.
+    # A reference to each object, so that its id is not reused before duplicates() is called.
     repeated: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
 
     def parse(self, text: str) -> Any:
@@ -248,17 +248,17 @@ class _Parser:
     def _float(self, text: str) -> float:
         number = float(text)
         if not math.isfinite(number):
-            self._refuse(text)
+            self._report(text)
         return number
 
     def _constant(self, text: str) -> float:
-        self._refuse(text)
+        self._report(text)
         return 0.0
 
-    def _refuse(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if len(self.findings) <= MAX_FINDINGS:
-            message = f"{shown(text)} is not a number that JSON can carry"
-            self.findings.append(_whole(self.name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message))
+            message = f"{shown(text)} is not a valid JSON number"
+            self.findings.append(_of_document(self.name, "DOCUMENT_NUMBER_OUT_OF_RANGE", message))
 
 
 _Link = tuple["_Link", str | int] | None
@@ -267,9 +267,7 @@ _Link = tuple["_Link", str | int] | None
 def _inspect(
     document: dict[str, Any], name: str, duplicates: Mapping[int, list[str]], most_values: int
 ) -> tuple[bool, list[Finding]]:
-    """Walk every value once, without recursion; say whether the object is small enough to look into
-    further.
-    """
+    """Examine every value once, without recursion. Return whether the object can be examined further, and findings."""
     findings: list[Finding] = []
     stack: list[tuple[Any, _Link, int]] = [(document, None, 1)]
     count = 0
@@ -318,11 +316,11 @@ def _path(link: _Link) -> Path:
 
 
 def _too_many_values(name: str, most_values: int) -> Finding:
-    return _whole(name, "DOCUMENT_TOO_MANY_VALUES", f"the document holds more than {most_values} values")
+    return _of_document(name, "DOCUMENT_TOO_MANY_VALUES", f"the document contains more than {most_values} values")
 
 
 def _too_deep(name: str) -> Finding:
-    return _whole(name, "DOCUMENT_TOO_DEEP", f"the document nests deeper than {MAX_DEPTH} levels")
+    return _of_document(name, "DOCUMENT_TOO_DEEP", f"the document nests deeper than {MAX_DEPTH} levels")
 
 
 def _bad_character(name: str, path: Path) -> Finding:

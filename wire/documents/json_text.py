@@ -1,4 +1,4 @@
-"""JSON texts that come from workers, and what of them the database can keep. Pure."""
+"""Reads JSON texts from workers, and rejects values that the database cannot store. Pure."""
 
 import json
 import math
@@ -8,15 +8,19 @@ from typing import Any
 from wire.documents.json_reader import count_values, holds_more_values
 
 DEEPEST = 500
+"""How many levels a value may nest."""
 MOST_VALUES = 500_000
+"""How many JSON values one text may contain."""
 
 
 def storable(text: str) -> Any:
-    """The JSON value in `text`. Raises ValueError for what cannot be kept as jsonb: NUL, lone surrogates, numbers that
-    are not finite, more than MOST_VALUES values, and nesting deeper than DEEPEST.
+    """Return the JSON value in `text`.
+
+    Raises ValueError for what PostgreSQL cannot store as jsonb: U+0000, lone surrogates and numbers that are not
+    finite. Raises it also for more than MOST_VALUES values, and for more than DEEPEST levels.
     """
     if holds_more_values(text.encode(), MOST_VALUES):
-        raise ValueError(f"the value holds more than {MOST_VALUES} values")
+        raise ValueError(f"the value contains more than {MOST_VALUES} values")
     try:
         value = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:
@@ -33,7 +37,7 @@ def storable(text: str) -> Any:
         elif isinstance(inner, str):
             inner.encode()
             if "\x00" in inner:
-                raise ValueError("a string holds the character U+0000")
+                raise ValueError("a string contains the character U+0000")
     return value
 
 
@@ -41,12 +45,12 @@ def all_storable(texts: Sequence[str]) -> list[Any]:
     """Return the JSON values in `texts`. Raises ValueError as `storable` does, and for more than MOST_VALUES in all."""
     # A text has at most as many values as characters, so most texts need not be counted.
     if sum(map(len, texts)) > MOST_VALUES and sum(count_values(text.encode()) for text in texts) > MOST_VALUES:
-        raise ValueError(f"the values hold more than {MOST_VALUES} values")
+        raise ValueError(f"the values contain more than {MOST_VALUES} values")
     return [storable(text) for text in texts]
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text} is not a number that JSON can carry")
+        raise ValueError(f"{text} is not a valid JSON number")
     return number

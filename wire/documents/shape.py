@@ -1,8 +1,7 @@
-"""Holding a JSON object against a pydantic model, in the strict dialect of wire protocol section 0.
+"""Validates JSON objects with pydantic models, by the strict rules of wire protocol section 0.
 
-Unknown members are errors; a missing or null primitive reads as 0 or false; a missing or null reference is
-an error where it is required. The models' field types are here, and the one function that turns pydantic's
-errors to findings.
+Unknown members are errors. A missing or null primitive reads as 0 or false. A missing or null reference is an error if
+it is required. This module has the models' field types, and translates pydantic's errors to findings.
 """
 
 from __future__ import annotations
@@ -19,32 +18,32 @@ from wire.findings import Finding
 from wire.identifying import RULE, SEGMENT_RULE, is_identifier
 
 IDENTITY_LENGTH = 500
-"""How many characters a string may have that serves as an identity."""
+"""How many characters an identity may have."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _TextOrNull = TypeVar("_TextOrNull", str, str | None)
 
 
 class Document(BaseModel):
-    """The base of every model of a document: frozen, strict, closed, camelCase on the wire."""
+    """The base class of all models of documents: frozen, strict, without unknown members, camelCase in JSON."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, validate_default=True)
 
     def normalised(self) -> dict[str, Any]:
-        """Return the document as JSON values: defaults filled in, nulls shown (wire protocol A.5)."""
+        """Return the document as JSON values, with defaults and nulls (wire protocol A.5)."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 # --- member types ---------------------------------------------------------------------------------
 
 
-def _refuse_null(value: Any) -> Any:
+def _reject_null(value: Any) -> Any:
     if value is None:
         raise PydanticCustomError("missing", "null")
     return value
 
 
-def _refuse_blank(value: str) -> str:
+def _reject_blank(value: str) -> str:
     if not value.strip():
         raise PydanticCustomError("blank", "blank")
     return value
@@ -90,14 +89,14 @@ def _no_members_for_null(value: Any) -> Any:
 
 
 ArrayOrNull = BeforeValidator(_tuple_or_empty)
-"""Marks a tuple that is an array on the wire, and empty when null."""
-RequiredText = Annotated[str, AfterValidator(_refuse_blank), BeforeValidator(_refuse_null)]
+"""Marks a tuple that is an array in JSON. Null reads as an empty array."""
+RequiredText = Annotated[str, AfterValidator(_reject_blank), BeforeValidator(_reject_null)]
 TextOrEmpty = Annotated[str, BeforeValidator(_empty_for_null)]
-_IDENTIFIER = (AfterValidator(_refuse_blank), AfterValidator(_require_identifier), BeforeValidator(_refuse_null))
+_IDENTIFIER = (AfterValidator(_reject_blank), AfterValidator(_require_identifier), BeforeValidator(_reject_null))
 RequiredIdentifier = Annotated[str, *_IDENTIFIER]
 Identity = Annotated[str, Field(max_length=IDENTITY_LENGTH), *_IDENTIFIER]
 SegmentIdentity = Annotated[Identity, AfterValidator(_require_segment)]
-"""An identity that is a segment of a URL's path."""
+"""An identity that can be a segment of a URL's path."""
 Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier_or_blank)], ...], ArrayOrNull]
 IdentifierOrNull = Annotated[str | None, AfterValidator(_identifier_or_blank)]
 """For a member that may be absent, null or empty."""
@@ -111,7 +110,7 @@ ObjectOrNull = BeforeValidator(_no_members_for_null)
 
 
 def shape(model: type[ModelT], document: Mapping[str, Any], dialect: Dialect) -> tuple[ModelT | None, list[Finding]]:
-    """Return the model and no findings, or no model and every finding, in the model's member order."""
+    """Return the model and no findings, or None and all findings in the order of the model's members."""
     try:
         return model.model_validate(document), []
     except ValidationError as error:
@@ -146,8 +145,8 @@ def _translated(detail: ErrorDetails, dialect: Dialect) -> Finding | None:
     if kind in RULES:
         code, message = RULES[kind]
         return dialect.finding(code.format(dialect.code), path, message.format(dialect.code, _label(path)))
-    # Only our own validators raise anything else: they name the code and word the message. Where one refuses
-    # a default, pydantic gives the attribute's name for the member's.
+    # Other errors come from our own validators, which provide code and message. If a validator rejects a default,
+    # pydantic reports the attribute's name instead of the member's.
     member = path[-1]
     here = (*path[:-1], to_camel(member) if isinstance(member, str) else member)
     return dialect.finding(kind, here, detail["msg"])

@@ -1,7 +1,7 @@
 """Signatures over a release descriptor: DSSE envelopes (protocol 1.0.2) with ed25519 keys. Pure.
 
-The envelope carries the bytes that were signed, so that what was verified is what is read. Its key ids are hints that
-nobody vouches for: whether a signature is good is told by the keys alone.
+An envelope contains the signed bytes, so exactly the verified bytes are read. Its key ids are unverified hints: only
+the keys decide whether a signature is valid.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ ENVELOPE_NAME = "pipeline-release.dsse.json"
 RELEASE_TYPE = "application/vnd.durable-coordinator.release+json"
 """The payload type of an envelope over the bytes of `pipeline-release.json`."""
 MAX_SIGNATURES = 16
+"""How many signatures an envelope may have."""
 MAX_KEY_CHARACTERS = 2000
+"""How long a public key in PEM format may be."""
 
 _DIALECT = Dialect(
     name=ENVELOPE_NAME,
@@ -43,7 +45,7 @@ _DIALECT = Dialect(
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`key_id` is what the signer said of the key; it proves nothing."""
+    """One signature. `key_id` is the signer's unverified name of the key."""
 
     key_id: str
     value: bytes
@@ -51,14 +53,14 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A payload with the signatures over it, none of which has been verified by reading it."""
+    """A payload with its signatures. Reading an envelope does not verify them."""
 
     payload: bytes
     payload_type: str
     signatures: tuple[Signature, ...]
 
     def is_signed_by(self, key: Ed25519PublicKey, signature: Signature) -> bool:
-        """Whether `signature` is `key`'s over exactly this payload and payload type."""
+        """Return True if `signature` is valid for `key`, this payload and this payload type."""
         try:
             key.verify(signature.value, dsse.Envelope(self.payload, self.payload_type, {}).pae())
         except InvalidSignature:
@@ -67,35 +69,36 @@ class Envelope:
 
 
 class KeyUnusable(ValueError):
-    """Text that is no ed25519 public key; the message says why, and nothing of the text."""
+    """The text is not an ed25519 public key. The message says why, and contains no part of the text."""
 
 
 def read_public_key(pem: str) -> Ed25519PublicKey:
-    """The ed25519 key of a SubjectPublicKeyInfo in PEM form. Raises `KeyUnusable`."""
+    """Return the ed25519 key of a SubjectPublicKeyInfo in PEM format. Raises `KeyUnusable`."""
     if "PRIVATE KEY" in pem:
-        raise KeyUnusable("This is a private key: give the public one, and consider the private one as leaked.")
+        raise KeyUnusable("This is a private key: provide the public one, and treat the private one as leaked.")
     if len(pem) > MAX_KEY_CHARACTERS:
         raise KeyUnusable(f"A public key has at most {MAX_KEY_CHARACTERS} characters.")
     try:
         key = load_pem_public_key(pem.strip().encode())
-    except Exception:  # of whichever kind: what cannot be read is no key
-        raise KeyUnusable("This is no public key in PEM form (BEGIN PUBLIC KEY).") from None
+    except Exception:  # the library raises several classes
+        raise KeyUnusable("This is not a public key in PEM format (BEGIN PUBLIC KEY).") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise KeyUnusable("Only ed25519 keys are used.")
+        raise KeyUnusable("Only ed25519 keys are supported.")
     return key
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """The SHA-256, in hex, of the key's DER form: `openssl pkey -pubin -outform DER | sha256sum`."""
+    """Return the hex SHA-256 of the key in DER format: `openssl pkey -pubin -outform DER | sha256sum`."""
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def to_pem(key: Ed25519PublicKey) -> str:
+    """Return the key as a SubjectPublicKeyInfo in PEM format."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def sign(payload: bytes, payload_type: str, keys: Sequence[Ed25519PrivateKey]) -> bytes:
-    """A DSSE envelope over `payload`, with a signature of each of `keys`."""
+    """Return a DSSE envelope over `payload` as JSON, with a signature by each of `keys`."""
     envelope = dsse.Envelope(payload, payload_type, {})
     for key in keys:
         public = key.public_key()
@@ -108,7 +111,7 @@ def sign(payload: bytes, payload_type: str, keys: Sequence[Ed25519PrivateKey]) -
 
 
 def _decoded(text: str) -> bytes:
-    """Base64 as DSSE has it: of the standard alphabet or the one for addresses, and nothing but that."""
+    """Decode base64 as DSSE allows it: in the standard or the URL-safe alphabet, without other characters."""
     try:
         return base64.b64decode(text.translate(_STANDARD), validate=True)
     except (binascii.Error, ValueError):
@@ -120,7 +123,7 @@ _Base64 = Annotated[RequiredText, AfterValidator(_decoded)]
 
 
 class _Part(Document):
-    # DSSE lets others add members, which are not signed and not read.
+    # DSSE allows additional members, which are neither signed nor read.
     model_config = ConfigDict(extra="ignore")
 
 
@@ -143,29 +146,29 @@ class _Envelope(_Part):
 
 
 def read_envelope(document: Mapping[str, Any]) -> Envelope:
-    """The envelope of a JSON object that was read strictly. Raises `DocumentError` with every finding."""
+    """Return the envelope in a JSON object. Raises `DocumentError` with all findings."""
     read, findings = shape(_Envelope, document, _DIALECT)
     if read is None:
         raise DocumentError(findings)
-    # The validators have turned the text into bytes, which their annotations do not tell.
+    # The validators decode the text to bytes, which the annotations do not show.
     payload: Any = read.payload
     signatures = tuple(Signature(each.keyid, _bytes(each.sig)) for each in read.signatures)
     return Envelope(payload, read.payload_type, signatures)
 
 
 def _bytes(value: Any) -> bytes:
-    assert isinstance(value, bytes)  # noqa: S101 - `_decoded` made it
+    assert isinstance(value, bytes)  # noqa: S101 - for the type checker
     return value
 
 
 def descriptor_findings(envelope: Envelope, descriptor: Descriptor) -> list[Finding]:
-    """What is wrong where the signed bytes do not say what `descriptor` says."""
+    """Return a finding if the signed bytes are not equal to `descriptor` as a document."""
     try:
         signed = parse_descriptor(envelope.payload)
     except DocumentError:
-        return [_other("The signed bytes are no release descriptor")]
+        return [_other("The signed bytes are not a release descriptor")]
     if signed.normalised() != descriptor.normalised():
-        return [_other("The signature is over another descriptor than the release's")]
+        return [_other("The signature is for another descriptor than the release's")]
     return []
 
 

@@ -44,7 +44,7 @@ def _segment(text: str) -> str:
     return text
 
 
-# What ends up in a column: bounded as the column is, and without the one character that PostgreSQL cannot keep.
+# Stored in columns, so bounded like the columns, and without the character that PostgreSQL cannot store.
 Identity = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 WorkerId = Annotated[str, Field(max_length=LONGEST_WORKER_ID), AfterValidator(_segment)]
 _TransitionKey = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
@@ -59,8 +59,8 @@ _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)
 class Command(Wire):
     """One transition to run (wire protocol D.5). `stop_before_step_index` -1 means to the end.
 
-    `checkpoints` asks to be told what each step gave, while the transition goes on.
-    `payload` is JSON text: one value when `shape` is UNI, a list of them when it is MULTI.
+    `checkpoints` requests a checkpoint after each step. `payload` is JSON text: one value if `shape` is UNI, a list of
+    values if it is MULTI. `lease_seconds` is how long the lease lasts after sending.
     """
 
     execution_id: uuid.UUID
@@ -82,7 +82,7 @@ class CommandGroup(Wire):
 
 
 class Failure(Wire):
-    """Why a transition failed. The worker sets `retryable`, because only the worker knows the exception's class.
+    """The reason why a transition failed. The worker sets `retryable`, because only it knows the exception's class.
 
     `traceback` is empty if there was no exception.
     """
@@ -95,10 +95,10 @@ class Failure(Wire):
 
 
 class Suspension(Wire):
-    """An await that was reached: what to ask, how, and what comes back. `requests` are JSON texts.
+    """An await that a transition reached: its requests as JSON texts, and how to send them.
 
-    There is one request for an `itemized` unit's every item, and one in all for any other. `gives_many`: the answers
-    are a stream to the next step. `transport_metadata` is the transport's own, such as a webhook's `url`.
+    An `itemized` unit has one request per item; any other unit has exactly one. `gives_many`: the responses are a
+    stream for the next step. `transport_metadata` is for the transport, such as a webhook's `url`.
     """
 
     step_index: int = Field(ge=0)
@@ -116,9 +116,9 @@ class Suspension(Wire):
 
 
 class Outcome(Wire):
-    """The answer to one command (wire protocol D.6); `output_payloads` are JSON texts.
+    """What a worker reports at the end of a transition (wire protocol D.6). `output_payloads` are JSON texts.
 
-    `stopped_before_step_index` is -1 where the pipeline ran to its end, as every command asks it to.
+    `stopped_before_step_index` is -1 if the pipeline ran to its end, as every command requests.
     """
 
     execution_id: uuid.UUID
@@ -133,9 +133,9 @@ class Outcome(Wire):
 
 
 class Checkpoint(Wire):
-    """What the step of `next_step_index` starts from: a running transition has everything before it behind itself.
+    """The input of the step at `next_step_index`, stored while the transition runs, so that a retry starts there.
 
-    The outputs are JSON texts, a stream where `many`.
+    The outputs are JSON texts; they are a stream if `many`.
     """
 
     execution_id: uuid.UUID
@@ -148,16 +148,16 @@ class Checkpoint(Wire):
 
 
 class OutcomeGroup(Wire):
-    """What became of commands, and how far others have come."""
+    """Outcomes and checkpoints of commands of one release."""
 
     worker_id: WorkerId
     outcomes: _Together[Outcome] = Field(default_factory=list)
     checkpoints: _Together[Checkpoint] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _tells_something(self) -> Self:
+    def _is_not_empty(self) -> Self:
         if not self.outcomes and not self.checkpoints:
-            raise ValueError("a group tells of one command at least")
+            raise ValueError("a group contains at least one outcome or checkpoint")
         return self
 
 
@@ -172,9 +172,10 @@ class HeldLease(Wire):
 class Heartbeat(Wire):
     """A worker's heartbeat. It registers the worker, and renews the leases that the worker holds.
 
-    `capacity` is how many transitions it can run at once; `taking`, whether it takes commands, as it was last ordered.
-    A worker that does not report it supports no orders, and takes commands. `answered` is false until the worker has
-    had an order. `transition_seconds` is how long a transition takes on average; null while unknown.
+    `capacity` is how many transitions it can run at once; `taking`, whether it accepts commands, as it was last
+    instructed. A worker that does not report it supports no instructions, and accepts commands. `answered` is false
+    until the worker has received an instruction. `transition_seconds` is how long a transition takes on average; null
+    while unknown.
 
     `running` are the transitions that a thread has begun, `waiting` those whose command waits in the worker for a
     thread. `abandoned` counts the threads that still run a transition whose lease is known to be lost.
@@ -194,7 +195,7 @@ class Heartbeat(Wire):
 
 
 class Instruction(Wire):
-    """The coordinator's order to one worker. With `drain` it finishes its commands and accepts no more.
+    """The coordinator's instruction to one worker. With `drain`, it finishes its commands and accepts no more.
 
     `lost_leases` are the tokens of leases that the worker holds and that no longer count: the execution was cancelled,
     or another worker took it over.
@@ -206,5 +207,5 @@ class Instruction(Wire):
 
 
 def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int) -> str:
-    """Wire protocol E.4: a lease takeover repeats the key, a retry does not."""
+    """Return the key of an attempt (wire protocol E.4). A lease takeover repeats the key; a retry does not."""
     return f"{execution_id}:{step_index}:{attempt}"

@@ -1,7 +1,7 @@
-"""How many commands of one release one message carries. Pure.
+"""Decides how many commands of one release one message carries. Pure.
 
-A message costs about as much as ten transitions of a fast pipeline, so a backlog of those travels in groups; what is
-slow travels alone, so that it never waits behind itself while another thread has nothing to do.
+A message costs about as much as ten transitions of a fast pipeline, so their commands are sent in groups. Commands of
+slow pipelines are sent singly, so that none waits for another one while a thread is idle.
 """
 
 import math
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 WORTH_SECONDS = 0.01
-"""Below this much work in it a message is not worth its own cost."""
+"""A message should carry at least this much work, to be worth its cost."""
 LONGEST_SECONDS = 0.1
-"""More work than this is more than one thread should have in hand."""
+"""A message should carry at most this much work, because one thread may run all of it."""
 MOST_COMMANDS = 200
 MOST_BYTES = 256 * 1024
 
@@ -19,10 +19,9 @@ Item = TypeVar("Item")
 
 
 def commands_in_a_message(due: int, *, threads: int, seconds: float | None) -> int:
-    """How many of `due` commands go into each message, for `threads` threads that need `seconds` for each.
+    """Return how many of `due` commands go into each message, for `threads` threads that need `seconds` per command.
 
-    Everybody gets a share before anybody gets a second helping. Where it is not known how long a transition takes,
-    each travels alone.
+    The commands are shared evenly among the threads. If `seconds` is None, each command gets a separate message.
     """
     if seconds is None:
         return 1
@@ -34,14 +33,14 @@ def commands_in_a_message(due: int, *, threads: int, seconds: float | None) -> i
 
 
 def groups(items: Sequence[Item], sizes: Sequence[int], *, most: int) -> Iterator[list[Item]]:
-    """`items` in their order, in groups of at most `most`, and of MOST_BYTES unless one item alone is larger."""
+    """Yield `items` in order, in groups of at most `most` items and MOST_BYTES bytes. Larger items come singly."""
     group: list[Item] = []
-    held = 0
+    total = 0
     for item, size in zip(items, sizes, strict=True):
-        if group and (len(group) == most or held + size > MOST_BYTES):
+        if group and (len(group) == most or total + size > MOST_BYTES):
             yield group
-            group, held = [], 0
+            group, total = [], 0
         group.append(item)
-        held += size
+        total += size
     if group:
         yield group

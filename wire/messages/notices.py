@@ -82,5 +82,5 @@ def _worker_id(body: Any) -> Any:
         or len(body) > LONGEST_BODY
         or holds_more_values(body.encode(), MOST_BODY_VALUES["heartbeat"])
     ):
-        raise ValueError("The body is no text, or too large to be read unverified.")
+        raise ValueError("The body is not a text, or too large to be read unverified.")
     return pydantic_core.from_json(body)["workerId"]

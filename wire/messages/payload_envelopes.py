@@ -1,7 +1,7 @@
-"""Plain JSON to typed payloads and back: the one place that knows how the two are told (wire protocol C.3). Pure.
+"""Converts plain JSON to typed payloads and back (wire protocol C.3). Pure; no other module does this.
 
-The domain keeps plain JSON. Clients of the compatibility surface and REST workers speak in payloads that carry the
-name of their type, with the JSON as text inside. `plain` reads one, `natural` and `typed` write one.
+The product stores plain JSON. Clients of the compatibility surface and REST workers use payloads that contain the name
+of their type, and the JSON as text. `plain` reads a payload; `natural` and `typed` write one.
 """
 
 import math
@@ -24,8 +24,9 @@ MAP, LIST, SET = "java.util.Map", "java.util.List", "java.util.Set"
 SNAPSHOT = "org.pipelineframework.orchestrator.ExecutionInputSnapshot"
 DEFAULT_PREFIXES = ("org.pipelineframework.",)
 DEEPEST = 64
+"""How many levels a payload may nest."""
 LONGEST_TEXT = 16 * 1024**2
-"""Every level of a container escapes what is inside it once more, so its text can grow far beyond its value."""
+"""In characters. Each level of a container escapes its content again, so the text can be far longer than the value."""
 
 _CONTAINERS = {MAP: "map", LIST: "list", SET: "set"}
 _INSTANT = "java.time.Instant"
@@ -45,7 +46,7 @@ _SCALARS: dict[str, type | tuple[type, ...]] = {
     "java.util.UUID": str,
 }
 CANONICAL_SCALARS = frozenset({"boolean", "integer", "number", "string", "decimal", "datetime", "date", "uuid", "json"})
-"""Scalars that a contract names by their canonical name; as payloads they travel as what JSON makes of them."""
+"""Scalars that a contract names by their canonical name. As payloads they have the type that JSON gives them."""
 
 _DOMAIN_CLASS = re.compile(r"([\w.]+)\.common\.domain\.(\w+)")
 
@@ -53,11 +54,11 @@ SnapshotShape = Literal["UNI", "MULTI", "RAW"]
 
 
 class PayloadRefused(Exception):
-    """A payload that cannot be read or written; the text is that of the wire protocol."""
+    """A payload cannot be read or written. The text is that of the wire protocol."""
 
 
 class PayloadTooLong(PayloadRefused):
-    """A payload that is too long to be written."""
+    """A payload is too long to be written."""
 
 
 class _Strict(BaseModel):
@@ -65,14 +66,14 @@ class _Strict(BaseModel):
 
 
 class TypedPayload(_Strict):
-    """A SerializedTransitionPayload: exactly these three, and `payload` is JSON as text."""
+    """A SerializedTransitionPayload. It has exactly these three members; `payload` is JSON text."""
 
     payload_type_id: str
     payload_encoding: str
     payload: str
 
     def document(self) -> dict[str, str]:
-        """The payload as JSON, its members in the order of the protocol."""
+        """Return the payload as a JSON object, with its members in the order of the protocol."""
         return self.model_dump(by_alias=True)
 
 
@@ -85,16 +86,18 @@ class _Items(_Strict):
 
 
 class Snapshot(_Strict):
-    """What an execution starts from: one payload, or the items of a stream."""
+    """The input of an execution: one payload, or the items of a stream."""
 
     shape: SnapshotShape
     payload: TypedPayload | None = None
     items: list[TypedPayload] = []
 
     def document(self) -> dict[str, Any]:
+        """Return the snapshot as a JSON object."""
         return self.model_dump(by_alias=True)
 
     def as_payload(self) -> TypedPayload:
+        """Return the payload that contains this snapshot."""
         return TypedPayload(
             payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=json_writer.text(self.document())
         )
@@ -102,18 +105,19 @@ class Snapshot(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Which types of objects are read: by the start of their name, or because a contract names them."""
+    """The types of objects that are read: by a prefix of their name, or because a contract names them."""
 
     prefixes: tuple[str, ...] = DEFAULT_PREFIXES
     named: frozenset[str] = frozenset()
 
     def allows(self, type_id: str) -> bool:
+        """Return True if objects of this type are read."""
         return type_id in self.named or any(prefix and type_id.startswith(prefix) for prefix in self.prefixes)
 
 
 @dataclass(frozen=True, slots=True)
 class Everything(Allowed):
-    """For what is kept as it is and not acted upon: every type of object is read as the JSON that it holds."""
+    """Allows every type. For payloads that are stored without being interpreted."""
 
     def allows(self, type_id: str) -> bool:
         return True
@@ -123,7 +127,7 @@ class Everything(Allowed):
 
 
 def read_payload(document: Any, *, lenient: bool = False) -> TypedPayload:
-    """The payload in decoded JSON; with `lenient`, members that it should not have are ignored.
+    """Return the payload in decoded JSON. With `lenient`, unknown members are ignored.
 
     Raises `PayloadRefused`.
     """
@@ -138,12 +142,12 @@ def read_payload(document: Any, *, lenient: bool = False) -> TypedPayload:
 
 
 def plain(payload: TypedPayload, allowed: Allowed) -> Any:
-    """The plain JSON value of a payload. Raises `PayloadRefused`, with the reason in the protocol's words."""
+    """Return the plain JSON value of a payload. Raises `PayloadRefused` with the protocol's message."""
     return _plain(payload, allowed, 1)
 
 
 def parts(payload: TypedPayload) -> list[TypedPayload]:
-    """The items of a list or set, each as it came. Raises `PayloadRefused`."""
+    """Return the items of a list or set as payloads. Raises `PayloadRefused`."""
     _require_encoding(payload)
     kind = _CONTAINERS.get(payload.payload_type_id)
     if kind not in {"list", "set"}:
@@ -152,7 +156,7 @@ def parts(payload: TypedPayload) -> list[TypedPayload]:
 
 
 def read_snapshot(payload: TypedPayload) -> Snapshot:
-    """Raises `PayloadRefused`."""
+    """Return the snapshot in a payload. Raises `PayloadRefused`."""
     _require_encoding(payload)
     try:
         return Snapshot.model_validate_json(payload.payload)
@@ -185,7 +189,7 @@ def _plain(payload: TypedPayload, allowed: Allowed, depth: int) -> Any:
 
 
 def snapshot_value(snapshot: Snapshot, allowed: Allowed) -> Any:
-    """The plain value of a snapshot: a list of its items where it is MULTI. Raises `PayloadRefused`."""
+    """Return the plain value of a snapshot; for MULTI the list of its items. Raises `PayloadRefused`."""
     if snapshot.shape == "MULTI":
         return [_plain(item, allowed, 2) for item in snapshot.items]
     return None if snapshot.payload is None else _plain(snapshot.payload, allowed, 2)
@@ -222,7 +226,7 @@ def _scalar(payload: TypedPayload) -> Any:
 
 
 def _instant(payload: TypedPayload) -> str:
-    """Decimal epoch seconds as ISO 8601, with as many digits of a second as were told."""
+    """Return decimal epoch seconds as ISO 8601 text, with the same number of decimal places."""
     try:
         seconds, fraction = divmod(Decimal(payload.payload.strip()), 1)
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(seconds))
@@ -238,15 +242,15 @@ def _instant(payload: TypedPayload) -> str:
 
 
 def natural(value: Any) -> TypedPayload:
-    """A plain JSON value as what JSON itself tells of it: maps, lists, texts, numbers, flags and null.
+    """Return a plain JSON value as a payload with the type that follows from JSON itself.
 
-    Raises `PayloadRefused` for a map with a blank key, and for what is too deep or grows too long.
+    Raises `PayloadRefused` for a map with a blank key, and for a value that nests too deep or becomes too long.
     """
     return _natural(value, 1)
 
 
 def typed(value: Any, type_id: str | None) -> TypedPayload:
-    """A plain JSON value under the type that a contract or an await names for it; `natural` where it names none.
+    """Return a plain JSON value as a payload of the type that a contract or an await names; else as `natural` does.
 
     Null has no type (wire protocol F.6). Raises `PayloadRefused`.
     """
@@ -256,27 +260,31 @@ def typed(value: Any, type_id: str | None) -> TypedPayload:
 
 
 def listed(items: Iterable[TypedPayload]) -> TypedPayload:
-    """A `java.util.List` of payloads that stay as they are."""
+    """Return a `java.util.List` of unchanged payloads."""
     return _payload(LIST, json_writer.text({"items": [item.document() for item in items]}))
 
 
 def travelling_type(type_id: str, transport: str | None) -> str:
-    """The name under which a contract's type travels: over REST, a framework's domain class travels as its transfer
-    object (wire protocol A.1.2, F.7); every other type travels as itself.
+    """Return the type of payloads for a contract's type (wire protocol A.1.2, F.7).
+
+    Over REST, a domain class of the framework is sent as its transfer object. Every other type is sent as itself.
     """
     domain = _DOMAIN_CLASS.fullmatch(type_id) if transport == "REST" else None
     return f"{domain[1]}.common.dto.{domain[2]}Dto" if domain else type_id
 
 
 def relabelled(payload: TypedPayload, type_id: str | None, allowed: Allowed) -> TypedPayload:
-    """A container under the contract's type, anything else as it is (wire protocol C.1.1). Raises `PayloadRefused`."""
+    """Return a container with the contract's type, and other payloads unchanged (wire protocol C.1.1).
+
+    Raises `PayloadRefused`.
+    """
     if payload.payload_type_id not in _CONTAINERS or not type_id or not type_id.strip():
         return payload
     return typed(plain(payload, allowed), type_id)
 
 
 def snapshot(shape: Literal["UNI", "MULTI"], value: Any, type_id: str | None) -> Snapshot:
-    """The snapshot of a plain value, or of the items in it where `shape` is MULTI. Raises `PayloadRefused`."""
+    """Return the snapshot of a plain value, or of its items if `shape` is MULTI. Raises `PayloadRefused`."""
     if shape == "MULTI":
         return Snapshot(shape=shape, items=[typed(item, type_id) for item in value])
     return Snapshot(shape=shape, payload=typed(value, type_id))
@@ -287,7 +295,7 @@ def _natural(value: Any, depth: int) -> TypedPayload:
         raise PayloadRefused(f"the value nests deeper than {DEEPEST} levels")
     if isinstance(value, Mapping):
         if any(not key.strip() for key in value):
-            raise PayloadRefused("a map with a blank key cannot travel")
+            raise PayloadRefused("a map with a blank key cannot be sent")
         inner = {key: _natural(item, depth + 1).document() for key, item in value.items()}
         return _payload(MAP, json_writer.text({"items": inner}))
     if isinstance(value, list | tuple):
@@ -308,11 +316,11 @@ def _scalar_type(value: Any) -> str:
         return "java.lang.Long" if -(2**63) <= value < 2**63 else "java.math.BigInteger"
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise PayloadRefused(f"{value} is not a number that JSON can carry")
+            raise PayloadRefused(f"{value} is not a valid JSON number")
         return "java.lang.Double"
     if isinstance(value, str):
         return "java.lang.String"
-    raise PayloadRefused(f"a {type(value).__name__} is no JSON value")
+    raise PayloadRefused(f"a {type(value).__name__} is not a JSON value")
 
 
 def _payload(type_id: str, text: str) -> TypedPayload:

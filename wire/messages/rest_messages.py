@@ -1,7 +1,7 @@
-"""What coordinator and REST worker say to each other (wire protocol D). Pure, and the same on both sides.
+"""The messages between coordinator and REST workers (wire protocol D). Pure; both sides share this module.
 
-One request carries one command, and its answer is the result. Both sides are strict: an unknown member makes a
-message malformed, a missing number reads as 0 and a missing flag as false, a missing text that is required is an error.
+One request contains one command, and its response the result. Both sides are strict. An unknown member makes a message
+malformed. A missing number reads as 0 and a missing flag as false. A missing text is an error if it is required.
 """
 
 import hashlib
@@ -42,11 +42,11 @@ NON_RETRYABLE_CLASSES = frozenset(
         "org.pipelineframework.invocation.PipelineRecursionLimitExceededException",
     }
 )
-"""What no retry can help (wire protocol D.10); an installation adds the classes of its own applications."""
+"""Failures that no retry can fix (wire protocol D.10). Settings can add the classes of own applications."""
 
 
 class Malformed(Exception):
-    """A message that does not have the form of the protocol; the text never quotes a value."""
+    """A message does not have the form of the protocol. The text never quotes a value."""
 
 
 def _zero(value: Any) -> Any:
@@ -82,7 +82,7 @@ class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
     def to_json(self) -> str:
-        """Compact JSON, its members in the order in which they are declared."""
+        """Return compact JSON, with the members in the order of their declaration."""
         return self.model_dump_json(by_alias=True)
 
 
@@ -114,18 +114,21 @@ class TransitionCommand(_Wire):
 
     @property
     def input(self) -> TypedPayload:
+        """The payload of the command."""
         return TypedPayload(
             payload_type_id=self.payload_type_id, payload_encoding=self.payload_encoding, payload=self.payload
         )
 
     @property
     def versions(self) -> tuple[str, str]:
-        """Contract and release version; a blank one is told by the other, or by nothing (wire protocol D.5)."""
+        """Contract and release version. A blank one has the default of wire protocol D.5."""
         contract = _or(self.contract_version, LOCAL_CONTRACT)
         return contract, _or(self.release_version, contract)
 
 
 class WireFailure(_Wire):
+    """The failure of a result (wire protocol D.6)."""
+
     failure_class: str
     message: str | None = None
 
@@ -137,7 +140,7 @@ InteractionStatus = Literal[
 
 
 class WireUnit(_Wire):
-    """The unit of a suspension (wire protocol D.6). Without `primaryInteractionId` there is an interaction an item."""
+    """The unit of a suspension (wire protocol D.6). Without `primaryInteractionId`, it has one interaction per item."""
 
     tenant_id: str
     unit_id: str
@@ -167,6 +170,8 @@ class WireUnit(_Wire):
 
 
 class WireInteraction(_Wire):
+    """An interaction of a suspension (wire protocol D.6)."""
+
     tenant_id: Filled
     execution_id: Filled
     step_id: Filled
@@ -194,13 +199,15 @@ class WireInteraction(_Wire):
     transport_output_type: str | None = None
 
     @model_validator(mode="after")
-    def _metadata_is_told(self) -> Self:
+    def _metadata_has_no_null(self) -> Self:
         if any(value is None for value in self.transport_metadata.values()):
-            raise ValueError("transportMetadata holds a null")
+            raise ValueError("transportMetadata contains a null")
         return self
 
 
 class WireSuspension(_Wire):
+    """The suspension of a result (wire protocol D.6)."""
+
     tenant_id: Filled
     execution_id: Filled
     unit_id: Filled
@@ -210,7 +217,7 @@ class WireSuspension(_Wire):
 
 
 class TransitionResult(_Wire):
-    """The answer to a command; each outcome has what belongs to it and nothing else (wire protocol D.6)."""
+    """The result of a command. Each outcome has only the members that belong to it (wire protocol D.6)."""
 
     outcome: Literal["COMPLETED", "WAITING_EXTERNAL", "FAILED"]
     output_payloads: Annotated[list[TypedPayload], BeforeValidator(_empty)] = Field(default_factory=list)
@@ -238,12 +245,12 @@ class TransitionResult(_Wire):
         ):
             raise ValueError("outputs belong to COMPLETED")
         if self.terminal_input_passthrough and (self.output_payloads or self.terminal_output_published):
-            raise ValueError("what passes its input on has no outputs of its own")
+            raise ValueError("a result that passes its input through has no other outputs")
         return self
 
 
 class Capabilities(_Wire):
-    """What a worker says of itself (wire protocol D.7); what else it may say is of no account."""
+    """The release that a worker hosts (wire protocol D.7). Unknown members are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -262,9 +269,9 @@ Message = TypeVar("Message", TransitionCommand, TransitionResult, Capabilities)
 
 
 def parse(model: type[Message], body: bytes) -> Message:
-    """The message in `body`. Raises `Malformed`."""
+    """Return the message in `body`. Raises `Malformed`."""
     if holds_more_values(body, MOST_VALUES):
-        raise Malformed(f"the message holds more than {MOST_VALUES} values")
+        raise Malformed(f"the message contains more than {MOST_VALUES} values")
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -273,6 +280,7 @@ def parse(model: type[Message], body: bytes) -> Message:
 
 
 def is_null(body: bytes) -> bool:
+    """Return True if `body` is the JSON text `null`."""
     return body.strip() == b"null"
 
 
@@ -280,13 +288,16 @@ def is_null(body: bytes) -> bool:
 
 
 def signature(secret: str, method: str, path: str, timestamp: str, nonce: str, body: bytes) -> str:
-    """Wire protocol D.3. `path` is the configured path alone, without whatever base it is reached under."""
+    """Return the signature of a request (wire protocol D.3).
+
+    `path` is the path of the protocol, without a base path.
+    """
     canonical = "\n".join((method.upper(), path, timestamp, nonce, hashlib.sha256(body).hexdigest()))
     return hmac.new(secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()
 
 
 def signed_headers(secret: str, method: str, path: str, body: bytes, *, now: datetime) -> dict[str, str]:
-    """The headers of one request; each call makes a nonce of its own."""
+    """Return the headers of one request, with a new nonce."""
     timestamp = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     nonce = str(uuid.uuid4())
     headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if method == "POST" else {})
@@ -298,20 +309,23 @@ def signed_headers(secret: str, method: str, path: str, body: bytes, *, now: dat
 
 
 class Refused(Exception):
-    """A request that is not let in; why is for the log alone."""
+    """A request is rejected. The text is only for the log."""
 
 
 def check_signature(
     secret: str, method: str, path: str, headers: Mapping[str, str], body: bytes, *, now: datetime, tolerance: timedelta
 ) -> tuple[str, datetime]:
-    """Nonce and time of a request that is well signed and fresh (wire protocol D.4). Raises `Refused`."""
-    told = {name.lower(): value for name, value in headers.items()}
-    timestamp, nonce, given = (told.get(name.lower()) or "" for name in (TIMESTAMP, NONCE, SIGNATURE))
+    """Return the nonce and the time of a request with a valid signature (wire protocol D.4).
+
+    Raises `Refused`, also if the time differs from `now` by more than `tolerance`.
+    """
+    lower = {name.lower(): value for name, value in headers.items()}
+    timestamp, nonce, given = (lower.get(name.lower()) or "" for name in (TIMESTAMP, NONCE, SIGNATURE))
     if not (timestamp.strip() and nonce.strip() and given.strip()):
         raise Refused("a signature header is missing")
     sent = _instant(timestamp)
     if sent is None or abs(now - sent) > tolerance:
-        raise Refused("the timestamp is no instant, or not of the present")
+        raise Refused("the timestamp is not an instant, or too far from the present")
     expected = signature(secret, method, path, timestamp, nonce, body)
     if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape")):
         raise Refused("the signature is wrong")
@@ -319,7 +333,7 @@ def check_signature(
 
 
 def _instant(text: str) -> datetime | None:
-    """An ISO 8601 instant with its offset; a date alone, a zone-less time or a number is none."""
+    """Return the ISO 8601 instant in `text`; None for a date, a number or a time without an offset."""
     try:
         moment = datetime.fromisoformat(text) if "T" in text.upper() else None
     except ValueError:
@@ -335,11 +349,11 @@ def _or(text: str | None, default: str) -> str:
 
 
 def name_uuid(*parts: object) -> str:
-    """A UUID of version 3 over the parts with colons between, without a namespace (wire protocol F.1)."""
+    """Return a UUID of version 3 of the parts, joined by colons, without a namespace (wire protocol F.1)."""
     digest = hashlib.md5(":".join(str(part) for part in parts).encode(), usedforsecurity=False).digest()
     return str(uuid.UUID(bytes=digest, version=3))
 
 
 def execution_key(pipeline_id: str, release_version: str, key: str) -> str:
-    """The key that is unique within a tenant (wire protocol C.1.2)."""
+    """Return the key of an execution, which is unique within a tenant (wire protocol C.1.2)."""
     return f"{len(pipeline_id)}:{pipeline_id}:{len(release_version)}:{release_version}:executionKey:{key}"

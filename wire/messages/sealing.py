@@ -25,11 +25,11 @@ from wire.worker_keys import Undecryptable, WorkerKey
 MOST_SEALS = 8
 """How many seals one envelope may have."""
 MOST_ERRORS = 1_000
-"""How many errors of a malformed message are looked at. Each needs a few kilobytes."""
+"""How many errors of a malformed message are examined. Each needs a few kilobytes."""
 
 
 class ProtocolError(Exception):
-    """A message that is refused, with a stable `code`."""
+    """A message is rejected. `code` is stable."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -152,24 +152,24 @@ def verify(message: Any, keys_of: Callable[[str], Iterable[WorkerKey]]) -> Verif
     except ValidationError as error:
         raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
     except UnicodeEncodeError:
-        raise ProtocolError("ENVELOPE_MALFORMED", "The envelope holds a lone surrogate.") from None
+        raise ProtocolError("ENVELOPE_MALFORMED", "The envelope contains a lone surrogate.") from None
     return Verified(envelope, found, key, bound)
 
 
 def decode(verified: Verified, body: type[Body]) -> Body:
-    """The body of a verified envelope. Raises `ProtocolError` ENVELOPE_MALFORMED."""
+    """Return the body of a verified envelope. Raises `ProtocolError` ENVELOPE_MALFORMED."""
     kind, sealed = verified.envelope.kind, verified.seal
     if kind != KINDS[body]:
-        raise ProtocolError("ENVELOPE_MALFORMED", f"An envelope of kind {kind!r} came where {KINDS[body]!r} belongs.")
+        raise ProtocolError("ENVELOPE_MALFORMED", f"The envelope has the kind {kind!r} instead of {KINDS[body]!r}.")
     try:
         if sealed.encrypted:
             text = verified.key.decrypt(sealed.body, nonce=verified.envelope.nonce, header=verified.bound)
         else:
             text = sealed.body.encode()
         if holds_more_values(text, MOST_BODY_VALUES[kind]):
-            raise ProtocolError("ENVELOPE_MALFORMED", f"The body holds more than {MOST_BODY_VALUES[kind]:,} values.")
+            raise ProtocolError("ENVELOPE_MALFORMED", f"The body contains more than {MOST_BODY_VALUES[kind]:,} values.")
         if holds_more_members(text, MOST_BODY_MEMBERS):
-            raise ProtocolError("ENVELOPE_MALFORMED", f"The body holds more than {MOST_BODY_MEMBERS:,} members.")
+            raise ProtocolError("ENVELOPE_MALFORMED", f"The body contains more than {MOST_BODY_MEMBERS:,} members.")
         return body.model_validate_json(text)
     except Undecryptable:
         raise ProtocolError("ENVELOPE_MALFORMED", "The body cannot be decrypted.") from None
@@ -178,7 +178,10 @@ def decode(verified: Verified, body: type[Body]) -> Body:
 
 
 def check_fresh(verified: Verified, *, now: datetime, longest: timedelta = TOLERANCE) -> datetime:
-    """The time of sending. Raises `ProtocolError` TIMESTAMP_REFUSED when it is further than `longest` from `now`."""
+    """Return the time of sending.
+
+    Raises `ProtocolError` TIMESTAMP_REFUSED if it differs from `now` by more than `longest`.
+    """
     try:
         sent = datetime.fromisoformat(verified.envelope.timestamp)
     except ValueError:

@@ -1,7 +1,7 @@
-"""A suspension that a worker opened by itself (wire protocol F.3). Pure.
+"""Suspensions whose interactions a REST worker created (wire protocol F.3). Pure.
 
-The worker has made the interactions, and has sent out what it sends; the coordinator learns of them here, keeps
-them under the names that the worker gave them, and takes their answers.
+The worker creates the interactions and sends their requests. The coordinator imports them here, stores them under the
+worker's names, and receives their responses.
 """
 
 import base64
@@ -49,11 +49,11 @@ _KEPT: dict[str, Status] = {
 
 
 class Unanswerable(Exception):
-    """A suspension that nobody could ever answer. Its execution fails with the reason and is not parked."""
+    """A suspension that can never be answered. Its execution fails with the reason instead of waiting."""
 
 
 class ImportedInteraction(BaseModel):
-    """One interaction as its worker made it; `response` is JSON text where it is COMPLETED already."""
+    """One interaction as its worker created it. `response` is JSON text if it is COMPLETED already."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -70,25 +70,25 @@ class ImportedInteraction(BaseModel):
 
 
 class ImportedSuspension(Suspension):
-    """A suspension whose interactions exist already, one for each of its requests and in their order."""
+    """A suspension whose interactions exist already: one for each request, in the same order."""
 
     unit_name: str = Field(max_length=200)
     interactions: list[ImportedInteraction]
 
 
-def interaction_id(tenant_id: str, told: str) -> uuid.UUID:
-    """The id under which an interaction is kept: the worker's own where it is a UUID, else one made from it.
+def interaction_id(tenant_id: str, worker_name: str) -> uuid.UUID:
+    """Return the id under which an interaction is stored: the worker's name for it, or a UUID derived from that.
 
-    What the worker said itself is kept beside it, and is what others are told.
+    The worker's name is stored too, and is the one that others see.
     """
     try:
-        return uuid.UUID(told)
+        return uuid.UUID(worker_name)
     except ValueError:
-        return uuid.UUID(name_uuid(tenant_id, "interaction", told))
+        return uuid.UUID(name_uuid(tenant_id, "interaction", worker_name))
 
 
 def imported(command: TransitionCommand, suspension: WireSuspension) -> ImportedSuspension:
-    """The suspension that answers `command`.
+    """Return the suspension that ended `command`.
 
     Raises `Unanswerable` if the execution would hang or resume with a wrong answer: the unit is missing or finished,
     belongs to another execution, lacks interactions or has too many, or its answers need conversion. Raises pydantic's
@@ -124,9 +124,9 @@ def _checked(command: TransitionCommand, suspension: WireSuspension) -> tuple[Wi
     found = {(suspension.tenant_id, suspension.execution_id, suspension.unit_id, suspension.step_index)}
     found.add((unit.tenant_id, unit.execution_id, unit.unit_id, unit.step_index))
     if found != {named}:
-        raise Unanswerable("The suspension is of another execution, unit or step than the command")
+        raise Unanswerable("The suspension belongs to another execution, unit or step than the command")
     if suspension.step_index < command.current_step_index:
-        raise Unanswerable("The suspension is at a step before the command's")
+        raise Unanswerable("The suspension is at a step before that of the command")
     if unit.status not in ("WAITING_EXTERNAL", "COMPLETED"):
         raise Unanswerable(f"The suspended unit is {unit.status}")
     interactions = _required_interactions(
@@ -134,7 +134,7 @@ def _checked(command: TransitionCommand, suspension: WireSuspension) -> tuple[Wi
     )
     for each in interactions:
         if (each.tenant_id, each.execution_id, each.step_index) != (named[0], named[1], named[3]):
-            raise Unanswerable("An interaction of the suspension is of another execution or step")
+            raise Unanswerable("An interaction of the suspension belongs to another execution or step")
         _require_plain_answer(each)
     return unit, interactions
 
@@ -163,24 +163,24 @@ def _required_interactions(unit: WireUnit, known: Sequence[WireInteraction]) -> 
     if len({each.interaction_id for each in items}) < len(items):
         raise Unanswerable("Two interactions of the itemized unit have the same id")
     if not unit.dispatch_complete or unit.expected_item_count not in (None, len(items)):
-        raise Unanswerable("The itemized unit has not asked for all of its items yet")
+        raise Unanswerable("The itemized unit has not sent all of its requests yet")
     return items
 
 
-def _interaction(tenant_id: str, told: WireInteraction) -> ImportedInteraction:
-    completed = told.status == "COMPLETED"
-    own = interaction_id(tenant_id, told.interaction_id)
+def _interaction(tenant_id: str, created: WireInteraction) -> ImportedInteraction:
+    completed = created.status == "COMPLETED"
+    own = interaction_id(tenant_id, created.interaction_id)
     return ImportedInteraction(
         id=own,
-        worker_name=None if told.interaction_id == str(own) else told.interaction_id,
-        correlation_id=told.correlation_id,
-        status=_open_status(told.status),
-        deadline=_moment(told.deadline_epoch_ms),
-        metadata=storable(_json(told.transport_metadata)),
-        assignee=told.assignee,
-        group=told.group,
-        actor=told.actor,
-        response=_json(storable(_json(_request(told.response_payload)))) if completed else None,
+        worker_name=None if created.interaction_id == str(own) else created.interaction_id,
+        correlation_id=created.correlation_id,
+        status=_open_status(created.status),
+        deadline=_moment(created.deadline_epoch_ms),
+        metadata=storable(_json(created.transport_metadata)),
+        assignee=created.assignee,
+        group=created.group,
+        actor=created.actor,
+        response=_json(storable(_json(_request(created.response_payload)))) if completed else None,
     )
 
 
@@ -201,7 +201,7 @@ def _moment(epoch_ms: int) -> datetime:
 
 
 def _request(value: Any) -> Any:
-    """Plain JSON, also where it comes as a typed durable payload (wire protocol D.6)."""
+    """Return plain JSON, decoded if it is a typed durable payload (wire protocol D.6)."""
     if not isinstance(value, dict) or value.keys() != _DURABLE or value["encoding"] != _DURABLE_ENCODING:
         return value
     if type(value["encodingVersion"]) is not int:

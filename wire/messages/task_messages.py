@@ -24,7 +24,7 @@ from wire.documents.json_reader import holds_more_values
 from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
 from wire.messages.queues import EXECUTE_TASK, RECORD_TASK
 
-# In seconds. Older messages can be dropped: they only announce work that a row describes, and the sweep finds it.
+# In seconds. Older messages can be dropped: they only announce work that is in a row, which the sweep finds.
 LONGEST_AGE = 600.0
 LONGEST_MESSAGE = 8 * LONGEST_OUTCOME
 """In bytes. A character of an outcome takes at most eight bytes as UTF-8 in JSON text that is nested in JSON text."""

@@ -16,7 +16,7 @@ from executions.models import DeadLetter, Execution
 from executions.state_machine import dead_letters
 from executions.transports.celery import command_of
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from releases.activation import policy
 from releases.models import Pipeline, Release
 from tenancy.models import Tenant
@@ -171,7 +171,7 @@ def answered(hosted: Hosted, host: Host, **changes: Any) -> Execution:
     execution = hosted.submit(1)
     command = command_of(hosted.claim()).model_copy(update=changes)
     key = worker_key(configured.WORKER_SECRET, hosted.owner.slug)
-    told: list[Answer] = []
+    told: list[Report] = []
     host.execute(seal(hosted.release.identity, CommandGroup(commands=[command]), key), told.append)
     tasks.record(host.sealed(told))
     execution.refresh_from_db()

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 
 from executions.lifecycle.dispatch import dispatch
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from tests.broker import taken
 from tests.executions.hosting import MARKS, Hosting
 from tests.raw_sql import check_foreign_keys_now, run
@@ -100,7 +100,7 @@ def test_a_captured_command_does_not_run_on_another_worker(hosting: Hosting, red
     assert dispatch() == 1
     [(_, [message])] = taken(queue_of(hosted.release.identity))
     assert 0 < redis.pttl(ticket_of(hosted.release.identity, message["nonce"])) <= settings.LEASE_SECONDS * 1000
-    answers: list[Answer] = []
+    answers: list[Report] = []
     for host in others:
         host.execute(message, answers.append)
     assert len(answers) == 1

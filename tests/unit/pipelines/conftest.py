@@ -1,4 +1,4 @@
-"""An author who writes modules into a folder of the test's own and loads pipelines from them."""
+"""An author who writes modules into the folder of the test, and loads pipelines from them."""
 
 import importlib
 import sys
@@ -40,7 +40,7 @@ class Receipt:
 
 
 class Author:
-    """Writes Python files and imports them afresh."""
+    """Writes Python files and imports them again each time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class Author:
         return file
 
     def pipeline(self, body: str, *, module: str = "authored") -> Pipeline:
-        """The pipeline of a module that starts with the imports above."""
+        """Return the pipeline of a module that begins with the imports above."""
         self.write(f"{module.replace('.', '/')}.py", IMPORTS + dedent(body))
         return self.load(f"{module}:pipeline")
 

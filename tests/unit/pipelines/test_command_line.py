@@ -42,7 +42,7 @@ def command(project: Path, *arguments: str, **environment: str) -> subprocess.Co
     )
 
 
-def test_build_and_release_say_what_they_made(project: Path) -> None:
+def test_build_and_release_print_what_they_wrote(project: Path) -> None:
     built = command(project, "build", "flow:pipeline")
     assert (built.returncode, built.stderr) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in built.stdout.splitlines())
@@ -56,7 +56,7 @@ def test_build_and_release_say_what_they_made(project: Path) -> None:
     assert lines["digest"] in released.stdout
 
 
-def test_json_is_for_machines(project: Path) -> None:
+def test_the_commands_print_json(project: Path) -> None:
     built = json.loads(command(project, "build", "flow:pipeline", "--out", "made", "--json").stdout)
     assert set(built) == {"pipelineId", "contractVersion", "steps", "digest", "size", "path"}
     released = json.loads(

@@ -1,4 +1,4 @@
-"""Resume tokens: the protocol's own vector, and everything that is not quite one."""
+"""Resume tokens: the vector of the protocol, and tokens with one fault."""
 
 import base64
 import dataclasses
@@ -60,7 +60,7 @@ def test_a_token_that_names_another_key_than_it_was_signed_with_is_refused() -> 
     assert caught.value.code == "SIGNATURE"
 
 
-def test_names_outside_of_ascii_survive() -> None:
+def test_names_outside_of_ascii_are_unchanged() -> None:
     token = dataclasses.replace(RECORD, step_id="Größe.prüfen")
     assert read(token.sign(SECRET), [SECRET]) == token
 
@@ -68,7 +68,7 @@ def test_names_outside_of_ascii_survive() -> None:
 @pytest.mark.parametrize(
     "token", ["", ".", "a", "a.", ".b", " . ", "a.b.c", VECTOR + ".", VECTOR + ".x", "é.é", "a" * 5000 + ".b"]
 )
-def test_what_has_not_two_parts_is_malformed(token: str) -> None:
+def test_a_token_without_exactly_two_parts_is_malformed(token: str) -> None:
     assert refused(token) == "MALFORMED"
 
 
@@ -95,7 +95,7 @@ def test_another_secret_or_another_byte_breaks_the_signature() -> None:
         json.dumps({name: value for name, value in MEMBERS.items() if name != "executionId"}).encode(),
     ],
 )
-def test_what_is_signed_but_no_token_is_malformed(payload: bytes) -> None:
+def test_signed_text_that_is_not_a_token_is_malformed(payload: bytes) -> None:
     assert refused(signed(payload)) == "MALFORMED"
 
 
@@ -110,7 +110,7 @@ def test_what_is_signed_but_no_token_is_malformed(payload: bytes) -> None:
         ({"deadline_epoch_ms": 2000000000001}, "MISMATCH"),
     ],
 )
-def test_a_token_of_anything_else_is_refused(change: dict[str, object], code: str) -> None:
+def test_a_token_for_another_interaction_is_refused(change: dict[str, object], code: str) -> None:
     with pytest.raises(ResumeTokenError) as caught:
         RECORD.require(dataclasses.replace(RECORD, **change), now_epoch_ms=0)  # type: ignore[arg-type]
     assert caught.value.code == code

@@ -1,4 +1,4 @@
-"""An author learns of all mistakes of a pipeline at once, and not of one with each build."""
+"""A build reports all mistakes of a pipeline at once."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_all_mistakes_are_reported_at_once_in_their_order(author: Author) -> Non
     with pytest.raises(DefinitionError) as raised:
         author.pipeline(MANY)
     assert [(error.code, error.message.partition(" has ")[0]) for error in raised.value.errors] == [
-        ("INVALID_STEP_NAME", "' ' is no step name; use 1 to 200 printable characters"),
+        ("INVALID_STEP_NAME", "' ' is not a step name; use 1 to 200 printable characters"),
         ("INVALID_TIMEOUT", 'await "Approve" waits for datetime.timedelta(0); give a positive timedelta of at most a '
          "hundred years, such as timedelta(days=1)"),
         ("UNSUPPORTED_TYPE", "step \"Ship\", parameter 'order'"),

@@ -1,4 +1,4 @@
-"""What the contract says, what changes its version, and what does not."""
+"""The contract of a pipeline, and the changes that give it another version."""
 
 import json
 from typing import Any
@@ -59,7 +59,7 @@ def test_equal_source_compiles_to_the_same_text(author: Author) -> None:
         pytest.param("@pipeline.step\ndef weigh", "def weigh", id="step removed"),
     ],
 )
-def test_a_changed_meaning_changes_the_contract_version(author: Author, before: str, after: str) -> None:
+def test_changed_semantics_change_the_contract_version(author: Author, before: str, after: str) -> None:
     assert before in BASE
     assert version(author, BASE) != version(author, BASE.replace(before, after))
 
@@ -91,7 +91,7 @@ def test_hints_may_be_strings(author: Author) -> None:
     assert compile_contract(author.load("authored:pipeline")) == plain
 
 
-def test_the_contract_is_read_by_the_register_and_its_hash_holds(author: Author) -> None:
+def test_the_coordinator_reads_the_contract_and_its_hash_is_valid(author: Author) -> None:
     document = compile_contract(author.pipeline(BASE))
     contract = parse_contract(contract_text(document).encode())
     assert hash_findings(document) == []

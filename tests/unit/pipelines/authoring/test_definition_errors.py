@@ -11,7 +11,7 @@ from executions.awaits.opening import why_unanswerable
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.plan import plan
-from pipelines.worker.answers import outcome_of
+from pipelines.worker.outcomes import outcome_of
 from pipelines.worker.runner import Suspended
 from tests.unit.pipelines.conftest import Author
 from tests.unit.pipelines.worker.test_host import command
@@ -47,7 +47,7 @@ MISTAKES = [
     ("UNSUPPORTED_TYPE", "int | str", "@pipeline.step\ndef ship(order: int | str) -> Receipt: ..."),
     ("UNSUPPORTED_TYPE", "named fields", "@pipeline.step\ndef ship(order: dict[str, int]) -> Receipt: ..."),
     ("UNSUPPORTED_TYPE", "named fields", "@pipeline.step\ndef ship(order: typing.Any) -> Receipt: ..."),
-    ("UNSUPPORTED_TYPE", "list of nothing", "@pipeline.step\ndef ship(order: list) -> Receipt: ..."),
+    ("UNSUPPORTED_TYPE", "list without an item type", "@pipeline.step\ndef ship(order: list) -> Receipt: ..."),
     ("UNSUPPORTED_TYPE", "inner list", "@pipeline.step\ndef ship(order: list[list[int]]) -> Receipt: ..."),
     ("UNSUPPORTED_TYPE", "tuple", "@pipeline.step\ndef ship(order: tuple[int, str]) -> Receipt: ..."),
     (
@@ -200,7 +200,7 @@ MISTAKES = [
         def ship(order: Order) -> Order: ...
         """,
     ),
-    ("NOT_A_FUNCTION", "no function", "pipeline.step(Order)"),
+    ("NOT_A_FUNCTION", "not a function", "pipeline.step(Order)"),
     (
         "TYPES_DO_NOT_CHAIN",
         '"Bill" takes authored.Order, but "Ship" before it gives authored.Receipt',
@@ -231,7 +231,7 @@ MISTAKES = [
     ),
     (
         "AWAIT_CARDINALITY",
-        '"Approve" is asked once per item',
+        '"Approve" sends one request per item',
         "@pipeline.step\ndef ship(order: Order) -> list[Receipt]: ...\n"
         "pipeline.awaits('Approve', request=Receipt, response=list[Order], timeout=timedelta(days=1))",
     ),
@@ -299,7 +299,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("code", "says", "body"), MISTAKES)
-def test_a_mistake_is_named_with_its_place_and_a_way_out(author: Author, code: str, says: str, body: str) -> None:
+def test_a_mistake_has_a_code_its_place_and_advice(author: Author, code: str, says: str, body: str) -> None:
     with pytest.raises(DefinitionError, match=f"(?s)^{code}: .*({says})") as raised:
         compile_contract(author.pipeline(body))
     assert raised.value.code == code
@@ -343,12 +343,16 @@ def test_a_pipeline_in_main_cannot_be_compiled() -> None:
         ("MODULE_FAILED", "SystemExit", "leaving:pipeline"),
         ("MODULE_FAILED", "SyntaxError", "garbled:pipeline"),
         ("MODULE_FAILED", "no_such_dependency", "needy:pipeline"),
-        ("NAME_NOT_FOUND", "holds the pipelines pipeline", "authored:pipelin"),
-        ("NOT_A_PIPELINE", "authored:Order is a type, no Pipeline; it holds the pipelines pipeline", "authored:Order"),
+        ("NAME_NOT_FOUND", "defines the pipelines pipeline", "authored:pipelin"),
+        (
+            "NOT_A_PIPELINE",
+            "authored:Order is a type, not a Pipeline; it defines the pipelines pipeline",
+            "authored:Order",
+        ),
         ("DUPLICATE_STEP_NAME", "Ship", "twice:pipeline"),
     ],
 )
-def test_a_reference_that_leads_nowhere(author: Author, code: str, says: str, reference: str) -> None:
+def test_an_invalid_reference_is_refused(author: Author, code: str, says: str, reference: str) -> None:
     author.pipeline("")
     author.write("broken.py", "1 / 0")
     author.write("leaving.py", "raise SystemExit(3)")

@@ -1,4 +1,4 @@
-"""The guide for authors is true: its code runs, and its table of errors is complete."""
+"""The code in the guide for authors runs, and its table of errors is complete."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The example on its file: exact totals, and every bad row with its reasons."""
+"""The payments example: exact totals, and each rejected row with its reasons."""
 
 import csv
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_version_1_settles_the_file(context: StepContext) -> None:
     assert rejected(summary) == REJECTED
 
 
-def test_version_2_lets_nobody_on_the_denied_list_through(context: StepContext) -> None:
+def test_version_2_rejects_creditors_on_the_denied_party_list(context: StepContext) -> None:
     summary = settled(payments_v2, context, FILE.read_text(encoding="utf-8"))
     assert rejected(summary) == REJECTED | DENIED
     assert summary["accepted"] == 225
@@ -134,7 +134,7 @@ def test_two_contracts_of_one_pipeline() -> None:
         ('reference,creditor,iban,currency,amount\n"a,b', "line 2: unexpected end of data"),
     ],
 )
-def test_a_file_that_is_no_payment_file_fails_for_good(context: StepContext, content: str, says: str) -> None:
+def test_an_invalid_payment_file_is_not_retried(context: StepContext, content: str, says: str) -> None:
     failed = run(payments, {"name": "bad.csv", "content": content}, start=0, stop=-1, context=context)
     assert isinstance(failed, Failed)
     assert (failed.failure_class, failed.retryable, failed.step_name) == (
@@ -168,7 +168,7 @@ def test_a_file_may_start_with_a_byte_order_mark_and_have_no_rows(context: StepC
         "BR1800360305000010009795493C1",
     ],
 )
-def test_published_examples_of_ibans_are_sound(iban: str) -> None:
+def test_published_examples_of_ibans_are_valid(iban: str) -> None:
     assert iban_problem(iban) is None
 
 
@@ -184,7 +184,7 @@ def test_published_examples_of_ibans_are_sound(iban: str) -> None:
         ("XX89370400440532013000", "IBAN country XX is unknown"),
     ],
 )
-def test_what_is_wrong_with_an_iban(iban: str, problem: str) -> None:
+def test_an_invalid_iban_has_a_reason(iban: str, problem: str) -> None:
     assert iban_problem(iban) == problem
 
 
@@ -204,7 +204,7 @@ def test_what_is_wrong_with_an_iban(iban: str, problem: str) -> None:
         ("5", "eur", ["currency eur is unknown"]),
     ],
 )
-def test_amounts_are_held_against_their_currency(amount: str, currency: str, reasons: list[str]) -> None:
+def test_amounts_are_checked_against_their_currency(amount: str, currency: str, reasons: list[str]) -> None:
     payment = Payment(2, "r", "c", "BE68539007547034", currency, amount, surplus=False)
     assert checked(payment).reasons == reasons
 
@@ -219,5 +219,5 @@ def test_amounts_are_held_against_their_currency(amount: str, currency: str, rea
         ("", None),
     ],
 )
-def test_names_match_whatever_their_spelling(name: str, denied: str | None) -> None:
+def test_names_match_in_any_spelling(name: str, denied: str | None) -> None:
     assert denied_party(name) == denied

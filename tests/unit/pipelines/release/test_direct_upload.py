@@ -1,4 +1,4 @@
-"""What goes straight to the artifact store: which bytes, to whom, how often it is tried, and which verdict counts."""
+"""Direct uploads to the artifact store: bytes, addresses, retries and the verification."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ TRIES = 6
 
 
 class Store:
-    """Takes each PUT with the next of `statuses`, and with 200 after them."""
+    """Responds to each PUT with the next of `statuses`, and then with 200."""
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
@@ -50,14 +50,14 @@ class Store:
 
 
 class Coordinator:
-    """Has the parts of DATA sent to `store`. Once it is asked to, it verifies them with the next of `statuses`."""
+    """Lists the parts of DATA for `store`. After completion, it returns the next of `statuses`."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.statuses = ["STORED"]
         self.status = "OPEN"
 
-    def ask(self, method: str, path: str, expected: tuple[int, ...], **_: Any) -> dict[str, Any]:
+    def call(self, method: str, path: str, expected: tuple[int, ...], **_: Any) -> dict[str, Any]:
         if path.endswith("/complete") or self.status == "VERIFYING":
             self.status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         there = {name for name, _ in self.store.parts}
@@ -66,10 +66,16 @@ class Coordinator:
             for offset in range(0, len(DATA), PART)
             if f"/{offset}" not in there
         ]
-        finding = {"message": "other bytes came"} if self.status == "REJECTED" else None
+        finding = {"message": "other bytes arrived"} if self.status == "REJECTED" else None
         received = len(DATA) - sum(part["size"] for part in parts)
-        told = {"uploadId": "u", "status": self.status, "size": len(DATA), "received": received, "finding": finding}
-        return {**told, "missing": parts if self.status == "OPEN" else []}
+        upload_state = {
+            "uploadId": "u",
+            "status": self.status,
+            "size": len(DATA),
+            "received": received,
+            "finding": finding,
+        }
+        return {**upload_state, "missing": parts if self.status == "OPEN" else []}
 
 
 @pytest.fixture
@@ -86,34 +92,34 @@ def coordinator(stores: list[Store]) -> Coordinator:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds of each pause between two tries, none of which is waited for."""
+    """The seconds of each pause between two tries. The test does not wait for them."""
     made: list[float] = []
     monkeypatch.setattr(time, "sleep", made.append)
     return made
 
 
-def sent(folder: Path, coordinator: Coordinator, patience: float = 20.0) -> bool:
+def sent(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> bool:
     path = folder / "app.zip"
     path.write_bytes(DATA)
-    return send(path, "sha256:0", coordinator.ask, lambda _sent, _total: None, patience=patience)
+    return send(path, "sha256:0", coordinator.call, lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
-def refused(folder: Path, coordinator: Coordinator, patience: float = 20.0) -> str:
+def refused(folder: Path, coordinator: Coordinator, verdict_timeout: float = 20.0) -> str:
     with pytest.raises(DefinitionError) as caught:
-        sent(folder, coordinator, patience)
+        sent(folder, coordinator, verdict_timeout)
     return caught.value.code
 
 
-def test_each_part_has_its_own_bytes(tmp_path: Path, coordinator: Coordinator) -> None:
+def test_each_part_is_sent_with_its_bytes(tmp_path: Path, coordinator: Coordinator) -> None:
     assert sent(tmp_path, coordinator)
     assert coordinator.store.parts == [("/0", b"0123"), ("/4", b"4567"), ("/8", b"89")]
 
 
-def test_of_each_part_no_more_is_read_than_its_size(tmp_path: Path, coordinator: Coordinator) -> None:
-    path, told = tmp_path / "app.zip", list[tuple[int, int]]()
+def test_no_more_bytes_are_read_than_a_part_has(tmp_path: Path, coordinator: Coordinator) -> None:
+    path, upload_state = tmp_path / "app.zip", list[tuple[int, int]]()
     path.write_bytes(DATA)
-    assert send(path, "sha256:0", coordinator.ask, lambda *numbers: told.append(numbers), patience=20)
-    assert told == [(4, 10), (8, 10), (10, 10), (10, 10)]
+    assert send(path, "sha256:0", coordinator.call, lambda *numbers: upload_state.append(numbers), verdict_timeout=20)
+    assert upload_state == [(4, 10), (8, 10), (10, 10), (10, 10)]
 
 
 def test_a_part_that_failed_is_sent_again(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
@@ -123,7 +129,9 @@ def test_a_part_that_failed_is_sent_again(tmp_path: Path, coordinator: Coordinat
     assert len(pauses) == 1
 
 
-def test_a_store_that_takes_no_part_is_given_up(tmp_path: Path, coordinator: Coordinator, pauses: list[float]) -> None:
+def test_an_upload_fails_if_the_store_accepts_no_part(
+    tmp_path: Path, coordinator: Coordinator, pauses: list[float]
+) -> None:
     coordinator.store.statuses = [503] * 100
     assert refused(tmp_path, coordinator) == "STORE_UNREACHABLE"
     assert len(coordinator.store.authorizations) == TRIES
@@ -135,11 +143,11 @@ def test_only_failures_in_a_row_count(tmp_path: Path, coordinator: Coordinator, 
     assert sent(tmp_path, coordinator)
 
 
-def test_the_store_gets_no_credentials_and_sends_nobody_elsewhere(
+def test_the_store_gets_no_credentials_and_redirects_are_not_followed(
     tmp_path: Path, stores: list[Store], coordinator: Coordinator, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     asked, other = stores
     asked.statuses, asked.location = [307] * TRIES, f"{other.url}/0"
@@ -158,17 +166,19 @@ def test_only_what_is_stored_is_sent(
 
 def test_the_wait_for_a_verdict_ends(tmp_path: Path, coordinator: Coordinator) -> None:
     coordinator.statuses = [*["VERIFYING"] * 10, "STORED"]
-    assert refused(tmp_path, coordinator, patience=-1.0) == "VERDICT_OVERDUE"
+    assert refused(tmp_path, coordinator, verdict_timeout=-1.0) == "VERDICT_OVERDUE"
 
 
 @pytest.mark.parametrize("code", ["DIRECT_UPLOADS_UNAVAILABLE", "NOT_FOUND"])
-def test_a_coordinator_may_take_no_direct_uploads(tmp_path: Path, code: str) -> None:
+def test_a_coordinator_without_direct_uploads_is_supported(tmp_path: Path, code: str) -> None:
     (tmp_path / "app.zip").write_bytes(DATA)
-    assert not send(tmp_path / "app.zip", "sha256:0", lambda *_, **__: {"code": code}, lambda *_: None, patience=0.0)
+    assert not send(
+        tmp_path / "app.zip", "sha256:0", lambda *_, **__: {"code": code}, lambda *_: None, verdict_timeout=0.0
+    )
 
 
-def test_a_coordinator_that_takes_no_more_uploads_refuses_this_one(tmp_path: Path) -> None:
-    """The author learns why. The file is not sent with the release instead."""
+def test_a_coordinator_with_too_many_uploads_refuses_another(tmp_path: Path) -> None:
+    """The reason is reported. The file is not sent with the release instead."""
     (tmp_path / "app.zip").write_bytes(DATA)
     with pytest.raises(DefinitionError, match="DIRECT_UPLOADS_FULL"):
         send(
@@ -176,5 +186,5 @@ def test_a_coordinator_that_takes_no_more_uploads_refuses_this_one(tmp_path: Pat
             "sha256:0",
             lambda *_, **__: {"code": "DIRECT_UPLOADS_FULL", "detail": "50 uploads are open"},
             lambda *_: None,
-            patience=0.0,
+            verdict_timeout=0.0,
         )

@@ -1,4 +1,4 @@
-"""What is in an artifact, and that its bytes depend on the source alone."""
+"""The entries of an artifact. Its bytes depend only on the source."""
 
 import hashlib
 import json
@@ -108,8 +108,8 @@ def test_a_changed_body_changes_the_digest_and_nothing_else(author: Author, tmp_
     assert before.contract == after.contract
 
 
-def test_a_new_artifact_takes_the_place_of_the_old_one_at_once(author: Author, tmp_path: Path) -> None:
-    """Whoever is reading the old one reads it to its end."""
+def test_a_new_artifact_replaces_the_old_one_atomically(author: Author, tmp_path: Path) -> None:
+    """A process that reads the old one can read it to its end."""
     old = build(author.pipeline(STEP), tmp_path / "dist")
     with old.path.open("rb") as file:
         build(author.pipeline(STEP.replace("Receipt(1)", "Receipt(2)")), tmp_path / "dist")
@@ -180,7 +180,7 @@ def test_an_unwritable_place_is_named(author: Author, tmp_path: Path) -> None:
         build(author.pipeline(STEP), tmp_path / "file" / "dist")
 
 
-def test_a_source_that_vanished_is_named(author: Author, tmp_path: Path) -> None:
+def test_a_missing_source_is_named(author: Author, tmp_path: Path) -> None:
     pipeline = author.pipeline(STEP)
     (author.folder / "authored.py").unlink()
     with pytest.raises(DefinitionError, match="PACKAGE_NOT_FOUND: authored"):

@@ -74,9 +74,11 @@ def folder(author: Author, tmp_path: Path) -> Path:
     return built.path.parent
 
 
-def published(folder: Path, coordinator: Coordinator, *, tenant: str = "acme", patience: float = 20) -> dict[str, Any]:
+def published(
+    folder: Path, coordinator: Coordinator, *, tenant: str = "acme", verdict_timeout: float = 20
+) -> dict[str, Any]:
     target = Target(coordinator.url, tenant, "dc_secret")
-    return publish(folder, target, progress=lambda _sent, _total: None, patience=patience)
+    return publish(folder, target, progress=lambda _sent, _total: None, verdict_timeout=verdict_timeout)
 
 
 def change_descriptor(folder: Path, **members: Any) -> None:
@@ -89,18 +91,18 @@ def test_it_waits_for_the_verdict(folder: Path, coordinator: Coordinator) -> Non
     assert published(folder, coordinator)["status"] == "REJECTED"
 
 
-def test_it_gives_up_after_its_patience(folder: Path, coordinator: Coordinator) -> None:
+def test_it_gives_up_after_the_timeout(folder: Path, coordinator: Coordinator) -> None:
     coordinator.statuses = [*["VERIFYING"] * 10, "REGISTERED"]
     with pytest.raises(DefinitionError, match="still VERIFYING"):
-        published(folder, coordinator, patience=0.1)
+        published(folder, coordinator, verdict_timeout=0.1)
 
 
-def test_a_token_goes_to_the_coordinator_alone(
+def test_the_token_is_sent_only_to_the_coordinator(
     folder: Path, coordinators: list[Coordinator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coordinator, other = coordinators
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.write_text("machine 127.0.0.1 login user password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
     published(folder, coordinator)
     assert {authorization for _, _, authorization in coordinator.requests} == {"Bearer dc_secret"}
@@ -115,16 +117,16 @@ def test_an_error_that_shows_a_target_shows_no_token() -> None:
     assert "dc_secret" not in repr(Target("https://coordinator.example", "acme", "dc_secret"))
 
 
-def test_names_lead_to_no_other_address(folder: Path, coordinator: Coordinator) -> None:
+def test_names_are_escaped_in_addresses(folder: Path, coordinator: Coordinator) -> None:
     change_descriptor(folder, pipelineId="orders?x=1&y", releaseVersion="1?y")
     published(folder, coordinator, tenant="../acme")
     tenant = "/api/v1/tenants/..%2Facme/pipelines/orders%3Fx%3D1%26y/releases"
     assert [path for _, path, _ in coordinator.requests] == [tenant, f"{tenant}/1%3Fy"]
 
 
-def test_a_file_that_is_not_what_the_descriptor_says_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
+def test_a_file_without_the_digest_in_the_descriptor_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
     (folder / "org.acme.orders.zip").write_bytes(b"other")
-    with pytest.raises(DefinitionError, match="not what the descriptor says"):
+    with pytest.raises(DefinitionError, match="does not have the digest in the descriptor"):
         published(folder, coordinator)
     assert coordinator.requests == []
 
@@ -132,12 +134,12 @@ def test_a_file_that_is_not_what_the_descriptor_says_is_not_sent(folder: Path, c
 def test_a_signature_over_another_descriptor_is_not_sent(folder: Path, coordinator: Coordinator) -> None:
     payload = base64.b64encode(b"another").decode()
     (folder / ENVELOPE_NAME).write_text(json.dumps({"payload": payload}))
-    with pytest.raises(DefinitionError, match="over another descriptor"):
+    with pytest.raises(DefinitionError, match="signs another descriptor"):
         published(folder, coordinator)
     assert coordinator.requests == []
 
 
-def test_each_file_is_sent_once_and_a_contract_goes_along(folder: Path, coordinator: Coordinator) -> None:
+def test_each_file_is_sent_once_and_with_the_contract(folder: Path, coordinator: Coordinator) -> None:
     document = json.loads((folder / "pipeline-release.json").read_bytes())
     (first,) = document["artifacts"]
     change_descriptor(folder, artifacts=[first, {**first, "artifactId": "again", "uri": "copy.zip"}])

@@ -1,4 +1,4 @@
-"""The descriptor that is written for built artifacts."""
+"""The descriptor of built artifacts."""
 
 import json
 import zipfile
@@ -44,7 +44,7 @@ def test_the_release_pins_the_artifact_by_its_digest(artifact: BuiltArtifact) ->
     }
 
 
-def test_the_register_accepts_what_was_built(artifact: BuiltArtifact) -> None:
+def test_the_coordinator_accepts_the_built_release(artifact: BuiltArtifact) -> None:
     written = release(artifact.path.parent, release_version="2024.1")
     descriptor = parse_descriptor(written.path.read_bytes())
     assert descriptor.release_version == "2024.1"
@@ -69,28 +69,28 @@ def test_several_artifacts_of_one_contract_make_one_release(artifact: BuiltArtif
     assert document["releaseVersion"] not in {entry["digest"] for entry in document["artifacts"]}
 
 
-def test_artifacts_of_two_contracts_make_no_release(author: Author, artifact: BuiltArtifact) -> None:
+def test_artifacts_of_two_contracts_are_refused(author: Author, artifact: BuiltArtifact) -> None:
     other = author.pipeline(STEP.replace("ship_it", "send"))
     build(other, artifact.path.parent / "other").path.replace(artifact.path.parent / "other.zip")
     with pytest.raises(DefinitionError, match=r"MIXED_ARTIFACTS: .*org.acme.orders.zip.*other.zip"):
         release(artifact.path.parent)
 
 
-def test_artifacts_of_one_file_name_make_no_release(artifact: BuiltArtifact, tmp_path: Path) -> None:
+def test_artifacts_with_the_same_file_name_are_refused(artifact: BuiltArtifact, tmp_path: Path) -> None:
     twin = tmp_path / artifact.path.name
     twin.write_bytes(artifact.path.read_bytes())
     with pytest.raises(DefinitionError, match="MIXED_ARTIFACTS"):
         release(tmp_path, [artifact.path, twin])
 
 
-def test_nothing_to_release(tmp_path: Path) -> None:
+def test_a_folder_without_artifacts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: .*pipelines build"):
         release(tmp_path)
     with pytest.raises(DefinitionError, match=r"NO_ARTIFACT: there is no file .*gone\.zip"):
         release(tmp_path, [tmp_path / "gone.zip"])
 
 
-def test_files_that_are_no_artifacts(tmp_path: Path) -> None:
+def test_files_that_are_not_artifacts_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.zip"
     text.write_text("no zip")
     with pytest.raises(DefinitionError, match=r"NOT_AN_ARTIFACT: .*text\.zip"):

@@ -36,7 +36,7 @@ def refused(code: str, path: Path) -> str:
     return caught.value.message
 
 
-def test_a_key_is_for_its_owner_alone_and_is_never_written_over(tmp_path: Path) -> None:
+def test_a_key_is_readable_only_by_its_owner_and_never_overwritten(tmp_path: Path) -> None:
     made = signing_key.make(tmp_path / "ci.pem")
     assert made.private.stat().st_mode & 0o777 == 0o600
     key = signing_key.load(made.private)
@@ -77,7 +77,7 @@ def test_a_key_without_a_passphrase_is_read_while_one_is_set(tmp_path: Path, mon
     assert signing.key_id(signing_key.load(made.private).public_key()) == made.key_id
 
 
-def test_what_is_no_signing_key_is_told_by_its_code(tmp_path: Path) -> None:
+def test_an_unusable_signing_key_has_a_code(tmp_path: Path) -> None:
     refused("SIGNING_KEY_UNREADABLE", tmp_path / "gone.pem")
     refused("SIGNING_KEY_UNREADABLE", tmp_path)
     public = signing_key.make(tmp_path / "ci.pem").public
@@ -91,7 +91,7 @@ def test_what_is_no_signing_key_is_told_by_its_code(tmp_path: Path) -> None:
         assert "secret" not in refused("SIGNING_KEY_INVALID", path)
 
 
-def test_the_envelope_is_over_the_very_bytes_and_good_for_other_readers_of_dsse(dist: Path, tmp_path: Path) -> None:
+def test_the_envelope_signs_the_exact_bytes_and_other_readers_of_dsse_accept_it(dist: Path, tmp_path: Path) -> None:
     keys = [signing_key.make(tmp_path / name) for name in ("a.pem", "b.pem")]
     written = release(dist, sign_with=[key.private for key in keys])
     assert written.envelope == dist / "pipeline-release.dsse.json"

@@ -1,4 +1,4 @@
-"""A pipeline on disk, built and released, that leaves a mark for every run of its step."""
+"""A pipeline on disk, built and released. Its step writes a mark in each run."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ import pytest
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host, host_release
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from tests import making
 from wire.worker_keys import WorkerKey, worker_key
 
@@ -55,7 +55,7 @@ def settle(order: Order, context: StepContext) -> Order:
 
 @dataclass
 class Hosted:
-    """The pipeline's module, its descriptor, and a host for it; `marks` are the inputs that its step saw."""
+    """The pipeline's module, its descriptor, and a host for it; `marks` are the inputs of its step."""
 
     folder: Path
     module: str
@@ -99,11 +99,11 @@ def spoiled_log() -> Iterator[None]:
 
 
 def executed(host: Host, message: Any) -> dict[str, Any] | None:
-    """Everything that the host tells of a message, in one signed answer; None where it tells nothing."""
-    told: list[Answer] = []
-    host.execute(message, told.append)
-    host.let_go(told)
-    return host.sealed(told) if told else None
+    """Return everything that the host reports on a message, in one signed message; None if it reports nothing."""
+    reports: list[Report] = []
+    host.execute(message, reports.append)
+    host.drop_leases(reports)
+    return host.sealed(reports) if reports else None
 
 
 @pytest.fixture

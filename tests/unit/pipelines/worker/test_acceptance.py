@@ -22,7 +22,7 @@ def host(hosted: Hosted) -> Host:
 
 
 def refuse(host: Host, nonce: str, code: RefusalCode = "SIGNATURE_INVALID") -> None:
-    host.obey(Refusal(nonce=nonce, code=code).model_dump(by_alias=True))
+    host.follow(Refusal(nonce=nonce, code=code).model_dump(by_alias=True))
 
 
 def heartbeat_nonce(host: Host) -> str:
@@ -31,21 +31,21 @@ def heartbeat_nonce(host: Host) -> str:
 
 def accept(host: Host, later: timedelta = timedelta()) -> None:
     message = seal(host.release.identity, Instruction(worker_id="w", drain=False), Hosted.key)
-    host.obey(making.resealed(message, Hosted.key, timestamp=(datetime.now(UTC) + later).isoformat()))
+    host.follow(making.resealed(message, Hosted.key, timestamp=(datetime.now(UTC) + later).isoformat()))
 
 
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
         ("KEY_NOT_ACTIVE", "PIPELINES_WORKER_KEY"),
-        ("SIGNATURE_INVALID", "changed on their way"),
+        ("SIGNATURE_INVALID", "changed in transit"),
         ("WORKER_LIMIT_REACHED", "MAX_TENANT_WORKERS"),
         ("TENANT_UNKNOWN", "there is no tenant 'acme'"),
         ("TIMESTAMP_REFUSED", "clocks"),
         ("ENVELOPE_MALFORMED", "version"),
     ],
 )
-def test_a_worker_that_is_refused_again_and_again_knows_why(
+def test_a_worker_that_is_refused_repeatedly_reports_the_reason(
     host: Host, code: RefusalCode, advice: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(REFUSALS):
@@ -54,7 +54,7 @@ def test_a_worker_that_is_refused_again_and_again_knows_why(
     assert host.acceptance.refusal is not None
     assert host.acceptance.refusal.startswith(f"{code}: ")
     assert advice in host.acceptance.refusal
-    assert not host.taking
+    assert not host.accepting
     assert [entry.levelno for entry in caplog.records] == [logging.WARNING] * REFUSALS
 
 
@@ -66,7 +66,7 @@ def test_a_refusal_must_quote_a_heartbeat_and_counts_once(host: Host) -> None:
     assert host.acceptance.refusal is None
 
 
-def test_a_made_up_refusal_neither_counts_nor_interrupts_nor_fills_the_log(
+def test_a_forged_refusal_neither_counts_nor_interrupts_nor_fills_the_log(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(REFUSALS):
@@ -86,7 +86,7 @@ def test_a_refusal_of_an_old_heartbeat_does_not_count(host: Host, monkeypatch: p
 
 
 @pytest.mark.parametrize("first", ["accepted", "refused"])
-def test_a_worker_that_one_coordinator_accepts_goes_on(
+def test_a_worker_that_one_coordinator_accepts_continues(
     host: Host, first: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if first == "refused":
@@ -95,25 +95,25 @@ def test_a_worker_that_one_coordinator_accepts_goes_on(
     for _ in range(REFUSALS * 2):
         refuse(host, heartbeat_nonce(host))
     assert host.acceptance.refusal is None
-    assert host.taking
+    assert host.accepting
 
 
-def test_an_accepted_worker_whose_key_is_revoked_takes_no_commands_until_it_is_accepted_again(
+def test_an_accepted_worker_whose_key_is_revoked_accepts_no_commands_until_it_is_accepted_again(
     host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:
     accept(host)
     for _ in range(REFUSALS - 1):
         refuse(host, heartbeat_nonce(host), "KEY_NOT_ACTIVE")
-    assert host.taking
+    assert host.accepting
     refuse(host, heartbeat_nonce(host), "KEY_NOT_ACTIVE")
-    assert not host.taking
+    assert not host.accepting
     assert "KEY_NOT_ACTIVE" in caplog.text
-    assert "takes no commands" in caplog.text
+    assert "accepts no commands" in caplog.text
     assert host.acceptance.refusal is None
-    # From the next heartbeat, a coordinator with the key learns that the worker takes no commands, and sends an order.
+    # The next heartbeat reports this, so a coordinator with the key sends an instruction.
     assert not decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat).taking
     accept(host, later=timedelta(seconds=1))
-    assert host.taking
+    assert host.accepting
 
 
 def test_only_consecutive_refusals_count(host: Host) -> None:
@@ -122,23 +122,29 @@ def test_only_consecutive_refusals_count(host: Host) -> None:
     for _ in range(REFUSALS * 2):
         heartbeat_nonce(host)
         refuse(host, heartbeat_nonce(host), "KEY_NOT_ACTIVE")
-    assert host.taking
+    assert host.accepting
 
 
 @pytest.mark.parametrize("other", [{"code": "ANOTHER"}, {"nonce": ""}, {"nonce": "x" * 101}, {"more": 1}])
-def test_what_is_no_refusal_is_ignored(host: Host, other: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_other_unsigned_messages_are_ignored(
+    host: Host, other: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(REFUSALS):
-        host.obey({"kind": "refusal", "nonce": heartbeat_nonce(host), "code": "SIGNATURE_INVALID", **other})
+        host.follow({"kind": "refusal", "nonce": heartbeat_nonce(host), "code": "SIGNATURE_INVALID", **other})
     assert host.acceptance.refusal is None
     assert [entry.args[0] for entry in caplog.records if entry.args] == ["ENVELOPE_MALFORMED"] * REFUSALS  # type: ignore[index]
 
 
-def test_a_worker_that_nobody_answers_says_so_from_time_to_time(caplog: pytest.LogCaptureFixture) -> None:
-    patient, waiting, accepted = Acceptance("acme"), Acceptance("acme", patience=0), Acceptance("acme", patience=0)
+def test_a_worker_without_answers_logs_a_warning_at_intervals(caplog: pytest.LogCaptureFixture) -> None:
+    patient, waiting, accepted = (
+        Acceptance("acme"),
+        Acceptance("acme", first_quiet_seconds=0),
+        Acceptance("acme", first_quiet_seconds=0),
+    )
     accepted.accepted()
     for each in (patient, waiting, accepted):
         for number in range(3):
-            each.asked(f"nonce {number}")
+            each.sent(f"nonce {number}")
     [entry] = caplog.records
     assert "No coordinator has answered" in entry.getMessage()
     assert waiting.refusal is None

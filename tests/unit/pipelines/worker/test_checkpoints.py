@@ -1,4 +1,4 @@
-"""How a pipeline asks for checkpoints: in its artifact, in its release, and nowhere else."""
+"""A pipeline requests checkpoints in its artifact and in its release only."""
 
 import json
 import zipfile
@@ -26,19 +26,19 @@ def entries(path: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_no_checkpoints_unless_asked_for(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_no_checkpoints_by_default(pipeline: Pipeline, tmp_path: Path) -> None:
     assert pipeline.checkpoint is False
     built = build(pipeline, tmp_path)
     assert set(entries(built.path)) == {CONTRACT_ENTRY, "authored.py"}
     assert release(tmp_path).document["artifacts"][0]["capabilities"] == []
 
 
-def test_asking_adds_one_entry_to_the_artifact_and_changes_no_other(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_checkpoints_add_one_entry_to_the_artifact_and_change_no_other(pipeline: Pipeline, tmp_path: Path) -> None:
     without = build(pipeline, tmp_path / "without")
     pipeline.checkpoint = True
     asking = build(pipeline, tmp_path / "asking")
     assert entries(asking.path) == {**entries(without.path), CAPABILITIES_ENTRY: b'["checkpoint-each-step"]\n'}
-    # What the pipeline means is the same, so is its contract; how it is run differs, so does the release.
+    # The semantics are the same, and so is the contract. The way it runs differs, and so does the release.
     assert asking.contract == without.contract
     assert asking.digest != without.digest
     pipeline.checkpoint = False
@@ -53,7 +53,7 @@ def test_the_same_source_gives_the_same_bytes(author: Author, tmp_path: Path) ->
     assert artifact_digest(author.pipeline(body)) == first.digest
 
 
-def test_the_release_carries_what_the_pipeline_asks_for(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_the_release_has_the_capabilities_of_the_pipeline(pipeline: Pipeline, tmp_path: Path) -> None:
     pipeline.checkpoint = True
     build(pipeline, tmp_path)
     written = release(tmp_path)

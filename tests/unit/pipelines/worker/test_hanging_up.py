@@ -1,4 +1,4 @@
-"""A caller over HTTP that hangs up: its step learns of it, and the place is free for the next."""
+"""If a caller over HTTP hangs up, its step can detect it, and its turn is free for the next call."""
 
 import json
 import socket
@@ -99,7 +99,7 @@ def test_a_worker_is_down_while_each_turn_runs_a_step_whose_caller_has_hung_up(
 
 
 @pytest.mark.usefixtures("spoiled_log")
-def test_a_log_that_raises_does_not_keep_a_worker_from_answering(server: Server) -> None:
+def test_a_log_handler_that_raises_does_not_prevent_responses(server: Server) -> None:
     url = f"http://127.0.0.1:{server.server_address[1]}"
     assert requests.get(url + HEALTH_PATH, timeout=10).status_code == 200
     assert requests.get(url + CAPABILITIES_PATH, timeout=10).status_code == 401

@@ -44,7 +44,7 @@ def kept_by(pipeline: Pipeline, payload: Any, context: StepContext, *, stop: int
     return kept
 
 
-def test_each_step_but_the_last_leaves_its_output_as_it_travels(pipeline: Pipeline, context: StepContext) -> None:
+def test_each_step_except_the_last_has_a_checkpoint_of_its_output(pipeline: Pipeline, context: StepContext) -> None:
     total = "10.50"
     assert kept_by(pipeline, 2, context) == [
         (1, [{"number": 2, "total": total}], False),
@@ -55,7 +55,7 @@ def test_each_step_but_the_last_leaves_its_output_as_it_travels(pipeline: Pipeli
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2])
-def test_a_run_that_resumes_at_any_checkpoint_comes_to_the_same_end(
+def test_a_run_that_resumes_at_any_checkpoint_has_the_same_result(
     pipeline: Pipeline, context: StepContext, lines: int
 ) -> None:
     """A stream remains a stream, even with one item or none."""
@@ -70,11 +70,13 @@ def test_a_run_that_resumes_at_any_checkpoint_comes_to_the_same_end(
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
-def test_no_checkpoint_is_kept_where_the_transition_stops(pipeline: Pipeline, context: StepContext, stop: int) -> None:
+def test_no_checkpoint_is_stored_where_the_transition_stops(
+    pipeline: Pipeline, context: StepContext, stop: int
+) -> None:
     assert [index for index, _, _ in kept_by(pipeline, 2, context, stop=stop)] == list(range(1, stop))
 
 
-def test_no_checkpoint_is_kept_before_an_await_which_stores_the_same_values(
+def test_no_checkpoint_is_stored_before_an_await_which_stores_the_same_values(
     author: Author, context: StepContext
 ) -> None:
     pipeline = author.pipeline(
@@ -88,7 +90,7 @@ def test_no_checkpoint_is_kept_before_an_await_which_stores_the_same_values(
     assert (kept, outcome.requests) == ([(1, [2], False)], [4])
 
 
-def test_a_checkpoint_is_kept_before_the_next_step_begins(author: Author, context: StepContext) -> None:
+def test_a_checkpoint_is_stored_before_the_next_step_begins(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline(
         """
         log = []
@@ -111,7 +113,7 @@ def test_a_checkpoint_is_kept_before_the_next_step_begins(author: Author, contex
 
 
 @pytest.mark.parametrize("error", [OSError("broker away"), MemoryError(), SystemExit(1)])
-def test_a_checkpoint_that_cannot_be_kept_fails_the_transition_and_is_nobodys_step(
+def test_a_checkpoint_that_cannot_be_stored_fails_the_transition_without_naming_a_step(
     pipeline: Pipeline, context: StepContext, error: BaseException
 ) -> None:
     def keep(*_: Any) -> None:

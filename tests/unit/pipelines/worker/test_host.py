@@ -1,4 +1,4 @@
-"""What a worker does with a message: signature, then identity, and only then payloads."""
+"""A worker checks the signature of a message, then its identity, and only then decodes payloads."""
 
 import json
 import threading
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.worker.answers import checkpoint_of, outcome_of
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import Completed
 from tests import making
 from tests.making import resealed
@@ -51,58 +51,58 @@ def sealed(host: Host, *commands: Command, key: WorkerKey, identity: ReleaseIden
     return seal(identity or host.release.identity, CommandGroup(commands=list(commands)), key)
 
 
-def answer(message: dict[str, Any] | None, key: WorkerKey) -> list[Outcome]:
+def outcomes_in(message: dict[str, Any] | None, key: WorkerKey) -> list[Outcome]:
     assert message is not None
     return decode(verify(message, lambda _: [key]), OutcomeGroup).outcomes
 
 
-def test_a_command_is_run_and_its_answer_carries_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
-    asked = command(4, attempt=2)
-    message = executed(host, sealed(host, asked, key=hosted.key))
-    [outcome] = answer(message, hosted.key)
+def test_a_command_runs_and_its_outcome_has_what_the_coordinator_needs(hosted: Hosted, host: Host) -> None:
+    commands_sent = command(4, attempt=2)
+    message = executed(host, sealed(host, commands_sent, key=hosted.key))
+    [outcome] = outcomes_in(message, hosted.key)
     assert verify(message, lambda _: [hosted.key]).identity == host.release.identity
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", ['{"number": 42}'])
-    assert outcome.execution_id == asked.execution_id
+    assert outcome.execution_id == commands_sent.execution_id
     assert outcome.execution_version == 7
-    assert outcome.lease_token == asked.lease_token
+    assert outcome.lease_token == commands_sent.lease_token
     assert outcome.transition_key == "the:key:0"
 
 
-def test_a_stream_with_more_items_than_a_message_carries_fails_and_is_no_checkpoint() -> None:
+def test_a_stream_with_more_items_than_a_message_carries_fails_and_has_no_checkpoint() -> None:
     ran = Completed([0] * (MOST_PAYLOADS + 1), many=True)
     outcome = outcome_of(command(), ran, steps=1)
     assert (outcome.outcome, outcome.failure and outcome.failure.failure_class) == ("FAILED", "OUTPUT_TOO_LARGE")
     assert checkpoint_of(command(), 1, ran.outputs, many=True) is None
-    whole = outcome_of(command(), replace(ran, outputs=ran.outputs[1:]), steps=1)
-    group = OutcomeGroup(worker_id="w", outcomes=[whole])
+    largest = outcome_of(command(), replace(ran, outputs=ran.outputs[1:]), steps=1)
+    group = OutcomeGroup(worker_id="w", outcomes=[largest])
     key, identity = worker_key("s", "t"), ReleaseIdentity("t", "p", "c", "r")
     assert decode(verify(seal(identity, group, key), lambda _: [key]), OutcomeGroup) == group
 
 
 @pytest.mark.parametrize("key", [worker_key("a secret", "other"), worker_key("another", "acme")])
-def test_a_message_of_another_key_gets_no_answer(hosted: Hosted, host: Host, key: WorkerKey) -> None:
+def test_a_message_of_another_key_causes_no_report(hosted: Hosted, host: Host, key: WorkerKey) -> None:
     assert executed(host, sealed(host, command(), key=key)) is None
     assert hosted.marks() == []
 
 
 @pytest.mark.parametrize("message", [None, "text", [], {}, {"kind": "commands"}])
-def test_what_is_no_envelope_gets_no_answer(host: Host, message: Any) -> None:
+def test_a_message_that_is_not_an_envelope_causes_no_report(host: Host, message: Any) -> None:
     assert executed(host, message) is None
 
 
-def test_another_kind_of_message_gets_no_answer(hosted: Hosted, host: Host) -> None:
-    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
-    assert executed(host, seal(host.release.identity, beat, hosted.key)) is None
+def test_another_kind_of_message_causes_no_report(hosted: Hosted, host: Host) -> None:
+    heartbeat_body = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
+    assert executed(host, seal(host.release.identity, heartbeat_body, hosted.key)) is None
 
 
 @pytest.mark.parametrize("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
 def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
     hosted: Hosted, host: Host, part: str
 ) -> None:
-    """Of the two commands one has a payload that would run and one that cannot even be parsed: the same answer."""
+    """One command has a valid payload, the other one cannot even be parsed. Both have the same outcome."""
     meant = replace(host.release.identity, **{part: "elsewhere"})
     message = executed(host, sealed(host, command(1), command(payload="{no json"), key=hosted.key, identity=meant))
-    outcomes = answer(message, hosted.key)
+    outcomes = outcomes_in(message, hosted.key)
     assert verify(message, lambda _: [hosted.key]).identity == meant
     for outcome in outcomes:
         assert outcome.outcome == "FAILED"
@@ -114,7 +114,7 @@ def test_a_command_for_another_release_fails_before_its_payload_is_decoded(
     assert hosted.marks() == []
 
 
-def test_a_command_for_another_release_gets_an_answer_only_from_the_host_with_its_ticket(hosted: Hosted) -> None:
+def test_only_the_host_with_the_ticket_reports_on_a_command_for_another_release(hosted: Hosted) -> None:
     """Its copy in a wrong queue must not fail an execution that is running."""
     tickets: list[str] = []
 
@@ -125,7 +125,7 @@ def test_a_command_for_another_release_gets_an_answer_only_from_the_host_with_it
     host = hosted.host(take_ticket=take_once)
     meant = replace(host.release.identity, release_version="elsewhere")
     message = sealed(host, command(), key=hosted.key, identity=meant)
-    assert [outcome.outcome for outcome in answer(executed(host, message), hosted.key)] == ["FAILED"]
+    assert [outcome.outcome for outcome in outcomes_in(executed(host, message), hosted.key)] == ["FAILED"]
     assert executed(host, message) is None
     assert tickets == [ticket_of(meant, message["nonce"])] * 2
 
@@ -139,7 +139,7 @@ def test_a_command_for_another_release_gets_an_answer_only_from_the_host_with_it
         (-TOLERANCE - timedelta(seconds=40), False),
     ],
 )
-def test_a_command_is_run_while_its_lease_may_last_and_not_later(
+def test_a_command_runs_while_its_lease_may_last_and_not_later(
     hosted: Hosted, host: Host, age: timedelta, runs: bool
 ) -> None:
     sent = (datetime.now(UTC) - age).isoformat()
@@ -148,7 +148,7 @@ def test_a_command_is_run_while_its_lease_may_last_and_not_later(
     assert (hosted.marks() == [1]) is runs
 
 
-def test_a_message_that_comes_twice_is_run_once(hosted: Hosted, host: Host) -> None:
+def test_a_message_that_arrives_twice_runs_once(hosted: Hosted, host: Host) -> None:
     message = sealed(host, command(), key=hosted.key)
     assert executed(host, message) is not None
     assert executed(host, message) is None
@@ -178,7 +178,7 @@ def test_no_ticket_is_taken_for_an_unsigned_message(hosted: Hosted) -> None:
 
 
 @pytest.mark.parametrize("encrypts", [True, False])
-def test_answers_are_encrypted_if_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
+def test_reports_are_encrypted_if_their_commands_are(hosted: Hosted, host: Host, encrypts: bool) -> None:
     """This covers inputs, results, error messages with tracebacks, and checkpoints."""
     group = CommandGroup(commands=[command(4711), command(13), command(14, checkpoints=True)])
     sealed_group = seal(host.release.identity, group, hosted.key, encrypt=encrypts)
@@ -187,7 +187,7 @@ def test_answers_are_encrypted_if_their_commands_are(hosted: Hosted, host: Host,
         assert (text in json.dumps(sealed_group)) is not encrypts
     for text in ("47110", "thirteen fails", "fourteen always will", "Traceback", "RuntimeError"):
         assert (text in json.dumps(answered)) is not encrypts
-    assert len(answer(answered, hosted.key)) == 3
+    assert len(outcomes_in(answered, hosted.key)) == 3
 
 
 def test_a_checkpoint_is_not_readable(host: Host) -> None:
@@ -195,13 +195,13 @@ def test_a_checkpoint_is_not_readable(host: Host) -> None:
         execution_id=uuid.uuid4(), execution_version=1, lease_token=uuid.uuid4(), transition_key="k",
         next_step_index=1, output_payloads=['"MARKER"'],
     )  # fmt: skip
-    assert "MARKER" not in json.dumps(host.sealed([Answer(host.release.identity, checkpoint=done)]))
+    assert "MARKER" not in json.dumps(host.sealed([Report(host.release.identity, checkpoint=done)]))
 
 
-def test_a_lease_that_was_seen_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
+def test_a_repeated_lease_is_dropped_from_a_new_group_too(hosted: Hosted, host: Host) -> None:
     seen, new = command(1), command(2)
     executed(host, sealed(host, seen, key=hosted.key))
-    outcomes = answer(executed(host, sealed(host, seen, new, key=hosted.key)), hosted.key)
+    outcomes = outcomes_in(executed(host, sealed(host, seen, new, key=hosted.key)), hosted.key)
     assert [outcome.execution_id for outcome in outcomes] == [new.execution_id]
     assert hosted.marks() == [1, 2]
 
@@ -210,7 +210,7 @@ def test_a_new_lease_of_the_same_execution_is_run(hosted: Hosted, host: Host) ->
     first = command(1)
     executed(host, sealed(host, first, key=hosted.key))
     takeover = first.model_copy(update={"lease_token": uuid.uuid4(), "execution_version": 9})
-    [outcome] = answer(executed(host, sealed(host, takeover, key=hosted.key)), hosted.key)
+    [outcome] = outcomes_in(executed(host, sealed(host, takeover, key=hosted.key)), hosted.key)
     assert outcome.execution_version == 9
     assert hosted.marks() == [1, 1]
 
@@ -228,23 +228,21 @@ def test_a_new_lease_of_the_same_execution_is_run(hosted: Hosted, host: Host) ->
         {"stop_before_step_index": 5},
     ],
 )
-def test_a_payload_that_cannot_be_decoded_is_no_use_trying_again(
-    hosted: Hosted, host: Host, members: dict[str, Any]
-) -> None:
-    [outcome] = answer(executed(host, sealed(host, command(**members), key=hosted.key)), hosted.key)
+def test_a_payload_that_cannot_be_decoded_is_not_retried(hosted: Hosted, host: Host, members: dict[str, Any]) -> None:
+    [outcome] = outcomes_in(executed(host, sealed(host, command(**members), key=hosted.key)), hosted.key)
     assert outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
     assert hosted.marks() == []
 
 
-def test_in_a_group_each_command_has_an_outcome_of_its_own(hosted: Hosted, host: Host) -> None:
-    asked = [command(1), command(13), command(payload="?"), command(14), command(2)]
-    given = answer(executed(host, sealed(host, *asked, key=hosted.key)), hosted.key)
-    places = [each.execution_id for each in asked]
-    outcomes = sorted(given, key=lambda outcome: places.index(outcome.execution_id))
+def test_in_a_group_each_command_has_a_separate_outcome(hosted: Hosted, host: Host) -> None:
+    commands_sent = [command(1), command(13), command(payload="?"), command(14), command(2)]
+    reported = outcomes_in(executed(host, sealed(host, *commands_sent, key=hosted.key)), hosted.key)
+    places = [each.execution_id for each in commands_sent]
+    outcomes = sorted(reported, key=lambda outcome: places.index(outcome.execution_id))
     assert [outcome.execution_id for outcome in outcomes] == places
-    told = [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in outcomes]
-    assert told == [
+    results = [(o.output_payloads, o.failure and (o.failure.failure_class, o.failure.retryable)) for o in outcomes]
+    assert results == [
         (['{"number": 10}'], None),
         ([], ("RuntimeError", True)),
         ([], ("UNDECODABLE_PAYLOAD", False)),
@@ -256,31 +254,34 @@ def test_in_a_group_each_command_has_an_outcome_of_its_own(hosted: Hosted, host:
 
 def test_a_heartbeat_renews_exactly_the_leases_that_are_held(hosted: Hosted, host: Host) -> None:
     def held() -> list[uuid.UUID]:
-        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
-        assert (beat.worker_id, beat.capacity, beat.state) == ("w", 2, "HEALTHY")
-        assert (beat.artifact_id, beat.artifact_digest) == (host.release.artifact_id, host.release.artifact_digest)
-        return [lease.lease_token for lease in beat.running]
+        heartbeat_body = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
+        assert (heartbeat_body.worker_id, heartbeat_body.capacity, heartbeat_body.state) == ("w", 2, "HEALTHY")
+        assert (heartbeat_body.artifact_id, heartbeat_body.artifact_digest) == (
+            host.release.artifact_id,
+            host.release.artifact_digest,
+        )
+        return [lease.lease_token for lease in heartbeat_body.running]
 
     assert held() == []
-    asked = command(99)
+    commands_sent = command(99)
     runner = threading.Thread(
         target=executed,
         args=(
             host,
-            sealed(host, asked, key=hosted.key),
+            sealed(host, commands_sent, key=hosted.key),
         ),
     )
     runner.start()
     try:
-        assert eventually(held, what="the lease") == [asked.lease_token]
+        assert eventually(held, what="the lease") == [commands_sent.lease_token]
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)
     assert held() == []
 
 
-def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Hosted, host: Host) -> None:
-    """The first run ends while the second, under a new lease of the same execution, still goes on."""
+def test_a_lease_that_the_same_worker_took_over_is_still_renewed(hosted: Hosted, host: Host) -> None:
+    """The first run ends while the second run, under a new lease of the same execution, still continues."""
     first, second = command(1), command(99)
     again = second.model_copy(update={"execution_id": first.execution_id})
     runner = threading.Thread(
@@ -294,21 +295,21 @@ def test_a_lease_that_was_taken_over_by_the_same_worker_stays_renewed(hosted: Ho
     try:
         eventually(hosted.marks, what="the second run's start")
         executed(host, sealed(host, first, key=hosted.key))
-        beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
-        assert [lease.lease_token for lease in beat.running] == [again.lease_token]
+        heartbeat_body = decode(verify(host.heartbeat("HEALTHY"), lambda _: [hosted.key]), Heartbeat)
+        assert [lease.lease_token for lease in heartbeat_body.running] == [again.lease_token]
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)
 
 
-def test_shorter_leases_make_heartbeats_come_sooner(hosted: Hosted, host: Host) -> None:
+def test_shorter_leases_cause_earlier_heartbeats(hosted: Hosted, host: Host) -> None:
     assert not host.changed.is_set()
     executed(host, sealed(host, command(1), command(2, lease_seconds=6.0), key=hosted.key))
     assert host.shortest_lease == timedelta(seconds=6)
     assert host.changed.is_set()
 
 
-def test_a_shorter_lease_is_news_before_its_transition_ends(hosted: Hosted, host: Host) -> None:
+def test_a_shorter_lease_causes_a_heartbeat_before_its_transition_ends(hosted: Hosted, host: Host) -> None:
     """The next heartbeat of the longer lease may come too late."""
     message = sealed(host, command(99, lease_seconds=6.0), key=hosted.key)
     runner = threading.Thread(target=executed, args=(host, message))

@@ -18,7 +18,7 @@ from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import Host, host_release
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from pipelines.worker.rest_host import RestHost
 from pipelines.worker.rest_worker import Server
 from tests.hostile.expected import FAILURES, PIPELINE
@@ -62,11 +62,11 @@ def payload(trick: str, number: int = 7) -> str:
 
 
 def answers(host: Host, *tricks: str) -> list[Outcome]:
-    """The outcomes of one group, in the order of its commands: exactly one for each."""
+    """Return the outcomes of one group in the order of its commands, exactly one for each."""
     commands = [command(payload=payload(trick), result_shape="MATERIALIZED_MULTI") for trick in tricks]
-    reported: list[Answer] = []
+    reported: list[Report] = []
     started(host, commands, reported).join(60)
-    host.let_go(reported)
+    host.drop_leases(reported)
     outcomes = decode(verify(host.sealed(reported), lambda _: [Hosted.key]), OutcomeGroup).outcomes
     assert sorted(each.lease_token for each in outcomes) == sorted(each.lease_token for each in commands)
     by_lease = {each.lease_token: each for each in outcomes}
@@ -74,12 +74,12 @@ def answers(host: Host, *tricks: str) -> list[Outcome]:
 
 
 def held(host: Host) -> list[HeldLease]:
-    beat = decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat)
-    return beat.running + beat.waiting
+    body = decode(verify(host.heartbeat("HEALTHY"), lambda _: [Hosted.key]), Heartbeat)
+    return body.running + body.waiting
 
 
 @tricks
-def test_a_celery_host_answers_every_command_of_the_group(
+def test_a_celery_host_reports_on_every_command_of_the_group(
     host: Host, trick: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before, outcome, after = answers(host, "well", trick, "well")
@@ -118,7 +118,7 @@ def rest_command(host: RestHost, type_id: str, given: str) -> bytes:
 def rest_answer(host: RestHost, trick: str) -> TransitionResult:
     body = rest_command(host, "hostile.Order", payload(trick))
     headers = signed_headers(SECRET, "POST", EXECUTE_PATH, body, now=datetime.now(UTC))
-    status, answer = host.answer("POST", EXECUTE_PATH, headers, body)
+    status, answer = host.respond("POST", EXECUTE_PATH, headers, body)
     assert status == 200
     return parse(TransitionResult, answer)
 
@@ -137,7 +137,7 @@ def test_a_rest_host_answers_every_command(hostile: Hosted, trick: str) -> None:
     assert rest_answer(host, "well").outcome == "COMPLETED"
 
 
-# --- what it does to the process ------------------------------------------------------------------
+# --- effects on the process ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trick", ["silence in the log", "signal handlers"])
@@ -150,8 +150,8 @@ def test_what_a_step_changes_in_the_process_is_undone(host: Host, trick: str, ca
     assert "RuntimeError" in caplog.text
 
 
-def test_a_recursion_limit_that_a_step_lowered_is_put_back() -> None:
-    """In this thread alone: for as long as it is low, every thread that is deeper than that fails."""
+def test_a_recursion_limit_that_a_step_lowered_is_restored() -> None:
+    """Only in this thread: while the limit is low, every thread with more frames fails."""
 
     def lower() -> Failed | None:
         for limit in range(1, 1_000):
@@ -167,7 +167,7 @@ def test_a_recursion_limit_that_a_step_lowered_is_put_back() -> None:
     assert failed.failure_class == "ValueError"
 
 
-def test_a_recursion_limit_that_a_step_raised_is_left_to_the_steps_that_need_it(host: Host) -> None:
+def test_a_recursion_limit_that_a_step_raised_stays(host: Host) -> None:
     limit = sys.getrecursionlimit()
     try:
         answers(host, "a high recursion limit", "well")
@@ -176,7 +176,7 @@ def test_a_recursion_limit_that_a_step_raised_is_left_to_the_steps_that_need_it(
         sys.setrecursionlimit(limit)
 
 
-def test_a_log_that_raises_costs_no_outcome(host: Host) -> None:
+def test_a_log_handler_that_raises_loses_no_outcome(host: Host) -> None:
     class Spoiler(logging.Handler):
         def handle(self, record: logging.LogRecord) -> bool:
             raise KeyboardInterrupt
@@ -198,9 +198,9 @@ def test_a_log_that_raises_costs_no_outcome(host: Host) -> None:
 
 def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> None:
     """A thread continues with the next command after an internal error."""
-    reported: list[Answer] = []
+    reported: list[Report] = []
 
-    def report(answer: Answer) -> None:
+    def report(answer: Report) -> None:
         reported.append(answer)
         raise MemoryError
 
@@ -213,7 +213,7 @@ def test_no_lease_is_held_for_an_outcome_that_cannot_be_reported(host: Host) -> 
 def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -> None:
     host = hosted.host()
     commands = [command(number) for number in (1, 2, 3)]
-    reported: list[Answer] = []
+    reported: list[Report] = []
     size = threading.stack_size(2**47)  # more than a process can address
     try:
         with pytest.raises(RuntimeError, match="new thread"):
@@ -222,39 +222,39 @@ def test_a_group_runs_in_one_thread_if_no_other_can_be_started(hosted: Hosted) -
     finally:
         threading.stack_size(size)
     assert hosted.marks() == [1, 2, 3]
-    host.let_go(reported)
+    host.drop_leases(reported)
     assert held(host) == []
 
 
-def test_a_step_that_never_returns_holds_its_own_lease_alone(hosted: Hosted) -> None:
+def test_a_step_that_never_returns_holds_only_its_own_lease(hosted: Hosted) -> None:
     """A second thread runs the rest of the group. The lease of the step is renewed: the step may only be slow."""
     host = hosted.host()
     endless, *others = [command(number) for number in (99, 1, 2, 3)]
-    reported: list[Answer] = []
+    reported: list[Report] = []
     runner = started(host, [endless, *others], reported)
     try:
         eventually(lambda: len(reported) == 3, what="the others")
-        host.let_go(reported)
+        host.drop_leases(reported)
         assert [lease.lease_token for lease in held(host)] == [endless.lease_token]
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)
 
 
-def test_a_command_that_waits_behind_a_step_that_never_returns_is_returned(
+def test_a_command_that_waits_for_a_step_that_never_returns_is_dropped(
     hosted: Hosted, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The worker holds the command until its lease ends. It does not renew the lease or run the command."""
     host = hosted.host(capacity=1)
     endless, waiting = [command(number, lease_seconds=1.0) for number in (99, 1)]
-    reported: list[Answer] = []
+    reported: list[Report] = []
     runner = started(host, [endless, waiting], reported)
     try:
         eventually(hosted.marks, what="the endless step")
         assert {lease.lease_token for lease in held(host)} == {endless.lease_token, waiting.lease_token}
         eventually(lambda: len(held(host)) == 1, what="the end of the second lease")
         assert [lease.lease_token for lease in held(host)] == [endless.lease_token]
-        assert f"Gave back execution {waiting.execution_id}" in caplog.text
+        assert f"Dropped the command for execution {waiting.execution_id}" in caplog.text
     finally:
         (hosted.folder / "go").touch()
         runner.join(10)
@@ -290,8 +290,8 @@ def test_a_call_that_timed_out_is_not_run_when_its_turn_comes(hosted: Hosted) ->
     assert hosted.marks() == [99, 2]
 
 
-def started(host: Host, commands: list[Command], reported: list[Answer]) -> threading.Thread:
-    """Run a group as a worker does: in another thread than the main one."""
+def started(host: Host, commands: list[Command], reported: list[Report]) -> threading.Thread:
+    """Run a group as a worker does, outside of the main thread."""
     message = seal(host.release.identity, CommandGroup(commands=commands), Hosted.key)
     runner = threading.Thread(target=host.execute, args=(message, reported.append))
     runner.start()

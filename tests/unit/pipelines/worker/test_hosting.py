@@ -1,4 +1,4 @@
-"""A worker hosts a release only with the very code of it."""
+"""A worker hosts a release only with exactly the code of that release."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,9 @@ def test_code_that_is_the_release_is_hosted_under_its_identity(hosted: Hosted) -
 
 @pytest.mark.parametrize("own", [0, 1])
 @pytest.mark.parametrize("kind", ["local-file", "container-image"])
-def test_code_that_is_one_of_two_artifacts_is_hosted_under_its_own_name(hosted: Hosted, own: int, kind: str) -> None:
+def test_code_that_is_one_of_two_artifacts_is_hosted_under_the_name_of_that_artifact(
+    hosted: Hosted, own: int, kind: str
+) -> None:
     """The other artifact runs on other workers of the release."""
     other = {"artifactId": "other", "kind": kind, "uri": "other", "digest": "sha256:" + "1" * 64}
     mine = json.loads(hosted.descriptor.read_text())["artifacts"][0]
@@ -62,24 +64,24 @@ def test_a_release_of_anything_else_is_refused(hosted: Hosted, change: Any, code
     assert refusal(hosted) == code
 
 
-def test_a_changed_body_is_other_code_although_its_contract_is_the_same(hosted: Hosted) -> None:
+def test_a_changed_body_is_refused_although_its_contract_is_the_same(hosted: Hosted) -> None:
     source = hosted.folder / f"{hosted.module}.py"
     source.write_text(source.read_text().replace("* 10", "* 11"))
     assert refusal(hosted) == "ARTIFACT_MISMATCH"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\ufeff{}", '{"schemaVersion": 1, "schemaVersion": 1}'])
-def test_a_descriptor_that_is_none_is_refused(hosted: Hosted, text: str) -> None:
+def test_a_malformed_descriptor_is_refused(hosted: Hosted, text: str) -> None:
     hosted.descriptor.write_text(text)
     assert refusal(hosted) == "INVALID_RELEASE"
 
 
-def test_a_descriptor_that_is_not_there_is_refused(hosted: Hosted) -> None:
+def test_a_missing_descriptor_is_refused(hosted: Hosted) -> None:
     hosted.descriptor.unlink()
     assert refusal(hosted) == "INVALID_RELEASE"
 
 
-def test_a_release_that_pins_no_bytes_is_hosted_on_the_strength_of_its_contract(hosted: Hosted, tmp_path: Path) -> None:
+def test_a_release_that_pins_no_bytes_is_checked_by_its_contract_only(hosted: Hosted, tmp_path: Path) -> None:
     hosted.change_descriptor(artifact(kind="container-image", digest="sha256:" + "1" * 64))
     found = hosted.host().release
     assert (found.artifact_id, found.artifact_digest) == ("", "")

@@ -1,4 +1,4 @@
-"""A lease that is lost: its step learns of it, and what no thread has begun is not begun."""
+"""If a lease is lost, its step can detect it, and a command that no thread has begun does not run."""
 
 import json
 import threading
@@ -11,10 +11,10 @@ import pytest
 
 from pipelines.worker.held_leases import HeldLeases
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted, executed
-from tests.unit.pipelines.worker.test_host import answer, command, sealed
+from tests.unit.pipelines.worker.test_host import command, outcomes_in, sealed
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Command, Heartbeat, Instruction, OutcomeGroup
 from wire.messages.limits import MOST_LEASES
@@ -33,7 +33,7 @@ def host(hosted: Hosted) -> Host:
 
 @pytest.fixture
 def executing(hosted: Hosted, host: Host) -> Iterator[Running]:
-    """Executes commands in a thread; returns a list that gets the answer."""
+    """Execute commands in a thread. Return a list that receives the message with the outcomes."""
     threads = []
 
     def start(*commands: Command) -> list[dict[str, Any] | None]:
@@ -61,15 +61,15 @@ def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
 
 def lose(host: Host, *commands: Command) -> None:
     lost = [each.lease_token for each in commands]
-    host.obey(seal(host.release.identity, Instruction(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
+    host.follow(seal(host.release.identity, Instruction(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
 
 
 def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:
-    eventually(lambda: len(answers) == 1, seconds=10, what="the answer")
+    eventually(lambda: len(answers) == 1, seconds=10, what="the outcomes_in")
     return answers[0]
 
 
-def test_what_runs_is_reported_apart_from_what_waits_for_a_thread(
+def test_running_transitions_and_waiting_commands_are_reported_separately(
     hosted: Hosted, host: Host, executing: Running
 ) -> None:
     commands = [command(99), command(99), command(1), command(2)]
@@ -89,7 +89,7 @@ def test_a_step_learns_that_its_outcome_no_longer_counts(hosted: Hosted, host: H
     answers = executing(cancelled)
     eventually(hosted.marks, what="the step's start")
     lose(host, cancelled)
-    [outcome] = answer(answered(answers), hosted.key)
+    [outcome] = outcomes_in(answered(answers), hosted.key)
     assert outcome.failure is not None
     assert (outcome.outcome, outcome.failure.failure_class) == ("FAILED", "pipelines.errors.Cancelled")
 
@@ -105,7 +105,7 @@ def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, ho
     assert tokens(host) == ({other.lease_token}, set(), 1)
     host.changed.clear()
     (hosted.folder / "go").touch()
-    [outcome] = answer(answered(answers), hosted.key)
+    [outcome] = outcomes_in(answered(answers), hosted.key)
     # The outcome is reported like any other. The coordinator drops it and records that in the history.
     assert outcome.outcome == "COMPLETED"
     eventually(host.changed.is_set, what="the news of a free thread")
@@ -114,7 +114,7 @@ def test_a_thread_that_continues_is_reported_until_it_is_free(hosted: Hosted, ho
 
 def test_an_outcome_that_waits_to_be_sent_occupies_no_thread(hosted: Hosted, host: Host) -> None:
     """The broker may be unreachable for long, while executions are cancelled one after the other."""
-    reported: list[Answer] = []
+    reported: list[Report] = []
     cancelled = command(98)
     runner = threading.Thread(target=host.execute, args=(sealed(host, cancelled, key=hosted.key), reported.append))
     runner.start()
@@ -125,14 +125,14 @@ def test_an_outcome_that_waits_to_be_sent_occupies_no_thread(hosted: Hosted, hos
     assert tokens(host) == (set(), set(), 0)
 
 
-def test_what_waited_and_lost_its_lease_is_never_begun(hosted: Hosted, host: Host, executing: Running) -> None:
+def test_a_waiting_command_that_lost_its_lease_never_begins(hosted: Hosted, host: Host, executing: Running) -> None:
     held, lost, kept = command(99), command(1), command(2)
     answers = executing(held, command(99), lost, kept)
     eventually(lambda: len(hosted.marks()) == 2, what="both threads to begin")
     lose(host, lost)
     assert tokens(host)[1:] == ({kept.lease_token}, 0)
     (hosted.folder / "go").touch()
-    outcomes = answer(answered(answers), hosted.key)
+    outcomes = outcomes_in(answered(answers), hosted.key)
     assert len(outcomes) == 3
     assert lost.execution_id not in {each.execution_id for each in outcomes}
     assert 1 not in hosted.marks()
@@ -143,10 +143,14 @@ def test_a_heartbeat_names_no_more_leases_than_it_can() -> None:
     taken = held.take([command() for _ in range(2 * (MOST_LEASES + 1))])
     for each in taken[: MOST_LEASES + 1]:
         held.begin(each.lease_token)
-    in_hand = held.in_hand()
-    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=in_hand.running, waiting=in_hand.waiting)
-    assert [each.lease_token for each in beat.running] == [each.lease_token for each in taken[:MOST_LEASES]]
-    body = json.dumps([[seal(ReleaseIdentity("t", "p", "c", "r"), beat, worker_key("s", "t"))], {}, NOTHING_FOLLOWS])
+    in_use = held.in_use()
+    heartbeat_body = Heartbeat(
+        worker_id="w", state="HEALTHY", capacity=1, running=in_use.running, waiting=in_use.waiting
+    )
+    assert [each.lease_token for each in heartbeat_body.running] == [each.lease_token for each in taken[:MOST_LEASES]]
+    body = json.dumps(
+        [[seal(ReleaseIdentity("t", "p", "c", "r"), heartbeat_body, worker_key("s", "t"))], {}, NOTHING_FOLLOWS]
+    )
     assert len(body) < LONGEST_SMALL_MESSAGE
 
 
@@ -156,11 +160,11 @@ def test_the_time_of_a_transition_counts_from_when_a_thread_begins_it() -> None:
     threading.Event().wait(0.05)
     began = time.monotonic()
     assert held.begin(waiting.lease_token)
-    [running] = held.in_hand().running
+    [running] = held.in_use().running
     assert running.seconds <= time.monotonic() - began
 
 
-def test_an_order_about_a_foreign_or_finished_lease_changes_nothing(hosted: Hosted, host: Host) -> None:
+def test_an_instruction_about_a_foreign_or_finished_lease_changes_nothing(hosted: Hosted, host: Host) -> None:
     over = command(1)
     executed(host, sealed(host, over, key=hosted.key))
     lose(host, over, command(2))

@@ -1,4 +1,4 @@
-"""What goes out together, what is overtaken, and that nothing is lost to a broker that is away."""
+"""The outbox groups and replaces reports, and loses none if the broker is unreachable."""
 
 import threading
 import uuid
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.worker.outbox import MOST_ANSWERS, MOST_TRIES, Answer, Outbox
+from pipelines.worker.outbox import MOST_REPORTS, MOST_TRIES, Outbox, Report
 from tests.running import eventually
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Failure, Outcome, Suspension
@@ -18,7 +18,7 @@ HERE = ReleaseIdentity("acme", "orders", "c1", "1.0")
 ELSEWHERE = ReleaseIdentity("acme", "orders", "c2", "2.0")
 
 
-def outcome(token: uuid.UUID | None = None, **members: Any) -> Answer:
+def outcome(token: uuid.UUID | None = None, **members: Any) -> Report:
     identity = members.pop("identity", HERE)
     made = Outcome(
         execution_id=uuid.uuid4(),
@@ -29,10 +29,10 @@ def outcome(token: uuid.UUID | None = None, **members: Any) -> Answer:
         failure=Failure(failure_class="E", message="m", retryable=True),
         **members,
     )
-    return Answer(identity, outcome=made)
+    return Report(identity, outcome=made)
 
 
-def checkpoint(token: uuid.UUID, step: int) -> Answer:
+def checkpoint(token: uuid.UUID, step: int) -> Report:
     made = Checkpoint(
         execution_id=uuid.uuid4(),
         execution_version=1,
@@ -41,20 +41,20 @@ def checkpoint(token: uuid.UUID, step: int) -> Answer:
         next_step_index=step,
         output_payloads=["1"],
     )
-    return Answer(HERE, checkpoint=made)
+    return Report(HERE, checkpoint=made)
 
 
 class Broker:
-    """Takes groups; the first ones may find it closed, or away."""
+    """Receives groups. It refuses the first ones, or is unreachable for them."""
 
     def __init__(self, failures: int = 0) -> None:
-        self.groups: list[list[Answer]] = []
+        self.groups: list[list[Report]] = []
         self.failures = failures
         self.open = threading.Event()
         self.open.set()
         self.entered = threading.Semaphore(0)
 
-    def send(self, group: Sequence[Answer]) -> None:
+    def send(self, group: Sequence[Report]) -> None:
         self.entered.release()
         assert self.open.wait(10)
         if self.failures:
@@ -67,7 +67,7 @@ def holds(items: Sequence[object], number: int) -> bool:
     return len(items) >= number
 
 
-def test_the_first_answer_goes_at_once_and_those_that_come_meanwhile_together() -> None:
+def test_the_first_report_is_sent_at_once_and_later_ones_together() -> None:
     broker = Broker()
     outbox = Outbox(broker.send)
     outbox.start()
@@ -75,14 +75,14 @@ def test_the_first_answer_goes_at_once_and_those_that_come_meanwhile_together() 
     first, *others = [outcome() for _ in range(5)]
     outbox.put(first)
     assert broker.entered.acquire(timeout=10)
-    for answer in others:
-        outbox.put(answer)
+    for report in others:
+        outbox.put(report)
     broker.open.set()
     assert outbox.close(10)
     assert broker.groups == [[first], others]
 
 
-def test_a_checkpoint_is_overtaken_by_a_later_one_and_by_the_outcome() -> None:
+def test_a_later_checkpoint_or_the_outcome_replaces_a_checkpoint() -> None:
     broker = Broker()
     outbox = Outbox(broker.send)
     running, over = uuid.uuid4(), uuid.uuid4()
@@ -97,7 +97,7 @@ def test_a_checkpoint_is_overtaken_by_a_later_one_and_by_the_outcome() -> None:
     assert broker.groups == [[newest, ended]]
 
 
-def test_answers_about_different_releases_travel_apart() -> None:
+def test_reports_about_different_releases_are_sent_separately() -> None:
     broker = Broker()
     outbox = Outbox(broker.send)
     ours, theirs = outcome(), outcome(identity=ELSEWHERE)
@@ -111,26 +111,26 @@ def test_answers_about_different_releases_travel_apart() -> None:
 def test_a_message_is_bounded() -> None:
     broker = Broker()
     outbox = Outbox(broker.send)
-    answers = [outcome() for _ in range(MOST_ANSWERS + 1)]
-    for answer in answers:
-        outbox.put(answer)
+    reports = [outcome() for _ in range(MOST_REPORTS + 1)]
+    for report in reports:
+        outbox.put(report)
     outbox.start()
     assert outbox.close(10)
-    assert broker.groups == [answers[:-1], answers[-1:]]
+    assert broker.groups == [reports[:-1], reports[-1:]]
 
 
-def test_what_the_broker_does_not_take_is_offered_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_reports_that_the_broker_does_not_accept_are_sent_again(caplog: pytest.LogCaptureFixture) -> None:
     broker = Broker(failures=1)
     outbox = Outbox(broker.send)
-    answer = outcome()
-    outbox.put(answer)
+    report = outcome()
+    outbox.put(report)
     outbox.start()
     assert outbox.close(10)
-    assert broker.groups == [[answer]]
-    assert "did not take 1 answers: OSError" in caplog.text
+    assert broker.groups == [[report]]
+    assert "did not accept 1 reports: OSError" in caplog.text
 
 
-def test_closing_does_not_wait_for_ever_for_a_broker_that_is_away() -> None:
+def test_closing_does_not_wait_forever_for_an_unreachable_broker() -> None:
     broker = Broker()
     broker.open.clear()
     outbox = Outbox(broker.send)
@@ -143,46 +143,48 @@ def test_closing_does_not_wait_for_ever_for_a_broker_that_is_away() -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])
-def test_what_can_never_be_sent_is_lost_alone(kind: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
-    """It holds up no other, and what was sent or lost is done with: no lease is held for it."""
+def test_only_a_report_that_can_never_be_sent_is_lost(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It delays no other report. No lease is held for a report that was sent or lost."""
     bad, good = outcome(identity=ELSEWHERE), outcome()
-    sent: list[Answer] = []
-    done: list[Answer] = []
+    sent: list[Report] = []
+    done: list[Report] = []
 
-    def send(group: Sequence[Answer]) -> None:
+    def send(group: Sequence[Report]) -> None:
         if bad in group:
             raise kind("no JSON")
         sent.extend(group)
 
-    outbox = Outbox(send, done.extend, again_after=0.01)
+    outbox = Outbox(send, done.extend, retry_seconds=0.01)
     outbox.put(bad)
     outbox.put(good)
     outbox.start()
     assert outbox.close(10)
     assert (sent, done) == ([good], [bad, good])
-    assert "1 answers could not be sent" in caplog.text
+    assert "1 reports could not be sent" in caplog.text
 
 
-def test_an_answer_is_done_with_once_the_broker_has_it_and_not_before() -> None:
-    """During an outage of any length, the lease is held and no answer is dropped."""
+def test_a_report_is_done_once_the_broker_has_it_and_not_before() -> None:
+    """During an outage of any length, the lease is held and no report is dropped."""
     broker = Broker(failures=MOST_TRIES + 2)
-    done: list[Answer] = []
+    done: list[Report] = []
     before: list[int] = []
 
-    def send(group: Sequence[Answer]) -> None:
+    def send(group: Sequence[Report]) -> None:
         before.append(len(done))
         broker.send(group)
 
-    outbox = Outbox(send, done.extend, again_after=0.01)
-    answer = outcome()
-    outbox.put(answer)
+    outbox = Outbox(send, done.extend, retry_seconds=0.01)
+    report = outcome()
+    outbox.put(report)
     outbox.start()
     assert outbox.close(10)
-    assert broker.groups == [[answer]]
-    assert (before, done) == ([0] * (MOST_TRIES + 3), [answer])
+    assert broker.groups == [[report]]
+    assert (before, done) == ([0] * (MOST_TRIES + 3), [report])
 
 
-def test_what_comes_while_a_group_is_on_its_way_is_sent_before_the_end() -> None:
+def test_reports_that_arrive_while_a_group_is_sent_are_sent_before_the_end() -> None:
     broker = Broker()
     broker.open.clear()
     outbox = Outbox(broker.send)
@@ -197,23 +199,23 @@ def test_what_comes_while_a_group_is_on_its_way_is_sent_before_the_end() -> None
     assert broker.groups == [[first], [last]]
 
 
-def test_an_error_of_whoever_is_told_of_it_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_the_callback_does_not_end_the_outbox(caplog: pytest.LogCaptureFixture) -> None:
     broker = Broker()
-    done: list[Answer] = []
+    done: list[Report] = []
 
-    def fail_once(sent: Sequence[Answer]) -> None:
+    def fail_once(sent: Sequence[Report]) -> None:
         done.extend(sent)
         if len(done) == 1:
             raise SystemExit
 
     outbox = Outbox(broker.send, fail_once)
     outbox.start()
-    answers = [outcome(), outcome()]
-    for number, answer in enumerate(answers, 1):
-        outbox.put(answer)
-        eventually(partial(holds, done, number), what="the answer")
+    reports = [outcome(), outcome()]
+    for number, report in enumerate(reports, 1):
+        outbox.put(report)
+        eventually(partial(holds, done, number), what="the report")
     assert outbox.close(10)
-    assert broker.groups == [[answer] for answer in answers]
+    assert broker.groups == [[report] for report in reports]
     assert "The outbox failed, and continues" in caplog.text
 
 
@@ -222,23 +224,23 @@ LARGE = "x" * (MOST_BYTES // 2)
 
 @pytest.mark.parametrize("part", ["outputs", "questions", "traceback", "checkpoint"])
 def test_a_message_is_bounded_in_bytes(part: str) -> None:
-    """Every part that can make an answer large counts."""
+    """Every part that can make a report large counts."""
     broker = Broker()
     outbox = Outbox(broker.send)
-    answers = [large_answer(part) for _ in range(3)]
-    for answer in answers:
-        outbox.put(answer)
+    reports = [large_report(part) for _ in range(3)]
+    for report in reports:
+        outbox.put(report)
     outbox.start()
     assert outbox.close(10)
-    assert broker.groups == [[answer] for answer in answers]
+    assert broker.groups == [[report] for report in reports]
 
 
-def large_answer(part: str) -> Answer:
+def large_report(part: str) -> Report:
     token = uuid.uuid4()
     if part == "checkpoint":
         made = checkpoint(token, 1).checkpoint
         assert made is not None
-        return Answer(HERE, checkpoint=made.model_copy(update={"output_payloads": [LARGE]}))
+        return Report(HERE, checkpoint=made.model_copy(update={"output_payloads": [LARGE]}))
     failure = Failure(failure_class="E", message="m", retryable=True, traceback=LARGE)
     suspension = Suspension(
         step_index=0,
@@ -258,11 +260,11 @@ def large_answer(part: str) -> Answer:
     update = changes.get(part, {"failure": failure})
     made_outcome = outcome(token).outcome
     assert made_outcome is not None
-    return Answer(HERE, outcome=made_outcome.model_copy(update=update))
+    return Report(HERE, outcome=made_outcome.model_copy(update=update))
 
 
-def test_answers_that_follow_soon_share_a_message() -> None:
-    """After a large group, the outbox waits a few milliseconds for further answers."""
+def test_reports_that_follow_soon_share_a_message() -> None:
+    """After a large group, the outbox waits a few milliseconds for further reports."""
     pause = threading.Event()
     for _ in range(20):
         broker = Broker()
@@ -277,4 +279,4 @@ def test_answers_that_follow_soon_share_a_message() -> None:
         assert outbox.close(10)
         if [len(group) for group in broker.groups] == [30, 2]:
             return
-    pytest.fail("each answer was sent in a separate message")
+    pytest.fail("each report was sent in a separate message")

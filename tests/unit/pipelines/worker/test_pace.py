@@ -1,4 +1,4 @@
-"""How long transitions take, and when that is news."""
+"""The pace of transitions, and when a change is reported early."""
 
 import threading
 
@@ -7,18 +7,18 @@ from pipelines.worker.pace import QUIET_SECONDS, Pace
 PAUSE = threading.Event()
 
 
-def test_nothing_is_told_before_anything_ran() -> None:
-    assert Pace().told() is None
+def test_nothing_is_reported_before_a_transition_ran() -> None:
+    assert Pace().report() is None
 
 
-def test_the_first_transition_is_news_and_tells_its_time() -> None:
+def test_the_first_transition_is_notable_and_reports_its_time() -> None:
     pace = Pace()
     with pace.measured() as is_news:
         PAUSE.wait(0.02)
     assert is_news()
-    told = pace.told()
-    assert told is not None
-    assert told >= 0.02
+    seconds = pace.report()
+    assert seconds is not None
+    assert seconds >= 0.02
 
 
 def test_a_transition_that_ends_without_its_lease_does_not_count() -> None:
@@ -26,14 +26,14 @@ def test_a_transition_that_ends_without_its_lease_does_not_count() -> None:
     with pace.measured(lambda: True) as is_news:
         pass
     assert not is_news()
-    assert pace.told() is None
+    assert pace.report() is None
 
 
-def test_what_was_just_told_is_no_news() -> None:
+def test_a_pace_that_was_just_reported_is_not_notable() -> None:
     pace = Pace()
     with pace.measured():
         pass
-    pace.told()
+    pace.report()
     with pace.measured() as is_news:
         PAUSE.wait(0.02)
     assert not is_news()
@@ -43,29 +43,29 @@ def test_what_was_just_told_is_no_news() -> None:
     assert is_news()
 
 
-def test_a_transition_that_goes_on_for_long_counts_before_it_ends() -> None:
+def test_a_long_transition_counts_before_it_ends() -> None:
     pace = Pace()
     with pace.measured():
         pass
     with pace.measured():
         PAUSE.wait(0.1)
-        told = pace.told()
-    assert told is not None
-    assert told >= 0.1
+        seconds = pace.report()
+    assert seconds is not None
+    assert seconds >= 0.1
 
 
-def test_one_that_fails_counts_like_any_other() -> None:
+def test_a_failing_transition_counts_like_any_other() -> None:
     pace = Pace()
     try:
         with pace.measured():
             raise RuntimeError
     except RuntimeError:
         pass
-    assert pace.told() is not None
+    assert pace.report() is not None
 
 
 def test_a_transition_that_others_overtake_does_not_count() -> None:
-    """One that hangs says nothing about the pace of the others."""
+    """A hanging transition says nothing about the pace of others."""
     pace = Pace()
 
     def overtake() -> None:
@@ -74,11 +74,11 @@ def test_a_transition_that_others_overtake_does_not_count() -> None:
 
     with pace.measured():
         PAUSE.wait(0.3)
-        assert (pace.told() or 0) >= 0.3
+        assert (pace.report() or 0) >= 0.3
         other = threading.Thread(target=overtake)
         other.start()
         other.join()
-        assert (pace.told() or 1) < 0.1
+        assert (pace.report() or 1) < 0.1
 
 
 def test_a_transition_whose_lease_is_lost_does_not_count() -> None:
@@ -88,7 +88,7 @@ def test_a_transition_whose_lease_is_lost_does_not_count() -> None:
         pass
     with pace.measured(lost.is_set):
         PAUSE.wait(0.3)
-        assert (pace.told() or 0) >= 0.3
+        assert (pace.report() or 0) >= 0.3
         lost.set()
-        assert (pace.told() or 1) < 0.1
-    assert (pace.told() or 1) < 0.1
+        assert (pace.report() or 1) < 0.1
+    assert (pace.report() or 1) < 0.1

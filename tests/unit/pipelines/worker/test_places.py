@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from pipelines.worker.answers import checkpoint_of, outcome_of
 from pipelines.worker.held_leases import REMEMBERED, HeldLeases
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import Completed
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
@@ -20,7 +20,7 @@ from wire.messages.limits import LONGEST_OUTCOME
 def test_no_more_transitions_run_at_once_than_there_are_places(hosted: Hosted) -> None:
     """The limit applies across messages: here three messages for two places."""
     host = hosted.host()
-    answers: list[Answer] = []
+    answers: list[Report] = []
     messages = [sealed(host, command(99), key=hosted.key) for _ in range(3)]
     threads = [threading.Thread(target=host.execute, args=(message, answers.append)) for message in messages]
     try:
@@ -42,11 +42,11 @@ def test_a_transition_that_runs_for_longer_than_its_first_lease_keeps_its_lease(
     assert held.begin(running.lease_token)
     begun = time.monotonic()
     eventually(lambda: time.monotonic() > begun + 0.02, what="the end of the leases")
-    assert [each.lease_token for each in held.in_hand().running] == [running.lease_token]
+    assert [each.lease_token for each in held.in_use().running] == [running.lease_token]
     assert not held.begin(waiting.lease_token)
 
 
-def test_a_command_is_not_begun_after_its_lease_although_no_heartbeat_has_given_it_back() -> None:
+def test_a_command_does_not_begin_after_its_lease_although_no_heartbeat_has_dropped_it() -> None:
     held = HeldLeases()
     [late] = held.take([command(lease_seconds=-0.001)])
     assert not held.begin(late.lease_token)
@@ -64,7 +64,7 @@ def test_the_newest_leases_are_remembered_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("fits", [True, False])
-def test_what_is_too_large_for_a_message_is_a_failure_and_no_checkpoint(fits: bool) -> None:
+def test_an_output_that_is_too_large_for_a_message_is_a_failure_and_no_checkpoint(fits: bool) -> None:
     text = "x" * (LONGEST_OUTCOME - 1000 if fits else LONGEST_OUTCOME)
     outcome = outcome_of(command(), Completed([text], many=False), steps=1)
     checkpoint = checkpoint_of(command(), 1, [text], many=False)

@@ -1,4 +1,4 @@
-"""What a worker in Python answers over HTTP: who asks, for what, and only then what it says (wire protocol D)."""
+"""The responses of a worker over HTTP. It checks the sender, then the identity, then the payload (wire protocol D)."""
 
 import hashlib
 import hmac
@@ -36,16 +36,16 @@ def host() -> RestHost:
 
 
 def signed(method: str, path: str, body: bytes, **changes: str) -> dict[str, str]:
-    """The headers of a request, written from the protocol alone."""
-    told = {
+    """Return the headers of a request, computed from the protocol without product code."""
+    headers = {
         "X-TPF-Worker-Timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         "X-TPF-Worker-Nonce": str(uuid.uuid4()),
         **{name: value for name, value in changes.items() if name.startswith("X-")},
     }
     digest = hashlib.sha256(body).hexdigest()
-    canonical = f"{method}\n{path}\n{told['X-TPF-Worker-Timestamp']}\n{told['X-TPF-Worker-Nonce']}\n{digest}"
+    canonical = f"{method}\n{path}\n{headers['X-TPF-Worker-Timestamp']}\n{headers['X-TPF-Worker-Nonce']}\n{digest}"
     signature = hmac.new(changes.get("secret", SECRET).encode(), canonical.encode(), hashlib.sha256).hexdigest()
-    return {"X-TPF-Worker-Signature": signature, **told}
+    return {"X-TPF-Worker-Signature": signature, **headers}
 
 
 def payload(type_id: str, value: Any) -> dict[str, str]:
@@ -77,7 +77,7 @@ def command(given: dict[str, str], **members: Any) -> dict[str, Any]:
 
 def posted(host: RestHost, document: Any) -> tuple[int, Any]:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    status, answer = host.answer("POST", EXECUTE, signed("POST", EXECUTE, body), body)
+    status, answer = host.respond("POST", EXECUTE, signed("POST", EXECUTE, body), body)
     return status, json.loads(answer) if answer else None
 
 
@@ -91,7 +91,7 @@ def ran(host: RestHost, given: dict[str, str], **members: Any) -> Any:
     return answer
 
 
-# --- who asks -------------------------------------------------------------------------------------
+# --- signatures -------------------------------------------------------------------------------------
 
 
 def ago(**time: float) -> str:
@@ -115,29 +115,29 @@ def ago(**time: float) -> str:
         {"secret": "another"},
     ],
 )
-def test_who_is_not_let_in(host: RestHost, changes: dict[str, str]) -> None:
-    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **changes), b"") == (401, b"")
+def test_a_request_without_a_valid_signature_is_refused(host: RestHost, changes: dict[str, str]) -> None:
+    assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **changes), b"") == (401, b"")
 
 
-def test_the_signature_is_of_this_method_path_and_body(host: RestHost) -> None:
+def test_the_signature_covers_the_method_the_path_and_the_body(host: RestHost) -> None:
     body = json.dumps(command(uni(ORDER))).encode()
     headers = signed("POST", EXECUTE, body)
-    assert host.answer("POST", EXECUTE, headers, body + b" ") == (401, b"")
-    assert host.answer("GET", CAPABILITIES, headers, body) == (401, b"")
+    assert host.respond("POST", EXECUTE, headers, body + b" ") == (401, b"")
+    assert host.respond("GET", CAPABILITIES, headers, body) == (401, b"")
     upper = {**headers, "X-TPF-Worker-Signature": headers["X-TPF-Worker-Signature"].upper()}
-    assert host.answer("POST", EXECUTE, upper, body) == (401, b"")
+    assert host.respond("POST", EXECUTE, upper, body) == (401, b"")
     lower = {name.lower(): value for name, value in headers.items()}
-    assert host.answer("POST", EXECUTE, lower, body)[0] == 200
+    assert host.respond("POST", EXECUTE, lower, body)[0] == 200
 
 
-def test_a_request_is_let_in_once_for_both_addresses(host: RestHost) -> None:
+def test_a_nonce_is_accepted_once_for_both_paths(host: RestHost) -> None:
     nonce = {"X-TPF-Worker-Nonce": "one"}
     body = json.dumps(command(uni(ORDER))).encode()
     wrong = {**signed("GET", CAPABILITIES, b"", **nonce), "X-TPF-Worker-Signature": "0" * 64}
-    assert host.answer("GET", CAPABILITIES, wrong, b"")[0] == 401
-    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 200
-    assert host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 401
-    assert host.answer("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
+    assert host.respond("GET", CAPABILITIES, wrong, b"")[0] == 401
+    assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 200
+    assert host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b"", **nonce), b"")[0] == 401
+    assert host.respond("POST", EXECUTE, signed("POST", EXECUTE, body, **nonce), body)[0] == 401
 
 
 def test_nonces_are_bounded_and_forgotten_with_their_time() -> None:
@@ -161,21 +161,21 @@ def test_a_nonce_is_known_for_as_long_as_its_request_is_fresh() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/", 404), ("GET", EXECUTE, 405), ("PUT", CAPABILITIES, 405)]
 )
-def test_what_is_not_served(host: RestHost, method: str, path: str, status: int) -> None:
-    assert host.answer(method, path, {}, b"") == (status, b"")
+def test_other_methods_and_paths_are_refused(host: RestHost, method: str, path: str, status: int) -> None:
+    assert host.respond(method, path, {}, b"") == (status, b"")
 
 
-# --- what it says ---------------------------------------------------------------------------------
+# --- commands ---------------------------------------------------------------------------------
 
 
-def test_anybody_may_ask_whether_it_is_alive(host: RestHost) -> None:
-    status, body = host.answer("GET", "/q/health/live", {}, b"")
+def test_the_liveness_check_needs_no_signature(host: RestHost) -> None:
+    status, body = host.respond("GET", "/q/health/live", {}, b"")
     assert (status, json.loads(body)) == (200, {"status": "UP", "checks": []})
-    assert host.answer("POST", "/q/health/live", {}, b"")[0] == 405
+    assert host.respond("POST", "/q/health/live", {}, b"")[0] == 405
 
 
-def test_what_it_hosts(host: RestHost) -> None:
-    status, answer = host.answer("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
+def test_the_capabilities_name_the_hosted_release(host: RestHost) -> None:
+    status, answer = host.respond("GET", CAPABILITIES, signed("GET", CAPABILITIES, b""), b"")
     assert (status, json.loads(answer)) == (
         200,
         {
@@ -252,46 +252,46 @@ def test_a_payload_that_cannot_be_read_is_a_failure(host: RestHost, given: dict[
 
 
 @pytest.mark.parametrize("indexes", [(5, -1), (0, 9)])
-def test_steps_that_there_are_not_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
+def test_unknown_steps_are_a_failure(host: RestHost, indexes: tuple[int, int]) -> None:
     answer = ran(host, uni(ORDER), currentStepIndex=indexes[0], stopBeforeStepIndex=indexes[1])
     assert answer["failure"]["failureClass"] == "java.lang.IllegalArgumentException"
 
 
-def test_what_must_not_be_retried_says_so(host: RestHost) -> None:
+def test_a_failure_that_must_not_be_retried_has_the_class_of_the_protocol(host: RestHost) -> None:
     answer = ran(host, uni({**ORDER, "lines": []}))
     assert answer["failure"]["failureClass"] == "org.pipelineframework.step.NonRetryableException"
     assert answer["failure"]["message"].endswith('step "Validate order": order r1 names no dish')
 
 
-# --- what it does ---------------------------------------------------------------------------------
+# --- transitions ---------------------------------------------------------------------------------
 
 
 def test_it_suspends_at_an_await(host: RestHost) -> None:
     answer = ran(host, uni(ORDER))
     assert (answer["outcome"], answer["outputPayloads"], answer["failure"]) == ("WAITING_EXTERNAL", [], None)
-    told = answer["awaitSuspension"]
-    unit, [asked] = told["unit"], told["interactions"]
+    suspension = answer["awaitSuspension"]
+    unit, [interaction] = suspension["unit"], suspension["interactions"]
     step_id = "ProcessAwaitRestaurantDecisionService"
     name = hashlib.md5(f"acme:{EXECUTION}:{step_id}:2".encode()).digest()
-    assert unit["unitId"] == told["unitId"] == asked["unitId"] == str(uuid.UUID(bytes=name, version=3))
-    assert unit["primaryInteractionId"] == asked["interactionId"]
-    assert (unit["status"], unit["version"], asked["version"], asked["status"]) == (
+    assert unit["unitId"] == suspension["unitId"] == interaction["unitId"] == str(uuid.UUID(bytes=name, version=3))
+    assert unit["primaryInteractionId"] == interaction["interactionId"]
+    assert (unit["status"], unit["version"], interaction["version"], interaction["status"]) == (
         "WAITING_EXTERNAL",
         1,
         2,
         "DISPATCHED",
     )
-    assert (told["stepIndex"], unit["stepId"], asked["outputType"]) == (2, step_id, TYPES + "Decision")
-    assert asked["requestPayload"]["dishes"] == ["soup"]
-    assert asked["requestPayload"]["total"] == "9.00"
-    assert asked["deadlineEpochMs"] - asked["createdAtEpochMs"] == 30 * 60 * 1000
-    assert (asked["causationId"], asked["idempotencyKey"]) == (f"{EXECUTION}:2", f"{EXECUTION}:{step_id}")
-    assert (asked["group"], asked["transportType"]) == ("restaurant", "interaction-api")
+    assert (suspension["stepIndex"], unit["stepId"], interaction["outputType"]) == (2, step_id, TYPES + "Decision")
+    assert interaction["requestPayload"]["dishes"] == ["soup"]
+    assert interaction["requestPayload"]["total"] == "9.00"
+    assert interaction["deadlineEpochMs"] - interaction["createdAtEpochMs"] == 30 * 60 * 1000
+    assert (interaction["causationId"], interaction["idempotencyKey"]) == (f"{EXECUTION}:2", f"{EXECUTION}:{step_id}")
+    assert (interaction["group"], interaction["transportType"]) == ("restaurant", "interaction-api")
     again = ran(host, uni(ORDER))["awaitSuspension"]
-    assert again["interactions"][0]["correlationId"] == asked["correlationId"]
+    assert again["interactions"][0]["correlationId"] == interaction["correlationId"]
 
 
-def test_it_goes_on_with_a_bare_answer(host: RestHost) -> None:
+def test_it_resumes_with_a_bare_response(host: RestHost) -> None:
     decision = {"order_id": str(uuid.uuid4()), "accepted": True, "note": "ok"}
     answer = ran(host, payload(TYPES + "Decision", decision), currentStepIndex=3)
     [output] = answer["outputPayloads"]
@@ -317,7 +317,7 @@ def test_it_reads_maps_as_well_as_named_types(host: RestHost) -> None:
     assert json.loads(answer["outputPayloads"][0]["payload"])["state"] == "REJECTED"
 
 
-def test_it_stops_before_a_step_and_echoes_where_there_is_nothing_to_run(host: RestHost) -> None:
+def test_it_stops_before_a_step_and_echoes_its_input_if_no_step_is_left(host: RestHost) -> None:
     one = ran(host, uni(ORDER), stopBeforeStepIndex=1)
     assert one["outputPayloads"][0]["payloadTypeId"] == TYPES + "ValidOrder"
     missing = command(uni(ORDER))
@@ -326,7 +326,7 @@ def test_it_stops_before_a_step_and_echoes_where_there_is_nothing_to_run(host: R
     assert json.loads(none["outputPayloads"][0]["payload"]) == ORDER
 
 
-def test_past_its_last_step_it_passes_its_input_on(host: RestHost) -> None:
+def test_after_its_last_step_it_passes_its_input_through(host: RestHost) -> None:
     finished = {"order_id": str(uuid.uuid4()), "state": "ACCEPTED", "note": ""}
     answer = ran(host, payload(TYPES + "FinishedOrder", finished), currentStepIndex=4)
     assert (answer["outcome"], answer["outputPayloads"], answer["terminalInputPassthrough"]) == ("COMPLETED", [], True)
@@ -348,8 +348,8 @@ def server(host: RestHost) -> Iterator[Server]:
 
 def test_it_serves_over_http(server: Server) -> None:
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    told = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
-    assert (told.status_code, told.json()["releaseVersion"]) == (200, "1.0")
+    response = requests.get(url + CAPABILITIES, headers=signed("GET", CAPABILITIES, b""))
+    assert (response.status_code, response.json()["releaseVersion"]) == (200, "1.0")
     body = json.dumps(command(uni(ORDER))).encode()
     answer = requests.post(url + EXECUTE, data=body, headers=signed("POST", EXECUTE, body))
     assert (answer.status_code, answer.json()["outcome"]) == (200, "WAITING_EXTERNAL")

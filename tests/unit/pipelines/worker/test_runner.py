@@ -93,12 +93,12 @@ def test_indexes_outside_of_the_pipeline_are_the_callers_mistake(
 @pytest.mark.parametrize(
     ("payload", "shape", "says"),
     [
-        ("3", "UNI", 'step "Double": the input is no integer: Input should be a valid integer'),
-        (None, "UNI", "the input is no integer"),
-        ([3], "UNI", "the input is no integer"),
-        (3, "MULTI", "the input is no list of items"),
-        (None, "MULTI", "the input is no list of items"),
-        ([1, "2"], "MULTI", "item 1: the input is no integer"),
+        ("3", "UNI", 'step "Double": the input is not of type integer: Input should be a valid integer'),
+        (None, "UNI", "the input is not of type integer"),
+        ([3], "UNI", "the input is not of type integer"),
+        (3, "MULTI", "the input is not a list of items"),
+        (None, "MULTI", "the input is not a list of items"),
+        ([1, "2"], "MULTI", "item 1: the input is not of type integer"),
     ],
 )
 def test_an_undecodable_payload_is_final_and_runs_nothing(
@@ -119,16 +119,16 @@ FAILING = [
     ("raise Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
     ("raise ValueError('bad') from Closed('shut')", "authored.Closed", 'step "Ship": shut', False),
     ("import sys; sys.exit(4)", "SystemExit", 'step "Ship": 4', True),
-    ("return None", "INVALID_STEP_OUTPUT", 'step "Ship": returned what is no authored.Receipt: ', False),
+    ("return None", "INVALID_STEP_OUTPUT", "returned a value that is not of type authored.Receipt: ", False),
     ("return Receipt('x')", "INVALID_STEP_OUTPUT", "number: Input should be a valid integer", False),
-    ("return Receipt(1, 'a\\0')", "INVALID_STEP_OUTPUT", "note: the text holds a NUL character", False),
+    ("return Receipt(1, 'a\\0')", "INVALID_STEP_OUTPUT", "note: the text contains a NUL character", False),
     ("return order", "INVALID_STEP_OUTPUT", "authored.Receipt", False),
     ("raise ValueError('a\\0b\\ud800')", "ValueError", 'step "Ship": a\ufffdb\ufffd', True),
 ]
 
 
 @pytest.mark.parametrize(("body", "failure_class", "message", "retryable"), FAILING)
-def test_what_a_step_raises_or_returns_wrongly_is_a_failure(
+def test_an_exception_or_a_wrong_value_of_a_step_is_a_failure(
     author: Author, context: StepContext, body: str, failure_class: str, message: str, retryable: bool
 ) -> None:
     pipeline = author.pipeline(
@@ -211,8 +211,8 @@ def test_streams_are_lazy(author: Author, context: StepContext) -> None:
     assert run(pipeline, 1, start=0, stop=-1, context=context) == Completed([1, 4, 9], many=True)
 
 
-def test_a_step_gets_what_reading_the_json_would_give(author: Author, context: StepContext) -> None:
-    """So it makes no difference whether two steps run in one transition or in two."""
+def test_a_step_receives_the_value_as_read_from_json(author: Author, context: StepContext) -> None:
+    """So it does not matter whether two steps run in one transition or in two."""
     pipeline = author.pipeline(
         """
         kept = Receipt(1)
@@ -229,7 +229,7 @@ def test_a_step_gets_what_reading_the_json_would_give(author: Author, context: S
     assert run(pipeline, {"number": 1}, start=0, stop=-1, context=context) == Completed([False], many=False)
 
 
-def test_the_context_says_where_a_step_stands(author: Author, context: StepContext) -> None:
+def test_the_context_names_the_step_and_the_item(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline(
         """
         @pipeline.step
@@ -271,7 +271,7 @@ def show({parameter}) -> str:
         ("list[int]", "list[bool]", 0, [[]], False),
     ],
 )
-def test_an_await_suspends_with_what_is_asked(
+def test_an_await_suspends_with_its_requests(
     author: Author,
     context: StepContext,
     request_hint: str,
@@ -288,14 +288,14 @@ def test_an_await_suspends_with_what_is_asked(
     assert (suspended.step.waits.step_id, suspended.step.waits.assignee) == ("ProcessApproveService", "eva")
 
 
-def test_an_await_on_one_value_asks_once(author: Author, context: StepContext) -> None:
+def test_an_await_on_one_value_has_one_request(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline("pipeline.awaits('Approve', request=int, response=bool, timeout=timedelta(hours=1))")
     suspended = run(pipeline, 4, start=0, stop=-1, context=context)
     assert isinstance(suspended, Suspended)
     assert (suspended.step_index, suspended.requests, suspended.itemized) == (0, [4], False)
 
 
-def test_an_await_per_item_over_an_empty_stream_asks_nobody(author: Author, context: StepContext) -> None:
+def test_an_await_per_item_over_an_empty_stream_has_no_request(author: Author, context: StepContext) -> None:
     body = AWAITING.format(request="int", response="bool", parameter="answers: list[bool]", name="answers")
     assert run(author.pipeline(body), 0, start=0, stop=-1, context=context) == Completed(["[]"], many=False)
 
@@ -321,7 +321,7 @@ def test_an_await_per_item_over_an_empty_stream_asks_nobody(author: Author, cont
         ),
     ],
 )
-def test_a_timer_suspends_once_with_all_that_came_to_it(
+def test_a_timer_suspends_once_with_its_whole_input(
     author: Author, context: StepContext, body: str, payload: int, requests: list[Any], cardinality: str
 ) -> None:
     suspended = run(author.pipeline(body), payload, start=0, stop=-1, context=context)
@@ -329,7 +329,7 @@ def test_a_timer_suspends_once_with_all_that_came_to_it(
     assert (suspended.requests, suspended.itemized, suspended.step.cardinality) == (requests, False, cardinality)
 
 
-def test_a_failure_before_an_await_is_no_suspension(author: Author, context: StepContext) -> None:
+def test_a_failure_before_an_await_causes_no_suspension(author: Author, context: StepContext) -> None:
     body = AWAITING.format(request="int", response="bool", parameter="answer: bool", name="answer")
     pipeline = author.pipeline(body.replace("yield from range(n)", "yield 1; raise OSError('gone')"))
     assert isinstance(run(pipeline, 1, start=0, stop=-1, context=context), Failed)
@@ -338,7 +338,7 @@ def test_a_failure_before_an_await_is_no_suspension(author: Author, context: Ste
 @pytest.mark.parametrize(
     ("payload", "shape", "outputs"), [(True, "UNI", ["True"]), ([True, False], "MULTI", ["True", "False"])]
 )
-def test_a_run_resumes_behind_an_await_with_the_answer(
+def test_a_run_resumes_after_an_await_with_the_response(
     author: Author, context: StepContext, payload: Any, shape: Literal["UNI", "MULTI"], outputs: list[str]
 ) -> None:
     body = AWAITING.format(request="int", response="bool", parameter="answer: bool", name="answer")
@@ -346,7 +346,7 @@ def test_a_run_resumes_behind_an_await_with_the_answer(
     assert outcome == Completed(outputs, many=shape == "MULTI")
 
 
-def test_an_answer_of_another_type_is_undecodable(author: Author, context: StepContext) -> None:
+def test_a_response_of_another_type_is_undecodable(author: Author, context: StepContext) -> None:
     pipeline = author.pipeline("pipeline.awaits('Approve', request=int, response=bool, timeout=timedelta(hours=1))")
     failed = run(pipeline, "yes", start=1, stop=-1, context=context)
     assert isinstance(failed, Failed)
@@ -383,7 +383,7 @@ def test_a_step_can_ask_whether_it_is_cancelled_and_the_next_one_does_not_begin(
     assert log == [False, "cancelled now", True]
 
 
-def test_a_context_that_nobody_cancels_is_not_cancelled(context: StepContext) -> None:
+def test_a_context_is_not_cancelled_by_default(context: StepContext) -> None:
     assert not context.cancelled
     context.raise_if_cancelled()
     cancelled = dataclasses.replace(context, cancellation=lambda: True)

@@ -1,4 +1,4 @@
-"""What a worker answers when it is asked to stop before a step, and from where it goes on."""
+"""The outcome of a command that stops before a step, and the next command after it."""
 
 import json
 import secrets
@@ -60,7 +60,7 @@ def host(stopping: Hosted) -> Host:
     return stopping.host()
 
 
-def asked(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -> Outcome:
+def outcome_of_command(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -> Outcome:
     members = {"current_step_index": start, "stop_before_step_index": stop, "shape": shape}
     made: Command = command(payload=json.dumps(payload), **members)
     group = CommandGroup(commands=[made])
@@ -81,22 +81,22 @@ def asked(host: Host, start: int, stop: int, payload: Any, shape: str = "UNI") -
         (1, 2, 5, "UNI", ["10"]),
         (2, 3, [0, 2, 4], "MULTI", ["6"]),
         (2, 3, [], "MULTI", ["0"]),
-        # To run nothing is to echo the input (wire protocol D.5).
+        # If no step runs, the input is echoed (wire protocol D.5).
         (1, 1, 5, "UNI", ["5"]),
         (2, 2, [5, 6], "MULTI", ["5", "6"]),
     ],
 )
-def test_a_stop_gives_out_what_the_step_behind_it_starts_from(
+def test_a_stop_returns_the_input_of_the_next_step(
     host: Host, start: int, stop: int, payload: Any, shape: str, outputs: list[str]
 ) -> None:
-    outcome = asked(host, start, stop, payload, shape)
+    outcome = outcome_of_command(host, start, stop, payload, shape)
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", outputs)
     assert outcome.stopped_before_step_index == stop
 
 
 def test_an_await_before_the_stop_suspends(host: Host) -> None:
     for stop in (4, -1):
-        outcome = asked(host, 3, stop, 6)
+        outcome = outcome_of_command(host, 3, stop, 6)
         assert outcome.suspension is not None
         assert (outcome.outcome, outcome.suspension.step_index, outcome.suspension.requests) == (
             "WAITING_EXTERNAL",
@@ -111,24 +111,24 @@ def test_an_await_before_the_stop_suspends(host: Host) -> None:
     ("payload", "shape", "outputs"),
     [("yes", "UNI", ['"yes"']), (["a", "b"], "MULTI", ['"a"', '"b"']), ([], "MULTI", [])],
 )
-def test_behind_the_last_step_the_answer_is_the_result(
+def test_after_the_last_step_the_response_is_the_result(
     host: Host, stop: int, payload: Any, shape: str, outputs: list[str]
 ) -> None:
-    """An end that was reached is no stop, whether it was named or not."""
-    outcome = asked(host, 4, stop, payload, shape)
+    """A transition that reaches the end has no stop, even if the command names the end."""
+    outcome = outcome_of_command(host, 4, stop, payload, shape)
     assert (outcome.outcome, outcome.output_payloads) == ("COMPLETED", outputs)
     assert outcome.stopped_before_step_index == -1
 
 
 @pytest.mark.parametrize(("start", "stop"), [(4, 5), (0, 5), (5, -1), (2, 1)])
-def test_steps_that_the_pipeline_does_not_have_are_refused(host: Host, start: int, stop: int) -> None:
-    outcome = asked(host, start, stop, 1)
+def test_unknown_steps_are_refused(host: Host, start: int, stop: int) -> None:
+    outcome = outcome_of_command(host, start, stop, 1)
     assert outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.retryable) == ("UNDECODABLE_PAYLOAD", False)
 
 
-def test_a_resumed_step_holds_its_input_against_its_own_type(host: Host) -> None:
-    outcome = asked(host, 1, 2, [0, "one"], "MULTI")
+def test_a_resumed_step_checks_its_input_against_its_type(host: Host) -> None:
+    outcome = outcome_of_command(host, 1, 2, [0, "one"], "MULTI")
     assert outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.step_index) == ("UNDECODABLE_PAYLOAD", 1)
     assert "item 1" in outcome.failure.message

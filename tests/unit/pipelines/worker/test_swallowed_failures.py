@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import Pipeline, StepContext
 from pipelines.failures import Failed
-from pipelines.worker.runner import Outcome, run
+from pipelines.worker.runner import RunResult, run
 from tests.unit.pipelines.conftest import Author
 
 FAILURES = {
@@ -81,7 +81,7 @@ def pipeline_of(author: Author, failure: str, gathering: str, swallowing: str, f
     )
 
 
-def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[Outcome, list[Any]]:
+def outcome_of(pipeline: Pipeline, context: StepContext) -> tuple[RunResult, list[Any]]:
     """Return the outcome of a run without checkpoints (lazy streams) and the checkpoints of a run with them."""
     kept: list[Any] = []
     authored = sys.modules["authored"]

@@ -141,7 +141,7 @@ def test_a_worker_is_up_while_one_caller_of_several_still_waits(hosted: Hosted) 
             assert requests.get(calls.url + HEALTH_PATH, timeout=10).status_code == 200
 
 
-def test_a_worker_that_ends_finishes_what_it_runs(hosted: Hosted) -> None:
+def test_a_worker_that_ends_finishes_its_running_transitions(hosted: Hosted) -> None:
     with serving(hosted, 1) as (server, calls):
         calls.begin(99)
         eventually(hosted.marks, what="the step")
@@ -159,12 +159,12 @@ def test_a_worker_that_ends_finishes_what_it_runs(hosted: Hosted) -> None:
 @pytest.mark.parametrize(
     ("customer", "reason"),
     [
-        pytest.param("x" * LONGEST_OUTCOME, "the output cannot travel", id="one payload is too long"),
+        pytest.param("x" * LONGEST_OUTCOME, "the output cannot be sent", id="one payload is too long"),
         # In the response, the payload is a string in JSON, which doubles the backslashes before its quotes.
         pytest.param('"' * (LONGEST_OUTCOME // 3), "the outcome has", id="all together are"),
     ],
 )
-def test_an_answer_that_the_coordinator_would_not_read_is_a_failure(customer: str, reason: str) -> None:
+def test_a_result_that_the_coordinator_would_not_read_is_a_failure(customer: str, reason: str) -> None:
     host = RestHost(HostedRelease(orders, IDENTITY, "app", "sha256:1"), secret=SECRET)
     status, answer = posted(host, command(uni({**ORDER, "customer": customer}), stopBeforeStepIndex=0))
     assert (status, answer["outcome"]) == (200, "FAILED")

@@ -216,7 +216,7 @@ def test_an_unsafe_archive_is_a_finding_that_names_the_entry() -> None:
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("../evil", b"")
     verdict = verify(descriptor(("app", "lambda-zip", buffer.getvalue())), Shelf(app=buffer.getvalue()))
-    message = "Failed to inspect release artifact: an entry's name leads out of the archive"
+    message = "Failed to inspect release artifact: an entry's name points outside of the archive"
     assert findings_of(verdict) == [("ARCHIVE_NAME_CLIMBS_OUT", f"{AT}!../evil", message)]
 
 

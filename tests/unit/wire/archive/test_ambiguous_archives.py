@@ -249,7 +249,7 @@ ACCEPTED: dict[str, Build] = {
 
 
 @pytest.mark.parametrize("build", ACCEPTED.values(), ids=ACCEPTED)
-def test_what_all_readers_understand_alike_is_read(build: Build) -> None:
+def test_a_header_that_all_readers_understand_alike_is_accepted(build: Build) -> None:
     assert read(build()) == b"{}"
 
 

@@ -1,4 +1,4 @@
-"""Contract entries out of archives, sound and hostile."""
+"""Reads contract entries of valid and hostile archives."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_a_hostile_archive_gets_exactly_its_findings(
     assert all(finding.message.startswith("Failed to inspect release artifact: ") for finding in caught.value.findings)
 
 
-def test_the_bytes_that_come_out_are_counted_whatever_the_directory_says() -> None:
+def test_inflated_bytes_are_counted_for_any_size_in_the_directory() -> None:
     bomb = archive((CONTRACT_ENTRY, bytes(64 * 1024 * 1024)))
     lying = patched(bomb, HEADER, 24, struct.pack("<L", 100))
     tracemalloc.start()
@@ -272,6 +272,6 @@ def test_the_bytes_that_come_out_are_counted_whatever_the_directory_says() -> No
         tracemalloc.stop()
 
 
-def test_a_file_that_cannot_be_read_raises_as_it_is(tmp_path: Path) -> None:
+def test_an_error_while_reading_the_file_is_raised_unchanged(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file, pytest.raises(OSError, match="read"):
         read_contract_entry(file)

@@ -1,4 +1,4 @@
-"""Archives that are made to hurt whoever unpacks them: each is refused by its own code, in bounded time and memory."""
+"""Archives that attack their readers. Each is refused with its code, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def patched(data: bytes, signature: bytes, offset: int, value: bytes, *, last: b
 
 
 def both(data: bytes, offset: int, value: bytes) -> bytes:
-    """The same change in an entry's local header and in the directory, whose members lie two bytes further."""
+    """Make the same change in an entry's local header and in the directory, whose members are two bytes further."""
     return patched(patched(data, LOCAL, offset, value), HEADER, offset + 2, value)
 
 
@@ -70,7 +70,7 @@ def chain(depth: int, *, method: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def overlapping(names: int) -> bytes:
-    """One kernel of data that every entry of the directory claims, as the most compact bombs have it."""
+    """Return an archive whose entries all share the same data, like the most compact bombs."""
     kernel = zipped(("000", bytes(MEGABYTE)))
     start = kernel.find(HEADER)
     record = kernel[start : kernel.find(END)]
@@ -80,7 +80,7 @@ def overlapping(names: int) -> bytes:
 
 
 def quoted() -> bytes:
-    """Entries that cover each other's local headers."""
+    """Return an archive whose entries cover each other's local headers."""
     data = stored(("outer", stored(("inner", b"x" * 100))))
     start, end_at = data.rfind(HEADER), data.rfind(END)
     record = data[start:end_at]
@@ -93,26 +93,26 @@ def quoted() -> bytes:
 
 
 def hidden() -> bytes:
-    """An entry that a reader which streams would see, and one that goes by the directory would not."""
-    whole = zipped(("seen", b"1"), ("hidden", b"2"), ("seen too", b"3"))
-    start = whole.find(HEADER)
-    records = whole[start : whole.find(END)]
+    """Return an archive with an entry that only streaming readers find, because the directory omits it."""
+    archive = zipped(("seen", b"1"), ("hidden", b"2"), ("seen too", b"3"))
+    start = archive.find(HEADER)
+    records = archive[start : archive.find(END)]
     second = records.find(HEADER, 4)
     third = records.find(HEADER, second + 4)
     entries = records[:second] + records[third:]
-    return whole[:start] + entries + struct.pack("<4s4H2LH", END, 0, 0, 2, 2, len(entries), start, 0)
+    return archive[:start] + entries + struct.pack("<4s4H2LH", END, 0, 0, 2, 2, len(entries), start, 0)
 
 
 def hidden_first() -> bytes:
-    whole = zipped(("hidden", b"2"), ("seen", b"1"))
-    start = whole.find(HEADER)
-    records = whole[start : whole.find(END)]
+    archive = zipped(("hidden", b"2"), ("seen", b"1"))
+    start = archive.find(HEADER)
+    records = archive[start : archive.find(END)]
     entries = records[records.find(HEADER, 4) :]
-    return whole[:start] + entries + struct.pack("<4s4H2LH", END, 0, 0, 1, 1, len(entries), start, 0)
+    return archive[:start] + entries + struct.pack("<4s4H2LH", END, 0, 0, 1, 1, len(entries), start, 0)
 
 
 def a_million(claimed: int) -> bytes:
-    """As cheap as it gets: empty entries whose names are their numbers, in a directory without any of their data."""
+    """Return a small archive of a million empty entries, with a directory but without their data."""
     record = struct.pack("<4s6H3L5H2L", HEADER, 20, 20, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0)
     directory = b"".join(record + b"%07d" % number for number in range(1_000_000))
     wide = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, claimed, claimed, len(directory), 0)
@@ -122,7 +122,7 @@ def a_million(claimed: int) -> bytes:
 
 
 def lying(size: int) -> bytes:
-    """An entry that unpacks to 32 MB and admits to `size`, in both headers."""
+    """Return an entry that unpacks to 32 MB, while both headers declare `size`."""
     return both(zipped(("bomb", ZEROS)), 22, struct.pack("<L", size))
 
 
@@ -232,7 +232,7 @@ def test_there_are_at_least_forty() -> None:
 
 
 @pytest.mark.parametrize(("build", "code"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_it_is_refused_by_its_own_code_in_bounded_time_and_memory(build: Callable[[], bytes], code: str) -> None:
+def test_it_is_refused_with_its_code_in_bounded_time_and_memory(build: Callable[[], bytes], code: str) -> None:
     file = io.BytesIO(build())
     tracemalloc.start()
     began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
@@ -248,7 +248,7 @@ def test_it_is_refused_by_its_own_code_in_bounded_time_and_memory(build: Callabl
     assert len(caught.value.findings) <= 101
 
 
-def test_the_entries_of_archives_inside_count_too() -> None:
+def test_the_entries_of_nested_archives_count_too() -> None:
     data = stored(*((f"{n}.zip", stored(*((f"{m}", b"") for m in range(26)))) for n in range(4)))
     with pytest.raises(ArchiveError) as caught:
         read_contract_entry(io.BytesIO(data), Limits(entries=100))
@@ -258,7 +258,7 @@ def test_the_entries_of_archives_inside_count_too() -> None:
 
 
 class Streamed(io.BytesIO):
-    """Keeps zipfile from going back to fill in sizes, so that it writes them behind each entry."""
+    """Prevents zipfile from seeking, so that it writes sizes after each entry."""
 
     def seekable(self) -> bool:
         return False
@@ -302,12 +302,12 @@ HARMLESS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("build", HARMLESS.values(), ids=HARMLESS.keys())
-def test_what_looks_odd_and_is_harmless_is_read(build: Callable[[], bytes]) -> None:
+def test_an_unusual_but_harmless_archive_is_read(build: Callable[[], bytes]) -> None:
     assert read_contract_entry(io.BytesIO(build()), LIMITS) == b"{}"
 
 
 class Sparse(io.RawIOBase):
-    """A file of a terabyte that is not there, with an end record at its end."""
+    """A sparse file of a terabyte, with an end record at its end."""
 
     SIZE = 2**40
 
@@ -330,7 +330,7 @@ class Sparse(io.RawIOBase):
 
 
 @pytest.mark.parametrize("entries", [0, 1, 100, 65535])
-def test_of_a_file_of_any_size_only_the_end_is_read_to_find_its_directory(entries: int) -> None:
+def test_only_the_end_of_a_file_is_read_to_find_its_directory(entries: int) -> None:
     file = Sparse(struct.pack("<4s4H2LH", END, 0, 0, entries, entries, 46 * entries, 0, 0))
     stream: BinaryIO = file  # type: ignore[assignment]
     with pytest.raises(ArchiveError):
@@ -338,7 +338,7 @@ def test_of_a_file_of_any_size_only_the_end_is_read_to_find_its_directory(entrie
     assert file.given < MEGABYTE
 
 
-def test_of_a_file_of_any_size_only_the_end_is_read_to_tell_that_it_is_no_archive() -> None:
+def test_only_the_end_of_a_file_is_read_to_find_that_it_is_not_an_archive() -> None:
     file = Sparse(b"the end")
     stream: BinaryIO = file  # type: ignore[assignment]
     assert read_contract_entry(stream) is None

@@ -76,9 +76,7 @@ def test_every_byte_of_an_accepted_archive_is_inflated_once_and_its_contract_twi
 
 @pytest.mark.parametrize("admitted", [0, 1, 1000, PIECE - 1, PIECE, PIECE + 1, MEGABYTE, 3 * MEGABYTE])
 @pytest.mark.parametrize("inside", [0, 1, 2])
-def test_an_entry_that_lies_is_inflated_no_further_than_it_admits_to(
-    inflated: Inflated, admitted: int, inside: int
-) -> None:
+def test_an_entry_is_inflated_no_further_than_its_declared_size(inflated: Inflated, admitted: int, inside: int) -> None:
     data = assembled(CONTRACT, lying(admitted, bytes(32 * MEGABYTE)))
     for number in range(inside):
         data = assembled(stored(f"{number}.zip", data))
@@ -87,7 +85,7 @@ def test_an_entry_that_lies_is_inflated_no_further_than_it_admits_to(
     assert inflated.most <= PIECE
 
 
-def test_an_entry_that_lies_inside_a_compressed_archive_is_inflated_no_further_than_it_admits_to(
+def test_an_entry_of_a_compressed_nested_archive_is_inflated_no_further_than_its_declared_size(
     inflated: Inflated,
 ) -> None:
     inner = assembled(lying(1000, bytes(32 * MEGABYTE)))
@@ -97,7 +95,7 @@ def test_an_entry_that_lies_inside_a_compressed_archive_is_inflated_no_further_t
 
 @pytest.mark.parametrize("more", [1, 4000])
 @pytest.mark.parametrize("entry", [stored("a", b"x" * 100), deflated("a", b"x" * 100)], ids=["stored", "deflated"])
-def test_an_entry_that_gives_less_than_it_admits_to_is_refused(entry: Member, more: int) -> None:
+def test_an_entry_that_is_smaller_than_its_declared_size_is_refused(entry: Member, more: int) -> None:
     assert codes(assembled(CONTRACT, replace(entry, size=entry.size + more))) == {"ARCHIVE_SIZE_WRONG"}
 
 
@@ -112,7 +110,7 @@ FROM_THE_DIRECTORY = {
 
 
 @pytest.mark.parametrize("build", FROM_THE_DIRECTORY.values(), ids=FROM_THE_DIRECTORY)
-def test_what_the_headers_show_is_refused_before_anything_is_inflated(
+def test_a_fault_in_the_headers_is_refused_before_any_entry_is_inflated(
     inflated: Inflated, build: Callable[[], bytes]
 ) -> None:
     assert codes(build())
@@ -147,7 +145,7 @@ def test_a_directory_beyond_its_bounds_is_not_read(limits: Limits, code: str) ->
     assert codes(data, Limits(entries=3000, directory_bytes=150_000)) == set()
 
 
-def test_archives_inside_are_inflated_within_the_bound_of_all_of_them(inflated: Inflated) -> None:
+def test_nested_archives_are_inflated_within_their_common_bound(inflated: Inflated) -> None:
     limits = Limits(unpacked_bytes=10 * MEGABYTE)
     inner = assembled(deflated("x", bytes(3 * MEGABYTE)))
     data = assembled(*(stored(f"{number}.zip", inner) for number in range(9)))
@@ -155,14 +153,14 @@ def test_archives_inside_are_inflated_within_the_bound_of_all_of_them(inflated: 
     assert inflated.total <= limits.unpacked_bytes
 
 
-def test_the_entries_of_archives_inside_count_together(inflated: Inflated) -> None:
+def test_the_entries_of_nested_archives_count_together(inflated: Inflated) -> None:
     inner = assembled(*(stored(f"{number}", b"") for number in range(30)))
     data = assembled(*(stored(f"{number}.zip", inner) for number in range(4)))
     assert codes(data, Limits(entries=124)) == set()
     assert codes(data, Limits(entries=123)) == {"ARCHIVE_TOO_MANY_ENTRIES"}
 
 
-def test_compressed_archives_are_inflated_to_look_into_them_within_a_bound_of_their_own(inflated: Inflated) -> None:
+def test_compressed_nested_archives_have_a_separate_bound(inflated: Inflated) -> None:
     limits = Limits(inner_bytes=10 * MEGABYTE)
     inner = assembled(stored("x", bytes(3 * MEGABYTE)))
     data = assembled(*(deflated(f"{number}.zip", inner) for number in range(9)))
@@ -171,7 +169,7 @@ def test_compressed_archives_are_inflated_to_look_into_them_within_a_bound_of_th
     assert inflated.total <= limits.inner_bytes + PIECE
 
 
-def test_a_compressed_archive_inside_is_unpacked_to_the_disk() -> None:
+def test_a_compressed_nested_archive_is_unpacked_to_the_disk() -> None:
     data = assembled(deflated("in.zip", assembled(stored("x", bytes(12 * MEGABYTE)))))
     tracemalloc.start()
     try:
@@ -188,7 +186,7 @@ def test_a_compressed_archive_larger_than_the_bound_is_not_inflated(inflated: In
 
 
 @pytest.mark.parametrize("depth", [3, 4, 40])
-def test_nested_archives_are_inflated_only_as_deep_as_they_may_lie(inflated: Inflated, depth: int) -> None:
+def test_nested_archives_are_inflated_only_to_the_depth_limit(inflated: Inflated, depth: int) -> None:
     data = assembled(deflated("leaf", bytes(MEGABYTE)))
     for number in range(depth):
         data = assembled(stored(f"{number}.zip", data))

@@ -1,4 +1,4 @@
-"""Errors of one kind are logged at a bounded rate; what was left out is counted."""
+"""Errors of one kind are logged at a bounded rate; omitted ones are counted."""
 
 import logging
 
@@ -47,7 +47,7 @@ def test_warnings_always_pass(logged: tuple[logging.Logger, list[str]]) -> None:
     assert len(messages) == 100
 
 
-def test_the_next_window_says_how_many_were_left_out(
+def test_the_next_window_reports_how_many_were_omitted(
     logged: tuple[logging.Logger, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger, messages = logged

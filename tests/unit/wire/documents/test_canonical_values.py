@@ -1,4 +1,4 @@
-"""JSON values held against canonical types (wire protocol A.1.3)."""
+"""Checks JSON values against canonical types (wire protocol A.1.3)."""
 
 from __future__ import annotations
 
@@ -196,6 +196,6 @@ def test_mismatches_are_bounded() -> None:
     ],
 )
 @pytest.mark.parametrize("value", [None, 1, "x", [], {"a": 1}])
-def test_definitions_that_are_not_understood_raise_nothing(definition: Any, value: Any) -> None:
+def test_unknown_definitions_raise_nothing(definition: Any, value: Any) -> None:
     mismatches({"T": {"definition": definition}}, "T", value)
     mismatches({"T": definition}, "T", value)

@@ -1,4 +1,4 @@
-"""What a contract's reader accepts and fills in (wire protocol A.1)."""
+"""The contracts that are accepted, and their defaults (wire protocol A.1)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_step_without_members_reads_as_defaults(step: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_present_capabilities_have_defaults_of_their_own(written: dict[str, Any], read: dict[str, Any]) -> None:
+def test_present_capabilities_have_separate_defaults(written: dict[str, Any], read: dict[str, Any]) -> None:
     assert parse(capabilities=written).normalised()["capabilities"] == read
 
 
@@ -103,7 +103,7 @@ def test_a_composition_of_three_thousand_definitions_in_a_row_is_walked_without_
     assert len(contract_from_json(composed_document).composition.definitions) == 3002
 
 
-def test_canonical_types_are_echoed_whatever_they_hold(contract_document: dict[str, Any]) -> None:
+def test_canonical_types_are_returned_unchanged(contract_document: dict[str, Any]) -> None:
     types = {
         "T": {
             "definition": {"id": "T", "kind": "riddle", "answer": [1, 2.5, True, {"é": "\u2028"}]},

@@ -1,4 +1,4 @@
-"""The contract's own hash (wire protocol A.1.5)."""
+"""The hash of a contract (wire protocol A.1.5)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def vector() -> dict[str, Any]:
 
 
 def shuffled(value: Any) -> Any:
-    """Return the value with every object's members in reverse, as a store may give it back."""
+    """Return the value with the members of each object in reverse order, as a store may return it."""
     if isinstance(value, dict):
         return {key: shuffled(value[key]) for key in reversed(value)}
     return [shuffled(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What a descriptor's reader accepts and fills in (wire protocol A.2)."""
+"""The descriptors that are accepted, and their defaults (wire protocol A.2)."""
 
 from __future__ import annotations
 
@@ -70,6 +70,6 @@ def test_a_usual_descriptor_has_no_warnings(descriptor_document: dict[str, Any])
     assert parse(descriptor_document).warnings == ()
 
 
-def test_a_finding_survives_its_json_form() -> None:
+def test_a_finding_is_read_back_from_json() -> None:
     finding = Finding("A_CODE", "a.json#b", "c", Severity.WARNING)
     assert Finding.from_json(finding.to_json()) == finding

@@ -1,4 +1,4 @@
-"""What holds for every document and for every sequence of bytes."""
+"""Properties of all documents and of all sequences of bytes."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_reading_raises_nothing_but_document_errors_with_storable_findings(data:
 
 
 def refusal(read: Callable[[bytes], object], data: bytes) -> tuple[Finding, ...]:
-    """Return the findings that refuse `data`, at least one; none when it is read."""
+    """Return the findings about `data`; none if it is accepted."""
     try:
         read(data)
     except DocumentError as error:

@@ -95,7 +95,7 @@ def test_a_document_with_too_many_values_is_refused_before_it_is_parsed(text: by
         ({"a": {"\ud800": 1}}, "DOCUMENT_BAD_CHARACTER"),
     ],
 )
-def test_a_stored_document_is_bounded_as_one_that_arrives(document: dict[str, Any], code: str) -> None:
+def test_a_stored_document_has_the_same_limits_as_a_new_one(document: dict[str, Any], code: str) -> None:
     assert [finding.code for finding in inspect_value(document, "it")] == [code]
 
 
@@ -110,7 +110,7 @@ def test_a_document_is_read_up_to_its_bounds() -> None:
 @pytest.mark.parametrize(
     "text", ['{"a":1,"a":1}', '{"b":[{"a":1,"a":2}]}', '{"a":NaN}', '{"a":1e999}', '{"a":"\\u0000"}']
 )
-def test_an_object_about_which_anything_was_found_is_never_returned(text: str) -> None:
+def test_an_object_with_findings_is_never_returned(text: str) -> None:
     with pytest.raises(DocumentError):
         read_object(text.encode(), name="it", limit=MB)
 

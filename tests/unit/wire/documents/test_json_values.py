@@ -30,7 +30,7 @@ JSON = st.recursive(
 
 
 def model(value: Any) -> Any:
-    """A value that Python itself compares as JSON values are to be compared."""
+    """Return a value that Python compares as JSON values must be compared."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return type(value).__name__, value
     if isinstance(value, int | float):
@@ -41,7 +41,7 @@ def model(value: Any) -> Any:
 
 
 def rewritten(value: Any, draw: Any) -> Any:
-    """An equal value: members in another order, whole numbers as the other type where that is exact."""
+    """Return an equal value: members in another order, and integers as floats or vice versa if that is exact."""
     if isinstance(value, dict):
         names = draw(st.permutations(list(value)))
         return {name: rewritten(value[name], draw) for name in names}
@@ -66,7 +66,7 @@ def test_digests_are_equal_exactly_if_the_values_are(one: Any, other: Any) -> No
 
 
 @given(JSON, st.data())
-def test_neither_the_order_of_members_nor_the_writing_of_numbers_matters(value: Any, data: st.DataObject) -> None:
+def test_neither_the_order_of_members_nor_the_notation_of_numbers_matters(value: Any, data: st.DataObject) -> None:
     other = rewritten(value, data.draw)
     assert json_values.digest(value) == json_values.digest(other)
 
@@ -106,7 +106,7 @@ def test_zero_is_zero(written: str) -> None:
 
 
 def test_the_largest_exponents_are_cheap() -> None:
-    """A double has at most 309 digits before the point, and what is larger is refused where JSON is read."""
+    """A double has at most 309 digits before the point. Larger numbers are refused when JSON is read."""
     assert json_values.canonical(1.7976931348623157e308) == "17976931348623157" + "0" * 292
     assert json_values.canonical(5e-324) == "5e-324"
 
@@ -117,7 +117,7 @@ def test_a_number_that_is_not_finite_has_no_digest(value: float) -> None:
         json_values.digest([1.0, value])
 
 
-def test_as_deep_as_payloads_nest() -> None:
+def test_values_may_nest_as_deep_as_payloads() -> None:
     one: Any = 1.0
     other: Any = 1
     for _ in range(250):

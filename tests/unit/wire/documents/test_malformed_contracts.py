@@ -1,4 +1,4 @@
-"""Every way to break a contract, with the finding that it earns (wire protocol A.1).
+"""Malformed contracts and their findings (wire protocol A.1).
 
 A row names what it breaks, the path to set (its last item is the value; `...` deletes), the code and the
 field.

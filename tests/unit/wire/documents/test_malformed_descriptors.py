@@ -1,4 +1,4 @@
-"""Every way to break a descriptor, with the finding that it earns (wire protocol A.2, A.3 rules 4 to 10).
+"""Malformed descriptors and their findings (wire protocol A.2, A.3 rules 4 to 10).
 
 A row names what it breaks, the path to set (its last item is the value; `...` deletes), the code, the field
 and the message.
@@ -326,7 +326,7 @@ DESCRIPTORS: list[tuple[str, tuple[Any, ...], str, str, str]] = [
         (*JAR, "digest", "sha256:" + HEX.upper()),
         "ARTIFACT_DIGEST_UPPER_CASE",
         "artifacts[0].digest",
-        "Release artifact digest must be in lower case: an upper-case one matches no file",
+        "Release artifact digest must be in lower case: an upper-case digest matches no file",
     ),
     (
         "digest endless",

@@ -75,14 +75,14 @@ def test_the_table_has_every_member() -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_signature_over_a_descriptor_with_another_member_is_over_another_descriptor(change: str) -> None:
+def test_a_signature_is_invalid_for_a_descriptor_with_another_member(change: str) -> None:
     evidence = examined(CHANGES[change])
     assert [finding.code for finding in evidence.findings] == ["SIGNATURE_OTHER_DESCRIPTOR"]
     assert evidence.contradicts
 
 
 @pytest.mark.parametrize("change", [name for name in CHANGES if name not in UNREADABLE])
-def test_it_is_the_same_where_the_release_has_the_other_member(change: str) -> None:
+def test_a_signature_is_invalid_if_the_release_has_another_member(change: str) -> None:
     assert examined(RELEASE, CHANGES[change]).contradicts
     assert examined(CHANGES[change], CHANGES[change]).findings == ()
 
@@ -126,7 +126,7 @@ def test_every_subject_of_a_provenance_counts(place: int) -> None:
     assert about(making.statement(*subjects)) == ["PROVENANCE_SUBJECT_UNKNOWN", "PROVENANCE_ARTIFACT_UNCOVERED"]
 
 
-def test_what_a_signed_statement_says_is_held_against_the_release_too() -> None:
+def test_a_signed_statement_is_checked_against_the_release_too() -> None:
     signed = making.envelope(making.statement(DIGEST, "sha256:" + "c" * 64), payload_type=STATEMENT_TYPE)
     assert examine(signed, _descriptor()).contradicts
 

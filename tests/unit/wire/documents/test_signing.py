@@ -1,4 +1,4 @@
-"""DSSE envelopes: the published vectors, and every way to tamper with one."""
+"""DSSE envelopes: the published vectors, and envelopes with one change."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from wire.documents import signing
 from wire.findings import DocumentError
 
 DOCUMENT = {"schemaVersion": 1}
-# RFC 8032, 7.1, test 1: an ed25519 key pair that anyone can look up.
+# RFC 8032, 7.1, test 1: a published ed25519 key pair.
 SECRET = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBLIC = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 # DSSE protocol 1.0.2: PAE("http://example.com/HelloWorld", "hello world").
@@ -36,8 +36,8 @@ def codes(document: dict[str, Any]) -> set[str]:
     return {finding.code for finding in caught.value.findings}
 
 
-def test_what_is_signed_is_the_published_encoding() -> None:
-    """The signature is the ed25519 one over the protocol's own example of the encoding, byte for byte."""
+def test_the_signed_bytes_are_the_published_encoding() -> None:
+    """The bytes of the signature are the ed25519 signature of the protocol's example of the encoding."""
     key = Ed25519PrivateKey.from_private_bytes(SECRET)
     made = json.loads(signing.sign(b"hello world", "http://example.com/HelloWorld", [key]))
     assert made["payload"] == "aGVsbG8gd29ybGQ="
@@ -46,7 +46,7 @@ def test_what_is_signed_is_the_published_encoding() -> None:
     assert key.public_key() == Ed25519PublicKey.from_public_bytes(PUBLIC)
 
 
-def test_a_signature_over_the_published_encoding_is_good() -> None:
+def test_a_signature_of_the_published_encoding_is_valid() -> None:
     key = Ed25519PrivateKey.from_private_bytes(SECRET)
     envelope = signing.Envelope(b"hello world", "http://example.com/HelloWorld", ())
     assert envelope.is_signed_by(key.public_key(), signing.Signature("", key.sign(PAE)))
@@ -54,7 +54,7 @@ def test_a_signature_over_the_published_encoding_is_good() -> None:
 
 
 @given(st.binary(min_size=1), st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
-def test_what_was_signed_comes_back_and_is_good(payload: bytes, kind: str) -> None:
+def test_a_signed_payload_is_read_back_with_a_valid_signature(payload: bytes, kind: str) -> None:
     if not kind.strip():
         return
     envelope = read(signing.sign(payload, kind, [making.private_key("a"), making.private_key("b")]))
@@ -124,12 +124,12 @@ def test_an_envelope_that_was_tampered_with_is_not_signed(how: str) -> None:
         ({"signatures": [{"sig": "aGk=", "keyid": 1}]}, "ATTACHMENT_WRONG_TYPE"),
     ],
 )
-def test_what_is_no_envelope_is_refused_by_its_code(changes: dict[str, Any], code: str) -> None:
+def test_a_malformed_envelope_is_refused_with_its_code(changes: dict[str, Any], code: str) -> None:
     assert codes({**json.loads(making.envelope(DOCUMENT)), **changes}) == {code}
 
 
-def test_what_dsse_allows_is_read() -> None:
-    """The alphabet for addresses, no key id, and members that others add (DSSE envelope, parsing rules)."""
+def test_every_form_that_dsse_allows_is_read() -> None:
+    """The URL-safe alphabet, no key id, and additional members (DSSE envelope, parsing rules)."""
     payload = b"\xff\xfe\xfd?>"
     key = making.private_key()
     signature = key.sign(Envelope(payload, "t", {}).pae())
@@ -145,8 +145,8 @@ def test_what_dsse_allows_is_read() -> None:
     assert envelope.is_signed_by(key.public_key(), envelope.signatures[0])
 
 
-def test_the_id_of_a_key_is_what_openssl_would_say() -> None:
-    """SHA-256 of SubjectPublicKeyInfo: for ed25519 a fixed head (RFC 8410) and the 32 bytes of the key."""
+def test_the_id_of_a_key_is_the_digest_that_openssl_prints() -> None:
+    """SHA-256 of SubjectPublicKeyInfo: for ed25519 a fixed prefix (RFC 8410) and the 32 bytes of the key."""
     key = Ed25519PublicKey.from_public_bytes(PUBLIC)
     head = bytes.fromhex("302a300506032b6570032100")
     assert signing.key_id(key) == hashlib.sha256(head + PUBLIC).hexdigest()
@@ -160,10 +160,10 @@ def _pem(public: Any) -> str:
 @pytest.mark.parametrize(
     ("pem", "told"),
     [
-        ("", "no public key"),
-        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "no public key"),
-        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA", "no public key"),
-        ("\udcff", "no public key"),
+        ("", "not a public key"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "not a public key"),
+        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA", "not a public key"),
+        ("\udcff", "not a public key"),
         ("x" * 3000, "at most"),
         (_pem(ec.generate_private_key(ec.SECP256R1()).public_key()), "Only ed25519"),
         (_pem(rsa.generate_private_key(65537, 2048).public_key()), "Only ed25519"),
@@ -173,7 +173,7 @@ def _pem(public: Any) -> str:
         ),
     ],
 )
-def test_what_is_no_ed25519_public_key_is_refused_without_repeating_it(pem: str, told: str) -> None:
+def test_text_that_is_not_an_ed25519_public_key_is_refused_without_repeating_it(pem: str, told: str) -> None:
     with pytest.raises(signing.KeyUnusable, match=told) as caught:
         signing.read_public_key(pem)
     assert not pem or pem[-40:-30] not in str(caught.value) or len(pem) < 40

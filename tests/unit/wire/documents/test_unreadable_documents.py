@@ -1,4 +1,4 @@
-"""Bytes that are no document, or that two parsers would read differently."""
+"""Bytes that are not a document, or that two parsers would read differently."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BYTES = [
     ],
     ids=["contract", "descriptor"],
 )
-def test_bytes_that_are_no_document_are_refused(
+def test_bytes_that_are_not_a_document_are_refused(
     findings_of: Findings, parse: Callable[[bytes], object], name: str, preamble: str, data: bytes, code: str
 ) -> None:
     assert findings_of(parse, data) == [(code, name)]

@@ -1,4 +1,4 @@
-"""Plain JSON and typed payloads are two tellings of the same value (wire protocol C.3)."""
+"""Plain JSON and typed payloads represent the same values (wire protocol C.3)."""
 
 import json
 from typing import Any
@@ -52,12 +52,12 @@ def refused(made: TypedPayload, allowed: Allowed = ALLOWED) -> str:
 
 
 @given(values)
-def test_a_value_comes_back_from_what_json_tells_of_it(value: Any) -> None:
+def test_a_value_is_read_back_from_its_natural_payload(value: Any) -> None:
     assert plain(natural(value), Allowed(())) == value
 
 
 @given(objects, st.sampled_from(["Order", "org.acme.Order", "string", None]))
-def test_a_value_comes_back_from_under_a_type(value: Any, type_id: str | None) -> None:
+def test_a_value_is_read_back_from_a_typed_payload(value: Any, type_id: str | None) -> None:
     try:
         made = typed(value, type_id)
     except PayloadRefused:
@@ -67,7 +67,7 @@ def test_a_value_comes_back_from_under_a_type(value: Any, type_id: str | None) -
 
 
 @given(st.lists(objects, max_size=4), st.sampled_from(["Order", "org.acme.Order"]))
-def test_items_come_back_from_a_snapshot_and_from_a_list(items: list[Any], type_id: str) -> None:
+def test_items_are_read_back_from_a_snapshot_and_from_a_list(items: list[Any], type_id: str) -> None:
     many = snapshot("MULTI", items, type_id).as_payload()
     assert (many.payload_type_id, plain(many, ALLOWED)) == (SNAPSHOT, items)
     one = snapshot("UNI", items, type_id).as_payload()
@@ -78,7 +78,7 @@ def test_items_come_back_from_a_snapshot_and_from_a_list(items: list[Any], type_
 
 
 @given(st.text(max_size=40), st.text(max_size=60))
-def test_whatever_comes_is_read_or_refused(type_id: str, text: str) -> None:
+def test_any_payload_is_read_or_refused(type_id: str, text: str) -> None:
     for name in (type_id, MAP, LIST, SET, SNAPSHOT, "java.time.Instant", "org.acme.X"):
         try:
             plain(payload(name, text), ALLOWED)
@@ -101,7 +101,7 @@ def test_whatever_comes_is_read_or_refused(type_id: str, text: str) -> None:
         (None, "null"),
     ],
 )
-def test_what_json_tells_has_a_type(value: Any, type_id: str) -> None:
+def test_every_json_value_has_a_natural_type(value: Any, type_id: str) -> None:
     assert natural(value).payload_type_id == type_id
 
 
@@ -126,7 +126,7 @@ def test_what_json_tells_has_a_type(value: Any, type_id: str) -> None:
         ("Order", "null", None),
     ],
 )
-def test_what_is_read(type_id: str, text: str, value: Any) -> None:
+def test_valid_payloads_are_read(type_id: str, text: str, value: Any) -> None:
     assert plain(payload(type_id, text), ALLOWED) == value
 
 
@@ -158,7 +158,7 @@ ONE = '{"payloadTypeId":"java.lang.String","payloadEncoding":"application/tpf-tr
         (SNAPSHOT, '{"shape":"UNI","more":1}', f"Failed to decode transition payload type {SNAPSHOT}"),
     ],
 )
-def test_what_is_refused(type_id: str, text: str, why: str) -> None:
+def test_invalid_payloads_are_refused(type_id: str, text: str, why: str) -> None:
     assert refused(payload(type_id, text)) == why
 
 
@@ -195,7 +195,7 @@ def test_a_client_may_send_more_than_three() -> None:
         read_payload({**document, "payload": 1}, lenient=True)
 
 
-def test_what_is_kept_as_it_is_may_be_of_any_type() -> None:
+def test_a_payload_that_is_stored_unchanged_may_have_any_type() -> None:
     assert plain(payload("com.acme.X", '{"a":1}'), Everything()) == {"a": 1}
 
 
@@ -208,7 +208,7 @@ def test_a_value_that_would_grow_without_bound_is_refused() -> None:
     assert plain(typed(deep, "Order"), ALLOWED) == deep
 
 
-def test_a_map_with_a_blank_key_travels_only_under_a_type() -> None:
+def test_a_map_with_a_blank_key_needs_a_type() -> None:
     with pytest.raises(PayloadRefused):
         natural({" ": 1})
     assert plain(typed({" ": 1}, "Order"), ALLOWED) == {" ": 1}
@@ -222,14 +222,14 @@ def test_only_containers_are_relabelled() -> None:
     assert relabelled(natural("text"), "Order", ALLOWED) == natural("text")
 
 
-def test_a_domain_class_travels_as_its_transfer_object_over_rest_alone() -> None:
+def test_a_domain_class_is_sent_as_its_transfer_object_only_over_rest() -> None:
     name = "org.x.common.domain.Order"
     assert travelling_type(name, "REST") == "org.x.common.dto.OrderDto"
     assert travelling_type(name, "LOCAL") == travelling_type(name, None) == name
     assert travelling_type("Order", "REST") == "Order"
 
 
-def test_a_snapshot_tells_its_shape() -> None:
+def test_a_snapshot_has_its_shape() -> None:
     made = snapshot("UNI", None, "Order")
     assert made.payload == natural(None)
     assert read_snapshot(made.as_payload()) == made

@@ -1,4 +1,4 @@
-"""How many commands travel together."""
+"""The number of commands in one message."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from wire.messages.grouping import MOST_BYTES, MOST_COMMANDS, commands_in_a_mess
 @pytest.mark.parametrize(
     ("due", "threads", "seconds", "most"),
     [
-        (500, 2, None, 1),  # nobody knows how long one takes
-        (500, 2, 60.0, 1),  # a slow one travels alone
-        (500, 2, 0.05, 2),  # no more than one thread does in a tenth of a second
+        (500, 2, None, 1),  # the duration is unknown
+        (500, 2, 60.0, 1),  # a slow command is sent alone
+        (500, 2, 0.05, 2),  # at most the work of one thread in a tenth of a second
         (500, 2, 0.001, 100),
         (500, 2, 0.0, MOST_COMMANDS),
-        (1, 2, 0.001, 10),  # the limit, not the number: one that is due alone goes alone
-        (40, 4, 0.001, 10),  # shared out, but no message is sent for less work than it costs
+        (1, 2, 0.001, 10),  # a limit: a single command is sent alone
+        (40, 4, 0.001, 10),  # shared evenly, but each message carries at least the work that it costs
         (40, 2, 0.001, 20),  # each thread gets its share
         (4, 4, 0.02, 1),
         (5, 0, 0.02, 5),
@@ -31,7 +31,7 @@ def test_groups_keep_the_order_and_are_bounded_by_number() -> None:
     assert list(groups([], [], most=2)) == []
 
 
-def test_groups_are_bounded_by_bytes_and_a_large_one_goes_alone() -> None:
+def test_groups_are_bounded_by_bytes_and_a_large_item_is_sent_alone() -> None:
     sizes = [10, MOST_BYTES - 5, 10, MOST_BYTES * 3, 10]
     assert list(groups("abcde", sizes, most=100)) == [["a"], ["b"], ["c"], ["d"], ["e"]]
     assert list(groups("abc", [10, MOST_BYTES - 10, 1], most=100)) == [["a", "b"], ["c"]]

@@ -18,7 +18,7 @@ def kept(document: dict[str, Any]) -> Any:
     return imported(parse(TransitionCommand, COMMAND.encode()), suspension)
 
 
-def test_a_suspension_of_the_command_is_kept() -> None:
+def test_a_suspension_of_the_command_is_imported() -> None:
     made = kept(json.loads(WAITING))
     assert (made.unit_name, made.step_index, len(made.interactions)) == ("unit-1", 2, 1)
 
@@ -35,7 +35,7 @@ def test_a_suspension_with_a_part_of_another_identity_is_unanswerable(place: str
 
 
 def itemized(**unit: Any) -> dict[str, Any]:
-    """A suspension that asks for two items, in another order than theirs."""
+    """Return a suspension with requests for two items, in reverse order."""
     document: dict[str, Any] = json.loads(WAITING)
     suspension = document["awaitSuspension"]
     suspension["unit"].update({"primaryInteractionId": None, "dispatchComplete": True, "expectedItemCount": 2} | unit)
@@ -47,19 +47,19 @@ def itemized(**unit: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("expected", [2, None])
-def test_items_are_kept_in_their_order(expected: int | None) -> None:
+def test_items_are_imported_in_their_order(expected: int | None) -> None:
     assert kept(itemized(expectedItemCount=expected)).requests == ["0", "1"]
 
 
 @pytest.mark.parametrize("unit", [{"dispatchComplete": False}, {"expectedItemCount": 1}, {"expectedItemCount": 3}])
-def test_a_unit_that_has_not_asked_for_exactly_its_items_is_unanswerable(unit: dict[str, Any]) -> None:
-    """It would go on without the answers to the others."""
-    with pytest.raises(Unanswerable, match="has not asked for all of its items"):
+def test_a_unit_without_exactly_one_request_per_item_is_unanswerable(unit: dict[str, Any]) -> None:
+    """It would resume without the other responses."""
+    with pytest.raises(Unanswerable, match="has not sent all of its requests"):
         kept(itemized(**unit))
 
 
 @pytest.mark.parametrize("member", ["tenantId", "executionId"])
-def test_a_suspension_that_is_wholly_of_another_command_is_unanswerable(member: str) -> None:
+def test_a_suspension_of_another_command_is_unanswerable(member: str) -> None:
     document = json.loads(WAITING)
     suspension = document["awaitSuspension"]
     for part in (suspension, suspension["unit"], suspension["interactions"][0]):

@@ -1,4 +1,4 @@
-"""Envelopes between coordinator and worker: signed whole, decoded late, and addressed to one release."""
+"""Envelopes between coordinator and worker are completely signed, decoded late, and addressed to one release."""
 
 import copy
 import json
@@ -83,14 +83,14 @@ def refusal(message: Any) -> str:
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_what_is_sealed_comes_out_unchanged_after_a_trip_through_json(body: Any) -> None:
+def test_a_sealed_body_is_read_back_unchanged_from_json(body: Any) -> None:
     message = json.loads(json.dumps(seal(IDENTITY, body, KEY)))
     envelope = verify(message, keys_of)
     assert envelope.identity == IDENTITY
     assert decode(envelope, type(body)) == body
 
 
-def test_each_envelope_has_a_nonce_of_its_own() -> None:
+def test_each_envelope_has_a_different_nonce() -> None:
     first, second = seal(IDENTITY, BEAT, KEY), seal(IDENTITY, BEAT, KEY)
     assert first["nonce"] != second["nonce"]
     assert first["seals"] != second["seals"]
@@ -139,12 +139,12 @@ def test_a_signature_in_upper_case_is_wrong() -> None:
 def test_moving_text_between_neighbouring_members_breaks_the_signature(data: st.DataObject) -> None:
     """The signature covers members, not their concatenation."""
     message = seal(ReleaseIdentity("acme", "abc", "def", "ghi"), BEAT, KEY)
-    whole = "abcdefghi"
+    text = "abcdefghi"
     cuts = sorted(data.draw(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda cut: sorted(cut) != [3, 6])))
     moved = {
-        "pipelineId": whole[: cuts[0]],
-        "contractVersion": whole[cuts[0] : cuts[1]],
-        "releaseVersion": whole[cuts[1] :],
+        "pipelineId": text[: cuts[0]],
+        "contractVersion": text[cuts[0] : cuts[1]],
+        "releaseVersion": text[cuts[1] :],
     }
     with pytest.raises(ProtocolError):
         verify({**message, **moved}, keys_of)
@@ -182,12 +182,12 @@ def without(member: str) -> dict[str, Any]:
         {**SEALED, "releaseVersion": "v" * 501},
     ],
 )
-def test_what_has_not_the_form_of_an_envelope_is_malformed(message: Any) -> None:
+def test_a_message_without_the_form_of_an_envelope_is_malformed(message: Any) -> None:
     assert refusal(message) == "ENVELOPE_MALFORMED"
 
 
 def resealed(body: str, kind: str = "commands") -> Verified:
-    """A well signed envelope around any body, as a worker with a key and a bug would send it."""
+    """Return a signed envelope with any body, as a worker with a bug would send it."""
     return verify(making.resealed(SEALED, KEY, body=body, kind=kind), keys_of)
 
 
@@ -245,7 +245,7 @@ FIRST = ("outcomes", 0)
         ("order", changed(ORDER, ("until",), "noon")),
     ],
 )
-def test_a_body_that_has_not_its_form_is_malformed(kind: str, body: str) -> None:
+def test_a_body_in_another_form_is_malformed(kind: str, body: str) -> None:
     expected: Any = next(body for body, name in KINDS.items() if name == kind)
     envelope = resealed(body, kind)
     with pytest.raises(ProtocolError) as caught:
@@ -255,18 +255,18 @@ def test_a_body_that_has_not_its_form_is_malformed(kind: str, body: str) -> None
 
 def test_a_body_with_very_many_members_is_refused_before_each_of_them_is_an_error() -> None:
     body = json.dumps({**OUTCOMES.model_dump(mode="json", by_alias=True), **dict.fromkeys(range(MOST_BODY_MEMBERS), 0)})
-    with pytest.raises(ProtocolError, match="holds more than 100,000 members"):
+    with pytest.raises(ProtocolError, match="contains more than 100,000 members"):
         decode(resealed(body, "outcomes"), OutcomeGroup)
 
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("expected", KINDS)
-def test_a_body_is_read_only_as_what_its_header_says(body: Any, expected: Any) -> None:
+def test_a_body_is_read_only_as_the_kind_in_its_header(body: Any, expected: Any) -> None:
     envelope = verify(seal(IDENTITY, body, KEY), keys_of)
     if isinstance(body, expected):
         assert decode(envelope, expected) == body
         return
-    with pytest.raises(ProtocolError, match="came where"):
+    with pytest.raises(ProtocolError, match="has the kind"):
         decode(envelope, expected)
 
 
@@ -288,7 +288,7 @@ def test_a_timestamp_within_the_tolerance_is_fresh(offset: timedelta) -> None:
         "",
     ],
 )
-def test_a_timestamp_from_elsewhere_or_of_no_zone_is_refused(timestamp: str) -> None:
+def test_a_timestamp_of_another_time_or_without_a_zone_is_refused(timestamp: str) -> None:
     envelope = verify(making.resealed(SEALED, KEY, timestamp=timestamp), keys_of)
     with pytest.raises(ProtocolError) as caught:
         check_fresh(envelope, now=datetime(2026, 1, 1, tzinfo=UTC))
@@ -299,13 +299,13 @@ identities = st.builds(ReleaseIdentity, *[st.text(alphabet='ab,:"\\[] \n/é', ma
 
 
 @given(identities, identities)
-def test_two_releases_share_a_queue_only_where_they_are_the_same(one: ReleaseIdentity, other: ReleaseIdentity) -> None:
+def test_two_releases_share_a_queue_only_if_they_are_equal(one: ReleaseIdentity, other: ReleaseIdentity) -> None:
     assert (queue_of(one) == queue_of(other)) is (one == other)
 
 
 @given(st.text(alphabet='a,": ', min_size=1, max_size=12), st.data())
 def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: st.DataObject) -> None:
-    """Same concatenation, separators included, cut elsewhere."""
+    """The same concatenation with separators, split at another place."""
 
     def cut(places: list[int]) -> ReleaseIdentity:
         first, second, third = sorted(places)
@@ -317,20 +317,20 @@ def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: 
 
 
 @given(st.tuples(identities, st.text(max_size=4)), st.tuples(identities, st.text(max_size=4)))
-def test_two_workers_share_a_queue_only_where_they_are_the_same(
+def test_two_workers_share_a_queue_only_if_they_are_equal(
     one: tuple[ReleaseIdentity, str], other: tuple[ReleaseIdentity, str]
 ) -> None:
     assert (instruction_queue_of(*one) == instruction_queue_of(*other)) is (one == other)
 
 
-def test_a_queue_name_is_one_that_any_broker_takes() -> None:
+def test_any_broker_accepts_a_queue_name() -> None:
     identity = ReleaseIdentity("t", "p é", "c\n", "v" * 500)
     assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.release\.[0-9a-f]{40}", queue_of(identity))
     assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.worker\.[0-9a-f]{40}", instruction_queue_of(identity, "w é\n"))
 
 
 def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:
-    """Both ends of a running system compute them: a change would strand what is under way."""
+    """Both sides of a running system compute them, so a change would strand running executions."""
     assert (
         queue_of(IDENTITY) == "tenant.eb737e40d6ac063f0352520f443534d3.release.9ecc42a66887b6e9d11e46aab5fc6abb732ff22a"
     )

@@ -1,4 +1,4 @@
-"""Commands and results are read strictly: what is missing, unknown, or does not belong (wire protocol D.5, D.6)."""
+"""Commands and results are read strictly: missing, unknown and misplaced members (wire protocol D.5, D.6)."""
 
 import json
 import uuid
@@ -37,7 +37,7 @@ def result(**members: Any) -> TransitionResult:
     return parse(TransitionResult, json.dumps(members).encode())
 
 
-def test_what_is_missing_or_null_has_its_default() -> None:
+def test_a_missing_or_null_member_has_its_default() -> None:
     assert result(outcome="COMPLETED").to_json() == (
         '{"outcome":"COMPLETED","outputPayloads":[],"awaitSuspension":null,"failure":null,'
         '"terminalOutputPublished":false,"terminalInputPassthrough":false}'
@@ -72,7 +72,7 @@ def test_what_is_missing_or_null_has_its_default() -> None:
         {"outcome": "FAILED", "failure": FAILURE, "terminalInputPassthrough": True},
     ],
 )
-def test_a_result_has_what_belongs_to_its_outcome_alone(members: dict[str, Any]) -> None:
+def test_a_result_has_only_the_members_of_its_outcome(members: dict[str, Any]) -> None:
     with pytest.raises(Malformed):
         result(**members)
 
@@ -86,7 +86,7 @@ def test_a_command_without_a_stop_reads_as_nothing_to_run() -> None:
         parse(TransitionCommand, json.dumps(document).encode())
 
 
-def test_a_malformed_message_is_told_without_its_values() -> None:
+def test_the_error_of_a_malformed_message_contains_no_values() -> None:
     with pytest.raises(Malformed) as caught:
         parse(TransitionResult, b'{"outcome": "a secret"}')
     assert "secret" not in str(caught.value)
@@ -110,8 +110,8 @@ def paths(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(st.sampled_from([COMPLETED, FAILED, WAITING]), st.data())
-def test_whatever_a_worker_answers_is_an_outcome(text: str, data: st.DataObject) -> None:
-    """One part of a right answer is anything at all: there is always an outcome to record, and never an error."""
+def test_any_response_of_a_worker_is_an_outcome(text: str, data: st.DataObject) -> None:
+    """If any part of a valid response is replaced by anything, there is still an outcome to record, and no error."""
     document = json.loads(text)
     path = data.draw(st.sampled_from(paths(document)))
     value = data.draw(json_values)
@@ -127,14 +127,14 @@ def test_whatever_a_worker_answers_is_an_outcome(text: str, data: st.DataObject)
 
 
 @given(st.binary(max_size=200), st.integers(100, 599))
-def test_whatever_bytes_come_are_an_outcome(body: bytes, status: int) -> None:
+def test_any_bytes_are_an_outcome(body: bytes, status: int) -> None:
     found = result_of(sent(), Response(status, body, complete=True))
     assert found.outcome.outcome == "FAILED"
     assert found.outcome.failure is not None
     assert found.outcome.failure.retryable
 
 
-def test_signed_headers_are_let_in_and_no_other() -> None:
+def test_only_signed_headers_are_accepted() -> None:
     now = datetime.now(UTC)
     headers = signed_headers("s", "POST", "/p", b"body", now=now)
     tolerance = timedelta(minutes=2)

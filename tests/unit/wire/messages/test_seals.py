@@ -45,7 +45,7 @@ def test_a_message_is_read_with_any_of_its_keys(message: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("member", ["keyId", "body", "signature"])
-def test_a_member_of_one_seal_does_not_pass_in_the_other(member: str) -> None:
+def test_a_member_of_one_seal_is_invalid_in_another(member: str) -> None:
     message = copy.deepcopy(MESSAGES["encrypted"])
     new, old = message["seals"]
     new[member], old[member] = old[member], new[member]
@@ -69,7 +69,7 @@ def test_every_part_of_a_body_counts(message: dict[str, Any], place: int) -> Non
 
 
 @pytest.mark.parametrize("length", [0, 1, 32, 63])
-def test_a_part_of_a_signature_is_none(message: dict[str, Any], length: int) -> None:
+def test_a_part_of_a_signature_is_invalid(message: dict[str, Any], length: int) -> None:
     message["seals"][0]["signature"] = message["seals"][0]["signature"][:length]
     assert refusal(message, NEW) == "SIGNATURE_INVALID"
 
@@ -97,6 +97,6 @@ def test_the_signature_of_a_webhook_covers_key_time_and_body(other: tuple[str, i
     assert made(*SIGNED) != made(*other)
 
 
-def test_each_tenant_signs_its_webhooks_with_keys_of_its_own() -> None:
+def test_each_tenant_signs_its_webhooks_with_separate_keys() -> None:
     assert set(webhook_keys("acme")).isdisjoint(webhook_keys("other"))
     assert set(webhook_keys("acme")).isdisjoint(webhook_keys("acme2"))

@@ -58,7 +58,7 @@ def refusal(message: bytes, *, queue: str = "queue", receiver: TaskMessages = RE
 
 
 def sent(message: bytes, seconds_ago: float) -> bytes:
-    """`message`, signed again with a time of sending that is `seconds_ago` earlier."""
+    """Return `message`, signed again with a time of sending that is `seconds_ago` earlier."""
     _, text, content = message.split(b"\n", 2)
     header = json.loads(text)
     moment = header.pop("sentAt") - seconds_ago
@@ -189,8 +189,8 @@ def test_an_envelope_with_too_many_values_is_refused_unread(envelope: Any) -> No
 def test_an_envelope_with_all_its_seals_is_accepted() -> None:
     keys = [worker_key("s", "t", generation) for generation in range(1, MOST_SEALS + 1)]
     leases = [HeldLease(execution_id=uuid.uuid4(), lease_token=uuid.uuid4()) for _ in range(100)]
-    beat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=leases)
-    envelope = seal(ReleaseIdentity("t", "p", "c", "r"), beat, *keys)
+    heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1, running=leases)
+    envelope = seal(ReleaseIdentity("t", "p", "c", "r"), heartbeat, *keys)
     assert RECEIVER.read("queue", unsigned(content=body(envelope))).arguments == [envelope]
 
 

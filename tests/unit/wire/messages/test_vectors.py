@@ -131,11 +131,11 @@ def test_6_the_command() -> None:
 
 
 @pytest.mark.parametrize("text", [COMPLETED, FAILED, WAITING])
-def test_7_results_are_read_and_written_to_the_letter(text: str) -> None:
+def test_7_results_are_read_and_written_exactly(text: str) -> None:
     assert parse(TransitionResult, text.encode()).to_json() == text
 
 
-def test_7_what_the_results_say() -> None:
+def test_7_the_meaning_of_the_results() -> None:
     completed = parse(TransitionResult, COMPLETED.encode())
     assert [plain(output, Allowed()) for output in completed.output_payloads] == ["ok"]
     failed = parse(TransitionResult, FAILED.encode())

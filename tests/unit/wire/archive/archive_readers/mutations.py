@@ -82,7 +82,7 @@ def by_tools(folder: Path) -> dict[str, bytes]:
 
 
 def ordinary() -> dict[str, bytes]:
-    """Archives that Python makes."""
+    """Archives created by Python."""
     return {
         "deflated": zipped(),
         "stored": zipped(zipfile.ZIP_STORED),
@@ -256,7 +256,7 @@ def _both_headers(data: bytes, chance: random.Random) -> bytes:
 
 
 def _name(data: bytes, chance: random.Random) -> bytes:
-    """Change one name wherever it occurs."""
+    """Change one name in all places."""
     old = chance.choice((b"a/text.txt", b"a/empty", b"b.bin"))
     new = bytearray(old)
     at = chance.randrange(len(new))

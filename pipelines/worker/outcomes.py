@@ -1,4 +1,4 @@
-"""What a transition came to, in the words of the protocol (wire protocol D.6)."""
+"""Builds the outcomes and checkpoints that a worker reports (wire protocol D.6)."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipelines.failures import Failed
-from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, Suspended
-from pipelines.worker.runner import Outcome as RunOutcome
+from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, RunResult, Suspended
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, Suspension
 from wire.messages.limits import LONGEST_OUTCOME, MOST_PAYLOADS
 
 
-def outcome_of(command: Command, ran: RunOutcome, *, steps: int) -> Outcome:
+def outcome_of(command: Command, result: RunResult, *, steps: int) -> Outcome:
     """Return the outcome of a command of a pipeline with `steps` steps. It always fits in a message.
 
     Raises pydantic's error for a value that a message cannot contain.
     """
-    if isinstance(ran, Failed):
-        return failed(command, ran)
-    payloads = len(ran.outputs if isinstance(ran, Completed) else ran.requests)
+    if isinstance(result, Failed):
+        return failed(command, result)
+    payloads = len(result.outputs if isinstance(result, Completed) else result.requests)
     if payloads > MOST_PAYLOADS:
         return failed(command, too_many(payloads))
-    outcome = _completed(command, ran, steps) if isinstance(ran, Completed) else _suspended(command, ran)
+    outcome = _completed(command, result, steps) if isinstance(result, Completed) else _suspended(command, result)
     length = len(outcome.model_dump_json(by_alias=True))
     return outcome if length <= LONGEST_OUTCOME else failed(command, too_large(length))
 
 
 def failed(command: Command, failure: Failed) -> Outcome:
+    """Return the outcome of a command that failed."""
     reported = Failure(
         failure_class=failure.failure_class,
         message=failure.message,
@@ -41,12 +41,14 @@ def failed(command: Command, failure: Failed) -> Outcome:
 
 
 def too_large(length: int) -> Failed:
+    """Return the failure of a command whose outcome has `length` characters, more than a message carries."""
     return Failed(
         OUTPUT_TOO_LARGE, f"the outcome has {length:,} characters; at most {LONGEST_OUTCOME:,} can travel", False
     )
 
 
 def too_many(payloads: int) -> Failed:
+    """Return the failure of a command with more outputs than a message carries."""
     return Failed(OUTPUT_TOO_LARGE, f"the outcome has {payloads:,} items; at most {MOST_PAYLOADS:,} can travel", False)
 
 
@@ -64,10 +66,10 @@ def _suspended(command: Command, suspended: Suspended) -> Outcome:
 
 
 def _suspension(suspended: Suspended) -> Suspension:
-    """What the author wrote of the await, with the values to ask about."""
+    """Return the suspension at an await, as the author defined it, with the requests of this transition."""
     waits = suspended.step.waits
     if waits is None:
-        raise TypeError(f"step {suspended.step.name} is no await")
+        raise TypeError(f"step {suspended.step.name} is not an await")
     cardinality = suspended.step.cardinality
     return Suspension(
         step_index=suspended.step_index,
@@ -86,6 +88,7 @@ def _suspension(suspended: Suspended) -> Suspension:
 
 
 def mismatch(command: Command, meant: ReleaseIdentity, hosted: ReleaseIdentity) -> Outcome:
+    """Return the outcome of a command for another release than the hosted one."""
     message = f"Transition command targets {meant} but local worker is {hosted}"
     return failed(command, Failed("IDENTITY_MISMATCH", message, retryable=False))
 

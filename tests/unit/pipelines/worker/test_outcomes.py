@@ -1,4 +1,4 @@
-"""A worker reports progress and suspensions of a transition, and omits checkpoints that are too large."""
+"""A worker reports checkpoints and suspensions of a transition, and omits checkpoints that are too large."""
 
 import secrets
 import sys
@@ -12,9 +12,9 @@ import pytest
 from pipelines import Pipeline, StepContext
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
-from pipelines.worker.answers import checkpoint_of, outcome_of
 from pipelines.worker.host import Host
-from pipelines.worker.outbox import Answer
+from pipelines.worker.outbox import Report
+from pipelines.worker.outcomes import checkpoint_of, outcome_of
 from pipelines.worker.runner import run
 from tests.unit.pipelines.worker.conftest import Hosted
 from tests.unit.pipelines.worker.test_host import command
@@ -69,8 +69,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 
 def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[int, list[str]] | None]]:
-    """Return the outcome ("" without one) and the checkpoint of each answer to one command, in order."""
-    answers: list[Answer] = []
+    """Return the outcome ("" without one) and the checkpoint of each report on one command, in order."""
+    answers: list[Report] = []
     sent = command(payload=payload, **members)
     host.execute(seal(host.release.identity, CommandGroup(commands=[sent]), Hosted.key), answers.append)
     found: list[tuple[str, tuple[int, list[str]] | None]] = []
@@ -81,22 +81,22 @@ def reported(host: Host, payload: str, **members: Any) -> list[tuple[str, tuple[
     return found
 
 
-def test_progress_is_reported_as_it_comes_and_a_failure_repeats_the_newest(host: Host) -> None:
+def test_checkpoints_are_reported_at_once_and_a_failure_repeats_the_newest(host: Host) -> None:
     """The checkpoint message may be lost or may arrive after the failure message."""
     first, second = (1, ["13"]), (2, ["130"])
     assert reported(host, "12", checkpoints=True) == [("", first), ("", second), ("FAILED", second)]
 
 
-def test_a_success_repeats_no_progress(host: Host) -> None:
+def test_a_success_repeats_no_checkpoint(host: Host) -> None:
     assert reported(host, "1", checkpoints=True) == [("", (1, ["2"])), ("", (2, ["20"])), ("COMPLETED", None)]
 
 
 @pytest.mark.parametrize(("payload", "outcome"), [("1", "COMPLETED"), ("12", "FAILED")])
-def test_an_execution_without_checkpoints_reports_its_outcome_alone(host: Host, payload: str, outcome: str) -> None:
+def test_an_execution_without_checkpoints_reports_only_its_outcome(host: Host, payload: str, outcome: str) -> None:
     assert reported(host, payload) == [(outcome, None)]
 
 
-def test_a_checkpoint_that_is_too_large_to_travel_is_not_sent() -> None:
+def test_a_checkpoint_that_is_too_large_is_not_sent() -> None:
     assert checkpoint_of(command(), 1, ["x" * LONGEST_OUTCOME], many=False) is None
     assert checkpoint_of(command(), 1, ["x"], many=False) is not None
 
@@ -118,7 +118,7 @@ def awaiting(request: Any, response: Any) -> Pipeline:
         (list[int], list[int], [1, 2], "MULTI", False, True),
     ],
 )
-def test_a_suspension_says_how_many_answers_make_the_input_of_the_next_step(
+def test_a_suspension_says_whether_the_responses_are_a_stream(
     request_hint: Any,
     response_hint: Any,
     payload: Any,
