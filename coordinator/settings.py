@@ -1,4 +1,4 @@
-"""Django's settings. Every variable is read here, once, through `env`; `docs/settings.md` explains each."""
+"""Django's settings. This module alone reads environment variables; `docs/settings.md` describes each."""
 
 import os
 import sys
@@ -40,7 +40,7 @@ S3_ACCESS_KEY_ID = env.secret("S3_ACCESS_KEY_ID", required=False)
 S3_SECRET_ACCESS_KEY = env.secret("S3_SECRET_ACCESS_KEY", required=False)
 env.require(
     bool(S3_ACCESS_KEY_ID) == bool(S3_SECRET_ACCESS_KEY),
-    "S3_SECRET_ACCESS_KEY goes with S3_ACCESS_KEY_ID: set both",
+    "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must both be set, or neither",
 )
 S3_CA_FILE = env.certificates("S3_CA_FILE")
 S3_TIMEOUT_SECONDS = env.number("S3_TIMEOUT_SECONDS", 20, least=0.1)
@@ -48,10 +48,10 @@ SCRUB_DAYS = env.number("SCRUB_DAYS", 7, least=0.01)
 ORPHAN_HOURS = env.number("ORPHAN_HOURS", 24, least=1)
 ORPHAN_SWEEP = env.flag("ORPHAN_SWEEP", False)
 MAX_ARTIFACT_BYTES = env.integer("MAX_ARTIFACT_BYTES", 2 * 1024**3)
-env.require(ARTIFACT_STORE != "s3" or bool(S3_BUCKET), "S3_BUCKET is required where ARTIFACT_STORE is s3")
+env.require(ARTIFACT_STORE != "s3" or bool(S3_BUCKET), "S3_BUCKET is required if ARTIFACT_STORE is s3")
 env.require(
     ARTIFACT_STORE != "s3" or MAX_ARTIFACT_BYTES <= 5 * 1024**3,
-    "MAX_ARTIFACT_BYTES must be at most 5368709120 where ARTIFACT_STORE is s3, which takes no more in one request",
+    "MAX_ARTIFACT_BYTES must be at most 5368709120 if ARTIFACT_STORE is s3: one request to S3 stores no more",
 )
 UPLOAD_PART_BYTES = env.integer("UPLOAD_PART_BYTES", 64 * 1024**2, least=5 * 1024**2)
 UPLOAD_HOURS = env.number("UPLOAD_HOURS", 24, least=0.01)
@@ -77,14 +77,14 @@ MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
 LARGE_BODIES_BYTES = env.integer("LARGE_BODIES_BYTES", 32 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
-# Each SWEEP_SECONDS a message follows the heartbeats. After three without any, heartbeats are known not to arrive.
+# Every SWEEP_SECONDS a message follows the heartbeats. If three are missing, heartbeats do not arrive either.
 MESSAGE_PATH_SECONDS = 3 * SWEEP_SECONDS
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
-# How soon an execution is claimed again after the broker refused its command. It bounds the events of an outage.
+# The delay before a new claim after the broker refused the command. It limits the number of events in an outage.
 DISPATCH_RETRY_SECONDS = 15
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
-# How often a worker sends a heartbeat once it has received a command. Workers and leases must last from a heartbeat
-# until it is known that messages do not arrive.
+# The interval of a worker's heartbeats once it has received a command. Workers and leases must last from a heartbeat
+# until the coordinator knows that messages do not arrive.
 HEARTBEAT_SECONDS = min(10, LEASE_SECONDS / 3)
 for name, seconds in (("WORKER_STALE_SECONDS", WORKER_STALE_SECONDS), ("LEASE_SECONDS", LEASE_SECONDS)):
     env.require(
@@ -156,7 +156,7 @@ TPF_IDEMPOTENCY = env.choice(
 )
 
 INSTALLED_APPS = [
-    # First, because its `createsuperuser` replaces Django's.
+    # The first app, because its `createsuperuser` replaces Django's.
     "coordinator",
     "unfold",
     # `coordinator.urls` loads the admin pages, so only processes that serve pages import them.
@@ -221,7 +221,7 @@ DATABASES = {
         **_database,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        # Only `foundation.database.prepared` prepares statements; a threshold of None would forbid it to.
+        # Only `foundation.database.prepared` prepares statements. A threshold of None would prevent it.
         "OPTIONS": {"connect_timeout": 5, **_database["OPTIONS"], "prepare_threshold": 5},
     }
 }
@@ -274,7 +274,7 @@ env.require(
 SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
-# A release form has a handful of fields, and as many files as a release may have artifacts, and two documents.
+# A release form has two documents, and a file for each artifact.
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 2
 
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
@@ -288,7 +288,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
     "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
-    # An answer to OPTIONS is nothing that the OpenAPI document tells of.
+    # The OpenAPI document does not describe responses to OPTIONS.
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "foundation.api.problem.handle",
     "UNAUTHENTICATED_USER": None,
@@ -324,7 +324,7 @@ CELERY_BROKER_URL = env.redis_url("REDIS_URL")
 REDIS_CA_FILE = env.certificates("REDIS_CA_FILE")
 env.require(
     not REDIS_CA_FILE or CELERY_BROKER_URL.startswith("rediss://"),
-    "REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://",
+    "REDIS_CA_FILE requires a REDIS_URL that begins with rediss://",
 )
 BROKER_TLS = tls_options(CELERY_BROKER_URL, REDIS_CA_FILE)
 CELERY_BROKER_USE_SSL = BROKER_TLS or False
@@ -332,7 +332,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
-# Without `--concurrency`. Celery would start as many threads as there are cores, which may be too few for all queues.
+# The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
 CELERY_WORKER_CONCURRENCY = 12
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -346,35 +346,35 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_TASK_ROUTES = {
     "executions.record": {"queue": "outcomes"},
     "executions.heartbeat": {"queue": "heartbeats"},
-    # It shows that heartbeats arrive.
+    # Shows that heartbeats arrive.
     "executions.confirm_messages": {"queue": "heartbeats"},
-    # Receivers of webhooks and REST workers may be slow: an installation can serve them with separate workers.
+    # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
-    # Reading whole artifacts may take long, too, and so may asking image registries.
+    # Reading artifacts and calling image registries may take long.
     "releases.verify": {"queue": "artifacts"},
     "releases.scrub": {"queue": "artifacts"},
     "releases.check_blob": {"queue": "artifacts"},
     "releases.finish_upload": {"queue": "artifacts"},
     "releases.remove_orphans": {"queue": "artifacts"},
-    # So may removing what is long over.
+    # Removing old executions may take long too.
     "executions.remove_old": {"queue": "artifacts"},
 }
-# The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
-# for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
+# Wake-ups are hints, so a caller must not wait for a broker that is down. `max_retries` applies to connections for
+# sending, which kombu would try to open for six seconds. The settings above apply to workers and the clock.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # What a killed control worker had in hand comes back while leases last: its tasks are short and safe to repeat.
+    # The messages of a killed control worker are delivered again while leases last: tasks are short and idempotent.
     "visibility_timeout": 15,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
-    # They look for it under a lock, one at a time. Who is killed at it keeps the others from it for so long.
+    # One worker at a time restores messages, under a lock. The lock of a killed worker expires after this time.
     "unacked_mutex_expire": 10,
     "socket_connect_timeout": 2,
     "socket_timeout": 10,
     "max_retries": 0,
 }
 CELERY_TASK_PUBLISH_RETRY = False
-# Tasks share their thread's connection; `coordinator.celery` sees to one that the database has closed.
+# Tasks share the connection of their thread. `coordinator.celery` replaces one that the database has closed.
 CELERY_DB_REUSE_MAX = 10_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -393,7 +393,7 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "filters": {"limit": {"()": "wire.broker.log_limit.LogLimit"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["limit"]}},
-    # Celery's two lines for each task say nothing that a row does not; what fails is told all the same.
+    # Celery's two lines for each task repeat what the rows contain. Failures are still logged.
     "loggers": {name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace")},
     "root": {
         "handlers": ["stderr"],
@@ -433,5 +433,5 @@ UNFOLD = {
 try:
     env.raise_problems()
 except ImproperlyConfigured as error:
-    # A traceback would hide what is wrong. Every process reads its settings first, and ends here.
+    # A traceback would hide the problems. Every process reads the settings first, so it ends here.
     sys.exit(str(error))

@@ -143,7 +143,7 @@ def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
 
 def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
-    assert problem == "  REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://"
+    assert problem == "  REDIS_CA_FILE requires a REDIS_URL that begins with rediss://"
 
 
 @pytest.mark.parametrize("changes", [{}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"}])
