@@ -5,7 +5,7 @@ certificate against the name. Redirects are not followed, the environment (proxi
 not decoded. The time limit applies to the whole exchange, so a response that arrives byte by byte is cut off too.
 
 This uses `http.client` and not urllib3, whose time limits apply to each single read, and which accepts a response that
-ends within its headers. Each request has a connection of its own: if a server closes a connection that is being reused,
+ends within its headers. Each request opens a new connection: if a server closes a connection that is being reused,
 the client cannot know whether a POST was executed.
 """
 
