@@ -51,6 +51,7 @@ check: setup ## Format, lint, types, layers, migrations, settings, lock file, de
 	.ci/audit
 	HSTS_SUBDOMAINS=true HSTS_PRELOAD=true $(UNCONNECTED) $(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/deptry .
+	$(BIN)/deptry wire pipelines --config distributions/durable-pipelines/pyproject.toml
 	PATH="$$PWD/.boot/bin:$$PATH" UV_PYTHON_DOWNLOADS=never uv lock -q --check
 
 format: setup ## Format the code and mend what ruff can mend

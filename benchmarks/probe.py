@@ -19,8 +19,8 @@ from django.db import transaction
 from django.test import Client
 
 from executions.lifecycle import moves, outcome
-from executions.lifecycle.dispatch import identity_of
 from executions.lifecycle.moves import Claim
+from executions.transports.celery import identity_of
 from wire.messages.celery_messages import Outcome, OutcomeGroup, transition_key
 
 WARM_UP = 5

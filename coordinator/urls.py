@@ -9,13 +9,10 @@ from coordinator import health
 from executions.api import campaigns, interactions, operators, submissions, workers
 from executions.api import executions as executions_api
 from interop import urls as interop_urls
-from releases.api import releases as releases_api
-from releases.api import trust, uploads
+from releases.api import urls as releases_urls
 
 tenant_api = [
-    *releases_api.urlpatterns,
-    *uploads.urlpatterns,
-    *trust.urlpatterns,
+    *releases_urls.urlpatterns,
     *submissions.urlpatterns,
     *executions_api.urlpatterns,
     *operators.urlpatterns,

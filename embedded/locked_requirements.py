@@ -16,7 +16,7 @@ Package = dict[str, Any]
 
 
 def requirements(lock: dict[str, Any]) -> Iterator[str]:
-    """One requirement with its hashes for each package that the project and its groups need here."""
+    """One requirement with its hashes for each package that `needed` returns."""
     for package in needed(lock["package"]):
         files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
         hashes = " ".join(f"--hash={file['hash']}" for file in files)
@@ -24,19 +24,25 @@ def requirements(lock: dict[str, Any]) -> Iterator[str]:
 
 
 def needed(packages: list[Package]) -> list[Package]:
-    """Follow the dependencies from the project; what only another Python or platform needs is left out."""
+    """The locked packages that the workspace's own packages, their extras and their groups need, sorted by name.
+
+    Packages that only another Python version or platform needs are left out, and so are the workspace's own.
+    """
     by_name: dict[str, list[Package]] = {}
     for package in packages:
         by_name.setdefault(package["name"], []).append(package)
-    project = next(package for package in packages if "editable" in package["source"])
-    waiting = list(project.get("dependencies", []))
-    for group in project.get("dev-dependencies", {}).values():
-        waiting += group
+    own = {package["name"]: package for package in packages if "editable" in package["source"]}
+    waiting: list[Package] = []
+    for project in own.values():
+        waiting += project.get("dependencies", [])
+        for more in ("optional-dependencies", "dev-dependencies"):
+            for group in project.get(more, {}).values():
+                waiting += group
     found: dict[str, Package] = {}
     followed: set[tuple[str, str]] = set()
     while waiting:
         edge = waiting.pop()
-        if not applies(edge.get("marker")):
+        if edge["name"] in own or not applies(edge.get("marker")):
             continue
         package = chosen(by_name[edge["name"]], edge.get("version"))
         found[package["name"]] = package

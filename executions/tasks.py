@@ -17,7 +17,7 @@ from executions.lifecycle import outcome, retention
 from executions.lifecycle import sweep as sweeper
 from executions.transports.rest import capabilities, workers
 from executions.transports.rest import dispatch as rest_dispatch
-from executions.transports.rest.assignment import CALL_TASK
+from executions.transports.rest.transport import CALL_TASK
 from executions.workers import message_path, orders, refusals, registry
 from executions.workers.tenant_keys import active_keys
 from foundation.database.postgresql.outage import is_outage

@@ -41,3 +41,11 @@ UPLOAD_MOVES: dict[UploadStatus, frozenset[UploadStatus]] = {
     UploadStatus.REJECTED: frozenset(),
     UploadStatus.EXPIRED: frozenset(),
 }
+
+
+class AttachmentKind(StrEnum):
+    """What an attachment is: a signature (DSSE), provenance (in-toto) or an SBOM (CycloneDX, SPDX)."""
+
+    SIGNATURE = "signature"
+    PROVENANCE = "provenance"
+    SBOM = "sbom"

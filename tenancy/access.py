@@ -1,4 +1,4 @@
-"""What a person or a token may see and do. The admin and the API both ask here."""
+"""What users and tokens may see and do. The admin and the API both use this module."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -30,7 +30,7 @@ class TokenLifetimeInvalid(CoordinatorError):
 class TokenNameTaken(CoordinatorError):
     code = "TOKEN_NAME_TAKEN"
     status = 409
-    title = "The tenant has a token of this name already"
+    title = "The tenant already has a token with this name"
 
 
 class TokenInvalid(CoordinatorError):
@@ -40,7 +40,7 @@ class TokenInvalid(CoordinatorError):
 
 
 def tenants_of(user: User | AnonymousUser, scope: Scope = Scope.READ) -> QuerySet[Tenant]:
-    """The tenants in which `user` holds `scope`; a superuser holds every scope everywhere."""
+    """Return the tenants in which `user` holds `scope`. A superuser holds every scope in every tenant."""
     if not user.is_active:
         return Tenant.objects.none()
     if user.is_superuser:
@@ -53,12 +53,12 @@ def may(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> bool:
 
 
 def require(user: User | AnonymousUser, tenant: Tenant, scope: Scope) -> None:
-    """Raise `NotFound` where `user` may not even see `tenant`, `ScopeMissing` where they may see but not do this."""
+    """Raise `NotFound` if `user` may not see `tenant`, and `ScopeMissing` if they see it without holding `scope`."""
     if may(user, tenant, scope):
         return
     if not may(user, tenant, Scope.READ):
         raise NotFound(f"There is no tenant {tenant.slug!r}.")
-    raise ScopeMissing(f"This needs {scope.value!r} in tenant {tenant.slug!r}.")
+    raise ScopeMissing(f"This needs the scope {scope.value!r} in tenant {tenant.slug!r}.")
 
 
 def longest_lifetime() -> timedelta:
@@ -87,7 +87,7 @@ def issue_token(
     except IntegrityError as error:
         if violated_constraint(error) != NAME_ONCE:
             raise
-        raise TokenNameTaken(f"The tenant has a token named {name!r} already.") from None
+        raise TokenNameTaken(f"The tenant already has a token named {name!r}.") from None
     return token, plain
 
 
@@ -134,5 +134,5 @@ def end_tokens(owner: User) -> None:
 
 
 def actor(user: User | AnonymousUser, token: ApiToken | None = None) -> str:
-    """The name under which history keeps who did something."""
+    """Return the name of the user or token for histories."""
     return f"token:{token.name}" if token is not None else f"user:{user.get_username()}"

@@ -31,11 +31,11 @@ class ThrottledBackend(ModelBackend):
         try:
             attempt.count()
         except LoginThrottled:
-            logger.warning("Refused a log-in from %s after too many failures", address or "an unknown address")
+            logger.warning("Rejected a log-in from %s after too many failures", address or "an unknown address")
             raise
         user = super().authenticate(request, username, password, **kwargs)
         if user is not None:
-            attempt.take_back()
+            attempt.uncount()
         return user
 
 

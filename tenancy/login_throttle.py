@@ -1,7 +1,7 @@
 """Limits on failed log-ins. All processes share the counters, which are database rows.
 
 An attempt is counted before its password is checked, and uncounted if the password is right. So concurrent requests
-cannot try more passwords than sequential ones. A window has a fixed length, and refused attempts are not counted, so
+cannot try more passwords than sequential ones. A window has a fixed length, and rejected attempts are not counted, so
 further attempts cannot prolong a lock. The limit per account does not apply to an address from which the account has
 logged in recently, so attackers elsewhere cannot lock its owner out.
 
@@ -21,7 +21,7 @@ from django.utils.crypto import salted_hmac
 from foundation.errors import CoordinatorError
 
 KNOWN_DAYS = 30
-PRUNED = 100
+PRUNE_LIMIT = 100
 
 _LOOK_UP = """
 SELECT key, CASE WHEN ends_at > now() THEN attempts ELSE 0 END, ends_at, coalesce(known_until > now(), false)
@@ -36,7 +36,7 @@ ON CONFLICT (key) DO UPDATE SET
     ends_at = CASE WHEN c.ends_at > now() THEN c.ends_at ELSE excluded.ends_at END
 RETURNING key, attempts, ends_at, coalesce(known_until > now(), false)
 """
-_TAKE_BACK = """
+_UNCOUNT = """
 WITH locked AS (SELECT key FROM tenancy_logincounter WHERE key = ANY (%(keys)s) ORDER BY key FOR UPDATE)
 UPDATE tenancy_logincounter c SET
     attempts = CASE WHEN c.key = %(pair)s THEN 0 ELSE greatest(c.attempts - 1, 0) END,
@@ -94,14 +94,14 @@ class Attempt:
             self._require_room([_Counter(*row) for row in cursor.fetchall()], taken=1)
             cursor.execute(_COUNT, {"keys": keys, "window": settings.LOGIN_WINDOW_SECONDS})
             counted = [_Counter(*row) for row in cursor.fetchall()]
-            cursor.execute(_PRUNE, [PRUNED])
+            cursor.execute(_PRUNE, [PRUNE_LIMIT])
         # Other processes may have counted attempts between the two statements.
         self._require_room(counted, taken=0)
 
-    def take_back(self) -> None:
-        """Uncount the attempt because its password was right, and remember the address for KNOWN_DAYS."""
+    def uncount(self) -> None:
+        """Uncount the attempt because its password was right, and store the address as known for KNOWN_DAYS."""
         with connection.cursor() as cursor:
-            cursor.execute(_TAKE_BACK, {"keys": list(self._limits), "pair": self._pair, "days": KNOWN_DAYS})
+            cursor.execute(_UNCOUNT, {"keys": list(self._limits), "pair": self._pair, "days": KNOWN_DAYS})
 
     def _require_room(self, counters: Sequence[_Counter], *, taken: int) -> None:
         known = any(counter.known for counter in counters)

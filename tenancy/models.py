@@ -1,4 +1,4 @@
-"""Tenants, the people who belong to them, and the tokens that act for them."""
+"""Tenants, their members, and their API tokens."""
 
 from datetime import timedelta
 
@@ -28,21 +28,21 @@ def validate_identifier(text: str) -> None:
 TERM = (MinValueValidator(1), MaxValueValidator(LONGEST_TERM))
 
 
-def _term() -> int | None:
-    """What a tenant is made with; 0 in the setting keeps for ever."""
+def _retention_days() -> int | None:
+    """Return the default for new tenants. The setting is 0 if there is no limit."""
     return settings.RETENTION_DAYS or None
 
 
-def _term_of_failed() -> int | None:
+def _failed_retention_days() -> int | None:
     return settings.FAILED_RETENTION_DAYS or None
 
 
 class Tenant(models.Model):
-    """The owner of pipelines, releases, executions, workers and tokens; nothing crosses it.
+    """The owner of pipelines, releases, executions, workers and tokens. Nothing is shared between tenants.
 
-    `retention_days` is how long executions are kept after they have succeeded or were cancelled,
-    `failed_retention_days` after they have failed for good, since those wait for somebody. None: for ever. The
-    database's guards read the terms here, so no other place may have one.
+    Executions are removed `retention_days` days after they succeeded or were cancelled, and `failed_retention_days`
+    days after they failed. None keeps them permanently. The database's guards read these columns, so the retention
+    periods cannot be stored anywhere else.
     """
 
     slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
@@ -52,17 +52,17 @@ class Tenant(models.Model):
         "days kept after success or cancellation",
         null=True,
         blank=True,
-        default=_term,
+        default=_retention_days,
         validators=TERM,
-        help_text="Older executions are removed with their histories, for good. Empty: they are kept for ever.",
+        help_text="Older executions are permanently removed, with their histories. Empty: they are never removed.",
     )
     failed_retention_days = models.PositiveIntegerField(
         "days kept after failure",
         null=True,
         blank=True,
-        default=_term_of_failed,
+        default=_failed_retention_days,
         validators=TERM,
-        help_text="The same for FAILED and DLQ, which can be re-driven until then.",
+        help_text="The same for FAILED and DLQ executions, which can be re-driven until then.",
     )
 
     class Meta:
@@ -84,7 +84,7 @@ class Tenant(models.Model):
 
 
 class Membership(models.Model):
-    """A person's one role in one tenant."""
+    """The role of a user in a tenant. A user has at most one role in each."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
@@ -102,7 +102,7 @@ class Membership(models.Model):
 
 
 class ApiToken(AbstractAuthToken):
-    """A bearer token of one tenant, kept only as a digest.
+    """A bearer token of one tenant. Only its digest is stored.
 
     `user` is its owner, who issued it. It expires, and grants no scope that its owner does not currently hold.
     """
@@ -139,7 +139,7 @@ class ApiToken(AbstractAuthToken):
 
     @property
     def has_standing(self) -> bool:
-        """True while the owner is active, and a member of the tenant or a superuser."""
+        """True if the owner is active, and a member of the tenant or a superuser."""
         return bool(self._scopes_of_owner())
 
     def _scopes_of_owner(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Who may do what: a role of a membership grants scopes; a token carries scopes of its own."""
+"""Roles and scopes. A membership's role grants scopes. A token has a list of scopes."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Scope(StrEnum):
-    """One kind of deed inside a tenant. Tokens name these; roles grant sets of them."""
+    """A permission inside a tenant."""
 
     READ = "read"
     SUBMIT = "executions:submit"

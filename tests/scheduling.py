@@ -13,6 +13,7 @@ MODULES: Sequence[str] = (
     *(
         "tests/clients/",
         "tests/deploy/",
+        "tests/distributions/",
         "tests/invariants/",
         "tests/foundation/database/postgresql/",
         "tests/embedded/test_postgres.py",

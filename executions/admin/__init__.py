@@ -1,10 +1,10 @@
-"""The operator's pages, and those of whoever answers what executions ask."""
+"""The pages of executions, dead letters, questions, campaigns and workers, and their rows on the tenant's page."""
 
+from executions.admin import tenants
 from executions.admin.campaigns import CampaignAdmin
 from executions.admin.dead_letters import DeadLetterAdmin
 from executions.admin.executions import ExecutionAdmin
 from executions.admin.interactions import InteractionAdmin
-from executions.admin.tenants import TenantWithRetentionAdmin
 from executions.admin.workers import WorkerAdmin
 
 __all__ = [
@@ -12,6 +12,6 @@ __all__ = [
     "DeadLetterAdmin",
     "ExecutionAdmin",
     "InteractionAdmin",
-    "TenantWithRetentionAdmin",
     "WorkerAdmin",
+    "tenants",
 ]

@@ -56,7 +56,7 @@ class ExecutionView(serializers.Serializer[Execution]):
         help_text="RUNNING means claimed for a worker; `runningSince` says whether a thread has started it.",
     )
     worker = serializers.CharField(
-        source="worker_name",
+        source="lease_worker",
         allow_null=True,
         help_text="The worker that holds it; null until one has reported it.",
     )

@@ -298,7 +298,7 @@ def _as_it_is(earlier: Execution) -> dict[str, Any]:
     error = {"code": earlier.error_code, "message": earlier.error_message} if earlier.error_code else None
     return {
         "status": earlier.status,
-        "worker": earlier.worker_name,
+        "worker": earlier.lease_worker,
         "runningSince": _instant(earlier.running_since) if earlier.running_since else None,
         "version": earlier.version,
         "currentStepIndex": earlier.current_step_index,

@@ -20,8 +20,7 @@ from django.db import connection, transaction
 
 from executions.awaits import imported_awaits
 from executions.lifecycle import dead_letters, moves
-from executions.lifecycle.dispatch import owner
-from executions.lifecycle.moves import Move
+from executions.lifecycle.moves import Move, owner
 from executions.lifecycle.states import State
 from executions.models import AwaitUnit, DeadLetter, Interaction
 from executions.workers.registry import DISPATCH_TASK

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from executions.awaits import awaits
 from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
-from executions.lifecycle.dispatch import owner
+from executions.lifecycle.moves import owner
 from executions.lifecycle.retry import RetryPolicy
 from executions.models import Interaction
 from foundation.http import address_guard
@@ -30,7 +30,7 @@ from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange
 from foundation.scheduling import places
 from foundation.wakeups import wakeup
-from releases.activation.policy import LONGEST_RETRY_DELAY
+from releases.activation.policy import MAX_RETRY_DELAY
 from wire.resume_token import derived
 
 log = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
         limit=settings.WEBHOOK_ATTEMPTS - 1,
         delay=timedelta(seconds=settings.WEBHOOK_DELAY_SECONDS),
         multiplier=2.0,
-        cap=LONGEST_RETRY_DELAY,
+        cap=MAX_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
     )
     wait = None if failure.final else policy.wait(interaction.dispatch_attempts, random.random)

@@ -7,12 +7,14 @@ an empty table would go through all that a tenant or a pipeline ever ran.
 """
 
 import json
+import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +25,12 @@ from executions.lifecycle.states import MOVES, TERMINAL, State
 from foundation.database import prepared
 from wire.documents.contract import ResultShape
 from wire.messages.celery_messages import Shape
+
+
+@cache
+def owner() -> str:
+    """Return the name under which this process acts and holds leases."""
+    return f"coordinator@{socket.gethostname()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +85,8 @@ WITH asked AS (
         takeovers = CASE WHEN a.source = 'RUNNING' AND a.target = 'QUEUED' THEN e.takeovers ELSE 0 END,
         current_step_index = coalesce(a.step, e.current_step_index), attempt = coalesce(a.attempt, e.attempt),
         budget_start = coalesce(a.budget, e.budget_start), next_due_at = now() + make_interval(secs => a.delay),
-        lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL, running_since = NULL,
-        last_transition_key = coalesce(a.key, e.last_transition_key),
+        lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL, lease_token = NULL, lease_expires_at = NULL,
+        running_since = NULL, last_transition_key = coalesce(a.key, e.last_transition_key),
         progress = CASE WHEN a.shape IS NULL THEN e.progress ELSE a.progress -> 0 END,
         progress_shape = coalesce(a.shape, e.progress_shape), await_unit_id = a.new_unit, result = a.result,
         error_code = a.code, error_message = a.message, updated_at = now(),
@@ -138,10 +146,12 @@ def _as_row(move: Move) -> dict[str, Any]:
 class Claim:
     """An execution that was just claimed, with what its command needs.
 
-    `checkpoints`: its release keeps what each step gave. `takeovers` counts the leases that it lost in a row. `threads`
-    is how many transitions the release's workers run at once, `seconds` how long one takes them on average, None if
-    they have not reported it. `rest_worker` is the lease owner of the REST worker that is to be called, None if the
-    command goes to the release's queue.
+    If `checkpoints` is true, the worker reports the output of each step. `takeovers` counts the leases that were lost
+    since the last outcome or checkpoint. `protocol` names the transport that sends the command.
+
+    `threads` is how many transitions the release's workers run at once. `seconds` is the average duration of one, None
+    if no worker has reported it. `has_rest_worker` says whether one of these workers is called over HTTP. `claimed_at`
+    is the time of this process's monotonic clock shortly before the lease began.
     """
 
     execution_id: uuid.UUID
@@ -158,9 +168,11 @@ class Claim:
     result_shape: ResultShape
     checkpoints: bool
     takeovers: int
+    protocol: str
     threads: int
     seconds: float | None
-    rest_worker: str | None = None
+    has_rest_worker: bool
+    claimed_at: float
 
 
 STOCK_SECONDS = 0.4
@@ -185,24 +197,25 @@ BUSY_PAUSES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 # are RUNNING, on workers of all protocols; without a quota they are not counted.
 _CLAIM = """
 WITH host AS MATERIALIZED (
-    SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, reason IS NULL AS runs
+    SELECT release_id, tenant_id, protocol, capacity, transition_seconds, lease_owner, worker_name,
+        reason IS NULL AS runs
     FROM executions_workereligibility WHERE present AND release_id IS NOT NULL
 ), hosted AS (
     SELECT release_id, tenant_id, sum(capacity) FILTER (WHERE runs) AS threads,
         bool_or(protocol = 'rest') FILTER (WHERE runs) AS calls,
-        max(transition_seconds) FILTER (WHERE runs) AS pace,
+        max(transition_seconds) FILTER (WHERE runs) AS seconds,
         array_agg(lease_owner) FILTER (WHERE NOT runs) AS idle,
         array_agg(lease_owner) FILTER (WHERE runs AND protocol = 'rest') AS rest_owners
     FROM host GROUP BY release_id, tenant_id HAVING bool_or(runs)
 ), wanted AS MATERIALIZED (
-    SELECT release_id, tenant_id, threads, calls, idle, rest_owners, CASE WHEN NOT calls THEN pace END AS seconds
+    SELECT release_id, tenant_id, threads, calls, idle, rest_owners, seconds
     FROM hosted h
     WHERE (SELECT true FROM executions_execution e WHERE e.release_id = h.release_id
         AND e.status IN ('QUEUED', 'WAIT_RETRY') AND e.next_due_at <= now() LIMIT 1)
 ), counted AS MATERIALIZED (
     SELECT *, count_running_for_claim(release_id, rest_owners) AS held FROM wanted
 ), place AS MATERIALIZED (
-    SELECT *, threads * CASE WHEN seconds IS NULL THEN 1
+    SELECT *, threads * CASE WHEN calls OR seconds IS NULL THEN 1
             ELSE least(greatest(%(span)s / greatest(seconds, 0.00001), 1), %(most)s)::bigint END AS room,
         (SELECT coalesce(sum(x.value::bigint), 0) FROM jsonb_each_text(held) x
             WHERE idle IS NULL OR x.key <> ALL (idle)) AS running
@@ -238,28 +251,32 @@ WITH host AS MATERIALIZED (
 ), due AS (
     SELECT id, version, release_id, threads, seconds, calls FROM within_quota WHERE bytes_before < %(bytes)s
 ), called AS (
-    SELECT r.release_id, h.lease_owner, greatest(h.capacity - coalesce((r.held ->> h.lease_owner)::int, 0), 0) AS free
+    SELECT r.release_id, h.lease_owner, h.worker_name,
+        greatest(h.capacity - coalesce((r.held ->> h.lease_owner)::int, 0), 0) AS free
     FROM ready r JOIN host h ON h.release_id = r.release_id WHERE r.calls AND h.runs AND h.protocol = 'rest'
 ), slot AS (
-    SELECT release_id, lease_owner, row_number() OVER (PARTITION BY release_id ORDER BY random()) AS number
+    SELECT release_id, protocol, lease_owner, worker_name,
+        row_number() OVER (PARTITION BY release_id ORDER BY random()) AS number
     FROM (
-        SELECT release_id, lease_owner, free FROM called
+        SELECT release_id, 'rest' AS protocol, lease_owner, worker_name, free FROM called
         UNION ALL
-        SELECT r.release_id, NULL, r.free - (SELECT sum(c.free) FROM called c WHERE c.release_id = r.release_id)
+        SELECT r.release_id, 'celery', NULL, NULL,
+            r.free - (SELECT sum(c.free) FROM called c WHERE c.release_id = r.release_id)
         FROM ready r WHERE r.calls
     ) each CROSS JOIN LATERAL generate_series(1, least(each.free, %(limit)s))
 ), placed AS MATERIALIZED (
-    SELECT id, version, threads, seconds, CASE WHEN calls THEN
-        (SELECT s.lease_owner FROM slot s WHERE s.release_id = d.release_id AND s.number = d.number) END AS rest_worker
+    SELECT d.id, d.version, d.threads, d.seconds, d.calls, coalesce(s.protocol, 'celery') AS protocol, s.lease_owner,
+        s.worker_name
     FROM (SELECT *, row_number() OVER (PARTITION BY release_id) AS number FROM due) d
+    LEFT JOIN slot s ON d.calls AND s.release_id = d.release_id AND s.number = d.number
 ), claimed AS (
     UPDATE executions_execution e SET
         status = 'RUNNING', version = e.version + 1, event_count = e.event_count + 1,
-        lease_owner = coalesce(p.rest_worker, %(owner)s), lease_token = gen_random_uuid(), updated_at = now(),
-        lease_expires_at = now() + make_interval(secs =>
-            CASE WHEN p.rest_worker IS NULL THEN %(lease)s::float ELSE greatest(%(lease)s::float, %(call)s::float) END)
+        lease_owner = coalesce(p.lease_owner, %(owner)s), lease_protocol = p.protocol, lease_worker = p.worker_name,
+        lease_token = gen_random_uuid(), updated_at = now(), lease_expires_at = now() + make_interval(secs =>
+            CASE p.protocol WHEN 'rest' THEN greatest(%(lease)s::float, %(call)s::float) ELSE %(lease)s::float END)
     FROM placed p WHERE e.id = ANY (ARRAY(SELECT id FROM placed)) AND e.id = p.id AND e.version = p.version
-    RETURNING e.*, p.threads, p.seconds, p.rest_worker
+    RETURNING e.*, p.threads, p.seconds, p.calls
 ), told AS (
     INSERT INTO executions_executionevent (execution_id, sequence, kind, status, actor, data)
     SELECT id, event_count, 'CLAIMED', status, %(owner)s,
@@ -267,7 +284,7 @@ WITH host AS MATERIALIZED (
 )
 SELECT busy.busy, c.id, t.slug, c.pipeline_id, c.contract_version, c.release_version, c.version, c.lease_token,
     c.current_step_index, c.attempt, coalesce(c.progress, c.input)::text, coalesce(c.progress_shape, c.input_shape),
-    c.result_shape, c.checkpoints, c.takeovers, c.threads, c.seconds, c.rest_worker
+    c.result_shape, c.checkpoints, c.takeovers, c.lease_protocol, c.threads, c.seconds, c.calls
 FROM (SELECT EXISTS (SELECT FROM counted WHERE held IS NULL)
     OR EXISTS (SELECT FROM within_quota WHERE bytes_before >= %(bytes)s) AS busy) busy
 LEFT JOIN (claimed c JOIN tenancy_tenant t ON t.id = c.tenant_id) ON true
@@ -317,6 +334,7 @@ def _claim_once(
         "bytes": MOST_BYTES,
         "quota": quota,
     }
+    claimed_at = time.monotonic()
     with transaction.atomic() if quota else nullcontext(), prepared.cursor() as cursor:
         if quota:
             cursor.execute("SELECT pg_try_advisory_xact_lock(%(key)s)", {"key": _CLAIMING})
@@ -324,7 +342,7 @@ def _claim_once(
                 return [], True
         cursor.execute(_CLAIM, parameters)
         rows = cursor.fetchall()
-    return [Claim(*row[1:]) for row in rows if row[1] is not None], bool(rows[0][0])
+    return [Claim(*(*row[1:], claimed_at)) for row in rows if row[1] is not None], bool(rows[0][0])
 
 
 _EXPIRE = """
@@ -336,8 +354,8 @@ WITH expired AS (
     UPDATE executions_execution e SET
         status = CASE WHEN expired.hopeless THEN 'DLQ' ELSE 'QUEUED' END,
         version = e.version + 1, event_count = e.event_count + 1, takeovers = e.takeovers + 1, next_due_at = now(),
-        lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL, running_since = NULL, updated_at = now(),
-        finished_at = CASE WHEN expired.hopeless THEN now() END,
+        lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL, lease_token = NULL, lease_expires_at = NULL,
+        running_since = NULL, updated_at = now(), finished_at = CASE WHEN expired.hopeless THEN now() END,
         error_code = CASE WHEN expired.hopeless THEN 'LEASES_LOST' ELSE e.error_code END,
         error_message = CASE WHEN expired.hopeless THEN %(message)s ELSE e.error_message END
     FROM expired WHERE e.id = expired.id
@@ -365,17 +383,18 @@ def expire_leases(*, actor: str, limit: int, most_takeovers: int) -> dict[uuid.U
 
 
 # Only RUNNING executions have a lease token. A worker with a copy of another worker's command cannot renew the lease.
+# The lease of a call is not renewed: no Celery worker holds it.
 _RENEW = """
 WITH locked AS (
     SELECT e.id, held.seconds FROM executions_execution e
     JOIN unnest(%(ids)s::uuid[], %(tokens)s::uuid[], %(seconds)s::float[]) AS held(id, token, seconds)
         ON held.id = e.id
     WHERE e.lease_token = held.token AND e.tenant_id IS NOT DISTINCT FROM %(tenant)s
-        AND (e.lease_owner = %(holder)s OR NOT starts_with(e.lease_owner, 'worker:'))
+        AND e.lease_protocol = 'celery' AND (e.lease_worker IS NULL OR e.lease_worker = %(worker)s)
     ORDER BY e.id FOR UPDATE OF e
 )
-UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(holder)s,
-    running_since = coalesce(e.running_since, now() - make_interval(secs => locked.seconds))
+UPDATE executions_execution e SET lease_expires_at = now() + make_interval(secs => %(lease)s), lease_owner = %(owner)s,
+    lease_worker = %(worker)s, running_since = coalesce(e.running_since, now() - make_interval(secs => locked.seconds))
 FROM locked WHERE e.id = locked.id
 RETURNING e.lease_token
 """
@@ -385,11 +404,11 @@ def renew_leases(
     tenant_pk: int,
     held: Sequence[tuple[uuid.UUID, uuid.UUID]],
     *,
-    holder: str,
+    worker_id: str,
     lease_seconds: float,
     running: Mapping[uuid.UUID, float] = MappingProxyType({}),
 ) -> set[uuid.UUID]:
-    """Give the leases that are still held their full time again, by the database's clock, and name their `holder`.
+    """Give the leases that are still held their full time again, by the database's clock, and name their worker.
 
     The first worker that names a lease keeps it. For every other worker the lease is lost.
 
@@ -402,7 +421,8 @@ def renew_leases(
             _RENEW,
             {
                 "lease": lease_seconds,
-                "holder": holder,
+                "owner": f"worker:{worker_id}",
+                "worker": worker_id,
                 "ids": [execution_id for execution_id, _ in held],
                 "tokens": [token for _, token in held],
                 "seconds": [running.get(token) for _, token in held],

@@ -22,7 +22,7 @@ from executions.models import DeadLetter
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
 from foundation.wakeups import wakeup
-from releases.activation.policy import LONGEST_RETRY_DELAY
+from releases.activation.policy import MAX_RETRY_DELAY
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
@@ -46,7 +46,7 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
         limit=own(pipeline.retry_limit, settings.RETRY_LIMIT),
         delay=timedelta(seconds=own(pipeline.retry_delay_seconds, settings.RETRY_DELAY_SECONDS)),
         multiplier=own(pipeline.retry_multiplier, settings.RETRY_MULTIPLIER),
-        cap=LONGEST_RETRY_DELAY,
+        cap=MAX_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
     )
 

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from executions.awaits import awaits, webhooks
 from executions.lifecycle import dead_letters, moves
-from executions.lifecycle.dispatch import owner
+from executions.lifecycle.moves import owner
 from executions.lifecycle.states import State
 from executions.models import DeadLetter
 from executions.transports.rest import workers

@@ -358,6 +358,11 @@ class Migration(migrations.Migration):
                 ("progress_shape", models.CharField(max_length=5, null=True)),
                 ("next_due_at", models.DateTimeField(db_default=django.contrib.postgres.functions.TransactionNow())),
                 ("lease_owner", models.CharField(max_length=200, null=True)),
+                (
+                    "lease_protocol",
+                    models.CharField(max_length=20, null=True, choices=[("rest", "REST"), ("celery", "Celery")]),
+                ),
+                ("lease_worker", models.CharField(max_length=200, null=True)),
                 ("lease_token", models.UUIDField(null=True)),
                 ("lease_expires_at", models.DateTimeField(null=True)),
                 ("running_since", models.DateTimeField(null=True)),
@@ -618,6 +623,7 @@ class Migration(migrations.Migration):
                     models.Q(
                         ("lease_expires_at__isnull", False),
                         ("lease_owner__isnull", False),
+                        ("lease_protocol__isnull", False),
                         ("lease_token__isnull", False),
                         ("status", executions.lifecycle.states.State["RUNNING"]),
                     ),
@@ -625,11 +631,25 @@ class Migration(migrations.Migration):
                         models.Q(("status", executions.lifecycle.states.State["RUNNING"]), _negated=True),
                         ("lease_expires_at__isnull", True),
                         ("lease_owner__isnull", True),
+                        ("lease_protocol__isnull", True),
                         ("lease_token__isnull", True),
+                        ("lease_worker__isnull", True),
                     ),
                     _connector="OR",
                 ),
                 name="execution_running_has_lease",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="execution",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("lease_protocol__isnull", True),
+                    ("lease_protocol", "celery"),
+                    models.Q(("lease_protocol", "rest"), ("lease_worker__isnull", False)),
+                    _connector="OR",
+                ),
+                name="execution_lease_protocol",
             ),
         ),
         migrations.AddConstraint(

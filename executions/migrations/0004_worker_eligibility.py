@@ -13,7 +13,7 @@ CREATE VIEW executions_workereligibility AS
 SELECT w.id AS worker_id, w.tenant_id, r.id AS release_id, w.protocol, w.transition_seconds,
     greatest(w.capacity - w.abandoned, 0) AS capacity,
     CASE w.protocol WHEN 'rest' THEN left('rest:' || w.id || ':' || w.worker_id, 200)
-        ELSE left('worker:' || w.worker_id, 200) END AS lease_owner,
+        ELSE left('worker:' || w.worker_id, 200) END AS lease_owner, w.worker_id AS worker_name,
     fact.fits AS artifact_fits,
     w.stopped_at IS NULL AND NOT (fact.silent AND w.protocol = 'celery') AS present,
     CASE WHEN w.stopped_at IS NOT NULL THEN 'UNAVAILABLE' WHEN fact.draining THEN 'DRAINING'

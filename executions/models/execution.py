@@ -25,9 +25,14 @@ class Execution(models.Model):
     """One submitted run of a pipeline, pinned for good to `pipeline_id + contract_version + release_version`.
 
     `version` counts moves, `event_count` events. `attempt` counts failed runs and is never reset, so that a
-    transition key never repeats; the retry budget counts from `budget_start`. `lease_token` fences: only its holder's
-    outcome is recorded. `takeovers` counts the leases lost since the last outcome or checkpoint. RUNNING means leased;
-    `running_since` is when a thread began the transition, null until a worker reports that.
+    transition key never repeats; the retry budget counts from `budget_start`. `takeovers` counts the leases lost since
+    the last outcome or checkpoint.
+
+    Exactly the RUNNING executions have a lease. `lease_owner` is the name under which it is held. `lease_protocol` is
+    the transport that sends the command: `celery` or `rest`. `lease_worker` is the `worker_id` of the worker that holds
+    the lease; with Celery it is null until a heartbeat names the lease. `lease_token` is the fencing token: only an
+    outcome with this token is recorded. `running_since` is when a thread began the transition, null until a worker
+    reports it.
 
     The next transition starts at `current_step_index` with `progress`, or with the input while that is null: what
     a checkpoint left, what an await was asked, or what it was answered.
@@ -62,6 +67,8 @@ class Execution(models.Model):
     await_unit = models.ForeignKey("AwaitUnit", on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     next_due_at = models.DateTimeField(db_default=TransactionNow())
     lease_owner = models.CharField(max_length=200, null=True)
+    lease_protocol = models.CharField(max_length=20, null=True, choices=[("rest", "REST"), ("celery", "Celery")])
+    lease_worker = models.CharField(max_length=200, null=True)
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
     running_since = models.DateTimeField(null=True)
@@ -85,14 +92,27 @@ class Execution(models.Model):
                 condition=Q(
                     status=State.RUNNING,
                     lease_owner__isnull=False,
+                    lease_protocol__isnull=False,
                     lease_token__isnull=False,
                     lease_expires_at__isnull=False,
                 )
                 | (
                     ~Q(status=State.RUNNING)
-                    & Q(lease_owner__isnull=True, lease_token__isnull=True, lease_expires_at__isnull=True)
+                    & Q(
+                        lease_owner__isnull=True,
+                        lease_protocol__isnull=True,
+                        lease_worker__isnull=True,
+                        lease_token__isnull=True,
+                        lease_expires_at__isnull=True,
+                    )
                 ),
                 name="execution_running_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(lease_protocol__isnull=True)
+                | Q(lease_protocol="celery")
+                | Q(lease_protocol="rest", lease_worker__isnull=False),
+                name="execution_lease_protocol",
             ),
             models.CheckConstraint(
                 condition=Q(status=State.RUNNING) | Q(running_since__isnull=True), name="execution_only_running_runs"
@@ -148,14 +168,6 @@ class Execution(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
-
-    @property
-    def worker_name(self) -> str | None:
-        """The worker that holds the lease; None until a heartbeat names it, or a REST worker is chosen for the call."""
-        kind, _, name = (self.lease_owner or "").partition(":")
-        if kind == "rest":
-            return name.partition(":")[2]
-        return name if kind == "worker" else None
 
     @property
     def shown_status(self) -> str:

@@ -48,7 +48,7 @@ WITH unrenewed AS (
     SELECT id FROM executions_execution
     WHERE status = 'RUNNING' AND lease_expires_at >= %(since)s
         AND lease_expires_at < now() + make_interval(secs => %(lease)s)
-        AND NOT starts_with(lease_owner, 'rest:')
+        AND lease_protocol = 'celery'
     ORDER BY id FOR UPDATE
 )
 UPDATE executions_execution e

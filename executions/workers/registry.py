@@ -112,7 +112,7 @@ def _renewed(tenant: Tenant, beat: Heartbeat) -> set[uuid.UUID]:
     return moves.renew_leases(
         tenant.pk,
         [(lease.execution_id, lease.lease_token) for lease in (*beat.running, *waiting)],
-        holder=f"worker:{beat.worker_id}",
+        worker_id=beat.worker_id,
         lease_seconds=settings.LEASE_SECONDS,
         running={lease.lease_token: lease.seconds for lease in beat.running},
     )
@@ -137,10 +137,10 @@ def tell_of_lost_lease(execution: Execution) -> None:
 
     If no heartbeat has named the lease yet, its worker is unknown; the heartbeat that names it causes the order.
     """
-    kind, _, name = (execution.lease_owner or "").partition(":")
+    if execution.lease_protocol != CELERY or execution.lease_worker is None:
+        return
     rows = Worker.objects.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, protocol=CELERY)
-    holder = rows.filter(worker_id=name).first() if kind == "worker" else None
-    if holder is not None:
+    if (holder := rows.filter(worker_id=execution.lease_worker).first()) is not None:
         wakeup.send(TELL_TASK, holder.pk, [str(execution.lease_token)])
 
 

@@ -1,4 +1,4 @@
-"""What differs between two contracts, step by step, for the person who activates. Pure."""
+"""Compares two contracts step by step, for the activation page. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from wire.documents.contract import Contract, Step
 
 @dataclass(frozen=True)
 class Change:
-    """`kind` is added, removed, changed or moved; `told` says what exactly."""
+    """A difference in one step. `kind` is added, removed, changed or moved. `details` is a description."""
 
     step: str
     kind: str
-    told: str
+    details: str
 
 
-TOLD = (
+COMPARED_FIELDS = (
     ("kind", "kind"),
     ("cardinality", "cardinality"),
     ("input_type_id", "input"),
@@ -25,21 +25,21 @@ TOLD = (
 
 
 def changes(before: Contract, after: Contract) -> list[Change]:
-    """The steps that were added, removed, changed or moved, told apart by their authored names."""
+    """Return the steps that were added, removed, changed or moved. A step is identified by its authored name."""
     old, new = _by_name(before.steps), _by_name(after.steps)
-    made = [Change(name, "removed", _shape(step)) for name, step in old.items() if name not in new]
+    found = [Change(name, "removed", _shape(step)) for name, step in old.items() if name not in new]
     kept_before = [name for name in old if name in new]
     kept_after = [name for name in new if name in old]
     for name, step in new.items():
         if name not in old:
-            made.append(Change(name, "added", _shape(step)))
-        elif told := _differences(old[name], step):
-            made.append(Change(name, "changed", told))
+            found.append(Change(name, "added", _shape(step)))
+        elif details := _differences(old[name], step):
+            found.append(Change(name, "changed", details))
         elif kept_before.index(name) != kept_after.index(name):
-            made.append(
+            found.append(
                 Change(name, "moved", f"from place {kept_before.index(name) + 1} to {kept_after.index(name) + 1}")
             )
-    return made
+    return found
 
 
 def _by_name(steps: Sequence[Step]) -> dict[str, Step]:
@@ -56,5 +56,5 @@ def _shape(step: Step) -> str:
 
 
 def _differences(old: Step, new: Step) -> str:
-    pairs = ((label, getattr(old, field), getattr(new, field)) for field, label in TOLD)
+    pairs = ((label, getattr(old, field), getattr(new, field)) for field, label in COMPARED_FIELDS)
     return "; ".join(f"{label} {was or 'none'} → {now or 'none'}" for label, was, now in pairs if was != now)

@@ -1,9 +1,9 @@
-"""The pipeline's page: what is active, its policy, its releases, and the history of its activations."""
+"""The page of a pipeline: its active release, policy, releases and activations."""
 
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet
@@ -29,7 +29,6 @@ class PolicyForm(forms.Form):
     signature_policy = forms.ChoiceField(choices=SignaturePolicy, required=False)
 
 
-@admin.register(Pipeline)
 class PipelineAdmin(ReadOnlyAdmin):
     list_display = ("pipeline_id", "tenant", "active_release", "since", "release_count")
     list_select_related = ("tenant", "activation__release")
@@ -79,7 +78,7 @@ class PipelineAdmin(ReadOnlyAdmin):
         )
 
     def policy(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Set the policy of the pipeline; tenant admins only."""
+        """Change the policy of the pipeline. Requires the right to administer the tenant."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         pipeline = self.row_or_404(request, object_id)
@@ -87,21 +86,22 @@ class PipelineAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         form = PolicyForm(request.POST)
         if form.is_valid():
-            asked = form.cleaned_data
-            changes = {"reasonRequired": asked["reason_required"]}
-            if asked["signature_policy"]:
-                changes["signaturePolicy"] = asked["signature_policy"]
-            made = policy.change(pipeline, changes, actor=actor(request.user))
-            reason = "must" if made.reason_required else "need not"
-            signatures = SignaturePolicy(made.signature_policy).label
+            fields = form.cleaned_data
+            changes = {"reasonRequired": fields["reason_required"]}
+            if fields["signature_policy"]:
+                changes["signaturePolicy"] = fields["signature_policy"]
+            changed = policy.change(pipeline, changes, actor=actor(request.user))
+            reason = "required" if changed.reason_required else "optional"
+            signatures = SignaturePolicy(changed.signature_policy).label
             messages.success(
-                request, f"The policy of {pipeline} was saved. An activation {reason} say why. {signatures}."
+                request,
+                f"The policy of {pipeline} was saved. The reason for an activation is {reason}. {signatures}.",
             )
         else:
-            messages.error(request, "Choose one of the policies for signatures. Nothing changed.")
+            messages.error(request, "Choose a signature policy. Nothing changed.")
         return redirect("admin:releases_pipeline_change", pipeline.pk)
 
 
 def _trust(pipeline: Pipeline) -> trust.Trust | None:
-    """What the signatures of the active release are worth."""
+    """Return the trust in the active release. None if no release is active."""
     return trust.of(pipeline.activation.release) if pipeline.activation else None

@@ -1,9 +1,9 @@
-"""Releases: the list, the page of one with its live status, and the ways to upload and to activate."""
+"""The list of releases and the page of a release, which shows its status live."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -14,9 +14,9 @@ from django.views.decorators.csrf import csrf_exempt
 from foundation.admin.columns import badge, column, moment
 from foundation.errors import CoordinatorError
 from releases.activation import activation, revocation
-from releases.admin import attach, direct_upload
-from releases.admin.activate import activate
-from releases.admin.upload import upload
+from releases.admin import artifact_uploads, attachments
+from releases.admin.activations import activate
+from releases.admin.uploads import upload
 from releases.models import Pipeline, Release, Revocation
 from releases.states import PENDING, Status
 from releases.trust import trust
@@ -33,12 +33,12 @@ VARIANTS = {
     Status.REJECTED.value: "danger",
     Status.REVOKED.value: "warning",
 }
-TOLD = {
+STANDINGS = {
     trust.Standing.SIGNED: "signed",
     trust.Standing.REVOKED_KEYS: "revoked keys",
     trust.Standing.UNTRUSTED: "untrusted",
 }
-SIGNATURES = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
+STANDING_VARIANTS = {"signed": "success", "revoked keys": "danger", "untrusted": "warning"}
 CHOICES_SHOWN = 100
 
 
@@ -70,7 +70,6 @@ class ReleaseTenantFilter(TenantFilter):
     lookup = "pipeline__tenant__slug"
 
 
-@admin.register(Release)
 class ReleaseAdmin(ReadOnlyAdmin):
     tenant_path = "pipeline__tenant"
     list_display = (
@@ -110,28 +109,28 @@ class ReleaseAdmin(ReadOnlyAdmin):
     def activity(self, release: Release) -> str | None:
         return "active" if release.is_active else None
 
-    @badge("Signatures", SIGNATURES, empty="")
+    @badge("Signatures", STANDING_VARIANTS, empty="")
     def signed(self, release: Any) -> str | None:
-        return TOLD.get(release.standing)
+        return STANDINGS.get(release.standing)
 
     @column("Uploaded", ordering="id")
     def uploaded_at(self, release: Release) -> str:
         return moment(release.created_at)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        more = {"may_upload": tenants_of(request.user, Scope.REGISTER).exists()}
-        return super().changelist_view(request, {**more, **(extra_context or {})})
+        context = {"may_upload": tenants_of(request.user, Scope.REGISTER).exists()}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """With what the signatures of all the rows are worth, which no query can tell."""
-        shown = super().get_changelist_instance(request)
-        found = trust.standings(shown.result_list)
-        for release in shown.result_list:
+        """Add the standing of the signatures to each row, which a query cannot compute."""
+        changelist = super().get_changelist_instance(request)
+        found = trust.standings(changelist.result_list)
+        for release in changelist.result_list:
             release.standing = found[release.pk]
-        return shown
+        return changelist
 
     def own_urls(self) -> list[URLPattern]:
-        # Exempt on the outside only: `upload` checks the token itself, once the files go where they should.
+        # `upload` and `attach` install their upload handler first and then check the CSRF token themselves.
         return [
             self.own("upload/", "upload", csrf_exempt(self.upload)),
             self.own("upload/direct/<slug:tenant>/", "direct", self.direct),
@@ -147,16 +146,16 @@ class ReleaseAdmin(ReadOnlyAdmin):
         return upload(self, request)
 
     def direct(self, request: HttpRequest, tenant: str) -> HttpResponse:
-        return direct_upload.begin(request, tenant)
+        return artifact_uploads.begin(request, tenant)
 
     def direct_one(self, request: HttpRequest, tenant: str, upload_id: str) -> HttpResponse:
-        return direct_upload.one(request, tenant, upload_id)
+        return artifact_uploads.one(request, tenant, upload_id)
 
     def activate(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return activate(self, request, self.row_or_404(request, object_id))
 
     def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Take the release out of use for good, by the form on its page."""
+        """Revoke the release permanently."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         release = self.row_or_404(request, object_id)
@@ -171,22 +170,22 @@ class ReleaseAdmin(ReadOnlyAdmin):
         return redirect("admin:releases_release_change", release.pk)
 
     def attach(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return attach.attach(self, request, self.row_or_404(request, object_id))
+        return attachments.attach(self, request, self.row_or_404(request, object_id))
 
     def attachment(self, request: HttpRequest, object_id: int, attachment_id: int) -> HttpResponse:
-        return attach.copy(self.row_or_404(request, object_id), attachment_id)
+        return attachments.copy(self.row_or_404(request, object_id), attachment_id)
 
     def show(self, request: HttpRequest, row: Release) -> HttpResponse:
-        return self.page(request, "releases/release.html", title=str(row), original=row, **self._shown(request, row))
+        return self.page(request, "releases/release.html", title=str(row), original=row, **self._context(request, row))
 
     def status(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """The live part of the page; 204 while it is what the page already shows."""
+        """Return the live part of the page, or 204 if the page already shows the current status."""
         release = self.row_or_404(request, object_id)
         if request.GET.get("shown") == release.status:
             return HttpResponse(status=204)
-        return self.page(request, "releases/release_live.html", **self._shown(request, release))
+        return self.page(request, "releases/release_live.html", **self._context(request, release))
 
-    def _shown(self, request: HttpRequest, release: Release) -> dict[str, Any]:
+    def _context(self, request: HttpRequest, release: Release) -> dict[str, Any]:
         active = release.pipeline.activation.release if release.pipeline.activation else None
         return {
             "release": release,
@@ -207,22 +206,22 @@ class ReleaseAdmin(ReadOnlyAdmin):
 
 
 def stages(release: Release) -> list[dict[str, str]]:
-    """The way of a release as a stepper: what is done, where it stands, what is to come."""
+    """Return the stages of a release for a stepper: those done, the current one and those to come."""
     reached = {Status.UPLOADED: 0, Status.VERIFYING: 1}.get(Status(release.status), 2)
     last = release.status if reached == 2 else Status.REGISTERED.value
     kinds = {Status.REGISTERED.value: "good", Status.REJECTED.value: "bad", Status.REVOKED.value: "bad"}
     icons = {"good": "check", "bad": "close", "done": "check", "now": "progress_activity", "todo": "more_horiz"}
-    made = []
+    shown = []
     for place, name in enumerate((Status.UPLOADED.value, Status.VERIFYING.value, last)):
         kind = "done" if place < reached else "now" if place == reached else "todo"
         if place == reached == 2:
             kind = kinds[name]
-        made.append({"name": name, "kind": kind, "icon": icons[kind]})
-    return made
+        shown.append({"name": name, "kind": kind, "icon": icons[kind]})
+    return shown
 
 
 def steps_of(release: Release) -> Any:
-    """The release's contract, None until its verification has found one."""
+    """Return the contract of the release. None if its verification has found no contract yet."""
     if release.contract is None:
         return None
     try:

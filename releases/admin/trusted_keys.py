@@ -1,9 +1,9 @@
-"""Trusted keys: what they are, who added and revoked them, and the forms that do it."""
+"""The list of trusted keys, the page of a key, and the forms to add and revoke keys."""
 
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -24,18 +24,18 @@ from wire.documents.signing import MAX_KEY_CHARACTERS
 
 
 class NewKeyForm(forms.Form):
-    """Only tenants that the person administers are a choice."""
+    """The choices of `tenant` are the tenants that the user administers."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(
         max_length=trusted_keys.NAME_LENGTH,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Whose key it is, such as “CI 2026”.",
+        help_text="The owner of the key, for example “CI 2026”.",
     )
     public_key = forms.CharField(
         max_length=MAX_KEY_CHARACTERS,
         widget=UnfoldAdminTextareaWidget,
-        help_text="The public part of an ed25519 key in PEM form. “python -m pipelines key” writes it.",
+        help_text="An ed25519 public key in PEM form. “python -m pipelines key” creates it.",
     )
 
     def __init__(self, request: HttpRequest) -> None:
@@ -45,7 +45,6 @@ class NewKeyForm(forms.Form):
         field.queryset = tenants_of(request.user, Scope.ADMINISTER)
 
 
-@admin.register(TrustedKey)
 class TrustedKeyAdmin(ReadOnlyAdmin):
     list_display = ("name", "tenant", "state", "short_id", "added_by", "added")
     list_select_related = ("tenant", "revocation")
@@ -78,8 +77,8 @@ class TrustedKeyAdmin(ReadOnlyAdmin):
         ]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        more = {"may_administer": tenants_of(request.user, Scope.ADMINISTER).exists()}
-        return super().changelist_view(request, {**more, **(extra_context or {})})
+        context = {"may_administer": tenants_of(request.user, Scope.ADMINISTER).exists()}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def show(self, request: HttpRequest, row: TrustedKey) -> HttpResponse:
         return self.page(
@@ -93,21 +92,21 @@ class TrustedKeyAdmin(ReadOnlyAdmin):
         )
 
     def new(self, request: HttpRequest) -> HttpResponse:
-        """Trust a key; tenant admins only."""
+        """Trust a key. Requires the right to administer a tenant."""
         if not tenants_of(request.user, Scope.ADMINISTER).exists():
             raise PermissionDenied
         form, error = NewKeyForm(request), None
         if request.method == "POST" and form.is_valid():
-            asked = form.cleaned_data
+            fields = form.cleaned_data
             try:
-                made = trusted_keys.add(
-                    asked["tenant"], name=asked["name"], public_key=asked["public_key"], actor=actor(request.user)
+                key = trusted_keys.add(
+                    fields["tenant"], name=fields["name"], public_key=fields["public_key"], actor=actor(request.user)
                 )
-            except CoordinatorError as refused:
-                error = refused
+            except CoordinatorError as rejected:
+                error = rejected
             else:
-                messages.success(request, f"Signatures of {made.name} are trusted from now on.")
-                return redirect("admin:releases_trustedkey_change", made.pk)
+                messages.success(request, f"Signatures by {key.name} are trusted now.")
+                return redirect("admin:releases_trustedkey_change", key.pk)
         return self.page(
             request,
             "releases/new_trusted_key.html",
@@ -118,7 +117,7 @@ class TrustedKeyAdmin(ReadOnlyAdmin):
         )
 
     def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """Trust the key no more, by the form on its page."""
+        """Revoke the key permanently."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         key = self.row_or_404(request, object_id)
@@ -129,5 +128,5 @@ class TrustedKeyAdmin(ReadOnlyAdmin):
         except CoordinatorError as error:
             messages.error(request, f"{error.title}: {error.detail}")
         else:
-            messages.success(request, f"{key.name} is revoked: its signatures count no more.")
+            messages.success(request, f"{key.name} is revoked. Its signatures are no longer trusted.")
         return redirect("admin:releases_trustedkey_change", key.pk)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
+from releases.states import AttachmentKind
 from releases.trust import provenance, sbom
 from wire.documents import signing
 from wire.documents.descriptor import Descriptor
@@ -21,19 +21,11 @@ MAX_ATTACHMENT_VALUES = 500_000
 NAME = "attachment"
 
 
-class Kind(StrEnum):
-    """What an attachment is."""
-
-    SIGNATURE = "signature"
-    PROVENANCE = "provenance"
-    SBOM = "sbom"
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A document that speaks of one release. `findings` tell where the two do not fit together."""
 
-    kind: Kind
+    kind: AttachmentKind
     content: bytes
     summary: dict[str, Any]
     findings: tuple[Finding, ...]
@@ -67,7 +59,9 @@ def _read(content: bytes, document: dict[str, Any], descriptor: Descriptor) -> E
         return _provenance(content, document, descriptor, [])
     if sbom.is_bill(document):
         bill = sbom.read_bill(document)
-        return Evidence(Kind.SBOM, content, sbom.summary(bill), tuple(sbom.artifact_findings(bill, descriptor)))
+        return Evidence(
+            AttachmentKind.SBOM, content, sbom.summary(bill), tuple(sbom.artifact_findings(bill, descriptor))
+        )
     raise _unknown("it is no DSSE envelope, in-toto statement, CycloneDX or SPDX document")
 
 
@@ -80,7 +74,7 @@ def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descripto
     hints = [signature.key_id[:200] for signature in envelope.signatures]
     if envelope.payload_type == signing.RELEASE_TYPE:
         findings = signing.descriptor_findings(envelope, descriptor)
-        return Evidence(Kind.SIGNATURE, content, {"keyIds": hints}, tuple(findings))
+        return Evidence(AttachmentKind.SIGNATURE, content, {"keyIds": hints}, tuple(findings))
     if envelope.payload_type == provenance.STATEMENT_TYPE:
         statement = read_object(envelope.payload, name=provenance.NAME, limit=MAX_ATTACHMENT_BYTES)
         return _provenance(content, statement, descriptor, hints)
@@ -91,7 +85,9 @@ def _enveloped(content: bytes, envelope: signing.Envelope, descriptor: Descripto
 def _provenance(content: bytes, document: dict[str, Any], descriptor: Descriptor, hints: list[str]) -> Evidence:
     statement = provenance.read_statement(document)
     findings = provenance.artifact_findings(statement, descriptor)
-    return Evidence(Kind.PROVENANCE, content, {**provenance.summary(statement), "keyIds": hints}, tuple(findings))
+    return Evidence(
+        AttachmentKind.PROVENANCE, content, {**provenance.summary(statement), "keyIds": hints}, tuple(findings)
+    )
 
 
 def _object(content: bytes) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from django.db.models import QuerySet
 
 from releases.errors import SignatureRequired
 from releases.models import Attachment, Pipeline, Release, SignaturePolicy, TrustedKey
+from releases.states import AttachmentKind
 from releases.trust import trusted_keys
-from releases.trust.evidence import Kind, envelope_of
+from releases.trust.evidence import envelope_of
 from wire.documents import signing
 
 
@@ -144,7 +145,7 @@ def _trust(release: Release, pipeline: Pipeline, keys: Sequence[TrustedKey]) -> 
 
 def _envelopes(rows: QuerySet[Attachment]) -> QuerySet[Attachment]:
     """What contradicts its release can be attached to a rejected one alone, and is no signature over it."""
-    return rows.filter(kind=Kind.SIGNATURE, findings=[])
+    return rows.filter(kind=AttachmentKind.SIGNATURE, findings=[])
 
 
 def _signer(envelope: signing.Envelope, signature: signing.Signature, keys: Sequence[TrustedKey]) -> Signer:

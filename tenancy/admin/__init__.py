@@ -1,5 +1,5 @@
-"""Admin pages of tenants, users and API tokens."""
+"""Admin pages of tenants, memberships, users and API tokens, and the base classes of all admin pages (`base`)."""
 
-from tenancy.admin import tenants, tokens
+from tenancy.admin import memberships, tenants, tokens, users
 
-__all__ = ["tenants", "tokens"]
+__all__ = ["memberships", "tenants", "tokens", "users"]

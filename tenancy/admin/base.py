@@ -1,4 +1,4 @@
-"""What every admin page stands on: one's own tenants only, nothing edited in place, a real 404 for all else."""
+"""The base classes of the admin pages. They show only rows of the user's tenants, and answer 404 for all others."""
 
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
@@ -27,10 +27,10 @@ View = Callable[..., HttpResponse]
 
 
 class TenantScopedAdmin(_ModelAdmin):
-    """Shows the rows of the tenants in which the person holds `needs`; other rows do not exist for them.
+    """Shows the rows of the tenants in which the user holds the scope `needs`. For other rows it answers 404.
 
-    `tenant_path` leads from the model to its tenant, "" on the tenant itself. List filters are `SimpleListFilter`
-    classes, and no other lookup is taken from the address.
+    `tenant_path` is the lookup from the model to its tenant, "" for the tenant itself. Every filter in `list_filter`
+    is a `SimpleListFilter`. Query parameters of no filter are rejected.
     """
 
     tenant_path: ClassVar[str] = "tenant"
@@ -43,18 +43,18 @@ class TenantScopedAdmin(_ModelAdmin):
         rows = super().get_queryset(request)
         if request.user.is_superuser:
             return rows
-        # The ids themselves, not a subquery: they are few, and with one of them an index can give the order too.
+        # Ids, not a subquery: there are few, and for a single one an index also provides the order.
         ids = list(tenants_of(request.user, self.needs).values_list("pk", flat=True))
         return rows.filter(**{f"{self.tenant_path or 'pk'}__in": ids})
 
     def tenant_of(self, row: Any) -> Tenant:
         for step in self.tenant_path.split("__") if self.tenant_path else ():
             row = getattr(row, step)
-        assert isinstance(row, Tenant)  # noqa: S101 - `tenant_path` leads there
+        assert isinstance(row, Tenant)  # noqa: S101 - `tenant_path` ends there
         return row
 
     def may(self, request: HttpRequest, scope: Scope, row: Any) -> bool:
-        """Whether the person holds `scope` in the tenant of `row`."""
+        """True if the user holds `scope` in the tenant of `row`."""
         return may(request.user, self.tenant_of(row), scope)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -70,25 +70,25 @@ class TenantScopedAdmin(_ModelAdmin):
         raise Http404
 
     def row_or_404(self, request: HttpRequest, object_id: Any) -> Any:
-        """The row, if the person may see it. Raises Http404, whether it is another tenant's or there is none."""
+        """Return the row. Raises `Http404` if it does not exist or the user may not see it."""
         row = self.get_object(request, str(object_id))
         if row is None or not self.has_view_permission(request, row):
             raise Http404
         return row
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Write what the form changed. The application role may not update the other columns."""
+        """Update only the changed columns, because the application role may not update the others."""
         obj.save(update_fields=form.changed_data if change else None)
 
     def page(self, request: HttpRequest, template: str, *, status: int = 200, **context: Any) -> HttpResponse:
-        """A page of one's own in the admin's frame."""
+        """Render `template` with the context that the admin's base template needs."""
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "model_admin": self}
         request.current_app = self.admin_site.name  # as the admin's own views do
         return TemplateResponse(request, template, {**frame, **context}, status=status)
 
 
 class ReadOnlyAdmin(TenantScopedAdmin):
-    """Rows are looked at here and changed by domain calls alone. `show` makes the page of one row."""
+    """Read-only pages: only use cases change these rows. Subclasses render the page of one row in `show`."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -103,7 +103,7 @@ class ReadOnlyAdmin(TenantScopedAdmin):
         return [*self.own_urls(), *super().get_urls()]
 
     def own_urls(self) -> list[URLPattern]:
-        """Further addresses below this model's."""
+        """Return additional URL patterns below this model's URL."""
         return []
 
     def own(self, route: str, name: str, view: View) -> URLPattern:
@@ -111,7 +111,7 @@ class ReadOnlyAdmin(TenantScopedAdmin):
         return path(route, self.admin_site.admin_view(view), name=full_name)
 
     def fragment(self, route: str, name: str, view: View) -> URLPattern:
-        """A piece of a page that the page itself asks for again and again; after a log-out the page is reloaded."""
+        """Return the URL pattern of a part of a page, which the page polls. After a log-out the page reloads itself."""
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if not self.admin_site.has_permission(request):
@@ -138,7 +138,7 @@ class ReadOnlyAdmin(TenantScopedAdmin):
 
 
 class ScopedFilter(admin.SimpleListFilter):
-    """A list filter whose choices come from the person's own tenants. `choices_for` names them."""
+    """A list filter whose choices depend on the user. Subclasses return them from `choices_for`."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(self.choices_for(request.user))
@@ -148,7 +148,7 @@ class ScopedFilter(admin.SimpleListFilter):
 
 
 class TextFilter(ScopedFilter):
-    """A list filter whose value is typed, and compared in full with `lookup`. `choices_for` names what to suggest."""
+    """A list filter with a text field. `lookup` compares its complete value. `choices_for` returns suggestions."""
 
     template = "parts/text_filter.html"
     lookup: ClassVar[str]
@@ -168,7 +168,7 @@ class TextFilter(ScopedFilter):
 
 
 class TenantFilter(ScopedFilter):
-    """Filters by tenant, where one sees more than one. `lookup` leads from the model to its tenant's slug."""
+    """Filters by tenant, for users of more than one. `lookup` is the path from the model to its tenant's slug."""
 
     title = "tenant"
     parameter_name = "tenant"
@@ -184,5 +184,5 @@ class TenantFilter(ScopedFilter):
 
 
 def problem_of(error: CoordinatorError) -> dict[str, Any]:
-    """A domain error for `parts/problem.html`."""
+    """Return a domain error as context for `parts/problem.html`."""
     return {"code": error.code, "title": error.title, "detail": error.detail, "errors": error.errors}

@@ -1,4 +1,4 @@
-"""API tokens: issued, looked at and revoked here. A token's plain text is on one answer, and nowhere else."""
+"""The pages of API tokens. Only the response that issues a token contains its plain text."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,10 +23,10 @@ LIFETIMES = (30, 90, 365)
 UNUSED_DAYS = (30, 90, 180)
 STATES = {"VALID": "success", "EXPIRED": "warning", "OWNER LEFT": "danger"}
 MEANING = {
-    Scope.READ: "Look at pipelines, releases, executions and workers",
+    Scope.READ: "View pipelines, releases, executions and workers",
     Scope.SUBMIT: "Submit executions",
     Scope.OPERATE: "Operate on executions",
-    Scope.ANSWER: "Answer what executions wait for",
+    Scope.ANSWER: "Answer the questions of executions",
     Scope.REGISTER: "Upload releases",
     Scope.ACTIVATE: "Activate releases",
     Scope.ADMINISTER: "Administer the tenant",
@@ -57,7 +57,7 @@ class UnusedFilter(admin.SimpleListFilter):
 
 
 class NewTokenForm(forms.Form):
-    """What a token is for. Only tenants that the person administers are a choice."""
+    """The tenant, name, scopes and lifetime of a new token. Offers only tenants that the user administers."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), empty_label=None, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(
@@ -77,8 +77,9 @@ class NewTokenForm(forms.Form):
 
     @property
     def scope_choices(self) -> list[tuple[str, str, bool]]:
+        """Return each scope with its meaning, and True if it is chosen."""
         chosen = set(self.data.getlist("scopes")) if self.is_bound else {Scope.READ.value}  # type: ignore[attr-defined]
-        return [(scope.value, told, scope.value in chosen) for scope, told in MEANING.items()]
+        return [(scope.value, meaning, scope.value in chosen) for scope, meaning in MEANING.items()]
 
 
 @admin.register(ApiToken)
@@ -89,7 +90,7 @@ class ApiTokenAdmin(TenantScopedAdmin):
     search_fields = ("name",)
     search_help_text = "Search by name"
     fields = readonly_fields = (
-        *("name", "tenant", "begins_with", "scope_list", "user", "state", "made", "last_used", "expires"),
+        *("name", "tenant", "begins_with", "scope_list", "user", "state", "issued", "last_used", "expires"),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
@@ -120,7 +121,7 @@ class ApiTokenAdmin(TenantScopedAdmin):
         return "VALID" if token.has_standing else "OWNER LEFT"
 
     @column("Issued", ordering="created")
-    def made(self, token: ApiToken) -> str:
+    def issued(self, token: ApiToken) -> str:
         return moment(token.created)
 
     @column("Last used", ordering="last_used_at", empty="never")
@@ -135,7 +136,7 @@ class ApiTokenAdmin(TenantScopedAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Ask what the token is for; on POST issue it and show its plain text on the answer itself, this once."""
+        """Show the form. A POST issues the token, and its response is the only one that contains the plain text."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = NewTokenForm(request)
@@ -151,12 +152,12 @@ class ApiTokenAdmin(TenantScopedAdmin):
 
     @sensitive_variables()
     def _issue(self, request: HttpRequest, form: NewTokenForm) -> tuple[ApiToken, str] | None:
-        asked = form.cleaned_data
-        lifetime = timedelta(days=int(asked["lifetime"]))
-        scopes = [Scope(scope) for scope in asked["scopes"]]
-        assert request.user.is_authenticated  # noqa: S101 - the admin lets in nobody else
+        requested = form.cleaned_data
+        lifetime = timedelta(days=int(requested["lifetime"]))
+        scopes = [Scope(scope) for scope in requested["scopes"]]
+        assert request.user.is_authenticated  # noqa: S101 - the admin requires it
         try:
-            return issue_token(asked["tenant"], request.user, asked["name"], scopes, lifetime=lifetime)
+            return issue_token(requested["tenant"], request.user, requested["name"], scopes, lifetime=lifetime)
         except TokenNameTaken as error:
             form.add_error("name", error.detail)
             return None

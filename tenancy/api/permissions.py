@@ -1,4 +1,4 @@
-"""Who may use a view of the API: by default nobody but the token of the tenant that the address names."""
+"""The default permission of API views."""
 
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class HoldsScope(BasePermission):
-    """Lets a token into its own tenant alone, and only with the scope that the view names for the method.
+    """Permits a token of the tenant in the URL that holds the scope of the request's method.
 
-    `scopes` of the view maps methods to scopes; a method that is not there needs `read`. Another tenant is a 404,
-    whether it exists or not. A view outside of any tenant is refused to everybody.
+    The view's `scopes` maps methods to scopes; other methods need `read`. Raises `NotFound` for another tenant,
+    whether it exists or not, and `ScopeMissing`. Denies views whose URL contains no tenant.
     """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:

@@ -1,7 +1,8 @@
-"""The base of every view below `/api/v1/tenants/{tenant}/`."""
+"""The base class of every view below `/api/v1/tenants/{tenant}/`."""
 
 from typing import Any, ClassVar
 
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -11,12 +12,14 @@ from tenancy.api.permissions import HoldsScope
 from tenancy.models import ApiToken, Tenant
 from tenancy.roles import Scope
 
+TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
+
 
 class TenantView(APIView):
     """A view of one tenant.
 
-    `scopes` names what each method needs; a method not named needs `read`. `refusals` names what a method's domain
-    call raises, for the OpenAPI document.
+    `scopes` maps methods to the scope that they need; other methods need `read`. `refusals` maps methods to the errors
+    that their use case raises, for the OpenAPI document.
     """
 
     scopes: ClassVar[dict[str, Scope]] = {}
@@ -25,13 +28,13 @@ class TenantView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        # PostgreSQL keeps no such character, so nothing has it in its name.
+        # PostgreSQL rejects this character, so no name contains it.
         if any("\x00" in str(name) for name in kwargs.values()):
-            raise NotFound("No name holds the character U+0000.")
+            raise NotFound("No name contains the character U+0000.")
 
     @property
     def token(self) -> ApiToken:
-        assert isinstance(self.request.auth, ApiToken)  # noqa: S101 - HoldsScope has seen to it
+        assert isinstance(self.request.auth, ApiToken)  # noqa: S101 - HoldsScope checks it
         return self.request.auth
 
     @property

@@ -45,8 +45,8 @@ class Migration(migrations.Migration):
                     "retention_days",
                     models.PositiveIntegerField(
                         blank=True,
-                        default=tenancy.models._term,
-                        help_text="Older executions are removed with their histories, for good. Empty: they are kept for ever.",
+                        default=tenancy.models._retention_days,
+                        help_text="Older executions are permanently removed, with their histories. Empty: they are never removed.",
                         null=True,
                         validators=[
                             django.core.validators.MinValueValidator(1),
@@ -59,8 +59,8 @@ class Migration(migrations.Migration):
                     "failed_retention_days",
                     models.PositiveIntegerField(
                         blank=True,
-                        default=tenancy.models._term_of_failed,
-                        help_text="The same for FAILED and DLQ, which can be re-driven until then.",
+                        default=tenancy.models._failed_retention_days,
+                        help_text="The same for FAILED and DLQ executions, which can be re-driven until then.",
                         null=True,
                         validators=[
                             django.core.validators.MinValueValidator(1),

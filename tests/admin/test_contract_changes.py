@@ -21,7 +21,7 @@ A, B, C = step("A"), step("B"), step("C")
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "expected"),
     [
         ([A, B], [A, B], []),
         ([A], [A, B], [Change("B", "added", "Order → Order, ONE_TO_ONE")]),
@@ -34,12 +34,12 @@ A, B, C = step("A"), step("B"), step("C")
     ],
 )
 def test_steps_are_compared_by_their_names(
-    before: list[dict[str, Any]], after: list[dict[str, Any]], told: list[Change]
+    before: list[dict[str, Any]], after: list[dict[str, Any]], expected: list[Change]
 ) -> None:
-    assert changes(contract(*before), contract(*after)) == told
+    assert changes(contract(*before), contract(*after)) == expected
 
 
-def test_steps_without_a_name_or_with_the_same_are_still_told_apart() -> None:
+def test_steps_without_a_name_or_with_the_same_are_distinguished_by_position() -> None:
     nameless = {key: value for key, value in making.STEP.items() if key != "authoredName"}
     assert changes(contract(A, A, nameless), contract(A, A, nameless)) == []
     assert [change.kind for change in changes(contract(A), contract(A, A))] == ["added"]

@@ -76,7 +76,7 @@ def renew(execution: Execution, claim: Claim, running: float | None = None, work
     """What a heartbeat of the worker does that holds the claim."""
     held = [(claim.execution_id, claim.lease_token)]
     begun = {} if running is None else {claim.lease_token: running}
-    moves.renew_leases(execution.tenant_id, held, holder=f"worker:{worker}", lease_seconds=30, running=begun)
+    moves.renew_leases(execution.tenant_id, held, worker_id=worker, lease_seconds=30, running=begun)
 
 
 def test_what_no_worker_has_begun_is_not_shown_as_running(log_in: LogIn, acme: World) -> None:

@@ -199,12 +199,12 @@ def test_a_worker_shows_what_it_runs(log_in: LogIn, acme: World) -> None:
     client, link = log_in("viewer"), of("execution_change", acme.execution)
     assert link not in client.get(of("worker_change", acme.worker)).text
     held = [(claim.execution_id, claim.lease_token)]
-    moves.renew_leases(acme.tenant.pk, held, holder=f"worker:{acme.worker.worker_id}", lease_seconds=30)
+    moves.renew_leases(acme.tenant.pk, held, worker_id=acme.worker.worker_id, lease_seconds=30)
     assert "not started" in client.get(of("worker_change", acme.worker)).text
     moves.renew_leases(
         acme.tenant.pk,
         held,
-        holder=f"worker:{acme.worker.worker_id}",
+        worker_id=acme.worker.worker_id,
         lease_seconds=30,
         running={claim.lease_token: 5},
     )

@@ -1,4 +1,4 @@
-"""How long a session lasts, and what ends all of a person's sessions."""
+"""The duration of sessions, and what ends all sessions of a user."""
 
 import time
 from typing import Any
@@ -92,7 +92,7 @@ def test_an_active_session_is_written_once_a_minute_at_most(
     assert time.time() - client.session["active_at"] < 30
 
 
-def test_a_new_log_in_of_the_same_person_starts_a_new_session(log_in: LogIn) -> None:
+def test_a_new_log_in_of_the_same_user_starts_a_new_session(log_in: LogIn) -> None:
     client = log_in("viewer")
     move_back(client, 1000, "began_at", "active_at")
     client.force_login(User.objects.get(username="viewer"))
@@ -114,7 +114,7 @@ def logged_in(user: User) -> Client:
     return client
 
 
-def test_logging_out_everywhere_ends_only_the_persons_own_sessions_and_tokens(
+def test_logging_out_everywhere_ends_only_the_users_own_sessions_and_tokens(
     ada: User, acme: World, globex: World
 ) -> None:
     token, _ = issue_token(acme.tenant, ada, "robot", [Scope.READ], lifetime=None)

@@ -1,4 +1,4 @@
-"""Tenants, members, tokens and users: who hands out what, and what never leaves."""
+"""The admin pages of tenants, memberships, API tokens and users."""
 
 import logging
 from datetime import timedelta
@@ -27,7 +27,7 @@ def token_form(world: World, **more: Any) -> dict[str, Any]:
     return {"tenant": world.tenant.pk, "name": "robot", "scopes": ["read"], "lifetime": "30", **more}
 
 
-def test_a_tokens_plain_text_is_on_one_answer_and_nowhere_else(
+def test_only_one_response_contains_the_plain_text_of_a_token(
     log_in: LogIn, acme: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = log_in("tenant-admin")
@@ -47,7 +47,7 @@ def test_a_tokens_plain_text_is_on_one_answer_and_nowhere_else(
         assert plain not in client.get(reverse(f"admin:tenancy_apitoken_{name}", args=arguments)).text
 
 
-def test_a_revoked_token_is_gone(log_in: LogIn, acme: World) -> None:
+def test_revoking_a_token_deletes_it(log_in: LogIn, acme: World) -> None:
     address = reverse("admin:tenancy_apitoken_delete", args=[acme.token.pk])
     assert log_in("tenant-admin").post(address, {"post": "yes"}).status_code == 302
     assert not ApiToken.objects.filter(pk=acme.token.pk).exists()
@@ -57,14 +57,14 @@ def test_a_revoked_token_is_gone(log_in: LogIn, acme: World) -> None:
     "wrong",
     [{"name": ""}, {"scopes": []}, {"scopes": ["everything"]}, {"lifetime": "1000000"}, {"name": "token-of-acme"}],
 )
-def test_a_token_that_makes_no_sense_is_not_issued(wrong: dict[str, Any], log_in: LogIn, acme: World) -> None:
+def test_invalid_tokens_are_not_issued(wrong: dict[str, Any], log_in: LogIn, acme: World) -> None:
     before = ApiToken.objects.count()
     answer = log_in("tenant-admin").post(reverse(ISSUE), token_form(acme, **wrong))
     assert answer.status_code == 400
     assert ApiToken.objects.count() == before
 
 
-def test_only_a_name_in_use_is_reported_as_one(log_in: LogIn, acme: World) -> None:
+def test_only_a_duplicate_name_is_reported_as_one(log_in: LogIn, acme: World) -> None:
     client = log_in("tenant-admin")
     taken = client.post(reverse(ISSUE), token_form(acme, name="token-of-acme"))
     assert taken.context["form"].errors.keys() == {"name"}
@@ -74,9 +74,7 @@ def test_only_a_name_in_use_is_reported_as_one(log_in: LogIn, acme: World) -> No
         client.post(reverse(ISSUE), token_form(acme))
 
 
-def test_nobody_issues_or_revokes_a_token_of_a_tenant_that_is_not_theirs_to_administer(
-    log_in: LogIn, acme: World, globex: World
-) -> None:
+def test_only_tenant_admins_issue_and_revoke_tokens(log_in: LogIn, acme: World, globex: World) -> None:
     before = ApiToken.objects.count()
     assert log_in("stranger").post(reverse(ISSUE), token_form(acme)).status_code == 400
     for who in ("viewer", "operator", "release-manager", "nobody"):
@@ -104,14 +102,14 @@ def test_a_tenant_admin_adds_a_member_by_name_and_changes_the_role(log_in: LogIn
     assert not Membership.objects.filter(pk=made.pk).exists()
 
 
-def test_the_form_lists_neither_people_nor_foreign_tenants(log_in: LogIn, acme: World, globex: World) -> None:
+def test_the_form_lists_neither_users_nor_other_tenants(log_in: LogIn, acme: World, globex: World) -> None:
     text = log_in("tenant-admin").get(reverse("admin:tenancy_membership_add")).text
     assert "globex" not in text
     assert "nobody" not in text
 
 
 @pytest.mark.parametrize(("username", "role"), [("unknown", "viewer"), ("viewer", "operator"), ("nobody", "emperor")])
-def test_a_membership_that_makes_no_sense_is_refused(username: str, role: str, log_in: LogIn, acme: World) -> None:
+def test_invalid_memberships_are_rejected(username: str, role: str, log_in: LogIn, acme: World) -> None:
     before = list(Membership.objects.values_list("user", "tenant", "role"))
     answer = log_in("tenant-admin").post(reverse("admin:tenancy_membership_add"), member_form(acme, username, role))
     assert answer.status_code == 200
@@ -119,16 +117,14 @@ def test_a_membership_that_makes_no_sense_is_refused(username: str, role: str, l
     assert list(Membership.objects.values_list("user", "tenant", "role")) == before
 
 
-def test_somebody_who_was_deactivated_does_not_become_a_member(log_in: LogIn, acme: World) -> None:
+def test_an_inactive_user_cannot_become_a_member(log_in: LogIn, acme: World) -> None:
     User.objects.filter(username="nobody").update(is_active=False)
     answer = log_in("tenant-admin").post(reverse("admin:tenancy_membership_add"), member_form(acme))
     assert answer.context["adminform"].form.errors.keys() == {"username"}
     assert not Membership.objects.filter(user__username="nobody").exists()
 
 
-def test_nobody_grants_anything_in_a_tenant_that_is_not_theirs_to_administer(
-    log_in: LogIn, acme: World, globex: World
-) -> None:
+def test_only_tenant_admins_change_memberships(log_in: LogIn, acme: World, globex: World) -> None:
     before = sorted(Membership.objects.values_list("user", "tenant", "role"))
     theirs = Membership.objects.get(tenant=acme.tenant, role="viewer")
     change = reverse("admin:tenancy_membership_change", args=[theirs.pk])
@@ -145,9 +141,7 @@ def test_nobody_grants_anything_in_a_tenant_that_is_not_theirs_to_administer(
     assert sorted(Membership.objects.values_list("user", "tenant", "role")) == before
 
 
-def test_a_change_cannot_carry_a_membership_to_another_tenant_or_person(
-    log_in: LogIn, acme: World, globex: World
-) -> None:
+def test_a_membership_cannot_move_to_another_tenant_or_user(log_in: LogIn, acme: World, globex: World) -> None:
     mine = Membership.objects.get(tenant=acme.tenant, role="viewer")
     other = User.objects.get(username="nobody")
     form = {"role": "operator", "tenant": globex.tenant.pk, "user": other.pk, "username": "nobody"}
@@ -156,7 +150,7 @@ def test_a_change_cannot_carry_a_membership_to_another_tenant_or_person(
     assert (kept.tenant, kept.user) == (mine.tenant, mine.user)
 
 
-def test_superusers_make_tenants_whose_slug_then_stays(log_in: LogIn) -> None:
+def test_superusers_create_tenants_and_cannot_change_slugs(log_in: LogIn) -> None:
     client = log_in("superuser")
     form = {"slug": "initech", "name": "Initech"}
     assert client.post(reverse("admin:tenancy_tenant_add"), form).status_code == 302
@@ -169,7 +163,7 @@ def test_superusers_make_tenants_whose_slug_then_stays(log_in: LogIn) -> None:
     assert log_in("tenant-admin").post(reverse("admin:tenancy_tenant_add"), form).status_code == 403
 
 
-def test_a_new_user_may_log_in_and_sees_nothing_until_made_a_member(log_in: LogIn) -> None:
+def test_a_new_user_can_log_in_but_sees_nothing_without_a_membership(log_in: LogIn) -> None:
     password = "correct-horse-battery-staple"
     form = {"username": "newcomer", "password1": password, "password2": password, "usable_password": "true"}
     assert log_in("superuser").post(reverse("admin:auth_user_add"), form).status_code == 302
@@ -194,7 +188,7 @@ def test_no_form_disables_a_password_because_that_would_not_end_the_tokens(log_i
 
 
 @pytest.mark.parametrize("who", ["tenant-admin", "viewer", "stranger"])
-def test_only_superusers_touch_users(who: str, log_in: LogIn) -> None:
+def test_only_superusers_change_users(who: str, log_in: LogIn) -> None:
     victim = User.objects.get(username="superuser")
     client = log_in(who)
     assert client.get(reverse("admin:auth_user_change", args=[victim.pk])).status_code == 403
@@ -203,14 +197,14 @@ def test_only_superusers_touch_users(who: str, log_in: LogIn) -> None:
     assert User.objects.filter(pk=victim.pk).exists()
 
 
-def test_not_even_a_superuser_deletes_a_user(log_in: LogIn, acme: World) -> None:
-    """The log of what the user did would go, too."""
+def test_users_cannot_be_deleted(log_in: LogIn, acme: World) -> None:
+    # Deleting a user would also delete the log of the user's actions.
     delete = reverse("admin:auth_user_delete", args=[acme.token.user.pk])
     assert log_in("superuser").post(delete, {"post": "yes"}).status_code == 403
     assert User.objects.filter(pk=acme.token.user.pk).exists()
 
 
-def test_a_superuser_sets_terms_and_sees_beforehand_what_each_would_remove(log_in: LogIn, acme: World) -> None:
+def test_a_superuser_sets_retention_and_sees_what_each_term_would_remove(log_in: LogIn, acme: World) -> None:
     address = reverse("admin:tenancy_tenant_change", args=[acme.tenant.pk])
     client = log_in("superuser")
     cancel(acme.tenant, acme.execution.pk, actor="user:ann", reason="")

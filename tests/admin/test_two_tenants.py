@@ -42,7 +42,7 @@ def twins(db: None) -> list[World]:
         making.worker(world.release, "shared")
         making.execution(world.tenant, "stranded", pipeline_id=f"other.{slug}")
         making.silence(lonely)
-    Execution.objects.filter(status="RUNNING").update(lease_owner="worker:shared")
+    Execution.objects.filter(status="RUNNING").update(lease_owner="worker:shared", lease_worker="shared")
     return worlds
 
 

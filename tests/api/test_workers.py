@@ -97,7 +97,7 @@ def test_workers_are_found_by_pipeline_release_and_state(ready: tuple[Tenant, Re
 def test_an_execution_says_who_has_it_and_since_when_it_runs(
     ready: tuple[Tenant, Release], operator: Caller, settings: Any
 ) -> None:
-    owner, release = ready
+    owner, _ = ready
     execution = making.execution(owner)
 
     def observed() -> tuple[str, str | None, str | None]:
@@ -108,9 +108,9 @@ def test_an_execution_says_who_has_it_and_since_when_it_runs(
     [claim] = making.claimed(owner)
     assert observed() == ("RUNNING", None, None)
     held = [(claim.execution_id, claim.lease_token)]
-    moves.renew_leases(owner.pk, held, holder="worker:a:b", lease_seconds=30)
+    moves.renew_leases(owner.pk, held, worker_id="a:b", lease_seconds=30)
     assert observed() == ("RUNNING", "a:b", None)
-    moves.renew_leases(owner.pk, held, holder="worker:a:b", lease_seconds=30, running={claim.lease_token: 60})
+    moves.renew_leases(owner.pk, held, worker_id="a:b", lease_seconds=30, running={claim.lease_token: 60})
     status, worker, since = observed()
     assert (status, worker) == ("RUNNING", "a:b")
     assert since is not None
@@ -122,8 +122,7 @@ def test_an_execution_says_who_has_it_and_since_when_it_runs(
         200,
     )
     assert (repeated["worker"], repeated["runningSince"]) == ("a:b", since)
-    called = making.worker(release, "c:d", protocol="rest").eligibility.lease_owner
-    Execution.objects.filter(pk=execution.pk).update(lease_owner=called)
+    Execution.objects.filter(pk=execution.pk).update(lease_protocol="rest", lease_worker="c:d")
     assert observed()[:2] == ("RUNNING", "c:d")
 
 

@@ -126,7 +126,7 @@ def test_whoever_may_not_release_sees_neither_button_nor_page(
         refused = page.goto(address)
         assert refused is not None
         assert refused.status == 403
-        expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+        expect(page.get_by_role("heading", name="Permission denied")).to_be_visible()
 
 
 def test_another_tenants_pages_do_not_exist(

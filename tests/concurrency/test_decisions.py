@@ -159,7 +159,7 @@ def a_renewal_of_what_is_cancelled() -> Decision:
     owner, _ = making.ready()
     [claim] = scenes.running(owner, 1)
     held = [(claim.execution_id, claim.lease_token)]
-    renew = partial(moves.renew_leases, owner.pk, held, holder="worker:w", lease_seconds=60)
+    renew = partial(moves.renew_leases, owner.pk, held, worker_id="w", lease_seconds=60)
     return cancelling(Execution.objects.get()), renew, set()
 
 

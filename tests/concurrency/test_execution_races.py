@@ -226,7 +226,7 @@ def test_whatever_locks_several_executions_locks_them_in_one_order(_: int) -> No
     kept = [making.answer(claim, "FAILED", failure=making.failure(claim).failure) for claim in claims]
 
     def renew(order: int) -> int:
-        return len(moves.renew_leases(owner.pk, held[::order], holder="worker:w", lease_seconds=60))
+        return len(moves.renew_leases(owner.pk, held[::order], worker_id="w", lease_seconds=60))
 
     def note(order: int) -> int:
         moves.note("NOTED", notes[::order])
@@ -249,7 +249,7 @@ def test_a_renewal_and_the_sweep_agree_on_who_has_the_lease(_: int) -> None:
     held = [(claim.execution_id, claim.lease_token)]
     answers = results_of(
         race(
-            lambda: len(moves.renew_leases(owner.pk, held, holder="worker:w", lease_seconds=60)),
+            lambda: len(moves.renew_leases(owner.pk, held, worker_id="w", lease_seconds=60)),
             lambda: len(moves.expire_leases(actor="sweep", limit=10, most_takeovers=10)),
         )
     )

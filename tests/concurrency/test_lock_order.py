@@ -88,7 +88,7 @@ class Running:
 
     def renewed(self) -> object:
         held = [(claim.execution_id, claim.lease_token) for claim in self.claims]
-        return moves.renew_leases(self.owner.pk, held, holder="worker:w", lease_seconds=60)
+        return moves.renew_leases(self.owner.pk, held, worker_id="w", lease_seconds=60)
 
     def checkpointed(self) -> object:
         return checkpoints.keep([scenes.checkpoint(claim) for claim in self.claims], "w")
@@ -182,7 +182,7 @@ def test_the_end_of_an_interruption_locks_executions_in_order() -> None:
 
 
 @pytest.mark.parametrize("account", "abcdef")
-@pytest.mark.parametrize("ends", [Attempt.count, Attempt.take_back])
+@pytest.mark.parametrize("ends", [Attempt.count, Attempt.uncount])
 def test_attempts_lock_their_counters_in_order(ends: Callable[[Attempt], None], account: str) -> None:
     attempt = Attempt(account, "192.0.2.1")
     attempt.count()

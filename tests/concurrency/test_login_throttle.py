@@ -22,7 +22,7 @@ def test_attempts_of_several_accounts_and_addresses_never_deadlock() -> None:
     def log_in(account: str, address: str) -> None:
         attempt = Attempt(account, address)
         attempt.count()
-        attempt.take_back()
+        attempt.uncount()
 
     calls = [partial(log_in, account, address) for account in "abc" for address in "123"]
     for _ in range(5):

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from executions.lifecycle import cancellation, sweep
 from executions.models import Execution, WireForm, Worker
-from executions.transports.rest import assignment, capabilities, dispatch
+from executions.transports.rest import capabilities, dispatch, transport
 from executions.transports.rest.workers import register
 from foundation.http import exchange
 from foundation.scheduling import places
@@ -57,7 +57,7 @@ def flow(committed: None, settings: Any) -> Any:
 def test_a_message_that_is_taken_up_by_many_calls_the_worker_once(flow: Flow) -> None:
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
-    assert assignment.share([claim], give_back=lambda _: None) == []
+    assert transport.send([claim]) == []
     taken = results_of(race(*(partial(dispatch.run, claim.execution_id, claim.lease_token) for _ in range(6))))
     assert sorted(taken) == [False] * 5 + [True]
     assert len(flow.double.commands) == 1
@@ -221,7 +221,7 @@ def test_a_cancellation_ends_the_call_of_the_worker(flow: Flow) -> None:
     """The worker sees that the connection is closed, and its step can stop."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
-    assert assignment.share([claim], give_back=lambda _: None) == []
+    assert transport.send([claim]) == []
     flow.double.faults, flow.double.slow_seconds = ["slow"], 25.0
 
     def cancel() -> float:

@@ -12,9 +12,9 @@ import pytest
 from django.conf import settings
 
 from executions import tasks
-from executions.lifecycle.dispatch import command_of
 from executions.lifecycle.moves import Claim
 from executions.models import Execution
+from executions.transports.celery import command_of
 from pipelines.release.descriptor import release as write_release
 from pipelines.release.packaging import build
 from pipelines.worker.host import Host, host_release

@@ -98,14 +98,14 @@ def open_unit(execution: Execution) -> AwaitUnit:
 
 def set_state(state: State) -> str:
     running = state is State.RUNNING
-    lease = "'w', gen_random_uuid(), now()" if running else "NULL, NULL, NULL"
+    lease = "'w', 'celery', gen_random_uuid(), now()" if running else "NULL, NULL, NULL, NULL"
     finished = "now()" if state in TERMINAL else "NULL"
     result = "'[1]'" if state is State.SUCCEEDED else "NULL"
     unit = "(SELECT u.id FROM executions_awaitunit u WHERE u.execution_id = executions_execution.id)"
     return (
         f"UPDATE executions_execution SET status = '{state}', finished_at = {finished}, result = {result}, "
         f"await_unit_id = {unit if state is State.WAITING_EXTERNAL else 'NULL'}, "
-        f"(lease_owner, lease_token, lease_expires_at) = ROW({lease}) WHERE id = %s"
+        f"(lease_owner, lease_protocol, lease_token, lease_expires_at) = ROW({lease}) WHERE id = %s"
     )
 
 
@@ -114,6 +114,8 @@ def set_state(state: State) -> str:
     [
         ("status = 'RUNNING', version = 1, event_count = 2", "execution_running_has_lease"),
         ("lease_owner = 'w'", "execution_running_has_lease"),
+        ("lease_protocol = 'celery'", "execution_running_has_lease"),
+        ("lease_worker = 'w'", "execution_running_has_lease"),
         ("status = 'CANCELLED', version = 1, event_count = 2", "execution_terminal_has_finish"),
         ("await_unit_id = id", "execution_waiting_has_unit"),
         ("progress = '1'", "execution_progress_has_shape"),

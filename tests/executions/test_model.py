@@ -236,8 +236,8 @@ class Machine(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.claims))
         held = [(claim.execution_id, claim.lease_token), (claim.execution_id, uuid.uuid4())]
         counts = {claim.lease_token} if self.holds(claim) else set()
-        assert moves.renew_leases(self.world.owner.pk, held, holder="worker:w", lease_seconds=30) == counts
-        assert moves.renew_leases(self.world.stranger.pk, held, holder="worker:w", lease_seconds=30) == set()
+        assert moves.renew_leases(self.world.owner.pk, held, worker_id="w", lease_seconds=30) == counts
+        assert moves.renew_leases(self.world.stranger.pk, held, worker_id="w", lease_seconds=30) == set()
 
     # --- people ---
 

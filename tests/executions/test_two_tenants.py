@@ -178,7 +178,7 @@ def test_the_loss_of_a_lease_is_told_to_the_worker_that_held_it(
 ) -> None:
     for twin in twins:
         claim = twin.claim()
-        Execution.objects.filter(pk=claim.execution_id).update(lease_owner="worker:worker-1")
+        Execution.objects.filter(pk=claim.execution_id).update(lease_worker="worker-1")
         with django_capture_on_commit_callbacks() as rung:
             cancel(twin.owner, claim.execution_id, actor="user:eva", reason="")
         wakeups: list[Any] = list(rung)

@@ -10,9 +10,10 @@ from django.conf import settings as django_settings
 
 from executions.models import Worker
 from executions.submission import admission
-from executions.transports.rest import assignment, capabilities
+from executions.transports.rest import capabilities, transport
 from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.workers import register
+from executions.workers.registry import REST
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
@@ -41,19 +42,15 @@ class Flow:
         admission.cache.clear()
 
     def dispatch(self) -> int:
-        """Claim what is due, share it out, and call the worker, as the dispatcher and its task would."""
+        """Claim due executions, send the claims, and call the worker, as dispatch and its tasks do."""
         called = 0
         while claims := making.claimed(self.owner):
-            left = assignment.share(claims, give_back=_never)
-            assert not left
+            assert {claim.protocol for claim in claims} == {REST}
+            assert transport.send(claims) == []
             for claim in claims:
                 assert rest_dispatch.run(claim.execution_id, claim.lease_token)
                 called += 1
         return called
-
-
-def _never(claims: Any) -> None:
-    raise AssertionError(f"the broker did not take {claims}")
 
 
 @pytest.fixture

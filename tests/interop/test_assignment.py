@@ -14,10 +14,10 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from executions.awaits import awaits
 from executions.lifecycle import dispatch, outcome, sweep
 from executions.models import Execution, Interaction, WireForm, Worker
-from executions.transports.rest import assignment, calls
+from executions.transports.rest import calls
 from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.workers import heartbeat, register
-from executions.workers.registry import drain, note_silent, take_heartbeat, undrain
+from executions.workers.registry import CELERY, REST, drain, note_silent, take_heartbeat, undrain
 from executions.workers.stranded import stranded
 from foundation.scheduling import places
 from releases.models import Release
@@ -33,9 +33,9 @@ def submitted(flow: Flow, count: int) -> list[Execution]:
 
 
 def shared(flow: Flow) -> tuple[list[str], list[Any]]:
-    """In whose names what was claimed is leased, and what is left for the release's queue."""
+    """Return in whose names the claims are leased, and the claims that Celery workers get."""
     claims = making.claimed(flow.owner)
-    left = assignment.share(claims, give_back=lambda _: None)
+    left = [claim for claim in claims if claim.protocol == CELERY]
     owners = Execution.objects.filter(tenant=flow.owner, status="RUNNING").values_list("lease_owner", flat=True)
     return [owner or "" for owner in owners], left
 
@@ -105,7 +105,7 @@ def test_a_drained_worker_gets_nothing_more(flow: Flow) -> None:
 
 def test_the_dispatcher_hands_over_and_sends_nothing_to_the_releases_queue(flow: Flow) -> None:
     [made] = submitted(flow, 1)
-    assert dispatch.dispatch() == 0
+    assert dispatch.dispatch() == 1
     made.refresh_from_db()
     assert made.lease_owner == f"rest:{flow.worker.pk}:java-1"
     assert made.lease_token is not None
@@ -270,13 +270,13 @@ def test_a_worker_that_is_registered_for_another_release_gets_no_further_capacit
     making.worker(Release.objects.get(release_version="2.0", pipeline__tenant=flow.owner), "celery-1", capacity=2)
     for number in range(8):
         making.execution(flow.owner, f"later-{number}", ORDER, PIPELINE)
-    assert [claim.rest_worker for claim in making.claimed(flow.owner)] == [None, None]
+    assert [claim.protocol for claim in making.claimed(flow.owner)] == [CELERY, CELERY]
     for claim in earlier[:3]:
         rest_dispatch.run(claim.execution_id, claim.lease_token)
     claims = making.claimed(flow.owner)
-    assert [(claim.rest_worker, claim.release_version) for claim in claims] == [
-        (f"rest:{flow.worker.pk}:java-1", "2.0")
-    ] * 3
+    assert [(claim.protocol, claim.release_version) for claim in claims] == [(REST, "2.0")] * 3
+    workers = Execution.objects.filter(pk__in=[claim.execution_id for claim in claims]).values_list("lease_worker")
+    assert list(workers) == [("java-1",)] * 3
 
 
 def test_a_call_that_finds_no_place_keeps_its_lease_and_is_sent_again(

@@ -18,7 +18,7 @@ from executions.lifecycle import dispatch, outcome
 from executions.lifecycle.redrive import redrive
 from executions.lifecycle.sweep import expire_leases
 from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, Interaction, WireForm, Worker
-from executions.transports.rest import assignment, calls, wire_forms
+from executions.transports.rest import calls, transport, wire_forms
 from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.commands import payload_of
 from executions.transports.rest.workers import register
@@ -135,7 +135,7 @@ def test_a_replayed_request_is_refused_by_the_worker(flow: Flow) -> None:
 def test_a_message_that_is_delivered_twice_or_made_up_calls_nobody(flow: Flow) -> None:
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    assert assignment.share([claim], give_back=lambda _: None) == []
+    assert transport.send([claim]) == []
     assert not rest_dispatch.run(made.pk, uuid.uuid4())
     assert rest_dispatch.run(made.pk, claim.lease_token)
     assert not rest_dispatch.run(made.pk, claim.lease_token)
@@ -349,7 +349,7 @@ def test_an_outcome_that_comes_after_the_lease_was_lost_is_dropped(flow: Flow) -
 
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    assignment.share([claim], give_back=lambda _: None)
+    transport.send([claim])
     taken = Execution.objects.get(pk=made.pk)
     flow.double.answers = [late]
 

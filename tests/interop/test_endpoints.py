@@ -130,4 +130,4 @@ def test_a_blocked_worker_that_takes_to_the_broker_gets_work(flow: Flow, executi
     assert sweep.endpoints() == 1
     message = Heartbeat(worker_id="java-1", state="HEALTHY", capacity=1)
     take_heartbeat(flow.owner, flow.release.identity, message, timezone.now())
-    assert [claim.rest_worker for claim in making.claimed(flow.owner)] == [None]
+    assert [claim.protocol for claim in making.claimed(flow.owner)] == ["celery"]

@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from executions.models import Execution
-from executions.transports.rest import assignment, calls, dispatch
+from executions.transports.rest import calls, dispatch, transport
 from foundation.scheduling import places
 from tests import making
 from tests.deaths import each_death
@@ -16,7 +16,7 @@ def test_a_message_that_comes_again_during_its_call_calls_nobody(flow: Flow) -> 
     """The first receiver dies when it has the worker's response. The lease covers a whole call."""
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner, lease_seconds=1)
-    assert assignment.share([claim], give_back=lambda _: None) == []
+    assert transport.send([claim]) == []
     next(each_death(lambda: dispatch.run(made.pk, claim.lease_token), text="json_to_recordset"))
     assert len(flow.double.commands) == 1
     made.refresh_from_db()

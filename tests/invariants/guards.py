@@ -62,7 +62,8 @@ GUARDS: Mapping[str, list[Guard]] = {
             "execution_terminal_immutable",
             """
             current_step_index budget_start takeovers progress progress_shape await_unit_id next_due_at lease_owner
-            lease_token lease_expires_at running_since last_transition_key result error_code error_message updated_at
+            lease_protocol lease_worker lease_token lease_expires_at running_since last_transition_key result error_code
+            error_message updated_at
             """,
             EXECUTION_OVER,
         ),

@@ -114,7 +114,8 @@ MATRIX = {
         state="status",
         in_state={
             "QUEUED": LIVE_EXECUTION,
-            "RUNNING": LIVE_EXECUTION + "lease_owner lease_token lease_expires_at running_since",
+            "RUNNING": LIVE_EXECUTION
+            + "lease_owner lease_protocol lease_worker lease_token lease_expires_at running_since",
             "WAIT_RETRY": LIVE_EXECUTION,
             "WAITING_EXTERNAL": LIVE_EXECUTION + "progress await_unit_id",
             "SUCCEEDED": "",

@@ -27,8 +27,9 @@ def with_event(change: str) -> str:
 def moved(target: str, changes: str = "finished_at = now()") -> str:
     """Return a statement that moves the RUNNING execution to `target`."""
     return with_event(f"""UPDATE executions_execution SET status = '{target}', version = version + 1,
-        event_count = event_count + 1, lease_owner = NULL, lease_token = NULL, lease_expires_at = NULL,
-        running_since = NULL, error_code = 'E', error_message = 'm', {changes} WHERE execution_key = 'running'""")
+        event_count = event_count + 1, lease_owner = NULL, lease_protocol = NULL, lease_worker = NULL,
+        lease_token = NULL, lease_expires_at = NULL, running_since = NULL, error_code = 'E', error_message = 'm',
+        {changes} WHERE execution_key = 'running'""")
 
 
 PARKED = moved("WAITING_EXTERNAL", f"await_unit_id = {UNIT}")

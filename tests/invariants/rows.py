@@ -11,7 +11,7 @@ from django.utils import timezone
 from executions.awaits import interactions
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
-from executions.lifecycle import cancellation, outcome
+from executions.lifecycle import cancellation, moves, outcome
 from executions.models import Campaign, Execution, Interaction, MessagePath, WireForm
 from executions.workers import registry, tenant_keys
 from releases.activation.revocation import revoke
@@ -111,7 +111,8 @@ def _executions(owner: Tenant) -> None:
     campaigns.pause(owner, _campaign(owner).pk, actor=ACTOR)
     campaigns.cancel(owner, _campaign(owner).pk, actor=ACTOR)
     _submitted(owner, "running")
-    making.claimed(owner, lease_seconds=3600)
+    [claim] = making.claimed(owner, lease_seconds=3600)
+    moves.renew_leases(owner.pk, [(claim.execution_id, claim.lease_token)], worker_id="worker-1", lease_seconds=3600)
     with transaction.atomic():
         WireForm.objects.create(execution=_submitted(owner, "queued"), input=[1])
 

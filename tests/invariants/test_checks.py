@@ -31,6 +31,8 @@ ANSWER = "interaction_completed_by_somebody"
 OPTIONAL: Mapping[str, Mapping[str, Optional]] = {
     "executions_execution": {
         "lease_owner": LEASE,
+        "lease_protocol": LEASE,
+        "lease_worker": Optional("execution_running_has_lease", may="RUNNING"),
         "lease_token": LEASE,
         "lease_expires_at": LEASE,
         "running_since": Optional("execution_only_running_runs", may="RUNNING"),

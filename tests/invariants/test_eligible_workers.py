@@ -139,8 +139,8 @@ def added(database: Connection, protocol: str) -> int:
 
 def running(database: Connection, key: str, owner: str, pinned: str = ACTIVE) -> None:
     change = f"""UPDATE executions_execution SET status = 'RUNNING', finished_at = NULL, result = NULL,
-        await_unit_id = NULL, lease_owner = '{owner}', lease_token = gen_random_uuid(), lease_expires_at = now(),
-        release_id = {pinned} WHERE id = {execution(key)}"""
+        await_unit_id = NULL, lease_owner = '{owner}', lease_protocol = 'celery', lease_token = gen_random_uuid(),
+        lease_expires_at = now(), release_id = {pinned} WHERE id = {execution(key)}"""
     unguarded(database, "executions_execution", change)
 
 

@@ -29,6 +29,8 @@ def move(source: State, target: State, changes: Change) -> str:
         "version": "version + 1",
         "event_count": "event_count + 1",
         "lease_owner": "'w'" if running else "NULL",
+        "lease_protocol": "'celery'" if running else "NULL",
+        "lease_worker": "NULL",
         "lease_token": "gen_random_uuid()" if running else "NULL",
         "lease_expires_at": "now()" if running else "NULL",
         "running_since": "NULL",
@@ -60,12 +62,18 @@ def test_a_move_counts_its_version_and_sets_its_finish(database: Connection, sou
     if target is State.RUNNING:
         wrong["execution_running_has_lease"] = [
             *each("lease_owner", "NULL"),
+            *each("lease_protocol", "NULL"),
             *each("lease_token", "NULL"),
             *each("lease_expires_at", "NULL"),
         ]
+        wrong["execution_lease_protocol"] = each("lease_protocol", "'rest'", "'sqs'", "''")
     else:
         wrong["execution_only_running_runs"] = each("running_since", "now()")
-        wrong["execution_running_has_lease"] = each("lease_owner", "'w'")
+        wrong["execution_running_has_lease"] = [
+            *each("lease_owner", "'w'"),
+            *each("lease_protocol", "'celery'"),
+            *each("lease_worker", "'w'"),
+        ]
     expected = {str(change): name for name, changes in wrong.items() for change in changes}
     tried = [change for changes in wrong.values() for change in changes]
     assert {str(change): refusal(database, move(source, target, change)) for change in tried} == expected

@@ -51,7 +51,7 @@ class History:
 _EXECUTIONS = """
 SELECT e.id::text AS execution_id, execution_key AS key, pipeline_id, contract_version, release_version, status,
     version, event_count, attempt, result, error_code, created_at, finished_at,
-    num_nonnulls(lease_token, lease_owner, lease_expires_at) > 0 AS leased,
+    num_nonnulls(lease_token, lease_owner, lease_protocol, lease_worker, lease_expires_at) > 0 AS leased,
     (SELECT count(*) FROM executions_deadletter d WHERE d.execution_id = e.id) AS dead_letters
 FROM executions_execution e WHERE pipeline_id = %s ORDER BY created_at
 """

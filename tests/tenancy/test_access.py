@@ -1,4 +1,4 @@
-"""Roles, scopes and tokens: who may do what in a tenant, and what a token is kept as."""
+"""The scopes that roles and tokens grant, and the commands that create tenants and tokens."""
 
 from datetime import timedelta
 from io import StringIO
@@ -33,7 +33,7 @@ from wire.worker_keys import worker_key
 pytestmark = pytest.mark.django_db
 
 READ, SUBMIT = Scope.READ, Scope.SUBMIT
-HOLDS = {
+EXPECTED = {
     Role.VIEWER: {READ},
     Role.OPERATOR: {READ, SUBMIT, Scope.OPERATE, Scope.ANSWER},
     Role.RELEASE_MANAGER: {READ, Scope.REGISTER, Scope.ACTIVATE},
@@ -53,43 +53,43 @@ def member(tenant: Tenant, role: Role, **attributes: Any) -> User:
 
 
 @pytest.mark.parametrize(("role", "scope"), list(product(Role, Scope)))
-def test_each_role_holds_what_the_table_says_in_its_own_tenant_alone(tenant: Tenant, role: Role, scope: Scope) -> None:
+def test_each_role_grants_its_scopes_only_in_its_own_tenant(tenant: Tenant, role: Role, scope: Scope) -> None:
     user, other = member(tenant, role), making.tenant()
     member(other, Role.TENANT_ADMIN)
-    assert may(user, tenant, scope) is (scope in HOLDS[role])
+    assert may(user, tenant, scope) is (scope in EXPECTED[role])
     assert not may(user, other, scope)
-    assert set(tenants_of(user, scope)) == ({tenant} if scope in HOLDS[role] else set())
+    assert set(tenants_of(user, scope)) == ({tenant} if scope in EXPECTED[role] else set())
 
 
-def test_every_role_has_its_grants() -> None:
-    assert set(GRANTS) == set(Role) == set(HOLDS)
+def test_every_role_is_in_the_table() -> None:
+    assert set(GRANTS) == set(Role) == set(EXPECTED)
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-def test_who_is_nobody_in_a_tenant_sees_none_of_it(tenant: Tenant, scope: Scope) -> None:
+def test_users_without_a_role_do_not_see_the_tenant(tenant: Tenant, scope: Scope) -> None:
     for user in (User.objects.create_user("outsider"), AnonymousUser()):
         with pytest.raises(NotFound) as caught:
             require(user, tenant, scope)
         assert caught.value.code == "NOT_FOUND"
 
 
-def test_who_may_see_but_not_do_is_told_what_is_missing(tenant: Tenant) -> None:
+def test_the_error_names_the_missing_scope(tenant: Tenant) -> None:
     with pytest.raises(ScopeMissing, match="releases:activate"):
         require(member(tenant, Role.VIEWER), tenant, Scope.ACTIVATE)
 
 
-def test_a_superuser_may_do_everything_everywhere(tenant: Tenant) -> None:
+def test_a_superuser_holds_every_scope_in_every_tenant(tenant: Tenant) -> None:
     root = User.objects.create_superuser("root")
     assert all(may(root, tenant, scope) for scope in Scope)
 
 
 @pytest.mark.parametrize("is_superuser", [True, False])
-def test_who_was_switched_off_may_do_nothing(tenant: Tenant, is_superuser: bool) -> None:
+def test_an_inactive_user_holds_no_scope(tenant: Tenant, is_superuser: bool) -> None:
     user = member(tenant, Role.TENANT_ADMIN, is_active=False, is_superuser=is_superuser)
     assert not may(user, tenant, Scope.READ)
 
 
-def test_a_person_has_one_role_in_a_tenant(tenant: Tenant) -> None:
+def test_a_user_has_one_role_in_a_tenant(tenant: Tenant) -> None:
     user = member(tenant, Role.VIEWER)
     sql = "INSERT INTO tenancy_membership (user_id, tenant_id, role) VALUES (%s, %s, %s)"
     assert refused(sql, user.pk, tenant.pk, "operator") == "membership_once"
@@ -99,7 +99,7 @@ def test_a_person_has_one_role_in_a_tenant(tenant: Tenant) -> None:
 # --- tokens ---
 
 
-def test_a_token_is_shown_once_and_kept_as_a_digest(tenant: Tenant) -> None:
+def test_only_the_digest_of_a_token_is_stored(tenant: Tenant) -> None:
     token, plain = issue_token(tenant, member(tenant, Role.OPERATOR), "ci", [SUBMIT, READ], lifetime=timedelta(days=1))
     assert plain.startswith("dc_")
     assert len(plain) >= 60
@@ -112,9 +112,9 @@ def test_a_token_is_shown_once_and_kept_as_a_digest(tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize(("role", "scope"), list(product(Role, Scope)))
-def test_nobody_hands_on_more_than_they_hold(tenant: Tenant, role: Role, scope: Scope) -> None:
+def test_a_token_gets_only_scopes_that_its_issuer_holds(tenant: Tenant, role: Role, scope: Scope) -> None:
     issuer = member(tenant, role)
-    if scope in HOLDS[role]:
+    if scope in EXPECTED[role]:
         assert issue_token(tenant, issuer, "t", [scope], lifetime=None)[0].scopes == [scope.value]
         return
     with pytest.raises(ScopeMissing):
@@ -141,14 +141,14 @@ def test_a_token_always_expires_within_the_longest_lifetime(tenant: Tenant, sett
         ApiToken.objects.filter(pk=token.pk).update(expiry=None)
 
 
-def test_nobody_makes_a_token_of_another_tenant(tenant: Tenant) -> None:
+def test_no_token_is_issued_for_another_tenant(tenant: Tenant) -> None:
     issuer = member(tenant, Role.TENANT_ADMIN)
     with pytest.raises(NotFound):
         issue_token(making.tenant(), issuer, "t", [READ], lifetime=None)
     assert not ApiToken.objects.filter(user=issuer).exists()
 
 
-def test_a_name_is_used_once_in_a_tenant(tenant: Tenant) -> None:
+def test_token_names_are_unique_in_a_tenant(tenant: Tenant) -> None:
     issuer = member(tenant, Role.TENANT_ADMIN)
     issue_token(tenant, issuer, "t", [READ], lifetime=None)
     with pytest.raises(TokenNameTaken):
@@ -156,7 +156,7 @@ def test_a_name_is_used_once_in_a_tenant(tenant: Tenant) -> None:
     assert tenant.tokens.count() == 1
 
 
-def test_history_names_a_token_or_a_person(tenant: Tenant) -> None:
+def test_the_actor_is_the_token_or_the_user(tenant: Tenant) -> None:
     user = member(tenant, Role.VIEWER)
     token, _ = issue_token(tenant, user, "ci", [READ], lifetime=None)
     assert actor(user, token) == "token:ci"
@@ -167,72 +167,72 @@ def test_history_names_a_token_or_a_person(tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("slug", ["a", "a-b", "0", "a" * 63])
-def test_a_slug_is_what_an_address_can_carry(slug: str) -> None:
+def test_valid_slugs_are_accepted(slug: str) -> None:
     Tenant(slug=slug, name="x").full_clean()
 
 
 @pytest.mark.parametrize("slug", ["", "-a", "a-", "A", "a_b", "a.b", "a/b", "é", "a\n", "a b", "a" * 64])
-def test_what_is_no_slug_is_refused(slug: str) -> None:
+def test_invalid_slugs_are_rejected(slug: str) -> None:
     with pytest.raises(ValidationError):
         Tenant(slug=slug, name="x").full_clean()
 
 
-def said(command: str, *arguments: str) -> str:
+def output_of(command: str, *arguments: str) -> str:
     out = StringIO()
     call_command(command, *arguments, stdout=out)
     return out.getvalue().strip()
 
 
-def test_the_command_issues_a_token_that_works(tenant: Tenant) -> None:
+def test_the_command_prints_a_valid_token(tenant: Tenant) -> None:
     user = member(tenant, Role.OPERATOR)
-    plain = said("issue_token", tenant.slug, "ci", "--user", user.username, "--scope", "executions:submit")
+    plain = output_of("issue_token", tenant.slug, "ci", "--user", user.username, "--scope", "executions:submit")
     token = ApiToken.objects.get(digest=hash_token(plain))
     assert (token.tenant, token.name, token.scopes, token.user) == (tenant, "ci", ["executions:submit"], user)
     assert timedelta(days=89) < token.expiry - timezone.now() < timedelta(days=91)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (("nowhere", "t", "--user", "{user}"), "no such tenant"),
-        (("{tenant}", "t", "--user", "nobody"), "no such user"),
+        (("nowhere", "t", "--user", "{user}"), "does not exist"),
+        (("{tenant}", "t", "--user", "nobody"), "does not exist"),
         (("{tenant}", "t", "--user", "{user}", "--scope", "tenant:administer"), "tenant:administer"),
-        (("{tenant}", "taken", "--user", "{user}"), "has a token named"),
+        (("{tenant}", "taken", "--user", "{user}"), "already has a token named"),
         (("{tenant}", "t", "--user", "{user}", "--days", "0"), "1 to 365 days"),
         (("{tenant}", "t", "--user", "{user}", "--days", "366"), "1 to 365 days"),
         (("{tenant}", "t", "--user", "{user}", "--days", "9999999999"), "1 to 365 days"),
     ],
 )
-def test_the_command_refuses_in_a_sentence(tenant: Tenant, arguments: tuple[str, ...], told: str) -> None:
+def test_the_command_reports_each_error(tenant: Tenant, arguments: tuple[str, ...], message: str) -> None:
     user = member(tenant, Role.VIEWER)
     issue_token(tenant, user, "taken", [READ], lifetime=None)
-    with pytest.raises(CommandError, match=told):
-        said("issue_token", *(argument.format(tenant=tenant.slug, user=user.username) for argument in arguments))
+    with pytest.raises(CommandError, match=message):
+        output_of("issue_token", *(argument.format(tenant=tenant.slug, user=user.username) for argument in arguments))
 
 
-def test_the_command_makes_a_tenant_with_a_member_and_may_be_repeated() -> None:
+def test_the_command_creates_a_tenant_with_a_member_and_is_idempotent() -> None:
     user = User.objects.create_user("first")
     for role in ("viewer", "tenant-admin"):
-        assert said("create_tenant", "acme", "--name", "Acme", "--member", "first", "--role", role)
+        assert output_of("create_tenant", "acme", "--name", "Acme", "--member", "first", "--role", role)
     tenant = Tenant.objects.get(slug="acme")
     assert tenant.name == "Acme"
     assert Membership.objects.get(user=user, tenant=tenant).role == "tenant-admin"
 
 
 @pytest.mark.parametrize("arguments", [("Not a slug",), ("acme", "--member", "nobody")])
-def test_the_command_makes_no_tenant_by_halves(arguments: tuple[str, ...]) -> None:
+def test_a_failed_command_creates_no_tenant(arguments: tuple[str, ...]) -> None:
     with pytest.raises(CommandError):
-        said("create_tenant", *arguments)
+        output_of("create_tenant", *arguments)
     assert not Tenant.objects.filter(slug__in=["acme", "Not a slug"]).exists()
 
 
 def test_the_command_prints_the_key_of_a_tenants_workers(tenant: Tenant, settings: Any) -> None:
-    assert said("worker_key", tenant.slug) == worker_key(settings.WORKER_SECRET, tenant.slug).text
+    assert output_of("worker_key", tenant.slug) == worker_key(settings.WORKER_SECRET, tenant.slug).text
     with pytest.raises(CommandError, match="no tenant"):
-        said("worker_key", "nowhere")
+        output_of("worker_key", "nowhere")
 
 
-def test_every_error_says_what_a_caller_can_rely_on() -> None:
+def test_every_error_has_a_code_a_status_and_a_title() -> None:
     def below(base: type[CoordinatorError]) -> list[type[CoordinatorError]]:
         return [found for child in base.__subclasses__() for found in (child, *below(child))]
 

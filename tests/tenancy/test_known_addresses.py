@@ -25,7 +25,7 @@ def known_here(settings: Any) -> None:
 def log_in(account: str, address: str) -> None:
     attempt = Attempt(account, address)
     attempt.count()
-    attempt.take_back()
+    attempt.uncount()
 
 
 def fail(account: str, address: str) -> None:

@@ -49,7 +49,7 @@ def test_after_five_failures_the_page_says_when_the_lock_ends() -> None:
     answer = log_in()
     assert answer.status_code == 429
     assert 0 < int(answer["Retry-After"]) <= 900
-    end = re.search(r"before <strong>(\d\d:\d\d:\d\d) UTC", answer.text)
+    end = re.search(r"until <strong>(\d\d:\d\d:\d\d) UTC", answer.text)
     assert end is not None
     assert "sessionid" not in answer.cookies
     assert log_in(address=ELSEWHERE).status_code == 302

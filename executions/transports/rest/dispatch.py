@@ -12,15 +12,14 @@ from functools import partial
 from django.db import DataError, Error, connection, transaction
 
 from executions.lifecycle import moves, outcome
-from executions.lifecycle.dispatch import owner
-from executions.lifecycle.moves import Move
+from executions.lifecycle.moves import Move, owner
 from executions.lifecycle.states import State
 from executions.models import Execution, Worker, WorkerEligibility
 from executions.transports.rest import wire_forms, workers
 from executions.transports.rest.answers import BROKEN, NOT_CONNECTED, TIMED_OUT, Heard, Sent, failed, heard
-from executions.transports.rest.assignment import CALL_TASK, worker_pk
 from executions.transports.rest.calls import blocked_reason, call, lease_seconds, may_call
 from executions.transports.rest.commands import command_of, non_retryable, payload_of, steps_of
+from executions.transports.rest.transport import CALL_TASK
 from executions.workers.registry import DISPATCH_TASK, REST
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut
@@ -37,13 +36,13 @@ REGISTERED_AGAIN = "the worker was registered again"
 _TAKE_UP = """
 UPDATE executions_execution SET lease_token = gen_random_uuid(),
     lease_expires_at = now() + make_interval(secs => %(lease)s), running_since = now()
-WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_owner LIKE 'rest:%%'
+WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
 RETURNING lease_token
 """
 # A claim that waits for a place keeps its token. No row: the lease was lost, and nobody waits for the call any more.
 _WAIT = """
 UPDATE executions_execution SET lease_expires_at = now() + make_interval(secs => %(lease)s)
-WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_owner LIKE 'rest:%%'
+WHERE id = %(id)s AND lease_token = %(token)s AND status = 'RUNNING' AND lease_protocol = 'rest'
 """
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 4.0
@@ -81,9 +80,13 @@ def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
         log.info("The lease of %s was lost before its call", execution_id)
         return False
     execution = Execution.objects.select_related("tenant", "release__contract").get(pk=execution_id)
-    if execution.lease_token != row[0] or execution.lease_owner is None:
+    if execution.lease_token != row[0] or execution.lease_worker is None:
         return False
-    host = WorkerEligibility.objects.select_related("worker").get(pk=worker_pk(execution.lease_owner))
+    host = WorkerEligibility.objects.select_related("worker").get(
+        worker__tenant=execution.tenant_id,
+        worker__pipeline_id=execution.pipeline_id,
+        worker__worker_id=execution.lease_worker,
+    )
     if refusal := _refusal(execution, host):
         _give_back(execution, row[0], refusal)
         return False

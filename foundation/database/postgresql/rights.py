@@ -36,8 +36,8 @@ _RELEASE = """
 """
 _EXECUTION_STATE = """
     status version event_count current_step_index attempt budget_start takeovers progress progress_shape await_unit_id
-    next_due_at lease_owner lease_token lease_expires_at running_since last_transition_key result error_code
-    error_message updated_at finished_at
+    next_due_at lease_owner lease_protocol lease_worker lease_token lease_expires_at running_since last_transition_key
+    result error_code error_message updated_at finished_at
 """
 _FAILURE = """
     tenant_id execution_id execution_version transition_key terminal_status reason error_code error_message retryable

@@ -1,4 +1,4 @@
-"""`manage.py create_tenant SLUG`: makes a tenant and, where asked, a person's membership in it."""
+"""`coordinator create_tenant SLUG`: creates a tenant, and with --member a membership."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from tenancy.roles import Role
 
 
 class Command(BaseCommand):
-    help = "Make a tenant. Safe to repeat."
+    help = "Create a tenant. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("slug", help="1 to 63 of a-z, 0-9 and inner hyphens")
-        parser.add_argument("--name", help="what people call it; the slug by default")
-        parser.add_argument("--member", metavar="USERNAME", help="an existing user who becomes a member")
+        parser.add_argument("--name", help="the display name; the slug by default")
+        parser.add_argument("--member", metavar="USERNAME", help="an existing user to add as a member")
         parser.add_argument("--role", choices=Role.values, default=Role.TENANT_ADMIN.value)
 
     @transaction.atomic
@@ -35,4 +35,4 @@ class Command(BaseCommand):
             if user is None:
                 raise CommandError(f"There is no user {options['member']!r}.")
             Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": options["role"]})
-        self.stdout.write(f"Tenant {slug} is there.")
+        self.stdout.write(f"The tenant {slug} exists.")

@@ -1,4 +1,4 @@
-"""`manage.py issue_token TENANT NAME --user USERNAME`: prints a new API token, once and never again."""
+"""`coordinator issue_token TENANT NAME --user USERNAME`: prints a new API token."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,21 +14,21 @@ from tenancy.roles import Scope
 
 
 class Command(BaseCommand):
-    help = "Issue an API token of a tenant and print it. Only its digest is kept."
+    help = "Issue an API token of a tenant and print it. Only its digest is stored, so it cannot be printed again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
-        parser.add_argument("name", help="unique in the tenant; history shows it")
-        parser.add_argument("--user", required=True, help="who issues it, and who must hold its scopes")
+        parser.add_argument("name", help="unique in the tenant; histories show it")
+        parser.add_argument("--user", required=True, help="the owner, who must hold the scopes")
         parser.add_argument("--scope", action="append", choices=[scope.value for scope in Scope], help="repeatable")
         usual = min(90, settings.TOKEN_MAX_DAYS)
-        parser.add_argument("--days", type=int, default=usual, help="how long it is valid, at most TOKEN_MAX_DAYS")
+        parser.add_argument("--days", type=int, default=usual, help="the lifetime in days, at most TOKEN_MAX_DAYS")
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = Tenant.objects.filter(slug=options["tenant"]).first()
         user = User.objects.filter(username=options["user"]).first()
         if tenant is None or user is None:
-            raise CommandError("There is no such tenant or no such user.")
+            raise CommandError("The tenant or the user does not exist.")
         scopes = [Scope(scope) for scope in options["scope"] or [Scope.READ]]
         lifetime = timedelta(days=min(options["days"], LONGEST_TOKEN_DAYS + 1))
         try:

@@ -149,9 +149,7 @@ def ready_with_two() -> tuple[Tenant, Release]:
 
 def hold(worker: str, owner: Tenant, *claims: moves.Claim) -> None:
     leases = [(claim.execution_id, claim.lease_token) for claim in claims]
-    assert moves.renew_leases(owner.pk, leases, holder=f"worker:{worker}", lease_seconds=30) == {
-        token for _, token in leases
-    }
+    assert moves.renew_leases(owner.pk, leases, worker_id=worker, lease_seconds=30) == {token for _, token in leases}
 
 
 def test_fewer_places_than_what_runs_are_none_and_no_error() -> None:

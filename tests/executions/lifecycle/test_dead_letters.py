@@ -11,9 +11,9 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions import tasks
 from executions.lifecycle import dead_letters, outcome, sweep
-from executions.lifecycle.dispatch import command_of
 from executions.lifecycle.redrive import redrive
 from executions.models import DeadLetter, Execution
+from executions.transports.celery import command_of
 from pipelines.worker.host import Host
 from pipelines.worker.outbox import Answer
 from releases.activation import policy

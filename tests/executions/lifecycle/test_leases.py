@@ -101,7 +101,7 @@ def renew(claim: moves.Claim, token: uuid.UUID, *, tenant_pk: int | None = None,
     renewed = moves.renew_leases(
         pk,
         [(claim.execution_id, token)],
-        holder="worker:w",
+        worker_id="w",
         lease_seconds=3600,
         running={} if running is None else {token: running},
     )
@@ -122,8 +122,8 @@ def test_the_holder_renews_a_lease_for_its_full_time(claim: moves.Claim) -> None
 def test_the_first_worker_that_names_a_lease_keeps_it(claim: moves.Claim) -> None:
     """A second worker that got the lease from a copied command learns that it is lost."""
     pair, tenant = (claim.execution_id, claim.lease_token), row(claim).tenant_id
-    for holder, renewed in (("worker:w", {claim.lease_token}), ("worker:v", set()), ("worker:w", {claim.lease_token})):
-        assert moves.renew_leases(tenant, [pair], holder=holder, lease_seconds=60) == renewed
+    for worker, renewed in (("w", {claim.lease_token}), ("v", set()), ("w", {claim.lease_token})):
+        assert moves.renew_leases(tenant, [pair], worker_id=worker, lease_seconds=60) == renewed
         assert row(claim).lease_owner == "worker:w"
 
 
@@ -153,7 +153,7 @@ def test_a_lost_lease_is_not_won_back(claim: moves.Claim) -> None:
 def test_of_two_leases_of_one_execution_the_one_that_is_held_is_renewed(claim: moves.Claim) -> None:
     held = [(claim.execution_id, claim.lease_token), (claim.execution_id, uuid.uuid4())]
     for pairs in (held, held[::-1]):
-        renewed = moves.renew_leases(row(claim).tenant_id, pairs, holder="worker:w", lease_seconds=60)
+        renewed = moves.renew_leases(row(claim).tenant_id, pairs, worker_id="w", lease_seconds=60)
         assert renewed == {claim.lease_token}
 
 
@@ -193,5 +193,5 @@ def test_the_database_holds_to_it(claim: moves.Claim) -> None:
 
 
 def test_nothing_held_is_nothing_to_do(claim: moves.Claim) -> None:
-    assert moves.renew_leases(row(claim).tenant_id, [], holder="worker:w", lease_seconds=60) == set()
+    assert moves.renew_leases(row(claim).tenant_id, [], worker_id="w", lease_seconds=60) == set()
     assert moves.apply([]) == []

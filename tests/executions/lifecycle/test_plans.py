@@ -127,7 +127,7 @@ IDENTITY = ReleaseIdentity("tenant", "pipeline", "contract", "release")
     [
         (lambda: moves.claim(owner="o", limit=9, lease_seconds=9), BY_RELEASE_OR_ID),
         (lambda: moves.apply([MOVE]), BY_ID),
-        (lambda: moves.renew_leases(1, [(ONE, OTHER)], holder="worker:w", lease_seconds=9), BY_ID),
+        (lambda: moves.renew_leases(1, [(ONE, OTHER)], worker_id="w", lease_seconds=9), BY_ID),
         (lambda: moves.note("NOTED", [moves.Note(ONE, "worker:w", {})]), BY_ID),
         (lambda: checkpoints.keep([CHECKPOINT], "w"), BY_ID),
         (lambda: outcome.record(IDENTITY, OutcomeGroup(worker_id="w", outcomes=[OUTCOME])), BY_ID),

@@ -148,7 +148,7 @@ def test_a_renewal_leases_for_the_full_time_from_now(ready: Ready) -> None:
     making.execution(ready[0])
     [claim] = making.claimed(ready[0], lease_seconds=7)
     held = [(claim.execution_id, claim.lease_token)]
-    moves.renew_leases(ready[0].pk, held, holder="worker:w", lease_seconds=20, running={claim.lease_token: 3})
+    moves.renew_leases(ready[0].pk, held, worker_id="w", lease_seconds=20, running={claim.lease_token: 3})
     assert only("lease_expires_at") == now() + timedelta(seconds=20)
     assert only("running_since") == now() - timedelta(seconds=3)
 

@@ -124,7 +124,9 @@ def test_everything_that_asks_for_a_worker_gets_the_same_answer(name: str) -> No
     assert [each.reasons for each in waiting] == ([] if runs else [_expected(case.reason)])
     claims = making.claimed(owner)
     assert len(claims) == runs
-    assert {claim.rest_worker for claim in claims} <= {found.lease_owner if protocol == "rest" else None}
+    assert {claim.protocol for claim in claims} <= {protocol}
+    owners = Execution.objects.filter(status="RUNNING").values_list("lease_owner", flat=True)
+    assert set(owners) <= {found.lease_owner if protocol == "rest" else "dispatcher"}
 
 
 def _expected(reason: str | None) -> list[str]:

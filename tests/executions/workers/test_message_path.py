@@ -242,7 +242,7 @@ def test_a_lease_that_was_renewed_during_an_interruption_gets_its_full_time_and_
     passes(170)
     assert made.lease_token is not None
     held = [(made.pk, made.lease_token)]
-    assert moves.renew_leases(made.tenant_id, held, holder="worker:w", lease_seconds=LEASE)
+    assert moves.renew_leases(made.tenant_id, held, worker_id="w", lease_seconds=LEASE)
     passes(10)
     message_path.confirm()
     assert seconds_left(made) == pytest.approx(LEASE, abs=3)
@@ -250,7 +250,7 @@ def test_a_lease_that_was_renewed_during_an_interruption_gets_its_full_time_and_
 
 def test_the_call_of_a_rest_worker_does_not_depend_on_messages() -> None:
     made = running()
-    Execution.objects.filter(pk=made.pk).update(lease_owner="rest:1:worker-1")
+    Execution.objects.filter(pk=made.pk).update(lease_protocol="rest", lease_worker="worker-1")
     message_path.confirm()
     passes(180)
     message_path.confirm()

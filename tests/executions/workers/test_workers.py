@@ -10,8 +10,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from executions.errors import WorkerUnavailable, WorkerUnknown
 from executions.lifecycle import outcome, sweep
 from executions.lifecycle.cancellation import cancel
-from executions.lifecycle.dispatch import owner as owner_name
 from executions.lifecycle.moves import Claim
+from executions.lifecycle.moves import owner as owner_name
 from executions.models import Execution, Worker, WorkerEligibility, WorkerEvent
 from executions.workers import registry
 from executions.workers.registry import DISPATCH_TASK, TELL_TASK, drain, take_heartbeat, undrain

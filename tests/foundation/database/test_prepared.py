@@ -62,7 +62,7 @@ def test_a_connection_never_has_two_plans_of_one_statement(renew: Callable[[], N
     for _ in range(110):
         renew()
         moves.claim(owner="nobody", limit=10, lease_seconds=1)
-        moves.renew_leases(owner.pk, [(unknown, unknown)], holder="nobody", lease_seconds=1)
+        moves.renew_leases(owner.pk, [(unknown, unknown)], worker_id="nobody", lease_seconds=1)
         assert len(plans()) == 2
 
 

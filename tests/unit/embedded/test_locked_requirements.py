@@ -37,6 +37,19 @@ def test_dependencies_and_groups_are_followed_to_the_end() -> None:
     assert names(packages) == ["a", "b", "tool"]
 
 
+def test_the_packages_of_the_workspace_are_followed_with_their_extras_and_left_out() -> None:
+    member = package("member", dependencies=[{"name": "b"}]) | {"source": {"editable": "members/member"}}
+    packages = lock(
+        package("a"),
+        package("b"),
+        package("c"),
+        member,
+        dependencies=[{"name": "a"}, {"name": "member"}],
+        **{"optional-dependencies": {"servers": [{"name": "c"}]}},
+    )
+    assert names(packages) == ["a", "b", "c"]
+
+
 def test_an_extra_is_followed_only_where_it_is_asked_for() -> None:
     library = package("a") | {"optional-dependencies": {"fast": [{"name": "b"}], "slow": [{"name": "c"}]}}
     packages = lock(library, package("b"), package("c"), dependencies=[{"name": "a"}, {"name": "a", "extra": ["fast"]}])

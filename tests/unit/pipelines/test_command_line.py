@@ -108,7 +108,7 @@ def test_a_wrong_command_shows_its_usage(project: Path, arguments: list[str]) ->
 
 def test_build_loads_neither_a_web_framework_nor_a_broker(project: Path) -> None:
     watch = (
-        "import sys; sys.path.insert(0, '.'); from pipelines.__main__ import main; "
+        "import sys; sys.path.insert(0, '.'); from pipelines.cli import main; "
         "code = main(['build', 'flow:pipeline', '--json']); "
         "print([name for name in ('django', 'celery', 'kombu', 'psycopg', 'boto3') if name in sys.modules], code)"
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import DefinitionError, Pipeline
-from pipelines.__main__ import main
 from pipelines.authoring.compiler import compile_contract
+from pipelines.cli import main
 from tests.unit.pipelines.conftest import IMPORTS, Author
 
 MANY = """

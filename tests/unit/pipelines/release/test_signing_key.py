@@ -15,7 +15,8 @@ from pipelines import DefinitionError
 from pipelines.release import signing_key
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
-from releases.trust.evidence import Kind, examine
+from releases.states import AttachmentKind
+from releases.trust.evidence import examine
 from tests.unit.pipelines.conftest import Author
 from wire.documents import signing
 from wire.documents.descriptor import parse_descriptor
@@ -96,7 +97,7 @@ def test_the_envelope_is_over_the_very_bytes_and_good_for_other_readers_of_dsse(
     assert written.envelope == dist / "pipeline-release.dsse.json"
     data, descriptor = written.envelope.read_bytes(), written.path.read_bytes()
     evidence = examine(data, parse_descriptor(descriptor))
-    assert (evidence.kind, evidence.findings) == (Kind.SIGNATURE, ())
+    assert (evidence.kind, evidence.findings) == (AttachmentKind.SIGNATURE, ())
     witness = Witness.from_dict(json.loads(data))
     assert (witness.payload, witness.payload_type) == (descriptor, signing.RELEASE_TYPE)
     public = [signing.read_public_key(key.public.read_text()) for key in keys]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from releases.trust.evidence import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES, Evidence, Kind, examine
+from releases.states import AttachmentKind
+from releases.trust.evidence import MAX_ATTACHMENT_BYTES, MAX_ATTACHMENT_VALUES, Evidence, examine
 from releases.trust.provenance import STATEMENT_TYPE
 from tests import signing as making
 from wire.documents.descriptor import parse_descriptor
@@ -48,16 +49,16 @@ def told(evidence: Evidence) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("attached", "kind"),
     [
-        (making.envelope(RELEASE), Kind.SIGNATURE),
-        (making.statement(DIGEST), Kind.PROVENANCE),
-        (making.envelope(making.statement(DIGEST), payload_type=STATEMENT_TYPE), Kind.PROVENANCE),
-        (making.cyclone(digest=DIGEST), Kind.SBOM),
-        (making.cyclone(), Kind.SBOM),
-        (making.spdx(digest=DIGEST), Kind.SBOM),
-        ({**making.spdx(), "relationships": [], "documentDescribes": ["SPDXRef-app"]}, Kind.SBOM),
+        (making.envelope(RELEASE), AttachmentKind.SIGNATURE),
+        (making.statement(DIGEST), AttachmentKind.PROVENANCE),
+        (making.envelope(making.statement(DIGEST), payload_type=STATEMENT_TYPE), AttachmentKind.PROVENANCE),
+        (making.cyclone(digest=DIGEST), AttachmentKind.SBOM),
+        (making.cyclone(), AttachmentKind.SBOM),
+        (making.spdx(digest=DIGEST), AttachmentKind.SBOM),
+        ({**making.spdx(), "relationships": [], "documentDescribes": ["SPDXRef-app"]}, AttachmentKind.SBOM),
     ],
 )
-def test_the_content_tells_what_it_is(attached: Any, kind: Kind) -> None:
+def test_the_content_tells_what_it_is(attached: Any, kind: AttachmentKind) -> None:
     evidence = examined(attached)
     assert (evidence.kind, evidence.findings, evidence.contradicts) == (kind, (), False)
 
@@ -99,7 +100,7 @@ def test_a_large_bill_is_read() -> None:
     """It may hold more values than other documents."""
     bill = {**making.cyclone(), "properties": [0] * (MAX_VALUES + 1)}
     assert MAX_VALUES + 100 < MAX_ATTACHMENT_VALUES
-    assert examined(bill).kind is Kind.SBOM
+    assert examined(bill).kind is AttachmentKind.SBOM
 
 
 @pytest.mark.parametrize(

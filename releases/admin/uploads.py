@@ -1,6 +1,4 @@
-"""The page that takes a release in: a descriptor with its artifact files, streamed into the artifact store."""
-
-from typing import TYPE_CHECKING
+"""The upload page: a release descriptor with its artifacts, which are streamed into the artifact store."""
 
 from django import forms
 from django.contrib import messages
@@ -11,23 +9,19 @@ from django.urls import reverse
 from django.views.decorators.csrf import csrf_protect
 
 from foundation.errors import CoordinatorError, InvalidRequest
+from releases.api.multipart import ReleaseUpload, receive
 from releases.registration import direct_uploads, registrar
-from releases.registration.uploads import ReleaseUpload, receiving
 from tenancy.access import actor, tenants_of
-from tenancy.admin.base import problem_of
+from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import Tenant
 from tenancy.roles import Scope
 
-if TYPE_CHECKING:
-    from releases.admin.releases import ReleaseAdmin
-
-
 DIRECT_BYTES = 16 * 1024**2
-"""Files of at least this size go straight to the artifact store, where it takes them so."""
+"""Files of at least this size are uploaded directly to the artifact store, if it supports that."""
 
 
 class TenantForm(forms.Form):
-    """Where the release goes. Only tenants in which the person may register are a choice."""
+    """The tenant of the release. Its choices are the tenants in which the user may register releases."""
 
     tenant = forms.ModelChoiceField(Tenant.objects.none(), to_field_name="slug", empty_label=None)
 
@@ -38,14 +32,14 @@ class TenantForm(forms.Form):
         field.queryset = tenants_of(request.user, Scope.REGISTER)
 
 
-def upload(pages: "ReleaseAdmin", request: HttpRequest) -> HttpResponse:
-    """GET shows the form, POST takes the release in. Nobody who may not register gets a byte of the body read."""
+def upload(pages: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
+    """GET shows the form, POST registers the release. Requires the right to do so, before any of the body is read."""
     if not tenants_of(request.user, Scope.REGISTER).exists():
         raise PermissionDenied
     if request.method != "POST":
         return _form(pages, request)
     try:
-        with receiving(request, actor(request.user)) as received:
+        with receive(request, actor(request.user)) as received:
             return _protected(request, pages, received)
     except TooManyFilesSent as error:
         return _form(pages, request, InvalidRequest(str(error)))
@@ -54,15 +48,14 @@ def upload(pages: "ReleaseAdmin", request: HttpRequest) -> HttpResponse:
 
 
 @csrf_protect
-def _protected(request: HttpRequest, pages: "ReleaseAdmin", received: ReleaseUpload) -> HttpResponse:
+def _protected(request: HttpRequest, pages: ReadOnlyAdmin, received: ReleaseUpload) -> HttpResponse:
     form = TenantForm(request)
     if not form.is_valid():
-        # A tenant that the person may not register in is as good as none.
         raise InvalidRequest("Choose one of the tenants in which you may upload releases.")
     if received.descriptor is None:
         raise InvalidRequest("Choose a release descriptor, the file pipeline-release.json.")
     tenant: Tenant = form.cleaned_data["tenant"]
-    made = registrar.register(
+    registration = registrar.register(
         tenant,
         received.descriptor,
         received.files,
@@ -70,15 +63,16 @@ def _protected(request: HttpRequest, pages: "ReleaseAdmin", received: ReleaseUpl
         contract=received.contract or None,
         attached=received.attached,
     )
-    if made.created:
-        messages.success(request, f"Release {made.release} was uploaded. Its verification is on the way.")
+    release = registration.release
+    if registration.created:
+        messages.success(request, f"Release {release} was uploaded. A worker will verify it now.")
     else:
-        messages.info(request, f"Release {made.release} was registered before with the same metadata. Nothing changed.")
-    return redirect("admin:releases_release_change", made.release.pk)
+        messages.info(request, f"Release {release} is already registered with the same metadata. Nothing changed.")
+    return redirect("admin:releases_release_change", release.pk)
 
 
-def _form(pages: "ReleaseAdmin", request: HttpRequest, error: CoordinatorError | None = None) -> HttpResponse:
-    # The body of a refused upload may be half read: nothing here may look at request.POST.
+def _form(pages: ReadOnlyAdmin, request: HttpRequest, error: CoordinatorError | None = None) -> HttpResponse:
+    # Do not access request.POST here: after an error the body may be partly read.
     return pages.page(
         request,
         "releases/upload.html",

@@ -1,4 +1,4 @@
-"""What the upload page's script asks: direct uploads, as the API has them, for a person with a session."""
+"""Direct uploads for the script of the upload page: the API's representation, with the user's session."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
 from foundation.errors import CoordinatorError, InvalidRequest
-from releases.api.uploads import ArtifactUploadRequest, shown
+from releases.api.artifact_uploads import ArtifactUploadRequest, represent
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from tenancy.access import actor, tenants_of
@@ -16,29 +16,29 @@ from tenancy.roles import Scope
 
 
 def begin(request: HttpRequest, slug: str) -> HttpResponse:
-    """POST of digest and size: the upload of those bytes, new or gone on with."""
+    """POST a digest and a size to begin the upload of those bytes, or to resume it."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     tenant = _tenant(request, slug)
-    asked = ArtifactUploadRequest(data={"digest": request.POST.get("digest"), "size": _number(request)})
+    body = ArtifactUploadRequest(data={"digest": request.POST.get("digest"), "size": _number(request)})
 
-    def made() -> ArtifactUpload:
-        if not asked.is_valid():
+    def begin_upload() -> ArtifactUpload:
+        if not body.is_valid():
             raise InvalidRequest("An upload needs a digest and a size.")
-        return direct_uploads.begin(tenant, **asked.validated_data, actor=actor(request.user))
+        return direct_uploads.begin(tenant, **body.validated_data, actor=actor(request.user))
 
-    return _answer(made)
+    return _respond(begin_upload)
 
 
 def one(request: HttpRequest, slug: str, upload_id: str) -> HttpResponse:
-    """GET: the upload with what is missing. POST: have it verified."""
+    """GET returns the upload with its missing parts. POST completes it, which starts its verification."""
     tenant = _tenant(request, slug)
 
-    def found() -> ArtifactUpload:
+    def find_upload() -> ArtifactUpload:
         upload = direct_uploads.find(tenant, upload_id)
         return direct_uploads.complete(upload) if request.method == "POST" else upload
 
-    return _answer(found)
+    return _respond(find_upload)
 
 
 def _number(request: HttpRequest) -> int | None:
@@ -55,8 +55,8 @@ def _tenant(request: HttpRequest, slug: str) -> Tenant:
     return tenant
 
 
-def _answer(call: Callable[[], ArtifactUpload]) -> HttpResponse:
+def _respond(call: Callable[[], ArtifactUpload]) -> HttpResponse:
     try:
-        return JsonResponse(shown(call()), headers={"Cache-Control": "no-store"})
+        return JsonResponse(represent(call()), headers={"Cache-Control": "no-store"})
     except CoordinatorError as error:
         return JsonResponse(problem_of(error), status=error.status)

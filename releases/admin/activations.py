@@ -1,7 +1,7 @@
-"""The page that asks before it activates: what changes, for whom, and what does not."""
+"""The page that confirms an activation. It shows what changes and for which executions."""
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -16,35 +16,32 @@ from releases.admin.contract_changes import changes
 from releases.models import Activation, Release
 from releases.states import Status
 from tenancy.access import actor
-from tenancy.admin.base import problem_of
+from tenancy.admin.base import ReadOnlyAdmin, problem_of
 from tenancy.models import validate_identifier
 from tenancy.roles import Scope
 from wire.documents.contract import contract_from_json
 from wire.findings import DocumentError
 
-if TYPE_CHECKING:
-    from releases.admin.releases import ReleaseAdmin
-
 
 class ActivationForm(forms.Form):
-    """What the page showed when the button was pressed, and why it was pressed."""
+    """The reason, the release that the page showed as active, and the operation key of the page."""
 
     expected_release_version = forms.CharField(required=False, strip=False, max_length=500)
     operation_key = forms.CharField(max_length=200, validators=[validate_identifier])
     reason = forms.CharField(required=False, max_length=Activation._meta.get_field("reason").max_length)
 
 
-def activate(pages: "ReleaseAdmin", request: HttpRequest, release: Release) -> HttpResponse:
-    """GET asks, POST does. A second press of the button is the same activation, by its operation key."""
+def activate(pages: ReadOnlyAdmin, request: HttpRequest, release: Release) -> HttpResponse:
+    """GET shows the confirmation page, POST activates the release. A repeated POST is the same activation."""
     if not pages.may(request, Scope.ACTIVATE, release):
         raise PermissionDenied
     if request.method != "POST":
-        return _ask(pages, request, release, status=200 if release.status == Status.REGISTERED else 409)
+        return _confirmation(pages, request, release, status=200 if release.status == Status.REGISTERED else 409)
     form = ActivationForm(request.POST)
     if not form.is_valid():
-        return _ask(pages, request, release, form=form, status=400)
+        return _confirmation(pages, request, release, form=form, status=400)
     try:
-        made = activation.activate(
+        event = activation.activate(
             release,
             actor=actor(request.user),
             reason=form.cleaned_data["reason"],
@@ -52,18 +49,18 @@ def activate(pages: "ReleaseAdmin", request: HttpRequest, release: Release) -> H
             operation_key=form.cleaned_data["operation_key"],
         )
     except CoordinatorError as error:
-        # Read anew: the page must show what is so now, not what it was refused for.
+        # Reload the release, so that the page shows its current state.
         release = pages.row_or_404(request, release.pk)
-        return _ask(pages, request, release, form=form, error=error, status=error.status)
-    how = " This is a rollback." if made.is_rollback else ""
+        return _confirmation(pages, request, release, form=form, error=error, status=error.status)
+    rollback = " This is a rollback." if event.is_rollback else ""
     messages.success(
-        request, f"Release {release.release_version} is active for new executions of {release.pipeline}.{how}"
+        request, f"Release {release.release_version} is active for new executions of {release.pipeline}.{rollback}"
     )
     return redirect("admin:releases_pipeline_change", release.pipeline_id)
 
 
-def _ask(
-    pages: "ReleaseAdmin",
+def _confirmation(
+    pages: ReadOnlyAdmin,
     request: HttpRequest,
     release: Release,
     *,
@@ -82,19 +79,19 @@ def _ask(
         release=release,
         pipeline=pipeline,
         active=active,
-        can_be=release.status == Status.REGISTERED,
-        is_again=active is not None and active.pk == release.pk,
+        is_registered=release.status == Status.REGISTERED,
+        is_active=active is not None and active.pk == release.pk,
         is_rollback=activation.is_rollback(release, active),
         facts=activation.facts(release, active),
         operation_key=str(uuid.uuid4()),
         reason=form.data.get("reason", "") if form else "",
         form_errors=form.errors if form else {},
         problem=problem_of(error) if error else None,
-        **_contracts(release, active),
+        **_contract_changes(release, active),
     )
 
 
-def _contracts(release: Release, active: Release | None) -> dict[str, Any]:
+def _contract_changes(release: Release, active: Release | None) -> dict[str, Any]:
     if active is None or release.contract_version == active.contract_version:
         return {"contract_changes": False}
     if release.contract is None or active.contract is None:

@@ -1,4 +1,7 @@
-"""Takes the files of a release out of a multipart request: straight into the artifact store, hashed on the way."""
+"""Receives the files of a multipart request. Artifacts are hashed and staged in the artifact store as they arrive.
+
+Both the REST API and the admin pages use it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +14,7 @@ from django.core.files.uploadhandler import FileUploadHandler
 from django.http import HttpRequest
 
 from foundation.api.body_budget import admit
-from foundation.errors import PayloadTooLarge
+from foundation.errors import InvalidRequest, PayloadTooLarge
 from releases.artifacts.store import StagedBlob, artifact_store
 from releases.models import Attachment
 from releases.registration.registrar import UploadedArtifact
@@ -24,18 +27,21 @@ DESCRIPTOR_FIELD = "descriptor"
 CONTRACT_FIELD = "contract"
 ATTACHMENT_FIELD = "attachment"
 _DOCUMENTS = {DESCRIPTOR_FIELD: MAX_DESCRIPTOR_BYTES, CONTRACT_FIELD: MAX_CONTRACT_BYTES}
-"""Fields that hold one document, with the most bytes of each."""
+"""The fields that contain one document, with the maximum size of each in bytes."""
 
 
 class ReleaseUpload(FileUploadHandler):
-    """The documents and the files of the field `attachment` are read into memory, within their bounds: of attachments
-    all together as much as one of the largest. Every other file is an artifact and staged in the store.
+    """A Django upload handler that collects the files of a release.
 
-    The documents are charged to the share of `owner` in the memory for large requests. Raises `PayloadTooLarge` as soon
-    as a limit is exceeded, and `LargeRequestsBusy`.
+    The documents and the files of the field `attachment` are kept in memory. Each document has a maximum size. The
+    attachments together may have the size and the number of values of one attachment. Every other file is an artifact
+    and is staged in the artifact store.
+
+    `owner` is charged for the memory of documents and attachments (`foundation.api.body_budget`). Raises
+    `PayloadTooLarge` as soon as a limit is exceeded, and `LargeRequestsBusy`.
     """
 
-    # Django asks for the boundary once a piece, so larger pieces cost less; memory is a few of them.
+    # Django searches each chunk for the boundary, so larger chunks are faster. A request holds a few in memory.
     chunk_size = 1024 * 1024
 
     def __init__(self, owner: str) -> None:
@@ -49,20 +55,28 @@ class ReleaseUpload(FileUploadHandler):
 
     @property
     def descriptor(self) -> bytes | None:
-        """The descriptor's bytes, or None when the request had none."""
+        """The bytes of the descriptor. None if the request has no descriptor."""
         return self._document(DESCRIPTOR_FIELD)
 
     @property
     def contract(self) -> bytes | None:
-        """The bytes of the contract beside the descriptor, or None when the request had none."""
+        """The bytes of the contract document. None if the request has no contract document."""
         return self._document(CONTRACT_FIELD)
+
+    def require_descriptor(self) -> bytes:
+        """Return the bytes of the descriptor. Raises `InvalidRequest` if the request has no descriptor."""
+        descriptor = self.descriptor
+        if descriptor is None:
+            missing = {"field": DESCRIPTOR_FIELD, "code": "REQUIRED", "message": "a file of this name is required"}
+            raise InvalidRequest("The request has no file named 'descriptor'.", errors=[missing])
+        return descriptor
 
     def _document(self, field: str) -> bytes | None:
         return bytes(self._documents[field]) if field in self._documents else None
 
     @property
     def attached(self) -> list[bytes]:
-        """What came to be attached to the release."""
+        """The bytes of each attachment."""
         return [bytes(each) for each in self._attached]
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
@@ -95,7 +109,7 @@ class ReleaseUpload(FileUploadHandler):
                 raise PayloadTooLarge(f"A {self.field_name} may have at most {limit} bytes.", limit=limit)
 
     def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
-        """A stand-in for Django's form machinery: the bytes are where they belong already."""
+        """Return an empty file for Django's form parser. The bytes are already in memory or in the artifact store."""
         if self._staged is None:
             self._admit()
         return InMemoryUploadedFile(
@@ -103,7 +117,7 @@ class ReleaseUpload(FileUploadHandler):
         )
 
     def _admit(self) -> None:
-        """Reserve the memory to parse the document or attachment that has just arrived."""
+        """Reserve the memory that parsing the last document or attachment needs."""
         if self.field_name != ATTACHMENT_FIELD:
             admit(self._documents[self.field_name or ""], self._owner)
             return
@@ -117,11 +131,11 @@ class ReleaseUpload(FileUploadHandler):
 
 
 @contextmanager
-def receiving(request: HttpRequest, owner: str) -> Iterator[ReleaseUpload]:
-    """Receive `request`'s files; call it before anything reads the body, and let in nobody who may not register.
+def receive(request: HttpRequest, owner: str) -> Iterator[ReleaseUpload]:
+    """Yield the files of `request`, which arrive when the block reads the body.
 
-    Documents and attachments are charged to the share of `owner` in the memory for large requests. Artifacts that were
-    not registered by the end are discarded.
+    Nothing may read the body earlier. The caller must check first that the user may register releases. Artifacts that
+    are not registered by the end of the block are discarded. `owner`: see `ReleaseUpload`.
     """
     upload = ReleaseUpload(owner)
     request.upload_handlers = [upload]

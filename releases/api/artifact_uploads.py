@@ -1,4 +1,4 @@
-"""REST: direct uploads, by which large artifacts go straight to the artifact store."""
+"""REST: direct uploads. A client sends large artifacts to the artifact store itself."""
 
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from foundation.api.fields import StrictSerializer, WholeNumber
 from foundation.errors import PayloadTooLarge
-from releases.api.releases import TENANT, FindingView
+from releases.api.findings import FindingView
 from releases.errors import (
     ArtifactStoreUnavailable,
     DirectUploadsFull,
@@ -22,22 +22,22 @@ from releases.errors import (
 from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from releases.states import UploadStatus
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
-LARGEST = 5 * 1024**3
+MAX_SIZE = 5 * 1024**3
 
 
 class ArtifactUploadRequest(StrictSerializer):
     digest = serializers.RegexField(r"\Asha256:[0-9a-f]{64}\Z", max_length=71, trim_whitespace=False)
-    size = WholeNumber(min_value=1, max_value=LARGEST, help_text="In bytes.")
+    size = WholeNumber(min_value=1, max_value=MAX_SIZE, help_text="In bytes.")
 
 
 class PartView(serializers.Serializer[direct_uploads.Part]):
     partNumber = serializers.IntegerField(source="number")
     offset = serializers.IntegerField()
     size = serializers.IntegerField()
-    url = serializers.CharField(help_text="PUT exactly these bytes here, within 15 minutes.")
+    url = serializers.CharField(help_text="PUT exactly these bytes to this address. Start within 15 minutes.")
 
 
 class ArtifactUploadView(serializers.Serializer[ArtifactUpload]):
@@ -45,40 +45,39 @@ class ArtifactUploadView(serializers.Serializer[ArtifactUpload]):
     digest = serializers.CharField()
     size = serializers.IntegerField()
     status = serializers.ChoiceField(choices=[each.value for each in UploadStatus])
-    finding = FindingView(allow_null=True, help_text="Why it was rejected.")
-    received = serializers.IntegerField(help_text="How many bytes are there.")
-    missing = PartView(many=True, help_text="The first parts that are not there; complete it once there are none.")
+    finding = FindingView(allow_null=True, help_text="Why the upload was rejected.")
+    received = serializers.IntegerField(help_text="The number of bytes that have arrived.")
+    missing = PartView(many=True, help_text="The first parts that are missing. If there are none, complete the upload.")
     createdAt = serializers.DateTimeField(source="created_at")
     expiresAt = serializers.DateTimeField(source="expires_at")
 
 
-def shown(upload: ArtifactUpload) -> dict[str, Any]:
-    """An upload as it is told, with what is missing of it. Raises `ArtifactStoreUnavailable`."""
+def represent(upload: ArtifactUpload) -> dict[str, Any]:
+    """Return the JSON representation of `upload`, with its missing parts. Raises `ArtifactStoreUnavailable`."""
     received, missing = direct_uploads.missing(upload)
     upload.received, upload.missing = received, missing  # type: ignore[attr-defined]
     return dict(ArtifactUploadView(upload).data)
 
 
-BEGINNING = (DirectUploadsUnavailable, DirectUploadsFull, PayloadTooLarge, ArtifactStoreUnavailable)
-
-
 @extend_schema(parameters=[TENANT], tags=["releases"])
 class ArtifactUploads(TenantView):
     scopes: ClassVar = {"POST": Scope.REGISTER}
-    refusals: ClassVar = {"POST": BEGINNING}
+    refusals: ClassVar = {
+        "POST": (DirectUploadsUnavailable, DirectUploadsFull, PayloadTooLarge, ArtifactStoreUnavailable)
+    }
 
     @extend_schema(operation_id="beginUpload", request=ArtifactUploadRequest, responses={201: ArtifactUploadView})
     def post(self, request: Request, tenant: str) -> Response:
-        """Begin to send an artifact straight to the artifact store, or go on with it: the same bytes are one upload.
+        """Begin a direct upload of an artifact, or resume it: requests for the same bytes return the same upload.
 
-        What is STORED may be named by the tenant's releases without being sent again.
+        Releases of the tenant may name the digest of a STORED upload without sending the bytes again.
         """
-        asked = ArtifactUploadRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
-        upload = direct_uploads.begin(self.tenant, **asked.validated_data, actor=self.actor)
+        body = ArtifactUploadRequest(data=request.data)
+        body.is_valid(raise_exception=True)
+        upload = direct_uploads.begin(self.tenant, **body.validated_data, actor=self.actor)
         url = reverse("api:upload", args=(tenant, upload.pk))
         headers = {"Location": request.build_absolute_uri(url)}
-        return Response(shown(upload), status=status.HTTP_201_CREATED, headers=headers)
+        return Response(represent(upload), status=status.HTTP_201_CREATED, headers=headers)
 
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
@@ -88,8 +87,8 @@ class OneArtifactUpload(TenantView):
 
     @extend_schema(operation_id="upload", responses=ArtifactUploadView)
     def get(self, request: Request, tenant: str, upload_id: str) -> Response:
-        """An upload, with an address for each of the first parts that are missing."""
-        return Response(shown(direct_uploads.find(self.tenant, upload_id)))
+        """An upload, with the address of each of the first missing parts."""
+        return Response(represent(direct_uploads.find(self.tenant, upload_id)))
 
 
 @extend_schema(parameters=[TENANT], tags=["releases"])
@@ -101,9 +100,9 @@ class CompleteArtifactUpload(TenantView):
 
     @extend_schema(operation_id="completeUpload", request=None, responses={202: ArtifactUploadView})
     def post(self, request: Request, tenant: str, upload_id: str) -> Response:
-        """Have what was sent verified: its status becomes STORED, or REJECTED with a finding. Poll the upload."""
+        """Verify the bytes. The status becomes STORED, or REJECTED with a finding. Poll the upload for it."""
         upload = direct_uploads.complete(direct_uploads.find(self.tenant, upload_id))
-        return Response(shown(upload), status=status.HTTP_202_ACCEPTED)
+        return Response(represent(upload), status=status.HTTP_202_ACCEPTED)
 
 
 urlpatterns = [

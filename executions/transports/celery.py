@@ -1,0 +1,121 @@
+"""The Celery transport: commands go to the queue of their release, in sealed messages."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from django.conf import settings
+from django.db import transaction
+
+from executions.lifecycle import dead_letters, moves
+from executions.lifecycle.moves import Claim, Move
+from executions.lifecycle.states import State
+from executions.models import DeadLetter
+from executions.workers.tenant_keys import active_keys
+from foundation.wakeups.broker_gate import gate
+from wire.broker import client
+from wire.identity import ReleaseIdentity
+from wire.messages.celery_messages import (
+    EXECUTE_TASK,
+    Command,
+    CommandGroup,
+    queue_of,
+    seal,
+    ticket_of,
+    transition_key,
+)
+from wire.messages.grouping import commands_in_a_message, groups
+from wire.messages.task_messages import MessageRefused
+
+
+def send(claims: Sequence[Claim]) -> list[Claim]:
+    """Send the commands of `claims`. Return the claims that were not sent because the broker refuses messages.
+
+    The claims are committed. A command that is too large for a message fails its execution; it counts as sent.
+    """
+    unsent: list[Claim] = []
+    for message in _messages(claims):
+        if unsent or not _send(message):
+            unsent += message
+    return unsent
+
+
+def _messages(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
+    """Yield the claims of each release, divided into messages.
+
+    An execution that lost its lease gets a separate message: if it kills its worker, no other execution is affected.
+    Each message for a release that also has a REST worker carries one command, because such a release keeps no stock.
+    """
+    by_release: dict[ReleaseIdentity, list[Claim]] = defaultdict(list)
+    for claim in claims:
+        if claim.takeovers:
+            yield [claim]
+        else:
+            by_release[identity_of(claim)].append(claim)
+    for group in by_release.values():
+        first = group[0]
+        most = commands_in_a_message(len(group), threads=first.threads, seconds=first.seconds)
+        yield from groups(group, [len(claim.input) for claim in group], most=1 if first.has_rest_worker else most)
+
+
+def identity_of(claim: Claim) -> ReleaseIdentity:
+    """Return the identity of the release that the execution is pinned to."""
+    return ReleaseIdentity(claim.tenant, claim.pipeline_id, claim.contract_version, claim.release_version)
+
+
+def _send(claims: list[Claim]) -> bool:
+    """Send one message, with a ticket that expires no later than the leases. Return False if the broker refuses it."""
+    identity = identity_of(claims[0])
+    group = CommandGroup(commands=[command_of(claim) for claim in claims])
+    envelope = seal(identity, group, *active_keys(identity.tenant_id), encrypt=settings.ENCRYPT_PAYLOADS)
+    lease_left = settings.LEASE_SECONDS - (time.monotonic() - claims[0].claimed_at)
+    ticket = client.Ticket(ticket_of(identity, envelope["nonce"]), lease_left)
+    try:
+        return gate.send(partial(client.send, EXECUTE_TASK, envelope, queue=queue_of(identity), ticket=ticket))
+    except MessageRefused:
+        _fail(claims)
+        return True
+
+
+def command_of(claim: Claim) -> Command:
+    """Return the command that runs the claimed transition to its end."""
+    return Command(
+        execution_id=claim.execution_id,
+        current_step_index=claim.step_index,
+        stop_before_step_index=-1,
+        checkpoints=claim.checkpoints,
+        attempt=claim.attempt,
+        result_shape=claim.result_shape,
+        execution_version=claim.version,
+        transition_key=transition_key(claim.execution_id, claim.step_index, claim.attempt),
+        lease_token=claim.lease_token,
+        lease_seconds=settings.LEASE_SECONDS,
+        shape=claim.input_shape,
+        payload=claim.input,
+    )
+
+
+def _fail(claims: list[Claim]) -> None:
+    """Fail executions whose commands are too large.
+
+    A message holds the payload once for each active key. Only a payload of several megabytes can be too large.
+    """
+    code, message = "COMMAND_TOO_LARGE", "The command, sealed with each active worker key, is too large for a message"
+    failures = [
+        Move(
+            execution_id=claim.execution_id,
+            version=claim.version,
+            lease_token=claim.lease_token,
+            target=State.FAILED,
+            kind="FAILED",
+            actor=moves.owner(),
+            data={"errorCode": code, "errorMessage": message, "attempt": claim.attempt},
+            error_code=code,
+            error_message=message,
+        )
+        for claim in claims
+    ]
+    with transaction.atomic():
+        failed = [move.execution_id for move in moves.apply(failures)]
+        dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)

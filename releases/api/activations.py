@@ -1,0 +1,105 @@
+"""REST: the activations of a pipeline."""
+
+from typing import Any, ClassVar
+
+from django.urls import path
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
+from foundation.api.pagination import NewestFirst
+from releases import queries
+from releases.activation import activation
+from releases.errors import (
+    ActiveReleaseChanged,
+    ArtifactAltered,
+    ArtifactMissing,
+    ArtifactStoreUnavailable,
+    OperationKeyReused,
+    PipelineUnknown,
+    ReasonRequired,
+    ReleaseNotRegistered,
+    ReleaseUnknown,
+    SignatureRequired,
+)
+from releases.models import IDENTITY_LENGTH, Activation
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.roles import Scope
+
+
+class ActivationView(serializers.Serializer[Activation]):
+    sequence = serializers.IntegerField()
+    releaseVersion = serializers.CharField(source="release.release_version")
+    contractVersion = serializers.CharField(source="release.contract_version")
+    previousReleaseVersion = serializers.CharField(source="previous.release_version", default=None, allow_null=True)
+    rollback = serializers.BooleanField(source="is_rollback")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    activatedAt = serializers.DateTimeField(source="activated_at")
+
+
+class ActivationRequest(StrictSerializer):
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    reason = Text(max_length=1000, required=False, default="", allow_blank=True)
+    expectedReleaseVersion = SegmentIdentifier(
+        max_length=IDENTITY_LENGTH,
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        default=None,
+        help_text='Reject the request unless this release is active, or none if "".',
+    )
+    operationKey = Identifier(max_length=200, required=False, allow_null=True, default=None)
+
+
+class OldestSequenceLast(NewestFirst):
+    ordering = "-sequence"
+
+
+@extend_schema(parameters=[TENANT], tags=["activations"])
+class Activations(TenantView, ListAPIView[Activation]):
+    """The activations of the pipeline, newest first."""
+
+    scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    refusals: ClassVar = {
+        "GET": (PipelineUnknown,),
+        "POST": (
+            *(
+                PipelineUnknown,
+                ReleaseUnknown,
+                ReleaseNotRegistered,
+                ReasonRequired,
+                ArtifactMissing,
+                ArtifactStoreUnavailable,
+                ArtifactAltered,
+            ),
+            *(ActiveReleaseChanged, OperationKeyReused, SignatureRequired),
+        ),
+    }
+    serializer_class = ActivationView
+    pagination_class = OldestSequenceLast
+    queryset = Activation.objects.none()
+
+    def get_queryset(self) -> Any:
+        return queries.history(queries.pipeline(self.tenant, self.kwargs["pipeline_id"]))
+
+    @extend_schema(operation_id="activate", request=ActivationRequest, responses={201: ActivationView})
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Make a registered release active for new executions. Existing executions keep their release."""
+        body = ActivationRequest(data=request.data)
+        body.is_valid(raise_exception=True)
+        pipeline = queries.pipeline(self.tenant, pipeline_id)
+        event = activation.activate(
+            queries.release(pipeline, body.validated_data["releaseVersion"]),
+            actor=self.actor,
+            reason=body.validated_data["reason"],
+            expected_release_version=body.validated_data["expectedReleaseVersion"],
+            operation_key=body.validated_data["operationKey"],
+        )
+        return Response(ActivationView(event).data, status=status.HTTP_201_CREATED)
+
+
+urlpatterns = [path("pipelines/<str:pipeline_id>/activations", Activations.as_view(), name="activations")]

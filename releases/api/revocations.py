@@ -1,0 +1,48 @@
+"""REST: revocations of releases."""
+
+from typing import ClassVar
+
+from django.urls import path
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from foundation.api.fields import SegmentIdentifier, StrictSerializer, Text
+from releases import queries
+from releases.activation import revocation
+from releases.errors import PipelineUnknown, ReasonRequired, ReleaseNotRegistered, ReleaseUnknown
+from releases.models import IDENTITY_LENGTH, Revocation
+from tenancy.api.tenant_view import TENANT, TenantView
+from tenancy.roles import Scope
+
+
+class RevocationView(serializers.Serializer[Revocation]):
+    releaseVersion = serializers.CharField(source="release.release_version")
+    actor = serializers.CharField()
+    reason = serializers.CharField()
+    revokedAt = serializers.DateTimeField(source="revoked_at")
+
+
+class RevocationRequest(StrictSerializer):
+    releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
+    reason = Text(max_length=1000)
+
+
+@extend_schema(parameters=[TENANT], tags=["releases"])
+class Revocations(TenantView):
+    scopes: ClassVar = {"POST": Scope.ACTIVATE}
+    refusals: ClassVar = {"POST": (PipelineUnknown, ReleaseUnknown, ReleaseNotRegistered, ReasonRequired)}
+
+    @extend_schema(operation_id="revoke", request=RevocationRequest, responses={201: RevocationView})
+    def post(self, request: Request, tenant: str, pipeline_id: str) -> Response:
+        """Revoke a registered release permanently. Existing executions keep their release."""
+        body = RevocationRequest(data=request.data)
+        body.is_valid(raise_exception=True)
+        pipeline = queries.pipeline(self.tenant, pipeline_id)
+        release = queries.release(pipeline, body.validated_data["releaseVersion"])
+        event = revocation.revoke(release, actor=self.actor, reason=body.validated_data["reason"])
+        return Response(RevocationView(event).data, status=status.HTTP_201_CREATED)
+
+
+urlpatterns = [path("pipelines/<str:pipeline_id>/revocations", Revocations.as_view(), name="revocations")]

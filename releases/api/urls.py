@@ -1,0 +1,13 @@
+"""The addresses of the release side, relative to `/api/v1/tenants/{tenant}/`."""
+
+from releases.api import activations, artifact_uploads, attachments, pipelines, releases, revocations, trusted_keys
+
+urlpatterns = [
+    *pipelines.urlpatterns,
+    *releases.urlpatterns,
+    *revocations.urlpatterns,
+    *activations.urlpatterns,
+    *artifact_uploads.urlpatterns,
+    *trusted_keys.urlpatterns,
+    *attachments.urlpatterns,
+]

@@ -1,0 +1,57 @@
+"""A tenant's pipelines and their policies."""
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import models
+from django.db.models import Q
+
+from tenancy.models import Tenant
+
+IDENTITY_LENGTH = 500
+"""The longest pipeline id, contract version, release version and artifact id, in characters."""
+
+
+class SignaturePolicy(models.TextChoices):
+    """What an activation asks of the signatures over a release."""
+
+    OFF = "off", "Signatures are shown and not asked for"
+    WARN = "warn", "A release that no trusted key signed can be activated, with a warning"
+    REQUIRE = "require", "A release can be activated only if a trusted key signed it"
+
+
+class Pipeline(models.Model):
+    """A tenant's pipeline and its policy. `activation` is the newest activation; null until the first."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="pipelines")
+    pipeline_id = models.CharField(max_length=IDENTITY_LENGTH)
+    reason_required = models.BooleanField(default=False, help_text="An activation must say why.")
+    signature_policy = models.CharField(max_length=10, choices=SignaturePolicy, default=SignaturePolicy.OFF)
+    validate_answers = models.BooleanField(
+        default=True, help_text="An await's answer must fit the type that the contract names for it."
+    )
+    retry_limit = models.PositiveIntegerField(null=True, blank=True, help_text="How many retries; blank: the default.")
+    retry_delay_seconds = models.FloatField(
+        null=True, blank=True, help_text="The wait before the first retry; blank: the default."
+    )
+    retry_multiplier = models.FloatField(null=True, blank=True, help_text="How waits grow; blank: the default.")
+    activation = models.OneToOneField(
+        "Activation", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        ordering = ("tenant", "pipeline_id")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "pipeline_id"), name="pipeline_once"),
+            models.CheckConstraint(
+                condition=(Q(retry_delay_seconds=None) | Q(retry_delay_seconds__gte=0))
+                & (Q(retry_multiplier=None) | Q(retry_multiplier__gte=1)),
+                name="pipeline_retries_sane",
+            ),
+            models.CheckConstraint(condition=~Q(pipeline_id__regex=r"^\s*$"), name="pipeline_id_not_blank"),
+            models.CheckConstraint(
+                condition=Q(signature_policy__in=SignaturePolicy.values), name="pipeline_signature_policy_known"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.pipeline_id

@@ -1,0 +1,108 @@
+"""Releases, their artifacts and their revocations."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import TransactionNow
+from django.db import models
+from django.db.models import Q
+
+from releases.models.blob import Blob
+from releases.models.contract import Contract
+from releases.models.pipeline import IDENTITY_LENGTH, Pipeline
+from releases.states import Status
+from wire.documents.descriptor import ArtifactKind
+from wire.identity import ReleaseIdentity
+
+
+class Release(models.Model):
+    """One deployable version of one contract.
+
+    `UPLOADED > VERIFYING > REGISTERED | REJECTED`, and `REGISTERED > REVOKED`. Everything else is written once:
+    the descriptor and the contract beside it at upload, the findings, contract and primary artifact with the
+    verdict. A rejected upload leaves its release version free for another try, so at most one release that is not
+    rejected has a version.
+    """
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="releases")
+    contract_version = models.CharField(max_length=IDENTITY_LENGTH)
+    release_version = models.CharField(max_length=IDENTITY_LENGTH)
+    descriptor = models.JSONField()
+    status = models.CharField(max_length=12, choices=[(status.value, status.value) for status in Status])
+    findings = models.JSONField(default=list)
+    contract_document = models.BinaryField(null=True, help_text="The contract beside the descriptor.")
+    contract = models.ForeignKey(Contract, on_delete=models.PROTECT, null=True, related_name="releases")
+    primary_artifact_id = models.CharField(max_length=IDENTITY_LENGTH, default="", blank=True)
+    uploaded_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    status_changed_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("pipeline", "release_version"), condition=~Q(status=Status.REJECTED), name="release_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=[status.value for status in Status]), name="release_status_known"
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("status_changed_at",),
+                condition=Q(status__in=[Status.UPLOADED, Status.VERIFYING]),
+                name="release_pending",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.pipeline} {self.release_version}"
+
+    @property
+    def identity(self) -> ReleaseIdentity:
+        return ReleaseIdentity(
+            self.pipeline.tenant.slug, self.pipeline.pipeline_id, self.contract_version, self.release_version
+        )
+
+    @property
+    def is_active(self) -> bool:
+        return self.pipeline.activation is not None and self.pipeline.activation.release_id == self.pk
+
+
+class Artifact(models.Model):
+    """What a release pins by digest. `blob` is null for identities that stay elsewhere, such as container images."""
+
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="artifacts")
+    position = models.PositiveSmallIntegerField()
+    artifact_id = models.CharField(max_length=IDENTITY_LENGTH)
+    kind = models.CharField(max_length=20, choices=[(kind.value, kind.value) for kind in ArtifactKind])
+    uri = models.TextField()
+    digest = models.CharField(max_length=IDENTITY_LENGTH)
+    step_ids = ArrayField(models.TextField(), default=list)
+    capabilities = ArrayField(models.TextField(), default=list)
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, null=True, related_name="artifacts")
+
+    class Meta:
+        ordering = ("release", "position")
+        constraints = (
+            models.UniqueConstraint(fields=("release", "position"), name="artifact_position_once"),
+            models.CheckConstraint(
+                condition=Q(blob=None) | Q(blob=models.F("digest")), name="artifact_blob_is_its_digest"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.artifact_id
+
+
+class Revocation(models.Model):
+    """The append-only event that took a release out of use for good."""
+
+    release = models.OneToOneField(Release, on_delete=models.PROTECT, related_name="revocation")
+    actor = models.CharField(max_length=200)
+    reason = models.CharField(max_length=1000)
+    revoked_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    class Meta:
+        constraints = (models.CheckConstraint(condition=~Q(reason__regex=r"^\s*$"), name="revocation_says_why"),)
+
+    def __str__(self) -> str:
+        return f"{self.release} revoked"

@@ -1,0 +1,89 @@
+"""The pages of memberships."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from tenancy.access import tenants_of
+from tenancy.admin.base import TenantFilter, TenantScopedAdmin
+from tenancy.models import Membership
+from tenancy.roles import Scope
+
+if TYPE_CHECKING:
+    _MembershipForm = forms.ModelForm[Membership]
+else:
+    _MembershipForm = forms.ModelForm
+
+
+class NewMembershipForm(_MembershipForm):
+    """Takes the user's name as text: a list of all users would disclose the members of other tenants."""
+
+    username = forms.CharField(
+        max_length=150, widget=UnfoldAdminTextInputWidget, help_text="The name with which the user logs in."
+    )
+
+    class Meta:
+        model = Membership
+        fields = ("tenant", "role")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        user = User.objects.filter(username=cleaned.get("username", ""), is_active=True).first()
+        if user is None:
+            self.add_error("username", "There is no active user with this name.")
+        elif Membership.objects.filter(user=user, tenant=cleaned.get("tenant")).exists():
+            self.add_error("username", "This user is already a member. Change the role of that membership instead.")
+        else:
+            self.instance.user = user
+        return cleaned
+
+
+@admin.register(Membership)
+class MembershipAdmin(TenantScopedAdmin):
+    """Tenant admins add users to their tenants, and set their roles."""
+
+    needs = Scope.ADMINISTER
+    list_display = ("user", "tenant", "role")
+    list_select_related = ("user", "tenant")
+    list_filter = (TenantFilter,)
+    search_fields = ("user__username",)
+    search_help_text = "Search by user name"
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, **({} if obj else {"form": NewMembershipForm}), **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("user", "tenant", "role") if obj else ("tenant", "username", "role")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("user", "tenant") if obj else ()
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "tenant":
+            kwargs["queryset"] = tenants_of(request.user, Scope.ADMINISTER)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Leave out Django's links to the pages that add, change, delete and view the related row."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name == "role":
+            field.help_text = (
+                "API tokens that the user issued in this tenant immediately lose the scopes that the role lacks."
+            )
+        assert field is not None  # noqa: S101 - every field of the model is editable
+        for link in ("add", "change", "delete", "view"):
+            setattr(field.widget, f"can_{link}_related", False)
+        return field
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_module_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)

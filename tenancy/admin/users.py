@@ -1,0 +1,122 @@
+"""The pages of users, for superusers, and the page with which each user logs out everywhere."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from foundation.admin.columns import column, moment
+from tenancy.login import end_everywhere
+
+if TYPE_CHECKING:
+    _UserAdmin = PlainUserAdmin[User]
+else:
+    from unfold.admin import ModelAdmin as _UnfoldAdmin
+
+    class _UserAdmin(PlainUserAdmin, _UnfoldAdmin):
+        pass
+
+
+class LogOutEverywhereForm(forms.Form):
+    password = forms.CharField(
+        max_length=4096,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}),
+        help_text="Your password, so that no other person can do this at your unlocked screen.",
+    )
+
+
+class NewUserForm(UserCreationForm):
+    """Makes each new user a member of the staff, who can log in to the admin."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.instance.is_staff = True
+
+
+class NewPasswordForm(AdminPasswordChangeForm):
+    """Sets a new password, which ends the user's API tokens.
+
+    It cannot disable the password, because that would not end them. Deactivate the user instead.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields.pop("usable_password", None)
+
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(_UserAdmin):
+    """Superusers only. Leaves out Django's permissions, because only memberships grant rights."""
+
+    add_form = NewUserForm
+    form = UserChangeForm
+    change_password_form = NewPasswordForm
+    list_display = ("username", "email", "is_active", "is_superuser", "last_login_at")
+    list_filter = ()
+    filter_horizontal = ()
+    actions = None
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        (
+            "Access",
+            {
+                "fields": ("is_active", "is_staff", "is_superuser"),
+                "description": "API tokens that the user issued never grant more than the user's own rights: "
+                "without Active, nothing; without Superuser, what the user's memberships grant.",
+            },
+        ),
+    )
+
+    @column("Last login", ordering="last_login", empty="never")
+    def last_login_at(self, user: User) -> str | None:
+        return moment(user.last_login) or None
+
+    def get_urls(self) -> list[URLPattern]:
+        everywhere = self.admin_site.admin_view(self.log_out_everywhere)
+        return [path("log-out-everywhere/", everywhere, name="log_out_everywhere"), *super().get_urls()]
+
+    @method_decorator(sensitive_post_parameters())
+    def log_out_everywhere(self, request: HttpRequest) -> HttpResponse:
+        """End all sessions and tokens of the current user. Needs no permission."""
+        form = LogOutEverywhereForm(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            if end_everywhere(request, form.cleaned_data["password"]):
+                return redirect("admin:login")
+            form.add_error("password", "This is not your password.")
+        frame = {**self.admin_site.each_context(request), "title": "Log out everywhere", "form": form}
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "tenancy/log_out_everywhere.html", frame, status=400 if form.is_bound else 200)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self._superuser(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return self._superuser(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self._superuser(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return self._superuser(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Forbid deletion: it would also delete the log of the user's actions. Deactivate users instead."""
+        return False
+
+    def _superuser(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
