@@ -34,8 +34,10 @@ def split(url: str) -> SplitResult:
     return parts
 
 
-def is_web_address(url: str) -> bool:
-    """Return True if `split` accepts the URL."""
+def is_web_address(url: object) -> bool:
+    """Return True if `url` is a text that `split` accepts."""
+    if not isinstance(url, str):
+        return False
     try:
         split(url)
     except ValueError:

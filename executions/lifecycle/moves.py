@@ -23,7 +23,7 @@ from psycopg.types.json import Jsonb
 
 from executions.lifecycle.states import MOVES, TERMINAL, State
 from foundation.database import prepared
-from wire.documents.contract import ResultShape
+from wire.documents.cardinality import ResultShape
 from wire.messages.celery_messages import Shape
 
 

@@ -20,9 +20,12 @@ from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
 from releases.models import Release
 from tenancy.models import Tenant
-from wire.documents.canonical import mismatches
-from wire.documents.contract import TAKES_MANY, Contract, contract_from_json
+from wire.documents.canonical_types import mismatches
+from wire.documents.cardinality import takes_many
+from wire.documents.contract import Contract, contract_from_json
 from wire.documents.descriptor import CHECKPOINTS
+
+MOST_KEPT = 10_000
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Admission:
         """
         if self.contract is None or not self.contract.steps:
             return asked or "UNI"
-        many = asked == "MULTI" if asked else self.contract.steps[0].cardinality in TAKES_MANY
+        many = asked == "MULTI" if asked else takes_many(self.contract.steps[0].cardinality)
         if many and not isinstance(value, list):
             raise InputInvalid(
                 "The first step takes many items.", errors=[_error("input", "must be an array of items")]

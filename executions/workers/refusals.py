@@ -14,8 +14,10 @@ from typing import Any
 from executions.workers import tenant_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
-from wire.messages.celery_messages import ORDER_TASK, TOLERANCE, ProtocolError, order_queue_of
+from wire.messages.limits import TOLERANCE
 from wire.messages.notices import Refusal, Sender, refusable, sender_of
+from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
+from wire.messages.sealing import ProtocolError
 
 log = logging.getLogger(__name__)
 WINDOW_SECONDS = 60.0
@@ -78,9 +80,9 @@ def refuse_heartbeat(message: Any, error: ProtocolError) -> None:
     if sender is None or sender.worker_id is None or not refusable(error.code) or not notices.allows(budget):
         return
     notice = Refusal(nonce=sender.nonce, code=error.code).model_dump(by_alias=True)
-    queue = order_queue_of(sender.identity, sender.worker_id)
+    queue = instruction_queue_of(sender.identity, sender.worker_id)
     # If the broker refuses the notice, the next heartbeat causes another.
-    gate.send(partial(client.send_if_empty, ORDER_TASK, notice, queue=queue, seconds=TOLERANCE.total_seconds()))
+    gate.send(partial(client.send_if_empty, INSTRUCTION_TASK, notice, queue=queue, seconds=TOLERANCE.total_seconds()))
 
 
 def _budget_of(sender: Sender | None) -> str:

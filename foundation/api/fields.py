@@ -30,6 +30,8 @@ class Identifier(Text):
     """A string that follows the rule for identifiers (`wire.identifying`)."""
 
     default_error_messages = {"not_identifier": RULE}
+    # All rules for the text except its length.
+    is_valid_text = staticmethod(is_identifier)
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
@@ -42,10 +44,11 @@ class SegmentIdentifier(Identifier):
     """An identifier that can be a segment of a URL path, such as a pipeline id."""
 
     default_error_messages = {"not_segment": SEGMENT_RULE}
+    is_valid_text = staticmethod(is_segment)
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
-        if not is_segment(text):
+        if not self.is_valid_text(text):
             self.fail("not_segment")
         return text
 
@@ -116,3 +119,11 @@ class StrictSerializer(serializers.Serializer[Any]):
                     }
                 )
         return super().to_internal_value(data)
+
+    @classmethod
+    def validated(cls, data: Any) -> dict[str, Any]:
+        """Return the members of the request body `data`, with defaults. Raises DRF's `ValidationError`."""
+        serializer = cls(data=data)
+        serializer.is_valid(raise_exception=True)
+        members: dict[str, Any] = serializer.validated_data
+        return members

@@ -27,7 +27,12 @@ class StrictJSONParser(BaseParser):
     ) -> dict[str, Any]:
         limit = self.limit
         tenant = (parser_context or {}).get("kwargs", {}).get("tenant", "")
-        try:
-            return read_object(read_body(stream, limit, tenant), name="body", limit=limit)
-        except DocumentError as error:
-            raise InvalidRequest(str(error), errors=[finding.to_json() for finding in error.findings]) from None
+        return strict_json(read_body(stream, limit, tenant), limit)
+
+
+def strict_json(body: bytes, limit: int) -> dict[str, Any]:
+    """Return the JSON object in `body`, which has at most `limit` bytes. Raises `InvalidRequest` with each finding."""
+    try:
+        return read_object(body, name="body", limit=limit)
+    except DocumentError as error:
+        raise InvalidRequest(str(error), errors=[finding.to_json() for finding in error.findings]) from None

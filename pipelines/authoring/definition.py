@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
 
 from pipelines.errors import Cancelled, DefinitionError
-from wire.documents.contract import GIVES_MANY, TAKES_MANY
-from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
+from wire.documents.cardinality import gives_many, takes_many
+from wire.messages.limits import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
 from wire.web_address import is_web_address
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
@@ -39,11 +39,13 @@ class Cardinality(StrEnum):
 
     @property
     def takes_many(self) -> bool:
-        return self in TAKES_MANY
+        """True if one call of the step receives all values of a stream."""
+        return takes_many(self)
 
     @property
     def gives_many(self) -> bool:
-        return self in GIVES_MANY
+        """True if one call of the step returns a stream."""
+        return gives_many(self)
 
 
 def _never() -> bool:
@@ -344,7 +346,7 @@ def _waiting_time(name: str, time: timedelta) -> timedelta:
 def _check_url(name: str, transport: str, url: str | None) -> None:
     if (transport == "webhook") != (url is not None):
         problem = "has no url" if url is None else f"has a url, which {transport} does not take"
-    elif url is not None and not (isinstance(url, str) and is_web_address(url)):
+    elif url is not None and not is_web_address(url):
         problem = f"has the url {url!r}"
     else:
         return

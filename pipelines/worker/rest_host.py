@@ -17,8 +17,16 @@ from pipelines.failures import Failed, report, warn
 from pipelines.worker import answers
 from pipelines.worker.boundary import Boundary
 from pipelines.worker.host import HostedRelease
-from pipelines.worker.runner import INVALID_STEP_OUTPUT, OUTPUT_TOO_LARGE, Completed, Outcome, Suspended, run
-from wire.messages.celery_messages import LONGEST_OUTCOME, TOLERANCE, Shape
+from pipelines.worker.runner import (
+    INVALID_STEP_OUTPUT,
+    OUTPUT_TOO_LARGE,
+    Completed,
+    Outcome,
+    Suspended,
+    run,
+)
+from wire.messages.celery_messages import Shape
+from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
 from wire.messages.payload_envelopes import (
     DEFAULT_PREFIXES,
     LIST,

@@ -29,7 +29,8 @@ from tests.building import eventually
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import stopped_before_reading
 from wire.broker.acl import COORDINATOR
-from wire.messages.celery_messages import MOST_SEALS, Heartbeat, Outcome, OutcomeGroup
+from wire.messages.celery_messages import Heartbeat, Outcome, OutcomeGroup
+from wire.messages.sealing import MOST_SEALS
 from wire.messages.task_messages import LONGEST_MESSAGE
 
 pytestmark = pytest.mark.usefixtures("committed")

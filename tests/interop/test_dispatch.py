@@ -30,7 +30,8 @@ from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed, name_uuid, result
 from tests.raw_sql import run
 from tests.receiving import receiving
-from wire.messages.celery_messages import LONGEST_WORKER_ID, OutcomeGroup
+from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.limits import LONGEST_WORKER_ID
 from wire.messages.payload_envelopes import natural
 
 FAILED = "TransitionWorkerFailureException"

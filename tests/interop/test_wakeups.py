@@ -15,8 +15,8 @@ from executions.models import Execution, Worker
 from executions.submission import admission
 from executions.transports.rest import calls, workers
 from executions.transports.rest import dispatch as rest_dispatch
-from executions.transports.rest.capabilities import CHECK_TASK
 from executions.transports.rest.transport import CALL_TASK
+from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK, drain
 from foundation.scheduling import places
 from tests import making

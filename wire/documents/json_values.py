@@ -9,9 +9,10 @@ No function here changes a value. The caller's value is stored and passed on wit
 """
 
 import hashlib
-import json
 from decimal import Decimal
 from typing import Any
+
+from wire.documents.json_writer import sorted_text
 
 
 def canonical(value: Any) -> str:
@@ -19,14 +20,9 @@ def canonical(value: Any) -> str:
 
     Raises ValueError for a number that is not finite.
     """
-    text = _text(value)
+    text = sorted_text(value)
     # Every double without a fraction contains one of these. Searching the text is far cheaper than walking the value.
-    return _text(_with_integers(value)) if ".0" in text or "e+" in text else text
-
-
-def compact(value: Any) -> str:
-    """Return a JSON text of `value` without spaces, with its members in their order and its characters literal."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return sorted_text(_with_integers(value)) if ".0" in text or "e+" in text else text
 
 
 def digest(value: Any) -> str:
@@ -36,10 +32,6 @@ def digest(value: Any) -> str:
 
 def equal(one: Any, other: Any) -> bool:
     return canonical(one) == canonical(other)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _with_integers(value: Any) -> Any:

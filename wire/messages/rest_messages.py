@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from wire.documents.contract import ResultShape
+from wire.documents.cardinality import ResultShape
 from wire.documents.json_reader import holds_more_values
 from wire.documents.json_text import MOST_VALUES
 from wire.messages.payload_envelopes import TypedPayload

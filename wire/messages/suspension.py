@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wire.documents.contract import GIVES_MANY, TAKES_MANY
+from wire.documents.cardinality import gives_many, takes_many
 from wire.documents.json_reader import shown
 from wire.documents.json_text import storable
-from wire.messages.celery_messages import LONGEST_WAIT, Suspension
+from wire.messages.celery_messages import Suspension
+from wire.messages.limits import LONGEST_WAIT
 from wire.messages.rest_messages import (
     TransitionCommand,
     WireInteraction,
@@ -102,9 +103,9 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
         step_index=suspension.step_index,
         step_id=unit.step_id,
         itemized=itemized,
-        gives_many=itemized or unit.cardinality in GIVES_MANY,
+        gives_many=itemized or gives_many(unit.cardinality),
         requests=[_json(_request(each.request_payload)) for each in interactions],
-        request_shape="MULTI" if unit.cardinality in TAKES_MANY else "UNI",
+        request_shape="MULTI" if takes_many(unit.cardinality) else "UNI",
         output_type=first.output_type,
         transport=first.transport_type or "interaction-api",
         transport_metadata={},

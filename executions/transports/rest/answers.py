@@ -27,7 +27,7 @@ from wire.messages.rest_messages import (
     is_null,
     parse,
 )
-from wire.messages.suspension import Unanswerable, imported
+from wire.messages.suspension import ImportedSuspension, Unanswerable, imported
 
 FAILED = "TransitionWorkerFailureException"
 TIMED_OUT, NOT_CONNECTED, BROKEN = "HttpTimeoutException", "ConnectException", "IOException"
@@ -45,10 +45,15 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An answer as the domain takes it, and the outputs as they came where it completed."""
+    """What an HTTP response means.
+
+    `outputs` are the outputs of a completed transition, in the payloads in which they arrived. `opened` is what the
+    worker has opened of the await that it reports.
+    """
 
     outcome: Outcome
     outputs: list[TypedPayload] | None = None
+    opened: ImportedSuspension | None = None
 
 
 def heard(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> Heard:
@@ -82,7 +87,7 @@ def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str
             suspension = imported(sent.command, result.await_suspension)
         except Unanswerable as error:
             return failed(sent, "UNANSWERABLE_SUSPENSION", str(error), retryable=False)
-        return Heard(_outcome(sent, outcome="WAITING_EXTERNAL", suspension=suspension))
+        return Heard(_outcome(sent, outcome="WAITING_EXTERNAL", suspension=suspension), opened=suspension)
     outputs = _passed_on(sent) if result.terminal_input_passthrough else result.output_payloads
     if sent.command.result_shape == "SINGLE" and len(outputs) > 1:
         message = (

@@ -10,14 +10,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions.models import WorkerEligibility
+from executions.workers.eligibility import NOT_ALLOWED
 from executions.workers.tenant_keys import active_keys
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused
 from foundation.http.exchange import Response, exchange
 from wire.messages.rest_messages import signed_headers
 from wire.web_address import DEFAULT_PORTS
-
-NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
 
 UNAUTHORIZED = 401
 # The installation vouches for the origins on its list, so their addresses may be private. Each call still goes to

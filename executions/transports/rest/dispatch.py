@@ -173,7 +173,7 @@ def _record(execution: Execution, worker: Worker, found: Heard) -> None:
     """The outcome, and the outputs in the payloads in which they came, in one transaction."""
     group = OutcomeGroup(worker_id=worker.worker_id, outcomes=[found.outcome])
     with transaction.atomic():
-        outcome.record(execution.pin, group)
+        outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
         if found.outputs is not None:
             _keep(execution, found.outputs, found.outcome.execution_version + 1)
         wakeup.send_once(DISPATCH_TASK)

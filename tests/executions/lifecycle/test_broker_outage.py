@@ -20,7 +20,7 @@ from tests.broker import taken, using_broker
 from tests.building import eventually
 from tests.executions.hosting import LONG_AGO
 from wire.broker.acl import COORDINATOR
-from wire.messages.celery_messages import queue_of
+from wire.messages.queues import queue_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(60)]
 MANY = 16

@@ -11,7 +11,7 @@ from executions.workers.tenant_keys import active_keys, replace_key
 from tenancy.models import Tenant
 from tests import making
 from tests.clock import Clock
-from wire.messages.celery_messages import ProtocolError
+from wire.messages.sealing import ProtocolError
 
 pytestmark = pytest.mark.django_db
 

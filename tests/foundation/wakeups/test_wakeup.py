@@ -13,7 +13,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from redis import Redis
 
 from executions.awaits.awaits import EXPIRE_TASK
-from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tests import making

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executions.lifecycle.retry import RetryPolicy
-from releases.activation.policy import MAX_RETRY_DELAY
+from releases.activation.policy import LONGEST_RETRY_DELAY
 
 policies = st.builds(
     RetryPolicy,
     limit=st.integers(0, 200),
     delay=st.floats(0, 10_000).map(lambda seconds: timedelta(seconds=seconds)),
     multiplier=st.floats(0, 1_000),
-    cap=st.just(MAX_RETRY_DELAY),
+    cap=st.just(LONGEST_RETRY_DELAY),
     jitter=st.floats(0, 1),
 )
 chances = st.floats(0, 1, exclude_max=True)
@@ -31,7 +31,7 @@ def policy_of(**changes: Any) -> RetryPolicy:
         "limit": 3,
         "delay": timedelta(seconds=10),
         "multiplier": 2.0,
-        "cap": MAX_RETRY_DELAY,
+        "cap": LONGEST_RETRY_DELAY,
         "jitter": 0.1,
     }
     return RetryPolicy(**{**defaults, **changes})
@@ -61,7 +61,7 @@ def test_no_wait_is_longer_than_thirty_minutes() -> None:
 
 def test_a_growth_beyond_what_a_float_holds_is_the_cap() -> None:
     policy = policy_of(limit=10_000, multiplier=1_000)
-    assert policy.wait(9_999, never) == MAX_RETRY_DELAY
+    assert policy.wait(9_999, never) == LONGEST_RETRY_DELAY
 
 
 @pytest.mark.parametrize("multiplier", [1.0, 0.5, 0.0, -3.0])
@@ -84,7 +84,7 @@ def test_jitter_only_shortens_and_never_below_its_share(policy: RetryPolicy, ret
         assert retry > policy.limit
         return
     tolerance = timedelta(microseconds=1)
-    assert timedelta() <= shortened <= full <= MAX_RETRY_DELAY
+    assert timedelta() <= shortened <= full <= LONGEST_RETRY_DELAY
     assert shortened >= full * (1 - policy.jitter) - tolerance
 
 
