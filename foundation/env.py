@@ -2,8 +2,8 @@
 
 All invalid and missing variables are reported together when a process starts. No message contains a variable's value.
 
-This does not use environs (ADR 42), which stops at an unreadable file, lets a file win silently over a value, and returns None
-for an invalid value, so that settings computed from it fail before the problems are reported.
+This does not use environs (ADR 42). It stops at an unreadable file, ignores a value if there is a file too, and returns
+None for an invalid value, so that settings computed from it fail before the problems are reported.
 """
 
 import math
