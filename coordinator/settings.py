@@ -38,7 +38,7 @@ S3_ACCESS_KEY_ID = env.secret("S3_ACCESS_KEY_ID", required=False)
 S3_SECRET_ACCESS_KEY = env.secret("S3_SECRET_ACCESS_KEY", required=False)
 env.require(
     bool(S3_ACCESS_KEY_ID) == bool(S3_SECRET_ACCESS_KEY),
-    "S3_SECRET_ACCESS_KEY goes with S3_ACCESS_KEY_ID: set both",
+    "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY must both be set, or neither",
 )
 S3_CA_FILE = env.certificates("S3_CA_FILE")
 S3_TIMEOUT_SECONDS = env.number("S3_TIMEOUT_SECONDS", 20, least=0.1)
@@ -46,10 +46,10 @@ SCRUB_DAYS = env.number("SCRUB_DAYS", 7, least=0.01)
 ORPHAN_HOURS = env.number("ORPHAN_HOURS", 24, least=1)
 ORPHAN_SWEEP = env.flag("ORPHAN_SWEEP", False)
 MAX_ARTIFACT_BYTES = env.integer("MAX_ARTIFACT_BYTES", 2 * 1024**3)
-env.require(ARTIFACT_STORE != "s3" or bool(S3_BUCKET), "S3_BUCKET is required where ARTIFACT_STORE is s3")
+env.require(ARTIFACT_STORE != "s3" or bool(S3_BUCKET), "S3_BUCKET is required if ARTIFACT_STORE is s3")
 env.require(
     ARTIFACT_STORE != "s3" or MAX_ARTIFACT_BYTES <= 5 * 1024**3,
-    "MAX_ARTIFACT_BYTES must be at most 5368709120 where ARTIFACT_STORE is s3, which takes no more in one request",
+    "MAX_ARTIFACT_BYTES must be at most 5368709120 if ARTIFACT_STORE is s3: one request to S3 stores no more",
 )
 UPLOAD_PART_BYTES = env.integer("UPLOAD_PART_BYTES", 64 * 1024**2, least=5 * 1024**2)
 UPLOAD_HOURS = env.number("UPLOAD_HOURS", 24, least=0.01)
@@ -78,11 +78,11 @@ SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
 # A message follows the heartbeats every SWEEP_SECONDS. If three in a row are missing, heartbeats do not arrive.
 MESSAGE_PATH_SECONDS = 3 * SWEEP_SECONDS
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
-# How soon an execution is claimed again after the broker refused its command. It bounds the events of an outage.
+# The delay before a new claim after the broker refused the command. It limits the number of events in an outage.
 DISPATCH_RETRY_SECONDS = 15
 WORKER_STALE_SECONDS = env.number("WORKER_STALE_SECONDS", 30, least=1)
-# How often a worker sends a heartbeat once it has received a command. Workers and leases must last from a heartbeat
-# until it is known that messages do not arrive.
+# The interval of a worker's heartbeats once it has received a command. Workers and leases must last from a heartbeat
+# until the coordinator knows that messages do not arrive.
 HEARTBEAT_SECONDS = min(10, LEASE_SECONDS / 3)
 for name, seconds in (("WORKER_STALE_SECONDS", WORKER_STALE_SECONDS), ("LEASE_SECONDS", LEASE_SECONDS)):
     env.require(
@@ -154,7 +154,7 @@ TPF_IDEMPOTENCY = env.choice(
 )
 
 INSTALLED_APPS = [
-    # First, because its `createsuperuser` replaces Django's.
+    # The first app, because its `createsuperuser` replaces Django's.
     "coordinator",
     "unfold",
     # `coordinator.urls` loads the admin pages, so only processes that serve pages import them.
@@ -218,7 +218,7 @@ DATABASES = {
         **_database,
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        # Only `foundation.database.prepared` prepares statements; a threshold of None would forbid it to.
+        # Only `foundation.database.prepared` prepares statements. A threshold of None would prevent it.
         "OPTIONS": {"connect_timeout": 5, **_database["OPTIONS"], "prepare_threshold": 5},
     }
 }
@@ -321,7 +321,7 @@ CELERY_BROKER_URL = env.redis_url("REDIS_URL")
 REDIS_CA_FILE = env.certificates("REDIS_CA_FILE")
 env.require(
     not REDIS_CA_FILE or CELERY_BROKER_URL.startswith("rediss://"),
-    "REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://",
+    "REDIS_CA_FILE requires a REDIS_URL that begins with rediss://",
 )
 BROKER_TLS = tls_options(CELERY_BROKER_URL, REDIS_CA_FILE)
 CELERY_BROKER_USE_SSL = BROKER_TLS or False
@@ -329,7 +329,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"
-# Without `--concurrency`. Celery would start as many threads as there are cores, which may be too few for all queues.
+# The default of `--concurrency`. Celery's own default, one thread for each core, may be too few for all queues.
 CELERY_WORKER_CONCURRENCY = 12
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -345,7 +345,7 @@ CELERY_TASK_ROUTES = {
     "executions.heartbeat": {"queue": "heartbeats"},
     # Shows that heartbeats arrive.
     "executions.confirm_messages": {"queue": "heartbeats"},
-    # Receivers of webhooks and REST workers may be slow: an installation can serve them with separate workers.
+    # Receivers of webhooks and REST workers may be slow. An installation can serve these queues with separate workers.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
     # Reading entire artifacts, and requests to image registries, may take long.

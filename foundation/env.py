@@ -1,7 +1,9 @@
-"""Typed readers of the environment: every setting of the product is declared here by the settings module.
+"""Typed readers of environment variables. The settings module declares each variable with one of them.
 
-A wrong or missing variable never goes unnoticed: all problems are collected and raised together at boot, so that an
-operator mends them in one go. No message ever holds a variable's value.
+All invalid and missing variables are reported together when a process starts. No message contains a variable's value.
+
+This does not use environs (ADR 42). It stops at an unreadable file, ignores a value if there is a file too, and returns
+None for an invalid value, so that settings computed from it fail before the problems are reported.
 """
 
 import math
@@ -21,7 +23,7 @@ from wire.web_address import is_web_address
 
 T = TypeVar("T")
 MOST = 1e9
-"""The largest number that a setting may be; as seconds, thirty years."""
+"""The largest value of a number; in seconds, thirty years."""
 _HOST = re.compile(r"[^\s/@]+")
 _TENANT = re.compile(r"[a-z0-9-]{1,63}")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
@@ -31,7 +33,7 @@ _DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
 
 @dataclass(frozen=True)
 class Variable:
-    """A declared variable, as `docs/settings.md` lists it."""
+    """A declared variable. `docs/settings.md` lists all of them."""
 
     name: str
     kind: str
@@ -40,10 +42,10 @@ class Variable:
 
 
 class Environment:
-    """Reads declared variables from a mapping; call `raise_problems` once all are declared.
+    """Reads variables from a mapping. Call `raise_problems` after the last one.
 
-    Any variable may instead be given as a file, by `<NAME>_FILE`; that is how secrets are best passed. An empty
-    value counts as absent.
+    For each variable, `<NAME>_FILE` may name a file that contains the value. This is the best way to pass secrets. An
+    empty value counts as absent. Each reader returns a fallback for an invalid value, so that the others still run.
     """
 
     def __init__(self, source: Mapping[str, str]) -> None:
@@ -52,10 +54,11 @@ class Environment:
         self.declared: dict[str, Variable] = {}
 
     def text(self, name: str, default: str | None = None) -> str:
+        """Any text."""
         return self._read(name, "text", default, str, fallback="")
 
     def secret(self, name: str, *, shortest: int = 1, required: bool = True) -> str:
-        """A value of at least `shortest` characters that no page, log or error may show; empty where not required."""
+        """A value of at least `shortest` characters that no page, log or error may contain; empty if not required."""
 
         def parse(value: str) -> str:
             if len(value) < shortest and (value or required):
@@ -95,6 +98,8 @@ class Environment:
         return self._read(name, "secret", "", parse, fallback={}, secret=True)
 
     def integer(self, name: str, default: int, *, least: int = 1, most: int = 2**63 - 1) -> int:
+        """A whole number from `least` to `most`."""
+
         def parse(value: str) -> int:
             number = int(value) if _INTEGER.fullmatch(value) else None
             if number is None or not least <= number <= most:
@@ -104,6 +109,8 @@ class Environment:
         return self._read(name, "integer", str(default), parse, fallback=default)
 
     def number(self, name: str, default: float, *, least: float = 0.0, most: float = MOST) -> float:
+        """A finite decimal number from `least` to `most`."""
+
         def parse(value: str) -> float:
             number = float(value) if _NUMBER.fullmatch(value) else math.nan
             if not least <= number <= most:
@@ -113,6 +120,8 @@ class Environment:
         return self._read(name, "number", f"{default:g}", parse, fallback=default)
 
     def flag(self, name: str, default: bool) -> bool:
+        """true or false."""
+
         def parse(value: str) -> bool:
             if value not in {"true", "false"}:
                 raise ValueError("must be true or false")
@@ -121,7 +130,7 @@ class Environment:
         return self._read(name, "flag", str(default).lower(), parse, fallback=default)
 
     def choice(self, name: str, choices: Collection[str], default: str) -> str:
-        """One of the given words."""
+        """One of `choices`."""
 
         def parse(value: str) -> str:
             if value not in choices:
@@ -131,34 +140,30 @@ class Environment:
         return self._read(name, "choice", default, parse, fallback=default)
 
     def words(self, name: str, default: str = "") -> list[str]:
-        """A comma-separated list."""
-
-        def parse(value: str) -> list[str]:
-            return [word.strip() for word in value.split(",") if word.strip()]
-
-        return self._read(name, "list", default, parse, fallback=[])
+        """A comma-separated list of texts."""
+        return self._list(name, str, "must be a list", default)
 
     def tenants(self, name: str, default: str = "") -> list[str]:
-        """A comma-separated list of tenants, by their slugs."""
-
-        def parse(value: str) -> list[str]:
-            slugs = [word.strip() for word in value.split(",") if word.strip()]
-            if not all(_TENANT.fullmatch(slug) for slug in slugs):
-                raise ValueError("must be tenants by their slugs, such as acme")
-            return slugs
-
-        return self._read(name, "list", default, parse, fallback=[])
+        """A comma-separated list of tenants' slugs."""
+        return self._list(name, _matching(_TENANT), "must be tenants by their slugs, such as acme", default)
 
     def hosts(self, name: str, default: str = "") -> list[str]:
-        """A comma-separated list of host names, each with a port where it needs one."""
+        """A comma-separated list of host names, with or without a port."""
+        rule = "must be host names, such as registry.example:5000, without a scheme or a path"
+        return self._list(name, _matching(_HOST), rule, default)
 
-        def parse(value: str) -> list[str]:
-            hosts = [word.strip() for word in value.split(",") if word.strip()]
-            if not all(_HOST.fullmatch(host) for host in hosts):
-                raise ValueError("must be host names, such as registry.example:5000, without a scheme or a path")
-            return hosts
+    def paths(self, name: str) -> list[Path]:
+        """A comma-separated list of absolute paths, empty by default."""
+        return self._list(name, _absolute_path, "must be absolute paths")
 
-        return self._read(name, "list", default, parse, fallback=[])
+    def origins(self, name: str) -> list[str]:
+        """A comma-separated list of origins such as https://worker.example:8443, empty by default."""
+        rule = "must be origins, such as https://worker.example:8443, with nothing after the port"
+        return self._list(name, _origin, rule)
+
+    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
+        """A comma-separated list of networks such as 10.0.0.0/8, empty by default."""
+        return self._list(name, ip_network, "must be networks in CIDR form, such as 10.0.0.0/8")
 
     def url(self, name: str) -> str:
         """An http or https URL without user info, query, fragment or trailing slash; empty by default."""
@@ -185,33 +190,8 @@ class Environment:
 
         return self._read(name, "file", "", parse, fallback="")
 
-    def paths(self, name: str) -> list[Path]:
-        """A comma-separated list of absolute paths, none by default."""
-
-        def parse(value: str) -> list[Path]:
-            paths = [Path(word.strip()) for word in value.split(",") if word.strip()]
-            if not all(path.is_absolute() for path in paths):
-                raise ValueError("must be absolute paths")
-            return paths
-
-        return self._read(name, "list", "", parse, fallback=[])
-
-    def origins(self, name: str) -> list[str]:
-        """A comma-separated list of origins such as https://worker.example:8443, none by default."""
-
-        def parse(value: str) -> list[str]:
-            origins = [word.strip() for word in value.split(",") if word.strip()]
-            for origin in origins:
-                if not is_web_address(origin) or origin.count("/") != 2 or "?" in origin:
-                    raise ValueError(
-                        "must be origins, such as https://worker.example:8443, with nothing after the port"
-                    )
-            return origins
-
-        return self._read(name, "list", "", parse, fallback=[])
-
     def credentials(self, name: str) -> dict[str, str]:
-        """Lines or comma-separated words of the form `host=user:password`, by host. A secret."""
+        """Entries `host=user:password`, separated by commas or white space, by host. A secret."""
 
         def parse(value: str) -> dict[str, str]:
             found: dict[str, str] = {}
@@ -225,25 +205,17 @@ class Environment:
         return self._read(name, "secret", "", parse, fallback={}, secret=True)
 
     def require(self, condition: bool, problem: str) -> None:
-        """Note `problem` unless `condition` holds; for what several variables say together."""
+        """Report `problem` unless `condition` is true. For rules about several variables."""
         if not condition:
             self._problems.append(f"  {problem}")
 
-    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
-        """A comma-separated list of networks such as 10.0.0.0/8, none by default."""
-
-        def parse(value: str) -> list[IPv4Network | IPv6Network]:
-            try:
-                return [ip_network(word.strip()) for word in value.split(",") if word.strip()]
-            except ValueError:
-                raise ValueError("must be networks in CIDR form, such as 10.0.0.0/8") from None
-
-        return self._read(name, "list", "", parse, fallback=[])
-
     def path(self, name: str, default: str | None = None) -> Path:
+        """A path, absolute or relative to the working directory."""
         return self._read(name, "path", default, lambda value: Path(value).absolute(), fallback=Path())
 
     def redis_url(self, name: str) -> str:
+        """A redis:// or rediss:// URL of a server and a database number."""
+
         def parse(value: str) -> str:
             url = _split(value)
             if not (
@@ -264,9 +236,20 @@ class Environment:
         return self._read(name, "PostgreSQL URL", None, connection_settings, fallback={"OPTIONS": {}}, secret=True)
 
     def raise_problems(self) -> None:
-        """Raise `ImproperlyConfigured` with every problem met so far, if there is any."""
+        """Raise `ImproperlyConfigured` with all problems, if there are any."""
         if self._problems:
             raise ImproperlyConfigured("Invalid configuration:\n" + "\n".join(self._problems))
+
+    def _list(self, name: str, parse_word: Callable[[str], T], rule: str, default: str = "") -> list[T]:
+        """Read a comma-separated list. `rule` is the problem if `parse_word` raises ValueError for a word."""
+
+        def parse(value: str) -> list[T]:
+            try:
+                return [parse_word(word.strip()) for word in value.split(",") if word.strip()]
+            except ValueError:
+                raise ValueError(rule) from None
+
+        return self._read(name, "list", default, parse, fallback=[])
 
     def _read(
         self, name: str, kind: str, default: str | None, parse: Callable[[str], T], *, fallback: T, secret: bool = False
@@ -296,9 +279,31 @@ class Environment:
 
 
 def _split(value: str) -> SplitResult | None:
-    """The parts of a URL; None if it or its port is malformed. Python's own errors would show the value."""
+    """Return the parts of a URL; None if it or its port is malformed. Python's own errors would contain the value."""
     try:
         url = urlsplit(value)
         return url if url.port != 0 else None
     except ValueError:
         return None
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    def parse(word: str) -> str:
+        if not pattern.fullmatch(word):
+            raise ValueError
+        return word
+
+    return parse
+
+
+def _absolute_path(word: str) -> Path:
+    path = Path(word)
+    if not path.is_absolute():
+        raise ValueError
+    return path
+
+
+def _origin(word: str) -> str:
+    if not is_web_address(word) or word.count("/") != 2 or "?" in word:
+        raise ValueError
+    return word

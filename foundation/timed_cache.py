@@ -47,14 +47,16 @@ class TimedCache(Generic[K, V]):
 
         The first caller that finds a value due for renewal gets None. Further callers get the value until it expires.
         """
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if self._is_valid(entry):
+            return entry.value
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                return None
-            if self._is_valid(entry):
+            if self._is_valid(entry):  # another caller renews it
                 return entry.value
             entry.renewing = True
-            return None
+        return None
 
     def latest(self, key: K) -> V | None:
         """Return the newest value, even if it has expired; None if the key is unknown."""

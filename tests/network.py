@@ -1,4 +1,4 @@
-"""Network guards, loaded with `-p`: no test calls another machine, and none calls anything inside a transaction."""
+"""Network guards, loaded with `-p`. No test calls another machine, or makes a network call inside a transaction."""
 
 import ipaddress
 import os
@@ -16,12 +16,12 @@ SERVERS = {urlsplit(os.environ.get(name, "")).hostname for name in ("DATABASE_UR
 
 
 class NotLocalError(RuntimeError):
-    """Raised at the place that tries to reach another machine."""
+    """Raised by a call to another machine."""
 
 
 @pytest.fixture(autouse=True)
 def no_network_in_a_transaction() -> Iterator[None]:
-    """Fails a test in which a network call happens inside a transaction, even where the error is swallowed.
+    """Fail a test that makes a network call inside a transaction, even if the code ignores the error.
 
     The calls of the running product count too, even if another test caused them.
     """
@@ -31,7 +31,7 @@ def no_network_in_a_transaction() -> Iterator[None]:
 
 
 def is_local(address: Any) -> bool:
-    """True for Unix sockets, loopback addresses, and the servers that the environment named for the tests."""
+    """Return True for Unix sockets, loopback addresses, and the servers that the environment names for the tests."""
     if not isinstance(address, tuple):
         return True
     host = address[0]

@@ -1,4 +1,4 @@
-"""Real servers for what the coordinator sends: one that receives it, and one that never comes to an end."""
+"""Real servers for the coordinator's requests: one that records them, and one whose response never ends."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ class Received:
 
 
 class Receiver:
-    """Answers with `statuses` in their order, the last of them for good, and keeps every request."""
+    """Responds with `statuses` in order, and then with the last one again. Records all requests."""
 
     def __init__(self, host: str, certificate: Path | None) -> None:
         self.requests: list[Received] = []
@@ -81,9 +81,9 @@ MOST_DRIPS = 200
 
 @contextmanager
 def dripping(beginning: bytes) -> Iterator[str]:
-    """A server that says `beginning` to whoever connects first, and then a byte now and then until he hangs up.
+    """A server that sends `beginning` to its first client, and then single bytes until the client disconnects.
 
-    Gives its host and port.
+    Yields its host and port.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()

@@ -15,7 +15,7 @@ MODULES: Sequence[str] = (
         "tests/deploy/",
         "tests/distributions/",
         "tests/invariants/",
-        "tests/foundation/postgresql/",
+        "tests/foundation/database/postgresql/",
         "tests/embedded/test_postgres.py",
     ),
     *("tests/wire/test_broker_acl.py", "tests/interop/test_conformance.py"),

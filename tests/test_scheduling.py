@@ -15,7 +15,10 @@ def test_every_folder_and_module_that_is_named_exists(path: str) -> None:
     ("nodeid", "expected"),
     [
         ("tests/recovery/test_web.py::test_it", "tests/recovery/"),
-        ("tests/foundation/postgresql/test_setup.py::test_it[a::b]", "tests/foundation/postgresql/test_setup.py"),
+        (
+            "tests/foundation/database/postgresql/test_setup.py::test_it[a::b]",
+            "tests/foundation/database/postgresql/test_setup.py",
+        ),
         ("tests/unit/test_x.py::test_it[1]", "tests/unit/test_x.py::test_it[1]"),
     ],
 )

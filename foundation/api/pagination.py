@@ -107,7 +107,7 @@ class NewestFirst(CursorPagination):
         return Q(**{f"{self._fields[0]}__{side}e": values[0]}) & beyond
 
     def _link(self, row: Any, *, reverse: bool) -> str:
-        # An empty page has no rows, so its links use the position of its own cursor.
+        # An empty page has no rows, so its links use the position in the request's cursor.
         position: Any = self.cursor and self.cursor.position
         if row is not None:
             position = json.dumps([str(getattr(row, name)) for name in self._fields])

@@ -47,7 +47,7 @@ PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
 class ProblemSchema(AutoSchema):
     """Describes a view with the errors that it may return.
 
-    A view names the errors of its own domain call in `refusals`, which maps methods to error classes.
+    A view names the errors of its domain call in `refusals`, which maps methods to error classes.
     """
 
     authenticated: ClassVar[frozenset[Refusal]] = frozenset(

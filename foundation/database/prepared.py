@@ -1,4 +1,4 @@
-"""Prepared statements, for the few that run many times a second: the database plans them once instead of each time.
+"""Prepared statements, for the few that run many times a second. The database plans them once instead of each time.
 
 Planning the larger of them takes the database as long as executing them. A plan is kept for a few seconds only, because
 a plan that was made for a small table is not replaced when the table grows. All plans of a connection are released
@@ -27,7 +27,7 @@ class _Cursor(psycopg.Cursor[Any]):
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
         period = int(time.monotonic() / KEPT_SECONDS)
         if _periods.get(self.connection) != period:
-            # psycopg forgets its prepared statements too, but looks at the result only of a text that is new to it.
+            # psycopg then discards its own list of prepared statements, but only if the text is new to it.
             super().execute(f"DEALLOCATE ALL /* {period} */", prepare=False)
             self.connection.prepared_max = MOST_PLANS
             _periods[self.connection] = period
@@ -35,7 +35,7 @@ class _Cursor(psycopg.Cursor[Any]):
 
 
 def cursor() -> CursorWrapper:
-    """A cursor on the current connection and in its transaction; raises what Django's own cursors raise."""
+    """Return a cursor on the current connection, in its transaction. It raises what Django's own cursors raise."""
     connection.ensure_connection()
     made: Any = _Cursor(connection.connection)
     return connection.make_debug_cursor(made) if connection.queries_logged else connection.make_cursor(made)

@@ -4,9 +4,9 @@ The connection goes to one of the vetted addresses, even if the name resolves to
 certificate against the name. Redirects are not followed, the environment (proxies, .netrc) is ignored, and the body is
 not decoded. The time limit applies to the whole exchange, so a response that arrives byte by byte is cut off too.
 
-This uses `http.client` and not urllib3, whose time limits apply to each single read, and which accepts a response that
-ends within its headers. Each request has a connection of its own: if a server closes a connection that is being reused,
-the client cannot know whether a POST was executed.
+This uses `http.client` and not urllib3 (ADR 41). The time limits of urllib3 apply to each read, and it accepts a
+response that ends within its headers. Each request opens a new connection: if a server closes a connection that is
+being reused, the client cannot know whether a POST was executed.
 """
 
 import http.client

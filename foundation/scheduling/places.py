@@ -86,7 +86,7 @@ class Places:
 
 
 CHECKS = Places()
-"""Checks of REST workers have places of their own: without verdicts, submissions are refused."""
+"""Checks of REST workers have separate places, because submissions are rejected without the results of checks."""
 REPEATED_CHECKS = Places(within=CHECKS)
 """For workers that did not answer the last check. They leave a place for all others."""
 SLOW = Places()

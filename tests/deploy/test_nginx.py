@@ -16,7 +16,7 @@ import requests
 from embedded.children import Children, free_port
 from embedded.product import PROJECT, Product
 from releases.artifacts.store import LocalArtifactStore
-from tests.foundation.postgresql.tls_front import Authority
+from tests.foundation.database.postgresql.tls_front import Authority
 from tests.running import RunningProduct, TenantInUse, eventually, wait_for_web_processes
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:{PROJECT}/.local/nginx/usr/sbin")

@@ -38,7 +38,7 @@ def test_the_admin_answers_with_a_page(outage: None) -> None:
 
 
 @pytest.mark.parametrize("path", ["control-plane/tenants/t/executions/e", "admin/tenants/t/pipelines/p/releases"])
-def test_the_compatibility_surface_answers_in_its_own_words(outage: None, settings: Any, path: str) -> None:
+def test_the_compatibility_surface_responds_in_its_own_format(outage: None, settings: Any, path: str) -> None:
     switch_on(settings)
     answer = call("GET", path)
     assert (answer.status_code, answer.content) == (503, DatabaseUnavailable.title.encode())

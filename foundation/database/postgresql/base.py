@@ -1,11 +1,11 @@
-"""Django's PostgreSQL backend, but for how it finds out whether a kept connection is still good, and when it is let go.
+"""Django's PostgreSQL backend, with another check of persistent connections, and another time of closing them.
 
-Django asks the server, a statement before the first of every request and task. A server that stops or ends a session
-says so on the connection, which costs nothing to look for. Only after an error, or a silence in which a network may
-have lost the connection without a word, is the server asked.
+Django checks a connection with a statement before the first query of every request and task. This backend reads the
+socket instead, which costs almost nothing: a server that stops or ends a session sends a message. It sends a statement
+only after an error, or after a silence in which a network may have dropped the connection.
 
-Django leaves the connection of a thread that has ended to the garbage collector, which may not come by for long. Here
-it is closed with its thread: the web's threads end whenever they are idle.
+Django leaves the connection of a thread that has ended to the garbage collector, which may run much later. This backend
+closes it when the thread ends: threads of web processes end when they are idle.
 """
 
 import os
@@ -22,19 +22,19 @@ LONGEST_SILENCE = 10.0
 
 
 class _Lease:
-    """Closes a connection when nothing refers to this any more."""
+    """Closes a connection when this object is deleted."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._process = os.getpid()
 
     def __del__(self) -> None:
-        if os.getpid() == self._process:  # a forked process speaks no word on its parent's connection
+        if os.getpid() == self._process:  # a forked process never uses the connection of its parent
             self._connection.close()
 
 
 class _Leases(threading.local):
-    """What the present thread has, let go of when it ends."""
+    """The leases of the current thread, deleted when it ends."""
 
     def __init__(self) -> None:
         self.held: WeakKeyDictionary[DatabaseWrapper, _Lease] = WeakKeyDictionary()
@@ -44,6 +44,8 @@ _leases = _Leases()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    """A connection of one thread."""
+
     _used_at = 0.0
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
@@ -53,22 +55,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return made
 
     def is_usable(self) -> bool:
-        """Return whether the connection is good, as far as can be known before it is used. Never raises."""
+        """Return False if the connection is known to be lost. Never raises."""
         now = time.monotonic()
         silent = now - self._used_at > LONGEST_SILENCE
         self._used_at = now
         try:
             return super().is_usable() if silent or self.errors_occurred or self._has_news() else True
         except (psycopg.Error, OSError, ValueError):
-            # The connection or its descriptor is broken: Django closes it and opens another.
+            # The connection or its descriptor is invalid: Django closes it and opens another.
             return False
 
     def _has_news(self) -> bool:
-        """An idle session gets nothing to read but a farewell or a notice."""
+        """Return True if the server has sent something: an idle session receives only notices and its end."""
         connection: Any = self.connection
         if connection is None or connection.closed:
             return True
-        # Unlike select(2), poll(2) takes descriptors above 1023.
+        # Unlike select(2), poll(2) accepts descriptors above 1023.
         socket = select.poll()
         socket.register(connection.fileno(), select.POLLIN)
         return bool(socket.poll(0))

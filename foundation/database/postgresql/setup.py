@@ -49,6 +49,7 @@ def set_up(connect: Callable[[str], Connection], names: Names, passwords: Mappin
 
 
 def missing_roles(connection: Connection, names: Names) -> set[str]:
+    """Return the roles of the installation that do not exist."""
     rows = connection.execute("SELECT rolname FROM pg_roles").fetchall()
     return {names.owner, names.application} - {name for (name,) in rows}
 

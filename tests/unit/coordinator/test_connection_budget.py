@@ -1,4 +1,4 @@
-"""What granian's command line says about how many connections its workers may open."""
+"""Computes from granian's command line how many connections its workers may open."""
 
 import pytest
 

@@ -1,11 +1,11 @@
-"""A health check has little time. It runs once at a time, and again after it has ended."""
+"""A health check has a short time limit, and never runs twice at the same time."""
 
 import threading
 
 from coordinator.health import Check
 
 
-def test_a_check_that_takes_too_long_is_down_and_is_not_begun_again_meanwhile() -> None:
+def test_a_slow_check_counts_as_down_and_is_not_started_twice() -> None:
     go_on, begun = threading.Event(), []
 
     def wait() -> None:
@@ -20,7 +20,7 @@ def test_a_check_that_takes_too_long_is_down_and_is_not_begun_again_meanwhile() 
     assert begun == ["once"]
 
 
-def test_a_check_that_failed_is_begun_again() -> None:
+def test_a_failed_check_is_started_again() -> None:
     left = [ConnectionError]
 
     def fail_once() -> None:

@@ -1,4 +1,4 @@
-"""Invalid settings end every process at boot with one list of all that is wrong, without a traceback or a value."""
+"""Invalid settings end every process at its start with a list of all problems, without a traceback or a value."""
 
 import os
 import secrets
@@ -19,7 +19,7 @@ VALID = {
 }
 CERTIFICATE = Path(__file__).parents[1] / "foundation" / "tls" / "receiver.pem"
 MARK = "2f1e"
-"""Is in every invalid value, and in no message."""
+"""Part of every invalid value, and of no message."""
 BY_KIND = {
     "integer": [f"-{MARK}", "0.5", "-1", "9" * 30, "1_0", "٣"],
     "number": [MARK + "x", "-1", "nan", "inf", "1e300", "1_0", "٣", "1.٣", "0x1"],
@@ -80,7 +80,7 @@ ANY_VALUE = {
     *("TPF_ADMIN_TOKEN", "TPF_CONTROL_PLANE_TOKEN", "DATABASE_APPLICATION_ROLE"),
     *("DATABASE_OWNER_PASSWORD", "DATABASE_APPLICATION_PASSWORD"),
 }
-"""Names, prefixes, keys and folders that nothing here can tell from wrong ones."""
+"""Names, prefixes, keys and folders, which may have any value."""
 INVALID = {
     name: [*BY_KIND.get(variable.kind, []), *BY_NAME.get(name, [])]
     for name, variable in env.declared.items()
@@ -122,7 +122,7 @@ def test_all_invalid_values_are_reported_at_once(turn: int) -> None:
         ("LEASE_SECONDS", {"SWEEP_SECONDS": "6.7", "WORKER_STALE_SECONDS": "60"}),
     ],
 )
-def test_workers_and_leases_last_until_it_is_known_that_no_message_arrives(name: str, changes: dict[str, str]) -> None:
+def test_workers_and_leases_last_until_a_lost_message_path_is_noticed(name: str, changes: dict[str, str]) -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], **changes)
     assert problem.startswith(f"  {name} must be at least ")
 
@@ -135,7 +135,7 @@ def test_workers_and_leases_last_until_it_is_known_that_no_message_arrives(name:
         {"LEASE_SECONDS": "22.5"},
     ],
 )
-def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
+def test_the_shortest_accepted_times(changes: dict[str, str]) -> None:
     environment = {"PATH": os.environ["PATH"], **VALID, **changes}
     command = [sys.executable, "-c", "import coordinator.settings"]
     subprocess.run(command, env=environment, cwd=PROJECT, check=True, timeout=60)
@@ -143,7 +143,7 @@ def test_the_shortest_times_that_are_accepted(changes: dict[str, str]) -> None:
 
 def test_a_ca_file_for_a_broker_without_tls_is_refused() -> None:
     _, problem = refused([sys.executable, "-c", "import coordinator.settings"], REDIS_CA_FILE=str(CERTIFICATE))
-    assert problem == "  REDIS_CA_FILE goes with a REDIS_URL that begins with rediss://"
+    assert problem == "  REDIS_CA_FILE requires a REDIS_URL that begins with rediss://"
 
 
 @pytest.mark.parametrize("changes", [{}, {"HSTS_SUBDOMAINS": "true", "HSTS_SECONDS": "3600"}, {"HTTPS_ONLY": "false"}])
@@ -164,7 +164,7 @@ def test_djangos_own_checks_find_nothing_in_production(behind: str, changes: dic
 
 
 @pytest.mark.parametrize(("behind", "header"), [("true", ("HTTP_X_FORWARDED_PROTO", "https")), ("false", None)])
-def test_only_a_proxy_says_that_a_client_uses_tls(behind: str, header: tuple[str, str] | None) -> None:
+def test_only_behind_a_proxy_a_header_says_that_a_client_uses_tls(behind: str, header: tuple[str, str] | None) -> None:
     program = "from coordinator import settings; print(settings.SECURE_PROXY_SSL_HEADER)"
     environment = {"PATH": os.environ["PATH"], **VALID, "BEHIND_PROXY": behind}
     command = [sys.executable, "-c", program]

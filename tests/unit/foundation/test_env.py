@@ -1,4 +1,4 @@
-"""The typed readers of the environment that awaits brought."""
+"""The typed readers of environment variables."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from foundation.env import Environment
 
 
-def test_a_secret_may_be_absent_where_it_is_not_required_but_never_short() -> None:
+def test_an_optional_secret_may_be_absent_but_never_short() -> None:
     assert Environment({}).secret("KEY", shortest=4, required=False) == ""
     assert Environment({"KEY": "long enough"}).secret("KEY", shortest=4, required=False) == "long enough"
     for required in (True, False):
@@ -33,7 +33,7 @@ def test_networks() -> None:
 
 
 @pytest.mark.parametrize("value", ["10.0.0.1/8", "example.org", "10.0.0.0/33"])
-def test_what_is_no_network_is_named_at_boot(value: str) -> None:
+def test_an_invalid_network_is_reported(value: str) -> None:
     env = Environment({"NETS": value})
     env.networks("NETS")
     with pytest.raises(ImproperlyConfigured, match="NETS must be networks in CIDR form"):
@@ -65,7 +65,7 @@ def test_paths_are_absolute() -> None:
     assert "BAD must be absolute paths" in problem(env)
 
 
-def test_a_choice_is_one_of_those_that_there_are() -> None:
+def test_a_choice_is_one_of_the_choices() -> None:
     assert Environment({"ONE": "b"}).choice("ONE", ("a", "b"), "a") == "b"
     env = Environment({"ONE": "c"})
     assert env.choice("ONE", ("a", "b"), "a") == "a"
@@ -74,21 +74,23 @@ def test_a_choice_is_one_of_those_that_there_are() -> None:
 
 @pytest.mark.parametrize("surface", ["TPF_ADMIN", "TPF_CONTROL_PLANE"])
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("variables", "problem"),
     [
         ({"ENABLED": "true"}, "{0}_TOKEN or {0}_TOKEN_REF or {0}_TENANT_TOKENS is required when {0}_ENABLED=true"),
         ({"TOKEN": "a-secret", "TOKEN_REF": "env:X"}, "Configure only one of {0}_TOKEN or {0}_TOKEN_REF"),
         ({"TOKEN_REF": "/a/path"}, "{0}_TOKEN_REF must be env:NAME or file:/path"),
     ],
 )
-def test_a_surface_of_another_protocol_has_one_token(surface: str, given: dict[str, str], told: str) -> None:
-    """The settings themselves, in a process of their own."""
+def test_each_compatibility_surface_has_one_kind_of_token(
+    surface: str, variables: dict[str, str], problem: str
+) -> None:
+    """The settings are loaded in a separate process."""
     environment = {
         "SECRET_KEY": "x" * 32,
         "WORKER_SECRET": "x" * 32,
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
         "REDIS_URL": "redis://127.0.0.1:1/0",
-        **{f"{surface}_{name}": value for name, value in given.items()},
+        **{f"{surface}_{name}": value for name, value in variables.items()},
     }
     done = subprocess.run(
         [sys.executable, "-c", "import coordinator.settings"],
@@ -98,13 +100,13 @@ def test_a_surface_of_another_protocol_has_one_token(surface: str, given: dict[s
         text=True,
     )
     assert done.returncode != 0
-    assert told.format(surface) in done.stderr
+    assert problem.format(surface) in done.stderr
     assert "a-secret" not in done.stderr
 
 
-def test_credentials_are_read_by_host_and_never_told() -> None:
-    given = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
-    assert Environment({"KEYS": given}).credentials("KEYS") == {
+def test_credentials_are_read_by_host_and_never_reported() -> None:
+    value = "registry.example:5000=eva:p=a:ss, other.example=ci:word\n"
+    assert Environment({"KEYS": value}).credentials("KEYS") == {
         "registry.example:5000": "eva:p=a:ss",
         "other.example": "ci:word",
     }
@@ -112,6 +114,6 @@ def test_credentials_are_read_by_host_and_never_told() -> None:
     for wrong in ("registry.example", "registry.example=eva", "=eva:secret", "r=:secret", "r=eva:", "r=eva:sécret"):
         env = Environment({"KEYS": wrong})
         env.credentials("KEYS")
-        told = problem(env)
-        assert "KEYS must be of the form host=user:password" in told
-        assert "secret" not in told
+        reported = problem(env)
+        assert "KEYS must be of the form host=user:password" in reported
+        assert "secret" not in reported

@@ -1,4 +1,4 @@
-"""Which errors mean that PostgreSQL is away: with these everything stops, and with all others the rest goes on."""
+"""Distinguishes errors during an outage of PostgreSQL, after which work stops, from errors of one statement."""
 
 import psycopg
 import pytest
@@ -14,21 +14,21 @@ def caused(error: Exception, cause: Exception | None) -> Exception:
 
 
 @pytest.mark.parametrize("sqlstate", ["08006", "53100", "53300", "57P01", "57P03"])
-def test_a_server_that_cannot_go_on_is_an_outage(sqlstate: str) -> None:
+def test_a_server_that_cannot_continue_is_an_outage(sqlstate: str) -> None:
     assert is_outage(caused(OperationalError(), errors.lookup(sqlstate)()))
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_a_connection_that_breaks_off_is_an_outage(error: type[Exception]) -> None:
+def test_a_lost_connection_is_an_outage(error: type[Exception]) -> None:
     assert is_outage(caused(error(), psycopg.OperationalError()))
     assert is_outage(error())
 
 
 @pytest.mark.parametrize("sqlstate", ["40P01", "54000", "55P03", "57014"])
-def test_a_statement_that_fails_alone_is_no_outage(sqlstate: str) -> None:
+def test_a_failed_statement_is_not_an_outage(sqlstate: str) -> None:
     assert not is_outage(caused(OperationalError(), errors.lookup(sqlstate)()))
 
 
 @pytest.mark.parametrize("error", [None, ValueError(), IntegrityError()])
-def test_a_mistake_is_no_outage(error: Exception | None) -> None:
+def test_an_error_of_the_program_is_not_an_outage(error: Exception | None) -> None:
     assert not is_outage(error)

@@ -24,7 +24,7 @@ def unlimited() -> Iterator[None]:
 
 
 def held(stack: ExitStack, kind: Places, tenant: int | None) -> int:
-    """Take places for the tenant until it gets no more; return how many it got."""
+    """Take places for the tenant until it gets no more, and return their number."""
     count = 0
     while stack.enter_context(kind.hold(tenant)):
         count += 1
@@ -76,7 +76,7 @@ def test_a_place_is_free_again_after_an_error() -> None:
         assert free
 
 
-def test_whoever_finds_no_place_is_told_so() -> None:
+def test_without_a_free_place_the_callback_is_called() -> None:
     kind = Places(2)
     crowded: list[str] = []
     with kind.hold(1), kind.hold(1, crowded=lambda: crowded.append("share")) as second:
@@ -99,7 +99,7 @@ def test_checks_of_silent_workers_and_verifications_leave_a_place_of_their_kind(
                 assert free
 
 
-def test_work_of_no_tenant_may_take_every_place() -> None:
+def test_work_without_a_tenant_may_take_every_place() -> None:
     with ExitStack() as stack:
         kind = Places(3)
         assert sum(stack.enter_context(kind.hold()) for _ in range(3)) == 3

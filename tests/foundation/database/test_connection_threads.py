@@ -1,4 +1,4 @@
-"""A thread's connection to the database goes with the thread."""
+"""A thread's connection to the database is closed when the thread ends."""
 
 import gc
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def no_garbage_collector() -> Iterator[None]:
 
 
 def session() -> int:
-    """The server's process for this thread's connection."""
+    """Return the server process of this thread's connection."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return int(cursor.fetchone()[0])

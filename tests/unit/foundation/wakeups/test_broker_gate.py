@@ -61,7 +61,7 @@ def refuse(broker: Broker, gate: BrokerGate, error: Exception | None = None) -> 
     assert not gate.send(broker.message)
 
 
-def test_while_the_broker_accepts_messages_nothing_is_probed(broker: Broker, gate: BrokerGate) -> None:
+def test_no_probe_is_sent_while_the_broker_accepts_messages(broker: Broker, gate: BrokerGate) -> None:
     assert [gate.send(broker.message) for _ in range(3)] == [True] * 3
     assert (broker.messages, broker.probes, gate.refused) == (3, 0, False)
 
@@ -74,14 +74,14 @@ def test_an_outage_costs_one_message(broker: Broker, gate: BrokerGate, error: Ex
     assert (broker.messages, broker.probes) == (1, 0)
 
 
-def test_a_mistake_of_the_program_is_no_refusal(broker: Broker, gate: BrokerGate) -> None:
+def test_an_error_of_the_program_is_not_a_refusal(broker: Broker, gate: BrokerGate) -> None:
     broker.error = ValueError("a mistake")
     with pytest.raises(ValueError, match="a mistake"):
         gate.send(broker.message)
     assert not gate.refused
 
 
-def test_probes_come_at_growing_waits(broker: Broker, gate: BrokerGate, clock: Clock) -> None:
+def test_the_intervals_between_probes_grow(broker: Broker, gate: BrokerGate, clock: Clock) -> None:
     refuse(broker, gate)
     wait = FIRST_WAIT
     for number in range(8):

@@ -15,7 +15,7 @@ import pytest
 from embedded.children import free_port
 from embedded.product import PROJECT
 from foundation.database.postgresql.url import PARAMETERS, connection_settings
-from tests.foundation.postgresql.tls_front import Authority, TlsFront
+from tests.foundation.database.postgresql.tls_front import Authority, TlsFront
 from tests.servers import ORDINARY_URL
 
 PROGRAM = """

@@ -1,4 +1,4 @@
-"""One exchange over a real connection: to the vetted address alone, within its time and its bytes."""
+"""One request over a real connection: only to the vetted address, and limited in time and size."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ from foundation.http.address_guard import Target, vet
 from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
 from tests.receiving import dripping, receiving
 
-CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
+CERTIFICATE = Path(__file__).parents[1] / "tls" / "receiver.pem"
 LOCAL = [ip_network("127.0.0.0/8")]
 
 
@@ -25,18 +25,18 @@ def target(url: str, *addresses: str) -> Target:
     return vet(url, allowed=LOCAL, resolve=lambda host, port: addresses or ["127.0.0.1"])
 
 
-def sent(to: Target, body: bytes = b"", **options: Any) -> Response:
-    given = {"headers": {"X-One": "1"}, "connect_seconds": 2, "seconds": 2, "limit": 1000, **options}
-    return exchange(to, "POST", body, **given)
+def send(to: Target, body: bytes = b"", **options: Any) -> Response:
+    defaults = {"headers": {"X-One": "1"}, "connect_seconds": 2, "seconds": 2, "limit": 1000, **options}
+    return exchange(to, "POST", body, **defaults)
 
 
-def asked(url: str, body: bytes = b"", **options: Any) -> Response:
-    return sent(target(url), body, **options)
+def send_to(url: str, body: bytes = b"", **options: Any) -> Response:
+    return send(target(url), body, **options)
 
 
 @contextmanager
-def saying(text: bytes) -> Iterator[str]:
-    """A server that says just this to whoever connects, and hangs up."""
+def responding(text: bytes) -> Iterator[str]:
+    """A server that sends `text` to one client and closes the connection. Yields its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -54,36 +54,36 @@ def saying(text: bytes) -> Iterator[str]:
         listener.close()
 
 
-def test_a_request_goes_out_as_it_was_given() -> None:
+def test_a_request_is_sent_unchanged() -> None:
     with receiving() as receiver:
         receiver.statuses = [201]
-        answer = asked(receiver.url("worker.example", "/a/b?c=d"), b"body")
-    assert (answer.status, answer.body, answer.complete) == (201, b"", True)
-    [seen] = receiver.requests
-    assert (seen.method, seen.path, seen.body) == ("POST", "/a/b?c=d", b"body")
-    assert seen.headers["Host"] == f"worker.example:{receiver.port}"
-    assert seen.headers["X-One"] == "1"
+        response = send_to(receiver.url("worker.example", "/a/b?c=d"), b"body")
+    assert (response.status, response.body, response.complete) == (201, b"", True)
+    [received] = receiver.requests
+    assert (received.method, received.path, received.body) == ("POST", "/a/b?c=d", b"body")
+    assert received.headers["Host"] == f"worker.example:{receiver.port}"
+    assert received.headers["X-One"] == "1"
 
 
-def test_an_answer_is_read_to_its_limit() -> None:
+def test_a_response_is_read_up_to_the_limit() -> None:
     for length, complete in ((1000, True), (1001, False)):
-        with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * length) as url:
-            answer = asked(url)
-        assert (len(answer.body), answer.complete) == (min(length, 1000), complete)
+        with responding(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * length) as url:
+            response = send_to(url)
+        assert (len(response.body), response.complete) == (min(length, 1000), complete)
 
 
-def test_of_an_endless_answer_no_more_is_read_than_what_is_wanted() -> None:
+def test_an_endless_response_is_read_only_up_to_the_limit() -> None:
     began = time.monotonic()
     with dripping(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 20) as place:
-        answer = asked(f"http://{place}/", limit=10)
-    assert (answer.body, answer.complete) == (b"x" * 10, False)
+        response = send_to(f"http://{place}/", limit=10)
+    assert (response.body, response.complete) == (b"x" * 10, False)
     assert time.monotonic() - began < 1
 
 
-def test_an_answer_in_chunks_is_read() -> None:
+def test_a_response_in_chunks_is_read() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
-    with saying(chunked) as url:
-        assert asked(url).body == b"abc"
+    with responding(chunked) as url:
+        assert send_to(url).body == b"abc"
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_an_answer_in_chunks_is_read() -> None:
         b"HTTP/1.1 200 OK\r\n" + b"X-Many: 1\r\n" * 200 + b"\r\n",
     ],
 )
-def test_what_is_no_whole_answer_is_broken(text: bytes) -> None:
-    with saying(text) as url, pytest.raises(Broken):
-        asked(url)
+def test_an_incomplete_or_malformed_response_is_broken(text: bytes) -> None:
+    with responding(text) as url, pytest.raises(Broken):
+        send_to(url)
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nX-One: 1\r\n\r\n"
@@ -106,24 +106,24 @@ HEAD = b"HTTP/1.1 200 OK\r\nX-One: 1\r\n\r\n"
 
 @pytest.mark.parametrize("limit", [1000, None])
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_a_head_that_breaks_off_anywhere_is_broken(before: bytes, limit: int | None) -> None:
+def test_headers_that_end_anywhere_before_their_end_are_broken(before: bytes, limit: int | None) -> None:
     for length in range(len(HEAD)):
-        with saying(before + HEAD[:length]) as url, pytest.raises(Broken):
-            asked(url, limit=limit)
-    with saying(before + HEAD) as url:
-        assert asked(url, limit=limit).headers == {"x-one": "1"}
+        with responding(before + HEAD[:length]) as url, pytest.raises(Broken):
+            send_to(url, limit=limit)
+    with responding(before + HEAD) as url:
+        assert send_to(url, limit=limit).headers == {"x-one": "1"}
 
 
-def test_a_server_that_never_answers_is_cut_off() -> None:
+def test_a_server_that_never_responds_is_cut_off() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     with listener, pytest.raises(TimedOut):
-        asked(f"http://127.0.0.1:{listener.getsockname()[1]}/", seconds=0.2)
+        send_to(f"http://127.0.0.1:{listener.getsockname()[1]}/", seconds=0.2)
 
 
-def test_the_time_is_that_of_the_whole_exchange() -> None:
-    """Single bytes arrive in time, but the whole answer does not.
+def test_the_time_limit_applies_to_the_whole_exchange() -> None:
+    """Each byte arrives in time, but the complete response does not.
 
-    An answer without a length is cut off too, although closing its connection would complete it.
+    A response without a length is cut off too, although closing its connection would complete it.
     """
     for beginning in (
         b"HTTP/1.1 200 OK\r\nX-Slow: ",
@@ -132,20 +132,20 @@ def test_the_time_is_that_of_the_whole_exchange() -> None:
     ):
         began = time.monotonic()
         with dripping(beginning) as place, pytest.raises(TimedOut):
-            asked(f"http://{place}/", seconds=0.3)
+            send_to(f"http://{place}/", seconds=0.3)
         assert time.monotonic() - began < 2
 
 
-def test_a_handshake_that_drips_in_is_cut_off() -> None:
-    """It is the beginning of one: a record of TLS and its length."""
+def test_a_handshake_that_arrives_byte_by_byte_is_cut_off() -> None:
+    """The server sends the beginning of a TLS record, and its length."""
     began = time.monotonic()
     with dripping(b"\x16\x03\x03\x40\x00") as place, pytest.raises(NotConnected, match="too slow"):
-        asked(f"https://{place}/", connect_seconds=0.3)
+        send_to(f"https://{place}/", connect_seconds=0.3)
     assert time.monotonic() - began < 2
 
 
 def test_a_slow_connection_leaves_less_time_for_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection takes all of the time, so a server that is a little slow at the handshake is too slow."""
+    """Opening the connection takes all of the time, so a short handshake is too slow."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     connect = socket.create_connection
@@ -166,30 +166,30 @@ def test_a_slow_connection_leaves_less_time_for_the_handshake(monkeypatch: pytes
         server.start()
         to = target(f"https://receiver.test:{listener.getsockname()[1]}/")
         with pytest.raises(NotConnected, match="too slow"):
-            sent(to, connect_seconds=0.5, ca_file=str(CERTIFICATE))
+            send(to, connect_seconds=0.5, ca_file=str(CERTIFICATE))
         server.join(10)
 
 
-def test_of_an_answer_whose_head_is_enough_no_body_is_waited_for() -> None:
+def test_with_a_limit_of_none_the_body_is_not_awaited() -> None:
     head = b"HTTP/1.1 202 Accepted\r\nX-One: 1\r\nContent-Length: 500\r\n\r\n"
     began = time.monotonic()
     with dripping(head) as place:
-        answer = asked(f"http://{place}/", limit=None)
-    assert (answer.status, answer.body, answer.complete, answer.headers["x-one"]) == (202, b"", False, "1")
+        response = send_to(f"http://{place}/", limit=None)
+    assert (response.status, response.body, response.complete, response.headers["x-one"]) == (202, b"", False, "1")
     assert time.monotonic() - began < 1
     with dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ") as place, pytest.raises(TimedOut):
-        asked(f"http://{place}/", seconds=0.3, limit=None)
+        send_to(f"http://{place}/", seconds=0.3, limit=None)
 
 
 def test_redirects_are_not_followed() -> None:
     with receiving() as receiver, receiving("127.0.0.2") as other:
         receiver.statuses = [307]
         receiver.answer_headers = {"Location": other.url("127.0.0.2")}
-        assert asked(receiver.url()).status == 307
+        assert send_to(receiver.url()).status == 307
         assert not other.requests
 
 
-def test_no_proxy_and_no_credentials_are_taken_from_the_environment(
+def test_proxies_and_credentials_of_the_environment_are_ignored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -199,67 +199,67 @@ def test_no_proxy_and_no_credentials_are_taken_from_the_environment(
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.2:{proxy.port}")
         monkeypatch.setenv("NETRC", str(netrc))
-        assert asked(receiver.url()).status == 204
+        assert send_to(receiver.url()).status == 204
         assert not proxy.requests
     assert "Authorization" not in receiver.requests[0].headers
 
 
-def test_a_name_that_is_pointed_elsewhere_after_it_was_vetted_makes_no_difference() -> None:
-    """DNS rebinding: the second look-up would lead to another server, so there must be none."""
+def test_a_name_that_changes_after_it_was_vetted_has_no_effect() -> None:
+    """DNS rebinding: a second lookup would return another server, so there must be none."""
     answers = [["127.0.0.1"], ["127.0.0.2"]]
     with receiving("127.0.0.1") as vetted, receiving("127.0.0.2") as other:
         to = vet(vetted.url("receiver.test"), allowed=LOCAL, resolve=lambda host, port: answers.pop(0))
-        assert [sent(to).status, sent(to).status] == [204, 204]
+        assert [send(to).status, send(to).status] == [204, 204]
         assert (len(vetted.requests), len(other.requests), len(answers)) == (2, 0, 1)
 
 
-def test_the_next_address_is_tried_where_one_refuses() -> None:
+def test_if_an_address_refuses_the_next_one_is_tried() -> None:
     with receiving("127.0.0.2") as receiver:
-        assert sent(target(receiver.url("receiver.test"), "127.0.0.9", "127.0.0.2")).status == 204
+        assert send(target(receiver.url("receiver.test"), "127.0.0.9", "127.0.0.2")).status == 204
 
 
-def test_of_many_addresses_only_three_are_tried() -> None:
+def test_at_most_three_addresses_are_tried() -> None:
     refusing = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
     with receiving("127.0.0.2") as receiver:
-        assert sent(target(receiver.url("receiver.test"), *refusing[1:], "127.0.0.2")).status == 204
+        assert send(target(receiver.url("receiver.test"), *refusing[1:], "127.0.0.2")).status == 204
         with pytest.raises(NotConnected):
-            sent(target(receiver.url("receiver.test"), *refusing, "127.0.0.2"))
+            send(target(receiver.url("receiver.test"), *refusing, "127.0.0.2"))
     assert len(receiver.requests) == 1
 
 
-def test_a_call_that_nobody_wants_any_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_is_not_wanted_any_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchanges, "CHECK_SECONDS", 0.05)
     wanted = [True, True, False]
     began = time.monotonic()
     with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n") as place, pytest.raises(Broken):
-        asked(f"http://{place}/", seconds=5, is_wanted=lambda: wanted.pop(0))
+        send_to(f"http://{place}/", seconds=5, is_wanted=lambda: wanted.pop(0))
     assert wanted == []
     assert time.monotonic() - began < 2
 
 
-def test_nobody_looks_any_more_whether_an_answer_is_wanted_that_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_wanted_is_not_called_after_the_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchanges, "CHECK_SECONDS", 0.05)
     with receiving() as receiver:
         before = set(threading.enumerate())
-        assert asked(receiver.url(), is_wanted=lambda: True).status == 204
+        assert send_to(receiver.url(), is_wanted=lambda: True).status == 204
         for thread in set(threading.enumerate()) - before:
             thread.join(5)
             assert not thread.is_alive()
 
 
-def test_where_nobody_listens_there_is_no_connection() -> None:
+def test_a_closed_port_means_no_connection() -> None:
     with pytest.raises(NotConnected):
-        asked("http://127.0.0.1:1/")
+        send_to("http://127.0.0.1:1/")
 
 
-def test_tls_is_with_the_name_and_with_the_authorities_that_are_named() -> None:
+def test_tls_verifies_the_name_and_uses_the_named_authorities() -> None:
     with receiving(certificate=CERTIFICATE) as receiver:
-        answer = asked(receiver.url("receiver.test", "/x", "https"), b"b", ca_file=str(CERTIFICATE))
-        assert answer.status == 204
+        response = send_to(receiver.url("receiver.test", "/x", "https"), b"b", ca_file=str(CERTIFICATE))
+        assert response.status == 204
         with pytest.raises(NotConnected, match="certificate"):
-            asked(receiver.url("another.test", "/x", "https"), ca_file=str(CERTIFICATE))
+            send_to(receiver.url("another.test", "/x", "https"), ca_file=str(CERTIFICATE))
         with pytest.raises(NotConnected, match="certificate"):
-            asked(receiver.url("receiver.test", "/x", "https"))
+            send_to(receiver.url("receiver.test", "/x", "https"))
         with pytest.raises(NotConnected, match="authorities"):
-            asked(receiver.url("receiver.test", "/x", "https"), ca_file="/nowhere.pem")
+            send_to(receiver.url("receiver.test", "/x", "https"), ca_file="/nowhere.pem")
     assert len(receiver.requests) == 1

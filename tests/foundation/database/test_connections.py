@@ -1,4 +1,4 @@
-"""Whether a kept connection is still good: looked at in the process, and the server asked only when it must be."""
+"""Persistent connections are checked without a statement, except after an error or a silence."""
 
 import gc
 import os
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def kept() -> Iterator[base.DatabaseWrapper]:
-    """A connection of its own, outside of the test's transaction, with health checks as in production."""
+    """A separate connection, outside of the test's transaction, with health checks as in production."""
     made: Any = connections.create_connection("default")
     assert isinstance(made, base.DatabaseWrapper)
     made.connect()
@@ -37,21 +37,21 @@ def kept() -> Iterator[base.DatabaseWrapper]:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Grows by one for each time that the server is asked."""
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Has an item for each check by a statement."""
     found: list[None] = []
-    ask: Callable[[base.DatabaseWrapper], bool] = Djangos.is_usable
+    check: Callable[[base.DatabaseWrapper], bool] = Djangos.is_usable
 
-    def told(wrapper: base.DatabaseWrapper) -> bool:
+    def counted(wrapper: base.DatabaseWrapper) -> bool:
         found.append(None)
-        return ask(wrapper)
+        return check(wrapper)
 
-    monkeypatch.setattr(Djangos, "is_usable", told)
+    monkeypatch.setattr(Djangos, "is_usable", counted)
     return found
 
 
 def session(kept: base.DatabaseWrapper) -> int:
-    """The server's process for the connection that a new request finds."""
+    """Return the server process of the connection that a new request uses."""
     kept.close_if_unusable_or_obsolete()
     with kept.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
@@ -59,20 +59,22 @@ def session(kept: base.DatabaseWrapper) -> int:
 
 
 def meanwhile(sql: str, *parameters: Any) -> None:
-    """What somebody else does, in a session of their own."""
+    """Run a statement in another session."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
         other.execute(sql, parameters)
 
 
-def test_one_that_was_used_a_moment_ago_is_not_asked_for(kept: base.DatabaseWrapper, asked: list[None]) -> None:
+def test_a_connection_that_was_used_recently_is_not_checked_by_a_statement(
+    kept: base.DatabaseWrapper, checks: list[None]
+) -> None:
     first = session(kept)
-    asked.clear()
+    checks.clear()
     with CaptureQueriesContext(kept) as caught:
         assert [session(kept) for _ in range(3)] == [first] * 3
-    assert (len(caught), asked) == (3, [])
+    assert (len(caught), checks) == (3, [])
 
 
-def test_one_that_the_server_has_ended_is_replaced(kept: base.DatabaseWrapper) -> None:
+def test_a_connection_that_the_server_has_ended_is_replaced(kept: base.DatabaseWrapper) -> None:
     first = session(kept)
     meanwhile("SELECT pg_terminate_backend(%s, 5000)", first)
     assert session(kept) != first
@@ -90,23 +92,25 @@ def test_a_task_replaces_the_connection_of_its_thread_if_the_server_has_ended_it
         pool.submit(run_a_task).result()
 
 
-def test_after_a_silence_the_server_is_asked(
-    kept: base.DatabaseWrapper, asked: list[None], monkeypatch: pytest.MonkeyPatch
+def test_after_a_silence_the_connection_is_checked_by_a_statement(
+    kept: base.DatabaseWrapper, checks: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = session(kept)
-    asked.clear()
+    checks.clear()
     monkeypatch.setattr(base, "LONGEST_SILENCE", -1.0)
     assert session(kept) == first
-    assert len(asked) == 1
+    assert len(checks) == 1
 
 
-def test_after_an_error_the_server_is_asked(kept: base.DatabaseWrapper, asked: list[None]) -> None:
+def test_after_an_error_the_connection_is_checked_by_a_statement(
+    kept: base.DatabaseWrapper, checks: list[None]
+) -> None:
     first = session(kept)
-    asked.clear()
+    checks.clear()
     with pytest.raises(OperationalError), kept.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
     assert session(kept) == first
-    assert len(asked) == 1
+    assert len(checks) == 1
 
 
 MANY_DESCRIPTORS = """
@@ -165,7 +169,7 @@ def run_alone(script: str) -> None:
 
 
 def test_descriptors_above_1023_work_like_others() -> None:
-    """select(2) takes none of them, and a web process with many open connections has them."""
+    """select(2) does not accept them. A web process with many open connections has them."""
     run_alone(MANY_DESCRIPTORS)
 
 
@@ -178,7 +182,7 @@ def test_a_forked_process_leaves_the_session_of_its_parent_open() -> None:
 
 
 def test_the_session_of_a_thread_ends_with_it() -> None:
-    """The garbage collector may not come by for long."""
+    """The garbage collector may run much later."""
     found: list[int] = []
 
     def use() -> None:

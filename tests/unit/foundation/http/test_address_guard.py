@@ -1,4 +1,4 @@
-"""The guard over calls to addresses that others chose: what is refused, and what is looked up."""
+"""Which URLs may be called, and which names are looked up."""
 
 import socket
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ PUBLIC = "93.184.216.34"
 
 
 class Names:
-    """A resolver of its own: each look-up of a name gives the next of its answers, the last of them for good."""
+    """A resolver that returns `results` in order, and then the last one again."""
 
-    def __init__(self, *answers: Sequence[str]) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, int]] = []
+    def __init__(self, *results: Sequence[str]) -> None:
+        self.results = list(results)
+        self.lookups: list[tuple[str, int]] = []
 
     def __call__(self, host: str, port: int) -> Sequence[str]:
-        self.asked.append((host, port))
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.lookups.append((host, port))
+        return self.results.pop(0) if len(self.results) > 1 else self.results[0]
 
 
-def nobody(host: str, port: int) -> Sequence[str]:
+def no_lookup(host: str, port: int) -> Sequence[str]:
     raise AssertionError(f"{host} was looked up")
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- rejected URLs ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def nobody(host: str, port: int) -> Sequence[str]:
         "http://example.org/" + "x" * 2000,
     ],
 )
-def test_a_url_that_is_none_is_refused_before_anything_is_looked_up(url: str) -> None:
+def test_an_invalid_url_is_rejected_before_any_lookup(url: str) -> None:
     with pytest.raises(TargetRefused):
-        vet(url, resolve=nobody)
+        vet(url, resolve=no_lookup)
 
 
 INTERNAL = [
@@ -111,7 +111,7 @@ SPECIAL = [
     *("2001:1::2/128", "2001:1::3/128", "2001:2::/48", "2001:3::/32", "2001:4:112::/48", "2001:10::/28"),
     *("2001:20::/28", "2001:30::/28", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16"),
     *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "::/96"),
-    # All that is not Global Unicast.
+    # Everything outside of Global Unicast.
     *("::/3", "4000::/2", "8000::/1"),
 ]
 # Packets to these prefixes go to the embedded IPv4 address.
@@ -119,7 +119,7 @@ TRANSLATED = ["::ffff:0:0/96", "64:ff9b::/96"]
 
 
 @pytest.mark.parametrize("block", SPECIAL)
-def test_special_blocks_are_refused_at_both_edges_and_their_public_neighbours_are_not(block: str) -> None:
+def test_special_blocks_are_rejected_at_both_edges_and_their_public_neighbours_are_not(block: str) -> None:
     network = ip_network(block)
     blocks = [ip_network(each) for each in SPECIAL]
     for address in (network[0], network[-1]):
@@ -158,7 +158,7 @@ def test_an_address_with_a_zone_is_always_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", INTERNAL)
-def test_a_name_that_leads_inside_is_refused(address: str) -> None:
+def test_a_name_with_an_internal_address_is_rejected(address: str) -> None:
     with pytest.raises(TargetRefused):
         vet("http://example.org/", resolve=Names([address]))
     with pytest.raises(TargetRefused):
@@ -166,10 +166,10 @@ def test_a_name_that_leads_inside_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", INTERNAL)
-def test_an_inner_address_is_refused_in_the_url_itself(address: str) -> None:
+def test_an_internal_address_in_the_url_is_rejected(address: str) -> None:
     host = f"[{address}]" if ":" in address else address
     with pytest.raises(TargetRefused):
-        vet(f"http://{host}/", resolve=nobody)
+        vet(f"http://{host}/", resolve=no_lookup)
 
 
 @pytest.mark.parametrize(
@@ -189,21 +189,21 @@ def test_an_inner_address_is_refused_in_the_url_itself(address: str) -> None:
         "[::ffff:7f00:1]",
     ],
 )
-def test_other_spellings_of_inner_addresses_are_refused_without_being_looked_up(host: str) -> None:
+def test_other_forms_of_internal_addresses_are_rejected_without_a_lookup(host: str) -> None:
     with pytest.raises(TargetRefused):
-        vet(f"http://{host}/", resolve=nobody)
+        vet(f"http://{host}/", resolve=no_lookup)
 
 
 def test_public_addresses_are_allowed_and_resolved_once() -> None:
     names = Names([PUBLIC, "2606:2800:220:1::1", PUBLIC])
     target = vet("https://Example.ORG:8443/path?query", resolve=names)
-    assert names.asked == [("example.org", 8443)]
+    assert names.lookups == [("example.org", 8443)]
     assert (target.host, target.port, target.host_header) == ("example.org", 8443, "example.org:8443")
     assert target.addresses == (ip_address(PUBLIC), ip_address("2606:2800:220:1::1"))
-    assert vet(f"http://{PUBLIC}/", resolve=nobody).addresses == (IPv4Address(PUBLIC),)
+    assert vet(f"http://{PUBLIC}/", resolve=no_lookup).addresses == (IPv4Address(PUBLIC),)
 
 
-def test_allowed_networks_open_what_they_name_and_no_more() -> None:
+def test_only_addresses_in_allowed_networks_are_accepted() -> None:
     allowed = [ip_network("10.1.0.0/16"), ip_network("fd00::/8")]
     for address in ("10.1.2.3", "::ffff:10.1.2.3", "fd00::1"):
         assert vet("http://inner.test/", allowed=allowed, resolve=Names([address])).addresses
@@ -212,7 +212,7 @@ def test_allowed_networks_open_what_they_name_and_no_more() -> None:
             vet("http://inner.test/", allowed=allowed, resolve=Names([address]))
 
 
-def test_a_name_that_does_not_resolve_may_do_so_later() -> None:
+def test_a_name_that_does_not_resolve_is_unreachable() -> None:
     def unknown(host: str, port: int) -> Sequence[str]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 

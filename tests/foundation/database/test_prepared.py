@@ -1,4 +1,4 @@
-"""Statements that are planned once: what the database keeps of them, and what their cursor shares with Django's."""
+"""Prepared statements: which plans the database keeps, and how the cursor resembles Django's."""
 
 import itertools
 import time
@@ -31,7 +31,7 @@ def ask(statement: str, number: int = 1) -> int:
 
 @pytest.fixture
 def renew(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Each call begins another period of plans, which lasts for the rest of the test."""
+    """Each call begins a new period of plans, which lasts until the end of the test."""
     periods = itertools.count(1)
 
     def begin() -> None:
@@ -47,7 +47,7 @@ def test_a_statement_is_prepared_once() -> None:
     assert len(plans("SELECT 41 + $1::int")) == 1
 
 
-def test_a_new_plan_takes_the_place_of_the_old_one(renew: Callable[[], None]) -> None:
+def test_a_new_plan_replaces_the_old_one(renew: Callable[[], None]) -> None:
     made = []
     for _ in range(3):
         renew()
@@ -56,7 +56,7 @@ def test_a_new_plan_takes_the_place_of_the_old_one(renew: Callable[[], None]) ->
     assert len(set(made)) == len(made) == 3
 
 
-def test_a_connection_has_one_plan_of_each_statement_however_often_they_are_renewed(renew: Callable[[], None]) -> None:
+def test_a_connection_never_has_two_plans_of_one_statement(renew: Callable[[], None]) -> None:
     owner, _ = making.ready()
     unknown = uuid.uuid4()
     for _ in range(110):
@@ -66,7 +66,7 @@ def test_a_connection_has_one_plan_of_each_statement_however_often_they_are_rene
         assert len(plans()) == 2
 
 
-def test_parameters_of_other_types_take_a_plan_until_the_next_renewal(renew: Callable[[], None]) -> None:
+def test_parameters_of_other_types_have_a_plan_until_the_next_renewal(renew: Callable[[], None]) -> None:
     for number in (1, 10**5, 10**10):
         ask("SELECT 55 + %(number)s", number)
     assert len(plans("SELECT 55")) == 3
@@ -76,13 +76,13 @@ def test_parameters_of_other_types_take_a_plan_until_the_next_renewal(renew: Cal
 
 
 @pytest.mark.usefixtures("renew")
-def test_texts_that_never_come_again_do_not_pile_up() -> None:
+def test_plans_of_statements_that_are_not_repeated_do_not_accumulate() -> None:
     for number in range(150):
         ask(f"SELECT {number} + %(number)s::int")
     assert len(plans()) <= prepared.MOST_PLANS
 
 
-def test_plans_are_made_anew_after_a_rollback(renew: Callable[[], None]) -> None:
+def test_plans_are_made_again_after_a_rollback(renew: Callable[[], None]) -> None:
     for renewed in (False, True, False, True):
         with transaction.atomic():
             ask("SELECT 33 + %(number)s::int")
@@ -98,7 +98,7 @@ def test_other_statements_are_not_prepared() -> None:
     assert plans('SELECT 1 AS "a" FROM "tenancy_tenant"') == []
 
 
-def test_it_works_in_the_transaction_that_is_open() -> None:
+def test_the_cursor_uses_the_open_transaction() -> None:
     tenant = making.tenant()
     with transaction.atomic():
         with prepared.cursor() as cursor:
@@ -108,6 +108,6 @@ def test_it_works_in_the_transaction_that_is_open() -> None:
     assert tenant.name != "other"
 
 
-def test_its_errors_are_those_of_django() -> None:
+def test_the_cursor_raises_the_errors_of_django() -> None:
     with pytest.raises(DataError), transaction.atomic():
         ask("SELECT 1 / (%(number)s::int - 1)")
