@@ -25,17 +25,9 @@ from foundation.scheduling import places
 from foundation.scheduling.turns import Turns
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
-from wire.messages.celery_messages import (
-    HEARTBEAT_TASK,
-    RECORD_TASK,
-    Heartbeat,
-    OutcomeGroup,
-    ProtocolError,
-    Verified,
-    check_fresh,
-    decode,
-    verify,
-)
+from wire.messages.celery_messages import Heartbeat, OutcomeGroup
+from wire.messages.queues import HEARTBEAT_TASK, RECORD_TASK
+from wire.messages.sealing import ProtocolError, Verified, check_fresh, decode, verify
 
 log = logging.getLogger(__name__)
 REMOVAL_SECONDS = 10.0
@@ -56,7 +48,7 @@ def _tenant(verified: Verified) -> Tenant:
 
 @shared_task(name=registry.DISPATCH_TASK)
 def dispatch() -> None:
-    wakeup.answered(registry.DISPATCH_TASK)
+    wakeup.started(registry.DISPATCH_TASK)
     dispatcher.dispatch()
 
 
@@ -78,7 +70,7 @@ def record(message: Any) -> None:
         refusals.refuse_outcomes(message, error)
         return
     if outcome.record(verified.identity, group):
-        wakeup.ring_once(registry.DISPATCH_TASK)  # its places are free
+        wakeup.send_once(registry.DISPATCH_TASK)  # its places are free
 
 
 @shared_task(name=HEARTBEAT_TASK)
@@ -109,23 +101,23 @@ def check_capability() -> None:
 
     The message is also sent before the check, so that a worker that does not answer delays no other worker.
     """
-    wakeup.answered(CHECK_TASK)
+    wakeup.started(CHECK_TASK)
     if _check_next(_repeated_checks) or _check_next(_checks):
-        wakeup.ring_once(CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
 
 
 def _check_next(of: Turns) -> bool:
     with of.take() as due:
         if due is None:
             return False
-        wakeup.ring_once(CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
         capabilities.check(due)
     return True
 
 
 @shared_task(name=awaits.EXPIRE_TASK)
 def expire_awaits() -> None:
-    wakeup.answered(awaits.EXPIRE_TASK)
+    wakeup.started(awaits.EXPIRE_TASK)
     awaits.expire()
 
 

@@ -116,7 +116,7 @@ def resume(answers: Mapping[uuid.UUID, int], *, actor: str) -> int:
         ]
     )
     if resumed:
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
     return len(resumed)
 
 

@@ -27,7 +27,7 @@ from executions.models import Interaction
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
-from wire.documents.canonical import mismatches
+from wire.documents.canonical_types import mismatches
 from wire.messages.suspension import interaction_id as interaction_id_of
 from wire.resume_token import ResumeToken, ResumeTokenError, read
 
@@ -94,7 +94,7 @@ def complete(
         awaits.lock(found.execution_id, found.unit_id)
         status, late = _status(found)
         if status == Status.COMPLETED:
-            wakeup.ring_once(DISPATCH_TASK)
+            wakeup.send_once(DISPATCH_TASK)
         elif late and status in Interaction.OPEN:
             awaits.time_out([found.execution_id], actor=actor)
         elif status not in Interaction.OPEN or found.transport == TIMER:

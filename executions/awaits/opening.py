@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.db import connection
 
@@ -19,15 +18,16 @@ from foundation.database import prepared
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
 from wire.identifying import RULE, is_identifier
-from wire.messages.celery_messages import LONGEST_TYPE, Suspension
+from wire.messages.celery_messages import Suspension
+from wire.messages.limits import LONGEST_TYPE, LONGEST_WAIT
 from wire.messages.suspension import ImportedInteraction, ImportedSuspension
+from wire.web_address import is_web_address
 
 FIRST_STATUS = {
     INTERACTION_API: Interaction.Status.DISPATCHED,
     WEBHOOK: Interaction.Status.WAITING,
     TIMER: Interaction.Status.WAITING,
 }
-LONGEST_WAIT = timedelta(days=36_525)
 HIGHEST_STEP = 2**31 - 2  # the step after it must be a number that its column holds
 MOST_SENDERS = 8
 LONGEST_ACTOR = 200
@@ -74,7 +74,7 @@ def why_unanswerable(suspension: Suspension, opened: ImportedSuspension | None =
         return "The await's transport metadata contains a NUL character"
     if suspension.transport == TIMER and any(each.status != "WAITING" for each in interactions):
         return "The await is a timer that does not wait"
-    if suspension.transport == WEBHOOK and not all(map(_is_web_address, _urls(suspension, opened))):
+    if suspension.transport == WEBHOOK and not all(map(is_web_address, _urls(suspension, opened))):
         return "The await is sent as a webhook, but names no http or https URL to send it to"
     return None
 
@@ -93,14 +93,6 @@ def _urls(suspension: Suspension, opened: ImportedSuspension | None) -> list[Any
     if opened is None:
         return [suspension.transport_metadata.get("url")]
     return [each.metadata.get("url") for each in opened.interactions if each.status == "WAITING"]
-
-
-def _is_web_address(url: Any) -> bool:
-    try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        return parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        return False
 
 
 def correlation_id(tenant: str, execution_id: uuid.UUID, step_id: str, unit_id: uuid.UUID, item: int | None) -> str:
@@ -136,9 +128,9 @@ def park(tenant: Tenant, parkings: Sequence[Parking]) -> None:
     suspensions = [parking.suspension for parking in parkings]
     webhooks = sum(len(each.requests) for each in suspensions if each.transport == WEBHOOK)
     for _ in range(min(webhooks, MOST_SENDERS)):
-        wakeup.ring(SEND_TASK)
+        wakeup.send(SEND_TASK)
     for seconds in {each.timeout_seconds for each in suspensions if each.transport == TIMER}:
-        wakeup.ring_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
+        wakeup.send_once(EXPIRE_TASK, delay=timedelta(seconds=seconds))
 
 
 def _known(ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:

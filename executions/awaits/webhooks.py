@@ -30,6 +30,7 @@ from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange
 from foundation.scheduling import places
 from foundation.wakeups import wakeup
+from releases.activation.policy import LONGEST_RETRY_DELAY
 from wire.resume_token import derived
 
 log = logging.getLogger(__name__)
@@ -76,13 +77,13 @@ def send(*, resolve: Resolve = address_guard.resolve) -> bool:
         if claimed is not None:
             _send(claimed, resolve)
     if claimed is not None:
-        wakeup.ring(SEND_TASK)
+        wakeup.send(SEND_TASK)
     return claimed is not None
 
 
 def _send_later() -> None:
     if due_exists():
-        wakeup.ring_once(SEND_TASK, delay=NO_PLACE_DELAY)
+        wakeup.send_once(SEND_TASK, delay=NO_PLACE_DELAY)
 
 
 def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
@@ -199,6 +200,8 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
     policy = RetryPolicy(
         limit=settings.WEBHOOK_ATTEMPTS - 1,
         delay=timedelta(seconds=settings.WEBHOOK_DELAY_SECONDS),
+        multiplier=2.0,
+        cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
     )
     wait = None if failure.final else policy.wait(interaction.dispatch_attempts, random.random)
@@ -207,7 +210,7 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
         return
     log.warning("Webhook of interaction %s was not accepted: %s", interaction.pk, failure.why)
     _record(interaction, Interaction.Status.WAITING, failure.why, wait)
-    wakeup.ring(SEND_TASK, delay=wait)
+    wakeup.send(SEND_TASK, delay=wait)
 
 
 def _give_up(interaction: Interaction, failure: _Failure) -> None:

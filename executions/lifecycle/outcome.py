@@ -26,11 +26,13 @@ from executions.state_machine.retry import RetryPolicy
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
 from foundation.wakeups import wakeup
+from releases.activation.policy import LONGEST_RETRY_DELAY
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.limits import LONGEST_TRACEBACK
 from wire.messages.suspension import ImportedSuspension
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
         limit=own(pipeline.retry_limit, settings.RETRY_LIMIT),
         delay=timedelta(seconds=own(pipeline.retry_delay_seconds, settings.RETRY_DELAY_SECONDS)),
         multiplier=own(pipeline.retry_multiplier, settings.RETRY_MULTIPLIER),
+        cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
     )
 
@@ -188,7 +191,7 @@ def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], 
     dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
     dead_letters.write(spent, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
-        wakeup.ring_once(DISPATCH_TASK, delay=delay)
+        wakeup.send_once(DISPATCH_TASK, delay=delay)
 
 
 def _move(reported: "_Reported") -> Move:

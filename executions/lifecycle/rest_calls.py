@@ -67,7 +67,7 @@ def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
         if cursor.rowcount == 0:
             return
     seconds = min(FIRST_WAIT_SECONDS * 2 ** min(waits, 10), LONGEST_WAIT_SECONDS)
-    wakeup.ring(CALL_TASK, str(execution_id), str(lease_token), waits + 1, delay=timedelta(seconds=seconds))
+    wakeup.send(CALL_TASK, str(execution_id), str(lease_token), waits + 1, delay=timedelta(seconds=seconds))
 
 
 def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
@@ -124,7 +124,7 @@ def _give_back(execution: Execution, lease_token: uuid.UUID, reason: str) -> Non
     )
     with transaction.atomic():
         moves.apply([move])
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
 
 
 def _call(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> CallResult:
@@ -174,7 +174,7 @@ def _record(execution: Execution, worker: Worker, found: CallResult) -> None:
         outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
         if found.outputs is not None:
             _store_outputs(execution, found.outputs, found.outcome.execution_version + 1)
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
 
 
 def _store_outputs(execution: Execution, outputs: list[TypedPayload], version: int) -> None:

@@ -40,7 +40,7 @@ def awaits_due() -> int:
     while found := awaits.expire():
         handled += found
     if webhooks.due_exists():
-        wakeup.ring(awaits.SEND_TASK)
+        wakeup.send(awaits.SEND_TASK)
     return handled
 
 

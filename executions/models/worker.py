@@ -23,7 +23,7 @@ class Worker(models.Model):
     never. `blocked_reason` says why the coordinator never calls the worker; it is empty if calls are allowed.
     `capability_checked_at` and `capability_error` store the newest answer of a REST worker on whether it hosts its
     release; an empty error means that it does. `capability_claimed_at` is when a process last started a check, and
-    `unanswered_checks` how many checks in a row found no connection or no whole answer.
+    `unanswered_checks` how many checks in a row found no connection or no complete response.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")

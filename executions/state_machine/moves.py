@@ -22,7 +22,8 @@ from psycopg.types.json import Jsonb
 from executions.models.states import MOVES, TERMINAL, State
 from executions.state_machine import statements
 from foundation.database import prepared
-from wire.messages.celery_messages import ResultShape, Shape
+from wire.documents.cardinality import ResultShape
+from wire.messages.celery_messages import Shape
 
 
 @cache

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-LONGEST_DELAY = timedelta(minutes=30)
-
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -15,11 +13,11 @@ class RetryPolicy:
     all retry together. No wait is lengthened.
     """
 
-    limit: int = 3
-    delay: timedelta = timedelta(seconds=10)
-    multiplier: float = 2.0
-    cap: timedelta = LONGEST_DELAY
-    jitter: float = 0.1
+    limit: int
+    delay: timedelta
+    multiplier: float
+    cap: timedelta
+    jitter: float
 
     def wait(self, retry: int, chance: Callable[[], float]) -> timedelta | None:
         """Return the time to wait before the `retry`-th retry (from 1); None if no retry is left.

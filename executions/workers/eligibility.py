@@ -38,7 +38,7 @@ def _require_verdict(hosts: Sequence[WorkerEligibility]) -> None:
     if any(host.verdict for host in hosts):
         return
     if any(host.verdict is None for host in hosts):
-        wakeup.ring_once(CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
     errors = [host.worker.capability_error for host in hosts if host.verdict is False]
     if errors:
         raise WorkerUnavailable(errors[-1])

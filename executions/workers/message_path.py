@@ -14,7 +14,7 @@ from executions.models import MessagePath
 from executions.workers import statements
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
-from wire.messages.celery_messages import HEARTBEAT_QUEUE
+from wire.messages.queues import HEARTBEAT_QUEUE
 
 CONFIRM_TASK = "executions.confirm_messages"
 log = logging.getLogger(__name__)

@@ -99,9 +99,9 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, heartbeat: Heartbe
         _note_heartbeat(worker.pk, identity, heartbeat, before, state)
         contradicts = heartbeat.taking != (state == "HEALTHY")
         if heartbeat.state == "HEALTHY" and (lost or not heartbeat.answered or contradicts):
-            wakeup.ring(INSTRUCT_TASK, worker.pk, *([lost] if lost else []))
+            wakeup.send(INSTRUCT_TASK, worker.pk, *([lost] if lost else []))
         if state == "HEALTHY":
-            wakeup.ring_once(DISPATCH_TASK)
+            wakeup.send_once(DISPATCH_TASK)
 
 
 def _renewed(tenant: Tenant, heartbeat: Heartbeat) -> set[uuid.UUID]:
@@ -143,7 +143,7 @@ def announce_lost_lease(execution: Execution) -> None:
         return
     rows = Worker.objects.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, protocol=CELERY)
     if (holder := rows.filter(worker_id=execution.lease_worker).first()) is not None:
-        wakeup.ring(INSTRUCT_TASK, holder.pk, [str(execution.lease_token)])
+        wakeup.send(INSTRUCT_TASK, holder.pk, [str(execution.lease_token)])
 
 
 def _reported(identity: ReleaseIdentity, heartbeat: Heartbeat, sent_at: datetime) -> dict[str, object]:
@@ -212,7 +212,7 @@ def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reaso
         rows = Worker.objects.filter(pk=found.pk, drained_by_operator_at=None)
         if rows.update(drained_by_operator_at=Now()):
             _note_request(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
-            wakeup.ring(INSTRUCT_TASK, found.pk)
+            wakeup.send(INSTRUCT_TASK, found.pk)
         return find(tenant, pipeline_id, worker_id)
 
 
@@ -223,8 +223,8 @@ def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, rea
         rows = Worker.objects.filter(pk=found.pk).exclude(drained_by_operator_at=None)
         if rows.update(drained_by_operator_at=None):
             _note_request(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
-            wakeup.ring(INSTRUCT_TASK, found.pk)
-            wakeup.ring_once(DISPATCH_TASK)
+            wakeup.send(INSTRUCT_TASK, found.pk)
+            wakeup.send_once(DISPATCH_TASK)
         return find(tenant, pipeline_id, worker_id)
 
 

@@ -17,7 +17,7 @@ from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, refused, switch_on
 from tests.wakeups import Broker, broker, names
-from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID
 
 __all__ = ["broker"]
 

@@ -14,7 +14,7 @@ from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import MessagePath, Worker
 from executions.submission import admission
-from executions.submission.submission import Order, Submission, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.transports.rest import capabilities
 from executions.transports.rest.capabilities import (
     CHECK_SECONDS,
@@ -44,8 +44,8 @@ def unreachable(settings: Any) -> str:
 
 
 def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
-    admission.forget_all()  # acts as another process
-    orders = [Order(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
+    admission.cache.clear()  # acts as another process
+    orders = [ExecutionRequest(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
     return list(submit_many(flow.owner, orders, actor="token:x"))
 
 

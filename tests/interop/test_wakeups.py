@@ -43,7 +43,7 @@ def register(flow: Flow, name: str = "java-2") -> Worker:
 
 def forget_checks(flow: Flow) -> None:
     Worker.objects.filter(tenant=flow.owner).update(capability_checked_at=None, capability_claimed_at=None)
-    admission.forget_all()
+    admission.cache.clear()
 
 
 def all_checked(flow: Flow) -> Callable[[], bool]:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from foundation.http.exchange import Answer
+from foundation.http.exchange import Response
 from wire.messages.celery_messages import Failure, Outcome
 from wire.messages.payload_envelopes import (
     LIST,
@@ -56,7 +56,7 @@ class CallResult:
     opened: ImportedSuspension | None = None
 
 
-def result_of(sent: Sent, answer: Answer, *, non_retryable: Collection[str] = ()) -> CallResult:
+def result_of(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> CallResult:
     """Return what a response means. `non_retryable` are further failure classes that no retry helps."""
     subject = f"for execution {sent.execution_id}"
     if not 200 <= answer.status < 300:

@@ -28,7 +28,7 @@ from tests.executions.awaits.parking import asked, make_late, suspended
 from tests.executions.hosting import LONG_AGO
 from tests.raw_sql import refuse, unguarded
 from tests.wakeups import Broker, broker, names
-from wire.messages.celery_messages import HEARTBEAT_QUEUE
+from wire.messages.queues import HEARTBEAT_QUEUE
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
