@@ -11,7 +11,7 @@ from tests.public_names import check, complaints
         ("from executions.lifecycle.dispatch import _send", "imports the private name _send"),
         ("from unittest import mock", "uses mocks"),
         (
-            "from executions.lifecycle import moves\nmonkeypatch.setattr(moves, 'claim', print)",
+            "from executions.state_machine import moves\nmonkeypatch.setattr(moves, 'claim', print)",
             "replaces 'claim' of ours",
         ),
         (

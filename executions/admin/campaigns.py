@@ -1,4 +1,4 @@
-"""Campaigns: the list, the page of one that follows its progress, and the orders that steer it."""
+"""Campaigns: the list, the page of one with its progress, and the operators' requests to control it."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 
 from executions.admin.campaign_start import start
-from executions.admin.confirmation import Given, Order, ask
+from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import on_one_line
 from executions.admin.filters import STATE_VARIANTS
 from executions.campaigns import campaigns
@@ -108,13 +108,19 @@ class CampaignAdmin(ReadOnlyAdmin):
         return start(self, request)
 
     def pause(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _pause_order, _giving(campaigns.pause))
+        return confirm(
+            self, request, self.row_or_404(request, object_id), _pause_confirmation, _carrying_out(campaigns.pause)
+        )
 
     def resume(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _resume_order, _giving(campaigns.resume))
+        return confirm(
+            self, request, self.row_or_404(request, object_id), _resume_confirmation, _carrying_out(campaigns.resume)
+        )
 
     def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _cancel_order, _giving(campaigns.cancel))
+        return confirm(
+            self, request, self.row_or_404(request, object_id), _cancel_confirmation, _carrying_out(campaigns.cancel)
+        )
 
     def show(self, request: HttpRequest, row: Campaign) -> HttpResponse:
         more: dict[str, Any] = {"title": _name(row), "original": row}
@@ -188,22 +194,22 @@ def _runs(item: CampaignItem) -> bool:
     return item.outcome == Outcome.REDRIVEN and _became(item) not in (*TERMINAL_VALUES, REMOVED)
 
 
-# --- orders ---------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
-Steer = Callable[..., Campaign]
+Control = Callable[..., Campaign]
 
 
-def _giving(steer: Steer) -> Callable[[Campaign, Given], str]:
-    def carry_out(campaign: Campaign, given: Given) -> str:
-        made = steer(campaign.tenant, campaign.pk, actor=given.actor, reason=given.reason)
+def _carrying_out(control: Control) -> Callable[[Campaign, OperatorRequest], str]:
+    def carry_out(campaign: Campaign, requested: OperatorRequest) -> str:
+        made = control(campaign.tenant, campaign.pk, actor=requested.actor, reason=requested.reason)
         return f"The campaign is {made.status}."
 
     return carry_out
 
 
-def _order(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Order:
+def _confirmation(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> Confirmation:
     progress = campaigns.progress([campaign.pk])[campaign.pk]
-    return Order(
+    return Confirmation(
         back=reverse("admin:executions_campaign_change", args=[campaign.pk]),
         facts=[
             ("Campaign", campaign.pk),
@@ -217,19 +223,21 @@ def _order(campaign: Campaign, sources: tuple[Status, ...], **members: Any) -> O
     )
 
 
-def _pause_order(campaign: Campaign) -> Order:
-    lead = "No more is admitted until it is resumed or cancelled. What was re-driven runs on."
-    return _order(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
+def _pause_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "No further execution is re-driven until it is resumed or cancelled. Re-driven executions continue."
+    return _confirmation(campaign, (Status.RUNNING,), title="Pause a campaign", lead=lead, button="Pause", icon="pause")
 
 
-def _resume_order(campaign: Campaign) -> Order:
-    lead = f"It goes on at {campaign.rate_per_minute:,} a minute. The pause has saved nothing up."
-    return _order(campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow")
+def _resume_confirmation(campaign: Campaign) -> Confirmation:
+    lead = f"It continues at {campaign.rate_per_minute:,} a minute. The pause does not increase the rate."
+    return _confirmation(
+        campaign, (Status.PAUSED,), title="Resume a campaign", lead=lead, button="Resume", icon="play_arrow"
+    )
 
 
-def _cancel_order(campaign: Campaign) -> Order:
-    lead = "What is pending is given up, for good. What was re-driven runs on."
-    return _order(
+def _cancel_confirmation(campaign: Campaign) -> Confirmation:
+    lead = "Pending items are skipped permanently. Re-driven executions continue."
+    return _confirmation(
         campaign,
         LIVE,
         title="Cancel a campaign",

@@ -1,4 +1,4 @@
-"""Executions with their pins and histories, and the orders that an operator gives about one of them."""
+"""Executions with their pins and histories, and the operators' requests to re-drive or cancel one."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from unfold.paginator import InfinitePaginator
 
-from executions.admin.confirmation import Given, Order, ask
+from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.admin.documents import bounded_json, on_one_line
 from executions.admin.filters import STATE_VARIANTS, PipelineFilter, newest_first
 from executions.lifecycle import queries
@@ -104,10 +104,10 @@ class ExecutionAdmin(ReadOnlyAdmin):
         ]
 
     def redrive(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _redrive_order, _redrive)
+        return confirm(self, request, self.row_or_404(request, object_id), _redrive_confirmation, _redrive)
 
     def cancel(self, request: HttpRequest, object_id: uuid.UUID) -> HttpResponse:
-        return ask(self, request, self.row_or_404(request, object_id), _cancel_order, _cancel)
+        return confirm(self, request, self.row_or_404(request, object_id), _cancel_confirmation, _cancel)
 
     def show(self, request: HttpRequest, row: Execution) -> HttpResponse:
         return self.page(
@@ -188,7 +188,7 @@ def _seconds(execution: Execution) -> str:
     return f"{(execution.finished_at - execution.created_at).total_seconds():,.1f} s"
 
 
-# --- orders ---------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 def _facts(execution: Execution) -> list[tuple[str, Any]]:
@@ -209,44 +209,46 @@ def _page_of(execution: Execution) -> str:
     return reverse("admin:executions_execution_change", args=[execution.pk])
 
 
-def _redrive_order(execution: Execution) -> Order:
+def _redrive_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
     failed = state not in redrivable(allow_failed=False)
     refusal = (
-        "" if state in redrivable(allow_failed=True) else f"It is {state}. Only what failed for good is re-driven."
+        ""
+        if state in redrivable(allow_failed=True)
+        else f"It is {state}. Only FAILED and DLQ executions can be re-driven."
     )
-    return Order(
+    return Confirmation(
         title="Re-drive an execution",
         lead=(
             f"It runs again from the step where it failed, with a fresh retry budget. It stays on release "
-            f"{execution.release_version}, to which it is pinned, whatever is active by now."
+            f"{execution.release_version}, to which it is pinned, even if another release is active now."
         ),
         button="Re-drive",
         icon="replay",
         back=_page_of(execution),
         facts=_facts(execution),
         version=execution.version,
-        tick="It is FAILED: its worker said that no retry can help. Run it again all the same." if failed else "",
+        tick="Its worker reported that no retry can help. Run it again anyway." if failed else "",
         refusal=refusal,
     )
 
 
-def _redrive(execution: Execution, given: Given) -> str:
+def _redrive(execution: Execution, requested: OperatorRequest) -> str:
     done = redrive(
         execution.tenant,
         execution.pk,
-        actor=given.actor,
-        reason=given.reason,
-        expected_version=given.expected_version,
-        allow_failed=given.ticked,
+        actor=requested.actor,
+        reason=requested.reason,
+        expected_version=requested.expected_version,
+        allow_failed=requested.ticked,
     )
     return f"It was {done.previous_status} and is queued again, on release {done.execution.release_version}."
 
 
-def _cancel_order(execution: Execution) -> Order:
+def _cancel_confirmation(execution: Execution) -> Confirmation:
     state = State(execution.status)
-    over = not legal(state, State.CANCELLED)
-    return Order(
+    terminal = not legal(state, State.CANCELLED)
+    return Confirmation(
         title="Cancel an execution",
         lead=(
             "The execution ends now and permanently, and its open questions are withdrawn. A worker that runs it is "
@@ -258,10 +260,10 @@ def _cancel_order(execution: Execution) -> Order:
         back=_page_of(execution),
         facts=_facts(execution),
         danger=True,
-        refusal=f"It is {state}, so there is nothing to cancel." if over else "",
+        refusal=f"It is {state}, which is terminal, so it cannot be cancelled." if terminal else "",
     )
 
 
-def _cancel(execution: Execution, given: Given) -> str:
-    cancel(execution.tenant, execution.pk, actor=given.actor, reason=given.reason)
+def _cancel(execution: Execution, requested: OperatorRequest) -> str:
+    cancel(execution.tenant, execution.pk, actor=requested.actor, reason=requested.reason)
     return "The execution is cancelled."

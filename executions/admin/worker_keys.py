@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from executions.admin.confirmation import Given, Order, ask
+from executions.admin.confirmation import Confirmation, OperatorRequest, confirm
 from executions.models import WorkerKeyChange
 from executions.workers.tenant_keys import active_keys, replace_key, revoke_old_key, start_key
 from foundation.admin.columns import moment
@@ -61,8 +61,8 @@ def change_page(pages: TenantScopedAdmin, request: HttpRequest, tenant_pk: int, 
     if change is None:
         raise Http404
 
-    def order_for(tenant: Tenant) -> Order:
-        return Order(
+    def confirmation_for(tenant: Tenant) -> Confirmation:
+        return Confirmation(
             title=change.title,
             lead=change.lead,
             button=change.title,
@@ -72,11 +72,13 @@ def change_page(pages: TenantScopedAdmin, request: HttpRequest, tenant_pk: int, 
             danger=change.danger,
         )
 
-    def carry_out(tenant: Tenant, given: Given) -> str:
-        key = change.carry_out(tenant, actor=given.actor, reason=given.reason)
+    def carry_out(tenant: Tenant, requested: OperatorRequest) -> str:
+        key = change.carry_out(tenant, actor=requested.actor, reason=requested.reason)
         return f"The newest worker key of {tenant.slug} is {key.key_id}."
 
-    return ask(pages, request, pages.row_or_404(request, tenant_pk), order_for, carry_out, scope=Scope.ADMINISTER)
+    return confirm(
+        pages, request, pages.row_or_404(request, tenant_pk), confirmation_for, carry_out, scope=Scope.ADMINISTER
+    )
 
 
 def active(tenant: Tenant) -> SafeString:

@@ -48,7 +48,7 @@ def press(page: Page, link: str, reason: str) -> None:
     """Follow a button to the page that asks, say why, and go through with it."""
     page.get_by_role("link", name=link, exact=True).click()
     page.get_by_label("Reason").fill(reason)
-    page.locator("#order-form button[type=submit]").click()
+    page.locator("#confirmation-form button[type=submit]").click()
     page.wait_for_url("**/change/")
 
 
