@@ -1,4 +1,4 @@
-"""From submit to committed result on an idle system, in three ways of telling when the result is committed."""
+"""The time from submission to committed result on an idle system, with three ways to detect the commit."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, How, Prod
 from benchmarks.report import Measure, Report
 
 SAMPLES = 200
-LONGEST_SECONDS = 12.0
+TIMEOUT_SECONDS = 12.0
 _FINISHED = """
 SELECT extract(epoch FROM finished_at)::float8 FROM executions_execution WHERE id = %s AND status = 'SUCCEEDED'
 """
@@ -30,7 +30,7 @@ class Submitter:
         self._path = f"/api/v1/tenants/{TENANT}/executions"
 
     def submit(self, task_item: str, number: int) -> str:
-        """The new execution's id."""
+        """Submit and return the id of the new execution."""
         body = task_item.replace("{key}", f"{number:09}")
         return str(self._call("POST", self._path, 202, body)["executionId"])
 
@@ -38,15 +38,15 @@ class Submitter:
         return str(self._call("GET", f"{self._path}/{execution_id}", 200)["status"])
 
     def reconnect(self) -> None:
-        """Before a series: the server closes a connection that was silent for long."""
+        """Reconnect before a series of requests, because the server closes idle connections."""
         self._http.close()
 
     def timed_submissions(self, task_item: str, count: int) -> list[float]:
-        """Seconds from request to answer of each."""
+        """Return the seconds from request to response of each submission."""
         return [self._timed(partial(self.submit, task_item, number)) for number in range(count)]
 
     def timed_list(self, query: str, count: int) -> list[float]:
-        """`query` is a path below the tenant's, with its parameters."""
+        """Return the seconds of each of `count` GET requests. `query` is a path below the tenant, with parameters."""
         address = f"/api/v1/tenants/{TENANT}/{query}"
         return [self._timed(partial(self._call, "GET", address, 200)) for _ in range(count)]
 
@@ -58,31 +58,37 @@ class Submitter:
 
     def _call(self, method: str, path: str, expected: int, body: str | None = None) -> dict[str, object]:
         self._http.request(method, path, body, self._headers)
-        answer = self._http.getresponse()
-        text = answer.read()
-        if answer.status != expected:
-            raise RuntimeError(f"{method} {path} answered {answer.status}: {text[:500].decode(errors='replace')}")
+        response = self._http.getresponse()
+        text = response.read()
+        if response.status != expected:
+            raise RuntimeError(
+                f"{method} {path} responded with {response.status}: {text[:500].decode(errors='replace')}"
+            )
         found: dict[str, object] = json.loads(text)
         return found
 
 
 class IdleLatency:
-    """Seconds of single executions, each submitted when the one before is long done."""
+    """Measures single executions, each submitted after the previous one has ended."""
 
     def __init__(self, product: ProductUnderTest) -> None:
         self._product = product
         self._submitter = Submitter(product)
         self._pauses = random.Random(1)  # noqa: S311 - not a secret
 
-    def measured(self, how: str) -> list[float]:
-        """`how`: `finish` (the database's clock), `seen` (a second session's look), or `told` (GET by the client)."""
+    def latencies(self, how: str) -> list[float]:
+        """Return the seconds of each execution.
+
+        `how` is the detection of the end: `finish` (the database's clock), `session` (polling by a second session) or
+        `client` (polling by the client with GET).
+        """
         task, prefix = self._product.task(THREE_STEPS, SAMPLES, How(1))
         self._submitter.reconnect()
-        watch = {"finish": self._finish, "seen": self._seen, "told": self._told}[how]
+        watch = {"finish": self._finish, "session": self._session, "client": self._client}[how]
         found: list[float] = []
-        deadline = time.monotonic() + LONGEST_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while len(found) < SAMPLES and time.monotonic() < deadline:
-            time.sleep(self._pauses.uniform(0.005, 0.025))  # never in step with anything that ticks
+            time.sleep(self._pauses.uniform(0.005, 0.025))  # avoids synchronization with periodic work
             sent = time.time()
             execution_id = self._submitter.submit(task.item, len(found))
             found.append(watch(execution_id) - sent)
@@ -90,17 +96,17 @@ class IdleLatency:
         return found
 
     def _finish(self, execution_id: str) -> float:
-        """The finish that the database wrote, looked up without haste: nothing disturbs the system meanwhile."""
+        """Return the finish time of the database. Poll rarely, so that polling does not disturb the system."""
         while (at := self._row(execution_id)) is None:
             time.sleep(0.02)
         return at
 
-    def _seen(self, execution_id: str) -> float:
+    def _session(self, execution_id: str) -> float:
         while self._row(execution_id) is None:
             time.sleep(0.0002)
         return time.time()
 
-    def _told(self, execution_id: str) -> float:
+    def _client(self, execution_id: str) -> float:
         while self._submitter.status(execution_id) != "SUCCEEDED":
             time.sleep(0.001)
         return time.time()
@@ -112,24 +118,24 @@ class IdleLatency:
 
 WAYS = {
     "finish": "finish in the database",
-    "seen": "commit seen by another session",
-    "told": "client told by GET",
+    "session": "commit visible to another session",
+    "client": "status visible to the client by GET",
 }
 
 
 def idle_latency(report: Report, plan: Plan) -> None:
-    """Measure 6. The bar is held to the finish that the database wrote; the other two are told beside it."""
+    """Measure 6. The target applies to the finish time of the database. The other two are only reported."""
     ours: dict[str, list[float]] = {how: [] for how in WAYS}
     theirs: list[float] = []
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
         latency = IdleLatency(product)
-        latency.measured("finish")  # warms everything up
+        latency.latencies("finish")  # the first run only warms up
         celery = CeleryPeer(product) if plan.peers else None
         for _ in range(plan.rounds):
             for how, found in ours.items():
-                found.append(_p50(report, WAYS[how], latency.measured(how)))
+                found.append(_p50(report, WAYS[how], latency.latencies(how)))
             if celery is not None:
                 theirs.append(_p50(report, "Celery round trip", celery.round_trips(SAMPLES)))
     for how, found in ours.items():
@@ -138,7 +144,7 @@ def idle_latency(report: Report, plan: Plan) -> None:
 
 
 def _p50(report: Report, name: str, taken: list[float]) -> float:
-    """In milliseconds."""
+    """Report the percentiles and return the median in milliseconds."""
     ordered = sorted(taken)
     middle, slow = median(ordered) * 1e3, ordered[len(ordered) * 95 // 100] * 1e3
     report.say(f"idle, {name}: p50 [b]{middle:.2f} ms[/], p95 {slow:.2f} ms, {len(ordered)} samples")

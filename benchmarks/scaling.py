@@ -1,4 +1,4 @@
-"""What a second transition worker and a second control worker bring."""
+"""The effect of a second transition worker and a second control worker on throughput."""
 
 from benchmarks.load import NotOffered
 from benchmarks.plan import Plan
@@ -8,7 +8,7 @@ from benchmarks.throughput import BATCH, ONE_BY_ONE, interleaved, product_rate
 
 
 def scaling(report: Report, plan: Plan) -> None:
-    """Measure 8. More processes join and leave between the rounds."""
+    """Measure 8. Additional processes are started and stopped between the rounds."""
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
@@ -34,7 +34,7 @@ def scaling(report: Report, plan: Plan) -> None:
             finally:
                 product.stop_process(child)
 
-        more = {"two transition workers": second_transition_worker, "two control workers": second_control_worker}
-        own, theirs = interleaved(plan, alone, more)
+        larger = {"two transition workers": second_transition_worker, "two control workers": second_control_worker}
+        own, theirs = interleaved(plan, alone, larger)
         for name, rates in theirs.items():
             report.add(Measure(f"{name} : one", rates, own, "executions/s", None))

@@ -12,9 +12,9 @@ from benchmarks.product_under_test import THREE_CHECKPOINTED, THREE_STEPS, How, 
 from benchmarks.report import Measure, Report
 from benchmarks.restate_peer import RestatePeer
 
-# Many clients, each with one connection and one request under way.
+# Many clients, each with one connection and one pending request.
 ONE_BY_ONE = How(connections=48)
-# Few that send as much as a batch may hold.
+# Few clients that send batches of the largest size.
 BATCH = How(connections=4, batch=1000)
 STEPS = 3
 CELERY = "Celery no-op"
@@ -22,7 +22,7 @@ Rate = Callable[[], float]
 
 
 def calibrated(product: ProductUnderTest, module: str, seconds: float, how: How) -> int:
-    """How many executions fill `seconds`, found by two first rounds that also warm everything up."""
+    """Return the number of executions that take `seconds`. Two rounds measure it and also warm up the product."""
     least = how.connections * (how.batch or 4)
     rough = product.round(module, least, how)
     better = product.round(module, max(least, int(rough.rate * 2)), how)
@@ -30,7 +30,7 @@ def calibrated(product: ProductUnderTest, module: str, seconds: float, how: How)
 
 
 def product_rate(report: Report, name: str, product: ProductUnderTest, module: str, plan: Plan, how: How) -> Rate:
-    """A round of the product, ready to be repeated. Raises `NotOffered`."""
+    """Return a function that runs a round of the product and returns its rate. Raises `NotOffered`."""
     count = calibrated(product, module, plan.seconds, how)
 
     def measured() -> float:
@@ -42,7 +42,7 @@ def product_rate(report: Report, name: str, product: ProductUnderTest, module: s
 
 
 def interleaved(plan: Plan, ours: Rate, peers: dict[str, Rate]) -> tuple[list[float], dict[str, list[float]]]:
-    """A, B, C, A, B, C…: what the machine does besides then meets all of them alike."""
+    """Measure in the order A, B, C, A, B, C…, so that other load on the machine affects all of them equally."""
     own: list[float] = []
     theirs: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(plan.rounds):
@@ -53,14 +53,14 @@ def interleaved(plan: Plan, ours: Rate, peers: dict[str, Rate]) -> tuple[list[fl
 
 
 def peer_rate(report: Report, name: str, measured: Callable[[], PeerRound], factor: int = 1) -> Rate:
-    """A round of a peer, ready to be repeated; its rate is counted `factor` times."""
+    """Return a function that runs a round of a peer and returns its rate multiplied by `factor`."""
 
-    def told() -> float:
+    def rate() -> float:
         found = measured()
         report.peer_round(name, found)
         return found.rate * factor
 
-    return told
+    return rate
 
 
 def one_by_one(report: Report, plan: Plan) -> None:
@@ -106,8 +106,8 @@ def checkpointed(report: Report, plan: Plan) -> None:
             executions = product_rate(report, name, product, THREE_CHECKPOINTED, plan, ONE_BY_ONE)
         peers = _durable_peers(report, plan, up, product) if plan.peers else {}
         own, theirs = interleaved(plan, lambda: executions() * STEPS, peers)
-        # The peers have each step on disk before the next begins; whoever reads the ratio must see what ours had.
-        note = f"ours kept {report.checkpoints_kept(name):.2f} checkpoints an execution, the peers {STEPS}"
+        # The peers store each step before the next begins. The note shows how many checkpoints ours stored.
+        note = f"ours stored {report.checkpoints_stored(name):.2f} checkpoints per execution, the peers {STEPS}"
         for peer, bar in {"DBOS": 10.0, "Restate": 1.5}.items():
             report.add(Measure(f"{name} : {peer}", own, theirs.get(peer, []), "steps/s", bar, note=note))
             report.compare_cpu(name, name, peer)

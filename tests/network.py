@@ -1,4 +1,4 @@
-"""Network guards, loaded with `-p`: no test calls another machine, and none calls anything inside a transaction."""
+"""Network guards, loaded with `-p`: tests cannot call other machines, nor use the network in a transaction."""
 
 import ipaddress
 import os
@@ -16,14 +16,14 @@ SERVERS = {urlsplit(os.environ.get(name, "")).hostname for name in ("DATABASE_UR
 
 
 class NotLocalError(RuntimeError):
-    """Raised at the place that tries to reach another machine."""
+    """Raised where a test tries to connect to another machine."""
 
 
 @pytest.fixture(autouse=True)
 def no_network_in_a_transaction() -> Iterator[None]:
-    """Fails a test in which a network call happens inside a transaction, even where the error is swallowed.
+    """Fail a test in which a network call happens inside a transaction, even if the error is suppressed.
 
-    The calls of the running product count too, even if another test caused them.
+    Calls of the running product also count, even if another test caused them.
     """
     yield
     if calls := transaction_calls.take():
@@ -31,7 +31,7 @@ def no_network_in_a_transaction() -> Iterator[None]:
 
 
 def is_local(address: Any) -> bool:
-    """True for Unix sockets, loopback addresses, and the servers that the environment named for the tests."""
+    """True for Unix sockets, loopback addresses, and the servers that the environment names for the tests."""
     if not isinstance(address, tuple):
         return True
     host = address[0]
@@ -49,7 +49,7 @@ def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _require_local(address: Any) -> None:
     if not is_local(address):
-        raise NotLocalError(f"tests stay on this machine, but {address} was called")
+        raise NotLocalError(f"tests must not connect to another machine, but {address} was called")
 
 
 sys.addaudithook(_on_event)

@@ -1,4 +1,4 @@
-"""Real servers for what the coordinator sends: one that receives it, and one that never comes to an end."""
+"""Real servers for requests of the coordinator: one records them, one never completes its response."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ class Received:
 
 
 class Receiver:
-    """Answers with `statuses` in their order, the last of them for good, and keeps every request."""
+    """Responds with `statuses` in order and repeats the last one. Records every request."""
 
     def __init__(self, host: str, certificate: Path | None) -> None:
         self.requests: list[Received] = []
@@ -80,21 +80,21 @@ MOST_DRIPS = 200
 
 
 @contextmanager
-def dripping(beginning: bytes) -> Iterator[str]:
-    """A server that says `beginning` to whoever connects first, and then a byte now and then until he hangs up.
+def dripping(start: bytes) -> Iterator[str]:
+    """Run a server that sends `start` to the first client, and then one byte every DRIP_SECONDS until it disconnects.
 
-    Gives its host and port.
+    Yield its host and port.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
+    ended = threading.Event()
 
     def serve() -> None:
         connection, _ = listener.accept()
         with connection, suppress(OSError):
             connection.recv(65536)
-            connection.sendall(beginning)
+            connection.sendall(start)
             for _ in range(MOST_DRIPS):
-                if over.wait(DRIP_SECONDS):
+                if ended.wait(DRIP_SECONDS):
                     return
                 connection.sendall(b"x")
 
@@ -103,6 +103,6 @@ def dripping(beginning: bytes) -> Iterator[str]:
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        over.set()
+        ended.set()
         thread.join(10)
         listener.close()

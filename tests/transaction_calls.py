@@ -1,9 +1,9 @@
-"""Watches for network calls inside a transaction: in the test process itself, and in the product's own processes.
+"""Reports network calls inside a transaction, in the test process and in processes of the product.
 
-Python's audit events report each name that is looked up and each connection that is opened. There is no event for
-sending, so the methods of `socket.socket` and `ssl.SSLSocket` that send are wrapped: every client (redis, kombu,
-urllib3, botocore) ends there, also over a connection that was open before. libpq connects and sends in C, so the
-database's own traffic is not seen.
+Python's audit events report each name lookup and each new connection. There is no event for sending, so the sending
+methods of `socket.socket` and `ssl.SSLSocket` are wrapped. Every client (redis, kombu, urllib3, botocore) calls them,
+also with a connection that was open before. libpq connects and sends in C, so the traffic of the database is not
+reported.
 """
 
 import functools
@@ -20,17 +20,17 @@ from typing import Any
 REPOSITORY = Path(__file__).parent.parent
 SENDING = ("send", "sendall", "sendto", "sendmsg", "sendfile")
 FILE = "TRANSACTION_CALLS_FILE"
-"""The environment variable that names the file to which calls are appended, a line each."""
+"""The environment variable with the name of the file to which calls are appended, one line each."""
 
 
 def environment() -> dict[str, str]:
-    """What a process of the product needs in its environment to be watched."""
+    """Return the environment variables that make a process of the product report its calls."""
     path = [str(Path(__file__).parent / "watched"), str(REPOSITORY)]
     return {FILE: os.environ[FILE], "PYTHONPATH": os.pathsep.join(path)}
 
 
 def watch() -> None:
-    """Have this process report its calls."""
+    """Make this process report its calls."""
     sys.addaudithook(_on_event)
     for name in SENDING:
         _wrap(socket.socket, name)
@@ -39,7 +39,7 @@ def watch() -> None:
 
 
 def take() -> list[str]:
-    """The calls since the last time, of every process that is watched."""
+    """Return the calls of every watched process since the last call of this function."""
     global _taken
     file = Path(os.environ[FILE])
     calls = file.read_text().splitlines() if file.exists() else []
@@ -51,7 +51,7 @@ _taken = 0
 
 
 def in_transaction() -> bool:
-    """Whether this thread is inside an atomic block other than those that Django's test case wraps around a test."""
+    """Return True if this thread is in an atomic block, except those that Django's test case wraps around a test."""
     conf = sys.modules.get("django.conf")
     if conf is None or not conf.settings.configured:
         return False
@@ -93,11 +93,11 @@ def _wrap(kind: type[socket.socket], name: str) -> None:
 
 
 def _peer(connection: socket.socket) -> Any:
-    """Whom a socket is connected to; empty for one of a pair, which leads to this very process."""
+    """Return the peer of a socket. It is empty for a socket pair, which stays within this process."""
     try:
         return connection.getpeername()
     except OSError:
-        return "nobody"
+        return "an unknown peer"
 
 
 def _note(call: str, address: Any) -> None:
@@ -107,7 +107,7 @@ def _note(call: str, address: Any) -> None:
 
 
 def _caller() -> str:
-    """The innermost line of this repository, this module apart, that led to the call."""
+    """Return the innermost line of this repository, outside this module, that caused the call."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented by Python
     while frame is not None:
         path = Path(frame.f_code.co_filename)

@@ -1,4 +1,4 @@
-"""Checkpoints over real processes: a retry repeats the step that failed and no other."""
+"""Checkpoints over real processes: a retry repeats only the failed step."""
 
 from pathlib import Path
 from signal import SIGTERM
@@ -28,11 +28,11 @@ def marks(tmp_path: Path) -> Path:
 
 
 def runs(marks: Path) -> dict[str, int]:
-    """How often each step ran."""
+    """Return the number of runs of each step."""
     return {file.name: len(file.read_text().splitlines()) for file in marks.iterdir()}
 
 
-def test_a_retry_resumes_at_the_failed_step_with_what_the_earlier_ones_gave(
+def test_a_retry_resumes_at_the_failed_step_with_the_output_of_the_step_before(
     tenant: TenantInUse, worker: Child, marks: Path
 ) -> None:
     value = {"marks": str(marks), "items": 3, "fail_times": 2}
@@ -44,7 +44,7 @@ def test_a_retry_resumes_at_the_failed_step_with_what_the_earlier_ones_gave(
     assert (ended["attempt"], ended["currentStepIndex"]) == (2, 2)
     events = tenant.events(made)
     kinds = [event["kind"] for event in events]
-    assert kinds[2] == "CHECKPOINT"  # with the failure at the latest; one may have gone ahead
+    assert kinds[2] == "CHECKPOINT"  # sent before the failure or with it
     assert [kind for kind in kinds if kind != "CHECKPOINT"] == [
         "SUBMITTED",
         *["CLAIMED", "RETRY_SCHEDULED"] * 2,
@@ -55,7 +55,7 @@ def test_a_retry_resumes_at_the_failed_step_with_what_the_earlier_ones_gave(
     assert [(claim["stepIndex"], claim["attempt"]) for claim in claims] == [(0, 0), (2, 1), (2, 2)]
 
 
-def test_a_stream_of_nothing_passes_from_step_to_step(tenant: TenantInUse, worker: Child, marks: Path) -> None:
+def test_an_empty_stream_passes_from_step_to_step(tenant: TenantInUse, worker: Child, marks: Path) -> None:
     value = {"marks": str(marks), "items": 0, "fail_times": 2}
     made = tenant.accepted("tests.checkpointed", value, "k")["executionId"]
     tenant.wait_for(made, "SUCCEEDED")
@@ -63,10 +63,10 @@ def test_a_stream_of_nothing_passes_from_step_to_step(tenant: TenantInUse, worke
     assert runs(marks) == {"split": 1}
 
 
-def test_what_is_between_steps_outlives_its_worker(
+def test_a_checkpoint_remains_after_its_worker_has_stopped(
     tenant: TenantInUse, worker: Child, marks: Path, tmp_path: Path
 ) -> None:
-    """The worker is gone before the step that failed runs again; another one goes on from the checkpoint."""
+    """The worker stops before the failed step runs again. Another worker resumes from the checkpoint."""
     gate = tmp_path / "gate"
     value = {"marks": str(marks), "items": 2, "fail_times": 1, "gate": str(gate)}
     made = tenant.accepted("tests.checkpointed", value, "k")["executionId"]

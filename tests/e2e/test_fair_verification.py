@@ -32,11 +32,11 @@ def upload(tenant: TenantInUse, version: str, data: bytes) -> None:
         "descriptor": ("pipeline-release.json", json.dumps(document)),
         "artifact": ("app.zip", data),
     }
-    answer = tenant.http.post(tenant.url(f"pipelines/{making.PIPELINE}/releases"), files=files)
-    assert answer.status_code == 202, answer.text
+    response = tenant.http.post(tenant.url(f"pipelines/{making.PIPELINE}/releases"), files=files)
+    assert response.status_code == 202, response.text
 
 
-def waiting(tenant: TenantInUse) -> int:
+def unverified(tenant: TenantInUse) -> int:
     releases = tenant.get(f"pipelines/{making.PIPELINE}/releases")["items"]
     return sum(release["status"] in {"UPLOADED", "VERIFYING"} for release in releases)
 
@@ -50,7 +50,7 @@ def test_costly_archives_of_one_tenant_delay_no_other_tenant(
     other.start_worker(v1, "worker")
     for number in range(HEAVY):
         upload(busy, f"{number}.0", heavy.archive(CONTRACT, entries=150, salt=str(number)))
-    eventually(lambda: waiting(busy) == HEAVY, what="the uploads to wait")
+    eventually(lambda: unverified(busy) == HEAVY, what="the uploads to wait")
     time.sleep(1)
 
     began = time.monotonic()
@@ -66,4 +66,4 @@ def test_costly_archives_of_one_tenant_delay_no_other_tenant(
         [worker] = other.get("workers")["items"]
         heartbeats.append(datetime.fromisoformat(worker["lastHeartbeatAt"]).timestamp())
     assert time.time() - heartbeats[-1] < 5
-    assert waiting(busy) > HEAVY / 2, "the costly archives were still being verified"
+    assert unverified(busy) > HEAVY / 2, "the costly archives were still being verified"

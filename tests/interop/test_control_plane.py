@@ -409,7 +409,7 @@ def celery(owner: Tenant, release: Release, body: dict[str, Any], *outputs: str)
     """The result of an execution that a Celery worker ran to its end."""
     made = accepted(owner, body)
     [claim] = making.claimed(owner)
-    done = making.answer(claim, output_payloads=list(outputs))
+    done = making.outcome_of(claim, output_payloads=list(outputs))
     assert outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[done])) == 1
     return ok("GET", place(owner, f"executions/{made.pk}/result"))["resultPayload"]
 

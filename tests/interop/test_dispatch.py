@@ -193,7 +193,7 @@ def test_outputs_are_kept_as_they_came(flow: Flow) -> None:
 def test_the_outputs_of_an_outcome_that_was_dropped_are_not_kept(flow: Flow) -> None:
     made = submit(flow)
     [claim] = making.claimed(flow.owner)
-    group = OutcomeGroup(worker_id="another", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="another", outcomes=[making.outcome_of(claim)])
     assert outcome.record(flow.release.identity, group) == 1
     wire_forms.keep_result(made.pk, [natural("late")], version=claim.version)
     assert not WireForm.objects.filter(pk=made.pk).exists()

@@ -90,7 +90,7 @@ def test_where_registries_are_asked_no_reference_escapes_the_question(settings: 
 def test_a_manifest_that_the_registry_has_is_registered_and_nothing_is_pulled(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
     assert asked(registry) == ("REGISTERED", [])
-    [(method, path, headers)] = registry.asked
+    [(method, path, headers)] = registry.requests
     assert (method, path) == ("HEAD", f"/v2/acme/app/manifests/{DIGEST}")
     assert "application/vnd.oci.image.manifest.v1+json" in headers["Accept"]
     assert "Authorization" not in headers
@@ -99,7 +99,7 @@ def test_a_manifest_that_the_registry_has_is_registered_and_nothing_is_pulled(re
 def test_without_the_setting_nobody_is_asked(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRY_CHECK = False
     assert asked(registry) == ("REGISTERED", [])
-    assert registry.asked == []
+    assert registry.requests == []
 
 
 def test_a_manifest_that_is_not_there_is_a_finding(registry: ImageRegistry) -> None:
@@ -108,7 +108,7 @@ def test_a_manifest_that_is_not_there_is_a_finding(registry: ImageRegistry) -> N
 
 def test_another_digest_in_the_answer_is_a_finding(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
-    registry.answers_with = making.digest_of(b"other")
+    registry.reported_digest = making.digest_of(b"other")
     assert asked(registry) == ("REJECTED", [("IMAGE_MANIFEST_OTHER_DIGEST", URI)])
 
 
@@ -116,12 +116,12 @@ def test_a_challenge_is_answered_by_an_anonymous_token(registry: ImageRegistry) 
     registry.digests.add(DIGEST)
     registry.token = "let-in"
     assert asked(registry) == ("REGISTERED", [])
-    assert [path.partition("?")[0] for _, path, _ in registry.asked] == [
+    assert [path.partition("?")[0] for _, path, _ in registry.requests] == [
         f"/v2/acme/app/manifests/{DIGEST}",
         "/token",
         f"/v2/acme/app/manifests/{DIGEST}",
     ]
-    _, path, headers = registry.asked[1]
+    _, path, headers = registry.requests[1]
     assert path == "/token?service=registry&scope=repository%3Aacme%2Fapp%3Apull"
     assert "Authorization" not in headers
 
@@ -131,9 +131,9 @@ def test_a_password_that_is_set_goes_to_the_token_server_alone(registry: ImageRe
     registry.token, registry.password = "let-in", "secret"
     assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
     settings.IMAGE_REGISTRY_CREDENTIALS = {registry.host: "eva:secret"}
-    registry.asked.clear()
+    registry.requests.clear()
     assert asked(registry) == ("REGISTERED", [])
-    sent = [headers.get("Authorization", "").partition(" ")[::2] for _, _, headers in registry.asked]
+    sent = [headers.get("Authorization", "").partition(" ")[::2] for _, _, headers in registry.requests]
     assert sent == [("", ""), ("Basic", base64.b64encode(b"eva:secret").decode()), ("Bearer", "let-in")]
 
 
@@ -141,7 +141,7 @@ def test_a_password_goes_to_no_registry_but_its_own(registry: ImageRegistry, set
     registry.token, registry.password = "let-in", "secret"
     settings.IMAGE_REGISTRY_CREDENTIALS = {"registry.example": "eva:secret", "localhost": "eva:secret"}
     assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_DENIED", URI)])
-    assert [headers for _, _, headers in registry.asked if "Authorization" in headers] == []
+    assert [headers for _, _, headers in registry.requests if "Authorization" in headers] == []
 
 
 @pytest.mark.parametrize("realm", ["http://127.0.0.2:{port}/token", "//127.0.0.2:{port}/token", "", "ftp://x/"])
@@ -168,9 +168,9 @@ def test_a_token_that_is_no_single_word_is_not_sent(registry: ImageRegistry) -> 
 
 def test_of_the_answer_of_a_token_server_only_so_much_is_read(registry: ImageRegistry) -> None:
     registry.digests.add(DIGEST)
-    registry.token, registry.beside_token = "let-in", "x" * 60_000
+    registry.token, registry.token_padding = "let-in", "x" * 60_000
     assert asked(registry) == ("REGISTERED", [])
-    registry.beside_token = "x" * 70_000
+    registry.token_padding = "x" * 70_000
     assert asked(registry) == ("VERIFYING", [])
 
 
@@ -182,7 +182,7 @@ def test_a_token_server_at_a_private_address_is_not_called(registry: ImageRegist
 def test_a_redirect_is_not_followed_and_is_no_verdict(registry: ImageRegistry) -> None:
     registry.status, registry.location = 307, f"http://{registry.host}/elsewhere"
     assert asked(registry) == ("VERIFYING", [])
-    assert len(registry.asked) == 1
+    assert len(registry.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -242,7 +242,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next_one(
 def test_a_private_address_is_not_called_unless_it_is_allowed(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRY_ALLOWED_NETWORKS = []
     assert asked(registry) == ("REJECTED", [("IMAGE_REGISTRY_NOT_ALLOWED", URI)])
-    assert registry.asked == []
+    assert registry.requests == []
 
 
 @pytest.mark.parametrize("tail", [":1.0", f"@{making.digest_of(b'other')}", f":1.0@sha512:{'0' * 128}"])
@@ -250,7 +250,7 @@ def test_nobody_is_asked_about_a_reference_that_does_not_pin_its_artifact(regist
     registry.digests.add(DIGEST)
     release = making.upload(making.tenant(), document(f"{registry.host}/{REPOSITORY}{tail}")).release
     assert verdict(release)[0] == "REJECTED"
-    assert registry.asked == []
+    assert registry.requests == []
 
 
 def test_only_registries_on_the_list_are_asked_where_there_is_one(registry: ImageRegistry, settings: Any) -> None:
@@ -264,7 +264,7 @@ def test_only_registries_on_the_list_are_asked_where_there_is_one(registry: Imag
 def test_a_registry_is_asked_over_tls_unless_it_is_named_as_plain(registry: ImageRegistry, settings: Any) -> None:
     settings.IMAGE_REGISTRIES_PLAIN_HTTP = []
     assert asked(registry) == ("VERIFYING", [])
-    assert registry.asked == []
+    assert registry.requests == []
 
 
 # --- the contract beside the descriptor ---
