@@ -7,7 +7,7 @@ from statistics import median
 from benchmarks import load
 from benchmarks.latency import Submitter
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, THREE_CHECKPOINTED, THREE_STEPS, How, ProductUnderTest
+from benchmarks.product_under_test import RESULT, THREE_CHECKPOINTED, THREE_STEPS, ProductUnderTest, SubmissionMode
 from benchmarks.report import Measure, Report
 from benchmarks.throughput import BATCH
 
@@ -29,7 +29,7 @@ class SingleExecutions:
 
     def latencies(self) -> list[float]:
         """Return the sorted milliseconds from each submission to its finish time in the database."""
-        task, prefix = self._product.task(THREE_STEPS, SAMPLES, How(1))
+        task, prefix = self._product.task(THREE_STEPS, SAMPLES, SubmissionMode(1))
         self._submitter.reconnect()
         sent: dict[str, float] = {}
         for number in range(SAMPLES):

@@ -10,7 +10,7 @@ from benchmarks import past
 from benchmarks.latency import Submitter
 from benchmarks.ledger import LedgerError
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, THREE_STEPS, How, ProductUnderTest, pause, resume
+from benchmarks.product_under_test import RESULT, THREE_STEPS, ProductUnderTest, SubmissionMode, pause, resume
 from benchmarks.report import Measure, Report
 from embedded.product import PROJECT
 
@@ -54,7 +54,7 @@ class Grown:
         self.product.ledger.require_all_done(self.product.pipeline_id(THREE_STEPS), self._prefix, DUE, RESULT)
 
     def _submissions_and_claims(self) -> None:
-        task, self._prefix = self.product.task(THREE_STEPS, DUE, How(1))
+        task, self._prefix = self.product.task(THREE_STEPS, DUE, SubmissionMode(1))
         self._keep("submit", self._submitter.timed_submissions(task.item, DUE))
         for name, seconds in self._probe().items():
             self._keep(name, seconds)
@@ -88,7 +88,7 @@ def growth(report: Report, plan: Plan) -> None:
             side.product.host(THREE_STEPS)
             past.finished_template(side.product)
             past.load(side.product, rows, _progress(report, rows))
-            side.product.round(THREE_STEPS, DUE, How(8))
+            side.product.round(THREE_STEPS, DUE, SubmissionMode(8))
         for number in range(plan.rounds + 1):
             for rows, side in sides.items():
                 side.measure()

@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.celery_peer import CeleryPeer
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, How, ProductUnderTest
+from benchmarks.product_under_test import RESULT, TENANT, THREE_STEPS, ProductUnderTest, SubmissionMode
 from benchmarks.report import Measure, Report
 
 SAMPLES = 200
@@ -76,22 +76,22 @@ class IdleLatency:
         self._submitter = Submitter(product)
         self._pauses = random.Random(1)  # noqa: S311 - not a secret
 
-    def latencies(self, how: str) -> list[float]:
+    def latencies(self, detection: str) -> list[float]:
         """Return the seconds of each execution.
 
-        `how` is the detection of the end: `finish` (the database's clock), `session` (polling by a second session) or
+        `detection` is how the end is detected: `finish` (the database's clock), `session` (polling by a second session) or
         `client` (polling by the client with GET).
         """
-        task, prefix = self._product.task(THREE_STEPS, SAMPLES, How(1))
+        task, prefix = self._product.task(THREE_STEPS, SAMPLES, SubmissionMode(1))
         self._submitter.reconnect()
-        watch = {"finish": self._finish, "session": self._session, "client": self._client}[how]
+        wait_for_end = {"finish": self._finish, "session": self._session, "client": self._client}[detection]
         found: list[float] = []
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while len(found) < SAMPLES and time.monotonic() < deadline:
             time.sleep(self._pauses.uniform(0.005, 0.025))  # avoids synchronization with periodic work
             sent = time.time()
             execution_id = self._submitter.submit(task.item, len(found))
-            found.append(watch(execution_id) - sent)
+            found.append(wait_for_end(execution_id) - sent)
         self._product.ledger.require_all_done(self._product.pipeline_id(THREE_STEPS), prefix, len(found), RESULT)
         return found
 
@@ -116,7 +116,7 @@ class IdleLatency:
         return None if row is None else float(row[0])
 
 
-WAYS = {
+DETECTIONS = {
     "finish": "finish in the database",
     "session": "commit visible to another session",
     "client": "status visible to the client by GET",
@@ -125,7 +125,7 @@ WAYS = {
 
 def idle_latency(report: Report, plan: Plan) -> None:
     """Measure 6. The target applies to the finish time of the database. The other two are only reported."""
-    ours: dict[str, list[float]] = {how: [] for how in WAYS}
+    ours: dict[str, list[float]] = {detection: [] for detection in DETECTIONS}
     theirs: list[float] = []
     with ProductUnderTest() as product:
         report.say("The product is up")
@@ -134,13 +134,13 @@ def idle_latency(report: Report, plan: Plan) -> None:
         latency.latencies("finish")  # the first run only warms up
         celery = CeleryPeer(product) if plan.peers else None
         for _ in range(plan.rounds):
-            for how, found in ours.items():
-                found.append(_p50(report, WAYS[how], latency.latencies(how)))
+            for detection, found in ours.items():
+                found.append(_p50(report, DETECTIONS[detection], latency.latencies(detection)))
             if celery is not None:
                 theirs.append(_p50(report, "Celery round trip", celery.round_trips(SAMPLES)))
-    for how, found in ours.items():
-        name = f"idle, submit to {WAYS[how]}, p50 : Celery round trip"
-        report.add(Measure(name, found, theirs, "ms", 2.5 if how == "finish" else None, "at most"))
+    for detection, found in ours.items():
+        name = f"idle, submit to {DETECTIONS[detection]}, p50 : Celery round trip"
+        report.add(Measure(name, found, theirs, "ms", 2.5 if detection == "finish" else None, "at most"))
 
 
 def _p50(report: Report, name: str, taken: list[float]) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.product_under_test import THREE_STEPS, How, ProductUnderTest
+from benchmarks.product_under_test import THREE_STEPS, ProductUnderTest, SubmissionMode
 
 CHUNK = 250_000
 # The columns that differ between rows. All others are copied from a real execution. `at` is the creation time.
@@ -56,7 +56,7 @@ def load(product: ProductUnderTest, rows: int, say: Callable[[str], None]) -> No
 
 def finished_template(product: ProductUnderTest) -> None:
     """Run the execution from which the others are copied."""
-    product.round(THREE_STEPS, 1, How(1))
+    product.round(THREE_STEPS, 1, SubmissionMode(1))
 
 
 def _statement(connection: psycopg.Connection, template: Any, first: int, last: int) -> str:

@@ -31,7 +31,7 @@ SCOPES = ("read", "executions:submit", "releases:register", "releases:activate")
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class SubmissionMode:
     """How executions are submitted: the number of connections and the batch size, or 0 for single submissions."""
 
     connections: int
@@ -172,20 +172,20 @@ class ProductUnderTest:
                 found[server.child.name] = server.child
         return found
 
-    def task(self, module: str, count: int, how: How) -> tuple[Task, str]:
+    def task(self, module: str, count: int, mode: SubmissionMode) -> tuple[Task, str]:
         """Return the task of the load client and the unique prefix of its keys."""
         prefix = f"r{next(self._rounds)}-"
         item = f'{{"pipelineId":"{self.pipeline_id(module)}","input":{INPUT},"idempotencyKey":"{prefix}{{key}}"}}'
-        path = f"/api/v1/tenants/{TENANT}/executions{':batch' if how.batch else ''}"
+        path = f"/api/v1/tenants/{TENANT}/executions{':batch' if mode.batch else ''}"
         headers = {"Authorization": f"Bearer {self.token}"}
-        return Task(self.product.port, path, headers, item, count, how.connections, how.batch), prefix
+        return Task(self.product.port, path, headers, item, count, mode.connections, mode.batch), prefix
 
-    def round(self, module: str, count: int, how: How, paused: Iterable[Child] = ()) -> Round:
+    def round(self, module: str, count: int, mode: SubmissionMode, paused: Iterable[Child] = ()) -> Round:
         """Submit `count` executions and wait until all have ended. Raises `LoadError` or `LedgerError`.
 
         The processes `paused` are frozen during the submission, so that only the submission is measured.
         """
-        task, prefix = self.task(module, count, how)
+        task, prefix = self.task(module, count, mode)
         before = self.ledger.counters()
         meter = CpuMeter(self.trees())
         paused = list(paused)

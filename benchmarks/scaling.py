@@ -12,25 +12,25 @@ def scaling(report: Report, plan: Plan) -> None:
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
-        how = BATCH
+        mode = BATCH
         try:
-            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, how)
+            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, mode)
         except NotOffered as error:
             report.skip("scaling in batches", f"{error}; submitted one by one instead")
-            how = ONE_BY_ONE
-            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, how)
+            mode = ONE_BY_ONE
+            alone = product_rate(report, "one of each", product, THREE_STEPS, plan, mode)
 
         def second_transition_worker() -> float:
             child = product.start_worker(THREE_STEPS)
             try:
-                return product_rate(report, "two transition workers", product, THREE_STEPS, plan, how)()
+                return product_rate(report, "two transition workers", product, THREE_STEPS, plan, mode)()
             finally:
                 product.stop_process(child)
 
         def second_control_worker() -> float:
             child = product.start_control_worker()
             try:
-                return product_rate(report, "two control workers", product, THREE_STEPS, plan, how)()
+                return product_rate(report, "two control workers", product, THREE_STEPS, plan, mode)()
             finally:
                 product.stop_process(child)
 

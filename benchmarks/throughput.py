@@ -8,33 +8,35 @@ from benchmarks.dbos_peer import DbosPeer
 from benchmarks.load import NotOffered
 from benchmarks.peer_environment import PeerMissing, PeerRound
 from benchmarks.plan import Plan
-from benchmarks.product_under_test import THREE_CHECKPOINTED, THREE_STEPS, How, ProductUnderTest
+from benchmarks.product_under_test import THREE_CHECKPOINTED, THREE_STEPS, ProductUnderTest, SubmissionMode
 from benchmarks.report import Measure, Report
 from benchmarks.restate_peer import RestatePeer
 
 # Many clients, each with one connection and one pending request.
-ONE_BY_ONE = How(connections=48)
+ONE_BY_ONE = SubmissionMode(connections=48)
 # Few clients that send batches of the largest size.
-BATCH = How(connections=4, batch=1000)
+BATCH = SubmissionMode(connections=4, batch=1000)
 STEPS = 3
 CELERY = "Celery no-op"
 Rate = Callable[[], float]
 
 
-def calibrated(product: ProductUnderTest, module: str, seconds: float, how: How) -> int:
+def calibrated(product: ProductUnderTest, module: str, seconds: float, mode: SubmissionMode) -> int:
     """Return the number of executions that take `seconds`. Two rounds measure it and also warm up the product."""
-    least = how.connections * (how.batch or 4)
-    rough = product.round(module, least, how)
-    better = product.round(module, max(least, int(rough.rate * 2)), how)
+    least = mode.connections * (mode.batch or 4)
+    rough = product.round(module, least, mode)
+    better = product.round(module, max(least, int(rough.rate * 2)), mode)
     return max(least, int(better.rate * seconds))
 
 
-def product_rate(report: Report, name: str, product: ProductUnderTest, module: str, plan: Plan, how: How) -> Rate:
+def product_rate(
+    report: Report, name: str, product: ProductUnderTest, module: str, plan: Plan, mode: SubmissionMode
+) -> Rate:
     """Return a function that runs a round of the product and returns its rate. Raises `NotOffered`."""
-    count = calibrated(product, module, plan.seconds, how)
+    count = calibrated(product, module, plan.seconds, mode)
 
     def measured() -> float:
-        found = product.round(module, count, how)
+        found = product.round(module, count, mode)
         report.round(name, found)
         return found.rate
 
@@ -73,13 +75,13 @@ def batch(report: Report, plan: Plan) -> None:
     _against_celery(report, plan, "three steps, submitted in batches", 3.0, BATCH)
 
 
-def _against_celery(report: Report, plan: Plan, name: str, bar: float, how: How) -> None:
+def _against_celery(report: Report, plan: Plan, name: str, bar: float, mode: SubmissionMode) -> None:
     with ProductUnderTest() as product:
         report.say("The product is up")
         product.host(THREE_STEPS)
         peers: dict[str, Rate] = {}
         try:
-            ours = product_rate(report, name, product, THREE_STEPS, plan, how)
+            ours = product_rate(report, name, product, THREE_STEPS, plan, mode)
         except NotOffered as error:
             return report.skip(name, str(error))
         if plan.peers:

@@ -41,9 +41,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def tenant(browser: Browser, running: RunningProduct, name: str) -> Iterator[TenantInUse]:
-    made = running.tenant(name)
-    yield made
-    made.stop_workers()
+    created = running.tenant(name)
+    yield created
+    created.stop_workers()
 
 
 @pytest.fixture

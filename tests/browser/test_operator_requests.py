@@ -35,13 +35,13 @@ def hosted(tenant: TenantInUse, release: BuiltRelease, worker: str) -> TenantInU
 
 def failed(tenant: TenantInUse, gate: Path, count: int) -> list[str]:
     """Submit executions that end in DLQ and succeed once `gate` exists. Return their ids."""
-    made = [
+    execution_ids = [
         tenant.accepted("tests.gated", {"number": number, "gate": str(gate)}, f"k{number}")["executionId"]
         for number in range(count)
     ]
-    for execution_id in made:
+    for execution_id in execution_ids:
         assert tenant.wait_for(execution_id, "DLQ", "SUCCEEDED", seconds=60)["status"] == "DLQ"
-    return made
+    return execution_ids
 
 
 def press(page: Page, link: str, reason: str) -> None:
@@ -56,8 +56,8 @@ def test_an_interaction_is_completed_and_the_execution_succeeds(
     tenant: TenantInUse, log_in: LogIn, approval: BuiltRelease, name: str
 ) -> None:
     hosted(tenant, approval, f"worker-{name}")
-    made = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
-    tenant.wait_for(made, "WAITING_EXTERNAL")
+    execution_id = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
+    tenant.wait_for(execution_id, "WAITING_EXTERNAL")
     page = log_in(tenant, Role.OPERATOR)
     page.get_by_role("link", name=re.compile("Waiting for answers")).first.click()
     page.get_by_role("link", name="ProcessApproveService").click()
@@ -71,7 +71,7 @@ def test_an_interaction_is_completed_and_the_execution_succeeds(
     findings = page.locator("[data-problem=ANSWER_INVALID] [data-findings]")
     expect(findings).to_contain_text("response.accepted")
     expect(page.get_by_label("JSON of the type")).to_have_value(draft)
-    assert tenant.execution(made)["status"] == "WAITING_EXTERNAL"
+    assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
 
     # A second person with an older page sees the first response.
     second = log_in(tenant, Role.TENANT_ADMIN)
@@ -99,9 +99,9 @@ def test_a_dead_letter_is_redriven_from_its_page_and_a_stale_page_is_rejected(
     tenant: TenantInUse, log_in: LogIn, gated: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    [made] = failed(hosted(tenant, gated, f"worker-{name}"), gate, 1)
+    [execution_id] = failed(hosted(tenant, gated, f"worker-{name}"), gate, 1)
     page, late = log_in(tenant, Role.OPERATOR), log_in(tenant, Role.TENANT_ADMIN)
-    late.goto(f"/admin/executions/execution/{made}/redrive/")
+    late.goto(f"/admin/executions/execution/{execution_id}/redrive/")
     page.get_by_role("link", name="Dead letters").first.click()
     page.locator("#result_list").get_by_role("link").first.click()
     expect(page.locator("[data-error]")).to_contain_text("gated.GateClosed")
@@ -120,7 +120,7 @@ def test_a_campaign_is_previewed_started_paused_and_resumed(
     tenant: TenantInUse, log_in: LogIn, gated: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    made = failed(hosted(tenant, gated, f"worker-{name}"), gate, 4)
+    execution_ids = failed(hosted(tenant, gated, f"worker-{name}"), gate, 4)
     page = log_in(tenant, Role.OPERATOR)
     page.get_by_role("link", name="Campaigns").first.click()
     page.get_by_role("link", name="Start a campaign").click()
@@ -146,7 +146,7 @@ def test_a_campaign_is_previewed_started_paused_and_resumed(
     expect(page.locator("[data-items]")).to_contain_text("REDRIVEN")
     for text in ("STARTED", "PAUSED", "to look at the first", "RESUMED", "they succeed", "COMPLETED"):
         expect(page.locator("[data-trail]")).to_contain_text(text)
-    for execution_id in made:
+    for execution_id in execution_ids:
         tenant.wait_for(execution_id, "SUCCEEDED")
     expect(page.locator("[data-items] tbody")).to_have_text(re.compile("(SUCCEEDED.*){4}", re.S), timeout=20_000)
 
@@ -170,22 +170,22 @@ def test_a_worker_is_drained_and_undrained(tenant: TenantInUse, log_in: LogIn, v
         response = tenant.submit("tests.pinned", {"number": 1}, "k")
         return response.json() if response.status_code == 202 else None
 
-    made = eventually(accepted, what="the first submission")
-    tenant.wait_for(made["executionId"], "SUCCEEDED")
+    response = eventually(accepted, what="the first submission")
+    tenant.wait_for(response["executionId"], "SUCCEEDED")
 
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_no_page_is_wider_than_its_window(
     width: int, tenant: TenantInUse, log_in: LogIn, gated: BuiltRelease, name: str, tmp_path: Path
 ) -> None:
-    [made] = failed(hosted(tenant, gated, f"worker-{name}"), tmp_path / "gate", 1)
+    [execution_id] = failed(hosted(tenant, gated, f"worker-{name}"), tmp_path / "gate", 1)
     page = log_in(tenant, Role.OPERATOR)
     page.set_viewport_size({"width": width, "height": 800})
     for address in (
         "executions/interaction/",
         "executions/deadletter/",
-        f"executions/execution/{made}/change/",
-        f"executions/execution/{made}/redrive/",
+        f"executions/execution/{execution_id}/change/",
+        f"executions/execution/{execution_id}/redrive/",
         f"executions/campaign/start/?tenant={tenant.tenant.slug}&pipeline_id=tests.gated",
         "executions/worker/",
     ):

@@ -37,14 +37,14 @@ def kinds(tenant: TenantInUse, execution_id: str) -> list[str]:
 
 def test_an_approval_resumes_the_execution(tenant: TenantInUse, host: Host) -> None:
     host(tenant, "approval")
-    made = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
-    [interaction] = pending(tenant, made, query="&assignee=eva&group=finance&pipelineId=tests.approval")
+    execution_id = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
+    [interaction] = pending(tenant, execution_id, query="&assignee=eva&group=finance&pipelineId=tests.approval")
     assert (interaction["request"], interaction["stepId"], interaction["stepIndex"]) == (
         {"number": 8},
         "ProcessApproveService",
         1,
     )
-    suspended = tenant.wait_for(made, "WAITING_EXTERNAL")
+    suspended = tenant.wait_for(execution_id, "WAITING_EXTERNAL")
     assert (suspended["version"], suspended["currentStepIndex"]) == (2, 1)
 
     refused = complete(tenant, interaction, {"accepted": "yes"}, 422)
@@ -55,11 +55,11 @@ def test_an_approval_resumes_the_execution(tenant: TenantInUse, host: Host) -> N
         headers={"Authorization": f"Bearer {tenant.token([Scope.ANSWER], 'clerk')}"},
     )
     assert (by_clerk.status_code, by_clerk.json()["duplicate"]) == (200, False)
-    ended = tenant.wait_for(made, "SUCCEEDED")
-    assert tenant.result(made) == {"text": "settled: fine"}
+    ended = tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == {"text": "settled: fine"}
     # Wire protocol E.10: create, claim, suspend, complete, claim, succeed.
     assert ended["version"] == 5
-    assert kinds(tenant, made) == [
+    assert kinds(tenant, execution_id) == [
         "SUBMITTED",
         "CLAIMED",
         "AWAITING",
@@ -73,14 +73,14 @@ def test_an_approval_resumes_the_execution(tenant: TenantInUse, host: Host) -> N
         {"accepted": True, "note": "fine"},
         "token:clerk",
     )
-    assert tenant.execution(made)["version"] == 5
+    assert tenant.execution(execution_id)["version"] == 5
 
 
 def test_the_pipeline_decides_what_a_rejection_means(tenant: TenantInUse, host: Host) -> None:
     host(tenant, "approval")
-    made = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
-    complete(tenant, pending(tenant, made)[0], {"accepted": False, "note": "too expensive"})
-    ended = tenant.wait_for(made, "FAILED")
+    execution_id = tenant.accepted("tests.approval", {"number": 4}, "k")["executionId"]
+    complete(tenant, pending(tenant, execution_id)[0], {"accepted": False, "note": "too expensive"})
+    ended = tenant.wait_for(execution_id, "FAILED")
     assert ended["error"]["message"] == 'step "Settle": rejected: too expensive'
     assert ended["attempt"] == 0
 
@@ -89,16 +89,16 @@ def test_without_a_response_the_execution_fails_and_a_late_response_is_rejected(
     tenant: TenantInUse, host: Host
 ) -> None:
     host(tenant, "hasty")
-    made = tenant.accepted("tests.hasty", {"number": 1}, "k")["executionId"]
-    ended = tenant.wait_for(made, "FAILED")
-    [interaction] = tenant.get(f"interactions?executionId={made}")["items"]
+    execution_id = tenant.accepted("tests.hasty", {"number": 1}, "k")["executionId"]
+    ended = tenant.wait_for(execution_id, "FAILED")
+    [interaction] = tenant.get(f"interactions?executionId={execution_id}")["items"]
     assert ended["error"] == {
         "code": "AWAIT_TIMEOUT",
         "message": f"Await interaction timed out: {interaction['interactionId']}",
         "traceback": "",
     }
     assert complete(tenant, interaction, {"accepted": True}, 409)["code"] == "AWAIT_TIMEOUT"
-    assert kinds(tenant, made) == ["SUBMITTED", "CLAIMED", "AWAITING", "AWAIT_TIMEOUT"]
+    assert kinds(tenant, execution_id) == ["SUBMITTED", "CLAIMED", "AWAITING", "AWAIT_TIMEOUT"]
 
 
 def test_a_webhook_is_repeated_until_it_is_received_and_completed_with_its_token(
@@ -106,24 +106,24 @@ def test_a_webhook_is_repeated_until_it_is_received_and_completed_with_its_token
 ) -> None:
     receiver.statuses = [500, 204]
     host(tenant, "booking")
-    made = tenant.accepted("tests.booking", {"number": 7}, "k")["executionId"]
+    execution_id = tenant.accepted("tests.booking", {"number": 7}, "k")["executionId"]
     eventually(lambda: len(receiver.requests) >= 2, what="the second request")
-    [interaction] = pending(tenant, made)
+    [interaction] = pending(tenant, execution_id)
     eventually(
         lambda: tenant.get(f"interactions/{interaction['interactionId']}")["status"] == "DISPATCHED", what="the receipt"
     )
     sent = receiver.requests[-1].json
-    assert (sent["requestPayload"], sent["executionId"]) == ({"number": 7}, made)
+    assert (sent["requestPayload"], sent["executionId"]) == ({"number": 7}, execution_id)
     assert sent["callback"]["completionUrl"] == f"{tenant.product.url}/api/v1/resume"
-    assert tenant.execution(made)["status"] == "WAITING_EXTERNAL"
+    assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
 
     body = {"resumeToken": sent["resumeToken"], "response": {"text": "booking 7"}, "actor": "erp"}
     tampered = requests.post(sent["callback"]["completionUrl"], json={**body, "resumeToken": body["resumeToken"][:-1]})
     assert (tampered.status_code, tampered.json()["code"]) == (400, "RESUME_TOKEN_INVALID")
     completed = requests.post(sent["callback"]["completionUrl"], json=body)
     assert (completed.status_code, completed.json()["actor"]) == (200, "resume-token:erp")
-    tenant.wait_for(made, "SUCCEEDED")
-    assert tenant.result(made) == {"text": "filed booking 7"}
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == {"text": "filed booking 7"}
 
 
 def test_a_webhook_that_is_never_received_fails_the_execution(
@@ -131,36 +131,36 @@ def test_a_webhook_that_is_never_received_fails_the_execution(
 ) -> None:
     receiver.statuses = [503]
     host(tenant, "booking")
-    made = tenant.accepted("tests.booking", {"number": 7}, "k")["executionId"]
-    assert tenant.wait_for(made, "FAILED")["error"]["code"] == "WEBHOOK_UNDELIVERABLE"
+    execution_id = tenant.accepted("tests.booking", {"number": 7}, "k")["executionId"]
+    assert tenant.wait_for(execution_id, "FAILED")["error"]["code"] == "WEBHOOK_UNDELIVERABLE"
     assert len(receiver.requests) == 3
 
 
 def test_every_item_of_a_stream_is_completed_and_keeps_its_index(tenant: TenantInUse, host: Host) -> None:
     host(tenant, "batch")
-    made = tenant.accepted("tests.batch", {"number": 4}, "k")["executionId"]
-    interactions = sorted(pending(tenant, made, count=4), key=lambda item: int(item["itemIndex"]))
+    execution_id = tenant.accepted("tests.batch", {"number": 4}, "k")["executionId"]
+    interactions = sorted(pending(tenant, execution_id, count=4), key=lambda item: int(item["itemIndex"]))
     assert [item["request"]["number"] for item in interactions] == [0, 1, 2, 3]
     for index in (3, 1, 0, 2):
-        assert tenant.execution(made)["status"] == "WAITING_EXTERNAL"
+        assert tenant.execution(execution_id)["status"] == "WAITING_EXTERNAL"
         complete(tenant, interactions[index], {"accepted": index != 1, "note": f"n{index}"})
-    tenant.wait_for(made, "SUCCEEDED")
-    assert tenant.result(made) == {"text": "n0,n2,n3"}
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == {"text": "n0,n2,n3"}
 
 
 def test_an_empty_stream_creates_no_interaction(tenant: TenantInUse, host: Host) -> None:
     host(tenant, "batch")
-    made = tenant.accepted("tests.batch", {"number": 0}, "k")["executionId"]
-    tenant.wait_for(made, "SUCCEEDED")
-    assert tenant.result(made) == {"text": ""}
+    execution_id = tenant.accepted("tests.batch", {"number": 0}, "k")["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == {"text": ""}
 
 
 def test_a_stream_continues_after_a_timer(tenant: TenantInUse, host: Host) -> None:
     host(tenant, "cooling")
-    made = tenant.accepted("tests.cooling", {"number": 3}, "k")["executionId"]
-    tenant.wait_for(made, "SUCCEEDED")
-    assert tenant.result(made) == [{"text": "warm 0"}, {"text": "warm 1"}, {"text": "warm 2"}]
-    times = {event["kind"]: datetime.fromisoformat(event["at"]) for event in tenant.events(made)}
+    execution_id = tenant.accepted("tests.cooling", {"number": 3}, "k")["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == [{"text": "warm 0"}, {"text": "warm 1"}, {"text": "warm 2"}]
+    times = {event["kind"]: datetime.fromisoformat(event["at"]) for event in tenant.events(execution_id)}
     waited = (times["AWAIT_COMPLETED"] - times["AWAITING"]).total_seconds()
     assert 1 <= waited < 10
 
@@ -168,10 +168,10 @@ def test_a_stream_continues_after_a_timer(tenant: TenantInUse, host: Host) -> No
 def test_a_response_can_be_the_result(tenant: TenantInUse, host: Host) -> None:
     """The await is the last step, with checkpoints enabled. The worker returns the response as the result."""
     host(tenant, "verdict")
-    made = tenant.accepted("tests.verdict", {"number": 1}, "k")["executionId"]
-    complete(tenant, pending(tenant, made)[0], {"accepted": True, "note": "agreed"})
-    tenant.wait_for(made, "SUCCEEDED")
-    assert tenant.result(made) == {"accepted": True, "note": "agreed"}
+    execution_id = tenant.accepted("tests.verdict", {"number": 1}, "k")["executionId"]
+    complete(tenant, pending(tenant, execution_id)[0], {"accepted": True, "note": "agreed"})
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == {"accepted": True, "note": "agreed"}
 
 
 def test_with_the_broker_down_a_response_is_accepted_and_the_execution_resumes_later(
@@ -181,16 +181,16 @@ def test_with_the_broker_down_a_response_is_accepted_and_the_execution_resumes_l
     tenant = running.tenant(name)
     try:
         host(tenant, "approval")
-        made = tenant.accepted("tests.approval", {"number": 1}, "k")["executionId"]
-        [interaction] = pending(tenant, made)
+        execution_id = tenant.accepted("tests.approval", {"number": 1}, "k")["executionId"]
+        [interaction] = pending(tenant, execution_id)
         valkey.stop()
         began = time.monotonic()
         assert not complete(tenant, interaction, {"accepted": True, "note": "without the broker"})["duplicate"]
         assert time.monotonic() - began < 10
         # It is claimed, and queued again because the broker is unavailable.
-        eventually(lambda: tenant.execution(made)["status"] == "QUEUED", what="the execution queued again")
+        eventually(lambda: tenant.execution(execution_id)["status"] == "QUEUED", what="the execution queued again")
         valkey.start()
-        tenant.wait_for(made, "SUCCEEDED", seconds=60)
-        assert tenant.result(made) == {"text": "settled: without the broker"}
+        tenant.wait_for(execution_id, "SUCCEEDED", seconds=60)
+        assert tenant.result(execution_id) == {"text": "settled: without the broker"}
     finally:
         tenant.stop_workers()

@@ -42,8 +42,8 @@ def use_every_right(tenant: TenantInUse, release: BuiltRelease) -> None:
 
 
 def run(tenant: TenantInUse, key: str) -> None:
-    made = tenant.accepted("tests.pinned", {"number": 1}, key)["executionId"]
-    tenant.wait_for(made, "SUCCEEDED")
+    execution_id = tenant.accepted("tests.pinned", {"number": 1}, key)["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED")
 
 
 def test_no_process_needs_more_rights_than_its_user_has(

@@ -89,8 +89,8 @@ def dist(tmp_path: Path) -> Path:
 @pytest.fixture
 def proxy(s3_place: S3Settings) -> Iterator[BreakingProxy]:
     host, _, port = s3_place.endpoint_url.removeprefix("http://").partition(":")
-    with breaking_proxy(host, int(port)) as made:
-        yield made
+    with breaking_proxy(host, int(port)) as running:
+        yield running
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def running_product(
     django_db_setup: None, tmp_path: Path, s3_place: S3Settings, proxy: BreakingProxy, gathered_static_files: str
 ) -> Iterator[S3Product]:
     url = f"http://127.0.0.1:{proxy.port}"
-    with s3_product(tmp_path, s3_place, gathered_static_files, S3_PUBLIC_ENDPOINT_URL=url) as made:
-        yield made
+    with s3_product(tmp_path, s3_place, gathered_static_files, S3_PUBLIC_ENDPOINT_URL=url) as running:
+        yield running
 
 
 @pytest.mark.timeout(300)

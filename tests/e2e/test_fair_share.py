@@ -42,8 +42,8 @@ def test_a_small_batch_completes_long_before_a_large_one(
     before = unfinished(busy)
     assert before > LARGE / 2, "most of the large batch must be unfinished when the measurement starts"
     for number in range(SMALL):
-        made = small.accepted("tests.pinned", {"number": number}, f"small-{number}")
-        small.wait_for(made["executionId"], "SUCCEEDED")
+        accepted = small.accepted("tests.pinned", {"number": number}, f"small-{number}")
+        small.wait_for(accepted["executionId"], "SUCCEEDED")
     # They ran one after the other. Each overtook the executions of the large batch.
     assert unfinished(busy) > before / 2
     small.stop_workers()

@@ -21,9 +21,9 @@ CONTRACT = making.contract()
 @pytest.fixture
 def tenants(running: RunningProduct, tmp_path: Path, name: str) -> Iterator[tuple[TenantInUse, TenantInUse]]:
     with product_with_own_broker(running, tmp_path, {"WORKER_STALE_SECONDS": "30"}) as (product, _):
-        made = product.tenant(f"{name}-busy"), product.tenant(name)
-        yield made
-        made[1].stop_workers()
+        created = product.tenant(f"{name}-busy"), product.tenant(name)
+        yield created
+        created[1].stop_workers()
 
 
 def upload(tenant: TenantInUse, version: str, data: bytes) -> None:
@@ -60,8 +60,8 @@ def test_costly_archives_of_one_tenant_delay_no_other_tenant(
     heartbeats = []
     for number in range(10):
         began = time.monotonic()
-        made = other.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
-        other.wait_for(made, "SUCCEEDED", seconds=10)
+        execution_id = other.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
+        other.wait_for(execution_id, "SUCCEEDED", seconds=10)
         assert time.monotonic() - began < 10
         [worker] = other.get("workers")["items"]
         heartbeats.append(datetime.fromisoformat(worker["lastHeartbeatAt"]).timestamp())

@@ -36,8 +36,8 @@ def test_a_flood_of_heartbeats_makes_no_worker_of_another_tenant_stale(
                 while owner.llen(HEARTBEAT_QUEUE) > 100:
                     stays_healthy(other)
                 assert time.monotonic() - began < 30
-                made = other.accepted("tests.pinned", {"number": 1}, "after garbage")["executionId"]
-                other.wait_for(made, "SUCCEEDED")
+                execution_id = other.accepted("tests.pinned", {"number": 1}, "after garbage")["executionId"]
+                other.wait_for(execution_id, "SUCCEEDED")
                 attacker.lpush(HEARTBEAT_QUEUE, *[forged] * FORGED)
                 began = time.monotonic()
                 while time.monotonic() - began < 14:
@@ -45,8 +45,8 @@ def test_a_flood_of_heartbeats_makes_no_worker_of_another_tenant_stale(
                 assert delayed
                 assert owner.llen(HEARTBEAT_QUEUE) > 1000
                 owner.delete(HEARTBEAT_QUEUE)
-            made = other.accepted("tests.pinned", {"number": 1}, "after all")["executionId"]
-            other.wait_for(made, "SUCCEEDED")
+            execution_id = other.accepted("tests.pinned", {"number": 1}, "after all")["executionId"]
+            other.wait_for(execution_id, "SUCCEEDED")
         finally:
             other.stop_workers()
 

@@ -37,9 +37,9 @@ def tenants(running: RunningProduct, tmp_path: Path, name: str) -> Iterator[tupl
             "SUBMISSION_CACHE_SECONDS": "0",
         }
         with product_with_own_broker(running, tmp_path, settings) as (product, _):
-            made = product.tenant(f"{name}-hangs"), product.tenant(name)
-            yield *made, port
-            made[1].stop_workers()
+            created = product.tenant(f"{name}-hangs"), product.tenant(name)
+            yield *created, port
+            created[1].stop_workers()
 
 
 def host(tenant: TenantInUse, release: BuiltRelease, worker: str, port: int) -> None:
@@ -170,8 +170,8 @@ def test_calls_without_a_response_delay_no_other_tenant(
                 eventually(is_claimed_up_to_the_capacity, seconds=20, what="calls that wait for a free place")
                 began = time.monotonic()
                 for tenant in (celery, rest):
-                    made = tenant.accepted("tests.pinned", {"number": 1}, "during")["executionId"]
-                    tenant.wait_for(made, "SUCCEEDED", seconds=60)
+                    execution_id = tenant.accepted("tests.pinned", {"number": 1}, "during")["executionId"]
+                    tenant.wait_for(execution_id, "SUCCEEDED", seconds=60)
                 assert time.monotonic() - began < 8
             finally:
                 celery.stop_workers()

@@ -71,10 +71,10 @@ class ExistingClient:
         """Register and activate the order flow."""
         contract = making.contract(PIPELINE, CONTRACT_STEPS, transport="REST")
         base = f"admin/{{t}}/pipelines/{PIPELINE}/releases"
-        made = self.ok(
+        registered = self.ok(
             "POST", f"{base}/register", {"releaseDescriptorPath": str(self.write_release(contract, version))}
         )
-        assert made["status"] == "REGISTERED"
+        assert registered["status"] == "REGISTERED"
         active = self.ok("POST", f"{base}/{version}/activate")
         assert active["status"] == "ACTIVE"
         assert self.ok("GET", f"{base}/active")["releaseVersion"] == version
@@ -155,19 +155,19 @@ def test_an_existing_client_works_unchanged(client: ExistingClient) -> None:
     """Register, activate, register a worker, send heartbeats, submit, poll, list, complete, re-drive, read the log."""
     assert requests.get(f"{client.product.url}/q/health/live", timeout=10).ok
     with hosted(client) as double:
-        made = client.submit("order-1")
-        assert client.submit("order-1") == made
-        waiting = client.wait_for(made, "WAITING_EXTERNAL")
+        execution_id = client.submit("order-1")
+        assert client.submit("order-1") == execution_id
+        waiting = client.wait_for(execution_id, "WAITING_EXTERNAL")
         assert (waiting["stepIndex"], waiting["version"], waiting["nextDueAtEpochMs"]) == (2, 2, 2**63 - 1)
-        assert client.result(made) is None
-        interaction = client.interaction(made)
+        assert client.result(execution_id) is None
+        interaction = client.interaction(execution_id)
         assert interaction["requestPayload"]["requestId"] == "r1"
-        done = client.decide(made)
+        done = client.decide(execution_id)
         assert (done["status"], done["duplicate"]) == ("COMPLETED", False)
-        ended = client.wait_for(made, "SUCCEEDED")
+        ended = client.wait_for(execution_id, "SUCCEEDED")
         assert (ended["stepIndex"], ended["version"], ended["attempt"]) == (3, 5, 0)
         assert client.complete(interaction, payload("null", None))["duplicate"] is True
-        result = client.result(made)
+        result = client.result(execution_id)
         assert result["payloadTypeId"] == DTO + "TerminalOrderStateDto"
         assert result["payload"].endswith('"total":27.50 }')
 
@@ -201,10 +201,10 @@ def test_an_execution_survives_a_worker_that_misbehaves(client: ExistingClient) 
             "c": ["redirect", "half"],
         }.items():
             double.faults = list(faults)
-            made = client.submit(key)
-            assert client.wait_for(made, "WAITING_EXTERNAL", "DLQ", "FAILED")["status"] == "WAITING_EXTERNAL"
-            assert client.status(made)["attempt"] == 2
-            mine = [each for each in double.commands if each["executionId"] == made]
+            execution_id = client.submit(key)
+            assert client.wait_for(execution_id, "WAITING_EXTERNAL", "DLQ", "FAILED")["status"] == "WAITING_EXTERNAL"
+            assert client.status(execution_id)["attempt"] == 2
+            mine = [each for each in double.commands if each["executionId"] == execution_id]
             assert [each["attempt"] for each in mine] == [0, 1, 2]
             assert len({each["payload"] for each in mine}) == 1
         sent = next(each for each in double.requests if each.method == "POST")
@@ -216,8 +216,8 @@ def test_an_execution_survives_a_worker_that_misbehaves(client: ExistingClient) 
 
 def test_an_execution_keeps_its_pin_if_its_worker_reports_another_release(client: ExistingClient) -> None:
     with hosted(client) as double:
-        made = client.submit("order")
-        client.wait_for(made, "WAITING_EXTERNAL")
+        execution_id = client.submit("order")
+        client.wait_for(execution_id, "WAITING_EXTERNAL")
         client.release("sha256:two")
         refused = client.call(
             "POST",
@@ -234,14 +234,14 @@ def test_an_execution_keeps_its_pin_if_its_worker_reports_another_release(client
             "No worker available for active release: No worker lifecycle record for active release",
         )
         double.release_version = "sha256:two"
-        client.decide(made)
+        client.decide(execution_id)
         retried = eventually(
-            lambda: found if (found := client.status(made))["attempt"] >= 1 else None,
+            lambda: found if (found := client.status(execution_id))["attempt"] >= 1 else None,
             what="the rejection by the worker",
         )
         assert "releaseVersion=sha256:one but local worker" in retried["errorMessage"]
         double.release_version = "sha256:one"
-        client.wait_for(made, "SUCCEEDED")
+        client.wait_for(execution_id, "SUCCEEDED")
         assert {each["releaseVersion"] for each in double.commands} == {"sha256:one"}
 
 
@@ -298,17 +298,21 @@ def test_a_pipeline_in_python_can_be_hosted_over_http_only(tenant: TenantInUse, 
     assert (registered.status_code, registered.json()["state"]) == (200, "HEALTHY"), registered.text
     elsewhere = tenant.http.post(tenant.url("workers"), json={**body, "endpoint": "http://127.0.0.1:1"})
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (422, "WORKER_ENDPOINT_REFUSED")
-    made = tenant.accepted(orders.pipeline_id, order(1), "k")["executionId"]
-    tenant.wait_for(made, "WAITING_EXTERNAL")
-    [interaction] = tenant.get(f"interactions?status=pending&executionId={made}")["items"]
+    execution_id = tenant.accepted(orders.pipeline_id, order(1), "k")["executionId"]
+    tenant.wait_for(execution_id, "WAITING_EXTERNAL")
+    [interaction] = tenant.get(f"interactions?status=pending&executionId={execution_id}")["items"]
     assert interaction["request"]["total"] == "9.00"
     wrong = {"interactionId": interaction["interactionId"], "response": {"accepted": "perhaps"}}
     assert tenant.http.post(tenant.url("interactions/complete"), json=wrong).status_code == 422
     body = {"interactionId": interaction["interactionId"], "response": decision(interaction["request"])}
     assert tenant.http.post(tenant.url("interactions/complete"), json=body).status_code == 200
-    tenant.wait_for(made, "SUCCEEDED")
-    assert tenant.result(made) == {"order_id": interaction["request"]["order_id"], "state": "ACCEPTED", "note": "ok"}
-    assert workers(tenant, made) == {"worker:rest-1"}
+    tenant.wait_for(execution_id, "SUCCEEDED")
+    assert tenant.result(execution_id) == {
+        "order_id": interaction["request"]["order_id"],
+        "state": "ACCEPTED",
+        "note": "ok",
+    }
+    assert workers(tenant, execution_id) == {"worker:rest-1"}
     invalid = tenant.accepted(orders.pipeline_id, {**order(2), "lines": []}, "k2")["executionId"]
     failed = tenant.wait_for(invalid, "FAILED")
     assert failed["error"]["code"] == "NonRetryableException"
@@ -322,20 +326,20 @@ def test_one_pipeline_is_hosted_by_both_kinds_of_worker_at_once(tenant: TenantIn
     celery = tenant.start_worker(orders, "celery-1")
     client = host_over_http(tenant, orders)
     type_id = "orders.pipeline.OrderRequest"
-    made = [tenant.accepted(orders.pipeline_id, order(n), f"native-{n}")["executionId"] for n in range(8)]
-    made += [client.submit(f"tpf-{n}", order(n), orders.pipeline_id, type_id) for n in range(8)]
-    for each in made:
+    execution_ids = [tenant.accepted(orders.pipeline_id, order(n), f"native-{n}")["executionId"] for n in range(8)]
+    execution_ids += [client.submit(f"tpf-{n}", order(n), orders.pipeline_id, type_id) for n in range(8)]
+    for each in execution_ids:
         tenant.wait_for(each, "WAITING_EXTERNAL")
-    begun = [workers(tenant, each) for each in made]
+    begun = [workers(tenant, each) for each in execution_ids]
     assert {worker for each in begun for worker in each} == {"worker:celery-1", "worker:rest-1"}
 
     # The remaining worker continues the executions of the other.
     celery.stop()
-    for each in made:
+    for each in execution_ids:
         interaction = client.interaction(each)
         assert interaction["outputType"] == "orders.pipeline.Decision"
         client.complete(interaction, payload("orders.pipeline.Decision", decision(interaction["requestPayload"])))
-    for each in made:
+    for each in execution_ids:
         tenant.wait_for(each, "SUCCEEDED", seconds=60)
         assert "worker:rest-1" in workers(tenant, each)
         assert tenant.result(each)["state"] == "ACCEPTED"
@@ -354,16 +358,16 @@ def test_a_submission_with_typed_payloads_is_run_by_a_celery_worker(tenant: Tena
         "customer": payload("java.lang.String", "eva"),
         "lines": payload("java.util.List", {"items": [payload("orders.pipeline.OrderLine", LINES[0])]}),
     }
-    made = client.submit("k", {"items": members}, orders.pipeline_id, "java.util.Map")
-    interaction = client.interaction(made)
+    execution_id = client.submit("k", {"items": members}, orders.pipeline_id, "java.util.Map")
+    interaction = client.interaction(execution_id)
     response = {
         "order_id": payload("java.util.UUID", interaction["requestPayload"]["order_id"]),
         "accepted": payload("java.lang.Boolean", False),
         "note": payload("java.lang.String", "closed"),
     }
     client.complete(interaction, payload("java.util.Map", {"items": response}))
-    client.wait_for(made, "SUCCEEDED")
-    result = client.result(made)
+    client.wait_for(execution_id, "SUCCEEDED")
+    result = client.result(execution_id)
     assert result["payloadTypeId"] == "orders.pipeline.FinishedOrder"
     assert json.loads(result["payload"])["state"] == "REJECTED"
 
@@ -373,16 +377,16 @@ def test_an_execution_survives_a_control_worker_that_is_killed_during_a_call(cli
     product = client.product
     with hosted(client) as double:
         double.slow_seconds, double.faults = 1.5, ["slow"]
-        made = client.submit("order")
+        execution_id = client.submit("order")
         eventually(lambda: double.commands, what="the first call")
         control = [child for child in product.children.started if child.name == "control-worker"][-1]
         control.kill()
         product.children.started.remove(control)
         product.start_control_worker()
-        waiting = client.wait_for(made, "WAITING_EXTERNAL", "FAILED", "DLQ", seconds=60)
+        waiting = client.wait_for(execution_id, "WAITING_EXTERNAL", "FAILED", "DLQ", seconds=60)
         assert (waiting["status"], waiting["attempt"]) == ("WAITING_EXTERNAL", 0)
         first, second = double.commands
         assert first["transitionKey"] == second["transitionKey"]
         assert second["executionVersion"] == first["executionVersion"] + 2
-        client.decide(made)
-        client.wait_for(made, "SUCCEEDED")
+        client.decide(execution_id)
+        client.wait_for(execution_id, "SUCCEEDED")

@@ -141,14 +141,14 @@ def key_of(token: str) -> str:
 
 @contextmanager
 def second_web(product: Product, folder: Path) -> Iterator[Product]:
-    made = Product(folder, product.servers, web_processes=1)
-    made.environment = product.environment
+    second = Product(folder, product.servers, web_processes=1)
+    second.environment = product.environment
     try:
-        made.start_web()
-        made.wait_until_ready()
-        yield made
+        second.start_web()
+        second.wait_until_ready()
+        yield second
     finally:
-        made.stop()
+        second.stop()
 
 
 def restart(product: Product, name: str, start: Callable[[], Any]) -> None:

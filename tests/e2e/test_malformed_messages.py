@@ -187,9 +187,9 @@ def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: Bu
             for queue, tasks in tasks_of_queues.items():
                 messages = [fuzzer.message(queue, tasks) for _ in range(MESSAGES_IN_ROUND - len(FAULTS))]
                 redis.lpush(queue, *messages, *FAULTS)
-            made = hosted.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
+            execution_id = hosted.accepted("tests.pinned", {"number": number}, f"k{number}")["executionId"]
             eventually(lambda: not any(map(redis.llen, tasks_of_queues)), seconds=60, what="every message received")
-            hosted.wait_for(made, "SUCCEEDED", seconds=60)
+            hosted.wait_for(execution_id, "SUCCEEDED", seconds=60)
         assert [child.name for child in processes if not child.running] == []
         for queue in tasks_of_queues:
             dead = redis.lrange(client.dead_messages_of(queue), 0, -1)
@@ -207,8 +207,8 @@ def test_malformed_unacknowledged_messages_stop_neither_the_process_nor_the_rede
             redis.zadd("unacked_index", {f"held-{number}": number})
         names = [f"held-{number}" for number in range(len(UNACKNOWLEDGED))]
         eventually(lambda: not any(redis.hmget("unacked", names)), seconds=30, what="no unacknowledged message")
-    made = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    hosted.wait_for(made, "SUCCEEDED")
+    execution_id = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    hosted.wait_for(execution_id, "SUCCEEDED")
 
 
 def test_a_broker_that_rejects_every_command_ends_no_process(hosted: TenantInUse) -> None:
@@ -220,8 +220,8 @@ def test_a_broker_that_rejects_every_command_ends_no_process(hosted: TenantInUse
         eventually(lambda: redis.set("rest", "no list", nx=True), what="an empty queue")
         eventually(lambda: log.read_text().count("Connected to") > before + 2, what="three new connections")
         redis.delete("rest")
-    made = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    hosted.wait_for(made, "SUCCEEDED")
+    execution_id = hosted.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    hosted.wait_for(execution_id, "SUCCEEDED")
     assert [child.name for child in processes if not child.running] == []
 
 

@@ -42,12 +42,12 @@ def test_a_campaign_redrives_failures_across_a_pause_and_a_restart(
 ) -> None:
     gate = tmp_path / "gate"
     work = [{"number": number, "gate": str(gate)} for number in range(COUNT)]
-    made = [hosted.accepted("tests.gated", each, f"k{each['number']}")["executionId"] for each in work]
-    for execution_id in made:
+    execution_ids = [hosted.accepted("tests.gated", each, f"k{each['number']}")["executionId"] for each in work]
+    for execution_id in execution_ids:
         assert hosted.wait_for(execution_id, "DLQ", "SUCCEEDED", seconds=60)["attempt"] == 2
 
     letters = hosted.get("dead-letters?errorCode=gated.GateClosed&pageSize=100")["items"]
-    assert {letter["executionId"] for letter in letters} == set(made)
+    assert {letter["executionId"] for letter in letters} == set(execution_ids)
     assert post(hosted, "campaigns/preview", filters=FILTERS)["count"] == COUNT
     gate.touch()
     started = post(hosted, "campaigns", 201, filters=FILTERS, reason="the gate is open", ratePerMinute=240)
@@ -74,7 +74,7 @@ def test_a_campaign_redrives_failures_across_a_pause_and_a_restart(
 
     eventually(lambda: hosted.get(campaign)["status"] == "COMPLETED", seconds=60, what="the end of the campaign")
     assert progress() == {"total": COUNT, "pending": 0, "redriven": COUNT, "skipped": 0}
-    for execution_id, each in zip(made, work, strict=True):
+    for execution_id, each in zip(execution_ids, work, strict=True):
         ended = hosted.wait_for(execution_id, "SUCCEEDED", "DLQ", seconds=60)
         assert (ended["status"], ended["pin"]["releaseVersion"]) == ("SUCCEEDED", "1.0")
         assert hosted.result(execution_id) == {"number": each["number"], "attempt": 3}
@@ -93,30 +93,37 @@ def time_between(first: str, last: str) -> float:
 def test_a_redriven_execution_runs_on_its_pinned_release_with_new_retries(hosted: TenantInUse, tmp_path: Path) -> None:
     newer = build("gated:pipeline", PIPELINES / "gated", tmp_path / "newer", "2.0")
     gate = tmp_path / "gate"
-    made = hosted.accepted("tests.gated", {"number": 1, "gate": str(gate)}, "k")["executionId"]
-    hosted.wait_for(made, "DLQ")
+    execution_id = hosted.accepted("tests.gated", {"number": 1, "gate": str(gate)}, "k")["executionId"]
+    hosted.wait_for(execution_id, "DLQ")
     hosted.register(newer)
     hosted.activate(newer)
     hosted.start_worker(newer, "newer")
-    first = post(hosted, f"executions/{made}/redrive", reason="try again")
+    first = post(hosted, f"executions/{execution_id}/redrive", reason="try again")
     assert (first["pin"]["releaseVersion"], first["previousStatus"], first["attempt"]) == ("1.0", "DLQ", 3)
-    assert hosted.wait_for(made, "DLQ")["attempt"] == 5
+    assert hosted.wait_for(execution_id, "DLQ")["attempt"] == 5
     gate.touch()
-    post(hosted, f"executions/{made}/redrive", reason="fixed", expectedVersion=hosted.execution(made)["version"])
-    assert hosted.wait_for(made, "SUCCEEDED", "DLQ")["status"] == "SUCCEEDED"
-    assert hosted.result(made) == {"number": 1, "attempt": 6}
-    workers = {event["actor"] for event in hosted.events(made) if event["actor"].startswith("worker:")}
+    post(
+        hosted,
+        f"executions/{execution_id}/redrive",
+        reason="fixed",
+        expectedVersion=hosted.execution(execution_id)["version"],
+    )
+    assert hosted.wait_for(execution_id, "SUCCEEDED", "DLQ")["status"] == "SUCCEEDED"
+    assert hosted.result(execution_id) == {"number": 1, "attempt": 6}
+    workers = {event["actor"] for event in hosted.events(execution_id) if event["actor"].startswith("worker:")}
     assert workers == {"worker:gatekeeper"}
 
 
 def test_a_failed_execution_is_redriven_only_with_allow_failed(hosted: TenantInUse, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    made = hosted.accepted("tests.gated", {"number": 1, "gate": str(gate), "retryable": False}, "k")["executionId"]
-    assert hosted.wait_for(made, "FAILED", "DLQ")["status"] == "FAILED"
+    execution_id = hosted.accepted("tests.gated", {"number": 1, "gate": str(gate), "retryable": False}, "k")[
+        "executionId"
+    ]
+    assert hosted.wait_for(execution_id, "FAILED", "DLQ")["status"] == "FAILED"
     gate.touch()
-    assert post(hosted, f"executions/{made}/redrive", 409)["code"] == "REDRIVE_REFUSED"
-    post(hosted, f"executions/{made}/redrive", allowFailed=True)
-    hosted.wait_for(made, "SUCCEEDED")
+    assert post(hosted, f"executions/{execution_id}/redrive", 409)["code"] == "REDRIVE_REFUSED"
+    post(hosted, f"executions/{execution_id}/redrive", allowFailed=True)
+    hosted.wait_for(execution_id, "SUCCEEDED")
 
 
 def test_the_outcome_of_a_cancelled_execution_is_dropped(tenant: TenantInUse, tmp_path: Path) -> None:
@@ -125,9 +132,9 @@ def test_the_outcome_of_a_cancelled_execution_is_dropped(tenant: TenantInUse, tm
     tenant.activate(slow)
     tenant.start_worker(slow, "slow")
     marks = tmp_path / "marks"
-    made = tenant.accepted("tests.slow", {"marks": str(marks), "seconds": 2.0}, "k")["executionId"]
+    execution_id = tenant.accepted("tests.slow", {"marks": str(marks), "seconds": 2.0}, "k")["executionId"]
     eventually(marks.exists, what="the step's start")
-    assert post(tenant, f"executions/{made}/cancel", reason="a mistake")["status"] == "CANCELLED"
-    eventually(lambda: "OUTCOME_DROPPED" in kinds(tenant, made), what="the late outcome")
-    assert tenant.execution(made)["status"] == "CANCELLED"
-    assert kinds(tenant, made) == ["SUBMITTED", "CLAIMED", "CANCELLED", "OUTCOME_DROPPED"]
+    assert post(tenant, f"executions/{execution_id}/cancel", reason="a mistake")["status"] == "CANCELLED"
+    eventually(lambda: "OUTCOME_DROPPED" in kinds(tenant, execution_id), what="the late outcome")
+    assert tenant.execution(execution_id)["status"] == "CANCELLED"
+    assert kinds(tenant, execution_id) == ["SUBMITTED", "CLAIMED", "CANCELLED", "OUTCOME_DROPPED"]

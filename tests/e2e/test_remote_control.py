@@ -36,6 +36,6 @@ def test_no_worker_executes_or_answers_a_remote_command(
     attacker.control.rate_limit("executions.record", "1/h")
     inspect = attacker.control.inspect(timeout=1)
     assert (inspect.ping(), inspect.conf(with_defaults=True), inspect.active()) == (None, None, None)
-    made = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    tenant.wait_for(made, "SUCCEEDED")
+    execution_id = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED")
     assert [child.name for child in processes if not child.running] == []

@@ -18,9 +18,9 @@ THREADS = 8
 
 @pytest.fixture
 def registry() -> Iterator[ImageRegistry]:
-    with image_registry() as made:
-        made.digests.add(DIGEST)
-        yield made
+    with image_registry() as running:
+        running.digests.add(DIGEST)
+        yield running
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def tenant(running: RunningProduct, registry: ImageRegistry, tmp_path: Path, nam
         "IMAGE_REGISTRY_SECONDS": "60",
     }
     with product_with_own_broker(running, tmp_path, settings) as (product, _):
-        made = product.tenant(name)
-        yield made
-        made.stop_workers()
+        created = product.tenant(name)
+        yield created
+        created.stop_workers()
 
 
 def upload(tenant: TenantInUse, registry: ImageRegistry, version: str) -> None:
@@ -62,8 +62,8 @@ def test_heartbeats_and_outcomes_are_processed_while_no_registry_responds(
     eventually(lambda: registry.requests, what="a thread to wait for the registry")
     [before] = tenant.get("workers")["items"]
 
-    made = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
-    tenant.wait_for(made, "SUCCEEDED", seconds=10)
+    execution_id = tenant.accepted("tests.pinned", {"number": 1}, "k")["executionId"]
+    tenant.wait_for(execution_id, "SUCCEEDED", seconds=10)
     later = eventually(
         lambda: tenant.get("workers")["items"][0]["lastHeartbeatAt"] > before["lastHeartbeatAt"], what="a heartbeat"
     )

@@ -85,10 +85,10 @@ class Load(threading.Thread):
         while not self._stopped.wait(0.3):
             for client in self._clients:
                 try:
-                    made = client.submit(PIPELINE, {"number": 1}, f"load-{len(self.accepted)}")
+                    accepted = client.submit(PIPELINE, {"number": 1}, f"load-{len(self.accepted)}")
                 except requests.ConnectionError:
                     continue  # this coordinator is being restarted
-                self.accepted.append(made["executionId"])
+                self.accepted.append(accepted["executionId"])
                 break
 
     def wait_for_more(self) -> None:

@@ -31,8 +31,8 @@ def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(
     tenant.activate(v1)
     tenant.start_worker(v1, "only")
     work = {"number": 1, "fail_times": 1, "gate": str(gate)}
-    made = tenant.accepted("tests.pinned", work, "k")["executionId"]
-    tenant.wait_until_begun(made)
+    execution_id = tenant.accepted("tests.pinned", work, "k")["executionId"]
+    tenant.wait_until_begun(execution_id)
     assert tenant.http.post(tenant.url("workers/tests.pinned/only/drain")).status_code == 200
     gate.touch()
 
@@ -44,10 +44,10 @@ def test_work_of_a_drained_worker_is_stranded_until_it_is_undrained(
     before = tenant.get("workers")["items"][0]["lastHeartbeatAt"]
     eventually(lambda: tenant.get("workers")["items"][0]["lastHeartbeatAt"] > before, what="a heartbeat")
     tenant.wait_for_worker("only", "DRAINING")
-    assert tenant.execution(made)["status"] == "WAIT_RETRY"
+    assert tenant.execution(execution_id)["status"] == "WAIT_RETRY"
 
     assert tenant.http.post(tenant.url("workers/tests.pinned/only/undrain")).status_code == 200
-    tenant.wait_for(made, "SUCCEEDED")
+    tenant.wait_for(execution_id, "SUCCEEDED")
     assert tenant.get("stranded")["items"] == []
 
 
@@ -106,10 +106,10 @@ class TwoWorkers:
 
     def run_by(self, number: int = 6, *, seconds: float = 30) -> set[str]:
         """Return the actors that run `number` new executions."""
-        made = [self.submit(self.open) for _ in range(number)]
-        for execution_id in made:
+        execution_ids = [self.submit(self.open) for _ in range(number)]
+        for execution_id in execution_ids:
             self.tenant.wait_for(execution_id, "SUCCEEDED", seconds=seconds)
-        return {self.tenant.events(execution_id)[-1]["actor"] for execution_id in made}
+        return {self.tenant.events(execution_id)[-1]["actor"] for execution_id in execution_ids}
 
     def send(self, message: Any) -> None:
         """Put a message into the worker's queue of instructions, like any client of the broker could."""

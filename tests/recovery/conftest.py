@@ -14,12 +14,12 @@ PIPELINES = Path(__file__).parent / "pipelines"
 
 @pytest.fixture(scope="session")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        made.set_up()
-        yield made
+        cluster.set_up()
+        yield cluster
     finally:
-        made.tear_down()
+        cluster.tear_down()
 
 
 @pytest.fixture

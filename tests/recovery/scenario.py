@@ -45,8 +45,8 @@ class Scenario:
 
     def submit(self, key: str) -> str:
         value = {"folder": str(self.folder_of(key))}
-        made = self.cluster.client().submit(self.release.pipeline_id, value, f"{self.folder.name}-{key}")
-        return str(made["executionId"])
+        accepted = self.cluster.client().submit(self.release.pipeline_id, value, f"{self.folder.name}-{key}")
+        return str(accepted["executionId"])
 
     def open_gate(self, key: str) -> None:
         (self.folder_of(key) / "gate").touch()

@@ -11,7 +11,7 @@ def test_an_outcome_that_could_not_be_recorded_is_recorded_when_the_database_ret
     With the clock stopped no lease is taken over, so that only that message can end the execution.
     """
     scenario.stop_the_clock()
-    made = scenario.submit("x")
+    execution_id = scenario.submit("x")
     scenario.wait_for_run("x")
     scenario.cluster.postgres.kill()
     scenario.open_gate("x")
@@ -20,12 +20,12 @@ def test_an_outcome_that_could_not_be_recorded_is_recorded_when_the_database_ret
     eventually(lambda: "executions.record" in control.log_tail(400), what="the attempt to record")
     scenario.cluster.postgres.start()
 
-    assert scenario.ended(made).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
     assert scenario.runs("x") == 1
 
 
 def test_an_immediate_shutdown_of_the_database_loses_no_accepted_execution(scenario: Scenario) -> None:
-    made = [scenario.submit(str(number)) for number in range(4)]
+    execution_ids = [scenario.submit(str(number)) for number in range(4)]
     eventually(lambda: sum(scenario.runs(str(number)) for number in range(4)) == 2, what="two steps")
     database = scenario.cluster.postgres
     assert database.child is not None
@@ -34,5 +34,5 @@ def test_an_immediate_shutdown_of_the_database_loses_no_accepted_execution(scena
     for number in range(4):
         scenario.open_gate(str(number))
     database.start()
-    for execution_id in made:
+    for execution_id in execution_ids:
         assert scenario.ended(execution_id).status == "SUCCEEDED"

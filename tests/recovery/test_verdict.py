@@ -136,7 +136,7 @@ def test_a_missing_and_an_unknown_execution_are_detected() -> None:
 def test_a_key_with_two_executions_is_detected() -> None:
     other: Any = replace(CORRECT, execution_id="f")
     lines = found_faults([CORRECT, other], promises=[PROMISE, replace(PROMISE, execution_id="f")])
-    assert "the key job-7 made 2 executions" in lines
+    assert "the key job-7 has 2 executions" in lines
 
 
 def test_runs_of_wrong_code_and_missing_and_unneeded_runs_are_detected() -> None:

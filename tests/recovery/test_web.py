@@ -23,7 +23,7 @@ def test_a_committed_submission_without_a_response_runs_once(scenario: Scenario)
     assert broker.child is not None
     with scenario.without_dispatch_from_web(), ThreadPoolExecutor(1) as pool, scenario.cluster.stopped(broker.child):
         response = pool.submit(scenario.submit, "x")
-        [made] = eventually(lambda: stored_executions(scenario, "x"), what="the committed submission")
+        [execution_id] = eventually(lambda: stored_executions(scenario, "x"), what="the committed submission")
         assert not response.done()
         scenario.cluster.kill("web")
         with pytest.raises(requests.ConnectionError):
@@ -32,9 +32,13 @@ def test_a_committed_submission_without_a_response_runs_once(scenario: Scenario)
     value = {"folder": str(scenario.folder_of("x"))}
     body = {"pipelineId": scenario.release.pipeline_id, "input": value, "idempotencyKey": f"{scenario.folder.name}-x"}
     repeated = scenario.cluster.post("executions", body)
-    assert (repeated.status_code, repeated.json()["executionId"], repeated.json()["duplicate"]) == (200, made, True)
-    assert scenario.ended(made).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
-    assert (scenario.runs("x"), stored_executions(scenario, "x")) == (1, [made])
+    assert (repeated.status_code, repeated.json()["executionId"], repeated.json()["duplicate"]) == (
+        200,
+        execution_id,
+        True,
+    )
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    assert (scenario.runs("x"), stored_executions(scenario, "x")) == (1, [execution_id])
 
 
 def test_a_claim_whose_command_was_never_sent_is_taken_over(scenario: Scenario) -> None:
@@ -44,15 +48,15 @@ def test_a_claim_whose_command_was_never_sent_is_taken_over(scenario: Scenario) 
     broker = scenario.cluster.valkey
     assert broker.child is not None
     with scenario.cluster.stopped(broker.child):
-        made = scenario.submit("x")
-        scenario.wait_for_event(made, "CLAIMED")
+        execution_id = scenario.submit("x")
+        scenario.wait_for_event(execution_id, "CLAIMED")
         scenario.cluster.kill("web")
         broker.kill()
     broker.start()
     assert (scenario.commands, scenario.runs("x")) == (0, 0)
 
     scenario.cluster.restore()
-    assert scenario.ended(made).kinds == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "LEASE_EXPIRED", "CLAIMED", "SUCCEEDED"]
     assert scenario.runs("x") == 1
 
 
@@ -63,13 +67,13 @@ def test_a_claimed_execution_is_sent_before_the_process_ends(scenario: Scenario)
     broker, web = scenario.cluster.valkey.child, scenario.cluster.process("web")
     assert broker is not None
     with scenario.cluster.stopped(broker):
-        made = scenario.submit("x")
-        scenario.wait_for_event(made, "CLAIMED")
+        execution_id = scenario.submit("x")
+        scenario.wait_for_event(execution_id, "CLAIMED")
         web.send(SIGTERM)
         with pytest.raises(TimeoutError):
             web.wait(1)
     web.wait(10)
-    assert scenario.ended(made).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
     scenario.cluster.kill("web")
 
 
@@ -85,6 +89,6 @@ def test_an_uncommitted_submission_leaves_no_execution(scenario: Scenario) -> No
     scenario.cluster.start("web")
     scenario.cluster.product.wait_until_ready()
     assert stored_executions(scenario, "x") == []
-    made = scenario.submit("x")
-    assert scenario.ended(made).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
+    execution_id = scenario.submit("x")
+    assert scenario.ended(execution_id).kinds == ["SUBMITTED", "CLAIMED", "SUCCEEDED"]
     assert scenario.runs("x") == 1

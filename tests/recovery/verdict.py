@@ -139,5 +139,5 @@ def faults(
     lines += [f"{each.execution_id} ({each.key}): no client submitted it" for each in by_id.values()]
     for key, count in Counter(promise.key for promise in promises).items():
         if count > 1:
-            lines.append(f"the key {key} made {count} executions")
+            lines.append(f"the key {key} has {count} executions")
     return lines
