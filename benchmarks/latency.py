@@ -79,8 +79,8 @@ class IdleLatency:
     def latencies(self, detection: str) -> list[float]:
         """Return the seconds of each execution.
 
-        `detection` is how the end is detected: `finish` (the database's clock), `session` (polling by a second session) or
-        `client` (polling by the client with GET).
+        `detection` is how the end is detected: `finish` (the database's clock), `session` (polling by a second session)
+        or `client` (polling by the client with GET).
         """
         task, prefix = self._product.task(THREE_STEPS, SAMPLES, SubmissionMode(1))
         self._submitter.reconnect()
