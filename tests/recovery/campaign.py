@@ -48,7 +48,7 @@ RESPONDERS = 2
 class Plan:
     """The limits of one campaign.
 
-    The strikes end after at least `kills` kills, once at most the share `unfinished` of the executions has not ended.
+    The strikes end after at least `kills` kills, once at most `unfinished_share` of the executions have not ended.
     `pause` is the shortest and longest time between strikes. `timeout` limits the time with strikes, and also the time
     after them. Both are in seconds.
     """
@@ -56,7 +56,7 @@ class Plan:
     seed: int
     executions: int
     kills: int
-    unfinished: float = 0.25
+    unfinished_share: float = 0.25
     pause: tuple[float, float] = (0.2, 0.7)
     timeout: float = 600.0
 
@@ -78,7 +78,7 @@ class Campaign:
             self.cluster, rng, pause=plan.pause, lease_seconds=LEASE_SECONDS, expected_statuses=hostile.STATUSES
         )
         self._folder = folder
-        self._submissions_ended = threading.Event()
+        self._stop_answering = threading.Event()
 
     def run(self) -> Report:
         """Run all executions under strikes, then check them. Raises `ChildError`, `Refused` or `AssertionError`."""
@@ -138,12 +138,12 @@ class Campaign:
 
         def answer_all(part: int) -> None:
             try:
-                while not self._submissions_ended.is_set():
+                while not self._stop_answering.is_set():
                     for interaction in client.pending():
                         request = interaction["request"]
                         if request["number"] % RESPONDERS == part or request["number"] % 7 == 0:
                             client.answer(interaction["interactionId"], self.jobs[request["number"]].answer(request))
-                    self._submissions_ended.wait(0.2)
+                    self._stop_answering.wait(0.2)
             except BaseException as error:
                 errors.append(error)
 
@@ -153,7 +153,7 @@ class Campaign:
         try:
             yield
         finally:
-            self._submissions_ended.set()
+            self._stop_answering.set()
             for thread in threads:
                 thread.join()
         if errors:
@@ -161,7 +161,7 @@ class Campaign:
 
     def _wait_for_the_end(self) -> None:
         """Wait until all executions have ended, or for the timeout. The verdict reports unfinished executions."""
-        limit = len(self.all) * self.plan.unfinished
+        limit = len(self.all) * self.plan.unfinished_share
 
         def enough_strikes() -> bool:
             live = self._live()
@@ -207,9 +207,8 @@ class Campaign:
         with self.cluster.connect() as connection:
             hostile_histories = histories(connection, pipeline_id=hostile.PIPELINE)
             found = histories(connection, pipeline_id=PIPELINE)
-        found += [
-            each for each in hostile_histories if each.pin[2] == hostile.VERSION
-        ]  # other tests use other releases
+        # Other tests run other releases of the hostile pipeline.
+        found += [each for each in hostile_histories if each.pin[2] == hostile.VERSION]
         found_faults = faults(self.promises, found, self._runs(), self._needed(found))
         if len(self.promises) != len(self.all):
             found_faults.append(f"{len(self.all)} were submitted, but {len(self.promises)} were accepted")

@@ -26,6 +26,8 @@ COMPARED_LENGTH = 60
 
 
 class Scenario:
+    """A cluster with one hosted release whose step waits for a gate. `folder` contains the gates."""
+
     def __init__(self, cluster: Cluster, release: BuiltRelease, folder: Path) -> None:
         self.cluster = cluster
         self.release = release
