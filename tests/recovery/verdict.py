@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from executions.lifecycle.states import TERMINAL, State, legal
+from executions.models.states import TERMINAL, State, legal
 from tests.recovery.history import History
 
 # Events that do not change the state. A checkpoint that a newer one replaces before it is sent leaves no event.

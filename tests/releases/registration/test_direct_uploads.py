@@ -1,4 +1,4 @@
-"""Artifacts that go straight to a real S3 server: nothing is at its digest before the coordinator has hashed it."""
+"""Direct uploads to a real S3 server. Bytes are stored under a digest only after the coordinator has hashed them."""
 
 import os
 from datetime import timedelta
@@ -46,7 +46,7 @@ def place(settings: Any, s3_place: S3Settings) -> S3Settings:
 
 
 def keys(place: S3Settings) -> list[str]:
-    """What is in the bucket, and the uploads that are under way there."""
+    """Return the objects in the bucket and its running multipart uploads."""
     client = client_of(place)
     found = client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix).get("Contents", ())
     open_ones = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())
@@ -63,7 +63,7 @@ def descriptor(data: bytes) -> dict[str, Any]:
     return making.descriptor(making.contract(), data, kind="native-binary")
 
 
-def test_what_was_sent_is_at_its_digest_once_it_is_verified_and_a_release_may_name_it(place: S3Settings) -> None:
+def test_verified_bytes_are_stored_under_their_digest_and_a_release_may_name_it(place: S3Settings) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     upload = begun(owner, DATA)
     received, parts = direct_uploads.missing(upload)
@@ -77,7 +77,7 @@ def test_what_was_sent_is_at_its_digest_once_it_is_verified_and_a_release_may_na
     assert release.artifacts.get().blob_id == digest
 
 
-def test_a_completed_upload_is_verified_at_once(broker: Broker) -> None:
+def test_a_completed_upload_is_verified_immediately(broker: Broker) -> None:
     upload = begun(making.tenant(), b"small")
     send(b"small", direct_uploads.missing(upload)[1])
     messages = broker.after(lambda: direct_uploads.complete(upload))
@@ -86,7 +86,7 @@ def test_a_completed_upload_is_verified_at_once(broker: Broker) -> None:
     assert ArtifactUpload.objects.get(pk=upload.pk).status == "STORED"
 
 
-def test_it_goes_on_where_it_broke_off(place: S3Settings) -> None:
+def test_an_interrupted_upload_is_resumed(place: S3Settings) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     _, parts = direct_uploads.missing(upload)
@@ -103,7 +103,7 @@ def test_it_goes_on_where_it_broke_off(place: S3Settings) -> None:
     assert begun(owner, DATA).pk == upload.pk, "what is stored need not be sent again"
 
 
-def test_other_bytes_are_rejected_and_taken_away(place: S3Settings) -> None:
+def test_wrong_bytes_are_rejected_and_removed(place: S3Settings) -> None:
     owner = making.tenant()
     upload = sent(owner, DATA, digest=making.digest_of(b"other"))
     assert finish(upload) == ("REJECTED", "UPLOAD_DIGEST_MISMATCH")
@@ -115,7 +115,7 @@ def test_other_bytes_are_rejected_and_taken_away(place: S3Settings) -> None:
         direct_uploads.complete(upload)
 
 
-def test_the_server_takes_no_part_of_another_size_nor_of_another_number() -> None:
+def test_the_server_rejects_a_part_of_another_size_or_number() -> None:
     [first, *_, last] = direct_uploads.missing(begun(making.tenant(), DATA))[1]
     longer = requests.put(last.url, data=DATA[: last.size + 1], timeout=20)
     shorter = requests.put(first.url, data=DATA[: first.size - 1], timeout=20)
@@ -123,7 +123,7 @@ def test_the_server_takes_no_part_of_another_size_nor_of_another_number() -> Non
     assert {longer.status_code, shorter.status_code, moved.status_code} == {403}
 
 
-def test_parts_go_to_the_address_that_senders_know(place: S3Settings, settings: Any) -> None:
+def test_parts_are_sent_to_the_public_address(place: S3Settings, settings: Any) -> None:
     settings.S3_PUBLIC_ENDPOINT_URL = "https://store.example"
     _, [part, *_] = direct_uploads.missing(begun(making.tenant(), DATA))
     assert part.url.startswith(f"https://store.example/{place.bucket}/")
@@ -155,7 +155,7 @@ def test_bytes_that_are_replaced_after_they_were_hashed_do_not_reach_the_digest(
     assert artifact_store().look(staged.digest) is None
 
 
-def test_a_sound_object_is_not_written_over_whoever_put_it_there_and_when(place: S3Settings) -> None:
+def test_a_sound_object_is_never_overwritten(place: S3Settings) -> None:
     direct, name, staged, key = hashed(making.tenant())
     client = client_of(place)
 
@@ -164,17 +164,17 @@ def test_a_sound_object_is_not_written_over_whoever_put_it_there_and_when(place:
 
     def verified() -> Seen | None:
         """Return None in the first call. After that, the object of another upload exists."""
-        seen = artifact_store().verified(staged.digest)
-        if seen is None:
+        stat = artifact_store().verified(staged.digest)
+        if stat is None:
             put_by_another()
-        return seen
+        return stat
 
     for _ in range(2):
         assert direct.place(name, staged, key, verified)
         assert client.head_object(Bucket=place.bucket, Key=key)["Metadata"] == {"by": "another"}
 
 
-def test_a_part_of_another_size_than_planned_has_to_be_sent_again(place: S3Settings) -> None:
+def test_a_part_of_the_wrong_size_must_be_sent_again(place: S3Settings) -> None:
     upload = begun(making.tenant(), DATA)
     client_of(place).upload_part(
         Bucket=place.bucket,
@@ -186,8 +186,8 @@ def test_a_part_of_another_size_than_planned_has_to_be_sent_again(place: S3Setti
     assert [part.number for part in direct_uploads.missing(upload)[1]] == [1, 2, 3]
 
 
-def test_another_size_than_declared_is_rejected(place: S3Settings) -> None:
-    """Whoever holds the store's own key could send it; a presigned request cannot."""
+def test_a_size_other_than_the_declared_one_is_rejected(place: S3Settings) -> None:
+    """Only a client with the credentials of the store can send it. A presigned request cannot."""
     upload = begun(making.tenant(), DATA)
     client = client_of(place)
     key = f"{place.prefix}/staging/{upload.pk}"
@@ -199,7 +199,7 @@ def test_another_size_than_declared_is_rejected(place: S3Settings) -> None:
     assert keys(place) == []
 
 
-def test_what_nobody_finishes_expires_and_is_swept(place: S3Settings) -> None:
+def test_unfinished_uploads_expire_and_are_cleared(place: S3Settings) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     [part, *_] = direct_uploads.missing(upload)[1]
@@ -218,7 +218,7 @@ def test_what_nobody_finishes_expires_and_is_swept(place: S3Settings) -> None:
     assert begun(owner, DATA).pk != upload.pk
 
 
-def test_an_upload_whose_time_is_over_is_begun_anew(place: S3Settings) -> None:
+def test_an_expired_upload_is_replaced_by_a_new_one(place: S3Settings) -> None:
     owner = making.tenant()
     upload = begun(owner, DATA)
     with as_owner():
@@ -228,7 +228,7 @@ def test_an_upload_whose_time_is_over_is_begun_anew(place: S3Settings) -> None:
     assert upload.status == "EXPIRED"
 
 
-def test_another_tenant_neither_sees_an_upload_nor_profits_from_it() -> None:
+def test_another_tenant_cannot_see_or_use_an_upload() -> None:
     owner, other = making.tenant(), making.tenant()
     upload = stored(owner, DATA)
     with pytest.raises(UploadUnknown):
@@ -239,7 +239,7 @@ def test_another_tenant_neither_sees_an_upload_nor_profits_from_it() -> None:
     assert (theirs.status, theirs.pk != upload.pk) == ("OPEN", True)
 
 
-def test_bytes_that_were_removed_have_to_be_sent_again(place: S3Settings) -> None:
+def test_removed_bytes_must_be_sent_again(place: S3Settings) -> None:
     owner = making.tenant()
     upload = stored(owner, DATA)
     day, none = timedelta(days=1), timedelta(seconds=-60)
@@ -249,7 +249,7 @@ def test_bytes_that_were_removed_have_to_be_sent_again(place: S3Settings) -> Non
     assert begun(owner, DATA).status == "OPEN"
 
 
-def test_a_fresh_proof_spares_bytes_that_were_there_long_before(place: S3Settings) -> None:
+def test_a_new_direct_upload_keeps_old_bytes_from_removal(place: S3Settings) -> None:
     owner, digest = making.tenant(), making.digest_of(DATA)
     stored(making.tenant(), DATA)
     long_ago = timezone.now() - timedelta(days=3)
@@ -264,12 +264,12 @@ def test_a_fresh_proof_spares_bytes_that_were_there_long_before(place: S3Setting
     assert list(retention.remove(old, day)) == old
 
 
-def test_a_verification_that_died_anywhere_may_be_run_again(place: S3Settings) -> None:
+def test_a_verification_that_died_at_any_point_can_be_repeated(place: S3Settings) -> None:
     owner = making.tenant()
     upload, direct = sent(owner, DATA), artifact_store().direct
     assert direct is not None
     name = str(upload.pk)
-    # Each is as far as a process may have come.
+    # Each step is a point at which a process may die.
     assert direct.join(name, upload.storage_id)
     assert direct.join(name, upload.storage_id)
     staged = direct.read(name)
@@ -302,7 +302,7 @@ def test_a_verification_renews_its_claim_while_it_reads(place: S3Settings) -> No
     assert len(calls) > 12, "once for each chunk"
 
 
-def test_the_sweep_sends_a_lost_verification_off_again(
+def test_the_sweep_sends_messages_for_lost_verifications(
     django_capture_on_commit_callbacks: Any, place: S3Settings
 ) -> None:
     upload = sent(making.tenant(), DATA)
@@ -318,7 +318,7 @@ def test_the_sweep_sends_a_lost_verification_off_again(
     assert len(rung) == 1
 
 
-def test_a_store_that_is_away_is_no_verdict(settings: Any, place: S3Settings) -> None:
+def test_an_unavailable_store_gives_no_verdict(settings: Any, place: S3Settings) -> None:
     upload = sent(making.tenant(), DATA)
     settings.S3_ENDPOINT_URL, settings.S3_TIMEOUT_SECONDS = "http://127.0.0.1:1", 0.2
     assert finish(upload) == ("VERIFYING", None)
@@ -326,8 +326,8 @@ def test_a_store_that_is_away_is_no_verdict(settings: Any, place: S3Settings) ->
     assert finish(upload) == ("STORED", None)
 
 
-def test_the_sweep_asks_a_store_that_is_away_only_once(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Each further question would wait for the store in vain."""
+def test_the_sweep_tries_an_unavailable_store_only_once(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Each further attempt would wait until its time-out."""
     owner = making.tenant()
     uploads = [begun(owner, bytes([number])) for number in range(3)]
     with as_owner():
@@ -338,7 +338,7 @@ def test_the_sweep_asks_a_store_that_is_away_only_once(settings: Any, caplog: py
     assert ArtifactUpload.objects.filter(tenant=owner, status="EXPIRED", cleared=False).count() == len(uploads)
 
 
-def test_a_damaged_blob_is_healed_by_a_direct_upload(place: S3Settings) -> None:
+def test_a_direct_upload_replaces_a_damaged_blob(place: S3Settings) -> None:
     owner = making.tenant()
     upload = stored(owner, DATA)
     client_of(place).put_object(Bucket=place.bucket, Key=artifact_store().key(upload.digest), Body=b"damage")
@@ -349,13 +349,13 @@ def test_a_damaged_blob_is_healed_by_a_direct_upload(place: S3Settings) -> None:
     assert Blob.objects.get(digest=upload.digest).state == "SOUND"
 
 
-def test_bounds_hold(settings: Any) -> None:
+def test_the_size_and_number_of_uploads_are_limited(settings: Any) -> None:
     owner = making.tenant()
     settings.MAX_ARTIFACT_BYTES = 10
     with pytest.raises(PayloadTooLarge):
         begun(owner, DATA)
     settings.MAX_ARTIFACT_BYTES = 10**9
-    for number in range(direct_uploads.MOST_OPEN):
+    for number in range(direct_uploads.MAX_OPEN):
         begun(owner, b"x", digest=making.digest_of(str(number).encode()))
     with pytest.raises(DirectUploadsFull):
         begun(owner, DATA)
@@ -368,8 +368,8 @@ def test_bounds_hold(settings: Any) -> None:
     assert len(direct_uploads.missing(begun(making.tenant(), b"", digest="sha256:" + "0" * 64, size=10**9))[1]) == 100
 
 
-def test_a_local_store_takes_none(settings: Any) -> None:
+def test_a_local_store_supports_no_direct_uploads(settings: Any) -> None:
     settings.ARTIFACT_STORE = "local"
-    assert not direct_uploads.offered()
+    assert not direct_uploads.are_supported()
     with pytest.raises(DirectUploadsUnavailable):
         begun(making.tenant(), DATA)
