@@ -1,4 +1,4 @@
-"""The S3 server of a test run: started by the first test that needs it, unless the environment names another."""
+"""The S3 server of a test run. The first test that needs it starts it, unless the environment names another."""
 
 import os
 import tempfile
@@ -18,7 +18,7 @@ from releases.artifacts.store import S3Settings
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Settings]:
-    """Where the server is. An outside one is named by S3_ENDPOINT_URL, S3_BUCKET and the two parts of a key."""
+    """The settings of the server. S3_ENDPOINT_URL, S3_BUCKET and the two variables of a key name an external one."""
     names = ("S3_BUCKET", "S3_ENDPOINT_URL", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
     if all(os.environ.get(name) for name in names):
         bucket, url, key, secret = (os.environ[name] for name in names)
@@ -35,7 +35,7 @@ def s3_server() -> Iterator[S3Settings]:
 
 @pytest.fixture
 def s3_place(s3_server: S3Settings, name: str) -> S3Settings:
-    """A prefix of the test's own."""
+    """The settings with a prefix that only this test uses."""
     return replace(s3_server, prefix=name, timeout_seconds=5.0)
 
 
@@ -56,7 +56,7 @@ def _client(where: S3Settings) -> Any:
 
 
 def use_s3(settings: Any, where: S3Settings) -> None:
-    """Have the product's settings name the store at `where`."""
+    """Set the product's settings to the store at `where`."""
     settings.ARTIFACT_STORE = "s3"
     settings.S3_BUCKET, settings.S3_PREFIX = where.bucket, where.prefix
     settings.S3_ENDPOINT_URL, settings.S3_REGION = where.endpoint_url, where.region

@@ -27,9 +27,9 @@ class S3Product:
 
     def get(self, path: str) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = requests.get(f"{self.product.url}/api/v1/tenants/{TENANT}/{path}", headers=headers, timeout=20)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = requests.get(f"{self.product.url}/api/v1/tenants/{TENANT}/{path}", headers=headers, timeout=20)
+        assert response.status_code == 200, response.text
+        return response.json()
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def s3_product(folder: Path, where: S3Settings, static_root: str, **settings: st
         database(f"test_{NUMBER}_s3") as name,
         Backing(folder / "servers", outside={"DATABASE_URL": ordinary_url(name)}) as backing,
     ):
-        named = {
+        defaults = {
             **transaction_calls.environment(),
             "STATIC_ROOT": static_root,
             "ARTIFACT_STORE": "s3",
@@ -51,7 +51,7 @@ def s3_product(folder: Path, where: S3Settings, static_root: str, **settings: st
             "SWEEP_SECONDS": "0.5",
             "UPLOAD_PART_BYTES": str(5 * 2**20),
         }
-        product = Product(folder / "product", backing.environment(), {**named, **settings}, web_processes=1)
+        product = Product(folder / "product", backing.environment(), {**defaults, **settings}, web_processes=1)
         try:
             product.start()
             person = [f"--username={PERSON}", "--email=ann@example.org", "--noinput"]

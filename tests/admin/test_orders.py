@@ -349,7 +349,7 @@ def test_the_page_of_a_campaign_follows_only_while_something_moves(log_in: LogIn
     assert 'data-status="COMPLETED"' in moved.text
     assert "hx-get" in moved.text
     [claim] = [each for each in making.claimed(acme.tenant) if each.execution_id == first.pk]
-    asking.record(acme, making.answer(claim))
+    asking.record(acme, making.outcome_of(claim))
     over = client.get(of("campaign_live", made))
     assert "SUCCEEDED" in over.text
     assert "hx-get" not in over.text

@@ -48,7 +48,7 @@ def key(tenant: str) -> WorkerKey:
 
 def outcomes(claim: Claim, tenant: str | None = None) -> dict[str, Any]:
     """The answer of the claim's own worker, signed with the key of `tenant`."""
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     return seal(identity(claim), group, key(tenant or claim.tenant))
 
 
@@ -117,7 +117,7 @@ def test_what_another_tenants_key_signed_is_refused(
 def test_a_tenants_own_key_does_not_speak_for_another_tenants_execution(claim: Claim) -> None:
     """The envelope is well signed for a tenant who is not the execution's: it names an execution of nobody."""
     other, release = making.ready()
-    group = OutcomeGroup(worker_id="w", outcomes=[making.answer(claim)])
+    group = OutcomeGroup(worker_id="w", outcomes=[making.outcome_of(claim)])
     tasks.record(seal(release.identity, group, key(other.slug)))
     execution = Execution.objects.get(pk=claim.execution_id)
     assert (execution.status, execution.event_count) == ("RUNNING", 2)

@@ -104,7 +104,7 @@ def test_a_server_that_is_gone(far: S3Bench, relay: Relay) -> None:
         assert "does not answer" in unavailable(use, DIGEST)
     assert "does not answer" in unavailable(lambda: list(far.store.list()))
     unavailable(far.keep, b"more")
-    relay.well()
+    relay.repair()
     assert far.store.verified(DIGEST) is not None
 
 
@@ -113,7 +113,7 @@ def test_a_server_that_is_too_slow(far: S3Bench, relay: Relay) -> None:
     relay.stalled.set()
     for use in (far.store.look, far.store.verified, far.store.open):
         assert "does not answer" in unavailable(use, DIGEST)
-    relay.well()
+    relay.repair()
     assert far.store.verified(DIGEST) is not None
 
 
@@ -123,7 +123,7 @@ def test_an_answer_that_breaks_off_is_no_truncated_object(far: S3Bench, relay: R
     for use in (far.store.verified, far.store.open):
         assert "does not answer" in unavailable(use, DIGEST)
     assert list(far.store.staging.iterdir()) == []
-    relay.well()
+    relay.repair()
     assert far.store.verified(DIGEST) is not None
 
 
