@@ -68,7 +68,7 @@ def _send() -> None:
 
 
 def _look() -> None:
-    artifact_store().look(NO_BLOB)
+    artifact_store().stat(NO_BLOB)
 
 
 database, broker, store = Check(_connect), Check(_send), Check(_look)

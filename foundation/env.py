@@ -4,6 +4,7 @@ A wrong or missing variable never goes unnoticed: all problems are collected and
 operator mends them in one go. No message ever holds a variable's value.
 """
 
+import json
 import math
 import re
 import ssl
@@ -224,6 +225,23 @@ class Environment:
 
         return self._read(name, "secret", "", parse, fallback={}, secret=True)
 
+    def options(self, name: str, *, of: Collection[str]) -> dict[str, dict[str, Any]]:
+        """A JSON object whose members are some of `of`, each an object of options by name. A secret."""
+
+        def parse(value: str) -> dict[str, dict[str, Any]]:
+            wrong = ValueError(f"must be a JSON object with an object of options for any of {', '.join(of)}")
+            try:
+                found = json.loads(value or "{}", object_pairs_hook=_members)
+            except (ValueError, RecursionError):
+                raise wrong from None
+            if not isinstance(found, dict) or not found.keys() <= set(of):
+                raise wrong
+            if not all(isinstance(options, dict) for options in found.values()):
+                raise wrong
+            return found
+
+        return self._read(name, "JSON", "", parse, fallback={}, secret=True)
+
     def require(self, condition: bool, problem: str) -> None:
         """Note `problem` unless `condition` holds; for what several variables say together."""
         if not condition:
@@ -293,6 +311,14 @@ class Environment:
             return Path(file).read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"cannot be read from the file that {name}_FILE names ({type(error).__name__})") from error
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of a JSON object. Raises `ValueError` for equal names, of which `json` would keep the last."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError
+    return members
 
 
 def _split(value: str) -> SplitResult | None:

@@ -18,7 +18,8 @@ from executions.lifecycle.moves import Claim
 from executions.models import Execution, Worker
 from executions.submission.submission import submit
 from releases.activation.activation import activate
-from releases.artifacts.store import LocalArtifactStore, artifact_store
+from releases.artifacts.store import artifact_store
+from releases.artifacts.store.local import LocalArtifactStore
 from releases.models import Pipeline, Release
 from releases.registration.registrar import Registration, UploadedArtifact, register, verify_release
 from tenancy.models import Tenant
@@ -98,7 +99,7 @@ def stored_file(digest: str) -> Path:
     """Where the local store keeps a blob."""
     store = artifact_store()
     assert isinstance(store, LocalArtifactStore)
-    return store.path(digest)
+    return store.file(digest)
 
 
 def upload(owner: Tenant, document: dict[str, Any], *files: bytes, **more: Any) -> Registration:

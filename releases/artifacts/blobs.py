@@ -12,6 +12,11 @@ log = logging.getLogger(__name__)
 State, Kind = Blob.State, BlobEvent.Kind
 
 
+def none_recorded() -> bool:
+    """Return True while the database records no stored bytes: a new, empty store cannot have lost any."""
+    return not Blob.objects.exclude(state=State.REMOVED).exists()
+
+
 def note_sound(digest: str, *, size: int, fingerprint: str) -> None:
     """The bytes are there and are what the digest says. Makes the row of a blob that is new."""
     with transaction.atomic():

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from releases.artifacts import blob_lock
-from releases.artifacts.store import ArtifactStore, Stored
-from releases.artifacts.store.store import CHUNK
+from releases.artifacts.store import ArtifactStore, StoredBlob
+from releases.artifacts.store.base import CHUNK
 
 
 class Outcome(StrEnum):
@@ -38,11 +38,11 @@ def relocate(source: ArtifactStore, target: ArtifactStore, *, remove: bool = Fal
         yield moved
 
 
-def _copy(source: ArtifactStore, target: ArtifactStore, stored: Stored) -> Moved:
-    there = target.look(stored.digest)
+def _copy(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
+    there = target.stat(stored.digest)
     if there is not None and there.size == stored.size:
         return Moved(stored.digest, stored.size, Outcome.THERE)
-    file = source.open(stored.digest)
+    file = source.read(stored.digest)
     if file is None:
         return Moved(stored.digest, stored.size, Outcome.GONE)
     staged = target.stage(limit=stored.size + 1)
@@ -58,7 +58,7 @@ def _copy(source: ArtifactStore, target: ArtifactStore, stored: Stored) -> Moved
     return Moved(stored.digest, stored.size, Outcome.COPIED)
 
 
-def _take_away(source: ArtifactStore, target: ArtifactStore, stored: Stored, moved: Moved) -> Moved:
+def _take_away(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob, moved: Moved) -> Moved:
     if target.verified(stored.digest) is None:
         again = _copy_over(source, target, stored)
         if again.outcome is not Outcome.COPIED:
@@ -68,7 +68,7 @@ def _take_away(source: ArtifactStore, target: ArtifactStore, stored: Stored, mov
     return moved
 
 
-def _copy_over(source: ArtifactStore, target: ArtifactStore, stored: Stored) -> Moved:
+def _copy_over(source: ArtifactStore, target: ArtifactStore, stored: StoredBlob) -> Moved:
     """Replace what the target has wrong bytes of."""
     target.quarantine(stored.digest)
     return _copy(source, target, stored)

@@ -9,7 +9,7 @@ import time
 from foundation.errors import CoordinatorError
 from foundation.wakeups import wakeup
 from releases.artifacts import verdicts
-from releases.artifacts.store import ArtifactStore, Seen, artifact_store
+from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, Release
 from releases.queries import blobs as blobs_of
@@ -18,7 +18,7 @@ CHECK_TASK = "releases.check_blob"
 # A remote store is asked about a blob this often by one process; the verdict itself is always the newest.
 LOOK_SECONDS = 30.0
 MOST_LOOKS = 10_000
-_looks: dict[str, tuple[float, Seen | None]] = {}
+_looks: dict[str, tuple[float, BlobStat | None]] = {}
 
 
 def require_sound(release: Release) -> None:
@@ -57,7 +57,7 @@ def refuse_unsound(blob: Blob) -> None:
 
 
 def _require_verified(store: ArtifactStore, blob: Blob) -> None:
-    seen = store.look(blob.digest)
+    seen = store.stat(blob.digest)
     if seen is not None and blob.state == Blob.State.SOUND and seen.fingerprint == blob.fingerprint:
         return
     state = verdicts.judge(blob.digest)
@@ -71,16 +71,16 @@ def _refuse(digest: str, state: Blob.State) -> None:
         raise _altered(digest) if state == Blob.State.DAMAGED else _missing(digest)
 
 
-def _look(store: ArtifactStore, blob: Blob) -> Seen | None:
+def _look(store: ArtifactStore, blob: Blob) -> BlobStat | None:
     """Return what is stored. For a remote store, the result is cached if the blob exists and has the right size."""
     if not store.is_remote:
-        return store.look(blob.digest)
+        return store.stat(blob.digest)
     now = time.monotonic()
     at, seen = _looks.get(blob.digest, (-LOOK_SECONDS, None))
     if seen is None or seen.size != blob.size or now - at >= LOOK_SECONDS:
         if len(_looks) >= MOST_LOOKS:
             _looks.clear()
-        seen = store.look(blob.digest)
+        seen = store.stat(blob.digest)
         _looks[blob.digest] = (now, seen)
     return seen
 

@@ -177,7 +177,7 @@ def _verify(direct: DirectUploads, upload: ArtifactUpload) -> Finding | None:
     with blob_lock.shared([upload.digest]):
         if not direct.place(name, staged, store.key(upload.digest), lambda: store.verified(upload.digest, renew)):
             raise ArtifactStoreUnavailable("The staged bytes went away while they were put in their place.")
-        seen = store.look(upload.digest)
+        seen = store.stat(upload.digest)
         if seen is None or seen.size != upload.size:
             raise ArtifactStoreUnavailable("The artifact store took an upload and does not have it.")
         with transaction.atomic():

@@ -16,10 +16,9 @@ import pytest
 
 from pipelines.release.direct_upload import DIRECT_BYTES
 from pipelines.release.publish import Target, publish
-from releases.artifacts.store import S3Settings
 from tests import making
 from tests.building import eventually
-from tests.s3 import client_of
+from tests.s3 import S3Place, client_of
 from tests.s3_product import TENANT, S3Product, s3_product
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -87,7 +86,7 @@ def dist(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def way(s3_place: S3Settings) -> Iterator[Way]:
+def way(s3_place: S3Place) -> Iterator[Way]:
     host, _, port = s3_place.endpoint_url.removeprefix("http://").partition(":")
     with way_to(host, int(port)) as made:
         yield made
@@ -95,7 +94,7 @@ def way(s3_place: S3Settings) -> Iterator[Way]:
 
 @pytest.fixture
 def there(
-    django_db_setup: None, tmp_path: Path, s3_place: S3Settings, way: Way, gathered_static_files: str
+    django_db_setup: None, tmp_path: Path, s3_place: S3Place, way: Way, gathered_static_files: str
 ) -> Iterator[S3Product]:
     url = f"http://127.0.0.1:{way.port}"
     with s3_product(tmp_path, s3_place, gathered_static_files, S3_PUBLIC_ENDPOINT_URL=url) as made:
@@ -104,7 +103,7 @@ def there(
 
 @pytest.mark.timeout(300)
 def test_a_large_file_goes_straight_to_the_store_whatever_breaks(
-    there: S3Product, dist: Path, way: Way, s3_place: S3Settings
+    there: S3Product, dist: Path, way: Way, s3_place: S3Place
 ) -> None:
     product = there.product
     target = Target(product.url, TENANT, there.token)
@@ -142,7 +141,7 @@ def test_a_large_file_goes_straight_to_the_store_whatever_breaks(
     assert [row["Key"] for row in found] == [f"{s3_place.prefix}/sha256/{digest}"]
 
 
-def staged(place: S3Settings) -> list[int]:
+def staged(place: S3Place) -> list[int]:
     """The parts that the one upload still lacks, once it has any; it is complete where there is no such upload."""
     client = client_of(place)
     uploads = client.list_multipart_uploads(Bucket=place.bucket, Prefix=place.prefix).get("Uploads", ())

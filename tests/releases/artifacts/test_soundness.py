@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from pytest_django import DjangoAssertNumQueries
 
 from releases.artifacts import soundness
 from releases.artifacts.soundness import require_sound, require_verified
-from releases.artifacts.store import S3Settings, artifact_store
+from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
-from tests.s3 import client_of, use_s3
+from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = pytest.mark.django_db
 BOTH = pytest.mark.parametrize("require", [require_sound, require_verified], ids=["submission", "activation"])
@@ -120,7 +121,7 @@ def test_equal_bytes_that_were_touched_are_hashed_once_and_then_known(
     path, before = file(release), blob(release)
     path.write_bytes(path.read_bytes())
     require_verified(release)
-    after, seen = blob(release), artifact_store().look(before.digest)
+    after, seen = blob(release), artifact_store().stat(before.digest)
     assert seen is not None
     assert seen.fingerprint != before.fingerprint
     assert (after.state, after.fingerprint) == ("SOUND", seen.fingerprint)
@@ -166,22 +167,22 @@ class TestRemote:
     """A store on the network, which may not answer."""
 
     @pytest.fixture
-    def release(self, settings: Any, s3_place: S3Settings) -> Release:
+    def release(self, settings: Any, s3_place: S3Place) -> Release:
         use_s3(settings, s3_place)
         # Unique bytes, which this process has not read before.
         return making.registered(making.tenant(), body=secrets.token_hex(8))
 
     def test_submissions_continue_while_the_store_is_unavailable_and_activations_do_not(
-        self, release: Release, settings: Any
+        self, release: Release, settings: Any, s3_place: S3Place
     ) -> None:
-        settings.S3_ENDPOINT_URL = "http://127.0.0.1:1"
+        use_s3(settings, replace(s3_place, endpoint_url="http://127.0.0.1:1"))
         require_sound(release)
         with pytest.raises(ArtifactStoreUnavailable):
             require_verified(release)
         assert blob(release).state == "SOUND"
 
     def test_the_store_is_asked_once_in_a_while_and_the_verdict_each_time(
-        self, release: Release, s3_place: S3Settings, monkeypatch: pytest.MonkeyPatch
+        self, release: Release, s3_place: S3Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         require_sound(release)
         digest = blob(release).digest
@@ -196,7 +197,7 @@ class TestRemote:
             require_sound(release)
 
     def test_an_object_that_was_absent_is_found_as_soon_as_it_is_back(
-        self, release: Release, s3_place: S3Settings
+        self, release: Release, s3_place: S3Place
     ) -> None:
         client, digest = client_of(s3_place), blob(release).digest
         place = {"Bucket": s3_place.bucket, "Key": f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"}
@@ -207,7 +208,7 @@ class TestRemote:
         client.put_object(**place, Body=data)
         require_sound(release)
 
-    def test_an_object_written_over_is_found_by_the_activation(self, release: Release, s3_place: S3Settings) -> None:
+    def test_an_object_written_over_is_found_by_the_activation(self, release: Release, s3_place: S3Place) -> None:
         digest, size = blob(release).digest, blob(release).size
         key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
         client_of(s3_place).put_object(Bucket=s3_place.bucket, Key=key, Body=bytes(size))
