@@ -47,7 +47,7 @@ class AzurePlace:
             "azure_container": self.container,
             "location": self.prefix,
             "timeout_seconds": self.timeout_seconds,
-            "client_options": {"retry_total": 0},
+            "client_options": {"initial_backoff": 0, "increment_base": 0, "random_jitter_range": 0},
         }
         return artifact_stores.azure(root, options)
 

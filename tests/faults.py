@@ -1,4 +1,4 @@
-"""A way to a server that an accident can befall: a TCP relay which refuses, stalls, or cuts what passes."""
+"""A connection to a server that may fail: a TCP relay that refuses, stalls or interrupts what passes."""
 
 import contextlib
 import socket
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Relay:
-    """Relays 127.0.0.1:`port` to `target`. Its faults count for what is sent from now on, in open connections too."""
+    """Relays 127.0.0.1:`port` to `target`. Its faults apply to what is sent from now on, in open connections too."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -19,7 +19,8 @@ class Relay:
         self.cut_after: int | None = None
         """How many bytes of an answer pass before the connection is cut; None: all."""
         self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -36,6 +37,9 @@ class Relay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        # On a busy machine it may still be about to accept a connection.
+        self._accepting.join(10)
         self._listener.close()
         for each in self._sockets:
             with contextlib.suppress(OSError):

@@ -76,7 +76,7 @@ class RemoteBench(Bench):
 
     @abstractmethod
     def through(self, relay: Relay, folder: Path) -> "RemoteBench":
-        """Return the same store behind a connection that may fail, with a timeout of half a second."""
+        """Return the same store behind a connection that may fail, with a timeout of a second at most."""
 
     @abstractmethod
     def elsewhere(self, folder: Path) -> ObjectArtifactStore:
@@ -137,7 +137,7 @@ class GoogleBench(RemoteBench):
         self.port = urlsplit(place.url).port or 0
 
     def through(self, relay: Relay, folder: Path) -> "GoogleBench":
-        return GoogleBench(replace(self.place, url=relay.url, timeout_seconds=0.5), folder)
+        return GoogleBench(replace(self.place, url=relay.url, timeout_seconds=1.0), folder)
 
     def elsewhere(self, folder: Path) -> ObjectArtifactStore:
         return replace(self.place, bucket="no-such-bucket").store(folder)
@@ -172,7 +172,7 @@ class AzureBench(RemoteBench):
         self.port = place.port
 
     def through(self, relay: Relay, folder: Path) -> "AzureBench":
-        return AzureBench(replace(self.place, port=relay.port, timeout_seconds=0.5), folder)
+        return AzureBench(replace(self.place, port=relay.port, timeout_seconds=1.0), folder)
 
     def elsewhere(self, folder: Path) -> ObjectArtifactStore:
         return replace(self.place, container="no-such-bucket").store(folder)
