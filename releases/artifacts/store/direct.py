@@ -34,8 +34,9 @@ class Bucket(Protocol):
     def public_client(self) -> "S3Client":
         """The client that presigns requests."""
 
+    @property
     def public_origins(self) -> list[str]:
-        """Return the origins of presigned requests."""
+        """The origins of presigned requests."""
 
     def name_of(self, *parts: str) -> str:
         """Return the name of an object below the store's location."""
@@ -55,7 +56,7 @@ class S3DirectUploads(DirectUploads):
 
     def origins(self) -> list[str]:
         with self._bucket.requests():
-            return self._bucket.public_origins()
+            return self._bucket.public_origins
 
     def begin(self, name: str) -> str:
         key = self._key(name)

@@ -66,8 +66,9 @@ class S3ArtifactStore(ObjectArtifactStore, S3Storage):
     def direct(self) -> S3DirectUploads:
         return S3DirectUploads(self)
 
+    @cached_property
     def public_origins(self) -> list[str]:
-        """Return the origins of presigned requests. Needs no credentials and no network."""
+        """The origins of presigned requests. Needs no credentials and no network."""
         client = self._public().unsigned_connection.meta.client
         url = urlsplit(client.generate_presigned_url("put_object", Params={"Bucket": self.bucket_name, "Key": "part"}))
         origins = [f"{url.scheme}://{url.netloc}"]
