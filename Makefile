@@ -18,7 +18,7 @@ help: ## Show this list
 setup: ## Install everything into .venv (the other targets do it too)
 	@./bootstrap
 
-demo: setup ## Start everything on this machine and run the main job before your eyes
+demo: setup ## Start everything on this machine and run the demo
 	@$(BIN)/python -m embedded.demo
 
 test: setup ## Run every test against real servers, and ten mutants; PYTEST_ARGS='-k pin' chooses

@@ -158,7 +158,7 @@ class ProductUnderTest:
         self._hosted[module] = out / "pipeline-release.json"
         [artifact] = out.glob("*.zip")
         self.client.upload(self.pipeline_id(module), self._hosted[module], artifact)
-        self.client.verdict(self.pipeline_id(module), "1")
+        self.client.verified(self.pipeline_id(module), "1")
         self.client.activate(self.pipeline_id(module), "1", "to be measured")
 
     def trees(self) -> dict[str, Child]:

@@ -33,7 +33,7 @@ def _grant(using: str, **_: Any) -> None:
         cursor.execute("SELECT current_user FROM pg_roles WHERE rolname = %s", [role])
         row = cursor.fetchone()
     if row is None:
-        log.warning("Role %s does not exist, so no rights were granted: see manage.py setup_database", role)
+        log.warning("Role %s does not exist, so no rights were granted: see coordinator setup_database", role)
     elif row[0] != role:  # if the owner is also the application role, it has every right already
         with transaction.atomic(using=using):
             grant(connection.connection.execute, connection.settings_dict["NAME"], role)

@@ -15,11 +15,11 @@ from foundation.scheduling import places
 from foundation.wakeups import wakeup
 from wire.broker import quiet_consumer
 from wire.broker.client import survive_broker_loss
-from wire.messages.celery_messages import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
+from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
 from wire.messages.task_messages import TaskMessages, signing_keys
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coordinator.settings")
-# Celery discards the results of Django's system checks, which import every page. `manage.py check` reports them.
+# Celery discards the results of Django's system checks, which import every page. `coordinator check` reports them.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 survive_broker_loss()
@@ -34,12 +34,12 @@ def _require_ordinary_role(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _answer_bells_here(**_: Any) -> None:
-    """What a control worker makes room for it sends out itself, in a thread that does so for many outcomes at once."""
+def _dispatch_in_this_process(**_: Any) -> None:
+    """Dispatch in a thread of this process when an outcome leaves capacity for more work, for many outcomes at once."""
     from executions.lifecycle.dispatch import dispatch
     from executions.workers.registry import DISPATCH_TASK
 
-    wakeup.answer_here(DISPATCH_TASK, dispatch)
+    wakeup.handle_here(DISPATCH_TASK, dispatch)
 
 
 @signals.worker_init.connect
@@ -57,7 +57,7 @@ def _leave_room_for_short_tasks(instance: Any, **_: Any) -> None:
 
 @signals.task_prerun.connect
 def _drop_dead_connections(**_: Any) -> None:
-    """Connections outlive tasks (CELERY_DB_REUSE_MAX), but not a database that was started anew."""
+    """Close connections that the database has closed. Tasks share connections (CELERY_DB_REUSE_MAX)."""
     close_old_connections()
 
 

@@ -1,4 +1,4 @@
-"""Warns at boot if the processes may open more connections than PostgreSQL accepts."""
+"""Warns at the start if the processes may open more connections than PostgreSQL accepts."""
 
 import itertools
 import logging
@@ -25,29 +25,29 @@ SELECT least(
 
 
 def check_soon(*, processes: int, threads: int) -> None:
-    """Check in a thread, so that an unreachable database does not delay the boot."""
-    wanted = processes * (threads + EXTRA_THREADS)
-    threading.Thread(name="connection-budget", target=check, args=[wanted], daemon=True).start()
+    """Check in a thread, so that an unreachable database does not delay the start."""
+    needed = processes * (threads + EXTRA_THREADS)
+    threading.Thread(name="connection-budget", target=check, args=[needed], daemon=True).start()
 
 
-def check(wanted: int) -> bool:
-    """Log a warning and return False if PostgreSQL does not accept `wanted` more connections."""
+def check(needed: int) -> bool:
+    """Log a warning and return False if PostgreSQL does not accept `needed` more connections."""
     connection = connections.create_connection("default")
     try:
         with connection.cursor() as cursor:
             cursor.execute(_LIMIT)
             limit, used = cursor.fetchone()
     except Error as error:
-        log.warning("The limit of connections to the database is not known: %s", type(error).__name__)
+        log.warning("The database's limit of connections is unknown: %s", type(error).__name__)
         return True
     finally:
         connection.close()
-    if wanted + used <= limit:
+    if needed + used <= limit:
         return True
     log.warning(
         "These processes may open %d connections to the database, which has %d open and accepts %d from this role."
         " Raise max_connections, or use fewer threads.",
-        *(wanted, used, limit),
+        *(needed, used, limit),
     )
     return False
 

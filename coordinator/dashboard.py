@@ -1,4 +1,4 @@
-"""The first page after the log-in: what is active, what runs it, what waits, what failed."""
+"""The overview page: active releases, their workers, live and stranded executions, and failures."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ from tenancy.models import Tenant
 PIPELINES_SHOWN = 100
 ACTIVATIONS_SHOWN = 8
 FAILED = (State.FAILED.value, State.DLQ.value)
-FAILURES_OF = timedelta(hours=24)
-MOST_WAITING = 999
-"""Up to here questions are counted; more are told as more."""
+FAILED_WITHIN = timedelta(hours=24)
+MAX_COUNTED = 999
+"""The largest number of open questions that is counted."""
 
 
 @dataclass
 class Line:
-    """One pipeline of the overview."""
+    """A pipeline in the overview. `live` counts executions by state, `failed` those of the last 24 hours."""
 
     pipeline: Pipeline
     workers: int
@@ -36,7 +36,7 @@ class Line:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """unfold's hook: adds the overview of the person's tenants to the index page."""
+    """Add the overview of the user's tenants to the context of the index page. Unfold calls this."""
     tenant_ids = list(tenants_of(request.user).values_list("pk", flat=True))
     workers = _admitting_workers(tenant_ids)
     live = _live(tenant_ids)
@@ -53,7 +53,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "failed_count": sum(line.failed for line in lines),
         "worker_count": workers.total(),
         "waiting_count": waiting_count(tenant_ids),
-        "most_waiting": MOST_WAITING,
+        "max_counted": MAX_COUNTED,
         "stranded": waiting,
         "stranded_count": sum(each.count for each in waiting),
         "activations": _activations(tenant_ids),
@@ -62,13 +62,13 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def waiting_count(tenants: QuerySet[Tenant] | list[int]) -> int:
-    """How many questions wait for an answer, counted no further than one more than MOST_WAITING."""
+    """Return the number of open questions, at most MAX_COUNTED + 1."""
     rows = Interaction.objects.filter(tenant__in=tenants, status__in=Interaction.OPEN).exclude(transport=TIMER)
-    return rows.order_by()[: MOST_WAITING + 1].count()
+    return rows.order_by()[: MAX_COUNTED + 1].count()
 
 
 def _admitting_workers(tenant_ids: list[int]) -> Counter[int | None]:
-    """Return how many workers admit new executions of each release."""
+    """Count the workers that admit new executions, by release."""
     rows = WorkerEligibility.objects.filter(worker__tenant__in=tenant_ids, admits=True)
     return Counter(rows.values_list("release_id", flat=True))
 
@@ -97,8 +97,8 @@ def _lines(tenant_ids: list[int], workers: Counter[int | None], live: Counter[tu
 
 
 def _failed(tenant_ids: list[int]) -> defaultdict[tuple[int, str], int]:
-    """What failed for good lately: an index of failures finds those, however many executions a day has."""
-    since = timezone.now() - FAILURES_OF
+    """Count the recent failures by tenant and pipeline id. An index contains only failed executions."""
+    since = timezone.now() - FAILED_WITHIN
     rows = Execution.objects.filter(tenant__in=tenant_ids, finished_at__gte=since, status__in=FAILED).order_by()
     counted = rows.values_list("tenant_id", "pipeline_id").annotate(count=Count("pk"))
     return defaultdict(int, {(tenant_id, pipeline_id): count for tenant_id, pipeline_id, count in counted})

@@ -1,4 +1,4 @@
-"""Whether this web process can serve: for a load balancer, and for a person with curl."""
+"""Health endpoints of the web process, for load balancers and operators."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from foundation.wakeups.broker_gate import gate
 from releases.artifacts.store import artifact_store
 
 log = logging.getLogger(__name__)
-# A probe of a load balancer waits for a second or two; a part that takes longer to answer is reported as DOWN.
+# Load balancers wait for a response for a second or two. A part that takes longer than this is reported as DOWN.
 CHECK_TIMEOUT = 0.5  # seconds
 NO_BLOB = f"sha256:{hashlib.sha256(b'no such blob').hexdigest()}"
 
@@ -53,39 +53,39 @@ class Check:
 
 
 def _connect() -> None:
-    """Check a new connection: an open one does not show that the next request can open one."""
-    made = connections.create_connection("default")
+    """Open a new connection, because an existing one does not show that another can be opened."""
+    connection = connections.create_connection("default")
     try:
-        with made.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     finally:
-        made.close()
+        connection.close()
 
 
-def _send() -> None:
+def _reach_broker() -> None:
     if not gate.probe():
         raise ConnectionError
 
 
-def _look() -> None:
+def _reach_store() -> None:
     artifact_store().stat(NO_BLOB)
 
 
-database, broker, store = Check(_connect), Check(_send), Check(_look)
+database, broker, store = Check(_connect), Check(_reach_broker), Check(_reach_store)
 
 
 @require_safe
 def live(request: HttpRequest) -> JsonResponse:
-    """200 while the process answers at all."""
+    """Respond with 200 while the process serves requests."""
     return JsonResponse({"status": "UP"})
 
 
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Answer 503 if no connection to the database is available, because no request can be served then; else 200.
+    """Respond with 503 if the database does not accept connections, because no request can be served then; else 200.
 
-    The broker and the artifact store are reported and do not fail the probe: without them work is late, or uploads are
-    refused, and other requests are served.
+    Failures of the broker and the artifact store are reported but do not change the status. Without the broker, work is
+    delayed. Without the store, uploads fail. All other requests succeed.
     """
     parts = {"database": database.status(), "broker": broker.status(), "artifactStore": store.status()}
     status = parts["database"]

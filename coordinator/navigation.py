@@ -1,4 +1,4 @@
-"""The admin's sidebar: only what the person may open."""
+"""The sidebar of the admin. It contains only pages that the user may open."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-from coordinator.dashboard import MOST_WAITING, waiting_count
+from coordinator.dashboard import MAX_COUNTED, waiting_count
 from tenancy.access import tenants_of
 from tenancy.roles import Scope
 
@@ -31,7 +31,7 @@ ADMINISTERING = (
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The groups of links, each with whether it is where the person is."""
+    """Return the groups of links. The link of the current page is active."""
     upload = reverse("admin:releases_release_upload")
     on_upload = request.path == upload
     groups = [_group("", [_link(request, reverse("admin:index"), "Overview", "dashboard", exact=True)])]
@@ -43,8 +43,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         groups.append(_group("Releases", releasing))
         running = {model: _model(request, model, *entry) for model, *entry in RUNNING}
         if waiting := waiting_count(tenants_of(request.user, Scope.ANSWER)):
-            told = f"{waiting}" if waiting <= MOST_WAITING else f"{MOST_WAITING}+"
-            running["executions_interaction"].update(badge=told, badge_variant="warning")
+            badge = f"{waiting}" if waiting <= MAX_COUNTED else f"{MAX_COUNTED}+"
+            running["executions_interaction"].update(badge=badge, badge_variant="warning")
         groups.append(_group("Executions", list(running.values())))
     administering = []
     if request.user.is_superuser or tenants_of(request.user, Scope.ADMINISTER).exists():

@@ -30,19 +30,20 @@ class Slots:
         self._permits: SimpleQueue[None] = SimpleQueue()
         self._idle: list[Any] = []
         for _ in range(count):
-            made = connections.create_connection(DEFAULT_DB_ALIAS)
-            made.inc_thread_sharing()
-            self._idle.append(made)
+            connection = connections.create_connection(DEFAULT_DB_ALIAS)
+            connection.inc_thread_sharing()
+            self._idle.append(connection)
             self._permits.put(None)
 
     def take(self) -> None:
-        """Wait for a free slot. Django checks a connection only when a request begins, so this checks each one."""
+        """Wait for a free slot. Check its connection, because Django checks connections only when a request begins."""
         self._permits.get()
         taken = self._idle.pop()
         taken.close_if_unusable_or_obsolete()
         connections[DEFAULT_DB_ALIAS] = taken
 
     def leave(self) -> None:
+        """Return the slot and its connection."""
         connection = connections[DEFAULT_DB_ALIAS]
         del connections[DEFAULT_DB_ALIAS]
         self._idle.append(connection)
@@ -74,7 +75,7 @@ class WaitingPlaces:
         """Occupy a place. Raises `SlowRequestsBusy` if none is free for this client address."""
         with self._lock:
             if not self._free or self._taken[client] >= self._share:
-                raise SlowRequestsBusy("Too many requests have arrived only in part. Try again in a moment.")
+                raise SlowRequestsBusy("Too many requests are incomplete. Try again in a moment.")
             self._free -= 1
             self._taken[client] += 1
 
@@ -111,14 +112,14 @@ class Body:
 
 
 def _body(environ: dict[str, Any], slots: Slots, waiting: WaitingPlaces) -> Any:
-    """Return the request's body as a file. A short one is read before the request takes a slot, so it leaves none."""
+    """Return the request's body as a file. A short body is read now, before the request takes a slot."""
     stream, client = environ["wsgi.input"], client_address(environ)
     length = environ["CONTENT_LENGTH"]
     if length.isdecimal() and len(length) < 10 and int(length) <= READ_AHEAD_BYTES:
         try:
             waiting.take(client)
         except SlowRequestsBusy:
-            pass  # the application reads the body and answers that
+            pass  # the application reads the body and reports the error
         else:
             try:
                 return BytesIO(stream.read(int(length)))

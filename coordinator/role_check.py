@@ -49,7 +49,7 @@ def check(connected: BaseDatabaseWrapper) -> None:
             if dangers := application_dangers(cursor.execute, role):
                 raise ImproperlyConfigured(
                     f"The database role {role} must not run this process: it {'; it '.join(dangers)}."
-                    " Run manage.py setup_database, and name an ordinary role in DATABASE_URL."
+                    " Run coordinator setup_database, and name an ordinary role in DATABASE_URL."
                     " For development, DATABASE_ROLE_CHECK=false turns this check off."
                 )
 

@@ -1,9 +1,8 @@
-"""Django's settings. Every variable is read here, once, through `env`; `docs/settings.md` explains each."""
+"""Django's settings. Only this module reads environment variables. `docs/settings.md` describes them."""
 
 import os
 import sys
 from datetime import timedelta
-from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
@@ -14,7 +13,6 @@ from foundation.env import Environment
 from wire.broker.tls import tls_options
 
 env = Environment(os.environ)
-BASE_DIR = Path(__file__).resolve().parent.parent
 
 SECRET_KEY = env.secret("SECRET_KEY", shortest=32)
 SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS", shortest=32)
@@ -104,7 +102,7 @@ MAX_BATCH_BYTES = env.integer("MAX_BATCH_BYTES", 8 * 1024**2)
 LARGE_BODIES_BYTES = env.integer("LARGE_BODIES_BYTES", 32 * 1024**2)
 LEASE_SECONDS = env.number("LEASE_SECONDS", 30, least=1)
 SWEEP_SECONDS = env.number("SWEEP_SECONDS", 5, least=0.1)
-# Each SWEEP_SECONDS a message follows the heartbeats. After three without any, heartbeats are known not to arrive.
+# A message follows the heartbeats every SWEEP_SECONDS. If three in a row are missing, heartbeats do not arrive.
 MESSAGE_PATH_SECONDS = 3 * SWEEP_SECONDS
 SWEEP_LIMIT = env.integer("SWEEP_LIMIT", 500)
 # How soon an execution is claimed again after the broker refused its command. It bounds the events of an outage.
@@ -227,7 +225,6 @@ WSGI_APPLICATION = "coordinator.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -303,7 +300,7 @@ env.require(
 SECURE_REFERRER_POLICY = SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
-# A release form has a handful of fields, and as many files as a release may have artifacts, and two documents.
+# A release form has a file for each artifact, and two documents.
 DATA_UPLOAD_MAX_NUMBER_FILES = MAX_RELEASE_ARTIFACTS + 2
 
 KNOX_TOKEN_MODEL = "tenancy.ApiToken"  # noqa: S105 - the name of a model
@@ -316,8 +313,8 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PAGINATION_CLASS": "foundation.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["foundation.api.filters.StrictFilters"],
-    "DEFAULT_SCHEMA_CLASS": "foundation.api.schema.ProblemSchema",
-    # An answer to OPTIONS is nothing that the OpenAPI document tells of.
+    "DEFAULT_SCHEMA_CLASS": "tenancy.api.schema.TenantSchema",
+    # The OpenAPI document does not describe responses to OPTIONS.
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "foundation.api.problem.handle",
     "UNAUTHENTICATED_USER": None,
@@ -375,35 +372,35 @@ CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_TASK_ROUTES = {
     "executions.record": {"queue": "outcomes"},
     "executions.heartbeat": {"queue": "heartbeats"},
-    # It shows that heartbeats arrive.
+    # Shows that heartbeats arrive.
     "executions.confirm_messages": {"queue": "heartbeats"},
     # Receivers of webhooks and REST workers may be slow: an installation can serve them with separate workers.
     "executions.send_webhooks": {"queue": "webhooks"},
     "executions.call_rest_worker": {"queue": "rest"},
-    # Reading whole artifacts may take long, too, and so may asking image registries.
+    # Reading entire artifacts, and requests to image registries, may take long.
     "releases.verify": {"queue": "artifacts"},
     "releases.scrub": {"queue": "artifacts"},
     "releases.check_blob": {"queue": "artifacts"},
     "releases.finish_upload": {"queue": "artifacts"},
     "releases.remove_orphans": {"queue": "artifacts"},
-    # So may removing what is long over.
+    # So may the removal of old executions.
     "executions.remove_old": {"queue": "artifacts"},
 }
-# The bell is a hint: where the broker is down, the caller must not wait for it. `max_retries` is that of a connection
-# for sending, which would be tried for six seconds; workers and the clock wait for their broker by the settings above.
+# A wake-up may be lost, so its sender must not wait for an unreachable broker: `max_retries` applies to connections for
+# sending, which would otherwise be tried for six seconds. Workers and the clock wait as the settings above say.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # What a killed control worker had in hand comes back while leases last: its tasks are short and safe to repeat.
+    # Messages of a killed control worker are redelivered before leases end. Its tasks are short and safe to repeat.
     "visibility_timeout": 15,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
-    # They look for it under a lock, one at a time. Who is killed at it keeps the others from it for so long.
+    # One worker at a time redelivers, under a lock. If it is killed, the lock is free after this time.
     "unacked_mutex_expire": 10,
     "socket_connect_timeout": 2,
     "socket_timeout": 10,
     "max_retries": 0,
 }
 CELERY_TASK_PUBLISH_RETRY = False
-# Tasks share their thread's connection; `coordinator.celery` sees to one that the database has closed.
+# Tasks share their thread's connection. `coordinator.celery` replaces one that the database has closed.
 CELERY_DB_REUSE_MAX = 10_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
@@ -422,8 +419,8 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "filters": {"limit": {"()": "wire.broker.log_limit.LogLimit"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["limit"]}},
-    # Celery logs two lines for each task and Azure's client two for each request, which say nothing that a row does
-    # not. Failures are logged nevertheless.
+    # Celery's two lines for each task and those of Azure's client for each request contain nothing that the database
+    # does not. Failures are still logged.
     "loggers": {
         name: {"level": "WARNING"}
         for name in (
@@ -469,5 +466,5 @@ UNFOLD = {
 try:
     env.raise_problems()
 except ImproperlyConfigured as error:
-    # A traceback would hide what is wrong. Every process reads its settings first, and ends here.
+    # A traceback would hide the problems. Every process reads its settings first, and ends here.
     sys.exit(str(error))

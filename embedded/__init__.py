@@ -1,4 +1,4 @@
-"""Real servers on one machine, for the demo and the tests: PostgreSQL, Valkey, the processes of the product.
+"""PostgreSQL, Valkey, an S3 server and the product's processes on one machine, for the demo and the tests.
 
-Nothing here imports Django, and nothing of the product imports this package.
+This package does not import Django, and no other package of the product imports this one.
 """

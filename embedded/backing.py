@@ -1,4 +1,4 @@
-"""The servers that the product stands on, from wheels, unless the environment names others."""
+"""The servers that the product needs: local ones from wheels, or those that the environment names."""
 
 import atexit
 import os
@@ -15,7 +15,7 @@ from embedded.valkey import Valkey
 
 
 class Backing:
-    """PostgreSQL and a Redis-compatible server: those `outside` names, or else our own; a context manager.
+    """A context manager that runs PostgreSQL and Valkey, unless `outside` names other servers.
 
     `outside` (default: the environment) may hold DATABASE_URL (with DATABASE_OWNER_URL, the role that
     migrates) and REDIS_URL (with REDIS_OWNER_URL, a user that may create users). For each of the two URLs, no local
@@ -51,7 +51,7 @@ class Backing:
         return found
 
     def start(self) -> None:
-        """Start our own servers and return once they answer; raises `ChildError`, and then none runs."""
+        """Start the local servers and return when they accept connections. Raises `ChildError`, and then none runs."""
         with ExitStack() as undo:
             undo.callback(self.stop)
             if self.valkey is not None:
@@ -61,7 +61,7 @@ class Backing:
             undo.pop_all()
 
     def stop(self) -> None:
-        """End our own servers; a temporary folder goes with them."""
+        """Stop the local servers, and remove a temporary folder."""
         if not self._temporary:
             for server in (self.valkey, self.postgres):
                 if server is not None:
@@ -83,11 +83,11 @@ class Backing:
 
 
 def for_tests() -> None:
-    """Have servers for one run of pytest, and their URLs in `os.environ`, before Django's settings are read.
+    """Start servers for one run of pytest, and put their URLs into `os.environ`, before Django's settings are read.
 
     Call it at the top of the outermost `conftest.py`. Only the first process of a run starts servers (not
-    durable, stopped at its exit); the workers of pytest-xdist inherit the environment. An outside server that
-    the environment names is used.
+    durable, stopped at its exit); the workers of pytest-xdist inherit the environment. If the
+    environment names a server, that one is used.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         return

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the process that started them, not even when that one is killed."""
+"""Child processes that end with the process that started them, even if that one is killed."""
 
 import os
 import random
@@ -14,48 +14,48 @@ from types import TracebackType
 from typing import Self
 
 _GUARD = Path(__file__).with_name("guard.py")
-# Below the kernel's ephemeral range, so that no outgoing connection takes a port between the choice and its
-# use; and above every port that browsers refuse to open.
+# Below the kernel's ephemeral range, so that no outgoing connection takes a port before it is used, and above all ports
+# that browsers block.
 _PORTS = range(20_000, 32_768)
-_handed_out: set[int] = set()
+_returned_ports: set[int] = set()
 
 
 class ChildError(Exception):
-    """A child could not be started or ended too early; the message has the end of its log."""
+    """A child process could not start, or it has ended. The message contains the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A system account to run a child as; only root may."""
+    """A system account for a child process. Only root can start a process as another account."""
 
     uid: int
     gid: int
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on, below 32768, and never the same twice in one process.
+    """Return a free TCP port of 127.0.0.1 below 32768. A process never gets the same port twice.
 
-    Raises `OSError` when a thousand tries find none.
+    Raises `OSError` if 1000 attempts find none.
     """
     for _ in range(1000):
         port = random.choice(_PORTS)  # noqa: S311 - not a secret
-        if port in _handed_out:
+        if port in _returned_ports:
             continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        _handed_out.add(port)
+        _returned_ports.add(port)
         return port
     raise OSError("no free port on 127.0.0.1")
 
 
 class Child:
-    """A running command with its log. It dies, and whatever it started, when this process ends in any way.
+    """A running command. It ends, with all processes that it started, when the current process ends or is killed.
 
-    The command runs in a session of its own, so a Ctrl-C at the terminal reaches only the supervisor, which
-    decides the order in which to stop. Its standard output and error are appended to `log`.
+    The command runs in a separate session, so Ctrl-C in the terminal reaches only the current process, which decides
+    in which order to stop its children. Standard output and standard error are appended to `log`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Child:
         directory: Path | None = None,
         account: Account | None = None,
     ) -> None:
-        """Start the command; raises `ChildError` when it cannot be executed."""
+        """Start the command. Raises `ChildError` if it cannot be executed."""
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -100,12 +100,12 @@ class Child:
 
     @property
     def status(self) -> int | None:
-        """The exit status (128 + signal when a signal ended it), or None while it runs."""
+        """The exit status, or None while the command runs. It is 128 + N if signal N ended the command."""
         return self._guard.poll()
 
     @property
     def guard_pid(self) -> int:
-        """The process between us and the command: our child, and an ancestor of all the command starts."""
+        """The process id of the guard: a child of this process, and the parent of the command."""
         return self._guard.pid
 
     @property
@@ -113,23 +113,23 @@ class Child:
         return self.status is None
 
     def send(self, number: Signals) -> None:
-        """Send a signal to the command itself, not to what it started; nothing happens when it has ended."""
+        """Send a signal to the command, but not to the processes that it started. Does nothing if it has ended."""
         if not self.running:
             return
-        if number in {SIGKILL, SIGSTOP}:  # no process can pass these two on
+        if number in {SIGKILL, SIGSTOP}:  # the guard cannot catch and forward these two
             os.kill(self.pid, number)
         else:
             self._guard.send_signal(number)
 
     def wait(self, seconds: float | None = None) -> int:
-        """The exit status, once the command and all it started are gone; raises `TimeoutError`."""
+        """Return the exit status when the command and all its descendants have ended. Raises `TimeoutError`."""
         try:
             return self._guard.wait(seconds)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"{self.name} still runs after {seconds:g} s") from error
 
     def stop(self, *, grace: float = 10.0, number: Signals = SIGTERM) -> int:
-        """Ask it to end, and kill it when it has not after `grace` seconds; returns the exit status."""
+        """Send the signal `number`, and SIGKILL after `grace` seconds. Return the exit status."""
         self.send(number)
         try:
             return self.wait(grace)
@@ -137,22 +137,22 @@ class Child:
             return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL the command; what it started is killed with it. Returns the exit status."""
+        """Kill the command and all its descendants. Return the exit status."""
         self.send(SIGKILL)
         return self.wait()
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of the log."""
+        """Return the last lines of the log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def require_running(self) -> None:
-        """Raise `ChildError` with the end of the log when it has ended."""
+        """Raise `ChildError` with the end of the log if the command has ended."""
         if not self.running:
             raise ChildError(f"{self.name} ended with status {self.status}:\n{self.log_tail()}")
 
 
 class Children:
-    """The children of one supervisor, stopped together; a context manager."""
+    """A context manager that stops all the child processes that it has started."""
 
     def __init__(self, logs: Path) -> None:
         self.logs = logs
@@ -166,7 +166,7 @@ class Children:
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
     ) -> Child:
-        """Start a command that logs to `<name>.log`; raises `ChildError`."""
+        """Start a command that logs to `<name>.log`. Raises `ChildError`."""
         log = self.logs / f"{name}.log"
         child = Child(command, name=name, log=log, environment=environment, directory=directory)
         self.started.append(child)
@@ -178,7 +178,7 @@ class Children:
             child.require_running()
 
     def stop(self, grace: float = 10.0) -> None:
-        """End all within about `grace` seconds: all are asked at once, and each is then waited for."""
+        """Send SIGTERM to all children, newest first, and SIGKILL to those that run after `grace` seconds."""
         deadline = time.monotonic() + grace
         for child in reversed(self.started):
             child.send(SIGTERM)

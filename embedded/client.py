@@ -1,4 +1,4 @@
-"""What a release manager's script and a submitting service do over HTTP, for the demo."""
+"""A client of the REST API for the demo: registers releases and submits executions."""
 
 import time
 from pathlib import Path
@@ -6,15 +6,15 @@ from typing import Any
 
 import requests
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class DemoError(Exception):
-    """Something that the demo shows did not happen."""
+    """A step of the demo failed."""
 
 
 class Client:
-    """A tenant's REST API, with a token. Raises `DemoError` for any answer but the expected one."""
+    """Calls the REST API of one tenant. Raises `DemoError` for any unexpected response."""
 
     def __init__(self, url: str, tenant: str, token: str) -> None:
         self._base = f"{url}/api/v1/tenants/{tenant}/"
@@ -26,8 +26,8 @@ class Client:
             files: dict[str, Any] = {"descriptor": document, "artifact": (artifact.name, data)}
             return self._call("POST", f"pipelines/{pipeline_id}/releases", 202, files=files)
 
-    def verdict(self, pipeline_id: str, version: str, *, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
-        """The release, once it is verified."""
+    def verified(self, pipeline_id: str, version: str, *, seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+        """Return the release when its verification has ended."""
         return self._until(f"pipelines/{pipeline_id}/releases/{version}", {"REGISTERED", "REJECTED"}, seconds)
 
     def activate(self, pipeline_id: str, version: str, reason: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Client:
         return self._call("POST", f"pipelines/{pipeline_id}/activations", 201, json=body)
 
     def wait_for_worker(self, worker_id: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             workers = self._call("GET", "workers", 200)["items"]
             if any(worker["workerId"] == worker_id and worker["state"] == "HEALTHY" for worker in workers):
@@ -51,21 +51,21 @@ class Client:
         return self._call("GET", f"executions/{execution_id}", 200)
 
     def finished(self, execution_id: str) -> dict[str, Any]:
-        """The execution, once it has ended; it must have succeeded."""
+        """Return the execution when it has succeeded. Raises `DemoError` if it ends otherwise."""
         ended = self._until(f"executions/{execution_id}", {"SUCCEEDED", "FAILED", "DLQ"})
         if ended["status"] != "SUCCEEDED":
-            raise DemoError(f"Execution {execution_id} ended {ended['status']}: {ended['error']}")
+            raise DemoError(f"Execution {execution_id} is {ended['status']}: {ended['error']}")
         return ended
 
     def result(self, execution_id: str) -> Any:
         return self._call("GET", f"executions/{execution_id}/result", 200)["result"]
 
     def worker_of(self, execution_id: str) -> str:
-        """Who answered for it, as its history tells."""
+        """Return the id of the worker that reported the last outcome."""
         events = self._call("GET", f"executions/{execution_id}/events", 200)["items"]
         return str(events[-1]["actor"]).removeprefix("worker:")
 
-    def _until(self, path: str, states: set[str], seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+    def _until(self, path: str, states: set[str], seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = self._call("GET", path, 200)
@@ -75,8 +75,8 @@ class Client:
         raise DemoError(f"{path} did not reach {' or '.join(sorted(states))}.")
 
     def _call(self, method: str, path: str, expected: int, **body: Any) -> dict[str, Any]:
-        answer = self._http.request(method, self._base + path, timeout=PATIENCE_SECONDS, **body)
-        if answer.status_code != expected:
-            raise DemoError(f"{method} {path} answered {answer.status_code}: {answer.text}")
-        found: dict[str, Any] = answer.json()
+        response = self._http.request(method, self._base + path, timeout=TIMEOUT_SECONDS, **body)
+        if response.status_code != expected:
+            raise DemoError(f"{method} {path} returned {response.status_code}: {response.text}")
+        found: dict[str, Any] = response.json()
         return found

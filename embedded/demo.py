@@ -1,6 +1,10 @@
-"""`make demo`: everything on this machine, and the main job done before your eyes, over HTTP and with real workers."""
+"""The demo: starts everything on this machine, and switches a pipeline to another release while executions run.
+
+`python -m embedded.demo`. It uses the REST API and transition workers, as an installation does.
+"""
 
 import secrets
+import shutil
 import signal
 import sys
 import time
@@ -23,16 +27,20 @@ from embedded.product import PROJECT, Product
 from pipelines.release.descriptor import release
 from pipelines.release.packaging import build
 
-PAYMENTS = PROJECT / "examples" / "payments" / "data" / "payments.csv"
+EXAMPLES = Path(__file__).with_name("examples")
+if not EXAMPLES.is_dir():  # a checkout, not an installed wheel
+    EXAMPLES = PROJECT / "examples"
+PAYMENTS = EXAMPLES / "payments" / "data" / "payments.csv"
 PIPELINE = "examples.payments"
 TENANT = "acme"
 USER = "demo"
-ENVIRONMENT = PROJECT / ".local" / "demo.env"
+ENVIRONMENT = Path(".local", "demo.env")
+"""What a worker and curl need to connect. The file exists while the demo waits for Ctrl-C."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A release as the author's commands leave it on disk."""
+    """A release on disk, as `pipelines build` and `pipelines release` write it."""
 
     version: str
     reference: str
@@ -41,35 +49,40 @@ class Built:
 
 
 class Demo:
-    """The steps of the demo, in order. Each raises `DemoError` or `ChildError` where it does not work out."""
+    """The steps of the demo. Each raises `DemoError` or `ChildError` if it fails."""
 
-    def __init__(self, console: Console, folder: Path, servers: Mapping[str, str], began: float) -> None:
+    def __init__(self, console: Console, folder: Path, servers: Mapping[str, str], started: float) -> None:
         self.console = console
         self.folder = folder
+        self.author = folder / "author"
         self.product = Product(folder, servers)
         self.password = secrets.token_urlsafe(12)
         self.client = Client(self.product.url, TENANT, "")
         self.token = ""
         self.worker_key = ""
-        self._began = began
+        self._started = started
 
     def say(self, text: str) -> None:
-        self.console.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/]  {text}")
+        """Print `text` with the seconds since the start."""
+        self.console.print(f"[dim]{time.monotonic() - self._started:5.1f} s[/]  {text}")
 
     def set_up(self) -> None:
-        with self.console.status("Making the tables"):
+        """Start the product, create a user, a tenant, a token and a worker key, and copy the examples."""
+        shutil.copytree(EXAMPLES, self.author / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+        sys.path.insert(0, str(self.author))
+        with self.console.status("Creating the tables"):
             self.product.prepare()
-        with self.console.status("Starting web, control worker and clock"):
+        with self.console.status("Starting the web process, the control worker and the clock"):
             self.product.start()
-        self.say(f"Web, control worker and clock are up at {self.product.url}")
-        with self.console.status("Making a person, a tenant, a token and a worker key"):
+        self.say(f"The web process, control worker and clock run at {self.product.url}")
+        with self.console.status("Creating a user, a tenant, a token and a worker key"):
             manage = self.product.manage
-            person = [f"--username={USER}", "--email=demo@example.org", "--noinput"]
-            manage("createsuperuser", *person, DJANGO_SUPERUSER_PASSWORD=self.password)
+            user = [f"--username={USER}", "--email=demo@example.org", "--noinput"]
+            manage("createsuperuser", *user, DJANGO_SUPERUSER_PASSWORD=self.password)
             manage("create_tenant", TENANT, f"--member={USER}")
             scopes = ("read", "executions:submit", "releases:register", "releases:activate")
-            asked = [f"--scope={scope}" for scope in scopes]
-            self.token = manage("issue_token", TENANT, "demo", f"--user={USER}", *asked)
+            scope_options = [f"--scope={scope}" for scope in scopes]
+            self.token = manage("issue_token", TENANT, "demo", f"--user={USER}", *scope_options)
             self.worker_key = manage("worker_key", TENANT)
         self.client = Client(self.product.url, TENANT, self.token)
 
@@ -82,7 +95,7 @@ class Demo:
         return Built(version, reference, written.path, built.path)
 
     def host(self, built: Built) -> Child:
-        """Start a worker for a release and wait until the coordinator knows it."""
+        """Start a worker for a release. Return when the worker has registered."""
         name = f"worker-{built.version}"
         with self.console.status(f"Starting {name}"):
             child = self.product.start_worker(
@@ -91,19 +104,19 @@ class Demo:
                 release=built.descriptor,
                 tenant=TENANT,
                 key=self.worker_key,
-                directory=PROJECT,
+                directory=self.author,
             )
             self.client.wait_for_worker(name)
-        self.say(f"{name} hosts release {built.version}: its code was compiled and its artifact built anew to prove it")
+        self.say(f"{name} hosts release {built.version}: it has rebuilt the artifact and compared the digests")
         return child
 
     def register(self, built: Built) -> None:
         with self.console.status(f"Uploading release {built.version}"):
             self.client.upload(PIPELINE, built.descriptor, built.artifact)
-            verified = self.client.verdict(PIPELINE, built.version)
+            verified = self.client.verified(PIPELINE, built.version)
         if verified["status"] != "REGISTERED":
             raise DemoError(f"Release {built.version} was rejected: {verified['findings']}")
-        self.say(f"Uploaded release {built.version} over HTTP; its artifact was verified: REGISTERED")
+        self.say(f"Uploaded release {built.version}. Verification passed: REGISTERED")
 
     def activate(self, built: Built, reason: str) -> None:
         event = self.client.activate(PIPELINE, built.version, reason)
@@ -112,7 +125,9 @@ class Demo:
     def submit(self, key: str) -> dict[str, Any]:
         value = {"name": PAYMENTS.name, "content": PAYMENTS.read_text(encoding="utf-8")}
         accepted = self.client.submit(PIPELINE, value, key)
-        self.say(f"Submitted {PAYMENTS.name}: accepted and pinned to release [b]{accepted['pin']['releaseVersion']}[/]")
+        self.say(
+            f"Submitted {PAYMENTS.name}: the execution is pinned to release [b]{accepted['pin']['releaseVersion']}[/]"
+        )
         return accepted
 
     def show_settlement(self, result: dict[str, Any]) -> None:
@@ -123,10 +138,10 @@ class Demo:
         for total in result["totals"]:
             table.add_row(total["currency"], str(total["count"]), f"{Decimal(total['total']):,}")
         self.console.print(table)
-        rejected = Table(title=f"{len(result['rejected'])} rows are not paid", title_justify="left")
+        rejected = Table(title=f"{len(result['rejected'])} rejected rows", title_justify="left")
         rejected.add_column("line", justify="right")
         rejected.add_column("reference")
-        rejected.add_column("why")
+        rejected.add_column("reasons")
         for row in result["rejected"]:
             rejected.add_row(str(row["line"]), row["reference"], "; ".join(row["reasons"]))
         self.console.print(rejected)
@@ -136,19 +151,19 @@ class Demo:
         first = self.build("1.0", "examples.payments.pipeline:pipeline")
         worker = self.host(first)
         self.register(first)
-        self.activate(first, "the first release")
+        self.activate(first, "first release")
         done = self.client.finished(self.submit("payments-monday")["executionId"])
-        self.say("The first result is there:")
+        self.say("The first execution has succeeded:")
         self.show_settlement(self.client.result(done["executionId"]))
         self.switch(worker, done)
 
     def switch(self, worker: Child, earlier: dict[str, Any]) -> None:
-        """May we switch? Yes, while an execution of the old release is in flight."""
+        """Activate a second release while an execution of the first one is running."""
         second = self.build("2.0", "examples.payments_v2.pipeline:pipeline")
         self.host(second)
         self.register(second)
         worker.send(signal.SIGSTOP)
-        self.say("worker-1.0 is paused, so that an execution is in flight while the release changes")
+        self.say("Paused worker-1.0, so that an execution of release 1.0 is still in progress after the switch")
         in_flight = self.submit("payments-tuesday")
         self.activate(second, "screens creditors")
         later = self.submit("payments-wednesday")
@@ -156,15 +171,15 @@ class Demo:
             self.client.finished(later["executionId"])
         status = self.client.execution(in_flight["executionId"])["status"]
         if status == "SUCCEEDED":
-            raise DemoError("The execution of release 1.0 ended although its worker is paused.")
+            raise DemoError("The execution of release 1.0 has ended although its worker is paused.")
         worker.send(signal.SIGCONT)
-        self.say(f"The one that was in flight is still {status}, with its own release; worker-1.0 goes on")
+        self.say(f"The execution of release 1.0 is {status} and still pinned to it. Resumed worker-1.0")
         with self.console.status("Waiting for the execution of release 1.0"):
             self.client.finished(in_flight["executionId"])
-        self.show_who_ran_what([earlier, in_flight, later])
+        self.show_releases([earlier, in_flight, later])
 
-    def show_who_ran_what(self, executions: list[dict[str, Any]]) -> None:
-        table = Table(title="Which code ran what", title_justify="left")
+    def show_releases(self, executions: list[dict[str, Any]]) -> None:
+        table = Table(title="Executions and their releases", title_justify="left")
         for column in ("execution", "submitted as", "pinned to", "run by", "rejected rows"):
             table.add_column(column)
         for execution in executions:
@@ -177,34 +192,34 @@ class Demo:
         self.console.print(table)
 
     def stay(self) -> None:
-        """Keep everything up until Ctrl-C, where there is somebody to look."""
+        """Print how to log in. On a terminal, keep everything running until Ctrl-C."""
         self.console.print(
-            f"\nThe admin: [b]{self.product.url}/admin/[/]  user [b]{USER}[/]  password [b]{self.password}[/]"
+            f"\nAdmin: [b]{self.product.url}/admin/[/]  user [b]{USER}[/]  password [b]{self.password}[/]"
         )
-        self.console.print(f"The API's description: {self.product.url}/api/schema/")
+        self.console.print(f"OpenAPI document: {self.product.url}/api/schema/")
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             return
-        self.console.print(f"For a terminal of your own: [b]source {ENVIRONMENT.relative_to(PROJECT)}[/]")
-        self.console.print("Ctrl-C stops everything.")
         with self.environment_file():
+            self.console.print(f"To run your own workers and requests in another terminal: [b]source {ENVIRONMENT}[/]")
+            self.console.print("Press Ctrl-C to stop everything.")
             while True:
                 time.sleep(1)
                 self.product.children.require_running()
 
     @contextmanager
     def environment_file(self) -> Iterator[None]:
-        """While it is up, what a person's own worker and curl need is in a file that only they can read."""
+        """Write ENVIRONMENT, readable only by the current user, and remove it at the end of the block."""
         ENVIRONMENT.parent.mkdir(exist_ok=True)
         ENVIRONMENT.unlink(missing_ok=True)
         ENVIRONMENT.touch(mode=0o600)
-        told = {
+        variables = {
             "COORDINATOR_URL": self.product.url,
             "COORDINATOR_TOKEN": self.token,
             "PIPELINES_TENANT": TENANT,
             "PIPELINES_BROKER_URL": self.product.broker_url(TENANT),
             "PIPELINES_WORKER_KEY": self.worker_key,
         }
-        ENVIRONMENT.write_text("".join(f"export {name}='{value}'\n" for name, value in told.items()))
+        ENVIRONMENT.write_text("".join(f"export {name}='{value}'\n" for name, value in variables.items()))
         try:
             yield
         finally:
@@ -212,19 +227,19 @@ class Demo:
 
 
 def main() -> int:
-    """0 only if all of it happened; Ctrl-C after that is a success too."""
+    """Run the demo. Return 0 if all steps succeeded, also if Ctrl-C ends it after that."""
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     done = False
     try:
-        with ExitStack() as up:
-            began = time.monotonic()
-            folder = Path(up.enter_context(TemporaryDirectory(prefix="coordinator-demo-")))
+        with ExitStack() as running:
+            started = time.monotonic()
+            folder = Path(running.enter_context(TemporaryDirectory(prefix="coordinator-demo-")))
             with console.status("Starting PostgreSQL and Valkey"):
-                backing = up.enter_context(Backing())
-            demo = Demo(console, folder, backing.environment(), began)
-            up.enter_context(demo.product.children)
-            demo.say("PostgreSQL and Valkey are up")
+                backing = running.enter_context(Backing())
+            demo = Demo(console, folder, backing.environment(), started)
+            running.enter_context(demo.product.children)
+            demo.say("PostgreSQL and Valkey run")
             demo.run()
             done = True
             demo.stay()
@@ -232,7 +247,7 @@ def main() -> int:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
-        console.print("\nStopped." if done else "\nStopped before the end.")
+        console.print("\nStopped." if done else "\nStopped before the demo was complete.")
         return 0 if done else 130
     return 0
 

@@ -1,13 +1,12 @@
-"""The process between a supervisor and a child that may not outlive it; run as a script.
+"""A script that runs a command for a supervisor, and ends it if the supervisor ends.
 
 `guard.py SUPERVISOR_PID REPORT_FD UID:GID COMMAND…` starts COMMAND and
-- ends it, with everything it started, as soon as the supervisor is gone, however the supervisor died;
-- ends what COMMAND left behind when COMMAND itself is gone;
-- passes signals on to COMMAND, and exits with its status (128 + signal, as a shell would).
+- kills it and all its descendants when the supervisor ends or is killed;
+- kills the remaining descendants when COMMAND ends;
+- forwards signals to COMMAND, and exits with its status, or with 128 + N if signal N ended it.
 
-The kernel's parent-death signal alone would not do: it comes when the *thread* that forked ends, and
-grandchildren never get it. So the guard is a subreaper: orphans below it become its children, where it finds
-them.
+The kernel's parent-death signal is not enough: it is sent when the *thread* that forked ends, and only to children, not
+to their descendants. So the guard is a subreaper: orphaned descendants become its children, and it can kill them.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 WATCH_SECONDS = 0.2
-PASSED_ON = frozenset(
+FORWARDED = frozenset(
     {
         signal.SIGTERM,
         signal.SIGINT,
@@ -33,11 +32,11 @@ PASSED_ON = frozenset(
 
 
 def main(arguments: list[str]) -> int:
-    """Guard a command until it and all its descendants are gone; returns the exit status to use."""
+    """Run a command until it and all its descendants have ended. Return the exit status of the guard."""
     supervisor, report, account, *command = arguments
     control(PR_SET_CHILD_SUBREAPER, 1)
-    # Blocked before the fork, so that no signal falls between it and the loop that waits for signals.
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON | {signal.SIGCHLD})
+    # Blocked before the fork, so that no signal arrives before the loop that waits for signals.
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
     child = start(int(report), account, command)
     try:
         return watch(int(supervisor), child)
@@ -46,13 +45,13 @@ def main(arguments: list[str]) -> int:
 
 
 def control(option: int, value: int) -> None:
-    """Call prctl; raises `OSError` where the kernel refuses."""
+    """Call prctl. Raises `OSError`."""
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
 def start(report: int, account: str, command: list[str]) -> int:
-    """Fork and execute the command; its process id, or why it could not start, goes to `report`."""
+    """Fork and execute the command. Write its process id to `report`, or the reason why it could not start."""
     guard = os.getpid()
     child = os.fork()
     if child == 0:
@@ -60,7 +59,7 @@ def start(report: int, account: str, command: list[str]) -> int:
             become(guard, account)
             os.set_inheritable(report, False)
             os.write(report, f"{os.getpid()}\n".encode())
-            os.execvp(command[0], command)  # noqa: S606 - running the command it is given is its job
+            os.execvp(command[0], command)  # noqa: S606 - this is the purpose of the guard
         except BaseException as error:
             os.write(report, f"{error}\n".encode())
         finally:
@@ -70,7 +69,7 @@ def start(report: int, account: str, command: list[str]) -> int:
 
 
 def become(guard: int, account: str) -> None:
-    """Take the account and ask to die with the guard, in this order: changing accounts clears the request."""
+    """Change to the account, then set the parent-death signal, which a change of accounts clears."""
     user, _, group = account.partition(":")
     if user:
         os.setgroups([])
@@ -83,19 +82,19 @@ def become(guard: int, account: str) -> None:
 
 
 def watch(supervisor: int, child: int) -> int:
-    """Wait until the child has ended, or the supervisor has; returns the exit status."""
+    """Return the exit status of the child when it has ended, or 128 + SIGKILL when the supervisor has ended."""
     while os.getppid() == supervisor:
         status = reap(child)
         if status is not None:
             return status
-        received = signal.sigtimedwait(PASSED_ON | {signal.SIGCHLD}, WATCH_SECONDS)
+        received = signal.sigtimedwait(FORWARDED | {signal.SIGCHLD}, WATCH_SECONDS)
         if received is not None and received.si_signo != signal.SIGCHLD:
             os.kill(child, received.si_signo)
     return 128 + signal.SIGKILL
 
 
 def reap(child: int) -> int | None:
-    """Collect everything that has ended; the child's exit status once it is among it."""
+    """Wait for all ended children. Return the exit status of `child` if it is one of them."""
     found = None
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -109,7 +108,7 @@ def reap(child: int) -> int | None:
 
 
 def end_descendants() -> None:
-    """Kill until none is left: what is orphaned by one round is our own child in the next."""
+    """Kill all descendants. Repeats, because orphans of killed processes become children of the guard."""
     while True:
         for pid in descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
@@ -121,7 +120,7 @@ def end_descendants() -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """Every process below `root`, found through the parents that /proc names."""
+    """Return the ids of all descendants of `root`, from /proc."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib would double the start-up time
         if entry.isdigit():

@@ -1,4 +1,4 @@
-"""Prints `uv.lock` as requirements for pip, with hashes: the way to install where uv cannot be had.
+"""Prints `uv.lock` as requirements with hashes for pip, for machines without uv.
 
 `python embedded/locked_requirements.py uv.lock > FILE` needs nothing but Python 3.11 and its pip,
 because it runs before anything is installed. Only what applies to this interpreter and platform is printed.

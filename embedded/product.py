@@ -1,4 +1,4 @@
-"""The product's own processes on one machine, as children of this one: for the demo and for tests."""
+"""The product's processes as child processes on one machine, for the demo and the tests."""
 
 import os
 import secrets
@@ -14,18 +14,19 @@ from embedded.children import Child, ChildError, Children, free_port
 from embedded.valkey import worker_url
 
 PROJECT = Path(__file__).resolve().parents[1]
+"""The folder of the product's packages: the checkout, or `site-packages` if the wheel is installed."""
 BIN = Path(sys.executable).parent
 STARTUP_SECONDS = 60.0
 WEB_OPTIONS = (
     "--host=127.0.0.1",
     # Most threads only wait for request bodies. WEB_SLOTS is the number of requests handled at once.
     "--blocking-threads=544",
-    # No sooner than a connection to the database is too old to be kept (CONN_MAX_AGE).
+    # At least CONN_MAX_AGE, so that threads do not end before their database connections are too old.
     "--blocking-threads-idle-timeout=60",
     "--http=1",
-    # Also how long a connection may be idle. A proxy has to let go of it earlier.
+    # Also the limit for idle connections. A proxy must close them earlier.
     "--http1-header-read-timeout=60000",
-    # How many connections a process has at once, most of them idle.
+    # The connections of one process, most of which are idle.
     "--backpressure=1000",
     "--respawn-failed-workers",
     "--workers-kill-timeout=30",
@@ -33,7 +34,7 @@ WEB_OPTIONS = (
 
 
 class Product:
-    """Web, control worker and clock over given servers, and transition workers as they are asked for.
+    """The web process, control worker and clock on existing servers, and transition workers.
 
     `servers` contains DATABASE_URL and REDIS_URL. `prepare` also needs DATABASE_OWNER_URL to migrate. With
     REDIS_OWNER_URL, the workers of each tenant get a separate broker user. `settings` are added to the environment of
@@ -71,13 +72,13 @@ class Product:
 
     @property
     def url(self) -> str:
-        """Where the web process answers, without a slash at the end."""
+        """The URL of the web process, without a trailing slash."""
         return f"http://127.0.0.1:{self.port}"
 
     def manage(self, *arguments: str, **environment: str) -> str:
-        """Run a management command and return what it prints. Raises `ChildError` with what it complains of."""
+        """Run a management command and return its output. Raises `ChildError` with the output if it fails."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [BIN / "coordinator", *arguments],
             cwd=PROJECT,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -85,19 +86,19 @@ class Product:
             text=True,
         )
         if done.returncode != 0:
-            raise ChildError(f"manage.py {arguments[0]} failed:\n{done.stdout}{done.stderr}")
+            raise ChildError(f"coordinator {arguments[0]} failed:\n{done.stdout}{done.stderr}")
         return done.stdout.strip()
 
     def prepare(self) -> None:
-        """Migrate as the owner of the tables, and gather the static files."""
+        """Run the migrations as the owner of the database, and collect the static files."""
         self.manage("migrate", "--verbosity=0", DATABASE_URL=self.servers["DATABASE_OWNER_URL"])
-        self.gather_static_files()
+        self.collect_static_files()
 
-    def gather_static_files(self) -> None:
+    def collect_static_files(self) -> None:
         self.manage("collectstatic", "--noinput", "--verbosity=0")
 
     def start(self) -> None:
-        """Start web, control worker and clock; returns once the web process is ready."""
+        """Start the control worker, the clock and the web process. Return when the web process is ready."""
         self.start_control_worker()
         self.start_clock()
         self.start_web()
@@ -112,7 +113,7 @@ class Product:
         return self._start("web", *self.web_command)
 
     def start_control_worker(self, name: str = "control-worker") -> Child:
-        """Start a control worker; several need a name each, which the broker knows them by."""
+        """Start a control worker. Each one needs a different `name`, which is its node name in Celery."""
         options = ["--loglevel=INFO"]
         node = f"--hostname={name}@%h"
         return self._start(name, "celery", "-A", "coordinator.celery", "worker", *options, node)
@@ -134,7 +135,7 @@ class Product:
     ) -> Child:
         """Start a transition worker for the pipeline `reference`, importable from `directory`.
 
-        It gets its tenant's broker user and worker key, and none of the product's other secrets.
+        It gets the broker user and the worker key of its tenant, and no other secret of the product.
         """
         environment = {
             name: value
@@ -159,7 +160,7 @@ class Product:
         return worker_url(owner_url, tenant, broker_url) if owner_url else broker_url
 
     def wait_until_ready(self) -> None:
-        """Return once the web process can serve. Raises `ChildError` when a process ends instead, or takes too long."""
+        """Return when the web process is ready. Raises `ChildError` if a process ends, or after STARTUP_SECONDS."""
         deadline = time.monotonic() + STARTUP_SECONDS
         while time.monotonic() < deadline:
             self.children.require_running()

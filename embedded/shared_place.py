@@ -1,4 +1,4 @@
-"""Folders that a server's account can reach, for when root starts it from a home that only root may enter."""
+"""Folders that the account of a server can access, although root started it from a folder that only root can access."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from embedded.children import Account
 
 
 def reachable(path: Path, account: Account) -> bool:
-    """Whether the account may pass every folder down to `path` and read what lies there."""
+    """True if the account can read `path` and enter all its parent folders."""
     resolved = path.resolve()
     return all(_allowed(part, account) for part in [*resolved.parents, resolved] if part.exists())
 
@@ -25,47 +25,47 @@ def _allowed(path: Path, account: Account) -> bool:
 
 
 def shared_root() -> Path:
-    """The folder of this product in /var/tmp that belongs to root and that everyone may pass.
+    """Return the product's folder in /var/tmp, which belongs to root and which all users can enter.
 
-    Raises `PermissionError` when someone else holds the name.
+    Raises `PermissionError` if a folder of another user has that name.
     """
-    # A fixed name in a folder that everyone may write is safe only because its owner is checked below.
+    # All users can create files in /var/tmp, so the owner of this folder is checked below.
     root = Path("/var/tmp/durable-coordinator-root")  # noqa: S108  # nosec B108
     root.mkdir(mode=0o755, exist_ok=True)
     state = root.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != 0 or state.st_mode & 0o022:
-        raise PermissionError(f"{root} must be a folder that only root may write")
+        raise PermissionError(f"{root} must be a folder that only root can write")
     root.chmod(0o755)
     return root
 
 
 def place_for(folder: Path, account: Account) -> Path:
-    """A folder owned by the account: `folder` itself, or one it can reach and that `folder` links to.
+    """Return a folder of the account: `folder`, or the target of `folder` if the account cannot access its parent.
 
-    The same `folder` leads to the same place for as long as it exists.
+    Later calls return the same folder for as long as it exists.
     """
     if not folder.exists():
         if reachable(folder.parent, account):
             folder.mkdir(mode=0o700)
         else:
             place = Path(tempfile.mkdtemp(prefix="data-", dir=shared_root()))
-            folder.unlink(missing_ok=True)  # a link that leads nowhere now
+            folder.unlink(missing_ok=True)  # a link whose target no longer exists
             folder.symlink_to(place)
     os.chown(folder, account.uid, account.gid)
     return folder.resolve()
 
 
 def remove_place(folder: Path) -> None:
-    """Remove what `place_for` gave, or an ordinary folder, with all that is in it."""
+    """Remove a folder and its content, and for a result of `place_for` also the target."""
     shutil.rmtree(folder.resolve(), ignore_errors=True)
     folder.unlink(missing_ok=True)
 
 
 def shared_copy(parts: Mapping[str, Path], name: str) -> Path:
-    """Copy folders, each to its relative path in one readable place, once per `name`; returns the place.
+    """Copy the folders `parts`, by their relative target paths, to a folder that all users can read, and return it.
 
-    A copy appears whole or not at all, so any number of processes may ask at the same time. One that lost
-    files since (a cleaner of old temporary files went through it) is replaced.
+    There is one copy per `name`. A copy is complete before it gets its name, so several processes can call this at the
+    same time. A copy is replaced if files are missing, for example because they were removed as old temporary files.
     """
     root = shared_root()
     place = root / name

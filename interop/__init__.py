@@ -1,1 +1,1 @@
-"""The compatibility surface of the founding framework, `/tpf`: thin adapters over the domain (wire protocol B, C)."""
+"""`/tpf`, the compatibility surface of the founding framework: adapters over the use cases (wire protocol B, C)."""

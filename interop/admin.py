@@ -24,9 +24,9 @@ from releases.models import Pipeline, Release
 from releases.states import Status
 from tenancy.models import Tenant
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID
 
-LONGEST_REASON = 80
+MAX_REASON_CHARACTERS = 80
 VERDICT_WAIT_SECONDS = 1.0
 
 
@@ -42,7 +42,7 @@ class ReleaseView(TpfView):
             return None
 
     def registered(self, tenant_id: str, pipeline_id: str, release_version: str) -> Release:
-        """Raises `Refusal` 404 for what was not registered, or is no longer."""
+        """Return the release. Raises `Refusal` 404 unless it is registered."""
         pipeline = self.pipeline(tenant_id, pipeline_id)
         found = None if pipeline is None else _registered(pipeline).filter(release_version=release_version).first()
         if found is None:
@@ -123,7 +123,7 @@ class RegisterWorker(WorkerView):
         protocol = identifier(required(body, "protocol"), "protocol", 20).lower()
         tenant = self.known_tenant(tenant_id)
         try:
-            made = workers.register(
+            worker = workers.register(
                 tenant,
                 identity,
                 worker_id=worker_id,
@@ -135,29 +135,29 @@ class RegisterWorker(WorkerView):
             )
         except WorkerLimitReached as error:
             raise Refusal(409, f"{error.code}: {error.detail}") from None
-        # A client submits directly after it has registered its worker, and does not retry a refused submission.
-        await_verdict(made, seconds=VERDICT_WAIT_SECONDS)
-        return records.worker(made, tenant)
+        # Clients submit directly after they have registered their worker, and do not retry a rejected submission.
+        await_verdict(worker, seconds=VERDICT_WAIT_SECONDS)
+        return records.worker(worker, tenant)
 
 
 class Heartbeat(WorkerView):
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
-        tenant = _or_404(self.tenant(tenant_id))
+        tenant = _known_or_404(self.tenant(tenant_id))
         try:
-            made = workers.heartbeat(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
+            worker = workers.heartbeat(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
         except WorkerUnknown:
             raise Refusal(404) from None
-        return records.worker(made, tenant)
+        return records.worker(worker, tenant)
 
 
 class Drain(WorkerView):
     def post(self, request: HttpRequest, tenant_id: str, pipeline_id: str, worker_id: str) -> dict[str, Any]:
-        tenant = _or_404(self.tenant(tenant_id))
+        tenant = _known_or_404(self.tenant(tenant_id))
         try:
-            made = worker_registry.drain(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
+            worker = worker_registry.drain(tenant, pipeline_id, worker_id, actor=ADMIN.actor)
         except WorkerUnknown:
             raise Refusal(404) from None
-        return records.worker(made, tenant)
+        return records.worker(worker, tenant)
 
 
 class Workers(WorkerView):
@@ -165,11 +165,11 @@ class Workers(WorkerView):
         tenant = self.tenant(tenant_id)
         if tenant is None:
             return []
-        asked = {
+        requested = {
             "contract_version": request.GET.get("contractVersion", "").strip(),
             "release_version": request.GET.get("releaseVersion", "").strip(),
         }
-        names = {name: value for name, value in asked.items() if value and "\x00" not in value}
+        names = {name: value for name, value in requested.items() if value and "\x00" not in value}
         rows = Worker.objects.select_related("eligibility").filter(tenant=tenant, pipeline_id=pipeline_id, **names)
         return [records.worker(row, tenant) for row in rows.order_by("worker_id")]
 
@@ -188,11 +188,11 @@ class Redrive(TpfView):
         if tenant is None:
             raise unknown
         try:
-            made = redrive.redrive(
+            redriven = redrive.redrive(
                 tenant,
                 uuid.UUID(execution_id),
                 actor=ADMIN.actor,
-                reason=(text_of(body, "reason") or "operator")[:LONGEST_REASON],
+                reason=(text_of(body, "reason") or "operator")[:MAX_REASON_CHARACTERS],
                 expected_version=expected,
                 allow_failed=flag_of(body, "allowFailed"),
             )
@@ -200,10 +200,10 @@ class Redrive(TpfView):
             raise unknown from None
         except CoordinatorError as error:
             raise Refusal(error.status, error.detail) from None
-        return records.redriven(made)
+        return records.redriven(redriven)
 
 
-def _or_404(tenant: Tenant | None) -> Tenant:
+def _known_or_404(tenant: Tenant | None) -> Tenant:
     if tenant is None:
         raise Refusal(404)
     return tenant

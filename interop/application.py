@@ -1,7 +1,7 @@
-"""`/pipeline/interactions/complete`: where webhooks of the founding framework are answered by default (C.6, F.8).
+"""`/pipeline/interactions/complete`: the framework's default URL for answers to webhooks (wire protocol C.6, F.8).
 
-The application of the framework lets anybody in there. Here the resume token that came with the question does: without
-one nothing is answered. The rest of that application's API is not served.
+The framework's application does not authenticate these requests. Here they need the resume token of the question. The
+other URLs of that application are not served.
 """
 
 from typing import Any
@@ -9,13 +9,13 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import path
 
-from interop.control_plane import answered
+from interop.control_plane import complete
 from interop.surface import CONTROL_PLANE, Refusal, TpfView, body_of, identifier, text_of
 from wire.resume_token import claimed
 
 
 class Complete(TpfView):
-    """Takes an answer as plain JSON. The tenant is named by a header, else by the token."""
+    """Accepts an answer in plain JSON. The tenant is that of the header `x-tenant-id`, or of the token."""
 
     surface = CONTROL_PLANE
     bearer = False
@@ -32,8 +32,8 @@ class Complete(TpfView):
         if not named["resumeToken"]:
             raise Refusal(401)
         actor = identifier(text_of(body, "actor"), "actor", 150)
-        told = request.headers.get("x-tenant-id", "").strip() or claimed(named["resumeToken"], "tenantId")
-        return answered(self.known_tenant(told), named, body["responsePayload"], actor)
+        tenant_id = request.headers.get("x-tenant-id", "").strip() or claimed(named["resumeToken"], "tenantId")
+        return complete(self.known_tenant(tenant_id), named, body["responsePayload"], actor)
 
 
 urlpatterns = [path("interactions/complete", Complete.as_view())]

@@ -1,8 +1,8 @@
-"""`/tpf/control-plane`: submit, poll, results, and what waits for people (wire protocol C)."""
+"""`/tpf/control-plane`: submissions, status, results and open questions (wire protocol C)."""
 
 import re
 import uuid
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -19,7 +19,7 @@ from executions.submission.submission import Submission, submit
 from executions.transports.rest import wire_forms
 from foundation.errors import CoordinatorError, NotFound
 from interop import records
-from interop.ingress import Ingress, InputShape, allowed_types, server_key, taken_in
+from interop.ingress import Ingress, allowed_types, ingress_of, server_key
 from interop.surface import (
     CONTROL_PLANE,
     INVALID,
@@ -39,6 +39,7 @@ from tenancy.models import Tenant
 from wire.identifying import is_identifier
 from wire.messages.payload_envelopes import (
     PayloadRefused,
+    SnapshotShape,
     TypedPayload,
     listed,
     plain,
@@ -55,9 +56,9 @@ INVALID_PAYLOAD = "Invalid request payload"
 KEY_REQUIRED = "Idempotency-Key header is required."
 NO_STREAMING = "Async queue mode does not support streaming pipeline outputs yet."
 SHAPES = ("UNI", "MULTI", "RAW")
-MOST_PENDING = 1000
-LONGEST_KEY = 200
-RACES = 5
+MAX_PENDING = 1000
+MAX_KEY_CHARACTERS = 200
+SUBMISSION_ATTEMPTS = 5
 
 
 class ControlPlaneView(TpfView):
@@ -81,7 +82,7 @@ class Executions(ControlPlaneView):
             raise Refusal(400, "pipelineId is required")
         pipeline_id = required(body, "pipelineId")
         shape = required(body, "inputShape")
-        if shape not in SHAPES:
+        if shape not in get_args(SnapshotShape):
             raise Refusal(400)
         if body.get("inputPayload") is None:
             raise Refusal(400, "inputPayload is required")
@@ -90,30 +91,30 @@ class Executions(ControlPlaneView):
             raise Refusal(409, NO_ACTIVE)
         if flag_of(body, "outputStreaming"):
             raise Refusal(400, NO_STREAMING)
-        made = _submitted(tenant, pipeline_id, cast("InputShape", shape), body)
+        submission = _submit(tenant, pipeline_id, cast("SnapshotShape", shape), body)
         return {
-            "executionId": str(made.execution_id),
-            "duplicate": made.duplicate,
-            "statusUrl": f"/pipeline/executions/{made.execution_id}",
+            "executionId": str(submission.execution_id),
+            "duplicate": submission.duplicate,
+            "statusUrl": f"/pipeline/executions/{submission.execution_id}",
             "submittedAtEpochMs": epoch_ms(timezone.now()),
         }
 
 
-def _submitted(tenant: Tenant, pipeline_id: str, shape: InputShape, body: dict[str, Any]) -> Submission:
-    """Submitted under the key that the release is part of, so it must still be the active one when it is accepted."""
-    for _ in range(RACES):
+def _submit(tenant: Tenant, pipeline_id: str, shape: SnapshotShape, body: dict[str, Any]) -> Submission:
+    """Submit to the active release. Repeats if another release is activated meanwhile, because the key contains it."""
+    for _ in range(SUBMISSION_ATTEMPTS):
         release = _active(tenant, pipeline_id)
         try:
             payload = read_payload(body["inputPayload"], lenient=True)
-            ingress = taken_in(release, shape, payload)
+            ingress = ingress_of(release, shape, payload)
         except PayloadRefused:
             raise Refusal(400, INVALID_PAYLOAD) from None
         key = execution_key(pipeline_id, release.release_version, _key(tenant, body, ingress))
         try:
-            return _accepted(tenant, release, ingress, key)
+            return _admit(tenant, release, ingress, key)
         except ActiveReleaseChanged:
             continue
-    raise Refusal(409, "Releases are being activated too fast to submit to one of them")
+    raise Refusal(409, "Releases are activated too fast to submit to one of them")
 
 
 def _active(tenant: Tenant, pipeline_id: str) -> Release:
@@ -124,15 +125,15 @@ def _active(tenant: Tenant, pipeline_id: str) -> Release:
 
 
 def _key(tenant: Tenant, body: dict[str, Any], ingress: Ingress) -> str:
-    own = identifier(text_of(body, "idempotencyKey"), "idempotencyKey", LONGEST_KEY)
-    if settings.TPF_IDEMPOTENCY == "CLIENT_KEY_REQUIRED" and not own:
+    client_key = identifier(text_of(body, "idempotencyKey"), "idempotencyKey", MAX_KEY_CHARACTERS)
+    if settings.TPF_IDEMPOTENCY == "CLIENT_KEY_REQUIRED" and not client_key:
         raise Refusal(400, KEY_REQUIRED)
-    if own and settings.TPF_IDEMPOTENCY != "SERVER_KEY_ONLY":
-        return own
+    if client_key and settings.TPF_IDEMPOTENCY != "SERVER_KEY_ONLY":
+        return client_key
     return server_key(tenant.slug, ingress.value)
 
 
-def _accepted(tenant: Tenant, release: Release, ingress: Ingress, key: str) -> Submission:
+def _admit(tenant: Tenant, release: Release, ingress: Ingress, key: str) -> Submission:
     try:
         return submit(
             tenant,
@@ -168,7 +169,7 @@ class Result(ControlPlaneView):
 
 
 def _result(of: Execution) -> TypedPayload | None:
-    """The outputs as their worker gave them; those of a worker that knows no types, under the contract's."""
+    """Return the outputs as their worker sent them, or with the types of the contract if the worker sent none."""
     if of.status != State.SUCCEEDED:
         return None
     outputs = wire_forms.outputs(of.pk)
@@ -195,7 +196,7 @@ class Pending(ControlPlaneView):
             return []
         names = {{"stepId": "step_id"}.get(name, name): value for name, value in requested.items() if value}
         rows = interactions.interactions(tenant).filter(status__in=Interaction.OPEN, **names).exclude(transport=TIMER)
-        return [records.pending(row) for row in rows[: min(max(int(limit), 1), MOST_PENDING)]]
+        return [records.pending(row) for row in rows[: min(max(int(limit), 1), MAX_PENDING)]]
 
 
 class Complete(ControlPlaneView):
@@ -210,11 +211,11 @@ class Complete(ControlPlaneView):
             raise Refusal(400, "responsePayload is required")
         actor = identifier(text_of(body, "actor"), "actor", 150)
         tenant = self.known_tenant(tenant_id)
-        return answered(tenant, named, _response(tenant, named, body["responsePayload"]), actor)
+        return complete(tenant, named, _response(tenant, named, body["responsePayload"]), actor)
 
 
-def answered(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -> dict[str, Any]:
-    """The answer to what `named` names, taken; raises `Refusal` (wire protocol C.4)."""
+def complete(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -> dict[str, Any]:
+    """Complete the interaction that `named` identifies. Raises `Refusal` (wire protocol C.4)."""
     try:
         done = interactions.complete(
             tenant,
@@ -232,7 +233,10 @@ def answered(tenant: Tenant, named: dict[str, str], response: Any, actor: str) -
 
 
 def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
-    """An interaction's id comes before its correlation; a token is held against whichever was found (F.4)."""
+    """Return the arguments that identify the interaction: its id, else its correlation id (wire protocol F.4).
+
+    The resume token must belong to the interaction that was found.
+    """
     names: dict[str, Any] = {"resume_token": named["resumeToken"] or None}
     if named["interactionId"]:
         return {**names, "interaction_id": interaction_id(tenant.slug, named["interactionId"])}
@@ -240,11 +244,11 @@ def _names(tenant: Tenant, named: dict[str, str]) -> dict[str, Any]:
 
 
 def _response(tenant: Tenant, named: dict[str, str], document: Any) -> Any:
-    """The answer as plain JSON; beside the usual types, that which the await itself asks for is read."""
+    """Return the response as plain JSON. Besides the usual types, it may have the await's output type."""
     allowed = allowed_types(None)
-    asked = Interaction.objects.filter(tenant=tenant, **_lookup(tenant, named)).first()
-    if asked is not None:
-        allowed = type(allowed)(allowed.prefixes, frozenset({asked.output_type}))
+    interaction = Interaction.objects.filter(tenant=tenant, **_lookup(tenant, named)).first()
+    if interaction is not None:
+        allowed = type(allowed)(allowed.prefixes, frozenset({interaction.output_type}))
     try:
         return plain(read_payload(document, lenient=True), allowed)
     except PayloadRefused:

@@ -1,15 +1,16 @@
-"""A submission of the compatibility surface as the domain takes it, and what is kept of it as it came (C.1.1)."""
+"""The input of a submission of the compatibility surface (wire protocol C.1.1)."""
 
 import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from django.conf import settings
 
 from releases.models import Release
 from wire.documents import json_values
+from wire.messages.celery_messages import Shape
 from wire.messages.payload_envelopes import (
     LIST,
     NULL,
@@ -17,39 +18,39 @@ from wire.messages.payload_envelopes import (
     Allowed,
     PayloadRefused,
     Snapshot,
+    SnapshotShape,
     TypedPayload,
     parts,
     relabelled,
     snapshot_value,
 )
 
-InputShape = Literal["UNI", "MULTI", "RAW"]
-
 
 @dataclass(frozen=True, slots=True)
 class Ingress:
-    """The plain input with its shape, and the snapshot that REST workers are sent."""
+    """The input in plain JSON, and the snapshot that REST workers receive."""
 
     value: Any
     snapshot: Snapshot
 
     @property
-    def shape(self) -> Literal["UNI", "MULTI"]:
+    def shape(self) -> Shape:
         return "MULTI" if self.snapshot.shape == "MULTI" else "UNI"
 
 
 def allowed_types(contract: Mapping[str, Any] | None) -> Allowed:
-    """The types by the prefixes of the installation, and those that the contract itself names."""
+    """Return the payload types that the settings allow by prefix, and those of the contract."""
     steps = (contract or {}).get("steps") or []
     named = {str(step[end]) for step in steps for end in ("inputTypeId", "outputTypeId") if step.get(end)}
     named |= set((contract or {}).get("canonicalTypes") or {})
     return Allowed(tuple(settings.PAYLOAD_TYPE_PREFIXES), frozenset(named))
 
 
-def taken_in(release: Release, shape: InputShape, payload: TypedPayload) -> Ingress:
-    """Concretely typed payloads stay as they are; containers get the type that the contract names for its first step.
+def ingress_of(release: Release, shape: SnapshotShape, payload: TypedPayload) -> Ingress:
+    """Return the input of `release` from `payload`. Raises `PayloadRefused`.
 
-    RAW stays whatever it is, as one value. Raises `PayloadRefused`.
+    Payloads with a concrete type are unchanged. Containers get the contract's input type of the first step. RAW input
+    is unchanged, as a single value.
     """
     contract = release.contract.document if release.contract else None
     allowed = allowed_types(contract)
@@ -59,8 +60,8 @@ def taken_in(release: Release, shape: InputShape, payload: TypedPayload) -> Ingr
         items = [relabelled(item, type_id, allowed) for item in _items(payload)]
         snapshot = Snapshot(shape="MULTI", items=items)
     else:
-        kept = payload if shape == "RAW" else relabelled(payload, type_id, allowed)
-        snapshot = Snapshot(shape="UNI", payload=kept)
+        typed = payload if shape == "RAW" else relabelled(payload, type_id, allowed)
+        snapshot = Snapshot(shape="UNI", payload=typed)
     return Ingress(snapshot_value(snapshot, allowed), snapshot)
 
 
@@ -68,7 +69,7 @@ def _items(payload: TypedPayload) -> list[TypedPayload]:
     if payload.payload_type_id == NULL:
         return []
     if payload.payload_type_id not in (LIST, SET):
-        raise PayloadRefused("many items come as a list")
+        raise PayloadRefused("MULTI input must be a list")
     return parts(payload)
 
 

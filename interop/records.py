@@ -1,4 +1,4 @@
-"""The domain's rows in the words of the compatibility surface (wire protocol A.5, B.2, C.2)."""
+"""JSON records of the compatibility surface (wire protocol A.5, B.2, C.2)."""
 
 from typing import Any
 
@@ -15,7 +15,10 @@ FOREVER = 2**63 - 1
 
 
 def release(row: Release, active: Activation | None, *, activated: bool = False) -> dict[str, Any]:
-    """A release record. `active` is the pipeline's newest activation; `activated`: the record tells of that event."""
+    """Return a release record. `active` is the pipeline's newest activation.
+
+    With `activated`, the time of the update is that of the activation.
+    """
     is_active = active is not None and active.release_id == row.pk
     at = epoch_ms(active.activated_at) if active is not None and is_active else 0
     return {
@@ -34,7 +37,7 @@ def release(row: Release, active: Activation | None, *, activated: bool = False)
 
 
 def _primary(row: Release) -> dict[str, Any]:
-    """The last artifact with a contract, else the first; what is kept elsewhere has no address here."""
+    """Return the members of the primary artifact. One that is stored elsewhere has no URI, size or checksum."""
     artifacts = row.artifacts.select_related("blob").filter(artifact_id=row.primary_artifact_id)
     found: Artifact | None = artifacts.order_by("-position").first()
     blob = found.blob if found else None
@@ -66,12 +69,12 @@ def worker(row: Worker, tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def redriven(made: Redriven) -> dict[str, Any]:
-    row = made.execution
+def redriven(result: Redriven) -> dict[str, Any]:
+    row = result.execution
     return {
         "tenantId": row.tenant.slug,
         "executionId": str(row.pk),
-        "previousStatus": made.previous_status.value,
+        "previousStatus": result.previous_status.value,
         "status": row.status,
         "version": row.version,
         "currentStepIndex": row.current_step_index,
@@ -84,7 +87,7 @@ def redriven(made: Redriven) -> dict[str, Any]:
 
 
 def status(row: Execution) -> dict[str, Any]:
-    """A status; the protocol knows no cancelled execution, so one is FAILED with the code CANCELLED."""
+    """Return a status record. The protocol has no state CANCELLED, so it is FAILED with the error code CANCELLED."""
     cancelled = row.status == State.CANCELLED
     return {
         "executionId": str(row.pk),

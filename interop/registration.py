@@ -1,7 +1,6 @@
-"""Registers a release from files on the coordinator's own host (wire protocol A.2.3, A.3).
+"""Registers a release from files on the coordinator's host (wire protocol A.2.3, A.3).
 
-Only files below the folders that the installation names are ever opened, wherever a link leads; whoever calls learns
-nothing of any other file.
+Only files below TPF_RELEASE_ROOTS are opened, after links are resolved. Responses disclose nothing about other files.
 """
 
 import os
@@ -14,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
-from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.eligibility import CHECK_TASK
 from foundation.errors import PayloadTooLarge
 from foundation.wakeups import wakeup
 from interop.surface import Refusal
@@ -35,10 +34,10 @@ NOT_READABLE = "releaseDescriptorPath must point to a readable file"
 
 
 def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, actor: str) -> Release:
-    """Register what the descriptor at `descriptor_path` names, and verify it before this returns.
+    """Register and verify the release whose descriptor is at `descriptor_path`.
 
-    Raises `Refusal` with the first thing that is wrong, in the protocol's words and order. What is refused leaves
-    nothing behind.
+    Raises `Refusal` with the first problem, in the order and with the texts of the protocol. A rejected release leaves
+    no rows and no files.
     """
     path = Path(descriptor_path)
     if not path.is_absolute():
@@ -62,7 +61,7 @@ def register_from(tenant: Tenant, pipeline_id: str, descriptor_path: str, *, act
     release.refresh_from_db()
     if release.status == Status.REJECTED:
         _refuse_first(each["message"] for each in release.findings if _is_error(each))
-    wakeup.ring_once(CHECK_TASK)  # a REST worker may already be registered for the release
+    wakeup.send_once(CHECK_TASK)  # a REST worker may already be registered for the release
     if release.status != Status.REGISTERED:
         raise Refusal(409, f"Release {release.release_version} is {release.status}")
     return release
@@ -115,13 +114,13 @@ def local_path(uri: str) -> Path | None:
 
 
 def _opened(path: Path) -> BinaryIO | None:
-    """The regular file that `path` leads to in the end, if that is below a folder that the installation names."""
+    """Open `path` if it is a regular file below TPF_RELEASE_ROOTS after links are resolved, else return None."""
     try:
         real = path.resolve(strict=True)
         roots = [root.resolve(strict=True) for root in settings.TPF_RELEASE_ROOTS if root.exists()]
         if not any(real.is_relative_to(root) for root in roots):
             return None
-        # Between the look and the opening nobody can put a link, nor a pipe that would never end, in its place.
+        # The flags protect from a link or a pipe that replaces the file after it was resolved.
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError, RuntimeError):
         return None
@@ -132,7 +131,7 @@ def _opened(path: Path) -> BinaryIO | None:
 
 
 def _staged(descriptor: Descriptor, open_artifact: OpenArtifact) -> list[UploadedArtifact]:
-    """The bytes of the local artifacts on their way into the store."""
+    """Stage the local artifacts in the artifact store. Raises `Refusal`, and then discards them."""
     files: list[UploadedArtifact] = []
     try:
         for artifact in descriptor.artifacts:
@@ -149,7 +148,7 @@ def _staged(descriptor: Descriptor, open_artifact: OpenArtifact) -> list[Uploade
 def _stage(artifact: ArtifactRef, open_artifact: OpenArtifact) -> UploadedArtifact:
     file = open_artifact(artifact)
     if file is None:
-        raise OSError("the file is gone")
+        raise OSError("the file no longer exists")
     staged = artifact_store().stage(settings.MAX_ARTIFACT_BYTES)
     try:
         with file:

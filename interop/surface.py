@@ -1,7 +1,7 @@
-"""What every call of the compatibility surface goes through: guard, body, and errors as text (wire protocol B.1).
+"""Authentication, request bodies and errors of the compatibility surface (wire protocol B.1).
 
-Two surfaces, each switched on by itself and opened by a bearer token of its own. Errors are plain text in a body that
-says it is JSON, since that is what existing clients get.
+Each of the two surfaces has its own switch and bearer tokens. Errors are plain text with the content type of JSON,
+because existing clients expect that.
 """
 
 import hmac
@@ -32,7 +32,7 @@ NOT_FOUND, INVALID, UNEXPECTED = "Not Found", "Invalid request", "An unexpected 
 
 
 class Refusal(Exception):
-    """An answer that is no success: a status, and a text that may be empty."""
+    """An error response with a status and a text, which may be empty."""
 
     def __init__(self, status: int, text: str = "") -> None:
         super().__init__(text)
@@ -42,7 +42,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """One of the two surfaces, by the first part of its settings' names."""
+    """One of the two surfaces. `name` is the prefix of its settings."""
 
     name: str
     actor: str
@@ -59,14 +59,14 @@ class Surface:
     def tokens(self) -> list[str] | None:
         """Return the tokens that grant access for every tenant; None if their reference cannot be resolved now."""
         token, reference = (str(getattr(settings, f"{self.name}_{part}")) for part in ("TOKEN", "TOKEN_REF"))
-        return _referred(reference) if reference else [token] if token else []
+        return _resolve(reference) if reference else [token] if token else []
 
 
 ADMIN = Surface("TPF_ADMIN", "tpf-admin")
 CONTROL_PLANE = Surface("TPF_CONTROL_PLANE", "tpf-control-plane")
 
 
-def _referred(reference: str) -> list[str] | None:
+def _resolve(reference: str) -> list[str] | None:
     """Return the tokens in the file or environment variable that `reference` names, one per line.
 
     Returns None if it cannot be read or contains none.
@@ -81,10 +81,11 @@ def _referred(reference: str) -> list[str] | None:
 
 @method_decorator(csrf_exempt, name="dispatch")
 class TpfView(View):
-    """A view behind the guard. Its methods return what is answered as JSON, or raise `Refusal`.
+    """A view of a surface. Its methods return the response's JSON document, or raise `Refusal`.
 
-    The path's names come trimmed. `bearer`: the surface's token is asked for; a view that does not ask has to see by
-    itself who calls. `creates_tenant`: a tenant that there is not is made, where the settings say so.
+    The methods get the path parameters without surrounding white space. With `bearer`, the request needs a token of the
+    surface; other views authenticate requests themselves. With `creates_tenant`, an unknown tenant is created if
+    TPF_CREATE_TENANTS is set.
     """
 
     surface: ClassVar[Surface]
@@ -113,7 +114,7 @@ class TpfView(View):
             return HttpResponse(UNEXPECTED, status=500, content_type="application/json")
 
     def tenant(self, tenant_id: str) -> Tenant | None:
-        """The tenant that the path names, made on its first use where the settings say so."""
+        """Return the tenant, or None if it is unknown. Create it if the view and TPF_CREATE_TENANTS allow that."""
         found = Tenant.objects.filter(slug=tenant_id).first() if is_identifier(tenant_id) else None
         if found is not None or not (self.creates_tenant and settings.TPF_CREATE_TENANTS):
             return found
@@ -124,6 +125,7 @@ class TpfView(View):
         return Tenant.objects.get_or_create(slug=tenant_id, defaults={"name": tenant_id})[0]
 
     def known_tenant(self, tenant_id: str) -> Tenant:
+        """Like `tenant`, but raises `Refusal` 404 instead of returning None."""
         found = self.tenant(tenant_id)
         if found is None:
             raise Refusal(404, NOT_FOUND)
@@ -164,11 +166,8 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
-# --- bodies ---------------------------------------------------------------------------------------
-
-
 def body_of(request: HttpRequest) -> dict[str, Any] | None:
-    """The JSON object in the body; None for an empty body or null. Raises `Refusal`."""
+    """Return the JSON object in the body, or None if the body is empty or null. Raises `Refusal`."""
     try:
         names = request.resolver_match.kwargs if request.resolver_match else {}
         body = read_body(request, settings.MAX_REQUEST_BYTES, names.get("tenantId", ""))
@@ -185,7 +184,7 @@ def body_of(request: HttpRequest) -> dict[str, Any] | None:
 
 
 def text_of(body: dict[str, Any], name: str) -> str:
-    """A text member, trimmed; empty where it is absent or null. Raises `Refusal` for anything else."""
+    """Return a text without surrounding white space, "" if it is missing or null. Raises `Refusal` for other types."""
     value = body.get(name)
     if value is not None and not isinstance(value, str):
         raise Refusal(400)
@@ -193,6 +192,7 @@ def text_of(body: dict[str, Any], name: str) -> str:
 
 
 def required(body: dict[str, Any], name: str, longest: int = 500) -> str:
+    """Return a text member of at most `longest` characters. Raises `Refusal` if it is missing or empty."""
     value = text_of(body, name)
     if not value:
         raise Refusal(400, f"{name} is required")
@@ -200,6 +200,7 @@ def required(body: dict[str, Any], name: str, longest: int = 500) -> str:
 
 
 def bounded(value: str, name: str, longest: int = 500) -> str:
+    """Return `value`. Raises `Refusal` if it has more than `longest` characters."""
     if len(value) > longest:
         raise Refusal(400, f"{name} is too long")
     return value
@@ -220,6 +221,7 @@ def identifier(value: str, name: str, longest: int = 500) -> str:
 
 
 def flag_of(body: dict[str, Any], name: str) -> bool:
+    """Return a boolean member, False if it is missing or null. Raises `Refusal` for any other type."""
     value = body.get(name)
     if value is not None and not isinstance(value, bool):
         raise Refusal(400)

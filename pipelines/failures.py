@@ -17,7 +17,8 @@ from textwrap import indent
 from typing import Any, Final, TypeVar
 
 from pipelines.errors import NonRetryable
-from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure
+from wire.messages.celery_messages import Failure
+from wire.messages.limits import LONGEST_TRACEBACK
 
 LONGEST_MESSAGE: Final = 512
 LONGEST_CLASS: Final = 100

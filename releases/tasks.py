@@ -26,7 +26,7 @@ _uploads = turns.of_uploads(places.UPLOADS)
 
 def _in_place(task: str, work: Callable[..., object], *arguments: Any) -> None:
     """Do `work` if a place is free, else send `task` again."""
-    with places.ARTIFACTS.hold(crowded=partial(wakeup.ring, task, *arguments, delay=NO_PLACE_DELAY)) as free:
+    with places.ARTIFACTS.hold(crowded=partial(wakeup.send, task, *arguments, delay=NO_PLACE_DELAY)) as free:
         if free:
             work(*arguments)
 
@@ -38,12 +38,12 @@ def _take_turn(task: str, of: Turns, work: Callable[[Any], object]) -> None:
     """
     due = None
     try:
-        with of.take(crowded=partial(wakeup.ring_once, task, delay=NO_PLACE_DELAY)) as due:
+        with of.take(crowded=partial(wakeup.send_once, task, delay=NO_PLACE_DELAY)) as due:
             if due is not None:
                 work(due)
     finally:
         if due is not None:
-            wakeup.ring(task)
+            wakeup.send(task)
 
 
 @shared_task(name=registrar.VERIFY_TASK, acks_late=False)
@@ -66,7 +66,7 @@ def sweep() -> None:
         (direct_uploads.FINISH_TASK, turns.stalled_uploads()),
     ):
         for _ in range(min(rows.count(), MOST_BELLS)):
-            wakeup.ring(task)
+            wakeup.send(task)
     direct_uploads.expire()
 
 

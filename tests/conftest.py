@@ -18,9 +18,10 @@ from embedded.product import Product
 from executions.submission import admission
 from executions.workers import refusals, tenant_keys
 from foundation.wakeups.broker_gate import gate
+from releases.artifacts import soundness
 from releases.artifacts.store.local import LocalArtifactStore
 from releases.registration.verification_pool import verify
-from tenancy.api.authentication import forget_tokens
+from tenancy.api import authentication
 from tests import making, transaction_calls
 from tests.artifact_stores import use_local
 from tests.broker import broker_urls
@@ -145,12 +146,12 @@ def own_database() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
-    """What a process remembers for a moment is not to pass from one test to the next."""
-    admission.forget_all()
-    refusals.forget()
-    tenant_keys.forget()
-    forget_tokens()
-    gate.forget()
+    """Clear the caches and limits of the process before each test."""
+    for module in (admission, authentication, soundness, tenant_keys):
+        module.cache.clear()
+    for limit in (refusals.lines, refusals.notices):
+        limit.reset()
+    gate.reset()
 
 
 @pytest.fixture(autouse=True)

@@ -26,15 +26,8 @@ from tenancy.models import Tenant
 from tests.raw_sql import as_owner, unguarded
 from wire.documents.contract import CONTRACT_ENTRY, publish
 from wire.documents.descriptor import CHECKPOINTS
-from wire.messages.celery_messages import (
-    Failure,
-    Outcome,
-    OutcomeGroup,
-    Suspension,
-    seal_of,
-    transition_key,
-    verify,
-)
+from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension, transition_key
+from wire.messages.sealing import seal_of, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 PIPELINE = "org.example.orders"

@@ -20,7 +20,7 @@ from tests.public_names import check, complaints
         ),
         ("monkeypatch.setattr('executions.lifecycle.moves.claim', print)", "replaces 'claim' of ours"),
         ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, '_here', {})", "replaces '_here' of ours"),
-        ("from foundation.wakeups import wakeup\nwakeup.ring = print", "replaces 'ring' of ours"),
+        ("from foundation.wakeups import wakeup\nwakeup.send = print", "replaces 'send' of ours"),
         ("from executions.models import Worker\nsetattr(Worker.objects, 'get', print)", None),
         ("from foundation.wakeups import wakeup\nmonkeypatch.setattr(wakeup, 'PATIENCE', 0)", None),
         ("import sys\nmonkeypatch.setattr(sys, 'dont_write_bytecode', True)", None),

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
+from wire.documents import json_writer
 from wire.identifying import is_identifier
 
 LONGEST = 4096
@@ -41,7 +42,7 @@ class ResumeToken:
     def sign(self, secret: str) -> str:
         """Return the token as it is sent, with the id of the secret."""
         members = dict(zip((*_TEXTS, *_TIMES), astuple(self), strict=True)) | {_KEY_ID: key_id(secret)}
-        payload = _encoded(json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode())
+        payload = _encoded(json_writer.text(members).encode())
         return f"{payload}.{_signature(payload, secret)}"
 
     def require(self, record: "ResumeToken", *, now_epoch_ms: int) -> None:

@@ -12,7 +12,7 @@ NUL = "\0"
 def without_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Keep U+0000 out of the admin's queries, because PostgreSQL rejects it.
 
-    A path that contains it is answered with 404. It is removed from the values of the query string.
+    The response to a path that contains it is 404. It is removed from the values of the query string.
     """
 
     admin = reverse("admin:index")

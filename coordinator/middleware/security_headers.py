@@ -9,11 +9,10 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.template import Engine
 from django.urls import reverse
 
 from releases.artifacts.store import artifact_store
@@ -48,7 +47,7 @@ def security_headers(
 
 def _strict_policy() -> str:
     """Return a policy that allows only the inline style of the error pages, by its digest."""
-    page = Path(settings.BASE_DIR, "templates", "parts", "failure.html").read_text(encoding="utf-8")
+    page = Engine.get_default().get_template("parts/failure.html").source
     [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'none'; {_ENDING}"

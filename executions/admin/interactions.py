@@ -19,7 +19,8 @@ from unfold.paginator import InfinitePaginator
 from executions.admin.documents import bounded_json, typed_value
 from executions.admin.filters import NEWEST, ExecutionsPipelineFilter
 from executions.awaits import interactions
-from executions.awaits.awaits import FIRST_STATUS, TIMER
+from executions.awaits.awaits import TIMER
+from executions.awaits.opening import FIRST_STATUS
 from executions.models import Interaction
 from foundation.admin.columns import badge, column, moment
 from foundation.errors import CoordinatorError

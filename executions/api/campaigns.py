@@ -1,4 +1,4 @@
-"""REST: re-drive campaigns of one tenant."""
+"""REST: starts and controls the re-drive campaigns of a tenant."""
 
 import uuid
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import TENANT, ErrorView, PinView
+from executions.api.executions import ErrorView, PinView
 from executions.api.operators import LONGEST_REASON, STATES, NewestCreated
 from executions.campaigns import campaigns
 from executions.campaigns.campaigns import HIGHEST_RATE
@@ -21,12 +21,12 @@ from executions.models import Campaign, CampaignEvent, CampaignItem, DeadLetter,
 from foundation.api.fields import Flag, SegmentIdentifier, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
 
 class FiltersRequest(StrictSerializer):
-    told: ClassVar = {"minProperties": 1}
+    schema_rules: ClassVar = {"minProperties": 1}
 
     pipelineId = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
     contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH, required=False)
@@ -34,12 +34,16 @@ class FiltersRequest(StrictSerializer):
     errorCode = Text(max_length=100, required=False)
     reason = serializers.ChoiceField(choices=DeadLetter.Reason.choices, required=False)
     finishedFrom = serializers.DateTimeField(required=False)
-    finishedTo = serializers.DateTimeField(required=False, help_text="The first time of finish that is too late.")
+    finishedTo = serializers.DateTimeField(
+        required=False, help_text="Executions match if they finished before this time."
+    )
 
 
 class PreviewRequest(StrictSerializer):
-    filters = FiltersRequest(help_text="Executions that fit every member; at least one is needed.")
-    allowFailed = Flag(required=False, default=False, help_text="Take up those that are FAILED too.")
+    filters = FiltersRequest(
+        help_text="An execution matches if it fulfils every member. At least one member is required."
+    )
+    allowFailed = Flag(required=False, default=False, help_text="Also include executions that are FAILED.")
 
 
 class CampaignRequest(PreviewRequest):
@@ -47,7 +51,7 @@ class CampaignRequest(PreviewRequest):
     ratePerMinute = WholeNumber(min_value=1, max_value=HIGHEST_RATE)
 
 
-class CampaignOrderRequest(StrictSerializer):
+class CampaignChangeRequest(StrictSerializer):
     reason = Text(max_length=LONGEST_REASON, required=False, allow_blank=True, default="")
 
 
@@ -72,7 +76,7 @@ class ReleaseCount(serializers.Serializer[dict[str, Any]]):
 
 class PreviewView(serializers.Serializer[Preview]):
     count = serializers.IntegerField()
-    executions = FoundView(many=True, help_text="Those that failed first.")
+    executions = FoundView(many=True, help_text="The executions that failed first.")
     byErrorCode = ErrorCodeCount(many=True, source="by_error_code", help_text="The largest groups.")
     byRelease = ReleaseCount(many=True, source="by_release", help_text="The largest groups.")
 
@@ -87,7 +91,7 @@ class ProgressView(serializers.Serializer[campaigns.Progress]):
 class CampaignEventView(serializers.Serializer[CampaignEvent]):
     kind = serializers.CharField()
     actor = serializers.CharField()
-    data = serializers.DictField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    data = serializers.DictField()  # type: ignore[assignment]  # the member's name; `data` is also a property of DRF
     at = serializers.DateTimeField()
 
 
@@ -105,26 +109,26 @@ class CampaignSummary(serializers.Serializer[Campaign]):
 
     @extend_schema_field(ProgressView)
     def get_progress(self, campaign: Campaign) -> dict[str, Any]:
-        known: dict[uuid.UUID, campaigns.Progress] = self.context["progress"]
-        return dict(ProgressView(known[campaign.pk]).data)
+        progress: dict[uuid.UUID, campaigns.Progress] = self.context["progress"]
+        return dict(ProgressView(progress[campaign.pk]).data)
 
 
 class CampaignView(CampaignSummary):
-    events = CampaignEventView(many=True, help_text="Who did what to it, from its start on.")
+    events = CampaignEventView(many=True, help_text="The history of the campaign, oldest event first.")
 
 
 class CampaignItemView(serializers.Serializer[CampaignItem]):
     executionId = serializers.UUIDField(source="execution_id")
     expectedVersion = serializers.IntegerField(source="expected_version")
     outcome = serializers.ChoiceField(choices=CampaignItem.Outcome.choices)
-    code = serializers.CharField(help_text="Why it was skipped.")
+    code = serializers.CharField(help_text="Why the item was skipped.")
     at = serializers.DateTimeField(allow_null=True)
     executionStatus = serializers.SerializerMethodField(
-        help_text="What has become of the execution since. Null: it was removed, being over for long."
+        help_text="The current status of the execution. Null if it was removed after its retention period."
     )
 
     @extend_schema_field(serializers.ChoiceField(choices=STATES, allow_null=True))
-    def get_executionStatus(self, item: CampaignItem) -> str | None:  # noqa: N802 - named for its field
+    def get_executionStatus(self, item: CampaignItem) -> str | None:  # noqa: N802 - the name of its field
         return item.execution.status if item.execution else None
 
 
@@ -147,12 +151,11 @@ class CampaignPreview(TenantView):
 
     @extend_schema(operation_id="previewCampaign", request=PreviewRequest, responses=PreviewView)
     def post(self, request: Request, tenant: str) -> Response:
-        """What a campaign with these filters would take up if it was started now. Nothing is changed."""
-        asked = PreviewRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
-        allow_failed = asked.validated_data["allowFailed"]
-        found = preview(self.tenant, _filters(asked.validated_data["filters"]), allow_failed=allow_failed)
-        return Response(PreviewView(found).data)
+        """Return what a campaign with these filters would contain if it started now, without starting it."""
+        body = PreviewRequest.validated(request.data)
+        return Response(
+            PreviewView(preview(self.tenant, _filters(body["filters"]), allow_failed=body["allowFailed"])).data
+        )
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -179,18 +182,20 @@ class Campaigns(TenantView, ListAPIView[Campaign]):
 
     @extend_schema(operation_id="startCampaign", request=CampaignRequest, responses={201: CampaignView})
     def post(self, request: Request, tenant: str) -> Response:
-        """Re-drive everything that the filters find now, at a rate. Items keep the version they were found with."""
-        asked = CampaignRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
-        made = campaigns.start(
+        """Re-drive all executions that match the filters now, at a rate.
+
+        An execution is skipped if its version has changed by the time it is admitted.
+        """
+        body = CampaignRequest.validated(request.data)
+        campaign = campaigns.start(
             self.tenant,
-            _filters(asked.validated_data["filters"]),
-            allow_failed=asked.validated_data["allowFailed"],
-            reason=asked.validated_data["reason"],
-            rate_per_minute=asked.validated_data["ratePerMinute"],
+            _filters(body["filters"]),
+            allow_failed=body["allowFailed"],
+            reason=body["reason"],
+            rate_per_minute=body["ratePerMinute"],
             actor=self.actor,
         )
-        return Response(_campaign(made), status=status.HTTP_201_CREATED)
+        return Response(_campaign(campaign), status=status.HTTP_201_CREATED)
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -205,7 +210,7 @@ class OneCampaign(TenantView):
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
 class CampaignItems(TenantView, ListAPIView[CampaignItem]):
-    """The executions of a campaign in their order, and what came of each."""
+    """The items of a campaign in order, with the outcome of each."""
 
     refusals: ClassVar = {"GET": (CampaignUnknown,)}
     serializer_class = CampaignItemView
@@ -222,11 +227,11 @@ class CampaignPause(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
-    @extend_schema(operation_id="pauseCampaign", request=CampaignOrderRequest, responses=CampaignView)
+    @extend_schema(operation_id="pauseCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Admit no more until it is resumed. The body may be absent."""
-        made = campaigns.pause(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(_campaign(made))
+        """Stop re-driving until the campaign is resumed. The body is optional."""
+        campaign = campaigns.pause(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
+        return Response(_campaign(campaign))
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -234,11 +239,11 @@ class CampaignResume(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
-    @extend_schema(operation_id="resumeCampaign", request=CampaignOrderRequest, responses=CampaignView)
+    @extend_schema(operation_id="resumeCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Go on at the campaign's rate. The body may be absent."""
-        made = campaigns.resume(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(_campaign(made))
+        """Continue at the campaign's rate. The body is optional."""
+        campaign = campaigns.resume(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
+        return Response(_campaign(campaign))
 
 
 @extend_schema(parameters=[TENANT], tags=["campaigns"])
@@ -246,22 +251,19 @@ class CampaignCancel(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
     refusals: ClassVar = {"POST": (CampaignUnknown, CampaignRefused)}
 
-    @extend_schema(operation_id="cancelCampaign", request=CampaignOrderRequest, responses=CampaignView)
+    @extend_schema(operation_id="cancelCampaign", request=CampaignChangeRequest, responses=CampaignView)
     def post(self, request: Request, tenant: str, campaign_id: uuid.UUID) -> Response:
-        """Give up what is pending; what was re-driven runs on. The body may be absent."""
-        made = campaigns.cancel(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
-        return Response(_campaign(made))
+        """Skip all pending items. Executions that were re-driven continue. The body is optional."""
+        campaign = campaigns.cancel(self.tenant, campaign_id, actor=self.actor, reason=_reason(request))
+        return Response(_campaign(campaign))
 
 
-def _filters(asked: dict[str, Any]) -> Filters:
-    return Filters(**{name: asked.get(wire) for name, wire in WIRE_NAMES.items()})
+def _filters(members: dict[str, Any]) -> Filters:
+    return Filters(**{name: members.get(wire) for name, wire in WIRE_NAMES.items()})
 
 
 def _reason(request: Request) -> str:
-    asked = CampaignOrderRequest(data=request.data)
-    asked.is_valid(raise_exception=True)
-    reason: str = asked.validated_data["reason"]
-    return reason
+    return str(CampaignChangeRequest.validated(request.data)["reason"])
 
 
 def _campaign(campaign: Campaign) -> dict[str, Any]:

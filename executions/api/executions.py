@@ -1,11 +1,11 @@
-"""REST: executions of one tenant."""
+"""REST: reads the executions of a tenant."""
 
 import uuid
 from typing import Any, ClassVar
 
 from django.urls import path, reverse
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -16,9 +16,7 @@ from executions.lifecycle import queries
 from executions.lifecycle.states import State
 from executions.models import Execution, ExecutionEvent
 from foundation.api.pagination import NewestFirst
-from tenancy.api.tenant_view import TenantView
-
-TENANT = OpenApiParameter("tenant", str, OpenApiParameter.PATH)
+from tenancy.api.tenant_view import TENANT, TenantView
 
 
 class PinView(serializers.Serializer[Execution]):
@@ -34,7 +32,7 @@ class ErrorView(serializers.Serializer[Execution]):
 
 class FailureView(ErrorView):
     traceback = serializers.SerializerMethodField(
-        help_text="Where the step raised the error, without values of variables. Empty if the worker reported none."
+        help_text="The traceback of the step, without values of variables. Empty if the worker reported none."
     )
 
     def get_traceback(self, execution: Execution) -> str:
@@ -53,17 +51,17 @@ class ExecutionView(serializers.Serializer[Execution]):
     idempotencyKey = serializers.CharField(source="execution_key")
     status = serializers.ChoiceField(
         choices=[state.value for state in State],
-        help_text="RUNNING means claimed for a worker; `runningSince` says whether a thread has started it.",
+        help_text="RUNNING means that a worker has a lease. `runningSince` is set once a thread has started it.",
     )
     worker = serializers.CharField(
         source="lease_worker",
         allow_null=True,
-        help_text="The worker that holds it; null until one has reported it.",
+        help_text="The worker that has the lease. Null until the worker has reported the execution.",
     )
     runningSince = serializers.DateTimeField(
         source="running_since",
         allow_null=True,
-        help_text="When a thread began it, or the REST worker was called; null until a heartbeat reports that.",
+        help_text="When a thread started it, or the REST worker was called. Null until a heartbeat has reported this.",
     )
     version = serializers.IntegerField()
     currentStepIndex = serializers.IntegerField(source="current_step_index")
@@ -110,7 +108,7 @@ class EventView(serializers.Serializer[ExecutionEvent]):
     kind = serializers.CharField()
     status = serializers.ChoiceField(choices=[state.value for state in State])
     actor = serializers.CharField()
-    data = serializers.DictField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    data = serializers.DictField()  # type: ignore[assignment]  # the member's name; `data` is also a property of DRF
     at = serializers.DateTimeField()
 
 
@@ -148,7 +146,7 @@ class OneExecution(TenantView):
 
     @extend_schema(operation_id="execution", responses=OneExecutionView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """One execution: its pin, status, attempt and last error, with the traceback of a step that raised it."""
+        """One execution: its pin, status, attempt, and last error with the traceback of the step."""
         execution = queries.execution(self.tenant, execution_id)
         return Response(OneExecutionView(execution, context={"request": request}).data)
 
@@ -159,13 +157,13 @@ class ExecutionResult(TenantView):
 
     @extend_schema(operation_id="executionResult", responses=ResultView)
     def get(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """What the execution came to; `result` is null while it is unfinished and where it failed."""
+        """The result of an execution. `result` is null unless it succeeded."""
         return Response(ResultView(queries.execution(self.tenant, execution_id)).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class ExecutionEvents(TenantView, ListAPIView[ExecutionEvent]):
-    """The execution's history, from its first event on."""
+    """The history of an execution, oldest event first."""
 
     refusals: ClassVar = {"GET": (ExecutionUnknown,)}
     serializer_class = EventView

@@ -1,4 +1,4 @@
-"""REST: what a tenant's executions ask, and the answers to it."""
+"""REST: lists interactions, and completes them with responses."""
 
 import uuid
 from typing import Any, ClassVar
@@ -14,7 +14,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from executions.api.executions import TENANT
 from executions.awaits import interactions
 from executions.awaits.interactions import Completion
 from executions.errors import (
@@ -28,17 +27,19 @@ from executions.errors import (
 from executions.models import Interaction
 from foundation.api.fields import Identifier, StrictSerializer, Text
 from foundation.api.pagination import NewestFirst
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 from wire.resume_token import LONGEST
 
 PENDING = "pending"
-ANSWERING = (ResumeTokenInvalid, InteractionUnknown, AwaitTimedOut, InteractionClosed, AnswerInvalid)
-ANSWER_HELP = "Any JSON; an array where the await takes many answers. Held against the contract's type."
+REFUSALS = (ResumeTokenInvalid, InteractionUnknown, AwaitTimedOut, InteractionClosed, AnswerInvalid)
+RESPONSE_HELP = (
+    "Any JSON of the contract's type. If the await takes many items in one interaction, this is an array of them."
+)
 
 
 class Id(serializers.UUIDField):
-    """A UUID in a JSON string and nothing else."""
+    """A UUID as a JSON string. Other types are rejected."""
 
     def to_internal_value(self, data: Any) -> uuid.UUID:
         if not isinstance(data, str):
@@ -47,9 +48,9 @@ class Id(serializers.UUIDField):
 
 
 class CompleteRequest(StrictSerializer):
-    """An answer. What it answers is named in one way, or in several that agree."""
+    """A response to an interaction, which is identified in one way, or in several that agree."""
 
-    told: ClassVar = {
+    schema_rules: ClassVar = {
         "anyOf": [
             {"required": [name], "properties": {name: {"type": "string"}}}
             for name in ("interactionId", "correlationId", "resumeToken")
@@ -59,7 +60,7 @@ class CompleteRequest(StrictSerializer):
     interactionId = Id(required=False, allow_null=True, default=None)
     correlationId = Identifier(max_length=200, required=False, allow_null=True, default=None)
     resumeToken = Text(max_length=LONGEST, required=False, allow_null=True, default=None)
-    response = serializers.JSONField(allow_null=True, help_text=ANSWER_HELP)
+    response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if all(attrs[name] is None for name in ("interactionId", "correlationId", "resumeToken")):
@@ -71,9 +72,13 @@ class CompleteRequest(StrictSerializer):
 
 class ResumeRequest(StrictSerializer):
     resumeToken = Text(max_length=LONGEST)
-    response = serializers.JSONField(allow_null=True, help_text=ANSWER_HELP)
+    response = serializers.JSONField(allow_null=True, help_text=RESPONSE_HELP)
     actor = Identifier(
-        max_length=150, required=False, allow_null=True, default=None, help_text="Who answers, as the receiver knows."
+        max_length=150,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Who responds, as the caller knows them.",
     )
 
 
@@ -87,13 +92,13 @@ class InteractionView(serializers.Serializer[Interaction]):
     itemIndex = serializers.IntegerField(source="item_index", allow_null=True)
     outputType = serializers.CharField(source="output_type")
     status = serializers.ChoiceField(choices=Interaction.Status.choices)
-    request = serializers.JSONField(help_text="What is asked.")
+    request = serializers.JSONField(help_text="The request of the execution.")
     assignee = serializers.CharField(allow_null=True)
     group = serializers.CharField(allow_null=True)
     transport = serializers.CharField()
     transportMetadata = serializers.DictField(source="transport_metadata", child=serializers.CharField())
     deadline = serializers.DateTimeField()
-    response = serializers.JSONField(help_text="The first answer, which is the one that counts.", allow_null=True)
+    response = serializers.JSONField(help_text="The first response. Later ones have no effect.", allow_null=True)
     actor = serializers.CharField(allow_null=True)
     completedAt = serializers.DateTimeField(source="completed_at", allow_null=True)
     dispatchAttempts = serializers.IntegerField(source="dispatch_attempts")
@@ -112,16 +117,15 @@ class InteractionView(serializers.Serializer[Interaction]):
             },
         }
     )
-    def get_links(self, of: Interaction) -> dict[str, str]:
-        http: Request = self.context["request"]
-        names = {"self": ("api:interaction", of.pk), "execution": ("api:execution", of.execution_id)}
-        return {
-            key: http.build_absolute_uri(reverse(name, args=(of.tenant.slug, pk))) for key, (name, pk) in names.items()
-        }
+    def get_links(self, interaction: Interaction) -> dict[str, str]:
+        request: Request = self.context["request"]
+        names = {"self": ("api:interaction", interaction.pk), "execution": ("api:execution", interaction.execution_id)}
+        slug = interaction.tenant.slug
+        return {key: request.build_absolute_uri(reverse(name, args=(slug, pk))) for key, (name, pk) in names.items()}
 
 
 class CompletionView(serializers.Serializer[Completion]):
-    """What an answer came to. For a `duplicate`, answer and actor are those that were first."""
+    """A completed interaction. For a `duplicate`, the response and the actor are the first ones."""
 
     interactionId = serializers.UUIDField(source="interaction.id")
     executionId = serializers.UUIDField(source="interaction.execution_id")
@@ -135,9 +139,9 @@ class CompletionView(serializers.Serializer[Completion]):
 
 class InteractionFilter(filters.FilterSet):
     status = filters.ChoiceFilter(
-        choices=[(PENDING, "waits for an answer"), *((value, value) for value in Interaction.Status.values)],
+        choices=[(PENDING, "waits for a response"), *((value, value) for value in Interaction.Status.values)],
         method="by_status",
-        help_text="`pending` is whatever still waits for an answer.",
+        help_text="`pending` selects all interactions that wait for a response.",
     )
     assignee = filters.CharFilter()
     group = filters.CharFilter()
@@ -156,7 +160,7 @@ class NearestDeadline(NewestFirst):
 
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class Interactions(TenantView, ListAPIView[Interaction]):
-    """What the tenant's executions ask or asked, nearest deadline first."""
+    """The interactions of the tenant's executions, nearest deadline first."""
 
     serializer_class = InteractionView
     filterset_class = InteractionFilter
@@ -173,7 +177,7 @@ class OneInteraction(TenantView):
 
     @extend_schema(operation_id="interaction", responses=InteractionView)
     def get(self, request: Request, tenant: str, interaction_id: uuid.UUID) -> Response:
-        """One question: what, to whom, until when, and the answer once there is one."""
+        """One interaction with its request, assignee, deadline, and response."""
         found = interactions.interaction(self.tenant, interaction_id)
         return Response(InteractionView(found, context={"request": request}).data)
 
@@ -181,44 +185,41 @@ class OneInteraction(TenantView):
 @extend_schema(parameters=[TENANT], tags=["interactions"])
 class CompleteInteraction(TenantView):
     scopes: ClassVar = {"POST": Scope.ANSWER}
-    refusals: ClassVar = {"POST": (*ANSWERING, CorrelationAmbiguous)}
+    refusals: ClassVar = {"POST": (*REFUSALS, CorrelationAmbiguous)}
 
     @extend_schema(operation_id="completeInteraction", request=CompleteRequest, responses=CompletionView)
     def post(self, request: Request, tenant: str) -> Response:
-        """Answer what an execution waits for. The first answer counts; a repeat returns it as a duplicate."""
-        asked = CompleteRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
-        done = interactions.complete(
+        """Complete an interaction. The first response is recorded. A repeated request returns it as a duplicate."""
+        body = CompleteRequest.validated(request.data)
+        completion = interactions.complete(
             self.tenant,
-            interaction_id=asked.validated_data["interactionId"],
-            correlation_id=asked.validated_data["correlationId"],
-            resume_token=asked.validated_data["resumeToken"],
-            response=asked.validated_data["response"],
+            interaction_id=body["interactionId"],
+            correlation_id=body["correlationId"],
+            resume_token=body["resumeToken"],
+            response=body["response"],
             actor=self.actor,
         )
-        return Response(CompletionView(done).data)
+        return Response(CompletionView(completion).data)
 
 
 @extend_schema(tags=["interactions"])
 class Resume(APIView):
-    """The one call without a bearer token: the resume token is the permission, for one answer before its deadline."""
+    """The only call without a bearer token. The resume token permits one response before the deadline."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    refusals: ClassVar = {"POST": ANSWERING}
+    refusals: ClassVar = {"POST": REFUSALS}
 
     @extend_schema(operation_id="resume", request=ResumeRequest, responses=CompletionView, auth=[])
     def post(self, request: Request) -> Response:
-        """Answer with a resume token, as a webhook's receiver does."""
-        asked = ResumeRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
-        named = asked.validated_data["actor"]
-        done = interactions.resume(
-            asked.validated_data["resumeToken"],
-            response=asked.validated_data["response"],
-            actor=f"resume-token:{named}" if named else "resume-token",
+        """Complete an interaction with a resume token, as the receiver of a webhook does."""
+        body = ResumeRequest.validated(request.data)
+        completion = interactions.resume(
+            body["resumeToken"],
+            response=body["response"],
+            actor=f"resume-token:{body['actor']}" if body["actor"] else "resume-token",
         )
-        return Response(CompletionView(done).data)
+        return Response(CompletionView(completion).data)
 
 
 urlpatterns = [

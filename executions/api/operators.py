@@ -1,4 +1,4 @@
-"""REST: what operators do about single executions: re-drive, cancel, and the dead letters that call for it."""
+"""REST: re-drives and cancels executions, and lists dead letters."""
 
 import uuid
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import TENANT, ExecutionView, PinView
+from executions.api.executions import ExecutionView, PinView
 from executions.errors import (
     CancelRefused,
     ExecutionChanged,
@@ -27,7 +27,7 @@ from executions.lifecycle.states import State
 from executions.models import DeadLetter
 from foundation.api.fields import Flag, StrictSerializer, Text, WholeNumber
 from foundation.api.pagination import NewestFirst
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 
 LONGEST_REASON = 1000
@@ -35,7 +35,7 @@ HIGHEST_VERSION = 2**63 - 1
 STATES = [state.value for state in State]
 
 
-class OrderRequest(StrictSerializer):
+class CancelRequest(StrictSerializer):
     reason = Text(max_length=LONGEST_REASON, required=False, allow_blank=True, default="")
     expectedVersion = WholeNumber(
         min_value=0,
@@ -43,13 +43,15 @@ class OrderRequest(StrictSerializer):
         required=False,
         allow_null=True,
         default=None,
-        help_text="Refuse unless the execution still has this version.",
+        help_text="Reject the request unless the execution still has this version.",
     )
 
 
-class RedriveRequest(OrderRequest):
+class RedriveRequest(CancelRequest):
     allowFailed = Flag(
-        required=False, default=False, help_text="Take one that is FAILED too, which no retry was expected to help."
+        required=False,
+        default=False,
+        help_text="Also accept an execution that is FAILED: its error was reported as one that a retry cannot help.",
     )
 
 
@@ -69,7 +71,7 @@ class DeadLetterView(serializers.Serializer[DeadLetter]):
     pin = PinView(source="execution")
     idempotencyKey = serializers.CharField(source="execution.execution_key")
     executionStatus = serializers.ChoiceField(
-        choices=STATES, source="execution.status", help_text="What has become of the execution since."
+        choices=STATES, source="execution.status", help_text="The current status of the execution."
     )
     executionVersion = serializers.IntegerField(source="execution_version")
     transitionKey = serializers.CharField(source="transition_key")
@@ -104,21 +106,20 @@ class Redrive(TenantView):
 
     @extend_schema(operation_id="redriveExecution", request=RedriveRequest, responses=RedriveView)
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """Run a failed execution again: from the step that failed, on the release it is pinned to.
+        """Run a failed execution again, from the step that failed, on the release to which it is pinned.
 
-        It gets a fresh retry budget. The body may be absent.
+        Its retries are counted from zero again. The body is optional.
         """
-        asked = RedriveRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
-        done = redrive(
+        body = RedriveRequest.validated(request.data)
+        redriven = redrive(
             self.tenant,
             execution_id,
             actor=self.actor,
-            reason=asked.validated_data["reason"],
-            expected_version=asked.validated_data["expectedVersion"],
-            allow_failed=asked.validated_data["allowFailed"],
+            reason=body["reason"],
+            expected_version=body["expectedVersion"],
+            allow_failed=body["allowFailed"],
         )
-        return Response(RedriveView(done).data)
+        return Response(RedriveView(redriven).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
@@ -126,24 +127,23 @@ class Cancel(TenantView):
     scopes: ClassVar = {"POST": Scope.OPERATE}
     refusals: ClassVar = {"POST": (ExecutionUnknown, CancelRefused, VersionMismatch, ExecutionChanged)}
 
-    @extend_schema(operation_id="cancelExecution", request=OrderRequest, responses=ExecutionView)
+    @extend_schema(operation_id="cancelExecution", request=CancelRequest, responses=ExecutionView)
     def post(self, request: Request, tenant: str, execution_id: uuid.UUID) -> Response:
-        """Cancel an execution that is not over. Cancelling it again is harmless. The body may be absent."""
-        asked = OrderRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
+        """Cancel an execution that has not ended. Cancelling it again changes nothing. The body is optional."""
+        body = CancelRequest.validated(request.data)
         execution = cancel(
             self.tenant,
             execution_id,
             actor=self.actor,
-            reason=asked.validated_data["reason"],
-            expected_version=asked.validated_data["expectedVersion"],
+            reason=body["reason"],
+            expected_version=body["expectedVersion"],
         )
         return Response(ExecutionView(execution, context={"request": request}).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["executions"])
 class DeadLetters(TenantView, ListAPIView[DeadLetter]):
-    """What failed for good, newest first: one entry for each time it did."""
+    """The terminal failures of executions, newest first."""
 
     serializer_class = DeadLetterView
     filterset_class = DeadLetterFilter

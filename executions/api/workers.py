@@ -1,4 +1,4 @@
-"""REST: the workers of one tenant, their histories, drains, and the work that has no worker."""
+"""REST: the workers of a tenant, their histories and drains, and stranded work."""
 
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from executions.api.executions import TENANT, PinView
+from executions.api.executions import PinView
 from executions.errors import (
     WorkerBeatsItself,
     WorkerEndpointInvalid,
@@ -25,10 +25,10 @@ from executions.workers import registry
 from executions.workers.stranded import Stranded, stranded
 from foundation.api.fields import Identifier, SegmentIdentifier, StrictSerializer, Text
 from releases.models import IDENTITY_LENGTH
-from tenancy.api.tenant_view import TenantView
+from tenancy.api.tenant_view import TENANT, TenantView
 from tenancy.roles import Scope
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID
 
 STATES = WorkerEligibility.State.choices
 REASONS = WorkerEligibility.Reason.choices
@@ -37,45 +37,51 @@ REASONS = WorkerEligibility.Reason.choices
 class WorkerView(serializers.Serializer[Worker]):
     workerId = serializers.CharField(source="worker_id")
     pin = PinView(source="*")
-    protocol = serializers.CharField(help_text="`celery` takes commands from the broker; `rest` is called over HTTP.")
-    endpoint = serializers.CharField(help_text="Where a `rest` worker is called; empty for others.")
+    protocol = serializers.CharField(
+        help_text="A `celery` worker gets commands from the broker. A `rest` worker is called over HTTP."
+    )
+    endpoint = serializers.CharField(help_text="The URL at which a `rest` worker is called. Empty for others.")
     state = serializers.ChoiceField(choices=STATES, source="eligibility.state")
     ineligibleReason = serializers.ChoiceField(
         choices=REASONS,
         source="eligibility.reason",
         allow_null=True,
-        help_text="Why the worker gets no work of its release; null if it may run the release.",
+        help_text="Why the worker gets no work of its release. Null if it may run the release.",
     )
     capacity = serializers.IntegerField()
-    taking = serializers.BooleanField(help_text="Whether it takes commands, by its own last word.")
-    holding = serializers.IntegerField(help_text="How many transitions it held at its last heartbeat.")
-    running = serializers.IntegerField(help_text="How many of these a thread had begun; the others waited for one.")
+    taking = serializers.BooleanField(
+        help_text="Whether the worker accepts commands, as reported by its last heartbeat."
+    )
+    holding = serializers.IntegerField(help_text="The number of transitions in progress at the last heartbeat.")
+    running = serializers.IntegerField(
+        help_text="How many of these a thread had started. The others waited for a thread."
+    )
     abandoned = serializers.IntegerField(
-        help_text="How many threads still ran transitions that were cancelled or taken over. They get no work."
+        help_text="The number of threads that still ran transitions which were cancelled or given to others."
     )
     artifactId = serializers.CharField(source="artifact_id")
     artifactDigest = serializers.CharField(source="artifact_digest")
     registeredAt = serializers.DateTimeField(source="registered_at")
     lastHeartbeatAt = serializers.DateTimeField(source="last_heartbeat_at")
     drainingSince = serializers.DateTimeField(
-        source="draining_since", allow_null=True, help_text="Since when the worker itself drains."
+        source="draining_since", allow_null=True, help_text="When the worker began to drain by its own decision."
     )
     drainedByOperatorAt = serializers.DateTimeField(source="drained_by_operator_at", allow_null=True)
     stoppedAt = serializers.DateTimeField(source="stopped_at", allow_null=True)
     capabilityCheckedAt = serializers.DateTimeField(
         source="capability_checked_at",
         allow_null=True,
-        help_text="When a `rest` worker was last asked what it hosts. Submissions need a recent successful check.",
+        help_text="When the coordinator last checked what a `rest` worker hosts. Submissions need a recent success.",
     )
     capabilityError = serializers.CharField(
-        source="capability_error", help_text="Why that check failed; empty if the worker hosts its release."
+        source="capability_error", help_text="Why that check failed. Empty if the worker hosts its release."
     )
 
 
 class WorkerEventView(serializers.Serializer[WorkerEvent]):
     state = serializers.ChoiceField(choices=STATES)
     actor = serializers.CharField()
-    data = serializers.DictField()  # type: ignore[assignment]  # the wire's word; DRF's `data` is a property
+    data = serializers.DictField()  # type: ignore[assignment]  # the member's name; `data` is also a property of DRF
     at = serializers.DateTimeField()
 
 
@@ -83,11 +89,11 @@ class StrandedView(serializers.Serializer[Any]):
     pin = PinView(source="*")
     executions = serializers.IntegerField(source="count")
     since = serializers.DateTimeField(
-        help_text="When the last worker of the release took work, or the oldest became due, whichever is later."
+        help_text="When a worker of the release last got work, or the oldest execution became due: the later of them."
     )
     reasons = serializers.ListField(
         child=serializers.ChoiceField(choices=REASONS),
-        help_text="Why the workers of the release get no work, each reason once; empty if no worker names the release.",
+        help_text="Why the workers of the release get no work, each reason once. Empty if the release has no worker.",
     )
 
 
@@ -104,7 +110,9 @@ class RegisterRequest(StrictSerializer):
     contractVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     releaseVersion = SegmentIdentifier(max_length=IDENTITY_LENGTH)
     workerId = SegmentIdentifier(max_length=LONGEST_WORKER_ID)
-    endpoint = Text(max_length=2000, help_text="Its origin, without a path. REST_WORKER_ORIGINS must allow it.")
+    endpoint = Text(
+        max_length=2000, help_text="The origin of the worker, without a path. REST_WORKER_ORIGINS must allow it."
+    )
     artifactId = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
     artifactDigest = Identifier(max_length=IDENTITY_LENGTH, required=False, default="", allow_blank=True)
 
@@ -120,7 +128,7 @@ class WorkerFilter(filters.FilterSet):
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class Workers(TenantView, ListAPIView[Worker]):
-    """The tenant's workers, with what each hosts and whether it is alive."""
+    """The tenant's workers, with the release and the state of each."""
 
     scopes: ClassVar = {"POST": Scope.OPERATE}
     refusals: ClassVar = {"POST": (WorkerEndpointInvalid, WorkerEndpointRefused, WorkerBeatsItself, WorkerLimitReached)}
@@ -133,31 +141,30 @@ class Workers(TenantView, ListAPIView[Worker]):
 
     @extend_schema(operation_id="registerWorker", request=RegisterRequest, responses=WorkerView, filters=False)
     def post(self, request: Request, tenant: str) -> Response:
-        """Make a worker known that is called over HTTP, healthy as of now.
+        """Register a worker that is called over HTTP. It is healthy from now on.
 
-        Under a known id it replaces all that was told, and ends a drain. Workers on the broker register themselves.
+        If the id is registered already, this replaces all of its members and ends a drain. Workers that use the broker
+        register themselves.
         """
-        asked = RegisterRequest(data=request.data)
-        asked.is_valid(raise_exception=True)
-        told = asked.validated_data
+        body = RegisterRequest.validated(request.data)
         identity = ReleaseIdentity(
-            self.tenant.slug, told["pipelineId"], told["contractVersion"], told["releaseVersion"]
+            self.tenant.slug, body["pipelineId"], body["contractVersion"], body["releaseVersion"]
         )
-        made = workers.admit(
+        worker = workers.admit(
             self.tenant,
             identity,
-            worker_id=told["workerId"],
-            endpoint=told["endpoint"],
-            artifact_id=told["artifactId"],
-            artifact_digest=told["artifactDigest"],
+            worker_id=body["workerId"],
+            endpoint=body["endpoint"],
+            artifact_id=body["artifactId"],
+            artifact_digest=body["artifactDigest"],
             actor=self.actor,
         )
-        return Response(WorkerView(made).data)
+        return Response(WorkerView(worker).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class WorkerEvents(TenantView, ListAPIView[WorkerEvent]):
-    """Every change of the worker's state, newest first."""
+    """The changes of a worker's state, newest first."""
 
     refusals: ClassVar = {"GET": (WorkerUnknown,)}
     serializer_class = WorkerEventView
@@ -174,9 +181,9 @@ class Heartbeat(TenantView):
 
     @extend_schema(operation_id="beatForWorker", request=None, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Note that a worker which is called over HTTP is alive. A drain stays."""
-        made = workers.beat_for(self.tenant, pipeline_id, worker_id, actor=self.actor)
-        return Response(WorkerView(made).data)
+        """Record that a worker which is called over HTTP is alive. This does not end a drain."""
+        worker = workers.beat_for(self.tenant, pipeline_id, worker_id, actor=self.actor)
+        return Response(WorkerView(worker).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
@@ -186,13 +193,13 @@ class Drain(TenantView):
 
     @extend_schema(operation_id="drainWorker", request=DrainRequest, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Have the worker finish what it holds and take no more until it is undrained. Harmless to repeat.
+        """Let the worker finish its transitions and give it no new ones until it is undrained.
 
-        It is empty once it says that it is `taking` nothing and `holding` nothing.
+        The drain is complete once `taking` is false and `holding` is 0. Repeating the request changes nothing.
         """
         reason = _reason(request)
-        made = registry.drain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
-        return Response(WorkerView(made).data)
+        worker = registry.drain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
+        return Response(WorkerView(worker).data)
 
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
@@ -202,25 +209,23 @@ class Undrain(TenantView):
 
     @extend_schema(operation_id="undrainWorker", request=DrainRequest, responses=WorkerView)
     def post(self, request: Request, tenant: str, pipeline_id: str, worker_id: str) -> Response:
-        """Take an operator's drain back. Harmless to repeat."""
+        """End an operator's drain. Repeating the request changes nothing."""
         reason = _reason(request)
-        made = registry.undrain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
-        return Response(WorkerView(made).data)
+        worker = registry.undrain(self.tenant, pipeline_id, worker_id, actor=self.actor, reason=reason)
+        return Response(WorkerView(worker).data)
 
 
 def _reason(request: Request) -> str:
-    asked = DrainRequest(data=request.data)
-    asked.is_valid(raise_exception=True)
-    return str(asked.validated_data["reason"])
+    return str(DrainRequest.validated(request.data)["reason"])
 
 
 @extend_schema(parameters=[TENANT], tags=["workers"])
 class StrandedWork(TenantView):
     @extend_schema(operation_id="strandedWork", responses=StrandedList)
     def get(self, request: Request, tenant: str) -> Response:
-        """Due executions whose release no worker may run: which release, how many, since when, and why."""
-        found: list[Stranded] = stranded([self.tenant.pk])
-        return Response(StrandedList({"items": [asdict(each) for each in found]}).data)
+        """The due executions whose release no worker may run, grouped by release."""
+        work: list[Stranded] = stranded([self.tenant.pk])
+        return Response(StrandedList({"items": [asdict(each) for each in work]}).data)
 
 
 urlpatterns = [

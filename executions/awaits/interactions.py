@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from psycopg.types.json import Jsonb
 
-from executions.awaits import awaits
+from executions.awaits import awaits, statements
 from executions.awaits.awaits import TIMER, epoch_ms
 from executions.errors import (
     AnswerInvalid,
@@ -27,7 +27,7 @@ from executions.models import Interaction
 from executions.workers.registry import DISPATCH_TASK
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
-from wire.documents.canonical import mismatches
+from wire.documents.canonical_types import mismatches
 from wire.messages.suspension import interaction_id as interaction_id_of
 from wire.resume_token import ResumeToken, ResumeTokenError, read
 
@@ -94,7 +94,7 @@ def complete(
         awaits.lock(found.execution_id, found.unit_id)
         status, late = _status(found)
         if status == Status.COMPLETED:
-            wakeup.ring_once(DISPATCH_TASK)
+            wakeup.send_once(DISPATCH_TASK)
         elif late and status in Interaction.OPEN:
             awaits.time_out([found.execution_id], actor=actor)
         elif status not in Interaction.OPEN or found.transport == TIMER:
@@ -193,26 +193,15 @@ def _hold_against(token: ResumeToken, found: Interaction) -> None:
 def _status(found: Interaction) -> tuple[str, bool]:
     """The status as it is under the lock, and whether the deadline has passed by the database's clock."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT status, deadline <= clock_timestamp() AND transport <> %s FROM executions_interaction "
-            "WHERE id = %s FOR UPDATE",
-            [TIMER, found.pk],
-        )
+        cursor.execute(statements.LOCK_INTERACTION, [TIMER, found.pk])
         status, late = cursor.fetchone()
     return status, late
-
-
-_ANSWER = """
-UPDATE executions_interaction SET status = 'COMPLETED', response = %(response)s, actor = %(actor)s,
-    completed_at = clock_timestamp(), version = version + 1, next_dispatch_at = NULL, updated_at = now()
-WHERE id = %(id)s AND status = ANY(%(open)s)
-"""
 
 
 def _answer(found: Interaction, response: Any, actor: str) -> None:
     parameters: dict[str, Any] = {"id": found.pk, "response": Jsonb(response), "actor": actor, "open": awaits.OPEN}
     with connection.cursor() as cursor:
-        cursor.execute(_ANSWER, parameters)
+        cursor.execute(statements.ANSWER, parameters)
 
 
 def _why_closed(found: Interaction, status: str) -> str:

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from executions.awaits import awaits
+from executions.awaits import awaits, statements
 from executions.awaits.awaits import SEND_TASK, WEBHOOK, epoch_ms
 from executions.lifecycle.moves import owner
 from executions.lifecycle.retry import RetryPolicy
@@ -30,6 +30,7 @@ from foundation.http.address_guard import Resolve, TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut, exchange
 from foundation.scheduling import places
 from foundation.wakeups import wakeup
+from releases.activation.policy import LONGEST_RETRY_DELAY
 from wire.resume_token import derived
 
 log = logging.getLogger(__name__)
@@ -76,13 +77,13 @@ def send(*, resolve: Resolve = address_guard.resolve) -> bool:
         if claimed is not None:
             _send(claimed, resolve)
     if claimed is not None:
-        wakeup.ring(SEND_TASK)
+        wakeup.send(SEND_TASK)
     return claimed is not None
 
 
 def _send_later() -> None:
     if due_exists():
-        wakeup.ring_once(SEND_TASK, delay=NO_PLACE_DELAY)
+        wakeup.send_once(SEND_TASK, delay=NO_PLACE_DELAY)
 
 
 def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
@@ -98,35 +99,19 @@ def _send(claimed: uuid.UUID, resolve: Resolve) -> None:
             _not_received(interaction, failure)
 
 
-_ANY_DUE = """
-SELECT EXISTS (
-    SELECT FROM executions_interaction
-    WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
-        AND deadline > now())
-"""
-_CLAIM = """
-UPDATE executions_interaction SET status = 'DISPATCHING', dispatch_attempts = dispatch_attempts + 1,
-    version = version + 1, next_dispatch_at = now() + make_interval(secs => %(lease)s), updated_at = now()
-WHERE id = (
-    SELECT id FROM executions_interaction
-    WHERE transport = %(webhook)s AND status IN ('WAITING', 'DISPATCHING') AND next_dispatch_at <= now()
-        AND deadline > now() AND tenant_id <> ALL(%(full)s)
-    ORDER BY next_dispatch_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, tenant_id
-"""
-
-
 def due_exists() -> bool:
     """Whether there is anything to send, of which no message may tell."""
     with connection.cursor() as cursor:
-        cursor.execute(_ANY_DUE, {"webhook": WEBHOOK})
+        cursor.execute(statements.ANY_WEBHOOK_DUE, {"webhook": WEBHOOK})
         [found] = cursor.fetchone()
     return bool(found)
 
 
 def _claim(full: list[int]) -> tuple[uuid.UUID, int] | None:
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"webhook": WEBHOOK, "lease": sending_seconds() + MARGIN_SECONDS, "full": full})
+        cursor.execute(
+            statements.CLAIM_WEBHOOK, {"webhook": WEBHOOK, "lease": sending_seconds() + MARGIN_SECONDS, "full": full}
+        )
         row: tuple[uuid.UUID, int] | None = cursor.fetchone()
     return row
 
@@ -195,13 +180,6 @@ def message(interaction: Interaction) -> dict[str, Any]:
     return members
 
 
-_RECORD = """
-UPDATE executions_interaction SET status = %(status)s, version = version + 1, last_dispatch_error = %(error)s,
-    next_dispatch_at = now() + %(wait)s::interval, updated_at = now()
-WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
-"""
-
-
 def _record(interaction: Interaction, status: Interaction.Status, error: str, wait: timedelta | None) -> None:
     parameters: dict[str, Any] = {
         "id": interaction.pk,
@@ -211,7 +189,7 @@ def _record(interaction: Interaction, status: Interaction.Status, error: str, wa
         "wait": wait,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD, parameters)
+        cursor.execute(statements.RECORD_ATTEMPT, parameters)
 
 
 def _received(interaction: Interaction) -> None:
@@ -222,6 +200,8 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
     policy = RetryPolicy(
         limit=settings.WEBHOOK_ATTEMPTS - 1,
         delay=timedelta(seconds=settings.WEBHOOK_DELAY_SECONDS),
+        multiplier=2.0,
+        cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
     )
     wait = None if failure.final else policy.wait(interaction.dispatch_attempts, random.random)
@@ -230,14 +210,7 @@ def _not_received(interaction: Interaction, failure: _Failure) -> None:
         return
     log.warning("Webhook of interaction %s was not received: %s", interaction.pk, failure.why)
     _record(interaction, Interaction.Status.WAITING, failure.why, wait)
-    wakeup.ring(SEND_TASK, delay=wait)
-
-
-_FAIL = """
-UPDATE executions_interaction SET status = 'FAILED', version = version + 1, last_dispatch_error = %(error)s,
-    next_dispatch_at = NULL, updated_at = now()
-WHERE id = %(id)s AND status = 'DISPATCHING' AND dispatch_attempts = %(attempt)s
-"""
+    wakeup.send(SEND_TASK, delay=wait)
 
 
 def _give_up(interaction: Interaction, failure: _Failure) -> None:
@@ -251,7 +224,7 @@ def _give_up(interaction: Interaction, failure: _Failure) -> None:
     with transaction.atomic():
         awaits.lock(interaction.execution_id, interaction.unit_id)
         with connection.cursor() as cursor:
-            cursor.execute(_FAIL, parameters)
+            cursor.execute(statements.FAIL_WEBHOOK, parameters)
             if cursor.rowcount == 0:
                 return
         awaits.fail(awaits.UNDELIVERABLE, {interaction.unit_id: told[:500]}, actor=owner())

@@ -1,6 +1,8 @@
-"""Re-drives many executions by one order, at a rate. A campaign is nothing but rows, so any clock can go on with it.
+"""Re-drives many executions at a fixed rate.
 
-A campaign is RUNNING, PAUSED, COMPLETED once every item has an outcome, or CANCELLED; the last two are for good.
+The whole state of a campaign is in the database, so any control worker can continue it. A campaign is RUNNING or
+PAUSED until each item has an outcome: then it is COMPLETED. It can be CANCELLED before that. COMPLETED and CANCELLED
+are final.
 """
 
 import logging
@@ -32,12 +34,12 @@ Status = Campaign.Status
 Outcome = CampaignItem.Outcome
 CANCELLED = "CAMPAIGN_CANCELLED"
 HIGHEST_RATE = 100_000
-"""So many items a minute and no more, a campaign's rate may be."""
+"""The highest rate of a campaign, in items per minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many of a campaign's items have come to what."""
+    """The number of a campaign's items with each outcome."""
 
     pending: int = 0
     redriven: int = 0
@@ -49,26 +51,26 @@ class Progress:
 
 
 def campaigns(tenant: Tenant) -> QuerySet[Campaign]:
-    """The tenant's campaigns, newest first."""
+    """Return the tenant's campaigns, newest first."""
     return Campaign.objects.filter(tenant=tenant)
 
 
 def campaign(tenant: Tenant, campaign_id: uuid.UUID) -> Campaign:
-    """Raises `CampaignUnknown`."""
+    """Return one campaign of the tenant. Raises `CampaignUnknown`."""
     found = campaigns(tenant).filter(pk=campaign_id).first()
     if found is None:
         raise CampaignUnknown(f"There is no campaign {campaign_id}.")
     return found
 
 
-def items(of: Campaign) -> QuerySet[CampaignItem]:
-    """Its items in their order, each with its execution as that is by now, or None where it was removed."""
-    rows = of.items.select_related("execution").order_by("id")
+def items(campaign: Campaign) -> QuerySet[CampaignItem]:
+    """Return the items in order, each with the current state of its execution; None if that was removed."""
+    rows = campaign.items.select_related("execution").order_by("id")
     return rows.only("campaign_id", "expected_version", "outcome", "code", "at", "execution__status")
 
 
 def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
-    """How far each of these is."""
+    """Return the progress of each campaign."""
     counts = {outcome.lower(): Count("id", filter=Q(outcome=outcome)) for outcome in Outcome.values}
     rows = CampaignItem.objects.filter(campaign__in=campaign_ids).order_by().values_list("campaign_id")
     found = {
@@ -78,21 +80,22 @@ def progress(campaign_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Progress]:
     return {campaign_id: found.get(campaign_id, Progress()) for campaign_id in campaign_ids}
 
 
-# --- orders ---
+# --- requests of operators ---
 
 
 def start(
     tenant: Tenant, filters: Filters, *, reason: str, rate_per_minute: int, actor: str, allow_failed: bool = False
 ) -> Campaign:
-    """Take up everything that `filters` find now, with the version that each has; what fails later is not part of it.
+    """Start a campaign over all executions that match `filters` now, each with its current version.
 
-    The longest failed come first. Raises `TenantNotAllowed`, `FilterRequired`, and `CampaignEmpty` where nothing is
-    found.
+    Executions that fail later are not part of it. Those that failed first are re-driven first.
+
+    Raises `TenantNotAllowed`, `FilterRequired`, and `CampaignEmpty` if no execution matches.
     """
     require_allowed(tenant)
     with transaction.atomic():
-        found = matching(tenant, filters, allow_failed=allow_failed)
-        made = Campaign.objects.create(
+        matches = matching(tenant, filters, allow_failed=allow_failed)
+        created = Campaign.objects.create(
             tenant=tenant,
             filters=filters.to_json(),
             allow_failed=allow_failed,
@@ -100,49 +103,59 @@ def start(
             rate_per_minute=rate_per_minute,
             created_by=actor,
         )
-        count = _take_up(made, found)
+        count = _add_items(created, matches)
         if not count:
             raise CampaignEmpty("No failed execution matches the filters.")
-        _tell(made.pk, "STARTED", actor, {"reason": reason, "items": count})
-        return campaign(tenant, made.pk)
+        _record_event(created.pk, "STARTED", actor, {"reason": reason, "items": count})
+        return campaign(tenant, created.pk)
 
 
-def _take_up(made: Campaign, found: QuerySet[Any]) -> int:
-    """Rows are locked in the order of their ids, as moves do it, so that no two wait for each other in a circle."""
-    chosen = found.order_by("id").select_for_update(no_key=True, of=("self",)).values("id", "version", "finished_at")
+def _add_items(campaign: Campaign, matches: QuerySet[Any]) -> int:
+    """Add an item for each execution in `matches`. Return their number.
+
+    Executions are locked in the order of their ids, as moves lock them, so that concurrent transactions never deadlock.
+    """
+    chosen = matches.order_by("id").select_for_update(no_key=True, of=("self",)).values("id", "version", "finished_at")
     sql, parameters = chosen.query.sql_with_params()
-    take_up = f"""
+    insert = f"""
         WITH chosen AS MATERIALIZED ({sql})
         INSERT INTO executions_campaignitem (campaign_id, execution_id, expected_version)
         SELECT %s, id, version FROM chosen ORDER BY finished_at, id
-    """  # noqa: S608 - the ORM's own SQL, with its parameters apart  # nosec B608
+    """  # noqa: S608 - the ORM generated the text; its parameters are passed separately  # nosec B608
     with connection.cursor() as cursor:
-        cursor.execute(take_up, (*parameters, made.pk))
+        cursor.execute(insert, (*parameters, campaign.pk))
         return int(cursor.rowcount)
 
 
 def pause(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
-    """Admit no more. Raises `CampaignUnknown` and `CampaignRefused`; a paused campaign stays as it is."""
-    return _order(tenant, campaign_id, {Status.RUNNING}, "PAUSED", actor, reason, status=Status.PAUSED)
+    """Stop admitting items until the campaign is resumed. A paused campaign does not change.
+
+    Raises `CampaignUnknown` and `CampaignRefused`.
+    """
+    return _change_status(tenant, campaign_id, {Status.RUNNING}, "PAUSED", actor, reason, status=Status.PAUSED)
 
 
 def resume(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
-    """Go on at the campaign's rate; the pause has saved up nothing. Raises as `pause` does."""
+    """Continue at the campaign's rate. No credit accumulates during a pause. Raises as `pause` does."""
     changes = {"rate_since": Now(), "admitted": 0}
-    return _order(tenant, campaign_id, {Status.PAUSED}, "RESUMED", actor, reason, status=Status.RUNNING, **changes)
+    return _change_status(
+        tenant, campaign_id, {Status.PAUSED}, "RESUMED", actor, reason, status=Status.RUNNING, **changes
+    )
 
 
 def cancel(tenant: Tenant, campaign_id: uuid.UUID, *, actor: str, reason: str = "") -> Campaign:
-    """Give up what is pending; what was re-driven runs on. Raises as `pause` does."""
-    live, over = {Status.RUNNING, Status.PAUSED}, Status.CANCELLED
+    """Skip all pending items. Executions that were re-driven continue. Raises as `pause` does."""
+    live = {Status.RUNNING, Status.PAUSED}
     with transaction.atomic():
-        made = _order(tenant, campaign_id, live, "CANCELLED", actor, reason, status=over, finished_at=Now())
-        pending = CampaignItem.objects.filter(campaign=made, outcome=Outcome.PENDING)
+        cancelled = _change_status(
+            tenant, campaign_id, live, "CANCELLED", actor, reason, status=Status.CANCELLED, finished_at=Now()
+        )
+        pending = CampaignItem.objects.filter(campaign=cancelled, outcome=Outcome.PENDING)
         pending.update(outcome=Outcome.SKIPPED, code=CANCELLED, at=Now())
-        return made
+        return cancelled
 
 
-def _order(
+def _change_status(
     tenant: Tenant,
     campaign_id: uuid.UUID,
     sources: Collection[str],
@@ -153,29 +166,33 @@ def _order(
     status: str,
     **changes: Any,
 ) -> Campaign:
-    """One guarded UPDATE with its event. Zero rows: it is there already, or this cannot be ordered any more."""
+    """Set the status by one guarded UPDATE and record an event. Return the campaign.
+
+    Zero rows mean that the campaign already has the status, or that it is in none of the `sources`. The latter raises
+    `CampaignRefused`.
+    """
     with transaction.atomic():
         rows = campaigns(tenant).filter(pk=campaign_id, status__in=sources)
         if rows.update(status=status, **changes):
-            _tell(campaign_id, kind, actor, {"reason": reason} if reason else {})
+            _record_event(campaign_id, kind, actor, {"reason": reason} if reason else {})
         found = campaign(tenant, campaign_id)
     if found.status != status:
         raise CampaignRefused(f"Campaign {campaign_id} is {found.status}.", campaignStatus=found.status)
     return found
 
 
-def _tell(campaign_id: uuid.UUID, kind: str, actor: str, data: dict[str, Any]) -> None:
+def _record_event(campaign_id: uuid.UUID, kind: str, actor: str, data: dict[str, Any]) -> None:
     CampaignEvent.objects.create(campaign_id=campaign_id, kind=kind, actor=actor, data=data)
 
 
-# --- the clock's part ---
+# --- the part of the sweep ---
 
 
 def advance() -> int:
-    """Admit what the running campaigns' rates allow by now. Returns how many executions were re-driven.
+    """Admit the items that the rates of the running campaigns allow now. Return how many executions were re-driven.
 
-    Any number of clocks may call this at once: a campaign that one of them has in hand is passed over by the others.
-    If a campaign fails, the error is logged, and the other campaigns are still advanced.
+    Any number of processes may call this at once: each skips the campaigns that another one is advancing. If a campaign
+    fails, the error is logged, and the other campaigns are still advanced.
     """
     running = Campaign.objects.filter(status=Status.RUNNING).order_by("created_at").values_list("pk", flat=True)
     redriven = 0
@@ -190,20 +207,21 @@ def advance() -> int:
 
 
 def _advance(campaign_id: uuid.UUID) -> int:
-    """Group by group, each in a transaction of its own, until the credit is used up."""
+    """Admit items in groups, each in a separate transaction, until the credit is used up."""
     redriven = 0
     while True:
         with transaction.atomic():
-            found, credit = _credit(campaign_id)
-            if found is None or credit < 1:
+            locked, credit = _credit(campaign_id)
+            if locked is None or credit < 1:
                 return redriven
-            redriven += _admit(found, min(credit, settings.SWEEP_LIMIT))
+            redriven += _admit(locked, min(credit, settings.SWEEP_LIMIT))
             if credit <= settings.SWEEP_LIMIT:
                 return redriven
 
 
-# Credit is what the rate gives since `rate_since`, less what was admitted. At most a window's worth is kept: after an
-# outage of the clock a campaign goes on at its rate, and does not make up for the time in one burst.
+# Locks the campaign and computes its credit: the items that the rate allows since `rate_since`, minus those admitted.
+# The credit is at most that of one window. So after an outage of the clock, a campaign continues at its rate and does
+# not catch up in one burst. Zero rows mean that the campaign is not running, or that another process is advancing it.
 _CREDIT = """
 WITH locked AS (
     SELECT id, rate_per_minute, rate_since, admitted FROM executions_campaign
@@ -221,7 +239,7 @@ SELECT least(credit, most) FROM counted
 
 
 def _credit(campaign_id: uuid.UUID) -> tuple[Campaign | None, int]:
-    """The campaign, locked, and how many items it may admit. None: it is not running, or another clock has it."""
+    """Return the locked campaign and how many items it may admit; None if it is not running or is locked already."""
     window = max(60.0, 2 * settings.SWEEP_SECONDS)
     with connection.cursor() as cursor:
         cursor.execute(_CREDIT, {"id": campaign_id, "window": window})
@@ -229,43 +247,46 @@ def _credit(campaign_id: uuid.UUID) -> tuple[Campaign | None, int]:
     return (Campaign.objects.get(pk=campaign_id), row[0]) if row else (None, 0)
 
 
-def _admit(of: Campaign, most: int) -> int:
-    """Re-drive the next items, or skip those that cannot be, and say so of each."""
+def _admit(campaign: Campaign, most: int) -> int:
+    """Admit up to `most` items: re-drive or skip each, and record its outcome. Return how many were re-driven."""
     chosen = list(
-        CampaignItem.objects.filter(campaign=of, outcome=Outcome.PENDING)
+        CampaignItem.objects.filter(campaign=campaign, outcome=Outcome.PENDING)
         .select_related("execution")
         .defer("execution__input", "execution__result", "execution__progress")
         .order_by("id")[:most]
     )
     skipped: dict[str, list[int]] = defaultdict(list)
-    asked = {}
+    requested = {}
     for item in chosen:
-        if item.execution is None:  # removed meanwhile: it was over for longer than its tenant keeps such
+        if item.execution is None:  # it was removed, because its retention period has ended
             skipped[ExecutionUnknown.code].append(item.pk)
             continue
         try:
-            check(item.execution, item.expected_version, of.allow_failed)
+            check(item.execution, item.expected_version, campaign.allow_failed)
         except CoordinatorError as refusal:
             skipped[refusal.code].append(item.pk)
         else:
-            told = {"campaignId": str(of.pk)}
-            asked[item.pk] = move_of(item.execution, actor=of.created_by, reason=of.reason, **told)
-    moved = {move.execution_id for move in moves.apply(list(asked.values()))}
-    redriven = [pk for pk, move in asked.items() if move.execution_id in moved]
-    skipped[ExecutionChanged.code] += asked.keys() - set(redriven)
-    _settle(of, redriven, skipped, admitted=len(chosen))
+            requested[item.pk] = move_of(
+                item.execution, actor=campaign.created_by, reason=campaign.reason, campaignId=str(campaign.pk)
+            )
+    moved = {move.execution_id for move in moves.apply(list(requested.values()))}
+    redriven = [pk for pk, move in requested.items() if move.execution_id in moved]
+    skipped[ExecutionChanged.code] += requested.keys() - set(redriven)
+    _record_outcomes(campaign, redriven, skipped, admitted=len(chosen))
     if redriven:
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
     return len(redriven)
 
 
-def _settle(of: Campaign, redriven: Collection[int], skipped: dict[str, list[int]], *, admitted: int) -> None:
-    """Keep what came of each item; the last one completes the campaign."""
+def _record_outcomes(
+    campaign: Campaign, redriven: Collection[int], skipped: dict[str, list[int]], *, admitted: int
+) -> None:
+    """Record the outcomes of items, and complete the campaign if none is pending. `skipped` has the items by code."""
     CampaignItem.objects.filter(pk__in=redriven).update(outcome=Outcome.REDRIVEN, at=Now())
     for code, keys in skipped.items():
         CampaignItem.objects.filter(pk__in=keys).update(outcome=Outcome.SKIPPED, code=code, at=Now())
-    rows = Campaign.objects.filter(pk=of.pk)
+    rows = Campaign.objects.filter(pk=campaign.pk)
     rows.update(admitted=F("admitted") + admitted)
-    if not CampaignItem.objects.filter(campaign=of, outcome=Outcome.PENDING).exists():
+    if not CampaignItem.objects.filter(campaign=campaign, outcome=Outcome.PENDING).exists():
         rows.update(status=Status.COMPLETED, finished_at=Now())
-        _tell(of.pk, "COMPLETED", "coordinator", {})
+        _record_event(campaign.pk, "COMPLETED", "coordinator", {})

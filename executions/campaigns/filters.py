@@ -1,4 +1,4 @@
-"""What a re-drive campaign is for: which executions a filter finds, and what there is to know of them before."""
+"""Selects the failed executions of a re-drive campaign, and previews the selection."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -17,10 +17,10 @@ GROUPS_SHOWN = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which failed executions are meant: those that fit everything that is given.
+    """Conditions on failed executions. An execution matches if it fulfils all that are not None.
 
-    `finished_from` is the earliest finish and `finished_to` the first that is too late. `reason` is that of the dead
-    letter which the execution's last failure left.
+    Executions match if they finished at `finished_from` or later, and before `finished_to`. `reason` is that of the
+    execution's latest dead letter.
     """
 
     pipeline_id: str | None = None
@@ -32,11 +32,11 @@ class Filters:
     finished_to: datetime | None = None
 
     def to_json(self) -> dict[str, str]:
-        """What was given, under the wire's names."""
-        given = {name: getattr(self, name) for name in WIRE_NAMES}
+        """Return the conditions with the member names of the REST API."""
+        values = {name: getattr(self, name) for name in WIRE_NAMES}
         return {
             WIRE_NAMES[name]: value.isoformat() if isinstance(value, datetime) else str(value)
-            for name, value in given.items()
+            for name, value in values.items()
             if value is not None
         }
 
@@ -59,7 +59,10 @@ _LOOKUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a campaign with these filters would take up if it was started now."""
+    """The executions that a campaign with these filters would contain if it started now.
+
+    `executions` has the first few; the groups are the largest ones.
+    """
 
     count: int
     executions: list[Execution]
@@ -68,18 +71,18 @@ class Preview:
 
 
 def matching(tenant: Tenant, filters: Filters, *, allow_failed: bool) -> QuerySet[Execution]:
-    """The failed executions that `filters` find. Raises `FilterRequired` for filters without any member."""
+    """Return the failed executions that match `filters`. Raises `FilterRequired` if there is no condition."""
     if filters == Filters():
-        raise FilterRequired("Without a filter a campaign would take up everything that ever failed.")
-    given = {lookup: value for name, lookup in _LOOKUPS.items() if (value := getattr(filters, name)) is not None}
-    found = Execution.objects.filter(tenant=tenant, status__in=sorted(redrivable(allow_failed)), **given)
+        raise FilterRequired("A campaign without a filter would contain every execution that ever failed.")
+    conditions = {lookup: value for name, lookup in _LOOKUPS.items() if (value := getattr(filters, name)) is not None}
+    found = Execution.objects.filter(tenant=tenant, status__in=sorted(redrivable(allow_failed)), **conditions)
     if filters.reason is not None:
         found = found.filter(dead_letters__reason=filters.reason, dead_letters__execution_version=F("version"))
     return found
 
 
 def preview(tenant: Tenant, filters: Filters, *, allow_failed: bool = False) -> Preview:
-    """Count what a campaign would take up, with those that failed first and the largest groups."""
+    """Return what a campaign would contain. Executions that failed first come first."""
     found = matching(tenant, filters, allow_failed=allow_failed)
     first = found.select_related("tenant").defer("input", "result", "progress").order_by("finished_at", "id")
     return Preview(

@@ -46,7 +46,7 @@ def dispatch() -> int:
         if unsent:
             _give_back(unsent)
             break
-        gate.sent_whole(len(claims))
+        gate.batch_sent(len(claims))
     return sent  # no more due work, or no room for it: freeing room sends another wake-up
 
 

@@ -23,7 +23,8 @@ from psycopg.types.json import Jsonb
 
 from executions.lifecycle.states import MOVES, TERMINAL, State
 from foundation.database import prepared
-from wire.messages.celery_messages import ResultShape, Shape
+from wire.documents.cardinality import ResultShape
+from wire.messages.celery_messages import Shape
 
 
 @cache

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
-from executions.awaits import awaits
-from executions.awaits.awaits import Parking
+from executions.awaits import opening
+from executions.awaits.opening import Parking
 from executions.lifecycle import checkpoints, dead_letters, moves
 from executions.lifecycle.moves import Move, Note
 from executions.lifecycle.retry import RetryPolicy
@@ -22,17 +23,23 @@ from executions.models import DeadLetter
 from executions.workers.registry import DISPATCH_TASK
 from foundation.database import prepared
 from foundation.wakeups import wakeup
+from releases.activation.policy import LONGEST_RETRY_DELAY
 from releases.models import Pipeline
 from tenancy.models import Tenant
 from wire.documents.json_text import all_storable
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import LONGEST_TRACEBACK, Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.celery_messages import Failure, Outcome, OutcomeGroup, Suspension
+from wire.messages.limits import LONGEST_TRACEBACK
+from wire.messages.suspension import ImportedSuspension
 
 log = logging.getLogger(__name__)
 LONGEST_MESSAGE = 512
 LONGEST_CODE = 100
 LONGEST_TOGETHER = 1024**2
 """How many characters of payloads are decoded at once, unless one outcome or checkpoint has more."""
+
+Opened = Mapping[uuid.UUID, ImportedSuspension]
+"""What workers have opened themselves of the awaits that their outcomes report, by execution."""
 
 
 def retry_policy(pipeline: Pipeline) -> RetryPolicy:
@@ -45,11 +52,12 @@ def retry_policy(pipeline: Pipeline) -> RetryPolicy:
         limit=own(pipeline.retry_limit, settings.RETRY_LIMIT),
         delay=timedelta(seconds=own(pipeline.retry_delay_seconds, settings.RETRY_DELAY_SECONDS)),
         multiplier=own(pipeline.retry_multiplier, settings.RETRY_MULTIPLIER),
+        cap=LONGEST_RETRY_DELAY,
         jitter=settings.RETRY_JITTER,
     )
 
 
-def record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
+def record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened = MappingProxyType({})) -> int:
     """Commit a group of outcomes in one transaction, or large ones in one each. Returns how many were recorded; there
     is room for as many now.
 
@@ -60,17 +68,17 @@ def record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
     """
     if _payload_length(group) <= LONGEST_TOGETHER or len(group.outcomes) + len(group.checkpoints) == 1:
         try:
-            return _record(identity, group)
+            return _record(identity, group, opened)
         except Exception as error:
             _raise_if_passing(error)
-    return sum(_record_or_fail(identity, part) for part in _one_by_one(group))
+    return sum(_record_or_fail(identity, part, opened) for part in _one_by_one(group))
 
 
-def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup) -> int:
+def _record_or_fail(identity: ReleaseIdentity, part: OutcomeGroup, opened: Opened) -> int:
     """Record a group of one outcome, or else its failure. If the database rejects both, the lease expires."""
     for attempt in (part, _as_failure(part)):
         try:
-            return _record(identity, attempt)
+            return _record(identity, attempt, opened)
         except Exception as error:
             _raise_if_passing(error)
             log.exception("The outcome of worker %s for %s could not be recorded", part.worker_id, identity)
@@ -110,17 +118,17 @@ def _one_by_one(group: OutcomeGroup) -> Iterator[OutcomeGroup]:
         yield group.model_copy(update={"checkpoints": [], "outcomes": [outcome]})
 
 
-def _record(identity: ReleaseIdentity, group: OutcomeGroup) -> int:
+def _record(identity: ReleaseIdentity, group: OutcomeGroup, opened: Opened) -> int:
     # Repeats go; answers under another lease or version stay, because only the guard of the move tells which one holds.
     outcomes = {(each.execution_id, each.execution_version, each.lease_token): each for each in group.outcomes}.values()
     with transaction.atomic():
         reached = [each.execution_id for each in group.checkpoints]
         known = _hold(identity, [*reached, *(outcome.execution_id for outcome in outcomes)])
         checkpoints.keep([each for each in group.checkpoints if each.execution_id in known], group.worker_id)
-        answers = list(_answers(identity, known, group.worker_id, outcomes))
+        answers = list(_answers(identity, known, group.worker_id, outcomes, opened))
         moved = {id(move) for move in moves.apply([move for move, _ in answers])}
         _note_dropped([move for move, _ in answers if id(move) not in moved])
-        _follow_up(identity, [(move, outcome) for move, outcome in answers if id(move) in moved])
+        _follow_up(identity, [(move, outcome) for move, outcome in answers if id(move) in moved], opened)
     for key in {outcome.execution_id for outcome in outcomes} - known.keys():
         log.warning("Dropped an outcome for %s, which is no execution of %s", key, identity)
     return len(moved)
@@ -152,33 +160,38 @@ def _hold(identity: ReleaseIdentity, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID
 
 
 def _answers(
-    identity: ReleaseIdentity, known: Mapping[uuid.UUID, _Held], worker_id: str, outcomes: Iterable[Outcome]
+    identity: ReleaseIdentity,
+    known: Mapping[uuid.UUID, _Held],
+    worker_id: str,
+    outcomes: Iterable[Outcome],
+    opened: Opened,
 ) -> Iterator[tuple[Move, Outcome]]:
     policy = cache(partial(_policy_of, identity))  # most groups need none
     for outcome in outcomes:
         if outcome.execution_id in known:
-            yield _move(_Answer(known[outcome.execution_id], outcome, worker_id, policy)), outcome
+            answer = _Answer(known[outcome.execution_id], outcome, worker_id, policy, opened.get(outcome.execution_id))
+            yield _move(answer), outcome
 
 
 def _policy_of(identity: ReleaseIdentity) -> RetryPolicy:
     return retry_policy(Pipeline.objects.get(tenant__slug=identity.tenant_id, pipeline_id=identity.pipeline_id))
 
 
-def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]]) -> None:
+def _follow_up(identity: ReleaseIdentity, recorded: list[tuple[Move, Outcome]], opened: Opened) -> None:
     """What belongs to the moves in their transaction, and the bells for what comes next."""
     parkings = [
-        Parking(move.execution_id, move.new_await_unit, outcome.suspension)
+        Parking(move.execution_id, move.new_await_unit, outcome.suspension, opened.get(move.execution_id))
         for move, outcome in recorded
         if move.new_await_unit is not None and outcome.suspension is not None
     ]
     if parkings:
-        awaits.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
+        opening.park(Tenant.objects.get(slug=identity.tenant_id), parkings)
     failed = [move.execution_id for move, _ in recorded if move.target is State.FAILED]
     spent = [move.execution_id for move, _ in recorded if move.target is State.DLQ]
     dead_letters.write(failed, DeadLetter.Reason.NON_RETRYABLE, retryable=False)
     dead_letters.write(spent, DeadLetter.Reason.RETRY_EXHAUSTED, retryable=True)
     for delay in {move.delay for move, _ in recorded if move.target is State.WAIT_RETRY}:
-        wakeup.ring_once(DISPATCH_TASK, delay=delay)
+        wakeup.send_once(DISPATCH_TASK, delay=delay)
 
 
 def _move(answer: "_Answer") -> Move:
@@ -204,6 +217,7 @@ class _Answer:
     outcome: Outcome
     worker_id: str
     policy: Callable[[], RetryPolicy]
+    opened: ImportedSuspension | None
 
     def completed(self, outputs: list[Any]) -> Move:
         if self.outcome.stopped_before_step_index != -1:
@@ -217,7 +231,7 @@ class _Answer:
     def suspended(self, suspension: Suspension) -> Move:
         """Parked at the await, with what it asks as progress: a re-drive of a lost await asks again."""
         requests = all_storable(suspension.requests)
-        why = awaits.why_unanswerable(suspension)
+        why = opening.why_unanswerable(suspension, self.opened)
         if why is not None:
             return self.failed(Failure(failure_class="UNANSWERABLE_SUSPENSION", message=why, retryable=False))
         return self._to(

@@ -50,7 +50,7 @@ def redrive(
         move = move_of(execution, actor=actor, reason=reason)
         if not moves.apply([move]):
             raise ExecutionChanged(f"Execution {execution_id} changed before re-drive could be admitted")
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
         return Redriven(queries.execution(tenant, execution_id), move.source)
 
 

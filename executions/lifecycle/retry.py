@@ -1,30 +1,28 @@
-"""When a failed transition runs again: the only place that knows (wire protocol E.5)."""
+"""Decides when a failed transition runs again (wire protocol E.5). Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-LONGEST_DELAY = timedelta(minutes=30)
-
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`limit` retries follow the first run; waits grow by `multiplier` from `delay` up to `cap`.
+    """Up to `limit` retries follow the first run. The wait grows from `delay` by `multiplier`, up to `cap`.
 
-    `jitter` is the share of a wait that chance may take off, so that executions which failed together do not all
-    come back together. It only shortens: no wait is longer than the policy says.
+    `jitter` is the largest fraction that is subtracted from a wait at random, so that executions which failed together
+    do not all retry at the same moment. No wait is longer than the policy says.
     """
 
-    limit: int = 3
-    delay: timedelta = timedelta(seconds=10)
-    multiplier: float = 2.0
-    cap: timedelta = LONGEST_DELAY
-    jitter: float = 0.1
+    limit: int
+    delay: timedelta
+    multiplier: float
+    cap: timedelta
+    jitter: float
 
     def wait(self, retry: int, chance: Callable[[], float]) -> timedelta | None:
-        """The time to wait before the `retry`-th retry (from 1), or None when the budget is spent.
+        """Return the wait before the given retry, of which the first is 1; None if no retry is left.
 
-        `chance` gives a number in [0, 1).
+        `chance` returns a number in [0, 1).
         """
         if retry > self.limit:
             return None

@@ -37,7 +37,7 @@ def awaits_due() -> int:
     while found := awaits.expire():
         seen += found
     if webhooks.due_exists():
-        wakeup.ring(awaits.SEND_TASK)
+        wakeup.send(awaits.SEND_TASK)
     return seen
 
 

@@ -7,6 +7,8 @@ from django.db import migrations, models
 # A worker that names an artifact must name one of any kind that the release pins (wire protocol D.8).
 # A REST worker may be silent: it sends no heartbeats itself, and accepted executions are still sent to it.
 # A Celery worker is silent only if its heartbeats could have arrived: see `worker_clock`.
+# A verdict of a REST worker is valid for 60 seconds. Time in which no message reaches the control workers does not count
+# (ADR 24). If the worker did not answer the last check, the verdict is valid until the next check.
 # `present` is cheap to evaluate, so that a claim skips former workers before it looks up releases.
 VIEW = """
 CREATE VIEW executions_workereligibility AS
@@ -19,7 +21,9 @@ SELECT w.id AS worker_id, w.tenant_id, r.id AS release_id, w.protocol, w.transit
     CASE WHEN w.stopped_at IS NOT NULL THEN 'UNAVAILABLE' WHEN fact.draining THEN 'DRAINING'
         WHEN fact.silent THEN 'STALE' ELSE 'HEALTHY' END AS state,
     rule.reason,
-    rule.reason IS NULL AND NOT fact.silent AS admits
+    rule.reason IS NULL AND NOT fact.silent AS admits,
+    CASE WHEN w.protocol = 'rest' AND (w.unanswered_checks > 0
+        OR w.capability_checked_at > worker_clock() - interval '60 seconds') THEN w.capability_error = '' END AS verdict
 FROM executions_worker w
 LEFT JOIN (releases_pipeline p JOIN releases_release r ON r.pipeline_id = p.id AND r.status <> 'REJECTED')
     ON p.tenant_id = w.tenant_id AND p.pipeline_id = w.pipeline_id
@@ -114,6 +118,7 @@ class Migration(migrations.Migration):
                 ("reason", models.CharField(max_length=40, null=True)),
                 ("admits", models.BooleanField()),
                 ("artifact_fits", models.BooleanField(null=True)),
+                ("verdict", models.BooleanField(null=True)),
                 ("lease_owner", models.CharField(max_length=200)),
             ],
             options={"db_table": "executions_workereligibility", "managed": False},

@@ -23,7 +23,7 @@ class Worker(models.Model):
     never. `blocked_reason` says why the coordinator never calls the worker; it is empty if calls are allowed.
     `capability_checked_at` and `capability_error` store the newest answer of a REST worker on whether it hosts its
     release; an empty error means that it does. `capability_claimed_at` is when a process last started a check, and
-    `unanswered_checks` how many checks in a row found no connection or no whole answer.
+    `unanswered_checks` how many checks in a row found no connection or no complete response.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="workers")
@@ -72,8 +72,9 @@ class WorkerEligibility(models.Model):
     `state` is HEALTHY, STALE, DRAINING or UNAVAILABLE. `reason` says why the worker gets no due work; it is null if the
     worker may run the release. `admits` is True if the worker allows new executions of the release to be accepted. The
     two differ only for a STALE REST worker: it admits no new executions, but runs accepted ones (wire protocol D.8).
-    `artifact_fits` is null if the worker names no artifact. `lease_owner` is the name under which the worker holds
-    leases.
+    `artifact_fits` is null if the worker names no artifact. `verdict` says whether the last check of a REST worker
+    confirmed that it hosts its release; it is null if no verdict is valid, and for other workers. `lease_owner` is the
+    name under which the worker holds leases.
     """
 
     class State(models.TextChoices):
@@ -101,6 +102,7 @@ class WorkerEligibility(models.Model):
     reason = models.CharField(max_length=40, choices=Reason, null=True)
     admits = models.BooleanField()
     artifact_fits = models.BooleanField(null=True)
+    verdict = models.BooleanField(null=True)
     lease_owner = models.CharField(max_length=200)
 
     class Meta:

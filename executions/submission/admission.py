@@ -5,8 +5,6 @@ a refusal; and what is pinned is held against the database once more by the INSE
 revocation that has returned is seen by every later submission, whatever any process remembers.
 """
 
-import threading
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,16 +14,17 @@ from django.conf import settings
 from executions.errors import InputInvalid, TenantNotAllowed
 from executions.workers import message_path
 from executions.workers.eligibility import require_healthy
+from foundation.timed_cache import TimedCache
 from releases import queries
 from releases.artifacts.soundness import require_sound
 from releases.errors import ActiveReleaseChanged
 from releases.models import Release
 from tenancy.models import Tenant
-from wire.documents.canonical import mismatches
+from wire.documents.canonical_types import mismatches
+from wire.documents.cardinality import takes_many
 from wire.documents.contract import Contract, contract_from_json
 from wire.documents.descriptor import CHECKPOINTS
 
-MANY = {"MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION"}
 MOST_KEPT = 10_000
 
 
@@ -35,15 +34,13 @@ class Admission:
 
     release: Release
     activation: int
-    made_at: float = 0.0  # when the checks had passed, by the process's monotonic clock
-    renewing: bool = False  # set by whoever looks anew
     interrupted: bool = False
     """No message reaches the control workers."""
 
     @cached_property
     def contract(self) -> Contract | None:
         stored = self.release.contract
-        before = _kept.get(self._key)
+        before = cache.latest(self._key)
         if before is not None and before is not self and before.release.pk == self.release.pk:
             return before.contract
         return contract_from_json(stored.document) if stored else None
@@ -71,7 +68,7 @@ class Admission:
         """
         if self.contract is None or not self.contract.steps:
             return asked or "UNI"
-        many = asked == "MULTI" if asked else self.contract.steps[0].cardinality in MANY
+        many = asked == "MULTI" if asked else takes_many(self.contract.steps[0].cardinality)
         if many and not isinstance(value, list):
             raise InputInvalid(
                 "The first step takes many items.", errors=[_error("input", "must be an array of items")]
@@ -97,15 +94,12 @@ class Admission:
         return self.release.pipeline.tenant_id, self.release.pipeline.pipeline_id
 
     def require_ready(self) -> None:
-        """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable`; else keep this consent for a moment."""
+        """Raise `ArtifactMissing`, `ArtifactAltered` or `WorkerUnavailable`; otherwise cache this admission."""
         require_sound(self.release)
         require_healthy(self.release)
         self.interrupted = message_path.is_interrupted()
-        self.made_at = time.monotonic()  # slow checks must not make a memory that has already expired
-        with _lock:
-            if len(_kept) >= MOST_KEPT:
-                _kept.clear()
-            _kept[self._key] = self
+        # Its lifetime begins now, so an admission whose checks were slow has not expired already.
+        cache.set(self._key, self)
 
 
 def require_allowed(tenant: Tenant) -> None:
@@ -123,27 +117,18 @@ def admission(tenant: Tenant, pipeline_id: str) -> Admission:
     return Admission(release, pipeline.activation_id)
 
 
-_kept: dict[tuple[int, str], Admission] = {}
-_lock = threading.Lock()
+cache: TimedCache[tuple[int, str], Admission] = TimedCache(
+    seconds=lambda: float(settings.SUBMISSION_CACHE_SECONDS), most=10_000, renew_after=0.5
+)
+"""Admissions whose checks have passed, by the primary key of the tenant and the pipeline's id."""
 
 
 def remembered(tenant: Tenant, pipeline_id: str) -> Admission | None:
-    """A consent that is at most SUBMISSION_CACHE_SECONDS old, or None.
+    """Return an admission that is at most SUBMISSION_CACHE_SECONDS old; None if the caller must make a new one.
 
-    One caller gets None at half that time already and looks anew, so that not all who are under way have to at once.
+    After half of this time, one caller gets None while the others still get the cached admission.
     """
-    kept = _kept.get((tenant.pk, pipeline_id))
-    if kept is None:
-        return None
-    if time.monotonic() - kept.made_at < settings.SUBMISSION_CACHE_SECONDS / (1 if kept.renewing else 2):
-        return kept
-    kept.renewing = True
-    return None
-
-
-def forget_all() -> None:
-    with _lock:
-        _kept.clear()
+    return cache.get_or_renew((tenant.pk, pipeline_id))
 
 
 def _error(field: str, rule: str) -> dict[str, str]:

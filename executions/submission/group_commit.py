@@ -1,7 +1,8 @@
-"""Several callers share one commit: whoever comes while a commit is under way waits for the next one, with the others.
+"""Lets concurrent callers share one commit.
 
-There is no timer and no thread of its own. A caller that finds nobody at work commits at once, so that a lone one
-never waits; the group grows by itself while the database is busy.
+A caller that arrives during a commit waits for the next one, together with all others that arrive meanwhile. Any other
+caller commits immediately. So a single caller never waits, and groups grow only while the database is busy. There is no
+timer and no separate thread: one caller of each group writes the rows of all.
 """
 
 import threading
@@ -17,8 +18,8 @@ Result = TypeVar("Result")
 
 
 @dataclass
-class _Party(Generic[Row, Result]):
-    """One caller's rows, and what became of them. `leads` tells a woken caller that the next commit is its own."""
+class _Caller(Generic[Row, Result]):
+    """The rows of one caller, and then their results or an error. If `leads` is True, the woken caller commits."""
 
     rows: Sequence[Row]
     size: int
@@ -34,12 +35,12 @@ class _Party(Generic[Row, Result]):
 
 
 class GroupCommit(Generic[Row, Result]):
-    """Calls `write` with the rows of all waiting callers, in their order, and bounds each call.
+    """Calls `write` with the rows of all waiting callers, in order of arrival.
 
-    A call has at most `most_rows` rows, unless a single caller has more, and at most `most_bytes` bytes. `size` returns
-    the bytes of one row. A caller with more bytes than that gets a separate call, which delays no other caller. `write`
-    runs one transaction and returns one result for each row, in their order. `is_outage` returns True for an error of
-    `write` that any other rows would meet too.
+    A call has at most `most_rows` rows, unless a single caller has more, and at most `most_bytes` bytes. A caller with
+    more bytes gets a separate call, which delays no other caller. `size` returns the bytes of one row. `write` runs one
+    transaction and returns one result for each row, in the same order. `is_outage` returns True if other rows would
+    cause the same error of `write`.
     """
 
     def __init__(
@@ -57,43 +58,43 @@ class GroupCommit(Generic[Row, Result]):
         self._most_bytes = most_bytes
         self._is_outage = is_outage
         self._lock = threading.Lock()
-        self._waiting: deque[_Party[Row, Result]] = deque()
+        self._waiting: deque[_Caller[Row, Result]] = deque()
         self._busy = False
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for a commit that has not begun."""
+        """The number of callers that wait for a commit which has not begun."""
         return len(self._waiting)
 
     def commit(self, rows: Sequence[Row]) -> list[Result]:
-        """Return what `write` made of these rows, once their transaction is durable; raise what it raised.
+        """Write `rows` and return their results once they are durable. Raise the error of `write` for these rows.
 
-        A caller inside a transaction of its own shares with nobody: its rows are durable only when that one is.
+        Rows of a caller that is in a transaction are written in it, separately: they are durable when it commits.
         """
         size = sum(map(self._size, rows))
         if size > self._most_bytes or connection.in_atomic_block:
             return self._write(list(rows))
-        party = _Party[Row, Result](rows, size)
+        caller = _Caller[Row, Result](rows, size)
         with self._lock:
-            self._waiting.append(party)
+            self._waiting.append(caller)
             leads, self._busy = not self._busy, True
         if not leads:
-            party.woken.wait()
-        if leads or party.leads:
+            caller.woken.wait()
+        if leads or caller.leads:
             self._lead()
-        if party.error is not None:
-            raise party.error
-        assert party.results is not None  # noqa: S101 - whoever led has seen to it
-        return party.results
+        if caller.error is not None:
+            raise caller.error
+        assert caller.results is not None  # noqa: S101 - the leader sets the results or the error
+        return caller.results
 
     def _lead(self) -> None:
         group = self._next_group()
         try:
             self._write_all(group)
         except BaseException as error:
-            for party in group:
-                if party.results is None and party.error is None:
-                    party.finish(error=error)
+            for caller in group:
+                if caller.results is None and caller.error is None:
+                    caller.finish(error=error)
             raise
         finally:
             with self._lock:
@@ -103,7 +104,7 @@ class GroupCommit(Generic[Row, Result]):
                 successor.leads = True
                 successor.woken.set()
 
-    def _next_group(self) -> list[_Party[Row, Result]]:
+    def _next_group(self) -> list[_Caller[Row, Result]]:
         with self._lock:
             group = [self._waiting.popleft()]
             rows, size = len(group[0].rows), group[0].size
@@ -114,27 +115,30 @@ class GroupCommit(Generic[Row, Result]):
                 group.append(self._waiting.popleft())
         return group
 
-    def _write_all(self, group: Sequence[_Party[Row, Result]]) -> None:
-        """Write the group as one. If it is refused, each caller's rows are written separately."""
+    def _write_all(self, group: Sequence[_Caller[Row, Result]]) -> None:
+        """Write the rows of the group together. If `write` rejects them, write each caller's rows separately."""
         try:
-            results = self._write([row for party in group for row in party.rows])
+            results = self._write([row for caller in group for row in caller.rows])
         except Exception as error:
             if len(group) > 1 and not self._is_outage(error):
                 self._write_each(group)
                 return
-            for party in group:
-                party.finish(error=error)
+            for caller in group:
+                caller.finish(error=error)
             return
         start = 0
-        for party in group:
-            party.finish(results[start : start + len(party.rows)])
-            start += len(party.rows)
+        for caller in group:
+            caller.finish(results[start : start + len(caller.rows)])
+            start += len(caller.rows)
 
-    def _write_each(self, group: Sequence[_Party[Row, Result]]) -> None:
-        """Each attempt in an outage may take until its timeout, so all other callers get the first one's error."""
-        for place, party in enumerate(group, start=1):
-            self._write_all([party])
-            if party.error is not None and self._is_outage(party.error):
+    def _write_each(self, group: Sequence[_Caller[Row, Result]]) -> None:
+        """Write each caller's rows separately. In an outage all remaining callers get the same error immediately.
+
+        Otherwise each of them would wait for another timeout.
+        """
+        for place, caller in enumerate(group, start=1):
+            self._write_all([caller])
+            if caller.error is not None and self._is_outage(caller.error):
                 for other in group[place:]:
-                    other.finish(error=party.error)
+                    other.finish(error=caller.error)
                 break

@@ -1,4 +1,4 @@
-"""Ids of executions: unique without asking anybody, and in the order of their making, so that indexes stay compact."""
+"""Creates ids of executions. They are unique without coordination, and ordered by time so that indexes stay compact."""
 
 import os
 import time
@@ -6,7 +6,7 @@ import uuid
 
 
 def new_id() -> uuid.UUID:
-    """A UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix time in milliseconds, 74 random bits."""
+    """Return a UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix time in milliseconds and 74 random bits."""
     random = int.from_bytes(os.urandom(10), "big")
     value = (time.time_ns() // 1_000_000) << 80 | random
     value = value & ~(0xF << 76) | 0x7 << 76

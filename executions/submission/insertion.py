@@ -1,6 +1,5 @@
-"""Writes admitted executions: one statement and one commit for the rows of several requests."""
+"""Inserts admitted executions: one statement and one commit for the rows of several requests."""
 
-import json
 import uuid
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,11 +19,13 @@ from foundation.database.postgresql.violations import violated_constraint
 from foundation.wakeups import wakeup
 from releases.models import Release
 from tenancy.roles import Scope, roles_granting
+from wire.documents import json_writer
 
 ROWS_IN_A_COMMIT = 500
 BYTES_IN_A_COMMIT = 4 * 1024**2
 LARGE_BYTES = 1024**2
 
+_SUBMITTING_ROLES = [role.value for role in roles_granting(Scope.SUBMIT)]
 # The constraint that is violated if a release is revoked while its executions are being written.
 _PIN_EXISTS = "execution_pin_exists"
 
@@ -53,13 +54,14 @@ class Row:
             "checkpoints": admission.checkpoints,
             **columns,
         }
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        text = json_writer.text(document)
         return cls(execution_id, admission.release, admission.interrupted, text.encode())
 
 
 # Inserts a row only if its release is still registered and active, its token is still valid, and the token's owner may
 # still submit: the statement verifies cached admissions and tokens against the tables. If several rows have the same
-# key, the first one wins. Rows are inserted in the order of their keys, so that concurrent groups never deadlock.
+# key, the first one is inserted. Rows are inserted in the order of their keys, so that concurrent groups never
+# deadlock. The result has a row for each inserted execution. One that is missing was not admitted, or its key was used.
 INSERT = """
 WITH requested AS (
     SELECT * FROM ROWS FROM (json_to_recordset(%(rows)s) AS (
@@ -98,30 +100,30 @@ SELECT id, created_at FROM accepted
 
 
 def _insert(rows: list[Row]) -> list[datetime | None]:
-    """Return when each row was written; None if the current tables do not admit it.
+    """Return the creation time of each row's execution; None if it was not inserted.
 
-    If a release is revoked in the middle of the statement, none of the rows is written. Callers check admission again.
+    If a release is revoked during the statement, no row is inserted. Callers check the admission of such rows again.
     """
     document = b"[%b]" % b",".join([row.document for row in rows])
     columns: dict[str, Any] = {
         "rows": Json(document, dumps=bytes),
         "scope": Scope.SUBMIT.value,
-        "roles": [role.value for role in roles_granting(Scope.SUBMIT)],
+        "roles": _SUBMITTING_ROLES,
     }
     try:
-        # Alone, the statement is its own transaction and needs no savepoint.
+        # Outside of a transaction, the statement is a transaction and needs no savepoint.
         with transaction.atomic() if connection.in_atomic_block else nullcontext(), prepared.cursor() as cursor:
             cursor.execute(INSERT, columns)
-            written: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
+            inserted: dict[uuid.UUID, datetime] = dict(cursor.fetchall())
     except IntegrityError as error:
         if violated_constraint(error) != _PIN_EXISTS:
             raise
         return [None] * len(rows)
     if len(document) > LARGE_BYTES and not connection.in_atomic_block:
         connection.close()  # libpq keeps a buffer as large as the largest statement it ever sent
-    if written:
-        wakeup.ring_once(DISPATCH_TASK)
-    return [written.get(row.id) for row in rows]
+    if inserted:
+        wakeup.send_once(DISPATCH_TASK)
+    return [inserted.get(row.id) for row in rows]
 
 
 def _size(row: Row) -> int:

@@ -1,4 +1,4 @@
-"""Takes executions in: checks the active release and pins each execution to it for good."""
+"""Submits executions: checks whether the pipeline admits them, and pins each one to its active release permanently."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,16 @@ from tenancy.models import Tenant
 from tenancy.roles import Scope
 from wire.documents import json_values
 
-MOST_ROUNDS = 5
+MAX_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One requested execution, under the caller's key.
+class ExecutionRequest:
+    """A request to run a pipeline once, with the caller's idempotency key.
 
-    With `key_alone` the key returns its first execution for any input (wire protocol C.1.2).
+    `input_shape` is UNI or MULTI; if it is None, the contract's first step determines it. `wire_input` is the input in
+    its original payloads, to be stored with the execution. With `key_alone` a repeated key returns its first execution
+    for any input (wire protocol C.1.2).
     """
 
     pipeline_id: str
@@ -41,7 +43,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What became of an order: the execution as it is at this moment, and whether the key had made it before."""
+    """An accepted request: its execution, and whether an earlier request with the same key created that.
+
+    `earlier` is the current row of a duplicate's execution. `dispatch_delayed` is True if no message can be sent at the
+    moment.
+    """
 
     execution_id: uuid.UUID
     pipeline_id: str
@@ -56,7 +62,7 @@ class Submission:
 
     @classmethod
     def repeated(cls, first: Execution) -> Self:
-        """What a key gives that was used before."""
+        """Return the result for a key that created the execution `first` before."""
         return cls(
             first.pk,
             first.pipeline_id,
@@ -70,15 +76,15 @@ class Submission:
         )
 
     @classmethod
-    def made(cls, row: Row, order: Order, actor: str, at: datetime) -> Self:
-        """Return the execution as its row was written at `at`, without reading it back."""
+    def inserted(cls, row: Row, request: ExecutionRequest, actor: str, at: datetime) -> Self:
+        """Return the result for a row that was inserted at `at`, without reading the row again."""
         release = row.release
         return cls(
             row.id,
-            order.pipeline_id,
+            request.pipeline_id,
             release.contract_version,
             release.release_version,
-            order.idempotency_key,
+            request.idempotency_key,
             actor,
             at,
             dispatch_delayed=row.interrupted or gate.refused,
@@ -86,15 +92,21 @@ class Submission:
 
     @property
     def execution(self) -> Execution:
-        """Its row."""
+        """The execution's row. A new one is read from the database."""
         return self.earlier or Execution.objects.select_related("tenant").get(pk=self.execution_id)
+
+
+Verdict = Submission | CoordinatorError
+"""The result of one request: accepted, or the reason why not."""
+Key = tuple[str, str]
+"""A pipeline's id and an idempotency key."""
 
 
 def submit(
     tenant: Tenant,
     *,
     pipeline_id: str,
-    input: Any,  # noqa: A002 - the wire's word
+    input: Any,  # noqa: A002 - the protocol's name
     idempotency_key: str,
     actor: str,
     expected_release_version: str | None = None,
@@ -103,67 +115,66 @@ def submit(
     wire_input: Any = None,
     key_alone: bool = False,
 ) -> Submission:
-    """Accept an execution. Once this returns it is durable, pinned, and will run, whatever is activated later.
+    """Submit one execution. The members of `ExecutionRequest` describe the arguments.
 
-    `input_shape` says whether the input is one value or the items of a stream, in place of the contract's first step.
-    `wire_input` is the input in its original payloads, to be stored with it.
+    When this returns, the execution is durable and pinned, and it will run, even if another release is activated later.
+    A repeated key with an equal input returns the first execution, even if a new one would be rejected now.
 
-    The same key with an equal input returns the first execution, even if a new one would be refused now; with
-    `key_alone` it does so for any input.
-    `token` is the digest of the caller's token if a cached check authenticated it: it must still be valid when the row
-    is written. Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`,
-    `IdempotencyKeyReused`, `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`,
-    `ArtifactAltered`, `WorkerUnavailable`.
+    `token` is the digest of the caller's token if a cached check authenticated it: the token must still be valid when
+    the row is inserted.
+
+    Raises, in this order: `TenantNotAllowed`, `TokenInvalid`, `PipelineUnknown`, `IdempotencyKeyReused`,
+    `NoActiveRelease`, `ActiveReleaseChanged`, `InputInvalid`, `ArtifactMissing`, `ArtifactAltered`,
+    `WorkerUnavailable`.
     """
-    order = Order(pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input, key_alone)
-    [made] = submit_many(tenant, [order], actor=actor, token=token)
-    if isinstance(made, CoordinatorError):
-        raise made
-    return made
+    request = ExecutionRequest(
+        pipeline_id, input, idempotency_key, expected_release_version, input_shape, wire_input, key_alone
+    )
+    [verdict] = submit_many(tenant, [request], actor=actor, token=token)
+    if isinstance(verdict, CoordinatorError):
+        raise verdict
+    return verdict
 
 
-Verdict = Submission | CoordinatorError
-Key = tuple[str, str]
-"""A pipeline's id and an idempotency key."""
+def submit_many(
+    tenant: Tenant, requests: Sequence[ExecutionRequest], *, actor: str, token: str | None = None
+) -> list[Verdict]:
+    """Submit each request as `submit` does. Return their results in the same order.
 
-
-def submit_many(tenant: Tenant, orders: Sequence[Order], *, actor: str, token: str | None = None) -> list[Verdict]:
-    """Accept each of `orders` separately, as `submit` would. Return the result of each, in their order.
-
-    All accepted executions are durable when this returns. A refusal does not affect the other orders. If several orders
-    have the same key, the first one that can be accepted is accepted, and the others repeat it.
+    All accepted executions are durable when this returns. A rejected request does not affect the others. If several
+    requests have the same key, the first of them that can be accepted is, and the others repeat it.
     """
     try:
         admission.require_allowed(tenant)
     except TenantNotAllowed as refusal:
-        return [refusal for _ in orders]
-    batch = _Batch(tenant, [_Item(order) for order in orders], actor, token)
-    batch.accept_from_memory()
-    for _ in range(MOST_ROUNDS):
+        return [refusal for _ in requests]
+    batch = _Batch(tenant, [_Item(request) for request in requests], actor, token)
+    batch.accept_cached()
+    for _ in range(MAX_ROUNDS):
         if not batch.undecided:
             break
         batch.decide()
-    return [item.verdict or _ever_changing(item.order) for item in batch.items]
+    return [item.verdict or _unstable(item.request) for item in batch.items]
 
 
 @dataclass
 class _Item:
-    """One order of a batch, and its verdict once there is one."""
+    """A request of a batch. `verdict` is None until it is decided."""
 
-    order: Order
+    request: ExecutionRequest
     verdict: Verdict | None = None
 
     @property
     def key(self) -> Key:
-        return self.order.pipeline_id, self.order.idempotency_key
+        return self.request.pipeline_id, self.request.idempotency_key
 
     @cached_property
     def digest(self) -> str:
-        return json_values.digest(self.order.input)
+        return json_values.digest(self.request.input)
 
 
 class _Batch:
-    """The orders of one request. Each pipeline is checked once, and all admitted orders are written at once."""
+    """The requests of one call. Each pipeline is checked once, and all admitted requests are inserted together."""
 
     def __init__(self, tenant: Tenant, items: list[_Item], actor: str, token: str | None) -> None:
         self.items = items
@@ -175,22 +186,24 @@ class _Batch:
     def undecided(self) -> list[_Item]:
         return [item for item in self.items if item.verdict is None]
 
-    def accept_from_memory(self) -> None:
-        """Accept the items that cached admissions admit. The others and repeated keys stay undecided."""
-        recalled = {pipeline_id: _recalled(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)}
+    def accept_cached(self) -> None:
+        """Accept the items that cached admissions admit. Other items and repeated keys stay undecided."""
+        admissions = {
+            pipeline_id: _ready_admission(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.items)
+        }
         keys: set[Key] = set()
         rows: list[tuple[_Item, Row]] = []
         for item in self.items:
             if item.key in keys:
                 continue
             keys.add(item.key)
-            admission = recalled[item.order.pipeline_id]
-            if admission is not None and isinstance(shape := _shape(admission, item.order), str):
+            admission = admissions[item.request.pipeline_id]
+            if admission is not None and isinstance(shape := _shape(admission, item.request), str):
                 rows.append((item, self._row(admission, item, shape)))
-        self._write(rows)
+        self._insert(rows)
 
     def decide(self) -> None:
-        """Decide by the current state. An item stays undecided if the state changes before its row is written."""
+        """Decide by the current state. An item stays undecided if the state changes before its row is inserted."""
         try:
             require_valid(self._token, Scope.SUBMIT)
         except CoordinatorError as refusal:
@@ -198,58 +211,58 @@ class _Batch:
                 item.verdict = refusal
             return
         self._find_earlier()
-        judged = {pipeline_id: _Judged(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.undecided)}
+        states = {pipeline_id: _PipelineState(self._tenant, pipeline_id) for pipeline_id in _pipelines(self.undecided)}
         rows: dict[Key, tuple[_Item, Row]] = {}
         for item in self.undecided:
             if item.key in rows:
-                continue  # the next round finds the execution of the first
-            made = self._judge(judged[item.order.pipeline_id], item)
-            if isinstance(made, Row):
-                rows[item.key] = item, made
+                continue  # the next round finds the execution of the first item with this key
+            admitted = self._admit(states[item.request.pipeline_id], item)
+            if isinstance(admitted, Row):
+                rows[item.key] = item, admitted
             else:
-                item.verdict = made
-        self._write(list(rows.values()))
+                item.verdict = admitted
+        self._insert(list(rows.values()))
 
     def _find_earlier(self) -> None:
-        """Give a verdict to each item whose key has an execution already."""
+        """Decide the items whose keys have executions already."""
         undecided = self.undecided
         first = _executions(self._tenant, undecided)
         for item in undecided:
             if item.key in first:
                 item.verdict = _repeated(item, first[item.key])
 
-    def _judge(self, judged: "_Judged", item: _Item) -> Row | CoordinatorError:
-        admission = judged.admission
+    def _admit(self, state: "_PipelineState", item: _Item) -> Row | CoordinatorError:
+        admission = state.admission
         if isinstance(admission, CoordinatorError):
             return admission
-        shape = _shape(admission, item.order)
+        shape = _shape(admission, item.request)
         if isinstance(shape, CoordinatorError):
             return shape
-        return judged.unready or self._row(admission, item, shape)
+        return state.unready or self._row(admission, item, shape)
 
     def _row(self, admission: Admission, item: _Item, shape: str) -> Row:
-        order = item.order
+        request = item.request
         return Row.of(
             admission,
-            key=order.idempotency_key,
+            key=request.idempotency_key,
             digest=item.digest,
-            input=[order.input],
+            input=[request.input],
             shape=shape,
             actor=self._actor,
             token=self._token,
-            wire_input=order.wire_input,
+            wire_input=request.wire_input,
         )
 
-    def _write(self, rows: Sequence[tuple[_Item, Row]]) -> None:
+    def _insert(self, rows: Sequence[tuple[_Item, Row]]) -> None:
         if not rows:
             return
         for (item, row), at in zip(rows, commits.commit([row for _, row in rows]), strict=True):
             if at is not None:
-                item.verdict = Submission.made(row, item.order, self._actor, at)
+                item.verdict = Submission.inserted(row, item.request, self._actor, at)
 
 
-class _Judged:
-    """The current state of a pipeline, looked up once for all its items."""
+class _PipelineState:
+    """The current state of a pipeline, queried once for all its items."""
 
     def __init__(self, tenant: Tenant, pipeline_id: str) -> None:
         self.admission: Admission | CoordinatorError
@@ -260,7 +273,7 @@ class _Judged:
 
     @cached_property
     def unready(self) -> CoordinatorError | None:
-        """Why the pipeline accepts no executions: its release, the artifacts, or the workers."""
+        """Why the pipeline accepts no executions: because of its release, its artifacts or its workers."""
         if isinstance(self.admission, CoordinatorError):
             return self.admission
         try:
@@ -270,33 +283,33 @@ class _Judged:
         return None
 
 
-def _recalled(tenant: Tenant, pipeline_id: str) -> Admission | None:
-    """Return the pipeline's admission, cached or new; None if it accepts no executions: `decide` then finds out why."""
-    kept = admission.remembered(tenant, pipeline_id)
-    if kept is not None:
-        return kept
-    judged = _Judged(tenant, pipeline_id)
-    return None if judged.unready or isinstance(judged.admission, CoordinatorError) else judged.admission
+def _ready_admission(tenant: Tenant, pipeline_id: str) -> Admission | None:
+    """Return the pipeline's admission, cached or new. Return None if it accepts no executions; `decide` reports why."""
+    cached = admission.remembered(tenant, pipeline_id)
+    if cached is not None:
+        return cached
+    state = _PipelineState(tenant, pipeline_id)
+    return None if state.unready or isinstance(state.admission, CoordinatorError) else state.admission
 
 
 def _pipelines(items: Iterable[_Item]) -> set[str]:
-    return {item.order.pipeline_id for item in items}
+    return {item.request.pipeline_id for item in items}
 
 
-def _shape(given: Admission, order: Order) -> str | CoordinatorError:
-    """Return the shape of the input, or why the order is not admitted."""
+def _shape(admission: Admission, request: ExecutionRequest) -> str | CoordinatorError:
+    """Return the shape of the input, or why the request is not admitted."""
     try:
-        given.require_expected(order.expected_release_version)
-        return given.input_shape(order.input, order.input_shape)
+        admission.require_expected(request.expected_release_version)
+        return admission.input_shape(request.input, request.input_shape)
     except CoordinatorError as refusal:
         return refusal
 
 
 def _executions(tenant: Tenant, items: Sequence[_Item]) -> dict[Key, Execution]:
-    """Return the executions that have the keys of these items, with any input; payloads are not read."""
+    """Return the executions that have the keys of these items, with any input, without their payloads."""
     found: dict[Key, Execution] = {}
     for pipeline_id in _pipelines(items):
-        keys = {item.order.idempotency_key for item in items if item.order.pipeline_id == pipeline_id}
+        keys = {item.request.idempotency_key for item in items if item.request.pipeline_id == pipeline_id}
         rows = Execution.objects.filter(tenant=tenant, pipeline_id=pipeline_id, execution_key__in=keys)
         for each in rows.defer("input", "progress", "result"):
             each.tenant = tenant
@@ -305,7 +318,7 @@ def _executions(tenant: Tenant, items: Sequence[_Item]) -> dict[Key, Execution]:
 
 
 def _repeated(item: _Item, first: Execution) -> Verdict:
-    if item.order.key_alone or first.input_digest == item.digest:
+    if item.request.key_alone or first.input_digest == item.digest:
         return Submission.repeated(first)
     return IdempotencyKeyReused(
         f"The key {first.execution_key!r} belongs to execution {first.pk}, which has another input.",
@@ -313,5 +326,5 @@ def _repeated(item: _Item, first: Execution) -> Verdict:
     )
 
 
-def _ever_changing(order: Order) -> CoordinatorError:
-    return ActiveReleaseChanged(f"The active release of {order.pipeline_id!r} keeps changing; submit again.")
+def _unstable(request: ExecutionRequest) -> CoordinatorError:
+    return ActiveReleaseChanged(f"The active release of {request.pipeline_id!r} keeps changing; submit again.")

@@ -16,16 +16,10 @@ from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    EXECUTE_TASK,
-    Command,
-    CommandGroup,
-    queue_of,
-    seal,
-    ticket_of,
-    transition_key,
-)
+from wire.messages.celery_messages import Command, CommandGroup, transition_key
 from wire.messages.grouping import commands_in_a_message, groups
+from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
+from wire.messages.sealing import seal
 from wire.messages.task_messages import MessageRefused
 
 

@@ -2,29 +2,47 @@
 
 from collections.abc import Sequence
 
-from executions.errors import WorkerUnavailable
+from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import WorkerEligibility
-from executions.transports.rest.calls import NOT_ALLOWED
-from executions.transports.rest.capabilities import CHECK_FAILED, require_capable
-from executions.workers.registry import CELERY, REST
+from executions.workers.registry import REST
+from foundation.wakeups import wakeup
 from releases.models import Release
 
 State, Reason = WorkerEligibility.State, WorkerEligibility.Reason
+CHECK_TASK = "executions.check_capability"
+CHECK_FAILED = "REST transition worker capability check failed"
+NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
 
 
 def require_healthy(release: Release) -> None:
     """Raise `WorkerUnavailable`, with the reason, unless a healthy worker hosts exactly this release.
 
-    It makes one query for all workers. If only REST workers are healthy, the last check of one of them must have
-    confirmed that it hosts the release (wire protocol D.8).
+    It makes one query. If only REST workers are healthy, the last check of one of them must have confirmed that it
+    hosts the release (wire protocol D.8). Raises `WorkerNotChecked` if none of them has a valid verdict.
     """
-    rows = WorkerEligibility.objects.filter(release=release, worker__protocol__in=(CELERY, REST))
-    hosts = list(rows.select_related("worker").order_by("worker__worker_id"))
-    admitting = [host.worker for host in hosts if host.admits]
+    rows = WorkerEligibility.objects.filter(release=release).select_related("worker").order_by("worker__worker_id")
+    hosts = [host for host in rows if host.reason != Reason.PROTOCOL_NOT_SUPPORTED]
+    admitting = [host for host in hosts if host.admits]
     if not admitting:
         raise WorkerUnavailable(_why_none(hosts))
-    if all(worker.protocol == REST for worker in admitting):
-        require_capable(admitting)
+    if all(host.worker.protocol == REST for host in admitting):
+        _require_verdict(admitting)
+
+
+def _require_verdict(hosts: Sequence[WorkerEligibility]) -> None:
+    """Return if one of these REST workers has a positive verdict. Otherwise request a check of those without a verdict.
+
+    Raises `WorkerUnavailable` with the error of the last worker that has a negative verdict, or `WorkerNotChecked` if
+    no worker has a valid verdict.
+    """
+    if any(host.verdict for host in hosts):
+        return
+    if any(host.verdict is None for host in hosts):
+        wakeup.send_once(CHECK_TASK)
+    errors = [host.worker.capability_error for host in hosts if host.verdict is False]
+    if errors:
+        raise WorkerUnavailable(errors[-1])
+    raise WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check has been requested")
 
 
 def _why_none(hosts: Sequence[WorkerEligibility]) -> str:

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from executions.models import MessagePath
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
-from wire.messages.celery_messages import HEARTBEAT_QUEUE
+from wire.messages.queues import HEARTBEAT_QUEUE
 
 CONFIRM_TASK = "executions.confirm_messages"
 log = logging.getLogger(__name__)

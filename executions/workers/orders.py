@@ -14,7 +14,10 @@ from executions.workers.tenant_keys import active_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import MOST_LEASES, ORDER_TASK, TOLERANCE, Order, order_queue_of, seal
+from wire.messages.celery_messages import Instruction
+from wire.messages.limits import MOST_LEASES, TOLERANCE
+from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
+from wire.messages.sealing import seal
 
 
 def tell(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
@@ -36,8 +39,8 @@ def tell(worker_pk: int, lost_leases: Collection[uuid.UUID] = ()) -> bool:
         return False
     identity = ReleaseIdentity(worker.tenant.slug, worker.pipeline_id, worker.contract_version, worker.release_version)
     drained = worker.drained_by_operator_at is not None
-    order = Order(worker_id=worker.worker_id, drain=drained, lost_leases=list(lost_leases)[:MOST_LEASES])
+    order = Instruction(worker_id=worker.worker_id, drain=drained, lost_leases=list(lost_leases)[:MOST_LEASES])
     envelope = seal(identity, order, *active_keys(identity.tenant_id))
-    queue = order_queue_of(identity, worker.worker_id)
-    send = partial(client.send_latest, ORDER_TASK, envelope, queue=queue, seconds=TOLERANCE.total_seconds())
+    queue = instruction_queue_of(identity, worker.worker_id)
+    send = partial(client.send_latest, INSTRUCTION_TASK, envelope, queue=queue, seconds=TOLERANCE.total_seconds())
     return gate.send(send)

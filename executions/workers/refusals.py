@@ -14,8 +14,10 @@ from typing import Any
 from executions.workers import tenant_keys
 from foundation.wakeups.broker_gate import gate
 from wire.broker import client
-from wire.messages.celery_messages import ORDER_TASK, TOLERANCE, ProtocolError, order_queue_of
+from wire.messages.limits import TOLERANCE
 from wire.messages.notices import Refusal, Sender, refusable, sender_of
+from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
+from wire.messages.sealing import ProtocolError
 
 log = logging.getLogger(__name__)
 WINDOW_SECONDS = 60.0
@@ -23,7 +25,7 @@ MOST_LINES, MOST_NOTICES = 60, 3000
 LONGEST_TEXT = 300
 
 
-class _Rate:
+class Rate:
     """Allows `most` calls for each tenant in each window, and counts the others. Safe to use from many threads.
 
     Messages that name no existing tenant share one budget, so the number of budgets is bounded.
@@ -32,9 +34,10 @@ class _Rate:
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
+        """Start a new window, and set all counts to 0."""
         self._window = float("-inf")
         self._allowed: Counter[str] = Counter()
         self._held_back: Counter[str] = Counter()
@@ -57,13 +60,7 @@ class _Rate:
             return self._held_back.pop(tenant_id, 0)
 
 
-_lines, _notices = _Rate(MOST_LINES), _Rate(MOST_NOTICES)
-
-
-def forget() -> None:
-    """Reset the counts. For tests."""
-    _lines.forget()
-    _notices.forget()
+lines, notices = Rate(MOST_LINES), Rate(MOST_NOTICES)
 
 
 def refuse_outcomes(message: Any, error: ProtocolError) -> None:
@@ -80,12 +77,12 @@ def refuse_heartbeat(message: Any, error: ProtocolError) -> None:
     sender = sender_of(message)
     budget = _budget_of(sender)
     _log("a heartbeat", sender, budget, error)
-    if sender is None or sender.worker_id is None or not refusable(error.code) or not _notices.allows(budget):
+    if sender is None or sender.worker_id is None or not refusable(error.code) or not notices.allows(budget):
         return
     notice = Refusal(nonce=sender.nonce, code=error.code).model_dump(by_alias=True)
-    queue = order_queue_of(sender.identity, sender.worker_id)
+    queue = instruction_queue_of(sender.identity, sender.worker_id)
     # If the broker refuses the notice, the next heartbeat causes another.
-    gate.send(partial(client.send_if_empty, ORDER_TASK, notice, queue=queue, seconds=TOLERANCE.total_seconds()))
+    gate.send(partial(client.send_if_empty, INSTRUCTION_TASK, notice, queue=queue, seconds=TOLERANCE.total_seconds()))
 
 
 def _budget_of(sender: Sender | None) -> str:
@@ -94,9 +91,9 @@ def _budget_of(sender: Sender | None) -> str:
 
 
 def _log(what: str, sender: Sender | None, budget: str, error: ProtocolError) -> None:
-    if not _lines.allows(budget):
+    if not lines.allows(budget):
         return
-    held_back = _lines.held_back(budget)
+    held_back = lines.held_back(budget)
     named = ""
     if sender is not None:
         worker = "" if sender.worker_id is None else f"worker {_cleaned(sender.worker_id)} of "

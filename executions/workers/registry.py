@@ -97,9 +97,9 @@ def take_heartbeat(tenant: Tenant, identity: ReleaseIdentity, beat: Heartbeat, s
         state = _state_after(beat, before)
         _note_beat(worker.pk, identity, beat, before, state)
         if beat.state == "HEALTHY" and (lost or not beat.answered or beat.taking != (state == "HEALTHY")):
-            wakeup.ring(TELL_TASK, worker.pk, *([lost] if lost else []))
+            wakeup.send(TELL_TASK, worker.pk, *([lost] if lost else []))
         if state == "HEALTHY":
-            wakeup.ring_once(DISPATCH_TASK)
+            wakeup.send_once(DISPATCH_TASK)
 
 
 def _renewed(tenant: Tenant, beat: Heartbeat) -> set[uuid.UUID]:
@@ -141,7 +141,7 @@ def tell_of_lost_lease(execution: Execution) -> None:
         return
     rows = Worker.objects.filter(tenant=execution.tenant_id, pipeline_id=execution.pipeline_id, protocol=CELERY)
     if (holder := rows.filter(worker_id=execution.lease_worker).first()) is not None:
-        wakeup.ring(TELL_TASK, holder.pk, [str(execution.lease_token)])
+        wakeup.send(TELL_TASK, holder.pk, [str(execution.lease_token)])
 
 
 def _reported(identity: ReleaseIdentity, beat: Heartbeat, sent_at: datetime) -> dict[str, object]:
@@ -207,7 +207,7 @@ def drain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, reaso
         rows = Worker.objects.filter(pk=found.pk, drained_by_operator_at=None)
         if rows.update(drained_by_operator_at=Now()):
             _note_order(found, actor=actor, cause="OPERATOR_DRAINED", reason=reason)
-            wakeup.ring(TELL_TASK, found.pk)
+            wakeup.send(TELL_TASK, found.pk)
         return find(tenant, pipeline_id, worker_id)
 
 
@@ -218,8 +218,8 @@ def undrain(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str, rea
         rows = Worker.objects.filter(pk=found.pk).exclude(drained_by_operator_at=None)
         if rows.update(drained_by_operator_at=None):
             _note_order(found, actor=actor, cause="OPERATOR_UNDRAINED", reason=reason)
-            wakeup.ring(TELL_TASK, found.pk)
-            wakeup.ring_once(DISPATCH_TASK)
+            wakeup.send(TELL_TASK, found.pk)
+            wakeup.send_once(DISPATCH_TASK)
         return find(tenant, pipeline_id, worker_id)
 
 

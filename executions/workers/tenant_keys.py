@@ -11,13 +11,14 @@ from django.db import transaction
 
 from executions.errors import WorkerKeyChangeRefused
 from executions.models import WorkerKeyChange
+from foundation.timed_cache import TimedCache
 from tenancy.models import Tenant
 from wire.worker_keys import FIRST_GENERATION, WorkerKey, worker_key
 
 KNOWN_SECONDS = 1.0
 """The time for which a process may still accept a key that another process has revoked."""
-_known: dict[str, tuple[float, int, int]] = {}
-"""For the slug of each existing tenant: until when this is valid, and the newest and the oldest active generation."""
+cache: TimedCache[str, tuple[int, int]] = TimedCache(seconds=KNOWN_SECONDS)
+"""The newest and the oldest active generation, by the slug of each existing tenant."""
 
 
 def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
@@ -25,7 +26,7 @@ def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
 
     The tenant need not exist. Its generations are cached for KNOWN_SECONDS.
     """
-    newest, oldest = _remembered(tenant_id)
+    newest, oldest = _cached_generations(tenant_id)
     return tuple(
         worker_key(secret, tenant_id, generation)
         for secret in (settings.WORKER_SECRET, *settings.WORKER_SECRET_FALLBACKS)
@@ -35,12 +36,7 @@ def active_keys(tenant_id: str) -> tuple[WorkerKey, ...]:
 
 def exists(tenant_id: str) -> bool:
     """Return True if there is such a tenant. A tenant that was found once is never looked up again."""
-    return tenant_id in _known or Tenant.objects.filter(slug=tenant_id).exists()
-
-
-def forget() -> None:
-    """Clear the cache. For tests."""
-    _known.clear()
+    return cache.latest(tenant_id) is not None or Tenant.objects.filter(slug=tenant_id).exists()
 
 
 def current_key(tenant_id: str) -> WorkerKey:
@@ -91,7 +87,7 @@ def _changed(tenant: Tenant, newest: int, oldest: int, actor: str, reason: str) 
         actor=actor,
         reason=reason,
     )
-    invalidate = partial(_known.pop, tenant.slug, None)
+    invalidate = partial(cache.discard, tenant.slug)
     invalidate()  # for the rest of this transaction
     transaction.on_commit(invalidate)
     return worker_key(settings.WORKER_SECRET, tenant.slug, newest)
@@ -102,11 +98,11 @@ def _generations(tenant_id: str) -> tuple[int, int]:
     return changes.values_list("newest", "oldest").first() or (FIRST_GENERATION, FIRST_GENERATION)
 
 
-def _remembered(tenant_id: str) -> tuple[int, int]:
-    now = time.monotonic()
-    until, newest, oldest = _known.get(tenant_id, (now, 0, 0))
-    if now >= until:
-        newest, oldest = _generations(tenant_id)
+def _cached_generations(tenant_id: str) -> tuple[int, int]:
+    found = cache.get(tenant_id)
+    if found is None:
+        since = time.monotonic()
+        found = _generations(tenant_id)
         if exists(tenant_id):
-            _known[tenant_id] = now + KNOWN_SECONDS, newest, oldest
-    return newest, oldest
+            cache.set(tenant_id, found, since=since)
+    return found

@@ -1,4 +1,4 @@
-"""Columns of the admin's lists: badges, and times that tell their zone."""
+"""Columns of admin lists: badges, and times with their zone."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -11,13 +11,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def column(description: str, *, ordering: str | None = None, empty: str | None = None) -> Callable[[F], F]:
+    """Return a decorator that makes a method a column."""
     return admin.display(description=description, ordering=ordering, empty_value=empty)
 
 
 def badge(
     description: str, variants: Mapping[str, str], *, ordering: str | None = None, empty: str | None = None
 ) -> Callable[[F], F]:
-    """A column whose text is shown as a label in the colour that `variants` gives it."""
+    """Return a decorator that makes a method a column of labels. `variants` maps their texts to colours."""
 
     def decorate(function: F) -> F:
         setattr(function, "label", dict(variants))  # noqa: B010 - what unfold's `display` sets, which has no types
@@ -27,11 +28,11 @@ def badge(
 
 
 def moment(at: datetime | None) -> str:
-    """A time to the second, with its zone; "" for none."""
+    """Format a time with seconds and its zone; "" for None."""
     return "" if at is None else timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def precise(at: datetime) -> str:
-    """A time to the millisecond, with its zone."""
+    """Format a time with milliseconds and its zone."""
     local = timezone.localtime(at)
     return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d} {local:%Z}"

@@ -37,11 +37,12 @@ class Budget:
 
     @property
     def taken(self) -> int:
+        """The reserved bytes."""
         return self._taken.total()
 
     @property
     def waiting(self) -> int:
-        """How many threads wait for others to return bytes."""
+        """The number of threads that wait for others to return bytes."""
         return self._waiting.total()
 
     def take(self, size: int, owner: str) -> bool:
@@ -64,6 +65,7 @@ class Budget:
             return True
 
     def give_back(self, size: int, owner: str) -> None:
+        """Return `size` bytes that the owner reserved."""
         with self._changed:
             _lower(self._taken, owner, size)
             self._changed.notify_all()
@@ -94,7 +96,7 @@ def admit(body: bytes | bytearray, owner: str) -> None:
         return
     size = len(body) + VALUE_BYTES * count_values(bytes(body))
     if not budget.take(size, owner):
-        raise LargeRequestsBusy("Large requests are taking all the memory they may have. Try again in a moment.")
+        raise LargeRequestsBusy("Large requests use all the memory that they may use. Try again later.")
     _reserved().append((size, owner))
 
 

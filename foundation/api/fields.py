@@ -1,4 +1,4 @@
-"""Serializers that take requests literally: no unknown member, no coerced type."""
+"""Strict serializer fields: types are not converted, and unknown members are rejected."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ Limits = tuple[float, float]
 
 
 class Text(serializers.CharField):
-    """A JSON string and nothing else, with its spaces; NUL is refused by the parser already."""
+    """A JSON string. Spaces are kept. The parser has already rejected NUL."""
 
     default_error_messages = {"not_text": "must be a string"}
 
@@ -27,9 +27,11 @@ class Text(serializers.CharField):
 
 
 class Identifier(Text):
-    """A string that identifies something (`wire.identifying`)."""
+    """A string that follows the rule for identifiers (`wire.identifying`)."""
 
     default_error_messages = {"not_identifier": RULE}
+    # All rules for the text except its length.
+    is_valid_text = staticmethod(is_identifier)
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
@@ -39,21 +41,22 @@ class Identifier(Text):
 
 
 class SegmentIdentifier(Identifier):
-    """An identifier that is a segment of a URL's path, such as a pipeline's."""
+    """An identifier that can be a segment of a URL path, such as a pipeline id."""
 
     default_error_messages = {"not_segment": SEGMENT_RULE}
+    is_valid_text = staticmethod(is_segment)
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
-        if not is_segment(text):
+        if not self.is_valid_text(text):
             self.fail("not_segment")
         return text
 
 
 class WholeNumber(serializers.IntegerField):
-    """A JSON integer and nothing else: no string that reads like one, no fraction. 2.0 is one (JSON Schema, 6.1.1).
+    """A JSON integer. 2.0 is an integer (JSON Schema, 6.1.1); "2" and 2.5 are not.
 
-    `limits`, where the domain holds the number to some, are only for the OpenAPI document.
+    `limits` appear only in the OpenAPI document. The domain enforces them.
     """
 
     default_error_messages = {"not_integer": "must be an integer"}
@@ -71,7 +74,7 @@ class WholeNumber(serializers.IntegerField):
 
 
 class Number(serializers.FloatField):
-    """A JSON number and nothing else: no string that reads like one. `limits` are as for a whole number."""
+    """A JSON number; "2.5" is not one. `limits` are those of `WholeNumber`."""
 
     default_error_messages = {"not_number": "must be a number"}
 
@@ -89,7 +92,7 @@ class Number(serializers.FloatField):
 
 
 class Flag(serializers.BooleanField):
-    """true or false and nothing else."""
+    """The JSON value true or false."""
 
     default_error_messages = {"not_boolean": "must be true or false"}
 
@@ -100,10 +103,10 @@ class Flag(serializers.BooleanField):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A request body; members that it does not name are refused by name."""
+    """A request body. Each unknown member is an error."""
 
-    # JSON Schema of rules between members, for the OpenAPI document alone: they are kept where they are checked.
-    told: ClassVar[dict[str, Any]] = {}
+    schema_rules: ClassVar[dict[str, Any]] = {}
+    """JSON Schema of rules between members, for the OpenAPI document. The code that they describe enforces them."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
@@ -111,8 +114,16 @@ class StrictSerializer(serializers.Serializer[Any]):
             if unknown:
                 raise serializers.ValidationError(
                     {
-                        str(name): serializers.ErrorDetail("there is no such member", code="unknown_member")
+                        str(name): serializers.ErrorDetail("is not a known member", code="unknown_member")
                         for name in unknown
                     }
                 )
         return super().to_internal_value(data)
+
+    @classmethod
+    def validated(cls, data: Any) -> dict[str, Any]:
+        """Return the members of the request body `data`, with defaults. Raises DRF's `ValidationError`."""
+        serializer = cls(data=data)
+        serializer.is_valid(raise_exception=True)
+        members: dict[str, Any] = serializer.validated_data
+        return members

@@ -1,4 +1,4 @@
-"""Cursor pages: stable under concurrent inserts, and as fast on the last page as on the first."""
+"""Cursor pagination. Concurrent inserts do not shift pages, and the last page is as fast as the first."""
 
 import base64
 import json
@@ -23,15 +23,16 @@ def _refused(name: str, rule: str) -> InvalidRequest:
 
 
 def _unknown_cursor() -> InvalidRequest:
-    return _refused("cursor", "is none that this coordinator gave out")
+    return _refused("cursor", "must be a cursor from `next` or `previous` of a page")
 
 
 class NewestFirst(CursorPagination):
-    """Newest first, or in the order of `ordering`, whose fields all lead one way and are unique together.
+    """Pages with the newest items first, or in the order of `ordering`.
 
-    `items` holds the page; `next` and `previous` are whole URLs or null.
+    The fields of `ordering` must all be ascending or all descending, and unique together. In a response, `items` is the
+    page, and `next` and `previous` are absolute URLs or null.
 
-    Raises `InvalidRequest` for a page size that is none, and for a cursor that was never given out.
+    Raises `InvalidRequest` for an invalid page size or cursor.
     """
 
     ordering: Any = "-id"
@@ -40,18 +41,18 @@ class NewestFirst(CursorPagination):
     page_size_query_param = "pageSize"
 
     def get_page_size(self, request: Request) -> int:
-        asked = request.query_params.get(self.page_size_query_param)
-        if asked is None:
+        text = request.query_params.get(self.page_size_query_param)
+        if text is None:
             return self.page_size
-        # Four digits hold every size there is; beyond them int() would have to read whatever somebody sends.
-        size = int(asked) if PAGE_SIZE.fullmatch(asked) else 0
+        # The length is limited, because int() is slow for very long numbers.
+        size = int(text) if PAGE_SIZE.fullmatch(text) else 0
         if not 1 <= size <= self.max_page_size:
             raise _refused(self.page_size_query_param, f"must be a whole number from 1 to {self.max_page_size}")
         return size
 
     def decode_cursor(self, request: Request) -> Any:
         try:
-            # What is no base64 would be read as the part of it that is.
+            # Without `validate`, the decoder ignores characters that are not base64.
             base64.b64decode(request.query_params.get(self.cursor_query_param, ""), validate=True)
             return super().decode_cursor(request)
         except (NotFound, ValueError):
@@ -73,7 +74,7 @@ class NewestFirst(CursorPagination):
                 values = self._values(queryset.model, self.cursor.position)
                 found = list(rows.filter(self._beyond(values, descending))[: size + 1])
             except (TypeError, ValueError, OverflowError, RecursionError, ValidationError):
-                # The position in the cursor is not even of the columns' types: it was forged.
+                # The values in the cursor do not have the types of the columns: the cursor is forged.
                 raise _unknown_cursor() from None
         self.page = found[:size]
         more = len(found) > size
@@ -93,9 +94,9 @@ class NewestFirst(CursorPagination):
         return [value.astimezone(UTC) if isinstance(value, datetime) else value for value in values]
 
     def _beyond(self, values: list[Any], descending: bool) -> Q:
-        """What comes after a position, of which every part counts: many rows may share the first ones.
+        """Return the condition for rows after a position. It compares all fields, as rows may share the first ones.
 
-        The first part stands once more on its own, so that an index finds where to begin.
+        A separate condition on the first field lets an index find the first row.
         """
         side = "lt" if descending else "gt"
         parts = dict(zip(self._fields, values, strict=True))
@@ -106,7 +107,7 @@ class NewestFirst(CursorPagination):
         return Q(**{f"{self._fields[0]}__{side}e": values[0]}) & beyond
 
     def _link(self, row: Any, *, reverse: bool) -> str:
-        # Beyond an empty page lies what lay before its own position.
+        # An empty page has no rows, so its links use the position of its own cursor.
         position: Any = self.cursor and self.cursor.position
         if row is not None:
             position = json.dumps([str(getattr(row, name)) for name in self._fields])
@@ -123,13 +124,13 @@ class NewestFirst(CursorPagination):
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         size = {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
-        told = {
-            self.cursor_query_param: ("From the address in `next` or `previous` of another page.", {"type": "string"}),
-            self.page_size_query_param: ("How many items a page holds at most.", size),
+        parameters = {
+            self.cursor_query_param: ("From the URL in `next` or `previous` of another page.", {"type": "string"}),
+            self.page_size_query_param: ("The maximum number of items on a page.", size),
         }
         return [
             {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-            for name, (description, schema) in told.items()
+            for name, (description, schema) in parameters.items()
         ]
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:

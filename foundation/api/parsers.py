@@ -1,4 +1,4 @@
-"""Request bodies as strict JSON: bounded, UTF-8, no member twice, nothing that PostgreSQL could not keep."""
+"""Parses request bodies as strict JSON: bounded, UTF-8, without repeated members and values PostgreSQL cannot store."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -13,13 +13,13 @@ from wire.findings import DocumentError
 
 
 class StrictJSONParser(BaseParser):
-    """Gives the one JSON object in the body. Raises `InvalidRequest` with each finding, or `PayloadTooLarge`."""
+    """Returns the JSON object in the body. Raises `InvalidRequest` with all findings, or `PayloadTooLarge`."""
 
     media_type = "application/json"
 
     @property
     def limit(self) -> int:
-        """How many bytes a body may have."""
+        """The maximum size of a body, in bytes."""
         return int(settings.MAX_REQUEST_BYTES)
 
     def parse(
@@ -27,7 +27,12 @@ class StrictJSONParser(BaseParser):
     ) -> dict[str, Any]:
         limit = self.limit
         tenant = (parser_context or {}).get("kwargs", {}).get("tenant", "")
-        try:
-            return read_object(read_body(stream, limit, tenant), name="body", limit=limit)
-        except DocumentError as error:
-            raise InvalidRequest(str(error), errors=[finding.to_json() for finding in error.findings]) from None
+        return strict_json(read_body(stream, limit, tenant), limit)
+
+
+def strict_json(body: bytes, limit: int) -> dict[str, Any]:
+    """Return the JSON object in `body`, which has at most `limit` bytes. Raises `InvalidRequest` with each finding."""
+    try:
+        return read_object(body, name="body", limit=limit)
+    except DocumentError as error:
+        raise InvalidRequest(str(error), errors=[finding.to_json() for finding in error.findings]) from None

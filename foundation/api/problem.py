@@ -1,4 +1,4 @@
-"""The one place where an error becomes an HTTP answer: `application/problem+json` (RFC 9457)."""
+"""Turns all errors into HTTP responses of type `application/problem+json` (RFC 9457)."""
 
 import sys
 from typing import Any
@@ -21,34 +21,37 @@ from foundation.errors import (
     DatabaseUnavailable,
     InvalidRequest,
     LargeRequestsBusy,
+    NotFound,
     PayloadTooLarge,
     SlowRequestsBusy,
 )
 
 API = "/api/"
 TYPE = "urn:durable-coordinator:problem:"
-# What the framework itself refuses, by the code that it gives: our code and title.
+# The code and the title of each error that the framework raises, by the framework's code.
 FRAMEWORK = {
     "not_authenticated": ("NOT_AUTHENTICATED", "A bearer token is required"),
     "authentication_failed": ("NOT_AUTHENTICATED", "A bearer token is required"),
-    "permission_denied": ("PERMISSION_DENIED", "This is not allowed"),
-    "not_found": ("NOT_FOUND", "There is no such thing, or it belongs to another tenant"),
-    "method_not_allowed": ("METHOD_NOT_ALLOWED", "This resource does not have this method"),
-    "not_acceptable": ("NOT_ACCEPTABLE", "The answer is only to be had as JSON"),
-    "unsupported_media_type": ("UNSUPPORTED_MEDIA_TYPE", "The request's media type is not understood here"),
+    "permission_denied": ("PERMISSION_DENIED", "The request is not allowed"),
+    "not_found": ("NOT_FOUND", NotFound.title),
+    "method_not_allowed": ("METHOD_NOT_ALLOWED", "The resource does not support this method"),
+    "not_acceptable": ("NOT_ACCEPTABLE", "The response is available only as JSON"),
+    "unsupported_media_type": ("UNSUPPORTED_MEDIA_TYPE", "The media type of the request is not supported"),
     "parse_error": ("INVALID_REQUEST", InvalidRequest.title),
     "throttled": ("THROTTLED", "Too many requests"),
-    "error": ("INTERNAL_ERROR", "The coordinator failed to answer; its log tells why"),
+    "error": ("INTERNAL_ERROR", "An internal error occurred; the log of the coordinator contains the details"),
 }
 
 
 class ProblemRenderer(JSONRenderer):
+    """Renders a problem document."""
+
     media_type = "application/problem+json"
     format = "problem"
 
 
 class ProblemHandler(ExceptionHandler):
-    """Renders the domain's errors and the framework's in one shape; unknown ones become a bare 500."""
+    """Gives the errors of the domain and of the framework one shape. Unknown errors become a 500 without details."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         if isinstance(exc, CoordinatorError):
@@ -85,8 +88,9 @@ class ProblemHandler(ExceptionHandler):
 
 
 def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
+    """Return the response to an error in a view. DRF calls this function (EXCEPTION_HANDLER)."""
     if isinstance(exc, RequestDataTooBig):
-        exc = PayloadTooLarge("The form's fields are larger than this coordinator accepts.")
+        exc = PayloadTooLarge("The fields of the form are larger than the coordinator accepts.")
     if is_outage(exc):
         outage = database_unavailable()
         outage.__cause__ = exc
@@ -95,26 +99,27 @@ def handle(exc: Exception, context: ExceptionHandlerContext) -> Response | None:
 
 
 def database_unavailable() -> DatabaseUnavailable:
-    return DatabaseUnavailable("The request was not carried out. Try again.")
+    """Return the error of a request that fails because of an outage of the database."""
+    return DatabaseUnavailable("The request was not executed. Try again.")
 
 
 def problem(error: CoordinatorError) -> dict[str, Any]:
-    """The problem document of a domain error."""
+    """Return the problem document of a domain error."""
     document = _document(error.code, error.title, error.status, error.detail)
     if error.errors:
         document["errors"] = list(error.errors)
-    # The members that RFC 9457 names are the error's own, whatever it tells besides.
+    # `data` never replaces the members that RFC 9457 defines.
     return {**error.data, **document}
 
 
 def refusal(error: CoordinatorError) -> HttpResponse:
-    """The answer to a request that ends in a domain error, outside of the framework."""
+    """Return the response to a domain error, for code that runs outside of DRF."""
     text = ProblemRenderer().render(problem(error))
     return HttpResponse(text, status=error.status, content_type=ProblemRenderer.media_type)
 
 
 def invalid(exc: ValidationError) -> InvalidRequest:
-    """A serializer's refusals as one error that names each field and the rule that it breaks."""
+    """Return one error for all errors of a serializer. It names each field and the rule that the field breaks."""
     errors = [
         {"field": _place(found.attr or ""), "code": found.code.upper(), "message": str(found.detail)}
         for found in flatten_errors(exc.detail)
@@ -124,19 +129,19 @@ def invalid(exc: ValidationError) -> InvalidRequest:
 
 
 def _place(attr: str) -> str:
-    """The member that is meant; what is wrong with a body or a member as a whole is at no member in it."""
+    """Return the path of the member that an error is about; the empty string for the body as a whole."""
     return ".".join(part for part in attr.split(".") if part != api_settings.NON_FIELD_ERRORS_KEY)
 
 
 def malformed(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler for a request that it refuses itself: a problem below `/api/`, a page elsewhere."""
+    """Django's handler400: returns a problem document below `/api/`, and a page elsewhere."""
     if not request.path.startswith(API):
         return bad_request(request, exception)
-    return refusal(InvalidRequest("The request is malformed, or it names a host that ALLOWED_HOSTS does not list."))
+    return refusal(InvalidRequest("The request is malformed, or ALLOWED_HOSTS does not list its host."))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler for an address that nothing answers: a problem below `/api/`, a page elsewhere."""
+    """Django's handler404: returns a problem document below `/api/`, and a page elsewhere."""
     if not request.path.startswith(API):
         return page_not_found(request, exception)
     code, title = FRAMEWORK["not_found"]
@@ -144,9 +149,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """Django's handler for a view or a middleware that raised: 503 in an outage of the database, else 500.
+    """Django's handler500: returns 503 during an outage of the database, and 500 otherwise.
 
-    Code that reads a body may also raise `SlowRequestsBusy`, which keeps its own problem document.
+    Code that reads a body may also raise `SlowRequestsBusy`, which has its own problem document.
     """
     error = sys.exception()
     if isinstance(error, SlowRequestsBusy):

@@ -1,8 +1,8 @@
-"""The JSON schema of an error, as the OpenAPI document and its tests hold it."""
+"""The JSON Schema of a problem document, for the OpenAPI document and its tests."""
 
 PROBLEM = {
     "type": "object",
-    "description": "An error as RFC 9457 tells it. `code` is stable; docs/errors.md lists every one.",
+    "description": "A problem document (RFC 9457). `code` is stable; docs/errors.md lists all codes.",
     "required": ["type", "title", "status", "detail", "code"],
     "properties": {
         "type": {"type": "string", "format": "uri"},

@@ -1,10 +1,9 @@
-"""OpenAPI 3.1: what drf-spectacular derives, told as strictly as the API behaves, with every refusal by its code."""
+"""The OpenAPI 3.1 document: what drf-spectacular derives, with strict types and the codes of all errors."""
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
@@ -18,19 +17,18 @@ from foundation.errors import (
     PayloadTooLarge,
     SlowRequestsBusy,
 )
-from tenancy.access import ScopeMissing
 
-# Status and code of what the layers before a view refuse: of every request, of one that needs a token, has a query
-# or has a body. What the view's own domain call refuses, the view names in `refusals`.
-ANY = {
+Refusal = tuple[int, str]
+"""The status and the code of an error."""
+# The errors that occur before a view runs: for any request, for a request to a list, and for a request with a body.
+ANY_REQUEST: set[Refusal] = {
     (406, "NOT_ACCEPTABLE"),
     (500, "INTERNAL_ERROR"),
     (DatabaseUnavailable.status, DatabaseUnavailable.code),
 }
-GUARDED = {(401, "NOT_AUTHENTICATED"), (ScopeMissing.status, ScopeMissing.code), (NotFound.status, NotFound.code)}
-ASKING = {(InvalidRequest.status, InvalidRequest.code)}
-SENDING = {
-    *ASKING,
+LIST_REQUEST: set[Refusal] = {(InvalidRequest.status, InvalidRequest.code)}
+BODY_REQUEST: set[Refusal] = {
+    *LIST_REQUEST,
     (PayloadTooLarge.status, PayloadTooLarge.code),
     (415, "UNSUPPORTED_MEDIA_TYPE"),
     (LargeRequestsBusy.status, LargeRequestsBusy.code),
@@ -38,27 +36,37 @@ SENDING = {
 }
 
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
-# Without a `type`: code generators turn a list of types into a class that takes only some of them.
+# It has no `type`, because code generators turn a list of types into a class that accepts only some of them.
 ANYTHING_BUT_NULL = {"not": {"type": "null"}}
-# At least one character that is no space, and no U+0000, which PostgreSQL does not keep.
+# At least one character that is not white space, and no U+0000, which PostgreSQL cannot store.
 NOT_BLANK = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 NO_NUL = r"^[^\u0000]*$"
 PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
 class ProblemSchema(AutoSchema):
+    """Describes a view with the errors that it may return.
+
+    A view names the errors of its own domain call in `refusals`, which maps methods to error classes.
+    """
+
+    authenticated: ClassVar[frozenset[Refusal]] = frozenset(
+        {(401, "NOT_AUTHENTICATED"), (NotFound.status, NotFound.code)}
+    )
+    """The errors of views that authenticate requests. Subclasses extend it."""
+
     def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> dict[str, Any]:
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         return bodies | _problems(self._refusals())
 
-    def _refusals(self) -> set[tuple[int, str]]:
-        found = set(ANY)
+    def _refusals(self) -> set[Refusal]:
+        found = set(ANY_REQUEST)
         if self.view.authentication_classes:
-            found |= GUARDED
+            found |= self.authenticated
         if self.method in {"POST", "PUT", "PATCH"}:
-            found |= SENDING
+            found |= BODY_REQUEST
         elif self._is_list_view():
-            found |= ASKING
+            found |= LIST_REQUEST
         own = getattr(self.view, "refusals", {}).get(self.method, ())
         return found | {(error.status, error.code) for error in own}
 
@@ -72,9 +80,9 @@ class ProblemSchema(AutoSchema):
     def _map_basic_serializer(self, serializer: Any, direction: Literal["request", "response"]) -> dict[str, Any]:
         found: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         if isinstance(serializer, StrictSerializer):
-            return {**found, **serializer.told, "additionalProperties": False}
+            return {**found, **serializer.schema_rules, "additionalProperties": False}
         if direction == "response":
-            # An answer has each of its members always; one that has no value is null.
+            # A response always has all of its members. A member without a value is null.
             return {**found, "required": sorted(found["properties"])}
         return found
 
@@ -99,16 +107,8 @@ class ProblemSchema(AutoSchema):
             schema["pattern"] = NO_NUL if field.allow_blank else NOT_BLANK
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "tenancy.api.authentication.TokenAuthentication"
-    name = "bearerToken"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer"}
-
-
-def _problems(refusals: Iterable[tuple[int, str]]) -> dict[str, Any]:
-    """One response for each status, which has one of the codes that belong to it here."""
+def _problems(refusals: Iterable[Refusal]) -> dict[str, Any]:
+    """Return one response for each status, with the codes that it may have."""
     codes: dict[int, list[str]] = defaultdict(list)
     for status, code in sorted(refusals):
         codes[status].append(code)
@@ -116,7 +116,7 @@ def _problems(refusals: Iterable[tuple[int, str]]) -> dict[str, Any]:
         str(status): {
             "description": " or ".join(f"`{code}`" for code in found),
             "content": {ProblemRenderer.media_type: {"schema": PROBLEM_REFERENCE}},
-            # Not part of the schema: a generated client has one class for all problems.
+            # Not part of the schema, so that a generated client has one class for all problems.
             "x-codes": found,
             **({"headers": RETRY_AFTER} if status == 503 else {}),
         }

@@ -1,7 +1,7 @@
-"""Where a request to an address that others chose may go: only to what may be reached, and what was looked at.
+"""Decides whether the product may call a URL that a user or another system chose. Pure.
 
-A name is resolved once. Every address that it has must be allowed, and those very addresses are the target, whatever
-the name would resolve to by then. `foundation.http.exchange` makes the request. Pure.
+A name is resolved once. All of its addresses must be allowed. The request then goes to these addresses, even if the
+name resolves to others by then (see `foundation.http.exchange`).
 """
 
 import ipaddress
@@ -9,32 +9,31 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from urllib.parse import urlsplit
 
 from foundation.http.special_addresses import is_special
+from wire import web_address
+from wire.web_address import DEFAULT_PORTS
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
 
-LONGEST_URL = 2000
 MOST_ADDRESSES = 3
-PORTS = {"http": 80, "https": 443}
 _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
 
 
 class TargetRefused(Exception):
-    """A URL that may not be called. No repeat helps: somebody has to change it, or what is allowed."""
+    """A URL that may not be called. A retry does not help: the URL or the allowed networks must change."""
 
 
 class Unreachable(Exception):
-    """A host that cannot be called just now, since its name does not resolve."""
+    """A host whose name does not resolve. A retry may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL with the addresses that were found and vetted for its host."""
+    """A URL, and the vetted addresses of its host."""
 
     url: str
     scheme: str
@@ -44,19 +43,20 @@ class Target:
 
     @property
     def host_header(self) -> str:
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """What the system's resolver says. Raises `OSError`."""
+    """Return the addresses that the system's resolver finds. Raises `OSError`."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve) -> Target:
-    """Where a call to `url` may go. Public addresses may be reached, and those of the `allowed` networks.
+    """Return the target of a call to `url`. Public addresses and those of the `allowed` networks are accepted.
 
-    Raises `TargetRefused`, and `Unreachable` where the name does not resolve just now.
+    Raises `TargetRefused`, and `Unreachable` if the name does not resolve.
     """
     scheme, host, port = _parts(url)
     literal = _literal(host)
@@ -64,36 +64,22 @@ def vet(url: str, *, allowed: Iterable[Network] = (), resolve: Resolve = resolve
     networks = list(allowed)
     for address in addresses:
         if not _may_reach(address, networks):
-            raise TargetRefused(f"{host} is at an address that may not be called")
+            raise TargetRefused(f"the address of {host} may not be called")
     return Target(url, scheme, str(literal or host), port, tuple(dict.fromkeys(addresses)))
 
 
 def _parts(url: str) -> tuple[str, str, int]:
-    if (
-        len(url) > LONGEST_URL
-        or not url.isascii()
-        or any(character in "\\ " or not character.isprintable() for character in url)
-    ):
-        raise TargetRefused("the URL is too long, or holds a character that belongs in no URL")
+    """Return the scheme, the host and the port."""
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise TargetRefused("the URL is malformed") from None
-    if parts.scheme not in PORTS:
-        raise TargetRefused("the URL is neither http nor https")
-    if "@" in parts.netloc:
-        raise TargetRefused("the URL holds credentials")
-    if "#" in url:
-        raise TargetRefused("the URL has a fragment")
+        parts = web_address.split(url)
+    except ValueError as error:
+        raise TargetRefused(str(error)) from None
     host = (parts.hostname or "").rstrip(".")
-    if not host or port == 0:
-        raise TargetRefused("the URL names no host")
-    return parts.scheme, host, port or PORTS[parts.scheme]
+    return parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host is in itself, in any of the forms that resolvers take: decimal, octal, shortened."""
+    """Return the address if the host is one, in any form that resolvers accept: decimal, octal or shortened."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -1,9 +1,12 @@
-"""One HTTP request and its answer, to an address that was vetted: bounded in time and size. Pure.
+"""Sends one HTTP request to a vetted address and returns its response, bounded in time and size. Pure.
 
-The connection goes to one of the vetted addresses, whatever the name would resolve to by then; TLS checks the
-certificate against the name. Redirects are not followed, nothing is taken from the environment, and no encoding of the
-answer is undone. The time is that of the whole exchange: an answer that drips in is cut off as well as one that never
-comes.
+The connection goes to one of the vetted addresses, even if the name resolves to another one by then. TLS verifies the
+certificate against the name. Redirects are not followed, the environment (proxies, .netrc) is ignored, and the body is
+not decoded. The time limit applies to the whole exchange, so a response that arrives byte by byte is cut off too.
+
+This uses `http.client` and not urllib3, whose time limits apply to each single read, and which accepts a response that
+ends within its headers. Each request has a connection of its own: if a server closes a connection that is being reused,
+the client cannot know whether a POST was executed.
 """
 
 import http.client
@@ -19,26 +22,26 @@ from urllib.parse import urlsplit
 
 from foundation.http.address_guard import MOST_ADDRESSES, Target
 
-LOOK_SECONDS = 3.0
+CHECK_SECONDS = 3.0
 
 
 class TimedOut(Exception):
-    """No whole answer came in time, of what was to be read; what was asked may have been done all the same."""
+    """No complete response arrived in time. The server may have executed the request."""
 
 
 class NotConnected(Exception):
-    """No connection could be made; nothing was asked."""
+    """No connection could be opened. Nothing was sent."""
 
 
 class Broken(Exception):
-    """The connection broke off, or what came is no HTTP; what was asked may have been done all the same."""
+    """The connection was lost, or the response is not HTTP. The server may have executed the request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A status, and the body as it came; `complete` is False where it may have had more than what was to be read.
+class Response:
+    """A response. `complete` is False if the body may be longer than `body`.
 
-    `headers` has the names in lower case; of one that came several times, the last.
+    The names in `headers` are in lower case. Of a repeated header, `headers` contains the last one.
     """
 
     status: int
@@ -58,12 +61,12 @@ def exchange(
     limit: int | None,
     ca_file: str = "",
     is_wanted: Callable[[], bool] | None = None,
-) -> Answer:
-    """Send one request and read at most `limit` bytes of its answer's body; where it is None, the head alone.
+) -> Response:
+    """Send one request, and read at most `limit` bytes of the response's body; with None, only its headers.
 
-    Connecting to each address may take `connect_seconds`, TLS included, and all that follows `seconds`. `ca_file` names
-    certificates in PEM form that stand in for the system's authorities. A separate thread calls `is_wanted` every
-    LOOK_SECONDS, and closes the connection once it returns False. Raises `NotConnected`, `TimedOut`, `Broken`.
+    Connecting to each address may take `connect_seconds`, including TLS, and everything after it `seconds`. `ca_file`
+    contains certificates in PEM form that replace the authorities of the system. A separate thread calls `is_wanted`
+    every CHECK_SECONDS, and closes the connection once it returns False. Raises `NotConnected`, `TimedOut`, `Broken`.
     """
     connection = _connected(target, connect_seconds, ca_file)
     with _cut_off(connection, seconds, is_wanted) as deadline:
@@ -78,17 +81,17 @@ def exchange(
                 text, complete = _body(response, limit)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if time.monotonic() >= deadline or isinstance(error, TimeoutError):
-                raise TimedOut("no whole answer came in time") from None
-            raise Broken(f"the exchange broke off ({type(error).__name__})") from None
-        # A socket that was cut off looks like an answer that ended.
+                raise TimedOut("no complete response in time") from None
+            raise Broken(f"the exchange failed ({type(error).__name__})") from None
+        # A connection that was cut off looks like the end of a response.
         if time.monotonic() >= deadline:
-            raise TimedOut("no whole answer came in time")
-    told = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, text, complete, headers=told)
+            raise TimedOut("no complete response in time")
+    lower = {name.lower(): value for name, value in response.getheaders()}
+    return Response(response.status, text, complete, headers=lower)
 
 
 class _Response(http.client.HTTPResponse):
-    """A response whose head is whole. `http.client` takes the end of the connection for the end of the headers."""
+    """A response with complete headers. `http.client` takes the end of the connection for the end of the headers."""
 
     def begin(self) -> None:
         lines = self.fp = _Lines(self.fp.detach())
@@ -98,7 +101,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Lines(io.BufferedReader):
-    """Remembers in `ended` that no line was left to read."""
+    """Sets `ended` when no line is left to read."""
 
     ended = False
 
@@ -127,12 +130,12 @@ def _connected(target: Target, seconds: float, ca_file: str) -> socket.socket:
             plain = socket.create_connection((str(address), target.port), timeout=seconds)
             if context is None:
                 return plain
-            # It bounds the whole handshake, and not each wait in it.
+            # This timeout applies to the whole handshake, not to each read.
             plain.settimeout(max(deadline - time.monotonic(), 0.001))
             return context.wrap_socket(plain, server_hostname=target.host)
         except OSError as error:
             failure = (
-                "the certificate or TLS is not acceptable"
+                "TLS failed, or the certificate is not valid"
                 if isinstance(error, ssl.SSLError)
                 else "refused, or too slow"
             )
@@ -145,12 +148,15 @@ def _context(ca_file: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:
-        raise NotConnected(f"the authorities for TLS cannot be read ({type(error).__name__})") from None
+        raise NotConnected(f"the certificate authorities cannot be read ({type(error).__name__})") from None
 
 
 @contextmanager
 def _cut_off(connection: socket.socket, seconds: float, is_wanted: Callable[[], bool] | None) -> Iterator[float]:
-    """Closes the connection at the end. Shuts it down after `seconds`, or earlier if the answer is not wanted."""
+    """Close the connection at the end. Shut it down after `seconds`, or earlier if the response is not wanted.
+
+    Yields the deadline, as a reading of `time.monotonic`.
+    """
 
     def shut_down() -> None:
         with suppress(OSError):  # it is closed already
@@ -158,8 +164,8 @@ def _cut_off(connection: socket.socket, seconds: float, is_wanted: Callable[[], 
 
     over = threading.Event()
 
-    def look(is_wanted: Callable[[], bool]) -> None:
-        while not over.wait(LOOK_SECONDS):
+    def check(is_wanted: Callable[[], bool]) -> None:
+        while not over.wait(CHECK_SECONDS):
             if not is_wanted():
                 shut_down()
                 return
@@ -170,8 +176,8 @@ def _cut_off(connection: socket.socket, seconds: float, is_wanted: Callable[[], 
     timer.daemon = True
     timer.start()
     try:
-        if is_wanted is not None:  # it may block, and must not delay the timer
-            threading.Thread(target=look, args=(is_wanted,), daemon=True).start()
+        if is_wanted is not None:  # a separate thread, because `is_wanted` may block and must not delay the timer
+            threading.Thread(target=check, args=(is_wanted,), daemon=True).start()
         yield deadline
     finally:
         timer.cancel()

@@ -78,13 +78,13 @@ class BrokerGate:
         """
         return min(self._batch, most)
 
-    def sent_whole(self, count: int) -> None:
+    def batch_sent(self, count: int) -> None:
         """Record that the broker accepted a whole batch of `count` items."""
         with self._lock:
             self._batch = max(self._batch, 2 * count)
 
-    def forget(self) -> None:
-        """Forget an earlier refusal."""
+    def reset(self) -> None:
+        """Open the gate and remove the limit on batches."""
         with self._lock:
             self._wait, self._batch = 0.0, sys.maxsize
 
@@ -92,7 +92,7 @@ class BrokerGate:
         with self._lock:
             was_closed, self._wait = self._wait > 0, 0.0
         if was_closed:
-            log.info("The broker takes messages again")
+            log.info("The broker accepts messages again")
 
     def _close(self, error: Exception) -> None:
         with self._lock:

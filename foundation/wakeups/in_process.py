@@ -1,4 +1,4 @@
-"""Answers a bell in the process where it is rung, by a thread of its own: no message, no other process, no waiting."""
+"""Handles wake-ups in the process that sends them, in a separate thread: without messages and other processes."""
 
 import logging
 import threading
@@ -8,58 +8,62 @@ from collections.abc import Callable
 from django.db import close_old_connections
 
 log = logging.getLogger(__name__)
-# After each answer the thread rests for so many times what it took: a lone bell is answered at once, and of many that
-# are rung meanwhile one answer finds the work of all.
-REST = 3.0
-LONGEST_REST = 0.05
-LONGEST_FAREWELL = 5.0
+# After each call, the thread pauses for this multiple of the call's duration. So a single wake-up is handled
+# immediately, and of many that arrive during a pause, one call finds the work of all.
+PAUSE_FACTOR = 3.0
+LONGEST_PAUSE = 0.05
+SHUTDOWN_TIMEOUT = 5.0
 
 
-class Answering(threading.Thread):
-    """Calls `answer` after each `wake`, once for all that come while it is busy; what it raises goes to `failed`.
+class WakeupThread(threading.Thread):
+    """Calls `handler` after each `wake`, once for all that arrive during a call. Calls `failed` if it raises an error.
 
-    The end of the process waits for a last answer, to whatever was rung until then, LONGEST_FAREWELL at most.
+    When the process ends, it waits for a last call, for at most SHUTDOWN_TIMEOUT seconds.
     """
 
-    def __init__(self, answer: Callable[[], object], failed: Callable[[], None]) -> None:
-        super().__init__(name="answering", daemon=True)
-        self._answer = answer
+    def __init__(self, handler: Callable[[], object], failed: Callable[[], None]) -> None:
+        super().__init__(name="wakeups", daemon=True)
+        self._handler = handler
         self._failed = failed
-        self._rung = threading.Event()
+        self._woken = threading.Event()
         self._closed = threading.Event()
         self._starting = threading.Lock()
 
     def wake(self) -> None:
-        """Never waits. The thread starts with the first bell: in the process that serves, not in one that forks it."""
-        self._rung.set()
+        """Request a call of the handler. Never waits.
+
+        The thread starts with the first request, so that it runs in a process that serves and not in its parent.
+        """
+        self._woken.set()
         with self._starting:
             if self.ident is None:
                 self.start()
-                threading.Thread(name="farewell", target=self._see_off, daemon=False).start()
+                threading.Thread(name="wakeups-shutdown", target=self._shut_down, daemon=False).start()
 
     def close(self) -> None:
+        """Call the handler for the last time, and end the thread. Waits for at most SHUTDOWN_TIMEOUT seconds."""
         self._closed.set()
-        self._rung.set()
+        self._woken.set()
         if self.ident is not None:
-            self.join(LONGEST_FAREWELL)
+            self.join(SHUTDOWN_TIMEOUT)
 
-    def _see_off(self) -> None:
-        # Every process waits for its threads when the main one ends, but `atexit` is called by no child that
-        # multiprocessing forked, and such are the web's.
+    def _shut_down(self) -> None:
+        # A process waits for its threads when the main thread ends. `atexit` is not an alternative: children that
+        # multiprocessing forks, such as web processes, do not call it.
         threading.main_thread().join()
         self.close()
 
     def run(self) -> None:
         last = False
         while not last:
-            self._rung.wait()
-            self._rung.clear()
+            self._woken.wait()
+            self._woken.clear()
             last = self._closed.is_set()
             began = time.monotonic()
             try:
                 close_old_connections()
-                self._answer()
+                self._handler()
             except Exception:
-                log.exception("A bell could not be answered here")
+                log.exception("A wake-up could not be handled in this process")
                 self._failed()
-            self._closed.wait(min(REST * (time.monotonic() - began), LONGEST_REST))
+            self._closed.wait(min(PAUSE_FACTOR * (time.monotonic() - began), LONGEST_PAUSE))

@@ -17,44 +17,46 @@ from django.db import transaction
 from redis import Redis
 
 from foundation.wakeups.broker_gate import gate
-from foundation.wakeups.in_process import Answering
+from foundation.wakeups.in_process import WakeupThread
 
-_here: dict[str, Answering] = {}
-# The due time is a column; a message may wait for it only where the broker holds it for less than a minute.
+_handlers: dict[str, WakeupThread] = {}
+# The due time is a column. A message waits for it only if the broker holds the message for less than a minute.
 LONGEST_DELAY = timedelta(seconds=55)
-# How long one that nobody answers keeps others from ringing: whoever was to answer it may have died.
-PATIENCE = timedelta(seconds=1)
+WAKEUP_TIMEOUT = timedelta(seconds=1)
+"""How long a due message that no worker receives suppresses others of its task. Its worker may have died."""
 SLOT = timedelta(milliseconds=250)
 
 
-def ring(task: str, *arguments: Any, delay: timedelta | None = None) -> None:
-    """Send `task` by name once the current transaction commits, at once outside of one. Never raises for the broker.
+def send(task: str, *arguments: Any, delay: timedelta | None = None) -> None:
+    """Send `task` after the current transaction commits; immediately outside of one. Never raises errors of the broker.
 
-    With a `delay` beyond a minute nothing is sent: the sweep will see to the row when it is due.
+    With a `delay` above LONGEST_DELAY nothing is sent, because the sweep finds the row when it is due.
     """
     if delay is None or delay <= LONGEST_DELAY:
         transaction.on_commit(partial(_send, task, arguments, delay))
 
 
-def ring_once(task: str, *, delay: timedelta = timedelta()) -> None:
-    """The same for a task that finds all work there is, and says so by `answered`: one bell does for many callers.
+def send_once(task: str, *, delay: timedelta = timedelta()) -> None:
+    """As `send`, for a task that processes all due work and calls `started` first: one message serves many callers.
 
-    Delayed bells are as many as there are SLOTs in which one is due.
+    Of delayed messages, at most one is sent for each SLOT of time in which they are due.
     """
-    if task in _here and not delay:
-        transaction.on_commit(_here[task].wake)
+    if task in _handlers and not delay:
+        transaction.on_commit(_handlers[task].wake)
     elif delay <= LONGEST_DELAY:
         transaction.on_commit(partial(_send_once, task, delay))
 
 
-def answer_here(task: str, answer: Callable[[], object]) -> None:
-    """From now on `answer` is called in this process for each `ring_once` of `task` in it; where it fails, a message
-    goes to the others."""
-    _here[task] = Answering(answer, failed=partial(_send_once, task, timedelta()))
+def handle_here(task: str, handler: Callable[[], object]) -> None:
+    """Call `handler` in this process for each further `send_once` of `task` in it, instead of sending a message.
+
+    If `handler` raises an error, the message is sent.
+    """
+    _handlers[task] = WakeupThread(handler, failed=partial(_send_once, task, timedelta()))
 
 
-def answered(task: str) -> None:
-    """Whoever rings from now on is to be heard. For the task itself, before it looks for work."""
+def started(task: str) -> None:
+    """Let the next `send_once` of `task` send a message. The task calls this before it looks for work."""
     gate.send(partial(_redis().delete, _mark(task)))
 
 
@@ -63,7 +65,7 @@ def _send_once(task: str, delay: timedelta) -> None:
     wait = timedelta(seconds=slots * SLOT.total_seconds() - time.time()) if delay else None
 
     def send() -> None:
-        if _redis().set(_mark(task, slots), 1, nx=True, px=delay + PATIENCE):
+        if _redis().set(_mark(task, slots), 1, nx=True, px=delay + WAKEUP_TIMEOUT):
             current_app.send_task(task, countdown=wait.total_seconds() if wait else None, retry=False)
 
     gate.send(send)
@@ -75,7 +77,8 @@ def _send(task: str, arguments: tuple[Any, ...], delay: timedelta | None) -> Non
 
 
 def _mark(task: str, slot: int = 0) -> str:
-    return f"bell:{task}:{slot}"
+    """Return the key that exists while a message for `task` suppresses others."""
+    return f"wakeup:{task}:{slot}"
 
 
 def _redis() -> Redis:

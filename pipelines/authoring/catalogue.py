@@ -20,8 +20,8 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from pydantic.fields import FieldInfo
 
 from pipelines.errors import DefinitionError, collected, raise_all
-from wire.documents.canonical import fingerprint
-from wire.messages.celery_messages import LONGEST_TYPE
+from wire.documents.json_writer import fingerprint
+from wire.messages.limits import LONGEST_TYPE
 
 JSON: Final = "json"
 SCALARS: Final[dict[Any, str]] = {

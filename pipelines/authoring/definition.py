@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeVar, overload
-from urllib.parse import urlsplit
 
 from pipelines.errors import Cancelled, DefinitionError
-from wire.messages.celery_messages import LONGEST_RECIPIENT, LONGEST_STEP_ID
+from wire.documents.cardinality import gives_many, takes_many
+from wire.messages.limits import LONGEST_RECIPIENT, LONGEST_STEP_ID, LONGEST_WAIT
+from wire.web_address import is_web_address
 
 AWAIT_TRANSPORTS: Final = ("interaction-api", "webhook")
 TIMER: Final = "timer"
-LONGEST_WAIT: Final = timedelta(days=36_525)
 
 _MAX_NAME: Final = 200
-_MAX_URL: Final = 2_000
 _PIPELINE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -40,11 +39,13 @@ class Cardinality(StrEnum):
 
     @property
     def takes_many(self) -> bool:
-        return self in (Cardinality.MANY_TO_ONE, Cardinality.MANY_TO_MANY)
+        """True if one call of the step receives all values of a stream."""
+        return takes_many(self)
 
     @property
     def gives_many(self) -> bool:
-        return self in (Cardinality.ONE_TO_MANY, Cardinality.MANY_TO_MANY)
+        """True if one call of the step returns a stream."""
+        return gives_many(self)
 
 
 def _never() -> bool:
@@ -345,7 +346,7 @@ def _waiting_time(name: str, time: timedelta) -> timedelta:
 def _check_url(name: str, transport: str, url: str | None) -> None:
     if (transport == "webhook") != (url is not None):
         problem = "has no url" if url is None else f"has a url, which {transport} does not take"
-    elif url is not None and not _is_web_address(url):
+    elif url is not None and not is_web_address(url):
         problem = f"has the url {url!r}"
     else:
         return
@@ -366,16 +367,6 @@ def _check_recipient(name: str, member: str, recipient: str | None) -> None:
         "INVALID_RECIPIENT",
         f'await "{name}" has a {member} {wrong}; use a text of 1 to {LONGEST_RECIPIENT} printable characters',
     )
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        if not (url.isascii() and url.isprintable() and len(url) <= _MAX_URL):
-            return False
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-    except (ValueError, AttributeError):
-        return False
 
 
 def humanised(function_name: str) -> str:

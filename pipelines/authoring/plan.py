@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections import abc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from pipelines.authoring.catalogue import Catalogue, importable, plain, shown
 from pipelines.authoring.definition import TIMER, Await, Cardinality, Pipeline, Step, StepContext
 from pipelines.authoring.values import ValueType
 from pipelines.errors import DefinitionError, collected, raise_all
+from wire.documents.cardinality import ends_in_stream
 
 _LISTS: Final = (list, abc.Sequence)
 _STREAMS: Final = (*_LISTS, abc.Iterable, abc.Iterator, abc.Generator, abc.Collection)
@@ -166,7 +167,7 @@ def _planned_await(index: int, waits: Await, catalogue: Catalogue) -> PlannedSte
 def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[PlannedStep]) -> PlannedStep:
     """One timer, also over a stream: it lets all of it go on together."""
     where = f'timer "{timer.name}"'
-    many = _gives_many(before)
+    many = ends_in_stream(step.cardinality for step in before)
     if timer.request is not None:
         hint, named_many, _ = _shape(timer.request, f"{where}, its type")
         value_type, many = ValueType(hint, catalogue, f"{where}, its type"), many or named_many
@@ -186,14 +187,6 @@ def _planned_timer(index: int, timer: Await, catalogue: Catalogue, before: list[
         output=value_type,
         waits=timer,
     )
-
-
-def _gives_many(steps: Iterable[PlannedStep]) -> bool:
-    """Whether what comes out of these steps is a stream."""
-    many = False
-    for step in steps:
-        many = step.cardinality.gives_many or (many and step.cardinality is Cardinality.ONE_TO_ONE)
-    return many
 
 
 def _check_importable(where: str, function: Callable[..., Any]) -> None:
@@ -326,7 +319,11 @@ def _check_neighbours(before: PlannedStep | None, step: PlannedStep) -> None:
 
 
 def _check_await(before: list[PlannedStep], step: PlannedStep) -> None:
-    if step.kind == "await" and step.cardinality is Cardinality.ONE_TO_MANY and _gives_many(before):
+    if (
+        step.kind == "await"
+        and step.cardinality is Cardinality.ONE_TO_MANY
+        and ends_in_stream(step.cardinality for step in before)
+    ):
         raise DefinitionError(
             "AWAIT_CARDINALITY",
             f'await "{step.name}" is asked once per item and answers with many each time; make its request '

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import requests
 
@@ -20,6 +20,7 @@ from pipelines.release.descriptor import DESCRIPTOR_NAME, ENVELOPE_NAME
 from pipelines.release.direct_upload import DIRECT_BYTES, send
 from wire.documents.descriptor import Descriptor, parse_descriptor
 from wire.findings import DocumentError
+from wire.web_address import is_web_address
 
 CONTRACT_NAME: Final = "pipeline-contract.json"
 """A contract in the release's folder goes beside the descriptor: a release of images alone has no other place."""
@@ -169,7 +170,7 @@ def _session(target: Target) -> requests.Session:
 
 
 def _base(target: Target) -> str:
-    if urlsplit(target.url).scheme not in {"http", "https"} or not urlsplit(target.url).hostname:
+    if not is_web_address(target.url):
         raise DefinitionError("INVALID_URL", "--url must be the http or https address of the coordinator")
     return f"{target.url.rstrip('/')}/api/v1/tenants/{quote(target.tenant, safe='')}"
 

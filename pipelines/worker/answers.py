@@ -10,15 +10,8 @@ from pipelines.failures import Failed
 from pipelines.worker.runner import OUTPUT_TOO_LARGE, Completed, Suspended
 from pipelines.worker.runner import Outcome as RunOutcome
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    LONGEST_OUTCOME,
-    MOST_PAYLOADS,
-    Checkpoint,
-    Command,
-    Failure,
-    Outcome,
-    Suspension,
-)
+from wire.messages.celery_messages import Checkpoint, Command, Failure, Outcome, Suspension
+from wire.messages.limits import LONGEST_OUTCOME, MOST_PAYLOADS
 
 
 def outcome_of(command: Command, ran: RunOutcome, *, steps: int) -> Outcome:

@@ -31,16 +31,16 @@ from wire.broker import quiet_consumer
 from wire.broker.client import send, survive_broker_loss, take_ticket
 from wire.broker.tls import tls_options
 from wire.identifying import SEGMENT_RULE, is_segment
-from wire.messages.celery_messages import (
+from wire.messages.celery_messages import WorkerState
+from wire.messages.limits import LONGEST_WORKER_ID
+from wire.messages.queues import (
     EXECUTE_TASK,
     HEARTBEAT_QUEUE,
     HEARTBEAT_TASK,
-    LONGEST_WORKER_ID,
-    ORDER_TASK,
+    INSTRUCTION_TASK,
     OUTCOME_QUEUE,
     RECORD_TASK,
-    WorkerState,
-    order_queue_of,
+    instruction_queue_of,
     queue_of,
 )
 from wire.messages.task_messages import TaskMessages
@@ -114,7 +114,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
             # The worker consumes without acknowledgements, so it does not need the keys that store them.
             "ack_emulation": False,
             # A worker has no keys of the coordinator, so it cannot verify messages. The tasks verify the envelopes.
-            "messages": TaskMessages(accepts=partial(_accepts, host), unsigned=(EXECUTE_TASK, ORDER_TASK)),
+            "messages": TaskMessages(accepts=partial(_accepts, host), unsigned=(EXECUTE_TASK, INSTRUCTION_TASK)),
         },
     )
 
@@ -128,7 +128,7 @@ def _application(url: str, ca_file: str, host: Host, outbox: Outbox) -> Celery:
 
 def _accepts(host: Host, queue: str, task: str) -> bool:
     identity = host.release.identity
-    own = {queue_of(identity): EXECUTE_TASK, order_queue_of(identity, host.worker_id): ORDER_TASK}
+    own = {queue_of(identity): EXECUTE_TASK, instruction_queue_of(identity, host.worker_id): INSTRUCTION_TASK}
     return own.get(queue) == task
 
 
@@ -202,7 +202,7 @@ class _Orders(bootsteps.StartStopStep):
         self._consumer: Consumer | None = None
 
     def start(self, parent: Any) -> None:
-        queue = Queue(order_queue_of(self._host.release.identity, self._host.worker_id))
+        queue = Queue(instruction_queue_of(self._host.release.identity, self._host.worker_id))
         channel = parent.connection.channel()
         self._consumer = Consumer(channel, [queue], no_ack=True, accept=["json"], on_message=self._on_message)
         self._consumer.consume()

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.failures import warn
-from wire.messages.celery_messages import MOST_LEASES, Command, HeldLease
+from wire.messages.celery_messages import Command, HeldLease
+from wire.messages.limits import MOST_LEASES
 
 REMEMBERED = 50_000
 

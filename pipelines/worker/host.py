@@ -34,23 +34,19 @@ from wire.documents.descriptor import MAX_DESCRIPTOR_BYTES, Descriptor, parse_de
 from wire.findings import DocumentError
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import (
-    TOLERANCE,
     Checkpoint,
     Command,
     CommandGroup,
     Heartbeat,
-    Order,
+    Instruction,
     Outcome,
     OutcomeGroup,
-    ProtocolError,
     WorkerState,
-    check_fresh,
-    decode,
-    seal,
-    ticket_of,
-    verify,
 )
+from wire.messages.limits import TOLERANCE
 from wire.messages.notices import refusal_of
+from wire.messages.queues import ticket_of
+from wire.messages.sealing import ProtocolError, check_fresh, decode, seal, verify
 from wire.worker_keys import WorkerKey
 
 
@@ -160,7 +156,7 @@ class Host:
             return
         try:
             verified = verify(message, lambda _tenant: (self._key,))
-            order = decode(verified, Order)
+            order = decode(verified, Instruction)
             if (verified.identity, order.worker_id) != (self.release.identity, self.worker_id):
                 raise ProtocolError("ORDER_MISDIRECTED", f"It is for worker {order.worker_id} of {verified.identity}.")
             sent = check_fresh(verified, now=datetime.now(UTC))

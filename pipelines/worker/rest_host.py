@@ -22,11 +22,11 @@ from pipelines.worker.runner import (
     OUTPUT_TOO_LARGE,
     Completed,
     Outcome,
-    Shape,
     Suspended,
     run,
 )
-from wire.messages.celery_messages import LONGEST_OUTCOME
+from wire.messages.celery_messages import Shape
+from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
 from wire.messages.payload_envelopes import (
     DEFAULT_PREFIXES,
     LIST,
@@ -44,7 +44,6 @@ from wire.messages.rest_messages import (
     EXECUTE_PATH,
     NON_RETRYABLE,
     TO_THE_END,
-    TOLERANCE,
     Capabilities,
     Malformed,
     Refused,

@@ -9,19 +9,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, NoReturn
 
 from pipelines.authoring.definition import Cardinality, Pipeline, StepContext
 from pipelines.authoring.plan import PlannedStep, plan
 from pipelines.authoring.values import Encoded, ValueMismatch, ValueType
 from pipelines.failures import Failed, failed_by, message_of
+from wire.messages.celery_messages import Shape
 
 UNDECODABLE_PAYLOAD: Final = "UNDECODABLE_PAYLOAD"
 INVALID_STEP_OUTPUT: Final = "INVALID_STEP_OUTPUT"
 OUTPUT_TOO_LARGE: Final = "OUTPUT_TOO_LARGE"
 _END: Final = object()
 
-Shape = Literal["UNI", "MULTI"]
 Keep = Callable[[int, list[Any], bool], None]
 """Is told the index of the next step, what it starts from as documents, and whether that is a stream."""
 

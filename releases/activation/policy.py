@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from releases import queries
@@ -11,10 +12,10 @@ from releases.models import Pipeline, SignaturePolicy
 
 log = logging.getLogger(__name__)
 
-MAX_RETRIES = 1000
-# No wait is longer than this, whatever it grows to (wire protocol E.5).
-MAX_DELAY_SECONDS = 1800.0
-MAX_MULTIPLIER = 100.0
+MOST_RETRIES = 1000
+LONGEST_RETRY_DELAY = timedelta(minutes=30)
+"""The longest wait before a retry (wire protocol E.5)."""
+LARGEST_MULTIPLIER = 100.0
 
 
 def _flag(value: Any) -> str | None:
@@ -22,9 +23,9 @@ def _flag(value: Any) -> str | None:
 
 
 def _count(value: Any) -> str | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_RETRIES):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_RETRIES):
         return None
-    return f"must be a whole number from 0 to {MAX_RETRIES}, or null for the coordinator's own"
+    return f"must be a whole number from 0 to {MOST_RETRIES}, or null for the coordinator's own"
 
 
 def _between(least: float, most: float) -> Callable[[Any], str | None]:
@@ -50,8 +51,8 @@ _RULES: dict[str, tuple[str, Callable[[Any], str | None]]] = {
     "signaturePolicy": ("signature_policy", _signatures),
     "validateAnswers": ("validate_answers", _flag),
     "retryLimit": ("retry_limit", _count),
-    "retryDelaySeconds": ("retry_delay_seconds", _between(0, MAX_DELAY_SECONDS)),
-    "retryMultiplier": ("retry_multiplier", _between(1, MAX_MULTIPLIER)),
+    "retryDelaySeconds": ("retry_delay_seconds", _between(0, LONGEST_RETRY_DELAY.total_seconds())),
+    "retryMultiplier": ("retry_multiplier", _between(1, LARGEST_MULTIPLIER)),
 }
 
 

@@ -54,19 +54,19 @@ class PolicyRequest(StrictSerializer):
     retryLimit = WholeNumber(
         required=False,
         allow_null=True,
-        limits=(0, policy.MAX_RETRIES),
+        limits=(0, policy.MOST_RETRIES),
         help_text="The number of retries after a failed first attempt.",
     )
     retryDelaySeconds = Number(
         required=False,
         allow_null=True,
-        limits=(0, policy.MAX_DELAY_SECONDS),
+        limits=(0, policy.LONGEST_RETRY_DELAY.total_seconds()),
         help_text="The delay before the first retry.",
     )
     retryMultiplier = Number(
         required=False,
         allow_null=True,
-        limits=(1, policy.MAX_MULTIPLIER),
+        limits=(1, policy.LARGEST_MULTIPLIER),
         help_text="The factor by which the delay grows with each retry.",
     )
 

@@ -7,6 +7,7 @@ verdicts of its release in one query and never reads bytes; an activation reads 
 import time
 
 from foundation.errors import CoordinatorError
+from foundation.timed_cache import TimedCache
 from foundation.wakeups import wakeup
 from releases.artifacts import verdicts
 from releases.artifacts.store import ArtifactStore, BlobStat, artifact_store
@@ -15,10 +16,8 @@ from releases.models import Blob, Release
 from releases.queries import blobs as blobs_of
 
 CHECK_TASK = "releases.check_blob"
-# A remote store is asked about a blob this often by one process; the verdict itself is always the newest.
-LOOK_SECONDS = 30.0
-MOST_LOOKS = 10_000
-_looks: dict[str, tuple[float, BlobStat | None]] = {}
+cache: TimedCache[str, BlobStat | None] = TimedCache(seconds=30.0, most=10_000)
+"""What a remote store has for a digest. The verdict on the bytes is never cached."""
 
 
 def require_sound(release: Release) -> None:
@@ -35,10 +34,10 @@ def require_sound(release: Release) -> None:
         except ArtifactStoreUnavailable:
             continue
         if seen is None or seen.size != blob.size:
-            wakeup.ring(CHECK_TASK, blob.digest)
+            wakeup.send(CHECK_TASK, blob.digest)
             raise _altered(blob.digest) if seen else _missing(blob.digest)
         if seen.fingerprint != blob.fingerprint:
-            wakeup.ring(CHECK_TASK, blob.digest)
+            wakeup.send(CHECK_TASK, blob.digest)
 
 
 def require_verified(release: Release) -> None:
@@ -75,13 +74,11 @@ def _look(store: ArtifactStore, blob: Blob) -> BlobStat | None:
     """Return what is stored. For a remote store, the result is cached if the blob exists and has the right size."""
     if not store.is_remote:
         return store.stat(blob.digest)
-    now = time.monotonic()
-    at, seen = _looks.get(blob.digest, (-LOOK_SECONDS, None))
-    if seen is None or seen.size != blob.size or now - at >= LOOK_SECONDS:
-        if len(_looks) >= MOST_LOOKS:
-            _looks.clear()
+    seen = cache.get(blob.digest)
+    if seen is None or seen.size != blob.size:
+        since = time.monotonic()
         seen = store.stat(blob.digest)
-        _looks[blob.digest] = (now, seen)
+        cache.set(blob.digest, seen, since=since)
     return seen
 
 

@@ -111,7 +111,7 @@ def complete(upload: ArtifactUpload) -> ArtifactUpload:
             raise UploadIncomplete("Not every part is there.")
         with transaction.atomic():
             if _move(upload, UploadStatus.OPEN, UploadStatus.VERIFYING):
-                wakeup.ring(FINISH_TASK)
+                wakeup.send(FINISH_TASK)
         upload.refresh_from_db()
     return upload
 

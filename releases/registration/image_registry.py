@@ -18,7 +18,7 @@ from django.conf import settings
 
 from foundation.http import address_guard
 from foundation.http.address_guard import TargetRefused, Unreachable
-from foundation.http.exchange import Answer, Broken, NotConnected, TimedOut, exchange
+from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
 from releases.registration import image_reference
 from releases.registration.image_reference import DOCKER_HUB, ImageReference
 from wire.documents.descriptor import ArtifactRef, Descriptor, artifact_field
@@ -85,7 +85,7 @@ class _Question:
             answer = self._head(self._authorised(answer))
         self._judge(answer)
 
-    def _judge(self, answer: Answer) -> None:
+    def _judge(self, answer: Response) -> None:
         host = self.reference.host
         if answer.status == 404:
             raise _Refused(
@@ -99,13 +99,13 @@ class _Question:
         if told and told != self.artifact.digest:
             raise _Refused("IMAGE_MANIFEST_OTHER_DIGEST", f"{host} answered with the manifest of another digest")
 
-    def _head(self, headers: dict[str, str]) -> Answer:
+    def _head(self, headers: dict[str, str]) -> Response:
         scheme = "http" if self.reference.host in settings.IMAGE_REGISTRIES_PLAIN_HTTP else "https"
         host = "registry-1.docker.io" if self.reference.host == DOCKER_HUB else self.reference.host
         url = f"{scheme}://{host}/v2/{self.reference.repository}/manifests/{self.artifact.digest}"
         return _call("HEAD", url, {"Accept": MANIFESTS, **headers}, self.deadline)
 
-    def _authorised(self, refusal: Answer) -> dict[str, str]:
+    def _authorised(self, refusal: Response) -> dict[str, str]:
         """The header that answers a challenge: a token of the realm that the registry names, or our password."""
         scheme, _, rest = refusal.headers.get("www-authenticate", "").partition(" ")
         if scheme.lower() == "basic":
@@ -139,7 +139,7 @@ class _Question:
         return {"Authorization": f"Basic {base64.b64encode(known.encode()).decode()}"} if known else {}
 
 
-def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Answer:
+def _call(method: str, url: str, headers: dict[str, str], deadline: float) -> Response:
     left = deadline - time.monotonic()
     if left <= 0:
         raise RegistryUnavailable("the registries of this release take too long together")

@@ -161,7 +161,7 @@ def _commit(
             release = _write_release(tenant, descriptor, brought)
             attachments.keep(release, brought.evidence, actor=brought.actor)
             _write_artifacts(release, descriptor, owned=_owned(tenant, wanted) | fingerprints.keys())
-            wakeup.ring(VERIFY_TASK)
+            wakeup.send(VERIFY_TASK)
     except IntegrityError:
         # Another upload of the same version was committed in between: it decides what this one is.
         existing = _existing(tenant, descriptor, brought.contract)

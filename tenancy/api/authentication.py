@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
@@ -12,36 +11,24 @@ from knox.auth import TokenAuthentication as KnoxAuthentication
 from knox.crypto import hash_token
 from rest_framework.exceptions import AuthenticationFailed
 
+from foundation.timed_cache import TimedCache
 from tenancy.access import TokenInvalid, valid_token
 from tenancy.models import ApiToken
 
 LAST_USE_PRECISION = timedelta(minutes=1)
-MOST_REMEMBERED = 10_000
-_remembered: dict[bytes, "_Remembered"] = {}
-
-
-@dataclass(slots=True)
-class _Remembered:
-    """A token from the database. The first request after half of its time sets `renewing` and looks it up again.
-
-    Until that lookup ends, other requests use the old entry for the rest of the time.
-    """
-
-    at: float
-    token: ApiToken
-    renewing: bool = False
-
-    def good(self) -> bool:
-        age = time.monotonic() - self.at
-        return age < settings.SUBMISSION_CACHE_SECONDS / (1 if self.renewing else 2)
+cache: TimedCache[bytes, ApiToken] = TimedCache(
+    seconds=lambda: float(settings.SUBMISSION_CACHE_SECONDS), most=10_000, renew_after=0.5
+)
+"""The tokens that submissions have used, by the SHA-256 of their text."""
 
 
 class TokenAuthentication(KnoxAuthentication):
-    """Authenticates `Authorization: Bearer …` in one query. `request.auth` is the token.
+    """Authenticates `Authorization: Bearer …` with one query; `request.auth` is the token.
 
-    Unlike knox's, it does not delete expired tokens, so that the admin still shows them. With `from_memory`, a token
-    that was valid within SUBMISSION_CACHE_SECONDS is not looked up again. Only views whose INSERT or UPDATE itself
-    checks the token may use that.
+    Knox would delete expired tokens. They are kept here, so that a tenant's admin sees what has expired.
+
+    With `from_memory`, a token that was valid within SUBMISSION_CACHE_SECONDS is not looked up again. Only views whose
+    writing statement verifies the token against the database may use this.
     """
 
     def __init__(self, *, from_memory: bool = False) -> None:
@@ -51,16 +38,11 @@ class TokenAuthentication(KnoxAuthentication):
         if not self._from_memory:
             return self._looked_up(token)
         key = _key_of(token)
-        kept = _remembered.get(key)
-        if kept is not None and kept.good():
-            return kept.token.user, kept.token
-        if kept is not None:
-            kept.renewing = True
+        if (cached := cache.get_or_renew(key)) is not None:
+            return cached.user, cached
         looked_up_at = time.monotonic()
         user, found = self._looked_up(token)
-        if len(_remembered) >= MOST_REMEMBERED:
-            _remembered.clear()
-        _remembered[key] = _Remembered(looked_up_at, found)
+        cache.set(key, found, since=looked_up_at)
         return user, found
 
     def _looked_up(self, token: bytes) -> tuple[User, ApiToken]:
@@ -80,15 +62,10 @@ class TokenAuthentication(KnoxAuthentication):
 
 
 def remembered(authorization: str) -> ApiToken | None:
-    """Return the token of an Authorization header if `from_memory` would accept it without a query, else None."""
+    """Return the token in an Authorization header if `from_memory` authenticates it without a query; None otherwise."""
     scheme, _, plain = authorization.partition(" ")
-    kept = _remembered.get(_key_of(plain.encode())) if scheme.lower() == "bearer" else None
-    return kept.token if kept is not None and kept.good() else None
+    return cache.get(_key_of(plain.encode())) if scheme.lower() == "bearer" else None
 
 
 def _key_of(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
-
-
-def forget_tokens() -> None:
-    _remembered.clear()

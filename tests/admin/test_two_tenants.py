@@ -14,7 +14,7 @@ from tenancy.roles import Role
 from tests import making, signing
 from tests.admin import asking
 from tests.admin.conftest import World, furnished
-from tests.api.house import upload
+from tests.api.tenant_api import upload
 
 PIPELINE = "shared.orders"
 TENANTS = ("twin-a", "twin-b")

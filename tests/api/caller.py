@@ -1,4 +1,4 @@
-"""Calls the API of one tenant with a token of any scopes."""
+"""A client of the REST API for tests that only need a tenant and a token."""
 
 import json
 import uuid
@@ -11,8 +11,13 @@ from tenancy.access import issue_token
 from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 
+MALFORMED = (b"[]", b"{", b'{"reason": "\xff"}', b'{"reason": "\\u0000"}', b'{"reason": "a", "reason": "b"}', b"[" * 99)
+"""Bodies that are not a strict JSON object."""
+
 
 class Caller:
+    """A client of one tenant's API with a token of the given scopes."""
+
     def __init__(self, tenant: Tenant, *scopes: Scope) -> None:
         self.tenant = tenant
         admin = User.objects.create_user(f"admin-{uuid.uuid4()}")
@@ -22,12 +27,15 @@ class Caller:
         self.http = APIClient(HTTP_AUTHORIZATION=f"Bearer {plain}")
 
     def call(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
-        """The JSON answer, which must have `status`. A `body` of bytes is sent as it is."""
+        """Return the JSON of the response, which must have `status`. `body` is bytes, or a value to send as JSON."""
         data: Any = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         url = f"/api/v1/tenants/{self.tenant.slug}/{path}"
-        answer = self.http.generic(method, url, data, content_type="application/json")
-        assert answer.status_code == status, answer.content
-        return answer.json()
+        response = self.http.generic(method, url, data, content_type="application/json")
+        assert response.status_code == status, response.content
+        return response.json()
 
     def get(self, path: str, status: int = 200) -> Any:
         return self.call("GET", path, status=status)
+
+    def post(self, path: str, body: Any = None, status: int = 200) -> Any:
+        return self.call("POST", path, body, status)

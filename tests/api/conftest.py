@@ -1,23 +1,23 @@
-"""A tenant with something of everything in it, and a client that speaks with a token of any scopes."""
+"""Two tenants with clients of their REST APIs."""
 
 from typing import Any
 
 import pytest
 
-from tests.api.house import House, house
+from tests.api.tenant_api import TenantApi, tenant_api
 
 
 @pytest.fixture(autouse=True)
 def static_root(settings: Any) -> None:
-    """The folder of static files is there in every installation, and its server warns where it is not."""
+    """Create the folder of static files. Whitenoise warns if it is missing."""
     settings.STATIC_ROOT.mkdir(exist_ok=True)
 
 
 @pytest.fixture
-def ours() -> House:
-    return house()
+def ours() -> TenantApi:
+    return tenant_api()
 
 
 @pytest.fixture
-def theirs() -> House:
-    return house()
+def theirs() -> TenantApi:
+    return tenant_api()

@@ -1,4 +1,4 @@
-"""A plain submission of a token that is remembered is taken in without the framework, and nobody can tell."""
+"""A usual submission with a cached token is served without the framework. The response is the same."""
 
 import json
 import re
@@ -11,53 +11,53 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from executions.models import Execution
-from tenancy.api.authentication import forget_tokens
+from tenancy.api import authentication
 from tenancy.models import ApiToken
 from tenancy.roles import Scope
 from tests import making
-from tests.api.house import House, house, refused
+from tests.api.tenant_api import TenantApi, refused, tenant_api
 
 PLAIN = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": "key"}
 pytestmark = pytest.mark.django_db
-# What tells one execution from another, whatever way it came in.
+# The members that differ between executions.
 OWN = ("executionId", "createdAt", "nextDueAt", "updatedAt", "links", "idempotencyKey")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNNAMED = json.dumps({"pipelineId": making.PIPELINE, "input": {"n": 1}}).encode()
-Request = Callable[[House, str], Any]
+Request = Callable[[TenantApi, str], Any]
 
 
-def plain(house: House, key: str, **more: Any) -> Any:
-    return house.post("executions", {**PLAIN, "idempotencyKey": key, **more.pop("members", {})}, **more)
+def plain(api: TenantApi, key: str, **more: Any) -> Any:
+    return api.post("executions", {**PLAIN, "idempotencyKey": key, **more.pop("members", {})}, **more)
 
 
-def at_once(house: House, request: Request) -> Any:
-    """The answer to `request` of a token that was just found good."""
-    assert plain(house, "warming up").status_code in {200, 202}
-    return request(house, "warm")
+def without_the_framework(api: TenantApi, request: Request) -> Any:
+    """Return the response to `request` with a cached token."""
+    assert plain(api, "warming up").status_code in {200, 202}
+    return request(api, "warm")
 
 
-def in_full(house: House, request: Request) -> Any:
-    forget_tokens()
-    return request(house, "cold")
+def with_the_framework(api: TenantApi, request: Request) -> Any:
+    authentication.cache.clear()
+    return request(api, "cold")
 
 
-def told(answer: Any) -> tuple[int, str]:
-    """Status, and all else but for the ids and what is only told by the framework, by which nobody goes."""
-    headers = {name: value for name, value in answer.headers.items() if name not in {"Location", "Allow"}}
-    document = {name: value for name, value in json.loads(answer.content).items() if name not in OWN}
-    return answer.status_code, UUID.sub("ID", f"{headers} {document}").replace("warm", "cold")
+def comparable(response: Any) -> tuple[int, str]:
+    """Return the status and the rest of the response, without ids and headers that only the framework adds."""
+    headers = {name: value for name, value in response.headers.items() if name not in {"Location", "Allow"}}
+    document = {name: value for name, value in json.loads(response.content).items() if name not in OWN}
+    return response.status_code, UUID.sub("ID", f"{headers} {document}").replace("warm", "cold")
 
 
-def test_it_costs_one_statement(ours: House) -> None:
+def test_a_submission_with_a_cached_token_needs_one_statement(ours: TenantApi) -> None:
     plain(ours, "warming up")
     with CaptureQueriesContext(connection) as caught:
-        answer = plain(ours, "key")
-    assert answer.status_code == 202
+        response = plain(ours, "key")
+    assert response.status_code == 202
     # Only the test's own transaction causes the savepoint.
     assert len([query for query in caught if "SAVEPOINT" not in str(query["sql"])]) == 1
     made = Execution.objects.get(execution_key="key")
-    assert answer.headers["Location"] == answer.json()["links"]["self"]
-    assert answer.headers["Location"].endswith(f"{ours.url('executions')}/{made.pk}")
+    assert response.headers["Location"] == response.json()["links"]["self"]
+    assert response.headers["Location"].endswith(f"{ours.url('executions')}/{made.pk}")
     assert made.submitted_by == f"token:{ours.tenant.tokens.get().name}"
 
 
@@ -65,31 +65,34 @@ def test_it_costs_one_statement(ours: House) -> None:
     ("request_", "status"),
     [
         (plain, 202),
-        (lambda house, key: [plain(house, key), plain(house, key)][1], 200),
-        (lambda house, key: plain(house, key, headers={"Accept": "application/json"}), 202),
-        (lambda house, key: plain(house, key, headers={"Accept": "text/html"}), 406),
-        (lambda house, key: plain(house, key, content_type="application/json; charset=utf-8"), 202),
-        (lambda house, key: plain(house, key, content_type="text/plain"), 415),
-        (lambda house, key: plain(house, key, members={"pipelineId": "unknown"}), 404),
-        (lambda house, key: plain(house, key, members={"expectedReleaseVersion": "9.9"}), 409),
-        (lambda house, key: plain(house, key, members={"input": None}), 400),
-        (lambda house, key: plain(house, key, members={"extra": 1}), 400),
-        (lambda house, key: [plain(house, key), plain(house, key, members={"input": {"n": 2}})][1], 409),
-        (lambda house, key: house.post("executions?unknown=1", {**PLAIN, "idempotencyKey": key}), 202),
-        (lambda house, _: house.post("executions", UNNAMED), 400),
-        (lambda house, _: house.post("executions", b""), 400),
-        (lambda house, _: house.post("executions", b'{"a": 1, "a": 2}'), 400),
-        (lambda house, _: house.post("executions", b'{"a": "' + b"x" * 1024**2 + b'"}'), 413),
-        (lambda house, _: house.call("PUT", house.url("executions"), PLAIN), 405),
+        (lambda api, key: [plain(api, key), plain(api, key)][1], 200),
+        (lambda api, key: plain(api, key, headers={"Accept": "application/json"}), 202),
+        (lambda api, key: plain(api, key, headers={"Accept": "text/html"}), 406),
+        (lambda api, key: plain(api, key, content_type="application/json; charset=utf-8"), 202),
+        (lambda api, key: plain(api, key, content_type="text/plain"), 415),
+        (lambda api, key: plain(api, key, members={"pipelineId": "unknown"}), 404),
+        (lambda api, key: plain(api, key, members={"expectedReleaseVersion": "9.9"}), 409),
+        (lambda api, key: plain(api, key, members={"input": None}), 400),
+        (lambda api, key: plain(api, key, members={"extra": 1}), 400),
+        (lambda api, key: [plain(api, key), plain(api, key, members={"input": {"n": 2}})][1], 409),
+        (lambda api, key: api.post("executions?unknown=1", {**PLAIN, "idempotencyKey": key}), 202),
+        (lambda api, _: api.post("executions", UNNAMED), 400),
+        (lambda api, _: api.post("executions", b""), 400),
+        (lambda api, _: api.post("executions", b'{"a": 1, "a": 2}'), 400),
+        (lambda api, _: api.post("executions", b'{"a": "' + b"x" * 1024**2 + b'"}'), 413),
+        (lambda api, _: api.call("PUT", api.url("executions"), PLAIN), 405),
     ],
 )
-def test_the_answer_is_the_same(ours: House, request_: Request, status: int) -> None:
-    quick, whole = told(at_once(ours, request_)), told(in_full(ours, request_))
-    assert quick == whole
-    assert quick[0] == status
+def test_both_paths_return_the_same_response(ours: TenantApi, request_: Request, status: int) -> None:
+    without, with_framework = (
+        comparable(without_the_framework(ours, request_)),
+        comparable(with_the_framework(ours, request_)),
+    )
+    assert without == with_framework
+    assert without[0] == status
 
 
-def test_a_token_that_may_not_submit_is_refused_however_often_it_comes(ours: House) -> None:
+def test_a_token_without_the_scope_is_rejected_each_time(ours: TenantApi) -> None:
     reads = ours.token(Scope.READ)
     for _ in range(3):
         refused(plain(ours, "key", token=reads), 403, "SCOPE_MISSING")
@@ -104,7 +107,9 @@ def test_a_token_that_may_not_submit_is_refused_however_often_it_comes(ours: Hou
         (None, 401, "NOT_AUTHENTICATED"),
     ],
 )
-def test_an_ended_token_is_refused_at_once(ours: House, end: dict[str, Any] | None, status: int, code: str) -> None:
+def test_a_cached_token_that_has_ended_is_rejected_immediately(
+    ours: TenantApi, end: dict[str, Any] | None, status: int, code: str
+) -> None:
     assert plain(ours, "key").status_code == 202
     tokens = ApiToken.objects.filter(tenant=ours.tenant)
     tokens.delete() if end is None else tokens.update(**end)
@@ -112,9 +117,9 @@ def test_an_ended_token_is_refused_at_once(ours: House, end: dict[str, Any] | No
     assert not Execution.objects.filter(execution_key="another").exists()
 
 
-def test_another_tenants_address_is_unknown(ours: House) -> None:
-    theirs = house()
+def test_another_tenants_address_is_unknown(ours: TenantApi) -> None:
+    theirs = tenant_api()
     plain(theirs, "warming up")
-    answer = ours.post("executions", PLAIN, token=theirs.all_scopes)
-    refused(answer, 404, "NOT_FOUND")
+    response = ours.post("executions", PLAIN, token=theirs.all_scopes)
+    refused(response, 404, "NOT_FOUND")
     assert not Execution.objects.filter(execution_key="key").exists()

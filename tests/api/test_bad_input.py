@@ -1,4 +1,4 @@
-"""What cannot be meant is refused with the place and the rule named, is no 500, and changes nothing."""
+"""Invalid requests are rejected with the field and the rule, and change nothing."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from django.test import Client
 
 from releases.artifacts.store import artifact_store
 from tests import making
-from tests.api.house import ELSEWHERE, ENDPOINTS, House, everything, fields, file, refused, upload
+from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, everything, fields, file, refused, upload
 
 pytestmark = pytest.mark.django_db
 EXECUTIONS, ACTIVATIONS = "executions", "pipelines/{pipeline_id}/activations"
@@ -21,7 +21,9 @@ GOOD: dict[str, dict[str, Any]] = {
 takes_json = pytest.mark.parametrize("path", list(GOOD))
 
 
-def refusal(ours: House, path: str, body: Any, status: int = 400, code: str = "INVALID_REQUEST", **more: Any) -> Any:
+def refusal(
+    ours: TenantApi, path: str, body: Any, status: int = 400, code: str = "INVALID_REQUEST", **more: Any
+) -> Any:
     token = ours.all_scopes
     before = everything()
     document = refused(ours.post(path, body, token=token, **more), status, code)
@@ -61,21 +63,21 @@ def refusal(ours: House, path: str, body: Any, status: int = 400, code: str = "I
         (b'{"input": [' + b"0," * 100_000 + b"0]}", "DOCUMENT_TOO_MANY_VALUES"),
     ],
 )
-def test_a_body_that_is_no_strict_json_object_is_refused(ours: House, body: bytes, code: str) -> None:
+def test_a_body_that_is_not_a_strict_json_object_is_rejected(ours: TenantApi, body: bytes, code: str) -> None:
     for path in GOOD:
         document = refusal(ours, path, body)
         assert {error["code"] for error in document["errors"]} == {code}
 
 
 @takes_json
-def test_a_body_without_anything_in_it_lacks_every_member(ours: House, path: str) -> None:
+def test_an_empty_body_lacks_every_required_member(ours: TenantApi, path: str) -> None:
     required = dict.fromkeys(GOOD[path], "REQUIRED")
     assert fields(refusal(ours, path, b"{}")) == required
     assert fields(refusal(ours, path, b"")) == required
 
 
 @takes_json
-def test_a_body_beyond_the_limit_is_refused_whole(ours: House, settings: Any, path: str) -> None:
+def test_a_body_above_the_limit_is_rejected(ours: TenantApi, settings: Any, path: str) -> None:
     body = json.dumps({**GOOD[path], "x": "x" * 100}).encode()
     settings.MAX_REQUEST_BYTES = len(body) - 1
     assert refusal(ours, path, body, 413, "PAYLOAD_TOO_LARGE")["limit"] == len(body) - 1
@@ -87,12 +89,12 @@ def test_a_body_beyond_the_limit_is_refused_whole(ours: House, settings: Any, pa
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/xml", "application/x-www-form-urlencoded", "x", ""]
 )
-def test_another_media_type_is_refused(ours: House, path: str, content_type: str) -> None:
+def test_another_media_type_is_rejected(ours: TenantApi, path: str, content_type: str) -> None:
     body = json.dumps(GOOD[path]).encode()
     refusal(ours, path, body, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=content_type)
 
 
-def test_json_where_a_form_belongs_is_refused(ours: House) -> None:
+def test_json_instead_of_a_form_is_rejected(ours: TenantApi) -> None:
     refusal(ours, RELEASES, b"{}", 415, "UNSUPPORTED_MEDIA_TYPE")
 
 
@@ -122,13 +124,13 @@ WRONG: list[tuple[str, dict[str, Any], dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("path", "changes", "expected"), WRONG)
-def test_each_member_that_is_wrong_is_named(
-    ours: House, path: str, changes: dict[str, Any], expected: dict[str, str]
+def test_each_invalid_member_is_named(
+    ours: TenantApi, path: str, changes: dict[str, Any], expected: dict[str, str]
 ) -> None:
     assert fields(refusal(ours, path, {**GOOD[path], **changes})) == expected
 
 
-def test_what_is_refused_by_meaning_has_a_code_of_its_own(ours: House) -> None:
+def test_requests_that_a_use_case_rejects_have_specific_codes(ours: TenantApi) -> None:
     def body(**changes: Any) -> dict[str, Any]:
         return {**GOOD[EXECUTIONS], **changes}
 
@@ -144,36 +146,34 @@ def test_what_is_refused_by_meaning_has_a_code_of_its_own(ours: House) -> None:
     assert document["releaseStatus"] == "UPLOADED"
 
 
-# --- addresses and queries ---
+# --- URLs and queries ---
 
 
 @pytest.mark.parametrize(
     "name", ["%00", "a%00b", "%FF", "%F0%9F%98%80", "..", "%2e%2e%2f", "a" * 3_000, "'; DROP TABLE x"]
 )
-def test_a_name_of_nothing_is_a_404_whatever_it_is_made_of(ours: House, name: str) -> None:
+def test_an_unknown_name_of_any_characters_is_a_404(ours: TenantApi, name: str) -> None:
     names = dict.fromkeys(("pipeline_id", "release_version", "execution_id"), name)
     for path in (path for method, path in ENDPOINTS if method == "GET" and "{" in path):
-        answer = ours.call("GET", ours.url("") + path.format(**names))
-        assert answer.status_code == 404, path
-        assert answer.headers["Content-Type"] == "application/problem+json"
-        assert answer.json()["code"] in {"NOT_FOUND", "PIPELINE_UNKNOWN"}, path
+        response = ours.call("GET", ours.url("") + path.format(**names))
+        assert response.status_code == 404, path
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.json()["code"] in {"NOT_FOUND", "PIPELINE_UNKNOWN"}, path
 
 
 @pytest.mark.parametrize("name", ["%00", "1.0%00", "9.9", "1.0/", "%FF"])
-def test_a_release_of_no_such_name_is_a_404(ours: House, name: str) -> None:
-    answer = ours.get(f"pipelines/{making.PIPELINE}/releases/{name}")
-    assert (answer.status_code, answer.json()["code"]) in {(404, "RELEASE_UNKNOWN"), (404, "NOT_FOUND")}
+def test_an_unknown_release_is_a_404(ours: TenantApi, name: str) -> None:
+    response = ours.get(f"pipelines/{making.PIPELINE}/releases/{name}")
+    assert (response.status_code, response.json()["code"]) in {(404, "RELEASE_UNKNOWN"), (404, "NOT_FOUND")}
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/v1/", "/api/v1/tenants/", "/api/v1/tenants/x/none", "/api/v2/"])
-def test_an_address_that_nothing_answers_is_a_problem_too(path: str) -> None:
+def test_an_unknown_url_returns_a_problem_document(path: str) -> None:
     refused(Client().get(path), 404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
-def test_methods_that_an_endpoint_has_not_are_refused_before_anything_is_done(
-    ours: House, method: str, path: str
-) -> None:
+def test_unsupported_methods_are_rejected_without_effect(ours: TenantApi, method: str, path: str) -> None:
     token = ours.all_scopes
     before = everything()
     for other in {"POST", "PUT", "PATCH", "DELETE"} - {
@@ -194,18 +194,18 @@ def cursor(text: str) -> str:
         *[cursor(text) for text in ("p=word", "p=\x00", "p=-1e5", "p=", "o=-1", "o=word", "r=word", "p=2026-13-45")],
     ],
 )
-def test_a_cursor_that_was_never_given_out_is_refused(ours: House, value: str) -> None:
+def test_a_forged_cursor_is_rejected(ours: TenantApi, value: str) -> None:
     for path in (EXECUTIONS, "pipelines", "executions/{execution_id}/events", ACTIVATIONS, "workers"):
-        answer = ours.get(f"{path}?cursor={value}")
-        if answer.status_code == 200:
+        response = ours.get(f"{path}?cursor={value}")
+        if response.status_code == 200:
             # A cursor without a position is the first page.
             assert value == cursor("p="), path
         else:
-            assert fields(refused(answer, 400, "INVALID_REQUEST")) == {"cursor": "INVALID"}, path
+            assert fields(refused(response, 400, "INVALID_REQUEST")) == {"cursor": "INVALID"}, path
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "word", "1.5", "%00", "501", "+1", "1_0", "%D9%A1", "9" * 5_000])
-def test_a_page_size_that_is_none_is_refused(ours: House, size: str) -> None:
+def test_an_invalid_page_size_is_rejected(ours: TenantApi, size: str) -> None:
     document = refused(ours.get(f"executions?pageSize={size}"), 400, "INVALID_REQUEST")
     assert fields(document) == {"pageSize": "INVALID"}
     assert len(ours.get("executions?pageSize=500").json()["items"]) == 1
@@ -227,51 +227,51 @@ def test_a_page_size_that_is_none_is_refused(ours: House, size: str) -> None:
         ("status=QUEUED&%00=1", "\x00"),
     ],
 )
-def test_a_filter_that_can_match_nothing_is_refused(ours: House, query: str, field: str) -> None:
+def test_an_invalid_filter_is_rejected(ours: TenantApi, query: str, field: str) -> None:
     assert set(fields(refused(ours.get(f"executions?{query}"), 400, "INVALID_REQUEST"))) == {field}
 
 
-def test_only_json_is_to_be_had(ours: House) -> None:
+def test_responses_are_available_as_json_only(ours: TenantApi) -> None:
     refused(ours.get("pipelines", headers={"Accept": "text/html"}), 406, "NOT_ACCEPTABLE")
 
 
 # --- forms ---
 
 
-def test_a_form_without_a_descriptor_is_refused(ours: House) -> None:
+def test_a_form_without_a_descriptor_is_rejected(ours: TenantApi) -> None:
     form = upload()
     del form["descriptor"]
     assert fields(refusal(ours, RELEASES, form)) == {"descriptor": "REQUIRED"}
 
 
-def test_a_descriptor_that_is_no_file_is_not_taken_for_one(ours: House) -> None:
+def test_a_descriptor_that_is_not_a_file_is_rejected(ours: TenantApi) -> None:
     form = upload()
     form["descriptor"] = form["descriptor"].read().decode()
     assert fields(refusal(ours, RELEASES, form)) == {"descriptor": "REQUIRED"}
 
 
-def test_more_files_than_a_release_may_have_are_refused(ours: House, settings: Any) -> None:
+def test_too_many_files_are_rejected(ours: TenantApi, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_NUMBER_FILES = 3
     refusal(ours, RELEASES, {**upload(), "more": [file(b"1"), file(b"2")]})
 
 
-def test_more_fields_than_a_form_has_are_refused(ours: House, settings: Any) -> None:
+def test_too_many_form_fields_are_rejected(ours: TenantApi, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 3
     refusal(ours, RELEASES, {**upload(), **{f"f{number}": "x" for number in range(4)}})
 
 
-def test_a_form_whose_texts_are_too_large_is_refused(ours: House, settings: Any) -> None:
+def test_a_form_with_too_much_text_is_rejected(ours: TenantApi, settings: Any) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000
     refusal(ours, RELEASES, {**upload(), "text": "x" * 1_001}, 413, "PAYLOAD_TOO_LARGE")
 
 
-def test_an_artifact_beyond_the_limit_is_refused_and_nothing_of_it_stays(ours: House, settings: Any) -> None:
+def test_an_artifact_above_the_limit_is_rejected_and_removed(ours: TenantApi, settings: Any) -> None:
     settings.MAX_ARTIFACT_BYTES = 1_000
     form = {"first": file(b"x" * 500), "second": file(b"x" * 1_001), **upload()}
     assert refusal(ours, RELEASES, form, 413, "PAYLOAD_TOO_LARGE")["limit"] == 1_000
 
 
-def test_a_descriptor_beyond_the_limit_is_refused(ours: House) -> None:
+def test_a_descriptor_above_the_limit_is_rejected(ours: TenantApi) -> None:
     form = {**upload(), "descriptor": file(b" " * (1024 * 1024 + 1))}
     assert refusal(ours, RELEASES, form, 413, "PAYLOAD_TOO_LARGE")["limit"] == 1024 * 1024
 
@@ -289,11 +289,11 @@ def test_a_descriptor_beyond_the_limit_is_refused(ours: House) -> None:
         ),
     ],
 )
-def test_a_form_that_is_cut_short_is_refused(ours: House, body: bytes, content_type: str) -> None:
+def test_a_truncated_form_is_rejected(ours: TenantApi, body: bytes, content_type: str) -> None:
     token = ours.all_scopes
     before = everything()
-    answer = ours.post(RELEASES, body, token=token, content_type=content_type)
-    assert (answer.status_code, answer.json()["code"]) in {
+    response = ours.post(RELEASES, body, token=token, content_type=content_type)
+    assert (response.status_code, response.json()["code"]) in {
         (400, "INVALID_REQUEST"),
         (400, "DESCRIPTOR_INVALID"),
         (415, "UNSUPPORTED_MEDIA_TYPE"),
@@ -312,14 +312,14 @@ def test_a_form_that_is_cut_short_is_refused(ours: House, body: bytes, content_t
         ({"releaseVersion": "a\x00b"}, "DOCUMENT_BAD_CHARACTER", "releaseVersion"),
     ],
 )
-def test_a_descriptor_that_breaks_a_rule_is_refused_with_the_place(
-    ours: House, changes: dict[str, Any], code: str, field: str
+def test_an_invalid_descriptor_is_rejected_with_the_field(
+    ours: TenantApi, changes: dict[str, Any], code: str, field: str
 ) -> None:
     document = refusal(ours, RELEASES, upload(**changes), 400, "DESCRIPTOR_INVALID")
     assert fields(document) == {f"pipeline-release.json#{field}": code}
 
 
-def test_other_metadata_for_a_version_is_a_conflict(ours: House) -> None:
+def test_other_metadata_for_a_version_is_a_conflict(ours: TenantApi) -> None:
     image = {
         "artifactId": "i",
         "kind": "container-image",
@@ -330,13 +330,13 @@ def test_other_metadata_for_a_version_is_a_conflict(ours: House) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a\x00b", "é😀.zip", "", "n" * 300, '"; drop', "a\nb"])
-def test_the_name_of_a_file_is_only_a_name(ours: House, name: str) -> None:
-    """Wherever it wants to be, the bytes land at their digest."""
+def test_the_file_name_of_an_upload_has_no_effect(ours: TenantApi, name: str) -> None:
+    """The bytes are stored under their digest."""
     form = upload()
     stray = file(b"stray", "x")
-    vars(stray)["_name"] = name  # past the client's own care
-    answer = ours.post(RELEASES, {**form, "stray": stray})
-    assert answer.status_code in {202, 400}
+    vars(stray)["_name"] = name  # the test client would remove such names
+    response = ours.post(RELEASES, {**form, "stray": stray})
+    assert response.status_code in {202, 400}
     root = artifact_store().staging.parent
     stored = {path.relative_to(root).parts[0] for path in root.rglob("*")}
     assert stored <= {".artifact-store", "sha256", "staging"}

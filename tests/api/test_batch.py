@@ -1,4 +1,4 @@
-"""Many executions in one request: each with a verdict of its own, and none at the cost of another."""
+"""REST of batches: each item has a separate result and does not affect the others."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ from releases.activation.revocation import revoke
 from releases.models import Release
 from tenancy.roles import Scope
 from tests import making
-from tests.api.house import House, everything, fields, refused
+from tests.api.tenant_api import TenantApi, everything, fields, refused
 
 pytestmark = pytest.mark.django_db
 PATH = "executions:batch"
@@ -26,15 +26,15 @@ def item(key: str, **members: Any) -> dict[str, Any]:
     return {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": key, **members}
 
 
-def verdicts(ours: House, *items: Any) -> list[dict[str, Any]]:
-    answer = ours.post(PATH, {"items": list(items)})
-    assert answer.status_code == 200, answer.content
-    results: list[dict[str, Any]] = json.loads(answer.content)["items"]
+def verdicts(ours: TenantApi, *items: Any) -> list[dict[str, Any]]:
+    response = ours.post(PATH, {"items": list(items)})
+    assert response.status_code == 200, response.content
+    results: list[dict[str, Any]] = json.loads(response.content)["items"]
     assert len(results) == len(items)
     return results
 
 
-def test_every_item_is_accepted_as_if_it_had_come_alone(ours: House) -> None:
+def test_every_item_is_accepted_like_a_single_submission(ours: TenantApi) -> None:
     results = verdicts(ours, *(item(f"k{number}", input={"n": number}) for number in range(20)))
     assert [each["status"] for each in results] == [202] * 20
     for number, each in enumerate(results):
@@ -44,7 +44,7 @@ def test_every_item_is_accepted_as_if_it_had_come_alone(ours: House) -> None:
         assert making.history(execution) == [("SUBMITTED", "QUEUED")]
 
 
-def test_a_batch_reports_an_execution_as_a_single_submission_and_a_read_do(ours: House) -> None:
+def test_a_batch_reports_an_execution_as_a_single_submission_and_a_read_do(ours: TenantApi) -> None:
     [result] = verdicts(ours, item("k"))
     read = json.loads(ours.get(f"executions/{result['execution']['executionId']}").content)
     assert result["execution"] == {**read, "duplicate": False, "dispatchDelayed": False}
@@ -58,7 +58,7 @@ def test_a_batch_reports_an_execution_as_a_single_submission_and_a_read_do(ours:
     assert set(single.json()) == set(result["execution"])
 
 
-def test_a_tenant_that_is_not_allowed_submits_nothing(ours: House, settings: Any) -> None:
+def test_a_tenant_that_is_not_allowed_submits_nothing(ours: TenantApi, settings: Any) -> None:
     settings.ALLOWED_TENANTS = ["another"]
     results = verdicts(ours, item("k"), item("l"))
     assert [(each["status"], each["problem"]["code"]) for each in results] == [(403, "TENANT_NOT_ALLOWED")] * 2
@@ -66,7 +66,7 @@ def test_a_tenant_that_is_not_allowed_submits_nothing(ours: House, settings: Any
     assert not Execution.objects.filter(execution_key__in=["k", "l"]).exists()
 
 
-def test_one_refusal_does_not_touch_the_others(ours: House) -> None:
+def test_a_rejected_item_does_not_affect_the_others(ours: TenantApi) -> None:
     verdicts(ours, item("taken", input={"n": 0}))
     results = verdicts(
         ours,
@@ -93,21 +93,21 @@ def test_one_refusal_does_not_touch_the_others(ours: House) -> None:
     assert Execution.objects.filter(execution_key__in=["one", "last"]).count() == 2
 
 
-def test_of_two_with_the_same_key_the_second_is_a_duplicate_or_a_conflict(ours: House) -> None:
+def test_a_repeated_key_is_a_duplicate_or_a_conflict(ours: TenantApi) -> None:
     results = verdicts(ours, item("k"), item("k"), item("k", input={"n": 2}))
     assert [each["status"] for each in results] == [202, 200, 409]
     assert results[0]["execution"]["executionId"] == results[1]["execution"]["executionId"]
     assert Execution.objects.filter(execution_key="k").count() == 1
 
 
-def test_the_first_item_with_a_key_wins_even_if_the_inputs_differ(ours: House) -> None:
+def test_the_first_item_with_a_key_wins_even_if_the_inputs_differ(ours: TenantApi) -> None:
     keys = [f"k{number}" for number in range(100)]
     results = verdicts(ours, *(item(key, input={"n": n}) for key in keys for n in (1, 2, 1)))
     assert [each["status"] for each in results] == [202, 409, 200] * 100
     assert set(Execution.objects.values_list("input__n", flat=True)) == {1}
 
 
-def test_an_earlier_item_that_is_refused_leaves_the_key_to_the_next(ours: House) -> None:
+def test_a_rejected_item_does_not_use_its_key(ours: TenantApi) -> None:
     results = verdicts(ours, item("k", expectedReleaseVersion="0.9"), item("k", input={"n": 2}), item("k"))
     assert [each["status"] for each in results] == [409, 202, 409]
     assert [each["problem"] and each["problem"]["code"] for each in results] == [
@@ -117,7 +117,7 @@ def test_an_earlier_item_that_is_refused_leaves_the_key_to_the_next(ours: House)
     ]
 
 
-def test_a_batch_that_is_sent_again_makes_nothing_new(ours: House) -> None:
+def test_a_repeated_batch_creates_nothing(ours: TenantApi) -> None:
     items = [item(f"k{number}") for number in range(30)]
     first = verdicts(ours, *items)
     before = everything()
@@ -127,7 +127,7 @@ def test_a_batch_that_is_sent_again_makes_nothing_new(ours: House) -> None:
     assert everything() == before
 
 
-def test_each_item_hears_why_nothing_is_taken_in(ours: House) -> None:
+def test_each_item_has_the_reason_of_its_rejection(ours: TenantApi) -> None:
     revoke(Release.objects.get(), actor="user:test", reason="leaked")
     results = verdicts(ours, item("a"), item("b"))
     assert [(each["status"], each["problem"]["code"]) for each in results] == [(409, "NO_ACTIVE_RELEASE")] * 2
@@ -144,14 +144,14 @@ def test_each_item_hears_why_nothing_is_taken_in(ours: House) -> None:
         ({"items": [item("k")] * 1001}, {"items": "MAX_LENGTH"}),
     ],
 )
-def test_what_is_no_batch_is_refused_whole(ours: House, body: dict[str, Any], found: dict[str, str]) -> None:
+def test_an_invalid_batch_is_rejected(ours: TenantApi, body: dict[str, Any], found: dict[str, str]) -> None:
     token = ours.all_scopes
     before = everything()
     assert fields(refused(ours.post(PATH, body, token=token), 400, "INVALID_REQUEST")) == found
     assert everything() == before
 
 
-def test_a_batch_beyond_its_limit_is_refused_whole(ours: House, settings: Any) -> None:
+def test_a_batch_above_its_limit_is_rejected(ours: TenantApi, settings: Any) -> None:
     body = json.dumps({"items": [item("k")]}).encode()
     settings.MAX_BATCH_BYTES = len(body) - 1
     settings.MAX_REQUEST_BYTES = 1
@@ -160,7 +160,7 @@ def test_a_batch_beyond_its_limit_is_refused_whole(ours: House, settings: Any) -
     assert ours.post(PATH, body).status_code == 200
 
 
-def test_who_may_not_submit_one_may_not_submit_many(ours: House, theirs: House) -> None:
+def test_a_batch_needs_the_scope_of_a_single_submission(ours: TenantApi, theirs: TenantApi) -> None:
     body = {"items": [item("k")]}
     refused(ours.post(PATH, body, token=ours.token(Scope.READ)), 403, "SCOPE_MISSING")
     refused(ours.post(PATH, body, token=theirs.all_scopes), 404, "NOT_FOUND")
@@ -182,11 +182,11 @@ NAMES = ["pipelineId", "input", "idempotencyKey", "expectedReleaseVersion", "mor
     )
 )
 @hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
-def test_an_item_is_invalid_exactly_where_the_serializer_says_so(ours: House, asked: dict[str, Any]) -> None:
-    """Most items are taken without the serializer, which costs more than all else."""
-    checked = SubmissionRequest(data=asked)
-    [verdict] = verdicts(ours, asked)
-    assert (verdict["status"] == 400) is not checked.is_valid(), checked.errors
+def test_an_item_is_invalid_exactly_if_the_serializer_rejects_it(ours: TenantApi, body: dict[str, Any]) -> None:
+    """Most items are accepted by the plain check, without the serializer."""
+    serializer = SubmissionRequest(data=body)
+    [verdict] = verdicts(ours, body)
+    assert (verdict["status"] == 400) is not serializer.is_valid(), serializer.errors
     if verdict["status"] == 202:
         made = Execution.objects.get(pk=verdict["execution"]["executionId"])
-        assert [made.pipeline_id, made.input, made.execution_key] == [asked[name] for name in NAMES[:3]]
+        assert [made.pipeline_id, made.input, made.execution_key] == [body[name] for name in NAMES[:3]]

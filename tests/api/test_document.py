@@ -83,7 +83,7 @@ def all_schemas(document: Schema) -> Iterator[tuple[str, Schema]]:
 TYPED = ("$ref", "type", "enum", "const", "oneOf", "anyOf", "allOf")
 
 
-def test_only_what_is_any_json_has_no_type(document: Schema) -> None:
+def test_only_arbitrary_json_has_no_type(document: Schema) -> None:
     assert {name for name, schema in all_schemas(document) if not any(key in schema for key in TYPED)} == ANY_JSON
 
 
@@ -113,14 +113,14 @@ def test_each_request_and_each_response_has_a_named_type(document: Schema) -> No
     assert unnamed == {"GET attachment 200"}
 
 
-def test_each_operation_that_writes_says_what_it_takes(document: Schema) -> None:
+def test_each_operation_that_writes_documents_its_body(document: Schema) -> None:
     writing = {each["operationId"] for method, each in operations(document) if method in WRITING}
     with_body = {each["operationId"] for _, each in operations(document) if "requestBody" in each}
     assert writing - with_body == WITHOUT_BODY
     assert with_body <= writing
 
 
-def test_each_operation_says_how_it_succeeds_and_fails(document: Schema) -> None:
+def test_each_operation_documents_its_responses(document: Schema) -> None:
     for _, operation in operations(document):
         statuses = operation["responses"]
         succeeding = {status for status in statuses if status < "300"}
@@ -141,6 +141,6 @@ def test_a_batch_takes_submissions_and_returns_executions_or_problems(document: 
         assert verdict[member] == {"oneOf": [{"$ref": f"#/components/schemas/{component}"}, {"type": "null"}]}
 
 
-def test_no_component_is_left_over(document: Schema) -> None:
+def test_every_component_is_used(document: Schema) -> None:
     used = {schema["$ref"].rsplit("/", 1)[-1] for _, schema in all_schemas(document) if "$ref" in schema}
     assert document["components"]["schemas"].keys() - used == set()

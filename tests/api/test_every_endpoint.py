@@ -1,4 +1,4 @@
-"""What no endpoint takes, tried on all of them: each answer has its code, and nothing in the database has changed."""
+"""Invalid requests to every endpoint. Each response has a specific code, and nothing changes in the database."""
 
 import base64
 import json
@@ -10,13 +10,13 @@ import pytest
 from django.conf import settings as configured
 
 from tests import making, signing
-from tests.api.furnished import furnished
-from tests.api.house import ELSEWHERE, ENDPOINTS, House, everything, fields, refused
+from tests.api.populated import populate
+from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, everything, fields, refused
 
-# Each of these sends hundreds of requests, which takes its time where the machine is busy.
+# Each test sends hundreds of requests, which takes long on a busy machine.
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(600)]
 RELEASES = "pipelines/{pipeline_id}/releases"
-ORDER = {"filters": {"pipelineId": making.PIPELINE}, "reason": "mended", "ratePerMinute": 1}
+CAMPAIGN = {"filters": {"pipelineId": making.PIPELINE}, "reason": "fixed", "ratePerMinute": 1}
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "executions"): {"pipelineId": making.PIPELINE, "input": {"n": 2}, "idempotencyKey": "second"},
     ("POST", "executions:batch"): {
@@ -27,12 +27,12 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "pipelines/{pipeline_id}"): {"reasonRequired": True},
     ("POST", "trusted-keys"): {"name": "next", "publicKey": signing.public_pem("next")},
     ("POST", "trusted-keys/{key_id}/revoke"): {"reason": "leaked"},
-    ("POST", "executions/{execution_id}/redrive"): {"reason": "mended"},
+    ("POST", "executions/{execution_id}/redrive"): {"reason": "fixed"},
     ("POST", "executions/{execution_id}/cancel"): {"reason": "a mistake"},
-    ("POST", "campaigns"): ORDER,
-    ("POST", "campaigns/preview"): {"filters": ORDER["filters"]},
+    ("POST", "campaigns"): CAMPAIGN,
+    ("POST", "campaigns/preview"): {"filters": CAMPAIGN["filters"]},
     ("POST", "campaigns/{campaign_id}/pause"): {"reason": "wait"},
-    ("POST", "campaigns/{campaign_id}/resume"): {"reason": "go on"},
+    ("POST", "campaigns/{campaign_id}/resume"): {"reason": "continue"},
     ("POST", "campaigns/{campaign_id}/cancel"): {"reason": "enough"},
     ("POST", "interactions/complete"): {"correlationId": "c", "response": {}},
     ("POST", "workers"): {
@@ -47,7 +47,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "artifact-uploads"): {"digest": "sha256:" + "0" * 64, "size": 1},
     ("POST", "/api/v1/resume"): {"resumeToken": "a.b", "response": {}},
 }
-"""A body of the right form for each endpoint that takes JSON."""
+"""A well-formed body for each endpoint that accepts JSON."""
 EVERY = [*ENDPOINTS | ELSEWHERE, ("POST", "/api/v1/resume")]
 LISTS = [
     path
@@ -59,12 +59,12 @@ LISTS = [
 ]
 
 
-class Furnished:
-    """A furnished house that is asked for what it must refuse."""
+class Requests:
+    """Sends invalid requests to a tenant with an object of each kind."""
 
-    def __init__(self, ours: House) -> None:
+    def __init__(self, ours: TenantApi) -> None:
         self.ours = ours
-        self.names = {name: values[-1] for name, values in furnished(ours).items()}
+        self.names = {name: values[-1] for name, values in populate(ours).items()}
         self.token = ours.all_scopes
         self.before = everything()
 
@@ -73,27 +73,27 @@ class Furnished:
             return path
         return self.ours.url("") + path.format(**{**self.names, **changes})
 
-    def refuses(
+    def rejects(
         self, method: str, url: str, body: Any = None, status: int = 400, code: str = "INVALID_REQUEST", **more: Any
     ) -> dict[str, Any]:
         return refused(self.ours.call(method, url, body, token=self.token, **more), status, code)
 
 
 @pytest.fixture
-def here(ours: House) -> Iterator[Furnished]:
-    """A furnished house. Fails the test if it changed any row."""
-    made = Furnished(ours)
+def here(ours: TenantApi) -> Iterator[Requests]:
+    """Requests to a tenant with an object of each kind. A change of any row fails the test."""
+    made = Requests(ours)
     yield made
     assert everything() == made.before
 
 
 @pytest.fixture
-def document(here: Furnished) -> dict[str, Any]:
+def document(here: Requests) -> dict[str, Any]:
     found: dict[str, Any] = here.ours.call("GET", "/api/schema/?format=json").json()
     return found
 
 
-def test_the_tables_in_this_file_have_every_endpoint_that_takes_json_and_every_list(document: dict[str, Any]) -> None:
+def test_the_tables_in_this_file_are_complete(document: dict[str, Any]) -> None:
     prefix = "/api/v1/tenants/{tenant}/"
     found = {
         (method.upper(), path.removeprefix(prefix)): operation
@@ -134,36 +134,38 @@ NO_OBJECTS: list[tuple[bytes, str]] = [
 ]
 
 
-def test_what_is_no_strict_json_object_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_a_body_that_is_not_a_strict_json_object_is_rejected_by_every_endpoint(
+    here: Requests, subtests: pytest.Subtests
+) -> None:
     for (method, path), (body, code) in product(BODIES, NO_OBJECTS):
         with subtests.test(f"{method} {path}", body=body[:50]):
-            found = here.refuses(method, here.url(path), body)
+            found = here.rejects(method, here.url(path), body)
             assert {error["code"] for error in found["errors"]} == {code}
 
 
-def test_a_body_beyond_the_limit_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_a_body_above_the_limit_is_rejected_by_every_endpoint(here: Requests, subtests: pytest.Subtests) -> None:
     for method, path in BODIES:
         limit = configured.MAX_BATCH_BYTES if path.endswith(":batch") else configured.MAX_REQUEST_BYTES
         with subtests.test(f"{method} {path}"):
             body = b'{"reason": "' + b"x" * limit + b'"}'
-            found = here.refuses(method, here.url(path), body, 413, "PAYLOAD_TOO_LARGE")
+            found = here.rejects(method, here.url(path), body, 413, "PAYLOAD_TOO_LARGE")
             assert found["limit"] == limit
 
 
 MEDIA = ["text/plain", "application/xml", "multipart/form-data; boundary=x", "x", ""]
 
 
-def test_another_media_type_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_another_media_type_is_rejected(here: Requests, subtests: pytest.Subtests) -> None:
     for ((method, path), body), media in product(BODIES.items(), MEDIA):
         with subtests.test(f"{method} {path}", media=media):
             sent = json.dumps(body).encode()
-            here.refuses(method, here.url(path), sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=media)
+            here.rejects(method, here.url(path), sent, 415, "UNSUPPORTED_MEDIA_TYPE", content_type=media)
 
 
-def test_a_member_that_there_is_not_is_refused_by_its_name(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_member_is_rejected_by_name(here: Requests, subtests: pytest.Subtests) -> None:
     for (method, path), body in BODIES.items():
         with subtests.test(f"{method} {path}"):
-            found = here.refuses(method, here.url(path), {**body, "surprise": 1, "Reason": "x"})
+            found = here.rejects(method, here.url(path), {**body, "surprise": 1, "Reason": "x"})
             assert {"surprise": "UNKNOWN_MEMBER", "Reason": "UNKNOWN_MEMBER"}.items() <= fields(found).items()
 
 
@@ -178,10 +180,10 @@ WRONG: dict[str, Any] = {
 }
 
 
-def test_a_member_of_another_type_is_refused_by_its_name(
-    here: Furnished, document: dict[str, Any], subtests: pytest.Subtests
+def test_a_member_of_a_wrong_type_is_rejected_by_name(
+    here: Requests, document: dict[str, Any], subtests: pytest.Subtests
 ) -> None:
-    """The types that a member may have are those of the OpenAPI document."""
+    """The OpenAPI document defines the types of each member."""
     tried = 0
     for (method, path), body in BODIES.items():
         address = path if path.startswith("/") else f"/api/v1/tenants/{{tenant}}/{path}"
@@ -190,7 +192,7 @@ def test_a_member_of_another_type_is_refused_by_its_name(
         for member, (name, value) in product(members, WRONG.items()):
             if name not in types_of(document, members[member]):
                 with subtests.test(f"{method} {path}", member=member, value=value):
-                    found = here.refuses(method, here.url(path), {**body, member: value})
+                    found = here.rejects(method, here.url(path), {**body, member: value})
                     assert {field.split(".")[0] for field in fields(found)} == {member}
                     tried += 1
     assert tried > 100
@@ -211,17 +213,17 @@ def types_of(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
     return types | ({"integer"} if "number" in types else set())
 
 
-# --- addresses ---
+# --- URLs ---
 
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
-def test_a_method_that_an_endpoint_has_not_is_refused(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unsupported_method_is_rejected(here: Requests, subtests: pytest.Subtests) -> None:
     for path, method in product({path for _, path in EVERY}, METHODS):
         if (method, path) not in EVERY:
             with subtests.test(f"{method} {path}"):
-                here.refuses(method, here.url(path), {}, 405, "METHOD_NOT_ALLOWED")
+                here.rejects(method, here.url(path), {}, 405, "METHOD_NOT_ALLOWED")
 
 
 UNKNOWN = {
@@ -242,21 +244,21 @@ NAMED = [
     for name in UNKNOWN
     if f"{{{name}}}" in path and (method, path) != ("POST", RELEASES)
 ]
-"""An upload may name a pipeline that there is not: it makes one."""
+"""Endpoints with a name of an object. An upload is not among them, because it creates an unknown pipeline."""
 
 
 def code_of(path: str, name: str) -> str:
     return "WORKER_UNKNOWN" if path.startswith("workers/") else UNKNOWN[name]
 
 
-def test_what_is_not_there_is_unknown(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_objects_that_do_not_exist_are_unknown(here: Requests, subtests: pytest.Subtests) -> None:
     for method, path, name in NAMED:
         with subtests.test(f"{method} {path}", name=name):
             url = here.url(path, **{name: NO_ID})
-            here.refuses(method, url, BODIES.get((method, path)), 404, code_of(path, name))
+            here.rejects(method, url, BODIES.get((method, path)), 404, code_of(path, name))
 
 
-def test_what_is_another_tenants_is_as_unknown(ours: House, theirs: House, subtests: pytest.Subtests) -> None:
+def test_objects_of_another_tenant_are_unknown(ours: TenantApi, theirs: TenantApi, subtests: pytest.Subtests) -> None:
     making.registered(theirs.tenant, "7.0", pipeline_id="org.example.theirs")
     making.worker(theirs.release, "their-worker")
     theirs_key = signing.trusted(theirs.tenant, "theirs").key_id
@@ -267,37 +269,39 @@ def test_what_is_another_tenants_is_as_unknown(ours: House, theirs: House, subte
         "release_version": "7.0",
         "worker_id": "their-worker",
     }
-    names = {**Furnished(theirs).names, **others}
-    here = Furnished(ours)
+    names = {**Requests(theirs).names, **others}
+    here = Requests(ours)
     for method, path, name in NAMED:
         with subtests.test(f"{method} {path}", name=name):
             url = here.url(path, **{name: names[name]})
-            here.refuses(method, url, BODIES.get((method, path)), 404, code_of(path, name))
+            here.rejects(method, url, BODIES.get((method, path)), 404, code_of(path, name))
     assert everything() == here.before
 
 
 ODD = ["%00", "a%00b", "%FF", "%2e%2e%2f", "%F0%9F%98%80", "a" * 3_000, "%27%3B--", "%0A"]
 
 
-def test_a_name_that_nothing_has_is_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_unknown_names_are_a_404(here: Requests, subtests: pytest.Subtests) -> None:
     for (method, path, name), odd in product(NAMED, ODD):
         with subtests.test(f"{method} {path}", name=name, odd=odd[:20]):
-            answer = here.ours.call(method, here.url(path, **{name: odd}), BODIES.get((method, path)), token=here.token)
-            assert refused(answer, 404, answer.json()["code"])["code"] in {"NOT_FOUND", code_of(path, name)}
+            response = here.ours.call(
+                method, here.url(path, **{name: odd}), BODIES.get((method, path)), token=here.token
+            )
+            assert refused(response, 404, response.json()["code"])["code"] in {"NOT_FOUND", code_of(path, name)}
 
 
-def test_a_tenant_that_nothing_has_is_a_404(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_tenant_is_a_404(here: Requests, subtests: pytest.Subtests) -> None:
     for (method, path), odd in product([*ENDPOINTS, *ELSEWHERE], ["%00", "%FF", "nowhere", "T", "a" * 3_000]):
         with subtests.test(f"{method} {path}", odd=odd[:20]):
             url = here.url(path).replace(here.ours.tenant.slug, odd)
             refused(here.ours.call(method, url, BODIES.get((method, path)), token=here.token), 404, "NOT_FOUND")
 
 
-def test_an_answer_is_to_be_had_as_json_alone(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_every_endpoint_responds_with_json_only(here: Requests, subtests: pytest.Subtests) -> None:
     for method, path in EVERY:
         with subtests.test(f"{method} {path}"):
             body, accept = BODIES.get((method, path)), {"Accept": "text/html"}
-            here.refuses(method, here.url(path), body, 406, "NOT_ACCEPTABLE", headers=accept)
+            here.rejects(method, here.url(path), body, 406, "NOT_ACCEPTABLE", headers=accept)
 
 
 # --- queries ---
@@ -326,13 +330,13 @@ QUERIES = {
 }
 
 
-def test_a_query_that_means_nothing_is_refused_by_its_name(here: Furnished, subtests: pytest.Subtests) -> None:
+def test_an_unknown_query_parameter_is_rejected_by_name(here: Requests, subtests: pytest.Subtests) -> None:
     for path, (query, expected) in product(LISTS, QUERIES.items()):
         with subtests.test(path, query=query[:40]):
-            assert fields(here.refuses("GET", f"{here.url(path)}?{query}")) == expected
+            assert fields(here.rejects("GET", f"{here.url(path)}?{query}")) == expected
 
 
-def test_each_filter_refuses_what_no_row_can_have(here: Furnished, document: dict[str, Any]) -> None:
+def test_each_filter_rejects_impossible_values(here: Requests, document: dict[str, Any]) -> None:
     tried = 0
     for path in LISTS:
         operation = document["paths"]["/api/v1/tenants/{tenant}/" + path]["get"]
@@ -340,13 +344,13 @@ def test_each_filter_refuses_what_no_row_can_have(here: Furnished, document: dic
         for name, schema in filters.items():
             odd = ["", "%00"] + (["nonsense"] if "enum" in schema or schema.get("format") == "uuid" else [])
             for value in odd:
-                found = here.refuses("GET", f"{here.url(path)}?{name}={value}")
+                found = here.rejects("GET", f"{here.url(path)}?{name}={value}")
                 assert set(fields(found)) == {name}, (path, name, value)
                 tried += 1
     assert tried > 50
 
 
-# --- what was true when the caller looked ---
+# --- outdated expectations ---
 
 SUBMISSION = BODIES["POST", "executions"]
 ACTIVATIONS = "pipelines/{pipeline_id}/activations"
@@ -361,15 +365,13 @@ STALE: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "code"), STALE)
-def test_what_was_true_when_the_caller_looked_is_a_conflict(
-    here: Furnished, path: str, body: dict[str, Any], code: str
-) -> None:
-    here.refuses("POST", here.url(path), body, 409, code)
+def test_an_outdated_expectation_is_a_conflict(here: Requests, path: str, body: dict[str, Any], code: str) -> None:
+    here.rejects("POST", here.url(path), body, 409, code)
 
 
-def test_a_cancellation_of_an_older_version_is_a_conflict(here: Furnished) -> None:
+def test_a_cancellation_of_an_older_version_is_a_conflict(here: Requests) -> None:
     live = str(here.ours.execution.pk)
     for version in (0, 2, 2**63 - 1):
         url = here.url("executions/{execution_id}/cancel", execution_id=live)
-        found = here.refuses("POST", url, {"expectedVersion": version}, 409, "VERSION_MISMATCH")
+        found = here.rejects("POST", url, {"expectedVersion": version}, 409, "VERSION_MISMATCH")
         assert found["currentVersion"] == 1

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api.furnished import furnished
-from tests.api.house import House, upload
+from tests.api.populated import populate
+from tests.api.tenant_api import TenantApi, upload
 from tests.api.test_every_endpoint import BODIES, EVERY, LISTS
 from tests.hostile_values import CURSOR_POSITIONS, NUMBERS, TEXTS, headers
 
@@ -47,23 +47,23 @@ SOME = [TEXTS[name] for name in ("U+0000", "a far date", "a large number")]
 class Sweep:
     """A tenant with rows of every kind, and requests to it whose responses must be readable JSON."""
 
-    def __init__(self, ours: House) -> None:
+    def __init__(self, ours: TenantApi) -> None:
         self.ours = ours
-        self.names = {name: values[-1] for name, values in furnished(ours).items()}
+        self.names = {name: values[-1] for name, values in populate(ours).items()}
 
     def url(self, path: str, **changes: str) -> str:
         names = {name: quote(value, safe="") for name, value in {**self.names, **changes}.items()}
         return path if path.startswith("/") else self.ours.url("") + path.format(**names)
 
     def call(self, method: str, url: str, body: Any = None, **more: Any) -> Any:
-        answer = self.ours.call(method, url, body, **more)
-        assert answer.status_code < 500, (method, url, body, more, answer.content)
-        json.loads(answer.content, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
-        return answer
+        response = self.ours.call(method, url, body, **more)
+        assert response.status_code < 500, (method, url, body, more, response.content)
+        json.loads(response.content, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+        return response
 
 
 @pytest.fixture
-def here(ours: House) -> Sweep:
+def here(ours: TenantApi) -> Sweep:
     return Sweep(ours)
 
 
@@ -94,21 +94,21 @@ def test_no_member_value_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Su
                     here.call(method, here.url(path), changed(body, member, value))
 
 
-def test_malformed_identifiers_are_refused(here: Sweep, subtests: pytest.Subtests) -> None:
+def test_malformed_identifiers_are_rejected(here: Sweep, subtests: pytest.Subtests) -> None:
     for (method, path), names in IDENTIFYING.items():
         for member in names:
             with subtests.test(f"{method} {path}", member=member):
                 for text in MALFORMED_IDENTIFIERS:
-                    answer = here.call(method, here.url(path), changed(BODIES[method, path], member, TEXTS[text]))
-                    assert answer.status_code == 400, (text, answer.content)
-                    [error] = answer.json()["errors"]
+                    response = here.call(method, here.url(path), changed(BODIES[method, path], member, TEXTS[text]))
+                    assert response.status_code == 400, (text, response.content)
+                    [error] = response.json()["errors"]
                     assert (error["field"], error["code"]) in {
                         (member, "NOT_IDENTIFIER"),
                         (member, "KEY"),
                     }, (text, error)
 
 
-def test_no_value_in_an_address_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Subtests) -> None:
+def test_no_value_in_a_url_makes_an_endpoint_fail(here: Sweep, subtests: pytest.Subtests) -> None:
     for method, path in EVERY:
         for name in here.names:
             if f"{{{name}}}" in path:
@@ -125,8 +125,8 @@ def test_no_header_or_cookie_makes_an_endpoint_fail(here: Sweep, settings: Any, 
     for sent in headers(*cookies):
         for url in (here.url("executions"), "/api/v1/resume"):
             here.call(method, url, body, headers=sent)
-        answer = here.ours.call(method, "/tpf/admin/tenants/x/workers", body, headers=sent)
-        assert answer.status_code < 500, sent
+        response = here.ours.call(method, "/tpf/admin/tenants/x/workers", body, headers=sent)
+        assert response.status_code < 500, sent
 
 
 def test_no_parameter_value_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> None:
@@ -151,9 +151,11 @@ def test_no_cursor_makes_a_list_fail(here: Sweep, subtests: pytest.Subtests) -> 
 
 
 @pytest.mark.parametrize("text", MALFORMED_IDENTIFIERS)
-def test_a_descriptor_with_a_malformed_identifier_is_refused(here: Sweep, text: str) -> None:
+def test_a_descriptor_with_a_malformed_identifier_is_rejected(here: Sweep, text: str) -> None:
     """It is refused before anything is stored, so no response ever contains it."""
     for member in ("pipelineId", "contractVersion", "releaseVersion"):
-        answer = here.call("POST", here.url("pipelines/{pipeline_id}/releases"), upload("9.9", **{member: TEXTS[text]}))
-        assert answer.status_code == 400, answer.content
-        assert "IDENTITY_MALFORMED" in {error["code"] for error in answer.json()["errors"]}
+        response = here.call(
+            "POST", here.url("pipelines/{pipeline_id}/releases"), upload("9.9", **{member: TEXTS[text]})
+        )
+        assert response.status_code == 400, response.content
+        assert "IDENTITY_MALFORMED" in {error["code"] for error in response.json()["errors"]}

@@ -1,11 +1,10 @@
-"""REST of awaits: what waits for whom, the answers, and that bad input changes nothing."""
+"""REST of interactions: lists, responses, and resume tokens."""
 
 import json
 import uuid
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -13,48 +12,26 @@ from executions.awaits import awaits
 from executions.lifecycle import outcome
 from executions.models import AwaitUnit, Execution, ExecutionEvent, Interaction
 from releases.models import Release
-from tenancy.access import issue_token
-from tenancy.models import Membership, Tenant
+from tenancy.models import Tenant
 from tenancy.roles import GRANTS, Role, Scope
 from tests import making
+from tests.api.caller import Caller
 from tests.raw_sql import rows, run
 from wire.messages.celery_messages import OutcomeGroup
 
 pytestmark = pytest.mark.django_db
 TABLES = (Execution, ExecutionEvent, AwaitUnit, Interaction)
-ANSWER = {"n": 5}
+RESPONSE = {"n": 5}
 
 
-class Client:
-    """A client of one tenant's API with a token that holds `scopes`."""
-
-    def __init__(self, tenant: Tenant, *scopes: Scope) -> None:
-        self.tenant = tenant
-        admin = User.objects.create_user(f"admin-{uuid.uuid4()}")
-        Membership.objects.create(user=admin, tenant=tenant, role=Role.TENANT_ADMIN)
-        _, plain = issue_token(tenant, admin, f"token-{tenant.tokens.count()}", scopes, lifetime=None)
-        self.http = APIClient(HTTP_AUTHORIZATION=f"Bearer {plain}")
-
-    def get(self, path: str, status: int = 200) -> Any:
-        answer = self.http.get(f"/api/v1/tenants/{self.tenant.slug}/{path}")
-        assert answer.status_code == status, answer.content
-        return answer.json()
+class Client(Caller):
+    """A client that also completes and lists interactions."""
 
     def complete(self, body: Any, status: int = 200) -> Any:
-        data = body if isinstance(body, str | bytes) else json.dumps(body)
-        url = f"/api/v1/tenants/{self.tenant.slug}/interactions/complete"
-        answer = self.http.post(url, data, content_type="application/json")
-        assert answer.status_code == status, answer.content
-        return answer.json()
+        return self.post("interactions/complete", body.encode() if isinstance(body, str) else body, status)
 
     def pending(self, query: str = "") -> list[str]:
         return [item["stepId"] for item in self.get(f"interactions?status=pending&{query}")["items"]]
-
-
-@pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """The folder of static files is there in every installation, and its server warns where it is not."""
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
 
 
 @pytest.fixture
@@ -68,38 +45,38 @@ def client(ready: tuple[Tenant, Release]) -> Client:
 
 
 @pytest.fixture
-def anybody() -> APIClient:
+def anonymous() -> APIClient:
     return APIClient()
 
 
-def parked(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -> Interaction:
+def waiting(ready: tuple[Tenant, Release], key: str = "key", **members: Any) -> Interaction:
     owner, release = ready
-    made = making.execution(owner, key)
+    execution = making.execution(owner, key)
     [claim] = making.claimed(owner)
     outcome.record(release.identity, OutcomeGroup(worker_id="w", outcomes=[making.suspension(claim, **members)]))
-    return Interaction.objects.get(execution=made)
+    return Interaction.objects.get(execution=execution)
 
 
-def token_of(one: Interaction) -> str:
-    return awaits.resume_token_of(one, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+def token_of(interaction: Interaction) -> str:
+    return awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
 
 
 def everything() -> list[Any]:
     return [rows(table) for table in TABLES]
 
 
-# --- reading --------------------------------------------------------------------------------------
+# --- lists --------------------------------------------------------------------------------------
 
 
-def test_one_interaction_tells_what_is_asked_of_whom(ready: tuple[Tenant, Release], client: Client) -> None:
-    one = parked(ready, request='{"n": 3}', assignee="eva", group="finance")
-    told = client.get(f"interactions/{one.pk}")
-    links = told.pop("links")
-    times = [told.pop(name) for name in ("deadline", "createdAt", "updatedAt")]
-    assert told == {
-        "interactionId": str(one.pk),
-        "correlationId": one.correlation_id,
-        "executionId": str(one.execution_id),
+def test_an_interaction_shows_its_request_and_assignee(ready: tuple[Tenant, Release], client: Client) -> None:
+    interaction = waiting(ready, request='{"n": 3}', assignee="eva", group="finance")
+    shown = client.get(f"interactions/{interaction.pk}")
+    links = shown.pop("links")
+    times = [shown.pop(name) for name in ("deadline", "createdAt", "updatedAt")]
+    assert shown == {
+        "interactionId": str(interaction.pk),
+        "correlationId": interaction.correlation_id,
+        "executionId": str(interaction.execution_id),
         "pipelineId": making.PIPELINE,
         "stepId": "Approve",
         "stepIndex": 0,
@@ -118,15 +95,17 @@ def test_one_interaction_tells_what_is_asked_of_whom(ready: tuple[Tenant, Releas
         "lastDispatchError": "",
     }
     assert all(times)
-    assert client.http.get(links["self"]).json()["interactionId"] == str(one.pk)
+    assert client.http.get(links["self"]).json()["interactionId"] == str(interaction.pk)
     assert client.http.get(links["execution"]).json()["status"] == "WAITING_EXTERNAL"
 
 
-def test_pending_is_filtered_and_in_the_order_of_deadlines(ready: tuple[Tenant, Release], client: Client) -> None:
-    parked(ready, "a", step_id="A", timeout_seconds=300, assignee="eva")
-    parked(ready, "b", step_id="B", timeout_seconds=100, group="finance")
-    late = parked(ready, "c", step_id="C", timeout_seconds=200, assignee="eva", group="finance")
-    parked(making.ready(), "other", step_id="Foreign")
+def test_pending_interactions_are_filtered_and_ordered_by_deadline(
+    ready: tuple[Tenant, Release], client: Client
+) -> None:
+    waiting(ready, "a", step_id="A", timeout_seconds=300, assignee="eva")
+    waiting(ready, "b", step_id="B", timeout_seconds=100, group="finance")
+    late = waiting(ready, "c", step_id="C", timeout_seconds=200, assignee="eva", group="finance")
+    waiting(making.ready(), "other", step_id="Foreign")
     assert client.pending() == ["B", "C", "A"]
     assert client.pending("assignee=eva") == ["C", "A"]
     assert client.pending("group=finance") == ["B", "C"]
@@ -136,70 +115,76 @@ def test_pending_is_filtered_and_in_the_order_of_deadlines(ready: tuple[Tenant, 
     assert client.pending("pipelineId=other") == []
     assert client.pending("transport=webhook") == []
     assert client.pending(f"executionId={late.execution_id}") == ["C"]
-    # One whose deadline has passed waits for as long as nobody has seen to it.
+    # An interaction whose deadline has passed is pending until it is timed out.
     run("UPDATE executions_interaction SET deadline = now() - interval '1 s' WHERE id = %s", late.pk)
     assert client.pending() == ["C", "B", "A"]
-    client.complete({"interactionId": str(late.pk), "response": ANSWER}, 409)
+    client.complete({"interactionId": str(late.pk), "response": RESPONSE}, 409)
     assert client.pending() == ["B", "A"]
     assert [item["stepId"] for item in client.get("interactions?status=TIMED_OUT")["items"]] == ["C"]
     assert len(client.get("interactions")["items"]) == 3
 
 
-def test_pages_hold_everything_once(ready: tuple[Tenant, Release], client: Client) -> None:
+def test_pages_contain_every_interaction_once(ready: tuple[Tenant, Release], client: Client) -> None:
     for number in range(5):
-        parked(ready, f"k{number}", step_id=f"S{number}")
+        waiting(ready, f"k{number}", step_id=f"S{number}")
     page = client.get("interactions?status=pending&pageSize=2")
-    seen = [item["stepId"] for item in page["items"]]
+    steps = [item["stepId"] for item in page["items"]]
     while page["next"]:
         page = client.http.get(page["next"]).json()
-        seen += [item["stepId"] for item in page["items"]]
-    assert sorted(seen) == [f"S{number}" for number in range(5)]
-    assert len(seen) == 5
+        steps += [item["stepId"] for item in page["items"]]
+    assert sorted(steps) == [f"S{number}" for number in range(5)]
+    assert len(steps) == 5
 
 
 @pytest.mark.parametrize(
     "path",
     ["interactions?status=nonsense", "interactions?executionId=x", "interactions?cursor=cD14"],
 )
-def test_a_question_that_makes_no_sense_is_refused(client: Client, path: str) -> None:
+def test_an_invalid_list_query_is_rejected(client: Client, path: str) -> None:
     assert client.get(path, 400)["code"] == "INVALID_REQUEST"
 
 
-def test_what_there_is_not_or_belongs_to_others_is_unknown(client: Client) -> None:
-    foreign = parked(making.ready())
+def test_missing_interactions_and_those_of_other_tenants_are_unknown(client: Client) -> None:
+    foreign = waiting(making.ready())
     assert client.get(f"interactions/{foreign.pk}", 404)["code"] == "INTERACTION_UNKNOWN"
     assert client.get(f"interactions/{uuid.uuid4()}", 404)["code"] == "INTERACTION_UNKNOWN"
     client.get("interactions/nonsense", 404)
 
 
-# --- answering ------------------------------------------------------------------------------------
+# --- responses ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["interactionId", "correlationId", "resumeToken"])
-def test_an_answer_by_each_name(ready: tuple[Tenant, Release], client: Client, name: str) -> None:
-    one = parked(ready)
-    body = {"interactionId": str(one.pk), "correlationId": one.correlation_id, "resumeToken": token_of(one)}
-    done = client.complete({name: body[name], "response": ANSWER})
+def test_an_interaction_is_completed_by_each_identifier(
+    ready: tuple[Tenant, Release], client: Client, name: str
+) -> None:
+    interaction = waiting(ready)
+    body = {
+        "interactionId": str(interaction.pk),
+        "correlationId": interaction.correlation_id,
+        "resumeToken": token_of(interaction),
+    }
+    done = client.complete({name: body[name], "response": RESPONSE})
     assert done.pop("completedAt")
     assert done == {
-        "interactionId": str(one.pk),
-        "executionId": str(one.execution_id),
+        "interactionId": str(interaction.pk),
+        "executionId": str(interaction.execution_id),
         "stepId": "Approve",
         "status": "COMPLETED",
-        "response": ANSWER,
-        "actor": "token:token-0",
+        "response": RESPONSE,
+        "actor": f"token:{client.token}",
         "duplicate": False,
     }
-    assert client.get(f"executions/{one.execution_id}")["status"] == "QUEUED"
+    assert client.get(f"executions/{interaction.execution_id}")["status"] == "QUEUED"
     again = client.complete({**body, "response": None})
-    assert (again["duplicate"], again["response"]) == (True, ANSWER)
+    assert (again["duplicate"], again["response"]) == (True, RESPONSE)
 
 
-def test_null_is_an_answer_and_no_answer_is_none(ready: tuple[Tenant, Release], client: Client) -> None:
-    one = parked(ready)
-    refused = client.complete({"interactionId": str(one.pk)}, 400)
+def test_null_is_a_response_and_a_missing_response_is_invalid(ready: tuple[Tenant, Release], client: Client) -> None:
+    interaction = waiting(ready)
+    refused = client.complete({"interactionId": str(interaction.pk)}, 400)
     assert [(error["field"], error["code"]) for error in refused["errors"]] == [("response", "REQUIRED")]
-    assert client.complete({"interactionId": str(one.pk), "response": None})["response"] is None
+    assert client.complete({"interactionId": str(interaction.pk), "response": None})["response"] is None
 
 
 @pytest.mark.parametrize(
@@ -231,23 +216,23 @@ def test_null_is_an_answer_and_no_answer_is_none(ready: tuple[Tenant, Release], 
 def test_bad_input_has_a_code_and_changes_nothing(
     ready: tuple[Tenant, Release], client: Client, body: Any, status: int, code: str
 ) -> None:
-    parked(ready)
+    waiting(ready)
     before = everything()
     assert client.complete(body, status)["code"] == code
     assert everything() == before
 
 
-def test_answering_needs_its_scope_and_operators_have_it(ready: tuple[Tenant, Release]) -> None:
-    one = parked(ready)
-    body = {"interactionId": str(one.pk), "response": ANSWER}
+def test_completing_needs_its_scope_which_operators_have(ready: tuple[Tenant, Release]) -> None:
+    interaction = waiting(ready)
+    body = {"interactionId": str(interaction.pk), "response": RESPONSE}
     refused = Client(ready[0], *(set(Scope) - {Scope.ANSWER})).complete(body, 403)
     assert (refused["code"], refused["scope"]) == ("SCOPE_MISSING", "interactions:complete")
     Client(ready[0], Scope.ANSWER).complete(body)
     assert Scope.ANSWER in GRANTS[Role.OPERATOR]
 
 
-def test_another_tenants_interaction_is_unknown_by_any_name(client: Client) -> None:
-    foreign = parked(making.ready())
+def test_an_interaction_of_another_tenant_is_unknown_by_any_identifier(client: Client) -> None:
+    foreign = waiting(making.ready())
     before = everything()
     for name in ({"interactionId": str(foreign.pk)}, {"correlationId": foreign.correlation_id}):
         assert client.complete({**name, "response": 1}, 404)["code"] == "INTERACTION_UNKNOWN"
@@ -256,31 +241,31 @@ def test_another_tenants_interaction_is_unknown_by_any_name(client: Client) -> N
     assert everything() == before
 
 
-def test_a_late_answer_is_told_so(ready: tuple[Tenant, Release], client: Client) -> None:
-    one = parked(ready)
-    run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", one.pk)
+def test_a_late_response_is_rejected(ready: tuple[Tenant, Release], client: Client) -> None:
+    interaction = waiting(ready)
+    run("UPDATE executions_interaction SET deadline = now() WHERE id = %s", interaction.pk)
     for _ in range(2):
-        refused = client.complete({"correlationId": one.correlation_id, "response": ANSWER}, 409)
-        assert (refused["code"], refused["interactionId"]) == ("AWAIT_TIMEOUT", str(one.pk))
-    assert client.get(f"executions/{one.execution_id}")["error"]["code"] == "AWAIT_TIMEOUT"
+        refused = client.complete({"correlationId": interaction.correlation_id, "response": RESPONSE}, 409)
+        assert (refused["code"], refused["interactionId"]) == ("AWAIT_TIMEOUT", str(interaction.pk))
+    assert client.get(f"executions/{interaction.execution_id}")["error"]["code"] == "AWAIT_TIMEOUT"
 
 
-# --- with a resume token alone --------------------------------------------------------------------
+# --- resume tokens --------------------------------------------------------------------
 
 
-def resume(anybody: APIClient, body: Any, status: int = 200) -> Any:
+def resume(anonymous: APIClient, body: Any, status: int = 200) -> Any:
     data = body if isinstance(body, str | bytes) else json.dumps(body)
-    answer = anybody.post("/api/v1/resume", data, content_type="application/json")
-    assert answer.status_code == status, answer.content
-    return answer.json()
+    response = anonymous.post("/api/v1/resume", data, content_type="application/json")
+    assert response.status_code == status, response.content
+    return response.json()
 
 
-def test_a_resume_token_needs_no_other(ready: tuple[Tenant, Release], anybody: APIClient) -> None:
-    one = parked(ready)
-    done = resume(anybody, {"resumeToken": token_of(one), "response": ANSWER, "actor": "erp"})
-    assert (done["interactionId"], done["duplicate"], done["actor"]) == (str(one.pk), False, "resume-token:erp")
-    again = resume(anybody, {"resumeToken": token_of(one), "response": 0})
-    assert (again["duplicate"], again["response"], again["actor"]) == (True, ANSWER, "resume-token:erp")
+def test_a_resume_token_needs_no_bearer_token(ready: tuple[Tenant, Release], anonymous: APIClient) -> None:
+    interaction = waiting(ready)
+    done = resume(anonymous, {"resumeToken": token_of(interaction), "response": RESPONSE, "actor": "erp"})
+    assert (done["interactionId"], done["duplicate"], done["actor"]) == (str(interaction.pk), False, "resume-token:erp")
+    again = resume(anonymous, {"resumeToken": token_of(interaction), "response": 0})
+    assert (again["duplicate"], again["response"], again["actor"]) == (True, RESPONSE, "resume-token:erp")
 
 
 @pytest.mark.parametrize(
@@ -295,23 +280,23 @@ def test_a_resume_token_needs_no_other(ready: tuple[Tenant, Release], anybody: A
         ("{", 400, "INVALID_REQUEST"),
     ],
 )
-def test_what_is_no_token_resumes_nothing(
-    ready: tuple[Tenant, Release], anybody: APIClient, body: Any, status: int, code: str
+def test_an_invalid_resume_token_is_rejected(
+    ready: tuple[Tenant, Release], anonymous: APIClient, body: Any, status: int, code: str
 ) -> None:
-    parked(ready)
+    waiting(ready)
     before = everything()
-    assert resume(anybody, body, status)["code"] == code
+    assert resume(anonymous, body, status)["code"] == code
     assert everything() == before
 
 
-def test_a_token_under_another_secret_or_of_a_tenant_that_is_gone_is_refused(
-    ready: tuple[Tenant, Release], anybody: APIClient, settings: Any
+def test_a_resume_token_of_another_secret_or_a_deleted_tenant_is_rejected(
+    ready: tuple[Tenant, Release], anonymous: APIClient, settings: Any
 ) -> None:
-    one = parked(ready)
-    token = token_of(one)
-    one.tenant.slug = "another"
-    stray = token_of(one)
-    assert resume(anybody, {"resumeToken": stray, "response": ANSWER}, 400)["code"] == "RESUME_TOKEN_INVALID"
+    interaction = waiting(ready)
+    token = token_of(interaction)
+    interaction.tenant.slug = "another"
+    stray = token_of(interaction)
+    assert resume(anonymous, {"resumeToken": stray, "response": RESPONSE}, 400)["code"] == "RESUME_TOKEN_INVALID"
     settings.WORKER_SECRET = "another secret that no token was signed with"
-    assert resume(anybody, {"resumeToken": token, "response": ANSWER}, 400)["code"] == "RESUME_TOKEN_INVALID"
-    assert Interaction.objects.get(pk=one.pk).status == "DISPATCHED"
+    assert resume(anonymous, {"resumeToken": token, "response": RESPONSE}, 400)["code"] == "RESUME_TOKEN_INVALID"
+    assert Interaction.objects.get(pk=interaction.pk).status == "DISPATCHED"

@@ -1,4 +1,4 @@
-"""Large request bodies share a budget of memory; small ones need none of it."""
+"""Large request bodies share a budget of memory. Small ones do not need it."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from foundation.api.body_budget import LARGE_BYTES, VALUE_BYTES, Budget, budget
 from foundation.errors import PayloadTooLarge
 from releases.trust.evidence import MAX_ATTACHMENT_VALUES
 from tests import making
-from tests.api.house import House, everything, refused
+from tests.api.tenant_api import TenantApi, everything, refused
 from tests.building import eventually
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def item(key: str, text: str = TEXT) -> dict[str, Any]:
 
 @pytest.fixture
 def spent(settings: Any) -> Iterator[None]:
-    """Others have taken the whole budget, and as many wait for it as may."""
+    """Other requests have reserved the whole budget, and all places to wait are occupied."""
     settings.LARGE_BODIES_BYTES = 1
     assert budget.take(1, "others")
     with ThreadPoolExecutor(4) as pool:
@@ -43,7 +43,7 @@ def spent(settings: Any) -> Iterator[None]:
         budget.give_back(1, f"other-{number}")
 
 
-def test_a_large_request_takes_from_the_budget_until_it_is_answered(ours: House) -> None:
+def test_a_large_request_reserves_budget_until_its_response(ours: TenantApi) -> None:
     assert ours.post("executions", item("k")).status_code == 202
     assert ours.post("executions:batch", {"items": [item("a"), item("b")]}).status_code == 200
     assert ours.post("executions", {**item("k"), "pipelineId": "none"}).status_code == 404
@@ -52,7 +52,7 @@ def test_a_large_request_takes_from_the_budget_until_it_is_answered(ours: House)
     assert Execution.objects.get(execution_key="k").input == {"text": TEXT}
 
 
-def test_a_large_request_is_refused_as_busy_while_the_budget_is_spent(ours: House, spent: None) -> None:
+def test_a_large_request_is_rejected_while_the_budget_is_spent(ours: TenantApi, spent: None) -> None:
     token = ours.all_scopes
     before = everything()
     refused(ours.post("executions", item("k"), token=token), 503, "LARGE_REQUESTS_BUSY")
@@ -60,13 +60,13 @@ def test_a_large_request_is_refused_as_busy_while_the_budget_is_spent(ours: Hous
     assert everything() == before
 
 
-def test_a_small_request_needs_no_budget(ours: House, spent: None) -> None:
+def test_a_small_request_needs_no_budget(ours: TenantApi, spent: None) -> None:
     assert ours.post("executions", item("k", "short")).status_code == 202
     assert ours.post("executions:batch", {"items": [item("l", "short")]}).status_code == 200
 
 
-def test_a_body_beyond_its_limit_is_too_large_even_if_the_budget_is_spent(
-    ours: House, spent: None, settings: Any
+def test_a_body_above_its_limit_is_too_large_even_if_the_budget_is_spent(
+    ours: TenantApi, spent: None, settings: Any
 ) -> None:
     settings.MAX_REQUEST_BYTES = settings.MAX_BATCH_BYTES = LARGE_BYTES
     refused(ours.post("executions", item("k")), 413, "PAYLOAD_TOO_LARGE")
@@ -74,7 +74,7 @@ def test_a_body_beyond_its_limit_is_too_large_even_if_the_budget_is_spent(
 
 
 @pytest.mark.parametrize(("size", "read"), [(6, 6), (7, 7), (50, 7)])
-def test_of_a_body_beyond_its_limit_a_bounded_rest_is_read(settings: Any, size: int, read: int) -> None:
+def test_a_bounded_rest_of_a_too_large_body_is_read(settings: Any, size: int, read: int) -> None:
     """A proxy sends the whole request before it reads the response, so part of the rest is drained."""
     settings.MAX_REQUEST_BYTES, settings.MAX_BATCH_BYTES = 3 * CHUNK_BYTES, 4 * CHUNK_BYTES
     stream = BytesIO(b"x" * size * CHUNK_BYTES)
@@ -83,7 +83,7 @@ def test_of_a_body_beyond_its_limit_a_bounded_rest_is_read(settings: Any, size: 
     assert stream.tell() == read * CHUNK_BYTES
 
 
-def test_a_large_body_counts_its_values_too(ours: House, settings: Any) -> None:
+def test_a_large_body_counts_its_values_too(ours: TenantApi, settings: Any) -> None:
     settings.LARGE_BODIES_BYTES = LARGE_BYTES + 50_000 * VALUE_BYTES
     assert budget.take(LARGE_BYTES // 2, "others")
     try:
@@ -107,7 +107,7 @@ def test_a_waiting_request_gets_the_budget_that_others_return() -> None:
     assert shared.taken == 9
 
 
-def test_who_waits_too_long_gets_nothing() -> None:
+def test_a_request_that_waits_too_long_is_rejected() -> None:
     shared = Budget(lambda: 10, seconds=0.01, most_waiting=1)
     assert shared.take(6, "a")
     assert not shared.take(5, "b")
@@ -148,26 +148,26 @@ def attached(*contents: bytes) -> dict[str, Any]:
     return {"descriptor": SimpleUploadedFile("pipeline-release.json", b"{}"), "attachment": files}
 
 
-def test_the_values_of_all_attachments_together_are_limited(ours: House) -> None:
+def test_the_values_of_all_attachments_together_are_limited(ours: TenantApi) -> None:
     half = b"[" + b"{}," * (MAX_ATTACHMENT_VALUES // 2) + b"{}]"
     token, before = ours.all_scopes, everything()
-    answer = ours.post(RELEASES, attached(half, half), token=token)
-    refused(answer, 413, "PAYLOAD_TOO_LARGE")
+    response = ours.post(RELEASES, attached(half, half), token=token)
+    refused(response, 413, "PAYLOAD_TOO_LARGE")
     assert (everything(), budget.taken) == (before, 0)
 
 
-def test_attachments_wait_for_the_budget(ours: House, spent: None) -> None:
+def test_attachments_wait_for_the_budget(ours: TenantApi, spent: None) -> None:
     token, content = ours.all_scopes, b"[" + b"{}," * LARGE_BYTES + b"{}]"
-    answer = ours.post(RELEASES, attached(content), token=token)
-    refused(answer, 503, "LARGE_REQUESTS_BUSY")
+    response = ours.post(RELEASES, attached(content), token=token)
+    refused(response, 503, "LARGE_REQUESTS_BUSY")
 
 
-def test_a_large_descriptor_waits_for_the_budget(ours: House, spent: None) -> None:
+def test_a_large_descriptor_waits_for_the_budget(ours: TenantApi, spent: None) -> None:
     token, large = ours.all_scopes, SimpleUploadedFile("pipeline-release.json", b" " * (LARGE_BYTES + 1))
     refused(ours.post(RELEASES, {"descriptor": large}, token=token), 503, "LARGE_REQUESTS_BUSY")
 
 
-def test_a_large_body_is_charged_to_its_tenant(ours: House, settings: Any) -> None:
+def test_a_large_body_is_charged_to_its_tenant(ours: TenantApi, settings: Any) -> None:
     """The tenant has its half of the budget and of the places to wait, so it is refused at once."""
     owner, size = ours.tenant.slug, 2 * LARGE_BYTES
     settings.LARGE_BODIES_BYTES = 2 * size
@@ -175,8 +175,8 @@ def test_a_large_body_is_charged_to_its_tenant(ours: House, settings: Any) -> No
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(budget.take, 1, owner) for _ in range(2)]
         eventually(lambda: budget.waiting == 2, what="two that wait")
-        answer = ours.post("executions", item("k"))
+        response = ours.post("executions", item("k"))
         budget.give_back(size, owner)
         assert all(each.result() for each in waiting)
     budget.give_back(2, owner)
-    refused(answer, 503, "LARGE_REQUESTS_BUSY")
+    refused(response, 503, "LARGE_REQUESTS_BUSY")

@@ -8,21 +8,21 @@ import pytest
 
 from executions.models import Execution
 from tests import making
-from tests.api.house import House, house, refused
+from tests.api.tenant_api import TenantApi, refused, tenant_api
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def crowded() -> House:
-    """A house with 40 executions with one creation time, as a batch creates them."""
-    made = house()
+def crowded() -> TenantApi:
+    """A tenant with 40 executions that have the same creation time, as a batch creates them."""
+    made = tenant_api()
     making.copies(made.execution, 39)
     assert Execution.objects.values("created_at").distinct().count() == 1
     return made
 
 
-def pages(of: House, link: str | None, way: str) -> tuple[list[list[str]], str]:
+def pages(of: TenantApi, link: str | None, way: str) -> tuple[list[list[str]], str]:
     """Return the executions of each page and the URL of the last page."""
     found, last = [], ""
     while link is not None:
@@ -34,7 +34,7 @@ def pages(of: House, link: str | None, way: str) -> tuple[list[list[str]], str]:
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 40, 500])
-def test_there_and_back_every_row_is_met_once_and_in_order(crowded: House, size: int) -> None:
+def test_pages_in_both_directions_contain_every_row_once_in_order(crowded: TenantApi, size: int) -> None:
     ids = [str(pk) for pk in Execution.objects.order_by("-created_at", "-id").values_list("pk", flat=True)]
     assert len(ids) == 40
     there, last = pages(crowded, crowded.url("executions") + f"?pageSize={size}", "next")
@@ -44,7 +44,7 @@ def test_there_and_back_every_row_is_met_once_and_in_order(crowded: House, size:
     assert [each for page in reversed(back) for each in page] == ids
 
 
-def test_what_is_made_meanwhile_moves_no_page(crowded: House) -> None:
+def test_rows_that_are_created_meanwhile_move_no_page(crowded: TenantApi) -> None:
     ids = set(Execution.objects.values_list("pk", flat=True))
     first = crowded.get("executions?pageSize=15").json()
     making.execution(crowded.tenant, "later")
@@ -55,6 +55,6 @@ def test_what_is_made_meanwhile_moves_no_page(crowded: House) -> None:
 
 
 @pytest.mark.parametrize("position", ["2026-01-01", '["2026-01-01"]', '["x","y"]', "[{},[]]", "[null,null]", "7", "[["])
-def test_a_forged_position_is_refused(crowded: House, position: str) -> None:
+def test_a_forged_position_is_rejected(crowded: TenantApi, position: str) -> None:
     cursor = quote(base64.b64encode(urlencode({"p": position}).encode()).decode())
     refused(crowded.get(f"executions?cursor={cursor}"), 400, "INVALID_REQUEST")

@@ -1,4 +1,4 @@
-"""A pipeline's policy over REST: who may change it, what it may be, and that it counts."""
+"""REST of pipeline policies: permissions, valid values and effects."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,19 +15,13 @@ from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
 PATH = f"pipelines/{making.PIPELINE}"
-WHOLE = {
+POLICY = {
     "reasonRequired": True,
     "validateAnswers": False,
     "retryLimit": 7,
     "retryDelaySeconds": 0.5,
     "retryMultiplier": 3.0,
 }
-
-
-@pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """The folder of static files is there in every installation, and its server warns where it is not."""
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
 
 
 @pytest.fixture
@@ -45,20 +39,18 @@ def admin(owner: Tenant) -> Caller:
     return Caller(owner, Scope.ADMINISTER, Scope.READ)
 
 
-def test_the_parts_that_are_named_change_and_the_others_stay(admin: Caller) -> None:
+def test_only_the_named_parts_of_a_policy_change(admin: Caller) -> None:
     first = admin.get(PATH)
     defaults = {"reasonRequired": False, "validateAnswers": True, "retryLimit": None, "retryMultiplier": None}
     assert {**first, **defaults, "retryDelaySeconds": None} == first
-    assert admin.call("PATCH", PATH, WHOLE) == {**first, **WHOLE}
-    changed = {**first, **WHOLE, "retryLimit": None}
+    assert admin.call("PATCH", PATH, POLICY) == {**first, **POLICY}
+    changed = {**first, **POLICY, "retryLimit": None}
     assert admin.call("PATCH", PATH, {"retryLimit": None}) == changed
     assert admin.call("PATCH", PATH, {}) == changed
     assert admin.get(PATH) == changed
 
 
-def test_what_a_pipeline_sets_counts_and_the_rest_is_the_coordinators(
-    admin: Caller, owner: Tenant, settings: Any
-) -> None:
+def test_a_policy_overrides_the_defaults_of_the_coordinator(admin: Caller, owner: Tenant, settings: Any) -> None:
     settings.RETRY_LIMIT, settings.RETRY_DELAY_SECONDS, settings.RETRY_MULTIPLIER = 3, 10, 2
     admin.call("PATCH", PATH, {"retryLimit": 0, "retryMultiplier": 1})
     policy = retry_policy(Pipeline.objects.get(tenant=owner))
@@ -72,7 +64,7 @@ def test_what_a_pipeline_sets_counts_and_the_rest_is_the_coordinators(
         {"retryLimit": 1000, "retryDelaySeconds": 1800, "retryMultiplier": 100},
     ],
 )
-def test_the_bounds_themselves_are_fine(admin: Caller, change: dict[str, Any]) -> None:
+def test_the_bounds_are_inclusive(admin: Caller, change: dict[str, Any]) -> None:
     assert admin.call("PATCH", PATH, change).items() >= change.items()
 
 
@@ -87,7 +79,7 @@ def test_the_bounds_themselves_are_fine(admin: Caller, change: dict[str, Any]) -
         ({"retryMultiplier": 101, "retryLimit": -1, "reasonRequired": True}, {"retryMultiplier", "retryLimit"}),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_with_all_that_is_wrong(
+def test_an_invalid_policy_is_rejected_with_every_finding(
     admin: Caller, change: dict[str, Any], fields: set[str]
 ) -> None:
     before = rows(Pipeline)
@@ -126,10 +118,10 @@ def test_a_malformed_change_changes_nothing(admin: Caller, body: Any) -> None:
     assert rows(Pipeline) == before
 
 
-def test_only_the_tenants_administrators_may(owner: Tenant, release: Release) -> None:
+def test_only_administrators_of_the_tenant_change_a_policy(owner: Tenant, release: Release) -> None:
     before = rows(Pipeline)
     others = Caller(owner, *(scope for scope in Scope if scope is not Scope.ADMINISTER))
-    assert others.call("PATCH", PATH, WHOLE, 403)["code"] == "SCOPE_MISSING"
+    assert others.call("PATCH", PATH, POLICY, 403)["code"] == "SCOPE_MISSING"
     stranger = Caller(making.tenant(), *Scope)
-    assert stranger.call("PATCH", PATH, WHOLE, 404)["code"] == "PIPELINE_UNKNOWN"
+    assert stranger.call("PATCH", PATH, POLICY, 404)["code"] == "PIPELINE_UNKNOWN"
     assert rows(Pipeline) == before

@@ -1,6 +1,5 @@
 """The token cache compares whole tokens and refreshes each entry before it expires."""
 
-import time
 from typing import Any
 
 import pytest
@@ -11,11 +10,12 @@ from django.utils import timezone
 
 from executions.models import Execution
 from tenancy.api import authentication
-from tenancy.api.authentication import LAST_USE_PRECISION, forget_tokens, remembered
+from tenancy.api.authentication import LAST_USE_PRECISION, remembered
 from tenancy.models import ApiToken, Membership
 from tenancy.roles import Role, Scope
 from tests import making
-from tests.api.house import House, refused
+from tests.api.tenant_api import TenantApi, refused
+from tests.clock import Clock
 from tests.raw_sql import run
 
 pytestmark = pytest.mark.django_db
@@ -23,29 +23,16 @@ SECONDS = 3600
 LOOK_UP = '"tenancy_apitoken"."digest" = '
 
 
-class Clock:
-    """A monotonic clock that is `ahead` seconds fast."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-        self._read = time.monotonic
-
-    def monotonic(self) -> float:
-        return self._read() + self.ahead
-
-
 @pytest.fixture(autouse=True)
 def clock(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Cache entries do not expire until a test moves the clock."""
     settings.SUBMISSION_CACHE_SECONDS = SECONDS
-    made = Clock()
-    monkeypatch.setattr(time, "monotonic", made.monotonic)
-    return made
+    return Clock(monkeypatch)
 
 
-def submit(house: House, key: str, token: str | None = None, **more: Any) -> Any:
+def submit(api: TenantApi, key: str, token: str | None = None, **more: Any) -> Any:
     body = {"pipelineId": making.PIPELINE, "input": {"n": 1}, "idempotencyKey": key}
-    return house.post("executions", body, token=token, **more)
+    return api.post("executions", body, token=token, **more)
 
 
 def is_remembered(token: str) -> bool:
@@ -53,7 +40,7 @@ def is_remembered(token: str) -> bool:
 
 
 @pytest.fixture
-def token(ours: House) -> str:
+def token(ours: TenantApi) -> str:
     """A token in the cache of this process."""
     made = ours.token(*Scope)
     assert submit(ours, "warm", made).status_code == 202
@@ -66,7 +53,7 @@ def another(text: str, place: int) -> str:
     return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
 
 
-def test_every_character_of_a_token_counts(ours: House, token: str, subtests: pytest.Subtests) -> None:
+def test_every_character_of_a_token_counts(ours: TenantApi, token: str, subtests: pytest.Subtests) -> None:
     wrong = [another(token, place) for place in range(len(token))]
     wrong += [token[:length] for length in (8, 15, 25, len(token) - 1)]
     wrong += [token + "0", token + token, token.upper(), token.swapcase(), token[::-1]]
@@ -79,14 +66,14 @@ def test_every_character_of_a_token_counts(ours: House, token: str, subtests: py
     assert Execution.objects.filter(tenant=ours.tenant).count() == 2
 
 
-def test_a_remembered_token_is_a_bearer_token_alone(ours: House, token: str) -> None:
+def test_a_cached_token_is_valid_as_a_bearer_token_only(ours: TenantApi, token: str) -> None:
     for header in (f"Basic {token}", f"Token {token}", token, f" {token}", f"Bearer{token}"):
         assert remembered(header) is None
         refused(submit(ours, "next", headers={"Authorization": header}), 401, "NOT_AUTHENTICATED")
     assert remembered(f"bearer {token}") is not None
 
 
-def test_a_remembered_token_is_looked_up_again_in_time(ours: House, clock: Clock) -> None:
+def test_a_cached_token_is_looked_up_again_in_time(ours: TenantApi, clock: Clock) -> None:
     """A role change of the owner takes effect when the entry is refreshed."""
     token = ours.token(*Scope)
     Membership.objects.filter(user=ours.admin).update(role=Role.VIEWER)
@@ -97,7 +84,7 @@ def test_a_remembered_token_is_looked_up_again_in_time(ours: House, clock: Clock
     assert submit(ours, "next", token).status_code == 202
 
 
-def test_one_caller_looks_a_token_up_before_the_others_have_to(ours: House, token: str, clock: Clock) -> None:
+def test_one_caller_looks_a_token_up_before_the_others_have_to(ours: TenantApi, token: str, clock: Clock) -> None:
     """During the look-up, other callers still use the old entry until it expires."""
     clock.ahead += 0.6 * SECONDS
     assert not is_remembered(token)
@@ -109,7 +96,7 @@ def test_one_caller_looks_a_token_up_before_the_others_have_to(ours: House, toke
     assert not is_remembered(token)
 
 
-def test_a_token_that_was_looked_up_again_is_remembered_anew(ours: House, token: str, clock: Clock) -> None:
+def test_a_token_that_was_looked_up_again_is_cached_again(ours: TenantApi, token: str, clock: Clock) -> None:
     clock.ahead += 0.6 * SECONDS
     with CaptureQueriesContext(connection) as caught:
         assert submit(ours, "one", token).status_code == 202
@@ -119,17 +106,17 @@ def test_a_token_that_was_looked_up_again_is_remembered_anew(ours: House, token:
     assert looked_up(caught) == 0
 
 
-def test_the_time_of_the_look_up_counts(ours: House, clock: Clock) -> None:
+def test_the_lifetime_of_an_entry_begins_before_the_look_up(ours: TenantApi, clock: Clock) -> None:
     """The token may have been revoked since the database read it."""
     token = ours.token(*Scope)
 
-    def take_long(execute: Any, sql: str, *more: Any) -> Any:
+    def delay(execute: Any, sql: str, *more: Any) -> Any:
         result = execute(sql, *more)
         if LOOK_UP in sql:
             clock.ahead += SECONDS
         return result
 
-    with connection.execute_wrapper(take_long):
+    with connection.execute_wrapper(delay):
         assert submit(ours, "slow", token).status_code == 202
     assert not is_remembered(token)
 
@@ -138,7 +125,7 @@ def looked_up(caught: CaptureQueriesContext) -> int:
     return len([each for each in caught if LOOK_UP in str(each["sql"])])
 
 
-def test_only_submissions_go_by_what_is_remembered(ours: House, token: str) -> None:
+def test_only_submissions_use_cached_tokens(ours: TenantApi, token: str) -> None:
     ApiToken.objects.all().delete()
     for path in ("executions", "pipelines", "executions/{execution_id}"):
         refused(ours.get(path, token=token), 401, "NOT_AUTHENTICATED")
@@ -148,24 +135,26 @@ def test_only_submissions_go_by_what_is_remembered(ours: House, token: str) -> N
 
 
 @pytest.mark.parametrize("warm", [True, False])
-def test_an_expired_token_that_was_used_before_is_none(ours: House, token: str, warm: bool) -> None:
+def test_an_expired_token_that_was_used_before_is_rejected(ours: TenantApi, token: str, warm: bool) -> None:
     ApiToken.objects.update(expiry=timezone.now(), last_used_at=timezone.now())
     if not warm:
-        forget_tokens()
+        authentication.cache.clear()
     refused(ours.get("executions", token=token), 401, "NOT_AUTHENTICATED")
     refused(submit(ours, "next", token), 401, "NOT_AUTHENTICATED")
     assert not Execution.objects.filter(execution_key="next").exists()
 
 
-def test_what_is_remembered_has_a_bound(ours: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authentication, "MOST_REMEMBERED", 2)
+def test_what_is_remembered_has_a_bound(ours: TenantApi, token: str) -> None:
+    [known] = ApiToken.objects.all()
     tokens = [ours.token(*Scope) for _ in range(3)]
+    for number in range(9_997):  # and `token`
+        authentication.cache.set(number.to_bytes(32), known)
     for number, token in enumerate(tokens):
         assert submit(ours, f"k{number}", token).status_code == 202
     assert [is_remembered(token) for token in tokens] == [False, False, True]
 
 
-def test_the_last_use_of_a_token_is_noted_once_a_minute(ours: House, token: str) -> None:
+def test_the_last_use_of_a_token_is_recorded_once_a_minute(ours: TenantApi, token: str) -> None:
     first = ApiToken.objects.get().last_used_at
     assert first is not None
     assert ours.get("executions", token=token).status_code == 200

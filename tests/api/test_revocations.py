@@ -1,4 +1,4 @@
-"""Revocation over REST: who may, what it answers, and that it counts."""
+"""REST of revocations: permissions, responses and effects."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def release() -> Release:
     return making.active(making.tenant())
 
 
-def test_it_answers_with_the_event_and_the_release_shows_it(release: Release) -> None:
+def test_a_revocation_returns_the_event_and_the_release_shows_it(release: Release) -> None:
     caller = Caller(release.pipeline.tenant, Scope.ACTIVATE, Scope.READ)
     made = caller.call("POST", PATH, BODY, status=201)
     assert (made["releaseVersion"], made["actor"], made["reason"]) == ("1.0", f"token:{caller.token}", "leaked")
@@ -37,14 +37,14 @@ def test_it_answers_with_the_event_and_the_release_shows_it(release: Release) ->
 
 
 @pytest.mark.parametrize("scope", [scope for scope in Scope if scope is not Scope.ACTIVATE])
-def test_no_other_scope_is_enough(release: Release, scope: Scope) -> None:
+def test_no_other_scope_permits_a_revocation(release: Release, scope: Scope) -> None:
     caller = Caller(release.pipeline.tenant, scope)
     before = rows(Release)
     assert caller.call("POST", PATH, BODY, status=403)["code"] == "SCOPE_MISSING"
     assert (rows(Release), rows(Revocation)) == (before, [])
 
 
-def test_another_tenants_release_does_not_exist(release: Release) -> None:
+def test_a_release_of_another_tenant_cannot_be_revoked(release: Release) -> None:
     caller = Caller(making.tenant(), Scope.ACTIVATE)
     assert caller.call("POST", PATH, BODY, status=404)["code"] == "PIPELINE_UNKNOWN"
     assert rows(Revocation) == []
@@ -61,7 +61,7 @@ def test_another_tenants_release_does_not_exist(release: Release) -> None:
         (b"{", 400, "INVALID_REQUEST"),
     ],
 )
-def test_what_is_wrong_is_refused_and_changes_nothing(release: Release, body: Any, status: int, code: str) -> None:
+def test_an_invalid_revocation_changes_nothing(release: Release, body: Any, status: int, code: str) -> None:
     caller = Caller(release.pipeline.tenant, Scope.ACTIVATE)
     assert caller.call("POST", PATH, body, status=status)["code"] == code
     assert rows(Revocation) == []

@@ -1,7 +1,7 @@
-"""The API held to its own OpenAPI document: what is generated from it, good and bad, is answered as it says.
+"""The responses of the API conform to its OpenAPI document, for generated valid and invalid requests.
 
-Schemathesis sends what it makes of the document to a real web process over a database that holds something of
-everything. It is told the names of what is there, so that a good part of the addresses lead to something.
+Schemathesis sends the requests to a web process. The database has an object of each kind. The document that
+Schemathesis gets contains their names, so that many requests refer to existing objects.
 """
 
 import json
@@ -22,8 +22,8 @@ from pytest_django import DjangoDbBlocker
 from embedded.product import BIN, Product
 from executions.models import Worker
 from tests import transaction_calls
-from tests.api.furnished import furnished
-from tests.api.house import house
+from tests.api.populated import populate
+from tests.api.tenant_api import tenant_api
 from tests.broker import broker_urls
 from tests.database_template import connected_to, database
 from tests.servers import NUMBER, ordinary_url
@@ -33,14 +33,14 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 @pytest.fixture
 def own_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
-    """A database of its own, which a process of the product's may use beside the test."""
+    """A separate database that a process of the product uses at the same time as the test."""
     with database(f"test_{NUMBER}_schema") as name, django_db_blocker.unblock(), connected_to(name):
         yield name
 
 
 @contextmanager
 def serving(name: str, folder: Path, static_root: str) -> Iterator[Product]:
-    """The web process alone: nothing moves but by a request."""
+    """Run a web process without control workers, so that only requests change the database."""
     product = Product(
         folder,
         {"DATABASE_URL": ordinary_url(name), **broker_urls()},
@@ -60,23 +60,23 @@ def serving(name: str, folder: Path, static_root: str) -> Iterator[Product]:
         product.stop()
 
 
-def test_the_document_is_made_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_is_generated_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("spectacular", "--validate", "--fail-on-warn")
     assert "WorkerState" in capsys.readouterr().out
 
 
 @pytest.mark.timeout(600)
-def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(
+def test_all_generated_requests_are_answered_as_documented(
     own_database: str, tmp_path: Path, gathered_static_files: str
 ) -> None:
-    ours = house()
-    names = furnished(ours)
+    ours = tenant_api()
+    names = populate(ours)
     Worker.objects.update(alive_until=timezone.now() + timedelta(hours=1))  # nothing sends heartbeats
     with serving(own_database, tmp_path, gathered_static_files) as product:
         document = requests.get(f"{product.url}/api/schema/?format=json").json()
-        told = tmp_path / "openapi.json"
-        told.write_text(json.dumps(strict(knowing(document, names))))
-        command = [f"{BIN}/st", f"--config-file={CONFIGURATION}", "run", f"{told}", f"--url={product.url}"]
+        path = tmp_path / "openapi.json"
+        path.write_text(json.dumps(with_codes(with_names(document, names))))
+        command = [f"{BIN}/st", f"--config-file={CONFIGURATION}", "run", f"{path}", f"--url={product.url}"]
         done = subprocess.run(
             [*command, f"--header=Authorization: Bearer {ours.all_scopes}", "--no-color"],
             cwd=tmp_path,
@@ -88,8 +88,8 @@ def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(
     assert f"Tested: {operations}" in done.stdout
 
 
-def knowing(document: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
-    """The document with the names of what there is filled in where nothing else is acceptable."""
+def with_names(document: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
+    """Restrict the parameters and members of the document to `names` where other values are mostly invalid."""
     operations = [each for item in document["paths"].values() for each in item.values()]
     for parameter in (each for operation in operations for each in operation.get("parameters", ())):
         if parameter["in"] == "path" or parameter["name"] == "cursor":
@@ -102,8 +102,8 @@ def knowing(document: dict[str, Any], names: dict[str, list[str]]) -> dict[str, 
     return document
 
 
-def strict(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with each problem held to the status that it comes with and to the codes of that response."""
+def with_codes(document: dict[str, Any]) -> dict[str, Any]:
+    """Restrict the status and the code of each problem document to those of its response."""
     for operation in (each for item in document["paths"].values() for each in item.values()):
         for status, response in operation["responses"].items():
             if "x-codes" in response:

@@ -1,4 +1,4 @@
-"""Trusted keys, attachments and the signature policy over REST: who may, what it answers, and that it counts."""
+"""REST of trusted keys, attachments and the signature policy: permissions, responses and effects."""
 
 import json
 from itertools import product
@@ -10,7 +10,7 @@ from django.test import Client
 from releases.models import Attachment, KeyRevocation, Release, TrustedKey
 from tenancy.roles import Scope
 from tests import making, signing
-from tests.api.house import House, fields, file, house, refused, upload
+from tests.api.tenant_api import TenantApi, fields, file, refused, tenant_api, upload
 from tests.raw_sql import rows
 
 pytestmark = pytest.mark.django_db
@@ -29,22 +29,22 @@ def static_root(settings: Any) -> None:
 
 
 @pytest.fixture
-def ours() -> House:
-    return house()
+def ours() -> TenantApi:
+    return tenant_api()
 
 
-def signed(ours: House, *names: str) -> bytes:
+def signed(ours: TenantApi, *names: str) -> bytes:
     return signing.envelope(ours.release.descriptor, *names)
 
 
-def attach(ours: House, *contents: bytes, version: str = "1.0", **more: Any) -> Any:
+def attach(ours: TenantApi, *contents: bytes, version: str = "1.0", **more: Any) -> Any:
     body = {"releaseVersion": version, "attachment": [file(each, "attached.json") for each in contents]}
     url = ours.url(ATTACHMENTS)
     token = more.pop("token", ours.all_scopes)
     return Client().post(url, {**body, **more}, headers={"Authorization": f"Bearer {token}"})
 
 
-def test_a_key_is_added_shown_and_revoked_for_good(ours: House) -> None:
+def test_a_key_is_added_listed_and_revoked_permanently(ours: TenantApi) -> None:
     made = ours.post(KEYS, NEW)
     assert made.status_code == 201
     key = made.json()
@@ -73,12 +73,12 @@ def test_a_key_is_added_shown_and_revoked_for_good(ours: House) -> None:
         ({**NEW, "keyId": "0"}, 400, "INVALID_REQUEST", {"keyId": "UNKNOWN_MEMBER"}),
     ],
 )
-def test_what_is_no_key_is_refused(ours: House, body: Any, status: int, code: str, wrong: dict[str, str]) -> None:
+def test_an_invalid_key_is_rejected(ours: TenantApi, body: Any, status: int, code: str, wrong: dict[str, str]) -> None:
     assert fields(refused(ours.post(KEYS, body), status, code)) == wrong
     assert rows(TrustedKey) == []
 
 
-def test_the_whole_way_from_signature_to_activation_under_require(ours: House) -> None:
+def test_a_signed_release_is_activated_under_the_policy_require(ours: TenantApi) -> None:
     policy = ours.call("PATCH", ours.url("pipelines/{pipeline_id}"), {"signaturePolicy": "require"}).json()
     assert policy["signaturePolicy"] == "require"
     body = {"releaseVersion": "1.0"}
@@ -106,13 +106,13 @@ def test_the_whole_way_from_signature_to_activation_under_require(ours: House) -
 
 
 @pytest.mark.parametrize("value", ["", "Require", "on", True, 1, [], {}])
-def test_a_policy_that_there_is_not_is_refused(ours: House, value: Any) -> None:
-    answer = ours.call("PATCH", ours.url("pipelines/{pipeline_id}"), {"signaturePolicy": value})
-    assert "signaturePolicy" in fields(refused(answer, 400, "INVALID_REQUEST"))
+def test_an_unknown_signature_policy_is_rejected(ours: TenantApi, value: Any) -> None:
+    response = ours.call("PATCH", ours.url("pipelines/{pipeline_id}"), {"signaturePolicy": value})
+    assert "signaturePolicy" in fields(refused(response, 400, "INVALID_REQUEST"))
     assert ours.get("pipelines/{pipeline_id}").json()["signaturePolicy"] == "off"
 
 
-def test_attachments_come_with_the_upload_are_told_and_downloaded_to_the_letter(ours: House) -> None:
+def test_attachments_are_uploaded_listed_and_downloaded_unchanged(ours: TenantApi) -> None:
     form = upload()
     document = json.loads(form["descriptor"].read())
     form["descriptor"].seek(0)
@@ -145,7 +145,7 @@ def test_attachments_come_with_the_upload_are_told_and_downloaded_to_the_letter(
         (json.dumps(signing.statement("sha256:" + "0" * 64)).encode(), "PROVENANCE_SUBJECT_UNKNOWN"),
     ],
 )
-def test_what_cannot_be_attached_is_refused_with_its_findings(ours: House, content: bytes, code: str) -> None:
+def test_an_invalid_attachment_is_rejected_with_its_findings(ours: TenantApi, content: bytes, code: str) -> None:
     document = refused(attach(ours, signed(ours), content), 400, "ATTACHMENT_INVALID")
     assert code in {error["code"] for error in document["errors"]}
     assert rows(Attachment) == []
@@ -164,8 +164,8 @@ def test_what_cannot_be_attached_is_refused_with_its_findings(ours: House, conte
         ({"attachment": [file(b" " * 5_000_000), file(b" " * 5_000_000)]}, "1.0", 413, "PAYLOAD_TOO_LARGE"),
     ],
 )
-def test_a_request_of_another_form_attaches_nothing(
-    ours: House, more: dict[str, Any], version: str, status: int, code: str
+def test_a_malformed_request_attaches_nothing(
+    ours: TenantApi, more: dict[str, Any], version: str, status: int, code: str
 ) -> None:
     for each in (value for values in more.values() for value in (values if isinstance(values, list) else [values])):
         if not isinstance(each, str):
@@ -174,17 +174,17 @@ def test_a_request_of_another_form_attaches_nothing(
     assert rows(Attachment) == []
 
 
-def test_a_revoked_release_takes_no_more(ours: House) -> None:
+def test_a_revoked_release_accepts_no_attachments(ours: TenantApi) -> None:
     ours.post("pipelines/{pipeline_id}/revocations", {"releaseVersion": "1.0", "reason": "leaked"})
     refused(attach(ours, signed(ours)), 409, "RELEASE_NOT_REGISTERED")
     assert rows(Attachment) == []
 
 
-def test_each_deed_asks_for_its_scope_and_a_denial_changes_nothing(ours: House) -> None:
+def test_each_operation_of_trust_needs_its_scope(ours: TenantApi) -> None:
     ours.post(KEYS, NEW)
     attach(ours, signed(ours))
     digest = Attachment.objects.get().digest
-    deeds: dict[Scope, list[Any]] = {
+    operations: dict[Scope, list[Any]] = {
         Scope.READ: [
             lambda token: ours.get(KEYS, token=token),
             lambda token: ours.get(f"{ATTACHMENTS}/{digest}", token=token),
@@ -195,21 +195,21 @@ def test_each_deed_asks_for_its_scope_and_a_denial_changes_nothing(ours: House) 
             lambda token: ours.post(f"{KEY}/revoke", {"reason": "leaked"}, token=token),
         ],
     }
-    for held, (needed, calls) in product(Scope, deeds.items()):
-        token = ours.token(held)
+    for scope, (needed, calls) in product(Scope, operations.items()):
+        token = ours.token(scope)
         for call in calls:
-            if held is not needed:
+            if scope is not needed:
                 before = rows(TrustedKey), rows(KeyRevocation), rows(Attachment)
                 refused(call(token), 403, "SCOPE_MISSING")
                 assert (rows(TrustedKey), rows(KeyRevocation), rows(Attachment)) == before
-    for needed, calls in deeds.items():
+    for needed, calls in operations.items():
         assert [call(ours.token(needed)).status_code for call in calls] in ([200, 200], [200], [201, 200])
 
 
-def test_another_tenants_keys_and_attachments_do_not_exist(ours: House) -> None:
+def test_keys_and_attachments_of_another_tenant_are_unknown(ours: TenantApi) -> None:
     ours.post(KEYS, NEW)
     attach(ours, signed(ours))
-    theirs = house()
+    theirs = tenant_api()
     making.registered(theirs.tenant, pipeline_id="org.example.theirs")
     digest = Attachment.objects.get().digest
     refused(theirs.post(f"{KEY}/revoke", {"reason": "mine now"}), 404, "KEY_UNKNOWN")

@@ -11,8 +11,8 @@ from django.apps import apps
 from django.db import transaction
 
 from tests import making, signing
-from tests.api.furnished import furnished
-from tests.api.house import ELSEWHERE, ENDPOINTS, House, file, house, refused, upload
+from tests.api.populated import populate
+from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, file, refused, tenant_api, upload
 
 pytestmark = pytest.mark.django_db
 Names = dict[str, str]
@@ -22,13 +22,13 @@ DIRECT = "artifact-uploads"
 OTHER = "org.example.other"
 
 
-Twin = tuple[House, Names]
+Twin = tuple[TenantApi, Names]
 
 
 def furnished_house() -> Twin:
-    """Return a house with objects of every kind, including a running, a waiting and a stranded execution."""
-    made = house()
-    found = furnished(made)
+    """Return a tenant with objects of every kind, including a running, a waiting and a stranded execution."""
+    made = tenant_api()
+    found = populate(made)
     making.claimed(made.tenant)
     worker = making.worker(making.active(made.tenant, pipeline_id=OTHER), "worker-2")
     making.execution(made.tenant, "stranded", pipeline_id=OTHER)
@@ -39,20 +39,20 @@ def furnished_house() -> Twin:
 
 @pytest.fixture
 def twins(settings: Any) -> list[Twin]:
-    """Two furnished houses, the older one first."""
+    """Two tenants with equal objects, the older one first."""
     settings.REST_WORKER_ORIGINS = ["http://worker.example"]
     return [furnished_house(), furnished_house()]
 
 
-def url(ours: House, path: str, names: Names) -> str:
+def url(ours: TenantApi, path: str, names: Names) -> str:
     return ours.url("") + path.format(**names)
 
 
-def anonymized(ours: House, path: str, names: Names) -> str:
+def anonymized(ours: TenantApi, path: str, names: Names) -> str:
     """Return the response to a GET with ids, times and the tenant replaced by placeholders."""
-    answer = ours.call("GET", url(ours, path, names))
-    assert answer.status_code == 200, (path, answer.content)
-    text = answer.content.decode().replace(ours.tenant.slug, "TENANT")
+    response = ours.call("GET", url(ours, path, names))
+    assert response.status_code == 200, (path, response.content)
+    text = response.content.decode().replace(ours.tenant.slug, "TENANT")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     known: dict[str, str] = {}
     return re.sub(
@@ -61,7 +61,7 @@ def anonymized(ours: House, path: str, names: Names) -> str:
 
 
 def test_a_tenant_sees_what_it_would_see_if_it_were_alone(subtests: pytest.Subtests) -> None:
-    """Both houses contain the same objects, so each sees what the first one saw before the second existed."""
+    """Both tenants have the same objects, so each sees what the first one saw before the second existed."""
     ours, our_names = furnished_house()
     paths = [*(path for path in READS if not path.startswith(DIRECT)), *FILTERED]
     alone = {path: anonymized(ours, path, our_names) for path in paths}
@@ -86,7 +86,7 @@ FILTERED = [
 ]
 
 
-def rows_of(theirs: House) -> list[Any]:
+def rows_of(theirs: TenantApi) -> list[Any]:
     """Return the tenant's rows of all tables."""
     found = []
     for app in ("tenancy", "releases", "executions"):
@@ -124,9 +124,9 @@ WRITES: list[tuple[str, str, Any, int]] = [
     ("POST", "pipelines/{pipeline_id}/activations", RELEASE, 201),
     ("POST", "pipelines/{pipeline_id}/revocations", RELEASE, 201),
     ("POST", "trusted-keys/{key_id}/revoke", {"reason": "leaked"}, 200),
-    ("POST", "executions/{execution_id}/redrive", {"reason": "mended"}, 200),
+    ("POST", "executions/{execution_id}/redrive", {"reason": "fixed"}, 200),
     ("POST", "executions/{live_id}/cancel", {"reason": "a mistake"}, 200),
-    ("POST", "campaigns", {"filters": FILTERS, "reason": "mended", "ratePerMinute": 1}, 201),
+    ("POST", "campaigns", {"filters": FILTERS, "reason": "fixed", "ratePerMinute": 1}, 201),
     ("POST", "campaigns/preview", {"filters": FILTERS}, 200),
     ("POST", "campaigns/{campaign_id}/pause", {}, 200),
     ("POST", "campaigns/{campaign_id}/cancel", {}, 200),
@@ -166,35 +166,37 @@ def test_a_write_changes_nothing_of_the_tenant_with_the_same_names(
                 sent = {
                     name: value.format(**names) if isinstance(value, str) else value for name, value in body.items()
                 }
-                answer = ours.call(method, url(ours, path, names), sent)
-                assert answer.status_code == status, answer.content
+                response = ours.call(method, url(ours, path, names), sent)
+                assert response.status_code == status, response.content
                 assert rows_of(theirs) == before
                 assert (rows_of(ours) != mine) is not path.endswith("preview")
 
 
-def test_a_preview_and_a_campaign_count_what_is_ones_own(twins: list[Twin]) -> None:
+def test_a_preview_and_a_campaign_count_only_their_tenant(twins: list[Twin]) -> None:
     for ours, _ in twins:
         found = ours.post("campaigns/preview", {"filters": FILTERS}).json()
         assert (found["count"], len(found["executions"])) == (3, 3)
-        started = ours.post("campaigns", {"filters": FILTERS, "reason": "mended", "ratePerMinute": 1}).json()
+        started = ours.post("campaigns", {"filters": FILTERS, "reason": "fixed", "ratePerMinute": 1}).json()
         assert started["progress"]["total"] == 3
 
 
 # --- submissions that take the slow path ---
 
 
-def submitted(ours: House, key: str, value: Any, batch: bool, pipeline_id: str = making.PIPELINE) -> tuple[int, Any]:
+def submitted(
+    ours: TenantApi, key: str, value: Any, batch: bool, pipeline_id: str = making.PIPELINE
+) -> tuple[int, Any]:
     body = {"pipelineId": pipeline_id, "input": value, "idempotencyKey": key}
-    answer = ours.post("executions:batch" if batch else "executions", {"items": [body]} if batch else body)
+    response = ours.post("executions:batch" if batch else "executions", {"items": [body]} if batch else body)
     if not batch:
-        return answer.status_code, answer.json()
-    [verdict] = answer.json()["items"]
+        return response.status_code, response.json()
+    [verdict] = response.json()["items"]
     return verdict["status"], verdict["execution"] or verdict["problem"]
 
 
 @pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
-def test_a_repeat_and_a_reused_key_answer_with_the_tenants_own_execution(batch: bool) -> None:
-    for ours in [house(), house()]:
+def test_repeated_and_reused_keys_return_the_tenants_own_execution(batch: bool) -> None:
+    for ours in [tenant_api(), tenant_api()]:
         for _ in range(2):
             status, found = submitted(ours, "first", {"n": 1}, batch)
             assert (status, found["executionId"], found["duplicate"]) == (200, str(ours.execution.pk), True)
@@ -208,9 +210,9 @@ def test_a_repeat_and_a_reused_key_answer_with_the_tenants_own_execution(batch: 
 
 
 @pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
-def test_a_refusal_tells_nothing_of_a_key_of_another_tenant(batch: bool) -> None:
+def test_an_error_shows_nothing_of_another_tenants_key(batch: bool) -> None:
     """The pipeline and the key only exist in the other tenant."""
-    twins = [house(), house()]
+    twins = [tenant_api(), tenant_api()]
     for ours, theirs in (twins, twins[::-1]):
         name = f"pipeline.of.{theirs.tenant.slug}"
         making.ready(theirs.tenant, pipeline_id=name)
@@ -222,7 +224,7 @@ def test_a_refusal_tells_nothing_of_a_key_of_another_tenant(batch: bool) -> None
 # --- names in bodies ---
 
 
-def test_the_name_of_another_tenants_question_answers_none(twins: list[Twin]) -> None:
+def test_the_identifier_of_another_tenants_interaction_completes_nothing(twins: list[Twin]) -> None:
     (ours, _), (theirs, names) = twins
     before = rows_of(theirs)
     for name in ("interactionId", "correlationId", "resumeToken"):
@@ -230,7 +232,7 @@ def test_the_name_of_another_tenants_question_answers_none(twins: list[Twin]) ->
     assert rows_of(theirs) == before
 
 
-def test_an_upload_and_an_attachment_go_to_ones_own_release(twins: list[Twin]) -> None:
+def test_uploads_and_attachments_belong_to_the_tenants_own_release(twins: list[Twin]) -> None:
     for (ours, names), (theirs, _) in (twins, twins[::-1]):
         before = rows_of(theirs)
         form: dict[str, Any] = {

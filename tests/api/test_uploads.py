@@ -1,4 +1,4 @@
-"""Direct uploads over REST."""
+"""REST of direct uploads."""
 
 import os
 from typing import Any
@@ -10,7 +10,7 @@ from releases.models import ArtifactUpload
 from releases.registration import direct_uploads
 from tenancy.roles import Scope
 from tests import making
-from tests.api.house import House, fields, refused
+from tests.api.tenant_api import TenantApi, fields, refused
 from tests.s3 import S3Place, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -23,11 +23,11 @@ def s3(settings: Any, s3_place: S3Place) -> None:
     use_s3(settings, s3_place)
 
 
-def test_an_upload_is_begun_sent_completed_and_stored(ours: House, s3: None) -> None:
-    begun = ours.post("artifact-uploads", DECLARED)
-    assert begun.status_code == 201, begun.content
-    upload = begun.json()
-    assert begun["Location"].endswith(f"/artifact-uploads/{upload['uploadId']}")
+def test_an_upload_is_started_sent_completed_and_stored(ours: TenantApi, s3: None) -> None:
+    started = ours.post("artifact-uploads", DECLARED)
+    assert started.status_code == 201, started.content
+    upload = started.json()
+    assert started["Location"].endswith(f"/artifact-uploads/{upload['uploadId']}")
     assert (upload["status"], upload["received"], upload["finding"]) == ("OPEN", 0, None)
     [part] = upload["missing"]
     path = f"artifact-uploads/{upload['uploadId']}"
@@ -42,12 +42,12 @@ def test_an_upload_is_begun_sent_completed_and_stored(ours: House, s3: None) -> 
     assert (again["uploadId"], again["status"], again["missing"]) == (upload["uploadId"], "STORED", [])
 
 
-def test_a_store_that_takes_none_says_so(ours: House) -> None:
+def test_a_store_without_direct_uploads_rejects_them(ours: TenantApi) -> None:
     refused(ours.post("artifact-uploads", DECLARED), 409, "DIRECT_UPLOADS_UNAVAILABLE")
     assert not ArtifactUpload.objects.exists()
 
 
-def test_only_who_may_register_has_anything_to_do_with_uploads(ours: House, theirs: House, s3: None) -> None:
+def test_uploads_need_the_register_scope(ours: TenantApi, theirs: TenantApi, s3: None) -> None:
     upload = ours.post("artifact-uploads", DECLARED).json()["uploadId"]
     before = list(ArtifactUpload.objects.values())
     for method, path in (
@@ -74,5 +74,5 @@ def test_only_who_may_register_has_anything_to_do_with_uploads(ours: House, thei
         ({**DECLARED, "size": 5 * 1024**3 + 1}, {"size": "MAX_VALUE"}),
     ],
 )
-def test_what_is_declared_wrongly_is_refused(ours: House, body: dict[str, Any], wrong: dict[str, str]) -> None:
+def test_an_invalid_declaration_is_rejected(ours: TenantApi, body: dict[str, Any], wrong: dict[str, str]) -> None:
     assert fields(refused(ours.post("artifact-uploads", body), 400, "INVALID_REQUEST")) == wrong

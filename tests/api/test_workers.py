@@ -1,4 +1,4 @@
-"""REST over workers: who there is, what became of them, drains, and stranded work."""
+"""REST of workers: lists, events, drains, and stranded work."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,12 +19,6 @@ from tests.raw_sql import rows
 pytestmark = pytest.mark.django_db
 PATH = f"workers/{making.PIPELINE}/worker-1"
 LONG_AGO = timezone.now() - timedelta(hours=1)
-
-
-@pytest.fixture(autouse=True)
-def static_root(settings: Any) -> None:
-    """The folder of static files is there in every installation, and its server warns where it is not."""
-    settings.STATIC_ROOT.mkdir(exist_ok=True)
 
 
 @pytest.fixture
@@ -52,7 +46,7 @@ def test_a_worker_is_drained_and_undrained(operator: Caller) -> None:
 
 
 @pytest.mark.parametrize("name", ["host/1", "a b", "ü", "drain", "w/drain/events"])
-def test_a_worker_of_any_name_has_its_addresses(ready: tuple[Tenant, Release], operator: Caller, name: str) -> None:
+def test_a_worker_of_any_name_has_valid_urls(ready: tuple[Tenant, Release], operator: Caller, name: str) -> None:
     making.worker(ready[1], name)
     assert operator.call("POST", f"workers/{making.PIPELINE}/{name}/drain")["workerId"] == name
     assert len(operator.get(f"workers/{making.PIPELINE}/{name}/events")["items"]) == 1
@@ -94,7 +88,7 @@ def test_workers_are_found_by_pipeline_release_and_state(ready: tuple[Tenant, Re
     assert operator.get("workers?state=DEAD", 400)["code"] == "INVALID_REQUEST"
 
 
-def test_an_execution_says_who_has_it_and_since_when_it_runs(
+def test_an_execution_shows_its_worker_and_when_it_started(
     ready: tuple[Tenant, Release], operator: Caller, settings: Any
 ) -> None:
     owner, _ = ready
@@ -139,7 +133,7 @@ def test_stranded_work_is_listed_by_release(ready: tuple[Tenant, Release], opera
     assert found == {"pin": pin, "executions": 1, "reasons": ["STOPPED"]}
 
 
-@pytest.mark.parametrize("order", ["drain", "undrain"])
+@pytest.mark.parametrize("operation", ["drain", "undrain"])
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -153,14 +147,16 @@ def test_stranded_work_is_listed_by_release(ready: tuple[Tenant, Release], opera
         (b"\xff", 400, "INVALID_REQUEST"),
     ],
 )
-def test_a_malformed_order_changes_nothing(operator: Caller, order: str, body: Any, status: int, code: str) -> None:
+def test_a_malformed_request_changes_nothing(
+    operator: Caller, operation: str, body: Any, status: int, code: str
+) -> None:
     before = rows(Worker), rows(WorkerEvent)
-    assert operator.call("POST", f"{PATH}/{order}", body, status)["code"] == code
+    assert operator.call("POST", f"{PATH}/{operation}", body, status)["code"] == code
     assert (rows(Worker), rows(WorkerEvent)) == before
 
 
 @pytest.mark.parametrize(("method", "last"), [("POST", "drain"), ("POST", "undrain"), ("GET", "events")])
-def test_what_is_not_the_tenants_own_is_not_there(
+def test_workers_of_another_tenant_are_unknown(
     ready: tuple[Tenant, Release], operator: Caller, method: str, last: str
 ) -> None:
     before = rows(Worker), rows(WorkerEvent)
@@ -171,11 +167,11 @@ def test_what_is_not_the_tenants_own_is_not_there(
     assert (rows(Worker), rows(WorkerEvent)) == before
 
 
-def test_reading_is_not_enough_to_give_orders(ready: tuple[Tenant, Release]) -> None:
+def test_the_read_scope_does_not_permit_drains(ready: tuple[Tenant, Release]) -> None:
     before = rows(Worker), rows(WorkerEvent)
     reader = Caller(ready[0], Scope.READ, Scope.SUBMIT, Scope.ACTIVATE, Scope.ADMINISTER)
-    for order in ("drain", "undrain"):
-        assert reader.call("POST", f"{PATH}/{order}", status=403)["code"] == "SCOPE_MISSING"
+    for operation in ("drain", "undrain"):
+        assert reader.call("POST", f"{PATH}/{operation}", status=403)["code"] == "SCOPE_MISSING"
     assert (rows(Worker), rows(WorkerEvent)) == before
     blind = Caller(ready[0], Scope.OPERATE)
     for path in ("workers", "stranded", f"{PATH}/events"):
@@ -191,9 +187,7 @@ REST_WORKER = {
 }
 
 
-def test_a_worker_that_is_called_over_http_is_registered_beaten_for_and_drained(
-    operator: Caller, settings: Any
-) -> None:
+def test_a_rest_worker_is_registered_kept_alive_and_drained(operator: Caller, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
     made = operator.call("POST", "workers", REST_WORKER)
     assert (made["protocol"], made["endpoint"], made["state"]) == ("rest", REST_WORKER["endpoint"], "HEALTHY")
@@ -228,7 +222,7 @@ def test_a_worker_that_is_called_over_http_is_registered_beaten_for_and_drained(
         ("https://orders.internal:8443/a?b#c", ["ENDPOINT_HAS_PATH", "ENDPOINT_HAS_QUERY", "ENDPOINT_HAS_FRAGMENT"]),
     ],
 )
-def test_an_endpoint_that_is_not_an_origin_is_refused_and_never_called(
+def test_an_endpoint_that_is_not_an_origin_is_rejected(
     operator: Caller, settings: Any, endpoint: str, codes: list[str]
 ) -> None:
     settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
@@ -240,17 +234,17 @@ def test_an_endpoint_that_is_not_an_origin_is_refused_and_never_called(
 
 
 @pytest.mark.parametrize("endpoint", ["https://orders.internal", "http://orders.internal:8443"])
-def test_a_worker_at_an_origin_that_is_not_allowed_is_refused(operator: Caller, settings: Any, endpoint: str) -> None:
+def test_a_worker_at_a_forbidden_origin_is_rejected(operator: Caller, settings: Any, endpoint: str) -> None:
     settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
     refused = operator.call("POST", "workers", {**REST_WORKER, "endpoint": endpoint}, 422)
     assert refused["code"] == "WORKER_ENDPOINT_REFUSED"
     assert not Worker.objects.filter(worker_id="rest-1").exists()
 
 
-def test_nobody_speaks_for_a_worker_that_speaks_for_itself(operator: Caller, settings: Any) -> None:
+def test_no_client_sends_heartbeats_for_a_celery_worker(operator: Caller, settings: Any) -> None:
     settings.REST_WORKER_ORIGINS = ["https://orders.internal:8443"]
     before = rows(Worker)
     assert operator.call("POST", f"{PATH}/heartbeat", None, 409)["code"] == "WORKER_BEATS_ITSELF"
-    taken = operator.call("POST", "workers", {**REST_WORKER, "workerId": "worker-1"}, 409)
-    assert taken["code"] == "WORKER_BEATS_ITSELF"
+    refused = operator.call("POST", "workers", {**REST_WORKER, "workerId": "worker-1"}, 409)
+    assert refused["code"] == "WORKER_BEATS_ITSELF"
     assert rows(Worker) == before

@@ -82,7 +82,7 @@ def test_the_overview_follows_by_itself_until_the_session_ends(
     tenant: TenantInUse, log_in: LogIn, v1: BuiltRelease
 ) -> None:
     page = log_in(tenant, Role.VIEWER)
-    expect(page.locator("[data-pipelines]")).to_contain_text("there is no pipeline")
+    expect(page.locator("[data-pipelines]")).to_contain_text("No pipelines yet")
     tenant.register(v1)
     tenant.activate(v1, "seen at once")
     expect(page.locator("[data-activations]")).to_contain_text("seen at once", timeout=20_000)

@@ -7,14 +7,9 @@ import pytest
 from tests.celery_worker.working import KEY, Working, command
 from tests.running import eventually
 from wire.broker import client
-from wire.messages.celery_messages import (
-    EXECUTE_TASK,
-    HEARTBEAT_QUEUE,
-    OUTCOME_QUEUE,
-    CommandGroup,
-    seal,
-    ticket_of,
-)
+from wire.messages.celery_messages import CommandGroup
+from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_QUEUE, OUTCOME_QUEUE, ticket_of
+from wire.messages.sealing import seal
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Celery warns in the worker's threads
 

@@ -9,15 +9,9 @@ from tests.celery_worker.working import KEY, NAME, Working, command
 from tests.running import eventually
 from wire.broker import client
 from wire.broker.client import Ticket, dead_messages_of
-from wire.messages.celery_messages import (
-    EXECUTE_TASK,
-    ORDER_TASK,
-    CommandGroup,
-    Heartbeat,
-    Order,
-    seal,
-    ticket_of,
-)
+from wire.messages.celery_messages import CommandGroup, Heartbeat, Instruction
+from wire.messages.queues import EXECUTE_TASK, INSTRUCTION_TASK, ticket_of
+from wire.messages.sealing import seal
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Celery warns in the worker's threads
 
@@ -112,7 +106,7 @@ def test_a_free_thread_takes_the_next_command_at_once(worker: Working) -> None:
 
 @pytest.mark.parametrize("wrong", ["order", "commands", "nothing"])
 def test_a_message_in_the_wrong_queue_is_moved_aside_and_takes_no_place(worker: Working, wrong: str) -> None:
-    order = seal(worker.identity, Order(worker_id=NAME, drain=True), KEY)
+    order = seal(worker.identity, Instruction(worker_id=NAME, drain=True), KEY)
     lost = command(5)
     commands = seal(worker.identity, CommandGroup(commands=[lost]), KEY)
     dead = dead_messages_of(worker.orders if wrong == "commands" else worker.queue)
@@ -120,7 +114,7 @@ def test_a_message_in_the_wrong_queue_is_moved_aside_and_takes_no_place(worker: 
     if wrong == "commands":
         client.send(EXECUTE_TASK, commands, queue=worker.orders, ticket=Ticket("t", 30))
     elif wrong == "order":
-        client.send(ORDER_TASK, order, queue=worker.queue)
+        client.send(INSTRUCTION_TASK, order, queue=worker.queue)
     else:
         worker.owner.lpush(worker.queue, "nothing")
     eventually(lambda: worker.owner.llen(dead) == before + 1, what="the dead message")

@@ -9,7 +9,7 @@ from pipelines.errors import DefinitionError
 from tests.celery_worker.gated import Gated
 from tests.celery_worker.working import Working, command, working
 from tests.running import eventually
-from wire.messages.celery_messages import OUTCOME_QUEUE
+from wire.messages.queues import OUTCOME_QUEUE
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Celery warns in the worker's threads
 

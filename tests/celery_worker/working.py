@@ -29,25 +29,25 @@ from wire.broker import client
 from wire.documents.descriptor import parse_descriptor
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import (
-    EXECUTE_TASK,
-    HEARTBEAT_QUEUE,
-    ORDER_TASK,
-    OUTCOME_QUEUE,
     Checkpoint,
     Command,
     CommandGroup,
     Heartbeat,
-    Order,
+    Instruction,
     Outcome,
     OutcomeGroup,
-    decode,
-    order_queue_of,
-    queue_of,
-    seal,
-    ticket_of,
-    verify,
 )
 from wire.messages.notices import Refusal, RefusalCode
+from wire.messages.queues import (
+    EXECUTE_TASK,
+    HEARTBEAT_QUEUE,
+    INSTRUCTION_TASK,
+    OUTCOME_QUEUE,
+    instruction_queue_of,
+    queue_of,
+    ticket_of,
+)
+from wire.messages.sealing import decode, seal, verify
 from wire.worker_keys import worker_key
 
 KEY = worker_key("a secret", "acme")
@@ -86,7 +86,7 @@ class Working:
             "acme", descriptor.pipeline_id, descriptor.contract_version, descriptor.release_version
         )
         self.queue = queue_of(self.identity)
-        self.orders = order_queue_of(self.identity, NAME)
+        self.orders = instruction_queue_of(self.identity, NAME)
         self._url, self._broker = url, valkey.url
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._received: list[Heartbeat] = []
@@ -129,12 +129,12 @@ class Working:
     # --- messages to the worker ---
 
     def order(self, *, drain: bool = False, lost: Sequence[Command] = ()) -> None:
-        order = Order(worker_id=NAME, drain=drain, lost_leases=[each.lease_token for each in lost])
-        client.send_latest(ORDER_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
+        order = Instruction(worker_id=NAME, drain=drain, lost_leases=[each.lease_token for each in lost])
+        client.send_latest(INSTRUCTION_TASK, seal(self.identity, order, KEY), queue=self.orders, seconds=60)
 
     def refuse(self, nonce: str, code: RefusalCode) -> None:
         refusal = Refusal(nonce=nonce, code=code).model_dump(by_alias=True)
-        client.send_latest(ORDER_TASK, refusal, queue=self.orders, seconds=60)
+        client.send_latest(INSTRUCTION_TASK, refusal, queue=self.orders, seconds=60)
 
     def send(self, *commands: Command, ticket: bool = True) -> None:
         """Send the commands in one message."""

@@ -31,14 +31,14 @@ def sent(task: str) -> int:
     return [found for found, _ in taken(current_app.conf.task_default_queue)].count(task)
 
 
-@pytest.mark.parametrize("ring", [wakeup.ring, wakeup.ring_once])
+@pytest.mark.parametrize("ring", [wakeup.send, wakeup.send_once])
 def test_a_wake_up_is_sent_once_with_the_commit(ring: Callable[[str], None], task: str) -> None:
     with transaction.atomic():
         ring(task)
     assert sent(task) == 1
 
 
-@pytest.mark.parametrize("ring", [wakeup.ring, wakeup.ring_once])
+@pytest.mark.parametrize("ring", [wakeup.send, wakeup.send_once])
 def test_a_wake_up_that_is_rolled_back_is_not_sent(ring: Callable[[str], None], task: str) -> None:
     with transaction.atomic():
         ring(task)
@@ -48,9 +48,9 @@ def test_a_wake_up_that_is_rolled_back_is_not_sent(ring: Callable[[str], None], 
 
 def test_this_process_is_woken_after_the_commit(task: str) -> None:
     woken = Event()
-    wakeup.answer_here(task, woken.set)
+    wakeup.handle_here(task, woken.set)
     with transaction.atomic():
-        wakeup.ring_once(task)
+        wakeup.send_once(task)
         assert not woken.wait(0.2)
     assert woken.wait(30)
 
@@ -63,6 +63,6 @@ def test_a_process_knows_a_new_key_once_it_is_committed(change: Callable[..., Wo
     with transaction.atomic():
         made = change(owner, actor="user:x")
         assert active_keys(owner.slug)[0] == made
-        tenant_keys.forget()
+        tenant_keys.cache.clear()
         assert results_of(race(partial(active_keys, owner.slug))) == [before]
     assert active_keys(owner.slug)[0] == made

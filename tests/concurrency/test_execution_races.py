@@ -29,7 +29,8 @@ from tests.building import eventually
 from tests.concurrency.racing import parted, race, results_of
 from tests.concurrency.sessions import stopped_before_reading
 from wire.broker.acl import COORDINATOR
-from wire.messages.celery_messages import MOST_SEALS, Heartbeat, Outcome, OutcomeGroup
+from wire.messages.celery_messages import Heartbeat, Outcome, OutcomeGroup
+from wire.messages.sealing import MOST_SEALS
 from wire.messages.task_messages import LONGEST_MESSAGE
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -319,7 +320,7 @@ def test_a_command_that_is_found_too_large_late_fails_nothing_that_was_claimed_s
     settings.WORKER_SECRET_FALLBACKS = [f"a secret of before {number}" for number in range(MOST_SEALS - 1)]
     owner, _ = ready()
     execution = making.execution(owner, value={"text": "x" * (LONGEST_MESSAGE * 3 // 4 // MOST_SEALS)})
-    tenant_keys.forget()
+    tenant_keys.cache.clear()
     with stopped_before_reading(WorkerKeyChange, dispatch.dispatch) as stopped:
         Execution.objects.filter(pk=execution.pk).update(lease_expires_at=LONG_AGO)
         assert sweep.expire_leases() == 1

@@ -20,7 +20,7 @@ from executions.lifecycle import checkpoints, moves, outcome
 from executions.lifecycle.moves import Claim, Move, Note
 from executions.lifecycle.states import State
 from executions.models import AwaitUnit, CampaignItem, Execution, Worker
-from executions.submission.submission import Order, submit_many
+from executions.submission.submission import ExecutionRequest, submit_many
 from releases.models import Blob, Pipeline
 from tenancy.login_throttle import Attempt
 from tenancy.models import LoginCounter
@@ -194,7 +194,7 @@ def test_submissions_write_their_keys_in_order() -> None:
     owner, _ = making.ready()
 
     def submit(*keys: str) -> list[str]:
-        orders = [Order(making.PIPELINE, {"n": 1}, key) for key in keys]
+        orders = [ExecutionRequest(making.PIPELINE, {"n": 1}, key) for key in keys]
         return [type(made).__name__ for made in submit_many(owner, orders, actor="token:x")]
 
     with thread() as other:

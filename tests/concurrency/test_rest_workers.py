@@ -210,7 +210,7 @@ def test_an_unavailable_database_does_not_end_the_call_of_a_worker(flow: Flow, m
     made = making.execution(flow.owner, "k", ORDER, PIPELINE)
     [claim] = making.claimed(flow.owner)
     flow.double.faults, flow.double.slow_seconds = ["slow"], 0.5
-    monkeypatch.setattr(exchange, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(exchange, "CHECK_SECONDS", 0.05)
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
     assert dispatch.run(claim.execution_id, claim.lease_token)
     made.refresh_from_db()

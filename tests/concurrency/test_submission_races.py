@@ -11,7 +11,7 @@ from django.db import connection, connections, transaction
 
 from executions.models import Execution
 from executions.submission.insertion import LARGE_BYTES
-from executions.submission.submission import Order, Submission, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.usefixtures("committed")
 Verdicts = list[Submission | CoordinatorError]
 
 
-def orders(*keys: str, pipeline_id: str = making.PIPELINE, value: Any = None) -> list[Order]:
-    return [Order(pipeline_id, {"n": 1} if value is None else value, key) for key in keys]
+def orders(*keys: str, pipeline_id: str = making.PIPELINE, value: Any = None) -> list[ExecutionRequest]:
+    return [ExecutionRequest(pipeline_id, {"n": 1} if value is None else value, key) for key in keys]
 
 
 def codes(verdicts: Verdicts) -> list[str]:
@@ -34,7 +34,7 @@ def codes(verdicts: Verdicts) -> list[str]:
 
 @contextmanager
 def submitting(
-    owner: Tenant, batch: list[Order], *, within: Callable[[], Any] = nullcontext
+    owner: Tenant, batch: list[ExecutionRequest], *, within: Callable[[], Any] = nullcontext
 ) -> Iterator[Future[Verdicts]]:
     """Submit a batch in a separate thread, in the context `within`. Its INSERT waits while the block runs.
 

@@ -36,7 +36,8 @@ from tests import making, signing
 from tests.concurrency import scenes
 from tests.concurrency.scenes import Scene
 from tests.concurrency.sessions import Call, stopped_before_writing
-from wire.messages.celery_messages import MOST_SEALS, OutcomeGroup
+from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.sealing import MOST_SEALS
 from wire.messages.task_messages import LONGEST_MESSAGE
 
 pytestmark = pytest.mark.usefixtures("committed")

@@ -1,4 +1,4 @@
-"""The documentation and the code are held together: settings, error codes, and the commands that the README shows."""
+"""The documentation agrees with the code: settings, errors, findings, and links between pages."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,8 @@ from foundation.errors import CoordinatorError
 from releases import errors as releases_errors  # noqa: F401
 from wire.documents import shape
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 FINDING = re.compile(
     r'"((?:DOCUMENT|DESCRIPTOR|CONTRACT|COMPOSITION|IDENTITY|ARTIFACT|ARCHIVE|UPLOAD|IMAGE'
     r'|ATTACHMENT|ENVELOPE|SIGNATURE|PROVENANCE|SBOM)_[A-Z0-9_]+)"'
@@ -22,7 +23,7 @@ SHAPED = ("DESCRIPTOR", "CONTRACT", "ATTACHMENT")
 
 
 def table_rows(page: str) -> list[list[str]]:
-    """The cells of every table row whose first cell is code."""
+    """Return the cells of every table row whose first cell is code."""
     lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
 
@@ -48,8 +49,8 @@ def test_every_error_is_documented_with_its_status_and_title() -> None:
     assert {code for code, _ in FRAMEWORK.values()} <= documented.keys()
 
 
-def test_every_finding_is_documented_and_every_documented_one_is_made() -> None:
-    """Findings are named where they are made; those of `wire.documents.shape` are made for each kind of document."""
+def test_every_finding_is_documented_and_every_documented_finding_exists() -> None:
+    """A finding is created with a literal code. `wire.documents.shape` creates codes for each kind of document."""
     sources = [
         file
         for folder in ("releases", "wire/archive", "wire/documents", "coordinator")
@@ -64,8 +65,22 @@ def test_every_finding_is_documented_and_every_documented_one_is_made() -> None:
     assert documented == (named | shaped) - raised - env.declared.keys()
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
-def test_links_between_pages_lead_somewhere(page: str) -> None:
-    text = (DOCS / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (DOCS / target).exists(), target
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
+)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page, in GitHub's form."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_to_existing_files_and_headings(page: str) -> None:
+    path = ROOT / page
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)", path.read_text(encoding="utf-8")):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), f"{target}#{anchor}"

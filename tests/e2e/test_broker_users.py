@@ -17,7 +17,7 @@ from tests.e2e.conftest import product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from tests.tls_proxy import make_certificate, over_tls, tls_in_front_of
 from wire.broker.tls import tls_options
-from wire.messages.celery_messages import tenant_prefix
+from wire.messages.queues import tenant_prefix
 
 
 def work(tenant: TenantInUse, release: BuiltRelease) -> None:

@@ -137,7 +137,7 @@ def test_no_process_falls_with_the_broker_whatever_it_has_in_hand(
             ]
             valkey.kill()
             made.append(tenant.accepted("tests.pinned", {"number": 0}, f"{round_number}:down")["executionId"])
-            valkey.forget()
+            valkey.remove_data()
             valkey.start()
         for execution_id in made:
             tenant.wait_for(execution_id, "SUCCEEDED", seconds=90)

@@ -9,7 +9,7 @@ from redis import Redis
 
 from tests.e2e.conftest import product_with_own_broker
 from tests.running import BuiltRelease, RunningProduct, TenantInUse
-from wire.messages.celery_messages import HEARTBEAT_QUEUE, HEARTBEAT_TASK
+from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK
 from wire.messages.task_messages import NOTHING_FOLLOWS, TaskMessages
 
 PLAIN = {"task": HEARTBEAT_TASK, "eta": None, "expires": None, "retries": 0}

@@ -88,7 +88,7 @@ def test_workers_that_never_answer_delay_no_request_and_no_other_check(
     def errors() -> set[str]:
         return {worker["capabilityError"] for worker in hangs.get("workers")["items"]}
 
-    eventually(lambda: "no whole answer came in time" in "".join(errors()), what="the verdict on a worker that hangs")
+    eventually(lambda: "no complete response in time" in "".join(errors()), what="the verdict on a worker that hangs")
 
 
 @contextmanager

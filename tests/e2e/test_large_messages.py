@@ -13,7 +13,8 @@ from redis import Redis
 
 from tests.running import RunningProduct, eventually
 from wire.broker import client
-from wire.messages.celery_messages import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK, seal_of
+from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
+from wire.messages.sealing import seal_of
 from wire.messages.task_messages import NOTHING_FOLLOWS
 from wire.worker_keys import WorkerKey, worker_key
 

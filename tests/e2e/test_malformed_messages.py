@@ -15,7 +15,7 @@ from coordinator.celery import app
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, eventually
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import EXECUTE_TASK, ORDER_TASK, order_queue_of, queue_of
+from wire.messages.queues import EXECUTE_TASK, INSTRUCTION_TASK, instruction_queue_of, queue_of
 from wire.messages.task_messages import NOTHING_FOLLOWS, TaskMessages, signing_keys
 
 pytestmark = pytest.mark.timeout(240)
@@ -161,7 +161,11 @@ def queues(hosted: TenantInUse, release: BuiltRelease) -> dict[str, list[str]]:
     """The tasks that each queue of control workers and transition workers may carry."""
     pin = [release.document[member] for member in ("pipelineId", "contractVersion", "releaseVersion")]
     identity = ReleaseIdentity(hosted.tenant.slug, *pin)
-    return {**CONTROL_TASKS, queue_of(identity): [EXECUTE_TASK], order_queue_of(identity, "fuzzed"): [ORDER_TASK]}
+    return {
+        **CONTROL_TASKS,
+        queue_of(identity): [EXECUTE_TASK],
+        instruction_queue_of(identity, "fuzzed"): [INSTRUCTION_TASK],
+    }
 
 
 def test_no_message_ends_a_process(hosted: TenantInUse, v1: BuiltRelease, v2: BuiltRelease) -> None:

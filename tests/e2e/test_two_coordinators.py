@@ -103,7 +103,7 @@ def test_each_goes_on_with_what_the_other_began_and_either_may_be_killed(
 ) -> None:
     one, other = pair.client(pair.one), pair.client(pair.other)
     one.upload(PIPELINE, v1.descriptor, v1.artifact)
-    assert other.verdict(PIPELINE, "1.0")["status"] == "REGISTERED"
+    assert other.verified(PIPELINE, "1.0")["status"] == "REGISTERED"
     other.activate(PIPELINE, "1.0", "registered through the other one")
     pair.host(v1, "worker-v1")
     first = one.submit(PIPELINE, {"number": 1}, "first")["executionId"]
@@ -116,7 +116,7 @@ def test_each_goes_on_with_what_the_other_began_and_either_may_be_killed(
     kill(pair.one)
     # Where it died while it verified, the sweep finds that out after two minutes.
     pair.let_time_pass_for_verifications()
-    assert other.verdict(PIPELINE, "2.0", seconds=60)["status"] == "REGISTERED"
+    assert other.verified(PIPELINE, "2.0", seconds=60)["status"] == "REGISTERED"
     assert other.finished(between)["pin"]["releaseVersion"] == "1.0"
     other.activate(PIPELINE, "2.0", "after the loss of a host")
     pair.host(v2, "worker-v2")

@@ -53,7 +53,7 @@ class Installation:
         """Register and activate a release, and start its first worker."""
         client = self.clients()[0]
         client.upload(release.pipeline_id, release.descriptor, release.artifact)
-        assert client.verdict(release.pipeline_id, "1.0")["status"] == "REGISTERED"
+        assert client.verified(release.pipeline_id, "1.0")["status"] == "REGISTERED"
         client.activate(release.pipeline_id, "1.0", "first")
         self.host(release, worker, self.key())
         client.wait_for_worker(worker)

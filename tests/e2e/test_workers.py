@@ -16,15 +16,10 @@ from tests.e2e.conftest import PIPELINES
 from tests.running import BuiltRelease, RunningProduct, TenantInUse, build, eventually
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    EXECUTE_TASK,
-    ORDER_TASK,
-    TOLERANCE,
-    Order,
-    order_queue_of,
-    queue_of,
-    seal,
-)
+from wire.messages.celery_messages import Instruction
+from wire.messages.limits import TOLERANCE
+from wire.messages.queues import EXECUTE_TASK, INSTRUCTION_TASK, instruction_queue_of, queue_of
+from wire.messages.sealing import seal
 from wire.worker_keys import WorkerKey, worker_key
 
 
@@ -118,7 +113,7 @@ class Two:
 
     def send(self, message: Any) -> None:
         """Whatever anybody who reaches the broker may put into the worker's queue of orders."""
-        client.send_latest(ORDER_TASK, message, queue=order_queue_of(self.identity, "drained"), seconds=60)
+        client.send_latest(INSTRUCTION_TASK, message, queue=instruction_queue_of(self.identity, "drained"), seconds=60)
 
     @property
     def identity(self) -> ReleaseIdentity:
@@ -127,7 +122,7 @@ class Two:
 
     def sealed(self, *, drain: bool, key: WorkerKey | None = None, name: str = "drained") -> dict[str, Any]:
         own = worker_key(settings.WORKER_SECRET, self.tenant.tenant.slug)
-        return seal(self.identity, Order(worker_id=name, drain=drain), own if key is None else key)
+        return seal(self.identity, Instruction(worker_id=name, drain=drain), own if key is None else key)
 
     def log_has(self, text: str) -> None:
         eventually(lambda: text in self.log(), what=f"{text!r} in the worker's log")
@@ -221,7 +216,7 @@ def test_orders_that_the_broker_lost_are_given_again(
         for order, taking, then in (("drain", False, "other"), ("undrain", True, "drained")):
             valkey.kill()
             two.order(order)
-            valkey.forget()
+            valkey.remove_data()
             valkey.start()
             two.wait_until(taking=taking)
             if taking:

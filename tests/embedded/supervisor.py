@@ -1,7 +1,6 @@
-"""A supervisor for the tests to kill: real servers and a child with a grandchild; prints a line once all run.
+"""A supervisor for the tests to kill. It runs the servers, and a child with descendants.
 
-`supervisor.py FOLDER` reads and writes the servers, prints the URLs as JSON, and then sleeps until it is
-killed.
+`supervisor.py FOLDER` prints the URLs of the servers as JSON when all run, and then sleeps until it is killed.
 """
 
 import json
@@ -17,12 +16,12 @@ from embedded.children import Children
 
 
 def main(folder: Path) -> None:
-    """Start everything and wait."""
-    # Where the tests run in the background, whoever started them may have had these ignored from the start.
+    """Start the servers and the child, and sleep."""
+    # A shell that starts the tests in the background may have set these to be ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with Backing(folder, outside={}) as backing, Children(folder) as children:
-        # The second sleeper is a daemon: its own session, and its parent ends at once.
+        # The first sleeper is a daemon: it has a separate session, and its parent ends at once.
         children.start("sleeper", ["sh", "-c", "setsid -f sleep 600; sleep 600 & sleep 600"])
         urls = backing.environment()
         with psycopg.connect(urls["DATABASE_URL"]) as connection:

@@ -1,4 +1,4 @@
-"""The servers together: as root or an ordinary user, beside outside ones, after a kill of the supervisor."""
+"""The servers together: as root, as an ordinary user, with outside servers, and after a kill of the supervisor."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def wait_until_gone(pids: list[int], seconds: float) -> list[int]:
 
 
 def gone(pid: int) -> bool:
-    """Whether it has ended; an orphan may stay a zombie until the machine's first process collects it."""
+    """True if the process has ended. An orphan may be a zombie until the init process waits for it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def as_ordinary_user(folder: Path) -> Iterator[list[str]]:
-    """What to put before a command to run it as an ordinary user who owns `folder`; nothing when we are one.
+    """A prefix that runs a command as an ordinary user who owns `folder`; empty if the tests do not run as root.
 
     The interpreter and the packages may lie in root's home. That is no part of the test, so the user gets a
     copy of the programs that check who may read them, and for the rest the one right to read there.
@@ -82,7 +82,7 @@ def as_ordinary_user(folder: Path) -> Iterator[list[str]]:
         yield ["setpriv", *user, *rights, "env", f"PYTHONPATH={packages}:{ROOT}"]
 
 
-def test_a_killed_supervisor_leaves_no_process_behind(folder: Path) -> None:
+def test_no_process_outlives_a_killed_supervisor(folder: Path) -> None:
     process, _ = start_supervisor(folder, prefix=[])
     everyone = descendants(process.pid)
     # Three guards, valkey, the postmaster with at least five of its own, and four sleepers.
@@ -93,7 +93,7 @@ def test_a_killed_supervisor_leaves_no_process_behind(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_supervisor_that_a_signal_ends_leaves_no_process_behind(folder: Path, number: signal.Signals) -> None:
+def test_no_process_outlives_a_supervisor_that_a_signal_ends(folder: Path, number: signal.Signals) -> None:
     process, _ = start_supervisor(folder, prefix=[])
     everyone = descendants(process.pid)
     process.send_signal(number)
@@ -101,7 +101,7 @@ def test_a_supervisor_that_a_signal_ends_leaves_no_process_behind(folder: Path, 
     assert wait_until_gone(everyone, 10) == []
 
 
-def test_the_next_start_after_a_killed_supervisor_finds_the_data_at_once(folder: Path) -> None:
+def test_servers_restart_with_their_data_after_a_killed_supervisor(folder: Path) -> None:
     process, urls = start_supervisor(folder, prefix=[])
     with psycopg.connect(urls["DATABASE_OWNER_URL"]) as connection:
         connection.execute("CREATE TABLE note AS SELECT 'here' AS text")
@@ -114,7 +114,7 @@ def test_the_next_start_after_a_killed_supervisor_finds_the_data_at_once(folder:
     process.wait()
 
 
-def test_an_ordinary_user_has_the_same_servers(folder: Path, as_ordinary_user: list[str]) -> None:
+def test_an_ordinary_user_can_run_the_servers(folder: Path, as_ordinary_user: list[str]) -> None:
     process, urls = start_supervisor(folder, prefix=as_ordinary_user)
     try:
         assert Path(f"/proc/{process.pid}").stat().st_uid != 0
@@ -130,7 +130,7 @@ def test_an_ordinary_user_has_the_same_servers(folder: Path, as_ordinary_user: l
     assert wait_until_gone(everyone, 10) == []
 
 
-def test_a_temporary_folder_goes_with_the_servers() -> None:
+def test_stopping_the_servers_removes_a_temporary_folder() -> None:
     with Backing(durable=False, outside={}) as backing:
         folder = backing.folder
         place = (folder / "postgres").resolve()
@@ -139,14 +139,14 @@ def test_a_temporary_folder_goes_with_the_servers() -> None:
     assert not place.exists()
 
 
-def test_outside_servers_are_used_as_they_are(folder: Path) -> None:
+def test_outside_servers_are_used_unchanged(folder: Path) -> None:
     outside = {"DATABASE_URL": "postgresql://elsewhere/db", "REDIS_URL": "redis://elsewhere"}
     with Backing(folder, outside=outside) as backing:
         assert (backing.postgres, backing.valkey) == (None, None)
         assert backing.environment() == outside | {"DATABASE_OWNER_URL": "postgresql://elsewhere/db"}
 
 
-def test_one_outside_server_turns_only_its_own_counterpart_off(folder: Path) -> None:
+def test_an_outside_server_replaces_only_its_local_counterpart(folder: Path) -> None:
     outside = {
         "DATABASE_URL": "postgresql://elsewhere/db",
         "DATABASE_OWNER_URL": "postgresql://owner@elsewhere/db",
@@ -158,7 +158,7 @@ def test_one_outside_server_turns_only_its_own_counterpart_off(folder: Path) -> 
             assert client.ping()
 
 
-def test_where_the_servers_account_cannot_reach_the_data_it_lies_in_a_place_of_root(folder: Path) -> None:
+def test_data_that_the_servers_account_cannot_access_is_stored_elsewhere(folder: Path) -> None:
     folder.chmod(0o700)
     with Backing(folder, durable=False, outside={}) as backing:
         assert backing.postgres is not None

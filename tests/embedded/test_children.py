@@ -1,4 +1,4 @@
-"""Children of a supervisor: how they end, and that nothing of them stays behind."""
+"""How child processes end, and that none of their descendants outlives them."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def within(seconds: float, condition: Callable[[], bool]) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Whether it has ended; an orphan may stay a zombie until the machine's first process collects it."""
+    """True if the process has ended. An orphan may be a zombie until the init process waits for it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -37,7 +37,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "child.log"
 
 
-def test_a_command_that_does_not_exist_is_an_error_at_once(log: Path) -> None:
+def test_a_missing_command_is_an_error_at_once(log: Path) -> None:
     with pytest.raises(ChildError, match=r"ghost could not start: .*No such file"):
         Child(["/no/such/command"], name="ghost", log=log)
 
@@ -45,11 +45,11 @@ def test_a_command_that_does_not_exist_is_an_error_at_once(log: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)]
 )
-def test_the_status_is_the_one_a_shell_would_show(log: Path, script: str, status: int) -> None:
+def test_the_status_is_that_of_a_shell(log: Path, script: str, status: int) -> None:
     assert Child(["sh", "-c", script], name="child", log=log).wait(10) == status
 
 
-def test_output_and_errors_go_to_the_log_and_into_the_message(log: Path) -> None:
+def test_the_log_and_the_error_contain_the_output(log: Path) -> None:
     child = Child(["sh", "-c", "echo out; echo err >&2; exit 3"], name="talker", log=log)
     child.wait(10)
     assert child.log_tail() == "out\nerr"
@@ -57,7 +57,7 @@ def test_output_and_errors_go_to_the_log_and_into_the_message(log: Path) -> None
         child.require_running()
 
 
-def test_the_environment_and_the_folder_are_the_ones_given(log: Path, tmp_path: Path) -> None:
+def test_the_command_runs_with_the_environment_and_in_the_directory(log: Path, tmp_path: Path) -> None:
     Child(["/bin/sh", "-c", "pwd; env"], name="child", log=log, environment={"ONLY": "this"}, directory=tmp_path).wait(
         10
     )
@@ -66,20 +66,20 @@ def test_the_environment_and_the_folder_are_the_ones_given(log: Path, tmp_path: 
     assert not any(line.startswith("HOME=") for line in lines)
 
 
-def test_signals_reach_the_command_itself(log: Path) -> None:
+def test_signals_are_forwarded_to_the_command(log: Path) -> None:
     child = Child(["sh", "-c", "trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done"], name="child", log=log)
     assert within(10, lambda: "ready" in log.read_text())
     assert child.stop() == 5
 
 
-def test_a_command_that_will_not_end_is_killed_after_the_grace(log: Path) -> None:
+def test_a_command_that_ignores_signals_is_killed_after_the_grace(log: Path) -> None:
     child = Child(["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 0.1; done"], name="stubborn", log=log)
     assert within(10, lambda: "ready" in log.read_text())
     assert child.stop(grace=0.3) == 128 + signal.SIGKILL
     assert gone(child.pid)
 
 
-def test_a_killed_command_takes_its_children_and_daemons_along(log: Path) -> None:
+def test_the_descendants_of_a_killed_command_are_killed(log: Path) -> None:
     child = Child(["sh", "-c", "setsid -f sleep 600; sleep 600 & echo ready; sleep 600"], name="family", log=log)
     assert within(10, lambda: len(descendants(os.getpid())) >= 5 and "ready" in log.read_text())
     everyone = descendants(child.guard_pid)
@@ -88,13 +88,13 @@ def test_a_killed_command_takes_its_children_and_daemons_along(log: Path) -> Non
     assert all(gone(pid) for pid in everyone)
 
 
-def test_what_a_command_leaves_behind_ends_with_it(log: Path) -> None:
+def test_the_descendants_of_an_ended_command_are_killed(log: Path) -> None:
     child = Child(["sh", "-c", "sleep 600 & echo $!"], name="careless", log=log)
     assert child.wait(10) == 0
     assert gone(int(log.read_text()))
 
 
-def test_a_killed_guard_takes_the_command_along(log: Path) -> None:
+def test_a_killed_guard_ends_the_command(log: Path) -> None:
     child = Child(SLEEP, name="child", log=log)
     os.kill(child.guard_pid, signal.SIGKILL)
     assert within(5, lambda: gone(child.pid))
@@ -111,14 +111,14 @@ def test_a_child_outlives_the_thread_that_started_it(log: Path) -> None:
     assert started[0].stop() == 128 + signal.SIGTERM
 
 
-def test_a_ctrl_c_at_the_terminal_does_not_reach_the_child(log: Path) -> None:
+def test_ctrl_c_in_the_terminal_does_not_reach_the_child(log: Path) -> None:
     child = Child(SLEEP, name="child", log=log)
     assert os.getpgid(child.pid) != os.getpgid(0)
     assert os.getsid(child.pid) != os.getsid(0)
     child.stop()
 
 
-def test_children_stop_together_and_a_stubborn_one_does_not_double_the_grace(tmp_path: Path) -> None:
+def test_all_children_share_one_grace_period(tmp_path: Path) -> None:
     with Children(tmp_path) as children:
         for number in range(3):
             children.start(
@@ -135,7 +135,7 @@ def test_children_stop_together_and_a_stubborn_one_does_not_double_the_grace(tmp
     assert [child.status for child in every[:3]] == [128 + signal.SIGKILL] * 3
 
 
-def test_a_child_that_ended_is_named(tmp_path: Path) -> None:
+def test_the_error_names_the_child_that_has_ended(tmp_path: Path) -> None:
     with Children(tmp_path) as children:
         children.start("sleeper", SLEEP)
         children.start("quitter", ["sh", "-c", "echo why; exit 9"]).wait(10)

@@ -1,4 +1,4 @@
-"""The servers of a run of pytest: one set for all its processes, gone at its end."""
+"""All processes of a run of pytest share one set of servers, which stop at its end."""
 
 import os
 import subprocess
@@ -16,12 +16,12 @@ import pytest
 def test_it(number):
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         connection.execute("SELECT 1")
-    with open("seen", "a") as seen:
-        seen.write(os.environ["PYTEST_XDIST_WORKER"] + " " + os.environ["DATABASE_URL"] + chr(10))
+    with open("workers", "a") as workers:
+        workers.write(os.environ["PYTEST_XDIST_WORKER"] + " " + os.environ["DATABASE_URL"] + chr(10))
 """
 
 
-def test_the_processes_of_one_run_share_the_servers_that_the_first_started(tmp_path: Path) -> None:
+def test_all_processes_of_a_run_share_its_servers(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "temporary").mkdir()
@@ -47,7 +47,7 @@ def test_the_processes_of_one_run_share_the_servers_that_the_first_started(tmp_p
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    seen = [line.split() for line in (tmp_path / "seen").read_text().splitlines()]
-    assert {worker for worker, _ in seen} == {"gw0", "gw1"}
-    assert len({url for _, url in seen}) == 1
+    lines = [line.split() for line in (tmp_path / "workers").read_text().splitlines()]
+    assert {worker for worker, _ in lines} == {"gw0", "gw1"}
+    assert len({url for _, url in lines}) == 1
     assert not list((tmp_path / "temporary").glob("durable-coordinator-*"))

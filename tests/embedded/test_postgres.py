@@ -1,4 +1,4 @@
-"""A real PostgreSQL: it keeps what it committed, and its roles may do what they are for and no more."""
+"""A local PostgreSQL server: committed rows survive, and the roles have only the rights that they need."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_a_committed_row_survives_a_sigkill_and_a_restart(tmp_path: Path) -> Non
         server.remove()
 
 
-def test_another_server_object_on_the_same_folder_finds_the_data_and_the_passwords(tmp_path: Path) -> None:
+def test_another_server_in_the_same_folder_has_the_same_data_and_passwords(tmp_path: Path) -> None:
     first = Postgres(tmp_path, durable=False)
     with first, psycopg.connect(first.owner_url) as connection:
         connection.execute("CREATE TABLE django_session (text text)")
@@ -61,7 +61,7 @@ def test_another_server_object_on_the_same_folder_finds_the_data_and_the_passwor
     second.remove()
 
 
-def test_a_stale_note_of_a_process_number_that_another_program_has_now_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_pid_file_with_the_id_of_another_process_is_removed(tmp_path: Path) -> None:
     server = Postgres(tmp_path, durable=False)
     server.start()
     server.kill()
@@ -72,21 +72,21 @@ def test_a_stale_note_of_a_process_number_that_another_program_has_now_is_no_obs
     server.remove()
 
 
-def test_a_second_server_on_the_same_data_is_refused_while_the_first_runs(postgres: Postgres) -> None:
-    with pytest.raises(ChildError, match="another server runs"):
+def test_a_second_server_on_the_same_data_is_an_error(postgres: Postgres) -> None:
+    with pytest.raises(ChildError, match="another server uses"):
         Postgres(postgres.folder).start()
     with psycopg.connect(postgres.url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_taken_port_is_an_error_with_the_log(postgres: Postgres, tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error_with_the_log(postgres: Postgres, tmp_path: Path) -> None:
     other = Postgres(tmp_path, port=postgres.port, durable=False)
     with pytest.raises(ChildError, match="Address already in use"):
         other.start()
     other.remove()
 
 
-def test_the_product_may_read_and_write_rows(postgres: Postgres) -> None:
+def test_the_application_role_may_read_and_write_rows(postgres: Postgres) -> None:
     with psycopg.connect(postgres.url) as connection:
         connection.execute("INSERT INTO django_session (name) VALUES ('a'), ('b')")
         connection.execute("UPDATE django_session SET name = 'c' WHERE name = 'b'")
@@ -116,13 +116,13 @@ def test_the_product_may_read_and_write_rows(postgres: Postgres) -> None:
         "ALTER DEFAULT PRIVILEGES FOR ROLE coordinator_owner GRANT ALL ON TABLES TO PUBLIC",
     ],
 )
-def test_the_product_may_do_nothing_else(postgres: Postgres, statement: str) -> None:
+def test_the_application_role_may_do_nothing_else(postgres: Postgres, statement: str) -> None:
     with psycopg.connect(postgres.url) as connection, pytest.raises(errors.InsufficientPrivilege):
         connection.execute(statement.encode())
 
 
 @pytest.mark.parametrize("kind", ["url", "owner_url"])
-def test_neither_role_is_a_superuser_or_may_pass_row_security(postgres: Postgres, kind: str) -> None:
+def test_no_role_is_a_superuser_or_bypasses_row_security(postgres: Postgres, kind: str) -> None:
     with psycopg.connect(getattr(postgres, kind)) as connection:
         row = connection.execute(
             "SELECT rolsuper, rolcreaterole, rolbypassrls, rolreplication FROM pg_roles WHERE rolname = current_user"
@@ -130,7 +130,7 @@ def test_neither_role_is_a_superuser_or_may_pass_row_security(postgres: Postgres
         assert row == (False, False, False, False)
 
 
-def test_the_owner_grants_the_same_rights_in_a_database_of_its_own(postgres: Postgres) -> None:
+def test_the_owner_grants_the_same_rights_in_another_database(postgres: Postgres) -> None:
     with psycopg.connect(postgres.owner_url, autocommit=True) as owner:
         owner.execute("CREATE DATABASE test_coordinator")
     with psycopg.connect(postgres.owner_url, dbname="test_coordinator") as owner:
@@ -147,12 +147,12 @@ def test_the_owner_grants_the_same_rights_in_a_database_of_its_own(postgres: Pos
                 product.execute(statement.encode())
 
 
-def test_a_wrong_password_is_refused(postgres: Postgres) -> None:
+def test_a_wrong_password_is_rejected(postgres: Postgres) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(f"postgresql://coordinator:wrong@127.0.0.1:{postgres.port}/coordinator")
 
 
-def test_passwords_are_readable_by_their_user_only(postgres: Postgres) -> None:
+def test_only_the_current_user_can_read_the_passwords(postgres: Postgres) -> None:
     file = postgres.folder / "postgres-passwords.json"
     assert file.stat().st_mode & 0o777 == 0o600
     assert len(set(json.loads(file.read_text()).values())) == 3
@@ -164,7 +164,7 @@ def test_two_hundred_connections_are_allowed_on_127_0_0_1_only(postgres: Postgre
         assert connection.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
 
 
-def test_lost_data_in_a_temporary_place_is_made_anew(tmp_path: Path) -> None:
+def test_a_cluster_whose_data_was_removed_is_created_again(tmp_path: Path) -> None:
     server = Postgres(tmp_path, durable=False)
     with server:
         pass

@@ -1,4 +1,4 @@
-"""A real Valkey: behind a password, on the same port after a restart, with its data when durable."""
+"""A local Valkey server: passwords, restarts and durability."""
 
 import socket
 from pathlib import Path
@@ -14,7 +14,7 @@ from embedded.children import ChildError
 from embedded.valkey import Valkey, worker_url
 
 
-def test_it_answers_only_with_the_password(tmp_path: Path) -> None:
+def test_commands_need_the_password(tmp_path: Path) -> None:
     with Valkey(tmp_path) as server:
         with redis.Redis.from_url(server.owner_url) as client:
             assert client.ping()
@@ -26,7 +26,7 @@ def test_it_answers_only_with_the_password(tmp_path: Path) -> None:
             stranger.ping()
 
 
-def test_the_password_is_on_no_command_line_and_in_no_readable_file(tmp_path: Path) -> None:
+def test_no_command_line_and_no_readable_file_contains_the_password(tmp_path: Path) -> None:
     with Valkey(tmp_path) as server:
         assert server.child is not None
         for url in (server.url, server.owner_url, worker_url(server.owner_url, "acme")):
@@ -37,7 +37,7 @@ def test_the_password_is_on_no_command_line_and_in_no_readable_file(tmp_path: Pa
         assert (tmp_path / "valkey" / "valkey.conf").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_durable_server_has_its_data_and_its_port_after_a_restart(tmp_path: Path) -> None:
+def test_a_restarted_durable_server_has_the_same_data_and_port(tmp_path: Path) -> None:
     server = Valkey(tmp_path)
     with server, redis.Redis.from_url(server.url) as client:
         client.set("key", "value")
@@ -49,7 +49,7 @@ def test_a_durable_server_has_its_data_and_its_port_after_a_restart(tmp_path: Pa
         assert client.get("key") == b"value"
 
 
-def test_a_durable_server_keeps_what_is_a_second_old_through_a_sigkill(tmp_path: Path) -> None:
+def test_data_that_is_a_second_old_survives_sigkill(tmp_path: Path) -> None:
     server = Valkey(tmp_path)
     with server:
         with redis.Redis.from_url(server.url) as client:
@@ -69,14 +69,14 @@ def test_a_server_that_is_not_durable_starts_empty(tmp_path: Path) -> None:
             client.set("key", "value")
 
 
-def test_a_taken_port_is_an_error_with_the_log(tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error_with_the_log(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = Valkey(tmp_path, port=taken.getsockname()[1])
         with pytest.raises(ChildError, match="Address already in use"):
             server.start()
 
 
-def test_removing_leaves_nothing(tmp_path: Path) -> None:
+def test_remove_deletes_all_files(tmp_path: Path) -> None:
     server = Valkey(tmp_path)
     server.start()
     server.remove()
@@ -89,7 +89,7 @@ def test_workers_keep_their_user_when_the_server_loses_its_data(tmp_path: Path) 
     with server:
         urls = [worker_url(server.owner_url, "acme") for _ in range(2)]
         server.kill()
-        server.forget()
+        server.remove_data()
         server.start()
         for url in urls:
             with redis.Redis.from_url(url) as client:

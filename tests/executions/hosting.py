@@ -23,7 +23,8 @@ from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
-from wire.messages.celery_messages import CommandGroup, seal
+from wire.messages.celery_messages import CommandGroup
+from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

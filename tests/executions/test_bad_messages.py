@@ -18,7 +18,8 @@ from executions.models import AwaitUnit, DeadLetter, Execution, ExecutionEvent, 
 from tests import making
 from tests.raw_sql import rows
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, HeldLease, Order, OutcomeGroup, seal
+from wire.messages.celery_messages import Heartbeat, HeldLease, Instruction, OutcomeGroup
+from wire.messages.sealing import seal
 from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
@@ -175,7 +176,7 @@ def test_an_outcome_with_a_member_of_another_type_is_refused(
 def test_another_kind_of_message_is_refused(claim: Claim, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     other = next(each for each in TASKS if each != kind)
     assert refused(kind, good(claim, other), caplog) == "ENVELOPE_MALFORMED"
-    order = seal(identity(claim), Order(worker_id="w", drain=True), key(claim.tenant))
+    order = seal(identity(claim), Instruction(worker_id="w", drain=True), key(claim.tenant))
     assert refused(kind, order, caplog) == "ENVELOPE_MALFORMED"
 
 

@@ -22,16 +22,9 @@ from tests import making
 from tests.broker import taken
 from tests.raw_sql import rows
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    HEARTBEAT_QUEUE,
-    HEARTBEAT_TASK,
-    OUTCOME_QUEUE,
-    RECORD_TASK,
-    Heartbeat,
-    HeldLease,
-    OutcomeGroup,
-    seal,
-)
+from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
+from wire.messages.queues import HEARTBEAT_QUEUE, HEARTBEAT_TASK, OUTCOME_QUEUE, RECORD_TASK
+from wire.messages.sealing import seal
 from wire.messages.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessages
 from wire.worker_keys import WorkerKey, worker_key
 
@@ -80,7 +73,7 @@ def test_whoever_fills_the_place_that_an_outcome_leaves_is_rung_for(
     claim: Claim, django_capture_on_commit_callbacks: Any
 ) -> None:
     taken("control")
-    wakeup.answered(DISPATCH_TASK)
+    wakeup.started(DISPATCH_TASK)
     with django_capture_on_commit_callbacks(execute=True):
         tasks.record(outcomes(claim))
     assert (DISPATCH_TASK, []) in taken("control")

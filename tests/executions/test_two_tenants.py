@@ -17,7 +17,7 @@ from executions.lifecycle.cancellation import cancel
 from executions.lifecycle.moves import Claim
 from executions.models import Execution, Interaction, Worker
 from executions.submission import admission
-from executions.submission.submission import Order, Submission, submit, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
 from executions.workers.registry import TELL_TASK, take_heartbeat
 from foundation.errors import CoordinatorError
 from releases.models import Pipeline, Release
@@ -26,7 +26,8 @@ from tenancy.models import Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
 from tests.raw_sql import as_owner, unguarded
-from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup, seal
+from wire.messages.celery_messages import Heartbeat, HeldLease, OutcomeGroup
+from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
@@ -70,7 +71,9 @@ def single(owner: Tenant, key: str, value: Any) -> Submission | CoordinatorError
 
 def batch(owner: Tenant, key: str, value: Any) -> Submission | CoordinatorError:
     [_, made] = submit_many(
-        owner, [Order("no.such.pipeline", {}, key), Order(making.PIPELINE, value, key)], actor="token:test"
+        owner,
+        [ExecutionRequest("no.such.pipeline", {}, key), ExecutionRequest(making.PIPELINE, value, key)],
+        actor="token:test",
     )
     return made
 
@@ -106,7 +109,7 @@ def test_a_refusal_tells_nothing_of_another_tenants_execution(
     for one, other in ((here, there), (there, here)):
         making.execution(other.owner, f"of-{other.owner.slug}")
         making.silence(one.worker)
-        admission.forget_all()
+        admission.cache.clear()
         refused = send(one.owner, f"of-{other.owner.slug}", value)
         assert isinstance(refused, CoordinatorError)
         assert refused.code == "WORKER_UNAVAILABLE"
@@ -118,7 +121,7 @@ def test_what_is_remembered_of_one_tenants_pipeline_admits_nothing_for_another(
 ) -> None:
     settings.SUBMISSION_CACHE_SECONDS = 3600
     for one, other in (twins, twins[::-1]):
-        admission.forget_all()
+        admission.cache.clear()
         making.execution(other.owner, "warm")
         made = making.execution(one.owner, "new")
         assert (made.tenant, made.release) == (one.owner, one.release)
@@ -214,13 +217,13 @@ def test_a_role_in_another_tenant_lets_no_remembered_token_submit(twins: tuple[T
     person = User.objects.create_user("eva")
     membership = Membership.objects.create(user=person, tenant=here.owner, role=Role.OPERATOR)
     token, _ = issue_token(here.owner, person, "client", [Scope.SUBMIT], lifetime=None)
-    order = Order(making.PIPELINE, {"n": 1}, "first")
+    order = ExecutionRequest(making.PIPELINE, {"n": 1}, "first")
     [made] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
     assert isinstance(made, Submission)
     with as_owner():
         membership.delete()
         Membership.objects.create(user=person, tenant=there.owner, role=Role.TENANT_ADMIN)
-    order = Order(making.PIPELINE, {"n": 1}, "second")
+    order = ExecutionRequest(making.PIPELINE, {"n": 1}, "second")
     [refused] = submit_many(here.owner, [order], actor="token:client", token=token.digest)
     assert isinstance(refused, CoordinatorError)
     assert (refused.code, Execution.objects.filter(execution_key="second").exists()) == ("NOT_AUTHENTICATED", False)

@@ -11,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from executions import tasks
-from executions.awaits import awaits, webhooks
+from executions.awaits import awaits, opening, webhooks
 from executions.awaits.awaits import EXPIRE_TASK, SEND_TASK
 from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
@@ -34,16 +34,9 @@ from tests.few_places import limited
 from tests.raw_sql import run
 from tests.receiving import Receiver, receiving
 from tests.wakeups import LATER, Broker, Work, assert_found_by_the_sweep, assert_moves_at_once, broker
-from wire.messages.celery_messages import (
-    Heartbeat,
-    HeldLease,
-    Order,
-    OutcomeGroup,
-    decode,
-    order_queue_of,
-    seal,
-    verify,
-)
+from wire.messages.celery_messages import Heartbeat, HeldLease, Instruction, OutcomeGroup
+from wire.messages.queues import instruction_queue_of
+from wire.messages.sealing import decode, seal, verify
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
@@ -94,10 +87,10 @@ class Scene:
             **{"cause": cause, "wakeups": list(wakeups), "is_done": self.is_running, "sweep": tasks.sweep, **members}
         )
 
-    def orders(self) -> list[Order]:
+    def orders(self) -> list[Instruction]:
         """Take the orders in the queue of worker-1."""
-        found = taken(order_queue_of(self.release.identity, "worker-1"))
-        return [decode(verify(message, active_keys), Order) for _, [message] in found]
+        found = taken(instruction_queue_of(self.release.identity, "worker-1"))
+        return [decode(verify(message, active_keys), Instruction) for _, [message] in found]
 
 
 @pytest.fixture
@@ -240,10 +233,10 @@ def webhooks_of_one_await(scene: Scene) -> Work:
 
 def very_many_webhooks_of_one_await(scene: Scene) -> Work:
     """A few messages, whose tasks each announce the next webhook."""
-    many = awaits.MOST_SENDERS + 2
+    many = opening.MOST_SENDERS + 2
     return scene.work(
         scene.webhook(requests=["{}"] * many, itemized=True, gives_many=True),
-        *[SEND_TASK] * awaits.MOST_SENDERS,
+        *[SEND_TASK] * opening.MOST_SENDERS,
         is_done=received(scene, many),
     )
 

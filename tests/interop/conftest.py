@@ -39,7 +39,7 @@ class Flow:
     def check(self) -> None:
         """Check the worker now, as a control worker does."""
         capabilities.check(self.worker.pk)
-        admission.forget_all()
+        admission.cache.clear()
 
     def dispatch(self) -> int:
         """Claim due executions, send the claims, and call the worker, as dispatch and its tasks do."""

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from executions.models import Execution, Worker, WorkerEvent
-from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.eligibility import CHECK_TASK
 from pipelines.release.descriptor import release
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.interop.client import call, ok, refused, switch_on
 from tests.wakeups import Broker, broker, names
-from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID
 
 __all__ = ["broker"]
 

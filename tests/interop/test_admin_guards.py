@@ -10,7 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from executions.models import Worker
-from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.eligibility import CHECK_TASK
 from interop.admin import VERDICT_WAIT_SECONDS
 from releases.activation.revocation import revoke
 from releases.models import Release

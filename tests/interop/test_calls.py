@@ -21,7 +21,8 @@ from executions.workers.tenant_keys import current_key, start_key
 from foundation.http.address_guard import TargetRefused
 from tests import making
 from tests.receiving import Received, receiving
-from wire.messages.rest_messages import CAPABILITIES_PATH, TOLERANCE, Refused, check_signature
+from wire.messages.limits import TOLERANCE
+from wire.messages.rest_messages import CAPABILITIES_PATH, Refused, check_signature
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,17 @@ from executions import tasks
 from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import MessagePath, Worker
 from executions.submission import admission
-from executions.submission.submission import Order, Submission, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from executions.transports.rest import capabilities
 from executions.transports.rest.capabilities import (
-    CHECK_FAILED,
     CHECK_SECONDS,
     LOST_SECONDS,
     MOST_COUNTED,
-    VERDICT_SECONDS,
     await_verdict,
 )
 from executions.transports.rest.workers import register
 from executions.workers import message_path
+from executions.workers.eligibility import CHECK_FAILED
 from foundation.scheduling import places
 from foundation.scheduling.places import Places
 from tests import making
@@ -34,6 +33,7 @@ from tests.interop.conftest import ORDER, PIPELINE, Flow
 from tests.receiving import dripping
 
 OTHER = {"releaseVersion": "another"}
+VERDICT_SECONDS = 60
 UNREACHABLE = "http://127.0.0.1:1"
 
 
@@ -44,8 +44,8 @@ def unreachable(settings: Any) -> str:
 
 
 def submitted(flow: Flow, count: int = 1, start: int = 0) -> list[Any]:
-    admission.forget_all()  # acts as another process
-    orders = [Order(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
+    admission.cache.clear()  # acts as another process
+    orders = [ExecutionRequest(PIPELINE, ORDER, f"k{number}") for number in range(start, start + count)]
     return list(submit_many(flow.owner, orders, actor="token:x"))
 
 

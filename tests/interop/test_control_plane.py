@@ -505,7 +505,7 @@ def test_what_is_pending_is_filtered_and_bounded(flow: Flow, asked: Interaction)
 def test_no_more_is_listed_than_the_bound(flow: Flow, asked: Interaction, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted(flow.owner, order("k2"))
     flow.dispatch()
-    monkeypatch.setattr(control_plane, "MOST_PENDING", 1)
+    monkeypatch.setattr(control_plane, "MAX_PENDING", 1)
     assert len(pending(flow, "?limit=2")) == 1
 
 

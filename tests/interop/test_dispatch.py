@@ -30,7 +30,8 @@ from tests.interop.conftest import ORDER, ORDER_TYPE, PIPELINE, Flow
 from tests.interop.strict_worker import DTO, ENCODING, SNAPSHOT, STEP_ID, completed, name_uuid, result
 from tests.raw_sql import run
 from tests.receiving import receiving
-from wire.messages.celery_messages import LONGEST_WORKER_ID, OutcomeGroup
+from wire.messages.celery_messages import OutcomeGroup
+from wire.messages.limits import LONGEST_WORKER_ID
 from wire.messages.payload_envelopes import natural
 
 FAILED = "TransitionWorkerFailureException"
@@ -302,10 +303,10 @@ def test_more_than_one_output_for_a_single_result_is_a_failure_that_is_retried(f
             "REST transition worker returned malformed JSON for execution ID with HTTP 200 and response body omitted",
         ),
         ("200 null", FAILED, "REST transition worker returned an empty result for execution ID"),
-        ("drop", "IOException", "REST transition worker: the exchange broke off (ConnectionResetError)"),
-        ("half", "IOException", "REST transition worker: the exchange broke off (IncompleteRead)"),
-        ("slow", "HttpTimeoutException", "REST transition worker: no whole answer came in time"),
-        ("drip", "HttpTimeoutException", "REST transition worker: no whole answer came in time"),
+        ("drop", "IOException", "REST transition worker: the exchange failed (ConnectionResetError)"),
+        ("half", "IOException", "REST transition worker: the exchange failed (IncompleteRead)"),
+        ("slow", "HttpTimeoutException", "REST transition worker: no complete response in time"),
+        ("drip", "HttpTimeoutException", "REST transition worker: no complete response in time"),
     ],
 )
 def test_an_answer_that_is_none_is_a_failure_that_is_retried(

@@ -54,7 +54,7 @@ def test_a_refusal_tells_nothing_of_another_tenants_execution(twins: list[Tenant
     here, there = twins
     ok("POST", control(there, "executions"), order("theirs"))
     making.silence(*Worker.objects.filter(tenant=here))
-    admission.forget_all()
+    admission.cache.clear()
     status, text = refused(call("POST", control(here, "executions"), order("theirs")))
     assert (status, text.startswith("No worker available for active release")) == (503, True)
 

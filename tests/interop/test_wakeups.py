@@ -15,8 +15,8 @@ from executions.models import Execution, Worker
 from executions.submission import admission
 from executions.transports.rest import calls, workers
 from executions.transports.rest import dispatch as rest_dispatch
-from executions.transports.rest.capabilities import CHECK_TASK
 from executions.transports.rest.transport import CALL_TASK
+from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import DISPATCH_TASK, drain
 from foundation.scheduling import places
 from tests import making
@@ -43,7 +43,7 @@ def register(flow: Flow, name: str = "java-2") -> Worker:
 
 def forget_checks(flow: Flow) -> None:
     Worker.objects.filter(tenant=flow.owner).update(capability_checked_at=None, capability_claimed_at=None)
-    admission.forget_all()
+    admission.cache.clear()
 
 
 def all_checked(flow: Flow) -> Callable[[], bool]:

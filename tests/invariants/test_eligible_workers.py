@@ -22,7 +22,10 @@ FITTING = {
     "worker_id": NAME,
 }
 REST = {"protocol": "'rest'"}
-HEALTHY: dict[str, Any] = {"reason": None, "state": "HEALTHY", "present": True, "admits": True, "capacity": 3}
+NOW = "now()"
+HEALTHY: dict[str, Any] = {
+    **{"reason": None, "state": "HEALTHY", "present": True, "admits": True, "capacity": 3, "verdict": None},
+}
 
 
 def because(reason: str, **others: Any) -> dict[str, Any]:
@@ -62,6 +65,12 @@ CASES: list[tuple[Change, dict[str, Any]]] = [
     (REST, {}),
     ({**REST, "alive_until": AGO}, {"state": "STALE", "admits": False}),
     ({**REST, "stopped_at": AGO}, because("STOPPED", state="UNAVAILABLE", present=False)),
+    ({**REST, "capability_checked_at": NOW}, {"verdict": True}),
+    ({**REST, "capability_checked_at": NOW, "capability_error": "'x'"}, {"verdict": False}),
+    ({**REST, "capability_checked_at": "now() - interval '59 seconds'"}, {"verdict": True}),
+    ({**REST, "capability_checked_at": "now() - interval '60 seconds'"}, {}),
+    ({**REST, "capability_checked_at": AGO, "capability_error": "'x'", "unanswered_checks": "1"}, {"verdict": False}),
+    ({"capability_checked_at": NOW}, {}),
 ]
 
 

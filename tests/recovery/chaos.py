@@ -133,7 +133,7 @@ class Chaos(threading.Thread):
 
     def _empty_broker(self) -> None:
         self._cluster.valkey.kill()
-        self._cluster.valkey.forget()
+        self._cluster.valkey.remove_data()
         self._over.wait(self._rng.uniform(0, 1.5))
         self._cluster.valkey.start()
 

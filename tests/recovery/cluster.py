@@ -181,14 +181,14 @@ class Cluster:
     def empty_broker(self) -> None:
         """Kill the broker and start it again with nothing in it."""
         self.valkey.kill()
-        self.valkey.forget()
+        self.valkey.remove_data()
         self.valkey.start()
 
     def publish(self, release: BuiltRelease) -> None:
         """Upload a release and wait until it is registered."""
         client = self.client()
         client.upload(release.pipeline_id, release.descriptor, release.artifact)
-        verified = client.verdict(release.pipeline_id, release.version)
+        verified = client.verified(release.pipeline_id, release.version)
         assert verified["status"] == "REGISTERED", verified["findings"]
 
 

@@ -19,7 +19,7 @@ from tests.recovery.cluster import TENANT, Cluster
 from tests.recovery.history import History, histories
 from tests.recovery.verdict import unlawful
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import OUTCOME_QUEUE, queue_of
+from wire.messages.queues import OUTCOME_QUEUE, queue_of
 
 WORKER = "worker"
 BEGINNING = 60

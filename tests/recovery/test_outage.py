@@ -35,7 +35,7 @@ def assert_unavailable(form: str, answer: requests.Response) -> None:
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["code"] == "DATABASE_UNAVAILABLE"
     elif form == "text":
-        assert answer.text == "The database cannot be used at the moment"
+        assert answer.text == "The database is unavailable"
     elif form == "page":
         assert "The coordinator is not available" in answer.text
     else:

@@ -15,22 +15,16 @@ from embedded.valkey import Valkey, worker_url
 from tests import making
 from wire.broker.acl import worker_user
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    HEARTBEAT_QUEUE,
-    OUTCOME_QUEUE,
-    order_queue_of,
-    queue_of,
-    tenant_prefix,
-)
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, instruction_queue_of, queue_of, tenant_prefix
 
 TENANT = "acme"
 OWN = ReleaseIdentity(TENANT, "payments", "1", "1.0")
-OWN_QUEUES = (queue_of(OWN), f"{queue_of(OWN)}\x06\x163", order_queue_of(OWN, "w-1"))
+OWN_QUEUES = (queue_of(OWN), f"{queue_of(OWN)}\x06\x163", instruction_queue_of(OWN, "w-1"))
 OTHERS = [ReleaseIdentity(tenant, "payments", "1", "1.0") for tenant in ("acme-2", "acm", "other", "*", "acme*")]
 FOREIGN_KEYS = (
-    *(name for other in OTHERS for name in (queue_of(other), order_queue_of(other, "w-1"))),
+    *(name for other in OTHERS for name in (queue_of(other), instruction_queue_of(other, "w-1"))),
     *(queue for queue in QUEUES if queue not in {OUTCOME_QUEUE, HEARTBEAT_QUEUE}),
-    *("unacked", "unacked_index", "unacked_mutex", "_kombu.binding.control", "coordinator:probe", "bell:x:0"),
+    *("unacked", "unacked_index", "unacked_mutex", "_kombu.binding.control", "coordinator:probe", "wakeup:x:0"),
     *(tenant_prefix(TENANT)[:-1], "*", "tenant.*", "", f"x{queue_of(OWN)}"),
 )
 ALLOWED = {

@@ -7,7 +7,7 @@ heartbeats, which it can neither read nor trim. It has no access to other keys, 
 import hashlib
 from collections.abc import Iterable
 
-from wire.messages.celery_messages import HEARTBEAT_QUEUE, OUTCOME_QUEUE, tenant_prefix
+from wire.messages.queues import HEARTBEAT_QUEUE, OUTCOME_QUEUE, tenant_prefix
 
 COORDINATOR = "coordinator"
 COORDINATOR_RULES = ("~*", "&*", "+@all", "-@admin", "-@dangerous")

@@ -29,6 +29,7 @@ from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import RedisError, ResponseError
 
 from wire.broker.log_limit import LogLimit
+from wire.documents import json_writer
 from wire.messages.task_messages import NOTHING_FOLLOWS, MessageRefused, TaskMessage, TaskMessages
 
 log = logging.getLogger(__name__)
@@ -341,7 +342,7 @@ def send_if_empty(task: str, argument: Any, *, queue: str, seconds: float) -> No
 
 
 def _publish(task: str, argument: Any, queue: str, properties: dict[str, Any]) -> None:
-    body = json.dumps([[argument], {}, NOTHING_FOLLOWS], ensure_ascii=False, separators=(",", ":")).encode()
+    body = json_writer.text([[argument], {}, NOTHING_FOLLOWS]).encode()
     with current_app.producer_pool.acquire(block=True) as producer:
         connection: Any = producer.connection
         lost = connection.connection_errors + connection.channel_errors

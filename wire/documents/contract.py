@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from wire.documents.canonical import compact, fingerprint, in_key_order
+from wire.documents.cardinality import ResultShape, result_shape
 from wire.documents.composition import Composition, Continuation, Definition, Node, broken_rules
 from wire.documents.json_reader import Dialect, Path, bounded, inspect_value, scan
+from wire.documents.json_writer import compact, fingerprint, in_key_order
 from wire.documents.shape import (
     ArrayOrNull,
     Document,
@@ -48,7 +49,6 @@ _HASHED = (
     "composition",
     "capabilities",
 )
-ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
 
 
 def _supported_schema(version: int) -> int:
@@ -114,16 +114,8 @@ class Contract(Document):
 
     @property
     def result_shape(self) -> ResultShape:
-        """Return the shape of an execution's result, folded over the steps' cardinalities (wire protocol
-        C.1.3).
-        """
-        result: ResultShape = "SINGLE"
-        for step in self.steps:
-            if step.cardinality in ("ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION"):
-                result = "MATERIALIZED_MULTI"
-            elif step.cardinality in ("MANY_TO_ONE", "REDUCTION"):
-                result = "SINGLE"
-        return result
+        """The shape of an execution's result, which follows from the steps' cardinalities (wire protocol C.1.3)."""
+        return result_shape(step.cardinality for step in self.steps)
 
 
 _ORDERED_BY: dict[str, type[Document]] = {

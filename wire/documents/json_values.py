@@ -9,9 +9,10 @@ No function here changes a value. The caller's value is stored and passed on wit
 """
 
 import hashlib
-import json
 from decimal import Decimal
 from typing import Any
+
+from wire.documents.json_writer import sorted_text
 
 
 def canonical(value: Any) -> str:
@@ -19,9 +20,9 @@ def canonical(value: Any) -> str:
 
     Raises ValueError for a number that is not finite.
     """
-    text = _text(value)
+    text = sorted_text(value)
     # Every double without a fraction contains one of these. Searching the text is far cheaper than walking the value.
-    return _text(_with_integers(value)) if ".0" in text or "e+" in text else text
+    return sorted_text(_with_integers(value)) if ".0" in text or "e+" in text else text
 
 
 def digest(value: Any) -> str:
@@ -31,10 +32,6 @@ def digest(value: Any) -> str:
 
 def equal(one: Any, other: Any) -> bool:
     return canonical(one) == canonical(other)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _with_integers(value: Any) -> Any:

@@ -1,91 +1,24 @@
-"""What coordinator and transition worker say to each other over the broker. Pure, and the same on both sides.
+"""The bodies of the messages between coordinator and transition workers over the broker. Pure; both sides share it.
 
-Each message is one signed envelope about one release. Its header names the identity, so that a worker can refuse
-what is not meant for it before it decodes a payload. Its body contains a group of commands or outcomes as JSON text,
-which is encrypted. Commands and outcomes have the members of the wire protocol, D.5 and D.6, with payloads as JSON
-text.
+Commands and outcomes have the members of the wire protocol, D.5 and D.6, with payloads as JSON text.
 """
 
-import hashlib
-import hmac
-import json
-import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from wire.documents.json_reader import holds_more_members, holds_more_values
+from wire.documents.cardinality import ResultShape
 from wire.identifying import SEGMENT_RULE, is_segment
-from wire.identity import ReleaseIdentity
-from wire.worker_keys import Undecryptable, WorkerKey
-
-OUTCOME_QUEUE = "outcomes"
-HEARTBEAT_QUEUE = "heartbeats"
-EXECUTE_TASK = "pipelines.execute"
-RECORD_TASK = "executions.record"
-ORDER_TASK = "pipelines.order"
-HEARTBEAT_TASK = "executions.heartbeat"
-TOLERANCE = timedelta(minutes=2)
-MOST_SEALS = 8
-LONGEST_STEP_ID = 300
-LONGEST_TYPE = 500
-LONGEST_RECIPIENT = 200
-"""An await's assignee or group."""
-LONGEST_WORKER_ID = 190
-"""With a prefix such as `worker:` it fits into the columns for actors and owners of leases."""
-LONGEST_TRACEBACK = 4_000
-LONGEST_OUTCOME = 16 * 1024**2
-"""How many characters one outcome, or one checkpoint, may have as JSON."""
-MOST_TOGETHER = 1_000
-"""How many commands, outcomes or checkpoints one group may have."""
-MOST_PAYLOADS = 400_000
-"""How many outputs, or requests of an await, one outcome or checkpoint may have."""
-MOST_LEASES = 10_000
-"""How many leases of one kind a heartbeat or an order may name. A worker has at most as many threads."""
-MOST_ERRORS = 1_000
-"""How many errors of a malformed message are looked at. Each needs a few kilobytes."""
-
-
-class ProtocolError(Exception):
-    """A message that is refused, with a stable `code`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@lru_cache(1000)
-def tenant_prefix(tenant_id: str) -> str:
-    """Return the prefix of the names of all queues of one tenant, for the patterns of the broker's ACLs.
-
-    It contains a digest of fixed length, so no prefix is the beginning of another one. It contains no special
-    characters of patterns.
-    """
-    return f"tenant.{hashlib.sha256(json.dumps(tenant_id).encode()).hexdigest()[:32]}."
-
-
-@lru_cache(1000)
-def queue_of(identity: ReleaseIdentity) -> str:
-    """The Celery queue of one release alone. Equal identities give equal names, different ones never do."""
-    text = json.dumps([identity.tenant_id, identity.pipeline_id, identity.contract_version, identity.release_version])
-    return f"{tenant_prefix(identity.tenant_id)}release.{hashlib.sha256(text.encode()).hexdigest()[:40]}"
-
-
-def order_queue_of(identity: ReleaseIdentity, worker_id: str) -> str:
-    """The queue of one worker of one release, for orders to it alone."""
-    digest = hashlib.sha256(json.dumps([queue_of(identity), worker_id]).encode()).hexdigest()[:40]
-    return f"{tenant_prefix(identity.tenant_id)}worker.{digest}"
-
-
-def ticket_of(identity: ReleaseIdentity, nonce: str) -> str:
-    """The broker key of the ticket for one command message. Only the worker that takes the ticket runs the commands."""
-    return f"{queue_of(identity)}.ticket.{nonce}"
+from wire.messages.limits import (
+    LONGEST_RECIPIENT,
+    LONGEST_STEP_ID,
+    LONGEST_WORKER_ID,
+    MOST_LEASES,
+    MOST_PAYLOADS,
+    MOST_TOGETHER,
+)
 
 
 class Wire(BaseModel):
@@ -102,7 +35,6 @@ class Wire(BaseModel):
 
 
 Shape = Literal["UNI", "MULTI"]
-ResultShape = Literal["SINGLE", "MATERIALIZED_MULTI"]
 WorkerState = Literal["HEALTHY", "DRAINING", "UNAVAILABLE"]
 
 
@@ -122,53 +54,6 @@ _Item = TypeVar("_Item")
 _Together = Annotated[list[_Item], Field(max_length=MOST_TOGETHER, fail_fast=True)]
 _Leases = Annotated[list[_Item], Field(max_length=MOST_LEASES, fail_fast=True)]
 _Payloads = Annotated[list[str], Field(max_length=MOST_PAYLOADS, fail_fast=True)]
-
-
-Kind = Literal["commands", "outcomes", "heartbeat", "order"]
-
-
-class Seal(Wire):
-    """The body under one key: encrypted if `encrypted`, else as JSON text.
-
-    `signature` is an HMAC-SHA256 of the envelope's header and all other members of the seal.
-    """
-
-    key_id: str = Field(max_length=40)
-    encrypted: bool
-    body: str
-    signature: str
-
-
-class Envelope(Wire):
-    """A header and the sealed body, with one seal per active key of the tenant."""
-
-    protocol_version: Literal["1"] = "1"
-    kind: Kind
-    tenant_id: Identity
-    pipeline_id: Identity
-    contract_version: Identity
-    release_version: Identity
-    timestamp: str
-    nonce: str = Field(min_length=1, max_length=100)
-    seals: list[Seal] = Field(min_length=1, max_length=MOST_SEALS, fail_fast=True)
-
-    @property
-    def identity(self) -> ReleaseIdentity:
-        return ReleaseIdentity(self.tenant_id, self.pipeline_id, self.contract_version, self.release_version)
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """An envelope whose `seal` has a valid signature by `key`. `bound` is its header as signed."""
-
-    envelope: Envelope
-    seal: Seal
-    key: WorkerKey
-    bound: bytes
-
-    @property
-    def identity(self) -> ReleaseIdentity:
-        return self.envelope.identity
 
 
 class Command(Wire):
@@ -308,7 +193,7 @@ class Heartbeat(Wire):
     abandoned: int = Field(default=0, ge=0, le=10_000)
 
 
-class Order(Wire):
+class Instruction(Wire):
     """The coordinator's order to one worker. With `drain` it finishes its commands and accepts no more.
 
     `lost_leases` are the tokens of leases that the worker holds and that no longer count: the execution was cancelled,
@@ -320,128 +205,6 @@ class Order(Wire):
     lost_leases: _Leases[uuid.UUID] = Field(default_factory=list)
 
 
-Body = TypeVar("Body", CommandGroup, OutcomeGroup, Heartbeat, Order)
-KINDS: dict[type[BaseModel], Kind] = {
-    CommandGroup: "commands",
-    OutcomeGroup: "outcomes",
-    Heartbeat: "heartbeat",
-    Order: "order",
-}
-
-
-ENCRYPTED = frozenset({"commands", "outcomes"})
-"""The kinds that carry payloads."""
-MOST_BODY_VALUES: dict[Kind, int] = {"commands": 20_000, "outcomes": 500_000, "heartbeat": 100_000, "order": 20_000}
-"""How many JSON values the body of a message may have. A payload is one value, because it is JSON text."""
-MOST_BODY_MEMBERS = 100_000
-"""How many members all objects of a body may have. Each unknown one becomes an error, which needs much memory."""
-
-
-def seal(
-    identity: ReleaseIdentity,
-    body: CommandGroup | OutcomeGroup | Heartbeat | Order,
-    *keys: WorkerKey,
-    encrypt: bool = True,
-) -> dict[str, Any]:
-    """Return an envelope with `body` sealed under each of `keys`. `encrypt` affects only bodies with payloads."""
-    kind = KINDS[type(body)]
-    header = {
-        "protocolVersion": "1",
-        "kind": kind,
-        "tenantId": identity.tenant_id,
-        "pipelineId": identity.pipeline_id,
-        "contractVersion": identity.contract_version,
-        "releaseVersion": identity.release_version,
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "nonce": secrets.token_hex(16),
-    }
-    text = body.model_dump_json(by_alias=True)
-    return {**header, "seals": [seal_of(header, text, key, encrypt=encrypt and kind in ENCRYPTED) for key in keys]}
-
-
-def seal_of(header: Mapping[str, str], body: str, key: WorkerKey, *, encrypt: bool) -> dict[str, Any]:
-    """Seal `body` under `key` and bind it to `header`, whose nonce must be used only once."""
-    bound = _canonical(header)
-    text = key.encrypt(body, nonce=header["nonce"], header=bound) if encrypt else body
-    signature = key.signature(_signed(bound, key.key_id, encrypt, text))
-    return {"keyId": key.key_id, "encrypted": encrypt, "body": text, "signature": signature}
-
-
-def verify(message: Any, keys_of: Callable[[str], Iterable[WorkerKey]]) -> Verified:
-    """Verify the signature of one seal of `message` and return the envelope. Does not decode the body.
-
-    `keys_of` returns the active keys of a tenant. Raises `ProtocolError` ENVELOPE_MALFORMED, KEY_NOT_ACTIVE or
-    SIGNATURE_INVALID.
-    """
-    try:
-        envelope = Envelope.model_validate(message)
-        keys = {key.key_id: key for key in keys_of(envelope.tenant_id)}
-        found = next((each for each in envelope.seals if each.key_id in keys), None)
-        if found is None:
-            ids = ", ".join(each.key_id for each in envelope.seals)
-            text = f"An envelope for {envelope.identity} is sealed with {ids}, which is no active key of the tenant."
-            raise ProtocolError("KEY_NOT_ACTIVE", text)
-        key = keys[found.key_id]
-        bound = _canonical({name: value for name, value in message.items() if name != "seals"})
-        expected = key.signature(_signed(bound, found.key_id, found.encrypted, found.body))
-        if not hmac.compare_digest(expected.encode(), found.signature.encode()):
-            raise ProtocolError("SIGNATURE_INVALID", f"The signature of an envelope for {envelope.identity} is wrong.")
-    except ValidationError as error:
-        raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
-    except UnicodeEncodeError:
-        raise ProtocolError("ENVELOPE_MALFORMED", "The envelope holds a lone surrogate.") from None
-    return Verified(envelope, found, key, bound)
-
-
-def decode(verified: Verified, body: type[Body]) -> Body:
-    """The body of a verified envelope. Raises `ProtocolError` ENVELOPE_MALFORMED."""
-    kind, sealed = verified.envelope.kind, verified.seal
-    if kind != KINDS[body]:
-        raise ProtocolError("ENVELOPE_MALFORMED", f"An envelope of kind {kind!r} came where {KINDS[body]!r} belongs.")
-    try:
-        if sealed.encrypted:
-            text = verified.key.decrypt(sealed.body, nonce=verified.envelope.nonce, header=verified.bound)
-        else:
-            text = sealed.body.encode()
-        if holds_more_values(text, MOST_BODY_VALUES[kind]):
-            raise ProtocolError("ENVELOPE_MALFORMED", f"The body holds more than {MOST_BODY_VALUES[kind]:,} values.")
-        if holds_more_members(text, MOST_BODY_MEMBERS):
-            raise ProtocolError("ENVELOPE_MALFORMED", f"The body holds more than {MOST_BODY_MEMBERS:,} members.")
-        return body.model_validate_json(text)
-    except Undecryptable:
-        raise ProtocolError("ENVELOPE_MALFORMED", "The body cannot be decrypted.") from None
-    except ValidationError as error:
-        raise ProtocolError("ENVELOPE_MALFORMED", _brief(error)) from None
-
-
-def check_fresh(verified: Verified, *, now: datetime, longest: timedelta = TOLERANCE) -> datetime:
-    """The time of sending. Raises `ProtocolError` TIMESTAMP_REFUSED when it is further than `longest` from `now`."""
-    try:
-        sent = datetime.fromisoformat(verified.envelope.timestamp)
-    except ValueError:
-        raise ProtocolError("TIMESTAMP_REFUSED", "The envelope's timestamp is not an ISO 8601 instant.") from None
-    if sent.tzinfo is None or abs(now - sent) > longest:
-        raise ProtocolError("TIMESTAMP_REFUSED", f"The envelope's timestamp is not within {longest} of the present.")
-    return sent
-
-
 def transition_key(execution_id: uuid.UUID | str, step_index: int, attempt: int) -> str:
     """Wire protocol E.4: a lease takeover repeats the key, a retry does not."""
     return f"{execution_id}:{step_index}:{attempt}"
-
-
-def _canonical(header: Mapping[str, str]) -> bytes:
-    return json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _signed(bound: bytes, key_id: str, encrypted: bool, body: str) -> bytes:
-    """Return the bytes to sign. No part contains a line break, so different envelopes never give equal bytes."""
-    digest = hashlib.sha256(body.encode()).hexdigest()
-    return b"\n".join((bound, key_id.encode(), b"encrypted" if encrypted else b"plain", digest.encode()))
-
-
-def _brief(error: ValidationError) -> str:
-    if error.error_count() > MOST_ERRORS:
-        return f"There are {error.error_count():,} errors."
-    first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

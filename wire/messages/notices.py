@@ -7,7 +7,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from wire.documents.json_reader import holds_more_values
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import MOST_BODY_VALUES, Identity, Wire, WorkerId
+from wire.messages.celery_messages import Identity, Wire, WorkerId
+from wire.messages.sealing import MOST_BODY_VALUES
 
 RefusalCode = Literal[
     "KEY_NOT_ACTIVE",

@@ -4,7 +4,6 @@ The domain keeps plain JSON. Clients of the compatibility surface and REST worke
 name of their type, with the JSON as text inside. `plain` reads one, `natural` and `typed` write one.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from wire.documents import json_writer
 from wire.documents.json_text import storable
 
 ENCODING = "application/tpf-transition+json"
@@ -95,7 +95,9 @@ class Snapshot(_Strict):
         return self.model_dump(by_alias=True)
 
     def as_payload(self) -> TypedPayload:
-        return TypedPayload(payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=_text(self.document()))
+        return TypedPayload(
+            payload_type_id=SNAPSHOT, payload_encoding=ENCODING, payload=json_writer.text(self.document())
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +252,12 @@ def typed(value: Any, type_id: str | None) -> TypedPayload:
     """
     if value is None or not type_id or not type_id.strip() or type_id in CANONICAL_SCALARS:
         return natural(value)
-    return _payload(type_id, _text(value))
+    return _payload(type_id, json_writer.text(value))
 
 
 def listed(items: Iterable[TypedPayload]) -> TypedPayload:
     """A `java.util.List` of payloads that stay as they are."""
-    return _payload(LIST, _text({"items": [item.document() for item in items]}))
+    return _payload(LIST, json_writer.text({"items": [item.document() for item in items]}))
 
 
 def travelling_type(type_id: str, transport: str | None) -> str:
@@ -287,12 +289,12 @@ def _natural(value: Any, depth: int) -> TypedPayload:
         if any(not key.strip() for key in value):
             raise PayloadRefused("a map with a blank key cannot travel")
         inner = {key: _natural(item, depth + 1).document() for key, item in value.items()}
-        return _payload(MAP, _text({"items": inner}))
+        return _payload(MAP, json_writer.text({"items": inner}))
     if isinstance(value, list | tuple):
-        return _payload(LIST, _text({"items": [_natural(item, depth + 1).document() for item in value]}))
+        return _payload(LIST, json_writer.text({"items": [_natural(item, depth + 1).document() for item in value]}))
     if isinstance(value, Decimal):
         return _payload("java.math.BigDecimal", f"{value:f}")
-    return _payload(_scalar_type(value), _text(value))
+    return _payload(_scalar_type(value), json_writer.text(value))
 
 
 def _scalar_type(value: Any) -> str:
@@ -317,7 +319,3 @@ def _payload(type_id: str, text: str) -> TypedPayload:
     if len(text) > LONGEST_TEXT:
         raise PayloadTooLong(f"the payload would have more than {LONGEST_TEXT} characters")
     return TypedPayload(payload_type_id=type_id, payload_encoding=ENCODING, payload=text)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -14,15 +14,14 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from wire.documents.cardinality import ResultShape
 from wire.documents.json_reader import holds_more_values
 from wire.documents.json_text import MOST_VALUES
-from wire.messages.celery_messages import ResultShape
 from wire.messages.payload_envelopes import TypedPayload
 
 EXECUTE_PATH = "/pipeline/worker/transitions/execute"
 CAPABILITIES_PATH = "/pipeline/worker/capabilities"
 TIMESTAMP, NONCE, SIGNATURE = "X-TPF-Worker-Timestamp", "X-TPF-Worker-Nonce", "X-TPF-Worker-Signature"
-TOLERANCE = timedelta(minutes=2)
 PROTOCOL_VERSION = "1"
 CAPABILITY_ENCODING = "application/tpf-transition-envelope+json"
 LOCAL_CONTRACT = "local-contract"

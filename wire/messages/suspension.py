@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from wire.documents.cardinality import gives_many, takes_many
 from wire.documents.json_reader import shown
 from wire.documents.json_text import storable
 from wire.messages.celery_messages import Suspension
+from wire.messages.limits import LONGEST_WAIT
 from wire.messages.rest_messages import (
     TransitionCommand,
     WireInteraction,
@@ -26,9 +28,6 @@ from wire.messages.rest_messages import (
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LONGEST_WAIT = timedelta(days=36_525)
-_MANY_IN = ("MANY_TO_ONE", "MANY_TO_MANY", "REDUCTION")
-_MANY_OUT = ("ONE_TO_MANY", "MANY_TO_MANY", "EXPANSION")
 _DURABLE = {
     "canonicalTypeId",
     "typeExpressionFingerprint",
@@ -104,9 +103,9 @@ def imported(command: TransitionCommand, suspension: WireSuspension) -> Imported
         step_index=suspension.step_index,
         step_id=unit.step_id,
         itemized=itemized,
-        gives_many=itemized or unit.cardinality in _MANY_OUT,
+        gives_many=itemized or gives_many(unit.cardinality),
         requests=[_json(_request(each.request_payload)) for each in interactions],
-        request_shape="MULTI" if unit.cardinality in _MANY_IN else "UNI",
+        request_shape="MULTI" if takes_many(unit.cardinality) else "UNI",
         output_type=first.output_type,
         transport=first.transport_type or "interaction-api",
         transport_metadata={},

@@ -21,7 +21,8 @@ import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from wire.documents.json_reader import holds_more_values
-from wire.messages.celery_messages import EXECUTE_TASK, LONGEST_OUTCOME, RECORD_TASK, TOLERANCE
+from wire.messages.limits import LONGEST_OUTCOME, TOLERANCE
+from wire.messages.queues import EXECUTE_TASK, RECORD_TASK
 
 # In seconds. Older messages can be dropped: they only announce work that a row describes, and the sweep finds it.
 LONGEST_AGE = 600.0

@@ -1,4 +1,4 @@
-"""`manage.py setup_database`: creates the roles, the database and the rights, and checks them."""
+"""`coordinator setup_database`: creates the roles, the database and the rights, and checks them."""
 
 import sys
 from getpass import getpass

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from foundation.http.exchange import Answer
+from foundation.http.exchange import Response
 from wire.messages.celery_messages import Failure, Outcome
 from wire.messages.payload_envelopes import (
     LIST,
@@ -27,7 +27,7 @@ from wire.messages.rest_messages import (
     is_null,
     parse,
 )
-from wire.messages.suspension import Unanswerable, imported
+from wire.messages.suspension import ImportedSuspension, Unanswerable, imported
 
 FAILED = "TransitionWorkerFailureException"
 TIMED_OUT, NOT_CONNECTED, BROKEN = "HttpTimeoutException", "ConnectException", "IOException"
@@ -45,13 +45,18 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An answer as the domain takes it, and the outputs as they came where it completed."""
+    """What an HTTP response means.
+
+    `outputs` are the outputs of a completed transition, in the payloads in which they arrived. `opened` is what the
+    worker has opened of the await that it reports.
+    """
 
     outcome: Outcome
     outputs: list[TypedPayload] | None = None
+    opened: ImportedSuspension | None = None
 
 
-def heard(sent: Sent, answer: Answer, *, non_retryable: Collection[str] = ()) -> Heard:
+def heard(sent: Sent, answer: Response, *, non_retryable: Collection[str] = ()) -> Heard:
     """What `answer` comes to. `non_retryable` are classes beyond those of the framework that no retry can help."""
     told = f"for execution {sent.execution_id}"
     if not 200 <= answer.status < 300:
@@ -82,7 +87,7 @@ def _meaning(sent: Sent, result: TransitionResult, non_retryable: Collection[str
             suspension = imported(sent.command, result.await_suspension)
         except Unanswerable as error:
             return failed(sent, "UNANSWERABLE_SUSPENSION", str(error), retryable=False)
-        return Heard(_outcome(sent, outcome="WAITING_EXTERNAL", suspension=suspension))
+        return Heard(_outcome(sent, outcome="WAITING_EXTERNAL", suspension=suspension), opened=suspension)
     outputs = _passed_on(sent) if result.terminal_input_passthrough else result.output_payloads
     if sent.command.result_shape == "SINGLE" and len(outputs) > 1:
         message = (

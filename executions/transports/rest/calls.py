@@ -10,13 +10,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from executions.models import WorkerEligibility
+from executions.workers.eligibility import NOT_ALLOWED
 from executions.workers.tenant_keys import active_keys
 from foundation.http import address_guard
-from foundation.http.address_guard import PORTS, TargetRefused
-from foundation.http.exchange import Answer, exchange
+from foundation.http.address_guard import TargetRefused
+from foundation.http.exchange import Response, exchange
 from wire.messages.rest_messages import signed_headers
-
-NOT_ALLOWED = "the worker's endpoint is not at an origin that REST_WORKER_ORIGINS allows"
+from wire.web_address import DEFAULT_PORTS
 
 UNAUTHORIZED = 401
 # The installation vouches for the origins on its list, so their addresses may be private. Each call still goes to
@@ -42,7 +42,7 @@ def endpoint_errors(endpoint: str) -> list[dict[str, str]]:
     """
     try:
         parts = urlsplit(endpoint)
-        is_url = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
+        is_url = parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_url = False
     if not is_url or not endpoint.isascii() or any(character in "\\ " or ord(character) < 33 for character in endpoint):
@@ -84,7 +84,7 @@ def call(
     *,
     most_seconds: float = math.inf,
     is_wanted: Callable[[], bool] | None = None,
-) -> Answer:
+) -> Response:
     """One signed request to the worker at `endpoint`. Closes the connection once `is_wanted` returns False.
 
     While several secrets are active, a worker that answers 401 is called again with the next one. It verifies the
@@ -126,6 +126,6 @@ def secrets_of(tenant: str) -> list[str]:
 def _origin(url: str) -> Sequence[object]:
     try:
         parts = urlsplit(url)
-        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
+        return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return ()

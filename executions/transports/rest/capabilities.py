@@ -1,40 +1,30 @@
 """Checks whether REST workers host what their releases pin (wire protocol D.8, ADR 37).
 
 Control workers make the calls, at regular intervals and after each registration. They store the newest verdict on the
-worker's row. Admission reads it there and never calls a worker.
+worker's row. Admission reads the view `WorkerEligibility`, and never calls a worker.
 """
 
 import time
-from collections.abc import Iterable
-from datetime import timedelta
 from threading import BoundedSemaphore
 
-from django.db.models import DateTimeField, Expression, F, Func, Q, Value
+from django.db.models import Expression, F, Value
 from django.db.models.functions import Least, Now
 
-from executions.errors import WorkerNotChecked, WorkerUnavailable
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest.calls import call
+from executions.workers.eligibility import CHECK_FAILED
 from foundation.http.address_guard import TargetRefused, Unreachable
 from foundation.http.exchange import Broken, NotConnected, TimedOut
 from foundation.scheduling.places import Places
 from foundation.scheduling.turns import Turns
-from foundation.wakeups import wakeup
 from releases.models import Release
 from wire.documents.json_reader import shown
 from wire.messages.rest_messages import CAPABILITIES_PATH, PROTOCOL_VERSION, Capabilities, Malformed, parse
 
-CHECK_TASK = "executions.check_capability"
-CHECK_FAILED = "REST transition worker capability check failed"
 CHECK_SECONDS = 10
 """A worker is due for a check this many seconds after its last one."""
 LONGEST_INTERVAL_SECONDS = 300
 """The interval doubles up to this with each further check that a worker does not answer. A registration resets it."""
-VERDICT_SECONDS = 60
-"""How long a verdict is valid. Time in which no message reaches the control workers does not count (ADR 24).
-
-If the worker did not answer, the verdict is valid until the next check.
-"""
 CALL_SECONDS = 5.0
 """The timeout of a check."""
 MOST_COUNTED = 10
@@ -93,27 +83,6 @@ def check(worker_pk: int) -> None:
     # If the worker was registered again in the meantime, the answer does not apply.
     same = Worker.objects.filter(pk=worker_pk, registered_at=host.worker.registered_at)
     same.update(capability_checked_at=Now(), capability_error=error, unanswered_checks=unanswered)
-
-
-def require_capable(workers: Iterable[Worker]) -> None:
-    """Return if one of `workers` has a valid positive verdict. Otherwise request a check of those without a verdict.
-
-    Raises `WorkerUnavailable` with the error of the last worker that has a negative verdict, or `WorkerNotChecked` if
-    no worker has a valid verdict.
-    """
-    pks = [worker.pk for worker in workers]
-    since = Func(function="worker_clock", output_field=DateTimeField()) - timedelta(seconds=VERDICT_SECONDS)
-    valid = Q(capability_checked_at__gt=since) | Q(unanswered_checks__gt=0)
-    rows = Worker.objects.filter(valid, pk__in=pks)
-    verdicts = dict(rows.values_list("pk", "capability_error"))
-    if "" in verdicts.values():
-        return
-    if len(verdicts) < len(pks):
-        wakeup.ring_once(CHECK_TASK)
-    errors = [verdicts[pk] for pk in pks if pk in verdicts]
-    if errors:
-        raise WorkerUnavailable(errors[-1])
-    raise WorkerNotChecked(f"{CHECK_FAILED}: the worker has not been checked recently; a check is on its way")
 
 
 _waiting = BoundedSemaphore(2)

@@ -69,7 +69,7 @@ def _wait(execution_id: uuid.UUID, lease_token: uuid.UUID, waits: int) -> None:
         if cursor.rowcount == 0:
             return
     seconds = min(FIRST_WAIT_SECONDS * 2 ** min(waits, 10), LONGEST_WAIT_SECONDS)
-    wakeup.ring(CALL_TASK, str(execution_id), str(lease_token), waits + 1, delay=timedelta(seconds=seconds))
+    wakeup.send(CALL_TASK, str(execution_id), str(lease_token), waits + 1, delay=timedelta(seconds=seconds))
 
 
 def _run(execution_id: uuid.UUID, lease_token: uuid.UUID) -> bool:
@@ -126,7 +126,7 @@ def _give_back(execution: Execution, lease_token: uuid.UUID, reason: str) -> Non
     )
     with transaction.atomic():
         moves.apply([move])
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
 
 
 def _answer(execution: Execution, lease_token: uuid.UUID, worker: Worker) -> Heard:
@@ -173,10 +173,10 @@ def _record(execution: Execution, worker: Worker, found: Heard) -> None:
     """The outcome, and the outputs in the payloads in which they came, in one transaction."""
     group = OutcomeGroup(worker_id=worker.worker_id, outcomes=[found.outcome])
     with transaction.atomic():
-        outcome.record(execution.pin, group)
+        outcome.record(execution.pin, group, {} if found.opened is None else {execution.pk: found.opened})
         if found.outputs is not None:
             _keep(execution, found.outputs, found.outcome.execution_version + 1)
-        wakeup.ring_once(DISPATCH_TASK)
+        wakeup.send_once(DISPATCH_TASK)
 
 
 def _keep(execution: Execution, outputs: list[TypedPayload], version: int) -> None:

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from executions.errors import WorkerBeatsItself, WorkerEndpointInvalid, WorkerEndpointRefused
 from executions.models import Worker, WorkerEligibility
 from executions.transports.rest.calls import blocked_reason, endpoint_errors, may_call
-from executions.transports.rest.capabilities import CHECK_TASK
+from executions.workers.eligibility import CHECK_TASK
 from executions.workers.registry import CELERY, DISPATCH_TASK, REST, alive_until, find, find_or_register, note
 from foundation.wakeups import wakeup
 from tenancy.models import Tenant
@@ -69,9 +69,9 @@ def register(
             contractVersion=identity.contract_version,
             releaseVersion=identity.release_version,
         )
-        wakeup.ring(DISPATCH_TASK)
+        wakeup.send(DISPATCH_TASK)
         if protocol == REST:
-            wakeup.ring_once(CHECK_TASK)
+            wakeup.send_once(CHECK_TASK)
         return find(tenant, identity.pipeline_id, worker_id)
 
 
@@ -114,8 +114,8 @@ def heartbeat(tenant: Tenant, pipeline_id: str, worker_id: str, *, actor: str) -
         )
         if found.noted_state == "STALE":
             note(found.pk, "HEALTHY", actor=actor, cause="HEARD_AGAIN")
-            wakeup.ring(DISPATCH_TASK)
-            wakeup.ring_once(CHECK_TASK)
+            wakeup.send(DISPATCH_TASK)
+            wakeup.send_once(CHECK_TASK)
         return find(tenant, pipeline_id, worker_id)
 
 
@@ -132,7 +132,7 @@ def review_endpoints(*, actor: str) -> int:
 def announce_checks() -> None:
     """Wake a control worker to check the REST workers that are due."""
     if Worker.objects.filter(protocol=REST, stopped_at=None).exists():
-        wakeup.ring_once(CHECK_TASK)
+        wakeup.send_once(CHECK_TASK)
 
 
 def review_endpoint(worker: Worker, *, actor: str) -> bool:
@@ -147,5 +147,5 @@ def review_endpoint(worker: Worker, *, actor: str) -> bool:
         cause = "ENDPOINT_BLOCKED" if reason else "ENDPOINT_ALLOWED"
         note(worker.pk, WorkerEligibility.objects.get(pk=worker.pk).state, actor=actor, cause=cause)
         if not reason:
-            wakeup.ring_once(DISPATCH_TASK)
+            wakeup.send_once(DISPATCH_TASK)
     return True

@@ -109,7 +109,7 @@ def variety(owner: Tenant) -> dict[str, Execution]:
         ),
     ],
 )
-def test_a_preview_finds_what_a_campaign_takes_up(
+def test_a_preview_shows_what_a_campaign_contains(
     owner: Tenant, variety: dict[str, Execution], filters: Filters, allow_failed: bool, keys: set[str]
 ) -> None:
     found = preview(owner, filters, allow_failed=allow_failed)
@@ -123,7 +123,7 @@ def test_a_preview_finds_what_a_campaign_takes_up(
     assert {(item.expected_version, item.outcome) for item in items} == {(2, "PENDING")}
 
 
-def test_a_preview_tells_the_groups_and_changes_nothing(owner: Tenant, variety: dict[str, Execution]) -> None:
+def test_a_preview_counts_groups_and_changes_nothing(owner: Tenant, variety: dict[str, Execution]) -> None:
     before = everything()
     found = preview(owner, OF_THE_PIPELINE, allow_failed=True)
     assert [(group["error_code"], group["count"]) for group in found.by_error_code] == [("Refused", 2), ("Timeout", 2)]
@@ -132,7 +132,7 @@ def test_a_preview_tells_the_groups_and_changes_nothing(owner: Tenant, variety: 
     assert everything() == before
 
 
-def test_the_reason_is_that_of_the_last_failure(owner: Tenant) -> None:
+def test_the_reason_filter_matches_the_latest_failure(owner: Tenant) -> None:
     [execution] = making.dead(owner, "key")
     redrive(owner, execution.pk, actor="", reason="")
     [claim] = making.claimed(owner)
@@ -150,14 +150,14 @@ def test_without_a_filter_nothing_is_started(owner: Tenant, dead: list[Execution
     assert everything() == before
 
 
-def test_a_campaign_for_nothing_is_not_started(owner: Tenant, dead: list[Execution]) -> None:
+def test_a_campaign_without_matches_is_not_started(owner: Tenant, dead: list[Execution]) -> None:
     before = everything()
     with pytest.raises(CampaignEmpty):
         start(owner, Filters(error_code="no such"))
     assert everything() == before
 
 
-def test_the_filters_are_kept_as_they_were_asked(owner: Tenant, dead: list[Execution]) -> None:
+def test_the_filters_of_a_campaign_are_stored(owner: Tenant, dead: list[Execution]) -> None:
     asked = Filters(
         pipeline_id=making.PIPELINE,
         reason=DeadLetter.Reason.RETRY_EXHAUSTED,
@@ -201,7 +201,7 @@ def test_items_are_admitted_at_the_rate_and_the_last_one_completes_the_campaign(
     assert everything() == before
 
 
-def test_each_is_redriven_as_by_hand_and_tells_of_its_campaign(owner: Tenant, dead: list[Execution]) -> None:
+def test_each_execution_is_redriven_and_its_event_names_the_campaign(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner)
     pass_time(60)
     campaigns.advance()
@@ -227,7 +227,7 @@ def test_groups_are_bounded_and_cost_no_query_for_each_row(
     assert made.status == "COMPLETED"
 
 
-def test_an_outage_saves_up_a_minute_and_no_more(owner: Tenant, dead: list[Execution]) -> None:
+def test_an_outage_accumulates_at_most_one_minute_of_credit(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner, rate=3)
     pass_time(20)
     assert campaigns.advance() == 1
@@ -245,7 +245,7 @@ def test_sweeps_that_are_far_apart_admit_at_the_full_rate(owner: Tenant, dead: l
     assert campaigns.advance() == 6
 
 
-def test_a_pause_saves_up_nothing(owner: Tenant, dead: list[Execution]) -> None:
+def test_a_pause_accumulates_no_credit(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner, rate=60)
     pass_time(2)
     assert campaigns.advance() == 2
@@ -260,7 +260,7 @@ def test_a_pause_saves_up_nothing(owner: Tenant, dead: list[Execution]) -> None:
     assert made.events.get(kind="PAUSED").data == {"reason": "the bank is down again"}
 
 
-def test_the_sweep_goes_on_with_campaigns_and_rings_for_what_they_admit(
+def test_the_sweep_advances_campaigns_and_sends_one_wakeup(
     owner: Tenant, dead: list[Execution], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     made = start(owner)
@@ -271,7 +271,7 @@ def test_the_sweep_goes_on_with_campaigns_and_rings_for_what_they_admit(
     assert len(rung) == 1
 
 
-def test_campaigns_go_on_beside_each_other_each_at_its_own_rate(owner: Tenant) -> None:
+def test_concurrent_campaigns_each_have_their_own_rate(owner: Tenant) -> None:
     making.dead(owner, *[f"a{number}" for number in range(5)], code="A")
     making.dead(owner, *[f"b{number}" for number in range(5)], code="B")
     slow, quick = start(owner, Filters(error_code="A"), rate=30), start(owner, Filters(error_code="B"), rate=60)
@@ -285,7 +285,7 @@ def test_campaigns_go_on_beside_each_other_each_at_its_own_rate(owner: Tenant) -
     assert (slow.status, quick.status) == ("RUNNING", "COMPLETED")
 
 
-def test_the_longest_failed_are_redriven_first(owner: Tenant) -> None:
+def test_executions_that_failed_first_are_redriven_first(owner: Tenant) -> None:
     [_, oldest, _] = sorted(making.dead(owner, *"abc"), key=lambda each: each.pk)
     making.finished(datetime(2026, 1, 1, tzinfo=UTC), oldest)
     made = start(owner)
@@ -298,7 +298,7 @@ def test_the_longest_failed_are_redriven_first(owner: Tenant) -> None:
 # --- what cannot be re-driven any more ---
 
 
-def test_items_that_changed_since_are_skipped_each_with_its_reason(owner: Tenant, dead: list[Execution]) -> None:
+def test_items_that_have_changed_are_skipped_with_a_reason(owner: Tenant, dead: list[Execution]) -> None:
     by_hand, failed_again, done, *_ = dead
     made = start(owner)
     for execution in (failed_again, done):
@@ -321,7 +321,7 @@ def test_items_that_changed_since_are_skipped_each_with_its_reason(owner: Tenant
     assert after == before
 
 
-def test_what_is_skipped_uses_up_the_rate_too(owner: Tenant, dead: list[Execution]) -> None:
+def test_skipped_items_count_against_the_rate(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner)
     for item in campaigns.items(made)[:2]:
         assert item.execution is not None
@@ -331,7 +331,7 @@ def test_what_is_skipped_uses_up_the_rate_too(owner: Tenant, dead: list[Executio
         assert (campaigns.advance(), progress(made)) == (0, (8, 0, 2))
 
 
-def test_what_became_failed_since_is_skipped_unless_that_was_asked_for(owner: Tenant) -> None:
+def test_items_that_have_become_failed_are_skipped_unless_allowed(owner: Tenant) -> None:
     making.dead(owner, "failed", retryable=False)
     made = start(owner, allow_failed=True)
     with unguarded(Campaign):
@@ -353,7 +353,7 @@ def test_items_of_a_revoked_release_are_redriven_on_it(owner: Tenant, dead: list
 # --- orders ---
 
 
-def test_a_cancelled_campaign_gives_up_what_is_pending_for_good(owner: Tenant, dead: list[Execution]) -> None:
+def test_a_cancelled_campaign_skips_its_pending_items(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner)
     pass_time(4)
     campaigns.advance()
@@ -388,7 +388,7 @@ ORDERS = {"pause": campaigns.pause, "resume": campaigns.resume, "cancel": campai
         ("CANCELLED", "cancel", "CANCELLED"),
     ],
 )
-def test_an_order_is_obeyed_once_or_refused(
+def test_each_operation_is_applied_once_or_rejected(
     owner: Tenant, dead: list[Execution], given: str, order: str, status: str | None
 ) -> None:
     made = start(owner)
@@ -410,7 +410,7 @@ def test_an_order_is_obeyed_once_or_refused(
         assert after[:items] + after[items + 1 :] == before[:items] + before[items + 1 :]
 
 
-def test_an_unknown_campaign_and_that_of_another_tenant_are_the_same(owner: Tenant, dead: list[Execution]) -> None:
+def test_a_campaign_of_another_tenant_is_like_an_unknown_one(owner: Tenant, dead: list[Execution]) -> None:
     made = start(owner)
     before = everything()
     for campaign_id in (made.pk, uuid.uuid4()):
@@ -422,7 +422,7 @@ def test_an_unknown_campaign_and_that_of_another_tenant_are_the_same(owner: Tena
     assert everything() == before
 
 
-def test_the_audit_trail_is_neither_changed_nor_removed(owner: Tenant, dead: list[Execution]) -> None:
+def test_campaign_events_cannot_be_changed_or_removed(owner: Tenant, dead: list[Execution]) -> None:
     start(owner)
     assert refused("UPDATE executions_campaignevent SET actor = 'forged'") == "campaignevent_append_only"
     assert refused("DELETE FROM executions_campaignevent") == "campaignevent_append_only"

@@ -20,7 +20,7 @@ from tests.broker import taken, using_broker
 from tests.building import eventually
 from tests.executions.hosting import LONG_AGO
 from wire.broker.acl import COORDINATOR
-from wire.messages.celery_messages import queue_of
+from wire.messages.queues import queue_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(60)]
 MANY = 16
@@ -129,7 +129,7 @@ def test_a_process_that_knows_of_the_outage_claims_nothing(
     owner = due(settings, "celery")
     valkey.stop()
     with django_capture_on_commit_callbacks(execute=True):
-        wakeup.ring("tests.nothing")
+        wakeup.send("tests.nothing")
     for _ in range(3):
         dispatch.dispatch()
     assert kinds(owner) == {("SUBMITTED",)}
@@ -138,8 +138,8 @@ def test_a_process_that_knows_of_the_outage_claims_nothing(
 def test_a_full_broker_is_no_error_to_whoever_rings(valkey: Valkey, django_capture_on_commit_callbacks: Any) -> None:
     fill(valkey)
     with django_capture_on_commit_callbacks(execute=True):
-        wakeup.ring("tests.nothing")
-        wakeup.ring_once("tests.nothing")
+        wakeup.send("tests.nothing")
+        wakeup.send_once("tests.nothing")
 
 
 def test_the_gate_opens_only_for_a_broker_that_has_room(valkey: Valkey) -> None:
@@ -189,7 +189,7 @@ def test_claims_grow_again_with_what_was_sent(valkey: Valkey, settings: Any) -> 
     assert gate.batch(500) == FIRST_BATCH
     assert dispatch.dispatch() == MANY
     assert gate.batch(500) == 2 * FIRST_BATCH
-    gate.forget()
+    gate.reset()
     assert gate.batch(500) == 500
 
 

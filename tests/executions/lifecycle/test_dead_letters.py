@@ -22,7 +22,8 @@ from tenancy.models import Tenant
 from tests import making
 from tests.executions.hosting import LONG_AGO, Hosted, Hosting
 from tests.raw_sql import refused, rows
-from wire.messages.celery_messages import CommandGroup, Outcome, OutcomeGroup, seal
+from wire.messages.celery_messages import CommandGroup, Outcome, OutcomeGroup
+from wire.messages.sealing import seal
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db

@@ -93,7 +93,9 @@ def opened_await(*statuses: Any) -> Act:
         requests=["1"] * len(opened), output_type="Order", transport="interaction-api", timeout_seconds=60.0,
         interactions=opened,
     )  # fmt: skip
-    return recording(release, [making.answer(claim, "WAITING_EXTERNAL", suspension=suspension)])
+    reported = making.answer(claim, "WAITING_EXTERNAL", suspension=suspension)
+    group = OutcomeGroup(worker_id="w", outcomes=[reported])
+    return lambda: outcome.record(release.identity, group, {claim.execution_id: suspension})
 
 
 def await_that_a_worker_opened() -> Act:

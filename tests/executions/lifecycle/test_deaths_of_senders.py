@@ -12,7 +12,7 @@ from tests import making
 from tests.deaths import each_death
 from tests.executions.awaits.parking import suspended
 from tests.raw_sql import run
-from wire.messages.celery_messages import MOST_SEALS
+from wire.messages.sealing import MOST_SEALS
 from wire.messages.task_messages import LONGEST_MESSAGE
 
 pytestmark = pytest.mark.django_db

@@ -14,15 +14,9 @@ from executions.models import DeadLetter, Execution, Worker
 from releases.models import Release
 from tests import making
 from tests.broker import taken
-from wire.messages.celery_messages import (
-    EXECUTE_TASK,
-    MOST_SEALS,
-    Command,
-    CommandGroup,
-    decode,
-    queue_of,
-    verify,
-)
+from wire.messages.celery_messages import Command, CommandGroup
+from wire.messages.queues import EXECUTE_TASK, queue_of
+from wire.messages.sealing import MOST_SEALS, decode, verify
 from wire.messages.task_messages import LONGEST_MESSAGE
 from wire.worker_keys import worker_key
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from executions.awaits import awaits
+from executions.awaits import opening
 from executions.lifecycle import checkpoints, moves, outcome
 from executions.lifecycle.states import State
 from tenancy.models import Tenant
@@ -131,7 +131,7 @@ IDENTITY = ReleaseIdentity("tenant", "pipeline", "contract", "release")
         (lambda: moves.note("NOTED", [moves.Note(ONE, "worker:w", {})]), BY_ID),
         (lambda: checkpoints.keep([CHECKPOINT], "w"), BY_ID),
         (lambda: outcome.record(IDENTITY, OutcomeGroup(worker_id="w", outcomes=[OUTCOME])), BY_ID),
-        (lambda: awaits.park(Tenant(pk=1), [awaits.Parking(ONE, OTHER, SUSPENSION)]), BY_ID),
+        (lambda: opening.park(Tenant(pk=1), [opening.Parking(ONE, OTHER, SUSPENSION)]), BY_ID),
     ],
     ids=["claim", "apply", "renew", "note", "keep", "hold", "open"],
 )

@@ -18,7 +18,8 @@ from releases.models import Release
 from tests import making
 from tests.celery_worker.working import without_receivers
 from tests.raw_sql import check_foreign_keys_now, run
-from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup, seal
+from wire.messages.celery_messages import Checkpoint, Outcome, OutcomeGroup
+from wire.messages.sealing import seal
 
 pytestmark = pytest.mark.django_db
 MOVE = "executions_execution"

@@ -18,8 +18,8 @@ from executions.campaigns import campaigns
 from executions.campaigns.filters import Filters
 from executions.lifecycle import retention, sweep
 from executions.models import Campaign, CampaignItem, DeadLetter, Execution, MessagePath, Worker
-from executions.transports.rest.capabilities import CHECK_TASK
 from executions.workers import message_path
+from executions.workers.eligibility import CHECK_TASK
 from releases.models import Blob, Release
 from tenancy.models import Tenant
 from tests import making
@@ -28,7 +28,7 @@ from tests.executions.awaits.parking import asked, make_late, suspended
 from tests.executions.hosting import LONG_AGO
 from tests.raw_sql import refuse, unguarded
 from tests.wakeups import Broker, broker, names
-from wire.messages.celery_messages import HEARTBEAT_QUEUE
+from wire.messages.queues import HEARTBEAT_QUEUE
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db

@@ -23,7 +23,8 @@ from tests.executions.awaits.parking import answer, asked, assert_timed_out, sus
 from tests.executions.moments import clock, now, set_deadline, statuses
 from tests.raw_sql import unguarded
 from tests.wakeups import Broker, broker
-from wire.messages.celery_messages import HEARTBEAT_QUEUE, Heartbeat, OutcomeGroup
+from wire.messages.celery_messages import Heartbeat, OutcomeGroup
+from wire.messages.queues import HEARTBEAT_QUEUE
 
 __all__ = ["broker"]
 

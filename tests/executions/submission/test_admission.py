@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from executions.models import Execution, Worker
 from executions.submission import admission
-from executions.submission.submission import Order, Submission, submit, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit, submit_many
 from foundation.errors import CoordinatorError
 from releases.activation import revocation
 from releases.activation.activation import activate
@@ -18,6 +18,7 @@ from tenancy.access import issue_token
 from tenancy.models import ApiToken, Membership, Tenant
 from tenancy.roles import Role, Scope
 from tests import making
+from tests.clock import Clock
 from tests.raw_sql import as_owner
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +46,7 @@ def owner() -> Tenant:
     return made
 
 
-def test_an_activation_that_has_returned_is_seen_by_the_next_submission(owner: Tenant) -> None:
+def test_the_next_submission_uses_a_new_activation(owner: Tenant) -> None:
     newer = making.registered(owner, "2.0")
     making.worker(newer, "worker-2")
     activate(newer, actor="user:test")
@@ -54,22 +55,22 @@ def test_an_activation_that_has_returned_is_seen_by_the_next_submission(owner: T
     assert Execution.objects.get(pk=made.execution_id).release_id == newer.pk
 
 
-def test_a_batch_sees_it_too(owner: Tenant) -> None:
+def test_the_next_batch_uses_a_new_activation(owner: Tenant) -> None:
     newer = making.registered(owner, "2.0")
     making.worker(newer, "worker-2")
     activate(newer, actor="user:test")
-    orders = [Order(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
+    orders = [ExecutionRequest(making.PIPELINE, {"n": number}, f"k{number}") for number in range(5)]
     made = submit_many(owner, orders, actor="token:test")
     assert {each.release_version for each in made if isinstance(each, Submission)} == {"2.0"}
     assert len(made) == Execution.objects.filter(release=newer).count() == 5
 
 
-def test_activating_the_same_release_again_lets_executions_in(owner: Tenant) -> None:
+def test_executions_are_accepted_after_the_same_release_is_activated_again(owner: Tenant) -> None:
     activate(Release.objects.select_related("pipeline").get(), actor="user:test")
     assert send(owner, "next").release_version == "1.0"
 
 
-def test_a_revocation_that_has_returned_is_seen_by_the_next_submission(owner: Tenant) -> None:
+def test_a_revocation_applies_to_the_next_submission(owner: Tenant) -> None:
     revocation.revoke(Release.objects.get(), actor="user:test", reason="leaked")
     with pytest.raises(CoordinatorError) as caught:
         send(owner, "next")
@@ -77,7 +78,7 @@ def test_a_revocation_that_has_returned_is_seen_by_the_next_submission(owner: Te
     assert Execution.objects.filter(execution_key="next").count() == 0
 
 
-def test_refusals_are_never_remembered(owner: Tenant) -> None:
+def test_rejections_are_not_cached(owner: Tenant) -> None:
     with pytest.raises(CoordinatorError) as caught:
         send(owner, "next", expected_release_version="2.0")
     assert caught.value.code == "ACTIVE_RELEASE_CHANGED"
@@ -87,7 +88,7 @@ def test_refusals_are_never_remembered(owner: Tenant) -> None:
     assert send(owner, "next", expected_release_version="2.0").release_version == "2.0"
 
 
-def test_what_was_found_is_forgotten_in_time(owner: Tenant, settings: Any) -> None:
+def test_a_cached_admission_expires(owner: Tenant, settings: Any) -> None:
     making.silence(*Worker.objects.all())
     assert send(owner, "still remembered").duplicate is False
     settings.SUBMISSION_CACHE_SECONDS = 0
@@ -96,14 +97,16 @@ def test_what_was_found_is_forgotten_in_time(owner: Tenant, settings: Any) -> No
     assert caught.value.code == "WORKER_UNAVAILABLE"
 
 
-def test_one_caller_alone_looks_anew_before_all_have_to(owner: Tenant, settings: Any) -> None:
+def test_one_caller_renews_an_admission_before_it_expires(
+    owner: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = admission.remembered(owner, making.PIPELINE)
     assert kept is not None
-    kept.made_at -= settings.SUBMISSION_CACHE_SECONDS * 0.6
+    Clock(monkeypatch).ahead += settings.SUBMISSION_CACHE_SECONDS * 0.6
     assert [admission.remembered(owner, making.PIPELINE) for _ in range(3)] == [None, kept, kept]
 
 
-def test_the_first_execution_of_a_key_is_found_whatever_is_remembered(owner: Tenant) -> None:
+def test_a_repeated_key_is_found_despite_a_cached_admission(owner: Tenant) -> None:
     again = send(owner, "warm")
     assert again.duplicate is True
     with pytest.raises(CoordinatorError) as caught:
@@ -157,7 +160,7 @@ def test_an_ended_token_submits_nothing(owner: Tenant, token: ApiToken, end: Any
     assert Execution.objects.filter(execution_key="next").count() == 0
 
 
-def test_a_token_of_another_tenant_takes_nothing_in(owner: Tenant, token: ApiToken) -> None:
+def test_a_token_of_another_tenant_submits_nothing(owner: Tenant, token: ApiToken) -> None:
     other, _ = making.ready()
     send(other, "warm")
     with pytest.raises(CoordinatorError):

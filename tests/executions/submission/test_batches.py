@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from executions.models import Execution, Worker
-from executions.submission.submission import Order, Submission, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
 from releases.activation.revocation import revoke
@@ -52,16 +52,16 @@ def owner() -> Tenant:
     return made
 
 
-def orders(count: int, prefix: str, **members: Any) -> list[Order]:
+def orders(count: int, prefix: str, **members: Any) -> list[ExecutionRequest]:
     return [
-        Order(
+        ExecutionRequest(
             **{"pipeline_id": making.PIPELINE, "input": {"n": number}, "idempotency_key": f"{prefix}{number}"} | members
         )
         for number in range(count)
     ]
 
 
-def outcome(owner: Tenant, batch: list[Order], token: str | None = None) -> tuple[set[str], int]:
+def outcome(owner: Tenant, batch: list[ExecutionRequest], token: str | None = None) -> tuple[set[str], int]:
     """Submit a batch. Return the distinct verdicts and the number of SQL statements."""
     with CaptureQueriesContext(connection) as caught:
         verdicts = submit_many(owner, batch, actor="token:test", token=token)
@@ -75,7 +75,9 @@ def _name(verdict: Submission | CoordinatorError) -> str:
     return "REPEATED" if verdict.duplicate else f"ACCEPTED {verdict.release_version}"
 
 
-def require_constant(owner: Tenant, expected: str, batch: Callable[[int], list[Order]], **members: Any) -> None:
+def require_constant(
+    owner: Tenant, expected: str, batch: Callable[[int], list[ExecutionRequest]], **members: Any
+) -> None:
     """Every item becomes `expected`, and two hundred items take as many statements as two."""
     few, statements = outcome(owner, batch(2), **members)
     many, for_many = outcome(owner, batch(200), **members)
@@ -88,7 +90,7 @@ def renew(owner: Tenant) -> None:
     activate(Release.objects.select_related("pipeline").get(pipeline__tenant=owner), actor="user:test")
 
 
-def test_a_batch_that_comes_just_after_an_activation(owner: Tenant) -> None:
+def test_a_batch_right_after_an_activation(owner: Tenant) -> None:
     renew(owner)
     few, statements = outcome(owner, orders(2, "few"))
     renew(owner)
@@ -134,7 +136,7 @@ def test_repeated_keys(owner: Tenant) -> None:
 
 
 def test_one_key_many_times(owner: Tenant) -> None:
-    verdicts, _ = outcome(owner, [Order(making.PIPELINE, {"n": 1}, "k")] * 200)
+    verdicts, _ = outcome(owner, [ExecutionRequest(making.PIPELINE, {"n": 1}, "k")] * 200)
     assert verdicts == {"ACCEPTED 1.0", "REPEATED"}
     assert Execution.objects.filter(execution_key="k").count() == 1
 
@@ -152,10 +154,10 @@ def test_an_expired_token(owner: Tenant, expired: ApiToken) -> None:
     require_constant(owner, "NOT_AUTHENTICATED", lambda count: orders(count, "k"), token=expired.digest)
 
 
-def test_several_pipelines_are_judged_once_each(owner: Tenant) -> None:
+def test_each_of_several_pipelines_is_checked_once(owner: Tenant) -> None:
     making.ready(owner, pipeline_id=OTHER)
 
-    def mixed(count: int) -> list[Order]:
+    def mixed(count: int) -> list[ExecutionRequest]:
         return [*orders(count, "x", expected_release_version="0"), *orders(count, "x", pipeline_id="none")]
 
     few, statements = outcome(owner, mixed(2))

@@ -8,12 +8,13 @@ import pytest
 
 from executions.models import Execution, Worker
 from executions.submission import admission
-from executions.submission.submission import Order, Submission, submit_many
+from executions.submission.submission import ExecutionRequest, Submission, submit_many
 from foundation.errors import CoordinatorError
 from releases.activation.activation import activate
 from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
+from tests.clock import Clock
 
 pytestmark = pytest.mark.django_db
 Contract = dict[str, Any]
@@ -69,12 +70,12 @@ CASES = {
 
 
 def single(owner: Tenant, value: Any, key: str) -> Submission | CoordinatorError:
-    [made] = submit_many(owner, [Order(making.PIPELINE, value, key)], actor="token:test")
+    [made] = submit_many(owner, [ExecutionRequest(making.PIPELINE, value, key)], actor="token:test")
     return made
 
 
 def batch(owner: Tenant, value: Any, key: str) -> Submission | CoordinatorError:
-    orders = [Order(making.PIPELINE, value, f"{key}-{number}") for number in range(3)]
+    orders = [ExecutionRequest(making.PIPELINE, value, f"{key}-{number}") for number in range(3)]
     made = submit_many(owner, orders, actor="token:test")
     return made[-1]
 
@@ -95,7 +96,7 @@ def hosted(owner: Tenant, version: str, contract: Contract) -> Release:
 @pytest.mark.parametrize(
     ("name", "send"), [*((name, single) for name in CASES), ("another type", batch), ("many results", batch)]
 )
-def test_an_activation_changes_how_the_next_submission_is_judged(
+def test_an_activation_changes_the_contract_of_the_next_submission(
     name: str, send: Callable[[Tenant, Any, str], Submission | CoordinatorError]
 ) -> None:
     case, owner = CASES[name], making.tenant()
@@ -111,7 +112,7 @@ def test_an_activation_changes_how_the_next_submission_is_judged(
     assert Execution.objects.filter(tenant=owner, release=first, execution_key__startswith="again").exists()
 
 
-def test_a_release_without_a_contract_is_not_judged_by_the_one_before() -> None:
+def test_a_release_without_a_contract_does_not_use_the_previous_one() -> None:
     owner = making.tenant()
     first = hosted(owner, "1.0", MANY_OUT)
     document = making.descriptor(making.contract(), b"", "2.0", kind="container-image")
@@ -128,18 +129,19 @@ def test_a_release_without_a_contract_is_not_judged_by_the_one_before() -> None:
 # --- for how long, and what is remembered at all ---
 
 
-def test_what_is_remembered_ends_for_all_callers_once_its_time_is_over(settings: Any) -> None:
+def test_a_cached_admission_expires_for_all_callers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, _ = making.ready()
+    clock = Clock(monkeypatch)
     making.execution(owner)
     kept = admission.remembered(owner, making.PIPELINE)
     assert kept is not None
-    kept.made_at -= 0.6 * settings.SUBMISSION_CACHE_SECONDS
+    clock.ahead += 0.6 * settings.SUBMISSION_CACHE_SECONDS
     assert [admission.remembered(owner, making.PIPELINE) for _ in range(2)] == [None, kept]
-    kept.made_at -= 0.5 * settings.SUBMISSION_CACHE_SECONDS
+    clock.ahead += 0.5 * settings.SUBMISSION_CACHE_SECONDS
     assert [admission.remembered(owner, making.PIPELINE) for _ in range(2)] == [None, None]
 
 
-def test_a_pipeline_that_is_not_ready_is_not_remembered() -> None:
+def test_a_pipeline_that_is_not_ready_is_not_cached() -> None:
     owner, _ = making.ready()
     making.silence(*Worker.objects.all())
     refused = single(owner, {"n": 1}, "k")
@@ -147,9 +149,11 @@ def test_a_pipeline_that_is_not_ready_is_not_remembered() -> None:
     assert admission.remembered(owner, making.PIPELINE) is None
 
 
-def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "MOST_KEPT", 2)
+def test_what_is_remembered_has_a_bound() -> None:
     owners = [making.ready()[0] for _ in range(3)]
+    known = admission.admission(owners[0], making.PIPELINE)
+    for number in range(9_998):
+        admission.cache.set((owners[0].pk, f"another-{number}"), known)
     for owner in owners:
         making.execution(owner)
     kept = [admission.remembered(owner, making.PIPELINE) is not None for owner in owners]

@@ -52,7 +52,7 @@ def refusal(owner: Tenant, **members: Any) -> CoordinatorError:
     return caught.value
 
 
-def test_an_execution_is_pinned_and_its_first_event_says_so(
+def test_an_execution_is_pinned_and_has_a_first_event(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     owner, release = making.ready()
@@ -73,24 +73,24 @@ def test_an_execution_is_pinned_and_its_first_event_says_so(
     assert len(rung) == 1
 
 
-def test_a_tenant_has_no_pipeline_of_another() -> None:
+def test_a_pipeline_of_another_tenant_is_unknown_to_submissions() -> None:
     making.ready()
     assert refusal(making.tenant()).code == "PIPELINE_UNKNOWN"
 
 
-def test_without_an_active_release_nothing_is_taken_in() -> None:
+def test_a_pipeline_without_an_active_release_accepts_no_executions() -> None:
     owner = making.tenant()
     making.worker(making.registered(owner))
     assert refusal(owner).code == "NO_ACTIVE_RELEASE"
 
 
-def test_a_revoked_release_takes_nothing_in() -> None:
+def test_a_revoked_release_accepts_no_executions() -> None:
     owner, release = making.ready()
     revoke(release, actor="user:test", reason="leaked")
     assert refusal(owner).code == "NO_ACTIVE_RELEASE"
 
 
-def test_another_active_release_than_expected_is_told() -> None:
+def test_an_unexpected_active_release_is_reported() -> None:
     owner, _ = making.ready()
     error = refusal(owner, expected_release_version="0.9")
     assert (error.code, error.data) == ("ACTIVE_RELEASE_CHANGED", {"activeReleaseVersion": "1.0"})
@@ -98,7 +98,7 @@ def test_another_active_release_than_expected_is_told() -> None:
 
 
 @pytest.mark.parametrize(("damage", "code"), [(None, "ARTIFACT_MISSING"), (b"other", "ARTIFACT_ALTERED")])
-def test_without_sound_bytes_nothing_is_taken_in(damage: bytes | None, code: str) -> None:
+def test_missing_or_altered_bytes_prevent_executions(damage: bytes | None, code: str) -> None:
     owner, release = making.ready()
     file = making.stored_file(release.artifacts.get().digest)
     file.unlink()
@@ -128,7 +128,7 @@ OTHER_BYTES: dict[str, Any] = {"artifact_digest": "sha256:" + "0" * 64}
         ),
     ],
 )
-def test_without_a_healthy_worker_of_the_release_nothing_is_taken_in(workers: list[dict[str, Any]], told: str) -> None:
+def test_a_release_without_a_healthy_worker_accepts_no_executions(workers: list[dict[str, Any]], told: str) -> None:
     owner = making.tenant()
     release = making.active(owner)
     for number, changes in enumerate(workers):
@@ -137,14 +137,14 @@ def test_without_a_healthy_worker_of_the_release_nothing_is_taken_in(workers: li
     assert (error.code, error.detail) == ("WORKER_UNAVAILABLE", told)
 
 
-def test_the_worker_of_another_tenant_is_none_of_ours() -> None:
+def test_a_worker_of_another_tenant_does_not_count() -> None:
     owner = making.tenant()
     release = making.active(owner)
     making.worker(release, tenant=making.tenant())
     assert refusal(owner).code == "WORKER_UNAVAILABLE"
 
 
-def test_one_healthy_worker_is_enough_and_need_not_tell_its_bytes() -> None:
+def test_one_healthy_worker_without_a_digest_is_enough() -> None:
     owner = making.tenant()
     release = making.active(owner)
     making.worker(release, "stale", **STALE)
@@ -154,7 +154,7 @@ def test_one_healthy_worker_is_enough_and_need_not_tell_its_bytes() -> None:
     assert send(owner, idempotency_key="k2").duplicate is False
 
 
-def test_refusals_come_in_the_order_that_is_promised() -> None:
+def test_errors_have_the_documented_order() -> None:
     """Everything is wrong at first; each thing that is put right brings up the next."""
     owner = making.tenant()
     wrong: dict[str, Any] = {"input": {"n": "one"}, "expected_release_version": "0.9"}
@@ -181,7 +181,7 @@ def test_refusals_come_in_the_order_that_is_promised() -> None:
     assert refusal(owner, input={"n": 2}, expected_release_version="0.9").code == "IDEMPOTENCY_KEY_REUSED"
 
 
-def test_a_repeat_gives_the_first_execution_even_where_a_new_one_would_be_refused() -> None:
+def test_a_repeat_returns_the_first_execution_even_if_a_new_one_would_be_rejected() -> None:
     owner, first_release = making.ready()
     first = send(owner, input={"a": 1, "b": [1, {"c": 2, "d": 3}]}).execution
     making.active(owner, "2.0")
@@ -204,7 +204,7 @@ def test_a_key_with_another_input_is_a_conflict_that_names_the_first(other: Any)
     assert (error.code, error.data) == ("IDEMPOTENCY_KEY_REUSED", {"executionId": str(first.pk)})
 
 
-def test_a_key_counts_within_one_pipeline_of_one_tenant() -> None:
+def test_a_key_is_unique_within_a_pipeline_of_a_tenant() -> None:
     owner, _ = making.ready()
     making.ready(owner, pipeline_id="org.example.other")
     other, _ = making.ready()
@@ -213,7 +213,7 @@ def test_a_key_counts_within_one_pipeline_of_one_tenant() -> None:
     assert len({each.execution.pk for each in made}) == 3
 
 
-def test_a_key_is_taken_literally() -> None:
+def test_keys_are_compared_exactly() -> None:
     owner, _ = making.ready()
     made = [send(owner, idempotency_key=key) for key in ("k", "K", " k", "k ", "ḱ")]
     assert len({each.execution.pk for each in made}) == 5
@@ -237,7 +237,7 @@ MANY_TYPED: dict[str, Any] = {**TYPED, "steps": [{**making.STEP, "cardinality": 
         ({"steps": [{**making.STEP, "cardinality": "ONE_TO_MANY"}]}, [1], "UNI"),
     ],
 )
-def test_an_input_has_the_shape_that_the_first_step_takes(contract: dict[str, Any], value: Any, shape: str) -> None:
+def test_the_first_step_determines_the_shape_of_the_input(contract: dict[str, Any], value: Any, shape: str) -> None:
     owner, _ = making.ready(**contract)
     execution = send(owner, input=value).execution
     assert (execution.input_shape, execution.input) == (shape, value)
@@ -256,7 +256,7 @@ def test_an_input_has_the_shape_that_the_first_step_takes(contract: dict[str, An
         (MANY_TYPED, [{"n": 1}, {"n": "x"}, {}], ["input[1].n", "input[2].n"]),
     ],
 )
-def test_an_input_of_another_type_is_refused_with_each_place_named(
+def test_an_input_of_a_wrong_type_is_rejected_with_each_path(
     contract: dict[str, Any], value: Any, fields: list[str]
 ) -> None:
     owner, _ = making.ready(**contract)
@@ -266,7 +266,7 @@ def test_an_input_of_another_type_is_refused_with_each_place_named(
     assert {found["code"] for found in error.errors} == {"INPUT_TYPE"}
 
 
-def test_a_thousand_wrong_items_are_told_in_bounds() -> None:
+def test_the_number_of_reported_input_errors_is_bounded() -> None:
     owner, _ = making.ready(**MANY_TYPED)
     error = refusal(owner, input=[{}] * 1_000)
     assert len(error.errors) == 100
@@ -277,12 +277,12 @@ def test_a_thousand_wrong_items_are_told_in_bounds() -> None:
     ("cardinality", "shape"),
     [("ONE_TO_ONE", "SINGLE"), ("MANY_TO_ONE", "SINGLE"), ("ONE_TO_MANY", "MATERIALIZED_MULTI")],
 )
-def test_the_last_step_tells_the_shape_of_the_result(cardinality: str, shape: str) -> None:
+def test_the_last_step_determines_the_shape_of_the_result(cardinality: str, shape: str) -> None:
     owner, _ = making.ready(steps=[{**making.STEP, "cardinality": cardinality}])
     assert send(owner, input=[1]).execution.result_shape == shape
 
 
-def test_a_release_without_a_contract_takes_any_input() -> None:
+def test_a_release_without_a_contract_accepts_any_input() -> None:
     owner = making.tenant()
     contract = making.contract()
     release = making.upload(owner, making.descriptor(contract, b"", kind="container-image")).release
@@ -294,7 +294,7 @@ def test_a_release_without_a_contract_takes_any_input() -> None:
 
 
 @pytest.mark.parametrize("other", [{"n": 1.0, "m": 1e16}, {"m": 1e16, "n": 1}])
-def test_a_key_with_an_equal_input_is_a_repeat_however_its_numbers_are_written(other: Any) -> None:
+def test_inputs_are_equal_in_any_notation_of_their_numbers(other: Any) -> None:
     owner, _ = making.ready()
     first = send(owner, input={"n": 1, "m": 10**16}).execution
     again = send(owner, input=other)

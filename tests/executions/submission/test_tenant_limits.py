@@ -33,7 +33,7 @@ def submit(owner: Tenant, count: int, pipeline_id: str = making.PIPELINE) -> Non
 # --- allowed tenants ------------------------------------------------------------------------------
 
 
-def test_a_tenant_that_is_not_named_submits_nothing(settings: Any) -> None:
+def test_a_tenant_that_is_not_allowed_submits_no_executions(settings: Any) -> None:
     allowed, other = making.tenant(), making.tenant()
     hosted(allowed)
     hosted(other)
@@ -44,7 +44,7 @@ def test_a_tenant_that_is_not_named_submits_nothing(settings: Any) -> None:
     assert not Execution.objects.filter(tenant=other).exists()
 
 
-def test_a_tenant_that_is_no_longer_named_redrives_nothing_and_what_it_has_runs_on(settings: Any) -> None:
+def test_a_tenant_that_is_no_longer_allowed_redrives_nothing_but_its_executions_continue(settings: Any) -> None:
     owner = making.tenant()
     hosted(owner)
     [dead] = making.dead(owner, "dead")
@@ -68,7 +68,7 @@ def running(owner: Tenant) -> int:
     return Execution.objects.filter(tenant=owner, status="RUNNING").count()
 
 
-def test_a_quota_bounds_what_runs_of_each_tenant_over_all_of_its_pipelines(settings: Any) -> None:
+def test_a_quota_limits_the_running_executions_of_a_tenant(settings: Any) -> None:
     one, other = making.tenant(), making.tenant()
     for owner in (one, other):
         for pipeline_id in ("a", "b", "c"):
@@ -81,7 +81,7 @@ def test_a_quota_bounds_what_runs_of_each_tenant_over_all_of_its_pipelines(setti
     assert (running(one), running(other)) == (5, 5)
 
 
-def test_what_the_quota_keeps_back_is_claimed_as_room_comes() -> None:
+def test_executions_above_the_quota_are_claimed_later() -> None:
     owner = making.tenant()
     release = hosted(owner)
     submit(owner, 5)
@@ -93,7 +93,7 @@ def test_what_the_quota_keeps_back_is_claimed_as_room_comes() -> None:
     assert len(making.claimed(owner)) == 2  # without a quota all of the rest
 
 
-def test_a_quota_that_was_lowered_stops_nothing_that_runs() -> None:
+def test_a_lowered_quota_does_not_affect_running_executions() -> None:
     owner = making.tenant()
     hosted(owner)
     submit(owner, 5)

@@ -13,7 +13,10 @@ from executions.workers.tenant_keys import active_keys
 from releases.models import Release
 from tests import making
 from tests.wakeups import Broker, broker
-from wire.messages.celery_messages import TOLERANCE, Heartbeat, ProtocolError, order_queue_of, seal
+from wire.messages.celery_messages import Heartbeat
+from wire.messages.limits import TOLERANCE
+from wire.messages.queues import instruction_queue_of
+from wire.messages.sealing import ProtocolError, seal
 
 __all__ = ["broker"]
 pytestmark = pytest.mark.django_db
@@ -44,11 +47,11 @@ def test_a_ticket_ends_no_later_than_the_leases_of_its_message(release: Release,
 
 def test_an_order_ends_once_its_worker_would_reject_it(release: Release, redis: Any) -> None:
     assert orders.tell(Worker.objects.get().pk)
-    assert_lasts(redis, order_queue_of(release.identity, "worker-1"), TOLERANCE.total_seconds())
+    assert_lasts(redis, instruction_queue_of(release.identity, "worker-1"), TOLERANCE.total_seconds())
 
 
 def test_a_notice_ends_as_an_order_does(release: Release, redis: Any) -> None:
     heartbeat = Heartbeat(worker_id="w", state="HEALTHY", capacity=1)
     message = seal(release.identity, heartbeat, *active_keys(release.identity.tenant_id))
     refusals.refuse_heartbeat(message, ProtocolError("TIMESTAMP_REFUSED", "late"))
-    assert_lasts(redis, order_queue_of(release.identity, "w"), TOLERANCE.total_seconds())
+    assert_lasts(redis, instruction_queue_of(release.identity, "w"), TOLERANCE.total_seconds())

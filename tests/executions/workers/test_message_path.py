@@ -16,7 +16,7 @@ from executions.workers import message_path
 from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
-from wire.messages.celery_messages import HEARTBEAT_QUEUE
+from wire.messages.queues import HEARTBEAT_QUEUE
 
 pytestmark = pytest.mark.django_db
 STALE, BEAT, LEASE = 30, 9, 30

@@ -17,19 +17,10 @@ from releases.models import Release
 from tests import making
 from tests.broker import owner_url, taken
 from wire.broker import client as broker
-from wire.messages.celery_messages import (
-    MOST_LEASES,
-    ORDER_TASK,
-    TOLERANCE,
-    Heartbeat,
-    Order,
-    check_fresh,
-    decode,
-    order_queue_of,
-    queue_of,
-    seal,
-    verify,
-)
+from wire.messages.celery_messages import Heartbeat, Instruction
+from wire.messages.limits import MOST_LEASES, TOLERANCE
+from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of, queue_of
+from wire.messages.sealing import check_fresh, decode, seal, verify
 from wire.worker_keys import worker_key
 
 pytestmark = pytest.mark.django_db
@@ -41,7 +32,7 @@ def release() -> Release:
 
 
 def queue(worker: Worker, release: Release) -> str:
-    return order_queue_of(release.identity, worker.worker_id)
+    return instruction_queue_of(release.identity, worker.worker_id)
 
 
 @pytest.mark.parametrize("drained", [False, True])
@@ -49,11 +40,11 @@ def test_a_worker_is_told_what_its_row_says(release: Release, drained: bool) -> 
     worker = making.worker(release, "w", drained_by_operator_at=timezone.now() if drained else None)
     tasks.tell_worker(worker.pk)
     [(task, [message])] = taken(queue(worker, release))
-    assert task == ORDER_TASK
+    assert task == INSTRUCTION_TASK
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
     assert envelope.identity == release.identity
     check_fresh(envelope, now=timezone.now())
-    assert decode(envelope, Order) == Order(worker_id="w", drain=drained)
+    assert decode(envelope, Instruction) == Instruction(worker_id="w", drain=drained)
 
 
 def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
@@ -61,7 +52,7 @@ def test_an_order_names_the_leases_that_are_lost(release: Release) -> None:
     tasks.tell_worker(worker.pk, [str(token)])
     [(_, [message])] = taken(queue(worker, release))
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    assert decode(envelope, Order) == Order(worker_id="w", drain=False, lost_leases=[token])
+    assert decode(envelope, Instruction) == Instruction(worker_id="w", drain=False, lost_leases=[token])
 
 
 def test_an_order_names_no_more_leases_than_it_can(release: Release) -> None:
@@ -70,7 +61,7 @@ def test_an_order_names_no_more_leases_than_it_can(release: Release) -> None:
     tasks.tell_worker(worker.pk, [str(token) for token in tokens])
     [(_, [message])] = taken(queue(worker, release))
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    assert decode(envelope, Order).lost_leases == tokens[:MOST_LEASES]
+    assert decode(envelope, Instruction).lost_leases == tokens[:MOST_LEASES]
 
 
 def test_only_its_own_queue_has_the_order(release: Release) -> None:
@@ -115,7 +106,7 @@ def test_the_order_that_waits_is_the_newest(release: Release) -> None:
     orders.tell(worker.pk)
     [(_, [message])] = taken(queue(worker, release))
     envelope = verify(message, lambda tenant: [worker_key(settings.WORKER_SECRET, tenant)])
-    assert decode(envelope, Order).drain
+    assert decode(envelope, Instruction).drain
 
 
 def test_two_who_send_at_once_leave_one_order(release: Release) -> None:
@@ -126,7 +117,7 @@ def test_two_who_send_at_once_leave_one_order(release: Release) -> None:
     def send() -> None:
         for number in range(25):
             barrier.wait(10)
-            broker.send_latest(ORDER_TASK, {"number": number}, queue=name, seconds=60)
+            broker.send_latest(INSTRUCTION_TASK, {"number": number}, queue=name, seconds=60)
 
     senders = [Thread(target=send) for _ in range(4)]
     for sender in senders:

@@ -14,16 +14,11 @@ from tests import making
 from tests.broker import taken, using_broker
 from wire.broker import client
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    MOST_BODY_VALUES,
-    ORDER_TASK,
-    TOLERANCE,
-    Heartbeat,
-    OutcomeGroup,
-    order_queue_of,
-    seal,
-)
+from wire.messages.celery_messages import Heartbeat, OutcomeGroup
+from wire.messages.limits import TOLERANCE
 from wire.messages.notices import LONGEST_BODY, refusal_of
+from wire.messages.queues import INSTRUCTION_TASK, instruction_queue_of
+from wire.messages.sealing import MOST_BODY_VALUES, seal
 from wire.worker_keys import WorkerKey, worker_key
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +38,7 @@ def right_key(identity: ReleaseIdentity) -> WorkerKey:
 
 
 def notices(identity: ReleaseIdentity, name: str = "w") -> list[tuple[str, list[Any]]]:
-    return taken(order_queue_of(identity, name))
+    return taken(instruction_queue_of(identity, name))
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -118,7 +113,7 @@ def test_the_notice_names_the_refused_heartbeat_and_the_reason(identity: Release
     tasks.heartbeat(message)
     tasks.heartbeat(heartbeat(identity))
     [(task, [notice])] = notices(identity)
-    assert task == ORDER_TASK
+    assert task == INSTRUCTION_TASK
     refusal = refusal_of(notice)
     assert refusal is not None
     assert (refusal.nonce, refusal.code) == (message["nonce"], "KEY_NOT_ACTIVE")
@@ -166,7 +161,7 @@ def test_a_flood_of_refusals_is_no_flood_of_notices(identity: ReleaseIdentity) -
         # Once the first notice is refused, the others cost no message. All of them count.
         for _ in range(refusals.MOST_NOTICES - 1):
             tasks.heartbeat(message)
-    gate.forget()
+    gate.reset()
     tasks.heartbeat(message)
     assert len(notices(identity)) == 1
     tasks.heartbeat(message)
@@ -186,9 +181,9 @@ def test_a_flood_that_names_one_tenant_or_none_hides_no_refusal_of_another(
 
 
 def test_a_notice_replaces_no_order(identity: ReleaseIdentity) -> None:
-    client.send_latest(ORDER_TASK, {"an": "order"}, queue=order_queue_of(identity, "w"), seconds=60)
+    client.send_latest(INSTRUCTION_TASK, {"an": "order"}, queue=instruction_queue_of(identity, "w"), seconds=60)
     tasks.heartbeat(heartbeat(identity))
-    assert notices(identity) == [(ORDER_TASK, [{"an": "order"}])]
+    assert notices(identity) == [(INSTRUCTION_TASK, [{"an": "order"}])]
 
 
 @pytest.mark.usefixtures("broken_broker")

@@ -10,7 +10,8 @@ from executions.workers import refusals, tenant_keys
 from executions.workers.tenant_keys import active_keys, replace_key
 from tenancy.models import Tenant
 from tests import making
-from wire.messages.celery_messages import ProtocolError
+from tests.clock import Clock
+from wire.messages.sealing import ProtocolError
 
 pytestmark = pytest.mark.django_db
 
@@ -32,19 +33,21 @@ def replaced_elsewhere(owner: Tenant) -> None:
 def test_a_key_that_another_process_revoked_is_refused_once_the_time_is_over(
     owner: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    clock = Clock(monkeypatch)
+    clock.stop()
     assert generations(owner) == ["1"]
     replaced_elsewhere(owner)
+    clock.ahead += 0.9 * tenant_keys.KNOWN_SECONDS
     assert generations(owner) == ["1"]
-    tenant_keys.forget()
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 0)
+    clock.ahead += 0.2 * tenant_keys.KNOWN_SECONDS
     assert generations(owner) == ["2"]
 
 
 def test_what_is_remembered_of_keys_ends(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 0)
+    clock = Clock(monkeypatch)
     assert generations(owner) == ["1"]
     replaced_elsewhere(owner)
+    clock.ahead += tenant_keys.KNOWN_SECONDS
     assert generations(owner) == ["2"]
 
 
@@ -54,7 +57,7 @@ def test_a_change_is_looked_up_anew_after_its_commit(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     """Another thread may have cached the old keys between the change and its commit."""
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    Clock(monkeypatch).stop()
     with django_capture_on_commit_callbacks(execute=True):
         replace_key(owner, actor="user:eva")
         assert generations(owner) == ["2"]
@@ -64,7 +67,7 @@ def test_a_change_is_looked_up_anew_after_its_commit(
 
 
 def test_a_process_that_changes_keys_uses_the_new_ones_at_once(owner: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenant_keys, "KNOWN_SECONDS", 3600)
+    Clock(monkeypatch).stop()
     assert generations(owner) == ["1"]
     replace_key(owner, actor="user:eva")
     assert generations(owner) == ["2"]
@@ -75,7 +78,7 @@ def test_a_change_is_one_tenants_alone(owner: Tenant) -> None:
     for _ in range(2):
         replace_key(owner, actor="user:eva")
     replace_key(other, actor="user:eva")
-    tenant_keys.forget()
+    tenant_keys.cache.clear()
     assert (generations(owner), generations(other)) == (["3"], ["2"])
     assert list(WorkerKeyChange.objects.filter(tenant=other).values_list("number", flat=True)) == [1]
 

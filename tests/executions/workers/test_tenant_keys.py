@@ -20,7 +20,9 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, OutcomeGroup, queue_of, seal
+from wire.messages.celery_messages import Heartbeat, OutcomeGroup
+from wire.messages.queues import queue_of
+from wire.messages.sealing import seal
 from wire.worker_keys import WorkerKey, parse_key, worker_key
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from tests.executions.hosting import MARKS, Hosting
 from tests.raw_sql import check_foreign_keys_now, run
 from wire.broker import client as broker
 from wire.broker.client import Ticket, take_ticket
-from wire.messages.celery_messages import EXECUTE_TASK, queue_of, ticket_of
+from wire.messages.queues import EXECUTE_TASK, queue_of, ticket_of
 
 pytestmark = pytest.mark.django_db
 QUEUE = "tests.tickets"

@@ -15,8 +15,10 @@ from tenancy.models import Tenant
 from tests import making
 from tests.broker import taken
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import Heartbeat, WorkerState, order_queue_of, seal
+from wire.messages.celery_messages import Heartbeat, WorkerState
 from wire.messages.notices import refusal_of
+from wire.messages.queues import instruction_queue_of
+from wire.messages.sealing import seal
 
 pytestmark = pytest.mark.django_db
 MOST_IDS = 20
@@ -52,7 +54,7 @@ def test_a_heartbeat_beyond_the_limit_registers_no_worker_and_is_refused(owner: 
         send_heartbeat(owner, name)
     message = send_heartbeat(owner, "c")
     assert names() == {"a", "b"}
-    [(_, [notice])] = taken(order_queue_of(identity(owner), "c"))
+    [(_, [notice])] = taken(instruction_queue_of(identity(owner), "c"))
     refusal = refusal_of(notice)
     assert refusal is not None
     assert (refusal.nonce, refusal.code) == (message["nonce"], "WORKER_LIMIT_REACHED")

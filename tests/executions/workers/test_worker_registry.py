@@ -13,7 +13,8 @@ from releases.models import Release
 from tenancy.models import Tenant
 from tests import making
 from tests.raw_sql import run
-from wire.messages.celery_messages import LONGEST_WORKER_ID, Heartbeat, HeldLease
+from wire.messages.celery_messages import Heartbeat, HeldLease
+from wire.messages.limits import LONGEST_WORKER_ID
 
 pytestmark = pytest.mark.django_db
 

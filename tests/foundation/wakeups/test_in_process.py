@@ -1,4 +1,4 @@
-"""A bell that is answered in the process where it is rung: at once, once for many, and by others where that fails."""
+"""Wake-ups that the sending process handles itself: at once, one call for many, and a message if the call fails."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from redis import Redis
 
 from embedded.product import PROJECT
 from foundation.wakeups import wakeup
-from foundation.wakeups.in_process import Answering
+from foundation.wakeups.in_process import WakeupThread
 from tests.broker import taken
 from tests.building import eventually
 from tests.wakeups import Broker, broker
@@ -24,28 +24,28 @@ from tests.wakeups import Broker, broker
 __all__ = ["broker"]
 
 SOON = 5.0
-# A process that ends while an answer is under way and another bell has been rung. The web's are forked ones.
+# A process that ends during a call, after another wake-up. Web processes are forked.
 PROCESS = """
 import multiprocessing, sys, threading, time
 from django.conf import settings
-from foundation.wakeups.in_process import Answering
+from foundation.wakeups.in_process import WakeupThread
 
 settings.configure()
 begun = threading.Event()
 
-def answer():
+def handle():
     begun.set()
     time.sleep(0.3)
-    print("answered", flush=True)
+    print("handled", flush=True)
 
-def ring():
-    answering = Answering(answer, failed=lambda: print("failed"))
-    answering.wake()
+def wake():
+    wakeups = WakeupThread(handle, failed=lambda: print("failed"))
+    wakeups.wake()
     begun.wait()
-    answering.wake()
+    wakeups.wake()
 
 def serve():
-    request = threading.Thread(target=ring, daemon=True)
+    request = threading.Thread(target=wake, daemon=True)
     request.start()
     request.join()
 
@@ -59,143 +59,141 @@ else:
 
 
 @pytest.fixture
-def answers() -> list[float]:
-    """When each answer began."""
+def calls() -> list[float]:
+    """When each call of the handler began."""
     return []
 
 
 @pytest.fixture
 def gate() -> threading.Event:
-    """Answers end when it is open."""
+    """The calls return once this event is set."""
     return threading.Event()
 
 
 @pytest.fixture
-def answering(answers: list[float], gate: threading.Event) -> Iterator[Answering]:
-    def answer() -> None:
-        answers.append(time.monotonic())
+def wakeups(calls: list[float], gate: threading.Event) -> Iterator[WakeupThread]:
+    def handle() -> None:
+        calls.append(time.monotonic())
         gate.wait(SOON)
 
-    made = Answering(answer, failed=lambda: None)
+    made = WakeupThread(handle, failed=lambda: None)
     yield made
     gate.set()
     made.close()
 
 
-def test_no_thread_is_started_before_the_first_bell(answering: Answering) -> None:
-    assert not answering.is_alive()
+def test_the_thread_starts_with_the_first_wake_up(wakeups: WakeupThread) -> None:
+    assert not wakeups.is_alive()
 
 
-def test_bells_that_are_rung_meanwhile_are_answered_by_one(
-    answering: Answering, answers: list[float], gate: threading.Event
+def test_one_call_handles_all_wake_ups_during_a_call(
+    wakeups: WakeupThread, calls: list[float], gate: threading.Event
 ) -> None:
-    answering.wake()
-    eventually(lambda: answers, what="the first answer")
+    wakeups.wake()
+    eventually(lambda: calls, what="the first call")
     for _ in range(50):
-        answering.wake()
+        wakeups.wake()
     gate.set()
-    eventually(lambda: len(answers) == 2, what="the second answer")
+    eventually(lambda: len(calls) == 2, what="the second call")
     time.sleep(0.2)
-    assert len(answers) == 2
+    assert len(calls) == 2
 
 
-def test_after_an_answer_it_rests_although_bells_ring() -> None:
-    """The next answer finds the work of all bells that ring during the rest."""
-    answers: list[tuple[float, float]] = []
+def test_the_thread_pauses_after_a_call_despite_wake_ups() -> None:
+    """The next call finds the work of all wake-ups during the pause."""
+    calls: list[tuple[float, float]] = []
 
-    def answer() -> None:
+    def handle() -> None:
         began = time.monotonic()
         time.sleep(0.01)
-        ringing.wake()
-        answers.append((began, time.monotonic()))
+        thread.wake()
+        calls.append((began, time.monotonic()))
 
-    ringing = Answering(answer, failed=lambda: None)
-    ringing.wake()
-    eventually(lambda: len(answers) >= 4, what="the fourth answer")
-    ringing.close()
-    rests = [began - ended for (_, ended), (began, _) in pairwise(answers[:4])]
-    assert min(rests) > 0.02
+    thread = WakeupThread(handle, failed=lambda: None)
+    thread.wake()
+    eventually(lambda: len(calls) >= 4, what="the fourth call")
+    thread.close()
+    pauses = [began - ended for (_, ended), (began, _) in pairwise(calls[:4])]
+    assert min(pauses) > 0.02
 
 
-def test_waking_never_waits_for_an_answer(answering: Answering, answers: list[float], gate: threading.Event) -> None:
-    answering.wake()
-    eventually(lambda: answers, what="the first answer")
-    answering.wake()
+def test_wake_never_waits_for_a_call(wakeups: WakeupThread, calls: list[float], gate: threading.Event) -> None:
+    wakeups.wake()
+    eventually(lambda: calls, what="the first call")
+    wakeups.wake()
     assert not gate.is_set()
 
 
-def test_closing_answers_once_more_whatever_was_rung(
-    answering: Answering, answers: list[float], gate: threading.Event
-) -> None:
-    answering.wake()
-    eventually(lambda: answers, what="the answer")
-    answering.wake()
+def test_close_makes_a_last_call(wakeups: WakeupThread, calls: list[float], gate: threading.Event) -> None:
+    wakeups.wake()
+    eventually(lambda: calls, what="the call")
+    wakeups.wake()
     gate.set()
-    answering.close()
-    assert len(answers) == 2
-    assert not answering.is_alive()
+    wakeups.close()
+    assert len(calls) == 2
+    assert not wakeups.is_alive()
 
 
 @pytest.mark.parametrize("way", ["ordinary", "forked"])
-def test_a_process_ends_after_the_last_answer(way: str) -> None:
+def test_a_process_ends_after_the_last_call(way: str) -> None:
     command = [sys.executable, "-W", "error", "-c", PROCESS, way]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.stdout, done.stderr) == ("answered\n" * 2, "")
+    assert (done.stdout, done.stderr) == ("handled\n" * 2, "")
 
 
-def test_what_cannot_be_answered_here_is_handed_on_and_the_next_bell_is_answered() -> None:
-    handed_on: list[str] = []
+def test_a_failed_call_is_reported_and_the_next_wake_up_is_handled() -> None:
+    failures: list[str] = []
     tries: list[int] = []
 
-    def answer() -> None:
+    def handle() -> None:
         tries.append(len(tries))
         if len(tries) == 1:
-            raise RuntimeError("the database is away")
+            raise RuntimeError("the database is unavailable")
 
-    made = Answering(answer, failed=lambda: handed_on.append("rung elsewhere"))
+    made = WakeupThread(handle, failed=lambda: failures.append("sent"))
     made.wake()
-    eventually(lambda: handed_on, what="the message to others")
+    eventually(lambda: failures, what="the report")
     made.wake()
-    eventually(lambda: len(tries) == 2, what="the second answer")
+    eventually(lambda: len(tries) == 2, what="the second call")
     made.close()
-    assert handed_on == ["rung elsewhere"]
+    assert failures == ["sent"]
 
 
 @pytest.mark.django_db
-def test_a_task_that_is_answered_here_is_not_sent(
+def test_a_wake_up_that_the_process_handles_is_not_sent(
     name: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
-    answered = threading.Event()
+    handled = threading.Event()
     task = f"tests.{name}"
-    wakeup.answer_here(task, answered.set)
+    wakeup.handle_here(task, handled.set)
     with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
-        wakeup.ring_once(task)
-        assert not answered.is_set()  # not before the commit
-    assert answered.wait(SOON)
+        wakeup.send_once(task)
+        assert not handled.is_set()  # not before the commit
+    assert handled.wait(SOON)
     with Redis.from_url(settings.CELERY_BROKER_URL) as broker:
         assert list(broker.scan_iter(f"*{task}*")) == []
 
 
 @pytest.mark.django_db
-def test_a_delayed_wake_up_is_sent_although_the_task_is_answered_here(name: str, broker: Broker) -> None:
+def test_a_delayed_wake_up_is_sent_even_if_the_process_handles_the_task(name: str, broker: Broker) -> None:
     """The process may no longer run when the wake-up is due."""
-    answered = threading.Event()
-    wakeup.answer_here(f"tests.{name}", answered.set)
+    handled = threading.Event()
+    wakeup.handle_here(f"tests.{name}", handled.set)
     with broker.commits(execute=True):
-        wakeup.ring_once(f"tests.{name}", delay=timedelta(seconds=20))
+        wakeup.send_once(f"tests.{name}", delay=timedelta(seconds=20))
     assert taken("control") == [(f"tests.{name}", [])]
-    assert not answered.is_set()
+    assert not handled.is_set()
 
 
 @pytest.mark.django_db
-def test_a_wake_up_that_cannot_be_answered_here_is_sent(name: str, broker: Broker) -> None:
-    failures = [RuntimeError("the database is away")]
+def test_a_wake_up_whose_call_fails_is_sent(name: str, broker: Broker) -> None:
+    failures = [RuntimeError("the database is unavailable")]
 
     def fail_once() -> None:
         if failures:
             raise failures.pop()
 
-    wakeup.answer_here(f"tests.{name}", fail_once)
+    wakeup.handle_here(f"tests.{name}", fail_once)
     with broker.commits(execute=True):
-        wakeup.ring_once(f"tests.{name}")
+        wakeup.send_once(f"tests.{name}")
     assert eventually(lambda: taken("control"), what="the message") == [(f"tests.{name}", [])]

@@ -10,6 +10,7 @@ from releases.artifacts.soundness import require_sound
 from releases.errors import ArtifactAltered, ArtifactMissing
 from releases.models import Blob, Release
 from tests import making
+from tests.clock import Clock
 from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -67,16 +68,15 @@ def test_bytes_that_were_right_are_asked_about_again_in_time(
     require_sound(release)
     bucket.remove()
     require_sound(release)
-    monkeypatch.setattr(soundness, "LOOK_SECONDS", 0.0)
+    Clock(monkeypatch).ahead += 30
     with pytest.raises(ArtifactMissing):
         require_sound(release)
 
 
-def test_a_process_caches_what_it_has_seen_of_so_many_blobs_at_most(
-    release: Release, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(soundness, "MOST_LOOKS", 1)
+def test_a_process_caches_what_it_has_seen_of_so_many_blobs_at_most(release: Release, bucket: Bucket) -> None:
     require_sound(release)
+    for number in range(9_999):
+        soundness.cache.set(f"sha256:{number}", None)
     bucket.remove()
     require_sound(making.registered(making.tenant(), body=secrets.token_hex(8)))
     with pytest.raises(ArtifactMissing):

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from releases.artifacts import soundness
 from releases.artifacts.soundness import require_sound, require_verified
 from releases.artifacts.store import artifact_store
 from releases.errors import ArtifactAltered, ArtifactMissing, ArtifactStoreUnavailable
 from releases.models import Blob, BlobEvent, Release
 from tests import making
+from tests.clock import Clock
 from tests.s3 import S3Place, client_of, use_s3
 
 pytestmark = pytest.mark.django_db
@@ -189,7 +189,7 @@ class TestRemote:
         key = f"{s3_place.prefix}/sha256/{digest.removeprefix('sha256:')}"
         client_of(s3_place).delete_object(Bucket=s3_place.bucket, Key=key)
         require_sound(release)
-        monkeypatch.setattr(soundness, "LOOK_SECONDS", 0.0)
+        Clock(monkeypatch).ahead += 30
         with pytest.raises(ArtifactMissing):
             require_sound(release)
         Blob.objects.update(state="DAMAGED")

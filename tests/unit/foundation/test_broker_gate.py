@@ -151,10 +151,10 @@ def test_after_a_refusal_batches_are_small_and_grow_with_what_is_sent(
     assert gate.is_open()
     assert gate.batch(500) == FIRST_BATCH
     assert gate.batch(3) == 3
-    gate.sent_whole(FIRST_BATCH)
-    gate.sent_whole(1)
+    gate.batch_sent(FIRST_BATCH)
+    gate.batch_sent(1)
     assert gate.batch(500) == 2 * FIRST_BATCH
     refuse(broker, gate)
     assert gate.batch(500) == FIRST_BATCH
-    gate.forget()
+    gate.reset()
     assert (gate.batch(500), gate.refused) == (500, False)

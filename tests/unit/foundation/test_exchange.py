@@ -14,7 +14,7 @@ import pytest
 
 from foundation.http import exchange as exchanges
 from foundation.http.address_guard import Target, vet
-from foundation.http.exchange import Answer, Broken, NotConnected, TimedOut, exchange
+from foundation.http.exchange import Broken, NotConnected, Response, TimedOut, exchange
 from tests.receiving import dripping, receiving
 
 CERTIFICATE = Path(__file__).parent / "tls" / "receiver.pem"
@@ -25,12 +25,12 @@ def target(url: str, *addresses: str) -> Target:
     return vet(url, allowed=LOCAL, resolve=lambda host, port: addresses or ["127.0.0.1"])
 
 
-def sent(to: Target, body: bytes = b"", **options: Any) -> Answer:
+def sent(to: Target, body: bytes = b"", **options: Any) -> Response:
     given = {"headers": {"X-One": "1"}, "connect_seconds": 2, "seconds": 2, "limit": 1000, **options}
     return exchange(to, "POST", body, **given)
 
 
-def asked(url: str, body: bytes = b"", **options: Any) -> Answer:
+def asked(url: str, body: bytes = b"", **options: Any) -> Response:
     return sent(target(url), body, **options)
 
 
@@ -228,7 +228,7 @@ def test_of_many_addresses_only_three_are_tried() -> None:
 
 
 def test_a_call_that_nobody_wants_any_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchanges, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(exchanges, "CHECK_SECONDS", 0.05)
     wanted = [True, True, False]
     began = time.monotonic()
     with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n") as place, pytest.raises(Broken):
@@ -238,7 +238,7 @@ def test_a_call_that_nobody_wants_any_more_is_closed(monkeypatch: pytest.MonkeyP
 
 
 def test_nobody_looks_any_more_whether_an_answer_is_wanted_that_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchanges, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(exchanges, "CHECK_SECONDS", 0.05)
     with receiving() as receiver:
         before = set(threading.enumerate())
         assert asked(receiver.url(), is_wanted=lambda: True).status == 204

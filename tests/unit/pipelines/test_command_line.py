@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wire.messages.celery_messages import LONGEST_WORKER_ID
+from wire.messages.limits import LONGEST_WORKER_ID
 from wire.worker_keys import worker_key
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -1,18 +1,21 @@
 """When a failed transition runs again (wire protocol E.5)."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executions.lifecycle.retry import LONGEST_DELAY, RetryPolicy
+from executions.lifecycle.retry import RetryPolicy
+from releases.activation.policy import LONGEST_RETRY_DELAY
 
 policies = st.builds(
     RetryPolicy,
     limit=st.integers(0, 200),
     delay=st.floats(0, 10_000).map(lambda seconds: timedelta(seconds=seconds)),
     multiplier=st.floats(0, 1_000),
+    cap=st.just(LONGEST_RETRY_DELAY),
     jitter=st.floats(0, 1),
 )
 chances = st.floats(0, 1, exclude_max=True)
@@ -22,41 +25,53 @@ def never() -> float:
     return 0.0
 
 
+def policy_of(**changes: Any) -> RetryPolicy:
+    """Three retries after 10, 20 and 40 seconds, with changes."""
+    defaults = {
+        "limit": 3,
+        "delay": timedelta(seconds=10),
+        "multiplier": 2.0,
+        "cap": LONGEST_RETRY_DELAY,
+        "jitter": 0.1,
+    }
+    return RetryPolicy(**{**defaults, **changes})
+
+
 def seconds(policy: RetryPolicy, retry: int) -> float | None:
     wait = policy.wait(retry, never)
     return None if wait is None else wait.total_seconds()
 
 
-def test_the_defaults_are_three_retries_of_growing_waits() -> None:
-    assert [seconds(RetryPolicy(), retry) for retry in (1, 2, 3, 4)] == [10, 20, 40, None]
+def test_waits_grow_until_the_limit() -> None:
+    assert [seconds(policy_of(), retry) for retry in (1, 2, 3, 4)] == [10, 20, 40, None]
 
 
 @pytest.mark.parametrize(("limit", "runs"), [(0, 1), (1, 2), (3, 4)])
 def test_the_limit_counts_retries_and_not_runs(limit: int, runs: int) -> None:
-    policy = RetryPolicy(limit=limit)
+    policy = policy_of(limit=limit)
     granted = [retry for retry in range(1, 10) if policy.wait(retry, never) is not None]
     assert 1 + len(granted) == runs
 
 
 def test_no_wait_is_longer_than_thirty_minutes() -> None:
-    policy = RetryPolicy(limit=100, delay=timedelta(seconds=10), multiplier=2)
+    policy = policy_of(limit=100, delay=timedelta(seconds=10), multiplier=2)
     # 10 × 2⁷ s is the last below the cap of 1800 s.
     assert [seconds(policy, retry) for retry in (8, 9, 10, 100)] == [1280, 1800, 1800, 1800]
 
 
 def test_a_growth_beyond_what_a_float_holds_is_the_cap() -> None:
-    policy = RetryPolicy(limit=10_000, multiplier=1_000)
-    assert policy.wait(9_999, never) == LONGEST_DELAY
+    policy = policy_of(limit=10_000, multiplier=1_000)
+    assert policy.wait(9_999, never) == LONGEST_RETRY_DELAY
 
 
 @pytest.mark.parametrize("multiplier", [1.0, 0.5, 0.0, -3.0])
 def test_a_multiplier_below_one_does_not_shorten_waits(multiplier: float) -> None:
-    policy = RetryPolicy(limit=3, delay=timedelta(seconds=7), multiplier=multiplier)
+    policy = policy_of(limit=3, delay=timedelta(seconds=7), multiplier=multiplier)
     assert [seconds(policy, retry) for retry in (1, 2, 3)] == [7, 7, 7]
 
 
 def test_jitter_takes_off_at_most_its_share() -> None:
-    policy = RetryPolicy(delay=timedelta(seconds=100), jitter=0.25)
+    policy = policy_of(delay=timedelta(seconds=100), jitter=0.25)
     assert policy.wait(1, lambda: 0.0) == timedelta(seconds=100)
     assert policy.wait(1, lambda: 1.0) == timedelta(seconds=75)
 
@@ -69,7 +84,7 @@ def test_jitter_only_shortens_and_never_below_its_share(policy: RetryPolicy, ret
         assert retry > policy.limit
         return
     tolerance = timedelta(microseconds=1)
-    assert timedelta() <= shortened <= full <= LONGEST_DELAY
+    assert timedelta() <= shortened <= full <= LONGEST_RETRY_DELAY
     assert shortened >= full * (1 - policy.jitter) - tolerance
 
 

@@ -112,14 +112,14 @@ def begun(ledger: Ledger, commits: GroupCommit[int, str], *others: tuple[int, ..
     return callers
 
 
-def test_a_lone_caller_commits_at_once(ledger: Ledger) -> None:
+def test_a_single_caller_commits_immediately(ledger: Ledger) -> None:
     commits = group_commit(ledger)
     assert commits.commit([1, 2]) == ["wrote 1", "wrote 2"]
     assert commits.commit([3]) == ["wrote 3"]
     assert ledger.groups == [[1, 2], [3]]
 
 
-def test_whoever_comes_meanwhile_shares_the_next_commit(ledger: Ledger) -> None:
+def test_callers_that_arrive_during_a_commit_share_the_next_one(ledger: Ledger) -> None:
     commits = group_commit(ledger)
     callers = crowd(ledger, commits, (2,), (3, 4), (5,))
     assert ledger.groups == [[1], [2, 3, 4, 5]]
@@ -144,7 +144,7 @@ def test_a_group_is_bounded_by_bytes_too(ledger: Ledger) -> None:
     assert ledger.groups == [[1], [60, 40], [2, 98], [1, 99]]
 
 
-def test_a_caller_with_more_bytes_than_a_group_shares_with_nobody_and_waits_for_nobody(ledger: Ledger) -> None:
+def test_a_caller_with_too_many_bytes_commits_separately_without_waiting(ledger: Ledger) -> None:
     commits = group_commit(ledger, most_bytes=100)
     callers = Callers(commits)
     ledger.open.clear()
@@ -160,7 +160,7 @@ def test_a_caller_with_more_bytes_than_a_group_shares_with_nobody_and_waits_for_
 
 
 @pytest.mark.django_db
-def test_a_caller_inside_a_transaction_shares_with_nobody_and_waits_for_nobody(ledger: Ledger) -> None:
+def test_a_caller_in_a_transaction_writes_separately_without_waiting(ledger: Ledger) -> None:
     """Rows in another caller's commit would stay although the transaction is rolled back."""
     commits = group_commit(ledger)
     ledger.held = [1]
@@ -173,7 +173,7 @@ def test_a_caller_inside_a_transaction_shares_with_nobody_and_waits_for_nobody(l
     callers.join()
 
 
-def test_what_one_caller_cannot_have_does_not_touch_the_others(ledger: Ledger) -> None:
+def test_rejected_rows_of_one_caller_do_not_affect_the_others(ledger: Ledger) -> None:
     commits = group_commit(ledger)
     callers = crowd(ledger, commits, (2,), (-3,), (4,))
     assert callers.results[2,] == ["wrote 2"]
@@ -183,13 +183,13 @@ def test_what_one_caller_cannot_have_does_not_touch_the_others(ledger: Ledger) -
     assert commits.commit([5]) == ["wrote 5"]
 
 
-def test_of_two_callers_one_is_not_touched_by_what_the_other_cannot_have(ledger: Ledger) -> None:
+def test_rejected_rows_of_one_of_two_callers_do_not_affect_the_other(ledger: Ledger) -> None:
     callers = crowd(ledger, group_commit(ledger), (2,), (-3,))
     assert callers.results[2,] == ["wrote 2"]
     assert isinstance(callers.results[-3,], ValueError)
 
 
-def test_nobody_waits_for_a_caller_whose_thread_ends(ledger: Ledger) -> None:
+def test_no_caller_waits_for_one_whose_thread_has_ended(ledger: Ledger) -> None:
     commits = group_commit(ledger)
     callers = crowd(ledger, commits, (2,), (ENDED,), (4,))
     assert [type(callers.results[row,]) for row in (2, ENDED, 4)] == [SystemExit] * 3
@@ -206,7 +206,7 @@ def test_an_outage_fails_all_callers_of_a_group_at_once(ledger: Ledger) -> None:
     assert commits.commit([5]) == ["wrote 5"]
 
 
-def test_an_outage_while_rows_are_written_one_by_one_ends_it(ledger: Ledger) -> None:
+def test_an_outage_ends_the_separate_writes(ledger: Ledger) -> None:
     callers = crowd(ledger, group_commit(ledger), (2,), (AWAY,), (4,), (5,))
     assert ledger.groups == [[1], [2, AWAY, 4, 5], [2], [AWAY]]
     assert callers.results[2,] == ["wrote 2"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from executions.awaits.awaits import why_unanswerable
+from executions.awaits.opening import why_unanswerable
 from pipelines import DefinitionError, Pipeline
 from pipelines.authoring.compiler import compile_contract
 from pipelines.authoring.plan import plan

@@ -11,8 +11,9 @@ from pipelines.worker.acceptance import REFUSALS, Acceptance
 from pipelines.worker.host import Host
 from tests import making
 from tests.unit.pipelines.worker.conftest import Hosted
-from wire.messages.celery_messages import Heartbeat, Order, decode, seal, verify
+from wire.messages.celery_messages import Heartbeat, Instruction
 from wire.messages.notices import Refusal, RefusalCode
+from wire.messages.sealing import decode, seal, verify
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def heartbeat_nonce(host: Host) -> str:
 
 
 def accept(host: Host, later: timedelta = timedelta()) -> None:
-    message = seal(host.release.identity, Order(worker_id="w", drain=False), Hosted.key)
+    message = seal(host.release.identity, Instruction(worker_id="w", drain=False), Hosted.key)
     host.obey(making.resealed(message, Hosted.key, timestamp=(datetime.now(UTC) + later).isoformat()))
 
 

@@ -18,7 +18,9 @@ from pipelines.worker.outbox import Answer
 from pipelines.worker.runner import run
 from tests.unit.pipelines.worker.conftest import Hosted
 from tests.unit.pipelines.worker.test_host import command
-from wire.messages.celery_messages import LONGEST_OUTCOME, CommandGroup, seal
+from wire.messages.celery_messages import CommandGroup
+from wire.messages.limits import LONGEST_OUTCOME
+from wire.messages.sealing import seal
 
 STEPS = """
 from pipelines import Pipeline

@@ -18,20 +18,10 @@ from tests.making import resealed
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted, executed
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    MOST_PAYLOADS,
-    TOLERANCE,
-    Checkpoint,
-    Command,
-    CommandGroup,
-    Heartbeat,
-    Outcome,
-    OutcomeGroup,
-    decode,
-    seal,
-    ticket_of,
-    verify,
-)
+from wire.messages.celery_messages import Checkpoint, Command, CommandGroup, Heartbeat, Outcome, OutcomeGroup
+from wire.messages.limits import MOST_PAYLOADS, TOLERANCE
+from wire.messages.queues import ticket_of
+from wire.messages.sealing import decode, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 

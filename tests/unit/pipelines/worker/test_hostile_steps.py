@@ -25,18 +25,8 @@ from tests.hostile.expected import FAILURES, PIPELINE
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
 from tests.unit.pipelines.worker.test_host import command
-from wire.messages.celery_messages import (
-    LONGEST_TRACEBACK,
-    Command,
-    CommandGroup,
-    Heartbeat,
-    HeldLease,
-    Outcome,
-    OutcomeGroup,
-    decode,
-    seal,
-    verify,
-)
+from wire.messages.celery_messages import Command, CommandGroup, Heartbeat, HeldLease, Outcome, OutcomeGroup
+from wire.messages.limits import LONGEST_TRACEBACK
 from wire.messages.rest_messages import (
     EXECUTE_PATH,
     NON_RETRYABLE,
@@ -45,6 +35,7 @@ from wire.messages.rest_messages import (
     parse,
     signed_headers,
 )
+from wire.messages.sealing import decode, seal, verify
 
 SECRET = "worker-secret"
 tricks = pytest.mark.parametrize("trick", FAILURES)

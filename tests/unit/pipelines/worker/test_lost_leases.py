@@ -16,16 +16,9 @@ from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted, executed
 from tests.unit.pipelines.worker.test_host import answer, command, sealed
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    MOST_LEASES,
-    Command,
-    Heartbeat,
-    Order,
-    OutcomeGroup,
-    decode,
-    seal,
-    verify,
-)
+from wire.messages.celery_messages import Command, Heartbeat, Instruction, OutcomeGroup
+from wire.messages.limits import MOST_LEASES
+from wire.messages.sealing import decode, seal, verify
 from wire.messages.task_messages import LONGEST_SMALL_MESSAGE, NOTHING_FOLLOWS
 from wire.worker_keys import worker_key
 
@@ -68,7 +61,7 @@ def tokens(host: Host) -> tuple[set[uuid.UUID], set[uuid.UUID], int]:
 
 def lose(host: Host, *commands: Command) -> None:
     lost = [each.lease_token for each in commands]
-    host.obey(seal(host.release.identity, Order(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
+    host.obey(seal(host.release.identity, Instruction(worker_id="w", drain=False, lost_leases=lost), Hosted.key))
 
 
 def answered(answers: list[dict[str, Any] | None]) -> dict[str, Any] | None:

@@ -13,7 +13,9 @@ from tests.making import changed, resealed
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted, executed
 from tests.unit.pipelines.worker.test_host import command, sealed
-from wire.messages.celery_messages import TOLERANCE, Heartbeat, Order, WorkerState, decode, seal, verify
+from wire.messages.celery_messages import Heartbeat, Instruction, WorkerState
+from wire.messages.limits import TOLERANCE
+from wire.messages.sealing import decode, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 SECOND = timedelta(seconds=1)
@@ -31,7 +33,7 @@ def host(hosted: Hosted) -> Host:
 
 def order(host: Host, *, drain: bool, sent: datetime | None = None, **members: Any) -> dict[str, Any]:
     """A well signed order to the worker w, sent now unless told otherwise."""
-    body = Order(**{"worker_id": "w", "drain": drain, **members})
+    body = Instruction(**{"worker_id": "w", "drain": drain, **members})
     message = seal(host.release.identity, body, Hosted.key)
     return resealed(message, Hosted.key, timestamp=sent.isoformat()) if sent else message
 
@@ -77,7 +79,7 @@ def test_a_worker_that_is_leaving_takes_nothing_whatever_it_was_told(host: Host,
 def test_an_order_that_another_key_signed_is_ignored(
     host: Host, key: WorkerKey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    forged = seal(host.release.identity, Order(worker_id="w", drain=False), key)
+    forged = seal(host.release.identity, Instruction(worker_id="w", drain=False), key)
     assert ignored(host, forged, caplog) == "KEY_NOT_ACTIVE"
 
 
@@ -92,7 +94,7 @@ def test_an_order_that_was_altered_on_its_way_is_ignored(
 @pytest.mark.parametrize("part", ["tenant_id", "pipeline_id", "contract_version", "release_version"])
 def test_an_order_about_another_release_is_ignored(host: Host, part: str, caplog: pytest.LogCaptureFixture) -> None:
     meant = replace(host.release.identity, **{part: "elsewhere"})
-    message = seal(meant, Order(worker_id="w", drain=False), Hosted.key)
+    message = seal(meant, Instruction(worker_id="w", drain=False), Hosted.key)
     assert ignored(host, message, caplog) == "ORDER_MISDIRECTED"
 
 

@@ -14,7 +14,7 @@ from pipelines.worker.runner import Completed
 from tests.running import eventually
 from tests.unit.pipelines.worker.conftest import Hosted
 from tests.unit.pipelines.worker.test_host import command, sealed
-from wire.messages.celery_messages import LONGEST_OUTCOME
+from wire.messages.limits import LONGEST_OUTCOME
 
 
 def test_no_more_transitions_run_at_once_than_there_are_places(hosted: Hosted) -> None:

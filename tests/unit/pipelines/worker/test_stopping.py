@@ -14,7 +14,8 @@ from pipelines.release.packaging import build
 from pipelines.worker.host import Host
 from tests.unit.pipelines.worker.conftest import Hosted, executed
 from tests.unit.pipelines.worker.test_host import command
-from wire.messages.celery_messages import Command, CommandGroup, Outcome, OutcomeGroup, decode, seal, verify
+from wire.messages.celery_messages import Command, CommandGroup, Outcome, OutcomeGroup
+from wire.messages.sealing import decode, seal, verify
 
 SOURCE = """
 from collections.abc import Iterable, Iterator

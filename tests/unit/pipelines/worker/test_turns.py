@@ -27,7 +27,7 @@ from tests.unit.pipelines.worker.test_rest_host import (
     signed,
     uni,
 )
-from wire.messages.celery_messages import LONGEST_OUTCOME
+from wire.messages.limits import LONGEST_OUTCOME
 
 
 class Calls:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wire.documents.canonical import MAX_MISMATCHES, mismatches
+from wire.documents.canonical_types import MAX_MISMATCHES, mismatches
 
 
 def scalar(name: str) -> dict[str, str]:

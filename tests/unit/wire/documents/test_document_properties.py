@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wire.archive.reader import read_contract_entry
-from wire.documents.canonical import mismatches
+from wire.documents.canonical_types import mismatches
 from wire.documents.contract import contract_from_json, contract_hash, hash_findings, parse_contract, publish
 from wire.documents.descriptor import ArtifactKind, parse_descriptor
 from wire.documents.json_reader import read_object

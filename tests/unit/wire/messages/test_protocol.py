@@ -14,27 +14,19 @@ from hypothesis import strategies as st
 from tests import making
 from wire.identity import ReleaseIdentity
 from wire.messages.celery_messages import (
-    KINDS,
-    MOST_BODY_MEMBERS,
-    TOLERANCE,
     Command,
     CommandGroup,
     Failure,
     Heartbeat,
     HeldLease,
-    Order,
+    Instruction,
     Outcome,
     OutcomeGroup,
-    ProtocolError,
-    Verified,
-    check_fresh,
-    decode,
-    order_queue_of,
-    queue_of,
-    seal,
     transition_key,
-    verify,
 )
+from wire.messages.limits import TOLERANCE
+from wire.messages.queues import instruction_queue_of, queue_of
+from wire.messages.sealing import KINDS, MOST_BODY_MEMBERS, ProtocolError, Verified, check_fresh, decode, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")
@@ -73,7 +65,7 @@ OUTCOMES = OutcomeGroup(
     ],
 )  # fmt: skip
 BEAT = Heartbeat(worker_id="w", state="HEALTHY", capacity=3, running=[HeldLease(execution_id=ID, lease_token=TOKEN)])
-ORDER = Order(worker_id="w", drain=True)
+ORDER = Instruction(worker_id="w", drain=True)
 BODIES = [COMMANDS, OUTCOMES, BEAT, ORDER]
 
 
@@ -328,13 +320,13 @@ def test_text_that_moves_between_the_parts_gives_another_queue(text: str, data: 
 def test_two_workers_share_a_queue_only_where_they_are_the_same(
     one: tuple[ReleaseIdentity, str], other: tuple[ReleaseIdentity, str]
 ) -> None:
-    assert (order_queue_of(*one) == order_queue_of(*other)) is (one == other)
+    assert (instruction_queue_of(*one) == instruction_queue_of(*other)) is (one == other)
 
 
 def test_a_queue_name_is_one_that_any_broker_takes() -> None:
     identity = ReleaseIdentity("t", "p é", "c\n", "v" * 500)
     assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.release\.[0-9a-f]{40}", queue_of(identity))
-    assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.worker\.[0-9a-f]{40}", order_queue_of(identity, "w é\n"))
+    assert re.fullmatch(r"tenant\.[0-9a-f]{32}\.worker\.[0-9a-f]{40}", instruction_queue_of(identity, "w é\n"))
 
 
 def test_the_queue_and_the_transition_key_never_change_between_versions_of_the_product() -> None:

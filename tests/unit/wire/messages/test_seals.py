@@ -9,7 +9,8 @@ import pytest
 from executions.awaits.webhooks import signature, webhook_keys
 from tests.unit.wire.messages.test_protocol import COMMANDS
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import CommandGroup, Heartbeat, ProtocolError, decode, seal, verify
+from wire.messages.celery_messages import CommandGroup, Heartbeat
+from wire.messages.sealing import ProtocolError, decode, seal, verify
 from wire.worker_keys import WorkerKey, worker_key
 
 IDENTITY = ReleaseIdentity("acme", "org.x", "sha256:c", "1.0")

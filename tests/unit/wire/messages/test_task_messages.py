@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wire.identity import ReleaseIdentity
-from wire.messages.celery_messages import (
-    EXECUTE_TASK,
-    HEARTBEAT_TASK,
-    MOST_SEALS,
-    ORDER_TASK,
-    RECORD_TASK,
-    Heartbeat,
-    HeldLease,
-    seal,
-)
+from wire.messages.celery_messages import Heartbeat, HeldLease
+from wire.messages.queues import EXECUTE_TASK, HEARTBEAT_TASK, INSTRUCTION_TASK, RECORD_TASK
+from wire.messages.sealing import MOST_SEALS, seal
 from wire.messages.task_messages import (
     LONGEST_AGE,
     LONGEST_MESSAGE,
@@ -176,7 +169,7 @@ def test_only_tasks_with_payloads_have_large_messages() -> None:
     receiver = TaskMessages(accepts=lambda _queue, _task: True, keys=KEYS)
     for task in (RECORD_TASK, EXECUTE_TASK):
         assert receiver.read("queue", written({**HEADER, "task": task}, large)).task == task
-    for task in (HEARTBEAT_TASK, ORDER_TASK, "signed"):
+    for task in (HEARTBEAT_TASK, INSTRUCTION_TASK, "signed"):
         with pytest.raises(MessageRefused, match="MESSAGE_TOO_LARGE"):
             written({**HEADER, "task": task}, large)
         forged = written({**HEADER, "task": RECORD_TASK}, large).replace(RECORD_TASK.encode(), task.encode(), 1)

@@ -1,4 +1,4 @@
-"""A tenant with something of everything in it, the endpoints to it, and the shape of every refusal."""
+"""A tenant with a client of its REST API, the table of endpoints, and checks of problem documents."""
 
 import json
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ ENDPOINTS = {
     ("GET", "executions/{execution_id}/events"): Scope.READ,
     ("GET", "workers"): Scope.READ,
 }
-"""Endpoints of a tenant with the scope that each asks for."""
+"""The endpoints whose permissions and invalid input are tested together, with the scope that each requires."""
 ELSEWHERE = {
     ("PATCH", "pipelines/{pipeline_id}"): "test_policy",
     ("POST", "pipelines/{pipeline_id}/revocations"): "test_revocations",
@@ -49,14 +49,14 @@ ELSEWHERE = {
     ("POST", "executions/{execution_id}/redrive"): "test_operators",
     ("POST", "executions/{execution_id}/cancel"): "test_operators",
     ("GET", "dead-letters"): "test_operators",
-    ("GET", "campaigns"): "test_operators",
-    ("POST", "campaigns"): "test_operators",
-    ("POST", "campaigns/preview"): "test_operators",
-    ("GET", "campaigns/{campaign_id}"): "test_operators",
-    ("GET", "campaigns/{campaign_id}/items"): "test_operators",
-    ("POST", "campaigns/{campaign_id}/pause"): "test_operators",
-    ("POST", "campaigns/{campaign_id}/resume"): "test_operators",
-    ("POST", "campaigns/{campaign_id}/cancel"): "test_operators",
+    ("GET", "campaigns"): "test_campaigns",
+    ("POST", "campaigns"): "test_campaigns",
+    ("POST", "campaigns/preview"): "test_campaigns",
+    ("GET", "campaigns/{campaign_id}"): "test_campaigns",
+    ("GET", "campaigns/{campaign_id}/items"): "test_campaigns",
+    ("POST", "campaigns/{campaign_id}/pause"): "test_campaigns",
+    ("POST", "campaigns/{campaign_id}/resume"): "test_campaigns",
+    ("POST", "campaigns/{campaign_id}/cancel"): "test_campaigns",
     ("GET", "interactions"): "test_interactions",
     ("GET", "interactions/{interaction_id}"): "test_interactions",
     ("POST", "interactions/complete"): "test_interactions",
@@ -71,12 +71,12 @@ ELSEWHERE = {
     ("GET", "artifact-uploads/{upload_id}"): "test_uploads",
     ("POST", "artifact-uploads/{upload_id}/complete"): "test_uploads",
 }
-"""Endpoints whose access and bad input are tested in a module of their own, beside this file."""
+"""The endpoints that are tested in separate modules next to this file."""
 
 
 @dataclass
-class House:
-    """A tenant with an active release, a worker and an execution; it speaks to the API with a token of all scopes."""
+class TenantApi:
+    """A tenant with an active release, a worker and an execution, and a client with a token of all scopes."""
 
     tenant: Tenant
     admin: User
@@ -97,7 +97,7 @@ class House:
         return Client()
 
     def url(self, path: str) -> str:
-        """The address of `path`, in which the names of this house's things are filled in."""
+        """Return the URL of `path`. Placeholders are replaced by the names of this tenant's objects."""
         names = {
             "pipeline_id": making.PIPELINE,
             "release_version": self.release.release_version,
@@ -106,7 +106,7 @@ class House:
         return f"/api/v1/tenants/{self.tenant.slug}/{path.format(**names)}"
 
     def body(self, method: str, path: str) -> Any:
-        """What the endpoint accepts and would act on."""
+        """Return a valid body for the endpoint."""
         if method == "GET":
             return None
         if path == "executions":
@@ -116,7 +116,7 @@ class House:
         return upload()
 
     def call(self, method: str, url: str, body: Any = None, *, token: str | None = None, **more: Any) -> Any:
-        """Send `body`: as it is where it is bytes, as a form where it holds files, else as JSON."""
+        """Send a request. `body` is bytes, a form if it contains files, or a value to send as JSON."""
         headers = {"Authorization": f"Bearer {self.all_scopes if token is None else token}", **more.pop("headers", {})}
         if isinstance(body, dict) and any(isinstance(value, SimpleUploadedFile) for value in body.values()):
             return self.client.post(url, body, headers=headers, **more)
@@ -132,15 +132,15 @@ class House:
         return self.call("POST", self.url(path), body, **more)
 
 
-def house() -> House:
+def tenant_api() -> TenantApi:
     tenant, release = making.ready()
     admin = User.objects.create_user(f"admin-{tenant.slug}")
     Membership.objects.create(user=admin, tenant=tenant, role=Role.TENANT_ADMIN)
-    return House(tenant, admin, release, making.execution(tenant, "first"))
+    return TenantApi(tenant, admin, release, making.execution(tenant, "first"))
 
 
 def upload(version: str = "2.0", **changes: Any) -> dict[str, Any]:
-    """The form of a release that is in order."""
+    """Return the form of a valid release."""
     contract = making.contract()
     data = making.archive(contract, code=version)
     document = {**making.descriptor(contract, data, version), **changes}
@@ -162,11 +162,11 @@ def everything() -> list[Any]:
         return list(cursor.fetchall())
 
 
-def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
-    """The problem document of an answer, which must be of the one shape and of this status and code."""
-    assert answer.status_code == status, answer.content
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    document: dict[str, Any] = json.loads(answer.content)
+def refused(response: Any, status: int, code: str) -> dict[str, Any]:
+    """Return the problem document of a response. It must have the common shape, the status and the code."""
+    assert response.status_code == status, response.content
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document: dict[str, Any] = json.loads(response.content)
     IS_PROBLEM.validate(document)
     assert document["code"] == code, document
     assert document["status"] == status
@@ -177,5 +177,5 @@ def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
 
 
 def fields(document: dict[str, Any]) -> dict[str, str]:
-    """Field and code of each entry of a problem's `errors`."""
+    """Return the field and the code of each error of a problem document."""
     return {error["field"]: error["code"] for error in document.get("errors", ())}

@@ -1,11 +1,7 @@
-"""Canonical types: their compact JSON and fingerprints, and JSON values held against them (wire protocol
-A.1.3).
-"""
+"""Checks JSON values against the canonical types of a contract (wire protocol A.1.3)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
@@ -22,54 +18,22 @@ _MAX_DEPTH = 64
 _OPERATORS = frozenset(".^$*+?{}[]()\\")
 
 Mismatch = tuple[str, str]
-"""Where in the value, such as `.payments[3].amount` (empty for the value itself), and the rule that it
+"""The path inside the value, such as `.payments[3].amount` (empty for the value itself), and the rule that it
 breaks."""
-
-
-# --- bytes ----------------------------------------------------------------------------------------
-
-
-def compact(value: Any) -> bytes:
-    """Return the UTF-8 bytes of `value` as a hash takes them (wire protocol A.1.5).
-
-    No spaces, members in the order they have, non-ASCII literal but for U+2028 and U+2029. Raises
-    ValueError for a number that is not finite and UnicodeEncodeError for a lone surrogate.
-    """
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode()
-
-
-def fingerprint(value: Any) -> str:
-    """Return the lower-case hex SHA-256 of `compact(value)`."""
-    return hashlib.sha256(compact(value)).hexdigest()
-
-
-def in_key_order(value: Any) -> Any:
-    """Return `value` with every object's keys sorted, by UTF-16 code units as the generator's platform
-    sorts them.
-    """
-    if isinstance(value, Mapping):
-        return {key: in_key_order(value[key]) for key in sorted(value, key=_code_units)}
-    if isinstance(value, list | tuple):
-        return [in_key_order(item) for item in value]
-    return value
-
-
-def _code_units(key: str) -> bytes:
-    return key.encode("utf-16-be", "surrogatepass")
 
 
 # --- values ---------------------------------------------------------------------------------------
 
 
 def mismatches(canonical_types: Mapping[str, Any], type_id: str, value: Any) -> list[Mismatch]:
-    """Return where `value` is no value of the type, as far as it can be told; at most MAX_MISMATCHES.
+    """Return the places where `value` does not match the type, at most MAX_MISMATCHES.
 
-    `type_id` is the name of an entry of `canonical_types`, its definition's id, or its runtime class. What
-    cannot be told is accepted: types without an entry, unknown kinds and scalars, a wrapper's `format` and
-    `pattern` (another platform's dialect, and its cost has no bound) unless it is a mere choice of literals,
-    and whatever lies deeper than 64 types. A union travels as an object of one member, which is named like
-    the variant. Raises nothing on any JSON value.
+    `type_id` is the name of an entry of `canonical_types`, its definition's id, or its runtime class. A union value is
+    an object with one member, which is named like the variant.
+
+    What cannot be checked is accepted: types without an entry, unknown kinds and scalars, values below 64 nested types,
+    and a wrapper's `format` and `pattern`, which are in another platform's dialect and have no bound on their cost. A
+    pattern that is only a choice of literals is checked. Never raises on a JSON value.
     """
     checker = _Checker(canonical_types)
     found: list[Mismatch] = []
@@ -186,7 +150,7 @@ class _Checker:
 
 
 def _named_objects(items: Any, name: str) -> dict[str, Mapping[str, Any]] | None:
-    """Return the objects of a definition's list by their name; None when the definition is not understood."""
+    """Return the objects of a definition's list by their name; None if the definition has an unknown form."""
     if not isinstance(items, list):
         return None
     named = {}
@@ -258,7 +222,7 @@ def _text_rules(definition: Mapping[str, Any], value: str, path: str) -> Iterato
 
 
 def _choices(pattern: Any) -> list[str] | None:
-    """Return the literals of a pattern that is a mere choice, `^(?:a|b)$`; None for any other."""
+    """Return the literals of a pattern that is only a choice, such as `^(?:a|b)$`; None for other patterns."""
     if not (isinstance(pattern, str) and pattern.startswith("^(?:") and pattern.endswith(")$")):
         return None
     choices = [""]
@@ -273,9 +237,7 @@ def _choices(pattern: Any) -> list[str] | None:
 
 
 def _bound_rules(definition: Mapping[str, Any], number: Decimal, path: str) -> Iterator[Mismatch]:
-    """Yield the bounds that `number` breaks; an exclusive bound is a number, or a flag on the inclusive
-    one.
-    """
+    """Yield the bounds that `number` breaks. An exclusive bound is a number, or a flag on the inclusive one."""
     for name, sign, inclusive, exclusive in (
         ("minimum", 1, "at least", "greater than"),
         ("maximum", -1, "at most", "less than"),
@@ -291,7 +253,7 @@ def _bound_rules(definition: Mapping[str, Any], number: Decimal, path: str) -> I
 
 
 def _number(value: Any) -> Decimal | None:
-    """Return a JSON number, or a number in a string as decimals travel; None for anything else."""
+    """Return a JSON number, or the decimal in a string; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

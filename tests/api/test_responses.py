@@ -1,4 +1,4 @@
-"""The shape of what is answered, held to the OpenAPI document, and pages that lose and repeat nothing."""
+"""Responses conform to the OpenAPI document, and pages contain each row exactly once."""
 
 import re
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from releases.activation.activation import activate
 from releases.models import Release
 from releases.registration.registrar import verify_release
 from tests import making
-from tests.api.house import ELSEWHERE, ENDPOINTS, House, upload
+from tests.api.tenant_api import ELSEWHERE, ENDPOINTS, TenantApi, upload
 from wire.messages.celery_messages import OutcomeGroup
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "orders.py", line 1, in act\nBadThing: why'
@@ -28,9 +28,9 @@ RESUME = "/api/v1/resume"
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    answer = Client().get("/api/schema/?format=json")
-    assert answer.status_code == 200
-    found: dict[str, Any] = answer.json()
+    response = Client().get("/api/schema/?format=json")
+    assert response.status_code == 200
+    found: dict[str, Any] = response.json()
     return found
 
 
@@ -43,20 +43,20 @@ def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]
     }
 
 
-def conforms(document: dict[str, Any], method: str, path: str, answer: Any) -> dict[str, Any]:
-    """The body of an answer, which must be as the document describes this status of this operation."""
+def conforms(document: dict[str, Any], method: str, path: str, response: Any) -> dict[str, Any]:
+    """Return the body of a response. It must conform to the document."""
     responses = operations(document)[method, path]["responses"]
-    assert str(answer.status_code) in responses, answer.content
-    schema = responses[str(answer.status_code)]["content"]["application/json"]["schema"]
-    body: dict[str, Any] = answer.json()
-    assert answer.headers["Content-Type"] == "application/json"
+    assert str(response.status_code) in responses, response.content
+    schema = responses[str(response.status_code)]["content"]["application/json"]["schema"]
+    body: dict[str, Any] = response.json()
+    assert response.headers["Content-Type"] == "application/json"
     validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
     assert [error.message for error in validator.iter_errors(body)] == []
     return body
 
 
 def names(value: Any, *, but: frozenset[str] = frozenset()) -> set[str]:
-    """Every member's name in `value`, not looking into what the members `but` hold."""
+    """Return the names of all members in `value`, except for those inside the members `but`."""
     if isinstance(value, list):
         return {name for item in value for name in names(item, but=but)}
     if not isinstance(value, dict):
@@ -76,46 +76,46 @@ def test_the_document_is_openapi_and_has_every_endpoint_once(document: dict[str,
     assert len(set(identifiers)) == len(identifiers)
 
 
-def test_every_operation_tells_of_its_token_its_tenant_and_its_refusals(document: dict[str, Any]) -> None:
+def test_every_operation_documents_its_token_tenant_and_errors(document: dict[str, Any]) -> None:
     for (_, address), operation in operations(document).items():
         if address == RESUME:
             continue
         assert operation["security"] == [{"bearerToken": []}]
-        refusals = {status: told for status, told in operation["responses"].items() if status >= "400"}
+        refusals = {status: response for status, response in operation["responses"].items() if status >= "400"}
         assert {"401", "403", "404", "406", "500"} <= refusals.keys()
-        for status, told in refusals.items():
-            assert told["content"].keys() == {"application/problem+json"}
-            assert told["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
-            assert told["x-codes"], status
+        for status, response in refusals.items():
+            assert response["content"].keys() == {"application/problem+json"}
+            assert response["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
+            assert response["x-codes"], status
         assert operation["description"]
         path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
         assert "tenant" in path
 
 
-def test_the_table_of_endpoints_in_these_tests_has_every_address_of_the_product() -> None:
-    """`ENDPOINTS` drives the tests of access: an endpoint that is missing there would go untested."""
-    addresses = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(each.pattern)) for each in tenant_api}
-    assert addresses == {path for _, path in ENDPOINTS | ELSEWHERE}
+def test_the_table_of_endpoints_in_these_tests_is_complete() -> None:
+    """`ENDPOINTS` drives the tests of permissions, so an endpoint that is missing there would not be tested."""
+    urls = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(each.pattern)) for each in tenant_api}
+    assert urls == {path for _, path in ENDPOINTS | ELSEWHERE}
 
 
 # --- the shapes ---
 
 
 @pytest.mark.parametrize(("method", "path"), list(ENDPOINTS))
-def test_each_endpoint_answers_as_the_document_says(
-    ours: House, document: dict[str, Any], method: str, path: str
+def test_each_response_conforms_to_the_document(
+    ours: TenantApi, document: dict[str, Any], method: str, path: str
 ) -> None:
-    answer = ours.call(method, ours.url(path), ours.body(method, path))
-    body = conforms(document, method, path, answer)
+    response = ours.call(method, ours.url(path), ours.body(method, path))
+    body = conforms(document, method, path, response)
     items = body.get("items", [body])
     assert items
     camel = re.compile(r"[a-z][a-zA-Z]*")
-    # Inputs, contracts and what events tell are the author's or the protocol's own words.
+    # The names in inputs, contracts and events are those of authors or of the wire protocol.
     for name in names(items, but=frozenset({"contract", "descriptor", "result", "data"})):
         assert camel.fullmatch(name), name
 
 
-def test_a_pipeline_tells_what_is_active(ours: House, document: dict[str, Any]) -> None:
+def test_a_pipeline_shows_its_active_release(ours: TenantApi, document: dict[str, Any]) -> None:
     assert ours.get("pipelines/{pipeline_id}").json() == ours.get("pipelines").json()["items"][0]
     making.registered(ours.tenant, pipeline_id="org.example.idle")
     idle = conforms(document, "GET", "pipelines/{pipeline_id}", ours.get("pipelines/org.example.idle"))
@@ -125,27 +125,27 @@ def test_a_pipeline_tells_what_is_active(ours: House, document: dict[str, Any]) 
     assert active["activeContractVersion"] == ours.release.contract_version
 
 
-def test_a_release_goes_from_its_upload_to_its_verdict(ours: House, document: dict[str, Any]) -> None:
+def test_a_release_is_uploaded_and_verified(ours: TenantApi, document: dict[str, Any]) -> None:
     path = "pipelines/{pipeline_id}/releases"
-    answer = ours.post(path, upload("2.0"))
-    taken = conforms(document, "POST", path, answer)
-    assert (answer.status_code, taken["status"], taken["contract"], taken["active"]) == (202, "UPLOADED", None, False)
-    assert answer.headers["Location"] == f"http://testserver{ours.url(path)}/2.0"
+    response = ours.post(path, upload("2.0"))
+    taken = conforms(document, "POST", path, response)
+    assert (response.status_code, taken["status"], taken["contract"], taken["active"]) == (202, "UPLOADED", None, False)
+    assert response.headers["Location"] == f"http://testserver{ours.url(path)}/2.0"
     [artifact] = taken["artifacts"]
     assert artifact["size"] > 0
     assert artifact["stepIds"] == artifact["capabilities"] == []
     verify_release(Release.objects.get(release_version="2.0", pipeline=ours.release.pipeline).pk)
 
-    answer = ours.post(path, upload("2.0"))
-    again = conforms(document, "POST", path, answer)
-    assert (answer.status_code, again["status"]) == (200, "REGISTERED")
+    response = ours.post(path, upload("2.0"))
+    again = conforms(document, "POST", path, response)
+    assert (response.status_code, again["status"]) == (200, "REGISTERED")
     assert again["contract"]["contractVersion"] == again["contractVersion"]
     assert again["uploadedBy"].startswith("token:client-")
-    shown = conforms(document, "GET", f"{path}/{{release_version}}", ours.call("GET", answer.headers["Location"]))
+    shown = conforms(document, "GET", f"{path}/{{release_version}}", ours.call("GET", response.headers["Location"]))
     assert shown == again
 
 
-def test_a_rejected_release_shows_each_finding(ours: House, document: dict[str, Any]) -> None:
+def test_a_rejected_release_shows_each_finding(ours: TenantApi, document: dict[str, Any]) -> None:
     form = upload("2.0")
     del form["artifact"]
     path = "pipelines/{pipeline_id}/releases"
@@ -156,13 +156,13 @@ def test_a_rejected_release_shows_each_finding(ours: House, document: dict[str, 
     assert [(each["code"], each["severity"]) for each in shown["findings"]] == [("ARTIFACT_FILE_MISSING", "error")]
 
 
-def test_activations_tell_who_what_and_whether_it_went_back(ours: House, document: dict[str, Any]) -> None:
+def test_activations_show_actor_release_and_rollback(ours: TenantApi, document: dict[str, Any]) -> None:
     second = making.registered(ours.tenant, "2.0")
     path = "pipelines/{pipeline_id}/activations"
     ours.post(path, {"releaseVersion": second.release_version})
-    answer = ours.post(path, {"releaseVersion": "1.0", "reason": "2.0 is wrong", "expectedReleaseVersion": "2.0"})
-    made = conforms(document, "POST", path, answer)
-    assert answer.status_code == 201
+    response = ours.post(path, {"releaseVersion": "1.0", "reason": "2.0 is wrong", "expectedReleaseVersion": "2.0"})
+    made = conforms(document, "POST", path, response)
+    assert response.status_code == 201
     assert (made["sequence"], made["rollback"], made["previousReleaseVersion"]) == (3, True, "2.0")
     assert (made["reason"], made["actor"]) == ("2.0 is wrong", "token:client-0")
     history = conforms(document, "GET", path, ours.get(path))["items"]
@@ -170,7 +170,7 @@ def test_activations_tell_who_what_and_whether_it_went_back(ours: House, documen
     assert history[0] == made
 
 
-def test_an_operation_that_is_repeated_answers_the_same(ours: House) -> None:
+def test_a_repeated_operation_key_returns_the_same_response(ours: TenantApi) -> None:
     path = "pipelines/{pipeline_id}/activations"
     body = {"releaseVersion": "1.0", "operationKey": "deploy-7"}
     first, again = ours.post(path, body), ours.post(path, body)
@@ -178,19 +178,17 @@ def test_an_operation_that_is_repeated_answers_the_same(ours: House) -> None:
     assert first.json() == again.json()
 
 
-def test_a_submission_answers_202_with_the_pin_and_links_that_lead_somewhere(
-    ours: House, document: dict[str, Any]
-) -> None:
+def test_a_submission_returns_202_with_the_pin_and_valid_links(ours: TenantApi, document: dict[str, Any]) -> None:
     body = ours.body("POST", "executions")
-    answer = ours.post("executions", body)
-    made = conforms(document, "POST", "executions", answer)
-    assert (answer.status_code, made["duplicate"], made["status"], made["error"]) == (202, False, "QUEUED", None)
+    response = ours.post("executions", body)
+    made = conforms(document, "POST", "executions", response)
+    assert (response.status_code, made["duplicate"], made["status"], made["error"]) == (202, False, "QUEUED", None)
     assert made["pin"] == {
         "pipelineId": making.PIPELINE,
         "contractVersion": ours.release.contract_version,
         "releaseVersion": "1.0",
     }
-    assert answer.headers["Location"] == made["links"]["self"]
+    assert response.headers["Location"] == made["links"]["self"]
     assert {key: ours.call("GET", url).status_code for key, url in made["links"].items()} == {
         "self": 200,
         "result": 200,
@@ -201,15 +199,19 @@ def test_a_submission_answers_202_with_the_pin_and_links_that_lead_somewhere(
     assert conforms(document, "POST", "executions", again) == {**made, "duplicate": True}
 
 
-def finish(ours: House, *, failed: bool) -> None:
-    """Record the end of the house's one execution, as its worker would tell it."""
+def finish(ours: TenantApi, *, failed: bool) -> None:
+    """Record the outcome of the tenant's only execution."""
     [claim] = making.claimed(ours.tenant)
-    answer = making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK) if failed else making.answer(claim)
-    outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[answer]))
+    reported = (
+        making.failure(claim, "BadThing", retryable=False, traceback=TRACEBACK) if failed else making.answer(claim)
+    )
+    outcome.record(ours.release.identity, OutcomeGroup(worker_id="w", outcomes=[reported]))
 
 
 @pytest.mark.parametrize("failed", [True, False])
-def test_an_execution_that_ended_shows_how(ours: House, document: dict[str, Any], failed: bool) -> None:
+def test_a_finished_execution_shows_its_result_or_error(
+    ours: TenantApi, document: dict[str, Any], failed: bool
+) -> None:
     before = conforms(document, "GET", "executions/{execution_id}/result", ours.get("executions/{execution_id}/result"))
     assert (before["status"], before["result"]) == ("QUEUED", None)
     finish(ours, failed=failed)
@@ -225,7 +227,7 @@ def test_an_execution_that_ended_shows_how(ours: House, document: dict[str, Any]
     assert datetime.fromisoformat(shown["finishedAt"]) >= datetime.fromisoformat(shown["createdAt"])
 
 
-def test_a_worker_tells_what_it_hosts_and_how_it_is(ours: House) -> None:
+def test_a_worker_shows_its_release_and_state(ours: TenantApi) -> None:
     [worker] = ours.get("workers").json()["items"]
     assert (worker["workerId"], worker["state"], worker["capacity"]) == ("worker-1", "HEALTHY", 10)
     assert worker["pin"]["releaseVersion"] == "1.0"
@@ -234,23 +236,23 @@ def test_a_worker_tells_what_it_hosts_and_how_it_is(ours: House) -> None:
 # --- pages ---
 
 
-def test_pages_lose_and_repeat_nothing_although_all_were_made_at_one_instant(ours: House) -> None:
-    """In one transaction the database's clock stands still: the position alone does not tell these rows apart."""
+def test_pages_contain_rows_with_equal_times_once(ours: TenantApi) -> None:
+    """All rows of one transaction have the same creation time, so pages also need the id to order them."""
     made = {str(ours.execution.pk)} | {str(making.execution(ours.tenant, f"k{number}").pk) for number in range(6)}
     assert Execution.objects.filter(tenant=ours.tenant).values("created_at").distinct().count() == 1
-    url, seen, pages = ours.url("executions?pageSize=3"), [], []
+    url, ids, pages = ours.url("executions?pageSize=3"), [], []
     while url:
         page = ours.call("GET", url).json()
         pages.append(page)
-        seen += [item["executionId"] for item in page["items"]]
+        ids += [item["executionId"] for item in page["items"]]
         url = page["next"]
-    assert len(seen) == len(set(seen)) == 7
-    assert set(seen) == made
+    assert len(ids) == len(set(ids)) == 7
+    assert set(ids) == made
     assert [len(page["items"]) for page in pages] == [3, 3, 1]
     assert pages[0]["previous"] is None
 
 
-def test_what_is_added_while_somebody_turns_pages_is_not_in_their_way(ours: House) -> None:
+def test_rows_that_are_added_between_pages_do_not_move_the_others(ours: TenantApi) -> None:
     for _ in range(3):
         activate(ours.release, actor="")
     path = "pipelines/{pipeline_id}/activations?pageSize=2"
@@ -278,15 +280,15 @@ def test_what_is_added_while_somebody_turns_pages_is_not_in_their_way(ours: Hous
         ("status=QUEUED&idempotencyKey=first", 0),
     ],
 )
-def test_filters_choose_by_equality(ours: House, query: str, count: int) -> None:
+def test_filters_select_by_equality(ours: TenantApi, query: str, count: int) -> None:
     making.claimed(ours.tenant)
     for number in range(2):
         making.execution(ours.tenant, f"k{number}")
     assert len(ours.get(f"executions?{query}").json()["items"]) == count
 
 
-def test_an_error_without_a_traceback_shows_none(ours: House, document: dict[str, Any]) -> None:
-    """The traceback of an earlier failure is not that of the present one."""
+def test_an_error_without_a_traceback_shows_none(ours: TenantApi, document: dict[str, Any]) -> None:
+    """The traceback of an earlier failure is not shown with a later one."""
     for message, traceback in (("first", TRACEBACK), ("second", "")):
         [claim] = making.claimed(ours.tenant)
         failed = making.failure(claim, "BadThing", message=message, traceback=traceback)

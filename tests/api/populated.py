@@ -1,4 +1,4 @@
-"""A house with more in it: something for each address of the API to lead to."""
+"""A tenant with an object of each kind, so that each URL of the API exists."""
 
 import base64
 from datetime import timedelta
@@ -13,27 +13,27 @@ from executions.models import Interaction
 from releases.models import ArtifactUpload
 from releases.registration import attachments
 from tests import making, signing
-from tests.api.house import House
+from tests.api.tenant_api import TenantApi
 from wire.messages.celery_messages import OutcomeGroup
 
 
-def furnished(ours: House) -> dict[str, list[str]]:
-    """What is in the house, by the names under which a request speaks of it."""
+def populate(ours: TenantApi) -> dict[str, list[str]]:
+    """Create the objects. Return their names and ids by the name of the parameter or member."""
     owner, release = ours.tenant, ours.release
     making.claimed(owner)
     dead = making.dead(owner, "dead-1", "dead-2", "dead-3")
     campaign = campaigns.start(
-        owner, Filters(pipeline_id=making.PIPELINE), reason="mended", rate_per_minute=1, actor="user:eva"
+        owner, Filters(pipeline_id=making.PIPELINE), reason="fixed", rate_per_minute=1, actor="user:eva"
     )
-    making.execution(owner, "asks")
+    making.execution(owner, "waits")
     [claim] = making.claimed(owner)
     group = OutcomeGroup(worker_id="worker-1", outcomes=[making.suspension(claim)])
     assert outcome.record(release.identity, group) == 1
-    asked = Interaction.objects.get(tenant=owner)
+    interaction = Interaction.objects.get(tenant=owner)
     live = making.execution(owner, "live")
-    token = awaits.resume_token_of(asked, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
+    token = awaits.resume_token_of(interaction, issued_at=timezone.now()).sign(awaits.resume_secrets()[0])
     key = signing.trusted(owner)
-    [kept] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
+    [attachment] = attachments.attach(release, [signing.envelope(release.descriptor)], actor="user:eva")
     upload = ArtifactUpload.objects.create(
         tenant=owner,
         digest=making.digest_of(b"x"),
@@ -52,13 +52,13 @@ def furnished(ours: House) -> dict[str, list[str]]:
         "expectedReleaseVersion": [release.release_version],
         "execution_id": [str(each.pk) for each in (ours.execution, live, *dead)],
         "campaign_id": [str(campaign.pk)],
-        "interaction_id": [str(asked.pk)],
-        "interactionId": [str(asked.pk)],
-        "correlationId": [asked.correlation_id],
+        "interaction_id": [str(interaction.pk)],
+        "interactionId": [str(interaction.pk)],
+        "correlationId": [interaction.correlation_id],
         "resumeToken": [token],
         "worker_id": ["worker-1"],
         "key_id": [key.key_id],
-        "digest": [kept.digest],
-        # The beginning of any list.
+        "digest": [attachment.digest],
+        # The first page of any list.
         "cursor": [base64.b64encode(b"o=0").decode()],
     }

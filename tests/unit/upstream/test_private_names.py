@@ -1,0 +1,60 @@
+"""The private names of libraries that the product overrides or uses exist with the expected parameters.
+
+A test fails when a library has changed one of them. Then check the workaround (docs/upstream.md) with the new version.
+"""
+
+import inspect
+from pkgutil import resolve_name
+from typing import Any
+
+import pytest
+
+from foundation.api.schema import ProblemSchema
+from wire.broker import client
+
+METHODS = {
+    "kombu.transport.redis:Channel._brpop_read": ["self", "options"],
+    "kombu.transport.redis:Channel._connparams": ["self", "asynchronous"],
+    "kombu.transport.redis:Channel._create_client": ["self", "asynchronous"],
+    "kombu.transport.redis:Channel._put": ["self", "queue", "message", "kwargs"],
+    "kombu.transport.redis:Channel._queue_bind": ["self", "exchange", "routing_key", "pattern", "queue"],
+    "kombu.transport.redis:Channel._restore": ["self", "message", "leftmost"],
+    "kombu.transport.redis:QoS._remove_from_indices": ["self", "delivery_tag", "pipe"],
+    "kombu.transport.virtual.base:Transport._deliver": ["self", "message", "queue"],
+    "drf_spectacular.openapi:AutoSchema._get_filter_parameters": ["self"],
+    "drf_spectacular.openapi:AutoSchema._get_response_bodies": ["self", "direction"],
+    "drf_spectacular.openapi:AutoSchema._insert_field_validators": ["self", "field", "schema"],
+    "drf_spectacular.openapi:AutoSchema._is_list_view": ["self", "serializer"],
+    "drf_spectacular.openapi:AutoSchema._map_basic_serializer": ["self", "serializer", "direction"],
+    "drf_spectacular.openapi:AutoSchema._map_serializer_field": ["self", "field", "direction", "bypass_extensions"],
+}
+ATTRIBUTES = [
+    "kombu.transport.redis:Channel._closing",
+    "kombu.transport.redis:Channel._in_poll",
+    "kombu.transport.virtual.base:QoS._delivered",
+]
+OVERRIDING: list[type[Any]] = [client.QoS, client.Channel, client.Transport, ProblemSchema]
+
+
+def qualified(base: type[Any], name: str) -> str:
+    owner = next(each for each in base.__mro__ if name in vars(each))
+    return f"{owner.__module__}:{owner.__name__}.{name}"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_private_method_has_the_expected_parameters(name: str) -> None:
+    assert list(inspect.signature(resolve_name(name)).parameters) == METHODS[name]
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_a_private_attribute_exists(name: str) -> None:
+    resolve_name(name)
+
+
+@pytest.mark.parametrize("ours", OVERRIDING)
+def test_every_private_name_that_the_product_overrides_is_listed(ours: type[Any]) -> None:
+    base = ours.__base__
+    assert base is not None
+    overridden = {name for name in vars(ours) if name.startswith("_") and not name.startswith("__")}
+    inherited = {qualified(base, name) for name in overridden if hasattr(base, name)}
+    assert inherited <= {*METHODS, *ATTRIBUTES}

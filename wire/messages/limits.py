@@ -1,0 +1,25 @@
+"""The limits of messages, over the broker and over HTTP. Coordinator, authors' builds and workers share them."""
+
+from datetime import timedelta
+
+TOLERANCE = timedelta(minutes=2)
+"""How far the clocks of a sender and a receiver may differ."""
+LONGEST_WAIT = timedelta(days=36_525)
+"""The longest timeout of an await: a hundred years."""
+LONGEST_STEP_ID = 300
+"""In characters, like all limits of texts below."""
+LONGEST_TYPE = 500
+"""The name of a type."""
+LONGEST_RECIPIENT = 200
+"""An await's assignee or group."""
+LONGEST_WORKER_ID = 190
+"""With a prefix such as `worker:` it fits into the columns for actors and owners of leases."""
+LONGEST_TRACEBACK = 4_000
+LONGEST_OUTCOME = 16 * 1024**2
+"""One outcome, or one checkpoint, as JSON."""
+MOST_TOGETHER = 1_000
+"""The number of commands, outcomes or checkpoints in one group."""
+MOST_PAYLOADS = 400_000
+"""The number of outputs in one outcome or checkpoint, or of requests in one await."""
+MOST_LEASES = 10_000
+"""The number of leases of one kind that a heartbeat or an instruction names. A worker has at most as many threads."""
